@@ -37,7 +37,8 @@ class Gatekeeper:
         self._session = session
         self._elapsing = elapsing
         file = session.settings.oidc_file
-        self._signed_in = SignedIn(read_provider(file), elapsing) if file else None
+        self.signed_in = SignedIn(read_provider(file), elapsing) if file else None
+        """Identifies the people of the identity provider, if one is configured."""
         self._register: Register | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
@@ -50,10 +51,10 @@ class Gatekeeper:
         Instead of a key it may carry a token of the identity provider, if one is configured.
         """
         text = _bearer(authorization)
-        if self._signed_in is not None and looks_like_token(text):
+        if self.signed_in is not None and looks_like_token(text):
             await self._fresh(FRESH_S)  # the roles of the policy in force
             session = self._session
-            return await self._signed_in.identify(text, session.policy.roles_in_force, session.clock())
+            return await self.signed_in.identify(text, session.policy.roles_in_force, session.clock())
         key_id = key_id_of(text)
         if key_id is None:
             raise NotAuthenticated(
@@ -79,9 +80,9 @@ class Gatekeeper:
 
     async def member(self, name: str, groups: Collection[str]) -> Caller:
         """Return the person called `name` whom the identity provider confirmed as a member of `groups`."""
-        if self._signed_in is None:
+        if self.signed_in is None:
             raise NotAuthenticated("this server believes no identity provider now: sign in with a key")
-        return self._signed_in.caller(name, groups, await self.roles())
+        return self.signed_in.caller(name, groups, await self.roles())
 
     async def roles(self) -> Roles:
         """Return the roles of the policy in force."""

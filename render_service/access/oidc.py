@@ -14,6 +14,10 @@ A TOML file, named by ``SORA_LEDGER_OIDC``, says which provider is believed and 
     [teams]                           # the team that members of a group pay as, the first that matches
     studio = "film"
 
+For the console, `scopes` before the tables says what is asked of the provider (`openid`, `email` and
+`profile`; many want another one for groups), and SORA_LEDGER_OIDC_SECRET is the client secret where the
+provider wants one.
+
 A token is believed if (1) it names a key that the provider publishes, and that key signed it with an
 asymmetric algorithm, (2) issuer and audience are those of the file, (3) it has not expired, and is valid
 already, (4) it names a person, by an address that the provider has verified if it is one.
@@ -24,6 +28,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from http import HTTPStatus
 from importlib import import_module
@@ -81,6 +86,17 @@ class Provider(Document):
     groups_claim: Annotated[str, Field(min_length=1)] = "groups"
     roles: dict[str, tuple[RoleName, ...]]
     teams: dict[str, Word] = Field(default_factory=dict)
+    scopes: tuple[Annotated[str, Field(pattern=r"^[!#-\[\]-~]+$")], ...] = ("openid", "email", "profile")
+
+    @property
+    def where(self) -> str:
+        """Where the provider describes itself."""
+        return self.issuer.rstrip("/") + "/.well-known/openid-configuration"
+
+    @property
+    def label(self) -> str:
+        """The name of the provider for people."""
+        return urlsplit(self.issuer).netloc
 
 
 def read_provider(path: Path) -> Provider:
@@ -106,17 +122,17 @@ class SignedIn:
     """Identifies the people whom one provider signed in."""
 
     def __init__(self, provider: Provider, elapsing: Callable[[], float] = time.monotonic) -> None:
-        self._provider = provider
-        self._keys = ProviderKeys(provider.issuer, elapsing)
+        self.provider = provider
+        self._keys = ProviderKeys(provider, elapsing)
 
     async def identify(self, token: str, roles: Roles, now: datetime) -> Caller:
         """Return the person that `token` names; `NotAuthenticated` says why it is not believed."""
-        claims = await self._claims(token, now)
-        return self.caller(self._name(claims), self.groups_in(claims), roles)
+        claims = await self.claims(token, now)
+        return self.caller(self.name_in(claims), self.groups_in(claims), roles)
 
     def groups_in(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the groups in the claims that mean something here, in the order of the file."""
-        provider = self._provider
+        provider = self.provider
         groups = claims.get(provider.groups_claim, [])
         groups = [groups] if isinstance(groups, str) else groups
         member = {group for group in groups if isinstance(group, str)} if isinstance(groups, list) else set()
@@ -124,7 +140,7 @@ class SignedIn:
 
     def caller(self, name: str, groups: Collection[str], roles: Roles) -> Caller:
         """Return the member of `groups` called `name`, with what the file and the policy say they may do."""
-        provider = self._provider
+        provider = self.provider
         named = [role for group, own in provider.roles.items() if group in groups for role in own]
         names = tuple(dict.fromkeys(named))
         return Caller(
@@ -136,8 +152,9 @@ class SignedIn:
             roles_in_force=roles,
         )
 
-    def _name(self, claims: Mapping[str, Any]) -> str:
-        claim = self._provider.name_claim
+    def name_in(self, claims: Mapping[str, Any]) -> str:
+        """Return the person that the claims name; `NotAuthenticated` if that is nobody."""
+        claim = self.provider.name_claim
         name = claims.get(claim)
         if not isinstance(name, str) or not name:
             raise NotAuthenticated(f"the token does not name a person: it has no claim {claim}")
@@ -150,12 +167,12 @@ class SignedIn:
         except BadInput as error:
             raise NotAuthenticated(str(error)) from None
 
-    async def _claims(self, token: str, now: datetime) -> Mapping[str, Any]:
-        """Return the claims of a token that is believed."""
+    async def claims(self, token: str, now: datetime) -> Mapping[str, Any]:
+        """Return the claims of a token that is believed; `NotAuthenticated` says why it is not."""
         jwt, errors = import_module("joserfc.jwt"), import_module("joserfc.errors")
         if len(token) > LONGEST_TOKEN:
             raise NotAuthenticated(f"the token has more than {LONGEST_TOKEN} characters")
-        provider = self._provider
+        provider = self.provider
         checked = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
             leeway=LEEWAY_S,
@@ -181,8 +198,9 @@ class SignedIn:
 class ProviderKeys:
     """The public keys of a provider, fetched when first needed and again when they are old or unknown."""
 
-    def __init__(self, issuer: str, elapsing: Callable[[], float]) -> None:
-        self._issuer = issuer
+    def __init__(self, provider: Provider, elapsing: Callable[[], float]) -> None:
+        self._provider = provider
+        self._issuer = provider.issuer
         self._elapsing = elapsing
         self._keys: Any = None
         self._fetched_at = self._asked_at = float("-inf")
@@ -216,22 +234,29 @@ class ProviderKeys:
 
     async def _published(self) -> dict[str, Any]:
         """Return the key set of the provider; `ValueError` if it describes another issuer."""
-        async with asyncio.timeout(ANSWER_S), _client() as client:
-            where = self._issuer.rstrip("/") + "/.well-known/openid-configuration"
-            about = await _read_json(client, where)
-            if about.get("issuer") != self._issuer:
-                raise ValueError(f"{where} describes another issuer")
-            return await _read_json(client, checked_url(str(about.get("jwks_uri"))))
+        async with asyncio.timeout(ANSWER_S), new_client() as client:
+            about = await describe(client, self._provider)
+            return await read_json(client.stream("GET", checked_url(str(about.get("jwks_uri")))))
 
 
-def _client() -> httpx2.AsyncClient:
+async def describe(client: httpx2.AsyncClient, provider: Provider) -> dict[str, Any]:
+    """Return what a provider says of itself; `ValueError` if that is about another one."""
+    about = await read_json(client.stream("GET", provider.where))
+    if about.get("issuer") != provider.issuer:
+        raise ValueError(f"{provider.where} describes another issuer")
+    return about
+
+
+def new_client() -> httpx2.AsyncClient:
+    """Return a client that believes certificates only and follows nothing."""
     return httpx2.AsyncClient(verify=ssl.create_default_context(), follow_redirects=False, timeout=ANSWER_S)
 
 
-async def _read_json(client: httpx2.AsyncClient, url: str) -> dict[str, Any]:
-    """Return a JSON object; `ValueError` if the answer is something else."""
+async def read_json(asked: AbstractAsyncContextManager[httpx2.Response]) -> dict[str, Any]:
+    """Return the JSON object that answers a request; `ValueError` if the answer is something else."""
     content = b""
-    async with client.stream("GET", url) as answer:
+    async with asked as answer:
+        url = answer.request.url
         if answer.status_code != HTTPStatus.OK:
             raise ValueError(f"{url} answered with HTTP {answer.status_code}")
         async for part in answer.aiter_bytes():

@@ -19,6 +19,8 @@ SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none:
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_LEDGER_OIDC           a TOML file that names the identity provider,   none
                            see `render_service.access.oidc`
+SORA_LEDGER_OIDC_SECRET    the client secret of the console at that        none
+                           provider, if it wants one
 SORA_LEDGER_CONSOLE_URL    the public https address of the console,        none: on this machine only
                            when a proxy serves it
 SORA_LEDGER_CONSOLE_SECRET what signs the console's cookies, the same for  a file beside the ledger
@@ -87,7 +89,7 @@ class Settings:
     `assets_url` is the bucket for stored files, None if they are in `assets_folder`. `from_file` are the
     names that ``.env`` set. `oidc_file` names the identity provider that is believed; ``.env`` cannot set it.
     `access_key_id` is the key with which the actor was identified, if any. ``.env`` sets neither
-    `console_url` nor `console_secret`.
+    `console_url`, `console_secret` nor `oidc_secret`.
     """
 
     ledger_url: str
@@ -116,6 +118,7 @@ class Settings:
     access_key_id: str | None = None
     console_url: str | None = None
     console_secret: str | None = None
+    oidc_secret: str | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -243,6 +246,7 @@ def read_settings(
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
         oidc_file=Path(provider).expanduser() if (provider := environment.get(OIDC, "").strip()) else None,
+        oidc_secret=environment.get(f"{OIDC}_SECRET", "").strip() or None,
         console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),
         console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),
         file=file,

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from ledger.errors import SoraLedgerError
+from render_service.access.code_flow import CodeFlow
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.access.sign_ins import EndedSessions
 from render_service.access.signing import open_signer
@@ -68,7 +69,9 @@ def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
     sessions = Sessions(signer, gatekeeper, session, ended, ledger_id)
     static = Static(STATIC)
     site = Site(session, sessions, Templates(static.url), PAGES)
-    sign_in = SignIn(site, settings.console_url)
+    known = gatekeeper.signed_in
+    flow = None if known is None else CodeFlow(known, settings.oidc_secret)
+    sign_in = SignIn(site, settings.console_url, flow)
     console = Starlette(
         routes=[
             Route("/", site.home),

@@ -245,9 +245,13 @@ def consoles(studio: Studio, tmp_path: Path) -> Iterator[Callable[..., Console]]
         each.__exit__(None, None, None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Start a browser for the tests of this process."""
+    """Start a browser for the tests of one file.
+
+    While it runs, Playwright's event loop runs in this thread, so no other test can have one: a browser for
+    the whole process would break the asynchronous tests of other files.
+    """
     program = find_browser()
     if program is None:
         if os.environ.get("BROWSER_TESTS") == "required":

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from decision.rules.roles import Permission
 from ledger.record import ActorSource
 from render_service.access.callers import Caller
+from render_service.access.code_flow import Pending
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.access.sign_ins import EndedSessions, record_beginning, record_end
 from render_service.access.signing import Signer
@@ -31,7 +32,10 @@ LONGEST_OIDC = timedelta(hours=1)
 IDLE = timedelta(hours=1)
 RENEWED_AFTER = timedelta(minutes=1)
 MESSAGE_S = 60
-_SESSION, _MESSAGE, _CSRF = "session", "message", "csrf"
+PENDING_S = 600
+"""How long a person may take at the identity provider."""
+
+_SESSION, _MESSAGE, _PENDING, _CSRF = "session", "message", "pending", "csrf"
 
 
 class Login(BaseModel):
@@ -145,6 +149,21 @@ class Sessions:
         """Return the message that the last action left."""
         content = self.signer.read(_MESSAGE, request.cookies.get(self._name(request, _MESSAGE)), now)
         return None if content is None else str(content["message"])
+
+    def keep(self, request: Request, response: Response, pending: Pending) -> None:
+        """Keep what is needed when the person comes back from the identity provider."""
+        ends = self.session.clock() + timedelta(seconds=PENDING_S)
+        text = self.signer.sign(_PENDING, pending.model_dump(), ends)
+        self._cookie(request, response, _PENDING, text, PENDING_S)
+
+    def kept(self, request: Request, now: datetime) -> Pending | None:
+        """Return what was kept."""
+        content = self.signer.read(_PENDING, request.cookies.get(self._name(request, _PENDING)), now)
+        return None if content is None else Pending.model_validate(content)
+
+    def drop_kept(self, request: Request, response: Response) -> None:
+        """Delete what was kept: it is used once."""
+        self._delete(request, response, _PENDING)
 
     def forget(self, request: Request, response: Response) -> None:
         """Delete the message that was shown."""

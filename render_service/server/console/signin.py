@@ -1,4 +1,4 @@
-"""Sign in and out: with an access key or a link of this machine's `sora-ledger console`.
+"""Sign in and out: with an access key, at an identity provider, or by a link of `sora-ledger console`.
 
 The key is sent once, in the body of a form. The link carries its ticket after ``#``, which browsers do not
 send; the page posts it, and removes it from the address.
@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from ledger.record import ActorSource
 from render_service.access.callers import Caller
+from render_service.access.code_flow import CodeFlow
 from render_service.access.local import prove, read_ticket
 from render_service.access.register import key_id_of
 from render_service.runtime.errors import NotAuthenticated, ServiceError, TooManyRequests
@@ -40,6 +41,8 @@ MOST_ADDRESSES = 10_000
 LONGEST_NEXT = 2_000
 SIGN_OUT = f"{PREFIX}/sign-out"
 TICKET = f"{PREFIX}/sign-in/ticket"
+PROVIDER = f"{PREFIX}/sign-in/provider"
+RETURN = f"{PREFIX}/sign-in/provider/return"
 PROOF = f"{PREFIX}/sign-in/proof"
 LONGEST_CHALLENGE = 100
 
@@ -76,6 +79,8 @@ class SignIn:
 
     site: Site
     public: str | None = None
+    flow: CodeFlow | None = None
+    """How people sign in at the identity provider, if one is configured."""
     attempts: Attempts = field(default_factory=Attempts)
 
     def routes(self) -> list[BaseRoute]:
@@ -85,6 +90,8 @@ class SignIn:
             Route(SIGN_IN[below:], self.show, methods=["GET"]),
             Route(SIGN_IN[below:], self.sign_in, methods=["POST"]),
             Route(TICKET[below:], self.use_ticket, methods=["POST"]),
+            Route(PROVIDER[below:], self.to_provider, methods=["GET"]),
+            Route(RETURN[below:], self.from_provider, methods=["GET"]),
             Route(PROOF[below:], self.prove, methods=["GET"]),
             Route(SIGN_OUT[below:], self.sign_out, methods=["POST"]),
         ]
@@ -151,6 +158,38 @@ class SignIn:
         request.state.logged["actor"] = caller.name
         return await self._begin(request, caller, None, session_id=ticket["once"])
 
+    async def to_provider(self, request: Request) -> Response:
+        """Send a person to the identity provider."""
+        after = safe_next(request.query_params.get("next"))
+        try:
+            if self.flow is None:
+                raise NotAuthenticated("this server believes no identity provider: sign in with a key")
+            address, pending = await self.flow.begin(own_origin(request) + RETURN, after)
+        except (ServiceError, TimeoutError) as error:
+            return self._form(after, error)
+        response = RedirectResponse(address, HTTPStatus.SEE_OTHER)
+        self.site.sessions.keep(request, response, pending)
+        return response
+
+    async def from_provider(self, request: Request) -> Response:
+        """Sign in the person who comes back from the identity provider."""
+        sessions, now = self.site.sessions, self.site.session.clock()
+        pending = sessions.kept(request, now)
+        after = None if pending is None else pending.after
+        try:
+            if self.flow is None:
+                raise NotAuthenticated("this server believes no identity provider: sign in with a key")
+            redirect_uri = own_origin(request) + RETURN
+            name, groups = await self.flow.finish(pending, request.query_params, redirect_uri, now)
+            caller = await sessions.gatekeeper.member(name, groups)
+        except (ServiceError, TimeoutError) as error:
+            response = self._form(after, error)
+        else:
+            request.state.logged["actor"] = caller.name
+            response = await self._begin(request, caller, after, groups=groups)
+        sessions.drop_kept(request, response)
+        return response
+
     async def prove(self, request: Request) -> Response:
         """Prove to `sora-ledger console` that this is the console of its ledger."""
         challenge = request.query_params.get("of", "")[:LONGEST_CHALLENGE]
@@ -171,12 +210,13 @@ class SignIn:
         return response
 
     def _form(self, after: str | None, error: Exception | None = None) -> Response:
+        signed_in = self.site.sessions.gatekeeper.signed_in
         text = self.site.render(
             "sign_in.html",
             None,
             after=safe_next(after) if after else "",
             refused=None if error is None else sentence(error),
-            provider=None,
+            provider=None if signed_in is None else signed_in.provider.label,
         )
         status = HTTPStatus.OK if error is None else status_of(error)
         headers = {}
