@@ -84,6 +84,13 @@ class Ledger:
                 after = record.position
             left = None if left is None else left - len(rows)
 
+    def newest(
+        self, where: RecordFilter = EVERYTHING, *, before: int, after: int = 0, limit: int
+    ) -> list[Record]:
+        """Return up to `limit` records between two positions, the newest first."""
+        backwards = replace(where, before=before, newest_first=True)
+        return self._records(self.store.rows(after, limit, backwards))
+
     def entries(
         self, kind: type[E], where: RecordFilter = EVERYTHING, *, after: int = 0, limit: int | None = None
     ) -> Iterator[Entry[E]]:

@@ -174,6 +174,10 @@ class RecordFilter:
     trace_id: str | None = None
     since: str | None = None
     until: str | None = None
+    before: int | None = None
+    """Only records at positions before this one."""
+    newest_first: bool = False
+    """Read in the opposite order, from the newest one."""
 
 
 CREATED_AT: Final = b'"created_at":"'
@@ -353,7 +357,7 @@ class EventStore(Protocol):
         """Return the tree's right edge; its size is the last position."""
 
     def rows(self, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
-        """Return up to `limit` rows at positions greater than `after`, in order."""
+        """Return up to `limit` rows at positions greater than `after`, in the order of the filter."""
 
     def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
         """Yield the rows up to a position of all streams whose names begin with `prefix`, stream by stream.

@@ -19,6 +19,9 @@ SEES_EVERYTHING = frozenset(
 )
 """Permissions whose holders see the jobs of others, unless their key is restricted to a team."""
 
+SEES_LEDGER = frozenset({Permission.AUDIT, Permission.OPERATE, Permission.ADMINISTER})
+"""Permissions whose holders see what was recorded about policies, budgets and access as well."""
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -94,6 +97,11 @@ class Caller:
     def operates_everything(self) -> bool:
         """Whether the caller may use what only the server knows, which belongs to no team."""
         return self.team is None and Permission.OPERATE in self.permissions
+
+    @property
+    def sees_ledger(self) -> bool:
+        """Whether the caller may see the records that belong to no job."""
+        return self.team is None and bool(self.permissions & SEES_LEDGER)
 
     @property
     def sees(self) -> tuple[JobFilter, ...]:

@@ -4,6 +4,7 @@ To add a page: a module in `render_service.server.console.views` with a `Page`, 
 The menu shows the pages in this order to those who have the permission.
 """
 
+import asyncio
 from functools import partial
 from http import HTTPStatus
 
@@ -33,12 +34,15 @@ from render_service.server.console.views import (
     compare,
     inbox,
     inbox_actions,
+    log,
     operations,
     policy,
+    record,
     shares,
     video,
     video_actions,
 )
+from render_service.server.console.views.live import Live
 from render_service.session.session import Session
 
 PAGES: tuple[Page, ...] = (
@@ -46,6 +50,8 @@ PAGES: tuple[Page, ...] = (
     *video.PAGES,
     shares.PAGE,
     compare.PAGE,
+    *log.PAGES,
+    *record.PAGES,
     policy.PAGE,
     operations.PAGE,
     access.PAGE,
@@ -61,14 +67,16 @@ ACTIONS: tuple[Action, ...] = (
 ENDPOINTS: tuple[Endpoint, ...] = ()
 
 
-def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
-    """Return the routes of the console, and of ``/``, which leads to it."""
+def console_routes(session: Session, gatekeeper: Gatekeeper, stopping: asyncio.Event) -> list[BaseRoute]:
+    """Return the routes of the console, and of ``/``, which leads to it; its streams end when `stopping`."""
     settings, ledger_id = session.settings, session.ledger.ledger_id
     signer, files = open_signer(settings, ledger_id), Files(session)
     ended = EndedSessions(session.ledger, LONGEST, session.clock)
     sessions = Sessions(signer, gatekeeper, session, ended, ledger_id)
     static = Static(STATIC)
-    site = Site(session, sessions, Templates(static.url), PAGES)
+    templates = Templates(static.url)
+    site = Site(session, sessions, templates, PAGES)
+    endpoints = (*ENDPOINTS, *files.endpoints(), *Live(session, templates, stopping).endpoints())
     known = gatekeeper.signed_in
     flow = None if known is None else CodeFlow(known, settings.oidc_secret)
     sign_in = SignIn(site, settings.console_url, flow)
@@ -78,7 +86,7 @@ def console_routes(session: Session, gatekeeper: Gatekeeper) -> list[BaseRoute]:
             *sign_in.routes(),
             Route("/static/{name}", static.answer),
             *SharedLinks(site, files, signer).routes(),
-            *site.routes(ACTIONS, (*ENDPOINTS, *files.endpoints())),
+            *site.routes(ACTIONS, endpoints),
         ],
         middleware=[Middleware(Guard, public=settings.console_url)],
         exception_handlers={HTTPException: partial(_refused, site)},

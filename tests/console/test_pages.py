@@ -15,6 +15,7 @@ PARTS = {
     "/inbox/{name}": "/inbox/{fox}",
     "/videos/{name}": "/videos/{crimson}",
     "/videos/{name}/state": "/videos/{queued}/state",
+    "/log/{position}": "/log/1",
 }
 """Paths with parts, and the same with words of `Studio.jobs`, as ``/videos/{id}``: ``/videos/{coupe}``."""
 

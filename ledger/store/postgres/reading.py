@@ -23,11 +23,13 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
         "trace_id = %s": where.trace_id,
         "recorded_at >= %s": where.since,
         "recorded_at < %s": where.until,
+        "position < %s": where.before,
     }
     bound = {clause: value for clause, value in conditions.items() if value is not None}
     clauses = " AND ".join(["position > %s", *bound])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
-    query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} LIMIT %s"
+    direction = "DESC" if where.newest_first else "ASC"
+    query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} {direction} LIMIT %s"
     found = db.execute(query, (after, *bound.values(), limit), binary=True)
     return [StoredRow(*row) for row in found]
 

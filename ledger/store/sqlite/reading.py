@@ -26,13 +26,15 @@ def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) ->
         "trace_id = ?": where.trace_id,
         "recorded_at >= ?": where.since,
         "recorded_at < ?": where.until,
+        "position < ?": where.before,
     }
     bound = {clause: value for clause, value in conditions.items() if value is not None}
     if where.stream is not None:  # a stream is short; "+" keeps SQLite to the stream's index
         bound = {clause if clause == "stream = ?" else f"+{clause}": value for clause, value in bound.items()}
     clauses = " AND ".join(["position > ?", *bound])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
-    query = f"SELECT {_ROW} FROM events WHERE {clauses} ORDER BY {order} LIMIT ?"
+    direction = "DESC" if where.newest_first else "ASC"
+    query = f"SELECT {_ROW} FROM events WHERE {clauses} ORDER BY {order} {direction} LIMIT ?"
     return [StoredRow(*row) for row in db.execute(query, (after, *bound.values(), limit))]
 
 

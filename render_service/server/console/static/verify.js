@@ -1451,9 +1451,10 @@ class Outcome {
 }
 
 /** Check who signed a checkpoint, and whether it is the one that the person holds. */
-async function vouch(outcome, checkpoint, keys, held, ownKey) {
+async function vouch(outcome, checkpoint, { keys, held: given, known }, ownKey) {
   outcome.checkpoint = checkpoint;
   await checkSignatures(outcome, checkpoint, keys, ownKey);
+  const held = given ?? findHeld(known, checkpoint.origin, checkpoint.size);
   if (!held) {
     outcome.showsNot.push(
       "That the ledger is still the same today, or that others were shown the same ledger: for that, compare the " +
@@ -1468,6 +1469,11 @@ async function vouch(outcome, checkpoint, keys, held, ownKey) {
     outcome.vouchedFor = true;
     outcome.shows.push("The checkpoint is the one that you hold.");
   }
+}
+
+/** Return the checkpoint of a log and size among those that a person holds. */
+function findHeld(known, origin, size) {
+  return known.find((one) => one.origin === origin && one.size === size) ?? null;
 }
 
 async function checkSignatures(outcome, checkpoint, keys, ownKey) {
@@ -1506,12 +1512,12 @@ async function checkOwnSignature(outcome, checkpoint, ownKey, wrong) {
   );
 }
 
-/** Check a bundle: `keys` were read by `readKey`, `held` by `readCheckpoint`; `Unreadable` if it is not one. */
-export async function checkBundle(blob, { keys = [], held = null } = {}) {
+/** Check a bundle as `checkFile` does; `Unreadable` if it is not one. */
+export async function checkBundle(blob, { keys = [], held = null, known = [] } = {}) {
   const outcome = new Outcome("bundle", "a bundle");
   try {
     const archive = await Archive.open(blob);
-    await new BundleCheck(archive, outcome, keys, held).run();
+    await new BundleCheck(archive, outcome, { keys, held, known }).run();
   } catch (error) {
     if (!(error instanceof Damaged)) throw error;
     outcome.findings.push(error.finding);
@@ -1520,11 +1526,10 @@ export async function checkBundle(blob, { keys = [], held = null } = {}) {
 }
 
 class BundleCheck {
-  constructor(archive, outcome, keys, held) {
+  constructor(archive, outcome, trusted) {
     this.archive = archive;
     this.outcome = outcome;
-    this.keys = keys;
-    this.held = held;
+    this.trusted = trusted;
     this.citedDocuments = new Set();
     this.citedAssets = new Set();
     this.version = 0;
@@ -1592,7 +1597,7 @@ class BundleCheck {
   async checkpoint(manifest) {
     const data = await this.archive.read("checkpoint", MAX_NOTE_BYTES);
     const checkpoint = orDamaged(() => readCheckpoint(data), "CHECKPOINT", "checkpoint", "a C2SP checkpoint");
-    await vouch(this.outcome, checkpoint, this.keys, this.held, manifest.verifier);
+    await vouch(this.outcome, checkpoint, this.trusted, manifest.verifier);
     return checkpoint;
   }
 
@@ -1916,9 +1921,9 @@ async function kindOf(blob) {
 }
 
 /** Check a `.tlog-proof` with the record in it. */
-async function checkInclusion(proof, keys, held) {
+async function checkInclusion(proof, trusted) {
   const outcome = new Outcome("inclusion proof", `the record at position ${proof.index + 1n} of ${shown(proof.checkpoint.origin)}`);
-  await vouch(outcome, proof.checkpoint, keys, held, null);
+  await vouch(outcome, proof.checkpoint, trusted, null);
   if (!proof.record) throw new Unreadable("this proof does not contain its record: check it with sora-ledger prove --check");
   const wrong = (code, expected, found) => outcome.add(code, null, "record", expected, found);
   try {
@@ -1947,9 +1952,10 @@ async function checkInclusion(proof, keys, held) {
 }
 
 /** Check that one checkpoint extends another. */
-async function checkExtension(proof, keys, old) {
+async function checkExtension(proof, { keys, held, known }) {
   const title = `${shown(proof.checkpoint.origin)} from ${proof.oldSize} to ${proof.checkpoint.size} records`;
   const outcome = new Outcome("consistency proof", title);
+  const old = held ?? findHeld(known, proof.checkpoint.origin, proof.oldSize);
   if (!old) {
     throw new Unreadable(
       `this proof shows that a ledger extends its checkpoint of ${proof.oldSize} records: add that checkpoint too`,
@@ -1979,37 +1985,41 @@ async function checkExtension(proof, keys, old) {
   return outcome;
 }
 
-async function checkCheckpoint(checkpoint, keys, held) {
+async function checkCheckpoint(checkpoint, { keys, held: given, known }) {
   const title = `${shown(checkpoint.origin)} at ${checkpoint.size} records, root ${toHex(checkpoint.root)}`;
   const outcome = new Outcome("checkpoint", title);
   outcome.checkpoint = checkpoint;
   await checkSignatures(outcome, checkpoint, keys, null);
+  const others = known.filter((one) => one.whole !== checkpoint.whole);
+  const held = given ?? findHeld(others, checkpoint.origin, checkpoint.size) ?? others.find((one) => one.origin === checkpoint.origin) ?? null;
   if (held && held.origin === checkpoint.origin && held.size === checkpoint.size) {
     if (same(held.root, checkpoint.root)) outcome.shows.push("It is the same as the checkpoint that you hold.");
     else outcome.add("CHECKPOINT_ROOT", null, "root", toHex(held.root), toHex(checkpoint.root));
     outcome.vouchedFor ||= !outcome.findings.length;
   } else if (held) {
     outcome.showsNot.push(
-      `That it goes together with the checkpoint that you hold (${shown(held.origin)} at ${held.size} records): ` +
-        "`sora-ledger prove --consistency` writes a proof of that; add it here.",
+      `That it goes together with the checkpoint of ${held.size} records that you hold: add the proof that ` +
+        "sora-ledger prove --consistency writes.",
     );
   }
+  if (!outcome.vouchedFor && !keys.length) outcome.showsNot.push("That a person you trust vouches for it: name their key.");
   outcome.showsNot.push("What the records say: a checkpoint contains only their number and root.", ...ALWAYS_OPEN);
   return outcome;
 }
 
 /** Check one file: a bundle, a proof or a checkpoint; `Unreadable` or `Invalid` says why it cannot be checked.
  *
- * `keys` (see `readKey`) and `held` (see `readCheckpoint`) are what the person knows from elsewhere.
+ * What the person knows from elsewhere: `keys` (see `readKey`) that must have signed; `held`, the checkpoint (see
+ * `readCheckpoint`) that the file must be under; or `known`, checkpoints of which the one of the same size counts.
  */
-export async function checkFile(blob, { keys = [], held = null } = {}) {
+export async function checkFile(blob, { keys = [], held = null, known = [] } = {}) {
+  const trusted = { keys, held, known };
   const kind = await kindOf(blob);
-  if (kind === "bundle") return checkBundle(blob, { keys, held });
+  if (kind === "bundle") return checkBundle(blob, trusted);
   const bytes = await bytesOf(blob, 0, MAX_PROOF_BYTES + 1);
-  if (kind === "checkpoint") return checkCheckpoint(readCheckpoint(bytes), keys, held);
+  if (kind === "checkpoint") return checkCheckpoint(readCheckpoint(bytes), trusted);
   const proof = readProof(bytes);
-  if (proof.kind === "consistency") return checkExtension(proof, keys, held);
-  return checkInclusion(proof, keys, held);
+  return proof.kind === "consistency" ? checkExtension(proof, trusted) : checkInclusion(proof, trusted);
 }
 
 /** Check one record that a server sent, and yield each step: `name`, `ok` (null if it was not possible), `detail`.
