@@ -129,7 +129,7 @@ def step_of(ledger: Ledger, job: Job) -> Step:
     if request.operation is Operation.CREATE:
         return Step("final", words=_differences(job))
     if request.operation is Operation.EXTEND:
-        return Step("extend", words=f"+{request.seconds} s")
+        return Step("extend", words=f"to {request.seconds} s")
     aspects = _aspects(history)
     words = _words(request, aspects)
     return Step(request.operation.value, aspects, words, erased=words is None)

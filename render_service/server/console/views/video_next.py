@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
-from decision.engine.explain import what_now
 from decision.rules.roles import Permission, roles_with
 from ledger.events import AssetLost, RenderDenied, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.record import timestamp
 from render_service.approvals.approvers import who_may_answer
+from render_service.reports.fix_words import ways_out, who_can
 from render_service.reports.record_words import describe_error
 from render_service.server.console.jobs import hides_words
 from render_service.server.console.pages import PREFIX, View, Visit
@@ -36,15 +36,13 @@ class Expected(View):
     is_late: bool
 
 
-_BY_ITSELF = "nobody needs to"
 _SAME_FOR_ALL: Mapping[State, Next] = {
     State.REQUESTED: Next(words="It is being decided."),
     State.SUBMITTING: Next(
         words="It is being sent to the server. If the answer is lost, the ledger finds out what happened; "
-        "nothing is sent twice.",
-        who=_BY_ITSELF,
+        "nothing is sent twice. Nobody needs to do anything.",
     ),
-    State.COMPLETED: Next(words="It is rendered; the file is being downloaded and checked.", who=_BY_ITSELF),
+    State.COMPLETED: Next(words="It is rendered; the file is being downloaded and checked."),
     State.CANCELLED: Next(words="It was withdrawn before it was sent, so it cost nothing."),
 }
 
@@ -95,8 +93,8 @@ def _held(visit: Visit, job: Job, history: JobHistory) -> Next:
     return Next(
         words=f"It waits for approval by the policy's rule {rules}, and nothing is sent before.{so_far}",
         who=f"{people(visit, Permission.APPROVE)}, other than {job.actor}",
-        href=f"{PREFIX}/inbox",
-        link="Open the inbox",
+        href=f"{PREFIX}/inbox/{job.job_id}",
+        link="Open the request",
         steps=(_sentence(who_may_answer(history.first, hold.event, visit.session.policy)),),
     )
 
@@ -115,23 +113,22 @@ def _refused(_: Visit, job: Job, history: JobHistory) -> Next:
     )
 
 
-def _denied(_: Visit, job: Job, history: JobHistory) -> Next:
+def _denied(visit: Visit, job: Job, history: JobHistory) -> Next:
     denied = history.all_of(RenderDenied)[-1].event
-    steps = what_now(denied, job_id=job.job_id, draft=job.source_job)
-    needs_budget = any(fix.field == "budget_left_usd_micros" for fix in denied.denial_trace.minimal_fix)
+    needed = who_can(denied)
     return Next(
         words="The policy denied it before anything was sent, so it cost nothing. This job is closed.",
-        who="a person who sets budgets" if needs_budget else _requester(job),
+        who=_requester(job) if needed is Permission.REQUEST else people(visit, needed),
         href=f"{PREFIX}/new",
         link="Make a new request",
-        steps=tuple(map(_sentence, steps)),
+        steps=tuple(ways_out(denied)),
     )
 
 
 def _decided(_: Visit, job: Job, __: JobHistory) -> Next:
     return Next(
-        words="It is allowed and waits for a worker, which submits it as soon as limits and slots permit.",
-        who=f"nobody needs to; {job.actor} can still cancel it",
+        words="It is allowed and waits for a worker, which submits it as soon as limits and slots permit. "
+        f"Nobody needs to do anything; until then, {job.actor} can cancel it.",
     )
 
 
@@ -168,8 +165,8 @@ def _absent(_: Visit, job: Job, __: JobHistory) -> Next:
 def _running(visit: Visit, job: Job, _: JobHistory) -> Next:
     progress = f" {job.progress} % done." if job.progress else ""
     return Next(
-        words=f"The server is rendering it.{progress}",
-        who=f"nobody needs to; {people(visit, Permission.OPERATE)} can give it up if it never ends",
+        words=f"The server is rendering it.{progress} Nobody needs to do anything; if it never ends, "
+        f"{people(visit, Permission.OPERATE)} can give it up.",
     )
 
 

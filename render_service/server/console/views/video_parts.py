@@ -7,7 +7,9 @@ from ledger.events import (
     AssetStored,
     CostSettled,
     InputReference,
+    Outcome,
     Probe,
+    RenderClosed,
     RenderDecided,
     ReviewRecorded,
     SourceFile,
@@ -27,7 +29,6 @@ _KINDS = {
     "asset.stored": "good",
     "approval.granted": "good",
     "render.decided": "good",
-    "render.closed": "good",
     "render.denied": "bad",
     "approval.refused": "bad",
     "submission.rejected": "bad",
@@ -42,6 +43,7 @@ _KINDS = {
 }
 """How an event is marked in the timeline; the others are neutral."""
 
+_VERDICTS = {"approved": "good", "rejected": "bad", "changes_requested": "attention"}
 _ABOUT_GATEWAY = "the server refused this gateway's own key or account; an operator can read its words"
 
 
@@ -84,8 +86,17 @@ def _line(visit: Visit, record: Record) -> EventLine:
         actor=record.actor,
         identified_by=HOW[record.envelope["actor_source"]],
         authority=str(record.envelope["authority"]),
-        kind=_KINDS.get(record.type, ""),
+        kind=_kind(record),
     )
+
+
+def _kind(record: Record) -> str:
+    event = record.event
+    if isinstance(event, RenderClosed):
+        return "good" if event.outcome is Outcome.STORED else ""
+    if isinstance(event, ReviewRecorded):
+        return _VERDICTS[event.verdict]
+    return _KINDS.get(record.type, "")
 
 
 class Hold(View):
