@@ -10,6 +10,7 @@ import re
 import secrets
 import sys
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -53,7 +54,10 @@ def redact(value: Any) -> Any:
 
 @dataclass
 class Log:
-    """Writes log events, named like the vocabulary (``submission.accepted``), with keys and no prose."""
+    """Writes log events, named like the vocabulary (``submission.accepted``), with keys and no prose.
+
+    A line that cannot be written, as on a full disk, is lost: an answer that was paid for must not be.
+    """
 
     trace: Trace
     quiet: bool = False
@@ -75,16 +79,19 @@ class Log:
         ids = {"trace_id": self.trace.trace_id, "span_id": self.trace.span_id}
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         line = ids | keys | {"event": "trace.started", "level": "info", "timestamp": now}
-        sys.stderr.write(json.dumps(line) + "\n")
+        with suppress(OSError):
+            sys.stderr.write(json.dumps(line) + "\n")
 
     def info(self, event: str, **keys: Any) -> None:
         """Log what happened, unless `quiet`."""
         if not self.quiet:
-            self._logger().info(event, **keys)
+            with suppress(OSError):
+                self._logger().info(event, **keys)
 
     def warning(self, event: str, **keys: Any) -> None:
         """Log something that needs attention."""
-        self._logger().warning(event, **keys)
+        with suppress(OSError):
+            self._logger().warning(event, **keys)
 
     def _logger(self) -> Any:
         if self._bound is None:
