@@ -59,10 +59,12 @@ async def review(
     scores: Mapping[str, int] | None = None,
     notes: str | None = None,
     timed_notes: Sequence[NoteAt] = (),
+    event_id: str | None = None,
 ) -> Job:
     """Record a review of `job`; the last verdict counts. `NotReady` if there is no video to review.
 
-    `timed_notes` are about moments of the clip, and recorded in their order in it.
+    `timed_notes` are about moments of the clip, and recorded in their order in it. With `event_id` it is
+    recorded once, and `EventIdConflict` says that it was before.
     """
     recorded = dict(scores or {})
     wrong = [name for name, score in recorded.items() if name not in SCORES or not 0 <= score <= HIGHEST]
@@ -80,7 +82,7 @@ async def review(
         for index, note in enumerate(sorted(timed_notes))
     )
     recorded_review = ReviewRecorded(verdict=verdict, scores=recorded, notes=sealed, timed_notes=timed)
-    event = session.draft(recorded_review)
+    event = session.draft(recorded_review, event_id=event_id)
     try:
         return await session.advance(job, [event])
     except WrongExpectedVersion:  # another event was recorded first, which does not affect a review

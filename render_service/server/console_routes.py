@@ -38,6 +38,8 @@ from render_service.server.console.views import (
     operations,
     policy,
     record,
+    review,
+    review_actions,
     shares,
     video,
     video_actions,
@@ -52,12 +54,14 @@ PAGES: tuple[Page, ...] = (
     compare.PAGE,
     *log.PAGES,
     *record.PAGES,
+    *review.PAGES,
     policy.PAGE,
     operations.PAGE,
     access.PAGE,
 )
 ACTIONS: tuple[Action, ...] = (
     *inbox_actions.ACTIONS,
+    *review_actions.ACTIONS,
     *video_actions.ACTIONS,
     *shares.ACTIONS,
     *access.ACTIONS,

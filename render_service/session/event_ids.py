@@ -26,6 +26,7 @@ _ANNOUNCEMENTS = uuid.UUID("2d1c9a54-6c0e-5f1b-9b7a-0e5d3c8f4a21")
 _DELIVERIES = uuid.UUID("b7f0a3c2-1d4e-5a6b-8c9d-4e2f6a7b8c90")
 _SENT = uuid.UUID("6e4b2a10-9f8d-5c7b-a6e5-d4c3b2a19080")
 _USES = uuid.UUID("c1d7a3b0-2f0e-5b56-8f0d-6a0f5d0c9b27")
+_REVIEWS = uuid.UUID("4a6f0f5e-7c1d-5b0e-9f36-1d2c8e5a7b40")
 _BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 
 
@@ -66,6 +67,11 @@ def match_id(profile: str, webhook_event_id: str) -> str:
 def fact_id(stream: str, key: str | None) -> str:
     """Return the event id of another system's fact under that system's id; without one, a new id."""
     return _made_from(_FACTS, stream, key) if key else new_event_id()
+
+
+def review_id(job_id: str, reviewer: str, as_shown: str) -> str:
+    """Return the event id of a review on a page that showed this version of the job."""
+    return _made_from(_REVIEWS, job_id, reviewer, as_shown)
 
 
 def use_id(job_id: str, retry_count: int) -> str:

@@ -13,6 +13,7 @@ from tests.console.conftest import Console, Studio
 
 PARTS = {
     "/inbox/{name}": "/inbox/{fox}",
+    "/review/{name}": "/review/{fox}",
     "/videos/{name}": "/videos/{crimson}",
     "/videos/{name}/state": "/videos/{queued}/state",
     "/log/{position}": "/log/1",

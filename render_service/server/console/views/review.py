@@ -1,0 +1,214 @@
+"""Review: clips to judge, one at a time, with what others said of each and how far they agree."""
+
+from decision.rules.roles import Permission
+from ledger.errors import JobNotFound
+from ledger.events import ReviewRecorded, Variant
+from ledger.job import Job
+from ledger.private import Private
+from ledger.record import Entry
+from ledger.store.interface import JobFilter, Unreviewed
+from render_service.approvals.reviews import (
+    HIGHEST,
+    REVIEWABLE,
+    SCORES,
+    agreement,
+    clip_ms,
+    last_by_person,
+    reviews_in,
+)
+from render_service.server.console.pages import Page, View, Visit
+from render_service.server.console.views.waiting import prompt_of, seen_jobs
+from render_service.session.history import JobHistory
+
+MOST_LISTED = 12
+MOST_COUNTED = 100
+
+
+class Note(View):
+    """A note about a moment of the clip; `text` is None once it is erased."""
+
+    at_ms: int
+    text: str | None
+
+
+class Given(View):
+    """A review that was given; `is_last` if its author gave no later one."""
+
+    reviewer: str
+    at: str
+    verdict: str
+    scores: dict[str, int]
+    has_notes: bool
+    notes: str | None
+    timed_notes: list[Note]
+    is_last: bool
+
+
+class Range(View):
+    """The scores of one kind by all reviewers."""
+
+    name: str
+    low: int
+    mean: int
+    high: int
+
+
+class Clip(View):
+    """A finished video, and what was said of it; `title` is None once its prompt is erased."""
+
+    job_id: str
+    title: str | None
+    purpose: str | None
+    model: str | None
+    size: str | None
+    requester: str
+    finished_at: str
+    verdict: str | None
+    media_type: str | None
+    has_poster: bool
+    duration_ms: int | None
+    source_job: str | None
+    reviews: list[Given]
+    agreement: str
+    ranges: list[Range]
+    as_shown: int
+    """The version of the job, so that a form that is sent twice is one review."""
+
+
+class InQueue(View):
+    """Another clip in the queue."""
+
+    job_id: str
+    title: str | None
+    has_poster: bool
+
+
+class Review(View):
+    """The page: a clip, and the queue that it is in; no clip if nothing is left to judge."""
+
+    which: str
+    clip: Clip | None
+    may_review: bool
+    newer: str | None
+    older: str | None
+    queue: list[InQueue]
+    waiting: int
+    """How many clips nobody has reviewed, counted up to a hundred."""
+
+    scores: tuple[str, ...] = SCORES
+    highest: int = HIGHEST
+
+
+def read(visit: Visit) -> Review:
+    """Read the queue, and the clip at its head."""
+    which = which_of(visit)
+    head = next(iter(unreviewed(visit, which, 1)), None)
+    return _page(visit, which, head)
+
+
+def read_one(visit: Visit) -> Review:
+    """Read one clip; it may have been reviewed before."""
+    job = reviewed_job(visit, visit.part("name"))
+    return _page(visit, which_of(visit), job)
+
+
+def count(visit: Visit) -> int:
+    """Return how many finals wait for a review, up to a hundred."""
+    return len(unreviewed(visit, Unreviewed.FINALS, MOST_COUNTED))
+
+
+def which_of(visit: Visit) -> Unreviewed:
+    """Return the queue that the address names: all clips, unless it says finals."""
+    return Unreviewed.FINALS if visit.query("which") == Unreviewed.FINALS else Unreviewed.ALL
+
+
+def reviewed_job(visit: Visit, name: str) -> Job:
+    """Return the job with the id `name` if it has a video; `JobNotFound` if the reader may not see one."""
+    job = visit.session.ledger.store.job(name)
+    if job is None or not visit.may_see(job) or job.state not in REVIEWABLE:
+        raise JobNotFound(f"{name[:64]!r} is not the id of a finished video that you may see")
+    return job
+
+
+def unreviewed(visit: Visit, which: Unreviewed, limit: int, *, before: str | None = None) -> list[Job]:
+    """Return clips that nobody has reviewed, newest first; those requested before the job `before`."""
+    where = JobFilter(unreviewed=which, before=before)
+    return seen_jobs(visit.session, visit.caller, where, limit)
+
+
+def _page(visit: Visit, which: Unreviewed, job: Job | None) -> Review:
+    queue = unreviewed(visit, which, MOST_COUNTED)
+    others = [each for each in queue if job is None or each.job_id != job.job_id]
+    older = newer = None
+    if job is not None:
+        older = next(iter(unreviewed(visit, which, 1, before=job.job_id)), None)
+        after = JobFilter(unreviewed=which, after=job.job_id, oldest_first=True)
+        newer = next(iter(seen_jobs(visit.session, visit.caller, after, 1)), None)
+    return Review(
+        which=which.value,
+        clip=_clip(visit, job) if job is not None else None,
+        may_review=visit.may(Permission.REVIEW),
+        newer=newer.job_id if newer else None,
+        older=older.job_id if older else None,
+        queue=[_in_queue(visit, each) for each in others[:MOST_LISTED]],
+        waiting=len(queue),
+    )
+
+
+def _clip(visit: Visit, job: Job) -> Clip:
+    history = JobHistory.of(visit.session.ledger, job)
+    given = reviews_in(history)
+    agreed = agreement(given)
+    last = {review.record.position for review in last_by_person(given).values()}
+    video = job.assets.get(Variant.VIDEO)
+    return Clip(
+        job_id=job.job_id,
+        title=prompt_of(visit.session, job),
+        purpose=job.purpose,
+        model=job.model,
+        size=job.size,
+        requester=job.actor,
+        finished_at=job.updated_at,
+        verdict=job.verdict,
+        media_type=video.media_type if video else None,
+        has_poster=Variant.THUMBNAIL in job.assets,
+        duration_ms=clip_ms(history, job),
+        source_job=job.source_job,
+        reviews=[_given(review, is_last=review.record.position in last) for review in reversed(given)],
+        agreement=agreed.words,
+        ranges=[
+            Range(name=name, low=low, mean=mean, high=high)
+            for name, (low, mean, high) in agreed.scores.items()
+        ],
+        as_shown=job.version,
+    )
+
+
+def _given(review: Entry[ReviewRecorded], *, is_last: bool) -> Given:
+    event = review.event
+    return Given(
+        reviewer=review.record.actor,
+        at=review.record.recorded_at,
+        verdict=event.verdict,
+        scores=dict(event.scores),
+        has_notes=event.notes is not None,
+        notes=_text(event.notes),
+        timed_notes=[Note(at_ms=note.at_ms, text=note.text.text) for note in event.timed_notes],
+        is_last=is_last,
+    )
+
+
+def _text(private: Private | None) -> str | None:
+    return private.text if private else None
+
+
+def _in_queue(visit: Visit, job: Job) -> InQueue:
+    return InQueue(
+        job_id=job.job_id, title=prompt_of(visit.session, job), has_poster=Variant.THUMBNAIL in job.assets
+    )
+
+
+PAGES = (
+    Page("/review", "Review", "review.html", read, permission=Permission.REVIEW, count=count),
+    Page("/review/{name}", "Review", "review.html", read_one, menu=False),
+)
