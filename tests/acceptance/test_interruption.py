@@ -104,7 +104,7 @@ def test_a_killed_poll_is_gone_on_with(place: Any, seen: Any) -> None:
 SMALL_DISK = """
 import resource, sys
 from cli.main import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
 main(sys.argv[1:])
 """
 
