@@ -104,7 +104,7 @@ def test_a_killed_poll_is_gone_on_with(place: Any, seen: Any) -> None:
 SMALL_DISK = """
 import resource, sys
 from cli.main import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (800_000, 800_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 main(sys.argv[1:])
 """
 
@@ -113,7 +113,7 @@ def test_a_full_disk_stops_a_download_and_poll_goes_on_when_there_is_room(
     place: Any, own_sandbox: Any
 ) -> None:
     own_sandbox("--render-seconds", "0", "--media", "cached")
-    command = [sys.executable, "-c", SMALL_DISK, *CREATE]
+    command = [sys.executable, "-c", SMALL_DISK, *CREATE, "--seconds", "12"]
     full = subprocess.run(
         command, check=False, cwd=place.folder, env=place.environment, capture_output=True, text=True
     )
