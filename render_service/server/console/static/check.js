@@ -147,25 +147,28 @@ function showOutcome(name, outcome) {
   if (outcome.kind === "checkpoint" && !outcome.findings.length) {
     card.append(button("Remember this checkpoint", () => showKnown(remember({ pinned: outcome.checkpoint.whole }))));
   }
-  document.getElementById("results").append(card);
+  return card;
 }
 
 function showUnreadable(name, error) {
   const card = element("section", "", "card result");
   card.append(element("h2", verify.shown(name)));
   card.append(element("p", `This file cannot be checked: ${verify.shown(error)}`, "notice bad"));
-  document.getElementById("results").append(card);
+  return card;
 }
 
 function typedKeys() {
   return document.getElementById("keys").value.split("\n").map((line) => line.trim()).filter(Boolean);
 }
 
+let checkedWith = null;
+
+/** Check files, and then show all results at once: what a person is about to press does not move away before. */
 async function checkFiles(files) {
-  document.getElementById("results").replaceChildren();
   const problem = document.getElementById("problem-file");
   problem.textContent = "";
   let keys;
+  checkedWith = typedKeys().join("\n");
   try {
     keys = await readKeys(typedKeys());
   } catch (error) {
@@ -173,14 +176,15 @@ async function checkFiles(files) {
     return;
   }
   const known = [...(await checkpointsAmong(files)), ...heldCheckpoints(recall())];
+  const cards = [];
   for (const file of files) {
     try {
-      showOutcome(file.name, await verify.checkFile(file, { keys, known }));
+      cards.push(showOutcome(file.name, await verify.checkFile(file, { keys, known })));
     } catch (error) {
-      if (!(error instanceof verify.Unreadable || error instanceof verify.Invalid)) throw error;
-      showUnreadable(file.name, error);
+      cards.push(showUnreadable(file.name, error));
     }
   }
+  document.getElementById("results").replaceChildren(...cards);
 }
 
 async function checkpointsAmong(files) {
@@ -213,7 +217,9 @@ function beginFiles() {
   keys.value = known.keys.join("\n");
   showKnown(known);
   files.addEventListener("change", () => checkFiles([...files.files]));
-  keys.addEventListener("change", () => files.files.length && checkFiles([...files.files]));
+  keys.addEventListener("change", () => {
+    if (files.files.length && typedKeys().join("\n") !== checkedWith) checkFiles([...files.files]);
+  });
   for (const name of ["dragenter", "dragover"]) {
     drop.addEventListener(name, (event) => {
       event.preventDefault();
