@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 PORT = click.IntRange(0, 65_535)
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 """Variables of which one is set where a browser has a window to open."""
+
+COLLECT_AFTER = 20_000
+"""Objects after which the garbage collector looks at the new ones; Python's default is 700."""
 
 
 @click.command("serve", short_help="Serve the Videos API and the console, work the queue.")
@@ -88,6 +92,7 @@ def serve_command(
         document = _document(origin, secrets, parts, works=not no_work)
 
         def started(_: "Session") -> None:
+            collect_less_often()
             inv.emit(document, lambda console: _print(console, document))
             say("serving until Ctrl-C or SIGTERM")
 
@@ -111,6 +116,17 @@ def _serve(
             await serve(session, listening, secrets, lambda: started(session), parts, works)
 
     inv.session(at, begins=True, calls=parts.gateway or terms is not None)
+
+
+def collect_less_often() -> None:
+    """Leave what was loaded at the start out of every collection of garbage, and collect less often.
+
+    A request makes thousands of objects that are freed by their reference counts. Looking through them, and
+    now and then through every imported module, took a sixteenth of the processor time of a request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _origin(listening: socket.socket, host: str) -> str:

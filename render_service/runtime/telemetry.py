@@ -64,8 +64,8 @@ class Log:
     _bound: Any = field(default=None, repr=False)
 
     def of(self, trace: Trace) -> "Log":
-        """Return the log of another trace."""
-        return Log(trace, self.quiet)
+        """Return the log of another trace; it writes to the same place."""
+        return Log(trace, self.quiet, self._bound and self._bound.bind(**_ids(trace)))
 
     def started(self, command: str) -> None:
         """Log the beginning of the trace.
@@ -76,7 +76,7 @@ class Log:
         if sys.stderr.isatty():
             self.info("trace.started", **keys)
             return
-        ids = {"trace_id": self.trace.trace_id, "span_id": self.trace.span_id}
+        ids = _ids(self.trace)
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         line = ids | keys | {"event": "trace.started", "level": "info", "timestamp": now}
         with suppress(OSError):
@@ -95,8 +95,12 @@ class Log:
 
     def _logger(self) -> Any:
         if self._bound is None:
-            self._bound = _configured().bind(trace_id=self.trace.trace_id, span_id=self.trace.span_id)
+            self._bound = _configured().bind(**_ids(self.trace))
         return self._bound
+
+
+def _ids(trace: Trace) -> dict[str, str]:
+    return {"trace_id": trace.trace_id, "span_id": trace.span_id}
 
 
 def _configured() -> Any:

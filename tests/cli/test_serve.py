@@ -1,6 +1,7 @@
 """`serve` refuses what cannot be served safely, and ends when it is told to with everything recorded."""
 
 import base64
+import gc
 import hashlib
 import hmac
 import json
@@ -19,6 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from cli.commands.serve import COLLECT_AFTER, collect_less_often
 from ledger.log.opening import open_ledger, open_snapshot
 from ledger.store.interface import RecordFilter
 from ledger.verify import verify
@@ -182,3 +184,14 @@ def recorded() -> Counter[str]:
     with open_ledger("sqlite:///ledger.db") as ledger:
         inbox = ledger.read(RecordFilter(stream="inbox_sandbox"))
         return Counter(record.event.model_dump()["webhook_event_id"] for record in inbox)
+
+
+def test_what_was_loaded_at_the_start_is_left_out_of_every_collection_of_garbage() -> None:
+    before = gc.get_threshold()
+    try:
+        collect_less_often()
+        assert gc.get_freeze_count() > 10_000
+        assert gc.get_threshold()[0] == COLLECT_AFTER
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

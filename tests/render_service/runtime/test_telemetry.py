@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from render_service.runtime import telemetry
 from render_service.runtime.telemetry import Log, Trace, begin_trace, redact
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -47,6 +48,22 @@ def test_a_log_line_is_json_with_the_trace(capsys: pytest.CaptureFixture[str]) -
     Log(TRACE).info("asset.stored", job_id="job_1", position=7)
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["trace_id"], line["position"]) == ("asset.stored", "1" * 32, 7)
+
+
+def test_the_log_of_another_trace_has_its_ids_and_is_set_up_only_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(TRACE)
+    log.info("http.answered")
+    monkeypatch.setattr(telemetry, "_configured", None)
+    log.of(Trace("3" * 32, "4" * 16)).info("asset.stored")
+    log.info("http.answered")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["trace_id"], line["span_id"]) for line in lines] == [
+        ("1" * 32, "2" * 16),
+        ("3" * 32, "4" * 16),
+        ("1" * 32, "2" * 16),
+    ]
 
 
 def test_a_quiet_log_still_warns(capsys: pytest.CaptureFixture[str]) -> None:
