@@ -32,7 +32,7 @@ from ledger.job import Job, State
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, FoundJob
+from ledger.store.search import Facet, Facets, FoundJob
 from ledger.tree.merkle import Frontier
 
 
@@ -403,6 +403,9 @@ class EventStore(Protocol):
         the order in which they began, newest first unless the filter is `oldest_first`. `beyond` is the
         position of the last one that was returned before, to read a long list in parts.
         """
+
+    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Facets]:
+        """Return the properties of the newest jobs whose prompts have all `words`, to count them."""
 
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

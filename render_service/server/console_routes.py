@@ -43,12 +43,14 @@ from render_service.server.console.views import (
     shares,
     video,
     video_actions,
+    videos,
 )
 from render_service.server.console.views.live import Live
 from render_service.session.session import Session
 
 PAGES: tuple[Page, ...] = (
     *inbox.PAGES,
+    videos.PAGE,
     *video.PAGES,
     shares.PAGE,
     compare.PAGE,

@@ -141,7 +141,7 @@ def search(  # the arguments of the contract
     clauses = [_any_of(sees), *_properties(where, "created_at"), *_more_properties(where)]
     if prefixes:
         tables += " JOIN search ON search.position = listing.position"
-        clauses.append(("words @@ %s::tsquery", [" & ".join(f"'{word}':*" for word in prefixes)]))
+        clauses.append(("words @@ %s::tsquery", [_tsquery(prefixes)]))
     comparison, order = (">", "ASC") if where.oldest_first else ("<", "DESC")
     if beyond is not None:
         clauses.append((f"listing.position {comparison} %s", [beyond]))
@@ -158,6 +158,25 @@ def search(  # the arguments of the contract
         binary=True,
     )
     return found(rows, ((position, field, text.decode()) for position, field, text in texts))
+
+
+def _tsquery(prefixes: Iterable[str]) -> str:
+    return " & ".join(f"'{word}':*" for word in prefixes)
+
+
+def matches(db: Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Facets]:
+    """Return the properties of the newest jobs whose prompts have all `words`."""
+    prefixes = prefixes_of(words)
+    if not prefixes:
+        return []
+    clauses, values = _joined([_any_of(sees), ("words @@ %s::tsquery", [_tsquery(prefixes)])])
+    query = (
+        "SELECT substr(created_at, 1, 7), state, model, requested_model, purpose, actor, team FROM listing "
+        "JOIN search ON search.position = listing.position "
+        f"WHERE {clauses} ORDER BY listing.position DESC LIMIT %s"
+    )
+    rows = psycopg.ClientCursor(db).execute(query.encode(), [*values, limit])
+    return [Facets(*map(_text, row)) for row in rows]
 
 
 def counts(db: Connection, by: Facet, where: JobFilter, *, sees: Sequence[JobFilter]) -> Mapping[str, int]:

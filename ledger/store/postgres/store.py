@@ -49,7 +49,7 @@ from ledger.store.postgres.notify import Listener
 from ledger.store.postgres.outage import Pool
 from ledger.store.postgres.outbox import PostgresOutbox
 from ledger.store.postgres.queue import PostgresQueue, now
-from ledger.store.search import Facet, FoundJob
+from ledger.store.search import Facet, Facets, FoundJob
 from ledger.tree.merkle import Frontier
 
 
@@ -240,6 +240,10 @@ class PostgresStore:
     ) -> list[FoundJob]:
         """Return the jobs whose prompts have `words`; see the contract."""
         return self._ask(lambda db: searching.search(db, words, where, limit, sees=sees, beyond=beyond))
+
+    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Facets]:
+        """Return the properties of the newest jobs whose prompts have all `words`."""
+        return self._ask(lambda db: searching.matches(db, words, limit, sees=sees))
 
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

@@ -131,7 +131,7 @@ def search(  # the arguments of the contract
     clauses = [_any_of(sees), *_properties(where, "created_at"), *_more_properties(where)]
     if prefixes:
         tables, position = "search CROSS JOIN listing ON listing.position = search.rowid", "search.rowid"
-        clauses.append(("search MATCH ?", [" ".join(f'"{word}" *' for word in prefixes)]))
+        clauses.append(("search MATCH ?", [_match(prefixes)]))
     comparison, order = (">", "ASC") if where.oldest_first else ("<", "DESC")
     if beyond is not None:
         clauses.append((f"{position} {comparison} ?", [beyond]))
@@ -147,6 +147,24 @@ def search(  # the arguments of the contract
         (json.dumps([position for position, _ in rows]),),
     )
     return found(rows, texts)
+
+
+def _match(prefixes: Iterable[str]) -> str:
+    return " ".join(f'"{word}" *' for word in prefixes)
+
+
+def matches(db: sqlite3.Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Facets]:
+    """Return the properties of the newest jobs whose prompts have all `words`."""
+    prefixes = prefixes_of(words)
+    if not prefixes:
+        return []
+    clauses, values = _joined([_any_of(sees), ("search MATCH ?", [_match(prefixes)])])
+    query = (
+        "SELECT substr(created_at, 1, 7), state, model, requested_model, purpose, actor, team FROM search "
+        "CROSS JOIN listing ON listing.position = search.rowid "
+        f"WHERE {clauses} ORDER BY search.rowid DESC LIMIT ?"
+    )
+    return [Facets(*row) for row in db.execute(query, (*values, limit))]
 
 
 def counts(

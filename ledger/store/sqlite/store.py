@@ -35,7 +35,7 @@ from ledger.store.interface import (
     WorkQueue,
 )
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, FoundJob
+from ledger.store.search import Facet, Facets, FoundJob
 from ledger.store.sqlite import append_rows, reading
 from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import read, read_head, write, write_jobs
@@ -290,6 +290,11 @@ class SqliteStore:
         """Return the jobs whose prompts have `words`; see the contract."""
         with self._reading() as db:
             return searching.search(db, words, where, limit, sees=sees, beyond=beyond)
+
+    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Facets]:
+        """Return the properties of the newest jobs whose prompts have all `words`."""
+        with self._reading() as db:
+            return searching.matches(db, words, limit, sees=sees)
 
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

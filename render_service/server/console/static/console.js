@@ -52,6 +52,20 @@
     if (event.detail.successful && place) place.replaceChildren();
   });
 
+  // A video without a thumbnail shows its first frame, which is read once the card is near the screen.
+  const frames = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      entry.target.preload = "metadata";
+      frames.unobserve(entry.target);
+    }
+  }, { rootMargin: "200px" });
+  const watchFrames = () => {
+    for (const video of document.querySelectorAll("video[data-first-frame]")) frames.observe(video);
+  };
+  watchFrames();
+  document.addEventListener("htmx:afterSettle", watchFrames);
+
   // A secret that is shown once is selected and can be copied.
   for (const field of document.querySelectorAll("[data-select]")) {
     field.addEventListener("focus", () => field.select());

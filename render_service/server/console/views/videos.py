@@ -1,0 +1,280 @@
+"""The videos as a grid: found by words of their prompts, restricted by filters with counts, newest first.
+
+Everything that restricts the list is in the address, so that a link keeps it. Only what is shown is read: the
+counts come from a table that each append keeps, and a search counts among its newest matches.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from decision.rules.roles import Permission
+from ledger.events import Variant
+from ledger.job import State
+from ledger.store.interface import EventStore, JobFilter
+from ledger.store.search import Facet, Facets, FoundJob, prefixes_of
+from render_service.reports.find import snippet_of
+from render_service.runtime.errors import BadInput
+from render_service.server.console.pages import PREFIX, Page, View, Visit
+from render_service.server.console.rendering import STATES
+
+PAGE_SIZE = 24
+MOST_COUNTED = 1_000
+"""Matches of a search that are counted, the newest."""
+
+MOST_CHOICES = 200
+"""Values of one filter that are offered, the most frequent."""
+
+MOST_DIGITS = 18
+LONGEST_PROMPT = 160
+LONGEST_CELL = 2_000
+"""Characters of a prompt on a card, and in JSON and CSV."""
+
+NO_TEAM = "-"
+FILTERS: Final[Mapping[Facet, str]] = {
+    "state": "State",
+    "model": "Model",
+    "purpose": "Purpose",
+    "actor": "Requester",
+    "team": "Team",
+    "month": "Month",
+}
+"""The filters in their order; each is a parameter of the address."""
+
+
+class Card(View):
+    """One video: where it stands, what was asked for, by whom, and what it costs.
+
+    `prompt` is null if it was erased, or if none is known; `words` is the part of it that the card shows, and
+    `marks` are the starts and ends of the words that were searched for in it. `poster` is the address of the
+    stored thumbnail, `film` that of the stored video, whose first frame is shown if there is no thumbnail.
+    """
+
+    job_id: str
+    state: str
+    prompt: str | None
+    words: str
+    marks: tuple[tuple[int, int], ...]
+    operation: str
+    model: str | None
+    size: str | None
+    seconds: int | None
+    purpose: str | None
+    actor: str
+    team: str | None
+    project: str | None
+    created_at: str
+    cost_usd_micros: int | None
+    cost_is_settled: bool
+    verdict: str | None
+    poster: str | None
+    film: str | None
+
+    def pieces(self) -> list[tuple[str, bool]]:
+        """Return the words in pieces, each with whether it was searched for."""
+        pieces, end = list[tuple[str, bool]](), 0
+        for start, stop in self.marks:
+            if start >= end:
+                pieces += [(self.words[end:start], False), (self.words[start:stop], True)]
+                end = stop
+        return [*pieces, (self.words[end:], False)]
+
+
+class Choice(View):
+    """A value of a filter, with the number of videos that have it and match the other filters."""
+
+    value: str
+    label: str
+    jobs: int
+
+
+class Filter(View):
+    """A filter: its values, and the one that is chosen."""
+
+    name: str
+    label: str
+    chosen: str | None
+    choices: tuple[Choice, ...]
+
+
+class VideosView(View):
+    """A part of the list of videos.
+
+    `total` counts all that match; with `is_partial` there are more, because only the newest matches of a
+    search are counted. `newer` and `older` are the queries of the neighbouring parts.
+    """
+
+    words: str
+    has_no_word: bool
+    filters: tuple[Filter, ...]
+    total: int
+    is_partial: bool
+    videos: tuple[Card, ...]
+    newer: str | None
+    older: str | None
+    may_request: bool
+
+    @property
+    def chosen(self) -> list[tuple[str, str]]:
+        """The label of each filter that is chosen, with its value."""
+        return [(one.label, one.chosen) for one in self.filters if one.chosen]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the address asks for."""
+
+    words: str
+    chosen: Mapping[Facet, str]
+
+    @classmethod
+    def read(cls, visit: Visit) -> "Wanted":
+        """Read the parameters; `BadInput` names one that cannot be."""
+        chosen = {name: value for name in FILTERS if (value := visit.query(name)) is not None}
+        if (state := chosen.get("state")) is not None and state not in list(State):
+            raise BadInput(f"state {state[:40]!r}: expected one of {', '.join(State)}")
+        return cls(visit.query("q") or "", chosen)
+
+    def where(self, *, without: Facet | None = None) -> JobFilter:
+        """Return the filter, without that of one property."""
+        chosen = {name: value for name, value in self.chosen.items() if name != without}
+        where = JobFilter(model=chosen.get("model"), purpose=chosen.get("purpose"), actor=chosen.get("actor"))
+        if (state := chosen.get("state")) is not None:
+            where = replace(where, states=(State(state),))
+        if (team := chosen.get("team")) is not None:
+            where = replace(where, teamless=True) if team == NO_TEAM else replace(where, team=team)
+        if (month := chosen.get("month")) is not None:
+            where = replace(where, since=month, until=f"{month}~")  # sorts after every time of the month
+        return where
+
+    def matches(self, facets: Facets, *, without: Facet | None = None) -> bool:
+        """Return whether a job with these properties matches, as `where` says it for a store."""
+        for name, value in self.chosen.items():
+            if name == without:
+                continue
+            if name == "model":
+                if value not in {facets.model, facets.requested_model}:
+                    return False
+            elif getattr(facets, name) != ("" if name == "team" and value == NO_TEAM else value):
+                return False
+        return True
+
+    def query(self, **more: object) -> str:
+        """Return the address of a part of this list, behind its question mark."""
+        words = [("q", self.words)] if self.words else []
+        return urlencode([*words, *self.chosen.items(), *more.items()])
+
+
+def read_videos(visit: Visit) -> VideosView:
+    """Return the part of the list that the address asks for."""
+    wanted, store, sees = Wanted.read(visit), visit.session.ledger.store, visit.caller.sees
+    numbers, total, is_partial = _counted(store, wanted, sees)
+    before, after = _position(visit, "before"), _position(visit, "after")
+    where = replace(wanted.where(), oldest_first=after is not None)
+    beyond = after if after is not None else before
+    found = store.search(wanted.words, where, PAGE_SIZE + 1, sees=sees, beyond=beyond)
+    has_more, found = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
+    if after is not None:
+        found.reverse()
+    has_older = bool(found) and (has_more if after is None else True)
+    has_newer = bool(found) and (has_more if after is not None else before is not None)
+    return VideosView(
+        words=wanted.words,
+        has_no_word=bool(wanted.words) and not prefixes_of(wanted.words),
+        filters=tuple(_filter(name, wanted, numbers[name]) for name in FILTERS),
+        total=total,
+        is_partial=is_partial,
+        videos=tuple(_card(each, wanted.words) for each in found),
+        newer=wanted.query(after=found[0].position) if has_newer else None,
+        older=wanted.query(before=found[-1].position) if has_older else None,
+        may_request=visit.may(Permission.REQUEST),
+    )
+
+
+def _counted(
+    store: EventStore, wanted: Wanted, sees: Sequence[JobFilter]
+) -> tuple[dict[Facet, Mapping[str, int]], int, bool]:
+    """Return the numbers of each filter, of all that match, and whether those are not all."""
+    numbers: dict[Facet, Mapping[str, int]]
+    if not wanted.words:
+        numbers = {name: store.counts(name, wanted.where(without=name), sees=sees) for name in FILTERS}
+        total = sum(store.counts("month", wanted.where(), sees=sees).values())
+        return numbers, total, False
+    matches = store.matches(wanted.words, MOST_COUNTED, sees=sees)
+    numbers = {
+        name: Counter(
+            value
+            for facets in matches
+            if wanted.matches(facets, without=name)
+            for value in (
+                {facets.model, facets.requested_model} if name == "model" else {getattr(facets, name)}
+            )
+        )
+        for name in FILTERS
+    }
+    total = sum(wanted.matches(facets) for facets in matches)
+    return numbers, total, len(matches) == MOST_COUNTED
+
+
+def _filter(name: Facet, wanted: Wanted, numbers: Mapping[str, int]) -> Filter:
+    chosen = wanted.chosen.get(name)
+    by_value = {(NO_TEAM if name == "team" and not value else value): jobs for value, jobs in numbers.items()}
+    by_value.pop("", None)
+    most = dict(sorted(by_value.items(), key=lambda item: (-item[1], item[0]))[:MOST_CHOICES])
+    if chosen is not None:
+        most.setdefault(chosen, by_value.get(chosen, 0))
+    order = sorted(most, reverse=name == "month")
+    choices = tuple(Choice(value=value, label=_label(name, value), jobs=most[value]) for value in order)
+    return Filter(name=name, label=FILTERS[name], chosen=chosen, choices=choices)
+
+
+def _label(name: Facet, value: str) -> str:
+    if name == "state":
+        return STATES[value][0]
+    return "no team" if name == "team" and value == NO_TEAM else value
+
+
+def _position(visit: Visit, name: str) -> int | None:
+    text = visit.query(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > MOST_DIGITS:
+        raise BadInput(f"{name} {text[:40]!r}: expected the position of a record")
+    return int(text)
+
+
+def _card(found: FoundJob, words: str) -> Card:
+    job, snippet = found.job, snippet_of(found, words, LONGEST_PROMPT)
+    settled = job.settled_usd_micros
+    files = {name: f"{PREFIX}/videos/{job.job_id}/files/{name}" for name in job.assets}
+    return Card(
+        job_id=job.job_id,
+        state=job.state,
+        prompt=None if found.prompt is None else found.prompt[:LONGEST_CELL],
+        words=snippet.text,
+        marks=snippet.spans,
+        operation=job.operation or "adopted",
+        model=job.model or job.requested_model,
+        size=job.size,
+        seconds=job.seconds,
+        purpose=job.purpose,
+        actor=job.actor,
+        team=job.team,
+        project=job.project,
+        created_at=job.created_at,
+        cost_usd_micros=settled if settled is not None else job.reserved_usd_micros or None,
+        cost_is_settled=settled is not None,
+        verdict=job.verdict,
+        poster=files.get(Variant.THUMBNAIL),
+        film=files.get(Variant.VIDEO),
+    )
+
+
+def _rows(view: VideosView) -> list[dict[str, Any]]:
+    hidden = {"words", "marks", "poster", "film"}
+    return [card.model_dump(mode="json", exclude=hidden) for card in view.videos]
+
+
+PAGE = Page(path="/videos", title="Videos", template="videos.html", read=read_videos, rows=_rows)
