@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BAR = 32
 SHORTEST_BAR = 8
-BY = ("model", "purpose", "actor", "day", "budget")
+BY = ("model", "purpose", "actor", "team", "day", "budget")
 
 
 @click.command("spend", short_help="Show what was spent and what is left.")

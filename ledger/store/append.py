@@ -27,7 +27,7 @@ from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.group_commit import Request
 from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold, holds_of
-from ledger.store.search import Facets, facets_of, is_searched, words_of
+from ledger.store.search import Facets, facets_of, is_searched, money_of, words_of
 from ledger.tree.merkle import Frontier, TileNode
 
 _PLACE = ("position", "version")
@@ -152,7 +152,7 @@ class Changes:
     begun: dict[str, int] = field(default_factory=dict)
     """The jobs that begin, with the positions of their first records."""
     relisted: set[str] = field(default_factory=set)
-    """Earlier jobs whose `Facets` change."""
+    """Earlier jobs whose `Facets` or money change."""
     counts: Counter[Facets] = field(default_factory=Counter)
     """By how many the number of jobs of each combination changes."""
 
@@ -262,6 +262,8 @@ def add_jobs(
             if before is not None:
                 changes.counts[facets_of(before)] -= 1
                 changes.relisted.add(job_id)
+        elif money_of(before) != money_of(job):
+            changes.relisted.add(job_id)
     present.jobs.update(jobs)
     changes.jobs.update(jobs)
     for hold, growth in holds:

@@ -32,7 +32,7 @@ from ledger.job import Job, State
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, Facets, FoundJob
+from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
 from ledger.tree.merkle import Frontier
 
 
@@ -382,7 +382,7 @@ class EventStore(Protocol):
         """Return job rows, newest first unless the filter is `oldest_first`."""
 
     def is_searchable(self) -> bool:
-        """Return False for a ledger of an older version: `search` and `counts` need it to be upgraded.
+        """Return False for a ledger of an older version: `search`, `counts` and `spent` need an upgrade.
 
         Opening it for writing upgrades it.
         """
@@ -415,6 +415,15 @@ class EventStore(Protocol):
         It reads no job: each append writes the numbers. So `where` may restrict only the properties in
         `Facets`; its times count whole months. A job counts under its requested and its decided model, as in
         lists.
+        """
+
+    def spent(
+        self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
+    ) -> Mapping[str, Money]:
+        """Return what jobs reserve and spent by the values of one property, of those that match.
+
+        Adopted jobs were paid for elsewhere and do not count. The day is that of the request, the model the
+        decided one, or an empty text. It reads the narrow rows of lists; `where` may restrict what they have.
         """
 
     def all_jobs(self) -> Iterator[Job]:

@@ -3,7 +3,7 @@
 No SQL here. Both stores keep three tables that follow from the log, written in the transaction of an append:
 
 - ``listing``: one narrow row per job, under the position of its first record, with the properties that lists
-  are filtered by;
+  are filtered by, and its money;
 - ``counts``: how many jobs there are of each combination of `Facets`, so that a count never reads the jobs;
 - ``search``: the words of each job's prompt. An erasure removes them together with the text.
 
@@ -107,6 +107,25 @@ def facets_of(job: Job) -> Facets:
         job.actor,
         job.team or "",
     )
+
+
+SpentBy = Literal["day", "model", "purpose", "actor", "team"]
+"""A property by which money is summed."""
+
+
+class Money(NamedTuple):
+    """The money of some jobs, in micro-dollars; `estimated` is the settled part that no server reported."""
+
+    jobs: int
+    reserved: int
+    settled: int
+    estimated: int
+
+
+def money_of(job: Job) -> tuple[int, int, int]:
+    """Return what `job` reserves, what was settled, and what of that is an estimate, in micro-dollars."""
+    settled = job.settled_usd_micros or 0
+    return job.reserved_usd_micros, settled, settled if job.cost_basis == "estimated" else 0
 
 
 def by_model(rows: Iterable[tuple[str, str, int]]) -> Mapping[str, int]:

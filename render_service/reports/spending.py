@@ -1,4 +1,4 @@
-"""Report what was spent and what is reserved, by model, purpose, actor, day or budget. Reads job rows only.
+"""Report what was spent and what is reserved, by model, purpose, actor, team, day or budget.
 
 The day of a job is that of its request, in UTC. Reserved money may still be spent, which includes jobs with
 an unknown outcome; settled money is the reported cost, or the estimate. Adopted videos were paid for
@@ -6,13 +6,15 @@ elsewhere and are not included.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.store.interface import ALL_JOBS, JobFilter
+from ledger.store.search import SpentBy
 from render_service.rules.budgets import Left, standing
 
 UNDECIDED = "not decided"
@@ -24,6 +26,7 @@ class By(StrEnum):
     MODEL = "model"
     PURPOSE = "purpose"
     ACTOR = "actor"
+    TEAM = "team"
     DAY = "day"
     BUDGET = "budget"
 
@@ -66,12 +69,47 @@ class Spending:
     budgets: tuple[Left, ...]
 
 
-def spending(ledger: Ledger, by: By, now: datetime, since: str | None = None) -> Spending:
+def spending(
+    ledger: Ledger,
+    by: By,
+    now: datetime,
+    since: str | None = None,
+    *,
+    sees: Sequence[JobFilter] = ALL_JOBS,
+) -> Spending:
     """Return what the jobs requested since `since` (RFC 3339 UTC) cost, grouped `by`.
 
     The most expensive group comes first; days are in order. A render may be paid from several budgets, whose
-    groups then add up to more than the total.
+    groups then add up to more than the total. `sees` restricts whose jobs count, except by budget.
     """
+    if by is By.BUDGET or not ledger.store.is_searchable():
+        total, parts = _add_up(ledger, by, since)
+    else:
+        total, parts = _read_sums(ledger, by, since, sees)
+    ordered = sorted(parts, key=_ORDER.get(by, lambda part: (-part.usd_micros, part.name)))
+    return Spending(by, tuple(ordered), total, tuple(standing(ledger, now)))
+
+
+def _read_sums(
+    ledger: Ledger, by: By, since: str | None, sees: Sequence[JobFilter]
+) -> tuple[Spent, list[Spent]]:
+    sums = ledger.store.spent(_SUMMED[by], JobFilter(since=since), sees=sees)
+    empty = UNDECIDED if by is By.MODEL else ""
+    parts = [Spent(name or empty, *money) for name, money in sums.items()]
+    numbers = [sum(column) for column in zip(*sums.values(), strict=True)] or [0, 0, 0, 0]
+    return Spent("total", *numbers), parts
+
+
+_SUMMED: dict[By, SpentBy] = {
+    By.MODEL: "model",
+    By.PURPOSE: "purpose",
+    By.ACTOR: "actor",
+    By.TEAM: "team",
+    By.DAY: "day",
+}
+
+
+def _add_up(ledger: Ledger, by: By, since: str | None) -> tuple[Spent, list[Spent]]:
     jobs = (job for job in ledger.each_job() if job.operation is not None and (since or "") <= job.created_at)
     total = Spent("total")
     parts: defaultdict[str, Spent] = defaultdict(lambda: Spent(""))
@@ -79,8 +117,7 @@ def spending(ledger: Ledger, by: By, now: datetime, since: str | None = None) ->
         total = total.plus(job, job.reserved_usd_micros)
         for name, reserved in _shares(job, by):
             parts[name] = replace(parts[name], name=name).plus(job, reserved)
-    ordered = sorted(parts.values(), key=_ORDER.get(by, lambda part: (-part.usd_micros, part.name)))
-    return Spending(by, tuple(ordered), total, tuple(standing(ledger, now)))
+    return total, list(parts.values())
 
 
 _ORDER: dict[By, Callable[[Spent], tuple[int, str]]] = {By.DAY: lambda part: (0, part.name)}
@@ -94,6 +131,7 @@ def _shares(job: Job, by: By) -> Iterable[tuple[str, int]]:
         By.MODEL: job.model or UNDECIDED,
         By.PURPOSE: job.purpose or "",
         By.ACTOR: job.actor,
+        By.TEAM: job.team or "",
         By.DAY: job.created_at[:10],
     }
     return [(names[by], job.reserved_usd_micros)]

@@ -19,10 +19,25 @@ from ledger.job import Job
 from ledger.store.append import Changes
 from ledger.store.interface import JobFilter
 from ledger.store.postgres.connection import Connection
-from ledger.store.search import Facet, Facets, FoundJob, by_model, facets_of, found, prefixes_of, words_of
+from ledger.store.search import (
+    Facet,
+    Facets,
+    FoundJob,
+    Money,
+    SpentBy,
+    by_model,
+    facets_of,
+    found,
+    money_of,
+    prefixes_of,
+    words_of,
+)
 
-_LIST = "INSERT INTO listing VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-_RELIST = "UPDATE listing SET state = %s, model = %s WHERE job_id = %s"
+_LIST = "INSERT INTO listing VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_RELIST = (
+    "UPDATE listing SET state = %s, model = %s, "
+    "reserved_usd_micros = %s, settled_usd_micros = %s, estimated_usd_micros = %s WHERE job_id = %s"
+)
 _COUNT = "INSERT INTO counts VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
 _RECOUNT = f"""
 {_COUNT} ON CONFLICT (month, state, model, requested_model, purpose, actor, team)
@@ -42,11 +57,15 @@ def write_listing(db: Connection, changes: Changes) -> None:
 
     Must precede the deletion of the erased texts. Nothing waits for an answer, so it fits into a pipeline.
     """
-    if changes.counts:
+    if changes.counts or changes.relisted:
         began = [_row(at, changes.jobs[job_id]) for job_id, at in changes.begun.items()]
         relisted = [changes.jobs[job_id] for job_id in sorted(changes.relisted - changes.begun.keys())]
         _many(db, _LIST, began)
-        _many(db, _RELIST, [(job.state.value, _bytes(job.model), job.job_id) for job in relisted])
+        _many(
+            db,
+            _RELIST,
+            [(job.state.value, _bytes(job.model), *money_of(job), job.job_id) for job in relisted],
+        )
         _many(db, _RECOUNT, [_count(facets, change) for facets, change in changes.counts.items() if change])
         _many(db, _INDEX, [(at, list(words)) for at, words in changes.words().items()])
     if changes.erased:
@@ -63,7 +82,14 @@ def _bytes(text: str | None) -> bytes:
 
 
 def _row(position: int, job: Job) -> tuple[object, ...]:
-    return position, job.job_id, job.created_at, *_stored(facets_of(job))[1:], job.profile or ""
+    return (
+        position,
+        job.job_id,
+        job.created_at,
+        *_stored(facets_of(job))[1:],
+        job.profile or "",
+        *money_of(job),
+    )
 
 
 def _count(facets: Facets, jobs: int) -> tuple[object, ...]:
@@ -187,6 +213,18 @@ def counts(db: Connection, by: Facet, where: JobFilter, *, sees: Sequence[JobFil
     found = db.execute(query.encode(), values, binary=True)
     rows: list[Any] = [(*map(_text, names), int(jobs)) for *names, jobs in found]
     return by_model(rows) if by == "model" else dict(rows)
+
+
+def spent(db: Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFilter]) -> Mapping[str, Money]:
+    """Return the money of jobs by the values of one property."""
+    clauses, values = _joined(
+        [_any_of(sees), ("listing.requested_model <> ''::bytea", ()), *_properties(where, "created_at")]
+    )
+    value = "substr(created_at, 1, 10)" if by == "day" else by
+    sums = ", ".join(f"SUM({kind}_usd_micros)::bigint" for kind in ("reserved", "settled", "estimated"))
+    query = f"SELECT {value}, COUNT(*), {sums} FROM listing WHERE {clauses} GROUP BY 1"
+    found = db.execute(query.encode(), values, binary=True)
+    return {_text(name): Money(*numbers) for name, *numbers in found}
 
 
 def _text(stored: str | bytes) -> str:

@@ -49,7 +49,7 @@ from ledger.store.postgres.notify import Listener
 from ledger.store.postgres.outage import Pool
 from ledger.store.postgres.outbox import PostgresOutbox
 from ledger.store.postgres.queue import PostgresQueue, now
-from ledger.store.search import Facet, Facets, FoundJob
+from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
 from ledger.tree.merkle import Frontier
 
 
@@ -250,6 +250,12 @@ class PostgresStore:
     ) -> Mapping[str, int]:
         """Return the numbers of jobs by the values of one property."""
         return self._ask(lambda db: searching.counts(db, by, where, sees=sees))
+
+    def spent(
+        self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
+    ) -> Mapping[str, Money]:
+        """Return the money of jobs by the values of one property."""
+        return self._ask(lambda db: searching.spent(db, by, where, sees=sees))
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row by id."""

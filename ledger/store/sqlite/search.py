@@ -20,10 +20,26 @@ from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.store.append import Changes
 from ledger.store.interface import JobFilter
-from ledger.store.search import Facet, Facets, FoundJob, by_model, facets_of, found, prefixes_of, words_of
+from ledger.store.search import (
+    Facet,
+    Facets,
+    FoundJob,
+    Money,
+    SpentBy,
+    by_model,
+    facets_of,
+    found,
+    money_of,
+    prefixes_of,
+    words_of,
+)
 from ledger.store.sqlite.reading import LAST_LETTER
 
-_LIST = "INSERT INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LIST = "INSERT INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_RELIST = (
+    "UPDATE listing SET state = ?, model = ?, "
+    "reserved_usd_micros = ?, settled_usd_micros = ?, estimated_usd_micros = ? WHERE job_id = ?"
+)
 _COUNT = "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _INDEX = "INSERT INTO search (rowid, words) VALUES (?, ?)"
 _UNINDEX = "INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)"
@@ -32,14 +48,14 @@ _SEARCHED = "(field = 'prompt' OR field GLOB 'fields.*')"
 
 def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
     """List the jobs that begin, and change the properties and counts of those that `changes` change."""
-    if not changes.counts:
+    if not (changes.counts or changes.relisted):
         return
     began = [_row(at, changes.jobs[job_id]) for job_id, at in changes.begun.items()]
     db.executemany(_LIST, began)
     db.executemany(
-        "UPDATE listing SET state = ?, model = ? WHERE job_id = ?",
+        _RELIST,
         [
-            (job.state.value, job.model or "", job.job_id)
+            (job.state.value, job.model or "", *money_of(job), job.job_id)
             for job in map(changes.jobs.__getitem__, changes.relisted - changes.begun.keys())
         ],
     )
@@ -52,7 +68,7 @@ def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
 
 def _row(position: int, job: Job) -> tuple[object, ...]:
     _, *facets = facets_of(job)
-    return position, job.job_id, job.created_at, *facets, job.profile or ""
+    return position, job.job_id, job.created_at, *facets, job.profile or "", *money_of(job)
 
 
 def _index(db: sqlite3.Connection, words: Mapping[int, Iterable[str]]) -> None:
@@ -176,6 +192,19 @@ def counts(
     query = f"SELECT {value}, SUM(jobs) FROM counts AS listing WHERE {clauses} GROUP BY {value}"
     rows = db.execute(query, values).fetchall()
     return by_model(rows) if by == "model" else dict(rows)
+
+
+def spent(
+    db: sqlite3.Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFilter]
+) -> Mapping[str, Money]:
+    """Return the money of jobs by the values of one property."""
+    clauses, values = _joined(
+        [_any_of(sees), ("listing.requested_model <> ''", ()), *_properties(where, "created_at")]
+    )
+    value = "substr(created_at, 1, 10)" if by == "day" else by
+    sums = ", ".join(f"SUM({kind}_usd_micros)" for kind in ("reserved", "settled", "estimated"))
+    query = f"SELECT {value}, COUNT(*), {sums} FROM listing WHERE {clauses} GROUP BY 1"
+    return {name: Money(*numbers) for name, *numbers in db.execute(query, values)}
 
 
 Clause = tuple[str, Sequence[object]]

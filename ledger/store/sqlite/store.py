@@ -35,7 +35,7 @@ from ledger.store.interface import (
     WorkQueue,
 )
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, Facets, FoundJob
+from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
 from ledger.store.sqlite import append_rows, reading
 from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import read, read_head, write, write_jobs
@@ -302,6 +302,13 @@ class SqliteStore:
         """Return the numbers of jobs by the values of one property."""
         with self._reading() as db:
             return searching.counts(db, by, where, sees=sees)
+
+    def spent(
+        self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
+    ) -> Mapping[str, Money]:
+        """Return the money of jobs by the values of one property."""
+        with self._reading() as db:
+            return searching.spent(db, by, where, sees=sees)
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row by id."""

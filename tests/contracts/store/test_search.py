@@ -2,15 +2,16 @@
 
 from collections import Counter
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from ledger.events import Status
-from ledger.job import State
+from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.private import private_values
 from ledger.store.interface import EventStore, JobFilter, RecordFilter
+from ledger.store.search import Money, SpentBy, money_of
 
 PROMPTS = {
     "job_a": "A paper boat on the canal at dusk, naïve style",
@@ -270,3 +271,35 @@ def test_imported_jobs_are_found(
     assert copy.search("boat", JobFilter(), 9) == store.search("boat", JobFilter(), 9)
     assert copy.counts("team") == store.counts("team") == {"film": 4}
     copy.close()
+
+
+def test_money_is_summed_by_each_property_as_it_changes(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.reserve("job_a", 400_000)])
+    store.append([scribe.reserve("job_b", 1_200_000)])
+    assert (spent(store, "model"), spent(store, "team")) == (
+        {"sora-2": (2, 1_600_000, 0, 0)},
+        {"film": (2, 1_600_000, 0, 0)},
+    )
+    store.append([scribe.settle("job_a", 390_000)])
+    for by in get_args(SpentBy):
+        assert spent(store, by) == sums_of(store.jobs(JobFilter()), by), by
+    (day,) = spent(store, "day")
+    assert (len(day), spent(store, "day", since="2027-01-01T00:00:00.000Z")) == (10, {})
+    assert (spent(store, "actor", team="film"), spent(store, "actor", team="ads")) == (
+        spent(store, "actor"),
+        {},
+    )
+
+
+def spent(store: EventStore, by: SpentBy, **where: Any) -> dict[str, Money]:
+    return dict(store.spent(by, JobFilter(**where)))
+
+
+def sums_of(jobs: list[Job], by: SpentBy) -> dict[str, Money]:
+    """Add up the rows of jobs."""
+    found: dict[str, Money] = {}
+    for job in jobs:
+        name = job.created_at[:10] if by == "day" else getattr(job, by) or ""
+        before = found.get(name, (0, 0, 0, 0))
+        found[name] = Money(*map(sum, zip(before, (1, *money_of(job)), strict=True)))
+    return found

@@ -11,7 +11,10 @@ CREATE TABLE listing (
     purpose BYTEA NOT NULL,
     actor TEXT COLLATE "C" NOT NULL,
     team TEXT COLLATE "C" NOT NULL,
-    profile TEXT COLLATE "C" NOT NULL
+    profile TEXT COLLATE "C" NOT NULL,
+    reserved_usd_micros BIGINT NOT NULL,
+    settled_usd_micros BIGINT NOT NULL,
+    estimated_usd_micros BIGINT NOT NULL
 );
 CREATE TABLE counts (
     month TEXT COLLATE "C" NOT NULL,

@@ -10,7 +10,10 @@ CREATE TABLE listing (
     purpose TEXT NOT NULL,
     actor TEXT NOT NULL,
     team TEXT NOT NULL,
-    profile TEXT NOT NULL
+    profile TEXT NOT NULL,
+    reserved_usd_micros INTEGER NOT NULL,
+    settled_usd_micros INTEGER NOT NULL,
+    estimated_usd_micros INTEGER NOT NULL
 );
 CREATE TABLE counts (
     month TEXT NOT NULL,
