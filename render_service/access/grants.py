@@ -87,14 +87,25 @@ def check_terms(
 
 
 def grant(
-    ledger: Ledger, terms: Terms, now: datetime, who: Provenance, own_profiles: Path | None = None
+    ledger: Ledger,
+    terms: Terms,
+    now: datetime,
+    who: Provenance,
+    own_profiles: Path | None = None,
+    *,
+    key_id: str | None = None,
 ) -> tuple[NewKey, Record]:
-    """Make a key and record its grant; `NeedsApproval` if the policy in force requires one."""
+    """Make a key and record its grant; `NeedsApproval` if the policy in force requires one.
+
+    A caller that may be repeated, such as a form, chooses the `key_id`: it is granted once.
+    """
     for _ in range(MOST_RACES):
         active, register = active_rules(ledger), Register(ledger)
         active.check_free(Change.ACCESS)
         check_terms(terms, active.policy, register, now, own_profiles)
-        key = make_key()
+        if key_id in register.keys:
+            raise NotReady(f"this grant was made already: the key {key_id} was shown then, and only then")
+        key = make_key(key_id)
         batch = grant_batch(terms.grant(key), who, now, expected_version=register.version)
         try:
             return key, ledger.append([batch, active.unchanged])[0]

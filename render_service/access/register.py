@@ -43,9 +43,14 @@ class NewKey(NamedTuple):
         return sha256_hex(self.text.encode())
 
 
-def make_key() -> NewKey:
-    """Return a new random key."""
-    key_id = secrets.token_hex(4)
+def make_key_id() -> str:
+    """Return a random id for a key."""
+    return secrets.token_hex(4)
+
+
+def make_key(key_id: str | None = None) -> NewKey:
+    """Return a new random key; its id may have been chosen before."""
+    key_id = key_id or make_key_id()
     return NewKey(key_id, f"{PREFIX}{key_id}_{secrets.token_urlsafe(SECRET_BYTES)}")
 
 

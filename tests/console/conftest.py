@@ -199,9 +199,15 @@ class Signed(httpx2.Client):
         assert found, "no form on the page"
         return found[1]
 
+    def form(self, path: str, action: str) -> dict[str, str]:
+        """Return the hidden fields of the form with an action on a page."""
+        whole = self.get(path).text
+        part = whole[whole.index(f'action="/console{action}"') :].partition("</form>")[0]
+        return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', part))
+
     def act(self, path: str, fields: dict[str, Any], page: str = "/access") -> httpx2.Response:
         """Send a form of the page `page`."""
-        return self.post(path, data={"csrf": self.csrf(page), **fields})
+        return self.post(path, data={**self.form(page, path), **fields})
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Access: the keys and what they permit, who granted them, and the roles of the policy in force."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
 from typing import Any
@@ -12,11 +13,12 @@ from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
 from ledger.record import timestamp
 from render_service.access.grants import Terms, grant, revoke
-from render_service.access.register import AccessKey, Register
+from render_service.access.register import AccessKey, Register, make_key_id
 from render_service.runtime.errors import BadInput, NeedsApproval
 from render_service.server.console.pages import Action, Done, Page, View, Visit
 
 MOST_SHOWN = 500
+KEY_ID = re.compile(r"[0-9a-f]{8}")
 LARGEST_LIMIT = 1_000_000
 
 
@@ -62,6 +64,8 @@ class AccessView(View):
     needs_approval: bool
     teams: tuple[str, ...]
     purposes: tuple[str, ...]
+    next_key_id: str
+    """The id of the key that the form of this page grants: a form that is sent twice grants one key."""
 
 
 def read(visit: Visit) -> AccessView:
@@ -88,6 +92,7 @@ def read(visit: Visit) -> AccessView:
         needs_approval=bool(policy.rules_for(Change.ACCESS)),
         teams=tuple(sorted({key.team for key in seen if key.team})),
         purposes=tuple(PURPOSES),
+        next_key_id=make_key_id(),
     )
 
 
@@ -122,10 +127,18 @@ def _row(key: AccessKey, now: datetime) -> Key:
 async def grant_key(visit: Visit, form: FormData) -> Done:
     """Grant a key, which is shown once."""
     session, terms = visit.session, _terms(form)
-    who = session.provenance
+    who, key_id = session.provenance, _text(form, "key_id")
+    if not KEY_ID.fullmatch(key_id):
+        raise BadInput("the form is incomplete: reload the page, and send it again")
     try:
         key, _ = await asyncio.to_thread(
-            grant, session.ledger, terms, visit.now, who, session.settings.profiles_file
+            grant,
+            session.ledger,
+            terms,
+            visit.now,
+            who,
+            session.settings.profiles_file,
+            key_id=key_id,
         )
     except NeedsApproval:
         raise BadInput(
