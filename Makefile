@@ -54,6 +54,9 @@ commands: .venv/ready   ## the tables of docs/commands.md and of the agent skill
 picture: .venv/ready    ## docs/picture.svg, from what the commands of README.md print
 	$(BIN)/python tools/picture.py
 
+screenshots: .venv/ready browser ## docs/images/console-*.png, from the ledger that the demo makes; takes a minute or two
+	$(BIN)/python -m tools.screenshots
+
 serve: .venv/ready      ## the sandbox server, until Ctrl-C
 	$(BIN)/sora-ledger sandbox --port 8765 --data sandbox-data
 

@@ -16,6 +16,7 @@ PARTS = {
     "/review/{name}": "/review/{fox}",
     "/videos/{name}": "/videos/{crimson}",
     "/videos/{name}/state": "/videos/{queued}/state",
+    "/videos/{name}/shares": "/videos/{fox}/shares",
     "/log/{position}": "/log/1",
 }
 """Paths with parts, and the same with words of `Studio.jobs`, as ``/videos/{id}``: ``/videos/{coupe}``."""
