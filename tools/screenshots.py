@@ -31,6 +31,9 @@ LISTED = {
 }
 """The pages in lists; one that does not exist yet is left out."""
 
+PROMPT = "Close-up of a teal headlight in heavy rain at night, drops on chrome"
+"""What waits for approval in the picture of the inbox."""
+
 SIZE = {"width": 1280, "height": 800}
 ARGUMENTS = "--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()
 
@@ -58,6 +61,16 @@ def main() -> None:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
+        asking = (
+            f"create --queue --actor ana --key {folder.absolute()}/ana.key --purpose final --model sora-2-pro"
+        )
+        subprocess.run(
+            [*PROGRAM, *asking.split(), "--profile=sandbox", "--prompt", PROMPT],
+            check=False,  # it waits for approval, which is exit code 3
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         command = [*PROGRAM, "console", "--print", "--no-work", "--json", "--actor=maria"]
         with subprocess.Popen(
             command,
@@ -101,12 +114,14 @@ def take(program: str, link: str) -> None:
         addresses = found.evaluate_all("links => links.map(link => link.href)")
         if addresses:
             page.goto(addresses[0])
-            page.wait_for_load_state("networkidle")
             _write(page, "video")
         browser.close()
 
 
 def _write(page: Page, name: str) -> None:
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.readyState > 3)")
     page.screenshot(path=IMAGES / f"console-{name}.png", clip={"x": 0, "y": 0, **SIZE}, animations="disabled")
     sys.stderr.write(f"console-{name}.png\n")
 
