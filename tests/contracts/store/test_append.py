@@ -164,3 +164,19 @@ def test_a_batch_without_events_is_a_condition_and_nothing_else(store: EventStor
     with pytest.raises(WrongExpectedVersion):
         store.append([Batch("a", 0, []), scribe.note("c")])
     assert [len(store.rows(0, 9, RecordFilter(stream=name))) for name in "abc"] == [1, 1, 0]
+
+
+def test_rows_are_read_in_either_order_and_before_a_position(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.note(name) for name in "abab"])
+    everything = [row.record for row in store.rows(0, 9, ALL)]
+    of_a = [row.record for row in store.rows(0, 9, RecordFilter(stream="a"))]
+
+    def read(after: int, limit: int, **where: Any) -> list[bytes]:
+        return [row.record for row in store.rows(after, limit, RecordFilter(**where))]
+
+    assert read(0, 9, newest_first=True) == everything[::-1]
+    assert read(1, 2, newest_first=True) == everything[:-3:-1]
+    assert read(1, 9, before=4) == everything[1:3]
+    assert read(0, 1, before=4, newest_first=True) == everything[2:3]
+    assert read(0, 9, stream="a", newest_first=True) == of_a[::-1]
+    assert read(0, 9, stream="a", before=3) == of_a[:1]
