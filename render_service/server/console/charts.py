@@ -21,7 +21,7 @@ RAIL = 16
 """Distance of the line that leads to what was made from a node, from the node's left edge."""
 
 MOST_INDENTS = 8
-DIGIT_PX = 6.6
+LETTER_PX, BOLD_PX = 6.6, 7.6
 """Width of most letters of the chart's font; texts are cut to fit, as SVG does not cut them."""
 
 
@@ -109,7 +109,8 @@ def _edge(placed: Sequence[_Placed], one: _Placed) -> Markup:
 def _box(one: _Placed) -> Iterable[Markup]:
     node, left = one.node, one.indent * INDENT
     width = WIDTH - left - 2
-    room = width - 32 - (len(node.state) + 2) * DIGIT_PX
+    room = width - 40 - (len(node.state) + 2) * LETTER_PX
+    room *= LETTER_PX / BOLD_PX if node.is_current else 1
     inside = Markup("").join(
         [
             Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="5"/>').format(
@@ -140,5 +141,5 @@ def _box(one: _Placed) -> Iterable[Markup]:
 
 def _text(x: float, y: float, words: str, name: str, room: float) -> Markup:
     """Return one line of text that is cut to `room` pixels."""
-    cut = short(words, max(8, int(room / DIGIT_PX)))
+    cut = short(words, max(8, int(room / LETTER_PX)))
     return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(name, x, y, cut)

@@ -216,7 +216,16 @@
     draw();
   };
 
+  // A long lineage begins where this video is.
+  const centre = (drawing) => {
+    const current = drawing.querySelector(".current");
+    if (!current) return;
+    const inside = current.getBoundingClientRect().top - drawing.getBoundingClientRect().top + drawing.scrollTop;
+    drawing.scrollTop = inside - drawing.clientHeight / 2;
+  };
+
   const ready = () => {
+    for (const drawing of document.querySelectorAll(".lineage-drawing")) centre(drawing);
     for (const strip of document.querySelectorAll(".scrub")) scrubber(strip);
     for (const area of document.querySelectorAll("[data-compare]")) pair(area);
   };

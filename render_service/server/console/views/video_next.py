@@ -7,7 +7,7 @@ from decision.rules.roles import Permission, roles_with
 from ledger.events import AssetLost, RenderDenied, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.record import timestamp
-from render_service.approvals.approvers import who_may_answer
+from render_service.approvals.approvers import takes_signature
 from render_service.reports.fix_words import ways_out, who_can
 from render_service.reports.record_words import describe_error
 from render_service.server.console.jobs import hides_words
@@ -47,6 +47,9 @@ _SAME_FOR_ALL: Mapping[State, Next] = {
 }
 
 
+_SIGNED = "The approval has to be signed with a key that the policy names for the approver."
+
+
 def is_final(job: Job) -> bool:
     """Return whether nothing more happens to `job` by itself: what ended is closed soon after."""
     return job.outcome is not None
@@ -73,6 +76,11 @@ def next_of(visit: Visit, job: Job, history: JobHistory) -> Next:
     return same if same is not None else _NEXT[job.state](visit, job, history)
 
 
+def _link(visit: Visit, permission: Permission, path: str, words: str) -> dict[str, str]:
+    """Return a link for those who may use the page that it leads to."""
+    return {"href": PREFIX + path, "link": words} if visit.may(permission) else {}
+
+
 def people(visit: Visit, permission: Permission) -> str:
     """Return who has `permission`: the roles of the policy in force that give it."""
     roles = roles_with(visit.session.policy.roles_in_force, permission)
@@ -95,11 +103,11 @@ def _held(visit: Visit, job: Job, history: JobHistory) -> Next:
         who=f"{people(visit, Permission.APPROVE)}, other than {job.actor}",
         href=f"{PREFIX}/inbox/{job.job_id}",
         link="Open the request",
-        steps=(_sentence(who_may_answer(history.first, hold.event, visit.session.policy)),),
+        steps=(_SIGNED,) if takes_signature(history.first, hold.event, visit.session.policy) else (),
     )
 
 
-def _refused(_: Visit, job: Job, history: JobHistory) -> Next:
+def _refused(visit: Visit, job: Job, history: JobHistory) -> Next:
     answer = history.answers[-1] if history.answers else None
     by = f" by {answer.record.actor}" if answer else ""
     comment = answer.event.comment.text if answer and answer.event.comment else None
@@ -107,8 +115,7 @@ def _refused(_: Visit, job: Job, history: JobHistory) -> Next:
     return Next(
         words=f"It was refused{by}{because}. This job is closed, and nothing was sent.",
         who=_requester(job),
-        href=f"{PREFIX}/new",
-        link="Make a new request",
+        **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
         steps=("Change the render so that an approver accepts it.",),
     )
 
@@ -119,8 +126,7 @@ def _denied(visit: Visit, job: Job, history: JobHistory) -> Next:
     return Next(
         words="The policy denied it before anything was sent, so it cost nothing. This job is closed.",
         who=_requester(job) if needed is Permission.REQUEST else people(visit, needed),
-        href=f"{PREFIX}/new",
-        link="Make a new request",
+        **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
         steps=tuple(ways_out(denied)),
     )
 
@@ -148,8 +154,7 @@ def _unknown(visit: Visit, _: Job, history: JobHistory) -> Next:
         words=f"The server's answer was lost{how}, so a video may exist and may be billed. Its money stays "
         "reserved, and nothing is sent again, until the video is found or its absence is proven.",
         who=people(visit, Permission.OPERATE),
-        href=f"{PREFIX}/operations",
-        link="Open operations",
+        **_link(visit, Permission.OPERATE, "/operations", "Open operations"),
         steps=("Workers look for it by themselves; if they cannot tell, a person decides what happened.",),
     )
 
@@ -175,8 +180,7 @@ def _stored(visit: Visit, job: Job, __: JobHistory) -> Next:
         return Next(
             words="The video is stored and checked. Nobody has reviewed it yet.",
             who=people(visit, Permission.REVIEW),
-            href=f"{PREFIX}/review",
-            link="Open the review queue",
+            **_link(visit, Permission.REVIEW, f"/review/{job.job_id}", "Review it"),
         )
     said = job.verdict.replace("_", " ")
     return Next(words=f"The video is stored and checked; the last review says {said}.")
@@ -187,13 +191,12 @@ def _failed(visit: Visit, job: Job, history: JobHistory) -> Next:
         words=f"The server could not render it{_said(visit, history)}. The estimate counts as spent, because "
         "servers may bill for failures.",
         who=_requester(job),
-        href=f"{PREFIX}/new",
-        link="Make a new request",
+        **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
         steps=("Change what the server objects to, then make a new request.",),
     )
 
 
-def _lost(_: Visit, job: Job, history: JobHistory) -> Next:
+def _lost(visit: Visit, job: Job, history: JobHistory) -> Next:
     gone = history.last_of(AssetLost)
     words = {
         "expired": "It was rendered, but it expired at the server before its file was stored.",
@@ -204,20 +207,18 @@ def _lost(_: Visit, job: Job, history: JobHistory) -> Next:
     return Next(
         words=words[gone.event.cause if gone else "gone"],
         who=_requester(job),
-        href=f"{PREFIX}/new",
-        link="Make a new request",
+        **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
         steps=("Render it again. If the video turns up, it is still stored.",),
     )
 
 
-def _abandoned(_: Visit, job: Job, history: JobHistory) -> Next:
+def _abandoned(visit: Visit, job: Job, history: JobHistory) -> Next:
     given_up = history.by_people[-1] if history.by_people else None
     by = f" by {given_up.record.actor}" if given_up else ""
     return Next(
         words=f"It was given up{by}, and its estimate counts as spent. If the video turns up, it is stored.",
         who=_requester(job),
-        href=f"{PREFIX}/new",
-        link="Make a new request",
+        **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
     )
 
 
@@ -234,8 +235,7 @@ def _closed(visit: Visit, job: Job, history: JobHistory) -> Next:
     return Next(
         words=f"{words[job.state]} This job is closed.",
         who=_requester(job),
-        href=f"{PREFIX}/new",
-        link="Make a new request",
+        **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
     )
 
 
@@ -267,7 +267,3 @@ def _said(visit: Visit, history: JobHistory) -> str:
         return " (it refused this gateway's own key or account)"
     words = describe_error(error)
     return f" ({words})" if words else ""
-
-
-def _sentence(words: str) -> str:
-    return words[:1].upper() + words[1:] + ("" if words.endswith((".", "!")) else ".")
