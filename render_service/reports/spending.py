@@ -6,7 +6,7 @@ elsewhere and are not included.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,7 +15,7 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.interface import ALL_JOBS, JobFilter
 from ledger.store.search import SpentBy
-from render_service.rules.budgets import Left, standing
+from render_service.rules.budgets import Left, Limit, standing
 
 UNDECIDED = "not decided"
 
@@ -76,18 +76,20 @@ def spending(
     since: str | None = None,
     *,
     sees: Sequence[JobFilter] = ALL_JOBS,
+    known: Mapping[str, Limit] | None = None,
 ) -> Spending:
     """Return what the jobs requested since `since` (RFC 3339 UTC) cost, grouped `by`.
 
     The most expensive group comes first; days are in order. A render may be paid from several budgets, whose
     groups then add up to more than the total. `sees` restricts whose jobs count, except by budget.
+    `known` are the limits whose budgets are wanted; None means all of them.
     """
     if by is By.BUDGET or not ledger.store.is_searchable():
         total, parts = _add_up(ledger, by, since)
     else:
         total, parts = _read_sums(ledger, by, since, sees)
     ordered = sorted(parts, key=_ORDER.get(by, lambda part: (-part.usd_micros, part.name)))
-    return Spending(by, tuple(ordered), total, tuple(standing(ledger, now)))
+    return Spending(by, tuple(ordered), total, tuple(standing(ledger, now, known=known)))
 
 
 def _read_sums(

@@ -41,6 +41,7 @@ from render_service.server.console.views import (
     review,
     review_actions,
     shares,
+    spend,
     video,
     video_actions,
     videos,
@@ -58,6 +59,7 @@ PAGES: tuple[Page, ...] = (
     *record.PAGES,
     *review.PAGES,
     policy.PAGE,
+    spend.PAGE,
     operations.PAGE,
     access.PAGE,
 )

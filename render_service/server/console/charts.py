@@ -5,9 +5,11 @@ Every chart has a title for screen readers, and a page shows the same facts as a
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from decision.money import usd_digits
 from render_service.runtime.printable import short
 
 # --- lineage ---
@@ -143,3 +145,77 @@ def _text(x: float, y: float, words: str, name: str, room: float) -> Markup:
     """Return one line of text that is cut to `room` pixels."""
     cut = short(words, max(8, int(room / LETTER_PX)))
     return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(name, x, y, cut)
+
+
+# --- bars ---
+
+BARS_HEIGHT = 150
+BARS_LEFT = 56
+BARS_BOTTOM = 22
+MOST_LABELS = 6
+LEAST_BARS = 14
+"""A few bars are not drawn wider than this many would be."""
+
+NICE = (1, 2, 5)
+
+
+class Bar(NamedTuple):
+    """A bar of stacked amounts in micro-dollars, the first one at the bottom."""
+
+    words: str
+    amounts: tuple[int, ...]
+
+
+def bars(drawn: Sequence[Bar], title: str) -> Markup:
+    """Return a bar chart of money with an axis whose marks are round amounts; empty if nothing was spent."""
+    top = max((sum(bar.amounts) for bar in drawn), default=0)
+    if not top:
+        return Markup("")
+    mark = _nice(top)
+    most = -(-top // mark) * mark
+    room = (WIDTH - BARS_LEFT) / max(len(drawn), LEAST_BARS)
+    parts = [_mark(amount, most) for amount in range(0, most + 1, mark)]
+    every = -(-len(drawn) // MOST_LABELS)
+    for index, bar in enumerate(drawn):
+        x = BARS_LEFT + index * room
+        parts += _stack(bar, x, room, most)
+        if index % every == 0:
+            parts.append(
+                Markup('<text x="{:.1f}" y="{}">{}</text>').format(
+                    x, BARS_HEIGHT + BARS_BOTTOM - 6, bar.words[-10:]
+                )
+            )
+    return Markup('<svg class="chart bars" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, BARS_HEIGHT + BARS_BOTTOM, title, Markup("").join(parts)
+    )
+
+
+def _nice(top: int) -> int:
+    """Return a round step that divides `top` into two to five parts."""
+    step = 1
+    while True:
+        for factor in NICE:
+            if top <= 5 * factor * step:
+                return factor * step
+        step *= 10
+
+
+def _mark(amount: int, most: int) -> Markup:
+    y = BARS_HEIGHT - (BARS_HEIGHT - 12) * amount / most
+    return Markup(
+        '<path class="grid" d="M{} {:.1f}H{}"/><text x="{}" y="{:.1f}" text-anchor="end">${}</text>'
+    ).format(BARS_LEFT, y, WIDTH, BARS_LEFT - 6, y + 4, usd_digits(amount))
+
+
+def _stack(bar: Bar, x: float, room: float, most: int) -> Iterable[Markup]:
+    """Yield the parts of a bar, each with its amount as a tooltip."""
+    bottom = float(BARS_HEIGHT)
+    width = max(1.0, room * 0.8)
+    for kind, amount in enumerate(bar.amounts, 1):
+        height = (BARS_HEIGHT - 12) * amount / most
+        bottom -= height
+        if amount:
+            yield Markup(
+                '<rect class="s{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}">'
+                "<title>{}: ${}</title></rect>"
+            ).format(kind, x, bottom, width, height, bar.words, usd_digits(amount))

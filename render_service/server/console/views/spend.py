@@ -1,0 +1,192 @@
+"""Spend: money by day, model, purpose, person and team, a forecast, and what the budgets have left."""
+
+from calendar import monthrange
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from markupsafe import Markup
+
+from ledger.record import timestamp
+from render_service.reports.spending import By, Spending, Spent, spending
+from render_service.rules.budgets import Left, standing
+from render_service.server.console import charts
+from render_service.server.console.pages import Page, View, Visit
+from render_service.server.console.views.inbox import known
+
+PACE_DAYS = 14
+"""The forecast continues the mean of so many days."""
+
+PERIODS: Mapping[str, tuple[str, int | None]] = {
+    "month": ("This month", 0),
+    "30": ("30 days", 30),
+    "90": ("90 days", 90),
+    "365": ("A year", 365),
+    "all": ("Everything", None),
+}
+GROUPS = (By.MODEL, By.PURPOSE, By.ACTOR, By.TEAM)
+MOST_SHOWN = 50
+MOST_BARS = 92
+DAYS_OF_WEEK = 7
+
+
+class Group(View):
+    """The money of the jobs with one property."""
+
+    name: str
+    jobs: int
+    reserved_usd_micros: int
+    settled_usd_micros: int
+    estimated_usd_micros: int
+    """The settled part that no server reported."""
+
+    @property
+    def usd_micros(self) -> int:
+        """Reserved and settled money together."""
+        return self.reserved_usd_micros + self.settled_usd_micros
+
+
+class Budget(View):
+    """A budget that a render may be paid from now."""
+
+    budget: str
+    limit_usd_micros: int | None
+    held_usd_micros: int
+    left_usd_micros: int | None
+
+    @property
+    def percent(self) -> int:
+        """How much of the limit is used."""
+        limit = self.limit_usd_micros
+        return 0 if limit is None else 100 if limit == 0 else self.held_usd_micros * 100 // limit
+
+
+class SpendView(View):
+    """The page. The forecast is for the end of the month, in UTC, at the pace of the last `PACE_DAYS`."""
+
+    period: str
+    periods: Mapping[str, str]
+    by: str
+    total: Group
+    groups: tuple[Group, ...]
+    more_groups: int
+    days: tuple[Group, ...]
+    forecast_usd_micros: int | None
+    pace_usd_micros: int | None
+    budgets: tuple[Budget, ...]
+
+    def drawing(self) -> Markup:
+        """Return the days as bars, or weeks if there are many days."""
+        return charts.bars(_bars(self.days), "Money by day of the request, settled and reserved")
+
+
+def read(visit: Visit) -> SpendView:
+    """Sum up what the person may see."""
+    period = visit.query("period") or "month"
+    if period not in PERIODS:
+        period = "month"
+    by = next((each for each in GROUPS if each == visit.query("by")), By.MODEL)
+    since, now = _since(period, visit.now), visit.now
+    days = _spending(visit, By.DAY, since)
+    grouped = _spending(visit, by, since)
+    pace = _pace(visit, now)
+    return SpendView(
+        period=period,
+        periods={name: words for name, (words, _) in PERIODS.items()},
+        by=by,
+        total=_group(days.total),
+        groups=tuple(_group(part) for part in grouped.parts[:MOST_SHOWN]),
+        more_groups=max(0, len(grouped.parts) - MOST_SHOWN),
+        days=tuple(_group(part) for part in days.parts),
+        forecast_usd_micros=None if pace is None else _forecast(visit, now, pace),
+        pace_usd_micros=pace,
+        budgets=tuple(_budget(left) for left in _standing(visit)),
+    )
+
+
+def rows(view: SpendView) -> Sequence[Mapping[str, object]]:
+    """Return the money by day."""
+    return [day.model_dump() for day in view.days]
+
+
+def _spending(visit: Visit, by: By, since: datetime | None) -> Spending:
+    start = None if since is None else timestamp(since)
+    return spending(visit.session.ledger, by, visit.now, start, sees=visit.caller.sees, known={})
+
+
+def _since(period: str, now: datetime) -> datetime | None:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    days = PERIODS[period][1]
+    if days is None:
+        return None
+    return midnight.replace(day=1) if days == 0 else midnight - timedelta(days=days - 1)
+
+
+def _pace(visit: Visit, now: datetime) -> int | None:
+    """Return the mean of a day, over the last whole days; None before there was anything."""
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    start = today - timedelta(days=PACE_DAYS)
+    days = [part for part in _spending(visit, By.DAY, start).parts if part.name < f"{today:%Y-%m-%d}"]
+    if not days:
+        return None
+    first = datetime.fromisoformat(days[0].name).replace(tzinfo=today.tzinfo)
+    return sum(day.usd_micros for day in days) // max(1, (today - first).days)
+
+
+def _forecast(visit: Visit, now: datetime, pace: int) -> int:
+    """Return what the month will have cost if each day that is left costs `pace`, today at least that."""
+    days = _spending(visit, By.DAY, _since("month", now))
+    today = f"{now:%Y-%m-%d}"
+    before = sum(day.usd_micros for day in days.parts if day.name != today)
+    spent_today = next((day.usd_micros for day in days.parts if day.name == today), 0)
+    left = monthrange(now.year, now.month)[1] - now.day
+    return before + max(spent_today, pace) + pace * left
+
+
+def _standing(visit: Visit) -> list[Left]:
+    ledger = visit.session.ledger
+    limits = {
+        name: limit for name, limit in known(ledger).limits.get().items() if visit.caller.may_see_budget(name)
+    }
+    return standing(ledger, visit.now, known=limits)
+
+
+def _group(spent: Spent) -> Group:
+    return Group(
+        name=spent.name or "none",
+        jobs=spent.jobs,
+        reserved_usd_micros=spent.reserved_usd_micros,
+        settled_usd_micros=spent.settled_usd_micros,
+        estimated_usd_micros=spent.estimated_usd_micros,
+    )
+
+
+def _budget(left: Left) -> Budget:
+    return Budget(
+        budget=left.budget,
+        limit_usd_micros=left.limit_usd_micros,
+        held_usd_micros=left.held_usd_micros,
+        left_usd_micros=left.usd_micros,
+    )
+
+
+def _bars(days: Sequence[Group]) -> list[charts.Bar]:
+    """Return a bar for each day between the first and the last, or for each week if there are many."""
+    if not days:
+        return []
+    by_day = {day.name: day for day in days}
+    first, last = (datetime.fromisoformat(day.name) for day in (days[0], days[-1]))
+    length = (last - first).days + 1
+    step = 1 if length <= MOST_BARS else DAYS_OF_WEEK * (1 + length // (DAYS_OF_WEEK * MOST_BARS))
+    bars = []
+    for start in range(0, length, step):
+        names = [f"{first + timedelta(days=start + day):%Y-%m-%d}" for day in range(step)]
+        found = [by_day[name] for name in names if name in by_day]
+        words = names[0] if step == 1 else f"{step} days from {names[0]}"
+        settled, reserved = (
+            sum(getattr(day, f"{kind}_usd_micros") for day in found) for kind in ("settled", "reserved")
+        )
+        bars.append(charts.Bar(words, (settled, reserved)))
+    return bars
+
+
+PAGE = Page("/spend", "Spend", "spend.html", read, rows=rows)
