@@ -85,19 +85,23 @@ def read(visit: Visit) -> SpendView:
     if period not in PERIODS:
         period = "month"
     by = next((each for each in GROUPS if each == visit.query("by")), By.MODEL)
-    since, now = _since(period, visit.now), visit.now
-    days = _spending(visit, By.DAY, since)
+    since, today = _since(period, visit.now), _midnight(visit.now)
+    paced_since = today - timedelta(days=PACE_DAYS)
+    first = None if since is None else min(since, paced_since, today.replace(day=1))
+    read_days = _spending(visit, By.DAY, first).parts  # one look for the period, the pace and the month
+    days = [day for day in read_days if since is None or day.name >= _name(since)]
     grouped = _spending(visit, by, since)
-    pace = _pace(visit, now)
+    pace = pace_of([day for day in read_days if _name(paced_since) <= day.name < _name(today)], today)
+    month = [day for day in read_days if day.name >= _name(today.replace(day=1))]
     return SpendView(
         period=period,
         periods={name: words for name, (words, _) in PERIODS.items()},
         by=by,
-        total=_group(days.total),
+        total=_group(grouped.total),
         groups=tuple(_group(part) for part in grouped.parts[:MOST_SHOWN]),
         more_groups=max(0, len(grouped.parts) - MOST_SHOWN),
-        days=tuple(_group(part) for part in days.parts),
-        forecast_usd_micros=None if pace is None else _forecast(visit, now, pace),
+        days=tuple(_group(part) for part in days),
+        forecast_usd_micros=None if pace is None else forecast(month, today, pace),
         pace_usd_micros=pace,
         budgets=tuple(_budget(left) for left in _standing(visit)),
     )
@@ -113,32 +117,34 @@ def _spending(visit: Visit, by: By, since: datetime | None) -> Spending:
     return spending(visit.session.ledger, by, visit.now, start, sees=visit.caller.sees, known={})
 
 
+def _midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _name(day: datetime) -> str:
+    return f"{day:%Y-%m-%d}"
+
+
 def _since(period: str, now: datetime) -> datetime | None:
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    days = PERIODS[period][1]
+    today, days = _midnight(now), PERIODS[period][1]
     if days is None:
         return None
-    return midnight.replace(day=1) if days == 0 else midnight - timedelta(days=days - 1)
+    return today.replace(day=1) if days == 0 else today - timedelta(days=days - 1)
 
 
-def _pace(visit: Visit, now: datetime) -> int | None:
-    """Return the mean of a day, over the last whole days; None before there was anything."""
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    start = today - timedelta(days=PACE_DAYS)
-    days = [part for part in _spending(visit, By.DAY, start).parts if part.name < f"{today:%Y-%m-%d}"]
+def pace_of(days: Sequence[Spent], today: datetime) -> int | None:
+    """Return the mean of the whole `days` before today, from the first of them; None if there are none."""
     if not days:
         return None
     first = datetime.fromisoformat(days[0].name).replace(tzinfo=today.tzinfo)
-    return sum(day.usd_micros for day in days) // max(1, (today - first).days)
+    return sum(day.usd_micros for day in days) // (today - first).days
 
 
-def _forecast(visit: Visit, now: datetime, pace: int) -> int:
+def forecast(month: Sequence[Spent], today: datetime, pace: int) -> int:
     """Return what the month will have cost if each day that is left costs `pace`, today at least that."""
-    days = _spending(visit, By.DAY, _since("month", now))
-    today = f"{now:%Y-%m-%d}"
-    before = sum(day.usd_micros for day in days.parts if day.name != today)
-    spent_today = next((day.usd_micros for day in days.parts if day.name == today), 0)
-    left = monthrange(now.year, now.month)[1] - now.day
+    before = sum(day.usd_micros for day in month if day.name != _name(today))
+    spent_today = next((day.usd_micros for day in month if day.name == _name(today)), 0)
+    left = monthrange(today.year, today.month)[1] - today.day
     return before + max(spent_today, pace) + pace * left
 
 
