@@ -34,6 +34,7 @@ bench: .venv/ready      ## ratios against a named peer, alternating in one run
 	$(BIN)/python benchmarks/size.py
 	$(BIN)/python benchmarks/gateway.py
 	$(BIN)/python benchmarks/console_live.py
+	$(BIN)/python benchmarks/console.py
 
 figures: .venv/ready    ## the structure in figures: import chains, short modules, what is silenced; seconds
 	@$(BIN)/python benchmarks/figures.py

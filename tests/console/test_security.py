@@ -175,7 +175,7 @@ def hostile(console: Console) -> None:
     with httpx2.Client(base_url=console.origin, headers=client, timeout=60) as ana:
         made = [ana.post("/v1/videos", json={"prompt": text}) for text in (prompt, f"{BIDI}{long}")]
     assert [answer.status_code for answer in made] == [200, 409], made[0].text
-    planted = made[0].json()["id"]
+    planted = made[0].json()["id"].replace("video_", "job_")
     studio("worker", "--drain", "--interval=0.1", "--grace=0")
     studio(
         "review",

@@ -1,0 +1,159 @@
+"""How long the console takes for each of its pages, on a ledger of 1,000 jobs and one of 100,000.
+
+`serve` runs as a process of its own on each ledger, which is made once and kept in the temporary folder. A
+person who may do everything asks for the pages in turn, one at a time, as HTML with its layout: each page, a
+search for words of prompts, and pages about one job for the newest. The aims: a median of 100 ms and a 99th
+percentile of 300 ms at 100,000 jobs, and at most 1.5 times the median at 1,000. The size is what a browser
+without anything in its cache loads for the first page.
+
+    .venv/bin/python benchmarks/console.py
+    .venv/bin/python benchmarks/console.py --jobs 10000 --rounds 20
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx2
+from big_ledger import PER_JOB, big_ledger, job_id
+
+from render_service.server.console_routes import PAGES
+
+FEW = 1_000
+ROUNDS = 60
+MEDIAN_AIM_MS, P99_AIM_MS, RATIO_AIM, SIZE_AIM = 100.0, 300.0, 1.5, 100_000
+START_S = 120.0
+CLI = [sys.executable, "-m", "cli"]
+ROLES = ("operator", "administrator", "approver")
+SEARCHES = {"search, one word": "/videos?q=canal", "search, rare words": "/videos?q=number%20777"}
+
+
+def main() -> None:
+    """Measure both ledgers and print what was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args()
+    few, size = measure(FEW, given.rounds)
+    many, _ = measure(given.jobs, given.rounds)
+    print(
+        f"console, {given.rounds} requests for each page, one at a time; {given.jobs:,} jobs against {FEW:,}"
+    )
+    print(f"  {'page':24}{'median':>9}{'p99':>9}{'at few':>9}{'ratio':>7}")
+    missed = []
+    for name, spent in many.items():
+        middle, late, before = statistics.median(spent), p99(spent), statistics.median(few[name])
+        ratio = middle / before
+        print(f"  {name:24}{middle:7.1f}ms{late:7.1f}ms{before:7.1f}ms{ratio:7.2f}")
+        if middle > MEDIAN_AIM_MS or late > P99_AIM_MS or ratio > RATIO_AIM:
+            missed.append(name)
+    print(f"  aims: median {MEDIAN_AIM_MS:g} ms, p99 {P99_AIM_MS:g} ms, ratio {RATIO_AIM:g}", end="")
+    print(f"; missed by {', '.join(missed)}" if missed else "; all met")
+    print(f"  first page with styles and scripts {size:,} bytes (aim: under {SIZE_AIM:,})")
+
+
+def measure(jobs: int, rounds: int) -> tuple[dict[str, list[float]], int]:
+    """Return the milliseconds of each page, and the size of the first one."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Path(folder) / "ledger.db"
+        shutil.copyfile(big_ledger(jobs * PER_JOB), ledger)
+        environment = os.environ | {
+            "SORA_LEDGER_URL": str(ledger),
+            "SORA_LEDGER_PROFILE": "sandbox",
+            "SORA_LEDGER_CONSOLE_SECRET": "0123456789abcdef" * 2,
+        }
+        granted = subprocess.run(
+            [*CLI, "access", "grant", "bench", *(f"--role={role}" for role in ROLES)],
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+        key = json.loads(granted.stdout)["key"]
+        with serving(environment, folder) as origin, signed_in(origin, key) as client:
+            spent = {name: asked(client, path, rounds) for name, path in pages(jobs).items()}
+            return spent, loaded(client)
+
+
+def pages(jobs: int) -> dict[str, str]:
+    """Return the addresses to measure, by the name of the page."""
+    newest, position = job_id(jobs - 1), str(jobs * PER_JOB // 2)
+    plain = {page.path: page.path for page in PAGES}
+    parts = {
+        name: path.replace("{name}", newest).replace("{position}", position) for name, path in plain.items()
+    }
+    older = {"compare": f"/compare?left={newest}&right={job_id(0)}"}
+    return {name: path for name, path in (parts | SEARCHES | older).items() if "{" not in path}
+
+
+def asked(client: httpx2.Client, path: str, rounds: int) -> list[float]:
+    """Return how many milliseconds a page took, each time."""
+    spent = []
+    answer = client.get(path)  # the first one reads the template
+    if answer.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR:
+        raise SystemExit(f"{path}: {answer.status_code}\n{answer.text}")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        client.get(path)
+        spent.append((time.perf_counter() - began) * 1000)
+    return spent
+
+
+def loaded(client: httpx2.Client) -> int:
+    """Return the bytes of the first page and of what it names, as they are sent."""
+    first = client.get("/", follow_redirects=True)
+    named = set(re.findall(r'(?:src|href)="(/console/static/[^"]+)"', first.text))
+    total = len(first.content)
+    for address in named:
+        with client.stream("GET", address.removeprefix("/console")) as answer:
+            total += sum(map(len, answer.iter_raw()))
+    return total
+
+
+@contextmanager
+def signed_in(origin: str, key: str) -> Iterator[httpx2.Client]:
+    """Sign in as a browser does."""
+    with httpx2.Client(base_url=f"{origin}/console", timeout=120, headers={"origin": origin}) as client:
+        client.post("/sign-in", data={"key": key})
+        yield client
+
+
+@contextmanager
+def serving(environment: dict[str, str], folder: str) -> Iterator[str]:
+    """Run `serve`; yield where it is once it answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*CLI, "serve", "--port", str(port), "--no-work", "--no-notifications"]
+    with (Path(folder) / "serve.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    origin, until = f"http://127.0.0.1:{port}", time.monotonic() + START_S
+    try:
+        while time.monotonic() < until:
+            with suppress(httpx2.HTTPError):
+                httpx2.get(f"{origin}/readyz", timeout=START_S).raise_for_status()
+                break
+            time.sleep(0.1)
+        yield origin
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def p99(spent: list[float]) -> float:
+    """Return the 99th percentile."""
+    return sorted(spent)[min(len(spent) - 1, round(len(spent) * 0.99))]
+
+
+if __name__ == "__main__":
+    main()
