@@ -272,6 +272,10 @@ ALL_JOBS: Final = (EVERY_JOB,)
 """What a caller sees who sees every job."""
 
 
+LONGEST_PAUSE_MS = 60_000
+"""Pauses under a limit end within this time after the clock was set back."""
+
+
 class WorkQueue(Protocol):
     """Due jobs, leases and slots. They are not facts, so they leave no events."""
 
@@ -321,6 +325,12 @@ class WorkQueue(Protocol):
 
     def back_off(self, name: str, delay_ms: int) -> None:
         """Permit no request under the limit `name` for `delay_ms`: the server is at capacity."""
+
+    def bring_forward(self, lease_ms: int) -> None:
+        """Correct times that are too late because the clock was set back.
+
+        What was to be due later is due now, leases end within `lease_ms`, pauses within a minute.
+        """
 
     def leases(self) -> list[Lease]:
         """Return the live leases, the first to expire first."""

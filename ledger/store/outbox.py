@@ -70,5 +70,8 @@ class Outbox(Protocol):
     def forget(self, endpoint_ids: Collection[str]) -> None:
         """Delete all deliveries of endpoints that were deleted."""
 
+    def bring_forward(self, delay_ms: int) -> None:
+        """Make everything due within `delay_ms`, because the clock was set back."""
+
     def tally(self) -> OutboxTally:
         """Return how many deliveries there are."""

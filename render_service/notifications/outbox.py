@@ -34,6 +34,7 @@ from render_service.notifications.announcements import (
 )
 from render_service.notifications.endpoints import Endpoint, Endpoints, EndpointState
 from render_service.notifications.post import Answer, Letter, Post
+from render_service.session.clock_steps import ClockSteps, is_behind
 from render_service.session.event_ids import delivery_id, sent_id
 from render_service.session.session import Session
 from sora_adapter.serving.signatures import signed_headers
@@ -101,6 +102,8 @@ class Notifier:
         self._audience = Audience(session)
         self._forgotten: set[str] = set()
         self._under_way: dict[asyncio.Task[None], str] = {}
+        self._steps = ClockSteps(session.clock)
+        self._is_behind: bool | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Deliver until `stop` is set; then finish what is under way, for a limited time."""
@@ -117,6 +120,7 @@ class Notifier:
     async def _round(self) -> float:
         """Announce, and start what is due; return after how many seconds to do so again."""
         try:
+            await self._bring_forward()
             endpoints = await asyncio.to_thread(self._announce)
             if endpoints:
                 await self.endpoints.erase_old_secrets(self._session)
@@ -125,6 +129,14 @@ class Notifier:
             self._session.log.warning("notifications.waiting", because=str(error))
             return UNUSABLE_S
         return self._idle_s
+
+    async def _bring_forward(self) -> None:
+        """Do not wait for times that are late because the clock was set back, before the start or since."""
+        if self._is_behind is None:
+            self._is_behind = await asyncio.to_thread(is_behind, self._ledger, self._session.clock)
+        if self._is_behind or self._steps.went_back():
+            await asyncio.to_thread(self._rows.bring_forward, LEASE_MS)
+            self._is_behind = False
 
     def _full(self) -> list[asyncio.Task[None]]:
         """Return the deliveries under way if an endpoint has as many as it may: the end of one makes room."""

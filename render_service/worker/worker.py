@@ -30,10 +30,12 @@ from typing import Any
 
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
+from ledger.record import timestamp
 from render_service.api.sessions import drain
 from render_service.recovery.attempts import OPEN
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
+from render_service.session.clock_steps import ClockSteps, is_behind
 from render_service.session.session import Session
 from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
@@ -77,6 +79,8 @@ CUTTING_OFF_S = 1.0
 ENLISTING_S = 60.0
 ENLISTING_AT_LEAST_S = 5.0
 NOT_RECORDED_YET_S = 60.0
+_NEWEST = "job_ffffffffffff"
+"""The id of a job is its time: all are before this one."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ class Worker:
         self._failure: BaseException | None = None
         self._elsewhere: set[str] = set()
         self._other_servers: set[str] = set()
+        self._steps = ClockSteps(session.clock)
+        self._attempts_end_at = float("inf")
 
     async def run(self, stop: asyncio.Event) -> Worked:
         """Work until `stop` is set, or with `drain` until nothing is left to do."""
@@ -116,6 +122,8 @@ class Worker:
         keeping.add_done_callback(self._failed_with)
         stopping = asyncio.create_task(stop.wait())
         try:
+            if await asyncio.to_thread(is_behind, self._session.ledger, self._session.clock):
+                await self._bring_forward()
             await self._work(stop, stopping)
         finally:
             self._session.log.info("worker.stopping", in_hand=len(self._hands))
@@ -138,6 +146,8 @@ class Worker:
 
     async def _claim(self) -> int:
         """Claim due jobs, as far as there is capacity; return how many were claimed."""
+        if self._steps.went_back():
+            await self._bring_forward()
         await self._enlist()
         free = self._terms.at_once - len(self._hands)
         job_ids = await self._hands.take(free) if free > 0 else []
@@ -145,6 +155,19 @@ class Worker:
             self._claimed += len(job_ids)
             await self._begin(job_ids)
         return len(job_ids)
+
+    async def _bring_forward(self) -> None:
+        """Do not wait for times that are late because the clock was set back.
+
+        Jobs that were begun before that look younger than they are. Those that nobody scheduled are enlisted
+        now; attempts, which their own process may still be working on, once they had time to end.
+        """
+        self._session.log.warning("clock.went_back", now=timestamp(self._session.clock()))
+        lease_ms = round(self._terms.lease_s * 1000)
+        queue = self._session.ledger.store.queue
+        await asyncio.to_thread(queue.bring_forward, lease_ms)
+        await asyncio.to_thread(queue.enqueue_stale, [s for s in NOT_TO_BE_LEFT if s not in OPEN], _NEWEST)
+        self._attempts_end_at = time.monotonic() + ENLISTING_S
 
     async def _enlist(self) -> None:
         """Enqueue unscheduled jobs, except recent ones that their own process may still be working on.
@@ -159,6 +182,10 @@ class Worker:
         stale = await self._enlist_older(NOT_TO_BE_LEFT, ENLISTING_S)
         if silent_s < ENLISTING_S:
             stale += await self._enlist_older(OPEN, silent_s)
+        if time.monotonic() >= self._attempts_end_at:
+            self._attempts_end_at = float("inf")
+            enqueue_stale = self._session.ledger.store.queue.enqueue_stale
+            stale += await asyncio.to_thread(enqueue_stale, OPEN, _NEWEST)
         if stale:
             self._session.log.info("worker.enlisted", jobs=stale)
 

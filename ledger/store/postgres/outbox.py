@@ -39,6 +39,10 @@ _AGAIN = f"""
 UPDATE deliveries SET due_at_ms = {NOW_MS}, since_ms = {NOW_MS}
 WHERE due_at_ms IS NULL AND delivery_id = ANY(%s) RETURNING delivery_id
 """
+_BRING_FORWARD = f"""
+UPDATE deliveries SET due_at_ms = LEAST(due_at_ms, {NOW_MS} + %s), since_ms = LEAST(since_ms, {NOW_MS})
+WHERE due_at_ms IS NOT NULL
+"""
 _FORGET = "DELETE FROM deliveries WHERE endpoint_id = ANY(%s)"
 _IS_THERE = "SELECT to_regclass('deliveries') IS NOT NULL"
 _TALLY = "SELECT COUNT(due_at_ms), COUNT(*) - COUNT(due_at_ms) FROM deliveries"
@@ -91,6 +95,10 @@ class PostgresOutbox:
     def forget(self, endpoint_ids: Collection[str]) -> None:
         """Delete all deliveries of endpoints that were deleted."""
         self._change(lambda db: db.execute(_FORGET, (list(endpoint_ids),)))
+
+    def bring_forward(self, delay_ms: int) -> None:
+        """Make everything due within `delay_ms`, because the clock was set back."""
+        self._change(lambda db: db.execute(_BRING_FORWARD, (delay_ms,)))
 
     def tally(self) -> OutboxTally:
         """Return how many deliveries there are."""

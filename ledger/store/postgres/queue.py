@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from ledger.job import OVER, State
-from ledger.store.interface import SLOT_WAIT_MS, Lease, Limit, Release, lost
+from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Lease, Limit, Release, lost
 from ledger.store.postgres.connection import Connection
 
 NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
@@ -104,6 +104,16 @@ _TAKEN = "SELECT COUNT(*) FROM slots WHERE name = %s AND job_id <> %s"
 _SLOT = """
 INSERT INTO slots (job_id, name) VALUES (%s, %s) ON CONFLICT (job_id) DO UPDATE SET name = EXCLUDED.name
 """
+_BRING_FORWARD = f"""
+WITH late AS (
+    SELECT job_id FROM work WHERE due_at_ms > {NOW_MS} OR until_ms > {NOW_MS} + %s
+    ORDER BY job_id FOR UPDATE
+)
+UPDATE work SET due_at_ms = CASE WHEN work.due_at_ms > {NOW_MS} THEN {NOW_MS} ELSE work.due_at_ms END,
+    until_ms = CASE WHEN until_ms IS NOT NULL THEN LEAST(until_ms, {NOW_MS} + %s) END
+FROM late WHERE work.job_id = late.job_id
+"""
+_END_PAUSES = f"UPDATE turns SET next_ms = LEAST(next_ms, {NOW_MS} + %s)"
 _NEXT = f"""
 INSERT INTO turns (name, next_ms) VALUES (%s, {NOW_MS} + %s)
 ON CONFLICT (name) DO UPDATE SET next_ms = GREATEST(turns.next_ms, EXCLUDED.next_ms)
@@ -185,6 +195,11 @@ class PostgresQueue:
     def back_off(self, name: str, delay_ms: int) -> None:
         """Delay the next request under the limit `name`; a longer delay set before stays."""
         self._change(lambda db: db.execute(_NEXT, (name, delay_ms)))
+
+    def bring_forward(self, lease_ms: int) -> None:
+        """Correct times that are too late because the clock was set back."""
+        self._change(lambda db: db.execute(_BRING_FORWARD, (lease_ms, lease_ms)))
+        self._change(lambda db: db.execute(_END_PAUSES, (LONGEST_PAUSE_MS,)))
 
 
 def _acquire_slot(db: Connection, job_id: str, limit: Limit) -> int:

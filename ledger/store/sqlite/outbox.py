@@ -34,6 +34,10 @@ _AGAIN = f"""
 UPDATE deliveries SET due_at_ms = {NOW_MS}, since_ms = {NOW_MS}
 WHERE due_at_ms IS NULL AND delivery_id IN (SELECT value FROM json_each(?)) RETURNING delivery_id
 """
+_BRING_FORWARD = f"""
+UPDATE deliveries SET due_at_ms = MIN(due_at_ms, {NOW_MS} + ?), since_ms = MIN(since_ms, {NOW_MS})
+WHERE due_at_ms IS NOT NULL
+"""
 _FORGET = "DELETE FROM deliveries WHERE endpoint_id IN (SELECT value FROM json_each(?))"
 _IS_THERE = "SELECT 1 FROM sqlite_master WHERE name = 'deliveries'"
 _TALLY = "SELECT COUNT(due_at_ms), COUNT(*) - COUNT(due_at_ms) FROM deliveries"
@@ -98,6 +102,11 @@ class SqliteOutbox:
         """Make these dead letters due now, as if they were new; return which there were."""
         with self._writing() as db:
             return sorted(row[0] for row in db.execute(_AGAIN, (json.dumps(list(delivery_ids)),)))
+
+    def bring_forward(self, delay_ms: int) -> None:
+        """Make everything due within `delay_ms`, because the clock was set back."""
+        with self._writing() as db:
+            db.execute(_BRING_FORWARD, (delay_ms,))
 
     def forget(self, endpoint_ids: Collection[str]) -> None:
         """Delete all deliveries of endpoints that were deleted."""

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from ledger.job import OVER, State
-from ledger.store.interface import SLOT_WAIT_MS, Lease, Limit, Release, lost
+from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Lease, Limit, Release, lost
 
 NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
@@ -68,6 +68,12 @@ _NEXT = f"""
 INSERT INTO turns (name, next_ms) VALUES (?, {NOW_MS} + ?)
 ON CONFLICT (name) DO UPDATE SET next_ms = MAX(next_ms, excluded.next_ms)
 """
+
+_BRING_FORWARD = f"""
+UPDATE work SET due_at_ms = MIN(due_at_ms, {NOW_MS}), until_ms = MIN(until_ms, {NOW_MS} + ?1)
+WHERE due_at_ms > {NOW_MS} OR until_ms > {NOW_MS} + ?1
+"""
+_END_PAUSES = f"UPDATE turns SET next_ms = MIN(next_ms, {NOW_MS} + ?)"
 
 Connect = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
@@ -160,6 +166,12 @@ class SqliteQueue:
         """Delay the next request under the limit `name`; a longer delay set before stays."""
         with self._writing() as db:
             db.execute(_NEXT, (name, delay_ms))
+
+    def bring_forward(self, lease_ms: int) -> None:
+        """Correct times that are too late because the clock was set back."""
+        with self._writing() as db:
+            db.execute(_BRING_FORWARD, (lease_ms,))
+            db.execute(_END_PAUSES, (LONGEST_PAUSE_MS,))
 
 
 def _release(db: sqlite3.Connection, lease: Lease, delay_ms: int | None) -> bool:

@@ -13,6 +13,7 @@ from ledger.events import RenderRequested
 from ledger.log.ledger import Ledger
 from ledger.record import Record, timestamp
 from ledger.store.interface import RecordFilter
+from render_service.session.clock_steps import ClockSteps
 
 Owner = tuple[str | None, str]
 """Whose requests: the id of an access key, or None and the name of a person without one."""
@@ -22,7 +23,7 @@ class RecentRequests:
     """The requests that were recorded within `window`, by owner and text; for the threads of one process."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], datetime], window: timedelta) -> None:
-        self._ledger, self._clock, self._window = ledger, clock, window
+        self._ledger, self._steps, self._window = ledger, ClockSteps(clock), window
         self._jobs: dict[tuple[Owner, int], list[str]] = {}
         self._order: deque[tuple[str, tuple[Owner, int]]] = deque()
         self._position = 0
@@ -34,8 +35,12 @@ class RecentRequests:
             self._renew()
             return list(reversed(self._jobs.get((owner, hash(text)), ())))
 
+    def since(self, window: timedelta) -> datetime:
+        """Return the moment that was `window` ago, however the clock was set since."""
+        return self._steps.before(window)
+
     def _renew(self) -> None:
-        oldest = timestamp(self._clock() - self._window)
+        oldest = timestamp(self.since(self._window))
         where = RecordFilter(type=RenderRequested.type, since=oldest)
         for record in self._ledger.read(where, after=self._position):
             self._position = record.position

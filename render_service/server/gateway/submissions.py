@@ -108,7 +108,7 @@ class Submissions:
 
     async def withdraw_left(self) -> int:
         """Withdraw what a crash left between 2 and 4 and no resend went on with; return how many jobs."""
-        left = await asyncio.to_thread(left_unsent, self._session)
+        left = await asyncio.to_thread(left_unsent, self._session, self._recent)
         for job in left:
             with suppress(NotReady):  # another process withdrew it
                 await cancel(self._session, job, LEFT)

@@ -162,7 +162,7 @@ class Uses:
         for record in self._session.ledger.read(RecordFilter(stream=self._uses), after=self._position):
             self.version, self._position = record.version, record.position
             used, at = record.event, datetime.fromisoformat(record.recorded_at)
-            is_recent = self._session.clock() - at < LATE_WITHIN
+            is_recent = at > self._recent.since(LATE_WITHIN)
             if isinstance(used, AccessUsed) and used.retry_count > 0 and is_recent:
                 self._resent.append(self._resent_in(used.job_id, at))
         self._is_known = True
@@ -188,7 +188,7 @@ class Uses:
         """Return the jobs of resends that `request` may be the first attempt of, arriving late."""
         if not self._resent:
             return []
-        oldest, text = self._session.clock() - LATE_WITHIN, hash(request.prompt)
+        oldest, text = self._recent.since(LATE_WITHIN), hash(request.prompt)
         self._resent = [each for each in self._resent if each.at >= oldest]
         return [each.job_id for each in self._resent if each.text == text]
 
@@ -257,9 +257,9 @@ def _may_be_same(job: Job, request: RenderRequest, payer: Payer) -> bool:
     return job.request_key is None and row == wanted and job.seconds == request.total_seconds
 
 
-def left_unsent(session: Session) -> list[Job]:
+def left_unsent(session: Session, recent: RecentRequests) -> list[Job]:
     """Return the jobs that a resend created and that no process sent, long after the last resend may come."""
-    oldest = timestamp(session.clock() - RESENT_WITHIN)
+    oldest = timestamp(recent.since(RESENT_WITHIN))
     jobs = session.ledger.jobs(JobFilter(states=(State.DECIDED,), until=oldest))
     return [job for job in jobs if job.outcome is None and _is_by_resend(session, job)]
 

@@ -128,3 +128,12 @@ def test_the_outbox_leaves_no_trace_in_the_record(store: EventStore) -> None:
     store.outbox.add(None, 1, [ONE])
     store.outbox.finish(claim(store)[0])
     assert store.head().size == before
+
+
+def test_what_is_due_too_late_after_the_clock_was_set_back_is_brought_forward(store: EventStore) -> None:
+    store.outbox.add(None, 1, [ONE, NewDelivery("wh_2", "whe_a", 1)])
+    for delivery in claim(store):
+        store.outbox.retry(delivery, 3_600_000, 503)
+    assert claim(store) == []
+    store.outbox.bring_forward(0)
+    assert ids(claim(store)) == ["wh_1", "wh_2"]

@@ -352,3 +352,25 @@ def test_a_lease_that_was_taken_over_cannot_be_used(store: EventStore, lease: Le
 
 def test_a_lease_is_no_event(store: EventStore, lease: Lease) -> None:
     assert store.head().size == 1
+
+
+def test_times_that_are_too_late_after_the_clock_was_set_back_are_brought_forward(store: EventStore) -> None:
+    hour_ms = 3_600_000
+    store.queue.schedule("job_held")
+    store.queue.claim("dead", hour_ms)
+    store.queue.schedule("job_waiting", hour_ms)
+    store.queue.back_off("here", hour_ms)
+    assert store.queue.claim("other", 1_000) == []
+    store.queue.bring_forward(60_000)
+    assert [lease.job_id for lease in store.queue.claim("other", 1_000, limit=9)] == ["job_waiting"]
+    [held] = [lease for lease in store.queue.leases() if lease.holder == "dead"]
+    assert held.until_ms - store.now().timestamp() * 1_000 <= 60_000
+    assert 0 < store.queue.acquire_slot("job_waiting", Limit("here")) <= 60_000
+
+
+def test_times_that_are_right_stay_when_others_are_brought_forward(store: EventStore, lease: Lease) -> None:
+    store.queue.schedule("job_2", -1_000)
+    store.queue.bring_forward(120_000)
+    assert [claimed.job_id for claimed in store.queue.claim("w2", 60_000, limit=9)] == ["job_2"]
+    store.queue.release(lease, None)
+    assert store.queue.claim("w2", 60_000) == []
