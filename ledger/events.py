@@ -374,15 +374,26 @@ class RenderHeld(EventBase):
     approvals_needed: int = 1
 
 
+class PasskeyAssertion(Part):
+    """What a passkey signed beside the signature itself (WebAuthn), both in base64.
+
+    `client_data` is the JSON of the browser, which names the challenge and the origin.
+    """
+
+    authenticator_data: str
+    client_data: str
+
+
 class ApprovalGranted(EventBase):
     """A person other than the requester approved; the record says how they were identified.
 
     `login` is the operating system login under which they approved, `policy_sha256` the policy in force.
-    The approval is valid until `expires_at`. Version 1 had none of these fields.
+    The approval is valid until `expires_at`. Version 1 had none of these fields. Version 2 had no `passkey`,
+    which is there if a passkey signed.
     """
 
     type: ClassVar[str] = "approval.granted"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     kind: ClassVar[Kind] = Kind.PLAN
     comment: Private | None = None
     key_id: str | None = None
@@ -390,13 +401,14 @@ class ApprovalGranted(EventBase):
     login: str | None = None
     policy_sha256: Sha256Hex | None = None
     expires_at: str | None = None
+    passkey: PasskeyAssertion | None = None
 
 
 class ApprovalRefused(EventBase):
     """A person refused; the fields are those of `ApprovalGranted`, and a refusal does not expire."""
 
     type: ClassVar[str] = "approval.refused"
-    schema_version: ClassVar[int] = 2
+    schema_version: ClassVar[int] = 3
     kind: ClassVar[Kind] = Kind.PLAN
     comment: Private | None = None
     key_id: str | None = None
@@ -404,6 +416,7 @@ class ApprovalRefused(EventBase):
     login: str | None = None
     policy_sha256: Sha256Hex | None = None
     expires_at: str | None = None
+    passkey: PasskeyAssertion | None = None
 
 
 class DenialCode(StrEnum):

@@ -25,6 +25,8 @@ def _approval_without_login(payload: Payload) -> Payload:
 STEPS: dict[tuple[str, int], Step] = {
     ("approval.granted", 1): _approval_without_login,
     ("approval.refused", 1): _approval_without_login,
+    ("approval.granted", 2): lambda payload: payload | {"passkey": None},
+    ("approval.refused", 2): lambda payload: payload | {"passkey": None},
     ("render.requested", 1): lambda payload: payload | dict.fromkeys(("team", "project", "access_key_id")),
     ("change.proposed", 1): lambda payload: payload | {"access": None},
     ("submission.intended", 1): lambda payload: payload | {"sent_sha256": None},

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, StrictBool, StringConstraints, model
 
 from decision.rules.catalog import Catalog
 from decision.rules.document import Entry
+from decision.rules.passkeys import Passkey, is_passkey
 from decision.rules.purpose import PURPOSES
 from ledger.events import Operation
 
@@ -40,10 +41,19 @@ def checked_key(text: str) -> str:
     return text
 
 
+def checked_approver_key(text: str) -> str:
+    """Return `text` if it is an Ed25519 public key or a passkey; `ValueError` says what is wrong with it."""
+    return str(Passkey.parse(text)) if is_passkey(text) else checked_key(text)
+
+
 PublicKey = Annotated[str, AfterValidator(checked_key)]
+ApproverKey = Annotated[str, AfterValidator(checked_approver_key)]
 Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
-Approvers = dict[Person, Annotated[tuple[PublicKey, ...], Field(min_length=1)]]
-"""Who may sign approvals, by actor id, each with the keys that are theirs."""
+Approvers = dict[Person, Annotated[tuple[ApproverKey, ...], Field(min_length=1)]]
+"""Who may sign approvals, by actor id, each with the keys and passkeys that are theirs."""
+
+Requesters = dict[Person, Annotated[tuple[PublicKey, ...], Field(min_length=1)]]
+"""Who may sign requests only. A passkey signs at a page, and requests are signed by programs."""
 
 
 def keys_of_several(approvers: Mapping[str, tuple[str, ...]]) -> list[str]:

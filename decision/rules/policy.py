@@ -12,7 +12,14 @@ from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, model_validator
 
-from decision.rules.approvals import OVERRIDABLE, ApprovalRule, Approvers, Change, keys_of_several
+from decision.rules.approvals import (
+    OVERRIDABLE,
+    ApprovalRule,
+    Approvers,
+    Change,
+    Requesters,
+    keys_of_several,
+)
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document, Entry
 from decision.rules.purpose import PURPOSES
@@ -86,7 +93,7 @@ class Policy(Document):
     overridable: tuple[str, ...] | None = None
     require_approved_draft: tuple[str, ...] | None = None
     approvers: Approvers | None = None
-    requesters: Approvers | None = None
+    requesters: Requesters | None = None
     requester: Requester | None = None
     reference_faces: FaceRule | None = None
     allow_retired_models: StrictBool | None = None

@@ -109,7 +109,9 @@ class Approvals:
         self._report = report
         self._activated: deque[tuple[int, str]] = deque(maxlen=_MOST_ACTIVATIONS)
         rules_of = lru_cache(_RULES_AT_HAND)(self._rules_of)
-        self._permissions = Permissions(rules_of, self._activated if all_of_it else None, _verifies)
+        self._permissions = Permissions(
+            rules_of, self._activated if all_of_it else None, _verifies, _verifies_es256
+        )
         self._read(documents)
 
     def log(self, ledger_id: object) -> None:
@@ -147,6 +149,20 @@ class Approvals:
     def _rules_of(self, sha256: str) -> Rules | None:
         row = self._memory.document(sha256)
         return Rules(*json.loads(row[0])) if row and row[0] else None
+
+
+def _verifies_es256(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Do the same as `es256_verifies`, faster."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  # most logs have no signature
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+
+    try:
+        key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\x04" + public_key)
+        key.verify(signature, message, ec.ECDSA(SHA256()))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _verifies(public_key: bytes, message: bytes, signature: bytes) -> bool:

@@ -12,11 +12,12 @@ Ends with 0 if nothing is wrong, 10 if something is, 2 if the file is no bundle 
 
 A bundle is hostile until shown otherwise: nothing is unpacked, names are looked up in a short list, sizes
 are limited before anything is read, and JSON is read strictly. docs/FORMAT.md, section Bundle, is the
-description; RFC 6962 (tree), RFC 8032 (Ed25519) and C2SP signed-note and tlog-checkpoint are the sources.
+description; RFC 6962 (tree), RFC 8032 (Ed25519), FIPS 186-5 (ECDSA), WebAuthn (passkeys) and C2SP signed-note
+and tlog-checkpoint are the sources.
 
 To read it: `main` and `report` at the end are what a person meets, `_Check.run` is the order of the checks,
 one group of methods for each file of a bundle. Above it stand the tools, each a section of its own: strict
-JSON, Ed25519, checkpoints, the tree, the zip file.
+JSON, Ed25519, ECDSA, passkeys, checkpoints, the tree, the zip file.
 """
 
 from __future__ import annotations
@@ -221,6 +222,138 @@ def ed25519_verifies(public_key: bytes, message: bytes, signature: bytes) -> boo
     right = _add(commitment, _times(int.from_bytes(digest, "little") % _L, key))
     same_x = (left[0] * right[2] - right[0] * left[2]) % _P == 0
     return same_x and (left[1] * right[2] - right[1] * left[2]) % _P == 0
+
+
+# --- FIPS 186-5: ECDSA on P-256 with SHA-256, verification only ------------------------------------------
+
+_Q = 2**256 - 2**224 + 2**192 + 2**96 - 1
+_N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+_G = (
+    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+)
+
+
+def _double(p: tuple[int, int, int]) -> tuple[int, int, int]:
+    x, y, z = p
+    if not y or not z:
+        return (1, 1, 0)
+    square, gap = y * y % _Q, z * z % _Q
+    s = 4 * x * square % _Q
+    m = 3 * (x - gap) * (x + gap) % _Q
+    u = (m * m - 2 * s) % _Q
+    return (u, (m * (s - u) - 8 * square * square) % _Q, 2 * y * z % _Q)
+
+
+def _sum(p: tuple[int, int, int], q: tuple[int, int]) -> tuple[int, int, int]:
+    """Add a point in affine coordinates to one in Jacobian coordinates, whose z is 0 at infinity."""
+    x, y, z = p
+    if not z:
+        return (q[0], q[1], 1)
+    square = z * z % _Q
+    h, r = (q[0] * square - x) % _Q, (q[1] * square * z - y) % _Q
+    if not h:
+        return (1, 1, 0) if r else _double(p)
+    h2 = h * h % _Q
+    h3, v = h * h2 % _Q, x * h2 % _Q
+    u = (r * r - h3 - 2 * v) % _Q
+    return (u, (r * (v - u) - y * h3) % _Q, z * h % _Q)
+
+
+def _integers(signature: bytes) -> tuple[int, int] | None:
+    """Decode the two integers of a signature in DER; None if it is encoded in another way."""
+    if len(signature) < 8 or signature[0] != 0x30 or signature[1] != len(signature) - 2:
+        return None
+    found: list[int] = []
+    rest = signature[2:]
+    while rest:
+        size = rest[1] if len(rest) > 2 else 0
+        number = rest[2 : 2 + size]
+        if rest[0] != 0x02 or not 0 < size <= 33 or len(number) != size or number[0] & 0x80:
+            return None
+        if size > 1 and not number[0] and not number[1] & 0x80:
+            return None
+        found.append(int.from_bytes(number, "big"))
+        rest = rest[2 + size :]
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def es256_verifies(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Say whether `signature` (DER) is that of `message` by `public_key`, both coordinates of a point."""
+    numbers = _integers(signature)
+    if len(public_key) != 64 or numbers is None:
+        return False
+    r, s = numbers
+    key = (int.from_bytes(public_key[:32], "big"), int.from_bytes(public_key[32:], "big"))
+    on_curve = (key[1] * key[1] - key[0] ** 3 + 3 * key[0] - _B) % _Q == 0
+    if not (0 < r < _N and 0 < s < _N and max(key) < _Q and on_curve):
+        return False
+    inverse = pow(s, -1, _N)
+    of_base = int.from_bytes(hashlib.sha256(message).digest(), "big") * inverse % _N
+    of_key = r * inverse % _N
+    point = (1, 1, 0)
+    for bit in range(255, -1, -1):
+        point = _double(point)
+        if of_base >> bit & 1:
+            point = _sum(point, _G)
+        if of_key >> bit & 1:
+            point = _sum(point, key)
+    if not point[2]:
+        return False
+    x = point[0] * pow(point[2], -2, _Q) % _Q
+    return x % _N == r
+
+
+# --- WebAuthn: what a passkey signed ---------------------------------------------------------------------
+
+PASSKEY = b"\xffsora-ledger/passkey/1\n"
+PRESENT_AND_VERIFIED = 0x05
+
+
+class Passkey(NamedTuple):
+    """A passkey that a policy names: its public key, and the site that may ask it for signatures."""
+
+    algorithm: int
+    public_key: bytes
+    origin: str
+
+
+def read_passkey(text: str) -> Passkey | None:
+    """Read ``NAME+ID+BASE64``; None if it is a key of another kind, ValueError if it is a wrong passkey."""
+    parts = text.split("+", 2)
+    data = _base64(parts[2]) if len(parts) == 3 else b""
+    if not data.startswith(PASSKEY):
+        return None
+    content = strict_json(data[len(PASSKEY) :])
+    if hashlib.sha256(parts[0].encode("utf-8") + b"\n" + data).hexdigest()[:8] != parts[1]:
+        raise ValueError("a passkey with another id")
+    public_key = _base64(str(content.get("public_key")))
+    lengths = {-7: 64, -8: 32}
+    if lengths.get(content.get("algorithm", 0)) != len(public_key):
+        raise ValueError("a passkey of an unknown kind")
+    return Passkey(content["algorithm"], public_key, str(content.get("origin")))
+
+
+def _signed_by_authenticator(passkey: Passkey, statement: bytes, payload: dict[str, Any]) -> bytes:
+    """Return the bytes that a passkey signed for `statement`; ValueError if it signed something else."""
+    assertion = payload["passkey"]
+    data, about = _base64(assertion["authenticator_data"]), _base64(assertion["client_data"])
+    _check_depth(about)
+    client = _DECODER.decode(about.decode("utf-8"))
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(statement).digest()).rstrip(b"=").decode("ascii")
+    host = re.sub(r"^https?://|:[0-9]+$", "", passkey.origin)
+    if (
+        client["type"] != "webauthn.get"
+        or client["challenge"] != challenge
+        or client["origin"] != passkey.origin
+        or client.get("crossOrigin")
+        or len(data) < 37
+        or data[:32] != hashlib.sha256(host.encode("utf-8")).digest()
+        or data[32] & PRESENT_AND_VERIFIED != PRESENT_AND_VERIFIED
+    ):
+        raise ValueError("a signature for another challenge or site, or without a person")
+    return data + hashlib.sha256(about).digest()
 
 
 # --- C2SP signed-note and tlog-checkpoint ----------------------------------------------------------------
@@ -457,6 +590,7 @@ class Person(NamedTuple):
     actor: str
     source: str
     login: str | None
+    by_passkey: bool = False
 
     def is_another_than(self, other: Person) -> bool:
         """Say whether these are established to be two people."""
@@ -464,6 +598,8 @@ class Person(NamedTuple):
         if "typed" in sources or self.actor == other.actor:
             return False
         if sources == {"signature"} or not sources.isdisjoint(NAMED_BY_ACCESS):
+            return True
+        if self.by_passkey or other.by_passkey:
             return True
         return self.login is not None and other.login is not None and self.login != other.login
 
@@ -491,10 +627,12 @@ class Permissions:
         rules_of: Callable[[str], Rules | None],
         activated: Sequence[tuple[int, str]] | None,
         verifies: Callable[[bytes, bytes, bytes], bool] = ed25519_verifies,
+        verifies_es256: Callable[[bytes, bytes, bytes], bool] = es256_verifies,
     ) -> None:
         self.rules_of = rules_of
         self.activated = activated
         self.verifies = verifies
+        self.verifies_es256 = verifies_es256
         self.ledger_id: object = None
         self.binding_since = 0
         self.applied: dict[str, Any] | None = None
@@ -646,6 +784,7 @@ class Permissions:
             "policy": payload.get("policy_sha256"),
             "expires_at": payload.get("expires_at"),
             "key": None,
+            "by_passkey": payload.get("passkey") is not None,
         }
         if record["type"] == "approval.granted":
             case["answers"].append(answer)
@@ -729,14 +868,22 @@ class Permissions:
         try:
             signature = _base64(payload["signature"])
             for key in keys:
-                if key.split("+")[1:2] == [payload["key_id"]]:
-                    public = read_key(key).public_key
-                    if self.verifies(public, text.encode("utf-8"), signature):
-                        self.signatures += 1
-                        return key
-        except (AttributeError, ValueError):
+                named = key.split("+")[1:2] == [payload["key_id"]]
+                if named and self._has_signed(key, text.encode("utf-8"), payload, signature):
+                    self.signatures += 1
+                    return key
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             pass
         return None
+
+    def _has_signed(self, key: str, text: bytes, payload: dict[str, Any], signature: bytes) -> bool:
+        passkey = read_passkey(key)
+        if passkey is None:
+            is_passkeys = payload.get("passkey") is not None
+            return not is_passkeys and self.verifies(read_key(key).public_key, text, signature)
+        signed = _signed_by_authenticator(passkey, text, payload)
+        verifies = self.verifies_es256 if passkey.algorithm == -7 else self.verifies
+        return verifies(passkey.public_key, signed, signature)
 
     # decisions
 
@@ -873,7 +1020,8 @@ class Permissions:
             if source == "signature" and answer["key"] not in under.approvers.get(answer["actor"], []):
                 source = "typed"
             if answer["expires_at"] is None or answer["expires_at"] > decided_at:
-                people.append(Person(answer["actor"], source, answer["login"]))
+                by_passkey = source == "signature" and answer["by_passkey"]
+                people.append(Person(answer["actor"], source, answer["login"], by_passkey))
         return people
 
 

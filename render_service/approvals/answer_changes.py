@@ -18,12 +18,10 @@ from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import draft, timestamp
 from ledger.store.interface import ANY, Batch, Document
-from ledger.tree.checkpoint import Signer
 from render_service.access.grants import grant_batch
 from render_service.approvals.approvals import VALID_FOR, check_until
-from render_service.approvals.approvers import A, Pending, answered, read_pending
+from render_service.approvals.approvers import A, Pending, Signing, answered, identity_of, read_pending
 from render_service.approvals.changes import MOST_RACES, Office, Proposed, open_change, read_change
-from render_service.approvals.identities import Identity
 from render_service.rules.budget_names import parse_name
 from render_service.rules.budgets import limit_batches
 from render_service.rules.policies import STREAM, Rules, active_rules, kept_document
@@ -42,7 +40,7 @@ def approve_change(
     office: Office,
     name: str,
     comment: str | None = None,
-    signer: Signer | None = None,
+    signer: Signing | None = None,
     until: datetime | None = None,
     *,
     as_shown: str | None = None,
@@ -61,7 +59,7 @@ def approve_change(
 
 
 def reject_change(
-    office: Office, name: str, reason: str, signer: Signer | None = None, *, as_shown: str | None = None
+    office: Office, name: str, reason: str, signer: Signing | None = None, *, as_shown: str | None = None
 ) -> Outcome:
     """Reject a proposed change, which closes it."""
     if not reason.strip():
@@ -78,7 +76,7 @@ def cancel_change(office: Office, name: str) -> Outcome:
     return Outcome(read_change(office.ledger, proposed.name))
 
 
-def _answer(office: Office, name: str, answer: A, signer: Signer | None, as_shown: str | None) -> Outcome:
+def _answer(office: Office, name: str, answer: A, signer: Signing | None, as_shown: str | None) -> Outcome:
     """Record an answer, judged by the policy in force; retry if the policy or the change was modified."""
     for _ in range(MOST_RACES):
         now = office.clock()
@@ -90,7 +88,7 @@ def _answer(office: Office, name: str, answer: A, signer: Signer | None, as_show
         effects: list[Batch] = []
         documents: list[Document] = []
         if isinstance(recorded, ApprovalGranted):
-            needed = case.missing_after(Identity(who.actor, who.actor_source, office.settings.login))
+            needed = case.missing_after(identity_of(office.settings, case.under.policy, signer))
         if isinstance(recorded, ApprovalRefused):
             drafts.append(draft(ChangeClosed(outcome="refused"), office.who, now))
         elif not needed:

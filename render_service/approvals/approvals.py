@@ -27,9 +27,7 @@ from ledger.events import (
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp
-from ledger.tree.checkpoint import Signer
-from render_service.approvals.approvers import Pending, answered, read_pending
-from render_service.approvals.identities import Identity
+from render_service.approvals.approvers import Pending, Signing, answered, identity_of, read_pending
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import PolicyReplaced, Races, purse
 from render_service.rules.policies import Rules, active_rules, kept_document
@@ -97,7 +95,7 @@ async def approve(
     session: Session,
     job: Job,
     comment: str | None = None,
-    signer: Signer | None = None,
+    signer: Signing | None = None,
     until: datetime | None = None,
     *,
     as_shown: str | None = None,
@@ -116,7 +114,7 @@ async def approve(
 
 
 async def reject(
-    session: Session, job: Job, reason: str, signer: Signer | None = None, *, as_shown: str | None = None
+    session: Session, job: Job, reason: str, signer: Signing | None = None, *, as_shown: str | None = None
 ) -> Answered:
     """Reject a held job, which closes it; the same people may reject as may approve."""
     if not reason.strip():
@@ -143,7 +141,7 @@ async def _approve(
     session: Session,
     job_id: str,
     comment: str | None,
-    signer: Signer | None,
+    signer: Signing | None,
     until: datetime | None,
     as_shown: str | None,
 ) -> Answered:
@@ -159,7 +157,7 @@ async def _approve(
         answered, session.settings, session.ledger, case.pending, answer, session.provenance, signer
     )
     drafts = [draft(answer, who, now)]
-    needed = case.pending.missing_after(Identity(who.actor, who.actor_source, session.settings.login))
+    needed = case.pending.missing_after(identity_of(session.settings, case.pending.under.policy, signer))
     ruling = None if needed else await asyncio.to_thread(_decide_again, session, case, now)
     if ruling is not None:
         drafts.append(draft(ruling, session.provenance, now, causation_id=drafts[0].event_id))

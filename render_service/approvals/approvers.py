@@ -3,11 +3,13 @@
 `identities` decides which two identities are two people.
 """
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from decision.rules.approvals import ApprovalRule, owner_of
+from decision.rules.passkeys import Passkey, is_passkey
 from decision.rules.policy import Policy
 from ledger.events import ApprovalGranted, ApprovalRefused, RenderHeld
 from ledger.log.ledger import Ledger
@@ -22,6 +24,7 @@ from render_service.approvals.identities import (
     requester,
     that_count,
 )
+from render_service.approvals.passkeys import PasskeySignature, what_is_wrong
 from render_service.approvals.statements import answer_statement, sign
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, ChangedSinceShown
@@ -94,23 +97,69 @@ def has_expired(approval: ApprovalGranted, now: str) -> bool:
     return approval.expires_at is not None and approval.expires_at <= now
 
 
+Signing = Signer | PasskeySignature
+"""How an answer is signed: with a key in a file, or by a passkey in a browser."""
+
+
 def answered(
-    settings: Settings, ledger: Ledger, case: Pending, answer: A, who: Provenance, signer: Signer | None
+    settings: Settings, ledger: Ledger, case: Pending, answer: A, who: Provenance, signer: Signing | None
 ) -> tuple[A, Provenance]:
     """Return `answer` with login, policy and signature, and its actor; `BadInput` if they may not answer."""
     policy = case.under.policy
     answer = answer.model_copy(update={"login": settings.login, "policy_sha256": policy.digest})
-    if signer is not None:
-        actor = _owner(settings, policy, signer)
-        who = replace(who, actor=actor, actor_source=ActorSource.SIGNATURE)
-    identity = Identity(who.actor, who.actor_source, settings.login)
+    identity = identity_of(settings, policy, signer)
+    who = replace(who, actor=identity.actor, actor_source=identity.source)
     _check_is_another(case, identity)
     _check_rules(case, identity)
-    if signer is not None:
+    if isinstance(signer, PasskeySignature):
+        text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
+        key_id, signature = _signed_by_passkey(policy, who.actor, text, signer)
+        update = {"key_id": key_id, "signature": signature, "passkey": signer.assertion}
+        answer = answer.model_copy(update=update)
+    elif signer is not None:
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
         key_id, signature = sign(signer, text)
         answer = answer.model_copy(update={"key_id": key_id, "signature": signature})
     return answer, who
+
+
+def statement_to_sign(settings: Settings, ledger: Ledger, case: Pending, answer: A) -> str:
+    """Return the statement that the actor of `settings` signs for `answer`, under the policy in force."""
+    update = {"login": settings.login, "policy_sha256": case.under.policy.digest}
+    answer = answer.model_copy(update=update)
+    return answer_statement(ledger.ledger_id, case.history.first, case.pending, settings.actor, answer)
+
+
+def identity_of(settings: Settings, policy: Policy, signer: Signing | None) -> Identity:
+    """Return who answers: the owner of the key, or the actor of `settings`, who may sign with a passkey."""
+    if isinstance(signer, PasskeySignature):
+        return by_passkey(settings)
+    if signer is not None:
+        return Identity(_owner(settings, policy, signer), ActorSource.SIGNATURE, settings.login)
+    return Identity(settings.actor, settings.actor_source, settings.login)
+
+
+def by_passkey(settings: Settings) -> Identity:
+    """Return the actor of `settings` as someone who signs with a passkey."""
+    return Identity(settings.actor, ActorSource.SIGNATURE, settings.login, by_passkey=True)
+
+
+def passkeys_of(policy: Policy, person: str) -> list[Passkey]:
+    """Return the passkeys that a policy names for a person."""
+    return [Passkey.parse(key) for key in (policy.approvers or {}).get(person, ()) if is_passkey(key)]
+
+
+def _signed_by_passkey(policy: Policy, actor: str, text: str, given: PasskeySignature) -> tuple[str, str]:
+    """Return key id and signature, encoded as in events; `BadInput` unless `actor` signed `text`."""
+    passkey = given.key_among((policy.approvers or {}).get(actor, ()))
+    if passkey is None:
+        raise BadInput(
+            f"the policy {policy.name} does not name this passkey for {actor}; nothing was recorded: the "
+            "page Passkey of the console shows the line to add under [approvers]"
+        )
+    if (wrong := what_is_wrong(passkey, text, given)) is not None:
+        raise BadInput(f"the passkey of {actor} did not sign this answer: {wrong}; nothing was recorded")
+    return passkey.key_id, base64.b64encode(given.signature).decode()
 
 
 def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
@@ -126,9 +175,8 @@ def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
     return owner
 
 
-def obstacle(case: Pending, settings: Settings) -> str | None:
-    """Return why the actor of `settings` may not answer without a signature; None if they may."""
-    identity = Identity(settings.actor, settings.actor_source, settings.login)
+def obstacle(case: Pending, identity: Identity) -> str | None:
+    """Return why a person may not answer; None if they may."""
     try:
         _check_is_another(case, identity)
         _check_rules(case, identity)

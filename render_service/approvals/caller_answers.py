@@ -18,6 +18,7 @@ from render_service.access.callers import Caller
 from render_service.approvals.answer_changes import Outcome, approve_change, reject_change
 from render_service.approvals.approvals import Answered, approve, reject
 from render_service.approvals.changes import PREFIX, Office
+from render_service.approvals.passkeys import PasskeySignature
 from render_service.approvals.reviews import NoteAt, Verdict, review
 from render_service.runtime.errors import BadInput, NotPermitted, NotReady
 from render_service.session.history import StreamHistory
@@ -28,13 +29,16 @@ from render_service.session.session import Session
 class AnswerOnPage:
     """An answer that a person gives on a page: to which job or change, and what the page showed of it.
 
-    `as_shown` is `render_service.approvals.approvers.Pending.as_shown`.
+    `as_shown` is `render_service.approvals.approvers.Pending.as_shown`. A passkey may have `signed` it, with
+    `until` as the end of an approval.
     """
 
     name: str
     approves: bool
     reason: str
     as_shown: str
+    signed: PasskeySignature | None = None
+    until: datetime | None = None
 
 
 async def answer_on_page(session: Session, caller: Caller, given: AnswerOnPage) -> Answered | Outcome | None:
@@ -57,14 +61,19 @@ async def _answer_once(session: Session, caller: Caller, given: AnswerOnPage) ->
     name, reason, as_shown = given.name, given.reason, given.as_shown
     if name.startswith(PREFIX):
         office = _office(session, caller)
-        answer = approve_change if given.approves else reject_change
-        return await asyncio.to_thread(answer, office, name, reason, as_shown=as_shown)
+        if not given.approves:
+            return await asyncio.to_thread(
+                reject_change, office, name, reason, given.signed, as_shown=as_shown
+            )
+        return await asyncio.to_thread(
+            approve_change, office, name, reason, given.signed, given.until, as_shown=as_shown
+        )
     job = await session.job(name)
     _check(caller, Permission.APPROVE, job)
     acting = caller.session(session)
     if given.approves:
-        return await approve(acting, job, reason, as_shown=as_shown)
-    return await reject(acting, job, reason, as_shown=as_shown)
+        return await approve(acting, job, reason, given.signed, given.until, as_shown=as_shown)
+    return await reject(acting, job, reason, given.signed, as_shown=as_shown)
 
 
 def _is_recorded(ledger: Ledger, caller: Caller, given: AnswerOnPage) -> bool:

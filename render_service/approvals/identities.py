@@ -8,7 +8,8 @@ A typed name proves nothing. An identity is established by
 
 Two signed identities are compared by the owners of the keys. If one of the two is not signed, only the logins
 can be compared, so a signature made under the requester's login counts as the requester's: anyone at that
-login may have had access to the key. A caller of a server has no login, and is compared by name: all
+login may have had access to the key. A passkey is not in a file, and signs for its owner only: it is
+another person's than any other name. A caller of a server has no login, and is compared by name: all
 keys granted for one name are one person's. Who may grant a key under another name is up to the rules for
 ``access.grant``.
 """
@@ -35,6 +36,7 @@ class Identity:
     actor: str
     source: ActorSource
     login: str | None = None
+    by_passkey: bool = False
 
     @property
     def signed(self) -> bool:
@@ -51,6 +53,8 @@ class Identity:
         if self.claimed or other.claimed or self.actor == other.actor:
             return False
         if (self.signed and other.signed) or {self.source, other.source} & BY_ACCESS:
+            return True
+        if self.by_passkey or other.by_passkey:
             return True
         return self.login is not None and other.login is not None and self.login != other.login
 
@@ -82,7 +86,8 @@ def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent],
         return Identity(record.actor, ActorSource.FLAG)
     if signed is not None and not _is_valid(signed, (policy.approvers or {}).get(record.actor, ())):
         return Identity(record.actor, ActorSource.FLAG)
-    return Identity(record.actor, source, answer.event.login or _login_of(record, source))
+    by_passkey = signed is not None and answer.event.passkey is not None
+    return Identity(record.actor, source, answer.event.login or _login_of(record, source), by_passkey)
 
 
 def _is_valid(signed: Signed, keys: Sequence[str]) -> bool:

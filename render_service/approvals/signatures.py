@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from decision.rules.policy import Policy, default_policy
-from ledger.events import PolicyActivated, RenderHeld
+from ledger.events import PolicyActivated, RenderHeld, RequestSigned
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
 from ledger.store.interface import RecordFilter
@@ -36,7 +36,7 @@ def signed_answer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEv
     if event.signature is None:
         return None
     valid = any(
-        _signed_by((policy.approvers or {}).get(record.actor, ()), event.key_id, text, event.signature)
+        _signed_by((policy.approvers or {}).get(record.actor, ()), event, text)
         for text, policies in _statements(ledger, history, answer)
         for policy in policies
     )
@@ -69,12 +69,14 @@ def signed_request(ledger: Ledger, history: StreamHistory) -> Signed | None:
     valid = False
     if event.policy_sha256 in _digests_before(ledger, record.position):
         policy = kept_document(ledger, Policy, event.policy_sha256)
-        valid = _signed_by(policy.request_keys(record.actor), event.key_id, text, event.signature)
+        valid = _signed_by(policy.request_keys(record.actor), event, text)
     return Signed(record, event.key_id, valid and record.actor == history.first.actor, binds_request=True)
 
 
-def _signed_by(keys: Sequence[str], key_id: str | None, text: str, signature: str) -> bool:
-    return any(verify_signature(key, text, signature) for key in keys if key.split("+")[1] == key_id)
+def _signed_by(keys: Sequence[str], event: AnswerEvent | RequestSigned, text: str) -> bool:
+    passkey = None if isinstance(event, RequestSigned) else event.passkey
+    named = (key for key in keys if key.split("+")[1] == event.key_id)
+    return any(verify_signature(key, text, event.signature or "", passkey) for key in named)
 
 
 def _digests_before(ledger: Ledger, position: int) -> list[str]:

@@ -1,18 +1,21 @@
 """The statements that requesters and approvers sign, and the check of a signature.
 
-A statement is canonical JSON and a newline, signed with Ed25519, as in `docs/FORMAT.md`. Version 2 of an
-answer names the leaves of the request and of the record that made it pending, so it binds prompt, files,
-model and cost. Version 1 named only ids, which a rewritten ledger could assign to another request.
+A statement is canonical JSON and a newline, signed with Ed25519 or by a passkey, as in `docs/FORMAT.md`.
+Version 2 of an answer names the leaves of the request and of the record that made it pending, so it binds
+prompt, files, model and cost. Version 1 named only ids, which a rewritten ledger could assign to another
+request.
 """
 
 import base64
 import binascii
 from typing import Literal
 
+from decision.rules.passkeys import is_passkey
 from ledger.canonical import canonical_json, leaf_hash
-from ledger.events import ApprovalGranted, RenderHeld, RequestSigned
+from ledger.events import ApprovalGranted, PasskeyAssertion, RenderHeld, RequestSigned
 from ledger.record import Entry, Record
 from ledger.tree.checkpoint import CheckpointInvalid, Signature, Signer, Verifier
+from render_service.approvals.passkeys import has_signed
 from render_service.session.history import AnswerEvent
 
 ANSWER_1 = "sora-ledger/approval/1"
@@ -114,10 +117,15 @@ def sign(signer: Signer, text: str) -> tuple[str, str]:
     return signed.key_id.hex(), base64.b64encode(signed.signature).decode()
 
 
-def verify_signature(key: str, text: str, signature: str) -> bool:
-    """Return whether `signature` (base64) is a valid signature of `text` by the public `key`."""
-    verifier = Verifier.parse(key)
+def verify_signature(key: str, text: str, signature: str, passkey: PasskeyAssertion | None = None) -> bool:
+    """Return whether `signature` (base64) is a valid signature of `text` by the public `key`.
+
+    `passkey` is what a passkey signed beside it; a key of another kind never signs that.
+    """
+    if passkey is not None or is_passkey(key):
+        return passkey is not None and is_passkey(key) and has_signed(key, text, signature, passkey)
     try:
+        verifier = Verifier.parse(key)
         raw = base64.b64decode(signature, validate=True)
         return verifier.has_signed(text, Signature(verifier.name, verifier.key_id, raw))
     except (CheckpointInvalid, binascii.Error):

@@ -96,6 +96,7 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0011_reviews",
         "0012_vocabulary",
         "0013_search",
+        "0014_vocabulary",
         "9999_costs",
     ]
     assert names == names_of_all
@@ -121,7 +122,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
 @pytest.fixture
 def newer_schema(path: Path) -> None:
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 14")
+    db.execute("PRAGMA user_version = 15")
     db.close()
 
 
@@ -138,7 +139,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 14, this sora-ledger knows up to version 13: upgrade"),
+        ("newer_schema", "its schema is version 15, this sora-ledger knows up to version 14: upgrade"),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )

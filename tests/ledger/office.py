@@ -16,6 +16,7 @@ from ledger.record import ActorSource, Record
 from ledger.store.interface import Document
 from ledger.tree.checkpoint import Signer
 from ledger.verify import verify_bundle as vb
+from tests.ledger.authenticator import Authenticator
 
 ANA, MARIA, OMAR, EVE = (
     Signer(name, bytes([seed]) * 32) for seed, name in enumerate(("ana", "maria", "omar", "eve"), start=1)
@@ -105,9 +106,9 @@ class Office:
     def answer(self, signer: Signer | None = None, kind: Any = e.ApprovalGranted, **how: Any) -> None:
         """Answer; `wrong` are parts of the statement that are signed otherwise than they are."""
         actor = how.get("actor") or (signer.name if signer else "bob")
-        fields = {
+        fields: dict[str, Any] = {
             "expires_at": how.get("expires_at", NEVER),
-            "login": how.get("login") or actor,
+            "login": how.get("login", actor),
             "policy_sha256": self.policy.sha256,
         }
         if signer:
@@ -122,10 +123,31 @@ class Office:
                 **fields,
             }
             fields |= sign(signer, **statement | how.get("wrong", {}))
+        if (device := how.get("passkey")) is not None:
+            fields |= self._by_passkey(device, kind, actor, fields, how.get("wrong", {}))
         if "signature" in how:
             fields["signature"] = how["signature"]
-        who = how.get("who", SIGNED if signer else LOGIN)
+        who = how.get("who", SIGNED if signer or device else LOGIN)
         self.approval = self.say(kind(**fields), self.first.stream, actor=actor, **who)
+
+    def _by_passkey(
+        self, device: Authenticator, kind: Any, actor: str, fields: dict[str, Any], wrong: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return the fields of an answer that a passkey signed, `wrong` in one respect."""
+        statement = {
+            "actor": actor,
+            "ledger_id": self.ledger_id,
+            "pending_leaf": self.pending.leaf.hex(),
+            "requested_leaf": self.first.leaf.hex(),
+            "statement": "sora-ledger/approval/2",
+            "stream": self.first.stream,
+            "verdict": kind.type.partition(".")[2],
+            **fields,
+        }
+        text = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+        given = device.sign(text, **wrong)
+        signature = base64.b64encode(given.signature).decode()
+        return {"key_id": device.passkey.key_id, "signature": signature, "passkey": given.assertion}
 
     def propose(self, stream: str = CHANGE, **content: Any) -> None:
         """Propose a change, of the policy unless `content` says otherwise; `who` says who does."""

@@ -201,6 +201,7 @@ def samples() -> list[Any]:
             login="maria",
             policy_sha256=SHA,
             expires_at="2026-02-01T00:00:00.000000Z",
+            passkey=e.PasskeyAssertion(authenticator_data="YQ==", client_data="e30="),
         ),
         e.ApprovalRefused(comment=Private.seal("comment", "no")),
         e.ChangeProposed(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x534C4447  # "SLDG"
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 OLDEST_READABLE = 1
 """Later migrations only added tables that reading does not need."""
 BUSY_TIMEOUT_MS = 30_000

@@ -233,8 +233,11 @@ MOVED: dict[str, tuple[str, list[tuple[str, int | None]]]] = {
         [("LEAF_MISMATCH", 2), ("HEAD_ROOT", None)],
     ),
     "a deleted row": (
-        "DELETE FROM events WHERE position = 11",  # the review: no body or state hangs on it alone
-        [("POSITION_NOT_DENSE", 12), ("VERSION_NOT_DENSE", 14), *HEAD, ("BODY_UNKNOWN", 11), ("JOB_ROW", 14)],
+        "DELETE FROM events WHERE position = 11",  # the review, which has two texts
+        [
+            *[("POSITION_NOT_DENSE", 12), ("VERSION_NOT_DENSE", 14), *HEAD],
+            *[("BODY_UNKNOWN", 11), ("BODY_UNKNOWN", 11), ("JOB_ROW", 14)],
+        ],
     ),
     "an inserted row": (
         (

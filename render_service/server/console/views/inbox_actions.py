@@ -1,13 +1,17 @@
 """What a person does about the Inbox: answer a request, settle an unknown outcome."""
 
 import asyncio
+import base64
+import binascii
+from datetime import datetime
 
 from starlette.datastructures import FormData
 
 from decision.rules.roles import Permission
 from ledger.job import State
-from render_service.approvals.approvals import Answered
+from render_service.approvals.approvals import VALID_FOR, Answered
 from render_service.approvals.caller_answers import AnswerOnPage, answer_on_page
+from render_service.approvals.passkeys import PasskeySignature
 from render_service.recovery.reconcile import declare_absent, reconcile_job, take_video
 from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput
@@ -21,7 +25,14 @@ async def answer(visit: Visit, form: FormData) -> Done:
     if verdict not in {"approve", "refuse"}:
         raise BadInput("choose whether you approve or refuse the request; nothing was recorded")
     approves = verdict == "approve"
-    given = AnswerOnPage(name, approves, str(form.get("reason", "")), str(form.get("as_shown", "")))
+    given = AnswerOnPage(
+        name,
+        approves,
+        str(form.get("reason", "")),
+        str(form.get("as_shown", "")),
+        signed=_passkey(form),
+        until=_until(form, visit.now) if approves and form.get("signature") else None,
+    )
     answered = await answer_on_page(visit.session, visit.caller, given)
     if answered is None:
         return Done("/inbox", f"Your answer to {name} was already recorded.")
@@ -38,6 +49,29 @@ async def answer(visit: Visit, form: FormData) -> Done:
         return Done("/inbox", f"You approved {name}; {counted(answered.needed, 'more approval')} needed.")
     done = "it is queued" if isinstance(answered, Answered) else "the change is applied"
     return Done("/inbox", f"You approved {name}; {done}.")
+
+
+def _passkey(form: FormData) -> PasskeySignature | None:
+    """Return what a passkey signed; None if the form is not signed."""
+    names = ("credential_id", "signature", "authenticator_data", "client_data")
+    texts = [str(form.get(name, "")) for name in names]
+    if not any(texts):
+        return None
+    try:
+        return PasskeySignature(*(base64.b64decode(text, altchars=b"-_", validate=True) for text in texts))
+    except binascii.Error:
+        raise BadInput("the signature of the passkey did not arrive whole; nothing was recorded") from None
+
+
+def _until(form: FormData, now: datetime) -> datetime:
+    """Return when a signed approval ends, as the page proposed it."""
+    try:
+        until = datetime.fromisoformat(str(form.get("until", "")))
+    except ValueError:
+        until = None
+    if until is None or until.tzinfo is None or until > now + VALID_FOR:
+        raise BadInput("the page says no usable end of this approval: open it again; nothing was recorded")
+    return until
 
 
 async def settle_outcome(visit: Visit, form: FormData) -> Done:

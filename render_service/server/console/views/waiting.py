@@ -8,20 +8,30 @@ from decision.engine.explain import why
 from decision.rules.approvals import ApprovalRule
 from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
-from ledger.events import Variant
+from ledger.events import ApprovalGranted, ApprovalRefused, Variant
 from ledger.job import Job, State
 from ledger.private import Private
+from ledger.record import timestamp
 from ledger.store.interface import JobFilter, RecordFilter
 from render_service.access.callers import Caller
 from render_service.approvals.answer_changes import read_proposed
-from render_service.approvals.approvals import read_case
-from render_service.approvals.approvers import Pending, obstacle
+from render_service.approvals.approvals import VALID_FOR, read_case
+from render_service.approvals.approvers import (
+    Pending,
+    by_passkey,
+    identity_of,
+    obstacle,
+    passkeys_of,
+    statement_to_sign,
+)
 from render_service.approvals.changes import OpenChanges, Proposed
 from render_service.approvals.identities import missing
+from render_service.approvals.passkeys import challenge_of, in_base64url
 from render_service.reports.answers import HOW
 from render_service.rules.policies import active_rules
 from render_service.runtime.errors import NotReady
 from render_service.server.console.pages import View, Visit
+from render_service.server.console.security import own_origin
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 
@@ -41,6 +51,18 @@ class Draft(View):
     title: str | None
     verdict: str | None
     has_poster: bool
+
+
+class Signing(View):
+    """What a passkey of the reader signs to answer: the digest of a statement, as the challenge."""
+
+    approve: str
+    refuse: str
+    until: str
+    """When the approval ends, which the statement says."""
+
+    rp_id: str
+    credentials: list[str]
 
 
 class Waiting(View):
@@ -70,7 +92,13 @@ class Waiting(View):
     draft: Draft | None = None
     as_shown: str
     obstacle: str | None = None
-    """Why the reader may not answer it; None if they may."""
+    """Why the reader may not answer it; None if they may, or may with their passkey."""
+
+    signing: Signing | None = None
+    """How the reader answers with a passkey; None if the policy names none of theirs for this address."""
+
+    needs_passkey: bool = False
+    """Whether the reader may answer only with it."""
 
     @property
     def is_long(self) -> bool:
@@ -174,8 +202,12 @@ def waiting_change(visit: Visit, pending: Pending, proposed: Proposed) -> Waitin
 
 def _about(visit: Visit, pending: Pending) -> dict[str, object]:
     """Return what a held render and a proposed change have in common."""
-    asker = pending.requester
+    asker, settings = pending.requester, visit.session.settings
+    unsigned = obstacle(pending, identity_of(settings, pending.under.policy, None))
+    signing = _signing(visit, pending)
     return {
+        "signing": signing,
+        "needs_passkey": unsigned is not None and signing is not None,
         "requester": asker.actor,
         "identified_by": HOW[asker.source],
         "waiting_since": pending.pending.recorded_at,
@@ -183,8 +215,30 @@ def _about(visit: Visit, pending: Pending) -> dict[str, object]:
         "approved_by": [person.actor for person in pending.approved],
         "approvals_missing": missing(pending.rules, asker, pending.approved),
         "as_shown": pending.as_shown,
-        "obstacle": obstacle(pending, visit.session.settings),
+        "obstacle": None if signing is not None else unsigned,
     }
+
+
+def _signing(visit: Visit, pending: Pending) -> Signing | None:
+    """Return what a passkey would sign, if the policy names one and its signature would count."""
+    settings, ledger = visit.session.settings, visit.session.ledger
+    own = [
+        key
+        for key in passkeys_of(pending.under.policy, settings.actor)
+        if key.origin == own_origin(visit.request)
+    ]
+    if not own or obstacle(pending, by_passkey(settings)) is not None:
+        return None
+    until = timestamp(visit.now + VALID_FOR)
+    approves = statement_to_sign(settings, ledger, pending, ApprovalGranted(expires_at=until))
+    refuses = statement_to_sign(settings, ledger, pending, ApprovalRefused())
+    return Signing(
+        approve=in_base64url(challenge_of(approves)),
+        refuse=in_base64url(challenge_of(refuses)),
+        until=until,
+        rp_id=own[0].rp_id,
+        credentials=[in_base64url(key.credential_id) for key in own],
+    )
 
 
 def _rule(rule: ApprovalRule) -> str:

@@ -1,0 +1,133 @@
+"""Check what a passkey signed: this statement, on this site, with a person present and verified (WebAuthn).
+
+The challenge of a signature is the SHA-256 of the statement, so it is of one answer to one request, and no
+server has to remember it: `render_service.approvals.statements` says what a statement binds. It is checked
+before it is recorded and whenever the record is read, by the public key in the policy alone. A counter of
+signatures is not: passkeys that are synchronised between devices have none.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from decision.rules.passkeys import ES256, Passkey, is_passkey
+from ledger.events import PasskeyAssertion
+
+PRESENT, VERIFIED = 0x01, 0x04
+"""Flags of the authenticator: a person was there, and proved to be its owner by PIN or body."""
+
+LEAST_BYTES = 37
+"""Authenticator data: 32 bytes of the site's digest, the flags, and a counter."""
+
+LONGEST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class PasskeySignature:
+    """A signature with what was signed beside the challenge, as a browser returns it."""
+
+    credential_id: bytes
+    signature: bytes
+    authenticator_data: bytes
+    client_data: bytes
+
+    @property
+    def assertion(self) -> PasskeyAssertion:
+        """What is recorded beside the signature."""
+        return PasskeyAssertion(
+            authenticator_data=base64.b64encode(self.authenticator_data).decode(),
+            client_data=base64.b64encode(self.client_data).decode(),
+        )
+
+    @classmethod
+    def recorded(cls, signature: str, assertion: PasskeyAssertion) -> Self:
+        """Read a recorded signature; `ValueError` if it is not base64."""
+        parts = (signature, assertion.authenticator_data, assertion.client_data)
+        return cls(b"", *(base64.b64decode(part, validate=True) for part in parts))
+
+    def key_among(self, keys: tuple[str, ...]) -> Passkey | None:
+        """Return the passkey among `keys` that it says it is of."""
+        passkeys = (Passkey.parse(key) for key in keys if is_passkey(key))
+        return next((key for key in passkeys if key.credential_id == self.credential_id), None)
+
+
+def challenge_of(statement: str) -> bytes:
+    """Return the challenge that a passkey signs for a statement."""
+    return hashlib.sha256(statement.encode()).digest()
+
+
+def in_base64url(data: bytes) -> str:
+    """Return `data` as WebAuthn writes it: base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def what_is_wrong(passkey: Passkey, statement: str, given: PasskeySignature) -> str | None:
+    """Return why `given` is not the signature of `statement` by `passkey`; None if it is."""
+    data, about = given.authenticator_data, given.client_data
+    client = _read_client(about)
+    if client is None or client.get("type") != "webauthn.get" or not _is_authenticators(data):
+        return "it is not what a browser returns for a signature"
+    if client.get("challenge") != in_base64url(challenge_of(statement)):
+        return "it signs something else than this answer to this request"
+    if client.get("origin") != passkey.origin or client.get("crossOrigin"):
+        return f"it was made at {str(client.get('origin'))[:100]}, and the policy names {passkey.origin}"
+    if data[:32] != hashlib.sha256(passkey.rp_id.encode()).digest():
+        return f"the authenticator signed for another site than {passkey.rp_id}"
+    if not data[32] & PRESENT or not data[32] & VERIFIED:
+        return "the authenticator did not check that its owner was there"
+    signed = data + hashlib.sha256(about).digest()
+    return (
+        None if _verifies(passkey, signed, given.signature) else "the signature is not of the passkey's key"
+    )
+
+
+def _is_authenticators(data: bytes) -> bool:
+    return LEAST_BYTES <= len(data) <= LONGEST_BYTES
+
+
+def _read_client(data: bytes) -> dict[str, Any] | None:
+    """Return what the browser says it signed; None unless it is an object whose keys are there once."""
+    if len(data) > LONGEST_BYTES:
+        return None
+    try:
+        client = json.loads(data, object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        return None
+    return client if isinstance(client, dict) else None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("a key is there twice")
+    return made
+
+
+def has_signed(key: str, statement: str, signature: str, assertion: PasskeyAssertion) -> bool:
+    """Return whether a recorded signature is that of `statement` by the passkey `key`."""
+    try:
+        given = PasskeySignature.recorded(signature, assertion)
+        return what_is_wrong(Passkey.parse(key), statement, given) is None
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _verifies(passkey: Passkey, signed: bytes, signature: bytes) -> bool:
+    try:
+        if passkey.algorithm == ES256:
+            point = b"\x04" + passkey.public_key
+            key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
+            key.verify(signature, signed, ec.ECDSA(SHA256()))
+        else:
+            Ed25519PublicKey.from_public_bytes(passkey.public_key).verify(signature, signed)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
