@@ -12,6 +12,7 @@ from decision.one_change.verdict import check_remix
 from ledger.events import Operation, RenderDenied, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.store.interface import RecordFilter
 from render_service.reports.jobs import made_from, source_job
 from render_service.runtime.printable import short
 from render_service.session.history import JobHistory
@@ -22,7 +23,10 @@ FAN = 6
 MOST_COUNTED = 500
 """Children of one job that are counted; beyond this there are "more than"."""
 
-MOST_MEMBERS = 60
+MOST_MEMBERS = 40
+BEGINNING = 3
+"""Records of a job that have its request, a signature of it, and the first decision."""
+
 LONGEST_READ = 2_000
 """Characters of a prompt in which the words of a change are looked for."""
 
@@ -122,7 +126,8 @@ def _descendants(
 
 def step_of(ledger: Ledger, job: Job) -> Step:
     """Return what `job` changes of its source, as it was recorded."""
-    history = JobHistory.of(ledger, job)
+    beginning = ledger.read(RecordFilter(stream=job.job_id), limit=BEGINNING)
+    history = JobHistory(list(beginning))
     request = history.requested
     if request is None:
         return Step("adopted")

@@ -30,7 +30,7 @@ from render_service.server.console.pages import Visit
 from render_service.server.console.rendering import Templates
 from render_service.server.console.views.video import VideoView, read_video
 from render_service.session.session import Session
-from tests.console.conftest import Console
+from tests.console.conftest import Console, Signed
 
 TRACE = Trace("1" * 32, "2" * 16)
 JOB = "job_01900000000070008000000000000001"
@@ -296,6 +296,14 @@ def test_a_wide_family_is_collapsed_and_can_be_shown_whole(desk: Desk) -> None:
     assert [one.job_id for one in of_one.family] == ["job_000", "job_007"]
 
 
+def test_markup_in_a_prompt_is_text_in_the_drawing_too(desk: Desk) -> None:
+    desk.record(desk.requested("</text><script>alert(1)</script> \u202eabc"), job_id="job_000")
+    desk.record(desk.requested("<b>", source_job="job_000"), job_id="job_001")
+    desk.view(name="job_001")
+    assert "&lt;/text&gt;&lt;script&gt;alert(1)&lt;/script&gt; \ufffdabc" in desk.html
+    assert "<script>alert" not in desk.html
+
+
 def test_other_teams_relatives_are_not_shown(desk: Desk) -> None:
     remixes(desk, [-1, 0, 1])
     desk.record(desk.requested("secret", team="ads", source_job="job_001"), job_id="job_101", actor="tom")
@@ -328,6 +336,11 @@ def test_the_beginning_of_an_id_means_only_what_a_person_may_see(desk: Desk) -> 
 # --- over HTTP ---
 
 
+def act(client: Signed, path: str, fields: dict[str, str]) -> Any:
+    """Send a form, also one that the person's page does not have."""
+    return client.post(path, data={"csrf": client.csrf(), **fields})
+
+
 ADDRESSES = ("", ".json", "/state", "/state.json", "/files/video", "/evidence")
 
 
@@ -346,7 +359,7 @@ def test_another_teams_video_is_unknown(shared: Console, address: str) -> None:
 @pytest.mark.parametrize("action", ["cancel", "delete", "resume", "fetch"])
 def test_another_teams_video_cannot_be_acted_on(shared: Console, action: str) -> None:
     with shared.client("ana") as ana:
-        answer = ana.act(f"/videos/{shared.studio.jobs['bottle']}/{action}", {"reason": "no"})
+        answer = act(ana, f"/videos/{shared.studio.jobs['bottle']}/{action}", {"reason": "no"})
         assert answer.status_code == 404
 
 
@@ -418,11 +431,11 @@ def test_a_queued_request_is_cancelled_as_the_person_who_did_it(console: Console
     page = f"/videos/{queued}"
     with console.client("ana") as ana, console.client("aud") as aud:
         assert "Cancel the request" not in aud.get(page).text
-        assert aud.act(f"{page}/cancel", {"reason": "no"}).status_code == 403
-        done = ana.act(f"{page}/cancel", {"reason": "the client <i>left</i>"}, page)
+        assert act(aud, f"{page}/cancel", {"reason": "no"}).status_code == 403
+        done = act(ana, f"{page}/cancel", {"reason": "the client <i>left</i>"})
         assert (done.status_code, done.headers["location"]) == (303, f"/console{page}")
         assert "The request was cancelled" in ana.get(page).text
-        again = ana.act(f"{page}/cancel", {"reason": "twice"}, page)
+        again = act(ana, f"{page}/cancel", {"reason": "twice"})
         assert (again.status_code, "is cancelled" in again.text) == (409, True)
     records = console.studio("log", "--job", queued)["records"]
     cancelled = next(each for each in records if each["type"] == "render.cancelled")
@@ -435,11 +448,11 @@ def test_pictures_are_fetched_and_a_video_is_deleted_at_the_server(console: Cons
     page = f"/videos/{console.studio.jobs['crimson']}"
     with console.client("ana") as ana, console.reader("ana") as reader:
         assert reader.get(f"{page}.json").json()["media"]["missing"] == ["thumbnail", "spritesheet"]
-        assert ana.act(f"{page}/fetch", {}, page).status_code == 303
+        assert act(ana, f"{page}/fetch", {}).status_code == 303
         media = reader.get(f"{page}.json").json()["media"]
         assert (media["missing"], media["sheet"]["columns"], media["sheet"]["rows"]) == ([], 4, 3)
         assert reader.get(media["poster"].removeprefix("/console")).headers["content-type"] == "image/webp"
-        assert ana.act(f"{page}/delete", {"reason": "withdrawn"}, page).status_code == 303
+        assert act(ana, f"{page}/delete", {"reason": "withdrawn"}).status_code == 303
         view = reader.get(f"{page}.json").json()
         assert (view["standing"]["state"], view["offer"]["remix"]) == ("deleted", False)
         assert [line["actor"] for line in view["timeline"][-3:]] == ["ana"] * 3
@@ -449,9 +462,9 @@ def test_pictures_are_fetched_and_a_video_is_deleted_at_the_server(console: Cons
 def test_a_render_is_given_up_only_with_a_reason(console: Console) -> None:
     page = f"/videos/{console.studio.jobs['coupe']}"
     with console.client("olga") as olga:
-        refused = olga.act(f"{page}/give-up", {"reason": " "}, page)
+        refused = act(olga, f"{page}/give-up", {"reason": " "})
         assert (refused.status_code, "A reason is required" in refused.text) == (400, True)
-        closed = olga.act(f"{page}/give-up", {"reason": "it never ends"}, page)
+        closed = act(olga, f"{page}/give-up", {"reason": "it never ends"})
         assert closed.status_code == 409
 
 
@@ -484,7 +497,7 @@ def scrubbed(console: Console, page: Any) -> Any:
     """Return the page of a video with a spritesheet."""
     crimson = f"/videos/{console.studio.jobs['crimson']}"
     with console.client("ana") as ana:
-        ana.act(f"{crimson}/fetch", {}, crimson)
+        act(ana, f"{crimson}/fetch", {})
     console.sign_in(page, "ana", crimson)
     until(page, "document.querySelector('#player').readyState > 0")
     return page

@@ -63,13 +63,13 @@ def lineage(nodes: Sequence[Node], title: str, above: str | None = None) -> Mark
     parts: list[Markup] = []
     if above:
         parts.append(_text(RAIL + 12, 14, above, "edge-label", WIDTH - RAIL - 12))
-        parts.append(Markup('<path class="edge dashed" d="M{} 4V{}"/>').format(RAIL, LABEL_HEIGHT))
+        parts.append(Markup('<path class="edge dashed" d="M%s 4V%s"/>') % (RAIL, LABEL_HEIGHT))
     parts += [_edge(placed, one) for one in placed if one.node.source is not None]
     parts += [part for one in placed for part in _box(one)]
     box = f"0 0 {WIDTH} {height}"
     return Markup(
-        '<svg class="chart lineage" role="group" aria-label="{}" viewBox="{}" width="{}" height="{}">{}</svg>'
-    ).format(title, box, WIDTH, height, Markup("").join(parts))
+        '<svg class="chart lineage" role="group" aria-label="%s" viewBox="%s" width="%s" height="%s">%s</svg>'
+    ) % (title, box, WIDTH, height, Markup("").join(parts))
 
 
 def _place(nodes: Sequence[Node], top: int) -> list[_Placed]:
@@ -105,7 +105,7 @@ def _edge(placed: Sequence[_Placed], one: _Placed) -> Markup:
         path = f"M{left} {begin}V{middle - 6}q0 6 6 6H{own}"
         at = own + 4
     label = _text(at, one.top - 8, one.node.edge, "edge-label", WIDTH - at)
-    return Markup('<path class="edge" d="{}"/>').format(path) + label
+    return Markup('<path class="edge" d="%s"/>') % (path,) + label
 
 
 def _box(one: _Placed) -> Iterable[Markup]:
@@ -115,36 +115,35 @@ def _box(one: _Placed) -> Iterable[Markup]:
     room *= LETTER_PX / BOLD_PX if node.is_current else 1
     inside = Markup("").join(
         [
-            Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="5"/>').format(
-                left + 1, one.top + 1, width, NODE_HEIGHT - 2
-            ),
-            Markup('<circle class="mark {}" cx="{}" cy="{}" r="4.5"/>').format(
-                node.kind, left + RAIL, one.top + NODE_HEIGHT // 2
-            ),
+            Markup('<rect x="%s" y="%s" width="%s" height="%s" rx="5"/>')
+            % (left + 1, one.top + 1, width, NODE_HEIGHT - 2),
+            Markup('<circle class="mark %s" cx="%s" cy="%s" r="4.5"/>')
+            % (node.kind, left + RAIL, one.top + NODE_HEIGHT // 2),
             _text(left + 30, one.top + 21, node.words, "words", room),
-            Markup('<text class="state" x="{}" y="{}" text-anchor="end">{}</text>').format(
-                left + width - 10, one.top + 21, node.state
-            ),
+            Markup('<text class="state" x="%s" y="%s" text-anchor="end">%s</text>')
+            % (left + width - 10, one.top + 21, node.state),
         ]
     )
     name = "node current" if node.is_current else "node"
     if node.href:
-        yield Markup('<a class="{}" href="{}">{}</a>').format(name, node.href, inside)
+        yield Markup('<a class="%s" href="%s">%s</a>') % (name, node.href, inside)
     else:
-        yield Markup('<g class="{}">{}</g>').format(name, inside)
+        yield Markup('<g class="%s">%s</g>') % (name, inside)
     if node.more:
         at, line = left + RAIL + 12, one.top + NODE_HEIGHT + 16
         words = _text(at, line, node.more, "edge-label", WIDTH - at)
-        yield Markup('<path class="edge dashed" d="M{} {}v{}"/>').format(
-            left + RAIL, one.top + NODE_HEIGHT, LABEL_HEIGHT - 4
+        yield Markup('<path class="edge dashed" d="M%s %sv%s"/>') % (
+            left + RAIL,
+            one.top + NODE_HEIGHT,
+            LABEL_HEIGHT - 4,
         )
-        yield Markup('<a href="{}">{}</a>').format(node.more_href, words) if node.more_href else words
+        yield Markup('<a href="%s">%s</a>') % (node.more_href, words) if node.more_href else words
 
 
 def _text(x: float, y: float, words: str, name: str, room: float) -> Markup:
     """Return one line of text that is cut to `room` pixels."""
     cut = short(words, max(8, int(room / LETTER_PX)))
-    return Markup('<text class="{}" x="{}" y="{}">{}</text>').format(name, x, y, cut)
+    return Markup('<text class="%s" x="%s" y="%s">%s</text>') % (name, x, y, cut)
 
 
 # --- bars ---
