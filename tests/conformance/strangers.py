@@ -188,6 +188,7 @@ def run_schemathesis(folder: Path, servers: Sequence[str]) -> int:
             str(HERE / "videos.openapi.yaml"), "--url", server.base_url,
             "--header", f"Authorization: Bearer {server.key}",
             "--max-examples", str(EXAMPLES), "--seed", str(SEED), "--no-color",
+            "--request-timeout", "60",
         )  # fmt: skip
 
     return _at_each(folder, servers, run, api_key=KEY)
