@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 PATIENCE = 0.25
 """How long a leader waits for others, as a multiple of the previous commit's duration."""
 
+SIGNAL_S = 1.0
+"""How long a signal may go unnoticed that arrives just before a thread begins to wait."""
+
 
 class Request(Generic[Work, Result]):
     """One caller's work, until it is committed."""
@@ -65,7 +68,8 @@ class GroupCommit(Generic[Work, Result]):
                 if len(self._waiting) == self._last_size:
                     self._changing.notify()
             if not leads:
-                request.turn.acquire()
+                while not request.turn.acquire(timeout=SIGNAL_S):
+                    pass
             if not request.done:
                 self._lead()
         except BaseException:
