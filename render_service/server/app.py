@@ -240,7 +240,7 @@ def create_app(
     app = Starlette(
         routes=[
             *(gateway_routes(session, gatekeeper, posts, post) if gateway else ()),
-            *(console_routes(session, gatekeeper, stopping) if console else ()),
+            *(console_routes(session, gatekeeper, posts, stopping) if console else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),

@@ -35,6 +35,7 @@ from render_service.server.console.views import (
     inbox,
     inbox_actions,
     log,
+    new_request,
     operations,
     passkey,
     policy,
@@ -48,11 +49,13 @@ from render_service.server.console.views import (
     videos,
 )
 from render_service.server.console.views.live import Live
+from render_service.server.gateway.posts import Posts
 from render_service.session.session import Session
 
 PAGES: tuple[Page, ...] = (
     *inbox.PAGES,
     videos.PAGE,
+    new_request.PAGE,
     *video.PAGES,
     shares.PAGE,
     compare.PAGE,
@@ -67,6 +70,7 @@ PAGES: tuple[Page, ...] = (
 )
 ACTIONS: tuple[Action, ...] = (
     *inbox_actions.ACTIONS,
+    *new_request.ACTIONS,
     *review_actions.ACTIONS,
     *video_actions.ACTIONS,
     *shares.ACTIONS,
@@ -78,8 +82,13 @@ ACTIONS: tuple[Action, ...] = (
 ENDPOINTS: tuple[Endpoint, ...] = ()
 
 
-def console_routes(session: Session, gatekeeper: Gatekeeper, stopping: asyncio.Event) -> list[BaseRoute]:
-    """Return the routes of the console, and of ``/``, which leads to it; its streams end when `stopping`."""
+def console_routes(
+    session: Session, gatekeeper: Gatekeeper, posts: Posts, stopping: asyncio.Event
+) -> list[BaseRoute]:
+    """Return the routes of the console, and of ``/``, which leads to it.
+
+    New requests are submitted by `posts`, as those of the gateway. Streams end when `stopping`.
+    """
     settings, ledger_id = session.settings, session.ledger.ledger_id
     signer, files = open_signer(settings, ledger_id), Files(session)
     ended = EndedSessions(session.ledger, LONGEST, session.clock)
@@ -103,6 +112,7 @@ def console_routes(session: Session, gatekeeper: Gatekeeper, stopping: asyncio.E
         exception_handlers={HTTPException: partial(_refused, site)},
     )
     console.router.redirect_slashes = False
+    console.state.posts = posts
     return [Route("/", _to_console), Route(PREFIX, _to_console), Mount(PREFIX, console)]
 
 

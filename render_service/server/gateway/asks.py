@@ -28,13 +28,17 @@ HEADER = "x-sora-ledger-"
 
 @dataclass(frozen=True)
 class Ask:
-    """What a client asks for: values for `parse_request`, files, who pays, and the name of the source."""
+    """What a client asks for: values for `parse_request`, files, who pays, and the name of the source.
+
+    `profile` names the server; without it that of the source is used, or the one for new requests.
+    """
 
     values: dict[str, object]
     material: Material = NOTHING
     source: str | None = None
     team: str | None = None
     project: str | None = None
+    profile: str | None = None
 
     @property
     def character_ids(self) -> list[str]:

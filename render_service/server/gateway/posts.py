@@ -130,9 +130,31 @@ class Posts:
 
     # --- from a request to its job ---
 
+    async def submit(self, caller: Caller, ask: Ask, key: str) -> Job:
+        """Submit the request of a person's form, once for each idempotency `key`; return its job.
+
+        It returns as soon as the job is recorded; sending it goes on, and what comes of it is recorded.
+        """
+        acting, wanted = await self._wanted(caller, ask, key)
+        entry = self._begin(caller, acting, wanted, ask, 0)
+        await self._wait_for_job(entry)
+        return entry.job or entry.task.result().job
+
     async def _submitted(self, request: Request, caller: Caller, ask: Ask) -> Response:
+        acting, wanted = await self._wanted(caller, ask, request.headers.get(IDEMPOTENCY_KEY))
+        count = _retry_count(request)
+        if request.state.refused is not None:
+            self._submissions.note_refused(caller, acting, wanted, count)
+            raise request.state.refused
+        entry = self._begin(caller, acting, wanted, ask, count)
+        await asyncio.wait({entry.task}, timeout=self._answer_s)
+        await self._wait_for_job(entry)
+        return await self._answer(acting, entry)
+
+    async def _wanted(self, caller: Caller, ask: Ask, key: str | None) -> tuple[Session, RenderRequest]:
+        """Return a session that acts as the caller, and the valid request that `ask` stands for."""
         acting = caller.session(self._session, team=ask.team, project=ask.project)
-        values, profile = dict(ask.values), None
+        values, profile = dict(ask.values), ask.profile
         if ask.source is not None:
             job = await find_job(self._session, caller, ask.source)
             values["source"], profile = await source_of(acting, job.job_id)
@@ -143,24 +165,32 @@ class Posts:
         if ask.file_id is not None:
             check_file(caller, ask.file_id, "input_reference.file_id")
         values["profile"] = acting.profile(profile).name
-        values["request_key"] = _request_key(request, caller)
+        values["request_key"] = _request_key(key, caller)
         if "purpose" not in values and caller.purposes:
             values["purpose"] = caller.purposes[0]
         wanted = await _parsed(acting, values)
         caller.check_profile(wanted.profile)
         caller.check_purpose(wanted.purpose)
-        count = _retry_count(request)
-        if request.state.refused is not None:
-            self._submissions.note_refused(caller, acting, wanted, count)
-            raise request.state.refused
-        entry = self._submissions.begin(caller, acting, wanted, ask.material, count)
-        await self._wait(entry)
-        return await self._answer(acting, entry)
+        return acting, wanted
 
-    async def _wait(self, entry: UnderWay) -> None:
-        """Wait for the server's answer for a while, and at least until the job is recorded."""
-        done, _ = await asyncio.wait({entry.task}, timeout=self._answer_s)
-        if not done and entry.job is None:
+    def _begin(
+        self, caller: Caller, session: Session, wanted: RenderRequest, ask: Ask, count: int
+    ) -> UnderWay:
+        entry = self._submissions.begin(caller, session, wanted, ask.material, count)
+        entry.task.add_done_callback(self._wake_if_running)
+        return entry
+
+    def _wake_if_running(self, task: "asyncio.Task[Placed]") -> None:
+        """Let a worker watch a render that was just accepted."""
+        if task.cancelled() or task.exception() is not None:
+            return
+        placed = task.result()
+        if placed.job.state in _RUNNING and not placed.repeated:
+            self._waking.put(placed.job.job_id)
+
+    async def _wait_for_job(self, entry: UnderWay) -> None:
+        """Wait until the job is recorded, or the submission has failed before that."""
+        if not entry.task.done() and entry.job is None:
             recorded = asyncio.create_task(entry.recorded.wait())
             await asyncio.wait({entry.task, recorded}, return_when=asyncio.FIRST_COMPLETED)
             recorded.cancel()
@@ -193,8 +223,6 @@ class Posts:
             raise from_server(outcome.error, outcome.retry_after_ms, may_repeat=free).about(headers)
         if job.state is State.ABSENT:
             raise unreachable().about(headers)
-        if job.state in _RUNNING and not placed.repeated:
-            self._waking.put(job.job_id)
         prompt = placed.requested.prompt.text
         if placed.repeated:
             return await self._shown(session, job, prompt)
@@ -246,9 +274,8 @@ async def _parsed(session: Session, values: Mapping[str, object]) -> RenderReque
         return await asyncio.to_thread(session.in_force.judge, parsed, (DecisionError,))
 
 
-def _request_key(request: Request, caller: Caller) -> str | None:
-    """Return the idempotency key of the client, in the name space of its access key."""
-    key = request.headers.get(IDEMPOTENCY_KEY)
+def _request_key(key: str | None, caller: Caller) -> str | None:
+    """Return the idempotency key of a client, in the name space of its access key."""
     return f"{caller.key_id or caller.name}/{key}" if key else None
 
 

@@ -1,0 +1,152 @@
+"""Read the form of a new request: what was typed, and the request that it stands for.
+
+Each error belongs to a field, where the page shows it.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from starlette.datastructures import UploadFile
+
+from decision.money import micros_of
+from decision.request.attachments import DEFAULT_SECONDS, DEFAULT_SIZE
+from decision.request.request import AUTO
+from ledger.errors import SoraLedgerError
+from ledger.events import Operation
+from render_service.assets.fit import Frame, first_frame, read_fit
+from render_service.assets.inputs import NOTHING, Material
+from render_service.runtime.errors import BadInput
+from render_service.server.console.jobs import find_job
+from render_service.server.console.pages import View, Visit
+from render_service.server.gateway.asks import Ask
+
+IMAGE = "input_reference"
+MOST_IMAGE_BYTES = 24 * 1024 * 1024
+_KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_NAMED = re.compile(r"(?:--)?([a-z][a-z_]*)")
+_FLAG = re.compile(r"(?<![\w-])--(?=[a-z])")
+_FIELDS = {"image": IMAGE, "reference": IMAGE, "max_cost_usd_micros": "max_cost", "source": "remix_of"}
+"""What messages call some fields of the form; the others have one name."""
+
+
+class Typed(View):
+    """What the form says, as it was typed."""
+
+    key: str
+    prompt: str = ""
+    purpose: str = ""
+    model: str = AUTO
+    size: str = DEFAULT_SIZE
+    seconds: str = str(DEFAULT_SECONDS)
+    profile: str = ""
+    fit: str = ""
+    remix_of: str = ""
+    promotes: str = ""
+    max_cost: str = ""
+    attested: bool = False
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any], *, key: str) -> "Typed":
+        """Return what `fields` hold; `key` is that of a form without one."""
+        names = set(cls.model_fields) - {"attested", "prompt"}
+        given = {name: text.strip() for name in names if isinstance(text := fields.get(name), str)}
+        prompt = fields.get("prompt")
+        text = prompt.replace("\r\n", "\n").strip() if isinstance(prompt, str) else ""
+        return cls(**{"key": key, **given, "prompt": text, "attested": fields.get("attested") == "yes"})
+
+
+class FieldError(BadInput):
+    """What is wrong with one field of the form."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def field_of(error: SoraLedgerError) -> str:
+    """Return the field of the form that an error is about; an empty string if it is about none."""
+    if isinstance(error, FieldError):
+        return error.field
+    named = _NAMED.match(str(error))
+    name = _FIELDS.get(named[1], named[1]) if named else ""
+    return name if name in {*Typed.model_fields, IMAGE} else ""
+
+
+def words_of(error: SoraLedgerError) -> str:
+    """Return the sentence of an error; it names options of the command line, which are fields here."""
+    words = _FLAG.sub("", str(error))
+    return words[:1].upper() + words[1:]
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Say that an error is about `field`."""
+    try:
+        yield
+    except FieldError:
+        raise
+    except SoraLedgerError as error:
+        raise FieldError(field, str(error)) from error
+
+
+def read_ask(visit: Visit, typed: Typed, image: object) -> Ask:
+    """Return what the form asks for, in a thread; `FieldError` names a field that cannot be."""
+    if not _KEY.fullmatch(typed.key):
+        raise BadInput("the form is incomplete: open the page again")
+    values: dict[str, object] = {
+        "operation": Operation.REMIX.value if typed.remix_of else Operation.CREATE.value,
+        "prompt": typed.prompt,
+        "purpose": typed.purpose or None,
+        "augment": False,
+        "attested": typed.attested or None,
+    }
+    if typed.max_cost:
+        values["max_cost_usd_micros"] = _micros(typed.max_cost)
+    if typed.promotes:
+        with about("promotes"):
+            values["promotes"] = find_job(visit, typed.promotes).job_id
+    if typed.remix_of:
+        with about("remix_of"):
+            source = find_job(visit, typed.remix_of).job_id
+        return Ask({name: value for name, value in values.items() if value is not None}, source=source)
+    frame = _frame(image, typed)
+    values |= {"model": typed.model, "size": typed.size, "seconds": _number(typed.seconds)}
+    values |= {IMAGE: frame.image.model_dump()} if frame else {}
+    material = Material(reference=frame.content, original=frame.original) if frame else NOTHING
+    given = {name: value for name, value in values.items() if value is not None}
+    return Ask(given, material, profile=typed.profile or None)
+
+
+def _micros(dollars: str) -> int:
+    micros = micros_of(dollars.removeprefix("$"))
+    if micros is None:
+        raise FieldError("max_cost", f"{dollars[:40]!r}: expected dollars from 0, such as 2.50")
+    return micros
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise FieldError("seconds", f"{text[:40]!r}: expected whole seconds, such as 4")
+    return int(text[:6])
+
+
+def _frame(image: object, typed: Typed) -> Frame | None:
+    """Return the image that was sent with the form as the first frame; None if none was."""
+    if not isinstance(image, UploadFile) or not image.filename:
+        return None
+    name = "".join(letter for letter in image.filename if letter.isprintable())[-200:] or "image"
+    with TemporaryDirectory(prefix="sora-ledger-image-") as folder, about(IMAGE):
+        path = Path(folder) / "image"
+        image.file.seek(0)
+        with path.open("wb") as target:
+            shutil.copyfileobj(image.file, target)
+        try:
+            frame = first_frame(path, typed.size, read_fit(typed.fit or None))
+        except BadInput as refused:
+            raise BadInput(str(refused).replace(str(path), repr(name))) from refused
+    return Frame(frame.image.model_copy(update={"name": name}), frame.content, frame.original)

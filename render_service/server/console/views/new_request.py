@@ -1,0 +1,161 @@
+"""The form for a new request: what would be decided is shown before it is sent.
+
+The decision is that of ``sora-ledger decide``. Sending goes the way of the gateway's ``POST /videos``, under
+an idempotency key that the form carries: a form that is sent twice makes one video.
+"""
+
+import asyncio
+import secrets
+
+from starlette.datastructures import FormData
+
+from decision.advice.advice import ATTESTATION, GUARDRAILS
+from decision.rules.purpose import PURPOSES
+from decision.rules.roles import Permission
+from ledger.errors import SoraLedgerError
+from render_service.assets.fit import Fit
+from render_service.runtime.errors import RequestKeyTaken
+from render_service.runtime.printable import short
+from render_service.server.console.jobs import find_job
+from render_service.server.console.pages import Action, Done, Page, View, Visit
+from render_service.server.console.views.new_decision import Decision, decide
+from render_service.server.console.views.new_form import (
+    IMAGE,
+    MOST_IMAGE_BYTES,
+    Typed,
+    field_of,
+    read_ask,
+    words_of,
+)
+from render_service.server.gateway.posts import Posts
+from sora_adapter.profiles import profiles
+
+LONGEST_SOURCE = 300
+SENT_BEFORE = (
+    "Another request was already sent from this form. Check this one: it has not been sent, and is a new one "
+    "if you send it now."
+)
+
+
+class SourceView(View):
+    """The video that a remix is made from."""
+
+    job_id: str
+    prompt: str | None
+    model: str | None
+    size: str | None
+    seconds: int | None
+
+
+class NewRequestView(View):
+    """The form as it was typed, what it offers, and the decision on it.
+
+    `errors` are sentences by the names of their fields; the empty name is for the form as a whole. `decision`
+    is null as long as there is no prompt, or an error.
+    """
+
+    form: Typed
+    purposes: tuple[str, ...]
+    models: tuple[str, ...]
+    sizes: tuple[str, ...]
+    seconds: tuple[int, ...]
+    profiles: tuple[str, ...]
+    fits: tuple[str, ...]
+    team: str | None
+    source: SourceView | None
+    errors: dict[str, str]
+    decision: Decision | None
+    attestation: str
+    guardrails: tuple[str, ...]
+
+
+def read_form(visit: Visit) -> NewRequestView:
+    """Return the form: new, with the words of the address, or as it was typed when it was refused."""
+    if visit.typed:
+        typed = Typed.read(visit.typed, key=_new_key())
+        return _view(visit, typed, visit.typed.get(IMAGE))
+    named = {"remix_of": visit.query("remix") or "", "prompt": visit.query("prompt") or ""}
+    return _view(visit, Typed.read(named, key=_new_key()), None)
+
+
+def _view(visit: Visit, typed: Typed, image: object) -> NewRequestView:
+    errors, decision = dict[str, str](), None
+    if typed.prompt or visit.typed:
+        try:
+            decision = decide(visit, read_ask(visit, typed, image))
+        except SoraLedgerError as error:
+            errors[field_of(error)] = words_of(error)
+    session, catalog, caller = visit.session, visit.session.catalog, visit.caller
+    usual = session.settings.chosen_profile()
+    offered = [name for name, one in profiles(session.settings.profiles_file).items() if not one.retired]
+    return NewRequestView(
+        form=typed,
+        purposes=caller.purposes or PURPOSES,
+        models=tuple(model.name for model in catalog.models if not model.retired),
+        sizes=catalog.sizes,
+        seconds=catalog.seconds,
+        profiles=tuple(dict.fromkeys((usual, *(caller.profiles or offered)))),
+        fits=tuple(Fit),
+        team=session.settings.team,
+        source=_source(visit, typed),
+        errors=errors,
+        decision=decision,
+        attestation=ATTESTATION,
+        guardrails=tuple(f"{one.rule} {one.meaning}" for one in GUARDRAILS),
+    )
+
+
+def _source(visit: Visit, typed: Typed) -> SourceView | None:
+    if not typed.remix_of:
+        return None
+    try:
+        job = find_job(visit, typed.remix_of)
+    except SoraLedgerError:  # said at its field
+        return None
+    [began] = visit.session.ledger.history(job.job_id)[:1]
+    prompt = getattr(began.event, "prompt", None)
+    return SourceView(
+        job_id=job.job_id,
+        prompt=short(prompt.text, LONGEST_SOURCE) if prompt is not None and prompt.text else None,
+        model=job.model,
+        size=job.size,
+        seconds=job.seconds,
+    )
+
+
+def _new_key() -> str:
+    return secrets.token_urlsafe(24)
+
+
+async def check(visit: Visit, form: FormData) -> NewRequestView:
+    """Show the decision on what was typed; nothing is recorded."""
+    typed = Typed.read(form, key=_new_key())
+    return await asyncio.to_thread(_view, visit, typed, form.get(IMAGE))
+
+
+async def send(visit: Visit, form: FormData) -> Done | NewRequestView:
+    """Record and submit the request as the person who is signed in, once for each form."""
+    typed = Typed.read(form, key="")
+    ask = await asyncio.to_thread(read_ask, visit, typed, form.get(IMAGE))
+    posts: Posts = visit.request.app.state.posts
+    try:
+        job = await posts.submit(visit.caller, ask, f"form-{typed.key}")
+    except RequestKeyTaken:
+        again = await asyncio.to_thread(
+            _view, visit, typed.model_copy(update={"key": _new_key()}), form.get(IMAGE)
+        )
+        return again.model_copy(update={"errors": {"": SENT_BEFORE, **again.errors}})
+    return Done(f"/videos/{job.job_id}", "The request was recorded.")
+
+
+PAGE = Page(
+    path="/new",
+    title="New request",
+    template="new.html",
+    read=read_form,
+    permission=Permission.REQUEST,
+)
+ACTIONS = (
+    Action("/new", "/new", Permission.REQUEST, send, most_bytes=MOST_IMAGE_BYTES),
+    Action("/new/check", "/new", Permission.REQUEST, check, most_bytes=MOST_IMAGE_BYTES),
+)

@@ -1,0 +1,200 @@
+"""The form for a new request: the decision before it is sent, and one video however often it is sent."""
+
+import io
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.console.conftest import Console
+
+FOX = {"prompt": "A red fox crosses a frozen lake", "purpose": "draft"}
+SHAPE = {"model": "auto", "size": "1280x720", "seconds": "4", "profile": "sandbox"}
+
+
+def fields_of(client: Any, path: str = "/new") -> dict[str, str]:
+    """Return the hidden fields of the form."""
+    text = client.get(path).text
+    return {name: re.search(f'name="{name}" value="([^"]+)"', text)[1] for name in ("csrf", "key")}
+
+
+def submitted(client: Any, job_id: str) -> dict[str, Any]:
+    """Return the page of a video once its server has answered, which is after the form was."""
+    until = time.monotonic() + 30
+    while (view := client.get(f"/videos/{job_id}.json").json())["video_id"] is None:
+        assert time.monotonic() < until, view["standing"]
+    return dict(view)
+
+
+def job_in(answer: Any) -> str:
+    """Return the job that an answer leads to."""
+    assert answer.status_code == 303, text_of(answer)
+    return str(answer.headers["location"].rpartition("/")[2])
+
+
+def text_of(answer: Any) -> str:
+    """Return what a page says in its decision."""
+    part = answer.text.partition('id="decision"')[2].partition("</section>")[0]
+    return " ".join(re.sub(r"<[^>]+>", " ", part).split())
+
+
+@pytest.fixture
+def billed(outside: Callable[..., Any], consoles: Callable[..., Console]) -> tuple[Console, Any]:
+    """Start a console whose server is a billing server of the tests."""
+    server = outside()
+    variables = {
+        "OPENAI_BASE_URL": server.base_url,
+        "OPENAI_API_KEY": "sk-test",
+        "SORA_LEDGER_PROFILE": "custom",
+    }
+    return consoles("--no-work", **variables), server
+
+
+def test_the_decision_is_shown_and_nothing_recorded(shared: Console) -> None:
+    with shared.client("ana") as ana:
+        size = shared.studio("verify")["size"]
+        checked = ana.post("/new/check", data={**fields_of(ana), **SHAPE, **FOX})
+        assert checked.status_code == 200
+        told = text_of(checked)
+        assert "Allowed" in told
+        assert "Model sora-2" in told
+        assert "Cost $0.40" in told
+        assert "Ready in unknown" in told
+        assert FOX["prompt"] in checked.text
+    assert shared.studio("verify")["size"] == size
+
+
+def test_a_denied_request_says_why_and_what_would_be_allowed(shared: Console) -> None:
+    with shared.client("ana") as ana:
+        dear = {**fields_of(ana), **SHAPE, **FOX, "max_cost": "0.10"}
+        told = text_of(ana.post("/new/check", data=dear))
+    assert "Denied" in told
+    assert "What now" in told
+
+
+def test_a_remix_shows_whether_it_asks_for_one_change(shared: Console) -> None:
+    coupe = shared.studio.jobs["coupe"]
+    with shared.client("ana") as ana:
+        form = fields_of(ana, f"/new?remix={coupe}") | {"remix_of": coupe, "purpose": "draft"}
+        one = text_of(ana.post("/new/check", data={**form, "prompt": "Make the sky purple"}))
+        several = text_of(
+            ana.post("/new/check", data={**form, "prompt": "Make the sky purple and remove the trees"})
+        )
+        assert "Changes one change" in one
+        assert "Changes several changes" in several
+        assert "Wide tracking shot of a teal coupe" in ana.get(f"/new?remix={coupe}").text
+
+
+def test_a_video_of_another_team_cannot_be_remixed(shared: Console) -> None:
+    bottle = shared.studio.jobs["bottle"]
+    with shared.client("ana") as ana:
+        form = {**fields_of(ana), **FOX, "remix_of": bottle}
+        checked = ana.post("/new/check", data=form)
+        assert "There is no video" in text_of(checked)
+        assert "bottle turns" not in checked.text
+        assert ana.post("/new", data=form).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("prompt", "", "Prompt is empty"),
+        ("size", "1x1", "1x1"),
+        ("seconds", "four", "expected whole seconds"),
+        ("max_cost", "lots", "expected dollars"),
+        ("promotes", "job_nowhere", "There is no video"),
+        ("model", "sora-9", "sora-9"),
+        ("purpose", "fun", "fun"),
+    ],
+)
+def test_a_bad_field_is_named_and_what_was_typed_is_kept(
+    shared: Console, field: str, value: str, says: str
+) -> None:
+    with shared.client("ana") as ana:
+        refused = ana.post("/new", data={**fields_of(ana), **SHAPE, **FOX, field: value})
+    assert refused.status_code == 400
+    said = re.search(rf'id="e-{field}">([^<]+)<', refused.text)
+    assert said, refused.text
+    assert says in said[1]
+    assert re.search(rf'name="{field}"[^>]* aria-invalid="true"', refused.text)
+    if field != "prompt":
+        assert FOX["prompt"] in refused.text
+
+
+def test_a_request_is_recorded_as_the_person_and_leads_to_its_video(billed: Any) -> None:
+    console, server = billed
+    with console.client("ana") as ana:
+        sent = ana.post("/new", data={**fields_of(ana), **FOX, **SHAPE, "profile": "custom"})
+        shown = submitted(ana, job_in(sent))
+    assert (shown["actor"], shown["identified_by"], shown["team"]) == ("ana", "access_key", "film")
+    assert shown["prompt"] == {"text": FOX["prompt"]}
+    assert shown["sent_prompt"] is None
+    console.studio("verify")
+    assert len(server.bills()) == 1
+
+
+def test_a_form_that_is_sent_many_times_at_once_makes_one_video(billed: Any) -> None:
+    console, server = billed
+    with console.client("ana") as ana:
+        form = {**fields_of(ana), **FOX, **SHAPE, "profile": "custom"}
+        with ThreadPoolExecutor(6) as threads:
+            answers = list(threads.map(lambda _: ana.post("/new", data=form), range(6)))
+        [job_id] = {job_in(answer) for answer in answers}
+        submitted(ana, job_id)
+        assert len(server.bills()) == 1
+        changed = ana.post("/new", data=form | {"prompt": "An owl sleeps"})
+        assert (changed.status_code, "already sent from this form" in changed.text) == (200, True)
+        again = dict(
+            form, key=re.search('name="key" value="([^"]+)"', changed.text)[1], prompt="An owl sleeps"
+        )
+        submitted(ana, job_in(ana.post("/new", data=again)))
+    assert len(server.bills()) == 2
+    console.studio("verify")
+
+
+def test_an_image_is_the_first_frame(billed: Any) -> None:
+    console, server = billed
+    image = io.BytesIO()
+    Image.new("RGB", (640, 360), "teal").save(image, "PNG")
+    with console.client("ana") as ana:
+        form = {**fields_of(ana), **FOX, **SHAPE, "profile": "custom"}
+        file = {"input_reference": ("lake.png", image.getvalue(), "image/png")}
+        refused = ana.post("/new", data=form, files=file)
+        assert refused.status_code == 400
+        assert re.search('id="e-input_reference">[^<]*640', refused.text), text_of(refused)
+        broken = {"input_reference": ("lake.png", b"no image", "image/png")}
+        assert "lake.png" in text_of(ana.post("/new/check", data=form, files=broken))
+        sent = submitted(ana, job_in(ana.post("/new", data=form | {"fit": "cover"}, files=file)))
+    assert [file["role"] for file in sent["files"]].count("reference") >= 1
+    assert len(server.bills()) == 1
+
+
+def test_a_person_without_the_role_sees_no_form_and_sends_nothing(shared: Console) -> None:
+    with shared.client("aud") as aud:
+        assert aud.get("/new").status_code == 403
+        csrf = aud.csrf()
+        assert aud.post("/new", data={"csrf": csrf, "key": "k" * 32, **FOX, **SHAPE}).status_code == 403
+
+
+def test_the_decision_follows_what_is_typed_and_two_clicks_make_one_video(billed: Any, page: Any) -> None:
+    console, server = billed
+    console.sign_in(page, "ana", "/new")
+    decision = page.locator("#decision")
+    expect(decision).to_contain_text("Write a prompt")
+    page.get_by_label("Prompt").press_sequentially("A red fox crosses a frozen lake")
+    expect(decision).to_contain_text("Allowed")
+    expect(decision).to_contain_text("$0.40")
+    page.get_by_label("Seconds").select_option("8")
+    expect(decision).to_contain_text("$0.80")
+    page.get_by_label("Seconds").select_option("4")
+    page.get_by_role("button", name="Send").dblclick()
+    page.wait_for_url("**/console/videos/job_*")
+    with console.reader("ana") as ana:
+        submitted(ana, page.url.rpartition("/")[2])
+    assert len(server.bills()) == 1
+    console.studio("verify")
