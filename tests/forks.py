@@ -3,24 +3,21 @@
 Run as a program it runs some commands itself first, so that what is built at the first use is built once, and
 then listens on a Unix socket. A connection is one order, a JSON line with the descriptors that become stdin,
 stdout and stderr; the answers are two lines, the pid of the command and later its exit code (negative for a
-signal). Every order has a process of its own that waits for its command, so orders do not wait for each
-other. The process that forks has no threads, so a fork is as clean as a new process. A command that takes
-longer than `LONGEST_S` is ended, with a dump of where it was on its stderr. The billing servers of
-`tests/outside` are forked too.
+signal). Orders do not wait for each other. The process that forks has no threads, so a fork is as clean as a
+new process. A command that takes longer than `LONGEST_S` is ended, with a dump of where it was on its stderr.
+The billing servers of `tests/outside` are forked too.
 
 `Forks` is the other side: tests get it as the fixture `forks`. `forked.py` is the other side for shells.
 """
 
 import faulthandler
 import gc
-import hashlib
 import json
 import os
 import pkgutil
 import resource
 import select
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,26 +26,28 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
+from tests.clips import sharing
 from tests.forked import send_order
-
-if TYPE_CHECKING:
-    from sora_adapter.sandbox.media.recipe import Recipe
 
 LONGEST_S = 120
 PARENT_CHECK_S = 5
+CODE = "tests.forks:run_code"
+"""The program that runs the text of another, with what it imports imported already."""
 MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
 render_service.api.desk sora_adapter.client tests.outside.server
 """.split()
 SETTINGS = ("SORA_", "OPENAI_", "TRACEPARENT")
 """How the names of the variables begin that change what commands do."""
+HUGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+"""Have few pages to copy for each fork, which halves its time."""
 SERVER = Path(__file__).parent / "outside" / "server.py"
 WARMING_UP = """
 budget set all --limit 9 --reason agreed
@@ -213,7 +212,7 @@ class Forks:
 def forking() -> Iterator[Forks]:
     """Start the process that forks, and end it afterwards."""
     root = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, **HUGE_PAGES, "PYTHONPATH": str(root)}
     with tempfile.TemporaryDirectory(prefix="forks") as folder:
         address = f"{folder}/socket"
         command = [sys.executable, str(Path(__file__)), address]
@@ -237,21 +236,10 @@ def preload() -> None:
 
 
 def share_clips(folder: Path) -> None:
-    """Have a clip that one command rendered serve every later one: it would have the same bytes."""
+    """Have a clip that one command rendered serve every later one."""
     from sora_adapter.sandbox import renderer  # noqa: PLC0415  # imported already
 
-    render = renderer.render
-
-    def render_once(recipe: "Recipe", path: Path, is_unwanted: Callable[[], bool]) -> None:
-        kept = folder / hashlib.sha256(repr(recipe).encode()).hexdigest()
-        if not kept.exists():
-            render(recipe, path, is_unwanted)
-            part = kept.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(path, part)
-            part.replace(kept)
-        shutil.copyfile(kept, path)
-
-    renderer.render = render_once
+    renderer.render = sharing(folder, renderer.render)
 
 
 def warm_up() -> None:
@@ -289,6 +277,16 @@ def warm_up() -> None:
     gc.freeze()  # what is shared stays shared
 
 
+def run_code(words: Sequence[str]) -> int:
+    """Run a program's text as ``python -c`` does; its arguments follow it."""
+    sys.argv = ["-c", *words[1:]]
+    try:
+        exec(compile(words[0], "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
 def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     """Run the commands of an order in this process, as a new process would."""
     os.chdir(order["folder"])
@@ -301,7 +299,7 @@ def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], order["largest_file"]))
     module, _, function = order["program"].partition(":")
-    run = getattr(sys.modules[module], function)
+    run = globals()[function] if module == "tests.forks" else getattr(sys.modules[module], function)
     if module == "cli.main":
         faulthandler.dump_traceback_later(LONGEST_S, exit=True)
     code = 0
@@ -312,9 +310,8 @@ def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     return code
 
 
-def command_process(connection: socket.socket, order: dict[str, Any], descriptors: Sequence[int]) -> int:
+def command_process(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     """Run an order in this process; return its exit code."""
-    connection.close()
     try:
         code = run_order(order, descriptors)
         sys.stdout.flush()
@@ -326,49 +323,77 @@ def command_process(connection: socket.socket, order: dict[str, Any], descriptor
     return code
 
 
-def wait_for_order(connection: socket.socket) -> None:
-    """Read an order, start its command, and answer with its pid and its exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
-    while not line.endswith(b"\n"):
-        line += connection.recv(1 << 20)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(command_process(connection, json.loads(line), descriptors))
-    with suppress(BrokenPipeError):  # the test has given up
+class Server:
+    """Forks for each order that arrives, and answers it with a pid and, later, an exit code."""
+
+    def __init__(self, address: str) -> None:
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(address)
+        self._listening.listen(16)
+        self._ended, self._wakes = socket.socketpair()
+        for each in (self._ended, self._wakes):
+            each.settimeout(0)
+        self._running: dict[int, socket.socket] = {}
+
+    def serve(self) -> None:
+        """Serve orders until the process that started this one is gone."""
+        parent = os.getppid()
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        os.write(1, b"ready\n")
+        while os.getppid() == parent:
+            ready, *_ = select.select([self._listening, self._ended], [], [], PARENT_CHECK_S)
+            if self._ended in ready:
+                self._ended.recv(1 << 16)
+                self._answer_ended()
+            if self._listening in ready:
+                connection, _ = self._listening.accept()
+                with suppress(ConnectionError):  # the test has given up
+                    self._take(connection)
+
+    def _take(self, connection: socket.socket) -> None:
+        """Read an order, which is there or about to be, and start its command."""
+        line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+        while not line.endswith(b"\n"):
+            part = connection.recv(1 << 20)
+            if not part:
+                raise ConnectionError
+            line += part
+        pid = os.fork()
+        if pid == 0:
+            self._leave(connection)
+            os._exit(command_process(json.loads(line), descriptors))
+        self._running[pid] = connection
+        for descriptor in descriptors:
+            os.close(descriptor)
         connection.sendall(b"%d\n" % pid)
-        _, status = os.waitpid(pid, 0)
-        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+
+    def _leave(self, *more: socket.socket) -> None:
+        """Let go of what belongs to the parent, in a process that was forked."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for each in (self._listening, self._ended, self._wakes, *self._running.values(), *more):
+            each.close()
+
+    def _answer_ended(self) -> None:
+        """Answer the orders whose commands have ended."""
+        while self._running:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            with self._running.pop(pid) as connection, suppress(ConnectionError):
+                connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
-def serve(address: str) -> None:
-    """Serve orders until the process that started this one is gone."""
+def main(address: str) -> None:
+    """Import the product, use it once, and serve."""
     preload()
     warm_up()
     share_clips(Path(address).parent)
-    parent = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    listening = socket.socket(socket.AF_UNIX)
-    listening.bind(address)
-    listening.listen(16)
-    listening.settimeout(PARENT_CHECK_S)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by themselves
-    os.write(1, b"ready\n")
-    while os.getppid() == parent:
-        try:
-            connection, _ = listening.accept()
-        except TimeoutError:
-            continue
-        if os.fork() == 0:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            listening.close()
-            connection.settimeout(None)
-            try:
-                wait_for_order(connection)
-            finally:
-                os._exit(0)
-        connection.close()
+    Server(address).serve()
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    main(sys.argv[1])

@@ -14,7 +14,7 @@ import pytest
 
 from cli.main import run
 from sora_adapter.sandbox import renderer
-from sora_adapter.sandbox.media.recipe import Recipe
+from tests.clips import Render, sharing
 
 OURS = ("SORA_", "OPENAI_", "TRACEPARENT")
 
@@ -83,22 +83,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def rendered() -> dict[Recipe, bytes]:
-    """Return the clips that the embedded sandboxes of these tests have rendered."""
-    return {}
+def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """Return what makes the clips of the embedded sandboxes of these tests."""
+    return sharing(tmp_path_factory.mktemp("clips"), renderer.render)
 
 
 @pytest.fixture(autouse=True)
-def _one_render_of_a_clip(rendered: dict[Recipe, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a clip that was rendered for one test serve all others: that it is real is not their point."""
-
-    def render(recipe: Recipe, path: Path, *given: Any) -> None:
-        if recipe not in rendered:
-            real(recipe, path, *given)
-            rendered[recipe] = path.read_bytes()
-        path.write_bytes(rendered[recipe])
-
-    real = renderer.render
+def _one_render_for_all_clips(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renderer, "render", render)
 
 
