@@ -247,7 +247,7 @@ class People(RuleBasedStateMachine):
         before = len(world.server.requests("POST"))
         command = ("worker", "--drain", "--lease", "1") if queue else ("create", "--prompt", text)
         running, *_ = world.begin(command)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(world.server.requests("POST")) == before and time.monotonic() < deadline:
             time.sleep(0.01)
         os.kill(running.pid, signal.SIGKILL)
@@ -358,7 +358,7 @@ def drive(outside: Any, forks: Forks, tmp_path: Path, examples: int, steps: int)
 
 @pytest.mark.timeout(900)
 def test_no_order_of_commands_and_faults_breaks_a_promise(outside: Any, forks: Forks, tmp_path: Path) -> None:
-    drive(outside, forks, tmp_path, examples=8, steps=20)
+    drive(outside, forks, tmp_path, examples=5, steps=20)
 
 
 @pytest.mark.soak

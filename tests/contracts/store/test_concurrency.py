@@ -1,10 +1,10 @@
 """Threads and processes that append at the same time lose nothing."""
 
-import subprocess
-import sys
+import os
 import threading
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,6 +18,7 @@ from ledger.log.opening import open_store
 from ledger.store.interface import (
     EventStore,
 )
+from tests.forks import CODE, Forks
 
 
 def in_threads(count: int, run: Callable[[int], object]) -> None:
@@ -130,14 +131,10 @@ ledger.close()
         HealthCheck.function_scoped_fixture,
     ],  # each example has a ledger of its own
 )
-def test_concurrent_processes_lose_nothing(kit: Any, seed: int, scribe: Any) -> None:
+def test_concurrent_processes_lose_nothing(kit: Any, seed: int, scribe: Any, forks: Forks) -> None:
     name = f"processes_{uuid.uuid4().hex}"
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", APPENDS, kit.url(name), str(seed + number)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        forks.popen([APPENDS, kit.url(name), str(seed + number)], Path.cwd(), os.environ, program=CODE)
         for number in range(4)
     ]
     outputs = [process.communicate(timeout=120)[0].split() for process in processes]
