@@ -58,7 +58,7 @@ def polled(client: OpenAI, name: str, times: int) -> None:
 
 
 def waited(client: OpenAI, name: str, status: str) -> Any:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while (video := client.videos.retrieve(name)).status != status:
         assert time.monotonic() < end, video
         time.sleep(0.5)  # more often is refused
@@ -66,7 +66,7 @@ def waited(client: OpenAI, name: str, status: str) -> Any:
 
 
 def until(happened: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not (found := happened()):
         assert time.monotonic() < end
         time.sleep(0.02)  # the other process gives no signal
