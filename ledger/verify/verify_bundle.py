@@ -1,23 +1,23 @@
-"""Check a bundle of evidence from a sora-ledger, and say in plain words what it shows and what it does not.
+"""Check an evidence bundle from a sora-ledger, and report in plain words what it proves and what it does not.
 
     python3 verify_bundle.py bundle.zip [--verifier VKEY] [--checkpoint FILE]
 
-Needs Python 3.9 or newer and nothing else: no network, no ledger, and none of the program that made the
-bundle. Take this file from a person you trust; the copy inside a bundle is as trustworthy as the bundle.
+Needs Python 3.9 or newer and nothing else: no network, no ledger, and no part of the program that made the
+bundle. Get this file from a person you trust: the copy inside a bundle is only as trustworthy as the bundle.
 
---verifier VKEY     a public key you were given by another way: NAME+ID+BASE64 (C2SP signed-note, Ed25519)
---checkpoint FILE   a checkpoint you hold, of the same size as the bundle's
+--verifier VKEY     a public key that you got separately: NAME+ID+BASE64 (C2SP signed-note, Ed25519)
+--checkpoint FILE   a checkpoint that you hold, of the same size as the bundle's
 
-Ends with 0 if nothing is wrong, 10 if something is, 2 if the file is no bundle or cannot be read.
+Exits with 0 if nothing is wrong, 10 if something is, and 2 if the file cannot be read or is not a bundle.
 
-A bundle is hostile until shown otherwise: nothing is unpacked, names are looked up in a short list, sizes
-are limited before anything is read, and JSON is read strictly. docs/FORMAT.md, section Bundle, is the
-description; RFC 6962 (tree), RFC 8032 (Ed25519), FIPS 186-5 (ECDSA), WebAuthn (passkeys) and C2SP signed-note
+A bundle is treated as hostile: nothing is unpacked, only known file names are accepted, sizes are limited
+before anything is read, and JSON is parsed strictly. The section Bundle of docs/FORMAT.md describes the
+format; RFC 6962 (tree), RFC 8032 (Ed25519), FIPS 186-5 (ECDSA), WebAuthn (passkeys) and C2SP signed-note
 and tlog-checkpoint are the sources.
 
-To read it: `main` and `report` at the end are what a person meets, `_Check.run` is the order of the checks,
-one group of methods for each file of a bundle. Above it stand the tools, each a section of its own: strict
-JSON, Ed25519, ECDSA, passkeys, checkpoints, the tree, the zip file.
+How to read it: start with `main` and `report` at the end. `_Check.run` lists the checks in order, with one
+group of methods for each file of a bundle. The sections before it are the tools: strict JSON, Ed25519, ECDSA,
+passkeys, checkpoints, the tree, approvals, the zip file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MAX_LINE_BYTES = 4 << 20
 MAX_TOTAL_BYTES = 64 << 30
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 64
-MAX_RATIO = 400  # of unpacked to packed bytes, for whatever is larger than SMALL_BYTES
+MAX_RATIO = 400  # of unpacked to packed bytes, for files larger than SMALL_BYTES
 SMALL_BYTES = 4 << 20
 MAX_DEPTH = 64
 MAX_INTEGER = 2**53 - 1
@@ -86,7 +86,7 @@ class NotABundle(Exception):
 
 
 class Damaged(Exception):
-    """Some part of the bundle is not as the format says; becomes a finding."""
+    """A part of the bundle violates the format; it becomes a finding."""
 
     def __init__(self, code: str, where: str, expected: str, found: object) -> None:
         super().__init__(f"{code} {where}: expected {expected}, found {found}")
@@ -94,7 +94,7 @@ class Damaged(Exception):
 
 
 class Finding(NamedTuple):
-    """Something that is not as it must be: a stable code, the position it is about, and both sides."""
+    """A defect: its stable code, the position of the record, what was expected and what was found."""
 
     code: str
     position: int | None
@@ -104,7 +104,7 @@ class Finding(NamedTuple):
 
 
 def shown(value: object) -> str:
-    """Return `value` as short text a terminal can bear."""
+    """Return `value` as short text that is safe to print to a terminal."""
     text = str(value)
     cut = text if len(text) <= 200 else text[:200] + "…"
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
@@ -137,7 +137,7 @@ _MARK = re.compile(rb'["\\{}\[\]]')
 
 
 def strict_json(data: bytes) -> dict[str, Any]:
-    """Return one canonical JSON object: what it parses to prints back to the same bytes; else ValueError."""
+    """Parse a canonical JSON object; ValueError unless serialising it again gives the same bytes."""
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         _check_depth(data)
     document = _DECODER.decode(data.decode("utf-8"))
@@ -148,7 +148,7 @@ def strict_json(data: bytes) -> dict[str, Any]:
 
 
 def _check_depth(data: bytes) -> None:
-    """Refuse what is nested too deep before a parser sees it; braces in text do not count."""
+    """Reject input that is nested too deeply, before it is parsed; braces in strings do not count."""
     depth, in_text, escaped = 0, False, -1
     for found in _MARK.finditer(data):
         mark = found.group()
@@ -190,7 +190,7 @@ def _times(scalar: int, point: tuple[int, int, int, int]) -> tuple[int, int, int
 
 
 def _point(data: bytes) -> tuple[int, int, int, int] | None:
-    """Decode 32 bytes (RFC 8032, section 5.1.3); None where they are no point."""
+    """Decode 32 bytes (RFC 8032, section 5.1.3); None if they do not encode a point."""
     encoded = int.from_bytes(data, "little")
     sign, y = encoded >> 255, encoded & (2**255 - 1)
     if y >= _P:
@@ -210,7 +210,7 @@ _BASE = _point((4 * pow(5, _P - 2, _P) % _P).to_bytes(32, "little"))
 
 
 def ed25519_verifies(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Say whether `signature` is that of `message` by `public_key` (RFC 8032, section 5.1.7)."""
+    """Return whether `signature` is valid for `message` under `public_key` (RFC 8032, section 5.1.7)."""
     if len(public_key) != 32 or len(signature) != 64:
         return False
     key, commitment = _point(public_key), _point(signature[:32])
@@ -247,7 +247,7 @@ def _double(p: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _sum(p: tuple[int, int, int], q: tuple[int, int]) -> tuple[int, int, int]:
-    """Add a point in affine coordinates to one in Jacobian coordinates, whose z is 0 at infinity."""
+    """Add a point in affine coordinates to one in Jacobian coordinates; z is 0 at infinity."""
     x, y, z = p
     if not z:
         return (q[0], q[1], 1)
@@ -262,7 +262,7 @@ def _sum(p: tuple[int, int, int], q: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def _integers(signature: bytes) -> tuple[int, int] | None:
-    """Decode the two integers of a signature in DER; None if it is encoded in another way."""
+    """Decode the two integers of a DER signature; None if it is not valid DER."""
     if len(signature) < 8 or signature[0] != 0x30 or signature[1] != len(signature) - 2:
         return None
     found: list[int] = []
@@ -280,7 +280,7 @@ def _integers(signature: bytes) -> tuple[int, int] | None:
 
 
 def es256_verifies(public_key: bytes, message: bytes, signature: bytes) -> bool:
-    """Say whether `signature` (DER) is that of `message` by `public_key`, both coordinates of a point."""
+    """Return whether `signature` (DER) is valid for `message` under `public_key`, the x and y of a point."""
     numbers = _integers(signature)
     if len(public_key) != 64 or numbers is None:
         return False
@@ -312,7 +312,7 @@ PRESENT_AND_VERIFIED = 0x05
 
 
 class Passkey(NamedTuple):
-    """A passkey that a policy names: its public key, and the site that may ask it for signatures."""
+    """A passkey that a policy names: its public key, and the site it signs for."""
 
     algorithm: int
     public_key: bytes
@@ -320,7 +320,7 @@ class Passkey(NamedTuple):
 
 
 def read_passkey(text: str) -> Passkey | None:
-    """Read ``NAME+ID+BASE64``; None if it is a key of another kind, ValueError if it is a wrong passkey."""
+    """Parse ``NAME+ID+BASE64``; None for another kind of key, ValueError for an invalid passkey."""
     parts = text.split("+", 2)
     data = _base64(parts[2]) if len(parts) == 3 else b""
     if not data.startswith(PASSKEY):
@@ -360,7 +360,7 @@ def _signed_by_authenticator(passkey: Passkey, statement: bytes, payload: dict[s
 
 
 class Key(NamedTuple):
-    """A public key under the name it signs as."""
+    """A public key and the name it signs as."""
 
     name: str
     key_id: bytes
@@ -368,7 +368,7 @@ class Key(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A checkpoint: which log, how long, which root; and the signatures of `text`, if any."""
+    """A checkpoint: the log's origin, its size and root hash, and the signatures of `text`, if any."""
 
     origin: str
     size: int
@@ -378,7 +378,7 @@ class Head(NamedTuple):
 
 
 def read_key(text: str) -> Key:
-    """Read ``NAME+ID+BASE64``; ValueError says why it is no Ed25519 key."""
+    """Parse ``NAME+ID+BASE64``; ValueError says why it is not an Ed25519 key."""
     parts = text.strip().split("+", 2)
     if len(parts) != 3 or not parts[0] or any(letter.isspace() for letter in parts[0]):
         raise ValueError("expected NAME+ID+BASE64")
@@ -392,7 +392,7 @@ def read_key(text: str) -> Key:
 
 
 def read_head(data: bytes) -> Head:
-    """Read a checkpoint, signed or its lines alone; ValueError says why it is invalid."""
+    """Parse a checkpoint, signed or unsigned; ValueError says why it is invalid."""
     if len(data) > MAX_NOTE_BYTES:
         raise ValueError(f"more than {MAX_NOTE_BYTES} bytes")
     try:
@@ -465,7 +465,7 @@ def _parent(left: bytes, right: bytes) -> bytes:
 
 
 def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
-    """Return the root that `path` leads to from leaf `index` of `size` (RFC 9162, section 2.1.3.2)."""
+    """Return the root computed from leaf `index` of `size` and its `path` (RFC 9162, section 2.1.3.2)."""
     number, last, value = index, size - 1, leaf
     if not 0 <= index < size:
         raise ValueError(f"leaf {index} of {size}")
@@ -485,7 +485,7 @@ def root_of_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> b
 
 
 class WholeTree:
-    """The root over all leaves, added one after the other."""
+    """Computes the root hash of leaves that are added one at a time."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -518,28 +518,28 @@ REQUEST_1, ANSWER_1, ANSWER_2 = (
 )
 TYPED = ("flag", "environment")
 NAMED_BY_ACCESS = ("access_key", "oidc")
-"""Sources that give a name to a person, under whatever login."""
+"""Sources that identify a person by name, whatever the login of their process."""
 FIRST = frozenset(["render.requested", "change.proposed"])
 ENDED = frozenset("render.decided render.denied render.cancelled approval.refused change.closed".split())
-"""The events after which nothing in a stream waits for an answer."""
+"""The events after which no approval is pending in a stream."""
 CHANGES = {
     "policy.activated": "policy.activate",
     "budget.set": "budget.set",
     "access.granted": "access.grant",
 }
-"""The events that a policy may want approval for besides renders, and what its rules call them."""
+"""The events other than renders that a policy may require approval for, and their names in its rules."""
 FOLLOWED = FIRST | ENDED | CHANGES.keys() | {"render.held", "approval.granted", "decision.overridden"}
-"""The events that `Permissions` follows, besides those that `is_followed` adds."""
+"""The events that `Permissions` always follows; `is_followed` adds others."""
 
 
 def is_followed(record: dict[str, Any], case: dict[str, Any] | None) -> bool:
-    """Say whether `Permissions` has to see a record of a stream about which it remembers `case`."""
+    """Return whether `Permissions` needs a record of a stream whose state is `case`."""
     by_key = record["actor_source"] == "access_key"
     return record["type"] in FOLLOWED or by_key or bool(case and case["signs"])
 
 
 class Rules(NamedTuple):
-    """What a policy says of people: whose keys sign what, what needs approval, what may be set aside."""
+    """A policy's rules about people: whose keys sign, what needs approval, what may be overridden."""
 
     approvers: dict[str, list[str]]
     requesters: dict[str, list[str]]
@@ -549,7 +549,7 @@ class Rules(NamedTuple):
 
 
 def read_rules(body: bytes) -> Rules | None:
-    """Return what the bytes of a policy say of people; None where they are no policy that can be read."""
+    """Parse the rules about people from the bytes of a policy; None if they cannot be read."""
     try:
         policy = strict_json(body)
         people = [policy.get(name) or {} for name in ("approvers", "requesters")]
@@ -593,7 +593,7 @@ class Person(NamedTuple):
     by_passkey: bool = False
 
     def is_another_than(self, other: Person) -> bool:
-        """Say whether these are established to be two people."""
+        """Return whether these are proven to be two different people."""
         sources = {self.source, other.source}
         if "typed" in sources or self.actor == other.actor:
             return False
@@ -604,7 +604,7 @@ class Person(NamedTuple):
         return self.login is not None and other.login is not None and self.login != other.login
 
     def satisfies(self, rule: dict[str, Any]) -> bool:
-        """Say whether theirs is an approval that `rule` wants."""
+        """Return whether an approval by this person counts for `rule`."""
         signers = rule.get("signed_by")
         signed = self.source == "signature" or not (rule.get("signed") or signers)
         return signed and (not signers or self.actor in signers)
@@ -615,11 +615,11 @@ Found = tuple[str, str, str, str]
 
 
 class Permissions:
-    """What the records of a stream say about who asked for it and who permitted it, one after the other.
+    """Follows the records of streams, in order, and checks who requested and who permitted each decision.
 
-    `rules_of` gives a policy by digest; what goes by one that is not here, or cannot be read, is not judged.
-    `activated` are the positions and digests of the activations so far where the reader sees all of the log,
-    else None: then a policy is taken to have been in force where a record says so.
+    `rules_of` returns the rules of a policy by digest; records under a policy that is missing or cannot be
+    read are not judged. `activated` holds the positions and digests of the activations so far if the reader
+    has the whole log; if it is None, a policy counts as in force where a record says so.
     """
 
     def __init__(
@@ -644,7 +644,7 @@ class Permissions:
     def follow(
         self, case: dict[str, Any] | None, record: dict[str, Any], leaf: bytes, payload: dict[str, Any]
     ) -> tuple[dict[str, Any] | None, list[Found]]:
-        """Take in the next record of a stream; return what is to be remembered of it, and what was found.
+        """Process the next record of a stream; return the new state of the stream and the findings.
 
         KeyError or TypeError if the payload is not of its type.
         """
@@ -683,7 +683,7 @@ class Permissions:
         return []
 
     def _granted(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
-        """Check that an actor who was identified by an access key had been granted one."""
+        """Check that an access key had been granted to an actor who was identified by one."""
         if record["type"] == "access.granted":
             self.names.add(payload["name"])
         if record["actor_source"] != "access_key" or self.activated is None or record["actor"] in self.names:
@@ -693,7 +693,7 @@ class Permissions:
         ]
 
     def in_force(self) -> str | None:
-        """Return the policy that was activated last, if the reader knows; “” where none was."""
+        """Return the digest of the policy in force: “” if none is, None if the reader cannot know."""
         if self.activated is None:
             return None
         return self.activated[-1][1] if self.activated else ""
@@ -724,7 +724,7 @@ class Permissions:
         return case
 
     def _signed(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
-        """Check the signature of a request, in the record after it; where it is wrong its actor was typed."""
+        """Check the signature of a request, in the next record; if it is wrong, the actor counts as typed."""
         case["signs"] = False
         source, case["source"] = case["source"], "typed"
         who = shown(case["actor"])
@@ -808,14 +808,14 @@ class Permissions:
         return found
 
     def _knows(self, keys: Sequence[str], payload: dict[str, Any], version: int) -> bool:
-        """Say whether `keys` are all that may be named, or the one that is said to have signed is there."""
+        """Return whether `keys` are all possible keys, or include the one that is recorded as the signer."""
         if self.activated is not None or version > 1:
             return True
         self.unjudged += 1
         return any(key.split("+")[1:2] == [payload["key_id"]] for key in keys)
 
     def _cited(self, record: dict[str, Any], answer: dict[str, Any]) -> list[Found]:
-        """Check that an answer cites the policy in force; version 1 cites none, and ends where 2 begins."""
+        """Check that an answer cites the policy in force; version 1 cites none and must not follow version 2."""
         if answer["version"] == 1:
             if self.binding_since:
                 expected = f"version 2, as since position {self.binding_since}"
@@ -830,7 +830,7 @@ class Permissions:
         return []
 
     def _policies(self, case: dict[str, Any], answer: dict[str, Any]) -> list[str]:
-        """Return the policies that may name the key of an answer."""
+        """Return the policies that may name the key that signed an answer."""
         if answer["version"] > 1:
             return [answer["policy"]]
         held = case["pending"]
@@ -908,7 +908,7 @@ class Permissions:
         return found
 
     def _set_aside(self, case: dict[str, Any], inputs: dict[str, Any], rules: Rules | None) -> list[Found]:
-        """Check the denials that a decision set aside: the policy lets them be, and it was recorded."""
+        """Check that the policy allows the overrides of a decision, and that each was recorded."""
         found: list[Found] = []
         if rules is None:
             return found
@@ -919,7 +919,7 @@ class Permissions:
         return found
 
     def _after_approval(self, case: dict[str, Any], record: dict[str, Any]) -> list[Found]:
-        """Check that what was ruled after an approval has all it takes, and was ruled for the last one."""
+        """Check that a ruling after an approval has every approval it needs and follows the last one."""
         held, answers = case["pending"], case["answers"]
         if not answers or any(answer["version"] == 1 for answer in answers):  # those were counted otherwise
             return []
@@ -940,13 +940,13 @@ class Permissions:
         return found + self._unmet(case, rules, under, record["recorded_at"], _NOT_PERMITTED)
 
     def _under(self, answers: Sequence[dict[str, Any]]) -> Rules | None:
-        """Return the rules in force at the last of `answers`."""
+        """Return the rules in force when the last of `answers` was recorded."""
         return self.rules_of(self.in_force() or answers[-1]["policy"])
 
     def _unmet(
         self, case: dict[str, Any], rules: Sequence[dict[str, Any]], under: Rules, at: str, code: str
     ) -> list[Found]:
-        """Return a finding for each of `rules` that the approvals that count at a time do not meet."""
+        """Return a finding for each of `rules` that the approvals valid at that time do not satisfy."""
         found: list[Found] = []
         asked = self._requester(case, under)
         kept = _that_count(asked, self._approvers(case["answers"], under, at))
@@ -968,7 +968,7 @@ class Permissions:
         return self._may_ask(case, _CHANGE_NOT_PERMITTED)
 
     def _changed(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
-        """Check that a policy or limit was changed as the policy in force before it wants that done."""
+        """Check that a policy or limit was changed as the previous policy requires."""
         is_period = record["type"] == "budget.set" and self._begins_period(record, payload)
         change = self.applied if self.applied and _carries_out(self.applied, record, payload) else None
         digest = self.in_force()
@@ -992,7 +992,7 @@ class Permissions:
         return self._unmet(change, rules, under, record["recorded_at"], _CHANGE_NOT_PERMITTED)
 
     def _begins_period(self, record: dict[str, Any], payload: dict[str, Any]) -> bool:
-        """Say whether a record only repeats, for a new month or day, the limit of every month or day."""
+        """Return whether a record only repeats a monthly or daily limit for a new month or day."""
         budget, limit = payload["budget"], payload["limit_usd_micros"]
         if record["stream"] != f"budget_{budget}":
             return False
@@ -1013,7 +1013,7 @@ class Permissions:
         return Person(case["actor"], source, case["login"])
 
     def _approvers(self, answers: Sequence[dict[str, Any]], under: Rules, decided_at: str) -> list[Person]:
-        """Return who approved; whose key the policy names no longer counts as typed."""
+        """Return the approvers; an approver whose key the policy does not name any more counts as typed."""
         people = []
         for answer in answers:
             source = answer["source"]
@@ -1038,7 +1038,7 @@ def _key_of(payload: dict[str, Any]) -> str:
 
 
 def _pending(record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> dict[str, Any]:
-    """Return what an answer to a hold has to know of it; among others the model that would be rendered."""
+    """Return what is needed to check the answers to a hold, including the model that would render."""
     basis = payload["basis"]
     wished = basis["inputs"].get("wished_model")
     passed = [item for item in basis["candidates"] if not item["gates_failed"]]
@@ -1060,7 +1060,7 @@ def _pending(record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> di
 
 
 def _as_approved(case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
-    """Check that a decision made on approvals follows some, and decides what was approved."""
+    """Check that a decision based on approvals follows them, and decides what was approved."""
     held = case["pending"]
     if held is None or not case["answers"]:
         return [(_NOT_PERMITTED, "inputs.approved", "a hold and approvals before it", "none")]
@@ -1072,13 +1072,13 @@ def _as_approved(case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
 
 
 def _rules_for(operation: str, rules: Rules) -> list[dict[str, Any]]:
-    """Return the rules for a change; those for the policy are for access too, where no rule is about that."""
+    """Return the rules for a change; without rules of its own, access follows those for the policy."""
     found = [rule for rule in rules.approvals if operation in (rule.get("operations") or ())]
     return _rules_for("policy.activate", rules) if operation == "access.grant" and not found else found
 
 
 def _carries_out(applied: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> bool:
-    """Say whether a record is what an applied change is: next in the same append, and what was proposed."""
+    """Return whether a record applies a change: next in the same append, with the proposed content."""
     approval, change = applied["answers"][-1], applied["change"]
     behind = record["position"] - applied["closed_at"]
     if (
@@ -1100,14 +1100,14 @@ def _carries_out(applied: dict[str, Any], record: dict[str, Any], payload: dict[
 
 
 def _dated(budget: str, recorded_at: str) -> str | None:
-    """Return the budget of the month or day of a time, None where `budget` is for neither."""
+    """Return the budget for the month or day of a time; None if `budget` has no period."""
     name, _, period = budget.rpartition("__")
     length = {"month": 7, "day": 10}.get(period)
     return f"{name}__{recorded_at[:length].replace('-', '_')}" if length else None
 
 
 def _that_count(asked: Person, approvals: Sequence[Person]) -> list[Person]:
-    """Return those who are other people than the requester, who may be anybody if typed, and each other."""
+    """Return the approvers who differ from the requester, who may be anyone if typed, and from each other."""
     kept: list[Person] = []
     for one in approvals:
         another = one.source == "signature" if asked.source == "typed" else one.is_another_than(asked)
@@ -1120,7 +1120,7 @@ def _that_count(asked: Person, approvals: Sequence[Person]) -> list[Person]:
 
 
 class Archive:
-    """A zip file whose names and sizes were checked; reading goes through limits."""
+    """A zip file whose names and sizes were checked; reads are limited."""
 
     def __init__(self, zip_file: zipfile.ZipFile, packed_bytes: int) -> None:
         self._zip = zip_file
@@ -1165,7 +1165,7 @@ class Archive:
             raise Damaged("BUNDLE_FILE", name, "a file to read", error) from None
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return a small file whole."""
+        """Return the content of a small file."""
         if self.entries[name].file_size > limit:
             raise Damaged("BUNDLE_SIZE", name, f"at most {limit} bytes", self.entries[name].file_size)
         try:
@@ -1175,7 +1175,7 @@ class Archive:
             raise Damaged("BUNDLE_FILE", name, "bytes that can be unpacked", error) from None
 
     def digest(self, name: str) -> str:
-        """Return the SHA-256 of a file, read a part at a time."""
+        """Return the SHA-256 of a file, which is read in parts."""
         digest = hashlib.sha256()
         try:
             with self.open(name) as file:
@@ -1186,7 +1186,7 @@ class Archive:
         return digest.hexdigest()
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Yield the lines of a file without their ends; every line has one."""
+        """Yield the lines of a file without their newlines; the last line must end with one, too."""
         try:
             with self.open(name) as file:
                 while True:
@@ -1206,7 +1206,7 @@ class Archive:
 
 
 class Outcome:
-    """What checking came to: `findings`, and in plain words what is shown and what is not.
+    """The result of a check: `findings`, and in plain words what is proven and what is not.
 
     `vouched_for` if the checkpoint is signed with a key that was given, or is the one the reader holds.
     """
@@ -1228,7 +1228,7 @@ class Outcome:
         self.build: dict[str, Any] = {}
 
     def add(self, code: str, position: int | None, subject: str, expected: object, found: object) -> None:
-        """Take in one finding; beyond a thousand they are only counted."""
+        """Add a finding; beyond a thousand they are only counted."""
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(code, position, shown(subject), shown(expected), shown(found)))
         else:
@@ -1475,7 +1475,7 @@ class _Check:
             self.outcome.add("PAYLOAD_FIELDS", position, record["type"], "the fields of the format", error)
 
     def _permit(self, record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> None:
-        """Check who asked, approved and decided: the signatures, and that decisions were permitted."""
+        """Check the signatures of requests and approvals, and that each decision was permitted."""
         case = self.cases.pop(record["stream"], None)
         if is_followed(record, case):
             case, found = self.permissions.follow(case, record, leaf, payload)
@@ -1487,7 +1487,7 @@ class _Check:
             self.cases[record["stream"]] = case
 
     def _rules(self, digest: str) -> Rules | None:
-        """Return what the policy of this digest says of people, if it is in the bundle and is that one."""
+        """Return the rules about people of the policy with this digest, if the bundle has it unaltered."""
         name = f"documents/{digest}"
         if name not in self.archive.entries or self.archive.entries[name].file_size > MAX_LINE_BYTES:
             return None
@@ -1495,7 +1495,7 @@ class _Check:
         return read_rules(body) if hashlib.sha256(body).hexdigest() == digest else None
 
     def _cite(self, part: dict[str, Any]) -> None:
-        """Remember which documents and files a part of a payload cites."""
+        """Collect the documents and files that a part of a payload cites."""
         for key, item in part.items():
             if not isinstance(item, str) or len(self.cited_assets) + len(self.cited_documents) > MAX_CITED:
                 continue
@@ -1534,7 +1534,7 @@ class _Check:
             )
 
     def _signed(self) -> None:
-        """Say what the signatures of people show."""
+        """Report what the signatures of people prove."""
         out, permissions = self.outcome, self.permissions
         if permissions.signatures:
             out.shows.append(
@@ -1594,7 +1594,7 @@ class _Check:
 
 
 class _Bodies:
-    """The private texts, read along with the records they belong to."""
+    """Reads the private texts in step with the records they belong to."""
 
     def __init__(self, lines: Iterator[bytes], outcome: Outcome) -> None:
         self.lines = lines
@@ -1638,7 +1638,7 @@ class _Bodies:
         self.outcome.texts_absent += len(absent)
 
     def end(self) -> None:
-        """Say that no text may be left over."""
+        """Report the texts that belong to no record."""
         if self.next is not None:
             self.outcome.add("BODY_UNKNOWN", None, "bodies.jsonl", "texts of the records here", "another")
 
@@ -1670,7 +1670,7 @@ def _has_places(record: dict[str, Any]) -> bool:
 
 
 def _objects(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every object in a document with its dotted path."""
+    """Yield each object in a document with its dotted path."""
     rest: list[tuple[str, Any]] = [("", document)]
     while rest:
         path, value = rest.pop()
@@ -1694,7 +1694,7 @@ def _title(scope: dict[str, Any], count: int, head: Head) -> str:
 
 
 def report(outcome: Outcome) -> str:
-    """Return what was found in plain words."""
+    """Return the result in plain words."""
     lines = [f"Evidence about {outcome.title}", ""]
     if outcome.findings:
         lines += ["What is WRONG with it"]
@@ -1721,7 +1721,7 @@ def _verdict(outcome: Outcome) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run as a program; return the exit code."""
+    """Run the program; return its exit code."""
     parser = argparse.ArgumentParser(prog="verify_bundle.py", description="Check a bundle of a sora-ledger.")
     parser.add_argument("bundle")
     parser.add_argument("--verifier", action="append", default=[], metavar="VKEY")
