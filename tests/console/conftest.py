@@ -1,5 +1,6 @@
 """A studio with a ledger, people with roles, the console as a real process, and a real browser."""
 
+import fcntl
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from tools.browser import HOW, find_browser
 
 __all__ = ["outside"]
 
-START_S = 30
+START_S = 60
 ARGUMENTS = """
 --headless --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --hide-scrollbars
@@ -80,18 +81,34 @@ class Studio:
 
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Studio:
-    """Return the studio that all tests of this process read; a test that changes it takes a copy."""
-    folder = tmp_path_factory.mktemp("studio") / "work"
-    folder.mkdir()
+    """Return the studio that all tests read; a test that changes it takes a copy.
+
+    It is made once for all processes of the tests: rendering its clips in each of them would take minutes.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, said = shared / "studio", shared / "studio.json"
     clean = {n: v for n, v in os.environ.items() if not n.startswith(("SORA_", "OPENAI_", "TRACEPARENT"))}
     environment = clean | {
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "SORA_LEDGER_URL": "sqlite:///ledger.db",
         "SORA_LEDGER_PROFILE": "sandbox",
         "SORA_SANDBOX_SECONDS": "0",
-        "XDG_DATA_HOME": str(folder.parent / "data"),
+        "XDG_DATA_HOME": str(shared / "studio-data"),
     }
-    made = Studio(folder, environment, forks)
+    with (shared / "studio.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            made = make_studio(Studio(folder, environment, forks))
+            said.write_text(json.dumps([made.keys, made.jobs]))
+    keys, jobs = json.loads(said.read_text())
+    return Studio(folder, environment, forks, keys, jobs)
+
+
+def make_studio(made: Studio) -> Studio:
+    """Give a new studio its people and its history."""
     made("budget", "set", "all", "--limit", "40", "--reason", "agreed")
     made("budget", "set", "team_film", "--limit", "3", "--reason", "agreed")
     for name, (role, *options) in PEOPLE.items():

@@ -176,6 +176,7 @@ def hostile(console: Console) -> None:
         made = [ana.post("/v1/videos", json={"prompt": text}) for text in (prompt, f"{BIDI}{long}")]
     assert [answer.status_code for answer in made] == [200, 409], made[0].text
     planted = made[0].json()["id"].replace("video_", "job_")
+    studio("cancel", studio.jobs["queued"], f"--reason={HOSTILE}")
     studio("worker", "--drain", "--interval=0.1", "--grace=0")
     studio(
         "review",
@@ -187,7 +188,6 @@ def hostile(console: Console) -> None:
     )
     studio("budget", "set", "team_film", "--limit=30", f"--reason={HOSTILE}")
     studio("access", "grant", "<script>window.pwned=1</script>", "--role=requester")
-    studio("cancel", studio.jobs["queued"], f"--reason={HOSTILE}", code=0)
     studio.jobs = dict.fromkeys(studio.jobs, planted)
 
 
