@@ -815,7 +815,7 @@ class Permissions:
         return any(key.split("+")[1:2] == [payload["key_id"]] for key in keys)
 
     def _cited(self, record: dict[str, Any], answer: dict[str, Any]) -> list[Found]:
-        """Check that an answer cites the policy in force; version 1 cites none and must not follow version 2."""
+        """Check that an answer cites the policy in force; version 1 cites none and may not follow 2."""
         if answer["version"] == 1:
             if self.binding_since:
                 expected = f"version 2, as since position {self.binding_since}"
