@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import sqlite3
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -222,6 +223,22 @@ def test_erased_text_is_null_and_everything_else_stays(desk: Desk, vocabulary: M
     assert view.explanation["record"]["trusted"]
     assert "a paper boat" not in view.model_dump_json() + desk.html
     assert desk.html.count(">erased<") == 2
+
+
+def test_a_record_that_was_changed_is_shown_as_not_intact(desk: Desk, vocabulary: ModuleType) -> None:
+    desk.record(*vocabulary.life())
+    db = sqlite3.connect(desk.session.settings.ledger_url.removeprefix("sqlite:///"))
+    db.execute("DROP TRIGGER events_no_update")
+    changed = "replace(CAST(payload AS TEXT), '400000', '100000')"
+    db.execute(f"UPDATE events SET payload = {changed} WHERE type = 'render.decided'")
+    db.commit()
+    db.close()
+    record = desk.view().explanation["record"]
+    assert (record["trusted"], record["trouble"]) == (
+        False,
+        ["position 3 (render.decided): its payload differs from what was recorded"],
+    )
+    assert "Not intact" in desk.html
 
 
 def test_words_that_may_quote_the_gateways_key_are_for_operators(desk: Desk, vocabulary: ModuleType) -> None:

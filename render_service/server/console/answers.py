@@ -238,7 +238,7 @@ class Site:
     async def _visit(self, request: Request) -> tuple[Visit, Login | None]:
         now = self.session.clock()
         header = request.headers.get("authorization")
-        if header is not None and request.method == "GET":  # programs that read the JSON of a page
+        if header is not None and request.method in {"GET", "HEAD"}:  # programs that read the JSON of a page
             caller = await self.sessions.gatekeeper.identify(header)
             return Visit(request, caller, caller.session(self.session), now), None
         login = self.sessions.read(request, now)

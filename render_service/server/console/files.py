@@ -2,13 +2,14 @@
 
 import asyncio
 import tempfile
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
+from typing import BinaryIO
 
-from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from decision.rules.roles import Permission
 from ledger.events import Variant
@@ -18,7 +19,7 @@ from render_service.evidence.bundles import Export, export_bundle
 from render_service.server.console.answers import NotHere
 from render_service.server.console.jobs import find_job, is_about_gateway
 from render_service.server.console.pages import Endpoint, Visit
-from render_service.server.gateway.content import READERS, FileAnswer, OpenFile, StoredFiles
+from render_service.server.gateway.content import CHUNK_BYTES, READERS, FileAnswer, OpenFile, StoredFiles
 from render_service.server.gateway.errors import Refusal
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
@@ -82,33 +83,41 @@ async def evidence(visit: Visit) -> Response:
 async def serve_bundle(
     session: Session, job: Job, *, with_text: bool, with_assets: bool, for_operator: bool
 ) -> Response:
-    """Answer with the bundle of `job`, made in a folder that is deleted afterwards.
+    """Answer with the bundle of `job`; its file is deleted before the first byte is sent.
 
     The words with which a server refused the gateway's own key are for operators, so for others a bundle that
     would contain them has no text at all.
     """
     with_text = with_text and (for_operator or await asyncio.to_thread(_is_for_everyone, session, job))
-    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="sora-ledger-evidence-")
+    bundle, length = await asyncio.to_thread(
+        _bundle, session, job, with_text=with_text, with_assets=with_assets
+    )
     name = f"{job.job_id}.evidence.zip"
-    try:
+    headers = {
+        "cache-control": "no-store",
+        "content-length": str(length),
+        "content-disposition": f'attachment; filename="{name}"',
+    }
+    return StreamingResponse(_sent(bundle), media_type="application/zip", headers=headers)
+
+
+def _bundle(session: Session, job: Job, *, with_text: bool, with_assets: bool) -> tuple[BinaryIO, int]:
+    """Make a bundle, and return it open, with its length; a kill from then on leaves nothing of it."""
+    with tempfile.TemporaryDirectory(prefix="sora-ledger-evidence-") as folder:
         wanted = Export(
-            target=Path(folder.name) / name,
+            target=Path(folder) / "evidence.zip",
             scope=Scope(job_id=job.job_id),
             with_text=with_text,
             with_assets=with_assets,
         )
-        done = await asyncio.to_thread(export_bundle, session.ledger, wanted, session.assets)
-    except BaseException:
-        folder.cleanup()
-        raise
-    headers = {"cache-control": "no-store"}
-    return FileResponse(
-        done.path,
-        media_type="application/zip",
-        filename=name,
-        headers=headers,
-        background=BackgroundTask(folder.cleanup),
-    )
+        done = export_bundle(session.ledger, wanted, session.assets)
+        return done.path.open("rb"), done.bytes
+
+
+async def _sent(file: BinaryIO) -> AsyncIterator[bytes]:
+    with file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
 
 
 def _is_for_everyone(session: Session, job: Job) -> bool:
