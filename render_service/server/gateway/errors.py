@@ -276,7 +276,10 @@ _REFUSALS: tuple[
     ((DecisionError, BadInput), _in_words(400, "invalid_value")),
     (PolicyReplaced, _refuse(503, "policy_replaced", _REPLACED, retry_after_s=1, should_retry=True)),
     (NotReady, _in_words(409, "video_not_ready", "video_id")),
-    (MayBeOurs, _refuse(409, "video_unsettled", _UNSETTLED, param="video_id")),
+    (
+        MayBeOurs,
+        _refuse(409, "video_unsettled", _UNSETTLED, param="video_id", retry_after_s=2, should_retry=True),
+    ),
     ((JobNotFound, AmbiguousJob), lambda _: no_such_video()),
     (NoSuchEndpoint, lambda error: refusal_of(no_such_endpoint(str(error)))),
     ((OperationUnsupported, ReferenceUnreadable), _in_words(400, "operation_not_offered")),

@@ -14,7 +14,9 @@ import sora_adapter
 from ledger.errors import SoraLedgerError
 from render_service.server.gateway.errors import refusal_of
 
-NEEDS_AN_EXTRA = "render_service.server.mcp"
+APART = ("render_service.server.mcp", "render_service.server.console")
+"""What answers agents and people, in its own way."""
+
 NEVER_ANSWERED = {
     "SoraLedgerError": "only its subclasses are raised",
     "ServiceError": "only its subclasses are raised",
@@ -25,7 +27,7 @@ NEVER_ANSWERED = {
 
 def modules(package: ModuleType) -> Iterator[ModuleType]:
     for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not found.name.startswith(NEEDS_AN_EXTRA):
+        if not found.name.startswith(APART):
             yield importlib.import_module(found.name)
 
 
@@ -36,7 +38,7 @@ def errors() -> list[type[SoraLedgerError]]:
         for package in (decision, ledger, render_service, sora_adapter)
         for module in modules(package)
         for kind in vars(module).values()
-        if isinstance(kind, type) and issubclass(kind, SoraLedgerError)
+        if isinstance(kind, type) and issubclass(kind, SoraLedgerError) and kind.__module__ == module.__name__
     }
     return sorted(defined, key=lambda kind: kind.__name__)
 
