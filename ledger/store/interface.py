@@ -178,6 +178,8 @@ class RecordFilter:
     """Only records at positions before this one."""
     newest_first: bool = False
     """Read in the opposite order, from the newest one."""
+    of_jobs: "tuple[JobFilter, ...] | None" = None
+    """Only records of jobs that match one of these, which name only `of_team`, `of_actor` and `teamless`."""
 
 
 CREATED_AT: Final = b'"created_at":"'

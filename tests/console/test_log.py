@@ -17,7 +17,7 @@ from ledger.log.opening import open_ledger
 from ledger.record import ActorSource
 from ledger.store.interface import RecordFilter
 from render_service.access.callers import Caller
-from render_service.server.console.log_reader import MOST_JUDGED, Jobs, LogReader, Part
+from render_service.server.console.log_reader import Jobs, LogReader, Part, may_see_records
 from render_service.server.console.views.live import MOST_WAITING, Browser, Entry
 from tests.console.conftest import Console
 
@@ -141,7 +141,7 @@ def reader_of(scribe: Any, tmp_path: Path) -> Iterator[Any]:
     with open_ledger(str(path)) as ledger:
 
         def make(caller: Caller = AUDITOR, **where: Any) -> LogReader:
-            return LogReader(ledger, caller, RecordFilter(**where), Jobs(ledger))
+            return LogReader(ledger, caller, RecordFilter(**where))
 
         yield make
 
@@ -193,9 +193,14 @@ def test_a_time_is_found_by_halving_the_log(reader_of: Any) -> None:
     assert found == expected[::-1]
 
 
-def test_a_requester_without_jobs_is_not_made_to_wait_for_the_whole_log(reader_of: Any) -> None:
-    part = reader_of(REQUESTER).latest(None, 25)
-    assert (part.records, part.last - part.first < MOST_JUDGED) == ((), True)
+def test_the_database_finds_what_a_person_may_see(shared: Console) -> None:
+    url = str(shared.studio.folder / "ledger.db")
+    with open_ledger(url) as ledger:
+        for caller in (REQUESTER, replace(REQUESTER, team="film"), replace(REQUESTER, team="none"), AUDITOR):
+            jobs = Jobs(ledger)
+            expected = [one.position for one in ledger.read() if may_see_records(caller, jobs(one.stream))]
+            assert positions(LogReader(ledger, caller, RecordFilter()).latest(None, 500)) == expected[::-1]
+            assert positions(LogReader(ledger, caller, RecordFilter()).following(0, 500)) == expected[::-1]
 
 
 def test_without_a_script_a_link_leads_to_newer_records(console: Console) -> None:

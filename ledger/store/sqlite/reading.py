@@ -31,11 +31,26 @@ def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) ->
     bound = {clause: value for clause, value in conditions.items() if value is not None}
     if where.stream is not None:  # a stream is short; "+" keeps SQLite to the stream's index
         bound = {clause if clause == "stream = ?" else f"+{clause}": value for clause, value in bound.items()}
-    clauses = " AND ".join(["position > ?", *bound])
+    owned, owners = _of_jobs(where.of_jobs)
+    clauses = " AND ".join(["position > ?", *bound, *owned])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
     direction = "DESC" if where.newest_first else "ASC"
     query = f"SELECT {_ROW} FROM events WHERE {clauses} ORDER BY {order} {direction} LIMIT ?"
-    return [StoredRow(*row) for row in db.execute(query, (after, *bound.values(), limit))]
+    return [StoredRow(*row) for row in db.execute(query, (after, *bound.values(), *owners, limit))]
+
+
+def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
+    """Return the condition that a record belongs to a job of one of these owners, and its values."""
+    if jobs is None:
+        return [], []
+    owners = [
+        {"jobs.team = ?": each.of_team, "jobs.actor = ?": each.of_actor, "jobs.team IS NULL": each.teamless}
+        for each in jobs
+    ]
+    clauses = [" AND ".join(part for part, value in each.items() if value) or "1 = 1" for each in owners]
+    values = [value for each in owners for value in each.values() if isinstance(value, str)]
+    matching = " OR ".join(f"({clause})" for clause in clauses)
+    return [f"EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = events.stream AND ({matching}))"], values
 
 
 def histories(db: sqlite3.Connection, prefix: str, up_to: int) -> Iterator[StoredRow]:

@@ -5,7 +5,6 @@ looked at, and the next page continues there. Records have no index by time: a t
 log, and `CLOCK_SKEW` around it is read as well, as clocks may go backwards.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,13 +15,8 @@ from ledger.store.interface import RecordFilter
 from render_service.access.callers import Caller
 
 CLOCK_SKEW = timedelta(days=1)
-MOST_LOOKED = 20_000
-"""Positions that a page looks at where only the database compares them."""
-
-MOST_JUDGED = 2_000
-"""Positions that it looks at where each record's job says who may see it."""
-
-_PART = 500
+MOST_LOOKED = 10_000
+"""Positions that a page looks at; streams, traces and types have an index."""
 
 
 def may_see_records(caller: Caller, job: Job | None) -> bool:
@@ -64,7 +58,6 @@ class LogReader:
     ledger: Ledger
     caller: Caller
     where: RecordFilter
-    job_of: Callable[[str], Job | None]
 
     def latest(self, before: int | None, limit: int, after: int = 0) -> Part:
         """Return the newest records, or the newest before a position, as far as they are after another."""
@@ -73,8 +66,7 @@ class LogReader:
         low = max(low, after)
         top = min(high, newest + 1 if before is None else before)
         bottom = max(low, top - 1 - self._window())
-        part = limit if self.caller.sees_ledger else _PART
-        records = self._seen(self._backwards(top, bottom, part), limit)
+        records = self.ledger.newest(self._seen(), before=top, after=bottom, limit=limit)
         is_full = len(records) == limit
         first = records[-1].position if is_full else bottom + 1
         return Part(tuple(records), first, top - 1, has_older=first > low + 1, has_newer=top <= newest)
@@ -85,37 +77,22 @@ class LogReader:
         low, high = self._limits(newest)
         bottom = max(low, after)
         top = min(high, bottom + self._window() + 1)
-        records = self._seen(self._forwards(bottom, top), limit)
+        records = list(self.ledger.read(replace(self._seen(), before=top), after=bottom, limit=limit))
         is_full = len(records) == limit
         last = records[-1].position if is_full else max(top - 1, bottom)
         newest_first = tuple(reversed(records))
         return Part(newest_first, bottom + 1, last, has_older=bottom > low, has_newer=last < newest)
 
-    def _seen(self, records: Iterator[Record], limit: int) -> list[Record]:
-        found: list[Record] = []
-        for record in records:
-            if self.caller.sees_ledger or may_see_records(self.caller, self.job_of(record.stream)):
-                found.append(record)
-                if len(found) == limit:
-                    break
-        return found
-
-    def _backwards(self, before: int, after: int, part: int) -> Iterator[Record]:
-        while records := self.ledger.newest(self.where, before=before, after=after, limit=part):
-            yield from records
-            before = records[-1].position
-
-    def _forwards(self, after: int, before: int) -> Iterator[Record]:
-        return self.ledger.read(replace(self.where, before=before), after=after)
+    def _seen(self) -> RecordFilter:
+        """Return the filter with what the person may see."""
+        return self.where if self.caller.sees_ledger else replace(self.where, of_jobs=self.caller.sees)
 
     def _window(self) -> int:
-        """Return how many positions a page may look at; streams, traces and types have an index."""
-        where = self.where
-        if where.stream is not None or where.trace_id is not None:
+        """Return how many positions a page may look at: all where there is an index."""
+        where, sees_all = self.where, self.caller.sees_ledger
+        if where.stream is not None or where.trace_id is not None or (sees_all and where.type is not None):
             return 2**53
-        if self.caller.sees_ledger:
-            return MOST_LOOKED if where.type is None else 2**53
-        return MOST_JUDGED
+        return MOST_LOOKED
 
     def _limits(self, newest: int) -> tuple[int, int]:
         """Return the positions between which the records of the filter's times are: after, and before."""

@@ -11,12 +11,14 @@ from ledger.errors import (
     WrongExpectedVersion,
 )
 from ledger.events import OutputAttached
+from ledger.record import Record
 from ledger.store.interface import (
     ANY,
     NEW,
     Batch,
     EventStore,
     Fence,
+    JobFilter,
     RecordFilter,
 )
 
@@ -180,3 +182,24 @@ def test_rows_are_read_in_either_order_and_before_a_position(store: EventStore, 
     assert read(0, 1, before=4, newest_first=True) == everything[2:3]
     assert read(0, 9, stream="a", newest_first=True) == of_a[::-1]
     assert read(0, 9, stream="a", before=3) == of_a[:1]
+
+
+def test_records_of_jobs_are_found_by_the_team_or_actor_of_the_job(
+    store: EventStore, scribe: Any, vocabulary: ModuleType
+) -> None:
+    of_film, of_none = (vocabulary.requested().model_copy(update={"team": team}) for team in ("film", None))
+    store.append([scribe.batch(vocabulary.JOB, of_film, actor="ana")])
+    store.append([scribe.batch(vocabulary.OTHER_JOB, of_none, actor="tom"), scribe.note("notes")])
+
+    def streams(*jobs: JobFilter) -> set[str]:
+        found = store.rows(0, 9, RecordFilter(of_jobs=jobs))
+        return {Record.from_row(row, {}).stream for row in found}
+
+    assert streams(JobFilter()) == {vocabulary.JOB, vocabulary.OTHER_JOB}
+    assert streams(JobFilter(of_team="film")) == {vocabulary.JOB}
+    assert streams(JobFilter(of_actor="tom", teamless=True)) == {vocabulary.OTHER_JOB}
+    assert streams(JobFilter(of_actor="ana", teamless=True)) == set()
+    assert streams(JobFilter(of_team="film"), JobFilter(of_actor="tom")) == {
+        vocabulary.JOB,
+        vocabulary.OTHER_JOB,
+    }

@@ -22,7 +22,7 @@ from ledger.job import JOB_PREFIX, Job
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.access.callers import Caller
-from render_service.server.console.log_reader import Jobs, LogReader, may_see_records
+from render_service.server.console.log_reader import LogReader, may_see_records
 from render_service.server.console.pages import Endpoint, Visit
 from render_service.server.console.rendering import Templates
 from render_service.server.console.views.log import filter_of, row_of
@@ -205,7 +205,7 @@ class Live:
         if since >= until:
             return ": connected\n\n"
         ledger = self._session.ledger
-        reader = LogReader(ledger, browser.caller, browser.where, Jobs(ledger))
+        reader = LogReader(ledger, browser.caller, browser.where)
         part = reader.latest(until + 1, MOST_MISSED, after=since)
         rows = self._templates.render(ROWS, records=[row_of(record) for record in part.records])
         more = self._templates.render("log_more.html") if part.has_older and part.first > since + 1 else ""

@@ -72,7 +72,7 @@ def read(visit: Visit) -> LogView:
     """Read a page of the log: the newest records, or those before or after a position."""
     ledger = visit.session.ledger
     filters = {name: text for name in FILTERS if (text := visit.query(name)) is not None}
-    reader = LogReader(ledger, visit.caller, filter_of(visit), Jobs(ledger))
+    reader = LogReader(ledger, visit.caller, filter_of(visit))
     before, after = _position(visit, "before"), _position(visit, "after")
     part = reader.latest(before, ROWS) if after is None else reader.following(after, ROWS)
     newest = part.records[0].position if part.records else part.last

@@ -71,10 +71,10 @@ class RecordView(View):
 def read(visit: Visit) -> RecordView:
     """Read the record at a position, and prove it; `NotHere` if the person may not see it."""
     ledger = visit.session.ledger
-    record, jobs = _find(visit), Jobs(ledger)
+    record = _find(visit)
     edge = ledger.store.head()
     path, trouble = _path(ledger, record.position - 1, edge)
-    reader = LogReader(ledger, visit.caller, EVERYTHING, jobs)
+    reader = LogReader(ledger, visit.caller, EVERYTHING)
     earlier = reader.latest(record.position, 1).records
     later = reader.following(record.position, 1).records
     content, erased = _content(record)
