@@ -50,6 +50,18 @@ FOX = "A fox runs through fresh snow, tracking shot, golden hour"
 COUPE = "Wide tracking shot of a teal coupe on a desert highway, heat ripples"
 
 
+LONGEST_S = 600
+"""A test here may take longer than others: it starts a server and a browser, and one makes the studio for all."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of this folder more time."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.timeout(LONGEST_S))
+
+
 @dataclass
 class Studio:
     """A ledger with a history, and the key of each person."""
