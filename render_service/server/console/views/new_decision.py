@@ -10,9 +10,13 @@ from ledger.events import Operation, RenderDecided, RenderHeld
 from render_service.reports.durations import expected_duration
 from render_service.reports.explain import candidates_of
 from render_service.server.console.pages import View, Visit
+from render_service.server.console.views.new_form import sentence
 from render_service.server.gateway.asks import Ask
 from render_service.submission.preview import ruling_on
 from render_service.submission.sources import outlook, source_ahead
+
+_COMMAND = "sora-ledger "
+"""How the steps begin that are commands; the page has links for them."""
 
 
 class Candidate(View):
@@ -94,10 +98,10 @@ def decide(visit: Visit, ask: Ask) -> Decision:
         cost_usd_micros=ruling.cost_usd_micros if isinstance(ruling, RenderDecided) else _cost(chosen),
         size=request.size,
         seconds=request.seconds,
-        why=tuple(why(ruling)),
+        why=tuple(map(sentence, why(ruling))),
         steps=_steps(ruling, request),
         missing=tuple(question.question for question in missing_details(request)),
-        advice=tuple(advice.message for advice in advise(request)),
+        advice=tuple(sentence(advice.message) for advice in advise(request)),
         changes_say=verdict[0],
         changes=verdict[1],
         candidates=candidates,
@@ -116,7 +120,7 @@ def _steps(ruling: Considered, request: RenderRequest) -> tuple[str, ...]:
         return ()
     if isinstance(ruling, RenderHeld):
         return ("Once it is sent, another person has to approve it before anything is rendered or billed.",)
-    return tuple(step[:1].upper() + step[1:] for step in what_now(ruling, request))
+    return tuple(sentence(step) for step in what_now(ruling, request) if not step.startswith(_COMMAND))
 
 
 def _changes(request: RenderRequest) -> tuple[str | None, tuple[Changed, ...]]:

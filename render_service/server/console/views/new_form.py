@@ -77,9 +77,9 @@ def field_of(error: SoraLedgerError) -> str:
     return name if name in {*Typed.model_fields, IMAGE} else ""
 
 
-def words_of(error: SoraLedgerError) -> str:
-    """Return the sentence of an error; it names options of the command line, which are fields here."""
-    words = _FLAG.sub("", str(error))
+def sentence(text: str) -> str:
+    """Return `text` as a sentence; options of the command line that it names are fields of the form here."""
+    words = _FLAG.sub("", text)
     return words[:1].upper() + words[1:]
 
 

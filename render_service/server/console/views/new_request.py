@@ -25,7 +25,7 @@ from render_service.server.console.views.new_form import (
     Typed,
     field_of,
     read_ask,
-    words_of,
+    sentence,
 )
 from render_service.server.gateway.posts import Posts
 from sora_adapter.profiles import profiles
@@ -84,7 +84,7 @@ def _view(visit: Visit, typed: Typed, image: object) -> NewRequestView:
         try:
             decision = decide(visit, read_ask(visit, typed, image))
         except SoraLedgerError as error:
-            errors[field_of(error)] = words_of(error)
+            errors[field_of(error)] = sentence(str(error))
     session, catalog, caller = visit.session, visit.session.catalog, visit.caller
     usual = session.settings.chosen_profile()
     offered = [name for name, one in profiles(session.settings.profiles_file).items() if not one.retired]
