@@ -51,7 +51,7 @@ COUPE = "Wide tracking shot of a teal coupe on a desert highway, heat ripples"
 
 
 LONGEST_S = 600
-"""A test here may take longer than others: it starts a server and a browser, and one makes the studio for all."""
+"""A test here may take longer than others: it starts a server and a browser; one makes the studio for all."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
