@@ -1,11 +1,11 @@
 """How long the console takes for each of its pages, on a ledger of 1,000 jobs and one of 100,000.
 
 `serve` runs as a process of its own on each ledger, which is made once and kept in the temporary folder. A
-person who may do everything asks for the pages in turn, one at a time, as HTML with its layout: each page, a
-search for words of prompts, and pages about one job for the newest. The aims: a median of 100 ms and a 99th
-percentile of 300 ms at 100,000 jobs, and at most 1.5 times the median at 1,000. `cpu` is the server's own work
-for one request, which other programs on the machine change little. The size is what a browser without anything
-in its cache loads for the first page.
+person who may do everything asks for the pages in turn, one at a time, as HTML with its layout: each page,
+a search for words of prompts, and pages about one job for the newest. The aims: a median of 100 ms and a
+99th percentile of 300 ms at 100,000 jobs, and at most 1.5 times the median at 1,000. `cpu` is the server's
+own work for one request, which other programs on the machine change little. The size is what a browser
+without anything in its cache loads for the first page.
 
     .venv/bin/python benchmarks/console.py
     .venv/bin/python benchmarks/console.py --jobs 10000 --rounds 20
