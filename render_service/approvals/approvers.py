@@ -232,8 +232,13 @@ def _same_login(name: str, done: str, before: Identity, approver: Identity, poli
 
 def how_to_sign(policy: Policy) -> str:
     """Return how to sign an answer, including the setup if the policy names no keys yet."""
-    if policy.approvers:
-        return f"sign with --key FILE (keys of: {', '.join(sorted(policy.approvers))})"
+    people = sorted((policy.approvers or {}).items())
+    files = [person for person, keys in people if not all(map(is_passkey, keys))]
+    passkeys = [person for person, keys in people if any(map(is_passkey, keys))]
+    ways = [f"with --key FILE (keys of: {', '.join(files)})"] if files else []
+    ways += [f"with a passkey in the console (passkeys of: {', '.join(passkeys)})"] if passkeys else []
+    if ways:
+        return f"sign {' or '.join(ways)}"
     return (
         f"sign with --key FILE, once the policy names your key under [approvers] ({policy.name} names none): "
         "`sora-ledger key new FILE --name NAME` creates one, `sora-ledger policy activate` activates a "
@@ -279,7 +284,8 @@ def _check_rules(case: Pending, approver: Identity) -> None:
         or "a person under [approvers]"
     )
     raise BadInput(
-        f"rule {rule.code} requires the signature of {people}: sign with --key FILE; nothing was recorded"
+        f"rule {rule.code} requires the signature of {people}: {how_to_sign(case.under.policy)}; nothing was "
+        "recorded"
     )
 
 
