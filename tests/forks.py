@@ -37,6 +37,9 @@ from tests.clips import sharing
 from tests.forked import send_order
 
 LONGEST_S = 120
+LONGER = "FORKED_LONGEST_S"
+"""The variable that gives a command more seconds, such as a server that many tests share."""
+
 PARENT_CHECK_S = 5
 CODE = "tests.forks:run_code"
 """The program that runs the text of another, with what it imports imported already."""
@@ -301,7 +304,7 @@ def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     module, _, function = order["program"].partition(":")
     run = globals()[function] if module == "tests.forks" else getattr(sys.modules[module], function)
     if module == "cli.main":
-        faulthandler.dump_traceback_later(LONGEST_S, exit=True)
+        faulthandler.dump_traceback_later(float(os.environ.pop(LONGER, LONGEST_S)), exit=True)
     code = 0
     for command in order["commands"]:
         code = int(run(command))

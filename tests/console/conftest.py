@@ -19,13 +19,16 @@ from typing import Any, Self
 import httpx2
 import pytest
 
-from tests.forks import Forks, Running
+from tests.forks import LONGER, Forks, Running
 from tests.outside.conftest import outside
 from tools.browser import HOW, find_browser
 
 __all__ = ["outside"]
 
 START_S = 60
+SERVES_S = 3_600
+"""How long a console may serve: one is shared by all tests of a process."""
+
 ARGUMENTS = """
 --headless --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync --hide-scrollbars
@@ -174,7 +177,7 @@ class Console:
             (folder / f"serve-{self.port}.err").open("ab") as err,
         ):
             command = ("serve", "--port", str(self.port), *self.options)
-            environment = self.studio.environment | self.variables
+            environment = self.studio.environment | self.variables | {LONGER: str(SERVES_S)}
             self.running = self.studio.forks.start([command], folder, environment, out, err)
         until = time.monotonic() + START_S
         while True:
