@@ -55,8 +55,8 @@ class Invocation:
 
         One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
         """
-        from render_service.api.sessions import in_session  # noqa: PLC0415  # reading needs none of it
-        from render_service.session.connections import usable_profile  # noqa: PLC0415
+        from render_service.api.sessions import in_session  # reading needs none of it
+        from render_service.session.connections import usable_profile
 
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
@@ -86,8 +86,8 @@ class Invocation:
 
         What is wrong with a ledger is said when it is used; `LedgerUnusable` if its policy cannot be read.
         """
-        from render_service.rules.opening import ledger_if_any  # noqa: PLC0415  # reading needs none of it
-        from render_service.rules.policies import active_rules, packaged_rules  # noqa: PLC0415
+        from render_service.rules.opening import ledger_if_any  # reading needs none of it
+        from render_service.rules.policies import active_rules, packaged_rules
 
         with ledger_if_any(self.settings) as ledger:
             return active_rules(ledger) if ledger else packaged_rules()
@@ -112,7 +112,7 @@ class Invocation:
         return self.ledger()
 
     def _say_what_waits(self, ledger: Ledger) -> None:
-        from render_service.submission.spool import waiting  # noqa: PLC0415  # few ledgers have a spool
+        from render_service.submission.spool import waiting  # few ledgers have a spool
 
         if found := [one.path for one in waiting(self.settings, ledger)]:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
@@ -123,7 +123,7 @@ class Invocation:
 
     def job_document(self, job: "Job") -> "Json":
         """Return `job` as JSON, with the fields that only its events have."""
-        from render_service.runtime.documents import job_document  # noqa: PLC0415  # only few commands
+        from render_service.runtime.documents import job_document  # only few commands
 
         with self.ledger() as ledger:
             return job_document(job, ledger)

@@ -160,7 +160,7 @@ def show_command(inv: Invocation, *, name: str) -> None:
 def _answers(ledger: "Ledger", history: JobHistory) -> "list[Answer]":
     if not (history.answers or history.signed_request or history.overrides):
         return []
-    from render_service.reports.answers import answers  # noqa: PLC0415  # the policy: only who answered
+    from render_service.reports.answers import answers  # the policy: only who answered
 
     return answers(ledger, history)
 
@@ -168,7 +168,7 @@ def _answers(ledger: "Ledger", history: JobHistory) -> "list[Answer]":
 def _show_record(
     console: "Console", inv: Invocation, job: "Job", history: JobHistory, answered: "list[Answer]"
 ) -> None:
-    from cli.text.decisions import show_ruling  # noqa: PLC0415
+    from cli.text.decisions import show_ruling
 
     show_job(console, job, inv.settings.place_url)
     for answer in answered:

@@ -49,7 +49,7 @@ def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
     """
     output.current().is_json = False  # stdout is for the protocol, and errors go to stderr
     try:
-        from render_service.server.mcp.server import serve_stdio  # noqa: PLC0415  # an extra
+        from render_service.server.mcp.server import serve_stdio  # an extra
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] not in {"mcp", "mcp_types"}:
             raise

@@ -81,7 +81,7 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
 
 
 def _decisions(inv: Invocation) -> None:
-    from render_service.reports.redecide import Verdict, remake_summary  # noqa: PLC0415  # the whole engine
+    from render_service.reports.redecide import Verdict, remake_summary  # the whole engine
 
     with inv.ledger() as ledger:
         summary = remake_summary(ledger)

@@ -49,7 +49,7 @@ def _known(inv: Invocation, name: str) -> "Job":
 
 
 async def _refreshed(session: "Session", job_id: str) -> "Job":
-    from render_service.settlement.settle import refresh  # noqa: PLC0415  # only a running job
+    from render_service.settlement.settle import refresh  # only a running job
 
     return await refresh(session, await session.job(job_id))
 

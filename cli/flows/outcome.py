@@ -50,7 +50,7 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     """Return why `job` is in its state and what to do: `again` if it may be sent again, else `over`."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
-    from render_service.submission import result  # noqa: PLC0415  # loads the decision rules; few jobs need it
+    from render_service.submission import result  # loads the decision rules; few jobs need it
 
     with inv.ledger() as ledger:
         if job.state is State.DENIED:

@@ -33,8 +33,8 @@ def job_of(inv: Invocation, name: str) -> Job:
 
 def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
     """Ask the server and adopt the video if it exists; else raise `unknown` with the server's answer."""
-    from render_service.adoption.adopt import adopt_or_recover, look_up  # noqa: PLC0415  # rarely needed
-    from render_service.api.sessions import finished  # noqa: PLC0415
+    from render_service.adoption.adopt import adopt_or_recover, look_up  # rarely needed
+    from render_service.api.sessions import finished
 
     try:
         found = finished(look_up(inv.settings, inv.trace, name, even_if_retired=inv.even_if_retired))
@@ -56,9 +56,9 @@ def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
 
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
     """Emit the request that would be sent for one video; an unknown video id is used as it is."""
-    from render_service.session.servers import check_server  # noqa: PLC0415  # only a dry run
-    from render_service.submission.preview import address  # noqa: PLC0415
-    from render_service.submission.sources import video_in  # noqa: PLC0415
+    from render_service.session.servers import check_server  # only a dry run
+    from render_service.submission.preview import address
+    from render_service.submission.sources import video_in
 
     video_id, profile = name, inv.settings.chosen_profile()
     try:
@@ -84,6 +84,6 @@ def check_variants(settings: Settings, profile_name: str | None, variants: Seque
 
 def check_offered(settings: Settings, profile_name: str | None, *wanted: "Wanted") -> None:
     """Refuse operations that the server of the profile does not offer, even if nothing would be sent."""
-    from sora_adapter.profiles import profile, require  # noqa: PLC0415  # not for a job that is known
+    from sora_adapter.profiles import profile, require  # not for a job that is known
 
     require(profile(profile_name or settings.chosen_profile(), settings.profiles_file), *wanted)

@@ -102,7 +102,7 @@ def print_text(text: str, *, newline: bool = True) -> None:
 
 def console(*, stderr: bool = False) -> "Console":
     """Return the rich console for text."""
-    from cli.text.console import safe_console  # noqa: PLC0415  # rich: JSON needs none
+    from cli.text.console import safe_console  # rich: JSON needs none
 
     return safe_console(stderr=stderr, width=None if stderr or sys.stdout.isatty() else WIDTH)
 
@@ -161,7 +161,7 @@ def _listing(name: str, write: Callable[[str], object]) -> Iterator[Callable[[An
 @contextmanager
 def _whole_file(path: Path) -> Iterator[Callable[[str], None]]:
     """Yield a function that appends text to a new file, which gets its name when it is complete."""
-    from ledger.private_files import OPEN, NewFile  # noqa: PLC0415  # no command waits for it
+    from ledger.private_files import OPEN, NewFile  # no command waits for it
 
     with _file_trouble(path):
         file = NewFile(path, mode=OPEN)

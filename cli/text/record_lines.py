@@ -63,7 +63,7 @@ class RecordLines:
             self._day = day
 
     def _print(self, row: dict[str, str], styles: dict[str, str]) -> None:
-        from rich.text import Text  # noqa: PLC0415  # slow to load, and JSON needs none
+        from rich.text import Text  # slow to load, and JSON needs none
 
         line = Text(row["#"].rjust(self._widths["#"]) + GAP, styles["#"])
         for name in self._columns[1:-1]:
