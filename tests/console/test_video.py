@@ -30,6 +30,7 @@ from render_service.server.console.answers import NotHere
 from render_service.server.console.pages import Visit
 from render_service.server.console.rendering import Templates
 from render_service.server.console.views.video import VideoView, read_video
+from render_service.server.console.views.video_files import grid_of
 from render_service.session.session import Session
 from tests.console.conftest import Console, Signed
 
@@ -223,6 +224,22 @@ def test_erased_text_is_null_and_everything_else_stays(desk: Desk, vocabulary: M
     assert view.explanation["record"]["trusted"]
     assert "a paper boat" not in view.model_dump_json() + desk.html
     assert desk.html.count(">erased<") == 2
+
+
+@pytest.mark.parametrize(
+    ("sheet", "video", "grid"),
+    [
+        ((1280, 540), (1280, 720), (4, 3)),
+        ((960, 1280), (720, 1280), (4, 3)),
+        ((1600, 900), (1280, 720), (4, 4)),
+        ((1000, 100), (1280, 720), None),
+        ((1280, 720), (0, 0), None),
+    ],
+)
+def test_the_grid_of_a_spritesheet_follows_from_the_proportions_of_its_video(
+    sheet: tuple[int, int], video: tuple[int, int], grid: tuple[int, int] | None
+) -> None:
+    assert grid_of(e.Probe(width=sheet[0], height=sheet[1]), *video) == grid
 
 
 def test_a_record_that_was_changed_is_shown_as_not_intact(desk: Desk, vocabulary: ModuleType) -> None:

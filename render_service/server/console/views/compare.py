@@ -12,15 +12,8 @@ from render_service.reports.lineage import Step, steps_between
 from render_service.runtime.printable import short
 from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import Page, View, Visit
-from render_service.server.console.views.video_parts import (
-    Cost,
-    Media,
-    PrivateText,
-    cost,
-    files,
-    media,
-    private,
-)
+from render_service.server.console.views.video_files import Media, files, media
+from render_service.server.console.views.video_parts import Cost, PrivateText, cost, private
 from render_service.session.history import JobHistory
 
 LONGEST_TITLE = 60
