@@ -19,7 +19,8 @@ import psycopg
 import pytest
 
 from tests.outside.conftest import Gateway, Outside, Person
-from tests.outside.test_gateway_gets import FAST, until
+from tests.outside.test_gateway_gets import FAST
+from tests.outside.test_gateway_posts import until
 from tests.outside.test_gateway_refusals import Answered, ask
 
 Start = Callable[..., Outside]
@@ -27,6 +28,7 @@ Open = Callable[..., Gateway]
 Spoil = Callable[[], None]
 GETFLAGS, SETFLAGS, IMMUTABLE = 0x8008_6601, 0x4008_6602, 0x10
 MS_NOSUID = 2
+WAITED_S = 60
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -111,7 +113,7 @@ def refused_until_it_can_be_written(
     key = one.grant("app", "requester")
     made = ask(one, "POST", "/v1/videos", key, {"prompt": "before"})
     assert made.status == 200, made.document
-    until(lambda: one.person("jobs").document["jobs"][0]["state"] == "stored")
+    until(lambda: one.person("jobs").document["jobs"][0]["state"] == "stored", WAITED_S)
     spoil()
     for number in range(refusals):
         answer = ask(one, "POST", "/v1/videos", key, {"prompt": f"refused {number}"})
@@ -123,9 +125,9 @@ def refused_until_it_can_be_written(
             assert shown.status == 200, (path, shown)
     assert len(content(one, key, made)) > 1000
     mend()
-    until(lambda: ask(one, "POST", "/v1/videos", key, {"prompt": "after"}).status == 200)
+    until(lambda: ask(one, "POST", "/v1/videos", key, {"prompt": "after"}).status == 200, WAITED_S)
     assert [bill["prompt"] for bill in server.bills()] == ["before", "after"]
-    until(lambda: [job["state"] for job in one.person("jobs").document["jobs"]] == ["stored"] * 2)
+    until(lambda: [job["state"] for job in one.person("jobs").document["jobs"]] == ["stored"] * 2, WAITED_S)
     assert one.person("verify").code == 0
     assert "Traceback" not in one.errors
 

@@ -18,9 +18,6 @@ HALF = b"POST /webhooks/sandbox HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 SPARE_FILES = 200
 """As many files as `serve` keeps free of connections."""
 
-GRACE_S = 8
-"""Shorter than requests under way may take to be finished."""
-
 GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -141,11 +138,9 @@ def test_a_stop_finishes_whole_requests_and_does_not_wait_for_half_ones(outside:
         whole.sendall(create(key, b'{"prompt": "whole"}'))
         until(lambda: server.requests("POST"))
         one.send(signal.SIGTERM)
-        began = time.monotonic()
         with suppress(ConnectionResetError):
             assert half.recv(4096) == b""
-        assert time.monotonic() - began < GRACE_S
-        server.release()
+        server.release()  # at the end of the time for all requests, this one would be cut off as well
         assert answered(whole).startswith(b"HTTP/1.1 200")
     assert one.running.wait() == 0
     one.running = None
