@@ -1,15 +1,19 @@
 """The page Log: whose records it shows, filters and pages, and new records that arrive while it is open."""
 
+import asyncio
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from decision.rules.roles import Permission
 from ledger.events import OutputAttached
@@ -18,6 +22,9 @@ from ledger.record import ActorSource
 from ledger.store.interface import RecordFilter
 from render_service.access.callers import Caller
 from render_service.server.console.log_reader import Jobs, LogReader, Part, may_see_records
+from render_service.server.console.pages import Visit
+from render_service.server.console.rendering import Templates
+from render_service.server.console.views import live
 from render_service.server.console.views.live import MOST_WAITING, Browser, Entry
 from tests.console.conftest import Console
 
@@ -294,6 +301,38 @@ def test_open_pages_do_not_hold_up_the_end_of_the_server(console: Console) -> No
         began = time.monotonic()
         console.end(signal.SIGTERM)
         assert time.monotonic() - began < STOP_S
+
+
+def test_an_open_page_comes_back_after_a_restart_with_what_it_missed(page: Any, console: Console) -> None:
+    console.sign_in(page, "aud", "/log")
+    page.get_by_text("Live: new records appear here.").wait_for()
+    console.end(signal.SIGTERM)
+    page.get_by_text("Not live: connecting again.").wait_for()
+    console.studio("budget", "set", "all", "--limit", "47", "--reason", "more")
+    console.start()
+    page.locator("#rows tr", has_text="47000000").wait_for()
+    page.get_by_text("Live: new records appear here.").wait_for()
+    shown = page.locator("#rows th").all_inner_texts()
+    assert len(set(shown)) == len(shown)
+
+
+@pytest.mark.anyio
+async def test_a_stream_ends_with_the_session_of_its_person(
+    scribe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SIGNED_IN_S", 0)
+    monkeypatch.setattr(live, "WAKE_S", 0.01)
+
+    async def no() -> bool:
+        return False
+
+    with scribe.ledger(tmp_path / "ledger.db") as ledger:
+        session: Any = SimpleNamespace(ledger=ledger, log=None)
+        request = Request({"type": "http", "query_string": b"", "headers": []})
+        visit = Visit(request, AUDITOR, session, datetime.now(UTC), still_signed_in=no)
+        stream: Any = await live.Live(session, Templates(str), asyncio.Event()).answer(visit)
+        async with asyncio.timeout(30):
+            assert [part async for part in stream.body_iterator] == [": connected\n\n"]
 
 
 def entry(scribe: Any, number: int) -> Entry:

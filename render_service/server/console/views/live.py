@@ -114,9 +114,9 @@ class Follower:
                 batch.clear()
 
         def wait(_: float) -> None:
-            flush()
             if self.has_ended:
                 raise _NobodyReads
+            flush()
             ledger.store.wait_for_append(WAKE_S)
 
         try:
@@ -127,6 +127,8 @@ class Follower:
         except _NobodyReads:
             return
         except Exception as error:  # noqa: BLE001  # browsers come back, and a new thread begins
+            if self.has_ended:  # the server stops, and has closed the ledger
+                return
             self._session.log.warning("console.live_failed", **loggable(error))
         with suppress(RuntimeError):  # the server has stopped
             self._loop.call_soon_threadsafe(self._end)
