@@ -1,19 +1,15 @@
 """The page Log: whose records it shows, filters and pages, and new records that arrive while it is open."""
 
-import asyncio
 import signal
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.requests import Request
 
 from decision.rules.roles import Permission
 from ledger.events import OutputAttached
@@ -22,10 +18,6 @@ from ledger.record import ActorSource
 from ledger.store.interface import RecordFilter
 from render_service.access.callers import Caller
 from render_service.server.console.log_reader import Jobs, LogReader, Part, may_see_records
-from render_service.server.console.pages import Visit
-from render_service.server.console.rendering import Templates
-from render_service.server.console.views import live
-from render_service.server.console.views.live import MOST_WAITING, Browser, Entry
 from tests.console.conftest import Console
 
 STOP_S = 15
@@ -314,39 +306,6 @@ def test_an_open_page_comes_back_after_a_restart_with_what_it_missed(page: Any, 
     page.get_by_text("Live: new records appear here.").wait_for()
     shown = page.locator("#rows th").all_inner_texts()
     assert len(set(shown)) == len(shown)
-
-
-@pytest.mark.anyio
-async def test_a_stream_ends_with_the_session_of_its_person(
-    scribe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live, "SIGNED_IN_S", 0)
-    monkeypatch.setattr(live, "WAKE_S", 0.01)
-
-    async def no() -> bool:
-        return False
-
-    with scribe.ledger(tmp_path / "ledger.db") as ledger:
-        session: Any = SimpleNamespace(ledger=ledger, log=None)
-        request = Request({"type": "http", "query_string": b"", "headers": []})
-        visit = Visit(request, AUDITOR, session, datetime.now(UTC), still_signed_in=no)
-        stream: Any = await live.Live(session, Templates(str), asyncio.Event()).answer(visit)
-        async with asyncio.timeout(30):
-            assert [part async for part in stream.body_iterator] == [": connected\n\n"]
-
-
-def entry(scribe: Any, number: int) -> Entry:
-    [draft] = scribe.note().drafts
-    return Entry(draft.placed("ledger", number, number), None, "<tr></tr>")
-
-
-def test_a_browser_that_takes_nothing_is_dropped_and_holds_no_memory(scribe: Any) -> None:
-    browser = Browser(AUDITOR, RecordFilter())
-    one = entry(scribe, 1)
-    browser.offer([one] * MOST_WAITING)
-    assert (browser.is_dropped, len(browser.waiting)) == (False, MOST_WAITING)
-    browser.offer([one])
-    assert (browser.is_dropped, len(browser.waiting), browser.has_some.is_set()) == (True, 0, True)
 
 
 def test_rows_show_hostile_text_as_text(console: Console) -> None:
