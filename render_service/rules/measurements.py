@@ -21,6 +21,9 @@ LEAST_RENDERS = 10
 WINDOW = 200
 """Limit of the newest jobs read of each final state."""
 
+LEAST_OF_A_SHAPE = 5
+"""Finished renders of one model, size and length; with fewer, their duration is unknown."""
+
 FRESH_FOR = timedelta(minutes=1)
 MILLION = 1_000_000
 _FINAL = (State.STORED, State.DELETED, State.FAILED)
@@ -31,6 +34,14 @@ class Measured(NamedTuple):
 
     median_seconds: Mapping[str, int]
     failure_ppm: Mapping[str, int]
+
+
+class Duration(NamedTuple):
+    """What was measured, in whole seconds: half of the `renders` took at most `p50`, nine of ten `p90`."""
+
+    p50_seconds: int
+    p90_seconds: int
+    renders: int
 
 
 NOTHING_MEASURED = Measured({}, {})
@@ -64,6 +75,24 @@ class Measuring:
             measured = measure(self._ledger, profile)
             self._measured[profile] = now, measured
         return measured
+
+
+def expected_duration(
+    ledger: Ledger, *, profile: str, model: str, size: str, seconds: int
+) -> Duration | None:
+    """Return how long renders of this model, size and length took there; None if too little was measured."""
+    if not ledger.store.is_searchable():
+        return None
+    where = JobFilter(states=(State.STORED,), profile=profile, model=model)
+    found = (each.job for each in ledger.store.search("", where, WINDOW))
+    took = sorted(
+        _seconds(job)
+        for job in found
+        if (job.model, job.size, job.seconds) == (model, size, seconds) and job.operation and job.closed_at
+    )
+    if len(took) < LEAST_OF_A_SHAPE:
+        return None
+    return Duration(took[(len(took) - 1) // 2], took[-(-9 * len(took) // 10) - 1], len(took))
 
 
 def _newest(ledger: Ledger) -> list[Job]:

@@ -7,8 +7,8 @@ from decision.engine.explain import what_now, why
 from decision.one_change.verdict import check_remix
 from decision.request.request import RenderRequest, parse_request
 from ledger.events import Operation, RenderDecided, RenderHeld
-from render_service.reports.durations import expected_duration
 from render_service.reports.explain import candidates_of
+from render_service.rules.measurements import expected_duration
 from render_service.server.console.pages import View, Visit
 from render_service.server.console.views.new_form import sentence
 from render_service.server.gateway.asks import Ask

@@ -43,6 +43,9 @@ FILTERS: Final[Mapping[Facet, str]] = {
 }
 """The filters in their order; each is a parameter of the address."""
 
+_EACH_JOB_ONCE: Final[tuple[Facet, ...]] = ("month", "state", "purpose", "actor", "team")
+"""Those under which a job has one value; it may have two models."""
+
 
 class Card(View):
     """One video: where it stands, what was asked for, by whom, and what it costs.
@@ -200,8 +203,9 @@ def _counted(
     numbers: dict[Facet, Mapping[str, int]]
     if not wanted.words:
         numbers = {name: store.counts(name, wanted.where(without=name), sees=sees) for name in FILTERS}
-        total = sum(store.counts("month", wanted.where(), sees=sees).values())
-        return numbers, total, False
+        free = next((name for name in _EACH_JOB_ONCE if name not in wanted.chosen), None)
+        all_of_them = numbers[free] if free else store.counts("month", wanted.where(), sees=sees)
+        return numbers, sum(all_of_them.values()), False
     matches = store.matches(wanted.words, MOST_COUNTED, sees=sees)
     numbers = {
         name: Counter(

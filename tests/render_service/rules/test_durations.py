@@ -11,7 +11,7 @@ from ledger.log.ledger import Ledger
 from ledger.log.opening import open_or_create
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
-from render_service.reports.durations import LEAST, Duration, expected_duration
+from render_service.rules.measurements import LEAST_OF_A_SHAPE, Duration, expected_duration
 
 SHAPE = {"profile": "sandbox", "model": "sora-2", "size": "1280x720", "seconds": 4}
 
@@ -46,19 +46,19 @@ def test_half_and_nine_of_ten_renders_took_at_most_so_long(
 
 
 def test_too_few_renders_say_nothing(ledger: Ledger, render: Callable[..., None]) -> None:
-    for number in range(1, LEAST):
+    for number in range(1, LEAST_OF_A_SHAPE):
         render(number, took=60)
     assert expected_duration(ledger, **SHAPE) is None
-    render(LEAST, took=60)
-    assert expected_duration(ledger, **SHAPE) == Duration(60, 60, LEAST)
+    render(LEAST_OF_A_SHAPE, took=60)
+    assert expected_duration(ledger, **SHAPE) == Duration(60, 60, LEAST_OF_A_SHAPE)
 
 
 def test_only_renders_of_the_same_shape_count(ledger: Ledger, render: Callable[..., None]) -> None:
-    for number in range(1, LEAST + 1):
+    for number in range(1, LEAST_OF_A_SHAPE + 1):
         render(number, took=60)
         render(100 + number, took=600, seconds=12)
         render(200 + number, took=600, size="720x1280")
         render(300 + number, took=600, profile="custom")
-    assert expected_duration(ledger, **SHAPE) == Duration(60, 60, LEAST)
-    assert expected_duration(ledger, **SHAPE | {"seconds": 12}) == Duration(600, 600, LEAST)
+    assert expected_duration(ledger, **SHAPE) == Duration(60, 60, LEAST_OF_A_SHAPE)
+    assert expected_duration(ledger, **SHAPE | {"seconds": 12}) == Duration(600, 600, LEAST_OF_A_SHAPE)
     assert expected_duration(ledger, **SHAPE | {"model": "sora-2-pro"}) is None
