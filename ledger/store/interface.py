@@ -137,12 +137,21 @@ SLOT_WAIT_MS = 1_000
 """When to retry if all slots are taken: the end of a render cannot be predicted."""
 
 
-class Tally(NamedTuple):
-    """Numbers for monitoring: records by type, jobs by state, and the queue.
+class Depth(NamedTuple):
+    """The numbers of the queue.
 
     `due` jobs wait for a worker, the oldest for `overdue_ms`; `waiting` jobs are due later; `leased` jobs
     have a worker. Jobs that need no further work (`ledger.job.OVER`) do not count.
     """
+
+    due: int
+    waiting: int
+    leased: int
+    overdue_ms: int
+
+
+class Tally(NamedTuple):
+    """Numbers for monitoring: records by type, jobs by state, and the numbers of `Depth`."""
 
     events: Mapping[str, int]
     jobs: Mapping[str, int]
@@ -336,6 +345,9 @@ class WorkQueue(Protocol):
 
     def leases(self) -> list[Lease]:
         """Return the live leases, the first to expire first."""
+
+    def depth(self) -> Depth:
+        """Return how many jobs wait and are worked on; it reads nothing else."""
 
 
 class EventStore(Protocol):

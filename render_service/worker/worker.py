@@ -43,12 +43,12 @@ from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_s
 
 def queue_document(ledger: Ledger) -> dict[str, Any]:
     """Return depth, age and lease owners; times are Unix milliseconds of the store's clock."""
-    tally = ledger.store.tally()
+    depth = ledger.store.queue.depth()
     return {
-        "due": tally.due,
-        "oldest_due_s": tally.overdue_ms / 1000,
-        "waiting": tally.waiting,
-        "leased": tally.leased,
+        "due": depth.due,
+        "oldest_due_s": depth.overdue_ms / 1000,
+        "waiting": depth.waiting,
+        "leased": depth.leased,
         "leases": [lease._asdict() for lease in ledger.store.queue.leases()],
     }
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from ledger.job import OVER, State
-from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Lease, Limit, Release, lost
+from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Release, lost
 from ledger.store.postgres.connection import Connection
 
 NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
@@ -179,6 +179,10 @@ class PostgresQueue:
         rows = self._change(lambda db: db.execute(_RELEASE, columns).fetchall()) if given else []
         released = {job_id for (job_id,) in rows}
         return [lease for lease, _ in releases if lease.job_id not in released]
+
+    def depth(self) -> Depth:
+        """Return how many jobs wait and are worked on."""
+        return self._ask(lambda db: Depth(*counts(db)))
 
     def leases(self) -> list[Lease]:
         """Return the live leases."""

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from ledger.job import OVER, State
-from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Lease, Limit, Release, lost
+from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Release, lost
 
 NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
@@ -136,6 +136,11 @@ class SqliteQueue:
         """Give leases back; return those that were lost."""
         with self._writing() as db:
             return [lease for lease, delay_ms in releases if not _release(db, lease, delay_ms)]
+
+    def depth(self) -> Depth:
+        """Return how many jobs wait and are worked on."""
+        with self._reading() as db:
+            return Depth(*counts(db))
 
     def leases(self) -> list[Lease]:
         """Return the live leases."""

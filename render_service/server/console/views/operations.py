@@ -110,10 +110,10 @@ def read(visit: Visit) -> OperationsView:
     longest_s = session.settings.longest_render_s
     attempts = [each for each in open_attempts(ledger, None) if visit.may_see(each.job)]
     overdue = [job for job in overdue_jobs(ledger, visit.now, longest_s) if visit.may_see(job)]
-    tally = ledger.store.tally() if everything else None
+    states = ledger.store.counts("state") if everything else None
     return OperationsView(
         records=ledger.head().size,
-        jobs=None if tally is None else {str(state): tally.jobs.get(state, 0) for state in State},
+        jobs=None if states is None else {str(state): states.get(state, 0) for state in State},
         queue=_queue(ledger) if everything else None,
         open_attempts=tuple(_attempt(each, visit.now) for each in attempts[:MOST_SHOWN]),
         overdue=tuple(_overdue(job) for job in overdue[:MOST_SHOWN]),
