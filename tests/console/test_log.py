@@ -75,6 +75,7 @@ def test_a_job_may_be_named_by_a_part_of_its_id_and_a_trace_finds_its_records(sh
         ("type=render.dreamt", "is not the name of an event"),
         ("since=yesterday", "expected a time such as 2026-11-20"),
         ("before=minus", "expected a position such as 120"),
+        ("actor=a%00b", "expected text without the character U+0000"),
     ],
 )
 def test_a_filter_that_cannot_be_read_is_explained(shared: Console, query: str, words: str) -> None:
