@@ -65,8 +65,8 @@ def _packaged() -> str:
     return files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 
 
-HELD_BACK_S = 20
-LONGEST_WAIT_S = 30.0
+HELD_BACK_S = 90
+LONGEST_WAIT_S = 90.0
 RENDER_SECONDS = 1.0
 FAULT = f"create=kept-but-slow@{HELD_BACK_S}:1"
 SLOW = "create=kept-but-slow@2:1"
