@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.console.conftest import Console, Signed, Studio, serving
-from tests.console.test_inbox import answers, ask
+from tests.console.test_inbox import answers, ask, send
 from tests.console.test_pages import violations
 
 CHECKER = Path(__file__).parents[2] / "ledger" / "verify" / "verify_bundle.py"
@@ -153,7 +153,7 @@ def test_no_passkey_is_offered_at_an_address_without_passkeys_or_made_from_what_
 ) -> None:
     with desk.client("maria") as maria:
         assert "Browsers offer passkeys at an https address, or at localhost" in maria.get("/passkey").text
-        assert maria.act("/passkey", {"credential": "{}"}, page="/passkey").status_code == 400
+        assert send(maria, "/passkey", {"credential": "{}"}).status_code == 400
         assert maria.get("/passkey?key=maria%2B1f%2Bx%3Cscript%3E").status_code == 200
     with desk.client("ana") as ana:
         assert ana.get("/passkey").status_code == 403
@@ -161,5 +161,5 @@ def test_no_passkey_is_offered_at_an_address_without_passkeys_or_made_from_what_
     with Signed(**here) as maria:
         maria.post("/sign-in", data={"key": desk.studio.keys["maria"], "next": "/console/passkey"})
         for credential in ("", "{}", "[]", '{"id":"x","rawId":"eA","type":"public-key","response":{}}'):
-            refused = maria.act("/passkey", {"credential": credential}, page="/passkey")
+            refused = send(maria, "/passkey", {"credential": credential})
             assert (refused.status_code, "did not make a usable passkey" in refused.text) == (400, True)

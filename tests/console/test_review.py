@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.console.conftest import Console, Studio, serving
+from tests.console.test_inbox import send
 from tests.console.test_pages import violations
 
 APPROVED = {"verdict": "approved", "notes": "", "at": "", "note": ""}
@@ -48,7 +49,7 @@ def test_the_queue_has_the_newest_clip_that_nobody_reviewed_and_only_what_the_te
     assert review(desk, "film-eye")["clip"]["job_id"] == jobs["fox"]
     with desk.client("film-eye") as eye, desk.client("ana") as ana:
         assert eye.get(f"/review/{jobs['bottle']}").status_code == 404
-        assert eye.act(f"/review/{jobs['bottle']}", APPROVED).status_code == 404
+        assert send(eye, f"/review/{jobs['bottle']}", APPROVED).status_code == 404
         assert ana.get("/review").status_code == 403
         assert "do not permit reviews" in ana.get(f"/review/{jobs['fox']}").text
 
@@ -65,13 +66,15 @@ def test_reviews_of_several_people_are_recorded_and_shown_with_their_agreement(d
     }
     with desk.client("rita") as rita, desk.client("rolf") as rolf:
         shown = str(review(desk, "rita", f"/review/{job}")["clip"]["as_shown"])
-        sent = rita.act(f"/review/{job}", fields | {"as_shown": shown})
+        sent = send(rita, f"/review/{job}", fields | {"as_shown": shown})
         assert sent.status_code == 303, sent.text
         assert sent.headers["location"].startswith("/console/review/job_")
         page = rolf.get(f"/review/{job}").text
         assert "One reviewer: changes requested." in page
         assert f"/console/videos/{job}/files/video#t=2.5" in page
-        assert rolf.act(f"/review/{job}", APPROVED | {"clarity": "80", "as_shown": shown}).status_code == 303
+        assert (
+            send(rolf, f"/review/{job}", APPROVED | {"clarity": "80", "as_shown": shown}).status_code == 303
+        )
     clip = review(desk, "rita", f"/review/{job}")["clip"]
     assert clip["agreement"] == "2 reviewers do not agree: 1 changes_requested, 1 approved"
     assert clip["ranges"] == [{"name": "clarity", "low": 40, "mean": 60, "high": 80}]
@@ -94,7 +97,7 @@ def test_a_form_that_is_sent_twice_is_one_review(desk: Console) -> None:
             "verdict": "rejected",
             "as_shown": str(review(desk, "rita", f"/review/{job}")["clip"]["as_shown"]),
         }
-        assert rita.act(f"/review/{job}", later).status_code == 303
+        assert send(rita, f"/review/{job}", later).status_code == 303
     assert [one["verdict"] for one in reviews(desk, job)] == ["approved", "rejected"]
     assert [one["is_last"] for one in review(desk, "rita", f"/review/{job}")["clip"]["reviews"]] == [
         True,
@@ -118,7 +121,7 @@ def test_a_review_that_is_wrong_is_not_recorded_and_keeps_what_was_typed(
 ) -> None:
     job = desk.studio.jobs["fox"]
     with desk.client("rita") as rita:
-        refused = rita.act(f"/review/{job}", fields | {"notes": "the owl blinks"})
+        refused = send(rita, f"/review/{job}", fields | {"notes": "the owl blinks"})
         assert (refused.status_code, said in refused.text) == (400, True), refused.text
         assert "\nthe owl blinks</textarea>" in refused.text
     assert reviews(desk, job) == []
@@ -128,7 +131,7 @@ def test_erased_notes_are_shown_as_erased(desk: Console) -> None:
     job = desk.studio.jobs["bottle"]
     with desk.client("rita") as rita:
         fields = APPROVED | {"notes": "her face", "at": "1", "note": "her name"}
-        assert rita.act(f"/review/{job}", fields).status_code == 303
+        assert send(rita, f"/review/{job}", fields).status_code == 303
         desk.studio("erase", job, "--reason", "subject_request", "--yes")
         page = rita.get(f"/review/{job}").text
     assert "her face" not in page

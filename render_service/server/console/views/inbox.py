@@ -36,6 +36,7 @@ from render_service.server.console.views.waiting import (
     waiting_job,
     waiting_jobs,
 )
+from render_service.session.history import StreamHistory
 
 NEARLY_USED_PERCENT = 80
 WHOLE_PERCENT = 100
@@ -142,13 +143,22 @@ def known(ledger: Ledger) -> Known:
 
 def count(visit: Visit) -> int:
     """Return how many things wait for the reader to act, for the menu; from indexes alone."""
-    me, total = visit.caller.name, 0
+    total = 0
     if visit.may(Permission.APPROVE):
-        total += sum(job.actor != me for job in held_jobs(visit))
+        total += sum(_is_for(visit, job) for job in held_jobs(visit))
         total += len(known(visit.session.ledger).changes.names()) if visit.caller.team is None else 0
     if visit.may(Permission.OPERATE):
         total += len(_lost_jobs(visit))
     return total
+
+
+def _is_for(visit: Visit, job: Job) -> bool:
+    """Return whether the reader may have to answer a held job: not their own, nor one that they approved."""
+    me = visit.caller.name
+    if job.actor == me or job.state is not State.APPROVED:
+        return job.actor != me
+    answers = StreamHistory(visit.session.ledger.history(job.job_id)).answers
+    return all(entry.record.actor != me for entry in answers)
 
 
 def read(visit: Visit) -> Inbox:
