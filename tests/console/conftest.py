@@ -295,7 +295,9 @@ def browser() -> Iterator[Any]:
         if os.environ.get("BROWSER_TESTS") == "required":
             pytest.fail(HOW)
         pytest.skip(HOW)
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415  # only where there is a browser
+    from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415  # only where there is a browser
+
+    expect.set_options(timeout=30_000)
 
     root = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
