@@ -232,10 +232,12 @@ class Signed(httpx2.Client):
         return found[1]
 
     def form(self, path: str, action: str) -> dict[str, str]:
-        """Return the hidden fields of the form with an action on a page."""
+        """Return the hidden fields of the form with an action on a page, or the token if it is not there."""
         whole = self.get(path).text
-        part = whole[whole.index(f'action="/console{action}"') :].partition("</form>")[0]
-        return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', part))
+        _, _, after = whole.partition(f'action="/console{action}"')
+        part = after.partition("</form>")[0] or whole
+        hidden = dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]*)"', part))
+        return hidden if after else {"csrf": hidden["csrf"]}
 
     def act(self, path: str, fields: dict[str, Any], page: str = "/access") -> httpx2.Response:
         """Send a form of the page `page`."""
