@@ -29,7 +29,7 @@ description = "A server of the tests' own."
 list_proves_absence = true
 """
 KEY = "sk-outside-0123456789"
-START_S = 30
+START_S = 90
 
 
 @dataclass(frozen=True)
