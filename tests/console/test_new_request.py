@@ -47,12 +47,16 @@ def text_of(answer: Any) -> str:
 def billed(outside: Callable[..., Any], consoles: Callable[..., Console]) -> tuple[Console, Any]:
     """Start a console whose server is a billing server of the tests."""
     server = outside()
-    variables = {
+    return consoles("--no-work", **at(server)), server
+
+
+def at(server: Any) -> dict[str, str]:
+    """Return the variables with which a console uses a billing server."""
+    return {
         "OPENAI_BASE_URL": server.base_url,
         "OPENAI_API_KEY": "sk-test",
         "SORA_LEDGER_PROFILE": "custom",
     }
-    return consoles("--no-work", **variables), server
 
 
 def test_the_decision_is_shown_and_nothing_recorded(shared: Console) -> None:
@@ -157,6 +161,24 @@ def test_a_form_that_is_sent_many_times_at_once_makes_one_video(billed: Any) -> 
         submitted(ana, job_in(ana.post("/new", data=again)))
     assert len(server.bills()) == 2
     console.studio("verify")
+
+
+def test_a_form_that_reaches_two_servers_makes_one_video(
+    outside: Callable[..., Any], consoles: Callable[..., Console]
+) -> None:
+    server = outside()
+    one, other = (consoles("--no-work", **at(server)) for _ in range(2))
+    with one.client("ana") as here, other.client("ana") as there:
+        form = fields_of(here) | FOX | SHAPE | {"profile": "custom"}
+        with ThreadPoolExecutor(2) as threads:
+            sent = [
+                threads.submit(here.post, "/new", data=form),
+                threads.submit(there.post, "/new", data=form | {"csrf": fields_of(there)["csrf"]}),
+            ]
+            [job_id] = {job_in(answer.result()) for answer in sent}
+        submitted(here, job_id)
+    assert len(server.bills()) == 1
+    one.studio("verify")
 
 
 def test_an_image_is_the_first_frame(billed: Any) -> None:
