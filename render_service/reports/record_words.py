@@ -75,9 +75,8 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case SubmissionRejected():
             return describe_error(event.error)
         case SubmissionUnknown():
-            return f"the answer was lost: {event.lost}" + (
-                f" ({describe_error(event.error)})" if event.error else ""
-            )
+            error = f" ({describe_error(event.error)})" if event.error else ""
+            return f"the answer was lost: {event.lost}{error}"
         case SubmissionSpooled():
             return _spooled(event)
         case SubmissionAbsent():
@@ -93,12 +92,7 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             took = f"{event.duration_ms / 1000:.1f} s"
             return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
         case ReviewRecorded():
-            scores = "".join(f", {name} {score}" for name, score in event.scores.items())
-            notes = f": “{short(event.notes.text)}”" if event.notes else ""
-            timed = "".join(
-                f"; {note.at_ms / 1000:g} s “{short(note.text.text)}”" for note in event.timed_notes
-            )
-            return f"{event.verdict}{scores}{notes}{timed}"
+            return _reviewed(event)
         case ShareCreated():
             return f"{event.share_id} to the {event.of} until {event.expires_at[:16]}Z"
         case VideoDeleted():
@@ -113,15 +107,26 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case NotificationSent():
             return f"{event.webhook_type} about {event.job_id}: HTTP {event.http_status}"
         case NotificationFailed():
-            answer = f", HTTP {event.http_status}" if event.http_status else ""
-            tries = counted(event.attempts, "attempt")
-            return f"{event.webhook_type} about {event.job_id}: {event.cause} after {tries}{answer}"
+            return _given_up(event)
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
         case _:
             return ", ".join(
                 f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
             )
+
+
+def _reviewed(event: ReviewRecorded) -> str:
+    scores = "".join(f", {name} {score}" for name, score in event.scores.items())
+    notes = f": “{short(event.notes.text)}”" if event.notes else ""
+    timed = "".join(f"; {note.at_ms / 1000:g} s “{short(note.text.text)}”" for note in event.timed_notes)
+    return f"{event.verdict}{scores}{notes}{timed}"
+
+
+def _given_up(event: NotificationFailed) -> str:
+    answer = f", HTTP {event.http_status}" if event.http_status else ""
+    tries = counted(event.attempts, "attempt")
+    return f"{event.webhook_type} about {event.job_id}: {event.cause} after {tries}{answer}"
 
 
 def _spooled(event: SubmissionSpooled) -> str:
