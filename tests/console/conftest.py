@@ -170,7 +170,7 @@ class Console:
         return (self.studio.folder / f"serve-{self.port}.err").read_text()
 
     def start(self) -> "Console":
-        """Start it; returns once it accepts connections."""
+        """Start it; returns once it answers."""
         folder = self.studio.folder
         with (
             (folder / f"serve-{self.port}.out").open("ab") as out,
@@ -182,9 +182,11 @@ class Console:
         until = time.monotonic() + START_S
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return self
+                break
             assert not select.select([self.running.connection], [], [], 0.01)[0], self.log
             assert time.monotonic() < until, self.log
+        httpx2.get(f"{self.origin}/healthz", timeout=START_S)  # it listens before it has begun to serve
+        return self
 
     def end(self, number: int = signal.SIGKILL) -> None:
         """End it by a signal."""
