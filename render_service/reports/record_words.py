@@ -9,6 +9,7 @@ from ledger.events import (
     AssetStored,
     CostSettled,
     DecisionOverridden,
+    DenialTrace,
     EndpointSecretRotated,
     ErrorDetail,
     Event,
@@ -54,8 +55,7 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             reasons = ", ".join(event.reason_codes)
             return f"{event.model}, {format_usd(event.cost_usd_micros)} reserved ({reasons})"
         case RenderDenied():
-            trace = event.denial_trace
-            return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
+            return _denied(event.denial_trace)
         case RenderHeld():
             people = counted(event.approvals_needed, "person", "people")
             return f"needs {people} ({', '.join(event.reason_codes)})"
@@ -82,15 +82,14 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case SubmissionAbsent():
             return f"nothing was created: {event.how}"
         case StatusObserved():
-            progress = "" if event.progress is None else f" {event.progress} %"
-            return f"{event.status}{progress}" + (f": {describe_error(event.error)}" if event.error else "")
+            return _observed(event)
         case AssetStored():
             return _stored(event)
         case CostSettled():
             return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
         case RenderClosed():
-            took = f"{event.duration_ms / 1000:.1f} s"
-            return f"{event.outcome} after {took}, {format_usd(event.cost_usd_micros)}"
+            cost = format_usd(event.cost_usd_micros)
+            return f"{event.outcome} after {event.duration_ms / 1000:.1f} s, {cost}"
         case ReviewRecorded():
             return _reviewed(event)
         case ShareCreated():
@@ -114,6 +113,15 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return ", ".join(
                 f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
             )
+
+
+def _denied(trace: DenialTrace) -> str:
+    return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
+
+
+def _observed(event: StatusObserved) -> str:
+    progress = "" if event.progress is None else f" {event.progress} %"
+    return f"{event.status}{progress}" + (f": {describe_error(event.error)}" if event.error else "")
 
 
 def _reviewed(event: ReviewRecorded) -> str:
