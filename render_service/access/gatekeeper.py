@@ -22,8 +22,9 @@ from render_service.runtime.errors import NotAuthenticated, TooManyRequests
 from render_service.session.session import Session
 
 FRESH_S = 0.5
-UNKNOWN_FRESH_S = 0.05
-"""An unknown key may have been granted just now; made-up keys must not cause a read each."""
+UNKNOWN_WAIT_S = 0.05
+"""An unknown key may have been granted just now, so the grants are read again. Made-up keys must not cause a
+read each: they wait for one that is at least this much later than the last."""
 
 MINUTE_S = 60.0
 HOW = "send it as `Authorization: Bearer slk_…` (in an SDK: OPENAI_API_KEY=slk_…)"
@@ -61,9 +62,10 @@ class Gatekeeper:
                 "this is not an access key of this server: those begin with slk_, and the key of the "
                 f"upstream server stays here; {HOW}; {GET_ONE}"
             )
+        arrived = self._elapsing()
         key = (await self._fresh(FRESH_S)).keys.get(key_id)
         if key is None:
-            key = (await self._fresh(UNKNOWN_FRESH_S)).keys.get(key_id)
+            key = (await self._read_after(arrived)).keys.get(key_id)
         if key is None or not hmac.compare_digest(sha256_hex(text.encode()), key.grant.key_sha256):
             raise NotAuthenticated(
                 f"there is no access key {key_id} with this text: check that it was copied completely; "
@@ -117,10 +119,23 @@ class Gatekeeper:
         """Return the register, at most `within_s` old; requests that come together wait for one read."""
         async with self._reading:
             if self._register is None or self._elapsing() - self._read_at > within_s:
-                began = self._elapsing()
-                self._register = await asyncio.to_thread(self._renewed)
-                self._read_at = began
+                return await self._read()
             return self._register
+
+    async def _read_after(self, moment: float) -> Register:
+        """Return a register that was read after `moment`; requests that come together wait for one read."""
+        if self._read_at <= moment:
+            await asyncio.sleep(max(0.0, self._read_at + UNKNOWN_WAIT_S - self._elapsing()))
+        async with self._reading:
+            if self._register is None or self._read_at <= moment:
+                return await self._read()
+            return self._register
+
+    async def _read(self) -> Register:
+        began = self._elapsing()
+        self._register = await asyncio.to_thread(self._renewed)
+        self._read_at = began
+        return self._register
 
     def _renewed(self) -> Register:
         register = self._register

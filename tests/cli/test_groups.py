@@ -13,7 +13,7 @@ GROUPS = {
     "assets": ["list", "check", "gc", "claim"],
     "budget": ["set", "list"],
     "key": ["new", "show"],
-    "policy": ["show", "check", "activate"],
+    "policy": ["show", "check", "activate", "list", "diff"],
     "webhook": ["register", "list", "test", "rotate", "delete"],
 }
 

@@ -31,8 +31,9 @@ def keep_first_record() -> None:
         db.execute(f"DROP TRIGGER {name}")
     db.execute("DELETE FROM events WHERE position > 1")
     db.execute("UPDATE head SET size = 1, frontier = (SELECT leaf FROM events)")
-    for table in ("private_bodies", "jobs", "holds", "work", "documents"):
+    for table in ("private_bodies", "jobs", "holds", "work", "documents", "listing", "counts"):
         db.execute(f"DELETE FROM {table}")
+    db.execute("INSERT INTO search (search) VALUES ('delete-all')")
     db.close()
 
 
