@@ -62,7 +62,8 @@ class FolderPlace:
         target = self.folder / file.name
         with writing(self.folder):
             make_folders(target.parent)
-            if self.path(file.name) is None and os.path.lexists(target):
+            # In this order: another process may put the same file there between the two looks.
+            if os.path.lexists(target) and self.path(file.name) is None:
                 raise FileExistsError(errno.EEXIST, "the target is not a regular file", str(target))
             file.path.replace(target)
             sync_folder(target.parent)

@@ -69,6 +69,24 @@ def test_the_same_content_is_kept_once(store: AssetStore) -> None:
     assert len(files(store)) == 1
 
 
+def test_two_who_store_the_same_content_at_once_both_succeed(
+    store: AssetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = FolderPlace.path
+
+    def look_and_lose(place: FolderPlace, name: str) -> Path | None:
+        found = path(place, name)
+        (place.folder / name).write_bytes(b"a clip")  # another process stores it right after the look
+        return found
+
+    monkeypatch.setattr(FolderPlace, "path", look_and_lose)
+    with store.incoming() as incoming:
+        incoming.write(b"a clip")
+        store.keep(incoming, "video/mp4")
+    monkeypatch.undo()
+    assert [file.read_bytes() for file in files(store) if file.suffix == ".mp4"] == [b"a clip"]
+
+
 def test_a_uri_leads_back_to_the_file_whatever_the_folder_is_called(tmp_path: Path) -> None:
     store = AssetStore(tmp_path / "Ünïcode & spaces #1 100%")
     assert store.path(store.put(b"a picture", "image/png")).read_bytes() == b"a picture"
