@@ -14,10 +14,11 @@ LiteLLM is installed from PyPI into a folder that is thrown away, unless `--lite
     .venv/bin/python benchmarks/gateway.py
     .venv/bin/python benchmarks/gateway.py --litellm PROGRAM --rounds 1 --seconds 1
 
-Measured on two shared cores with nothing else running, at 1, 16 and 64 clients: POST reaches 0.35, 0.17 and 0.31
-of the pass-through (aim: 0.4) and 1.7, 1.2 and 1.3 times LiteLLM (aim: 3), in 9 to 11 ms of a processor against 2
-and 11 to 14. GET reaches 5.8, 2.5 and 3.2 of the pass-through (aim: 0.7) and 13 to 18 times LiteLLM (aim: 5).
-The gateway took 134 MB, LiteLLM 330. Rates follow the load of the machine, so compare within one run.
+Measured on two shared cores with nothing else running, at 1, 16 and 64 clients: POST reaches 0.35, 0.17 and
+0.31 of the pass-through (aim: 0.4) and 1.7, 1.2 and 1.3 times LiteLLM (aim: 3), in 9 to 11 ms of a processor
+against 2 and 11 to 14. GET reaches 5.8, 2.5 and 3.2 of the pass-through (aim: 0.7) and 13 to 18 times LiteLLM
+(aim: 5). The gateway took 134 MB, LiteLLM 330. Rates follow the load of the machine, so compare within one
+run.
 
 Where the time of a POST goes, of 8.5 ms of a processor under such load, without the worker: 2.7 to send it
 upstream (1.0 the official SDK, 0.4 our checks before and after it, 1.3 the HTTP client and its connection),
