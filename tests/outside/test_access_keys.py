@@ -59,7 +59,7 @@ def opened(person: Person) -> Any:
 
 def test_the_text_of_a_key_is_shown_once_and_is_nowhere_else(person: Person) -> None:
     shown = person("access", "grant", "alice", "--role", "requester", "--json", "--json-out", "g.json", "-v")
-    secret = shown.document["key"].rpartition("_")[2]
+    secret = shown.document["key"].split("_", 2)[2]  # which may contain underscores
     assert shown.out.count(secret) == 1
     later = [person("access", "list", "--all", "--json"), person("log", "--json"), person("verify", "-v")]
     later.append(person("access", "revoke", "alice", "--reason", "lost", "--json", "-v"))
