@@ -305,7 +305,7 @@ def test_an_unknown_outcome_is_settled_by_an_operator_with_a_reason(desk: Consol
             {"choice": "found", "video_id": "video_no"},
         ):
             assert send(olga, f"/inbox/{job}/settle", fields).status_code in {400, 404, 502}
-        assert "Say that there is none" in olga.get(f"/inbox/{job}").text
+        assert "Declare that none was created" in olga.get(f"/inbox/{job}").text
         said = {"choice": "absent", "reason": "the server was down all day"}
         assert send(olga, f"/inbox/{job}/settle", said).status_code == 303
         assert "absent" in olga.get("/inbox").text

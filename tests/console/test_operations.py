@@ -36,8 +36,12 @@ def test_a_lost_submission_is_settled_by_asking_the_server(lost: Any) -> None:
     with serving(studio) as console, console.client("olga") as olga, console.reader("olga") as reader:
         (shown,) = reader.get("/operations.json").json()["open_attempts"]
         assert (shown["job_id"], shown["state"], shown["cost_usd_micros"]) == (job, "unknown", 400_000)
-        assert "a lost &lt;b&gt;fox&lt;/b&gt;" in olga.get("/operations").text
-        asked = olga.act("/operations/look", {"job_id": job}, page="/operations")
+        page = olga.get("/operations").text
+        assert ("a lost &lt;b&gt;fox&lt;/b&gt;" in page, f'href="/console/inbox/{job}"' in page) == (
+            True,
+            True,
+        )
+        asked = olga.act("/operations/look", {}, page="/operations")
         assert asked.status_code == 303
         assert f"{job}: recovered" in olga.get("/operations").text
         assert reader.get("/operations.json").json()["open_attempts"] == []
@@ -45,20 +49,20 @@ def test_a_lost_submission_is_settled_by_asking_the_server(lost: Any) -> None:
     studio("verify")
 
 
-def test_a_person_can_declare_that_nothing_was_created_only_with_a_reason(lost: Any) -> None:
-    _, studio, job = lost
+def test_a_video_that_is_described_differently_is_taken_only_when_that_is_said(lost: Any) -> None:
+    server, studio, job = lost
+    other = server.create("a red kite over the sea", seconds="8")["id"]
     with serving(studio) as console, console.client("olga") as olga, console.reader("olga") as reader:
-        refused = olga.act("/operations/absent", {"job_id": job, "reason": " "}, page="/operations")
-        assert (refused.status_code, "say how you know" in refused.text.lower()) == (400, True)
+        page, named = f"/inbox/{job}", {"choice": "found", "video_id": other}
+        refused = olga.act(f"{page}/settle", named, page=page)
+        assert (refused.status_code, "differs from the request" in refused.text) == (400, True)
         assert len(reader.get("/operations.json").json()["open_attempts"]) == 1
-        olga.act(
-            "/operations/absent", {"job_id": job, "reason": "the operator sees none"}, page="/operations"
-        )
-        again = olga.act("/operations/absent", {"job_id": job, "reason": "twice"}, page="/operations")
-        assert (again.status_code, "there is no lost submission" in again.text) == (400, True)
+        olga.act(f"{page}/settle", named | {"force": "yes"}, page=page)
+        assert reader.get("/operations.json").json()["open_attempts"] == []
     records = studio("log", "--job", job)["records"]
-    recorded = [each for each in records if each["type"] == "submission.absent"]
+    recorded = [each for each in records if each["type"] == "submission.recovered"]
     assert [(each["actor"], each["actor_source"]) for each in recorded] == [("olga", "access_key")]
+    studio("verify")
 
 
 def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(lost: Any) -> None:
@@ -72,8 +76,8 @@ def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(lost: Any) -
             None,
             None,
         )
-        for path, fields in (("look", {}), ("absent", {"reason": "x"}), ("assign", {"video_id": "v"})):
-            answer = otto.act(f"/operations/{path}", {"job_id": job, **fields}, page="/operations")
-            assert (answer.status_code, "There is no such job" in answer.text) == (404, True)
+        asked = otto.act("/operations/look", {}, page="/operations")
+        assert (asked.status_code, "No submission is open." in otto.get("/operations").text) == (303, True)
+        assert otto.get(f"/inbox/{job}").status_code == 404
         letters = otto.act("/operations/send-again", {"delivery_id": "all"}, page="/operations")
         assert letters.status_code == 403

@@ -132,3 +132,9 @@ class Endpoint:
     path: str
     permission: Permission
     answer: Callable[[Visit], Awaitable[Response]]
+
+
+def text_of(form: FormData, name: str) -> str:
+    """Return what was typed in a field, without spaces around it; empty for a file, or without the field."""
+    value = form.get(name, "")
+    return value.strip() if isinstance(value, str) else ""

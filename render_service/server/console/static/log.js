@@ -36,7 +36,7 @@
     while (rows.children.length > MOST_ROWS) rows.lastElementChild.remove();
   });
 
-  // Paused, the page stays as it is; it goes on with what came meanwhile.
+  // While it is paused, the page stays as it is; afterwards the newer records follow.
   pause.addEventListener("click", () => {
     isPaused = !isPaused;
     pause.textContent = isPaused ? "Continue" : "Pause";

@@ -13,7 +13,7 @@
   const unpadded = (buffer) => toText(buffer).replace(/=+$/, "");
   const words = (error) =>
     error && error.name === "NotAllowedError"
-      ? "The passkey did not sign: it was cancelled, or none of yours is on this device."
+      ? "The passkey did not sign: it was cancelled, or your passkey is not on this device."
       : `The passkey could not be used: ${error && error.message ? error.message : "the browser does not say why"}.`;
   if (!window.PublicKeyCredential || !navigator.credentials) return;
 

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, time
-from typing import Any
 
 from starlette.datastructures import FormData
 
@@ -15,7 +14,7 @@ from ledger.record import timestamp
 from render_service.access.grants import Terms, grant, revoke
 from render_service.access.register import AccessKey, Register, make_key_id
 from render_service.runtime.errors import BadInput, NeedsApproval
-from render_service.server.console.pages import Action, Done, Page, View, Visit
+from render_service.server.console.pages import Action, Done, Page, View, Visit, text_of
 
 MOST_SHOWN = 500
 KEY_ID = re.compile(r"[0-9a-f]{8}")
@@ -127,7 +126,7 @@ def _row(key: AccessKey, now: datetime) -> Key:
 async def grant_key(visit: Visit, form: FormData) -> Done:
     """Grant a key, which is shown once."""
     session, terms = visit.session, _terms(form)
-    who, key_id = session.provenance, _text(form, "key_id")
+    who, key_id = session.provenance, text_of(form, "key_id")
     if not KEY_ID.fullmatch(key_id):
         raise BadInput("the form is incomplete: reload the page, and send it again")
     try:
@@ -154,8 +153,8 @@ async def grant_key(visit: Visit, form: FormData) -> Done:
 
 async def revoke_key(visit: Visit, form: FormData) -> Done:
     """Revoke a key, or all keys of a name."""
-    session, which = visit.session, _text(form, "key_id")
-    reason = _text(form, "reason") or None
+    session, which = visit.session, text_of(form, "key_id")
+    reason = text_of(form, "reason") or None
     if not which:
         raise BadInput("choose the key to revoke")
     revoked = await asyncio.to_thread(revoke, session.ledger, which, reason, visit.now, session.provenance)
@@ -165,24 +164,19 @@ async def revoke_key(visit: Visit, form: FormData) -> Done:
 
 def _terms(form: FormData) -> Terms:
     return Terms(
-        name=_text(form, "name"),
+        name=text_of(form, "name"),
         roles=tuple(str(role) for role in form.getlist("roles")),
-        team=_text(form, "team") or None,
-        project=_text(form, "project") or None,
+        team=text_of(form, "team") or None,
+        project=text_of(form, "project") or None,
         purposes=tuple(str(purpose) for purpose in form.getlist("purposes")),
-        expires=_end_of(_text(form, "expires")),
+        expires=_end_of(text_of(form, "expires")),
         requests_per_minute=_number(form, "requests_per_minute"),
         running_jobs=_number(form, "running_jobs"),
     )
 
 
-def _text(form: FormData, name: str) -> str:
-    value: Any = form.get(name, "")
-    return value.strip() if isinstance(value, str) else ""
-
-
 def _number(form: FormData, name: str) -> int | None:
-    text = _text(form, name)
+    text = text_of(form, name)
     if not text:
         return None
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:10]) <= LARGEST_LIMIT:

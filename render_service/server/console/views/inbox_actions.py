@@ -15,21 +15,21 @@ from render_service.approvals.passkeys import PasskeySignature
 from render_service.recovery.reconcile import declare_absent, reconcile_job, take_video
 from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput
-from render_service.server.console.pages import Action, Done, Visit
+from render_service.server.console.pages import Action, Done, Visit, text_of
 from render_service.server.console.views.inbox import visible_job
 
 
 async def answer(visit: Visit, form: FormData) -> Done:
     """Approve or refuse a request, as the person who reads it, with a reason."""
-    verdict, name = str(form.get("verdict", "")), visit.part("name")
+    verdict, name = text_of(form, "verdict"), visit.part("name")
     if verdict not in {"approve", "refuse"}:
         raise BadInput("choose whether you approve or refuse the request; nothing was recorded")
     approves = verdict == "approve"
     given = AnswerOnPage(
         name,
         approves,
-        str(form.get("reason", "")),
-        str(form.get("as_shown", "")),
+        text_of(form, "reason"),
+        text_of(form, "as_shown"),
         signed=_passkey(form),
         until=_until(form, visit.now) if approves and form.get("signature") else None,
     )
@@ -54,7 +54,7 @@ async def answer(visit: Visit, form: FormData) -> Done:
 def _passkey(form: FormData) -> PasskeySignature | None:
     """Return what a passkey signed; None if the form is not signed."""
     names = ("credential_id", "signature", "authenticator_data", "client_data")
-    texts = [str(form.get(name, "")) for name in names]
+    texts = [text_of(form, name) for name in names]
     if not any(texts):
         return None
     try:
@@ -66,7 +66,7 @@ def _passkey(form: FormData) -> PasskeySignature | None:
 def _until(form: FormData, now: datetime) -> datetime:
     """Return when a signed approval ends, as the page proposed it."""
     try:
-        until = datetime.fromisoformat(str(form.get("until", "")))
+        until = datetime.fromisoformat(text_of(form, "until"))
     except ValueError:
         until = None
     if until is None or until.tzinfo is None or until > now + VALID_FOR:
@@ -77,16 +77,16 @@ def _until(form: FormData, now: datetime) -> datetime:
 async def settle_outcome(visit: Visit, form: FormData) -> Done:
     """Settle an unknown outcome: look at the server again, name its video, or say that there is none."""
     job = await asyncio.to_thread(visible_job, visit, visit.part("name"))
-    choice = str(form.get("choice", ""))
+    choice = text_of(form, "choice")
     if choice == "look":
         settlement = await reconcile_job(visit.session, job)
     elif choice == "found":
-        video_id = str(form.get("video_id", "")).strip()
+        video_id = text_of(form, "video_id")
         if not video_id:
             raise BadInput("enter the id of the video that the server created; nothing was recorded")
-        settlement = await take_video(visit.session, job, video_id)
+        settlement = await take_video(visit.session, job, video_id, force=bool(form.get("force")))
     elif choice == "absent":
-        reason = str(form.get("reason", "")).strip()
+        reason = text_of(form, "reason")
         if not reason:
             raise BadInput("say how you know that nothing was created; nothing was recorded")
         settlement = await declare_absent(visit.session, job, reason)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 
 from starlette.datastructures import FormData
 
@@ -13,12 +12,10 @@ from ledger.log.ledger import Ledger
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import Attempt, open_attempts
-from render_service.recovery.verdict import Settlement
 from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput, NotPermitted
-from render_service.server.console.answers import NotHere
 from render_service.server.console.pages import Action, Done, Page, View, Visit
-from render_service.settlement.overdue import give_up, overdue_jobs
+from render_service.settlement.overdue import overdue_jobs
 from render_service.worker.worker import queue_document
 
 MOST_SHOWN = 100
@@ -169,41 +166,12 @@ def _deliveries(ledger: Ledger) -> Deliveries:
     return Deliveries(waiting=document["waiting"], dead_letters=letters)
 
 
-async def look(visit: Visit, form: FormData) -> Done:
-    """Ask the server what became of a submission, or of all of them."""
-    name = _text(form, "job_id")
-    if name:
-        settlements = [await reconcile.reconcile_job(visit.session, await _job(visit, name))]
-    else:
-        jobs = [job for job in await reconcile.open_jobs(visit.session) if visit.may_see(job)]
-        settlements = await reconcile.reconcile(visit.session, jobs)
-    return Done("/operations", " ".join(map(_say, settlements)) or "No submission is open.")
-
-
-async def assign(visit: Visit, form: FormData) -> Done:
-    """Give a job the video that the person names."""
-    job, video_id = await _job(visit, _text(form, "job_id")), _text(form, "video_id")
-    if not video_id:
-        raise BadInput(f"{job.job_id}: type the id of its video, as the server shows it")
-    force = bool(form.get("force"))
-    return Done("/operations", _say(await reconcile.take_video(visit.session, job, video_id, force=force)))
-
-
-async def declare_absent(visit: Visit, form: FormData) -> Done:
-    """Record the person's word that a submission created nothing."""
-    job, reason = await _job(visit, _text(form, "job_id")), _text(form, "reason")
-    if not reason:
-        raise BadInput(f"{job.job_id}: say how you know that nothing was created; it is recorded")
-    return Done("/operations", _say(await reconcile.declare_absent(visit.session, job, reason)))
-
-
-async def abandon(visit: Visit, form: FormData) -> Done:
-    """Give up a render that takes too long."""
-    job, reason = await _job(visit, _text(form, "job_id")), _text(form, "reason")
-    if not reason:
-        raise BadInput(f"{job.job_id}: say why it is given up; it is recorded")
-    given_up = await give_up(visit.session, job, reason)
-    return Done("/operations", f"{given_up.job_id} is {given_up.state}.")
+async def look(visit: Visit, _: FormData) -> Done:
+    """Ask the servers what became of all submissions without an outcome that the person sees."""
+    jobs = [job for job in await reconcile.open_jobs(visit.session) if visit.may_see(job)]
+    settled = await reconcile.reconcile(visit.session, jobs)
+    words = " ".join(f"{one.job.job_id}: {one.verdict.replace('_', ' ')}; {one.why}." for one in settled)
+    return Done("/operations", words or "No submission is open.")
 
 
 async def send_letters(visit: Visit, form: FormData) -> Done:
@@ -217,35 +185,13 @@ async def send_letters(visit: Visit, form: FormData) -> Done:
     return Done("/operations", f"{counted(len(sent), 'webhook')} will be sent again.")
 
 
-async def _job(visit: Visit, name: str) -> Job:
-    if not name:
-        raise BadInput("the form names no job: reload the page")
-    job = await visit.session.job(name)
-    if not visit.may_see(job):
-        raise NotHere("there is no such job")
-    return job
-
-
-def _say(settlement: Settlement) -> str:
-    return f"{settlement.job.job_id}: {settlement.verdict.replace('_', ' ')}, because {settlement.why}."
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name, "")
-    return value.strip() if isinstance(value, str) else ""
-
-
 def rows(view: OperationsView) -> Sequence[Mapping[str, object]]:
     """Return the submissions without an outcome."""
     return [each.model_dump(mode="json") for each in view.open_attempts]
 
 
 PAGE = Page("/operations", "Operations", "operations.html", read, permission=Permission.OPERATE, rows=rows)
-_on_page = partial(Action, page=PAGE.path, permission=Permission.OPERATE)
 ACTIONS = (
-    _on_page("/operations/look", do=look),
-    _on_page("/operations/assign", do=assign),
-    _on_page("/operations/absent", do=declare_absent),
-    _on_page("/operations/give-up", do=abandon),
-    _on_page("/operations/send-again", do=send_letters),
+    Action("/operations/look", PAGE.path, Permission.OPERATE, look),
+    Action("/operations/send-again", PAGE.path, Permission.OPERATE, send_letters),
 )

@@ -16,7 +16,7 @@ from decision.rules.passkeys import EDDSA, ES256, Passkey, is_origin
 from decision.rules.roles import Permission
 from render_service.approvals.approvers import passkeys_of
 from render_service.runtime.errors import BadInput
-from render_service.server.console.pages import Action, Done, Page, View, Visit
+from render_service.server.console.pages import Action, Done, Page, View, Visit, text_of
 from render_service.server.console.security import own_origin
 
 INSTALL = "pip install 'sora-ledger[passkeys]'"
@@ -133,7 +133,7 @@ async def make(visit: Visit, form: FormData) -> Done:
     invalid = import_module("webauthn.helpers.exceptions").WebAuthnException
     try:
         made = webauthn.verify_registration_response(
-            credential=str(form.get("credential", "")),
+            credential=text_of(form, "credential"),
             expected_challenge=_challenge(visit),
             expected_rp_id=urlsplit(origin).hostname,
             expected_origin=origin,

@@ -22,7 +22,7 @@ from render_service.rules.policy_words import (
     rules_differences,
 )
 from render_service.runtime.errors import BadInput, NotPermitted
-from render_service.server.console.pages import Action, Page, View, Visit
+from render_service.server.console.pages import Action, Page, View, Visit, text_of
 
 MOST_ACTIVATIONS = 50
 PERIODS = {"7": "the last 7 days", "30": "the last 30 days", "90": "the last 90 days"}
@@ -122,7 +122,7 @@ async def compare(visit: Visit, form: FormData) -> PolicyView:
     """Repeat the decisions of a period under the policy of a file; nothing is recorded."""
     if not _sees_all(visit):
         raise NotPermitted("decisions of all teams are compared: only those who see all videos can do that")
-    file, period = form.get("file"), str(form.get("period", ""))
+    file, period = form.get("file"), text_of(form, "period")
     if not isinstance(file, UploadFile) or not file.filename:
         raise BadInput("choose a policy file, such as team.toml")
     if period not in PERIODS:

@@ -10,7 +10,7 @@ from decision.rules.roles import Permission
 from ledger.errors import EventIdConflict
 from render_service.approvals.reviews import HIGHEST, SCORES, NoteAt, Verdict, read_note, review
 from render_service.runtime.errors import BadInput
-from render_service.server.console.pages import Action, Done, Visit
+from render_service.server.console.pages import Action, Done, Visit, text_of
 from render_service.server.console.views.review import reviewed_job, unreviewed, which_of
 from render_service.session.event_ids import review_id
 
@@ -23,8 +23,8 @@ async def record(visit: Visit, form: FormData) -> Done:
     verdict = next((one for one in VERDICTS if one == form.get("verdict")), None)
     if verdict is None:
         raise BadInput("choose a verdict; nothing was recorded")
-    scores, notes = _scores(form), str(form.get("notes", "")).strip() or None
-    key = review_id(job.job_id, visit.caller.name, str(form.get("as_shown", "")))
+    scores, notes = _scores(form), text_of(form, "notes") or None
+    key = review_id(job.job_id, visit.caller.name, text_of(form, "as_shown"))
     queue = await asyncio.to_thread(unreviewed, visit, which_of(visit), 2)
     try:
         await review(visit.session, job, verdict, scores, notes, _timed(form), event_id=key)
@@ -40,7 +40,7 @@ def _scores(form: FormData) -> dict[str, int]:
     """Return the scores that were filled in."""
     scores = {}
     for name in SCORES:
-        text = str(form.get(name, "")).strip()
+        text = text_of(form, name)
         if text and not (text.isdecimal() and int(text) <= HIGHEST):
             raise BadInput(f"{name.replace('_', ' ')} {text[:20]!r}: expected a number from 0 to {HIGHEST}")
         if text:

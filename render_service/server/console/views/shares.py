@@ -9,7 +9,7 @@ from render_service.access.shares import MOST_DAYS, Share, Shared, create_share,
 from render_service.access.signing import Signer, open_signer
 from render_service.runtime.errors import BadInput, NotPermitted
 from render_service.server.console.jobs import find_job
-from render_service.server.console.pages import PREFIX, Action, Done, Page, View, Visit
+from render_service.server.console.pages import PREFIX, Action, Done, Page, View, Visit, text_of
 from render_service.server.console.security import own_origin
 
 PATH = "/videos/{name}/shares"
@@ -84,7 +84,7 @@ def _link(share: Share, visit: Visit) -> Link:
 
 async def share(visit: Visit, form: FormData) -> Done:
     """Make a link, whose address is shown once."""
-    job, days = find_job(visit, visit.part("name")), str(form.get("days", ""))
+    job, days = find_job(visit, visit.part("name")), text_of(form, "days")
     of = next((each for each in MAY_SHARE if each == form.get("of")), None)
     if of is None:
         raise BadInput("choose what the link shows: the video, or its evidence")
@@ -106,7 +106,7 @@ async def revoke(visit: Visit, form: FormData) -> Done:
     if not any(_may_share(visit, of) for of in MAY_SHARE):
         raise NotPermitted("links are revoked by those who may make them")
     job = find_job(visit, visit.part("name"))
-    await revoke_share(visit.session, job, str(form.get("share_id", "")))
+    await revoke_share(visit.session, job, text_of(form, "share_id"))
     return Done(f"/videos/{job.job_id}/shares", "The link shows nothing any more.")
 
 

@@ -12,7 +12,7 @@ from ledger.job import Job
 from render_service.adoption.server_library import delete
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.server.console.jobs import find_job
-from render_service.server.console.pages import Action, Done, Visit
+from render_service.server.console.pages import Action, Done, Visit, text_of
 from render_service.settlement.overdue import give_up
 from render_service.settlement.settle import fetch
 from render_service.submission.resume import cancel, resume
@@ -27,7 +27,7 @@ async def _job(visit: Visit) -> Job:
 
 
 def _reason(form: FormData) -> str | None:
-    text = str(form.get("reason", "")).strip()
+    text = text_of(form, "reason")
     if len(text) > LONGEST_REASON:
         raise BadInput(f"the reason has {len(text):,} characters, at most {LONGEST_REASON:,} are recorded")
     return text or None
