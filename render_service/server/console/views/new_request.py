@@ -10,11 +10,12 @@ import secrets
 from starlette.datastructures import FormData
 
 from decision.advice.advice import ATTESTATION, GUARDRAILS
+from decision.errors import DecisionError
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
 from ledger.errors import SoraLedgerError
 from render_service.assets.fit import Fit
-from render_service.runtime.errors import RequestKeyTaken
+from render_service.runtime.errors import BadInput, RequestKeyTaken
 from render_service.runtime.printable import short
 from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import Action, Done, Page, View, Visit
@@ -22,6 +23,7 @@ from render_service.server.console.views.new_decision import Decision, decide
 from render_service.server.console.views.new_form import (
     IMAGE,
     MOST_IMAGE_BYTES,
+    FieldError,
     Typed,
     field_of,
     read_ask,
@@ -136,15 +138,17 @@ async def check(visit: Visit, form: FormData) -> NewRequestView:
 async def send(visit: Visit, form: FormData) -> Done | NewRequestView:
     """Record and submit the request as the person who is signed in, once for each form."""
     typed = Typed.read(form, key="")
-    ask = await asyncio.to_thread(read_ask, visit, typed, form.get(IMAGE))
     posts: Posts = visit.request.app.state.posts
     try:
+        ask = await asyncio.to_thread(read_ask, visit, typed, form.get(IMAGE))
         job = await posts.submit(visit.caller, ask, f"form-{typed.key}")
     except RequestKeyTaken:
         again = await asyncio.to_thread(
             _view, visit, typed.model_copy(update={"key": _new_key()}), form.get(IMAGE)
         )
         return again.model_copy(update={"errors": {"": SENT_BEFORE, **again.errors}})
+    except (BadInput, DecisionError) as error:
+        raise FieldError(field_of(error), sentence(str(error))) from error
     return Done(f"/videos/{job.job_id}", "The request was recorded.")
 
 
