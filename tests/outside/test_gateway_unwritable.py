@@ -156,7 +156,7 @@ def test_a_ledger_file_that_cannot_be_written_refuses_requests_and_serves_what_i
 def test_a_database_that_refuses_writes_refuses_requests_and_serves_what_it_has(
     outside: Start, gateway: Open, databases: Any
 ) -> None:
-    server, url = outside(), databases.url()
+    server, url = outside(), databases.database()
     one = gateway(server, *FAST, SORA_LEDGER_URL=url, SORA_LEDGER_RETRY_SECONDS="0.3")
     try:
         refused_until_it_can_be_written(

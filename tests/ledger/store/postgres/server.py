@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
@@ -88,6 +88,7 @@ class Databases:
     def __init__(self, server_url: str) -> None:
         self.server_url = server_url
         self._schemas: dict[str, str] = {}
+        self._databases: list[str] = []
 
     def url(self, name: str = "one") -> str:
         """Return the URL of a schema that is empty when it is first asked for."""
@@ -105,7 +106,17 @@ class Databases:
         self.url(name)
         return self._schemas[name]
 
+    def database(self) -> str:
+        """Return the URL of a database that only this test uses: its settings and sessions are its own."""
+        name = f"d_{uuid.uuid4().hex}"
+        self._databases.append(name)
+        execute(self.server_url, f"CREATE DATABASE {name}")
+        parts = urlsplit(self.server_url)
+        return urlunsplit(parts._replace(path=f"/{name}"))
+
     def drop(self) -> None:
         """Remove every one of them."""
+        for name in self._databases:
+            execute(self.server_url, f"DROP DATABASE {name} WITH (FORCE)")
         drops = [sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(s)) for s in self._schemas.values()]
         execute(self.server_url, "SET lock_timeout = '10s'", *(drop.as_string() for drop in drops))
