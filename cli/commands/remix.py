@@ -20,6 +20,7 @@ from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_ruling
 from decision.money import format_usd
+from decision.one_change.aspects import ALL_ASPECTS
 from decision.request.request import RenderRequest, Source, parse_request
 from render_service.assets.inputs import NOTHING, Material, read_source_file
 from render_service.batches.split_remix import remix_one_by_one, split_of
@@ -156,6 +157,13 @@ def _text(console: "Console", progress: "Progress", document: dict[str, Any]) ->
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
 @change_option
+@click.option(
+    "--declare-change",
+    "declared_change",
+    metavar="ASPECT",
+    help="Declare that only this changes, where the prompt leaves it unclear:"
+    f" {', '.join(sorted(ALL_ASPECTS))}.",
+)
 @click.option("--split", "splits", is_flag=True, help="Make several changes as a series of remixes.")
 @common.waiting
 @common.render

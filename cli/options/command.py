@@ -64,8 +64,9 @@ class Group(click.Group):
 SECTIONS = {
     "Batch": "--input --out-dir --poll --resume --batch --concurrency --max-attempts --fail-fast",
     "Video": "--id --video --remix --edit --extend",
-    "Prompt": "--prompt --prompt-file --change --split --subject --action --scene --camera --lighting "
-    "--palette --style --timing --audio --dialogue --text --constraints --negative --use-case --augment",
+    "Prompt": "--prompt --prompt-file --change --declare-change --split --subject --action --scene --camera "
+    "--lighting --palette --style --timing --audio --dialogue --text --constraints --negative "
+    "--use-case --augment",
     "Shot": "--model --size --seconds --purpose --seed --loop --duration --width --height --list-models",
     "Image": "--images --fit --input-reference --input-reference-url --input-reference-file-id "
     "--character-id",

@@ -33,7 +33,7 @@ from ledger.events import (
 
 __all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
 
-ENGINE = "decide/4"
+ENGINE = "decide/5"
 """The version of these rules, including the one-change rules; other versions are not reproduced."""
 
 Ruling = RenderDecided | RenderDenied
@@ -227,6 +227,8 @@ def _reasons_about_changes(inputs: Inputs) -> tuple[str, ...]:
     }
     if inputs.operation is Operation.REMIX and inputs.change_verdict in {"multiple", "none"}:
         return ()  # only an override gets here, and says so
+    if inputs.change_verdict == "ambiguous" and inputs.declared_change:
+        return ("SINGLE_CHANGE_DECLARED",)
     return (found[inputs.change_verdict],) if inputs.change_verdict else ()
 
 

@@ -97,6 +97,10 @@ _REASONS: Mapping[str, _Reason] = {
     "SINGLE_CHANGE_NOT_ESTABLISHED": lambda _: (
         "whether the prompt asks for one change or several could not be told; it was let through and marked"
     ),
+    "SINGLE_CHANGE_DECLARED": lambda decided: (
+        f"the requester declared that it changes one thing: {_input(decided, 'declared_change')}"
+        " (the words of the prompt do not tell)"
+    ),
     "EDIT_OF_SEVERAL_CHANGES": lambda decided: (
         f"the prompt asks for {_input(decided, 'change_count')} changes; an edit may, a remix may not"
     ),
@@ -153,6 +157,10 @@ _FAILURES: Mapping[str, str] = {
     ),
     "SEVERAL_CHANGES": "the prompt asks for {found}; a remix changes exactly one thing",
     "NO_CHANGE_FOUND": "the prompt only says what stays; a remix changes exactly one thing",
+    "CHANGE_UNCLEAR": (
+        "it cannot be told whether the prompt asks for one change or several;"
+        " a remix changes exactly one thing"
+    ),
     "PRICE_UNKNOWN": "the cost cannot be estimated; the catalog has no price: {found}",
     "COST_ABOVE_LIMIT": "{model} would cost {found}; the limit allows {expected}",
     "BUDGET_EXHAUSTED": "{model} would cost {found}; the budget{named} allows {expected}",
@@ -244,6 +252,10 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None) -> str:
             "crop the face out, or leave out the image and describe the person in the prompt"
         ),
         ("reference_faces", "set"): "have images looked at: pip install 'sora-ledger[faces]', then again",
+        ("declared_change", "set"): (
+            f"if it changes one thing, declare which: --declare-change {fix.value};"
+            " or say it as --change KEY=VALUE instead of --prompt"
+        ),
         ("attested", "set"): "read the guardrails and confirm them with --attest",
         ("draft", "wait"): _draft_step(denied, draft),
         ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",

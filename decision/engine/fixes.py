@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from decision.engine.inputs import Inputs
+from decision.one_change.verdict import DEFAULT_ASPECT
 from decision.request.dimensions import size_distance
 from decision.request.request import DEFAULT_SECONDS, DEFAULT_SIZE
 from decision.rules.catalog import Catalog
@@ -104,6 +105,7 @@ _REMEDIED: Mapping[str, Fix] = {
     "SECONDS_FIXED_BY_SOURCE": Fix(field="seconds", action="drop"),
     "SEVERAL_CHANGES": Fix(field="prompt", action="split"),
     "NO_CHANGE_FOUND": Fix(field="prompt", action="set"),
+    "CHANGE_UNCLEAR": Fix(field="declared_change", action="set"),
     "PRICE_UNKNOWN": Fix(field="catalog", action="set"),
 }
 
@@ -112,7 +114,16 @@ def _remedies(details: Iterable[str], inputs: Inputs) -> Iterator[Fix]:
     for detail in details:
         fix = _REMEDIED.get(detail)
         if fix:
-            yield fix.model_copy(update={"value": inputs.change_count}) if fix.action == "split" else fix
+            if fix.action == "split":
+                fix = fix.model_copy(update={"value": inputs.change_count})
+            elif fix.field == "declared_change":
+                fix = fix.model_copy(update={"value": _aspect_found(inputs)})
+            yield fix
+
+
+def _aspect_found(inputs: Inputs) -> str:
+    """Return the aspect that the prompt seems to be about, the first of several."""
+    return (inputs.change_aspects or DEFAULT_ASPECT).partition(":")[0]
 
 
 def _nearest_allowed(inputs: Inputs, catalog: Catalog) -> tuple[Fix, ...]:

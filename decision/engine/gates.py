@@ -4,8 +4,9 @@ Each gate has a name in the record, its detail codes, and for each of those one 
 the invariant it protects (`REFUSALS`). A gate applies only if it is meaningful: what the server offers if
 that is known, an attestation or an approved draft if the policy requires it, money if there is a cost.
 
-A remix must change exactly one thing, so that lineage is meaningful. Edits are exempt: the changes found in
-their prompts are recorded in inputs and reasons, and refuse nothing.
+A remix must change exactly one thing, so that lineage is meaningful. If it cannot be told whether it does,
+the requester declares the aspect it changes, unless the policy lets such remixes pass. Edits are exempt: the
+changes found in their prompts are recorded in inputs and reasons, and refuse nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -50,6 +51,7 @@ REFUSALS: Mapping[str, Refusal] = {
     "SECONDS_FIXED_BY_SOURCE": Refusal(_VIOLATION, "INV_SOURCE_KEEPS_SHAPE"),
     "SEVERAL_CHANGES": Refusal(_VIOLATION, "INV_SINGLE_CHANGE_REMIX"),
     "NO_CHANGE_FOUND": Refusal(_VIOLATION, "INV_SINGLE_CHANGE_REMIX"),
+    "CHANGE_UNCLEAR": Refusal(_PREREQUISITE, "INV_SINGLE_CHANGE_REMIX"),
     "PRICE_UNKNOWN": Refusal(_PREREQUISITE, "INV_COST_KNOWN"),
     "COST_ABOVE_LIMIT": Refusal(_COST, "INV_COST_WITHIN_LIMIT"),
     "BUDGET_EXHAUSTED": Refusal(_COST, "INV_COST_WITHIN_BUDGET"),
@@ -177,6 +179,12 @@ def _single_change(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
     return None
 
 
+def _change_clear(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+    if inputs.change_verdict == "ambiguous" and not inputs.declared_change:
+        return Failure("CHANGE_UNCLEAR", "1 change", "cannot be told")
+    return _single_change(inputs, entrant, catalog)
+
+
 def _price_known(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
     if entrant.cost_usd_micros is not None:
         return None
@@ -276,6 +284,8 @@ def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -
         gates["draft_approved"] = _draft_approved
     of_file = inputs.operation is Operation.EDIT and inputs.source_model is None
     gates |= _OF_FILE if of_file else _OWN[inputs.operation]
+    if "single_change" in gates and not policy.unclear_changes_pass:
+        gates["single_change"] = _change_clear
     if entrant.cost_usd_micros is not None:
         gates |= _MONEY
     return gates

@@ -67,8 +67,9 @@ class Inputs(BaseModel):
 
     `wished_*` are explicitly requested values, None if left open. `size` and `seconds` are those of
     the source in a remix or edit; in an extension `seconds` is what is added. `change_*` is what was found in
-    the prompt of a remix or edit. Lists are in alphabetical order and joined with commas: `budgets`,
-    `change_aspects` (``camera:1,palette:2``), and what is needed of a server and offered by it.
+    the prompt of a remix or edit, `declared_change` the one aspect that the requester says it changes. Lists
+    are in alphabetical order and joined with commas: `budgets`, `change_aspects` (``camera:1,palette:2``),
+    and what is needed of a server and offered by it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +103,7 @@ class Inputs(BaseModel):
     change_verdict: str | None = None
     change_count: int | None = None
     change_aspects: str | None = None
+    declared_change: str | None = None
     deadline_minutes: int | None = None
     median_seconds: str | None = None
     failure_ppm: str | None = None
@@ -134,6 +136,7 @@ class Inputs(BaseModel):
             input_reference=request.input_reference is not None,
             reference_faces=request.input_reference.faces if request.input_reference else None,
             attested=request.attested,
+            declared_change=request.declared_change,
             operations_needed=_joined(operations_needed(request)),
             operations_offered=_joined_if_known(context.operations_offered),
             options_needed=_joined(options_needed(request)),
@@ -191,8 +194,8 @@ class Inputs(BaseModel):
 
 
 _ADDED_LATER = frozenset(
-    "approved deadline_minutes draft_approved failure_ppm median_seconds overridden priced_on project"
-    " promotes_approved reference_faces requester_claimed team".split()
+    "approved deadline_minutes declared_change draft_approved failure_ppm median_seconds overridden"
+    " priced_on project promotes_approved reference_faces requester_claimed team".split()
 )
 
 

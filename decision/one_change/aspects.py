@@ -82,6 +82,9 @@ ASPECTS: Mapping[str, frozenset[str]] = {
 }
 """The words that name an aspect; the first one in a clause tells what it is about."""
 
+ALL_ASPECTS = frozenset({*ASPECTS, "subject"})
+"""What a change can be about; ``subject`` is what no other aspect names."""
+
 _ASPECT_OF = {word: aspect for aspect, words in reversed(tuple(ASPECTS.items())) for word in words}
 
 

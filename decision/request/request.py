@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from decision.errors import BadRequest
+from decision.one_change.aspects import ALL_ASPECTS
 from decision.request import validators
 from decision.request.attachments import (
     DEFAULT_SECONDS,
@@ -58,7 +59,7 @@ class RenderRequest(Parsed):
     The first frame is one of `input_reference`, `reference_url` and `reference_file_id`; `further_images`
     are recorded but not sent. `options` are ``seed`` and ``loop``. `attested` says that the guardrails were
     confirmed. `promotes` is the job of the draft that this final render is based on, if it has no source
-    video.
+    video. `declared_change` is the one aspect that a remix changes, in the requester's word.
     """
 
     operation: Operation
@@ -82,6 +83,7 @@ class RenderRequest(Parsed):
     max_cost_usd_micros: int | None = None
     deadline_minutes: int | None = None
     promotes: str | None = None
+    declared_change: str | None = None
     augment: bool = True
     attested: bool = False
 
@@ -192,6 +194,12 @@ def _terms(given: Mapping[str, object]) -> dict[str, object]:
         "augment": validators.yes_or_no("augment", given.get("augment", True)),
         "attested": validators.yes_or_no("attested", given.get("attested", False)),
     }
+    if "declared_change" in given:
+        if given["operation"] != Operation.REMIX:
+            raise BadRequest("declare_change is for a remix, which must change one thing; leave it out here")
+        terms["declared_change"] = validators.word(
+            "declare_change", given["declared_change"], sorted(ALL_ASPECTS)
+        )
     terms |= {
         name: validators.whole_number(name, given[name], example)
         for name, example in _NUMBERS.items()

@@ -69,7 +69,14 @@ def owner_of(key: str, approvers: Mapping[str, tuple[str, ...]]) -> str | None:
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
 OVERRIDABLE = frozenset(
-    {"SEVERAL_CHANGES", "NO_CHANGE_FOUND", "COST_ABOVE_LIMIT", "ATTESTATION_MISSING", "DRAFT_NOT_APPROVED"}
+    {
+        "SEVERAL_CHANGES",
+        "NO_CHANGE_FOUND",
+        "CHANGE_UNCLEAR",
+        "COST_ABOVE_LIMIT",
+        "ATTESTATION_MISSING",
+        "DRAFT_NOT_APPROVED",
+    }
 )
 """Denials that come from rules; the others are facts, which no permission changes."""
 VERDICTS = frozenset({"single", "multiple", "none", "ambiguous"})

@@ -63,6 +63,13 @@ class FaceRule(StrEnum):
     REQUIRE = "require"
 
 
+class UnclearChange(StrEnum):
+    """What happens to a remix of which it cannot be told whether it changes one thing."""
+
+    DENY = "deny"
+    ALLOW = "allow"
+
+
 class Requester(StrEnum):
     """How the requester of a render that needs approval must be identified."""
 
@@ -81,8 +88,9 @@ class Policy(Document):
     approval: anyone under a typed name, who then needs one more signed approval (``two_signers``,
     which None means), only under a login or signed (``identified``), or only signed.
     `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
-    retired is denied, unless `allow_retired_models`. `roles` are the permissions of access keys by role; None
-    means `decision.rules.roles.DEFAULT_ROLES`.
+    retired is denied, unless `allow_retired_models`. `unclear_change` says what happens to a remix of which
+    it cannot be told whether it changes one thing; None denies it. `roles` are the permissions of access keys
+    by role; None means `decision.rules.roles.DEFAULT_ROLES`.
     """
 
     name: str
@@ -97,12 +105,22 @@ class Policy(Document):
     requester: Requester | None = None
     reference_faces: FaceRule | None = None
     allow_retired_models: StrictBool | None = None
+    unclear_change: UnclearChange | None = None
     roles: dict[RoleName, tuple[str, ...]] | None = None
 
     @property
     def roles_in_force(self) -> Roles:
         """The roles of access keys: those of ``[roles]``, or the default ones."""
         return DEFAULT_ROLES if self.roles is None else self.roles
+
+    @property
+    def unclear_changes_pass(self) -> bool:
+        """Whether a remix passes of which it cannot be told whether it changes one thing.
+
+        An approval rule for ``ambiguous`` lets it pass too, to a person.
+        """
+        held = any("ambiguous" in (rule.change_verdicts or ()) for rule in self.approvals or ())
+        return held or self.unclear_change is UnclearChange.ALLOW
 
     def request_keys(self, person: str) -> tuple[str, ...]:
         """Return the keys with which `person` may sign requests."""

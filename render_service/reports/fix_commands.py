@@ -5,7 +5,7 @@ change. Values that are no longer in the record appear in capitals, for the pers
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from decision.engine.approval import Considered
 from decision.money import usd_digits
@@ -35,7 +35,12 @@ _WAITS = {
     "draft": "sora-ledger review {source} --verdict approved",
     "reference_faces": "pip install 'sora-ledger[faces]'",
 }
-_SET = {"model": "--model", "size": "--size", "seconds": "--seconds"}
+_SET = {
+    "model": "--model",
+    "size": "--size",
+    "seconds": "--seconds",
+    "declared_change": "--declare-change",
+}
 
 
 def commands_after(denied: RenderDenied, requested: RenderRequested) -> list[str]:
@@ -141,10 +146,15 @@ def _typed(ruling: Considered, requested: RenderRequested) -> dict[str, Flags]:
         "purpose": {"--purpose": None if requested.purpose == "draft" else requested.purpose},
         "source_job": {"--promotes": requested.source_job if creates else None},
         "max_cost_usd_micros": {"--max-cost": None if limit is None else usd_digits(limit)},
-        "attested": {"--attest": requested.attested},
+        "attested": {"--attest": requested.attested, "--declare-change": _declared(inputs)},
         "augmented_prompt": {"--no-augment": inputs.get("augment") is False},
         **{name: {} for name in _NOT_TYPED},
     }
+
+
+def _declared(inputs: Mapping[str, object]) -> str | None:
+    declared = inputs.get("declared_change")
+    return str(declared) if declared else None
 
 
 _NOT_TYPED = ("request_key", "further_images", "remix_video_id", "source_file", "profile")

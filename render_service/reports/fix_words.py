@@ -69,6 +69,9 @@ _WORDS: Mapping[tuple[str, str], _Words] = {
     ("reference_faces", "set"): lambda _, __: (
         "Images cannot be checked for faces on this machine: its operator installs the extra `faces`."
     ),
+    ("declared_change", "set"): lambda _, __: (
+        "Word it as one change; or, if it is one, choose under Limits and rules what it changes."
+    ),
     ("attested", "set"): lambda _, __: "Read the guardrails of the policy and confirm them.",
     ("draft", "wait"): lambda _, __: "Have a draft reviewed and approved, and base the final render on it.",
     ("profile", "set"): lambda _, __: "Choose a server that offers it.",

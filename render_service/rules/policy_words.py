@@ -36,6 +36,8 @@ def describe_policy(policy: Policy) -> Iterator[Sentence]:
     yield Sentence("may be overridden", _list(policy.overridable, "nothing"))
     yield Sentence("need an approved draft", _list(policy.require_approved_draft, "nothing"))
     yield Sentence("need the guardrails attested", "everything" if policy.require_attestation else "nothing")
+    unclear = "pass, and are marked" if policy.unclear_changes_pass else "are denied until declared"
+    yield Sentence("remixes of unclear changes", unclear)
     yield Sentence("may sign approvals", _list(policy.approvers, "nobody"))
     yield Sentence("roles of access keys", _list(policy.roles_in_force, "none"))
 

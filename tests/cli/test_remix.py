@@ -165,3 +165,17 @@ def test_a_dry_run_of_a_split_shows_each_remix_and_the_cost_and_records_nothing(
 def test_a_dry_run_of_a_split_ends_with_3_where_a_remix_would_be_denied(sora: Any, stored: str) -> None:
     asked = ["--prompt", PROMPT, "--split", "--dry-run", "--max-cost", "0.01"]
     assert sora("remix", "--id", stored, *asked).code == 3
+
+
+def test_an_unclear_change_is_denied_with_two_ways_out_and_each_works(sora: Any, stored: str) -> None:
+    unclear = ["remix", "--id", stored, "--prompt", "Make it night or make it rain"]
+    ended = sora(*unclear)
+    assert (ended.code, "--declare-change " in ended.error, "--change KEY=VALUE" in ended.error) == (
+        3,
+        True,
+        True,
+    )
+    declared = sora(*unclear, "--declare-change", "style", "--dry-run")
+    assert (declared.code, declared.document["decision"]["reason_codes"][-1]) == (0, "SINGLE_CHANGE_DECLARED")
+    written = sora("remix", "--id", stored, "--change", "style=watercolour", "--dry-run")
+    assert (written.code, written.document["decision"]["reason_codes"][-1]) == (0, "SINGLE_CHANGE")

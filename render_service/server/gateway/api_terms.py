@@ -44,6 +44,7 @@ _PARAMS = {
     "deadline_minutes": "deadline_minutes",
     "character_id": "characters",
     "request_key": "Idempotency-Key",
+    "declare_change": "declare_change",
     "seed": "seed",
     "loop": "loop",
     "promotes": "promotes",

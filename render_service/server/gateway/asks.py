@@ -1,7 +1,8 @@
 """Read a request of the API into the words of `parse_request`, with the API's own defaults.
 
 What the API has no field for is a field of the body (`extra_body` of an SDK) or a header
-``x-sora-ledger-NAME``: purpose, team, project, max_cost_usd, deadline_minutes, promotes, attested.
+``x-sora-ledger-NAME``: purpose, team, project, max_cost_usd, deadline_minutes, promotes, attested,
+declare_change.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +23,16 @@ MODEL, SIZE, SECONDS = "sora-2", "720x1280", "4"
 MAX_PROMPT = 32_000
 MAX_NAME = 80
 
-TERMS = ("purpose", "team", "project", "max_cost_usd", "deadline_minutes", "promotes", "attested")
+TERMS = (
+    "purpose",
+    "team",
+    "project",
+    "max_cost_usd",
+    "deadline_minutes",
+    "promotes",
+    "attested",
+    "declare_change",
+)
 HEADER = "x-sora-ledger-"
 
 
@@ -141,6 +151,8 @@ def _values(operation: Operation, fields: Fields) -> dict[str, object]:
         values["promotes"] = text(fields, "promotes")
     if "deadline_minutes" in fields:
         values["deadline_minutes"] = _number(fields, "deadline_minutes")
+    if "declare_change" in fields:
+        values["declared_change"] = text(fields, "declare_change")
     if "attested" in fields:
         values["attested"] = _yes_or_no(fields, "attested")
     if "max_cost_usd" in fields:

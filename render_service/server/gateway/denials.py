@@ -23,6 +23,7 @@ _PARAMS: Mapping[str, str] = {
     "reference_faces": "input_reference",
     "source": "video",
     "draft": "promotes",
+    "declared_change": "declare_change",
 }
 _NAMED = frozenset({"size", "seconds", "model"})
 """Fields with which the codes of their denials begin."""
@@ -83,6 +84,9 @@ _STEPS: Mapping[tuple[str, str], Callable[[Fix], str]] = {
     ("prompt", "set"): lambda _: "name in 'prompt' one thing that is to change",
     ("input_reference", "drop"): lambda _: "leave out the image, or crop the face out",
     ("reference_faces", "set"): lambda _: "have the operator install face detection, which the policy needs",
+    ("declared_change", "set"): lambda fix: (
+        f"word it as one change; or, if it is one, declare which with 'declare_change', such as {fix.value!r}"
+    ),
     ("attested", "set"): lambda _: "confirm the guardrails with 'attested' set to true",
     ("draft", "wait"): lambda _: "name a draft that a review approved in 'promotes'",
     ("profile", "set"): lambda _: "use a gateway whose server offers this operation",

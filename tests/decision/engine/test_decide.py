@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.engine.decide import ENGINE, DecisionContext, Ruling, decide, rule
+from decision.engine.decide import ENGINE, Ruling, decide, rule
 from decision.engine.inputs import Inputs
+from decision.errors import BadRequest
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
-from decision.rules.policy import Policy
+from decision.rules.policy import Policy, UnclearChange
 from decision.rules.purpose import PURPOSES
 from ledger.canonical import canonical_json
 from ledger.events import DenialCode, RenderDecided, RenderDenied
@@ -214,12 +215,42 @@ def test_a_remix_that_changes_nothing_is_denied(remix: Parse, ruling: Rule) -> N
     assert trace.detail_code == "NO_CHANGE_FOUND"
 
 
-def test_a_remix_that_cannot_be_told_passes_and_is_flagged(
+UNCLEAR = "Make it better"
+
+
+def test_a_remix_of_which_it_cannot_be_told_what_it_changes_is_denied(remix: Parse, ruling: Rule) -> None:
+    trace = denied(ruling(remix(prompt=UNCLEAR))).denial_trace
+    [fix] = trace.minimal_fix
+    assert (trace.detail_code, trace.failed_invariant) == ("CHANGE_UNCLEAR", "INV_SINGLE_CHANGE_REMIX")
+    assert (fix.field, fix.action, fix.value) == ("declared_change", "set", "subject")
+
+
+def test_a_remix_whose_one_change_is_declared_is_allowed_and_says_so(remix: Parse, ruling: Rule) -> None:
+    decided = allowed(ruling(remix(prompt=UNCLEAR, declared_change="lighting")))
+    assert decided.reason_codes == ("MODEL_OF_SOURCE", "SINGLE_CHANGE_DECLARED")
+    assert decided.basis.inputs["declared_change"] == "lighting"
+
+
+def test_a_declaration_does_not_make_several_changes_one(remix: Parse, ruling: Rule) -> None:
+    several = remix(prompt="Make the coat red and add a dog", declared_change="subject")
+    assert denied(ruling(several)).denial_trace.detail_code == "SEVERAL_CHANGES"
+
+
+def test_only_a_remix_declares_its_change(parse: Parse) -> None:
+    with pytest.raises(BadRequest, match="declare_change is for a remix"):
+        parse(declared_change="lighting")
+
+
+def test_a_declared_change_is_one_of_the_known_aspects(remix: Parse) -> None:
+    with pytest.raises(BadRequest, match=r"declare_change.*lighting"):
+        remix(declared_change="light")
+
+
+def test_a_policy_may_let_unclear_changes_pass_and_they_are_marked(
     catalog: Catalog, policy: Policy, remix: Parse
 ) -> None:
-    clear = Inputs.of(remix(), DecisionContext(), None)
-    unclear = clear.model_copy(update={"change_verdict": "ambiguous"})
-    decided = allowed(rule(unclear, catalog=catalog, policy=policy))
+    lenient = policy.model_copy(update={"unclear_change": UnclearChange.ALLOW})
+    decided = allowed(decide(remix(prompt=UNCLEAR), catalog=catalog, policy=lenient))
     assert "SINGLE_CHANGE_NOT_ESTABLISHED" in decided.reason_codes
 
 

@@ -30,7 +30,13 @@ MOST_IMAGE_BYTES = 24 * 1024 * 1024
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _NAMED = re.compile(r"(?:--)?([a-z][a-z_]*)")
 _FLAG = re.compile(r"(?<![\w-])--(?=[a-z])")
-_FIELDS = {"image": IMAGE, "reference": IMAGE, "max_cost_usd_micros": "max_cost", "source": "remix_of"}
+_FIELDS = {
+    "image": IMAGE,
+    "reference": IMAGE,
+    "max_cost_usd_micros": "max_cost",
+    "source": "remix_of",
+    "declare_change": "declared_change",
+}
 """What messages call some fields of the form; the others have one name."""
 
 
@@ -47,6 +53,7 @@ class Typed(View):
     fit: str = ""
     remix_of: str = ""
     promotes: str = ""
+    declared_change: str = ""
     max_cost: str = ""
     attested: bool = False
 
@@ -110,6 +117,8 @@ def read_ask(visit: Visit, typed: Typed, image: object) -> Ask:
     if typed.promotes:
         with about("promotes"):
             values["promotes"] = find_job(visit, typed.promotes).job_id
+    if typed.remix_of and typed.declared_change:
+        values["declared_change"] = typed.declared_change
     if typed.remix_of:
         with about("remix_of"):
             source = find_job(visit, typed.remix_of).job_id

@@ -11,6 +11,7 @@ from starlette.datastructures import FormData
 
 from decision.advice.advice import ATTESTATION, GUARDRAILS
 from decision.errors import DecisionError
+from decision.one_change.aspects import ALL_ASPECTS
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
 from ledger.errors import SoraLedgerError
@@ -63,6 +64,7 @@ class NewRequestView(View):
     seconds: tuple[int, ...]
     profiles: tuple[str, ...]
     fits: tuple[str, ...]
+    aspects: tuple[str, ...]
     team: str | None
     source: SourceView | None
     errors: dict[str, str]
@@ -98,6 +100,7 @@ def _view(visit: Visit, typed: Typed, image: object) -> NewRequestView:
         seconds=catalog.seconds,
         profiles=tuple(dict.fromkeys((usual, *(caller.profiles or offered)))),
         fits=tuple(Fit),
+        aspects=tuple(sorted(ALL_ASPECTS)),
         team=session.settings.team,
         source=_source(visit, typed),
         errors=errors,

@@ -278,6 +278,19 @@ async def test_a_remix_of_several_changes_is_denied_with_what_to_do(
     assert (trace["detail_code"], answer.headers["x-sora-ledger-decision"]) == ("SEVERAL_CHANGES", "deny")
 
 
+async def test_an_unclear_remix_is_denied_until_its_one_change_is_declared(
+    client: httpx2.AsyncClient, settled: Callable[[str], Any]
+) -> None:
+    video = (await client.post("/videos", json=GOOD)).json()["id"]
+    await settled(video)
+    unclear = {"prompt": "make it better"}
+    refused = await client.post(f"/videos/{video}/remix", json=unclear)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (400, "CHANGE_UNCLEAR", "declare_change")
+    header = {"x-sora-ledger-declare-change": "style"}
+    assert (await client.post(f"/videos/{video}/remix", json=unclear, headers=header)).status_code == 200
+
+
 async def test_a_remix_of_another_teams_video_is_not_found(
     gateway: httpx2.AsyncClient, session: Session
 ) -> None:
