@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ledger import events as e
-from ledger.events import Operation, Outcome, Status, Variant
 from ledger.log.opening import open_or_create
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, draft
 from ledger.store.interface import ANY, Batch
+from ledger.terms import Operation, Outcome, Status, Variant
 
 PER_JOB = 10
 JOBS_AT_ONCE = 100

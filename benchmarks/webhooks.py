@@ -26,10 +26,11 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ledger.events import RenderAdopted, Status, WebhookReceived
+from ledger.events import RenderAdopted, WebhookReceived
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import NEW, Batch, RecordFilter
+from ledger.terms import Status
 
 ROUNDS = 5
 EVENTS = 3_000

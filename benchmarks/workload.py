@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
-from ledger.events import RenderAdopted, Status, StatusObserved
+from ledger.events import RenderAdopted, StatusObserved
 from ledger.record import ActorSource, Authority, Draft, Provenance
 from ledger.record import draft as drafted
+from ledger.terms import Status
 
 JOBS = 50
 WHO = Provenance("bench", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)

@@ -9,57 +9,19 @@ Free text from people or servers is `Private`: see `ledger.private`.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
 from types import UnionType
 from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ledger.private import Private, Sha256Hex
+from ledger.terms import DenialCode, Kind, Operation, Outcome, Status, Variant
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
 ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
 Micros = Annotated[int, Field(ge=0, lt=2**53)]
 SessionId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 AccessKeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
-
-
-class Kind(StrEnum):
-    """The kind of an event for reviewers; the grouping is Bickford's."""
-
-    INTENT = "INTENT"
-    PLAN = "PLAN"
-    DENY = "DENY"
-    ACTION = "ACTION"
-    OBSERVATION = "OBSERVATION"
-    STRUCTURE_UPDATE = "STRUCTURE_UPDATE"
-    SESSION_COMPLETION = "SESSION_COMPLETION"
-
-
-class Operation(StrEnum):
-    """An operation of a server that costs money."""
-
-    CREATE = "create"
-    REMIX = "remix"
-    EDIT = "edit"
-    EXTEND = "extend"
-
-
-class Status(StrEnum):
-    """The status of a video in the words of the Videos API; a profile maps other servers' words to these."""
-
-    QUEUED = "queued"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-class Variant(StrEnum):
-    """A file that can be downloaded of a completed video."""
-
-    VIDEO = "video"
-    THUMBNAIL = "thumbnail"
-    SPRITESHEET = "spritesheet"
 
 
 class Part(BaseModel):
@@ -417,18 +379,6 @@ class ApprovalRefused(EventBase):
     policy_sha256: Sha256Hex | None = None
     expires_at: str | None = None
     passkey: PasskeyAssertion | None = None
-
-
-class DenialCode(StrEnum):
-    """The seven denial codes of Bickford, unchanged; ``detail_code`` refines them."""
-
-    MISSING_CANON_PREREQS = "MISSING_CANON_PREREQS"
-    INVARIANT_VIOLATION = "INVARIANT_VIOLATION"
-    NON_INTERFERENCE_VIOLATION = "NON_INTERFERENCE_VIOLATION"
-    AUTHORITY_BOUNDARY_FAIL = "AUTHORITY_BOUNDARY_FAIL"
-    RISK_BOUND_EXCEEDED = "RISK_BOUND_EXCEEDED"
-    COST_BOUND_EXCEEDED = "COST_BOUND_EXCEEDED"
-    SUCCESS_PROB_TOO_LOW = "SUCCESS_PROB_TOO_LOW"
 
 
 class Change(Part):
@@ -885,20 +835,6 @@ class NotificationFailed(EventBase):
     attempts: int
     cause: Literal["not_accepted", "erased", "not_permitted"]
     http_status: int | None = None
-
-
-class Outcome(StrEnum):
-    """The outcome of a job."""
-
-    STORED = "stored"
-    FAILED = "failed"
-    DENIED = "denied"
-    REFUSED = "refused"
-    REJECTED = "rejected"
-    ABSENT = "absent"
-    CANCELLED = "cancelled"
-    LOST = "lost"
-    ABANDONED = "abandoned"
 
 
 class RenderClosed(EventBase):

@@ -17,21 +17,18 @@ from ledger.events import (
     AssetStored,
     CostSettled,
     Event,
-    Operation,
-    Outcome,
     RenderCancelled,
     RenderClosed,
     RenderDecided,
     RenderDenied,
     RenderHeld,
-    Status,
     StatusObserved,
     SubmissionAbsent,
     SubmissionIntended,
     SubmissionRejected,
-    Variant,
 )
 from ledger.record import Record
+from ledger.terms import Operation, Outcome, Status, Variant
 
 JOB_PREFIX = "job_"
 

@@ -19,8 +19,10 @@ from uuid_utils import uuid7
 
 from ledger.canonical import canonical_json, encoded, leaf_hash, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
-from ledger.events import EVENT_TYPES, Event, EventBase, Kind
-from ledger.private import PrivateBody, commit, private_values
+from ledger.events import EVENT_TYPES, Event, EventBase
+from ledger.private import private_values
+from ledger.private_bodies import PrivateBody, commit
+from ledger.terms import Kind
 from ledger.upcast import UPGRADE, upcast
 
 RECORD_LIMIT_BYTES = 65_535

@@ -18,7 +18,8 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel
 
-from ledger.events import Status, SubmissionIntended, Variant, VideoDeleted
+from ledger.events import SubmissionIntended, VideoDeleted
+from ledger.terms import Status, Variant
 from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, VideoNotFound
 from sora_adapter.messages import Submission, no_content
 from sora_adapter.models import Character, Observation, Page

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, assert_never
 
 from ledger.events import (
     ErrorDetail,
-    Status,
     SubmissionAbsent,
     SubmissionAccepted,
     SubmissionRejected,
     SubmissionUnknown,
 )
+from ledger.terms import Status
 from sora_adapter.errors import (
     AnswerError,
     ContentExpired,

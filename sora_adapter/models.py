@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ledger.events import ErrorDetail, Status
+from ledger.events import ErrorDetail
+from ledger.terms import Status
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from ledger.events import Status, SubmissionRejected, Variant
+from ledger.events import SubmissionRejected
+from ledger.terms import Status, Variant
 from sora_adapter.errors import OperationUnsupported, SettingsUnusable, UnknownProfile
 
 Ability = Literal[

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, assert_never
 from urllib.parse import quote
 
-from ledger.events import Operation
+from ledger.terms import Operation
 from sora_adapter.errors import VideoNotFound
 from sora_adapter.profiles import ExtraField, Profile, Quirk, ReferenceForm, Wanted, require
 from sora_adapter.wire import FilePart, Post

@@ -20,7 +20,13 @@ MAY_IMPORT = {
     "cli": {"cli", "render_service", "sora_adapter", "decision", "ledger"},
 }
 SANDBOX = ROOT / "sora_adapter" / "sandbox"
-OF_THE_LEDGER_FOR_DECISION = {"ledger.events", "ledger.errors", "ledger.private", "ledger.canonical"}
+OF_THE_LEDGER_FOR_DECISION = {
+    "ledger.canonical",
+    "ledger.errors",
+    "ledger.events",
+    "ledger.private",
+    "ledger.terms",
+}
 HEAVY = {"obstore", "openai", "httpx2", "av", "PIL", "uvicorn", "starlette", "sqlite_utils"}
 NOT_FOR_READING = {
     "decision.engine",

@@ -8,7 +8,7 @@ import click
 from cli.flows.video import job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
-from ledger.events import Variant
+from ledger.terms import Variant
 from render_service.adoption.server_library import delete
 
 if TYPE_CHECKING:

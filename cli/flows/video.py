@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from cli.invocation import Invocation
 from ledger.errors import JobNotFound, LedgerUnusable
-from ledger.events import Variant
 from ledger.job import JOB_PREFIX, Job
+from ledger.terms import Variant
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from sora_adapter.errors import OperationUnsupported, SettingsUnusable, VideoNotFound

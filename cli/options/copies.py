@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.events import Variant
 from ledger.job import Job
+from ledger.terms import Variant
 from render_service.assets.names import SUFFIXES
 from render_service.assets.store import check_target
 from render_service.settlement.download import USUAL_TYPE

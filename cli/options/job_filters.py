@@ -7,9 +7,9 @@ import click
 
 from cli.options import common
 from cli.options.command import Renamed
-from ledger.events import Status
 from ledger.job import State
 from ledger.store.interface import JobFilter
+from ledger.terms import Status
 
 _OPTIONS = (
     click.option(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from cli.text.printable import NOTHING, escape
 from cli.text.tables import columns
 from decision.money import format_usd, usd_digits
-from ledger.events import Operation, Variant
 from ledger.job import Job, State
 from ledger.store.search import FoundJob
+from ledger.terms import Operation, Variant
 from render_service.reports.find import Snippet, snippet_of
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from decision.one_change.clauses import clauses
 from decision.one_change.grammar import Role
 from decision.request.prompt import read_lines
 from decision.request.request import RenderRequest
-from ledger.events import Operation
+from ledger.terms import Operation
 
 __all__ = ["Advice", "Question", "advise", "missing_details"]
 

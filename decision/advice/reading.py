@@ -19,7 +19,7 @@ from typing import NamedTuple
 from decision.one_change import lexicon
 from decision.request.prompt import LABELS, read_lines
 from decision.request.request import RenderRequest
-from ledger.events import Operation
+from ledger.terms import Operation
 
 _WHERE = r"(?:left|right|up|down|in|out|forwards?|back|backwards?|across|over|around|along|through)"
 _THERE = rf"(?=[- ]+(?:\w+ly )?(?:{_WHERE}|to|from|towards?)\b)"

@@ -20,16 +20,8 @@ from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import FaceRule, Policy
 from ledger.canonical import digest
-from ledger.events import (
-    Basis,
-    BudgetHold,
-    Candidate,
-    Change,
-    DenialTrace,
-    Operation,
-    RenderDecided,
-    RenderDenied,
-)
+from ledger.events import Basis, BudgetHold, Candidate, Change, DenialTrace, RenderDecided, RenderDenied
+from ledger.terms import Operation
 
 __all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
 

@@ -15,7 +15,8 @@ from decision.money import format_usd, usd_digits
 from decision.one_change.split import split_request
 from decision.request.request import RenderRequest
 from decision.request.validators import NOUNS
-from ledger.events import Candidate, Fix, GateFailure, Operation, RenderDecided, RenderDenied, RenderHeld
+from ledger.events import Candidate, Fix, GateFailure, RenderDecided, RenderDenied, RenderHeld
+from ledger.terms import Operation
 
 __all__ = ["about_failure", "format_usd", "what_now", "why", "why_not_chosen"]
 

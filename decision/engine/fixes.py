@@ -21,7 +21,8 @@ from decision.one_change.verdict import DEFAULT_ASPECT
 from decision.request.dimensions import size_distance
 from decision.request.request import DEFAULT_SECONDS, DEFAULT_SIZE
 from decision.rules.catalog import Catalog
-from ledger.events import Candidate, Fix, Operation, Status
+from ledger.events import Candidate, Fix
+from ledger.terms import Operation, Status
 
 _COST_OF_CHANGING: Mapping[str, int] = {
     "max_cost_usd_micros": 1,

@@ -17,7 +17,8 @@ from decision.money import format_usd
 from decision.request.attachments import Faces
 from decision.rules.catalog import Catalog
 from decision.rules.policy import FaceRule, Policy
-from ledger.events import Candidate, DenialCode, GateFailure, Operation, Status
+from ledger.events import Candidate, GateFailure
+from ledger.terms import DenialCode, Operation, Status
 
 
 class Refusal(NamedTuple):

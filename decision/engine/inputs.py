@@ -16,7 +16,7 @@ from decision.one_change.verdict import RemixVerdict
 from decision.request.attachments import Faces
 from decision.request.request import AUTO, RenderRequest
 from decision.rules.policy import SECONDS_PER_MINUTE
-from ledger.events import Operation, Status
+from ledger.terms import Operation, Status
 
 
 class DecisionContext(BaseModel):

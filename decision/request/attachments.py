@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from decision.errors import BadRequest
 from decision.request import validators
 from decision.rules.catalog import Catalog
-from ledger.events import Operation, Status
+from ledger.terms import Operation, Status
 
 DEFAULT_SIZE = "1280x720"
 DEFAULT_SECONDS = 4

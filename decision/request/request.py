@@ -31,7 +31,7 @@ from decision.request.dimensions import extension_seconds_of, read_size, seconds
 from decision.request.prompt import FIELDS, augment
 from decision.rules.catalog import Catalog
 from decision.rules.purpose import PURPOSES
-from ledger.events import Operation
+from ledger.terms import Operation
 
 __all__ = [
     "AUTO",

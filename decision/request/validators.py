@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from decision.errors import BadRequest
-from ledger.events import Operation
+from ledger.terms import Operation
 
 NOUNS: Mapping[Operation, str] = {
     Operation.CREATE: "a create",

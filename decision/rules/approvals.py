@@ -16,7 +16,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.document import Entry
 from decision.rules.passkeys import Passkey, is_passkey
 from decision.rules.purpose import PURPOSES
-from ledger.events import Operation
+from ledger.terms import Operation
 
 ED25519 = b"\x01"
 KEY_BYTES = 32

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from ledger.errors import BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
 from ledger.events import PrivateErased, RenderDecided
 from ledger.job import JOB_PREFIX, Job, fold
-from ledger.private import PrivateBody
+from ledger.private_bodies import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.group_commit import Request
 from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold, holds_of

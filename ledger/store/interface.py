@@ -27,12 +27,12 @@ from typing import Final, NamedTuple, Protocol
 
 from ledger.canonical import encoded, sha256_hex
 from ledger.errors import StaleFence
-from ledger.events import Status
 from ledger.job import Job, State
-from ledger.private import PrivateBody
+from ledger.private_bodies import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.outbox import Outbox
 from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
+from ledger.terms import Status
 from ledger.tree.merkle import Frontier
 
 

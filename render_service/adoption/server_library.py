@@ -3,9 +3,10 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
-from ledger.events import Event, Outcome
+from ledger.events import Event
 from ledger.job import Job, State
 from ledger.private import Private
+from ledger.terms import Outcome
 from render_service.recovery.listing import pages
 from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings

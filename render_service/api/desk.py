@@ -11,8 +11,9 @@ from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
 from decision.request.request import ReferenceImage, RenderRequest, parse_request
 from ledger.errors import JobNotFound
-from ledger.events import RenderHeld, Variant
+from ledger.events import RenderHeld
 from ledger.job import JOB_PREFIX, Job, State
+from ledger.terms import Variant
 from render_service.adoption.adopt import adopt
 from render_service.adoption.external import record_external
 from render_service.adoption.server_library import delete, page_document

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from ledger.events import Variant
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private_files import OPEN, NewFile
+from ledger.terms import Variant
 from render_service.assets.names import SUFFIXES
 from render_service.assets.store import AssetStore
 from render_service.batches.item import Member

@@ -22,11 +22,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable, WrongExpectedVersion
-from ledger.events import RenderDecided, Variant
+from ledger.events import RenderDecided
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch
+from ledger.terms import Variant
 from render_service.batches.file import BatchInvalid, Problem
 from render_service.batches.folder import BatchFolder
 from render_service.batches.item import FAILURES, Member, Watch

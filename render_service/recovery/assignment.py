@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from ledger.events import Operation
+from ledger.terms import Operation
 from render_service.recovery.attempts import Attempt
 from render_service.submission.recorded_call import SENT, comparable
 from sora_adapter.models import Observation

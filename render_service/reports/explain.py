@@ -12,19 +12,12 @@ from types import MappingProxyType
 from decision.engine.approval import Considered
 from decision.engine.explain import about_failure, what_now, why, why_not_chosen
 from ledger.canonical import leaf_hash, sha256_hex
-from ledger.events import (
-    Candidate,
-    Outcome,
-    RenderDecided,
-    RenderDenied,
-    RenderHeld,
-    RenderRequested,
-    RequestSigned,
-)
+from ledger.events import Candidate, RenderDecided, RenderDenied, RenderHeld, RenderRequested, RequestSigned
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Entry, Record
+from ledger.terms import Outcome
 from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
 from render_service.approvals.reviews import reviews_document, reviews_in
 from render_service.reports.fix_commands import command_again, commands_after

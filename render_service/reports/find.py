@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ledger.events import Variant
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.interface import ALL_JOBS, JobFilter
 from ledger.store.search import FoundJob, spans_of
+from ledger.terms import Variant
 from render_service.runtime.documents import ERASED
 from render_service.runtime.printable import printable
 from render_service.runtime.settings import Settings

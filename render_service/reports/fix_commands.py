@@ -12,8 +12,9 @@ from decision.money import usd_digits
 from decision.one_change.split import split_request
 from decision.request.prompt import FIELDS
 from decision.request.request import AUTO, DEFAULT_SECONDS, DEFAULT_SIZE
-from ledger.events import Fix, Operation, RenderDenied, RenderRequested
+from ledger.events import Fix, RenderDenied, RenderRequested
 from ledger.private import Private
+from ledger.terms import Operation
 
 Flags = dict[str, str | bool | None]
 """Options with their values; True is printed without a value, None and False are left out."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from decision.one_change.verdict import check_remix
-from ledger.events import Operation, RenderDenied, RenderRequested
+from ledger.events import RenderDenied, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.interface import RecordFilter
+from ledger.terms import Operation
 from render_service.reports.jobs import made_from, source_job
 from render_service.runtime.printable import short
 from render_service.session.history import JobHistory

@@ -26,10 +26,11 @@ from decision.one_change.verdict import RemixVerdict, check_remix
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.errors import LedgerUnusable
-from ledger.events import Operation, RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
 from ledger.store.interface import RecordFilter
+from ledger.terms import Operation
 from render_service.rules.policies import kept_document
 from render_service.session.history import Decision
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from ledger.events import Outcome
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter
+from ledger.terms import Outcome
 
 LEAST_RENDERS = 10
 """Finished renders of one model at one server; with fewer, nothing is measured."""

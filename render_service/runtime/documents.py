@@ -9,12 +9,13 @@ the ledger's own times are text and called ``begun_at``, ``updated_at`` and ``cl
 from datetime import datetime
 from typing import Any
 
-from ledger.events import RenderAdopted, RenderRequested, Status, StatusObserved
+from ledger.events import RenderAdopted, RenderRequested, StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private, private_values
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
+from ledger.terms import Status
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:

@@ -31,12 +31,12 @@ from ledger.events import (
     SubmissionRecovered,
     SubmissionRejected,
     SubmissionUnknown,
-    Variant,
     WebhookMatched,
 )
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import E, Entry, Record, entries
+from ledger.terms import Variant
 from render_service.session.event_ids import late_claim_id
 
 Decision = RenderDecided | RenderDenied | RenderHeld

@@ -8,7 +8,6 @@ from ledger.events import (
     ErrorDetail,
     Event,
     NoteRecorded,
-    Outcome,
     RenderClosed,
     SubmissionAccepted,
     SubmissionUnknown,
@@ -17,6 +16,7 @@ from ledger.job import Job, State, fold
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import NEW
+from ledger.terms import Outcome
 from render_service.session.event_ids import CLAIMED, late_claim_id
 
 

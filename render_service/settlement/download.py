@@ -7,8 +7,9 @@ again. Memory stays at one chunk. Nothing is recorded here.
 import asyncio
 from typing import TYPE_CHECKING
 
-from ledger.events import AssetStored, Operation, Variant
+from ledger.events import AssetStored
 from ledger.job import Job
+from ledger.terms import Operation, Variant
 from render_service.assets.probe import mismatches, probe
 from render_service.assets.store import Incoming
 from render_service.runtime.errors import AssetUnusable

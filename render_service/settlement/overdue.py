@@ -9,12 +9,13 @@ import asyncio
 from datetime import datetime, timedelta
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
-from ledger.events import Event, Outcome, RenderAbandoned
+from ledger.events import Event, RenderAbandoned
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter
+from ledger.terms import Outcome
 from render_service.runtime.errors import NotReady
 from render_service.session.history import JobHistory
 from render_service.session.jobs import closing

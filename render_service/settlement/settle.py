@@ -11,15 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
-from ledger.events import (
-    AssetLost,
-    Event,
-    Outcome,
-    Status,
-    StatusObserved,
-    Variant,
-)
+from ledger.events import AssetLost, Event, StatusObserved
 from ledger.job import Job, State
+from ledger.terms import Outcome, Status, Variant
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
 from render_service.session.jobs import closing
 from render_service.session.servers import explain_key_to_set, has_other_key

@@ -18,17 +18,11 @@ from ledger.errors import (
     StaleFence,
     WrongExpectedVersion,
 )
-from ledger.events import (
-    Event,
-    Outcome,
-    SubmissionAbsent,
-    SubmissionAccepted,
-    SubmissionRejected,
-    SubmissionUnknown,
-)
+from ledger.events import Event, SubmissionAbsent, SubmissionAccepted, SubmissionRejected, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.record import Draft, timestamp
 from ledger.store.interface import ANY
+from ledger.terms import Outcome
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
 from render_service.session.event_ids import claim_id
 from render_service.session.jobs import answered_with_anothers, closed

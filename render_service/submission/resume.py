@@ -6,9 +6,10 @@ It is submitted by `resume`, by an approval, or by a worker. Withdrawing it rele
 import asyncio
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
-from ledger.events import Outcome, RenderCancelled
+from ledger.events import RenderCancelled
 from ledger.job import Job, State
 from ledger.private import Private
+from ledger.terms import Outcome
 from render_service.runtime.errors import NotApproved, NotReady
 from render_service.session.jobs import closed
 from render_service.session.session import Session

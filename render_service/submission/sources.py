@@ -16,10 +16,11 @@ from typing import Any
 from decision.one_change.shot_spec import asked_key, spec_of
 from decision.one_change.verdict import FIELD_ASPECTS
 from decision.request.request import RenderRequest, Source
-from ledger.events import Operation, RenderDecided, Status
+from ledger.events import RenderDecided
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.private import Private
+from ledger.terms import Operation, Status
 from render_service.rules.opening import ledger_if_any
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import SANDBOX, Settings

@@ -15,7 +15,6 @@ from decision.errors import BadRequest
 from decision.request.request import RenderRequest
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable
 from ledger.events import (
-    Outcome,
     RenderClosed,
     RenderDecided,
     RenderDenied,
@@ -28,6 +27,7 @@ from ledger.events import (
 from ledger.job import Job, State
 from ledger.record import Draft, new_job_id, timestamp
 from ledger.store.interface import NEW
+from ledger.terms import Outcome
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ledger.events import RenderAdopted, Status, WebhookReceived
+from ledger.events import RenderAdopted, WebhookReceived
 from ledger.log.opening import open_snapshot
 from ledger.store.interface import NEW, RecordFilter
+from ledger.terms import Status
 from ledger.verify import verify
 from render_service.api.sessions import open_session
 from render_service.runtime.settings import read_settings

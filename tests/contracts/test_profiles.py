@@ -16,15 +16,8 @@ import httpx2
 import pytest
 from PIL import Image
 
-from ledger.events import (
-    Operation,
-    Status,
-    SubmissionAccepted,
-    SubmissionIntended,
-    SubmissionRejected,
-    SubmissionUnknown,
-    Variant,
-)
+from ledger.events import SubmissionAccepted, SubmissionIntended, SubmissionRejected, SubmissionUnknown
+from ledger.terms import Operation, Status, Variant
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import (
     AdapterError,

@@ -14,12 +14,13 @@ from typing import Any
 from uuid import UUID
 
 from ledger import events as e
-from ledger.events import Operation, Outcome, Status, Variant
 from ledger.job import Job
-from ledger.private import Private, PrivateBody, commit
+from ledger.private import Private
+from ledger.private_bodies import PrivateBody, commit
 from ledger.record import ActorSource, Authority, Provenance, Record, draft
 from ledger.store.interface import NEW, Batch, Document, JobFilter
 from ledger.store.sqlite import SqliteStore
+from ledger.terms import Operation, Outcome, Status, Variant
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 WHO = Provenance(

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from ledger.private import Private, PrivateBody, commit, private_values
+from ledger.private import Private, private_values
+from ledger.private_bodies import PrivateBody, commit
 
 SALT = bytes(range(32))
 

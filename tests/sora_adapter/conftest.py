@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Operation, SubmissionIntended
+from ledger.events import SubmissionIntended
+from ledger.terms import Operation
 from sora_adapter.client import VideosClient
 from sora_adapter.profiles import Profile, profile
 from sora_adapter.requests import SubmitCall

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.events import Operation, Status, SubmissionAccepted, SubmissionIntended, Variant
+from ledger.events import SubmissionAccepted, SubmissionIntended
+from ledger.terms import Operation, Status, Variant
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import ContentNotReady, ServerUnreadable, VideoNotFound
 from sora_adapter.models import Observation

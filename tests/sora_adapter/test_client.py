@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Status, SubmissionIntended, VideoDeleted
+from ledger.events import SubmissionIntended, VideoDeleted
+from ledger.terms import Status
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import (
     ServerBusy,

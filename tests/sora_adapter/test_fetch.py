@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Variant
+from ledger.terms import Variant
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import (
     ContentExpired,

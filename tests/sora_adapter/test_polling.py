@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.events import Status
+from ledger.terms import Status
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import ServerBusy, ServerRefused, ServerUnreadable, VideoNotFound
 from sora_adapter.models import Observation

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.events import ErrorDetail, Status, SubmissionRejected, Variant
+from ledger.events import ErrorDetail, SubmissionRejected
+from ledger.terms import Status, Variant
 from sora_adapter.errors import SettingsUnusable, UnknownProfile
 from sora_adapter.profiles import FreeRejection, Profile, profile, profiles
 

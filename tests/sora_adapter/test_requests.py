@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Operation
+from ledger.terms import Operation
 from sora_adapter.errors import OperationUnsupported, VideoNotFound
 from sora_adapter.profiles import profile
 from sora_adapter.requests import (

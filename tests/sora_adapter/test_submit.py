@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from ledger.events import (
-    Operation,
-    Status,
     SubmissionAbsent,
     SubmissionAccepted,
     SubmissionIntended,
@@ -18,6 +16,7 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.private import private_values
+from ledger.terms import Operation, Status
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import OperationUnsupported, ReferenceUnreadable
 from sora_adapter.outcomes import Translator

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ledger.job import Job
-from ledger.private import PrivateBody
+from ledger.private_bodies import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, Unreviewed, key_range
 from ledger.store.postgres import queue

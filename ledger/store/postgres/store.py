@@ -22,7 +22,7 @@ import psycopg
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job
-from ledger.private import PrivateBody
+from ledger.private_bodies import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.append import Append, AppendRequest, Keys, decide_all
 from ledger.store.group_commit import GroupCommit

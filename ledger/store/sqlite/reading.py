@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
 from ledger.job import OVER, Job
-from ledger.private import PrivateBody
+from ledger.private_bodies import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, Unreviewed, key_range
 from ledger.store.sqlite import queue

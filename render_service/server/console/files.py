@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from decision.rules.roles import Permission
-from ledger.events import Variant
 from ledger.job import Asset, Job
 from ledger.log.bundle import Scope
+from ledger.terms import Variant
 from render_service.evidence.bundles import Export, export_bundle
 from render_service.server.console.answers import NotHere
 from render_service.server.console.jobs import find_job, is_about_gateway

@@ -8,8 +8,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from ledger.errors import SoraLedgerError
-from ledger.events import Variant
 from ledger.job import Job
+from ledger.terms import Variant
 from render_service.access.shares import Share, read_share
 from render_service.access.signing import Signer
 from render_service.server.console.answers import NotHere, Site

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from decision.money import micros_of
-from ledger.events import Operation
+from ledger.terms import Operation
 from render_service.assets.inputs import NOTHING, Material
 from render_service.server.gateway.uploads import Uploaded, Uploads, read_film, read_frame
 from sora_adapter.serving.bodies import Fields, type_name

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse, Response
 
 from decision.rules.catalog import Catalog, Model
 from decision.rules.policy import Policy
-from ledger.events import Status
 from ledger.job import State
+from ledger.terms import Status
 from render_service.access.callers import Caller
 from render_service.adoption.characters import profile_of
 from render_service.adoption.server_library import delete

@@ -13,11 +13,9 @@ from typing import Any
 from ledger.events import (
     ApprovalRefused,
     ErrorDetail,
-    Operation,
     RenderAdopted,
     RenderDenied,
     RenderRequested,
-    Status,
     StatusObserved,
     SubmissionRejected,
 )
@@ -26,6 +24,7 @@ from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import JobFilter, RecordFilter
+from ledger.terms import Operation, Status
 from render_service.session.event_ids import public_id
 
 WHOLE = 100

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 from decision.request.request import RenderRequest
 from ledger.errors import EventIdConflict
-from ledger.events import AccessUsed, Outcome, RenderRequested
+from ledger.events import AccessUsed, RenderRequested
 from ledger.job import Job, State
 from ledger.record import Draft, timestamp
 from ledger.store.interface import ANY, Batch, JobFilter, RecordFilter
+from ledger.terms import Outcome
 from render_service.access.callers import Caller
 from render_service.server.gateway.recent import RecentRequests
 from render_service.session.event_ids import use_id

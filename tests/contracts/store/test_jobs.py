@@ -9,13 +9,13 @@ from ledger.errors import (
     IllegalTransition,
     WrongExpectedVersion,
 )
-from ledger.events import Status
 from ledger.job import State, fold
 from ledger.store.interface import (
     EventStore,
     JobFilter,
     Unreviewed,
 )
+from ledger.terms import Status
 
 
 def test_a_job_row_is_the_fold_of_its_events(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:

@@ -12,7 +12,7 @@ from freezegun import freeze_time
 from ledger.errors import (
     StaleFence,
 )
-from ledger.events import RenderAdopted, Status
+from ledger.events import RenderAdopted
 from ledger.job import State
 from ledger.store.interface import (
     NEW,
@@ -23,6 +23,7 @@ from ledger.store.interface import (
     Limit,
     Release,
 )
+from ledger.terms import Status
 
 
 @pytest.fixture

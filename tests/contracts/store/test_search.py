@@ -6,12 +6,12 @@ from typing import Any, get_args
 
 import pytest
 
-from ledger.events import Status
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.private import private_values
 from ledger.store.interface import EventStore, JobFilter, RecordFilter
 from ledger.store.search import Money, SpentBy, money_of
+from ledger.terms import Status
 
 PROMPTS = {
     "job_a": "A paper boat on the canal at dusk, naïve style",

@@ -16,7 +16,8 @@ from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, UnclearChange
 from decision.rules.purpose import PURPOSES
 from ledger.canonical import canonical_json
-from ledger.events import DenialCode, RenderDecided, RenderDenied
+from ledger.events import RenderDecided, RenderDenied
+from ledger.terms import DenialCode
 
 Parse = Callable[..., RenderRequest]
 Rule = Callable[..., Ruling]

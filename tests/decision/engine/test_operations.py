@@ -10,7 +10,8 @@ from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from decision.rules.purpose import PURPOSES
-from ledger.events import DenialCode, RenderDecided, RenderDenied
+from ledger.events import RenderDecided, RenderDenied
+from ledger.terms import DenialCode
 
 Parse = Callable[..., RenderRequest]
 Rule = Callable[..., Ruling]

@@ -18,7 +18,8 @@ from ledger.log.opening import open_ledger
 APPEND_FOR_EVER = """
 import sys
 from datetime import UTC, datetime
-from ledger.events import Operation, RenderRequested
+from ledger.events import (RenderRequested)
+from ledger.terms import (Operation)
 from ledger.log.opening import open_or_create
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Provenance, draft, new_job_id

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ledger.log.ledger import Ledger
-from ledger.private import PrivateBody, private_values
+from ledger.private import private_values
+from ledger.private_bodies import PrivateBody
 from ledger.store.interface import JobFilter
 from ledger.store.sqlite import SqliteStore
 

@@ -7,8 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import CostSettled, Outcome, RenderAdopted, Status, Variant
+from ledger.events import CostSettled, RenderAdopted
 from ledger.job import Job, State
+from ledger.terms import Outcome, Status, Variant
 from render_service.adoption.adopt import _await_all, adopt, archive, take_in
 from render_service.adoption.server_library import list_all
 from render_service.runtime.errors import AssetUnusable

@@ -9,8 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import Outcome, Variant, VideoDeleted
+from ledger.events import VideoDeleted
 from ledger.job import Job, State
+from ledger.terms import Outcome, Variant
 from render_service.adoption.server_library import delete, list_videos, page_document
 from render_service.runtime.errors import AssetUnusable, NotReady
 from render_service.runtime.telemetry import Trace

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Variant
+from ledger.terms import Variant
 from render_service.assets.folder import FolderPlace
 from render_service.assets.interface import Kept
 from render_service.assets.ownership import Owner

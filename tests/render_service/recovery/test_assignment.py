@@ -6,15 +6,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.events import (
-    Operation,
-    RenderRequested,
-    Status,
-    SubmissionIntended,
-    SubmissionUnknown,
-)
+from ledger.events import RenderRequested, SubmissionIntended, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.private import Private
+from ledger.terms import Operation, Status
 from render_service.recovery.assignment import assign
 from render_service.recovery.attempts import Attempt
 from sora_adapter.models import Observation

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Status
+from ledger.terms import Status
 from render_service.recovery.listing import Listing, read_list
 from sora_adapter.models import Observation, Page
 

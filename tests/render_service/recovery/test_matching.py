@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Operation, RenderRequested, Status, SubmissionIntended, SubmissionUnknown
+from ledger.events import RenderRequested, SubmissionIntended, SubmissionUnknown
 from ledger.job import Job, State
 from ledger.private import Private
+from ledger.terms import Operation, Status
 from render_service.recovery.assignment import doubts_about, likeness, may_be_of, may_stand_for
 from render_service.recovery.attempts import Attempt
 from sora_adapter.models import Observation

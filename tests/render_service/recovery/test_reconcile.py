@@ -11,7 +11,6 @@ import pytest
 
 from ledger.events import (
     NoteRecorded,
-    Outcome,
     SubmissionAbsent,
     SubmissionRecovered,
     SubmissionUnknown,
@@ -20,6 +19,7 @@ from ledger.events import (
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.store.interface import ANY
+from ledger.terms import Outcome
 from render_service.adoption.adopt import take_in
 from render_service.recovery.attempts import open_attempts
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ledger.events import Operation, Outcome
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
+from ledger.terms import Operation, Outcome
 from render_service.rules.measurements import LEAST_RENDERS, Measured, Measuring, measure
 from render_service.session.session import Session
 

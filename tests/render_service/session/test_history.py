@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from ledger.events import AssetLost, AssetStored, NoteRecorded, SubmissionAbsent, SubmissionIntended, Variant
+from ledger.events import AssetLost, AssetStored, NoteRecorded, SubmissionAbsent, SubmissionIntended
 from ledger.private import Private
+from ledger.terms import Variant
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.settlement.settle import record

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from ledger.events import AssetLost, Variant
+from ledger.events import AssetLost
 from ledger.job import Job, State
+from ledger.terms import Variant
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session
@@ -41,7 +42,7 @@ JOB = Job(
 RECEIVE = """
 import asyncio, sys
 from pathlib import Path
-from ledger.events import Variant
+from ledger.terms import (Variant)
 from render_service.assets.store import AssetStore
 from render_service.settlement.download import drain
 from sora_adapter.client import VideosClient

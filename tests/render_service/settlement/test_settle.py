@@ -10,17 +10,9 @@ from typing import Any
 
 import pytest
 
-from ledger.events import (
-    AssetLost,
-    AssetStored,
-    CostSettled,
-    Outcome,
-    RenderClosed,
-    Status,
-    StatusObserved,
-    Variant,
-)
+from ledger.events import AssetLost, AssetStored, CostSettled, RenderClosed, StatusObserved
 from ledger.job import Job, State
+from ledger.terms import Outcome, Status, Variant
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import fetch, refresh, settle

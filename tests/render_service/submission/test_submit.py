@@ -12,7 +12,6 @@ import pytest
 from ledger.canonical import sha256_hex
 from ledger.errors import BudgetExceeded, EventIdConflict
 from ledger.events import (
-    Outcome,
     RenderClosed,
     RenderDenied,
     RenderRequested,
@@ -22,6 +21,7 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.job import Job, State
+from ledger.terms import Outcome
 from render_service.assets.inputs import Material
 from render_service.assets.probe import read_image
 from render_service.runtime.errors import BudgetGone, KeyMissing, ProfileRetired

@@ -11,9 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import Variant
 from ledger.job import Job
 from ledger.record import Record
+from ledger.terms import Variant
 from render_service.api.sessions import open_session
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace

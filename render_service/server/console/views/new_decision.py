@@ -6,7 +6,8 @@ from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
 from decision.one_change.verdict import check_remix
 from decision.request.request import RenderRequest, parse_request
-from ledger.events import Operation, RenderDecided, RenderHeld
+from ledger.events import RenderDecided, RenderHeld
+from ledger.terms import Operation
 from render_service.reports.explain import candidates_of
 from render_service.rules.measurements import expected_duration
 from render_service.server.console.pages import View, Visit

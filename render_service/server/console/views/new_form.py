@@ -17,7 +17,7 @@ from decision.money import micros_of
 from decision.request.attachments import DEFAULT_SECONDS, DEFAULT_SIZE
 from decision.request.request import AUTO
 from ledger.errors import SoraLedgerError
-from ledger.events import Operation
+from ledger.terms import Operation
 from render_service.assets.fit import Frame, first_frame, read_fit
 from render_service.assets.inputs import NOTHING, Material
 from render_service.runtime.errors import BadInput

@@ -2,11 +2,12 @@
 
 from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
-from ledger.events import ReviewRecorded, Variant
+from ledger.events import ReviewRecorded
 from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Entry
 from ledger.store.interface import JobFilter, Unreviewed
+from ledger.terms import Variant
 from render_service.approvals.reviews import (
     HIGHEST,
     REVIEWABLE,

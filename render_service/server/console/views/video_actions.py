@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from starlette.datastructures import FormData
 
 from decision.rules.roles import Permission
-from ledger.events import Variant
 from ledger.job import Job
+from ledger.terms import Variant
 from render_service.adoption.server_library import delete
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.server.console.jobs import find_job

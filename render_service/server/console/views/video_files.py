@@ -2,9 +2,10 @@
 
 import math
 
-from ledger.events import AssetLost, AssetStored, InputReference, Probe, SourceFile, Variant
+from ledger.events import AssetLost, AssetStored, InputReference, Probe, SourceFile
 from ledger.job import Job
 from ledger.record import Record
+from ledger.terms import Variant
 from render_service.server.console.pages import PREFIX, View
 from render_service.server.console.views.video_parts import PrivateText, private
 from render_service.session.history import JobHistory

@@ -1,16 +1,10 @@
 """The parts of a video's page that come from its records: events, costs, people."""
 
-from ledger.events import (
-    CostSettled,
-    Outcome,
-    RenderClosed,
-    RenderDecided,
-    ReviewRecorded,
-    TimedNote,
-)
+from ledger.events import CostSettled, RenderClosed, RenderDecided, ReviewRecorded, TimedNote
 from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Record
+from ledger.terms import Outcome
 from render_service.reports.answers import HOW, answers
 from render_service.reports.record_words import what
 from render_service.server.console.jobs import hides_words

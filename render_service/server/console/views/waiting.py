@@ -8,11 +8,12 @@ from decision.engine.explain import why
 from decision.rules.approvals import ApprovalRule
 from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
-from ledger.events import ApprovalGranted, ApprovalRefused, Variant
+from ledger.events import ApprovalGranted, ApprovalRefused
 from ledger.job import Job, State
 from ledger.private import Private
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter, RecordFilter
+from ledger.terms import Variant
 from render_service.access.callers import Caller
 from render_service.approvals.answer_changes import read_proposed
 from render_service.approvals.approvals import VALID_FOR, read_case
