@@ -8,6 +8,7 @@ its payload.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from msgspec import Struct, json
 from pydantic import BaseModel
 
 from decision.rules.catalog import Catalog
@@ -57,6 +58,15 @@ def of_model(model: type[BaseModel]) -> Schema:
     return opened
 
 
+def of_row(row: type[Struct]) -> Schema:
+    """Return the schema of a row as it is printed, which leaves out no field."""
+    parts = {
+        name: TEXT | part if "enum" in part else part for name, part in json.schema(row)["$defs"].items()
+    }
+    opened: Schema = _inlined(parts[row.__name__], parts)
+    return opened | {"required": list(opened["properties"])}
+
+
 def _inlined(value: Any, parts: Mapping[str, Any]) -> Any:
     """Return a schema without references, closed objects and titles of fields."""
     if isinstance(value, list):
@@ -93,7 +103,7 @@ def with_fields(schema: Schema, properties: Mapping[str, Schema], optional: tupl
 
 def job() -> Schema:
     """Return the schema of a job: a video of the API with what the ledger knows."""
-    row = of_model(Job)
+    row = of_row(Job)
     fields = dict(row["properties"])
     video = {
         "id": fields.pop("video_id"),
@@ -261,7 +271,7 @@ def tool_error() -> Schema:
 
 def tool_job() -> Schema:
     """Return the schema of a tool's answer about a job."""
-    facts = of_model(Job)["properties"]
+    facts = of_row(Job)["properties"]
     same = (
         "state",
         "status",

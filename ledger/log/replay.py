@@ -6,6 +6,8 @@ Replay has no effects: it only reads, and calls nothing outside. `swap` is the o
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec import to_builtins
+
 from ledger.job import JOB_PREFIX, Job, fold
 from ledger.log.ledger import Ledger
 from ledger.record import Record
@@ -21,8 +23,8 @@ class Drift(NamedTuple):
 
     def fields(self) -> dict[str, tuple[object, object]]:
         """Return the differing fields: (live, replayed)."""
-        live = self.live.model_dump(mode="json") if self.live else {}
-        replayed = self.replayed.model_dump(mode="json") if self.replayed else {}
+        live = to_builtins(self.live) if self.live else {}
+        replayed = to_builtins(self.replayed) if self.replayed else {}
         names = sorted(live.keys() | replayed.keys())
         return {n: (live.get(n), replayed.get(n)) for n in names if live.get(n) != replayed.get(n)}
 

@@ -9,6 +9,8 @@ the ledger's own times are text and called ``begun_at``, ``updated_at`` and ``cl
 from datetime import datetime
 from typing import Any
 
+from msgspec import to_builtins
+
 from ledger.events import RenderAdopted, RenderRequested, StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
@@ -33,7 +35,7 @@ def job_document(job: Job, ledger: Ledger | None = None) -> Json:
 
     A row has neither prompt nor completion time: with `ledger` they are read from the events of the job.
     """
-    row = job.model_dump(mode="json")
+    row = to_builtins(job)
     video = {
         "id": row.pop("video_id"),
         "object": "video",

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
+from msgspec.structs import replace
+
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import AssetLost, Event, StatusObserved
 from ledger.job import Job, State
@@ -160,7 +162,7 @@ async def record(session: Session, job: Job, *events: Event) -> Job:
 
 def _is_as_before(job: Job, now: Job) -> bool:
     noted = {name: getattr(now, name) for name in ("version", "position", "updated_at", "verdict")}
-    return job.model_copy(update=noted) == now
+    return replace(job, **noted) == now
 
 
 async def _wait(  # all parameters describe the wait

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import convert
 from rich.console import Console
 
 from cli.commands.spend import print_spending
@@ -37,7 +38,7 @@ def job(**changes: Any) -> Job:
         "seconds": 4,
         "purpose": "draft",
     }
-    return Job.model_validate(given | changes)
+    return convert(given | changes, Job)
 
 
 def shown(show: Any, *values: Any, width: int = 80) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import convert
 
 from decision.rules.policy import Policy, default_policy
 from decision.rules.roles import Permission
@@ -232,6 +233,6 @@ def unrecorded_job() -> Callable[..., Job]:
     def make(**values: Any) -> Job:
         usual = {"job_id": "job_1", "version": 1, "position": 1, "state": "requested", "actor": "ana"}
         times = dict.fromkeys(("created_at", "updated_at", "trace_id"), "")
-        return Job.model_validate(usual | times | values)
+        return convert(usual | times | values, Job)
 
     return make

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from ledger.errors import WrongExpectedVersion
 from ledger.events import BudgetSet, CostSettled, RenderDecided, RenderDenied
@@ -109,7 +110,7 @@ async def test_a_reported_cost_above_the_estimate_is_booked_although_it_passes_t
 ) -> None:
     allow(session, 500_000)
     placed = await place(session, request_for())
-    dearer = placed.job.model_copy(update={"reported_cost_usd_micros": 900_000})
+    dearer = structs.replace(placed.job, reported_cost_usd_micros=900_000)
     settled = await settle(session, dearer, interval_s=0.05, timeout_s=30)
     assert event(settled, CostSettled).cost_usd_micros == 900_000
     [left] = standing(session.ledger, session.clock())

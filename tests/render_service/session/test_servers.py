@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from render_service.runtime.errors import WrongServer
 from render_service.session.servers import check_server, is_same_server, server_of
@@ -47,7 +48,7 @@ async def test_without_an_address_the_message_says_that_none_is_set(
 ) -> None:
     session = at(faults.base_url)
     bare = replace(session.settings, base_url=None)
-    lost = job.model_copy(update={"profile": "custom"})
+    lost = structs.replace(job, profile="custom")
     with pytest.raises(WrongServer, match=rf"no server is set.* set OPENAI_BASE_URL={faults.base_url}"):
         check_server(bare, session.ledger, lost)
 
