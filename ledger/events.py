@@ -837,6 +837,49 @@ class NotificationFailed(EventBase):
     http_status: int | None = None
 
 
+class NotificationResent(EventBase):
+    """A person had a webhook that was given up sent again; recorded before it is due again."""
+
+    type: ClassVar[str] = "notification.resent"
+    kind: ClassVar[Kind] = Kind.ACTION
+    endpoint_id: str
+    delivery_id: str
+
+
+# --- Checks of the record ------------------------------------------------------------------------------
+
+
+class LedgerVerified(EventBase):
+    """The records up to `size` were verified in full and found intact; recorded in the stream ``checks``.
+
+    `files` stored files were checked too, and a checkpoint of `extends` records; None if that was not asked.
+    A verification with findings records nothing: the ledger stays as it was found.
+    """
+
+    type: ClassVar[str] = "ledger.verified"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    size: int
+    root: Sha256Hex
+    jobs: int
+    files: int | None = None
+    extends: int | None = None
+
+
+class CheckpointPublished(EventBase):
+    """A checkpoint of the first `size` records was published at `target`; recorded in the stream ``checks``.
+
+    `signed_by` names the keys it was signed with, `cosigned_by` those of other signatures that it had there.
+    """
+
+    type: ClassVar[str] = "checkpoint.published"
+    kind: ClassVar[Kind] = Kind.ACTION
+    size: int
+    root: Sha256Hex
+    target: Private
+    signed_by: tuple[str, ...]
+    cosigned_by: tuple[str, ...]
+
+
 class RenderClosed(EventBase):
     """The job is closed: outcome, duration, cost."""
 
@@ -897,6 +940,9 @@ Event = (
     | EndpointDeleted
     | NotificationSent
     | NotificationFailed
+    | NotificationResent
+    | LedgerVerified
+    | CheckpointPublished
     | RenderClosed
 )
 

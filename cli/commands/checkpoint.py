@@ -1,5 +1,6 @@
 """``checkpoint``: the ledger's tree head, signed; and whether the ledger extends an old one."""
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.evidence.checkpoints import Comparison
+    from render_service.session.session import Session
 
 UNSIGNED = "not signed: no --key was given, so it does not show who vouches for it"
 NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could have written this checkpoint"
@@ -34,6 +36,7 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
     help="Also write it to a file, s3://bucket/key, gs://bucket/key or az://…. An existing checkpoint "
     "is replaced if the ledger extends it; at the same size its other signatures stay.",
 )
+@click.option("--record", is_flag=True, help="Record who published it, and where.")
 @click.option(
     "--check",
     metavar="FILE",
@@ -43,7 +46,13 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
 @common.verifier
 @common.invocation
 def checkpoint_command(
-    inv: Invocation, *, key: Path | None, publish: str | None, check: Path | None, verifier: tuple[str, ...]
+    inv: Invocation,
+    *,
+    key: Path | None,
+    publish: str | None,
+    record: bool,
+    check: Path | None,
+    verifier: tuple[str, ...],
 ) -> None:
     """Print the ledger's tree head, signed: its name, its size, its root (C2SP tlog-checkpoint).
 
@@ -59,6 +68,8 @@ def checkpoint_command(
         raise click.UsageError("--check compares and signs nothing; leave out --key and --publish")
     if verifier and not check:
         raise click.UsageError("--verifier is for --check FILE")
+    if record and not publish:
+        raise click.UsageError("--record is for --publish FILE|URI")
     with inv.ledger() as ledger:
         if check:
             keys = [read_verifier(text) for text in verifier]
@@ -71,7 +82,10 @@ def checkpoint_command(
         published = None
         if publish:
             published, data = put(publish, head.to_bytes(), partial(checkpoints.replacing, ledger, head))
-            head = TreeHead.parse(data)
+            there = TreeHead.parse(data)
+            if record:
+                inv.session(partial(_record, head=head, there=there, target=published), calls=False)
+            head = there
     if head.note is None:
         say(UNSIGNED)
     if published:
@@ -80,6 +94,12 @@ def checkpoint_command(
         head_document(head) | {"published": published},
         lambda _: output.print_text(head.to_bytes().decode(), newline=False),
     )
+
+
+async def _record(session: "Session", head: TreeHead, there: TreeHead, target: str) -> None:
+    from render_service.evidence.recorded_checks import record_published  # only with --record
+
+    await asyncio.to_thread(record_published, session, head, there, target)
 
 
 def head_document(head: "TreeHead") -> dict[str, Any]:

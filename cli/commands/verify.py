@@ -1,5 +1,7 @@
 """``verify``: check that the record is intact."""
 
+import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.evidence.verify import Checked
+    from render_service.session.session import Session
 
 
 @click.command("verify", short_help="Check that the record is intact.")
@@ -35,24 +38,39 @@ if TYPE_CHECKING:
     help="Check only the records after this position, and the jobs that continue there.",
 )
 @common.with_assets("Also check the digest of every stored file.")
+@click.option("--record", is_flag=True, help="Record that the ledger was found intact, and by whom.")
 @common.invocation
 def verify_command(
-    inv: Invocation, *, against: Path | None, verifier: tuple[str, ...], since: int | None, with_assets: bool
+    inv: Invocation,
+    *,
+    against: Path | None,
+    verifier: tuple[str, ...],
+    since: int | None,
+    with_assets: bool,
+    record: bool,
 ) -> None:
     """Recompute every digest, leaf, root, transition and job row from the stored bytes.
 
     Exit code 0 if the record is intact, 10 with findings. A ledger that was rebuilt from scratch is intact as
     well; only --against a checkpoint kept elsewhere shows that it was replaced.
 
+    --record adds one record to the ledger, which the console's page Operations shows; with findings it adds
+    nothing.
+
     \b
     Example:
       sora-ledger verify --ledger demo-output/ledger.db
       sora-ledger verify --against checkpoint.txt --with-assets
+      sora-ledger verify --record
     """
     if verifier and not against:
         raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")
+    if record and since is not None:
+        raise click.UsageError("--record is for a verification of all records; leave out --since")
     checked = check(inv.settings, Asked(against, verifier, since, with_assets))
     report = checked.report
+    if record and report.clean:
+        inv.session(partial(_record, checked=checked), calls=False)
     document = {
         "clean": report.clean,
         "size": report.size,
@@ -72,6 +90,12 @@ def verify_command(
         say(f"positions 1 to {checked.since} were taken as they are; `sora-ledger verify` reads them too")
     if not report.clean:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+async def _record(session: "Session", checked: "Checked") -> None:
+    from render_service.evidence.recorded_checks import record_verified
+
+    await asyncio.to_thread(record_verified, session, checked)
 
 
 def _text(console: "Console", checked: "Checked") -> None:

@@ -83,7 +83,7 @@ def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
     if again:
 
         async def send(session: "Session") -> list[str]:
-            return await asyncio.to_thread(send_again, session.ledger, again)
+            return await asyncio.to_thread(send_again, session, again)
 
         sent = inv.session(send, begins=False, calls=False)
         say(f"{counted(len(sent), 'dead letter')} due now")

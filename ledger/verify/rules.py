@@ -51,13 +51,14 @@ INTENT              render.requested request.signed change.proposed
 PLAN                render.decided render.held approval.granted approval.refused
 DENY                render.denied
 ACTION              submission.intended render.cancelled video.deleted render.abandoned
+ACTION              notification.resent checkpoint.published
 OBSERVATION         submission.accepted submission.rejected submission.unknown submission.recovered
 OBSERVATION         submission.absent status.observed webhook.received webhook.matched asset.stored
 OBSERVATION         submission.spooled
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded access.used
 OBSERVATION         session.began session.ended
-OBSERVATION         notification.sent notification.failed
+OBSERVATION         notification.sent notification.failed ledger.verified
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
 STRUCTURE_UPDATE    access.granted access.revoked share.created share.revoked
 STRUCTURE_UPDATE    endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted

@@ -3,14 +3,15 @@
 from collections.abc import Collection
 from typing import Any
 
-from ledger.events import NotificationFailed
+from ledger.events import NotificationFailed, NotificationResent
 from ledger.log.ledger import Ledger
-from ledger.record import Entry
-from ledger.store.interface import RecordFilter
+from ledger.record import Draft, Entry
+from ledger.store.interface import ANY, Batch, RecordFilter
 from ledger.store.outbox import Delivery
 from render_service.notifications.announcements import announcement_of
 from render_service.notifications.endpoints import Endpoint, Endpoints
 from render_service.runtime.errors import BadInput
+from render_service.session.session import Session
 
 ALL = "all"
 
@@ -53,15 +54,24 @@ def _failure(ledger: Ledger, letter: Delivery) -> Entry[NotificationFailed] | No
     )
 
 
-def send_again(ledger: Ledger, delivery_ids: Collection[str]) -> list[str]:
-    """Make dead letters due now, or all of them for ``all``; return their ids.
+def send_again(session: Session, delivery_ids: Collection[str]) -> list[str]:
+    """Record that dead letters, or all of them for ``all``, are sent again; make them due; return their ids.
 
-    `BadInput` if one of them is not a dead letter; then nothing changes.
+    `BadInput` if one of them is not a dead letter; then nothing changes. After a crash between the two steps
+    the letters are dead as before, and the record says that this was asked.
     """
-    dead = {one.delivery_id for one in ledger.store.outbox.dead_letters()}
-    wanted = dead if ALL in delivery_ids else set(delivery_ids)
-    if unknown := sorted(wanted - dead):
+    ledger = session.ledger
+    dead = {one.delivery_id: one.endpoint_id for one in ledger.store.outbox.dead_letters()}
+    wanted = set(dead) if ALL in delivery_ids else set(delivery_ids)
+    if unknown := sorted(wanted - dead.keys()):
         raise BadInput(
             f"{', '.join(unknown)}: not a dead letter; nothing was sent again: `sora-ledger queue` lists them"
         )
+    if not wanted:
+        return []
+    by_endpoint: dict[str, list[Draft]] = {}
+    for delivery_id in sorted(wanted):
+        event = NotificationResent(endpoint_id=dead[delivery_id], delivery_id=delivery_id)
+        by_endpoint.setdefault(dead[delivery_id], []).append(session.draft(event))
+    ledger.append([Batch(endpoint_id, ANY, drafts) for endpoint_id, drafts in by_endpoint.items()])
     return ledger.store.outbox.send_again(sorted(wanted))

@@ -7,6 +7,7 @@ from ledger.events import (
     ApprovalRefused,
     AssetLost,
     AssetStored,
+    CheckpointPublished,
     CostSettled,
     DecisionOverridden,
     DenialTrace,
@@ -15,6 +16,7 @@ from ledger.events import (
     Event,
     ExternalRecorded,
     LedgerCreated,
+    LedgerVerified,
     NotificationFailed,
     NotificationSent,
     PrivateErased,
@@ -107,12 +109,22 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{event.webhook_type} about {event.job_id}: HTTP {event.http_status}"
         case NotificationFailed():
             return _given_up(event)
+        case LedgerVerified() | CheckpointPublished():
+            return _checked(event)
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
         case _:
             return ", ".join(
                 f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
             )
+
+
+def _checked(event: LedgerVerified | CheckpointPublished) -> str:
+    if isinstance(event, LedgerVerified):
+        return f"{counted(event.size, 'record')} intact"
+    names = ", ".join((*event.signed_by, *event.cosigned_by))
+    signed = f"signed by {names}" if names else "not signed"
+    return f"{counted(event.size, 'record')} to {short(event.target.text)}, {signed}"
 
 
 def _denied(trace: DenialTrace) -> str:

@@ -235,3 +235,30 @@ def test_a_place_that_is_no_place_is_refused(sora: Any, denied: str, target: str
 )
 def test_options_that_exclude_each_other_are_refused(sora: Any, arguments: list[str]) -> None:
     assert sora("checkpoint", *arguments).code == 2
+
+
+def test_a_publication_is_recorded_when_asked_with_its_place_and_its_signatures(
+    sora: Any, published: Path, key: str, folder: Path
+) -> None:
+    size = len(sora("log").document["records"])
+    witness = Signer.generate("witness.example")
+    head = Checkpoint.parse(Note.parse(published.read_bytes()).text)
+    published.write_bytes(published.read_bytes() + head.signed(witness).signatures[0].line().encode())
+    sora("checkpoint", "--key", key, "--publish", str(published))
+    assert len(sora("log").document["records"]) == size
+    shown = sora("checkpoint", "--key", key, "--publish", str(published), "--record").document
+    [record] = sora("log", "--stream", "checks").document["records"]
+    payload = record["payload"]
+    assert (record["type"], payload["size"], payload["root"]) == (
+        "checkpoint.published",
+        shown["size"],
+        shown["root"],
+    )
+    assert (payload["signed_by"], payload["cosigned_by"]) == (["ledger.example"], ["witness.example"])
+    assert payload["target"]["text"] == published.as_uri()
+    sora("verify", "--against", str(published))
+
+
+def test_only_a_publication_is_recorded(sora: Any, published: Path) -> None:
+    refused = sora("checkpoint", "--record")
+    assert (refused.code, "--record is for --publish" in refused.err) == (2, True)

@@ -212,3 +212,34 @@ def test_of_a_whole_that_was_rewritten_the_checkpoint_tells(sora: Any, held: str
     assert sora("verify").code == 7
     ended = sora("verify", "--against", held)
     assert (ended.code, found(ended)) == (10, ["CHECKPOINT_SIZE"])
+
+
+def checks(sora: Any) -> list[dict[str, Any]]:
+    """Return the records of checks, oldest first."""
+    records = sora("log", "--stream", "checks").document["records"]
+    return sorted(records, key=lambda each: each["position"])
+
+
+def test_a_verification_that_found_the_ledger_intact_is_recorded_when_asked(sora: Any, held: str) -> None:
+    sora("verify")
+    assert checks(sora) == []
+    verified = sora("verify", "--against", held, "--with-assets", "--record", "--actor", "otto")
+    [record] = checks(sora)
+    assert (record["type"], record["actor"]) == ("ledger.verified", "otto")
+    document = verified.document
+    expected = {"size": document["size"], "root": document["root"], "jobs": 1, "files": 0}
+    assert record["payload"] == expected | {"extends": document["against"]}
+    assert sora("verify").document["size"] == document["size"] + 1
+
+
+def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Any, held: str) -> None:
+    with sqlite3.connect("ledger.db") as db:
+        db.execute("UPDATE jobs SET version = version + 1")
+    db.close()
+    assert sora("verify", "--record").code == 10
+    assert checks(sora) == []
+
+
+def test_only_a_verification_of_everything_is_recorded(sora: Any, held: str) -> None:
+    refused = sora("verify", "--since", "1", "--record")
+    assert (refused.code, "leave out --since" in refused.err) == (2, True)

@@ -153,6 +153,21 @@ def notified() -> list[Any]:
         e.EndpointDeleted(endpoint_id=endpoint_id),
         e.NotificationSent(**delivery, attempts=2, http_status=200),
         e.NotificationFailed(**delivery, attempts=31, cause="not_accepted", http_status=503),
+        e.NotificationResent(endpoint_id=endpoint_id, delivery_id="wh_1"),
+    ]
+
+
+def checked() -> list[Any]:
+    """Return a verification and a published checkpoint."""
+    return [
+        e.LedgerVerified(size=40, root=SHA, jobs=3, files=2, extends=12),
+        e.CheckpointPublished(
+            size=40,
+            root=SHA,
+            target=Private.seal("target", "s3://evidence/checkpoint.txt"),
+            signed_by=("studio",),
+            cosigned_by=("witness.example",),
+        ),
     ]
 
 
@@ -286,6 +301,7 @@ def samples() -> list[Any]:
         e.ShareCreated(share_id="shr_1", of="video", expires_at="2026-12-01T00:00:00.000Z"),
         e.ShareRevoked(share_id="shr_1"),
         *notified(),
+        *checked(),
         e.RenderClosed(outcome=e.Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),
     ]
 

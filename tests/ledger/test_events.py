@@ -17,12 +17,14 @@ KINDS = {
     "INTENT": "render.requested request.signed change.proposed",
     "PLAN": "render.decided render.held approval.granted approval.refused",
     "DENY": "render.denied",
-    "ACTION": "submission.intended render.cancelled video.deleted render.abandoned",
+    "ACTION": "submission.intended render.cancelled video.deleted render.abandoned "
+    "notification.resent checkpoint.published",
     "OBSERVATION": "submission.accepted submission.rejected submission.unknown submission.recovered "
     "submission.absent submission.spooled status.observed webhook.received webhook.matched "
     "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
-    "note.recorded access.used session.began session.ended notification.sent notification.failed",
+    "note.recorded access.used session.began session.ended notification.sent notification.failed "
+    "ledger.verified",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased "
     "access.granted access.revoked share.created share.revoked "
     "endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted",

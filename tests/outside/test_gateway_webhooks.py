@@ -261,6 +261,11 @@ def test_a_dead_letter_is_shown_in_the_queue_and_can_be_sent_again(
         there.answer = lambda _: 200
         again = one.person("queue", "--send-again", letters[0]["delivery_id"], "--json")
         assert again.code == 0, again.err
+        [resent] = recorded(one, "notification.resent")
+        assert resent["payload"] == {
+            "endpoint_id": failed["payload"]["endpoint_id"],
+            "delivery_id": letters[0]["delivery_id"],
+        }
         until(lambda: recorded(one, "notification.sent"))
         assert {each.delivery_id for each in there.received} == {letters[0]["delivery_id"]}
     assert one.person("queue", "--json").document["notifications"] == {"waiting": 0, "dead_letters": []}

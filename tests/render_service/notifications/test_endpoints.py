@@ -84,9 +84,9 @@ async def test_an_old_secret_is_erased_when_its_day_is_over(
 
 async def test_a_ledger_without_webhooks_has_nothing_to_show_or_send_again(session: Session) -> None:
     assert outbox_document(session.ledger) == {"waiting": 0, "dead_letters": []}
-    assert send_again(session.ledger, ["all"]) == []
+    assert send_again(session, ["all"]) == []
     with pytest.raises(BadInput, match="wh_1: not a dead letter"):
-        send_again(session.ledger, ["wh_1"])
+        send_again(session, ["wh_1"])
     assert list(session.ledger.read(RecordFilter(type=NotificationSent.type))) == []
 
 

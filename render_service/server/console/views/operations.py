@@ -181,7 +181,7 @@ async def send_letters(visit: Visit, form: FormData) -> Done:
     names = [str(name) for name in form.getlist("delivery_id")]
     if not names:
         raise BadInput("choose the webhooks to send again")
-    sent = await asyncio.to_thread(send_again, visit.session.ledger, names)
+    sent = await asyncio.to_thread(send_again, visit.session, names)
     return Done("/operations", f"{counted(len(sent), 'webhook')} will be sent again.")
 
 

@@ -1,0 +1,76 @@
+"""Record that the ledger was verified, or a checkpoint published; and read when that was last done.
+
+Both are recorded only where a person asks for it (``--record``): those who may not write can verify, too, and
+a checkpoint that is published again at the same size keeps the signatures of witnesses, which a record in
+between would end. A verification with findings records nothing, so that the evidence stays as it was found.
+The record says who checked and when; it proves nothing about the other records.
+"""
+
+from dataclasses import dataclass
+
+from ledger.events import CheckpointPublished, LedgerVerified
+from ledger.log.ledger import Ledger
+from ledger.private import Private
+from ledger.record import Entry
+from ledger.store.interface import ANY, Batch, RecordFilter
+from ledger.tree.head import TreeHead
+from render_service.evidence.verify import Checked
+from render_service.session.session import Session
+
+STREAM = "checks"
+
+
+@dataclass(frozen=True)
+class LastChecks:
+    """The last recorded verification and publication; None if there was none."""
+
+    verified: Entry[LedgerVerified] | None
+    published: Entry[CheckpointPublished] | None
+
+
+def last_checks(ledger: Ledger) -> LastChecks:
+    """Return the last of each kind."""
+    verified: Entry[LedgerVerified] | None = None
+    published: Entry[CheckpointPublished] | None = None
+    for record in ledger.read(RecordFilter(stream=STREAM, newest_first=True)):
+        event = record.event
+        if isinstance(event, LedgerVerified):
+            verified = verified or Entry(record, event)
+        elif isinstance(event, CheckpointPublished):
+            published = published or Entry(record, event)
+        if verified and published:
+            break
+    return LastChecks(verified, published)
+
+
+def record_verified(session: Session, checked: Checked) -> None:
+    """Record a full verification that found the ledger intact; one with findings records nothing."""
+    report = checked.report
+    assert checked.since is None  # a part of the ledger is not the whole
+    if not report.clean:
+        return
+    event = LedgerVerified(
+        size=report.size,
+        root=report.root,
+        jobs=report.jobs,
+        files=checked.files,
+        extends=checked.held.size if checked.held else None,
+    )
+    session.ledger.append([Batch(STREAM, ANY, [session.draft(event)])])
+
+
+def record_published(session: Session, head: TreeHead, there: TreeHead, target: str) -> None:
+    """Record that `head` was published at `target`, where it is `there`, with the signatures of others."""
+    own, all_of_them = _signers(head), _signers(there)
+    event = CheckpointPublished(
+        size=head.checkpoint.size,
+        root=head.checkpoint.root.hex(),
+        target=Private.seal("target", target),
+        signed_by=own,
+        cosigned_by=all_of_them[len(own) :],
+    )
+    session.ledger.append([Batch(STREAM, ANY, [session.draft(event)])])
+
+
+def _signers(head: TreeHead) -> tuple[str, ...]:
+    return tuple(one.name for one in head.note.signatures) if head.note else ()
