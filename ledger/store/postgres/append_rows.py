@@ -16,7 +16,7 @@ command that erased them, or VACUUM FULL, removes them.
 
 import re
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -24,12 +24,10 @@ import psycopg
 
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
-from ledger.record import Record, StoredRow
-from ledger.store.append import BudgetRow, Changes, Keys, Present
+from ledger.record import StoredRow
+from ledger.store.append import BudgetRow, Keys, Present
 from ledger.store.postgres.connection import Connection, begin_transaction
-from ledger.store.postgres.notify import CHANNEL
 from ledger.store.postgres.queue import LIVE_TOKENS
-from ledger.store.postgres.search import write_listing
 from ledger.tree.merkle import Frontier
 
 DEAD_ROWS = (
@@ -184,85 +182,3 @@ def _ask(db: Connection, query: str, *names: Collection[str]) -> psycopg.Cursor[
 
 def _rows(cursor: psycopg.Cursor[tuple[Any, ...]] | None) -> Iterable[tuple[Any, ...]]:
     return cursor.fetchall() if cursor else []
-
-
-_EVENT = "INSERT INTO events VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-_TILE = "INSERT INTO tiles VALUES (%s, %s, %s)"
-_BODY = "INSERT INTO private_bodies VALUES (%s, %s, %s, %s, %s)"
-_ERASE = "DELETE FROM private_bodies WHERE commitment = ANY(%s)"
-_JOB = """
-INSERT INTO jobs VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (job_id) DO UPDATE SET version = EXCLUDED.version, position = EXCLUDED.position,
-    state = EXCLUDED.state, profile = EXCLUDED.profile, video_id = EXCLUDED.video_id, body = EXCLUDED.body
-"""
-_HOLD = """
-INSERT INTO holds VALUES (%s, %s, %s, %s)
-ON CONFLICT (budget, job_id) DO UPDATE SET
-    reserved_usd_micros = EXCLUDED.reserved_usd_micros, settled_usd_micros = EXCLUDED.settled_usd_micros
-"""
-_DOCUMENT = "INSERT INTO documents VALUES (%s, %s) ON CONFLICT DO NOTHING"
-_MOVE_HEAD = f"""
-UPDATE head SET size = %s, frontier = %s WHERE id = 1
-RETURNING pg_notify('{CHANNEL}', current_schema())
-"""
-
-
-def commit(db: Connection, changes: Changes, tree: Frontier) -> None:
-    """Write `changes` and the tree's right edge in the transaction that is open, and commit it."""
-    bodies = [
-        (body.commitment, position, body.field, body.salt, body.text.encode())
-        for position, body in changes.bodies
-    ]
-    with db.pipeline():
-        _many(db, _EVENT, [_event_row(record) for record in changes.records])
-        _many(db, _TILE, changes.nodes)
-        _many(db, _BODY, bodies)
-        write_listing(db, changes)
-        if changes.erased:
-            db.execute(_ERASE, (changes.erased,))
-        write_jobs(db, changes.jobs.values())
-        _many(db, _HOLD, list(changes.holds.values()))
-        _many(db, _DOCUMENT, [(document.sha256, document.body) for document in changes.documents.values()])
-        db.execute(_MOVE_HEAD, (tree.size, tree.to_bytes()))
-        db.execute("COMMIT")
-
-
-def write_jobs(db: Connection, jobs: Iterable[Job]) -> None:
-    """Insert job rows, or update them; whose a job is never changes."""
-    _many(db, _JOB, [_job_row(job) for job in jobs])
-
-
-def _many(db: Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
-    if rows:
-        db.cursor().executemany(query, rows)
-
-
-def _event_row(record: Record) -> tuple[object, ...]:
-    return (
-        record.position,
-        record.event_id,
-        record.stream,
-        record.version,
-        record.type,
-        record.actor,
-        record.trace_id,
-        record.recorded_at,
-        record.record,
-        record.payload,
-        record.leaf,
-    )
-
-
-def _job_row(job: Job) -> tuple[object, ...]:
-    video_id = None if job.video_id is None else job.video_id.encode()
-    return (
-        job.job_id,
-        job.version,
-        job.position,
-        job.state.value,
-        job.profile,
-        video_id,
-        job.canonical(),
-        job.actor,
-        job.team,
-    )

@@ -7,7 +7,7 @@ Migrations run in one transaction: after a crash the schema is as before, and th
 migrates it.
 """
 
-import selectors
+import select
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -184,9 +184,9 @@ def is_alive(db: Connection) -> bool:
     """
     if db.closed:
         return False
-    with selectors.DefaultSelector() as readable:
-        readable.register(db.pgconn.socket, selectors.EVENT_READ)
-        return not readable.select(0)
+    readable = select.poll()
+    readable.register(db.pgconn.socket, select.POLLIN)
+    return not readable.poll(0)
 
 
 def _check_server(db: Connection, place: Place) -> None:

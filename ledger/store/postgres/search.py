@@ -34,42 +34,32 @@ from ledger.store.search import (
 )
 
 _LIST = "INSERT INTO listing VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
-_RELIST = (
-    "UPDATE listing SET state = %s, model = %s, "
-    "reserved_usd_micros = %s, settled_usd_micros = %s, estimated_usd_micros = %s WHERE job_id = %s"
-)
 _COUNT = "INSERT INTO counts VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
-_RECOUNT = f"""
-{_COUNT} ON CONFLICT (month, state, model, requested_model, purpose, actor, team)
-DO UPDATE SET jobs = counts.jobs + EXCLUDED.jobs
-"""
 _INDEX = "INSERT INTO search VALUES (%s, array_to_tsvector(%s::text[]))"
-_UNINDEX = """
-DELETE FROM search WHERE position IN (SELECT position FROM private_bodies WHERE commitment = ANY(%s))
-"""
 _SEARCHED = "(field = 'prompt' OR starts_with(field, 'fields.'))"
 _PART = 2_000
 _LAST_LETTER = "\U0010ffff"
 
 
-def write_listing(db: Connection, changes: Changes) -> None:
-    """List the jobs that begin, and change the properties and counts of those that `changes` change.
+def listed_rows(changes: Changes) -> list[tuple[object, ...]]:
+    """Return the rows of ``listing`` for the jobs that begin."""
+    return [_row(at, changes.jobs[job_id]) for job_id, at in changes.begun.items()]
 
-    Must precede the deletion of the erased texts. Nothing waits for an answer, so it fits into a pipeline.
-    """
-    if changes.counts or changes.relisted:
-        began = [_row(at, changes.jobs[job_id]) for job_id, at in changes.begun.items()]
-        relisted = [changes.jobs[job_id] for job_id in sorted(changes.relisted - changes.begun.keys())]
-        _many(db, _LIST, began)
-        _many(
-            db,
-            _RELIST,
-            [(job.state.value, _bytes(job.model), *money_of(job), job.job_id) for job in relisted],
-        )
-        _many(db, _RECOUNT, [_count(facets, change) for facets, change in changes.counts.items() if change])
-        _many(db, _INDEX, [(at, list(words)) for at, words in changes.words().items()])
-    if changes.erased:
-        db.execute(_UNINDEX, (changes.erased,))
+
+def relisted_rows(changes: Changes) -> list[tuple[object, ...]]:
+    """Return what changes in the rows of earlier jobs, each after the id of its job."""
+    relisted = [changes.jobs[job_id] for job_id in sorted(changes.relisted - changes.begun.keys())]
+    return [(job.job_id, job.state.value, _bytes(job.model), *money_of(job)) for job in relisted]
+
+
+def counted_rows(changes: Changes) -> list[tuple[object, ...]]:
+    """Return by how much the numbers in ``counts`` change."""
+    return [_count(facets, change) for facets, change in changes.counts.items() if change]
+
+
+def indexed_rows(changes: Changes) -> list[tuple[int, str]]:
+    """Return the words of the texts that are new, with spaces between them, which no word has."""
+    return [(at, " ".join(words)) for at, words in changes.words().items()]
 
 
 def _many(db: Connection, query: str, rows: Sequence[Sequence[object]]) -> None:

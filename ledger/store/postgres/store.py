@@ -24,6 +24,7 @@ from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job
 from ledger.private_bodies import PrivateBody
 from ledger.record import Record, StoredRow
+from ledger.store.ahead import Ahead, Decided
 from ledger.store.append import Append, AppendRequest, Keys, decide_all
 from ledger.store.group_commit import GroupCommit
 from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
@@ -42,13 +43,14 @@ from ledger.store.interface import (
 from ledger.store.outbox import Outbox
 from ledger.store.postgres import append_rows, reading
 from ledger.store.postgres import search as searching
-from ledger.store.postgres.append_rows import begin, commit, lock_head, read_head, write_jobs
+from ledger.store.postgres.append_rows import begin, lock_head, read_head
 from ledger.store.postgres.connection import Connection, Place, check_readable, make_writable
 from ledger.store.postgres.errors import meaning, usable
 from ledger.store.postgres.notify import Listener
 from ledger.store.postgres.outage import Pool
 from ledger.store.postgres.outbox import PostgresOutbox
 from ledger.store.postgres.queue import PostgresQueue, now
+from ledger.store.postgres.write_rows import commit, insert_jobs, write_ahead
 from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
 from ledger.tree.merkle import Frontier
 
@@ -57,10 +59,11 @@ def take_in(db: Connection, rows: Sequence[Row]) -> int:
     """Record `rows` of another ledger, except those at or below the head; return how many were new."""
     records = [intact(row, bodies) for row, bodies in rows]
     present = begin(db, keys_of(records))
+    before = present.tree.copy()
     stored = _stored(db, [record.position for record in records if record.position <= present.tree.size])
     changes = add_imported(records, stored, present)
     if changes:
-        commit(db, changes, present.tree)
+        commit(db, changes, before, present.tree)
     return len(changes.records)
 
 
@@ -81,6 +84,7 @@ class PostgresStore:
         self.read_only = read_only
         self._pool = Pool(self.place, read_only=read_only)
         self._listener = Listener(self._pool.outage)
+        self._ahead = Ahead()
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self.queue: WorkQueue = PostgresQueue(self._change, self._ask)
         self.outbox: Outbox = PostgresOutbox(self._change, self._ask)
@@ -138,11 +142,17 @@ class PostgresStore:
 
         def make(db: Connection) -> None:
             nonlocal committing
+            if not committing and (decided := self._ahead.decide(group)):
+                committing = True
+                if self._write_ahead(db, group, decided):
+                    return
             present = begin(db, keys)
+            before = present.tree.copy()
             changes = decide_all(group, present, psycopg.Error)
             if changes:
                 committing = True
-                commit(db, changes, present.tree)
+                commit(db, changes, before, present.tree)
+                self._ahead.learn(before, present)
 
         with usable(self.place.label):
             try:
@@ -155,6 +165,16 @@ class PostgresStore:
                         "safe: it is never recorded twice"
                     ) from error
                 raise
+
+    def _write_ahead(self, db: Connection, group: Sequence[AppendRequest], decided: Decided) -> bool:
+        before, present, changes, fences, results = decided
+        if not write_ahead(db, changes, before, present.tree, fences):
+            self._ahead.missed()
+            return False
+        for request, result in zip(group, results, strict=True):
+            request.result = result
+        self._ahead.learn(before, present)
+        return True
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
         """Add rows of another ledger verbatim; those at or below the head must be identical."""
@@ -173,7 +193,7 @@ class PostgresStore:
                     f"jobs were folded up to position {at_position}, the ledger is at {size}: fold again"
                 )
             db.execute("DELETE FROM jobs")
-            write_jobs(db, jobs)
+            insert_jobs(db, jobs)
             searching.rebuild(db)
 
     def scrub(self) -> list[str]:

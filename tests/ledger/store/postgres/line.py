@@ -3,6 +3,7 @@
 Loaded by path through the `line` fixture.
 """
 
+import re
 import selectors
 import socket
 import threading
@@ -11,11 +12,15 @@ from pathlib import Path
 
 SOCKET = ".s.PGSQL.5432"
 SYNC = b"S\0\0\0\4"
+READY = b"Z\0\0\0\5I"
+MOVES = re.compile(rb"P....([^\0]*)\0[^\0]*UPDATE head", re.DOTALL)
+"""The name under which a statement is prepared that moves the head."""
 
 
 class Line:
     """Carries bytes from a socket in `folder` to the server's in `server`; `cut` says what befalls a COMMIT.
 
+    A statement that moves the head and is sent alone commits as well, at the end of its transaction.
     *request*: it never reaches the server. *answer*: the server has done it, and nobody hears of it. *late*:
     the client's side breaks, and the COMMIT reaches the server only once `late` returns.
     """
@@ -24,6 +29,7 @@ class Line:
         self.cuts: list[str] = []
         self.late: Callable[[], object] = lambda: None
         self._server = server
+        self._moves: set[bytes] = set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / SOCKET))
         self._listener.listen()
@@ -58,12 +64,18 @@ class Line:
             while True:
                 for key, _ in ready.select():
                     data = key.fileobj.recv(65_536)  # type: ignore[union-attr]
-                    is_commit = key.fileobj is client and b"COMMIT\0" in data
+                    is_commit = key.fileobj is client and self._commits(data)
                     kind = self.cuts.pop(0) if is_commit and self.cuts else "none"
                     if not data or kind != "none":
                         self._end(kind, client, server, data)
                         return
                     key.data.sendall(data)
+
+    def _commits(self, data: bytes) -> bool:
+        self._moves |= set(MOVES.findall(data))
+        names = b"|".join(map(re.escape, self._moves))
+        alone = SYNC in data and self._moves and re.search(rb"B....\0(" + names + rb")\0", data, re.DOTALL)
+        return b"COMMIT\0" in data or bool(alone)
 
     def _end(self, kind: str, client: socket.socket, server: socket.socket, data: bytes) -> None:
         while kind != "none" and SYNC not in data:  # the server does nothing before it
@@ -74,5 +86,5 @@ class Line:
         if kind in {"answer", "late"}:
             server.sendall(data)
             heard = b""
-            while b"COMMIT\0" not in heard:
+            while not heard.endswith(READY):
                 heard += server.recv(65_536)
