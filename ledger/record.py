@@ -7,12 +7,15 @@ stream, which completes the record's bytes and its leaf. `docs/FORMAT.md` is the
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cached_property
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from msgspec import MsgspecError, Struct, json
+from msgspec.structs import asdict, force_setattr
 from pydantic import ValidationError
 from pydantic_core import from_json
 from uuid_utils import uuid7
@@ -41,6 +44,9 @@ _SHAPES = {
     "trace_id": re.compile("[0-9a-f]{32}"),
 }
 """The shapes of what callers supply: text that every database stores unchanged, and W3C ids."""
+_VARYING = re.compile(f"{_ID}\n{_ID}\n{_ID}\n{_TIME}\n{_TIME}").fullmatch
+"""The shapes of those that differ from record to record."""
+_NO_BODIES: Mapping[str, PrivateBody] = MappingProxyType({})
 
 
 class ActorSource(StrEnum):
@@ -118,46 +124,87 @@ class Draft:
             self, event_id=new_event_id(), recorded_at=moment, occurred_at=moment, causation_id=causation_id
         )
 
-    def envelope(self, stream: str) -> dict[str, Any]:
-        """Return the record without position and version: what two appends of one event id must agree on."""
-        provenance = self.provenance
-        return {
-            "actor": provenance.actor,
-            "actor_source": provenance.actor_source.value,
-            "authority": provenance.authority.value,
-            "causation_id": self.causation_id,
-            "event_id": self.event_id,
-            "kind": self.event.kind.value,
-            "occurred_at": self.occurred_at,
-            "payload_sha256": sha256_hex(self.payload),
-            "recorded_at": self.recorded_at,
-            "schema_version": self.event.schema_version,
-            "span_id": provenance.span_id,
-            "stream": stream,
-            "trace_id": provenance.trace_id,
-            "type": self.event.type,
-        }
+    def envelope(self, stream: str, position: int = 0, version: int = 0) -> "Envelope":
+        """Return the record's fields; without a place, what two appends of one event id must agree on."""
+        provenance, event = self.provenance, self.event
+        return Envelope(
+            provenance.actor,
+            provenance.actor_source.value,
+            provenance.authority.value,
+            self.causation_id,
+            self.event_id,
+            event.kind.value,
+            self.occurred_at,
+            sha256_hex(self.payload),
+            position,
+            self.recorded_at,
+            event.schema_version,
+            provenance.span_id,
+            stream,
+            provenance.trace_id,
+            event.type,
+            version,
+        )
 
     def placed(self, stream: str, position: int, version: int) -> "Record":
         """Return the record at a position; `RecordTooLarge` if it exceeds the limit."""
-        envelope = self.envelope(stream)
-        envelope["position"], envelope["version"] = position, version
+        envelope = self.envelope(stream, position, version)
         _check_shapes(envelope)
-        record = encoded(envelope)  # all other values are canonical: event names, a digest, numbers
+        record = _print(envelope)  # all other values are canonical: event names, a digest, numbers
         if len(record) > RECORD_LIMIT_BYTES:
             raise RecordTooLarge(
                 f"{self.event.type}: a record has at most {RECORD_LIMIT_BYTES} bytes, this one {len(record)}"
             )
-        return Record(envelope, record, self.payload, leaf_hash(record), _event=self.event)
+        return Record(envelope, record, self.payload, leaf_hash(record), _NO_BODIES, self.event)
 
 
-def _check_shapes(envelope: Mapping[str, Any]) -> None:
+class Envelope(Struct, frozen=True, gc=False):
+    """The fields of a record, in the order of canonical JSON, in which they are printed."""
+
+    actor: str
+    actor_source: str
+    authority: str
+    causation_id: str | None
+    event_id: str
+    kind: str
+    occurred_at: str
+    payload_sha256: str
+    position: int
+    recorded_at: str
+    schema_version: int
+    span_id: str
+    stream: str
+    trace_id: str
+    type: str
+    version: int
+
+
+_print = json.Encoder().encode
+_read = json.Decoder(Envelope).decode
+
+
+def _check_shapes(envelope: Envelope) -> None:
+    """Refuse a name, an id or a time of another shape; what many records have in common is checked once."""
+    cause = envelope.causation_id
+    names = f"{'-' if cause is None else cause}\n{envelope.event_id}\n{envelope.stream}"
+    if _is_sound(envelope.actor, envelope.span_id, envelope.trace_id) and _VARYING(
+        f"{names}\n{envelope.occurred_at}\n{envelope.recorded_at}"
+    ):
+        return
     for name, shape in _SHAPES.items():
-        value = envelope[name]
-        if value is None and name == "causation_id":
+        value = getattr(envelope, name)
+        if value is cause is None:
             continue
         if not shape.fullmatch(value):
-            raise ValueError(f"{envelope['type']}: {name} must match {shape.pattern}, found {value!r}")
+            raise ValueError(f"{envelope.type}: {name} must match {shape.pattern}, found {value!r}")
+    encoded(asdict(envelope))  # raises if it contains a lone surrogate
+
+
+@lru_cache(maxsize=1_024)
+def _is_sound(actor: str, span_id: str, trace_id: str) -> bool:
+    values = {"actor": actor, "span_id": span_id, "trace_id": trace_id}
+    is_unicode = not any("\ud800" <= character <= "\udfff" for character in actor)
+    return is_unicode and all(_SHAPES[name].fullmatch(value) for name, value in values.items())
 
 
 def draft(
@@ -209,93 +256,96 @@ class StoredRow(NamedTuple):
     leaf: bytes
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Struct, frozen=True):
     """One recorded event: the envelope, the bytes that were hashed, the leaf, and the event itself."""
 
-    envelope: Mapping[str, Any]
+    envelope: Envelope
     record: bytes
     payload: bytes
     leaf: bytes
-    bodies: Mapping[str, PrivateBody] = field(default_factory=dict)
-    _event: Event | None = None
+    bodies: Mapping[str, PrivateBody]
+    parsed: Event | None = None
+    """The event, once it was parsed."""
 
     @classmethod
     def from_row(cls, row: StoredRow, bodies: Mapping[str, PrivateBody]) -> "Record":
         """Read a stored row; `bodies` (by commitment) fill its private text."""
-        return cls(_parsed(row.record), row.record, row.payload, row.leaf, bodies)
+        try:
+            envelope = _read(row.record)
+        except (MsgspecError, TypeError) as error:
+            raise LedgerUnusable(_DAMAGED) from error
+        return cls(envelope, row.record, row.payload, row.leaf, bodies)
 
     def with_bodies(self, bodies: Mapping[str, PrivateBody]) -> "Record":
         """Return the same record with `bodies` (by commitment) to fill its private text."""
         return Record(self.envelope, self.record, self.payload, self.leaf, bodies)
 
-    @cached_property
+    @property
     def event(self) -> Event:
         """The payload as an event."""
-        if self._event:
-            return self._event
-        try:
-            return parse_event(self.type, _parsed(self.payload), self.bodies, self.schema_version)
-        except LedgerUnusable as error:
-            raise LedgerUnusable(f"position {self.position}: {error}") from error
+        if self.parsed is None:
+            try:
+                event = parse_event(self.type, _parsed(self.payload), self.bodies, self.schema_version)
+            except LedgerUnusable as error:
+                raise LedgerUnusable(f"position {self.position}: {error}") from error
+            force_setattr(self, "parsed", event)
+            return event
+        return self.parsed
 
     @property
     def position(self) -> int:
         """Position in the log, from 1, without gaps."""
-        position: int = self.envelope["position"]
-        return position
+        return self.envelope.position
 
     @property
     def version(self) -> int:
         """Version in the stream, from 1, without gaps."""
-        version: int = self.envelope["version"]
-        return version
+        return self.envelope.version
 
     @property
     def stream(self) -> str:
         """The stream of the event: ``job_…`` for a job."""
-        return str(self.envelope["stream"])
+        return self.envelope.stream
 
     @property
     def event_id(self) -> str:
         """The event id, which the caller made."""
-        return str(self.envelope["event_id"])
+        return self.envelope.event_id
 
     @property
     def type(self) -> str:
         """The event's name, such as ``submission.accepted``."""
-        return str(self.envelope["type"])
+        return self.envelope.type
 
     @property
     def schema_version(self) -> int:
         """The schema version in which the payload was stored."""
-        version: int = self.envelope["schema_version"]
-        return version
+        return self.envelope.schema_version
 
     @property
     def kind(self) -> Kind:
         """The kind of the event."""
-        return Kind(self.envelope["kind"])
+        return Kind(self.envelope.kind)
 
     @property
     def recorded_at(self) -> str:
         """The time of recording, RFC 3339 UTC."""
-        return str(self.envelope["recorded_at"])
+        return self.envelope.recorded_at
 
     @property
     def occurred_at(self) -> str:
         """The time of the event itself, RFC 3339 UTC."""
-        return str(self.envelope["occurred_at"])
+        return self.envelope.occurred_at
 
     @property
     def actor(self) -> str:
         """The opaque id of the actor who recorded the event."""
-        return str(self.envelope["actor"])
+        return self.envelope.actor
 
     @property
     def trace_id(self) -> str:
         """The W3C trace of the event."""
-        return str(self.envelope["trace_id"])
+        return self.envelope.trace_id
 
 
 E = TypeVar("E", bound=EventBase)

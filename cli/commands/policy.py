@@ -169,7 +169,7 @@ def _activation(activation: "Activation") -> dict[str, Any]:
 def _print_activations(console: "Console", found: "list[Activation]") -> None:
     for each in found:
         record = each.record
-        who = f"{record.actor} ({record.envelope['actor_source']})"
+        who = f"{record.actor} ({record.envelope.actor_source})"
         why = each.why or "erased"
         text = f"{record.recorded_at[:16]}Z  {each.rules.policy.name}, activated by {who}: {why}"
         console.print(printable(text), markup=False)
@@ -210,7 +210,9 @@ def _activated(record: Any) -> dict[str, Any] | None:
     if record is None:
         return None
     keys = ("position", "recorded_at", "actor", "actor_source")
-    return {key: record.envelope[key] for key in keys} | {"why": record.event.why and record.event.why.text}
+    return {key: getattr(record.envelope, key) for key in keys} | {
+        "why": record.event.why and record.event.why.text
+    }
 
 
 def _named(rules: "Rules") -> str:

@@ -87,7 +87,7 @@ def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
         "why": event.why and event.why.text,
         "reason_codes": list(event.reason_codes),
         "proposed_by": first.actor,
-        "actor_source": first.envelope["actor_source"],
+        "actor_source": first.envelope.actor_source,
         "proposed_at": first.recorded_at,
         "position": first.position,
         "answers": [answer.document() for answer in answers(ledger, proposed.history)],
@@ -98,6 +98,6 @@ def change_lines(ledger: "Ledger", proposed: "Proposed") -> list[str]:
     """Return a change in lines to read."""
     first, why = proposed.history.first, proposed.event.why
     words = "no reason given" if why is None else why.text or "[erased]"
-    by = f"proposed by {first.actor} ({first.envelope['actor_source']}) at {first.recorded_at[:16]}Z"
+    by = f"proposed by {first.actor} ({first.envelope.actor_source}) at {first.recorded_at[:16]}Z"
     lines = [f"{proposed.name}  {proposed.state}  {proposed.words}", f"  {by}: {words}"]
     return [*lines, *(f"  {answer.sentence}" for answer in answers(ledger, proposed.history))]

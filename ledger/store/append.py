@@ -30,7 +30,6 @@ from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold, hol
 from ledger.store.search import Facets, facets_of, is_searched, money_of, words_of
 from ledger.tree.merkle import Frontier, TileNode
 
-_PLACE = ("position", "version")
 _BUDGET_PREFIX = "budget_"
 
 
@@ -239,15 +238,15 @@ def add_records(records: Sequence[Record], present: Present, changes: Changes) -
     for record in records:
         changes.nodes += present.tree.append(record.leaf)
         envelope = record.envelope
-        stream, type_ = envelope["stream"], envelope["type"]
-        present.events[envelope["event_id"]] = record
-        present.versions[stream] = envelope["version"]
+        stream, type_ = envelope.stream, envelope.type
+        present.events[envelope.event_id] = record
+        present.versions[stream] = envelope.version
         if type_ == "budget.set":
             present.limits[stream.removeprefix(_BUDGET_PREFIX)] = record.payload
         elif type_ == "private.erased" and isinstance(record.event, PrivateErased):
             changes.erased += record.event.commitments
-        if envelope["version"] == 1 and stream.startswith(JOB_PREFIX):
-            changes.begun[stream] = envelope["position"]
+        if envelope.version == 1 and stream.startswith(JOB_PREFIX):
+            changes.begun[stream] = envelope.position
     changes.records += records
 
 
@@ -293,15 +292,14 @@ def _already_recorded(append: Append, present: Present) -> list[Record] | None:
 def _same(row: StoredRow | Record | None, stream: str, draft: Draft, taken: str) -> Record:
     if row is None:
         raise EventIdConflict(f"event {taken} is recorded, but {draft.event_id} of the same append is not")
-    envelope = json.loads(row.record)
-    old = {key: value for key, value in envelope.items() if key not in _PLACE}
-    if old != draft.envelope(stream):
+    stored = StoredRow(row.record, row.payload, row.leaf)
+    old = Record.from_row(stored, {body.commitment: body for body in draft.bodies})
+    if old.record != draft.placed(stream, old.position, old.version).record:
         raise EventIdConflict(
-            f"event id {draft.event_id} belongs to {old['type']} at position {envelope['position']}, "
+            f"event id {draft.event_id} belongs to {old.type} at position {old.position}, "
             f"whose content is not that of this {draft.event.type}"
         )
-    stored = StoredRow(row.record, row.payload, row.leaf)
-    return Record.from_row(stored, {body.commitment: body for body in draft.bodies})
+    return old
 
 
 def _check_fence(fence: Fence, present: Present) -> None:

@@ -39,7 +39,7 @@ def intact(row: StoredRow, bodies: Sequence[PrivateBody]) -> Record:
     """Return the record of a row; `AppendRefused` if it does not match its hashes."""
     record = Record.from_row(row, {body.commitment: body for body in bodies})
     digests = (leaf_hash(row.record), sha256_hex(row.payload))
-    if digests != (row.leaf, record.envelope["payload_sha256"]):
+    if digests != (row.leaf, record.envelope.payload_sha256):
         raise AppendRefused(
             f"import: the row at position {record.position} does not match its hashes: "
             "run `sora-ledger verify` on the ledger it comes from"

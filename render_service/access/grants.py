@@ -190,7 +190,7 @@ def document_of(key: AccessKey, now: datetime) -> dict[str, object]:
         **key.grant.model_dump(mode="json", exclude={"key_sha256"}),
         "state": key.state(timestamp(now)).value,
         "granted_by": granted.actor,
-        "actor_source": granted.envelope["actor_source"],
+        "actor_source": granted.envelope.actor_source,
         "granted_at": granted.recorded_at,
         "position": granted.position,
         "revoked_by": revoked.actor if revoked else None,

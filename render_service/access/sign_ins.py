@@ -34,7 +34,7 @@ async def record_beginning(
         records = await session.append(STREAM, ANY, [session.draft(event, event_id=event_id)])
     except EventIdConflict:
         records = []
-    if not records or records[0].envelope["trace_id"] != session.trace.trace_id:
+    if not records or records[0].envelope.trace_id != session.trace.trace_id:
         raise NotAuthenticated("this link was used already: `sora-ledger console` makes another")
 
 

@@ -249,13 +249,13 @@ def how_to_sign(policy: Policy) -> str:
 def takes_signature(asked: Record, hold: RenderHeld, policy: Policy) -> bool:
     """Return whether approving a held job requires a signature."""
     rules = (rule for rule in policy.approvals or () if rule.code in hold.reason_codes)
-    source = asked.envelope["actor_source"]
+    source = asked.envelope.actor_source
     return source in {*CLAIMED, ActorSource.SIGNATURE} or any(rule.wants_signature for rule in rules)
 
 
 def who_may_answer(request: Record, hold: RenderHeld, policy: Policy) -> str:
     """Return a sentence that says who may approve a held job, and how."""
-    if request.envelope["actor_source"] in CLAIMED:
+    if request.envelope.actor_source in CLAIMED:
         return (
             f"it was requested as {request.actor}, a name that anyone can set with --actor or "
             f"SORA_LEDGER_ACTOR, so it needs {hold.approvals_needed} signed approvals: "

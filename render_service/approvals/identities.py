@@ -68,7 +68,7 @@ class Identity:
 def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identity:
     """Return the requester of the stream; an invalid signature counts as a typed name."""
     request = history.first
-    source = ActorSource(request.envelope["actor_source"])
+    source = ActorSource(request.envelope.actor_source)
     if source is not ActorSource.SIGNATURE:
         return Identity(request.actor, source, _login_of(request, source))
     signed = signed_request(ledger, history)
@@ -80,7 +80,7 @@ def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identit
 def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent], policy: Policy) -> Identity:
     """Return the author of `answer`; a signature that is not valid (any more) counts as a typed name."""
     record = answer.record
-    source = ActorSource(record.envelope["actor_source"])
+    source = ActorSource(record.envelope.actor_source)
     signed = signed_answer(ledger, history, answer)
     if (source is ActorSource.SIGNATURE) != (signed is not None):
         return Identity(record.actor, ActorSource.FLAG)

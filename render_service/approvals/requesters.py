@@ -67,7 +67,7 @@ class Asker:
             ledger.ledger_id,
             stream=stream,
             event_id=first.event_id,
-            payload_sha256=first.envelope(stream)["payload_sha256"],
+            payload_sha256=first.envelope(stream).payload_sha256,
             actor=self.actor,
             login=login,
             policy_sha256=self.policy.digest,

@@ -195,7 +195,7 @@ def _document(review: Entry[ReviewRecorded]) -> dict[str, Any]:
     event, record = review.event, review.record
     return {
         "reviewer": record.actor,
-        "identified_by": record.envelope["actor_source"],
+        "identified_by": record.envelope.actor_source,
         "at": record.recorded_at,
         "position": record.position,
         "verdict": event.verdict,

@@ -99,7 +99,7 @@ def recorded_request_statement(ledger_id: str, requested: Record, signed: Entry[
         ledger_id,
         stream=requested.stream,
         event_id=requested.event_id,
-        payload_sha256=requested.envelope["payload_sha256"],
+        payload_sha256=requested.envelope.payload_sha256,
         actor=requested.actor,
         login=signed.event.login,
         policy_sha256=signed.event.policy_sha256,

@@ -37,7 +37,7 @@ class Answer(NamedTuple):
     @property
     def how(self) -> str:
         """How the person was identified; in capitals if the record says signed but no signature is valid."""
-        source = self.record.envelope["actor_source"]
+        source = self.record.envelope.actor_source
         if self.signature_stands is None:
             return NOT_IDENTIFIED if source == "signature" else HOW[source]
         if not self.signature_stands:
@@ -65,7 +65,7 @@ class Answer(NamedTuple):
             "position": self.record.position,
             "said": self.said,
             "actor": self.record.actor,
-            "actor_source": self.record.envelope["actor_source"],
+            "actor_source": self.record.envelope.actor_source,
             "key_id": self.key_id,
             "signature_stands": self.signature_stands,
             "binds_request": self.binds_request,
@@ -87,7 +87,7 @@ def _request(ledger: Ledger, history: StreamHistory) -> Iterator[Answer]:
     """Yield the request if it is signed, or recorded as signed."""
     if history.signed_request is not None:
         yield _with(signed_request(ledger, history), Answer(history.signed_request.record, "requested"))
-    elif history.first.envelope["actor_source"] == "signature":
+    elif history.first.envelope.actor_source == "signature":
         yield Answer(history.first, "requested")
 
 

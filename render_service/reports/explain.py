@@ -178,7 +178,7 @@ def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Decision]) ->
     record, basis = decided.record, decided.event.basis
     return {
         "requested_by": _who(history.first, _unproven(ledger, history)),
-        "decided_by": _who(record) | {"authority": record.envelope["authority"]},
+        "decided_by": _who(record) | {"authority": record.envelope.authority},
         "policy": {
             "name": _named(ledger, basis.policy_sha256),
             "sha256": basis.policy_sha256,
@@ -206,7 +206,7 @@ def _unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
 
     identified = {}
     for answer in answers(ledger, history):
-        if answer.key_id is not None or answer.record.envelope["actor_source"] == "signature":
+        if answer.key_id is not None or answer.record.envelope.actor_source == "signature":
             about = history.first if isinstance(answer.record.event, RequestSigned) else answer.record
             identified[about.position] = answer.how if not answer.is_proven else "signature"
             if answer.is_proven and not answer.binds_request:
@@ -215,13 +215,13 @@ def _unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
 
 
 def _says_signed(record: Record) -> bool:
-    return record.envelope["actor_source"] == "signature" or bool(getattr(record.event, "signature", None))
+    return record.envelope.actor_source == "signature" or bool(getattr(record.event, "signature", None))
 
 
 def _who(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
     return {
         "actor": record.actor,
-        "identified_by": unproven.get(record.position, record.envelope["actor_source"]),
+        "identified_by": unproven.get(record.position, record.envelope.actor_source),
         "at": record.recorded_at,
         "position": record.position,
     }
@@ -287,7 +287,7 @@ def trust(ledger: Ledger, history: JobHistory, decided: Record) -> Json:
 def _trouble(ledger: Ledger, record: Record, edge: Frontier, root: bytes) -> list[str]:
     where = f"position {record.position} ({record.type})"
     trouble = []
-    if sha256_hex(record.payload) != record.envelope["payload_sha256"]:
+    if sha256_hex(record.payload) != record.envelope.payload_sha256:
         trouble.append(f"{where}: its payload differs from what was recorded")
     index = record.position - 1
     try:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import to_builtins
+from msgspec.structs import asdict
 
 from ledger.events import RenderAdopted, RenderRequested, StatusObserved
 from ledger.job import Job
@@ -78,7 +79,7 @@ def record_document(record: Record) -> Json:
     payload = event.model_dump(mode="json")
     for path, private in private_values(event):
         _reveal(payload, path, private)
-    return dict(record.envelope) | {"payload": payload}
+    return asdict(record.envelope) | {"payload": payload}
 
 
 def _reveal(payload: Json, path: str, private: Private) -> None:

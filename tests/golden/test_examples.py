@@ -7,6 +7,7 @@ from shutil import copyfile
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from ledger import upcast
 from ledger.canonical import canonical_json
@@ -121,7 +122,7 @@ def test_a_missing_step_is_named(later: Any, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_newer_version_says_which_is_needed_and_where_it_stands(golden: str) -> None:
     with open_ledger(golden) as ledger:
         record = next(record for record in ledger.read() if record.type == "output.attached")
-    newer = canonical_json(dict(record.envelope) | {"schema_version": 2})
+    newer = canonical_json(asdict(replace(record.envelope, schema_version=2)))
     read = Record.from_row(StoredRow(newer, record.payload, record.leaf), {})
     with pytest.raises(
         LedgerUnusable,

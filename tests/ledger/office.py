@@ -86,7 +86,7 @@ class Office:
             "event_id": self.first.event_id,
             "ledger_id": self.ledger_id,
             "login": "ana",
-            "payload_sha256": self.first.envelope["payload_sha256"],
+            "payload_sha256": self.first.envelope.payload_sha256,
             "policy_sha256": self.policy.sha256,
             "statement": "sora-ledger/request/1",
             "stream": JOB,

@@ -5,7 +5,11 @@ from types import ModuleType
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import asdict
 
+from ledger.canonical import canonical_json
 from ledger.errors import RecordTooLarge
 from ledger.events import OutputAttached, RenderCancelled
 from ledger.private import Private
@@ -23,9 +27,31 @@ def test_a_record_has_exactly_the_keys_of_the_format(scribe: Any) -> None:
     assert " ".join(json.loads(scribe.draft(NOTE).placed("notes", 1, 1).record)) == expected
 
 
+NAMES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
+
+
+@given(
+    actor=st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=256),
+    names=st.tuples(NAMES, NAMES, st.none() | NAMES),
+    moment=st.datetimes(timezones=st.just(UTC)),
+    place=st.tuples(st.integers(1, 2**53 - 1), st.integers(1, 2**53 - 1)),
+)
+def test_a_record_is_canonical_json(
+    vocabulary: ModuleType, actor: str, names: tuple[str, str, str | None], moment: datetime, place: Any
+) -> None:
+    stream, event_id, cause = names
+    who = vocabulary.provenance(actor=actor)
+    made = draft(NOTE, who, moment, event_id=event_id, causation_id=cause).placed(stream, *place)
+    fields = json.loads(made.record)
+    assert made.record == canonical_json(fields)
+    assert fields == asdict(made.envelope)
+    told = [fields[name] for name in ("actor", "stream", "event_id", "causation_id", "position", "version")]
+    assert told == [actor, *names, *place]
+
+
 def test_a_record_holds_the_digest_of_its_payload(scribe: Any) -> None:
     record = scribe.draft(NOTE).placed("notes", 1, 1)
-    assert record.envelope["payload_sha256"] == hashlib.sha256(record.payload).hexdigest()
+    assert record.envelope.payload_sha256 == hashlib.sha256(record.payload).hexdigest()
 
 
 def test_the_leaf_is_the_hash_of_zero_and_the_record(scribe: Any) -> None:

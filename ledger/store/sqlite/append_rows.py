@@ -161,14 +161,14 @@ def _many(db: sqlite3.Connection, query: str, rows: Sequence[Sequence[object]]) 
 def _event_row(record: Record) -> tuple[object, ...]:
     envelope = record.envelope
     return (
-        envelope["position"],
-        envelope["event_id"],
-        envelope["stream"],
-        envelope["version"],
-        envelope["type"],
-        envelope["actor"],
-        envelope["trace_id"],
-        envelope["recorded_at"],
+        envelope.position,
+        envelope.event_id,
+        envelope.stream,
+        envelope.version,
+        envelope.type,
+        envelope.actor,
+        envelope.trace_id,
+        envelope.recorded_at,
         record.record,
         record.payload,
         record.leaf,

@@ -31,7 +31,7 @@ def test_a_grant_is_recorded_with_its_actor_and_can_be_read_back(session: Sessio
     assert (key_id_of(key.text), len(key.text)) == (key.key_id, 4 + 8 + 1 + 43)
     assert found.granted.record == record.record
     assert (found.grant.roles, found.grant.team) == (("requester",), "film")
-    assert record.envelope["actor_source"] == ActorSource.FLAG.value
+    assert record.envelope.actor_source == ActorSource.FLAG.value
     assert found.state("2999-01-01T00:00:00.000000Z") is KeyState.EXPIRED
 
 

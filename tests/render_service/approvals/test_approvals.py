@@ -356,7 +356,7 @@ async def test_a_signature_says_who_approved_and_stands(
     job = (await approve(maria, await held(strict), signer=MARIA)).job
     assert job.state is State.DECIDED
     [answer] = answers(strict.ledger, JobHistory.of(strict.ledger, job))
-    assert (answer.record.actor, answer.record.envelope["actor_source"]) == ("maria", "signature")
+    assert (answer.record.actor, answer.record.envelope.actor_source) == ("maria", "signature")
     assert (answer.key_id, answer.signature_stands, answer.binds_request) == (
         MARIA.verifier.key_id.hex(),
         True,

@@ -92,7 +92,7 @@ async def test_another_caller_approves_and_the_decision_verifies(
     assert answered.job.state is State.DECIDED
     approval = JobHistory.of(session.ledger, answered.job).last_of(ApprovalGranted)
     assert approval is not None
-    assert (approval.record.actor, approval.record.envelope["actor_source"]) == ("maria", "access_key")
+    assert (approval.record.actor, approval.record.envelope.actor_source) == ("maria", "access_key")
     assert (approval.event.login, approval.event.signature) == (None, None)
     assert session.settings.ledger_path is not None
     assert findings(session.ledger, session.settings.ledger_path) == []

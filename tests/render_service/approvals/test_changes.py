@@ -91,7 +91,7 @@ def test_a_policy_is_activated_once_another_person_approved_it(
     assert active.policy == default_policy()
     assert isinstance(active.activated.event, PolicyActivated)  # type: ignore[union-attr]
     assert active.activated.event.why.text == "back to the old one"  # type: ignore[union-attr]
-    assert active.activated.envelope["causation_id"] == done.proposed.history.records[1].event_id  # type: ignore[union-attr]
+    assert active.activated.envelope.causation_id == done.proposed.history.records[1].event_id  # type: ignore[union-attr]
     assert intact()
 
 

@@ -75,7 +75,7 @@ async def test_the_acceptance_of_a_delivery_is_recorded_once(
     }
     assert record.stream == endpoint.endpoint_id
     closed = [one for one in session.ledger.history(job.job_id) if one.type == "render.closed"]
-    assert record.envelope["causation_id"] == closed[0].event_id
+    assert record.envelope.causation_id == closed[0].event_id
     assert intact()
 
 

@@ -196,7 +196,7 @@ async def test_a_new_month_is_begun_once_and_by_itself(session: Session, request
         await place(december, request_for(), queue=True)
     begun = limits(session.ledger)["all__2026_12"].record
     every = limits(session.ledger)["all__month"].record
-    assert (begun.version, begun.envelope["authority"], begun.envelope["causation_id"]) == (
+    assert (begun.version, begun.envelope.authority, begun.envelope.causation_id) == (
         1,
         "SYSTEM",
         every.event_id,

@@ -115,7 +115,7 @@ def _row(key: AccessKey, now: datetime) -> Key:
         running_jobs=made.running_jobs,
         expires_at=made.expires_at,
         granted_by=granted.actor,
-        granted_by_source=str(granted.envelope["actor_source"]),
+        granted_by_source=granted.envelope.actor_source,
         granted_at=granted.recorded_at,
         position=granted.position,
         revoked_by=revoked.actor if revoked else None,

@@ -130,9 +130,9 @@ def row_of(record: Record) -> Row:
         stream=stream,
         job_id=stream if stream.startswith(JOB_PREFIX) else None,
         actor=record.actor,
-        actor_source=str(envelope["actor_source"]),
-        identified=IDENTIFIED.get(str(envelope["actor_source"]), ""),
-        authority=str(envelope["authority"]),
+        actor_source=envelope.actor_source,
+        identified=IDENTIFIED.get(envelope.actor_source, ""),
+        authority=envelope.authority,
         trace_id=record.trace_id,
     )
 

@@ -216,7 +216,7 @@ def _activation(activation: Activation) -> InForce:
         update={
             "position": record.position,
             "actor": record.actor,
-            "actor_source": str(record.envelope["actor_source"]),
+            "actor_source": record.envelope.actor_source,
             "recorded_at": record.recorded_at,
             "reason": activation.why,
             "changes": _settings(activation.changes),

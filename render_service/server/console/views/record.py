@@ -10,6 +10,8 @@ import json
 from itertools import islice
 from typing import Any
 
+from msgspec.structs import asdict
+
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import origin_of
@@ -81,7 +83,7 @@ def read(visit: Visit) -> RecordView:
     return RecordView(
         position=record.position,
         row=row_of(record),
-        envelope=dict(record.envelope),
+        envelope=asdict(record.envelope),
         content=content,
         content_text=json.dumps(content, indent=2, ensure_ascii=False),
         erased=erased,

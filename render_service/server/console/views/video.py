@@ -198,7 +198,7 @@ def _named(job: Job, history: JobHistory, began: RenderRequested | RenderAdopted
         "title": short(prompt, LONGEST_TITLE) if prompt else f"Video {job.job_id[-8:]}",
         "operation": job.operation.value if job.operation else "adopted",
         "actor": job.actor,
-        "identified_by": str(history.first.envelope["actor_source"]),
+        "identified_by": history.first.envelope.actor_source,
         "created_at": job.created_at,
         "closed_at": job.closed_at,
         "purpose": job.purpose,

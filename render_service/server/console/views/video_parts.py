@@ -70,8 +70,8 @@ def _line(visit: Visit, record: Record) -> EventLine:
         type=record.type,
         words=_ABOUT_GATEWAY if hides_words(visit, error) else what(record.event),
         actor=record.actor,
-        identified_by=HOW[record.envelope["actor_source"]],
-        authority=str(record.envelope["authority"]),
+        identified_by=HOW[record.envelope.actor_source],
+        authority=record.envelope.authority,
         kind=_kind(record),
     )
 
