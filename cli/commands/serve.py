@@ -22,7 +22,8 @@ from render_service.access.local import TICKET_S, find_console, leading_to, link
 from render_service.access.signing import Signer, open_signer
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
-from render_service.server.server import Parts, check_reach, listen, serve
+from render_service.server.app import Parts
+from render_service.server.server import check_reach, listen, serve
 from render_service.session.connections import usable_profile
 from render_service.session.session import utc_now
 from render_service.webhooks.endpoints import webhook_secrets
@@ -113,7 +114,9 @@ def _serve(
         works = [] if terms is None else [lambda stop: _work(session, terms, stop)]
         local = _local_origin(listening) if parts.console else None
         with noted(inv.settings, local) if local else contextlib.nullcontext():
-            await serve(session, listening, secrets, lambda: started(session), parts, works)
+            await serve(
+                session, listening, secrets, lambda: started(session), parts._replace(worker=terms), works
+            )
 
     inv.session(at, begins=True, calls=parts.gateway or terms is not None)
 

@@ -58,7 +58,8 @@ def jobs_at(ledger: Ledger, position: int) -> dict[str, Job]:
 def position_at(ledger: Ledger, moment: str) -> int:
     """Return the last position recorded at or before `moment` (RFC 3339 UTC with microseconds), 0 if none."""
     until = RecordFilter(until=moment.removesuffix("Z") + "~")  # sorts after the moment itself
-    return max((record.position for record in ledger.read(until)), default=0)
+    newest = ledger.newest(until, before=ledger.head().size + 1, limit=1)
+    return newest[0].position if newest else 0
 
 
 def replay(ledger: Ledger) -> Replay:

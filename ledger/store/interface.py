@@ -137,6 +137,14 @@ SLOT_WAIT_MS = 1_000
 """When to retry if all slots are taken: the end of a render cannot be predicted."""
 
 
+class Pace(NamedTuple):
+    """What a limit allows now: the jobs that hold a slot, and the milliseconds until the next request."""
+
+    name: str
+    running: int
+    wait_ms: int
+
+
 class Depth(NamedTuple):
     """The numbers of the queue.
 
@@ -148,6 +156,13 @@ class Depth(NamedTuple):
     waiting: int
     leased: int
     overdue_ms: int
+
+
+class Standing(NamedTuple):
+    """Jobs as of a position: those unchanged since, by state, and the ids of those with a later record."""
+
+    unchanged: Mapping[str, int]
+    changed: Sequence[str]
 
 
 class Tally(NamedTuple):
@@ -346,6 +361,9 @@ class WorkQueue(Protocol):
     def leases(self) -> list[Lease]:
         """Return the live leases, the first to expire first."""
 
+    def paces(self) -> list[Pace]:
+        """Return the limits under which jobs hold a slot, or that once delayed a request, by name."""
+
     def depth(self) -> Depth:
         """Return how many jobs wait and are worked on; it reads nothing else."""
 
@@ -448,6 +466,12 @@ class EventStore(Protocol):
 
         Adopted jobs were paid for elsewhere and do not count. The day is that of the request, the model the
         decided one, or an empty text. It reads the narrow rows of lists; `where` may restrict what they have.
+        """
+
+    def standing(self, position: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> Standing:
+        """Return the jobs that had begun at `position`, of those that match `sees`; it is one snapshot.
+
+        It reads the narrow rows of lists, and no record.
         """
 
     def all_jobs(self) -> Iterator[Job]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ledger.events import CheckpointPublished, LedgerVerified
 from ledger.log.ledger import Ledger
 from ledger.private import Private
-from ledger.record import Entry
+from ledger.record import E, Entry, entries
 from ledger.store.interface import ANY, Batch, RecordFilter
 from ledger.tree.head import TreeHead
 from render_service.evidence.verify import Checked
@@ -30,17 +30,12 @@ class LastChecks:
 
 def last_checks(ledger: Ledger) -> LastChecks:
     """Return the last of each kind."""
-    verified: Entry[LedgerVerified] | None = None
-    published: Entry[CheckpointPublished] | None = None
-    for record in ledger.read(RecordFilter(stream=STREAM, newest_first=True)):
-        event = record.event
-        if isinstance(event, LedgerVerified):
-            verified = verified or Entry(record, event)
-        elif isinstance(event, CheckpointPublished):
-            published = published or Entry(record, event)
-        if verified and published:
-            break
-    return LastChecks(verified, published)
+    return LastChecks(_last(ledger, LedgerVerified), _last(ledger, CheckpointPublished))
+
+
+def _last(ledger: Ledger, kind: type[E]) -> Entry[E] | None:
+    where = RecordFilter(stream=STREAM, type=kind.type)
+    return next(entries(ledger.newest(where, before=ledger.head().size + 1, limit=1), kind), None)
 
 
 def record_verified(session: Session, checked: Checked) -> None:

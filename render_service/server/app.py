@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
@@ -38,6 +38,7 @@ from render_service.server.gateway.routes import PREFIX, gateway_routes, refused
 from render_service.server.metrics import Metrics
 from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox, Reception
+from render_service.worker.leases import WorkerOptions
 from sora_adapter.errors import DeliveryRefused
 from sora_adapter.webhooks import Delivery, Verifier
 
@@ -186,27 +187,38 @@ READY_S = 5.0
 """A ledger that answers more slowly, as in a fail-over, is not ready."""
 
 
+class Parts(NamedTuple):
+    """What a server does; it receives webhooks and says how it is in any case."""
+
+    gateway: bool = False
+    console: bool = False
+    notifies: bool = False
+    worker: WorkerOptions | None = None
+    """The terms of the worker that runs here, for the console to show."""
+
+
+NO_PARTS = Parts()
+
+
 def create_app(
     session: Session,
     secrets: Mapping[str, tuple[str, ...]],
+    parts: Parts = NO_PARTS,
     *,
-    gateway: bool = False,
-    console: bool = False,
     works: Sequence[Work] = (),
     post: Post | None = None,
     stop: asyncio.Event | None = None,
 ) -> Starlette:
     """Build the app of one session; it receives webhooks for the profiles in `secrets`.
 
-    With `gateway` it serves the Videos API, with `console` the pages for people. `works` run beside it until
-    its lifespan ends, or `stop` is set. `post` sends webhooks to clients; without it they are only sent to
-    public addresses.
+    `works` run beside it until its lifespan ends, or `stop` is set. `post` sends webhooks to clients; without
+    it they are only sent to public addresses.
     """
     post = post or Post(Addresses(permits_private=False))
     stopping = stop or asyncio.Event()
     inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
     posts = Posts(session)
-    beside = [*works, posts.tidy] if gateway else works
+    beside = [*works, posts.tidy] if parts.gateway else works
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
 
@@ -239,8 +251,8 @@ def create_app(
     gatekeeper = Gatekeeper(session)
     app = Starlette(
         routes=[
-            *(gateway_routes(session, gatekeeper, posts, post) if gateway else ()),
-            *(console_routes(session, gatekeeper, posts, stopping) if console else ()),
+            *(gateway_routes(session, gatekeeper, posts, post) if parts.gateway else ()),
+            *(console_routes(session, gatekeeper, posts, stopping, parts.worker) if parts.console else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),

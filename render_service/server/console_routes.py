@@ -31,6 +31,7 @@ from render_service.server.console.signin import SignIn
 from render_service.server.console.static import STATIC, Static
 from render_service.server.console.views import (
     access,
+    as_of,
     compare,
     inbox,
     inbox_actions,
@@ -51,6 +52,7 @@ from render_service.server.console.views import (
 from render_service.server.console.views.live import Live
 from render_service.server.gateway.posts import Posts
 from render_service.session.session import Session
+from render_service.worker.leases import WorkerOptions
 
 PAGES: tuple[Page, ...] = (
     *inbox.PAGES,
@@ -65,6 +67,7 @@ PAGES: tuple[Page, ...] = (
     passkey.PAGE,
     policy.PAGE,
     spend.PAGE,
+    as_of.PAGE,
     operations.PAGE,
     access.PAGE,
 )
@@ -83,11 +86,16 @@ ENDPOINTS: tuple[Endpoint, ...] = ()
 
 
 def console_routes(
-    session: Session, gatekeeper: Gatekeeper, posts: Posts, stopping: asyncio.Event
+    session: Session,
+    gatekeeper: Gatekeeper,
+    posts: Posts,
+    stopping: asyncio.Event,
+    worker: WorkerOptions | None,
 ) -> list[BaseRoute]:
     """Return the routes of the console, and of ``/``, which leads to it.
 
-    New requests are submitted by `posts`, as those of the gateway. Streams end when `stopping`.
+    New requests are submitted by `posts`, as those of the gateway. Streams end when `stopping`. `worker` are
+    the terms of the worker in this process, if there is one.
     """
     settings, ledger_id = session.settings, session.ledger.ledger_id
     signer, files = open_signer(settings, ledger_id), Files(session)
@@ -112,7 +120,7 @@ def console_routes(
         exception_handlers={HTTPException: partial(_refused, site)},
     )
     console.router.redirect_slashes = False
-    console.state.posts = posts
+    console.state.posts, console.state.worker = posts, worker
     return [Route("/", _to_console), Route(PREFIX, _to_console), Mount(PREFIX, console)]
 
 

@@ -21,7 +21,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import Any
 
 import h11
 import uvicorn
@@ -33,7 +33,7 @@ from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import CONSOLE_URL, SANDBOX, Settings
-from render_service.server.app import create_app, too_busy
+from render_service.server.app import NO_PARTS, Parts, create_app, too_busy
 from render_service.server.background import Work
 from render_service.session.session import Session
 
@@ -93,17 +93,6 @@ _ACCEPTED_AT_ONCE = 50
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Parts(NamedTuple):
-    """What a server does; it receives webhooks and says how it is in any case."""
-
-    gateway: bool = False
-    console: bool = False
-    notifies: bool = False
-
-
-NO_PARTS = Parts()
-
-
 async def serve(
     session: Session,
     listening: socket.socket,
@@ -126,8 +115,7 @@ async def serve(
         create_app(
             session,
             secrets,
-            gateway=parts.gateway,
-            console=parts.console,
+            parts,
             works=works,
             post=post,
             stop=stop,

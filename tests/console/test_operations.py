@@ -1,12 +1,20 @@
 """The page Operations: what needs a person, what the person does there, and what other roles see of it."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from ledger.log.opening import open_or_create
+from ledger.record import ActorSource, Authority, Provenance
+from ledger.store.interface import Limit
+from render_service.session.session import utc_now
 from tests.console.conftest import Console, Studio, serving
 from tests.outside.conftest import Outside
+
+WHO = Provenance("test", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
 
 
 @pytest.fixture
@@ -81,3 +89,62 @@ def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(lost: Any) -
         assert otto.get(f"/inbox/{job}").status_code == 404
         letters = otto.act("/operations/send-again", {"delivery_id": "all"}, page="/operations")
         assert letters.status_code == 403
+
+
+def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Studio, tmp_path: Any) -> None:
+    copy = studio.copy(tmp_path / "work")
+    with serving(copy) as console, console.reader("olga") as olga:
+        assert olga.get("/operations.json").json()["checks"] == {"verified": None, "published": None}
+        assert olga.get("/operations").text.count("None recorded") == 2
+        verified = copy("verify", "--record", "--with-assets", "--actor=nina")
+        copy("key", "new", "signing.key", "--name", "studio.example")
+        copy("checkpoint", "--key", "signing.key", "--publish", "out.checkpoint", "--record", "--actor=nils")
+        checks = olga.get("/operations.json").json()["checks"]
+        size = verified["size"]
+        last = checks["verified"]
+        assert (last["by"], last["size"], last["files"]) == ("nina", size, verified["files"])
+        assert (last["newer"], last["is_old"]) == (2, False)
+        last = checks["published"]
+        assert (last["by"], last["size"], last["newer"]) == ("nils", size + 1, 1)
+        assert (last["signed_by"], last["cosigned_by"]) == (["studio.example"], [])
+        assert last["target"] == (copy.folder / "out.checkpoint").as_uri()
+        page = olga.get("/operations").text
+        assert all(word in page for word in ("nina", "out.checkpoint", "None configured")), page
+    copy("verify")
+
+
+def test_the_page_shows_the_limits_of_the_worker_here_and_of_all_workers(
+    consoles: Callable[..., Console],
+) -> None:
+    elsewhere = consoles("--no-work")
+    with open_or_create(f"sqlite:///{elsewhere.studio.folder}/ledger.db", WHO, utc_now()) as ledger:
+        ledger.store.queue.back_off("sandbox/sora-2-pro", 60_000)
+        ledger.store.queue.acquire_slot("job_1", Limit("sandbox/sora-2", running=2))
+    with elsewhere.reader("olga") as olga:
+        limits = olga.get("/operations.json").json()["limits"]
+        sora_2, sora_2_pro = limits["paces"]
+        assert (limits["here"], sora_2) == (None, {"name": "sandbox/sora-2", "running": 1, "wait_s": 0})
+        assert (sora_2_pro["running"], 30 < sora_2_pro["wait_s"] <= 60) == (0, True)
+    here = consoles("--per-minute", "sora-2=30", "--running", "sora-2-pro=4", "--at-once", "7")
+    with here.reader("olga") as olga:
+        terms = olga.get("/operations.json").json()["limits"]["here"]
+        assert terms == {"at_once": 7, "per_minute": {"sora-2": 30}, "running": {"sora-2-pro": 4}}
+        assert "30 requests a minute" in olga.get("/operations").text
+
+
+def test_who_has_a_webhook_sent_again_is_recorded(consoles: Callable[..., Console]) -> None:
+    console = consoles("--no-work", "--no-notifications")
+    with closing(sqlite3.connect(console.studio.folder / "ledger.db")) as db, db:
+        db.execute("INSERT INTO deliveries VALUES ('wh_1', 'whe_1', 2, 0, 31, NULL, 503)")
+    with console.client("olga") as olga:
+        sent = olga.act("/operations/send-again", {"delivery_id": "wh_1"}, page="/operations")
+        assert (sent.status_code, "1 webhook will be sent again" in olga.get("/operations").text) == (
+            303,
+            True,
+        )
+        again = olga.act("/operations/send-again", {"delivery_id": "wh_1"}, page="/operations")
+        assert (again.status_code, "not a dead letter" in again.text) == (400, True)
+    (record,) = console.studio("log", "--type", "notification.resent")["records"]
+    assert (record["actor"], record["actor_source"], record["stream"]) == ("olga", "access_key", "whe_1")
+    assert record["payload"] == {"delivery_id": "wh_1", "endpoint_id": "whe_1"}
+    console.studio("verify")

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from ledger.job import OVER, State
-from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Release, lost
+from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Pace, Release, lost
 from ledger.store.postgres.connection import Connection
 
 NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
@@ -114,6 +114,11 @@ UPDATE work SET due_at_ms = CASE WHEN work.due_at_ms > {NOW_MS} THEN {NOW_MS} EL
 FROM late WHERE work.job_id = late.job_id
 """
 _END_PAUSES = f"UPDATE turns SET next_ms = LEAST(next_ms, {NOW_MS} + %s)"
+_PACES = f"""
+SELECT name, (SELECT COUNT(*) FROM slots WHERE slots.name = names.name),
+    GREATEST(COALESCE((SELECT next_ms FROM turns WHERE turns.name = names.name), 0) - {NOW_MS}, 0)
+FROM (SELECT name FROM turns UNION SELECT name FROM slots) AS names ORDER BY name
+"""
 _NEXT = f"""
 INSERT INTO turns (name, next_ms) VALUES (%s, {NOW_MS} + %s)
 ON CONFLICT (name) DO UPDATE SET next_ms = GREATEST(turns.next_ms, EXCLUDED.next_ms)
@@ -187,6 +192,10 @@ class PostgresQueue:
     def leases(self) -> list[Lease]:
         """Return the live leases."""
         return [Lease(*row) for row in self._ask(lambda db: db.execute(_LEASES).fetchall())]
+
+    def paces(self) -> list[Pace]:
+        """Return what the limits allow now."""
+        return [Pace(*row) for row in self._ask(lambda db: db.execute(_PACES).fetchall())]
 
     def acquire_slot(self, job_id: str, limit: Limit) -> int:
         """Acquire a request and a slot: 0, or the milliseconds after which to try again."""

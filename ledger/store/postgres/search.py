@@ -17,7 +17,7 @@ import psycopg
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.store.append import Changes
-from ledger.store.interface import JobFilter
+from ledger.store.interface import JobFilter, Standing
 from ledger.store.postgres.connection import Connection
 from ledger.store.search import (
     Facet,
@@ -219,6 +219,23 @@ def spent(db: Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFi
 
 def _text(stored: str | bytes) -> str:
     return stored.decode() if isinstance(stored, bytes) else stored
+
+
+def standing(db: Connection, position: int, *, sees: Sequence[JobFilter]) -> Standing:
+    """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others."""
+    clauses, values = _joined([_any_of(sees), ("listing.position <= %s", [position])])
+    since = "CASE WHEN jobs.position > %s THEN job_id END"
+    query = (
+        f"SELECT listing.state, {since}, COUNT(*) FROM listing JOIN jobs USING (job_id) "
+        f"WHERE {clauses} GROUP BY 1, 2"
+    )
+    unchanged, changed = Counter[str](), []
+    for state, job_id, number in db.execute(query.encode(), [position, *values]):
+        if job_id is None:
+            unchanged[state] += number
+        else:
+            changed.append(job_id)
+    return Standing(unchanged, changed)
 
 
 Clause = tuple[str, Sequence[object]]

@@ -37,6 +37,7 @@ from ledger.store.interface import (
     Hold,
     JobFilter,
     RecordFilter,
+    Standing,
     Tally,
     WorkQueue,
 )
@@ -276,6 +277,10 @@ class PostgresStore:
     ) -> Mapping[str, Money]:
         """Return the money of jobs by the values of one property."""
         return self._ask(lambda db: searching.spent(db, by, where, sees=sees))
+
+    def standing(self, position: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> Standing:
+        """Return the jobs that had begun at `position`."""
+        return self._ask(lambda db: searching.standing(db, position, sees=sees))
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row by id."""

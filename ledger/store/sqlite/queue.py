@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 
 from ledger.job import OVER, State
-from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Release, lost
+from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Pace, Release, lost
 
 NOW_MS = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 
@@ -64,6 +64,11 @@ ORDER BY due_at_ms, job_id LIMIT ?
 """
 _WAIT_MS = f"SELECT next_ms - {NOW_MS} FROM turns WHERE name = ?"
 _TAKEN = "SELECT COUNT(*) FROM slots WHERE name = ? AND job_id <> ?"
+_PACES = f"""
+SELECT name, (SELECT COUNT(*) FROM slots WHERE slots.name = names.name),
+    MAX(COALESCE((SELECT next_ms FROM turns WHERE turns.name = names.name), 0) - {NOW_MS}, 0)
+FROM (SELECT name FROM turns UNION SELECT name FROM slots) AS names ORDER BY name
+"""
 _NEXT = f"""
 INSERT INTO turns (name, next_ms) VALUES (?, {NOW_MS} + ?)
 ON CONFLICT (name) DO UPDATE SET next_ms = MAX(next_ms, excluded.next_ms)
@@ -146,6 +151,11 @@ class SqliteQueue:
         """Return the live leases."""
         with self._reading() as db:
             return [Lease(*row) for row in db.execute(_LEASES)]
+
+    def paces(self) -> list[Pace]:
+        """Return what the limits allow now."""
+        with self._reading() as db:
+            return [Pace(*row) for row in db.execute(_PACES)]
 
     def acquire_slot(self, job_id: str, limit: Limit) -> int:
         """Acquire a request and a slot: 0, or the milliseconds after which to try again."""

@@ -19,7 +19,7 @@ from operator import itemgetter
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.store.append import Changes
-from ledger.store.interface import JobFilter
+from ledger.store.interface import JobFilter, Standing
 from ledger.store.search import (
     Facet,
     Facets,
@@ -205,6 +205,26 @@ def spent(
     sums = ", ".join(f"SUM({kind}_usd_micros)" for kind in ("reserved", "settled", "estimated"))
     query = f"SELECT {value}, COUNT(*), {sums} FROM listing WHERE {clauses} GROUP BY 1"
     return {name: Money(*numbers) for name, *numbers in db.execute(query, values)}
+
+
+def standing(db: sqlite3.Connection, position: int, *, sees: Sequence[JobFilter]) -> Standing:
+    """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others.
+
+    The last position of a stream is in the index of streams, which is narrower than the rows of jobs.
+    """
+    clauses, values = _joined([_any_of(sees), ("listing.position <= ?", [position])])
+    last = "SELECT position FROM events WHERE stream = job_id ORDER BY version DESC LIMIT 1"
+    query = (
+        f"SELECT state, CASE WHEN ({last}) > ? THEN job_id END, COUNT(*) FROM listing "
+        f"WHERE {clauses} GROUP BY 1, 2"
+    )
+    unchanged, changed = Counter[str](), []
+    for state, job_id, number in db.execute(query, [position, *values]):
+        if job_id is None:
+            unchanged[state] += number
+        else:
+            changed.append(job_id)
+    return Standing(unchanged, changed)
 
 
 Clause = tuple[str, Sequence[object]]

@@ -31,6 +31,7 @@ from ledger.store.interface import (
     Hold,
     JobFilter,
     RecordFilter,
+    Standing,
     Tally,
     WorkQueue,
 )
@@ -309,6 +310,11 @@ class SqliteStore:
         """Return the money of jobs by the values of one property."""
         with self._reading() as db:
             return searching.spent(db, by, where, sees=sees)
+
+    def standing(self, position: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> Standing:
+        """Return the jobs that had begun at `position`."""
+        with self._reading() as db:
+            return searching.standing(db, position, sees=sees)
 
     def all_jobs(self) -> Iterator[Job]:
         """Yield every job row by id."""

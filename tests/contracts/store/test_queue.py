@@ -375,3 +375,19 @@ def test_times_that_are_right_stay_when_others_are_brought_forward(store: EventS
     assert [claimed.job_id for claimed in store.queue.claim("w2", 60_000, limit=9)] == ["job_2"]
     store.queue.release(lease, None)
     assert store.queue.claim("w2", 60_000) == []
+
+
+def test_the_limits_say_what_runs_under_them_and_when_the_next_request_may_be_made(store: EventStore) -> None:
+    assert store.queue.paces() == []
+    store.queue.acquire_slot("job_1", Limit("slots", running=2))
+    store.queue.acquire_slot("job_2", Limit("both", per_minute=1, running=1))
+    store.queue.back_off("held back", 60_000)
+    both, held_back, slots = store.queue.paces()
+    assert [(each.name, each.running) for each in (both, held_back, slots)] == [
+        ("both", 1),
+        ("held back", 0),
+        ("slots", 1),
+    ]
+    assert 50_000 < both.wait_ms <= 60_000
+    assert 50_000 < held_back.wait_ms <= 60_000
+    assert slots.wait_ms == 0

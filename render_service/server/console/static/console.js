@@ -66,6 +66,17 @@
   watchFrames();
   document.addEventListener("htmx:afterSettle", watchFrames);
 
+  // A slider moves the number that its form sends, and follows it.
+  for (const slider of document.querySelectorAll("input[type=range][data-moves]")) {
+    const field = document.getElementById(slider.dataset.moves);
+    for (const each of [slider, ...slider.labels]) each.hidden = false;
+    slider.addEventListener("input", () => {
+      field.value = slider.value;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+    field.addEventListener("input", () => { slider.value = field.value; });
+  }
+
   // A secret that is shown once is selected and can be copied.
   for (const field of document.querySelectorAll("[data-select]")) {
     field.addEventListener("focus", () => field.select());

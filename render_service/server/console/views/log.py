@@ -73,7 +73,7 @@ def read(visit: Visit) -> LogView:
     ledger = visit.session.ledger
     filters = {name: text for name in FILTERS if (text := visit.query(name)) is not None}
     reader = LogReader(ledger, visit.caller, filter_of(visit))
-    before, after = _position(visit, "before"), _position(visit, "after")
+    before, after = position_in(visit, "before"), position_in(visit, "after")
     part = reader.latest(before, ROWS) if after is None else reader.following(after, ROWS)
     newest = part.records[0].position if part.records else part.last
     return LogView(
@@ -110,8 +110,8 @@ def filter_of(visit: Visit) -> RecordFilter:
         type=type_,
         actor=visit.query("actor"),
         trace_id=visit.query("trace"),
-        since=_moment(visit, "since"),
-        until=_moment(visit, "until"),
+        since=moment_in(visit, "since"),
+        until=moment_in(visit, "until"),
     )
 
 
@@ -148,7 +148,8 @@ def rows(view: LogView) -> Sequence[Mapping[str, object]]:
     return [row.model_dump() for row in view.records]
 
 
-def _position(visit: Visit, name: str) -> int | None:
+def position_in(visit: Visit, name: str) -> int | None:
+    """Read a position of the address; None if there is none."""
     text = visit.query(name)
     if text is None:
         return None
@@ -157,7 +158,7 @@ def _position(visit: Visit, name: str) -> int | None:
     return int(text)
 
 
-def _moment(visit: Visit, name: str) -> str | None:
+def moment_in(visit: Visit, name: str) -> str | None:
     """Read a time of the address; without a zone it is UTC, as all times of the console."""
     text: Any = visit.query(name)
     if text is None:

@@ -1,14 +1,17 @@
-"""Operations: the queue, submissions without an outcome, renders that take too long, and dead letters."""
+"""Operations: the queue, what needs a person, the limits of workers, and when the record was last checked."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from starlette.datastructures import FormData
 
 from decision.rules.roles import Permission
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
+from ledger.record import Record, timestamp
+from render_service.evidence.recorded_checks import last_checks
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import Attempt, open_attempts
@@ -16,9 +19,12 @@ from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput, NotPermitted
 from render_service.server.console.pages import Action, Done, Page, View, Visit
 from render_service.settlement.overdue import overdue_jobs
+from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import queue_document
 
 MOST_SHOWN = 100
+OLD = timedelta(days=2)
+"""A check that is older asks for attention: both are meant to be made daily."""
 
 
 class Lease(View):
@@ -37,6 +43,63 @@ class Queue(View):
     waiting: int
     leased: int
     leases: tuple[Lease, ...]
+
+
+class Pace(View):
+    """What a limit that all workers share allows now."""
+
+    name: str
+    running: int
+    wait_s: float
+
+
+class WorkerTerms(View):
+    """The terms of the worker that runs in this server."""
+
+    at_once: int
+    per_minute: Mapping[str, int]
+    running: Mapping[str, int]
+
+
+class Limits(View):
+    """What limits the workers; `here` is None if this server works no queue."""
+
+    here: WorkerTerms | None
+    paces: tuple[Pace, ...]
+
+
+class Verified(View):
+    """The last full verification that found the record intact, and how many records are newer."""
+
+    at: str
+    by: str
+    position: int
+    size: int
+    newer: int
+    files: int | None
+    extends: int | None
+    is_old: bool
+
+
+class Published(View):
+    """The last checkpoint that was published; `target` is None once it is erased."""
+
+    at: str
+    by: str
+    position: int
+    size: int
+    newer: int
+    target: str | None
+    signed_by: tuple[str, ...]
+    cosigned_by: tuple[str, ...]
+    is_old: bool
+
+
+class Checks(View):
+    """When the record was last checked; None for what was never recorded."""
+
+    verified: Verified | None
+    published: Published | None
 
 
 class OpenAttempt(View):
@@ -94,6 +157,8 @@ class OperationsView(View):
     records: int
     jobs: Mapping[str, int] | None
     queue: Queue | None
+    limits: Limits | None
+    checks: Checks | None
     open_attempts: tuple[OpenAttempt, ...]
     overdue: tuple[Overdue, ...]
     overdue_after_s: float
@@ -112,6 +177,8 @@ def read(visit: Visit) -> OperationsView:
         records=ledger.head().size,
         jobs=None if states is None else {str(state): states.get(state, 0) for state in State},
         queue=_queue(ledger) if everything else None,
+        limits=_limits(visit) if everything else None,
+        checks=_checks(visit) if everything else None,
         open_attempts=tuple(_attempt(each, visit.now) for each in attempts[:MOST_SHOWN]),
         overdue=tuple(_overdue(job) for job in overdue[:MOST_SHOWN]),
         overdue_after_s=longest_s,
@@ -130,6 +197,47 @@ def _queue(ledger: Ledger) -> Queue:
         for lease in document["leases"][:MOST_SHOWN]
     ]
     return Queue(**(document | {"leases": leases}))
+
+
+def _limits(visit: Visit) -> Limits:
+    here: WorkerOptions | None = visit.request.app.state.worker
+    paces = visit.session.ledger.store.queue.paces()
+    return Limits(
+        here=WorkerTerms(at_once=here.at_once, per_minute=here.per_minute, running=here.running)
+        if here
+        else None,
+        paces=tuple(Pace(name=one.name, running=one.running, wait_s=one.wait_ms / 1000) for one in paces),
+    )
+
+
+def _checks(visit: Visit) -> Checks:
+    """Return what was recorded of checks."""
+    ledger = visit.session.ledger
+    size, last, old = ledger.head().size, last_checks(ledger), timestamp(visit.now - OLD)
+    verified, published = last.verified, last.published
+    return Checks(
+        verified=verified
+        and Verified(
+            **_about(verified.record, size - verified.event.size, old),
+            **verified.event.model_dump(include={"size", "files", "extends"}),
+        ),
+        published=published
+        and Published(
+            **_about(published.record, size - published.event.size, old),
+            **published.event.model_dump(include={"size", "signed_by", "cosigned_by"}),
+            target=published.event.target.text,
+        ),
+    )
+
+
+def _about(record: Record, newer: int, old: str) -> dict[str, Any]:
+    return {
+        "at": record.recorded_at,
+        "by": record.actor,
+        "position": record.position,
+        "newer": newer,
+        "is_old": record.recorded_at < old,
+    }
 
 
 def _attempt(attempt: Attempt, now: datetime) -> OpenAttempt:

@@ -36,7 +36,7 @@ def key_for(session: Session, name: str = "app", *roles: str, **terms: Any) -> s
 @asynccontextmanager
 async def client_of(session: Session) -> AsyncIterator[httpx2.AsyncClient]:
     """Return a client of a gateway in this process, without a key."""
-    app = serving.create_app(session, {}, gateway=True)
+    app = serving.create_app(session, {}, serving.Parts(gateway=True))
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway/v1") as client:
         yield client

@@ -1,0 +1,89 @@
+"""The jobs as of a position are those that replay folds from the log."""
+
+from collections import Counter
+from random import Random
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ledger.job import Job, State
+from ledger.log.as_of import AsOf
+from ledger.log.ledger import Ledger
+from ledger.log.replay import jobs_at, position_at
+from ledger.store.interface import ALL_JOBS, EventStore, JobFilter
+
+JOBS = 7
+
+
+@pytest.fixture
+def ledger(store: EventStore, scribe: Any, vocabulary: ModuleType) -> Ledger:
+    """Return a ledger whose jobs live at the same time; those with an odd number have no team."""
+    lives = {}
+    for number in range(JOBS):
+        asked, *rest = vocabulary.life()
+        asked = asked.model_copy(update={"team": None}) if number % 2 else asked
+        lives[f"job_{number}"] = [asked, *rest][: 3 + 2 * number]
+    random = Random(7)
+    while lives:
+        job_id = random.choice(sorted(lives))
+        store.append([scribe.batch(job_id, lives[job_id].pop(0))])
+        if not lives[job_id]:
+            del lives[job_id]
+    return Ledger(store)
+
+
+def began(ledger: Ledger, job: Job) -> int:
+    return ledger.history(job.job_id)[0].position
+
+
+def test_they_are_what_replay_folds_at_every_position(ledger: Ledger) -> None:
+    for position in range(ledger.head().size + 1):
+        folded = jobs_at(ledger, position)
+        then = AsOf(ledger, position)
+        assert then.states == Counter(job.state for job in folded.values())
+        assert {each.job.job_id: each.job for each in then.newest(JOBS)} == folded
+
+
+def test_they_are_listed_in_the_order_in_which_they_began_and_in_parts(ledger: Ledger) -> None:
+    for position in range(0, ledger.head().size + 1, 5):
+        folded = sorted(jobs_at(ledger, position).values(), key=lambda job: began(ledger, job), reverse=True)
+        then, listed, before = AsOf(ledger, position), [], None
+        while part := then.newest(2, before=before):
+            listed += [each.job for each in part]
+            before = part[-1].began
+        assert listed == folded
+
+
+@pytest.mark.parametrize("state", State)
+def test_those_of_one_state_are_listed(ledger: Ledger, state: State) -> None:
+    for position in range(0, ledger.head().size + 1, 3):
+        wanted = {job_id for job_id, job in jobs_at(ledger, position).items() if job.state is state}
+        listed = AsOf(ledger, position).newest(JOBS, state=state)
+        assert {each.job.job_id for each in listed} == wanted
+
+
+def test_a_person_counts_and_lists_their_own(ledger: Ledger) -> None:
+    for position in range(0, ledger.head().size + 1, 3):
+        folded = jobs_at(ledger, position).values()
+        then = AsOf(ledger, position, [JobFilter(of_team="film")])
+        assert then.states == Counter(job.state for job in folded if job.team == "film")
+        assert {each.job.job_id for each in then.newest(JOBS)} == {
+            job.job_id for job in folded if job.team == "film"
+        }
+        assert not AsOf(ledger, position, []).states
+
+
+def test_only_changed_jobs_are_read_from_the_log(ledger: Ledger) -> None:
+    size = ledger.head().size
+    assert ledger.store.standing(size, sees=ALL_JOBS).changed == []
+    [last] = ledger.newest(before=size + 1, limit=1)
+    assert list(ledger.store.standing(size - 1).changed) == [last.stream]
+
+
+def test_a_time_is_the_last_position_recorded_by_then(ledger: Ledger) -> None:
+    records = list(ledger.read())
+    for record in records:
+        expected = max(each.position for each in records if each.recorded_at <= record.recorded_at)
+        assert position_at(ledger, record.recorded_at) == expected
+    assert position_at(ledger, "2000-01-01T00:00:00.000000Z") == 0
