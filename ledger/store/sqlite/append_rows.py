@@ -74,6 +74,12 @@ _HELD = "SELECT COALESCE(SUM(reserved_usd_micros + settled_usd_micros), 0) FROM 
 _LIMIT = "SELECT payload FROM events WHERE stream = ? AND type = 'budget.set' ORDER BY version DESC LIMIT 1"
 
 
+def data_version(db: sqlite3.Connection) -> int:
+    """Return a number that changes when another connection commits to the file, and then only."""
+    version: int = db.execute("PRAGMA data_version").fetchone()[0]
+    return version
+
+
 def read(db: sqlite3.Connection, keys: Keys) -> Present:
     """Return the rows that `keys` name, and the tree's right edge."""
     present = Present(read_head(db), partial(_budget, db))

@@ -19,6 +19,7 @@ from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job
 from ledger.private_bodies import PrivateBody
 from ledger.record import Record, StoredRow
+from ledger.store.ahead import Ahead, Decided
 from ledger.store.append import Append, AppendRequest, Keys, decide_all
 from ledger.store.group_commit import GroupCommit
 from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
@@ -39,7 +40,7 @@ from ledger.store.outbox import Outbox
 from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
 from ledger.store.sqlite import append_rows, reading
 from ledger.store.sqlite import search as searching
-from ledger.store.sqlite.append_rows import read, read_head, write, write_jobs
+from ledger.store.sqlite.append_rows import data_version, read, read_head, write, write_jobs
 from ledger.store.sqlite.connection import (
     connect,
     connect_reading,
@@ -50,7 +51,7 @@ from ledger.store.sqlite.connection import (
     use_wal,
 )
 from ledger.store.sqlite.outbox import SqliteOutbox
-from ledger.store.sqlite.queue import SqliteQueue, now
+from ledger.store.sqlite.queue import SqliteQueue, current_token, now
 from ledger.tree.merkle import Frontier
 
 
@@ -98,6 +99,9 @@ class SqliteStore:
         self._writer: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._writing = threading.RLock()
+        self._ahead = Ahead()
+        self._seen: int | None = None
+        """SQLite's number of the last commit of another connection after which nothing is remembered."""
         self.queue: WorkQueue = SqliteQueue(self._changing, self._reading)
         self.outbox: Outbox = SqliteOutbox(self._changing, self._reading)
         with usable(path, undone="" if read_only else "nothing was recorded"):
@@ -176,17 +180,45 @@ class SqliteStore:
         return self._commits.run(Append.of(batches, fence, documents))
 
     def _commit(self, group: Sequence[AppendRequest]) -> None:
+        ahead, self._ahead = self._ahead, Ahead()  # after a failure, nothing is remembered
         with usable(self.path, undone="nothing of this append was recorded"), self._transaction() as db:
-            present = read(db, Keys.joined([request.work.keys for request in group]))
-            changes = decide_all(group, present, sqlite3.Error)
-            if changes:
-                write(db, changes, present.tree)
+            seen = data_version(db)
+            if seen != self._seen:
+                ahead, self._seen = Ahead(), seen
+            decided = ahead.decide(group)
+            if decided and self._write_ahead(db, decided):
+                before, present = decided.before, decided.present
+            else:
+                decided = None
+                present = read(db, Keys.joined([request.work.keys for request in group]))
+                before = present.tree.copy()
+                changes = decide_all(group, present, sqlite3.Error)
+                if changes:
+                    write(db, changes, present.tree)
+        if decided:
+            for request, result in zip(group, decided.results, strict=True):
+                request.result = result
+        ahead.learn(before, present)
+        self._ahead = ahead
+
+    def _write_ahead(self, db: sqlite3.Connection, decided: Decided) -> bool:
+        """Write what was decided ahead; False, and nothing is written, if a condition does not hold."""
+        if any(current_token(db, fence.job_id) != fence.token for fence in decided.fences):
+            return False
+        try:
+            write(db, decided.changes, decided.present.tree)
+        except sqlite3.IntegrityError:  # an event id or a text that is recorded: it is decided again
+            db.execute("ROLLBACK")
+            db.execute("BEGIN IMMEDIATE")
+            return False
+        return True
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
         """Add rows of another ledger verbatim; those at or below the head must be identical."""
         imported = 0
         for part in chunks(rows):
             with self._changing() as db:
+                self._ahead = Ahead()
                 imported += take_in(db, part)
         return imported
 
@@ -198,6 +230,7 @@ class SqliteStore:
                 raise WrongExpectedVersion(
                     f"jobs were folded up to position {at_position}, the ledger is at {size}: fold again"
                 )
+            self._ahead = Ahead()
             db.execute("DELETE FROM jobs")
             write_jobs(db, jobs)
             searching.rebuild(db)

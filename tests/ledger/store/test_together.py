@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from ledger.errors import BudgetExceeded, WrongExpectedVersion
+from ledger.errors import BudgetExceeded, StaleFence, WrongExpectedVersion
 from ledger.store import append
 from ledger.store.append import Append, AppendRequest
 from ledger.store.group_commit import Request
-from ledger.store.interface import ANY, NEW, Batch
+from ledger.store.interface import ANY, NEW, Batch, Fence
 from ledger.store.sqlite import SqliteStore
 
 STREAMS = ("notes", "other", "job_01900000000070008000000000000001", "job_01900000000070008000000000000002")
@@ -125,6 +126,103 @@ def test_a_group_leaves_what_its_appends_leave_one_after_the_other(
         assert grouped.head().to_bytes() == single.head().to_bytes()
         assert grouped.tally() == single.tally()
         assert [grouped.holds(name) for name in BUDGETS] == [single.holds(name) for name in BUDGETS]
+
+
+class Reader(SqliteStore):
+    """A store that remembers nothing from one append to the next: it reads every row."""
+
+    def _commit(self, group: Sequence[AppendRequest]) -> None:
+        self._seen = None
+        super()._commit(group)
+
+
+TABLES = "events head tiles private_bodies documents jobs holds listing search".split()
+
+
+def content(store: SqliteStore) -> dict[str, list[Any]]:
+    """Return every row of a ledger, byte for byte, that an append writes."""
+    with store._reading() as db:
+        rows = {name: db.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall() for name in TABLES[:-1]}
+        counts = db.execute("SELECT * FROM counts WHERE jobs > 0 ORDER BY 1, 2, 3, 4, 5, 6, 7").fetchall()
+        return rows | {"counts": counts, "search": db.execute("SELECT rowid FROM search").fetchall()}
+
+
+@hypothesis_settings(max_examples=hypothesis_settings.default.max_examples * 40 // 100)
+@given(st.lists(st.tuples(st.booleans(), wishes), min_size=1, max_size=6))
+def test_appends_on_what_is_remembered_leave_what_appends_that_read_every_row_leave(
+    drafts: dict[tuple[str, int], Any],
+    begin: Any,
+    vocabulary: ModuleType,
+    parts: list[tuple[bool, list[tuple[Any, ...]]]],
+) -> None:
+    with (
+        TemporaryDirectory() as folder,
+        begin(Path(folder) / "ahead.db") as ahead,
+        begin(Path(folder) / "reading.db"),
+        Reader(Path(folder) / "reading.db") as reading,
+        SqliteStore(Path(folder) / "ahead.db") as elsewhere,
+    ):
+        for is_elsewhere, wished in parts:
+            here, there = requests(wished, drafts), requests(wished, drafts)
+            (elsewhere if is_elsewhere else ahead)._commit(here)
+            reading._commit(there)
+            assert outcomes(here) == outcomes(there)
+        assert content(ahead) == content(reading)
+        assert vocabulary.findings(ahead.path) == []
+
+
+def test_an_append_that_continues_what_its_process_left_reads_no_row(
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+) -> None:
+    with begin(tmp_path / "ledger.db") as store, begin(tmp_path / "elsewhere.db") as other:
+        first = store.append([Batch(STREAMS[2], NEW, drafts["adopted", 0])])
+        told = statements(store, Batch(STREAMS[2], 1, drafts["observed", 0]))
+        assert not any(text.startswith(("SELECT", "INSERT INTO listing")) for text in told)
+        store.import_rows([])
+        store.replace_jobs(list(store.all_jobs()), store.head().size)
+        assert "SELECT size" in str(statements(store, Batch(STREAMS[2], 2, drafts["observed", 1])))
+        assert (first[0].version, other.head().size) == (1, 3)
+
+
+def test_a_row_that_another_connection_mended_is_read_again(
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+) -> None:
+    path = tmp_path / "ledger.db"
+    with begin(path) as store, SqliteStore(path) as mending:
+        store.append([Batch(STREAMS[2], NEW, drafts["adopted", 0])])
+        good = store.job(STREAMS[2])
+        assert good
+        for wrong in (replace(good, purpose="wrong"), good):
+            mending.replace_jobs([wrong], mending.head().size)
+            store.append([Batch(STREAMS[2], ANY, drafts["observed", 0 if wrong is good else 1])])
+            now = store.job(STREAMS[2])
+            assert now
+            assert now.purpose == wrong.purpose
+
+
+def test_a_lease_that_was_lost_is_refused_on_what_is_remembered_too(
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+) -> None:
+    with begin(tmp_path / "ledger.db") as store:
+        store.append([Batch(STREAMS[2], NEW, drafts["adopted", 0])])
+        store.queue.schedule(STREAMS[2])
+        [lease] = store.queue.claim("one", 60_000)
+        fence = Fence(STREAMS[2], lease.token)
+        store.append([Batch(STREAMS[2], 1, drafts["observed", 0])], fence=fence)
+        store.queue.release(lease, None)
+        with pytest.raises(StaleFence):
+            store.append([Batch(STREAMS[2], 2, drafts["observed", 1])], fence=fence)
+        assert store.append([Batch(STREAMS[2], 2, drafts["observed", 1])])[0].version == 3
+
+
+def statements(store: SqliteStore, batch: Batch) -> list[str]:
+    """Return what is asked of SQLite in one append."""
+    asked: list[str] = []
+    assert store._writer
+    store._writer.set_trace_callback(asked.append)
+    store.append([batch])
+    store._writer.set_trace_callback(None)
+    return asked
 
 
 def test_a_hold_is_judged_by_the_limit_that_was_set_before_it_in_the_same_group(
