@@ -7,6 +7,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.job_names import JOB
 from decision.money import format_usd
 from render_service.api.sessions import finished
 from render_service.recovery.attempts import GRACE_S
@@ -45,7 +46,11 @@ if TYPE_CHECKING:
     help="Only count the attempts up to this position of the ledger.",
 )
 @click.option(
-    "--dealt-with", "dealt_with", metavar="JOB", help="Record that the findings of this job are dealt with."
+    "--dealt-with",
+    "dealt_with",
+    metavar="JOB",
+    type=JOB,
+    help="Record that the findings of this job are dealt with.",
 )
 @common.reason("What was done about it; recorded with --dealt-with.")
 @common.calling

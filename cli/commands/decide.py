@@ -11,6 +11,7 @@ from cli.flows.submit import request_of
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.inputs import LoopCommand, ingredients
+from cli.options.job_names import JOB
 from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_candidates, show_ruling
 from decision.request.request import RenderRequest
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
 @ingredients
 @common.render
 @common.promotes
-@click.option("--remix", metavar="ID", help="Decide on a remix of this job or video.")
+@click.option("--remix", metavar="JOB", type=JOB, help="Decide on a remix of this job or video.")
 @change_option
-@click.option("--edit", metavar="ID", help="Decide on an edit of it.")
-@click.option("--extend", metavar="ID", help="Decide on an extension of it by --seconds.")
+@click.option("--edit", metavar="JOB", type=JOB, help="Decide on an edit of it.")
+@click.option("--extend", metavar="JOB", type=JOB, help="Decide on an extension of it by --seconds.")
 @common.calling
 @common.invocation
 def decide_command(

@@ -9,6 +9,7 @@ from cli.commands.checkpoint import UNSIGNED, head_document
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.job_names import JOB
 from cli.text import output
 from ledger.verify.verify_bundle import report
 from render_service.assets.store import AssetStore
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("export", short_help="Export evidence that others can check.")
-@click.argument("job", required=False)
+@click.argument("job", required=False, type=JOB)
 @click.option("--range", "positions", metavar="A..B", help="Export the records of these positions.")
 @click.option("--all", "everything", is_flag=True, help="Export all records.")
 @click.option(

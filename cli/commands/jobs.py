@@ -7,6 +7,7 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_filters import filter_of, job_filters
+from cli.options.job_names import JOB
 from cli.text.jobs import show_jobs
 from cli.text.printable import escape
 from render_service.reports.jobs import each_found, source_of, trees
@@ -25,7 +26,9 @@ MOST = 1_000_000
 
 @click.command("jobs", short_help="List the ledger's jobs.")
 @job_filters
-@click.option("--of", metavar="JOB", help="Only this job, its sources, and the jobs derived from it.")
+@click.option(
+    "--of", metavar="JOB", type=JOB, help="Only this job, its sources, and the jobs derived from it."
+)
 @click.option("--tree", is_flag=True, help="Draw the jobs as a tree of sources and derived jobs.")
 @click.option(
     "--limit",

@@ -9,6 +9,7 @@ import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.job_names import JOB
 from cli.text import output
 from cli.text.jobs import show_job
 from cli.text.record_lines import RecordLines
@@ -34,7 +35,7 @@ LAST = 2**53 - 1  # no ledger has a position after this one
 
 
 @click.command("log", short_help="Show the records of the ledger, in order.")
-@click.option("--job", metavar="ID", help="Only this job (job id, video id or prefix).")
+@click.option("--job", metavar="JOB", type=JOB, help="Only this job.")
 @click.option("--stream", metavar="NAME", help="Only this stream, such as ledger.")
 @click.option(
     "--type",

@@ -6,10 +6,12 @@ import click
 
 from cli.flows.finish import Finished, Wishes, finish, raise_trouble
 from cli.flows.outcome import end
+from cli.flows.poll_all import poll_all
 from cli.flows.video import check_variants, job_of, show_get
-from cli.invocation import Invocation
+from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.copies import Copies, copying
+from cli.options.job_names import last_job
 from sora_adapter.errors import ContentUnavailable, VideoNotFound
 
 if TYPE_CHECKING:
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command("poll", short_help="Wait for a render and store its video.")
-@common.job_id
+@common.maybe_job_id
+@click.option("--all", "everything", is_flag=True, help="Wait for every render that is under way.")
 @common.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @copying
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 def poll_command(
     inv: Invocation,
     *,
-    name: str,
+    name: str | None,
+    everything: bool,
     poll_interval: float,
     timeout: float,
     download: bool,
@@ -36,10 +40,20 @@ def poll_command(
 ) -> None:
     """Wait for a render and store its video; continues where an earlier command stopped.
 
+    Without JOB it waits for your last job.
+
     \b
     Example:
-      sora-ledger poll --id job_01a2 --download --out clip.mp4
+      sora-ledger poll
+      sora-ledger poll job_01a2 --download --out clip.mp4
+      sora-ledger poll --all
     """
+    wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
+    if everything:
+        _check_all(name, copies, dry_run=dry_run)
+        poll_all(inv, wishes)
+        return
+    name = name or _last_job(inv)
     if dry_run:
         show_get(inv, name)
         return
@@ -50,8 +64,6 @@ def poll_command(
     if download and known.video_id:
         copies.check(known)
 
-    wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
-
     async def follow(session: "Session") -> Finished:
         return await finish(session, await session.job(job_id), wishes)
 
@@ -59,6 +71,21 @@ def poll_command(
     inv.emit(finished.document(inv), lambda console: finished.show(console, inv))
     raise_trouble(finished)
     end(inv, finished.job)
+
+
+def _last_job(inv: Invocation) -> str:
+    job_id = last_job(inv.settings)
+    say(f"your last job is {job_id}")
+    return job_id
+
+
+def _check_all(name: str | None, copies: Copies, *, dry_run: bool) -> None:
+    if name:
+        raise click.UsageError(f"--all waits for every render, so leave out {name}")
+    if copies.out:
+        raise click.UsageError("--out names one file; with --all, --download copies each into this folder")
+    if dry_run:
+        raise click.UsageError("--dry-run shows the request for one job; leave out --all")
 
 
 @click.command("download", short_help="Copy the files of a completed job.")

@@ -12,9 +12,11 @@ import click
 
 from cli.invocation import Invocation, announce, announce_settings
 from cli.options.command import Renamed
+from cli.options.job_names import HELP, JOB, settled
 from cli.text import output
 from decision.money import micros_of
 from decision.rules.purpose import PURPOSES
+from ledger.log.job_names import NAMES
 from ledger.record import timestamp
 from render_service.assets.folder import irreplaceable
 from render_service.runtime.settings import read_settings
@@ -173,7 +175,7 @@ def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             printing.trace = trace
             inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
             printing.is_json = inv.prints_json
-            return function(inv, *args, **rest)
+            return function(inv, *args, **{name: settled(value, settings) for name, value in rest.items()})
 
         return command  # type: ignore[no-any-return]  # click reads the wrapper's options
 
@@ -206,17 +208,15 @@ dry_run = click.option(
 
 def _job_id(*, required: bool) -> Callable[[F], F]:
     def decorate(function: F) -> F:
-        @click.argument("job", required=False)
-        @click.option("--id", "id_", metavar="ID", help="Job id, video id, or unique prefix of a job id.")
+        @click.argument("job", required=False, type=JOB, metavar="[JOB]")
+        @click.option("--id", "id_", metavar="ID", type=JOB, help=HELP)
         @functools.wraps(function)
         def command(*args: Any, job: str | None, id_: str | None, **rest: Any) -> Any:
             if job and id_ and job != id_:
                 raise click.UsageError(f"two ids were given: {job} and --id {id_}; give one")
             name = job or id_
             if required and not name:
-                raise click.UsageError(
-                    "no id was given: add --id ID (job id, video id or prefix of a job id)"
-                )
+                raise click.UsageError(f"no id was given: name a job, by its {NAMES}")
             return function(*args, name=name, **rest)
 
         return command  # type: ignore[return-value]  # click reads the wrapper's options
@@ -285,6 +285,7 @@ render = _stacked(
 promotes = click.option(
     "--promotes",
     metavar="JOB",
+    type=JOB,
     help="Draft job that this final render promotes; an approved review raises its score.",
 )
 answer_key = _file_option("--key", "Sign with this key (`key new` creates one); the policy names its owner.")

@@ -5,9 +5,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import NamedTuple, Self
 
-from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable
+from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
-from ledger.job import JOB_PREFIX, Job
+from ledger.job import Job
+from ledger.log.job_names import one_job
 from ledger.record import E, Entry, Record, StoredRow, entries
 from ledger.store.interface import (
     Batch,
@@ -124,24 +125,12 @@ class Ledger:
         """Return all records of one job's stream."""
         return list(self.read(RecordFilter(stream=job_id)))
 
-    def job(self, name: str) -> Job:
-        """Return the job with this id, video id, or unique prefix of a job id (``job_`` may be left out)."""
-        exact = self.store.job(name)
-        if exact:
-            return exact
-        by_video = self.store.jobs(JobFilter(video_id=name))
-        prefix = name if name.startswith(JOB_PREFIX) else JOB_PREFIX + name
-        matches = by_video or self.store.jobs(JobFilter(id_prefix=prefix), limit=5)
-        if not matches or prefix == JOB_PREFIX:  # an empty name matches nothing
-            raise JobNotFound(
-                f"{name!r} is not a job id, a video id or the prefix of a job id in this ledger: "
-                "`sora-ledger jobs` lists the jobs"
-            )
-        if len(matches) > 1:
-            raise AmbiguousJob(
-                f"{name!r} is ambiguous: {', '.join(job.job_id for job in matches)}; type more of the id"
-            )
-        return matches[0]
+    def job(self, name: str, actor: str | None = None) -> Job:
+        """Return the job that `name` means: an id, a part of one, or the last one (of `actor`).
+
+        `ledger.log.job_names` says which names there are.
+        """
+        return self.store.job(name) or one_job(self.store, name, actor)
 
     def jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> list[Job]:
         """Return jobs, newest first unless the filter is `oldest_first`."""

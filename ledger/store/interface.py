@@ -231,6 +231,8 @@ class JobFilter:
     profile: str | None = None
     video_id: str | None = None
     id_prefix: str | None = None
+    id_suffix: str | None = None
+    """Only jobs whose id ends like this; every id is looked at."""
     before: str | None = None
     """Only jobs with an id before this one, to read a long list in parts."""
     after: str | None = None

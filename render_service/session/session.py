@@ -240,8 +240,8 @@ class Session:
         return after(job, records[: len(drafts)])
 
     async def job(self, name: str) -> Job:
-        """Return a job by id, video id or prefix."""
-        return await asyncio.to_thread(self.ledger.job, name)
+        """Return the job that `name` means; ``@last`` is the last one of the person who acts."""
+        return await asyncio.to_thread(self.ledger.job, name, self.settings.actor)
 
     async def close(self) -> None:
         """Close servers and ledger."""

@@ -79,6 +79,34 @@ async def settle_all(
     return ends
 
 
+async def settle_every(
+    session: Session,
+    jobs: Iterable[Job],
+    *,
+    interval_s: float,
+    timeout_s: float,
+    watch: Watch | None = None,
+) -> dict[str, Settled]:
+    """Settle `jobs` of any profiles, those of each at the same time; return the result of each, by job id."""
+    ends: dict[str, Settled] = {}
+    profiles: dict[str | None, list[Job]] = {}
+    for job in jobs:
+        profiles.setdefault(job.profile, []).append(job)
+
+    async def settle_profile(part: Sequence[Job]) -> None:
+        try:
+            ends.update(
+                await settle_all(session, part, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
+            )
+        except ON_PURPOSE as error:  # there is no address or key for this profile
+            ends.update({job.job_id: Settled(job, error) for job in part})
+
+    async with asyncio.TaskGroup() as tasks:
+        for part in profiles.values():
+            tasks.create_task(settle_profile(part))
+    return ends
+
+
 async def _of_this_server(session: Session, jobs: Iterable[Job], ends: dict[str, Settled]) -> list[Job]:
     """Return the `jobs` of the server in use; the others end unchanged, with advice on what to set."""
     here = []

@@ -65,7 +65,7 @@ WRONG = [
     (["log", "--type", "submission.lost"], "'submission.lost' is not one of .*'submission.unknown'"),
     (["replay", "--as-of", "yesterday"], "'--as-of': 'yesterday': expected a time such as"),
     (["jobs", "--state", "rotten"], "'rotten' is not one of 'requested'"),
-    (["status"], "no id was given: add --id"),
+    (["status"], "no id was given: name a job"),
     (["status", "a", "--id", "b"], "two ids were given: a and --id b"),
     (["nonsense"], "No such command 'nonsense'"),
     (["crate", *PROMPT], "No such command 'crate'; did you mean 'create'?"),

@@ -145,6 +145,9 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     if where.id_prefix is not None:
         clauses.append("job_id >= %s AND job_id < %s")
         values += [where.id_prefix, where.id_prefix + "\U0010ffff"]
+    if where.id_suffix is not None:
+        clauses.append("right(job_id, %s) = %s")
+        values += [len(where.id_suffix), where.id_suffix]
     for (key, longest), source in ((_SOURCE_JOB, where.source_job), (_SOURCE_VIDEO, where.source_video)):
         if source is not None:
             clauses.append(key)

@@ -278,6 +278,8 @@ def _more_properties(where: JobFilter) -> Iterator[Clause]:
     if where.id_prefix is not None:
         bounds = [where.id_prefix, where.id_prefix + _LAST_LETTER]
         yield "listing.job_id >= %s AND listing.job_id < %s", bounds
+    if where.id_suffix is not None:
+        yield "right(listing.job_id, %s) = %s", [len(where.id_suffix), where.id_suffix]
     rest = replace(where, model=None, purpose=None, actor=None, team=None)
     for pieces in rest.pieces():
         yield f"({' OR '.join(['position(%s in body) > 0'] * len(pieces)) or 'false'})", pieces

@@ -135,6 +135,9 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
     if where.id_prefix is not None:
         clauses.append("job_id >= ? AND job_id < ?")
         values += [where.id_prefix, where.id_prefix + LAST_LETTER]
+    if where.id_suffix is not None:
+        clauses.append("substr(job_id, ?) = ?")
+        values += [-len(where.id_suffix), where.id_suffix]
     for (key, longest), source in ((_SOURCE_JOB, where.source_job), (_SOURCE_VIDEO, where.source_video)):
         if source is not None:
             clauses.append(key)

@@ -268,6 +268,8 @@ def _more_properties(where: JobFilter) -> Iterator[Clause]:
     if where.id_prefix is not None:
         bounds = [where.id_prefix, where.id_prefix + LAST_LETTER]
         yield "listing.job_id >= ? AND listing.job_id < ?", bounds
+    if where.id_suffix is not None:
+        yield "substr(listing.job_id, ?) = ?", [-len(where.id_suffix), where.id_suffix]
     rest = replace(where, model=None, purpose=None, actor=None, team=None)
     for pieces in rest.pieces():
         yield f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})", pieces

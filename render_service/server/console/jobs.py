@@ -4,12 +4,10 @@ A name is any id that the command line accepts, and means only jobs that the per
 unknown, with the same answer, so nothing shows whether another team has such a video.
 """
 
-from dataclasses import replace
-
 from decision.rules.roles import Permission
-from ledger.errors import AmbiguousJob
 from ledger.events import ErrorDetail
-from ledger.job import JOB_PREFIX, Job
+from ledger.job import Job
+from ledger.log.job_names import jobs_named, the_one
 from ledger.log.ledger import Ledger
 from render_service.access.callers import Caller
 from render_service.server.console.answers import NotHere
@@ -17,13 +15,11 @@ from render_service.server.console.pages import Visit
 from render_service.server.gateway.projection import may_be_id, visible_job
 from render_service.server.gateway.resources import ABOUT_THE_GATEWAY
 
-MOST_NAMED = 5
-
 
 def find_job(visit: Visit, name: str) -> Job:
     """Return the job called `name`; `NotHere` if there is none, `AmbiguousJob` if there are several.
 
-    A name is a job id, a public id, the id of the server's video, or the beginning of a job id.
+    A name is a job id, a public id, the id of the server's video, or a part of a job id.
     """
     job = job_called(visit.session.ledger, visit.caller, name)
     if job is None:
@@ -36,16 +32,8 @@ def job_called(ledger: Ledger, caller: Caller, name: str) -> Job | None:
     job = visible_job(ledger, caller, name)
     if job is not None or not may_be_id(name):
         return job
-    prefix = name if name.startswith(JOB_PREFIX) else JOB_PREFIX + name
-    if prefix == JOB_PREFIX:
-        return None
-    found = [
-        job for seen in caller.sees for job in ledger.jobs(replace(seen, id_prefix=prefix), limit=MOST_NAMED)
-    ]
-    if len(found) > 1:
-        names = ", ".join(job.job_id for job in found[:MOST_NAMED])
-        raise AmbiguousJob(f"{name!r} is ambiguous: {names}; type more of the id")
-    return found[0] if found else None
+    jobs = jobs_named(ledger.store, name, caller.sees)
+    return the_one(jobs, name) if jobs else None
 
 
 def hides_words(visit: Visit, error: ErrorDetail | None) -> bool:

@@ -17,7 +17,7 @@ DIGITS = 6
 
 JobName = Annotated[
     str,
-    Field(min_length=1, max_length=200, description="A job id, a video id, or a unique prefix of a job id."),
+    Field(min_length=1, max_length=200, description="A job id, a video id, or either end of a job id."),
 ]
 RequestKey = Annotated[
     str,

@@ -59,6 +59,8 @@ def test_jobs_are_listed_newest_first_up_to_a_limit(store: EventStore, scribe: A
         (JobFilter(video_id="video_1"), 1),
         (JobFilter(id_prefix="job_a"), 1),
         (JobFilter(id_prefix="job_"), 2),
+        (JobFilter(id_suffix="job_a"), 1),
+        (JobFilter(id_suffix="_%"), 0),
         (JobFilter(id_prefix="job_a", states=(State.STORED,)), 0),
     ],
 )

@@ -115,6 +115,7 @@ FILTERS = [
     JobFilter(profile="other"),
     JobFilter(video_id="video_1"),
     JobFilter(id_prefix="job_b"),
+    JobFilter(id_suffix="b"),
     JobFilter(before="job_b"),
     JobFilter(after="job_b"),
     JobFilter(oldest_first=True),

@@ -1,0 +1,87 @@
+"""The type of an option or argument that names a job, and what a shell offers for it."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ledger.errors import SoraLedgerError
+from ledger.job import JOB_PREFIX
+from ledger.log.job_names import NAMES, handle_of
+from ledger.log.opening import open_ledger
+from ledger.store.interface import JobFilter
+from render_service.runtime.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from ledger.job import Job
+
+_MOST_OFFERED = 50
+_LOOKED_AT = 2_000
+"""Newest jobs whose ids are compared with a word that is no beginning of an id."""
+
+NEWEST = "@last"
+
+HELP = f"The job: {NAMES}."
+
+
+class JobWord(str):
+    """A word that names a job, as typed; `settled` turns one that counts back into an id."""
+
+    __slots__ = ()
+
+
+class JobName(click.ParamType[JobWord]):
+    """Marks a value as the name of a job, so that it is resolved and completed like all others."""
+
+    name = "job"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> JobWord:  # noqa: ARG002  # click's signature
+        """Mark the value."""
+        return JobWord(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,
+        param: click.Parameter,  # noqa: ARG002  # click's signature
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Offer the newest jobs that fit, by handle, or by id if one was begun."""
+        if incomplete.startswith("@"):
+            return [CompletionItem(word) for word in (NEWEST, "@-2", "@-3") if word.startswith(incomplete)]
+        with suppress(SoraLedgerError, OSError):
+            settings = read_settings(ledger=ctx.params.get("ledger"))
+            return [_offered(job, incomplete) for job in _fitting(settings, incomplete)]
+        return []
+
+
+JOB = JobName()
+
+
+def _fitting(settings: Settings, incomplete: str) -> "list[Job]":
+    with open_ledger(settings.ledger_url) as ledger:
+        if incomplete.startswith(JOB_PREFIX):
+            return ledger.jobs(JobFilter(id_prefix=incomplete), _MOST_OFFERED)
+        if not incomplete:
+            return ledger.jobs(limit=_MOST_OFFERED)
+        newest = ledger.jobs(limit=_LOOKED_AT)
+        return [job for job in newest if handle_of(job.job_id).startswith(incomplete)][:_MOST_OFFERED]
+
+
+def _offered(job: "Job", incomplete: str) -> CompletionItem:
+    word = job.job_id if incomplete.startswith(JOB_PREFIX) else handle_of(job.job_id)
+    shot = " ".join(part for part in (job.model or job.requested_model, job.size) if part)
+    return CompletionItem(word, help=f"{job.state}, {job.created_at[:16].replace('T', ' ')} {shot}".strip())
+
+
+def last_job(settings: Settings) -> str:
+    """Return the id of the last job of the person who acts."""
+    return str(settled(JobWord(NEWEST), settings))
+
+
+def settled(value: Any, settings: Settings) -> Any:
+    """Return the id of the job that ``@last`` or ``@-2`` means to the person who acts; else `value`."""
+    if isinstance(value, JobWord) and value.startswith("@"):
+        with open_ledger(settings.ledger_url) as ledger:
+            return ledger.job(value, settings.actor).job_id
+    return value

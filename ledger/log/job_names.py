@@ -1,0 +1,109 @@
+"""Find the jobs that a name means: whole ids, and what a table, a page or a person shortens them to.
+
+A job id is ``job_`` and the 32 hex digits of a UUIDv7. Its beginning is its time, which jobs of the same
+minute share; its end is random, so the last 8 digits are the handle that tables show. Programs that print
+ids with an ellipsis have theirs accepted with it.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ledger.errors import AmbiguousJob, JobNotFound
+from ledger.job import JOB_PREFIX, Job
+from ledger.store.interface import ALL_JOBS, EventStore, JobFilter
+
+HANDLE_DIGITS = 8
+"""Digits of the handle of a job that tables show: the end of its id."""
+
+_LEAST_DIGITS = 4
+"""Digits that the end of an id has at least; fewer are taken for a beginning only."""
+
+_MOST_NAMED = 5
+_ELLIPSIS = re.compile(r"…|\.\.\.")
+_PUBLIC = re.compile(r"video_(?P<digits>[0-9a-f]{32})")
+_END = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},32}}")
+_BACK = re.compile(r"@(?:last|-(?P<count>[1-9][0-9]{0,5}))")
+
+NAMES = "job id, video id, the beginning or the end of a job id, @last or @-2"
+
+
+def handle_of(job_id: str) -> str:
+    """Return the short handle of a job, which finds it again."""
+    return job_id[-HANDLE_DIGITS:]
+
+
+def one_job(store: EventStore, name: str, actor: str | None = None) -> Job:
+    """Return the one job called `name`; `JobNotFound` or `AmbiguousJob`, which lists them.
+
+    ``@last`` and ``@-1`` are the newest job, ``@-2`` the one before: of `actor`, if one is named.
+    """
+    if back := _BACK.fullmatch(name):
+        return _counted_back(store, name, int(back["count"] or 1), actor)
+    return the_one(jobs_named(store, name), name)
+
+
+def _counted_back(store: EventStore, name: str, count: int, actor: str | None) -> Job:
+    jobs = store.jobs(JobFilter(actor=actor), limit=count)
+    if len(jobs) < count:
+        whose = f" of {actor}" if actor else ""
+        have = {0: "no jobs", 1: "only 1 job"}.get(len(jobs), f"only {len(jobs)} jobs")
+        raise JobNotFound(
+            f"{name!r}: the ledger has {have}{whose} so far: `sora-ledger jobs` lists the jobs of everyone"
+        )
+    return jobs[-1]
+
+
+def the_one(jobs: Sequence[Job], name: str) -> Job:
+    """Return the only one of `jobs`, which `name` may mean; the error lists the candidates."""
+    if not jobs:
+        raise JobNotFound(
+            f"{name!r} is not a job id, a video id, or the beginning or end of a job id in this ledger: "
+            "`sora-ledger jobs` lists the jobs"
+        )
+    if len(jobs) > 1:
+        candidates = ", ".join(f"{job.job_id} ({job.state}, {job.created_at[:16]}Z)" for job in jobs)
+        raise AmbiguousJob(f"{name!r} is ambiguous: {candidates}; type more of the id")
+    return jobs[0]
+
+
+def jobs_named(store: EventStore, name: str, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Job]:
+    """Return the jobs among `sees` that `name` may mean, at most a few.
+
+    The id of a server's video comes first, then the public id that the gateway gives; then the beginning and
+    the end of job ids, which count alike.
+    """
+    public = _PUBLIC.fullmatch(name)
+
+    def visible(where: JobFilter) -> list[Job]:
+        found = {
+            job.job_id: job
+            for seen in sees
+            for job in store.jobs(
+                replace(seen, video_id=where.video_id, id_prefix=where.id_prefix, id_suffix=where.id_suffix),
+                limit=_MOST_NAMED,
+            )
+        }
+        return [found[job_id] for job_id in sorted(found, reverse=True)][:_MOST_NAMED]
+
+    return (
+        visible(JobFilter(video_id=name))
+        or (visible(JobFilter(id_prefix=JOB_PREFIX + public["digits"])) if public else [])
+        or _partly_named(visible, name)
+    )
+
+
+def _partly_named(visible: Callable[[JobFilter], list[Job]], name: str) -> list[Job]:
+    """Return the jobs whose ids begin or end like `name`, which may be cut by an ellipsis."""
+    cut = _ELLIPSIS.search(name)
+    if cut:
+        begin, end = name[: cut.start()].removeprefix(JOB_PREFIX), name[cut.end() :]
+    else:
+        begin = end = name.removeprefix(JOB_PREFIX)
+    found: list[Job] = []
+    if begin and not (cut and end):
+        found += visible(JobFilter(id_prefix=JOB_PREFIX + begin))
+    if _END.fullmatch(end) and (cut or not name.startswith(JOB_PREFIX)):
+        prefix = JOB_PREFIX + begin if cut and begin else None
+        found += visible(JobFilter(id_prefix=prefix, id_suffix=end))
+    return list({job.job_id: job for job in found}.values())[:_MOST_NAMED]

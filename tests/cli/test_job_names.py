@@ -1,0 +1,137 @@
+"""A job is named by what is displayed: its id, either end of it, its video, or how far back it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def two(sora: Any) -> list[str]:
+    """Record two denied jobs, the older one first."""
+    asked = ["create", "--max-cost", "0", "--profile", "sandbox", "--prompt"]
+    return [sora(*asked, prompt).document["job_id"] for prompt in ("a fox in snow", "a cat in snow")]
+
+
+def shown(sora: Any, name: str) -> str:
+    return str(sora("show", name).document["job"]["job_id"])
+
+
+@pytest.mark.parametrize(
+    "displayed",
+    [
+        lambda job: job,
+        lambda job: job.removeprefix("job_"),
+        lambda job: job[-8:],
+        lambda job: f"…{job[-8:]}",
+        lambda job: f"job_…{job[-8:]}",
+        lambda job: f"{job[:16]}…{job[-6:]}",
+        lambda job: f"...{job[-8:]}",
+        lambda job: f"video_{job.removeprefix('job_')}",
+    ],
+)
+def test_every_displayed_form_of_an_id_names_its_job(
+    sora: Any, two: list[str], displayed: Callable[[str], str]
+) -> None:
+    assert [shown(sora, displayed(job)) for job in two] == two
+
+
+def test_the_last_jobs_are_counted_back(sora: Any, two: list[str]) -> None:
+    assert [shown(sora, name) for name in ("@last", "@-1", "@-2")] == [two[1], two[1], two[0]]
+
+
+def test_the_last_job_is_that_of_the_person_who_acts(sora: Any, two: list[str]) -> None:
+    other = sora(
+        "create", "--max-cost", "0", "--profile", "sandbox", "--prompt", "a dog runs", "--actor", "ben"
+    )
+    assert shown(sora, "@last") == two[1]
+    assert sora("show", "@last", "--actor", "ben").document["job"]["job_id"] == other.document["job_id"]
+
+
+def test_too_far_back_says_how_many_there_are(sora: Any, two: list[str]) -> None:
+    ended = sora("show", "@-3")
+    assert (ended.code, "the ledger has only 2 jobs of ana so far" in ended.error) == (2, True)
+
+
+def test_an_ambiguous_name_lists_the_candidates_with_state_and_time(sora: Any, two: list[str]) -> None:
+    ended = sora("show", "job_01")
+    assert ended.code == 2
+    for job in two:
+        assert f"{job} (denied, 20" in ended.error
+
+
+def test_less_than_four_digits_are_no_end_of_an_id(sora: Any, two: list[str]) -> None:
+    assert sora("show", two[0][-3:]).code == 2
+
+
+@pytest.mark.parametrize("name", ["%", "_", "job_", "", "…", "@", "@-0", "@-1000000", "@lastly", "video_"])
+def test_a_word_that_names_nothing_is_refused(sora: Any, two: list[str], name: str) -> None:
+    assert sora("show", "--id", name).code == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["explain", "@last"],
+        ["whynot", "@last"],
+        ["log", "--job", "@last"],
+        ["jobs", "--of", "@last"],
+        ["status", "@last", "--offline"],
+        ["export", "@last", "--out", "bundle.zip"],
+        ["erase", "@last", "--reason", "subject_request", "--yes"],
+    ],
+)
+def test_every_command_that_takes_a_job_takes_the_last_one(
+    sora: Any, two: list[str], command: list[str]
+) -> None:
+    ended = sora(*command)
+    assert "bad_input" not in ended.out
+    assert two[1] in ended.out + ended.err or command[0] == "export"
+
+
+def test_a_prompt_that_looks_like_a_name_stays_a_prompt(sora: Any) -> None:
+    ended = sora("create", "--max-cost", "0", "--profile", "sandbox", "--prompt", "@last", "--attest")
+    assert "has no jobs" not in ended.error
+
+
+def test_poll_without_a_job_waits_for_the_last_one(sora: Any, server: Any) -> None:
+    server()
+    job = sora("create", "--prompt", "a fox in snow").document["job_id"]
+    ended = sora("poll", "--poll-interval", "0.05")
+    assert (ended.code, ended.document["job_id"], ended.document["state"]) == (0, job, "stored")
+    assert f"your last job is {job}" in ended.error
+
+
+def test_poll_all_waits_for_every_render_and_stores_the_videos(sora: Any, server: Any) -> None:
+    server()
+    asked = [
+        sora("create", "--prompt", f"a fox in snow, take {take}").document["job_id"] for take in range(3)
+    ]
+    ended = sora("poll", "--all", "--poll-interval", "0.05", "--download")
+    assert ended.code == 0
+    assert [(job["job_id"], job["state"]) for job in ended.document["jobs"]] == [
+        (job, "stored") for job in reversed(asked)
+    ]
+    assert all(len(job["files"]) == 1 for job in ended.document["jobs"])
+    assert sora("verify").code == 0
+
+
+def test_poll_all_with_nothing_under_way_is_done(sora: Any, two: list[str]) -> None:
+    ended = sora("poll", "--all")
+    assert (ended.code, ended.document) == (0, {"jobs": []})
+
+
+def test_poll_all_tells_of_a_render_that_it_cannot_ask_for(
+    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = server()
+    sora("create", "--prompt", "a fox in snow")
+    monkeypatch.setenv("OPENAI_BASE_URL", running.base_url.replace("127.0.0.1", "localhost"))
+    ended = sora("poll", "--all", "--poll-interval", "0.05")
+    assert ended.code != 0
+    assert ended.document["jobs"][0]["trouble"] is not None
+
+
+@pytest.mark.parametrize("more", [["job_01"], ["--out", "clip.mp4"], ["--dry-run"]])
+def test_poll_all_refuses_what_is_about_one_job(sora: Any, two: list[str], more: list[str]) -> None:
+    assert sora("poll", "--all", *more).code == 2
