@@ -27,7 +27,7 @@ from render_service.approvals.identities import (
 from render_service.approvals.passkeys import PasskeySignature, what_is_wrong
 from render_service.approvals.statements import answer_statement, sign
 from render_service.rules.policies import Rules
-from render_service.runtime.errors import BadInput, ChangedSinceShown
+from render_service.runtime.errors import BadInput, ChangedSinceShown, WrongPerson
 from render_service.runtime.settings import Settings
 from render_service.session.history import StreamHistory
 
@@ -176,21 +176,23 @@ def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
 
 
 def obstacle(case: Pending, identity: Identity) -> str | None:
-    """Return why a person may not answer; None if they may."""
+    """Return why a person may not answer, in the words of a page; None if they may."""
     try:
         _check_is_another(case, identity)
         _check_rules(case, identity)
-    except BadInput as refused:
-        return str(refused)
+    except WrongPerson as refused:
+        return refused.on_page
     return None
 
 
 def _check_is_another(case: Pending, approver: Identity) -> None:
+    """Raise `WrongPerson` unless it is established that `approver` is another person than those before."""
     policy, requested_by = case.under.policy, case.requester
     if requested_by.actor == approver.actor:
-        raise BadInput(
+        raise WrongPerson(
             f"{case.name} was requested by {requested_by.actor}: another person has to answer it; "
-            f"`sora-ledger cancel {case.name}` withdraws it"
+            f"`sora-ledger cancel {case.name}` withdraws it",
+            "You requested it: another person has to answer it.",
         )
     if approver.claimed:
         also = (
@@ -199,24 +201,31 @@ def _check_is_another(case: Pending, approver: Identity) -> None:
             else ""
         )
         alternative = "" if requested_by.claimed else "leave it out and answer under your own login, or "
-        raise BadInput(
-            f"{_claimed_by(approver)} does not prove who you are{also}: {alternative}{how_to_sign(policy)}"
+        raise WrongPerson(
+            f"{_claimed_by(approver)} does not prove who you are{also}: {alternative}{how_to_sign(policy)}",
+            f"Nothing proves that you are {approver.actor}: anyone can type this name. Sign in with an "
+            f"access key or at the identity provider. {how_to_sign_on_page(policy)}",
         )
     if requested_by.claimed and not approver.signed:
-        raise BadInput(
+        raise WrongPerson(
             f"{case.name} was requested as {requested_by.actor}, a name that anyone, including "
-            f"{approver.actor}, can set with --actor or SORA_LEDGER_ACTOR: {how_to_sign(policy)}"
+            f"{approver.actor}, can set with --actor or SORA_LEDGER_ACTOR: {how_to_sign(policy)}",
+            f"It was requested as {requested_by.actor}, a name that anyone can type, so it takes a "
+            f"signature. {how_to_sign_on_page(policy)}",
         )
     if not requested_by.claimed and not approver.is_another_than(requested_by):
-        raise BadInput(_same_login(case.name, "requested", requested_by, approver, policy))
+        raise _same_login(case.name, "requested", requested_by, approver, policy)
     for other in case.approved:
         if approver.actor == other.actor:
-            raise BadInput(f"{approver.actor} has already approved {case.name}; another person has to")
+            raise WrongPerson(
+                f"{approver.actor} has already approved {case.name}; another person has to",
+                "You have approved it already: another person has to, too.",
+            )
         if not approver.is_another_than(other):
-            raise BadInput(_same_login(case.name, "approved", other, approver, policy))
+            raise _same_login(case.name, "approved", other, approver, policy)
 
 
-def _same_login(name: str, done: str, before: Identity, approver: Identity, policy: Policy) -> str:
+def _same_login(name: str, done: str, before: Identity, approver: Identity, policy: Policy) -> WrongPerson:
     """Return the error for two actions under one login, which count as one person's unless signed."""
     where = (
         f"under the login {before.login}, like this answer"
@@ -224,9 +233,11 @@ def _same_login(name: str, done: str, before: Identity, approver: Identity, poli
         else "without a login"
     )
     signing = "the request too (with its own --key FILE)" if done == "requested" else "both answers"
-    return (
+    return WrongPerson(
         f"{name} was {done} by {before.actor} {where}, so nothing proves that {approver.actor} is another "
-        f"person: answer under another login, or sign {signing}; {how_to_sign(policy)}"
+        f"person: answer under another login, or sign {signing}; {how_to_sign(policy)}",
+        f"It was {done} by {before.actor} {where}, so nothing proves that you are another person. "
+        f"{how_to_sign_on_page(policy)}",
     )
 
 
@@ -244,6 +255,18 @@ def how_to_sign(policy: Policy) -> str:
         "`sora-ledger key new FILE --name NAME` creates one, `sora-ledger policy activate` activates a "
         "policy that names it"
     )
+
+
+def how_to_sign_on_page(policy: Policy) -> str:
+    """Return who can sign an answer, for those who read it in the console."""
+    people = sorted(policy.approvers or {})
+    if not people:
+        return f"The policy {policy.name} names no key of anyone yet; a passkey would be one."
+    with_passkeys = [person for person in people if passkeys_of(policy, person)]
+    here = f"{' or '.join(with_passkeys)} with a passkey, here" if with_passkeys else ""
+    files = [person for person in people if not all(map(is_passkey, (policy.approvers or {})[person]))]
+    elsewhere = f"{' or '.join(files)} with a key in a file, in a terminal" if files else ""
+    return f"The policy names who can sign: {'; '.join(filter(None, (here, elsewhere)))}."
 
 
 def takes_signature(asked: Record, hold: RenderHeld, policy: Policy) -> bool:
@@ -273,7 +296,7 @@ def _claimed_by(approver: Identity) -> str:
 
 
 def _check_rules(case: Pending, approver: Identity) -> None:
-    """Raise `BadInput` for an answer that satisfies no rule."""
+    """Raise `WrongPerson` for an answer that satisfies no rule."""
     open_rules = [rule for rule in case.rules if lacking(rule, case.requester, case.approved)] or case.rules
     after = [*case.approved, approver]
     if any(approver.satisfies(rule) or _reduces_missing(rule, case, after) for rule in open_rules):
@@ -283,9 +306,10 @@ def _check_rules(case: Pending, approver: Identity) -> None:
         " or ".join(rule.signed_by or sorted(case.under.policy.approvers or ()))
         or "a person under [approvers]"
     )
-    raise BadInput(
+    raise WrongPerson(
         f"rule {rule.code} requires the signature of {people}: {how_to_sign(case.under.policy)}; nothing was "
-        "recorded"
+        "recorded",
+        f"Rule {rule.code} requires the signature of {people}. {how_to_sign_on_page(case.under.policy)}",
     )
 
 

@@ -6,6 +6,7 @@ those for renders: `render_service.approvals.approvers`.
 """
 
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from uuid_utils import uuid7
 
 from decision.money import format_usd
 from decision.rules.approvals import Change
-from ledger.errors import WrongExpectedVersion
+from ledger.errors import EventIdConflict, WrongExpectedVersion
 from ledger.events import ChangeClosed, ChangeProposed, Grant
 from ledger.log.ledger import Ledger
 from ledger.private import Private
@@ -36,6 +37,9 @@ from render_service.session.history import ChangeHistory
 
 PREFIX = "change_"
 MOST_RACES = 100
+_GRANTS = uuid.UUID("9b0c1d64-6c1b-5f0c-9a55-0d3b0f6a7c11")
+"""A proposal's event id follows from the key it is for, so that a form proposes one."""
+
 PENDING = "pending"
 
 
@@ -105,12 +109,23 @@ def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why:
 
 
 def propose_grant(office: Office, granted: Grant, why: str | None) -> Proposed:
-    """Propose the grant of an access key, which is not valid before."""
-    return _propose(office, Change.ACCESS, {"access": granted}, why, [])
+    """Propose the grant of an access key, which is not valid before; `NotReady` if that was done already."""
+    event_id = str(uuid.uuid5(_GRANTS, granted.key_id))
+    try:
+        return _propose(office, Change.ACCESS, {"access": granted}, why, [], event_id)
+    except EventIdConflict:  # a form that was sent twice: the second key would never be valid
+        raise NotReady(
+            f"this grant was proposed already: the key {granted.key_id} was shown then, and only then"
+        ) from None
 
 
 def _propose(
-    office: Office, change: Change, content: dict[str, Any], why: str | None, documents: list[Document]
+    office: Office,
+    change: Change,
+    content: dict[str, Any],
+    why: str | None,
+    documents: list[Document],
+    event_id: str | None = None,
 ) -> Proposed:
     """Record a proposal under the policy in force; retry if that was replaced concurrently."""
     for _ in range(MOST_RACES):
@@ -129,7 +144,7 @@ def _propose(
             approvals_needed=max(rule.people for rule in rules) + asking.claimed,
         )
         stream = f"{PREFIX}{uuid7().hex}"
-        drafts = asking.drafts(office.ledger, stream, event, office.who, office.clock())
+        drafts = asking.drafts(office.ledger, stream, event, office.who, office.clock(), event_id)
         batches = [Batch(stream, NEW, drafts), Batch(STREAM, active.version, [])]
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)

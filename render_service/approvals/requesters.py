@@ -14,7 +14,7 @@ from ledger.record import BY_ACCESS, ActorSource, Draft, Provenance, draft
 from render_service.approvals.identities import CLAIMED
 from render_service.approvals.statements import request_statement, sign
 from render_service.evidence.keys import read_signer
-from render_service.runtime.errors import BadInput
+from render_service.runtime.errors import BadInput, WrongPerson
 from render_service.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -129,9 +129,16 @@ def check_requester(asker: Asker, rules: str) -> None:
     how = f"sign it with --key FILE (keys of: {keys})"
     if wanted is Requester.IDENTIFIED:
         how = f"leave the name out and request it under your own login, or {how}"
-    raise BadInput(
+    raise WrongPerson(
         f"this needs approval by rule {rules}, and the policy {asker.policy.name} requires the requester "
-        f"to be {wanted}; {asker.actor} is {_identified_by(asker)}: {how}; nothing was recorded"
+        f"to be {wanted}; {asker.actor} is {_identified_by(asker)}: {how}; nothing was recorded",
+        f"This needs approval by rule {rules}, and the policy {asker.policy.name} requires the requester to "
+        f"be {wanted}; {asker.actor} is {_identified_by(asker)}. Nothing was recorded. "
+        + (
+            "Sign in with an access key or at the identity provider."
+            if wanted is Requester.IDENTIFIED
+            else f"Those can sign requests, in a terminal: {keys}."
+        ),
     )
 
 

@@ -13,8 +13,8 @@ from render_service.approvals.signatures import Signed, signed_answer, signed_re
 from render_service.session.history import AnswerEvent, StreamHistory
 
 HOW = {
-    "flag": "named with --actor, which anyone can set",
-    "environment": "named in the environment, which anyone can set",
+    "flag": "a typed name, which anyone can use",
+    "environment": "a name in the environment, which anyone can set",
     "operating_system": "identified by their login",
     "access_key": "identified by an access key",
     "oidc": "identified by their identity provider",

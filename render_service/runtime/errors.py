@@ -37,6 +37,14 @@ class BadInput(ServiceError):
     """The input cannot be used."""
 
 
+class WrongPerson(BadInput):
+    """This person may not do that; `on_page` says why without naming options of commands."""
+
+    def __init__(self, words: str, on_page: str) -> None:
+        super().__init__(words)
+        self.on_page = on_page
+
+
 class KeyMissing(BadInput):
     """An API key is needed and none is set."""
 

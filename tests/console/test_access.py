@@ -1,6 +1,7 @@
 """The page Access: what each role sees, and keys granted and revoked there by the person who did it."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 from tests.console.conftest import Console
@@ -64,6 +65,48 @@ def test_only_administrators_grant(console: Console) -> None:
         fields = {"csrf": csrf, "name": "eve", "roles": "administrator"}
         assert ana.post("/access/grant", data=fields).status_code == 403
         assert "eve" not in ada.get("/access").text
+
+
+def test_a_grant_that_needs_approval_is_proposed_here_and_answered_in_the_inbox(console: Console) -> None:
+    studio = console.studio
+    rule = '[[approvals]]\ncode = "KEYS"\noperations = ["access.grant"]\n'
+    packaged = Path("decision/policy.toml").read_text(encoding="utf-8")
+    (studio.folder / "team.toml").write_text(f"{packaged}\n{rule}", encoding="utf-8")
+    studio("policy", "activate", "team.toml", "--reason", "for a test")
+    with console.client("ada") as ada, console.client("maria") as maria:
+        form = ada.form("/access", "/access/grant")
+        fields = form | {"name": "eve", "roles": "requester", "team": "film", "reason": "joins film"}
+        shown = ada.post("/access/grant", data=fields)
+        key = re.search(r"slk_\w{8}_[\w-]{43}", shown.text)[0]
+        assert "once 1 other person approved it" in shown.text
+        twice = ada.post("/access/grant", data=fields)
+        assert (twice.status_code, "proposed already" in twice.text) == (409, True)
+        assert "slk_" not in twice.text
+        (proposed,) = ada.get("/access.json").json()["proposed"]
+        assert (proposed["requester"], "eve as requester" in proposed["words"]) == ("ada", True)
+        studio.keys["eve"] = key
+        with console.client() as early:
+            assert early.post("/sign-in", data={"key": key}).status_code == 401
+        page = f"/inbox/{proposed['name']}"
+        assert "joins film" in maria.get(page).text
+        maria.act(f"{page}/answer", {"verdict": "approve", "reason": "she does"}, page=page)
+        view = ada.get("/access.json").json()
+        assert (view["proposed"], view["keys"][0]["name"]) == ([], "eve")
+    with console.client("eve") as eve:
+        assert "eve" in eve.get("/access").text
+    records = studio("log", "--stream", proposed["name"])["records"]
+    assert {(each["actor"], each["actor_source"]) for each in records} == {
+        ("ada", "access_key"),
+        ("maria", "access_key"),
+    }
+    studio("verify")
+
+
+def test_terms_that_cannot_be_meant_are_not_proposed(console: Console) -> None:
+    with console.client("ada") as ada:
+        refused = ada.act("/access/grant", {"name": "Ana", "roles": "requester"})
+        assert (refused.status_code, "one person has one name" in refused.text) == (400, True)
+        assert ada.get("/access.json").json()["proposed"] == []
 
 
 def test_a_person_signs_in_and_grants_a_key_in_a_browser(console: Console, page: Any) -> None:

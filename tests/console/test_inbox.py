@@ -202,7 +202,7 @@ def test_a_request_that_was_answered_meanwhile_says_what_came(desk: Console) -> 
         assert "it has a new record: approval.granted by mo" in refused.text
         now = waiting(desk, "maria", job)
         assert (now["approved_by"], now["approvals_missing"]) == (["mo"], 1)
-        assert "has already approved" in waiting(desk, "mo", job, "waiting_for_others")["obstacle"]
+        assert "You have approved it already" in waiting(desk, "mo", job, "waiting_for_others")["obstacle"]
         again = send(maria, f"/inbox/{job}/answer", fields | {"as_shown": now["as_shown"]})
         assert again.status_code == 303
     assert [who for _, who in answers(desk, job)] == ["mo", "maria"]
@@ -235,6 +235,20 @@ def test_budgets_above_80_percent_are_shown_to_those_who_pay_from_them(desk: Con
     assert (used["budget"], used["held_usd_micros"], used["percent"]) == ("team_ads", 400_000, 88)
     assert used in inbox(desk, "olga")["budgets"]
     assert inbox(desk, "ana")["budgets"] == []
+
+
+def test_why_a_person_may_not_answer_names_no_option_of_a_command(desk: Console) -> None:
+    asked = ("create", "--prompt", "A claimed lantern", "--purpose=final", "--queue", "--actor=ivy")
+    job = str(desk.studio(*asked, code=3)["job_id"])
+    one = waiting(desk, "maria", job, "waiting_for_others")
+    assert "requested as ivy, a name that anyone can type" in one["obstacle"]
+    with desk.client("maria") as maria:
+        page = maria.get(f"/inbox/{job}").text
+        answer = {"verdict": "approve", "reason": "good", "as_shown": one["as_shown"]}
+        refused = send(maria, f"/inbox/{job}/answer", answer)
+        assert (refused.status_code, "a name that anyone can type" in refused.text) == (400, True)
+    for text in (one["obstacle"], page, refused.text):
+        assert not re.search(r"(?<![\w-])--[a-z]|SORA_LEDGER|sora-ledger [a-z]", text), text
 
 
 def test_a_proposed_change_is_approved_and_applied_from_the_inbox(desk: Console) -> None:

@@ -33,6 +33,7 @@ from render_service.runtime.errors import (
     ServiceError,
     StorageFailed,
     TooManyRequests,
+    WrongPerson,
 )
 from render_service.runtime.printable import guarded
 from render_service.server.console.pages import MOST_FORM_BYTES, PREFIX, Action, Done, Endpoint, Page, Visit
@@ -326,7 +327,7 @@ def sentence(error: Exception) -> str:
         return "The console failed on this request; the log of this server says why."
     if isinstance(error, LedgerError) and status_of(error) == HTTPStatus.SERVICE_UNAVAILABLE:
         return "The ledger cannot be used now. Nothing was recorded; try again in a moment."
-    words = str(error)
+    words = error.on_page if isinstance(error, WrongPerson) else str(error)
     return words[:1].upper() + words[1:]
 
 

@@ -27,7 +27,7 @@ from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
 from render_service.rules.opening import activate
 from render_service.rules.policies import InForce, Rules
-from render_service.runtime.errors import BadInput, NotReady
+from render_service.runtime.errors import BadInput, NotReady, WrongPerson
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.resume import resume
@@ -151,8 +151,9 @@ async def test_a_name_that_anybody_can_take_is_no_second_pair_of_eyes(
     ana: Session, held: Any, types: Any, source: ActorSource, said: str
 ) -> None:
     job = await held(ana)
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(WrongPerson, match=said) as refused:
         await approve(sits(ana, "bob", source), job)
+    assert "anyone can type this name" in refused.value.on_page
     assert types(job) == HELD
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time
 
 from starlette.datastructures import FormData
@@ -11,10 +11,14 @@ from decision.rules.approvals import Change
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
 from ledger.record import timestamp
-from render_service.access.grants import Terms, grant, revoke
-from render_service.access.register import AccessKey, Register, make_key_id
+from render_service.access.grants import Terms, check_terms, grant, revoke
+from render_service.access.register import AccessKey, Register, make_key, make_key_id
+from render_service.approvals.changes import Office, propose_grant, read_change
+from render_service.rules.policies import active_rules
+from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput, NeedsApproval
 from render_service.server.console.pages import Action, Done, Page, View, Visit, text_of
+from render_service.server.console.views.inbox import known
 
 MOST_SHOWN = 500
 KEY_ID = re.compile(r"[0-9a-f]{8}")
@@ -50,10 +54,20 @@ class Role(View):
     permissions: tuple[str, ...]
 
 
+class ProposedKey(View):
+    """A grant that waits for approval; `name` is that of the change."""
+
+    name: str
+    words: str
+    requester: str
+    asked_at: str
+
+
 class AccessView(View):
     """The page."""
 
     keys: tuple[Key, ...]
+    proposed: tuple[ProposedKey, ...]
     valid: int
     ended: int
     shows_all: bool
@@ -80,6 +94,7 @@ def read(visit: Visit) -> AccessView:
     policy = session.policy
     return AccessView(
         keys=tuple(reversed(seen if shows_all else valid))[:MOST_SHOWN],
+        proposed=tuple(_proposed(visit)) if sees_all else (),
         valid=len(valid),
         ended=len(seen) - len(valid),
         shows_all=shows_all,
@@ -98,6 +113,17 @@ def read(visit: Visit) -> AccessView:
 def rows(view: AccessView) -> Sequence[Mapping[str, object]]:
     """Return the table of keys."""
     return [key.model_dump() for key in view.keys]
+
+
+def _proposed(visit: Visit) -> Iterator[ProposedKey]:
+    ledger = visit.session.ledger
+    for name in known(ledger).changes.names()[:MOST_SHOWN]:
+        change = read_change(ledger, name)
+        if change.change is Change.ACCESS:
+            asked = change.history.first
+            yield ProposedKey(
+                name=name, words=change.words, requester=asked.actor, asked_at=asked.recorded_at
+            )
 
 
 def _row(key: AccessKey, now: datetime) -> Key:
@@ -124,31 +150,38 @@ def _row(key: AccessKey, now: datetime) -> Key:
 
 
 async def grant_key(visit: Visit, form: FormData) -> Done:
-    """Grant a key, which is shown once."""
+    """Grant a key, or propose it if another person has to approve grants; the key is shown once."""
     session, terms = visit.session, _terms(form)
     who, key_id = session.provenance, text_of(form, "key_id")
     if not KEY_ID.fullmatch(key_id):
         raise BadInput("the form is incomplete: reload the page, and send it again")
+    own_profiles = session.settings.profiles_file
     try:
         key, _ = await asyncio.to_thread(
-            grant,
-            session.ledger,
-            terms,
-            visit.now,
-            who,
-            session.settings.profiles_file,
-            key_id=key_id,
+            grant, session.ledger, terms, visit.now, who, own_profiles, key_id=key_id
         )
     except NeedsApproval:
-        raise BadInput(
-            "the policy in force wants another person to approve grants: propose it with "
-            "`sora-ledger access grant`"
-        ) from None
+        return await asyncio.to_thread(_propose, visit, terms, key_id, text_of(form, "reason") or None)
     return Done(
         "/access",
         f"The key {key.key_id} of {terms.name} is valid from now on.",
         shown_once=key.text,
     )
+
+
+def _propose(visit: Visit, terms: Terms, key_id: str, reason: str | None) -> Done:
+    session = visit.session
+    register, policy = Register(session.ledger), active_rules(session.ledger).policy
+    check_terms(terms, policy, register, visit.now, session.settings.profiles_file)
+    key = make_key(key_id)
+    office = Office(session.ledger, session.settings, session.trace, session.clock)
+    proposed = propose_grant(office, terms.grant(key), reason)
+    needed = counted(proposed.event.approvals_needed, "other person", "other people")
+    message = (
+        f"The key {key.key_id} of {terms.name} is proposed. It is valid once {needed} approved it in the "
+        "Inbox."
+    )
+    return Done("/access", message, shown_once=key.text)
 
 
 async def revoke_key(visit: Visit, form: FormData) -> Done:
