@@ -151,7 +151,9 @@ class Changes:
     begun: dict[str, int] = field(default_factory=dict)
     """The jobs that begin, with the positions of their first records."""
     relisted: set[str] = field(default_factory=set)
-    """Earlier jobs whose `Facets` or money change."""
+    """Earlier jobs whose `Facets`, money or verdict change."""
+    moved: set[str] = field(default_factory=set)
+    """Jobs that begin, or change their state or video."""
     counts: Counter[Facets] = field(default_factory=Counter)
     """By how many the number of jobs of each combination changes."""
 
@@ -261,8 +263,10 @@ def add_jobs(
             if before is not None:
                 changes.counts[facets_of(before)] -= 1
                 changes.relisted.add(job_id)
-        elif money_of(before) != money_of(job):
+        elif before.verdict != job.verdict or money_of(before) != money_of(job):
             changes.relisted.add(job_id)
+        if before is None or before.state is not job.state or before.video_id != job.video_id:
+            changes.moved.add(job_id)
     present.jobs.update(jobs)
     changes.jobs.update(jobs)
     for hold, growth in holds:

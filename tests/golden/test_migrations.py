@@ -13,8 +13,8 @@ from cli.main import run
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.log.opening import open_or_create, open_store
-from ledger.record import ActorSource, Authority, Provenance
-from ledger.store.interface import JobFilter
+from ledger.record import ActorSource, Authority, Provenance, Record
+from ledger.store.interface import JobFilter, RecordFilter, Unreviewed
 from ledger.store.sqlite import SqliteStore, connection
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify
@@ -97,6 +97,8 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0012_vocabulary",
         "0013_search",
         "0014_vocabulary",
+        "0015_rows",
+        "0016_blocks",
         "9999_costs",
     ]
     assert names == names_of_all
@@ -122,7 +124,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
 @pytest.fixture
 def newer_schema(path: Path) -> None:
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 15")
+    db.execute("PRAGMA user_version = 17")
     db.close()
 
 
@@ -139,7 +141,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 15, this sora-ledger knows up to version 14: upgrade"),
+        ("newer_schema", "its schema is version 17, this sora-ledger knows up to version 16: upgrade"),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )
@@ -183,6 +185,32 @@ def test_jobs_of_an_older_ledger_are_found_by_whose_they_are(path: Path) -> None
         rows = store.jobs(JobFilter())
         found = {job.job_id for actor in {job.actor for job in rows} for job in _of(store, actor)}
     assert (len(found), found) == (len(rows), {job.job_id for job in rows})
+
+
+def test_an_older_ledger_answers_the_same_before_it_is_migrated_and_after(path: Path) -> None:
+    with SqliteStore(path, read_only=True) as store:
+        before = answers(store)
+    migrated(path)
+    with SqliteStore(path, read_only=True) as store:
+        assert answers(store) == before
+    assert all(before)
+
+
+def answers(store: SqliteStore) -> list[list[Any]]:
+    """Return what is found by type, by trace, by source and in the queues of reviewers."""
+    records = [Record.from_row(row, {}) for row in store.rows(0, 1_000, RecordFilter())]
+    jobs = list(store.all_jobs())
+    where = [
+        *(JobFilter(unreviewed=which) for which in Unreviewed),
+        *(JobFilter(source_job=job.source_job) for job in jobs if job.source_job),
+        *(JobFilter(source_video=job.remix_video_id) for job in jobs if job.remix_video_id),
+    ]
+    return [
+        *(store.rows(0, 1_000, RecordFilter(type=type_)) for type_ in {record.type for record in records}),
+        *(store.rows(0, 9, RecordFilter(trace_id=trace)) for trace in {one.trace_id for one in records}),
+        [job.job_id for each in where for job in store.jobs(each)],
+        [store.tally()],
+    ]
 
 
 def test_an_older_ledger_with_a_damaged_row_is_migrated_too(path: Path) -> None:

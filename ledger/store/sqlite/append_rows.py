@@ -21,9 +21,10 @@ from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.record import Record, StoredRow
 from ledger.store.append import BudgetRow, Changes, Keys, Present
+from ledger.store.sqlite.blocks import count as count_block
 from ledger.store.sqlite.queue import current_token
 from ledger.store.sqlite.search import unindex, write_listing
-from ledger.tree.merkle import Frontier
+from ledger.tree.merkle import TILE_HEIGHT, Frontier
 
 LOG_IN_USE = (
     "another program is reading, so {log} may still contain the text: "
@@ -129,6 +130,8 @@ INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job_id) DO UPDATE SET version = excluded.version, position = excluded.position,
     state = excluded.state, profile = excluded.profile, video_id = excluded.video_id, body = excluded.body
 """
+_SAME = "UPDATE jobs SET version = ?, position = ?, body = ? WHERE job_id = ?"
+"""For a job whose other columns stay: their indexes are not touched."""
 
 
 def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
@@ -138,7 +141,11 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
         "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         list(map(_event_row, changes.records)),
     )
-    _many(db, "INSERT INTO tiles VALUES (?, ?, ?)", changes.nodes)
+    if changes.nodes:
+        db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", changes.nodes)
+        for node in changes.nodes:
+            if node.level == TILE_HEIGHT:
+                count_block(db, node.number)
     bodies = [
         (body.commitment, position, body.field, body.salt, body.text) for position, body in changes.bodies
     ]
@@ -147,7 +154,9 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
     if changes.erased:
         unindex(db, changes.erased)
     _many(db, "DELETE FROM private_bodies WHERE commitment = ?", [(name,) for name in changes.erased])
-    write_jobs(db, changes.jobs.values())
+    same = [job for job_id, job in changes.jobs.items() if job_id not in changes.moved]
+    _many(db, _SAME, [(job.version, job.position, job.canonical(), job.job_id) for job in same])
+    write_jobs(db, map(changes.jobs.__getitem__, changes.moved))
     _many(db, "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", list(changes.holds.values()))
     documents = [(document.sha256, document.body) for document in changes.documents.values()]
     _many(db, "INSERT OR IGNORE INTO documents VALUES (?, ?)", documents)
@@ -155,8 +164,8 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
 
 
 def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
-    """Insert job rows, or update them; whose a job is never changes."""
-    db.executemany(_JOB, map(_job_row, jobs))
+    """Insert job rows, or update them; whose a job is never changes, nor where it is rendered."""
+    _many(db, _JOB, list(map(_job_row, jobs)))
 
 
 def _many(db: sqlite3.Connection, query: str, rows: Sequence[Sequence[object]]) -> None:

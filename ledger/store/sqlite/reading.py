@@ -7,7 +7,7 @@ from ledger.job import OVER, Job
 from ledger.private_bodies import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, Unreviewed, key_range
-from ledger.store.sqlite import queue
+from ledger.store.sqlite import blocks, queue
 
 LAST_LETTER = "\U0010ffff"
 """Sorts after any character with which a name may continue."""
@@ -35,8 +35,20 @@ def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) ->
     clauses = " AND ".join(["position > ?", *bound, *owned])
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
     direction = "DESC" if where.newest_first else "ASC"
-    query = f"SELECT {_ROW} FROM events WHERE {clauses} ORDER BY {order} {direction} LIMIT ?"
-    return [StoredRow(*row) for row in db.execute(query, (after, *bound.values(), *owners, limit))]
+    query = f"SELECT {_ROW} FROM events WHERE {{}} ORDER BY {order} {direction} LIMIT ?"
+    values = (after, *bound.values(), *owners)
+    field, value = ("trace_id", where.trace_id) if where.trace_id is not None else ("type", where.type)
+    if where.stream is not None or value is None or not blocks.are_counted(db):
+        return [StoredRow(*row) for row in db.execute(query.format(clauses), (*values, limit))]
+    found: list[StoredRow] = []
+    query = query.format(f"position BETWEEN ? AND ? AND {clauses}")
+    for part in blocks.ranges(
+        db, field, value, newest_first=where.newest_first, after=after, before=where.before
+    ):
+        found += [StoredRow(*row) for row in db.execute(query, (*part, *values, limit - len(found)))]
+        if len(found) >= limit:
+            break
+    return found
 
 
 def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
@@ -98,7 +110,7 @@ _HAS_VIDEO = """instr(body, CAST('"remix_video_id":"' AS BLOB))"""
 _JOB_KEY, _VIDEO_KEY = f"substr(body, {_HAS_JOB} + 14, 64)", f"substr(body, {_HAS_VIDEO} + 18, 512)"
 _SOURCE_JOB = f"{_HAS_JOB} > 0 AND {_JOB_KEY} >= ? AND {_JOB_KEY} < ?", 64
 _SOURCE_VIDEO = f"{_HAS_VIDEO} > 0 AND {_HAS_JOB} = 0 AND {_VIDEO_KEY} >= ? AND {_VIDEO_KEY} < ?", 512
-"""The expressions of the indexes of migration 10, spelled as there; a ledger without them answers slowly."""
+"""How a ledger of an older schema, which was opened for reading, is asked for what was made from a job."""
 
 
 def _has(*pieces: str) -> str:
@@ -109,28 +121,66 @@ def _has(*pieces: str) -> str:
 _UNREVIEWED = f"""{_has('"state":"completed"', '"state":"stored"')} AND {_has('"verdict":null')}"""
 _FINALS = _has(*(f'"purpose":"{purpose}"' for purpose in ("final", "marketing", "cinematic", "client")))
 _REVIEWS = {Unreviewed.ALL: _UNREVIEWED, Unreviewed.FINALS: f"{_UNREVIEWED} AND {_FINALS}"}
-"""The conditions of the indexes of migration 11, spelled as there; the column `state` has another index."""
+"""How a ledger of an older schema, which was opened for reading, is asked for the queues of reviewers."""
+_COLUMNS = 15
+"""From this schema on, `listing` has what is asked for above in columns with indexes."""
+_OPEN = "listing.state IN ('completed', 'stored') AND listing.verdict = ''"
+_FINAL = "listing.purpose IN ('final', 'marketing', 'cinematic', 'client')"
+_LISTED = {Unreviewed.ALL: _OPEN, Unreviewed.FINALS: f"{_OPEN} AND {_FINAL}"}
+"""The conditions of the indexes of migration 15, spelled as there."""
+
+
+def _special(db: sqlite3.Connection, where: JobFilter) -> tuple[str, list[str], list[str | bytes]]:
+    """Return the tables to read for a source or a queue of reviewers, the conditions and their values."""
+    if where.source_job is where.source_video is where.unreviewed is None:
+        return "jobs", [], []
+    if db.execute("PRAGMA user_version").fetchone()[0] < _COLUMNS:
+        return _special_of_bytes(where)
+    clauses, values, indexes = list[str](), list[str | bytes](), list[str]()
+    if where.source_job is not None:
+        clauses.append("listing.source_job <> '' AND listing.source_job = ?")
+        values.append(where.source_job)
+        indexes.append("source_job")
+    if where.source_video is not None:
+        clauses.append("listing.source_video <> '' AND listing.source_job = '' AND listing.source_video = ?")
+        values.append(where.source_video)
+        indexes.append("source_video")
+    if where.unreviewed is not None:
+        clauses.append(_LISTED[where.unreviewed])
+        indexes.append("unreviewed" if where.unreviewed is Unreviewed.ALL else "unreviewed_finals")
+    tables = f"listing INDEXED BY listing_{indexes[0]} CROSS JOIN jobs USING (job_id)"
+    return tables, clauses, values
+
+
+def _special_of_bytes(where: JobFilter) -> tuple[str, list[str], list[str | bytes]]:
+    clauses, values = list[str](), list[str | bytes]()
+    for (key, longest), source in ((_SOURCE_JOB, where.source_job), (_SOURCE_VIDEO, where.source_video)):
+        if source is not None:
+            clauses.append(key)
+            values += key_range(source, longest)
+    clauses += [_REVIEWS[where.unreviewed]] if where.unreviewed else []
+    return "jobs", clauses, values
 
 
 def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> list[Job]:
     """Return job rows, newest first unless the filter is `oldest_first`."""
-    clauses, values = ["1"], list[str | int | bytes]()
+    tables, clauses, special = _special(db, where)
+    values: list[str | int | bytes] = [*special]
     if where.states is not None:
-        clauses.append(f"state IN ({','.join('?' * len(where.states))})")
+        clauses.append(f"jobs.state IN ({','.join('?' * len(where.states))})")
         values += [state.value for state in where.states]
     under_way = where.states is not None and not any(state.value in OVER for state in where.states)
     apart = "+" if where.unreviewed or under_way else ""  # keeps SQLite from the index of all that are theirs
     compared = {
-        "profile = ?": where.profile,
+        "jobs.profile = ?": where.profile,
         "video_id = ?": where.video_id,
-        f"{apart}team = ?": where.of_team,
-        f"{apart}actor = ?": where.of_actor,
+        f"{apart}jobs.team = ?": where.of_team,
+        f"{apart}jobs.actor = ?": where.of_actor,
         "job_id < ?": where.before,
         "job_id > ?": where.after,
     }
     bound = {clause: value for clause, value in compared.items() if value is not None}
-    clauses += [*bound, *([f"{apart}team IS NULL"] if where.teamless else ())]
-    clauses += [_REVIEWS[where.unreviewed]] if where.unreviewed else []
+    clauses += [*bound, *([f"{apart}jobs.team IS NULL"] if where.teamless else ())]
     values += bound.values()
     if where.id_prefix is not None:
         clauses.append("job_id >= ? AND job_id < ?")
@@ -138,10 +188,6 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
     if where.id_suffix is not None:
         clauses.append("substr(job_id, ?) = ?")
         values += [-len(where.id_suffix), where.id_suffix]
-    for (key, longest), source in ((_SOURCE_JOB, where.source_job), (_SOURCE_VIDEO, where.source_video)):
-        if source is not None:
-            clauses.append(key)
-            values += key_range(source, longest)
     for pieces in where.pieces():
         clauses.append(f"({' OR '.join(['instr(body, ?)'] * len(pieces)) or '0'})")
         values += pieces
@@ -150,7 +196,7 @@ def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> 
             clauses.append(f"substr(body, instr(body, ?) + ?, ?) {comparison} ?")
             values += [CREATED_AT, len(CREATED_AT), len(moment), moment.encode()]
     order = "ASC" if where.oldest_first else "DESC"
-    query = f"SELECT body FROM jobs WHERE {' AND '.join(clauses)} ORDER BY job_id {order} LIMIT ?"
+    query = f"SELECT body FROM {tables} WHERE {' AND '.join(clauses or '1')} ORDER BY job_id {order} LIMIT ?"
     rows = db.execute(query, (*values, -1 if limit is None else limit)).fetchall()
     return [Job.from_canonical(body) for (body,) in rows]
 
@@ -175,9 +221,8 @@ def held(db: sqlite3.Connection, budget: str) -> int:
 
 def tally(db: sqlite3.Connection) -> Tally:
     """Return how many records, jobs and leases there are."""
-    events = dict(db.execute("SELECT type, COUNT(*) FROM events GROUP BY type"))
     jobs = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
-    return Tally(events, jobs, *queue.counts(db))
+    return Tally(blocks.tally(db), jobs, *queue.counts(db))
 
 
 def nodes(db: sqlite3.Connection, level: int, start: int, count: int) -> list[bytes]:

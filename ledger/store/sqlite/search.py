@@ -35,9 +35,9 @@ from ledger.store.search import (
 )
 from ledger.store.sqlite.reading import LAST_LETTER
 
-_LIST = "INSERT INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LIST = "INSERT INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _RELIST = (
-    "UPDATE listing SET state = ?, model = ?, "
+    "UPDATE listing SET state = ?, model = ?, verdict = ?, "
     "reserved_usd_micros = ?, settled_usd_micros = ?, estimated_usd_micros = ? WHERE job_id = ?"
 )
 _COUNT = "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -55,7 +55,7 @@ def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
     db.executemany(
         _RELIST,
         [
-            (job.state.value, job.model or "", *money_of(job), job.job_id)
+            (job.state.value, job.model or "", job.verdict or "", *money_of(job), job.job_id)
             for job in map(changes.jobs.__getitem__, changes.relisted - changes.begun.keys())
         ],
     )
@@ -68,7 +68,8 @@ def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
 
 def _row(position: int, job: Job) -> tuple[object, ...]:
     _, *facets = facets_of(job)
-    return position, job.job_id, job.created_at, *facets, job.profile or "", *money_of(job)
+    sources = job.source_job or "", job.remix_video_id or "", job.verdict or ""
+    return position, job.job_id, job.created_at, *facets, job.profile or "", *money_of(job), *sources
 
 
 def _index(db: sqlite3.Connection, words: Mapping[int, Iterable[str]]) -> None:

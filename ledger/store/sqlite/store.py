@@ -38,7 +38,7 @@ from ledger.store.interface import (
 )
 from ledger.store.outbox import Outbox
 from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
-from ledger.store.sqlite import append_rows, reading
+from ledger.store.sqlite import append_rows, blocks, reading
 from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import data_version, read, read_head, write, write_jobs
 from ledger.store.sqlite.connection import (
@@ -121,7 +121,8 @@ class SqliteStore:
                 with self._transaction() as db:
                     if not recognise(db, self.path):
                         migrate(db)
-                        searching.rebuild(db)  # the only tables that follow from the log and are filled here
+                        searching.rebuild(db)  # these tables follow from the log and are filled here
+                        blocks.rebuild(db)
         except BaseException:
             self.close()
             raise
@@ -234,6 +235,7 @@ class SqliteStore:
             db.execute("DELETE FROM jobs")
             write_jobs(db, jobs)
             searching.rebuild(db)
+            blocks.rebuild(db)
 
     def scrub(self) -> list[str]:
         """Remove what erased bodies left behind in the file and its write-ahead log."""

@@ -1,0 +1,71 @@
+"""Finding records by type or trace: the table ``blocks`` instead of an index on every record.
+
+A block is 256 positions, those of one tile. When it is complete, the transaction that completes it counts its
+records by type and by trace, so that a search reads only blocks that have some. The records after the last
+complete block are read one by one. A crash leaves the block incomplete, or complete and counted.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+
+from ledger.tree.merkle import TILE_HEIGHT
+
+BLOCK = 1 << TILE_HEIGHT
+_COUNT = f"""
+INSERT INTO blocks SELECT 'type', type, (position - 1) / {BLOCK}, COUNT(*) FROM events
+WHERE position > ?1 AND position <= ?2 GROUP BY 2, 3
+UNION ALL SELECT 'trace_id', trace_id, (position - 1) / {BLOCK}, COUNT(*) FROM events
+WHERE position > ?1 AND position <= ?2 GROUP BY 2, 3
+"""
+_END = f"SELECT size / {BLOCK} * {BLOCK} FROM head WHERE id = 1"
+_TALLY = f"""
+SELECT value, SUM(records) FROM (
+    SELECT value, records FROM blocks WHERE field = 'type'
+    UNION ALL SELECT type, 1 FROM events WHERE position > ({_END})
+) GROUP BY value
+"""
+
+
+def are_counted(db: sqlite3.Connection) -> bool:
+    """Return False for a ledger of an older schema, which was opened for reading and has indexes instead."""
+    return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'blocks'").fetchone())
+
+
+def count(db: sqlite3.Connection, number: int) -> None:
+    """Count the records of a block that the open transaction completes."""
+    db.execute(_COUNT, (number * BLOCK, (number + 1) * BLOCK))
+
+
+def rebuild(db: sqlite3.Connection) -> None:
+    """Count the records of all complete blocks again, in the transaction that is open."""
+    db.execute("DELETE FROM blocks")
+    db.execute(_COUNT, (0, db.execute("SELECT COUNT(*) FROM events").fetchone()[0] // BLOCK * BLOCK))
+
+
+def tally(db: sqlite3.Connection) -> dict[str, int]:
+    """Return the number of records of each type."""
+    return dict(db.execute(_TALLY if are_counted(db) else "SELECT type, COUNT(*) FROM events GROUP BY type"))
+
+
+def ranges(
+    db: sqlite3.Connection, field: str, value: str, *, newest_first: bool, after: int, before: int | None
+) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last position of each part of the log that may have records with a value.
+
+    The end of the complete blocks is read before the blocks: what another process adds meanwhile is in the
+    last part.
+    """
+    (end,) = db.execute(_END).fetchone()
+    last = (end + 1, 2**63 - 1)
+    if newest_first:
+        yield last
+    query = (
+        "SELECT number FROM blocks WHERE field = ? AND value = ? AND number >= ? AND number < ? "
+        f"ORDER BY number {'DESC' if newest_first else 'ASC'}"
+    )
+    stop = end if before is None else min(end, before - 1)
+    bounds = (after // BLOCK, -(-stop // BLOCK))
+    for (number,) in db.execute(query, (field, value, *bounds)).fetchall():
+        yield number * BLOCK + 1, (number + 1) * BLOCK
+    if not newest_first:
+        yield last
