@@ -45,6 +45,7 @@ SECTIONS = {
     "Jobs and videos": {
         "review": "Record a review of a video.",
         "resume": "Submit a job that was decided but not sent.",
+        "retry": "Request a failed render again.",
         "cancel": "Withdraw a job that was not submitted.",
         "reconcile": "Find the outcome of a submission whose answer was lost.",
         "give-up": "Close a job whose render never finishes.",
@@ -104,7 +105,7 @@ PROGRAM = "sora-ledger"
 _MODULES = {
     "backup": ("restore", "copy"),
     "approve": ("reject", "changes"),
-    "cancel": ("resume", "give-up"),
+    "cancel": ("resume", "retry", "give-up"),
     "character": ("create-character",),
     "create": ("create-and-poll", "image2video"),
     "explain": ("whynot", "what-if"),

@@ -1,23 +1,27 @@
-"""``cancel``, ``resume`` and ``give-up``: what happens to a job that was not submitted or does not finish."""
+"""``cancel``, ``resume``, ``retry`` and ``give-up``: a job that was not submitted, failed or never ends."""
 
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.flows.propose import CHANGE, answer_change
-from cli.flows.submit import submit_and_show
+from cli.flows.submit import end_placed, placed_document, show_placed, submit_and_show
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.placement import Placing, placing
 from cli.text.jobs import show_job
 from render_service.approvals.answer_changes import cancel_change
 from render_service.settlement.overdue import give_up
+from render_service.submission.request_again import request_again, retried_job
 from render_service.submission.resume import cancel
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from decision.request.request import RenderRequest
     from ledger.job import Job
     from render_service.session.session import Session
+    from render_service.submission.result import Placed
 
 
 @click.command("cancel", short_help="Withdraw a job that was not submitted.")
@@ -66,6 +70,38 @@ def resume_command(inv: Invocation, *, name: str) -> None:
       sora-ledger resume job_01a2
     """
     submit_and_show(inv, name)
+
+
+@click.command("retry", short_help="Request a failed render again.")
+@common.job_id
+@click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails; recorded.")
+@placing
+@common.calling
+@common.invocation
+def retry_command(inv: Invocation, *, name: str, attested: bool, how: Placing) -> None:
+    """Request a render again that failed, was lost, rejected, denied or withdrawn: a new job and decision.
+
+    Everything in the request comes from its record. A job is retried once: the same command again shows the
+    new job. Jobs that may still be billed are never retried.
+
+    \b
+    Example:
+      sora-ledger retry job_01a2
+    """
+
+    async def follow(session: "Session") -> "tuple[Placed, RenderRequest]":
+        job = await session.job(name)
+        return await request_again(session, job, attested=attested, queue=how.queue, override=how.override)
+
+    placed, request = inv.session(follow)
+    document = placed_document(inv, placed, request) | {"retry_of": retried_job(request)}
+
+    def text(console: "Console") -> None:
+        console.print(f"{'retried before' if placed.repeated else 'retries'}: {retried_job(request)}")
+        show_placed(console, placed)
+
+    inv.emit(document, text)
+    end_placed(inv, placed)
 
 
 @click.command("give-up", short_help="Close a job whose render never finishes.")

@@ -18,6 +18,7 @@ from ledger.events import EVENT_TYPES, RenderHeld
 from ledger.job import State
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
+from render_service.reports.jobs import retried_as, retried_from
 from render_service.runtime.documents import counted, job_document, record_document
 from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
@@ -150,12 +151,22 @@ def show_command(inv: Invocation, *, name: str) -> None:
         history = JobHistory.of(ledger, job)
         answered = _answers(ledger, history)
         about = job_document(job, ledger)
+        retries, retried = retried_from(ledger, history.first), retried_as(ledger, job.job_id)
     document = {
         "job": about,
+        "retry_of": retries,
+        "retried_as": retried,
         "answers": [answer.document() for answer in answered],
         "records": [record_document(record) for record in history.records],
     }
-    inv.emit(document, lambda console: _show_record(console, inv, job, history, answered))
+
+    def text(console: "Console") -> None:
+        _show_record(console, inv, job, history, answered)
+        for words, other in (("retries", retries), ("retried as", retried)):
+            if other:
+                console.print(f"{words} {other}")
+
+    inv.emit(document, text)
 
 
 def _answers(ledger: "Ledger", history: JobHistory) -> "list[Answer]":

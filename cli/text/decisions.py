@@ -75,12 +75,15 @@ def show_why_not(console: "Console", document: Json) -> None:
         _line(console, reason)
     console.print()
     show_candidates(console, document["candidates"])
-    if document["what_now"] or document["commands"]:
+    if document["what_now"] or document["commands"] or document["request_again"]:
         console.print("\n[bold]What now?[/]")
     for step in document["what_now"]:
         _line(console, f"→ {step}")
     for command in document["commands"]:
         console.print(f"    {printable(command)}", markup=False)
+    if document["request_again"]:
+        console.print("  with changes:")
+        console.print(f"    {printable(document['request_again'])}", markup=False)
 
 
 def _failed(failure: Json | None) -> Iterable[str]:

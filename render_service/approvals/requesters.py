@@ -55,10 +55,11 @@ class Asker:
         who: Provenance,
         now: datetime,
         event_id: str | None = None,
+        causation_id: str | None = None,
     ) -> list[Draft]:
         """Return the first record of `stream`, and its signature if the request is signed."""
         who = replace(who, actor=self.actor, actor_source=self.source)
-        first = draft(event, who, now, event_id=event_id)
+        first = draft(event, who, now, event_id=event_id, causation_id=causation_id)
         login = self.settings.login
         if self.signer is None or login is None:
             return [first]

@@ -25,9 +25,12 @@ from render_service.rules.policies import activation_before
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import NotReady
 from render_service.session.history import Decision, JobHistory
+from render_service.submission.request_again import RETRYABLE
 
 NOBODY: Mapping[int, str] = MappingProxyType({})
 _CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.REJECTED, State.ABSENT})
+_RETRIED = RETRYABLE - {State.REFUSED}
+"""States whose next command is a retry; what a person refused would be refused again."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,8 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "candidates": candidates_of(ruling),
         "what_now": _steps(job, ruling),
         "failure": _failure(job, history),
-        "commands": commands_after(denied, requested) if denied else _again(job, ruling, requested),
+        "request_again": None if denied else _as_typed(job, ruling, requested),
+        "commands": commands_after(denied, requested) if denied else _again(job),
     }
     return Explained(job, requested, ruling, decided.record, document)
 
@@ -98,11 +102,16 @@ def _failure(job: Job, history: JobHistory) -> Json | None:
     }
 
 
-def _again(job: Job, ruling: Considered, requested: RenderRequested) -> list[str]:
+def _again(job: Job) -> list[str]:
     """Return the commands that retry a failed job."""
     if job.state in {State.REJECTED, State.ABSENT} and job.outcome is None:
         return [f"sora-ledger resume {job.job_id}"]
-    return [command_again(ruling, requested)] if job.state in _CAME_TO_NOTHING else []
+    return [f"sora-ledger retry {job.job_id}"] if job.state in _RETRIED else []
+
+
+def _as_typed(job: Job, ruling: Considered, requested: RenderRequested) -> str | None:
+    """Return the whole command of the request of a job that came to nothing, to be changed and run."""
+    return command_again(ruling, requested) if job.state in _CAME_TO_NOTHING else None
 
 
 def _steps(job: Job, ruling: Considered) -> list[str]:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ledger.job import Job
+from ledger.events import RenderRequested
+from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
+from ledger.record import Record
 from ledger.store.interface import JobFilter
+from render_service.session.event_ids import request_id, retry_key
 
 
 def find_jobs(
@@ -83,6 +86,19 @@ def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:
         if job.source_job or job.remix_video_id
     }
     return {child: source for child, source in sources.items() if source in known and source != child}
+
+
+def retried_from(ledger: Ledger, first: Record) -> str | None:
+    """Return the id of the job that another one retries, from its `first` record; None if it is no retry."""
+    cause = first.envelope.causation_id
+    record = ledger.event(str(cause)) if cause and first.type == RenderRequested.type else None
+    return record.stream if record and record.stream.startswith(JOB_PREFIX) else None
+
+
+def retried_as(ledger: Ledger, job_id: str) -> str | None:
+    """Return the id of the job that retries another one; None if that was not retried."""
+    record = ledger.event(request_id(retry_key(job_id)))
+    return record.stream if record and retried_from(ledger, record) == job_id else None
 
 
 def trees(jobs: Iterable[Job]) -> list[tuple[int, Job]]:

@@ -49,6 +49,15 @@ def request_id(request_key: str | None) -> str:
     return _made_from(_REQUESTS, request_key) if request_key else new_event_id()
 
 
+RETRY = "retry:"
+"""What the idempotency key of a retry begins with; the id of the job that is retried follows."""
+
+
+def retry_key(job_id: str) -> str:
+    """Return the idempotency key of the retry of a job."""
+    return RETRY + job_id
+
+
 def spooled_id(attempt_id: str) -> str:
     """Return the event id of the spooled answer to an attempt."""
     return _made_from(_SPOOLED, attempt_id)

@@ -37,11 +37,13 @@ class Opening:
 
     `batches` returns conditions and records of other streams for the id of the new job. If they are refused,
     nothing is recorded, and `WrongExpectedVersion` or `EventIdConflict` is raised. `opened` gets the job as
-    it was first recorded, before anything is sent.
+    it was first recorded, before anything is sent. `caused_by` is the event id of the record that the
+    request follows from, if there is one.
     """
 
     batches: Callable[[str], Sequence[Batch]] = lambda _: ()
     opened: Callable[[Job], None] = lambda _: None
+    caused_by: str | None = None
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
         session.provenance,
         session.clock(),
         request_id(request.request_key),
+        placed.opening.caused_by,
     )
     first = asking[0]
     set_aside_now = placed.override.events() if placed.override else []

@@ -1,0 +1,212 @@
+"""Request a render again whose first request came to nothing: the same request, with a new decision.
+
+The request is built from the record of the earlier job, files included; who acts, and the rules in force, are
+those of now. The new job has its own idempotency key, made from the id of the earlier job, so that a job is
+retried once, whoever repeats the command and however often. A retry that fails in turn is retried by its own
+id. The new request names the record that ended the earlier job as its cause.
+
+A job is retried only if nothing more can be billed for it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from decision.request.request import ReferenceImage, RenderRequest, parse_request
+from ledger.events import Basis, InputReference, RenderRequested
+from ledger.job import Job, State
+from ledger.private import Private
+from ledger.terms import Operation
+from render_service.assets.fit import detect_faces
+from render_service.assets.inputs import Material, read_source_file
+from render_service.assets.store import AssetStore
+from render_service.rules.overrides import Override
+from render_service.runtime.errors import BadInput, NotReady, StorageFailed
+from render_service.session.event_ids import RETRY, retry_key
+from render_service.session.history import JobHistory
+from render_service.session.session import Session
+from render_service.submission.result import Opening, Placed
+from render_service.submission.sources import source_of
+from render_service.submission.submit import may_try_again, place
+
+RETRYABLE = frozenset(
+    {
+        State.DENIED,
+        State.REFUSED,
+        State.CANCELLED,
+        State.REJECTED,
+        State.ABSENT,
+        State.FAILED,
+        State.LOST,
+    }
+)
+"""States in which nothing more can be billed and no video is here."""
+
+_INSTEAD: Mapping[State, str] = {
+    State.HELD: "it waits for approval: `sora-ledger approve {id}`, or `sora-ledger cancel {id}` first",
+    State.APPROVED: "it waits for another approval: `sora-ledger approve {id}`",
+    State.SUBMITTING: "a video may exist and be billed: `sora-ledger reconcile {id}` finds out",
+    State.UNKNOWN: "a video may exist and be billed: `sora-ledger reconcile {id}` finds out",
+    State.RUNNING: "it is being rendered: `sora-ledger poll {id}` waits for it",
+    State.COMPLETED: "its video is at the server: `sora-ledger poll {id}` stores it",
+    State.STORED: "its video is stored: `sora-ledger open {id}`; for another take, make a new request",
+    State.ABANDONED: "its render may still finish and be billed; if you accept that, make a new request: "
+    "`sora-ledger explain {id}` shows what it asked for",
+    State.DELETED: "its video was made and then deleted; for another take, make a new request",
+}
+
+
+def retried_job(request: RenderRequest) -> str:
+    """Return the id of the job that `request` retries, from its key."""
+    return (request.request_key or "").removeprefix(RETRY)
+
+
+async def request_again(
+    session: Session,
+    job: Job,
+    *,
+    attested: bool = False,
+    queue: bool = False,
+    override: Override | None = None,
+) -> tuple[Placed, RenderRequest]:
+    """Place the request of `job` again; return the new job, or the one that it was retried as before.
+
+    `NotReady` says why the job cannot be retried and what to do, or what of its request is gone.
+    """
+    history = await asyncio.to_thread(JobHistory.of, session.ledger, job)
+    requested = _check(session, job, history)
+    paying = replace(session.settings, team=requested.team, project=requested.project)
+    session = replace(session, settings=paying)
+    request, material = await recorded_request(session, job, history, attested=attested)
+    cause = history.records[-1].event_id
+    placed = await place(
+        session, request, material, queue=queue, override=override, opening=Opening(caused_by=cause)
+    )
+    return placed, request
+
+
+def _check(session: Session, job: Job, history: JobHistory) -> RenderRequested:
+    """Return the request of `job`, which may be retried; `NotReady` if it may not."""
+    requested = history.requested
+    if requested is None:
+        raise NotReady(f"{job.job_id} was made by another tool: there is no request to repeat")
+    outcome = history.outcome.event if history.outcome else None
+    if may_try_again(session, job, outcome):
+        raise NotReady(
+            f"{job.job_id} is not over: its decision holds and it created nothing so far: "
+            f"`sora-ledger resume {job.job_id}` submits it"
+        )
+    if job.state not in RETRYABLE:
+        instead = _INSTEAD.get(job.state, "`sora-ledger show {id}` says why").format(id=job.job_id)
+        raise NotReady(f"{job.job_id} is {job.state} and is not requested again: {instead}")
+    return requested
+
+
+async def recorded_request(
+    session: Session, job: Job, history: JobHistory, *, attested: bool = False
+) -> tuple[RenderRequest, Material]:
+    """Return the request of `job` as its record has it, with its files and the key of a retry.
+
+    The guardrails count as confirmed if the same person confirmed them then, or with `attested` now.
+    """
+    requested, decided = history.requested, history.decisions[0].event
+    assert requested is not None  # checked by the caller
+    values, material = await asyncio.to_thread(_attachments, session.assets, job.job_id, requested)
+    source = requested.remix_video_id and (requested.source_job or requested.remix_video_id)
+    if source:
+        values["source"], _ = await source_of(session, source)
+    else:
+        values["promotes"] = requested.source_job
+    said = {name: _text(job.job_id, f"field {name}", text) for name, text in requested.fields.items()}
+    values |= {
+        "operation": requested.operation,
+        "prompt": _text(job.job_id, "prompt", requested.prompt),
+        "fields": said,
+        "purpose": requested.purpose,
+        "profile": requested.profile,
+        "model": requested.requested_model,
+        "character_ids": requested.character_ids,
+        "options": dict(requested.options),
+        "max_cost_usd_micros": requested.max_cost_usd_micros,
+        "attested": attested or (requested.attested and job.actor == session.settings.actor),
+        "request_key": retry_key(job.job_id),
+        **_shape(requested, decided.basis),
+    }
+
+    def parsed() -> RenderRequest:
+        return parse_request(catalog=session.catalog, **values)
+
+    return await asyncio.to_thread(parsed), material
+
+
+def _shape(requested: RenderRequested, basis: Basis) -> dict[str, Any]:
+    """Return what was asked for beside the texts, from the inputs of the first decision."""
+    inputs = basis.inputs
+    creates = requested.operation is Operation.CREATE
+    extends = requested.operation is Operation.EXTEND
+    return {
+        "size": requested.size if creates else inputs.get("wished_size"),
+        "seconds": inputs["seconds"] if creates or extends else inputs.get("wished_seconds"),
+        "augment": inputs.get("augment") is not False,
+        "deadline_minutes": inputs.get("deadline_minutes"),
+        "declared_change": inputs.get("declared_change"),
+    }
+
+
+def _attachments(
+    assets: AssetStore, job_id: str, requested: RenderRequested
+) -> tuple[dict[str, Any], Material]:
+    """Return the files of a request as values of a request, and their contents."""
+    first, video, url = requested.input_reference, requested.source_file, requested.reference_url
+    content = _content(assets, job_id, first) if first else None
+    further = tuple(_content(assets, job_id, image) for image in requested.further_images)
+    path = assets.path(video.storage_uri) if video and video.storage_uri else None
+    if video and (path is None or not path.is_file()):
+        raise _gone(job_id, "video", video.storage_uri)
+    file = read_source_file(path) if path else None
+    if video and file and file.sha256 != video.sha256:
+        raise StorageFailed(f"{job_id}: the stored video {path} differs from that of its request")
+    name = _text(job_id, "name of its video", video.name) if video else ""
+    values: dict[str, Any] = {
+        "input_reference": _image(job_id, first, content) if first else None,
+        "further_images": tuple(_image(job_id, image) for image in requested.further_images),
+        "reference_url": _text(job_id, "reference URL", url) if url else None,
+        "reference_file_id": requested.reference_file_id,
+        "source_file": file.model_copy(update={"name": name}) if file else None,
+    }
+    return values, Material(reference=content, further=further, video=path)
+
+
+def _image(job_id: str, image: InputReference, content: bytes | None = None) -> ReferenceImage:
+    return ReferenceImage(
+        name=_text(job_id, "name of its image", image.name),
+        sha256=image.sha256,
+        original_sha256=image.original_sha256,
+        media_type=image.media_type,
+        width=image.width,
+        height=image.height,
+        bytes=image.bytes,
+        faces=detect_faces(content) if content is not None else None,
+    )
+
+
+def _content(assets: AssetStore, job_id: str, image: InputReference) -> bytes:
+    if image.storage_uri is None or not assets.has(image.storage_uri):
+        raise _gone(job_id, "image", image.storage_uri)
+    return assets.read(image.storage_uri)
+
+
+def _gone(job_id: str, what: str, uri: str | None) -> NotReady:
+    return NotReady(
+        f"{job_id}: the {what} of its request is no longer in asset storage ({uri}): put it back, or make a "
+        f"new request with the {what}"
+    )
+
+
+def _text(job_id: str, what: str, private: Private) -> str:
+    if private.text is None:
+        raise BadInput(
+            f"{job_id}: the {what} was erased, so the same request cannot be made again: make a new one"
+        )
+    return private.text
