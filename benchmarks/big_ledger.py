@@ -31,12 +31,13 @@ def big_ledger(events: int) -> Path:
     path = Path(tempfile.gettempdir()) / f"sora-ledger-bench-{events}.db"
     if not path.exists():
         began = time.perf_counter()
-        _make(path, events // PER_JOB)
+        make(path, events // PER_JOB)
         print(f"made {path} in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return path
 
 
-def _make(path: Path, jobs: int) -> None:
+def make(path: Path, jobs: int) -> None:
+    """Make a ledger of `jobs` jobs at `path`."""
     unfinished = path.with_suffix(".part")
     for leftover in unfinished.parent.glob(f"{unfinished.name}*"):
         leftover.unlink()

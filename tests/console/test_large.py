@@ -1,0 +1,107 @@
+"""The console in a browser, on a ledger of 100,000 events: pages, search, log, jobs as of a position."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from render_service.server.console_routes import PAGES
+from tests.console.conftest import Console, Studio, serving
+from tests.console.test_pages import place
+
+EVENTS = 100_000
+JOBS = EVENTS // 10
+SLOWEST_MS = 5_000
+"""What a page may take on a machine that is busy with other tests; `benchmarks/console.py` measures it."""
+
+
+def builder() -> ModuleType:
+    """Return the module of the benchmarks that makes ledgers of this size."""
+    spec = spec_from_file_location("big_ledger", Path(__file__).parents[2] / "benchmarks" / "big_ledger.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def large(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """Serve the large ledger; it is made once for all processes of the tests, and none changes a job."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, keys = shared / "large", shared / "large.json"
+    made = Studio(folder, studio.environment, studio.forks)
+    with (shared / "large.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not keys.exists():
+            folder.mkdir(exist_ok=True)
+            builder().make(folder / "ledger.db", JOBS)
+            made.grant("sol", "--role=administrator", "--role=operator", "--role=approver")
+            keys.write_text(json.dumps(made.keys))
+    made.keys = json.loads(keys.read_text())
+    made.jobs = dict.fromkeys(studio.jobs, builder().job_id(JOBS - 1))
+    with serving(made) as console:
+        yield console
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Any, large: Console) -> Iterator[Any]:
+    """A page of someone who may do everything."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    opened = context.new_page()
+    large.sign_in(opened, "sol")
+    yield opened
+    context.close()
+
+
+def test_every_page_opens_and_fits(large: Console, signed_in: Any) -> None:
+    errors = list[str]()
+    signed_in.on("pageerror", lambda error: errors.append(str(error)))
+    for each in PAGES:
+        path = place(each.path, large.studio)
+        answer = signed_in.goto(large.url + path)
+        assert answer.status == 200, path
+        assert answer.request.timing["responseStart"] < SLOWEST_MS, path
+        assert signed_in.evaluate("document.documentElement.scrollWidth") <= 1280, path
+    assert errors == []
+
+
+def test_a_video_is_found_by_its_words_and_the_back_button_returns(large: Console, signed_in: Any) -> None:
+    signed_in.goto(f"{large.url}/videos")
+    signed_in.get_by_role("status").get_by_text("10,000 videos").wait_for()
+    signed_in.get_by_label("Words of the prompt").fill("number 7777")
+    signed_in.get_by_role("status").get_by_text("1 video").wait_for()
+    signed_in.locator("#found a[href*='/videos/job_']").first.click()
+    signed_in.wait_for_url(f"{large.url}/videos/{builder().job_id(7777)}*")
+    signed_in.go_back()
+    signed_in.get_by_role("status").get_by_text("1 video").wait_for()
+
+
+def test_the_slider_moves_through_the_whole_log(large: Console, signed_in: Any) -> None:
+    signed_in.goto(f"{large.url}/operations/as-of")
+    signed_in.get_by_text("10,000 jobs as of position").wait_for()
+    field = signed_in.get_by_label("Position", exact=True)
+    for position, jobs in ((50_003, "5,001 jobs"), (7, "1 job"), (99_999, "10,000 jobs")):
+        field.fill(str(position))
+        signed_in.get_by_text(f"{jobs} as of position {position:,}").wait_for()
+    assert signed_in.locator("tbody tr").count() == 50
+    signed_in.get_by_role("link", name="Older").click()
+    signed_in.wait_for_url("**/as-of?position=99999&before=*")
+    assert signed_in.locator("tbody tr").count() == 50
+
+
+def test_the_log_is_read_back_from_its_end_and_a_record_checked(large: Console, signed_in: Any) -> None:
+    signed_in.goto(f"{large.url}/log")
+    signed_in.get_by_role("link", name="Older").first.click()
+    signed_in.wait_for_url("**/log?before=*")
+    signed_in.goto(f"{large.url}/log/50000")
+    signed_in.get_by_role("button", name="Check in this browser").click()
+    signed_in.locator("#verdict").get_by_text("Nothing is wrong with this record").wait_for()
