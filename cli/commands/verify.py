@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     type=int,
     help="Check only the records after this position, and the jobs that continue there.",
 )
+@click.option(
+    "--processes",
+    metavar="COUNT",
+    type=click.IntRange(1, 64),
+    help="Processes that read the ledger.  [default: one per processor; one for a short ledger]",
+)
 @common.with_assets("Also check the digest of every stored file.")
 @click.option("--record", is_flag=True, help="Record that the ledger was found intact, and by whom.")
 @common.invocation
@@ -46,6 +52,7 @@ def verify_command(
     against: Path | None,
     verifier: tuple[str, ...],
     since: int | None,
+    processes: int | None,
     with_assets: bool,
     record: bool,
 ) -> None:
@@ -67,7 +74,9 @@ def verify_command(
         raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")
     if record and since is not None:
         raise click.UsageError("--record is for a verification of all records; leave out --since")
-    checked = check(inv.settings, Asked(against, verifier, since, with_assets))
+    if processes and since is not None:
+        raise click.UsageError("--since is read by one process; leave --processes out")
+    checked = check(inv.settings, Asked(against, verifier, since, with_assets, processes))
     report = checked.report
     if record and report.clean:
         inv.session(partial(_record, checked=checked), calls=False)

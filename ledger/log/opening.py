@@ -18,8 +18,8 @@ from ledger.store.interface import NEW, Batch, EventStore
 from ledger.upcast import UPGRADE
 
 if TYPE_CHECKING:
-    from ledger.verify.checks import Snapshot
     from ledger.verify.incremental import Tail
+    from ledger.verify.ranges import Ranges
 
 
 FORMAT = 1
@@ -66,13 +66,16 @@ def _open(url: str, *, read_only: bool) -> EventStore:
     return _open_sqlite(path, read_only=read_only)
 
 
-def open_snapshot(url: str) -> "AbstractContextManager[Snapshot]":
-    """Open a consistent snapshot of every table of the ledger at `url`, for `ledger.verify`."""
+def open_snapshot(url: str, exported: str | None = None) -> "AbstractContextManager[Ranges]":
+    """Open a consistent snapshot of every table of the ledger at `url`, for `ledger.verify`.
+
+    With `exported`, it is the one that another process shares.
+    """
     path = file_of(url)
     if path is None:
         from ledger.store.postgres.snapshot import PostgresSnapshot  # the store in use
 
-        return PostgresSnapshot(url)
+        return PostgresSnapshot(url, exported)
     from ledger.store.sqlite.snapshot import SqliteSnapshot  # noqa: PLC0415
 
     return SqliteSnapshot(path)

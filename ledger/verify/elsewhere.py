@@ -23,7 +23,7 @@ from ledger.verify.spill import Memory
 from ledger.verify.strict import as_bytes
 from ledger.verify.verify_bundle import Head, Key, signers
 
-_DOMAIN = b"sora-ledger/private/v1\0"
+DOMAIN = b"sora-ledger/private/v1\0"
 
 
 class _Body(NamedTuple):
@@ -55,7 +55,7 @@ class Bodies:
         expected = set(commitments)
         while body is not None and isinstance(body.position, int | float) and body.position <= position:
             committed = body.position == position and body.commitment in expected
-            if committed and _is_at(payload, body.field, body.commitment):
+            if committed and is_at(payload, body.field, body.commitment):
                 expected.remove(body.commitment)
                 self._check(body)
             else:
@@ -90,7 +90,7 @@ class Bodies:
                 report.add("BODY_NOT_ERASED", body.position, name, "erased, as recorded", "still there")
 
     def _check(self, body: _Body) -> None:
-        message = _DOMAIN + as_bytes(body.field) + b"\0" + as_bytes(body.text)
+        message = DOMAIN + as_bytes(body.field) + b"\0" + as_bytes(body.text)
         found = hmac.digest(as_bytes(body.salt), message, hashlib.sha256).hex()
         if found != body.commitment:
             self._mismatched.append((body, found))
@@ -100,7 +100,7 @@ class Bodies:
         self._found.add("BODY_UNKNOWN", body.position, str(body.field), expected, body.commitment)
 
 
-def _is_at(payload: Any, field: Any, commitment: Any) -> bool:
+def is_at(payload: Any, field: Any, commitment: Any) -> bool:
     """Return True if the commitment is at the dotted path `field` of `payload`.
 
     The hash covers field, 0x00, text. A text may contain 0x00, so a commitment is unambiguous only because

@@ -109,9 +109,9 @@ class Approvals:
         self._report = report
         self._activated: deque[tuple[int, str]] = deque(maxlen=_MOST_ACTIVATIONS)
         rules_of = lru_cache(_RULES_AT_HAND)(self._rules_of)
-        self._permissions = Permissions(
-            rules_of, self._activated if all_of_it else None, _verifies, _verifies_es256
-        )
+        activated = self._activated if all_of_it else None
+        self._permissions = Permissions(rules_of, activated, _verifies, _verifies_es256)
+        self._recalled = Permissions(rules_of, activated, _verifies, _verifies_es256)
         self._read(documents)
 
     def log(self, ledger_id: object) -> None:
@@ -133,6 +133,22 @@ class Approvals:
             stream.asked, found = self._permissions.follow(asked, record, leaf, payload)
             for code, subject, expected, what in found:
                 self._report.add(code, record["position"], subject, expected, what)
+
+    def recall(self, asked: Json | None, record: Json, leaf: bytes, payload: Json) -> Json | None:
+        """Return the state of a stream after an earlier record, which is checked elsewhere."""
+        if not is_followed(record, asked):
+            return asked
+        self._recalled.ledger_id = self._permissions.ledger_id
+        return self._recalled.follow(asked, record, leaf, payload)[0]
+
+    def bind(self, record: Json) -> None:
+        """Note an earlier answer: from the first that cites its policy on, all have to."""
+        if record["schema_version"] > 1:
+            self._permissions.binding_since = self._permissions.binding_since or record["position"]
+
+    def has_access(self, actor: str) -> bool:
+        """Return whether an access key was granted to `actor`."""
+        return actor in self._permissions.names
 
     def _read(self, documents: Iterable[tuple[Any, ...]]) -> None:
         for sha256, body in documents:

@@ -65,7 +65,7 @@ STRUCTURE_UPDATE    endpoint.created endpoint.updated endpoint.secret_rotated en
 SESSION_COMPLETION  render.closed change.closed
 """
 
-_ANYWHERE = {
+ANYWHERE = {
     "review.recorded",
     "note.recorded",
     "output.attached",
@@ -75,9 +75,9 @@ _ANYWHERE = {
     "private.erased",
     "submission.spooled",
 }
-_ONCE_OPEN = {"submission.intended", "render.closed"}
+ONCE_OPEN = {"submission.intended", "render.closed"}
 
-_BLANK: Json = {
+BLANK: Json = {
     "operation": None,
     "request_key": None,
     "purpose": None,
@@ -121,7 +121,7 @@ _TAKEN = {
 }
 
 
-_ONLY_WITH_VALUE = ("team", "project", "access_key_id")
+ONLY_WITH_VALUE = ("team", "project", "access_key_id")
 
 
 def _table() -> dict[str, dict[str, str]]:
@@ -135,14 +135,14 @@ def _table() -> dict[str, dict[str, str]]:
 
 
 STEPS = _table()
-_SPLIT = {"status.observed", "asset.stored", "asset.lost"}
-_FACTS = {type_: names.split() for type_, names in _TAKEN.items()}
+SPLIT = {"status.observed", "asset.stored", "asset.lost"}
+FACTS = {type_: names.split() for type_, names in _TAKEN.items()}
 KINDS = {type_: line.split()[0] for line in _KINDS.strip().splitlines() for type_ in line.split()[1:]}
 
 
 def step_name(type_: str, payload: Json) -> str:
     """Return the name of the event in the table."""
-    if type_ not in _SPLIT:
+    if type_ not in SPLIT:
         return type_
     if type_ == "status.observed":
         status = payload.get("status")
@@ -154,9 +154,9 @@ def state_after(job: Json | None, step: str) -> str | None:
     """Return the state that `step` leads to, or None if it is not allowed."""
     if job is None:
         return STEPS["-"].get(step)
-    if job["outcome"] is not None and step in _ONCE_OPEN:
+    if job["outcome"] is not None and step in ONCE_OPEN:
         return None
-    if step in _ANYWHERE:
+    if step in ANYWHERE:
         return str(job["state"])
     return STEPS.get(job["state"], {}).get(step)
 
@@ -165,7 +165,7 @@ def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
     """Return the row of the job after one record."""
     if job is None:
         job = {
-            **_BLANK,
+            **BLANK,
             "assets": {},
             "budgets": {},
             "job_id": record["stream"],
@@ -174,9 +174,9 @@ def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
             "trace_id": record["trace_id"],
         }
     type_ = record["type"]
-    for name in _FACTS.get(type_, ()):
+    for name in FACTS.get(type_, ()):
         job[name] = payload.get(name)
-    for name in _ONLY_WITH_VALUE:
+    for name in ONLY_WITH_VALUE:
         if name in job and job[name] is None:
             del job[name]
     _apply(job, type_, payload, record)

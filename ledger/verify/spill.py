@@ -9,7 +9,7 @@ import json
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Self
@@ -22,7 +22,7 @@ NEAR = 2_000
 """Streams in memory; at most twice as many."""
 
 _IDS_AT_HAND = 1 << 18
-_BUCKETS = 256
+BUCKETS = 256
 _MOST_DOUBLED = 10_000
 
 _TABLES = (
@@ -62,7 +62,7 @@ class Memory:
         self._young: dict[str, Stream] = {}
         self._old: dict[str, Stream] = {}
         self._far = 0
-        self._ids = [array("q") for _ in range(_BUCKETS)]
+        self._ids = [array("q") for _ in range(BUCKETS)]
         self._ids_at_hand = 0
 
     def __enter__(self) -> Self:
@@ -159,10 +159,26 @@ class Memory:
     def note_event_id(self, event_id: str) -> None:
         """Remember an event's id as 8 bytes, in one of many buckets, each of which is searched alone."""
         hashed = hash(event_id)
-        self._ids[hashed % _BUCKETS].append(hashed)
+        self._ids[hashed % BUCKETS].append(hashed)
         self._ids_at_hand += 1
         if self._ids_at_hand == _IDS_AT_HAND:
             self._put_ids_away()
+
+    def note_event_ids(self, event_ids: Iterable[str]) -> None:
+        """Remember the ids of several events."""
+        buckets = self._ids
+        for hashed in map(hash, event_ids):
+            buckets[hashed % BUCKETS].append(hashed)
+            self._ids_at_hand += 1
+        if self._ids_at_hand >= _IDS_AT_HAND:
+            self._put_ids_away()
+
+    def event_id_hashes(self) -> Iterator[bytes]:
+        """Yield the noted hashes, bucket by bucket, which are the same in processes with the same seed."""
+        self._put_ids_away()
+        rows = self._db.execute("SELECT bucket, hashes FROM event_ids ORDER BY bucket")
+        for _, parts in groupby(rows, key=itemgetter(0)):
+            yield b"".join(part for _, part in parts)
 
     def doubled_event_ids(self) -> set[int]:
         """Return the hashes of ids that were noted twice, or of two ids that have the same; not too many."""
@@ -178,7 +194,7 @@ class Memory:
     def _put_ids_away(self) -> None:
         rows = [(number, bucket.tobytes()) for number, bucket in enumerate(self._ids)]
         self._db.executemany("INSERT INTO event_ids VALUES (?, ?)", rows)
-        self._ids = [array("q") for _ in range(_BUCKETS)]
+        self._ids = [array("q") for _ in range(BUCKETS)]
         self._ids_at_hand = 0
 
     # --- commitments ---

@@ -36,6 +36,19 @@ class Tree:
         self.block = []
         return self._push(_BLOCK_HEIGHT, layer[0])
 
+    def add_block(self, root: bytes) -> list[tuple[int, int, bytes]]:
+        """Add a whole block of 256 leaves by its root; return what `add` returns of its last leaf."""
+        self.size += _BLOCK
+        return self._push(_BLOCK_HEIGHT, root)
+
+    def extended(self, leaves: list[bytes]) -> "Tree":
+        """Return a copy with some more leaves; this tree must end with a whole block."""
+        copy = Tree()
+        copy.size, copy.stack = self.size, list(self.stack)
+        for leaf_hash in leaves:
+            copy.add(leaf_hash)
+        return copy
+
     def _push(self, height: int, value: bytes) -> list[tuple[int, int, bytes]]:
         completed = []
         if height == _BLOCK_HEIGHT:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ledger.errors import NewerFormat
 from ledger.log.opening import open_ledger, open_snapshot, open_tail
-from ledger.verify import Report, verify
+from ledger.log.verification import verify_ledger
+from ledger.verify import Report
 from ledger.verify.elsewhere import StoredFile, check_against, check_assets
 from ledger.verify.incremental import verify_since
 from ledger.verify.verify_bundle import MAX_NOTE_BYTES, Head, read_head, read_key
@@ -28,6 +29,7 @@ class Asked:
     verifiers: Sequence[str] = ()
     since: int | None = None
     with_assets: bool = False
+    processes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,7 @@ def check(settings: Settings, asked: Asked) -> Checked:
     sizes = [held.size] if held else []
     since = None if asked.since is None else _check_since(settings, asked.since, held)
     if since is None:
-        with open_snapshot(settings.ledger_url) as snapshot:
-            report = verify(snapshot, sizes)
+        report = verify_ledger(settings.ledger_url, sizes, asked.processes)
     else:
         with open_tail(settings.ledger_url, since) as tail:
             report = verify_since(tail, since, sizes)

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerUnusable
-from ledger.log.opening import open_ledger, open_snapshot
+from ledger.log.opening import open_ledger
 from ledger.log.urls import file_of, label_of
+from ledger.log.verification import verify_ledger
 from ledger.private_files import make_folders
 from ledger.store.sqlite.snapshot import copy_file
-from ledger.verify import verify
 from render_service.maintenance.copy import copy_ledger
 from render_service.runtime.errors import BadInput
 
@@ -137,5 +137,4 @@ def _restore_file(file: Path, path: Path, progress: Progress) -> "Report":
 
 
 def _verify(url: str) -> "Report":
-    with open_snapshot(url) as snapshot:
-        return verify(snapshot)
+    return verify_ledger(url)

@@ -35,11 +35,11 @@ def test_verify_has_the_same_table_of_transitions() -> None:
 
 
 def test_verify_has_the_same_annotations() -> None:
-    assert ANNOTATIONS == rules._ANYWHERE
+    assert ANNOTATIONS == rules.ANYWHERE
 
 
 def test_verify_closes_sessions_as_we_do() -> None:
-    assert NOT_AFTER_CLOSING == rules._ONCE_OPEN
+    assert NOT_AFTER_CLOSING == rules.ONCE_OPEN
 
 
 def test_every_state_can_be_reached() -> None:

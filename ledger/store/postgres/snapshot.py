@@ -13,14 +13,15 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.sql import SQL
 
 from ledger.errors import LedgerUnusable
 from ledger.private_files import NewFile
@@ -165,13 +166,21 @@ _EVENTS = (
 _BODIES = "SELECT commitment, position, field, salt, text FROM private_bodies"
 _JOBS = "SELECT * FROM jobs"  # actor and team, the last two columns, came with migration 9
 _HOLDS = "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds"
+_RECORDS = "SELECT position, record, payload, leaf FROM events"
+TOTALS = (
+    "SELECT (SELECT MIN(position) FROM events), (SELECT MAX(position) FROM events), "
+    "(SELECT COUNT(*) FROM jobs), "
+    "(SELECT COUNT(*) FROM holds WHERE (reserved_usd_micros = 0 AND settled_usd_micros = 0) IS NOT TRUE), "
+    "(SELECT COUNT(*) FROM private_bodies WHERE (position > 0 AND position <= %s) IS NOT TRUE)"
+)
 
 
 class PostgresSnapshot:
     """All tables of the ledger at `url` in one snapshot; a context manager."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, exported: str | None = None) -> None:
         self._place = Place.at(url)
+        self._exported = exported
         self._cursors = count(1)
 
     def __enter__(self) -> Self:
@@ -181,6 +190,8 @@ class PostgresSnapshot:
                 check_readable(self._db, self._place)
                 self._db.answer_s = LONG_ANSWER_S
                 self._db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                if self._exported is not None:
+                    self._db.execute(SQL("SET TRANSACTION SNAPSHOT {}").format(self._exported))
                 # Verification may take long between two queries.
                 self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             except BaseException:
@@ -191,11 +202,56 @@ class PostgresSnapshot:
     def __exit__(self, *_: object) -> None:
         self._db.close()
 
-    def _select(self, query: str) -> Iterator[tuple[Any, ...]]:
+    def _select(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
         name = f"part_{next(self._cursors)}"  # several may be open at once
         with usable(self._place.label), self._db.cursor(name, binary=True) as cursor:
             cursor.itersize = _PART
-            yield from cursor.execute(query)
+            yield from cursor.execute(query, values or None)
+
+    def share(self) -> str | None:
+        """Return the id by which another connection opens this snapshot; None behind a connection pooler."""
+        if self._db.pooled:
+            return None
+        with usable(self._place.label):
+            ((exported,),) = self._db.execute("SELECT pg_export_snapshot()").fetchall()
+        return str(exported)
+
+    def blocks(self, after: int, until: int, count: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of events after one position until another, `count` at a time."""
+        between = "WHERE position > %s AND position <= %s ORDER BY position"
+        rows = self._select(f"{_EVENTS} {between}", after, until)
+        while block := list(islice(rows, count)):
+            yield block
+
+    def bodies_between(self, after: int, until: int) -> Iterator[tuple[Any, ...]]:
+        """Yield commitment, position, field, salt, text in UTF-8, by position."""
+        between = "WHERE position > %s AND position <= %s ORDER BY position"
+        return self._select(f"{_BODIES} {between}", after, until)
+
+    def of_types(self, types: Sequence[str], until: int) -> Iterator[tuple[Any, ...]]:
+        """Yield position, record, payload and leaf of the events of these types until a position."""
+        where = "position <= %s AND type = ANY(%s) ORDER BY position"
+        return self._select(f"{_RECORDS} WHERE {where}", until, list(types))
+
+    def history(self, stream: str, before: int) -> list[tuple[Any, ...]]:
+        """Return position, record, payload and leaf of the events of a stream before a position."""
+        where = "stream = %s AND position < %s ORDER BY version"
+        return list(self._select(f"{_RECORDS} WHERE {where}", stream, before))
+
+    def job_rows(self, job_ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of these jobs."""
+        return _with_text(self._select(f"{_JOBS} WHERE job_id = ANY(%s)", list(job_ids)))
+
+    def hold_rows(self, holds: Collection[tuple[str, str]]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of these pairs of budget and job."""
+        wanted = "unnest(%s::text[], %s::text[]) AS wanted (budget, job_id)"
+        budgets, job_ids = zip(*holds, strict=True)
+        return self._select(f"{_HOLDS} JOIN {wanted} USING (budget, job_id)", list(budgets), list(job_ids))
+
+    def totals(self, size: int) -> tuple[int, int, int, int, int]:
+        """Return first and last position, and the number of jobs, holds of money, and stray bodies."""
+        first, last, jobs, holds, stray = next(self._select(TOTALS, size))
+        return first, last, jobs, holds, stray
 
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield the eight search columns, then record, payload and leaf, by position."""

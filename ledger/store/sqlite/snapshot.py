@@ -9,7 +9,7 @@ disk.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -62,6 +62,14 @@ _EVENTS = (
 _BODIES = "SELECT commitment, position, field, salt, text FROM private_bodies"
 _JOBS = "SELECT * FROM jobs"  # actor and team, the last two columns, came with migration 9
 _HOLDS = "SELECT budget, job_id, reserved_usd_micros, settled_usd_micros FROM holds"
+_RECORDS = "SELECT position, record, payload, leaf FROM events"
+_AT_ONCE = 400
+TOTALS = (
+    "SELECT (SELECT MIN(position) FROM events), (SELECT MAX(position) FROM events), "
+    "(SELECT COUNT(*) FROM jobs), "
+    "(SELECT COUNT(*) FROM holds WHERE (reserved_usd_micros = 0 AND settled_usd_micros = 0) IS NOT TRUE), "
+    "(SELECT COUNT(*) FROM private_bodies WHERE (position > 0 AND position <= {}) IS NOT TRUE)"
+)
 
 
 class SqliteSnapshot:
@@ -92,9 +100,58 @@ class SqliteSnapshot:
                 self._db.text_factory = _text  # slow, so only if there is such text
                 yield from islice(self._db.execute(query), count, None)
 
+    def _query(self, query: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        with usable(self._path):
+            for row in self._db.execute(query, values):  # noqa: UP028  # `yield from` would close the cursor
+                yield row
+
+    def share(self) -> None:
+        """Return nothing: another process opens the file itself, and compares the head."""
+
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield the eight search columns, then record, payload and leaf, by position."""
         return self._select(f"{_EVENTS} WHERE position > {after:d} ORDER BY position")
+
+    def blocks(self, after: int, until: int, count: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of events after one position until another, `count` at a time."""
+        between = "WHERE position > ? AND position <= ? ORDER BY position"
+        with usable(self._path):
+            rows = self._db.execute(f"{_EVENTS} {between}", (after, until))
+            while block := rows.fetchmany(count):
+                yield block
+
+    def bodies_between(self, after: int, until: int) -> Iterator[tuple[Any, ...]]:
+        """Yield commitment, position, field, salt, text, by position."""
+        between = "WHERE position > ? AND position <= ? ORDER BY position"
+        return self._query(f"{_BODIES} {between}", after, until)
+
+    def of_types(self, types: Sequence[str], until: int) -> Iterator[tuple[Any, ...]]:
+        """Yield position, record, payload and leaf of the events of these types until a position."""
+        names = ", ".join("?" * len(types))
+        where = f"position <= ? AND type IN ({names}) ORDER BY position"
+        return self._query(f"{_RECORDS} WHERE {where}", until, *types)
+
+    def history(self, stream: str, before: int) -> list[tuple[Any, ...]]:
+        """Return position, record, payload and leaf of the events of a stream before a position."""
+        where = "stream = ? AND position < ? ORDER BY version"
+        return list(self._query(f"{_RECORDS} WHERE {where}", stream, before))
+
+    def job_rows(self, job_ids: Collection[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of these jobs."""
+        for part in _in_parts(sorted(job_ids)):
+            yield from self._query(f"{_JOBS} WHERE job_id IN ({', '.join('?' * len(part))})", *part)
+
+    def hold_rows(self, holds: Collection[tuple[str, str]]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of these pairs of budget and job."""
+        for part in _in_parts(sorted(holds)):
+            pairs = ", ".join(["(?, ?)"] * len(part))
+            query = f"{_HOLDS} WHERE (budget, job_id) IN (VALUES {pairs})"
+            yield from self._query(query, *(value for hold in part for value in hold))
+
+    def totals(self, size: int) -> tuple[int, int, int, int, int]:
+        """Return first and last position, and the number of jobs, holds of money, and stray bodies."""
+        first, last, jobs, holds, stray = next(self._query(TOTALS.format("?"), size))
+        return first, last, jobs, holds, stray
 
     def head(self) -> tuple[int, bytes]:
         """Return size and frontier."""
@@ -183,6 +240,12 @@ class SqliteTail(SqliteSnapshot):
         query = f"SELECT stream, version FROM events JOIN ({tail}) AS tail USING (stream, version)"
         for row in self._select(f"{query} WHERE position <= {self._since}"):
             yield row[0], row[1]
+
+
+def _in_parts(values: list[Any]) -> Iterator[list[Any]]:
+    """Yield as many values at a time as one statement takes."""
+    for start in range(0, len(values), _AT_ONCE):
+        yield values[start : start + _AT_ONCE]
 
 
 def _text(stored: bytes) -> str:

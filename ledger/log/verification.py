@@ -1,0 +1,185 @@
+"""`verify` of a whole ledger: ranges of positions in processes of their own, and the full check for the rest.
+
+1. Each process opens a snapshot. All must have the same head; if somebody appends in between, they open it
+   again. On PostgreSQL they share one exported snapshot.
+2. Each process checks one range, and says that it is sound, or nothing.
+3. If all are sound and fit together (`ledger.verify.joined`), so is the ledger. In any other case the full
+   check of `ledger.verify` reads everything again in this process, and says what is wrong.
+
+Processes are started, not forked: a forked process must not use SQLite that its parent has used. A process
+that crashes answers nothing, which leads to the full check.
+"""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import IO, Self, TypeVar
+
+import msgspec
+
+from ledger.errors import LedgerUnusable
+from ledger.log.opening import open_snapshot
+from ledger.verify.checks import verify
+from ledger.verify.joined import joined
+from ledger.verify.ranges import BLOCK, Part, Ranges, check_range
+from ledger.verify.report import Report
+from ledger.verify.slim_fold import NotSound
+from ledger.verify.spill import BUCKETS, Memory
+
+WORTH_A_PROCESS = 50_000
+"""Fewer events per process are checked before a second process has begun."""
+_MOST_PROCESSES = 8
+_MOST_TRIES = 20
+
+
+class Order(msgspec.Struct, omit_defaults=True):
+    """What a process is to do: open a snapshot of the ledger `url`, or check the records of a range."""
+
+    url: str | None = None
+    exported: str | None = None
+    first: int = 0
+    last: int = 0
+    roots_at: list[int] = []
+
+
+def verify_ledger(url: str, roots_at: Collection[int] = (), processes: int | None = None) -> Report:
+    """Verify the ledger at `url`; report the roots at the sizes `roots_at`.
+
+    By default there are as many processes as processors, and one for a short ledger.
+    """
+    try:
+        return verify_ranges(url, roots_at, processes)
+    except (NotSound, OSError, LedgerUnusable):
+        with open_snapshot(url) as snapshot:
+            return verify(snapshot, roots_at)
+
+
+def verify_ranges(url: str, roots_at: Collection[int], processes: int | None) -> Report:
+    """Verify in ranges; `NotSound` or `LedgerUnusable` if anything may be wrong."""
+    with open_snapshot(url) as snapshot:
+        size, _ = snapshot.head()
+        count = len(cut(size, processes or _count_processes(size)))
+        if count <= 1:
+            return verify_in_one(snapshot, roots_at)
+    with _Processes(count) as started:
+        for _ in range(_MOST_TRIES):
+            with open_snapshot(url) as snapshot:
+                size, frontier = snapshot.head()
+                if started.open(url, snapshot.share(), (size, frontier)):
+                    started.check(cut(size, count), roots_at)
+                    return joined(snapshot, started.parts(), started.event_ids(), roots_at)
+    raise NotSound("the ledger grows too fast to be read by several processes")
+
+
+def verify_in_one(snapshot: Ranges, roots_at: Collection[int] = ()) -> Report:
+    """Verify a snapshot as one range, in this process; `NotSound` if anything may be wrong."""
+    with Memory() as memory:
+        parts = [check_range(snapshot, memory, 0, snapshot.head()[0], roots_at)]
+        return joined(snapshot, parts, ((part,) for part in memory.event_id_hashes()), roots_at)
+
+
+def cut(size: int, count: int) -> list[tuple[int, int]]:
+    """Return `count` ranges of positions up to `size`, or fewer, each of whole blocks but the last."""
+    blocks = -(-size // BLOCK)
+    each = -(-blocks // count) * BLOCK
+    return [(first, min(first + each, size)) for first in range(0, size, each)] if size else []
+
+
+def _count_processes(size: int) -> int:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(available, _MOST_PROCESSES, size // WORTH_A_PROCESS))
+
+
+class _Processes:
+    """Processes that check a range each; a context manager."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __enter__(self) -> Self:
+        # Hashes of event ids are compared between processes, so all have the same seed. Modules are found
+        # where this process finds them, and never in the current folder.
+        paths = os.pathsep.join(filter(None, sys.path))
+        environment = {**os.environ, "PYTHONHASHSEED": str(secrets.randbits(32)), "PYTHONPATH": paths}
+        command = [sys.executable, "-P", "-m", "ledger.log.range_process"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with ExitStack() as stack:
+            self._started = [
+                stack.enter_context(_ended(subprocess.Popen(command, env=environment, **pipes)))  # type: ignore[call-overload]  # noqa: S603  # our own program
+                for _ in range(self._count)
+            ]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def open(self, url: str, exported: str | None, head: tuple[int, bytes]) -> bool:
+        """Have all processes open a snapshot; return whether all of them have this head."""
+        self._send([Order(url=url, exported=exported)] * self._count)
+        heads = [read_answer(process.stdout, tuple[int, bytes]) for process in self._started]
+        return all(found == head for found in heads)
+
+    def check(self, ranges: Sequence[tuple[int, int]], roots_at: Collection[int]) -> None:
+        """Give each process its range."""
+        self._send([Order(first=first, last=last, roots_at=list(roots_at)) for first, last in ranges])
+
+    def parts(self) -> list[Part]:
+        """Return what the processes found, by position; `NotSound` if any found something odd."""
+        return [_sound(read_answer(process.stdout, Part)) for process in self._started]
+
+    def event_ids(self) -> Iterator[Sequence[bytes]]:
+        """Yield the hashes of the ids of events, the same bucket of all processes at a time."""
+        for _ in range(BUCKETS):
+            yield [read_frame(process.stdout) for process in self._started]
+
+    def _send(self, orders: Sequence[Order]) -> None:
+        for process, order in zip(self._started, orders, strict=True):
+            write_frame(process.stdin, encode(order))
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+    """End a process with the block: what it has found is known then, or does not matter any more."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _sound(part: Part | None) -> Part:
+    if part is None:
+        raise NotSound("a range")
+    return part
+
+
+encode = msgspec.json.Encoder().encode
+
+
+def write_frame(pipe: IO[bytes] | None, data: bytes) -> None:
+    """Write some bytes to the other process, after their number."""
+    assert pipe is not None  # every process has both pipes
+    pipe.write(len(data).to_bytes(8, "big") + data)
+    pipe.flush()
+
+
+def read_frame(pipe: IO[bytes] | None) -> bytes:
+    """Read some bytes from the other process; `NotSound` if it has ended."""
+    assert pipe is not None
+    length = pipe.read(8)
+    data = pipe.read(int.from_bytes(length, "big"))
+    if len(length) < 8 or len(data) < int.from_bytes(length, "big"):  # noqa: PLR2004
+        raise NotSound("a process ended")
+    return data
+
+
+_Answer = TypeVar("_Answer")
+
+
+def read_answer(pipe: IO[bytes] | None, kind: type[_Answer]) -> _Answer | None:
+    """Read an answer, or an order; None if there is nothing to say."""
+    return msgspec.json.decode(read_frame(pipe), type=kind | None)

@@ -1,0 +1,480 @@
+"""Check a range of positions, and say that it is sound or nothing.
+
+`check_range` accepts what `ledger.verify.checks` would have no finding about, as far as that shows within the
+range, and returns what is compared with the other ranges and with the whole ledger (`ledger.verify.joined`).
+Anything odd is `NotSound`; `ledger.verify.checks` has the last word on it.
+
+1. Records, payloads and hashes are checked in blocks of 256, with compiled parsers: a record or payload must
+   print to its bytes again.
+2. Records are followed stream by stream. A stream that began before the range, or has not been seen for long,
+   is read again from its beginning; its earlier records are checked by the range that they are in.
+3. A job that leaves sight is compared with its row. If it is not as its row says, it must continue later:
+   `joined` compares the sums of all versions and all jobs, which differ if any job was compared with too few
+   of its records or not at all.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from operator import attrgetter, itemgetter
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from ledger.verify.checks import RECORD_LIMIT, Snapshot
+from ledger.verify.elsewhere import DOMAIN, is_at
+from ledger.verify.permissions import PREFIX, Approvals
+from ledger.verify.report import Report
+from ledger.verify.rules import KINDS, Json
+from ledger.verify.shapes import Collect, Shapes, as_namespace, encode
+from ledger.verify.slim_fold import MONEY, NotSound, fold
+from ledger.verify.spill import Memory, Stream
+from ledger.verify.strict import MAX_INTEGER, PAYLOAD_LIMIT, SHAPES, as_bytes
+from ledger.verify.verify_bundle import FOLLOWED
+
+BLOCK = 256
+NEAR = 4_000
+"""Jobs in sight; at most twice as many."""
+MOST_STREAMS = 50_000
+MOST_MISSING = 100_000
+RARE = (
+    "ledger.created",
+    "policy.activated",
+    "budget.set",
+    "access.granted",
+    "change.proposed",
+    "change.closed",
+    "request.signed",
+    "approval.granted",
+    "approval.refused",
+)
+"""The events that change what is permitted later, in any stream."""
+_BESIDE_JOBS = frozenset(["ledger.created", "policy.activated", "private.erased", "budget.set"])
+_ANSWERS = ("approval.granted", "approval.refused")
+_JOB = "job_"
+_sha256 = hashlib.sha256
+_Integer = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+
+
+class Ranges(Snapshot, Protocol):
+    """A snapshot of which ranges of positions can be read, in several processes."""
+
+    def share(self) -> str | None:
+        """Return the id by which another process opens this snapshot, if it has one."""
+
+    def blocks(self, after: int, until: int, count: int) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the rows of events after one position until another, `count` at a time."""
+
+    def bodies_between(self, after: int, until: int) -> Iterator[tuple[Any, ...]]:
+        """Yield commitment, position, field, salt, text, by position."""
+
+    def of_types(self, types: Sequence[str], until: int) -> Iterator[tuple[Any, ...]]:
+        """Yield position, record, payload and leaf of the events of these types until a position."""
+
+    def history(self, stream: str, before: int) -> list[tuple[Any, ...]]:
+        """Return position, record, payload and leaf of a stream's events before a position, by version."""
+
+    def job_rows(self, job_ids: Collection[str]) -> Iterable[tuple[Any, ...]]:
+        """Return the rows of these jobs."""
+
+    def hold_rows(self, holds: Collection[tuple[str, str]]) -> Iterable[tuple[Any, ...]]:
+        """Return the rows of these pairs of budget and job."""
+
+    def totals(self, size: int) -> tuple[int, int, int, int, int]:
+        """Return first and last position, and the number of jobs, holds of money, and stray bodies.
+
+        A stray body has no position from 1 to `size`.
+        """
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A record; its members are in the order of canonical JSON."""
+
+    actor: str
+    actor_source: str
+    authority: str
+    causation_id: str | None
+    event_id: str
+    kind: str
+    occurred_at: str
+    payload_sha256: str
+    position: _Integer
+    recorded_at: str
+    schema_version: _Integer
+    span_id: str
+    stream: str
+    trace_id: str
+    type: str
+    version: _Integer
+
+
+class Stretch(msgspec.Struct):
+    """What a budget held from one limit to the next, counted from the beginning of the range.
+
+    `most` is what it held when money was reserved.
+    """
+
+    limit: int | None = None
+    most: int | None = None
+    total: int = 0
+
+
+class Part(msgspec.Struct):
+    """A sound range, and what is compared with the other ranges and the tables beside the log.
+
+    `roots` are those of its whole blocks; `edge` and `tail` have the leaves before and after them. `leaves`
+    has those of the unfinished block at each requested size. `streams` has the first and last version of each
+    stream that is not a job. `money` is what each budget held, from limit to limit.
+    """
+
+    edge: list[bytes] = msgspec.field(default_factory=list)
+    roots: list[bytes] = msgspec.field(default_factory=list)
+    tail: list[bytes] = msgspec.field(default_factory=list)
+    leaves: dict[int, list[bytes]] = msgspec.field(default_factory=dict)
+    streams: dict[str, list[int]] = msgspec.field(default_factory=dict)
+    job_events: int = 0
+    begun: int = 0
+    matched: int = 0
+    versions: int = 0
+    holds: int = 0
+    money: dict[str, list[Stretch]] = msgspec.field(default_factory=dict)
+    missing: list[str] = msgspec.field(default_factory=list)
+    erased: list[str] = msgspec.field(default_factory=list)
+
+
+class _Stream(Stream):
+    """A stream in sight: its first version in the range, and its row if it is a job."""
+
+    __slots__ = ("first", "is_job", "row")
+
+    def __init__(self, version: int = 0, *, is_job: bool = False) -> None:
+        super().__init__(version)
+        self.is_job = is_job
+        self.first = version + 1
+        self.row: Any = None
+
+
+def _lines(pattern: str) -> re.Pattern[str]:
+    return re.compile(f"(?:(?:{pattern})\n)*")
+
+
+_decode_record = msgspec.json.Decoder(Envelope).decode
+_decode = msgspec.json.Decoder().decode
+_columns = attrgetter("position", "event_id", "stream", "version", "type", "actor", "trace_id", "recorded_at")
+_stored_columns = itemgetter(0, 1, 2, 3, 4, 5, 6, 7)
+_COMPARED = frozenset(["causation_id", "kind", "payload_sha256", "type"])
+"""Texts whose shape follows from what they are compared with, and the one that may be absent."""
+_TEXTS = [(attrgetter(name), _lines(shape)) for name, shape in SHAPES.items() if name not in _COMPARED]
+_CAUSE = _lines(SHAPES["causation_id"])
+_ODD = (
+    AttributeError,
+    KeyError,
+    NotSound,
+    RecursionError,
+    TypeError,
+    ValueError,  # also of msgspec, and NotCanonicalError
+)
+
+
+def check_range(
+    snapshot: Ranges, memory: Memory, first: int, last: int, roots_at: Collection[int] = ()
+) -> Part:
+    """Check the records after position `first` until `last`; `NotSound` if anything may be wrong.
+
+    The ids of the events are noted in `memory`. Ranges that begin with a block are faster.
+    """
+    try:
+        return _Range(snapshot, memory, first, last, frozenset(roots_at)).run()
+    except _ODD as error:
+        raise NotSound(repr(error)) from error
+
+
+class _Range:
+    def __init__(
+        self, snapshot: Ranges, memory: Memory, first: int, last: int, roots_at: frozenset[int]
+    ) -> None:
+        self.snapshot, self.memory = snapshot, memory
+        self.first, self.last, self.roots_at = first, last, roots_at
+        self.part = Part()
+        self.report = Report()
+        self.approvals = Approvals(memory, self.report, snapshot.documents(), all_of_it=True)
+        self.shapes = Shapes()
+        self.texts: list[set[Any]] = [set() for _ in _TEXTS]
+        self.young: dict[str, _Stream] = {}
+        self.old: dict[str, _Stream] = {}
+        self.others: dict[str, _Stream] = {}
+        self.asking: dict[str, Json] = {}
+        self.bodies = snapshot.bodies_between(first, last)
+        self.body: tuple[Any, ...] = ()
+        self.next_body: Any = 0
+        self._read_body()
+
+    def run(self) -> Part:
+        self._recall_permissions()
+        expected = self.first
+        for rows in self.snapshot.blocks(self.first, self.last, BLOCK):
+            self._block(rows, expected)
+            expected += len(rows)
+        if expected != self.last or self.body:
+            raise NotSound("positions or bodies")
+        self._put_away(self.old)
+        self._put_away(self.young)
+        if not self.report.clean or len(self.part.missing) > MOST_MISSING:
+            raise NotSound("findings")
+        self.part.streams = {name: [one.first, one.version] for name, one in self.others.items()}
+        return self.part
+
+    # --- 1. blocks ---
+
+    def _block(self, rows: list[tuple[Any, ...]], before: int) -> None:
+        *_, records, payloads, stored = zip(*rows, strict=True)
+        leaves = [_sha256(b"\0" + record).digest() for record in records]
+        envelopes = [_decode_record(record) for record in records]
+        if (
+            leaves != list(stored)
+            or list(map(encode, envelopes)) != list(records)
+            or list(map(_columns, envelopes)) != list(map(_stored_columns, rows))
+            or [envelope.position for envelope in envelopes]
+            != list(range(before + 1, before + 1 + len(rows)))
+            or [envelope.payload_sha256 for envelope in envelopes]
+            != [_sha256(payload).hexdigest() for payload in payloads]
+            or [envelope.kind for envelope in envelopes] != [KINDS[envelope.type] for envelope in envelopes]
+            or max(map(len, records)) > RECORD_LIMIT
+            or max(map(len, payloads)) > PAYLOAD_LIMIT
+        ):
+            raise NotSound("a record")
+        self._check_texts(envelopes)
+        self.memory.note_event_ids([envelope.event_id for envelope in envelopes])
+        self._add(leaves, before)
+        self._follow(envelopes, payloads, self._documents(envelopes, payloads), leaves)
+
+    def _documents(self, envelopes: list[Envelope], payloads: tuple[bytes, ...]) -> list[Any]:
+        """Return the payloads as structures, or as namespaces if no shape accepts them."""
+        known = self.shapes.known
+        with suppress(KeyError, msgspec.MsgspecError, UnicodeError):
+            documents = [
+                known[envelope.type](payload) for envelope, payload in zip(envelopes, payloads, strict=True)
+            ]
+            if list(map(encode, documents)) == list(payloads):
+                return documents
+        return [
+            self.shapes.parse(envelope.type, payload)
+            for envelope, payload in zip(envelopes, payloads, strict=True)
+        ]
+
+    def _check_texts(self, envelopes: list[Envelope]) -> None:
+        for (value_of, lines), known in zip(_TEXTS, self.texts, strict=True):
+            fresh = {*map(value_of, envelopes)} - known
+            if fresh:
+                if not lines.fullmatch("\n".join(fresh) + "\n"):
+                    raise NotSound("a text")
+                if len(known) > NEAR:
+                    known.clear()
+                known.update(fresh)
+        causes = {envelope.causation_id for envelope in envelopes} - {None}
+        if causes and not _CAUSE.fullmatch("\n".join(map(str, causes)) + "\n"):
+            raise NotSound("a cause")
+
+    def _add(self, leaves: list[bytes], before: int) -> None:
+        part = self.part
+        if len(leaves) < BLOCK or before % BLOCK:
+            (part.tail if part.roots else part.edge).extend(leaves)
+            return
+        for size in self.roots_at.intersection(range(before + 1, before + BLOCK)) if self.roots_at else ():
+            part.leaves[size] = leaves[: size - before]
+        while len(leaves) > 1:
+            pairs = iter(leaves)
+            leaves = [
+                _sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)
+            ]
+        part.roots.append(leaves[0])
+
+    # --- 2. streams ---
+
+    def _follow(
+        self,
+        envelopes: list[Envelope],
+        payloads: tuple[bytes, ...],
+        documents: list[Any],
+        leaves: list[bytes],
+    ) -> None:
+        """Follow the records of a block, each in its stream."""
+        young, others, collectors = self.young, self.others, self.shapes.collectors
+        next_body = self.next_body
+        for envelope, data, document, leaf in zip(envelopes, payloads, documents, leaves, strict=True):
+            type_, name = envelope.type, envelope.stream
+            collect = collectors.get(type(document))
+            if collect or envelope.position >= next_body:
+                self._check_bodies(envelope.position, data, collect, document)
+                next_body = self.next_body
+            if name.startswith(_JOB):
+                stream = young.get(name)
+                if stream is None:
+                    stream = self._sight(name, envelope)
+                    young = self.young
+                self.part.job_events += 1
+            else:
+                stream = others.get(name) or self._sight_other(name, envelope)
+            if envelope.version != stream.version + 1:
+                raise NotSound("a version")
+            stream.version = envelope.version
+            if type_ in FOLLOWED or stream.asked is not None or envelope.actor_source == "access_key":
+                self._permit(stream, envelope, data, leaf)
+            if stream.is_job:
+                if type_ in MONEY:
+                    self._fold_money(stream, envelope, document)
+                else:
+                    stream.row = fold(stream.row, type_, envelope, document)
+            if type_ in _BESIDE_JOBS or envelope.position == 1:
+                self._beside_jobs(envelope, _decode(data))
+
+    def _permit(self, stream: _Stream, envelope: Envelope, data: bytes, leaf: bytes) -> None:
+        if envelope.type in FOLLOWED or (stream.asked and stream.asked["signs"]):
+            self.approvals.follow(stream, msgspec.structs.asdict(envelope), leaf, _decode(data))
+        elif envelope.actor_source == "access_key" and not self.approvals.has_access(envelope.actor):
+            raise NotSound("an access key that was not granted")
+
+    def _beside_jobs(self, envelope: Envelope, payload: Json) -> None:
+        if (envelope.type == "ledger.created") != (envelope.position == 1):
+            raise NotSound("the first record")
+        match envelope.type:
+            case "ledger.created":
+                self.approvals.log(payload["ledger_id"])
+            case "policy.activated":
+                self.approvals.activate(envelope.position, payload)
+            case "private.erased":
+                self.part.erased += map(str, payload["commitments"])
+            case "budget.set" if envelope.stream.startswith(PREFIX):
+                stretches = self.part.money.setdefault(envelope.stream.removeprefix(PREFIX), [Stretch()])
+                stretches.append(Stretch(payload["limit_usd_micros"], None, stretches[-1].total))
+
+    def _fold_money(self, stream: _Stream, envelope: Envelope, document: Any) -> None:
+        row = stream.row
+        before = {} if row is None else _held(row)
+        row = stream.row = fold(row, envelope.type, envelope, document)
+        after = _held(row)
+        for budget in {*before, *after}:
+            growth = after.get(budget, 0) - before.get(budget, 0)
+            if growth:
+                now = self.part.money.setdefault(budget, [Stretch()])[-1]
+                now.total += growth
+                if growth > 0 and row.reserved_usd_micros and (now.most is None or now.total > now.most):
+                    now.most = now.total
+
+    def _sight(self, name: str, envelope: Envelope) -> _Stream:
+        """Return a job that is not among the young ones: an old one, a new one, or one that is read again."""
+        stream = self.old.pop(name, None)
+        if stream is None:
+            stream = _Stream(is_job=True)
+            if envelope.version == 1:
+                self.part.begun += 1
+            else:
+                self._recall(stream, name, envelope)
+        if len(self.young) >= NEAR:
+            self._put_away(self.old)
+            self.old, self.young = self.young, {}
+        self.young[name] = stream
+        return stream
+
+    def _sight_other(self, name: str, envelope: Envelope) -> _Stream:
+        stream = self.others[name] = _Stream(envelope.version - 1)  # `joined` compares with the range before
+        stream.asked = self.asking.pop(name, None)
+        if len(self.others) > MOST_STREAMS or envelope.version < 1:
+            raise NotSound("many streams")
+        return stream
+
+    def _recall(self, stream: _Stream, name: str, envelope: Envelope) -> None:
+        """Fold the earlier records of a job once more."""
+        for position, data, body, leaf in self.snapshot.history(name, envelope.position):
+            earlier = _decode_record(data)
+            if (earlier.stream, earlier.version, earlier.position) != (name, stream.version + 1, position):
+                raise NotSound("a history")
+            payload = _decode(body)
+            stream.asked = self.approvals.recall(stream.asked, msgspec.structs.asdict(earlier), leaf, payload)
+            stream.row = fold(stream.row, earlier.type, earlier, as_namespace(body))
+            stream.version = earlier.version
+
+    def _recall_permissions(self) -> None:
+        """Follow what was permitted before the range, and what was proposed and is not decided yet."""
+        asking: dict[str, _Stream] = {}
+        for position, data, body, leaf in self.snapshot.of_types(RARE, self.first) if self.first else ():
+            earlier = _decode_record(data)
+            payload = _decode(body)
+            record = msgspec.structs.asdict(earlier)
+            if earlier.stream.startswith(_JOB):
+                if earlier.type in _ANSWERS:
+                    self.approvals.bind(record)
+                continue
+            stream = asking.setdefault(earlier.stream, _Stream())
+            self.approvals.follow(stream, record, leaf, payload)
+            if earlier.type == "ledger.created":
+                self.approvals.log(payload["ledger_id"])
+            elif earlier.type == "policy.activated":
+                self.approvals.activate(position, payload)
+        self.asking = {name: stream.asked for name, stream in asking.items() if stream.asked is not None}
+
+    # --- 3. what is beside the log ---
+
+    def _check_bodies(self, position: int, data: bytes, collect: Collect | None, document: Any) -> None:
+        commitments: list[str] = []
+        if collect:
+            collect(document, commitments)
+        expected = set(commitments)
+        payload = _decode(data) if position >= self.next_body else None
+        while position >= self.next_body:
+            commitment, at, field, salt, text = self.body
+            if at != position or commitment not in expected or not is_at(payload, field, commitment):
+                raise NotSound("a body")
+            expected.remove(commitment)
+            message = DOMAIN + as_bytes(field) + b"\0" + as_bytes(text)
+            if hmac.digest(salt, message, "sha256").hex() != commitment:
+                raise NotSound("a body")
+            self._read_body()
+        self.part.missing += expected
+
+    def _read_body(self) -> None:
+        self.body = next(self.bodies, ())
+        self.next_body = self.body[1] if self.body else self.last + 1
+
+    def _put_away(self, streams: dict[str, _Stream]) -> None:
+        """Compare jobs that leave sight with their rows; what differs continues later, or is wrong."""
+        part = self.part
+        dues: dict[tuple[str, str], list[int]] = {}
+        for job_id, version, position, state, profile, video_id, body, *later in self.snapshot.job_rows(
+            streams
+        ):
+            row = streams[job_id].row
+            if encode(row) != body:
+                continue
+            columns = (row.version, row.position, row.state, row.profile, row.video_id)
+            copies = (row.actor, row.team or None)
+            if columns != (version, position, state, profile, video_id) or copies[: len(later)] != tuple(
+                later
+            ):
+                raise NotSound("a job's row")
+            part.matched += 1
+            part.versions += version
+            for budget, amount in row.budgets.items():
+                reserved = amount if row.reserved_usd_micros else 0
+                dues[budget, job_id] = [reserved, row.settled_usd_micros or 0]
+        if dues:
+            self._check_holds(dues)
+        streams.clear()
+
+    def _check_holds(self, dues: Mapping[tuple[str, str], list[int]]) -> None:
+        left = dict(dues)
+        for budget, job_id, reserved, settled in self.snapshot.hold_rows(dues.keys()):
+            if left.pop((budget, job_id)) != [reserved, settled]:
+                raise NotSound("a hold")
+            self.part.holds += bool(reserved or settled)
+        if any(amounts != [0, 0] for amounts in left.values()):
+            raise NotSound("a hold")
+
+
+def _held(row: Any) -> dict[str, int]:
+    settled = row.settled_usd_micros or 0
+    if row.reserved_usd_micros:
+        return {budget: amount + settled for budget, amount in row.budgets.items()}
+    return dict.fromkeys(row.budgets, settled)
