@@ -21,6 +21,7 @@ SECTIONS = {
         "jobs": "List the ledger's jobs.",
         "find": "Find jobs by words of their prompts.",
         "show": "Show a job and everything recorded about it.",
+        "open": "Open the stored video of a job.",
         "download": "Copy the files of a completed job.",
         "remix": "Change exactly one thing in a completed video.",
     },

@@ -8,6 +8,7 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_names import JOB
+from cli.options.since import read_since
 from decision.money import format_usd
 from render_service.api.sessions import finished
 from render_service.recovery.attempts import GRACE_S
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command("audit", short_help="Check that every attempt and dollar is accounted for.")
-@click.option(
-    "--since", callback=common.read_moment, metavar="TIME", help="Only what began at or after this time."
-)
+@click.option("--since", callback=read_since, metavar="TIME", help="Only what began at or after this time.")
 @click.option("--offline", is_flag=True, help="Ask no server; videos that only the server has are not found.")
 @click.option(
     "--grace",

@@ -8,6 +8,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.since import read_since
 from cli.text.decisions import show_explanation, show_why_not
 from cli.text.tables import columns
 from decision.money import format_usd
@@ -87,7 +88,7 @@ LISTED = 20
     type=click.Path(path_type=Path),
     help="A catalog to try with it.  [default: the one of each decision]",
 )
-@click.option("--since", callback=common.read_moment, metavar="TIME", help="Only decisions since this time.")
+@click.option("--since", callback=read_since, metavar="TIME", help="Only decisions since this time.")
 @common.invocation
 def what_if_command(
     inv: Invocation, *, policy_file: Path, catalog_file: Path | None, since: str | None

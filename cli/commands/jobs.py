@@ -1,17 +1,23 @@
 """``jobs``: the ledger's jobs."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.flows.csv_out import check_csv, emit_csv
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_filters import filter_of, job_filters
 from cli.options.job_names import JOB
+from cli.text.job_rows import job_rows
 from cli.text.jobs import show_jobs
 from cli.text.printable import escape
-from render_service.reports.jobs import each_found, source_of, trees
+from render_service.reports.find import poster_of
+from render_service.reports.jobs import each_found, prompt_of, source_of, trees
+from render_service.reports.lineage import MOST_WORDS, step_of
 from render_service.runtime.documents import job_document
+from render_service.runtime.printable import short
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from ledger.job import Job
+    from ledger.log.ledger import Ledger
 
 MOST = 1_000_000
 
@@ -38,48 +45,68 @@ MOST = 1_000_000
     show_default=True,
     help="Maximum number.",
 )
+@click.option("--posters", is_flag=True, help="Also print the path of each job's thumbnail.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV for spreadsheets, one row for each job.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the CSV to this file.")
 @common.invocation
 def jobs_command(  # one parameter per option
     inv: Invocation,
     *,
     tree: bool,
+    posters: bool,
+    as_csv: bool,
+    out: Path | None,
     of: str | None,
     limit: int,
     **where: Any,
 ) -> None:
     """List the ledger's jobs, newest first; `list` lists the server's videos.
 
+    A narrow terminal shows the end of each id, which every command takes for the whole.
+
     \b
     Example:
       sora-ledger jobs --state running --state unknown
-      sora-ledger jobs --since 2026-11-01 --by-actor ana --model sora-2-pro
+      sora-ledger jobs --since 7d --by-actor ana --model sora-2-pro
+      sora-ledger jobs --since 2026-10 --until 2026-11 --csv --out october.csv
       sora-ledger jobs --of job_01a2 --tree
     """
     described = filter_of(**where)
+    check_csv(inv, as_csv=as_csv, out=out)
     with inv.ledger() as ledger:
+        found = each_found(ledger, described, limit, of=of)
 
         def document(job: "Job") -> dict[str, Any]:
-            return job_document(job, ledger) | {"source_job": source_of(ledger, job)}
+            poster = {"poster": poster_of(job, inv.settings)}
+            return job_document(job, ledger) | {"source_job": source_of(ledger, job)} | poster
 
         def text(console: "Console", passing: "Iterable[Job]") -> None:
             if tree:
-                for drawn in _drawn(list(passing)):
+                for drawn in _drawn(ledger, list(passing)):
                     console.print(drawn)
-            else:
-                show_jobs(console, passing)
+                return
+            listed = list(passing)
+            show_jobs(console, listed, lambda job: prompt_of(ledger, job))
+            if posters:
+                for path in filter(None, (poster_of(job, inv.settings) for job in listed)):
+                    console.print(path, markup=False)
 
-        inv.emit_each("jobs", each_found(ledger, described, limit, of=of), document, text)
+        if as_csv:
+            emit_csv(job_rows(found, ledger, inv.settings), out, "job")
+        else:
+            inv.emit_each("jobs", found, document, text)
 
 
-def _drawn(jobs: "list[Job]") -> "list[Tree]":
-    """Draw each job that has no source among the others, with the jobs derived from it."""
+def _drawn(ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
+    """Draw each job that has no source among the others, with the jobs derived from it and their changes."""
     from rich.tree import Tree
 
     roots: list[Tree] = []
     path: list[Tree] = []
     for depth, job in trees(jobs):
         render = " ".join(str(part) for part in (job.operation or "adopted", job.model, job.size) if part)
-        label = f"{job.job_id}  {job.state}  {escape(render)}"
+        said = step_of(ledger, job).label if depth else short(prompt_of(ledger, job) or "", MOST_WORDS)
+        label = f"{job.job_id}  {job.state}  {escape(render)}" + (f"  {escape(said)}" if said else "")
         del path[depth:]
         path.append(path[-1].add(label) if path else Tree(label))
         if depth == 0:

@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.invocation import Invocation, say
+from cli.flows.csv_out import check_csv, emit_csv
+from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_names import JOB
+from cli.options.since import read_since
 from cli.text import output
+from cli.text.csv_rows import record_rows
 from cli.text.jobs import show_job
 from cli.text.record_lines import RecordLines
-from cli.text.record_rows import print_rows, write_rows
 from ledger.events import EVENT_TYPES, RenderHeld
 from ledger.job import State
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
 from render_service.reports.jobs import retried_as, retried_from
-from render_service.runtime.documents import counted, job_document, record_document
+from render_service.runtime.documents import job_document, record_document
 from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
 
@@ -47,8 +49,8 @@ LAST = 2**53 - 1  # no ledger has a position after this one
 )
 @common.by_actor("Only records of this actor.")
 @click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
-@click.option("--since", callback=common.read_moment, metavar="TIME", help="Recorded at or after this time.")
-@click.option("--until", callback=common.read_moment, metavar="TIME", help="Recorded before this time.")
+@click.option("--since", callback=read_since, metavar="TIME", help="Recorded at or after this time.")
+@click.option("--until", callback=read_since, metavar="TIME", help="Recorded before this time.")
 @click.option(
     "--after", type=click.IntRange(0, LAST), default=0, metavar="POSITION", help="Begin after this position."
 )
@@ -84,7 +86,9 @@ def log_command(  # one parameter per option
       sora-ledger log --follow --type submission.unknown
       sora-ledger log --csv --out november.csv --since 2026-11-01
     """
-    _check_csv(inv, as_csv=as_csv, out=out, follow=follow)
+    check_csv(inv, as_csv=as_csv, out=out)
+    if out and follow:
+        raise click.UsageError("--follow never ends, so --out would never be whole; leave one out")
     with inv.ledger() as ledger:
         stream = ledger.job(job).job_id if job else stream
         where = RecordFilter(
@@ -92,27 +96,11 @@ def log_command(  # one parameter per option
         )
         records = islice((ledger.follow if follow else ledger.read)(where, after=after), limit)
         if as_csv:
-            _csv(records, out)
+            emit_csv(record_rows(records), out, "record")
         elif follow:
             _follow(inv, records, one_stream=bool(stream))
         else:
             _emit(inv, records, one_stream=bool(stream))
-
-
-def _check_csv(inv: Invocation, *, as_csv: bool, out: Path | None, follow: bool) -> None:
-    if as_csv and (inv.as_json or inv.json_out):
-        raise click.UsageError("--csv and JSON exclude each other; give one")
-    if out and not as_csv:
-        raise click.UsageError("--out is for --csv; --json-out FILE writes JSON")
-    if out and follow:
-        raise click.UsageError("--follow never ends, so --out would never be whole; leave one out")
-
-
-def _csv(records: Iterable[Record], out: Path | None) -> None:
-    if out:
-        say(f"{counted(write_rows(out, records), 'record')} in {out}")
-    else:
-        print_rows(records)
 
 
 def _follow(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> None:

@@ -10,6 +10,7 @@ from cli.commands.checkpoint import NOT_CHECKED, UNSIGNED, head_document
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.options.job_names import JOB
 from cli.text import output
 from ledger.tree.proof import InclusionProof
 from render_service.assets.store import check_target
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command("prove", short_help="Prove that a record is in the ledger.")
-@click.argument("name", metavar="[POSITION|EVENT_ID]", required=False)
+@click.argument("name", metavar="[POSITION|EVENT_ID|JOB]", required=False, type=JOB)
 @click.option(
     "--consistency",
     metavar="OLD NEW",
@@ -76,15 +77,19 @@ def prove_command(  # one parameter per option
 
     A proof is a small text file that anyone can check without the ledger and without this program. It
     shows the record, the path to the tree's root, and the checkpoint; nothing else of the ledger.
+    Of a JOB it proves the last record; `export JOB` proves all of them.
 
     \b
     Example:
+      sora-ledger prove @last --key signing.key --out last.tlog-proof
       sora-ledger prove 3 --key signing.key --out 3.tlog-proof
       sora-ledger prove --consistency 3 9 --key signing.key --out grown.proof
       sora-ledger prove --check 3.tlog-proof --verifier signing.key
     """
     if sum(value is not None for value in (name, consistency, check)) != 1:
-        raise click.UsageError("name one thing: POSITION, EVENT_ID, --consistency OLD NEW or --check FILE")
+        raise click.UsageError(
+            "name one thing: POSITION, EVENT_ID, JOB, --consistency OLD NEW or --check FILE"
+        )
     if not check and (record or against or verifier):
         raise click.UsageError("--record, --against and --verifier are for --check FILE")
     if check:

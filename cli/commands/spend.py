@@ -6,6 +6,7 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.options.since import read_since
 from cli.text.printable import escape
 from cli.text.tables import GAP
 from decision.money import format_usd
@@ -34,9 +35,7 @@ BY = ("model", "purpose", "actor", "team", "day", "budget")
     show_default=True,
     help=f"Group by {', '.join(BY)}.",
 )
-@click.option(
-    "--since", callback=common.read_moment, metavar="TIME", help="Only renders requested since this time."
-)
+@click.option("--since", callback=read_since, metavar="TIME", help="Only renders requested since this time.")
 @common.invocation
 def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
     """Show reserved and settled money, and what the budgets have left. Reads the ledger only.

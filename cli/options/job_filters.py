@@ -7,6 +7,7 @@ import click
 
 from cli.options import common
 from cli.options.command import Renamed
+from cli.options.since import FORMS, read_since
 from ledger.job import State
 from ledger.store.interface import JobFilter
 from ledger.terms import Status
@@ -39,8 +40,10 @@ _OPTIONS = (
         metavar="NAME",
         help="Only jobs of this server profile.",
     ),
-    click.option("--since", callback=common.read_moment, metavar="TIME", help="Begun at or after this time."),
-    click.option("--until", callback=common.read_moment, metavar="TIME", help="Begun before this time."),
+    click.option(
+        "--since", callback=read_since, metavar="TIME", help=f"Begun at or after this time: {FORMS}."
+    ),
+    click.option("--until", callback=read_since, metavar="TIME", help="Begun before this time."),
 )
 
 

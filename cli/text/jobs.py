@@ -7,15 +7,21 @@ from cli.text.printable import NOTHING, escape
 from cli.text.tables import columns
 from decision.money import format_usd, usd_digits
 from ledger.job import Job, State
+from ledger.log.job_names import handle_of
 from ledger.store.search import FoundJob
 from ledger.terms import Operation, Variant
 from render_service.reports.find import Snippet, snippet_of
+from render_service.runtime.printable import printable, short
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _INDENT = "    "
 _LONG = 200
+_LONGEST_NAME = 12
+_ROOM_FOR_IDS = 120
+"""Columns of a terminal from which a table has whole ids."""
+
 
 _STATE_STYLE = {
     State.STORED: "green",
@@ -81,24 +87,50 @@ def _where(storage_uri: str, assets_url: str) -> str:
     return f"{assets_url}/{name}" if scheme == "asset" and assets_url else storage_uri
 
 
-def show_jobs(console: "Console", jobs: Iterable[Job]) -> None:
-    """Print jobs as a table; a job's id is always whole, and a narrow terminal cuts the last column."""
+def show_jobs(
+    console: "Console", jobs: Iterable[Job], prompt: Callable[[Job], str | None] | None = None
+) -> None:
+    """Print jobs as a table; with `prompt`, which returns the prompt of a job, also who asked for what.
+
+    On a terminal, the last column is cut where it ends, and of ids there is the handle where it is narrow.
+    """
     listed = list(jobs)
     years = {job.created_at[:4] for job in listed}
-    header = ("job", "state", f"in {years.pop()}" if len(years) == 1 else "created", "USD", "render")
-    dates = slice(5, 16) if header[2] != "created" else slice(10)
-    rows = [_job_row(job, job.created_at[dates].replace("T", " ")) for job in listed]
+    created = f"in {years.pop()}" if len(years) == 1 else "created"
+    dates = slice(5, 16) if created != "created" else slice(10)
+    header = ("job", "state", created, "USD", *(("by", "render", "prompt") if prompt else ("render",)))
+    is_narrow = prompt is not None and console.is_terminal and console.width < _ROOM_FOR_IDS
+    rows: list[tuple[str, ...]] = []
+    for job in listed:
+        name = handle_of(job.job_id) if is_narrow else job.job_id
+        begun = (name, job.state, job.created_at[dates].replace("T", " "), _price(job))
+        rows.append((*begun, *(_asked(job, prompt(job)) if prompt else (_render(job),))))
     columns(console, header, rows, [state_style(job.state) for job in listed], cuts=True)
 
 
-def _job_row(job: Job, created: str) -> tuple[str, ...]:
+def _price(job: Job) -> str:
     cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
-    price = "" if job.operation is None else usd_digits(cost)  # an adopted video was paid for elsewhere
+    return "" if job.operation is None else usd_digits(cost)  # an adopted video was paid for elsewhere
+
+
+def _render(job: Job) -> str:
     length = f"{job.seconds} s" if job.seconds else None
     operation = None if job.operation is Operation.CREATE else job.operation or "adopted"
     render = " ".join(str(part) for part in (job.model, length, job.size, operation) if part)
-    review = f" · {job.verdict}" if job.verdict else ""
-    return job.job_id, job.state, created, price, render + review
+    return render + (f" · {job.verdict}" if job.verdict else "")
+
+
+def _asked(job: Job, prompt: str | None) -> tuple[str, str, str]:
+    """Return who asked for `job`, what it renders, and the prompt after what it makes of its source."""
+    length = f"{job.seconds} s" if job.seconds else None
+    render = " ".join(part for part in (job.model or job.requested_model, length) if part)
+    operation = "" if job.operation is Operation.CREATE else f"{job.operation or 'adopted'}: "
+    review = f"{job.verdict}: " if job.verdict else ""
+    return short(job.actor, _LONGEST_NAME), render, review + operation + printable(_one_line(prompt))
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split())
 
 
 def show_found(

@@ -10,7 +10,6 @@ All problems are collected, so that the user sees them at once and before anythi
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -20,10 +19,10 @@ from typing import Any
 from decision.request.prompt import FIELDS
 from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput
+from render_service.runtime.files import slug
 
 OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "out")
 KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
-SLUG_CHARACTERS = 40
 NO_PATH = PurePosixPath()
 _NO_PROMPTS = frozenset({"null", "true", "false"})  # written by a buggy program, never meant as a prompt
 MOST_CHARACTERS = 1_000_000
@@ -32,7 +31,6 @@ DEEPEST = 64
 """Limit for the nesting of brackets in an entry."""
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]')
 _CONTINUES = ("{", "[", ",", ":")
-_NOT_A_WORD = re.compile(r"[^\w]+")
 
 
 @dataclass(frozen=True)
@@ -247,10 +245,3 @@ def _assign_files(entries: list[Entry]) -> tuple[list[Entry], list[Problem]]:
         if (name := str(folder).casefold()) in taken
     ]
     return named, problems
-
-
-def slug(prompt: str) -> str:
-    """Return the words of `prompt` as a file name: letters and digits of any script, joined by hyphens."""
-    words = _NOT_A_WORD.sub("-", unicodedata.normalize("NFKC", prompt).casefold()).strip("-_")
-    cut = words.encode()[: SLUG_CHARACTERS * 2].decode(errors="ignore")[:SLUG_CHARACTERS].strip("-_")
-    return cut or "prompt"

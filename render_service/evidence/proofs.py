@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ledger.errors import JobNotFound
 from ledger.log.ledger import Ledger
 from ledger.record import RECORD_LIMIT_BYTES, Record
 from ledger.tree.checkpoint import CheckpointInvalid, Verifier
@@ -29,7 +30,10 @@ class Checked:
 
 
 def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path | None) -> InclusionProof:
-    """Prove that the record at position or event id `name` is in the tree of `checkpoint`, or of today."""
+    """Prove that the record called `name` is in the tree of `checkpoint`, or of today.
+
+    A name is a position, an event id, or a job, whose last record is proved.
+    """
     record = _find_record(ledger, name)
     head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key)
     if record.position > head.checkpoint.size:
@@ -125,12 +129,15 @@ def _find_record(ledger: Ledger, name: str) -> Record:
             raise BadInput(f"position {name}: the ledger has positions 1 to {newest}")
         return found
     record = ledger.event(name)
-    if record is None:
+    if record is not None:
+        return record
+    try:
+        return ledger.history(ledger.job(name).job_id)[-1]
+    except JobNotFound as unknown:
         raise BadInput(
-            f"{name!r} is neither a position (1 to {newest}) nor an event id of this ledger: "
-            "`sora-ledger log` shows both"
-        )
-    return record
+            f"{name!r} is neither a position (1 to {newest}) nor an event id or a job of this ledger: "
+            "`sora-ledger log` shows them"
+        ) from unknown
 
 
 def _record_bytes(proof: InclusionProof, record: Path | None) -> bytes:

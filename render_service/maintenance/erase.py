@@ -30,6 +30,7 @@ from ledger.log.ledger import Ledger
 from ledger.private import private_values
 from ledger.record import Record
 from ledger.store.interface import ANY, Batch, RecordFilter
+from render_service.assets.by_name import unlink_video
 from render_service.assets.store import AssetStore
 from render_service.notifications.endpoints import Endpoints
 from render_service.runtime.errors import NotReady
@@ -143,9 +144,17 @@ async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
         await session.append_together(together)
     # A crash from here on leaves files or database pages whose content is recorded as erased: the same
     # command finds the files by their digests, deletes them, and cleans the database.
+    await asyncio.to_thread(_unlink, session, planned)
     for uri in planned.uris:
         await asyncio.to_thread(session.assets.remove, uri)
     return [*doubtful, *await asyncio.to_thread(session.ledger.store.scrub)]
+
+
+def _unlink(session: Session, planned: Plan) -> None:
+    """Remove the links to the videos, which have words of the prompts in their names."""
+    for stream in dict.fromkeys([*planned.commitments, *planned.files]):
+        if stream.startswith(JOB_PREFIX):
+            unlink_video(session.assets, session.ledger.job(stream))
 
 
 def _exclude_doubtful(assets: AssetStore, planned: Plan) -> list[str]:

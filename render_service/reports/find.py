@@ -72,12 +72,17 @@ def snippet_of(found: FoundJob, words: str, width: int) -> Snippet:
 
 def poster_of(job: Job, settings: Settings) -> str | None:
     """Return the path of the thumbnail of `job`, or its URL in a bucket; None if none is stored."""
-    poster = job.assets.get(Variant.THUMBNAIL)
-    if poster is None:
+    return path_of(job, settings, Variant.THUMBNAIL)
+
+
+def path_of(job: Job, settings: Settings, variant: Variant) -> str | None:
+    """Return the path of a stored file of `job`, or its URL in a bucket; None if it was not stored."""
+    asset = job.assets.get(variant)
+    if asset is None:
         return None
-    scheme, _, name = poster.storage_uri.partition(":")
+    scheme, _, name = asset.storage_uri.partition(":")
     if scheme != "asset":
-        return poster.storage_uri
+        return asset.storage_uri
     if settings.assets_url:
         return f"{settings.assets_url}/{name}"
     return str(settings.assets_folder.absolute() / name)

@@ -7,7 +7,9 @@ from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import JobFilter
+from render_service.runtime.documents import ERASED
 from render_service.session.event_ids import request_id, retry_key
+from render_service.session.history import prompt_in
 
 
 def find_jobs(
@@ -86,6 +88,12 @@ def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:
         if job.source_job or job.remix_video_id
     }
     return {child: source for child, source in sources.items() if source in known and source != child}
+
+
+def prompt_of(ledger: Ledger, job: Job) -> str | None:
+    """Return the prompt of `job` as it was typed; None if none is known, ``[erased]`` for one that was."""
+    prompt = prompt_in(ledger, job.job_id)
+    return None if prompt is None else ERASED if prompt.text is None else prompt.text
 
 
 def retried_from(ledger: Ledger, first: Record) -> str | None:

@@ -1,11 +1,16 @@
-"""Files named by a person: read completely within a limit, written completely or not at all."""
+"""Files named by a person: read completely within a limit, written completely or not at all; and names."""
 
 import os
+import re
 import tempfile
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
 from render_service.runtime.errors import BadInput, StorageFailed
+
+SLUG_CHARACTERS = 40
+_NOT_A_WORD = re.compile(r"[^\w]+")
 
 
 def read_file(path: Path, what: str, limit: int) -> bytes:
@@ -42,3 +47,10 @@ def write_file(path: Path, data: bytes) -> None:
         raise StorageFailed(
             f"{path}: cannot be written ({error.strerror}); nothing half-written is left"
         ) from error
+
+
+def slug(prompt: str) -> str:
+    """Return the words of `prompt` as a file name: letters and digits of any script, joined by hyphens."""
+    words = _NOT_A_WORD.sub("-", unicodedata.normalize("NFKC", prompt).casefold()).strip("-_")
+    cut = words.encode()[: SLUG_CHARACTERS * 2].decode(errors="ignore")[:SLUG_CHARACTERS].strip("-_")
+    return cut or "prompt"

@@ -35,9 +35,18 @@ from ledger.events import (
 )
 from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.private import Private
 from ledger.record import E, Entry, Record, entries
+from ledger.store.interface import RecordFilter
 from ledger.terms import Variant
 from render_service.session.event_ids import late_claim_id
+
+
+def prompt_in(ledger: Ledger, job_id: str) -> Private | None:
+    """Return the prompt of a job as it was typed; None if none is known. An erased one has no text."""
+    first = next(ledger.read(RecordFilter(stream=job_id), limit=1)).event
+    return first.prompt if isinstance(first, RenderRequested | RenderAdopted) else None
+
 
 Decision = RenderDecided | RenderDenied | RenderHeld
 AnswerEvent = ApprovalGranted | ApprovalRefused

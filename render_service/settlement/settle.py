@@ -8,6 +8,7 @@ at its append (`WrongExpectedVersion`) and continues from what the earlier one r
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
@@ -15,8 +16,12 @@ from msgspec.structs import replace
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import AssetLost, Event, StatusObserved
 from ledger.job import Job, State
+from ledger.log.ledger import Ledger
 from ledger.terms import Outcome, Status, Variant
+from render_service.assets.by_name import link_video
+from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
+from render_service.session.history import prompt_in
 from render_service.session.jobs import closing
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
@@ -236,7 +241,22 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
         session.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
     # A crash here leaves a stored file that no record names, and the job completed: the next process
     # stores the same bytes under the same name.
-    return await record(session, job, stored)
+    job = await record(session, job, stored)
+    # A crash here leaves the video without a link for people; `open` makes it.
+    if variant is Variant.VIDEO:
+        await asyncio.to_thread(link_stored, session.ledger, session.assets, job)
+    return job
+
+
+def link_stored(ledger: Ledger, assets: AssetStore, job: Job) -> Path | None:
+    """Link the stored video of `job` for people, named by its prompt if that was not erased meanwhile."""
+    prompt = prompt_in(ledger, job.job_id)
+    link = link_video(assets, job, prompt.text if prompt else None)
+    if link and prompt and prompt.text:
+        now = prompt_in(ledger, job.job_id)
+        if now is None or now.text is None:
+            return link_video(assets, job, None)
+    return link
 
 
 def is_over(session: Session, job: Job) -> bool:

@@ -101,7 +101,7 @@ def test_what_is_older_goes(sora: Any, job: str) -> None:
         (["--reason", "x"], "nothing was selected: name a job, --by-actor ACTOR or --older-than DAYS"),
         (["job_1"], "Missing option '--reason'"),
         (["job_1", "--reason", "He asked"], "expected a code of a-z, 0-9 and _"),
-        (["job_1", "--reason", "x"], "not a job id, a video id or the prefix"),
+        (["job_1", "--reason", "x"], "not a job id, a video id, or the beginning"),
         (["--older-than", "-1", "--reason", "x"], "-1 is not in the range"),
     ],
 )

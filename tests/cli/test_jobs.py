@@ -1,9 +1,14 @@
 """The ledger's jobs: filtered by what they are, by time and by lineage, and drawn as trees."""
 
+import csv
+import io
+import sys
 from typing import Any
 
 import httpx2
 import pytest
+
+from cli.main import run
 
 DENIED = ["--max-cost", "0"]
 
@@ -95,3 +100,68 @@ def test_an_adopted_remix_hangs_below_its_adopted_source(sora: Any, server: Any)
 
 def test_an_unknown_job_has_no_line(sora: Any, two: tuple[str, str]) -> None:
     assert sora("jobs", "--of", "nowhere").code == 2
+
+
+def test_a_table_shows_who_asked_for_what(sora: Any, two: tuple[str, str]) -> None:
+    header, newest, oldest = sora("jobs", "--format=text").out.splitlines()
+    assert header.split()[-4:] == ["USD", "by", "render", "prompt"]
+    assert newest.split()[-6:] == ["ben", "sora-2-pro", "4", "s", "a", "fox"]
+    assert (newest.split()[0], oldest.split()[0]) == (two[1], two[0])
+
+
+def test_a_narrow_terminal_shows_handles_that_name_their_jobs(
+    sora: Any, two: tuple[str, str], terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out, _ = terminal()
+    run(["jobs"])
+    lines = out.getvalue().splitlines()
+    assert two[1] not in out.getvalue()
+    assert max(map(len, lines)) <= 100  # with colours
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdout", io.StringIO())
+        assert run(["show", two[1][-8:]]) == 0
+        assert two[1] in sys.stdout.getvalue()
+
+
+def test_csv_has_one_row_for_each_job(sora: Any, two: tuple[str, str], folder: Any) -> None:
+    rows = list(csv.DictReader(io.StringIO(sora("jobs", "--csv").out)))
+    assert [row["job_id"] for row in rows] == [two[1], two[0]]
+    assert [(row["actor"], row["prompt"], row["purpose"]) for row in rows] == [
+        ("ben", "a fox", "final"),
+        ("ana", "a fox", "draft"),
+    ]
+    assert sora("jobs", "--csv", "--out", "jobs.csv", "--by-actor", "ben").code == 0
+    assert (folder / "jobs.csv").read_text(encoding="utf-8-sig").count("\n") == 2
+
+
+def test_a_cell_that_looks_like_a_formula_is_text(sora: Any) -> None:
+    sora("create", "--prompt", "=HYPERLINK(1) a fox", *DENIED, "--profile", "sandbox")
+    [row] = csv.DictReader(io.StringIO(sora("jobs", "--csv").out))
+    assert row["prompt"] == "'=HYPERLINK(1) a fox"
+
+
+@pytest.mark.parametrize("more", [["--csv", "--json"], ["--out", "jobs.csv"]])
+def test_csv_and_json_exclude_each_other(sora: Any, two: tuple[str, str], more: list[str]) -> None:
+    assert sora("jobs", *more).code == 2
+
+
+def test_the_poster_of_a_job_is_in_its_document(sora: Any, family: list[str]) -> None:
+    sora("download", family[0], "--variant", "thumbnail", "--out", "poster.webp")
+    [job] = [job for job in sora("jobs").document["jobs"] if job["job_id"] == family[0]]
+    assert job["poster"].endswith(".webp")
+    assert job["poster"] in sora("jobs", "--posters", "--format=text").out
+
+
+def test_a_tree_says_what_each_remix_changed(sora: Any, family: list[str]) -> None:
+    lines = sora("jobs", "--tree", "--format=text").out.splitlines()
+    assert "a fox" in lines[1]
+    assert "make it red" in lines[2]
+    assert "make it green" in lines[3]
+
+
+def test_a_job_is_proved_by_its_last_record(sora: Any, two: tuple[str, str]) -> None:
+    sora("prove", two[0], "--out", "job.proof")
+    checked = sora("prove", "--check", "job.proof").document
+    assert (checked["proved"], checked["record"]["stream"]) == (True, two[0])
+    assert checked["record"]["type"] == "render.closed"

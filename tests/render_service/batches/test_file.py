@@ -5,7 +5,8 @@ from time import process_time
 
 import pytest
 
-from render_service.batches.file import Entry, read_batch, slug
+from render_service.batches.file import Entry, read_batch
+from render_service.runtime.files import slug
 
 OF_THE_SEED = """
 {"prompt":"A neon-lit rainy alley, slow dolly-in","seconds":"4"}

@@ -1,4 +1,4 @@
-"""Records as rows for spreadsheets: CSV (RFC 4180).
+"""Records, and other tables, as rows for spreadsheets: CSV (RFC 4180).
 
 A spreadsheet runs a cell that begins like a formula, and prompts, notes and servers' messages are text that
 anyone may have written. Such a cell is prefixed with an apostrophe, which makes it text.
@@ -6,7 +6,7 @@ anyone may have written. Such a cell is prefixed with an apostrophe, which makes
 
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -36,35 +36,39 @@ COLUMNS = (
 )
 
 
-def print_rows(records: Iterable[Record]) -> None:
-    """Write `records` to stdout as they come."""
-    _write(sys.stdout, records)
+def record_rows(records: Iterable[Record]) -> Iterator[Sequence[object]]:
+    """Yield the header and a row for each of `records`, as they come."""
+    yield (*COLUMNS, "what", "payload")
+    for record in records:
+        document = record_document(record)
+        payload = to_json(document["payload"], indent=None)
+        yield [document[name] for name in COLUMNS] + [what(record.event), payload]
 
 
-def write_rows(path: Path, records: Iterable[Record]) -> int:
-    """Write `records` to the new file `path`, whole or not at all; return how many there were."""
+def print_rows(rows: Iterable[Sequence[object]]) -> None:
+    """Write `rows` to stdout as they come."""
+    _write(sys.stdout, rows)
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> int:
+    """Write `rows` to the new file `path`, whole or not at all; return how many follow the header."""
     if path.exists():
         raise click.BadParameter(f"{path}: it exists already; name a new file", param_hint="--out")
     try:
         with NewFile(path, mode=OPEN) as part:
             with part.path.open("w", encoding="utf-8-sig", newline="") as file:
-                count = _write(file, records)
+                count = _write(file, rows)
             part.link()
     except OSError as error:
         raise click.FileError(str(path), error.strerror or str(error)) from error
     return count
 
 
-def _write(file: TextIO, records: Iterable[Record]) -> int:
+def _write(file: TextIO, rows: Iterable[Sequence[object]]) -> int:
     shown = printable if file.isatty() else str
     writer = csv.writer(file)
-    writer.writerow([*COLUMNS, "what", "payload"])
-    count = 0
-    for record in records:
-        count += 1
-        document = record_document(record)
-        payload = to_json(document["payload"], indent=None)
-        cells = [document[name] for name in COLUMNS] + [what(record.event), payload]
-        writer.writerow([shown(str(guarded(cell))) for cell in cells])
+    count = -1
+    for count, row in enumerate(rows):  # noqa: B007  # counts them while they are written
+        writer.writerow([shown(str(guarded(cell))) for cell in row])
         file.flush()
-    return count
+    return max(count, 0)
