@@ -204,10 +204,6 @@ COPIED: dict[str, tuple[str, ...]] = {
 """Facts that go into the job's row under their own name."""
 
 
-ADDED_LATER = ("team", "project", "access_key_id")
-"""Fields that a row has only where they are not null, so that the rows of older ledgers keep their bytes."""
-
-
 class Asset(Struct, frozen=True, forbid_unknown_fields=True):
     """A stored file of a job, its fields in the order of canonical JSON."""
 
@@ -271,14 +267,16 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def canonical(self) -> bytes:
         """Return the job as canonical JSON: the bytes of its row.
 
-        Its values are those of payloads, which were checked. Quotes within a value are escaped, so the bytes
-        of an absent field occur nowhere else.
+        Its values are those of payloads, which were checked. A row has a team, a project and an access key
+        only where they are not null, so that the rows of older ledgers keep their bytes. Quotes within a
+        value are escaped, so the bytes that are taken out occur nowhere else.
         """
         row = _print(self)
-        for name, absent in _ABSENT:
-            if getattr(self, name) is None:
-                row = row.replace(absent, b"", 1)
-        return row
+        if self.access_key_id is None:
+            row = row.replace(b'"access_key_id":null,', b"", 1)
+        if self.project is None:
+            row = row.replace(b'"project":null,', b"", 1)
+        return row.replace(b'"team":null,', b"", 1) if self.team is None else row
 
     @classmethod
     def from_canonical(cls, row: bytes) -> "Job":
@@ -294,20 +292,23 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 _print = Encoder(order="deterministic").encode
 _read = Decoder(Job).decode
-_ABSENT = [(name, f'"{name}":null,'.encode()) for name in ADDED_LATER]
 
 
 def step(event: Event) -> str:
     """Name the step `event` takes in the table: its type, and what decides the way where it has several."""
     match event:
-        case StatusObserved(status=Status.COMPLETED | Status.FAILED):
-            return f"{event.type}:{event.status.value}"
         case StatusObserved():
-            return f"{event.type}:running"
+            return _OBSERVED[event.status]
         case AssetStored() | AssetLost():
             return f"{event.type}:{'video' if event.variant is Variant.VIDEO else 'other'}"
         case _:
             return event.type
+
+
+_OBSERVED = dict.fromkeys(Status, "status.observed:running") | {
+    Status.COMPLETED: "status.observed:completed",
+    Status.FAILED: "status.observed:failed",
+}
 
 
 def next_state(job: Job | None, event: Event) -> State | None:
@@ -351,7 +352,10 @@ def fold(job: Job | None, record: Record) -> Job:
 
 def _facts(job: Job, event: Event, record: Record) -> dict[str, object]:  # noqa: C901  # one arm per event
     facts: dict[str, object] = {name: getattr(event, name) for name in COPIED.get(event.type, ())}
-    match event:
+    match event:  # what is recorded most often comes first
+        case StatusObserved():
+            facts |= {"error_code": event.error.code} if event.error else {}
+            facts |= {"expires_at": event.expires_at} if event.expires_at is not None else {}
         case RenderDecided():
             facts |= {"decision_id": event.basis.decision_id}
             facts |= dict.fromkeys(("estimate_usd_micros", "reserved_usd_micros"), event.cost_usd_micros)
@@ -366,9 +370,6 @@ def _facts(job: Job, event: Event, record: Record) -> dict[str, object]:  # noqa
             facts |= {"error_code": event.error.code, "reserved_usd_micros": 0}
         case SubmissionAbsent() | RenderCancelled():
             facts |= {"reserved_usd_micros": 0}
-        case StatusObserved():
-            facts |= {"error_code": event.error.code} if event.error else {}
-            facts |= {"expires_at": event.expires_at} if event.expires_at is not None else {}
         case AssetStored():
             asset = Asset(event.bytes, event.media_type, event.sha256, event.storage_uri)
             facts |= {"assets": job.assets | {event.variant: asset}}

@@ -129,11 +129,11 @@ class Draft:
         provenance, event = self.provenance, self.event
         return Envelope(
             provenance.actor,
-            provenance.actor_source.value,
-            provenance.authority.value,
+            str(provenance.actor_source),
+            str(provenance.authority),
             self.causation_id,
             self.event_id,
-            event.kind.value,
+            str(event.kind),
             self.occurred_at,
             sha256_hex(self.payload),
             position,

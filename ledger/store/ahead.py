@@ -99,8 +99,8 @@ class Ahead:
         for stream, version in present.versions.items():
             _, job = self._streams.pop(stream, (0, None))
             self._streams[stream] = version, present.jobs.get(stream, job)
-        for stream in list(self._streams)[:-MOST_STREAMS]:
-            del self._streams[stream]
+        while len(self._streams) > MOST_STREAMS:
+            del self._streams[next(iter(self._streams))]
         self._budgets |= present.budgets
         for name in present.growth.keys() | present.limits.keys():
             if row := self._budgets.get(name):

@@ -13,7 +13,7 @@ A crash before the commit leaves nothing behind, a crash after it leaves the who
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -26,11 +26,12 @@ from ledger.job import JOB_PREFIX, Job, fold
 from ledger.private_bodies import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.group_commit import Request
-from ledger.store.interface import AnyVersion, Batch, Document, Fence, Hold, holds_of
+from ledger.store.interface import ANY, Batch, Document, Fence, Hold, holds_of
 from ledger.store.search import Facets, facets_of, is_searched, money_of, words_of
 from ledger.tree.merkle import Frontier, TileNode
 
 _BUDGET_PREFIX = "budget_"
+_NOTHING = frozenset[str]()
 
 
 class Keys(NamedTuple):
@@ -72,18 +73,17 @@ class Append(NamedTuple):
     @classmethod
     def of(cls, batches: Sequence[Batch], fence: Fence | None, documents: Sequence[Document]) -> "Append":
         """Return one append. An argument of the wrong type raises here, in the thread of the caller."""
-        event_ids, commitments = list[str](), list[str]()
-        streams, jobs, budgets = set[str](), set[str](), set[str]()
+        streams = {batch.stream for batch in batches}
+        jobs = {batch.stream for batch in batches if batch.drafts and batch.stream.startswith(JOB_PREFIX)}
+        event_ids, commitments, budgets = list[str](), list[str](), set[str]()
         for batch in batches:
-            streams.add(batch.stream)
-            if batch.drafts and batch.stream.startswith(JOB_PREFIX):
-                jobs.add(batch.stream)
             for draft in batch.drafts:
                 event_ids.append(draft.event_id)
-                commitments += [body.commitment for body in draft.bodies]
+                if draft.bodies:
+                    commitments += [body.commitment for body in draft.bodies]
                 if isinstance(draft.event, RenderDecided):
                     budgets.update(hold.budget for hold in draft.event.holds)
-        fenced = {fence.job_id} if fence else frozenset[str]()
+        fenced = {fence.job_id} if fence else _NOTHING
         keys = Keys(event_ids, streams, jobs, commitments, fenced, budgets)
         return cls(batches, fence, documents, keys)
 
@@ -105,7 +105,7 @@ class HoldChange(NamedTuple):
     growth: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Present:
     """The state an append is decided on: rows as read, plus what earlier appends of the group add."""
 
@@ -117,7 +117,7 @@ class Present:
     commitments: set[str] = field(default_factory=set)
     tokens: dict[str, int] = field(default_factory=dict)
     budgets: dict[str, BudgetRow] = field(default_factory=dict)
-    growth: Counter[str] = field(default_factory=Counter)
+    growth: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """By budget, what earlier appends of the group changed in the sum of its holds."""
     limits: dict[str, bytes] = field(default_factory=dict)
     """By budget, the payload of the ``budget.set`` that an earlier append of the group records."""
@@ -137,7 +137,7 @@ class Present:
         return self.budgets[budget]
 
 
-@dataclass
+@dataclass(slots=True)
 class Changes:
     """What one transaction writes."""
 
@@ -154,7 +154,7 @@ class Changes:
     """Earlier jobs whose `Facets`, money or verdict change."""
     moved: set[str] = field(default_factory=set)
     """Jobs that begin, or change their state or video."""
-    counts: Counter[Facets] = field(default_factory=Counter)
+    counts: dict[Facets, int] = field(default_factory=lambda: defaultdict(int))
     """By how many the number of jobs of each combination changes."""
 
     def __bool__(self) -> bool:
@@ -318,7 +318,7 @@ def _check_fence(fence: Fence, present: Present) -> None:
 def _check_versions(batches: Sequence[Batch], present: Present) -> None:
     for batch in batches:
         expected, current = batch.expected_version, present.versions[batch.stream]
-        if not isinstance(expected, AnyVersion) and expected != current:
+        if expected is not ANY and expected != current:
             raise WrongExpectedVersion(
                 f"stream {batch.stream} is at version {current}, expected {expected}: "
                 "another process appended to it in between; read it again and decide again"

@@ -51,7 +51,8 @@ class GroupCommit(Generic[Work, Result]):
 
     def __init__(self, commit: Callable[[list[Request[Work, Result]]], None]) -> None:
         self._commit = commit
-        self._changing = threading.Condition(threading.Lock())  # never held during a commit
+        self._lock = threading.Lock()  # never held during a commit
+        self._changing = threading.Condition(self._lock)
         self._waiting: list[Request[Work, Result]] = []
         self._leader: Request[Work, Result] | None = None
         self._last_size = 1
@@ -61,7 +62,7 @@ class GroupCommit(Generic[Work, Result]):
         """Return the result of `work`; blocks until it is committed."""
         request: Request[Work, Result] = Request(work)
         try:
-            with self._changing:
+            with self._lock:
                 self._waiting.append(request)
                 self._leader = self._leader or request
                 leads = self._leader is request
@@ -79,10 +80,11 @@ class GroupCommit(Generic[Work, Result]):
 
     def _gather(self, group: list[Request[Work, Result]]) -> None:
         """Move the waiting requests into `group`, after a moment in which more may arrive."""
-        with self._changing:
-            self._changing.wait_for(
-                lambda: len(self._waiting) >= self._last_size, timeout=PATIENCE * self._last_s
-            )
+        with self._lock:
+            if len(self._waiting) < self._last_size:
+                self._changing.wait_for(
+                    lambda: len(self._waiting) >= self._last_size, timeout=PATIENCE * self._last_s
+                )
             group += self._waiting
             self._waiting.clear()
 
@@ -102,8 +104,9 @@ class GroupCommit(Generic[Work, Result]):
         finally:
             for request in group:
                 request.done = True
-            with self._changing:
-                self._waiting[:] = [request for request in self._waiting if not request.done]
+            with self._lock:
+                if self._waiting:
+                    self._waiting[:] = [request for request in self._waiting if not request.done]
                 self._last_size, self._last_s = len(group), time.perf_counter() - started
                 self._hand_over()
             for request in group:
@@ -117,7 +120,7 @@ class GroupCommit(Generic[Work, Result]):
 
     def _withdraw(self, request: Request[Work, Result]) -> None:
         """Withdraw a request that Ctrl-C interrupted before its commit; another thread leads."""
-        with self._changing:
+        with self._lock:
             if request in self._waiting:
                 self._waiting.remove(request)
                 if self._leader is request:

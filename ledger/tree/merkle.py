@@ -56,7 +56,9 @@ class Frontier:
 
     def copy(self) -> "Frontier":
         """Return an independent copy."""
-        return Frontier(self.size, self.hashes)
+        same = Frontier()
+        same.size, same.hashes = self.size, self.hashes.copy()
+        return same
 
     def append(self, leaf: bytes) -> list[TileNode]:
         """Add one leaf hash; return the tile nodes it completes, lowest first."""

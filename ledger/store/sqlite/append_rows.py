@@ -130,36 +130,36 @@ INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job_id) DO UPDATE SET version = excluded.version, position = excluded.position,
     state = excluded.state, profile = excluded.profile, video_id = excluded.video_id, body = excluded.body
 """
+_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SAME = "UPDATE jobs SET version = ?, position = ?, body = ? WHERE job_id = ?"
 """For a job whose other columns stay: their indexes are not touched."""
 
 
 def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
     """Write `changes`, and `tree` as the new right edge."""
-    _many(
-        db,
-        "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        list(map(_event_row, changes.records)),
-    )
+    _many(db, _EVENT, list(map(_event_row, changes.records)))
     if changes.nodes:
         db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", changes.nodes)
         for node in changes.nodes:
             if node.level == TILE_HEIGHT:
                 count_block(db, node.number)
-    bodies = [
-        (body.commitment, position, body.field, body.salt, body.text) for position, body in changes.bodies
-    ]
-    _many(db, "INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", bodies)
+    if changes.bodies:
+        bodies = [(each.commitment, at, each.field, each.salt, each.text) for at, each in changes.bodies]
+        db.executemany("INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", bodies)
     write_listing(db, changes)
     if changes.erased:
         unindex(db, changes.erased)
-    _many(db, "DELETE FROM private_bodies WHERE commitment = ?", [(name,) for name in changes.erased])
-    same = [job for job_id, job in changes.jobs.items() if job_id not in changes.moved]
+        erased = [(name,) for name in changes.erased]
+        db.executemany("DELETE FROM private_bodies WHERE commitment = ?", erased)
+    same = [job for job in changes.jobs.values() if job.job_id not in changes.moved]
     _many(db, _SAME, [(job.version, job.position, job.canonical(), job.job_id) for job in same])
-    write_jobs(db, map(changes.jobs.__getitem__, changes.moved))
-    _many(db, "INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", list(changes.holds.values()))
-    documents = [(document.sha256, document.body) for document in changes.documents.values()]
-    _many(db, "INSERT OR IGNORE INTO documents VALUES (?, ?)", documents)
+    if changes.moved:
+        write_jobs(db, map(changes.jobs.__getitem__, changes.moved))
+    if changes.holds:
+        db.executemany("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?)", changes.holds.values())
+    if changes.documents:
+        documents = [(document.sha256, document.body) for document in changes.documents.values()]
+        db.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?)", documents)
     db.execute("UPDATE head SET size = ?, frontier = ? WHERE id = 1", (tree.size, tree.to_bytes()))
 
 
@@ -169,7 +169,10 @@ def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
 
 
 def _many(db: sqlite3.Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
-    if rows:  # a statement that is run over no rows costs as much as a short one
+    """Run `query` over `rows`, most often one or none; over none it would cost as much as a short one."""
+    if len(rows) == 1:
+        db.execute(query, rows[0])
+    elif rows:
         db.executemany(query, rows)
 
 

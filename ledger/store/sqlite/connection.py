@@ -49,12 +49,23 @@ def usable(path: Path, *, what: str = "ledger", undone: str = "") -> Iterator[No
     try:
         yield
     except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", None) or ""
-        meaning = next((text for prefix, text in _MEANINGS.items() if name.startswith(prefix)), "{error}")
-        if str(error).startswith("Could not decode"):  # the error repeats the text, which may be private
-            meaning = "it contains text that is not UTF-8: `sora-ledger verify` says where"
-        undone = f"; {undone}" if undone else ""
-        raise LedgerUnusable(f"{what} {path}: {meaning.format(error=error, undone=undone)}") from error
+        raise unusable(error, path, what=what, undone=undone) from error
+
+
+def unusable(error: sqlite3.Error, path: Path, *, what: str = "ledger", undone: str = "") -> LedgerUnusable:
+    """Return what `usable` raises for an error of SQLite."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    meaning = next((text for prefix, text in _MEANINGS.items() if name.startswith(prefix)), "{error}")
+    if str(error).startswith("Could not decode"):  # the error repeats the text, which may be private
+        meaning = "it contains text that is not UTF-8: `sora-ledger verify` says where"
+    undone = f"; {undone}" if undone else ""
+    return LedgerUnusable(f"{what} {path}: {meaning.format(error=error, undone=undone)}")
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """Take back what the open transaction did; after some errors, SQLite has done so already."""
+    if db.in_transaction:
+        db.execute("ROLLBACK")
 
 
 def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
