@@ -2,7 +2,6 @@
 
 import io
 import sys
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn, TextIO
 
@@ -151,6 +150,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that is called; suggest the nearest name for an unknown one."""
         if args[0] not in SHORT_HELP and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # loads what takes a tenth of this start
+
             near = get_close_matches(args[0], COMMANDS, n=1)
             if near:
                 ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")

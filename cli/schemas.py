@@ -8,13 +8,15 @@ its payload.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from msgspec import Struct, json
+from msgspec import Struct
+from msgspec.json import schema_components
 from pydantic import BaseModel
 
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.events import EVENT_TYPES, Candidate, RenderDecided, RenderDenied, RenderHeld
 from ledger.job import Job
+from ledger.private import END_OF_TEXT
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -58,13 +60,31 @@ def of_model(model: type[BaseModel]) -> Schema:
     return opened
 
 
-def of_row(row: type[Struct]) -> Schema:
-    """Return the schema of a row as it is printed, which leaves out no field."""
-    parts = {
-        name: TEXT | part if "enum" in part else part for name, part in json.schema(row)["$defs"].items()
-    }
-    opened: Schema = _inlined(parts[row.__name__], parts)
-    return opened | {"required": list(opened["properties"])}
+def of_struct(struct: type[Struct]) -> Schema:
+    """Return the schema of an event, or of a part of one, in the same form."""
+    [schema], parts = schema_components([struct], ref_template="#/$defs/{name}")
+    opened: Schema = _inlined(schema, {name: _printed(part) for name, part in parts.items()})
+    return opened
+
+
+def _printed(value: Any) -> Any:
+    """Return a schema of msgspec in the words of pydantic."""
+    if isinstance(value, list):
+        return [_printed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    made = {name: _printed(item) for name, item in value.items()}
+    if pattern := made.get("propertyNames", {}).pop("pattern", None):
+        made["patternProperties"] = {pattern: made.pop("additionalProperties")}
+    if made.get("required") == []:
+        del made["required"]
+    if "enum" in value:
+        made |= {"type": "string"}
+        if len(value["enum"]) == 1:
+            made["const"] = made.pop("enum")[0]
+    if "pattern" in value:
+        made["pattern"] = value["pattern"].removesuffix(END_OF_TEXT)
+    return made
 
 
 def _inlined(value: Any, parts: Mapping[str, Any]) -> Any:
@@ -103,7 +123,7 @@ def with_fields(schema: Schema, properties: Mapping[str, Schema], optional: tupl
 
 def job() -> Schema:
     """Return the schema of a job: a video of the API with what the ledger knows."""
-    row = of_row(Job)
+    row = of_struct(Job)
     fields = dict(row["properties"])
     video = {
         "id": fields.pop("video_id"),
@@ -128,9 +148,9 @@ def ruling(more: Mapping[str, Schema] | None = None) -> Schema:
     denied = {"what_now": TEXTS, **said}
     return {
         "anyOf": [
-            with_fields(of_model(RenderDecided), said),
-            with_fields(of_model(RenderHeld), denied),
-            with_fields(of_model(RenderDenied), denied),
+            with_fields(of_struct(RenderDecided), said),
+            with_fields(of_struct(RenderHeld), denied),
+            with_fields(of_struct(RenderDenied), denied),
         ]
     }
 
@@ -151,13 +171,13 @@ OUTLOOK = {"refused": or_null(TEXT), "assumes": or_null(TEXT)}
 
 def candidate() -> Schema:
     """Return the schema of a candidate with the reasons against it."""
-    gates = of_model(Candidate)["properties"]["gates_failed"]["items"]
+    gates = of_struct(Candidate)["properties"]["gates_failed"]["items"]
     more = {
         "chosen": YES_NO,
         "gates_failed": a_list(with_fields(gates, {"reason": TEXT})),
         "why_not": TEXTS,
     }
-    return with_fields(of_model(Candidate), more)
+    return with_fields(of_struct(Candidate), more)
 
 
 def preview() -> Schema:
@@ -271,7 +291,7 @@ def tool_error() -> Schema:
 
 def tool_job() -> Schema:
     """Return the schema of a tool's answer about a job."""
-    facts = of_row(Job)["properties"]
+    facts = of_struct(Job)["properties"]
     same = (
         "state",
         "status",
@@ -340,7 +360,7 @@ def schema_of(name: str) -> Schema | None:
         return _headed("document", name, described.version, described.title) | described.make()
     if name in EVENT_TYPES:
         model = EVENT_TYPES[name]
-        made = of_model(model)
+        made = of_struct(model)
         return made | _headed("event", name, model.schema_version, made.get("description", name))
     return None
 

@@ -1,7 +1,7 @@
-"""Every event a ledger can record: one frozen model per event, one closed union.
+"""Every event a ledger can record: one frozen struct per event, one closed union.
 
 Names are stable strings with a schema version; a name or a field is never reused for something else. A
-model holds the payload only; actor, times and causation are part of every record (`ledger.record`).
+struct holds the payload only; actor, times and causation are part of every record (`ledger.record`).
 Money is integer micro-dollars (``*_usd_micros``), scores and features are integers, times are aware UTC
 in RFC 3339 (``*_at`` as text) except where a server's own Unix seconds are quoted. No floats.
 
@@ -10,25 +10,40 @@ Free text from people or servers is `Private`: see `ledger.private`.
 
 from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, dataclass_transform, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from msgspec import Meta, Struct, StructMeta, field
+from msgspec.json import decode, encode
 
-from ledger.private import Private, Sha256Hex
+from ledger.private import END_OF_TEXT, Private, Sha256Hex
 from ledger.terms import DenialCode, Kind, Operation, Outcome, Status, Variant
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$", max_length=64)]
-ProfileName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]+$", max_length=64)]
-Micros = Annotated[int, Field(ge=0, lt=2**53)]
-SessionId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-AccessKeyId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9_]+$" + END_OF_TEXT, max_length=64)]
+ProfileName = Annotated[str, Meta(pattern=r"^[a-z0-9_-]+$" + END_OF_TEXT, max_length=64)]
+Micros = Annotated[int, Meta(ge=0, lt=2**53)]
+SessionId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$" + END_OF_TEXT)]
+AccessKeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}$" + END_OF_TEXT)]
 
 
-class Part(BaseModel):
-    """A part of a payload."""
+class _PartMeta(StructMeta):
+    """Makes every part frozen and closed, with fields in the order of their sense, given by name."""
 
-    # Models are built on first use: a command that reads one job needs few of them.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    def __new__(mcls, name: str, bases: tuple[type, ...], body: dict[str, Any], /, **options: Any) -> Any:
+        closed = {"frozen": True, "forbid_unknown_fields": True, "kw_only": True}
+        return super().__new__(mcls, name, bases, body, **(closed | options))
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
+class Part(Struct, frozen=True, metaclass=_PartMeta):
+    """A part of a payload.
+
+    Types are checked where events are read and written (`ledger.record`), not when a part is made.
+    """
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the part in the values that JSON has."""
+        document: dict[str, Any] = decode(encode(self))
+        return document
 
 
 class EventBase(Part):
@@ -202,7 +217,7 @@ class RenderRequested(EventBase):
     operation: Operation
     request_key: str | None = None
     prompt: Private
-    fields: dict[Name, Private] = Field(default_factory=dict)
+    fields: dict[Name, Private] = field(default_factory=dict)
     augmented_prompt: Private | None = None
     size: str
     seconds: int
@@ -211,7 +226,7 @@ class RenderRequested(EventBase):
     reference_url: Private | None = None
     reference_file_id: str | None = None
     character_ids: tuple[str, ...] = ()
-    options: dict[Name, int | bool] = Field(default_factory=dict)
+    options: dict[Name, int | bool] = field(default_factory=dict)
     source_job: str | None = None
     remix_video_id: str | None = None
     source_file: SourceFile | None = None
@@ -285,7 +300,7 @@ class Candidate(Part):
 
     model: str
     cost_usd_micros: Micros | None
-    features: dict[Name, int] = Field(default_factory=dict)
+    features: dict[Name, int] = field(default_factory=dict)
     gates_passed: tuple[Name, ...] = ()
     gates_failed: tuple[GateFailure, ...] = ()
     score: int | None = None
@@ -717,7 +732,7 @@ class ExternalRecorded(EventBase):
 class TimedNote(Part):
     """A note about one moment of a clip."""
 
-    at_ms: Annotated[int, Field(ge=0, lt=2**53)]
+    at_ms: Annotated[int, Meta(ge=0, lt=2**53)]
     text: Private
 
 
@@ -728,7 +743,7 @@ class ReviewRecorded(EventBase):
     schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.OBSERVATION
     verdict: Literal["approved", "changes_requested", "rejected"]
-    scores: dict[Name, int] = Field(default_factory=dict)
+    scores: dict[Name, int] = field(default_factory=dict)
     notes: Private | None = None
     timed_notes: tuple[TimedNote, ...] = ()
 

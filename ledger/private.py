@@ -11,67 +11,66 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, StringConstraints, ValidationInfo, model_validator
+from msgspec import Meta, Struct
+from msgspec.structs import fields
 
 from ledger.private_bodies import SALT_BYTES, PrivateBody, commit
 
-Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+END_OF_TEXT = r"(?!\n)"
+"""After ``$``, which otherwise matches before a final line feed too."""
+
+Sha256Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$" + END_OF_TEXT)]
 
 
-class Private(BaseModel):
+class Private(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """Text of which a record holds only the commitment.
 
     `text` is None if the body was erased or not loaded.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     commitment: Sha256Hex
-    _body: PrivateBody | None = PrivateAttr(default=None)
 
     @classmethod
     def seal(cls, field: str, text: str) -> Self:
         """Commit to `text` as the value of `field`, its dotted path in the payload: ``error.message``."""
         salt = secrets.token_bytes(SALT_BYTES)
-        sealed = cls(commitment=commit(field, text, salt))
-        sealed._body = PrivateBody(sealed.commitment, field, salt, text)
+        sealed = cls(commit(field, text, salt))
+        sealed.attach(PrivateBody(sealed.commitment, field, salt, text))
         return sealed
+
+    def attach(self, body: PrivateBody | None) -> None:
+        """Set salt and text: of a new commitment, or as they were read."""
+        self.__dict__["body"] = body  # not a field, so that it is never printed and never compared
 
     @property
     def text(self) -> str | None:
         """The text, or None without a body."""
-        return self._body.text if self._body else None
+        return self.body.text if self.body else None
 
     @property
     def body(self) -> PrivateBody | None:
         """Salt and text, as stored."""
-        return self._body
-
-    @model_validator(mode="after")
-    def _take_body_from_context(self, info: ValidationInfo) -> Self:
-        bodies: Mapping[str, PrivateBody] = info.context or {}
-        if self._body is None:
-            self._body = bodies.get(self.commitment)
-        return self
+        body: PrivateBody | None = self.__dict__.get("body")
+        return body
 
 
 @cache
-def _fields_with_private(model: type[BaseModel]) -> tuple[str, ...]:
+def _fields_with_private(model: type[Struct]) -> tuple[str, ...]:
     """Return the fields of `model` that can hold a `Private` at any depth; most events have none."""
-    return tuple(name for name, field in model.model_fields.items() if _can_hold_private(field.annotation))
+    return tuple(field.name for field in fields(model) if _can_hold_private(field.type))
 
 
 def _can_hold_private(annotation: Any) -> bool:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Struct):
         return issubclass(annotation, Private) or bool(_fields_with_private(annotation))
     return annotation is Any or any(_can_hold_private(part) for part in get_args(annotation))
 
 
 def private_values(value: Any, path: str = "") -> Iterator[tuple[str, Private]]:
-    """Yield every `Private` in a model, dict or sequence, with its dotted path in the payload."""
+    """Yield every `Private` in an event, part, dict or sequence, with its dotted path in the payload."""
     if isinstance(value, Private):
         yield path, value
-    elif isinstance(value, BaseModel):
+    elif isinstance(value, Struct):
         for name in _fields_with_private(type(value)):
             item = getattr(value, name)
             if item is not None and not isinstance(item, str | int):  # most fields; saves a generator

@@ -6,21 +6,19 @@ stream, which completes the record's bytes and its leaf. `docs/FORMAT.md` is the
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from msgspec import MsgspecError, Struct, json
+from msgspec import DecodeError, MsgspecError, Struct, ValidationError, convert, json
 from msgspec.structs import asdict, force_setattr
-from pydantic import ValidationError
-from pydantic_core import from_json
 from uuid_utils import uuid7
 
-from ledger.canonical import canonical_json, encoded, leaf_hash, sha256_hex
+from ledger.canonical import NotCanonicalError, canonical_json, encoded, leaf_hash, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import EVENT_TYPES, Event, EventBase
 from ledger.private import private_values
@@ -227,7 +225,9 @@ def draft(
                 f"{event.type}: the text at {path} was sealed as {body.field}; seal it as {path}"
             )
         bodies.append(body)
-    payload = canonical_json(event.model_dump(mode="json"))
+    event, payload = _checked(event)
+    if bodies:
+        _attach(event, {body.commitment: body for body in bodies})
     if len(payload) > PAYLOAD_LIMIT_BYTES:
         raise RecordTooLarge(
             f"{event.type}: a payload has at most {PAYLOAD_LIMIT_BYTES} bytes, this one {len(payload)}"
@@ -243,6 +243,37 @@ def draft(
         payload=payload,
         bodies=tuple(bodies),
     )
+
+
+_print_payload = json.Encoder(order="sorted").encode
+_LONG_NUMBER = re.compile(rb"[:,\[]-?[0-9]{16}")
+
+
+@cache
+def _reader(model: type[EventBase]) -> Callable[[bytes], EventBase]:
+    return json.Decoder(model).decode
+
+
+def _checked(event: Event) -> tuple[Event, bytes]:
+    """Return `event` with the types of its fields, and its payload as canonical JSON.
+
+    What the types allow is within the canonical subset, except for integers beyond 2**53 and lone surrogates.
+    """
+    try:
+        typed = _reader(type(event))(_print_payload(event))
+        payload = _print_payload(typed)
+    except (DecodeError, TypeError, OverflowError) as error:
+        raise ValueError(f"{event.type}: {error}") from error
+    except UnicodeEncodeError as error:
+        raise NotCanonicalError(f"{event.type}: text must be valid Unicode, found {error.reason}") from None
+    if _LONG_NUMBER.search(payload):
+        canonical_json(typed.as_json())
+    return typed, payload  # type: ignore[return-value]  # one of the union
+
+
+def _attach(event: EventBase, bodies: Mapping[str, PrivateBody]) -> None:
+    for _, private in private_values(event):
+        private.attach(bodies.get(private.commitment))
 
 
 _DAMAGED = "a record is damaged: `sora-ledger verify` shows which one"
@@ -369,8 +400,8 @@ def entries(records: Iterable[Record], kind: type[E]) -> Iterator[Entry[E]]:
 
 def _parsed(stored: bytes) -> dict[str, Any]:
     try:
-        document = from_json(stored)
-    except ValueError as error:
+        document = json.decode(stored)
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LedgerUnusable(_DAMAGED) from error
     if not isinstance(document, dict):
         raise LedgerUnusable(_DAMAGED)
@@ -391,9 +422,11 @@ def parse_event(
     if version != model.schema_version:
         payload = upcast(type_, version, payload, model.schema_version)
     try:
-        return model.model_validate(payload, context=bodies)  # type: ignore[return-value]  # one of the union
+        event = convert(payload, model)
     except ValidationError as error:
-        fields = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
         raise LedgerUnusable(
-            f"a recorded {type_} does not have the fields of its type ({fields}): run `sora-ledger verify`"
+            f"a recorded {type_} does not have the fields of its type ({error}): run `sora-ledger verify`"
         ) from error
+    if bodies:
+        _attach(event, bodies)
+    return event  # type: ignore[return-value]  # one of the union

@@ -155,4 +155,4 @@ def test_a_command_that_only_reads_the_ledger_loads_nothing_heavy(
     code, loaded = json.loads(ran.stdout)
     assert (code, HEAVY & set(loaded)) == (3 if command == "status" else 0, set())
     if command != "status":  # of this job it says why it was denied
-        assert NOT_FOR_READING & set(loaded) == set()
+        assert (NOT_FOR_READING | {"pydantic"}) & set(loaded) == set()

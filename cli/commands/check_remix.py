@@ -62,7 +62,7 @@ def _answer(prompt: str) -> dict[str, Any]:
     verdict, changes = check_single_change(prompt)
     return {
         "verdict": verdict,
-        "changes": [{**change.model_dump(), "text": prompt[change.start : change.end]} for change in changes],
+        "changes": [change.as_json() | {"text": prompt[change.start : change.end]} for change in changes],
         "prompt": prompt,
     }
 

@@ -99,7 +99,7 @@ def record_command(
 
 def _preview(inv: Invocation, stream: str, values: dict[str, Any]) -> None:
     event = external_event(values)
-    document = {"dry_run": True, "stream": checked_stream(stream), "event": event.model_dump(mode="json")}
+    document = {"dry_run": True, "stream": checked_stream(stream), "event": event.as_json()}
 
     def text(console: "Console") -> None:
         console.print_json(data=document["event"])

@@ -9,6 +9,7 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_or_create
+from render_service.access.grants import shown_grant
 from render_service.approvals.changes import Office, Proposed, waits_for
 from render_service.reports.answers import answers
 from render_service.runtime.documents import counted
@@ -83,7 +84,7 @@ def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
         "catalog_sha256": event.catalog_sha256,
         "budget": event.budget,
         "limit_usd_micros": event.limit_usd_micros,
-        "access": event.access and event.access.model_dump(mode="json", exclude={"key_sha256"}),
+        "access": event.access and shown_grant(event.access),
         "why": event.why and event.why.text,
         "reason_codes": list(event.reason_codes),
         "proposed_by": first.actor,

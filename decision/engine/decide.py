@@ -10,6 +10,8 @@ free text.
 from collections.abc import Iterable
 from functools import lru_cache
 
+from msgspec import structs
+
 from decision.engine.fixes import fixes_for
 from decision.engine.gates import REFUSALS, entrants, pass_gates
 from decision.engine.inputs import DecisionContext, Inputs
@@ -113,7 +115,7 @@ def _with_score(candidate: Candidate, inputs: Inputs, policy: Policy, cheapest: 
         **policy.features(candidate.model, inputs.purpose, cost=cost, cheapest=cheapest),
         **inputs.features_of(candidate.model),
     }
-    return candidate.model_copy(update={"features": features, "score": policy.score(features)})
+    return structs.replace(candidate, features=features, score=policy.score(features))
 
 
 def _best(candidates: Iterable[Candidate]) -> Candidate | None:

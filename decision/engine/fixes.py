@@ -16,6 +16,8 @@ model, size and seconds open, an extension its seconds, an edit of a file its mo
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from msgspec import structs
+
 from decision.engine.inputs import Inputs
 from decision.one_change.verdict import DEFAULT_ASPECT
 from decision.request.dimensions import size_distance
@@ -116,9 +118,9 @@ def _remedies(details: Iterable[str], inputs: Inputs) -> Iterator[Fix]:
         fix = _REMEDIED.get(detail)
         if fix:
             if fix.action == "split":
-                fix = fix.model_copy(update={"value": inputs.change_count})
+                fix = structs.replace(fix, value=inputs.change_count)
             elif fix.field == "declared_change":
-                fix = fix.model_copy(update={"value": _aspect_found(inputs)})
+                fix = structs.replace(fix, value=_aspect_found(inputs))
             yield fix
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from msgspec import structs
+
 from decision.rules.approvals import Change
 from decision.rules.policy import Policy
 from decision.rules.purpose import PURPOSES
@@ -123,7 +125,7 @@ def grant_batch(
     expected_version: int | AnyVersion = ANY,
 ) -> Batch:
     """Return the record of a grant; its event id follows from the key id, which so belongs to one key."""
-    event = AccessGranted(**granted.model_dump())
+    event = AccessGranted(**structs.asdict(granted))
     event_id = str(uuid.uuid5(_GRANTS, granted.key_id))
     return Batch(
         STREAM, expected_version, [draft(event, who, now, event_id=event_id, causation_id=causation_id)]
@@ -183,11 +185,16 @@ def warning_about(policy: Policy, terms: Terms) -> str | None:
     )
 
 
+def shown_grant(grant: Grant) -> dict[str, object]:
+    """Return a grant as JSON, without the digest of its key."""
+    return {name: value for name, value in grant.as_json().items() if name != "key_sha256"}
+
+
 def document_of(key: AccessKey, now: datetime) -> dict[str, object]:
     """Return a key as JSON, without its digest; `granted_by` and `actor_source` say who granted it."""
     granted, revoked = key.granted, key.revoked
     return {
-        **key.grant.model_dump(mode="json", exclude={"key_sha256"}),
+        **shown_grant(key.grant),
         "state": key.state(timestamp(now)).value,
         "granted_by": granted.actor,
         "actor_source": granted.envelope.actor_source,

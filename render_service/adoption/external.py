@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import BaseModel
+from msgspec import structs
 
 from ledger.canonical import canonical_json
 from ledger.errors import EventIdConflict
-from ledger.events import ExternalRecorded, OutputAttached
+from ledger.events import Event, ExternalRecorded, OutputAttached
 from ledger.job import Job
 from ledger.private import Private, private_values
 from ledger.record import Authority, Record, draft
@@ -26,7 +26,7 @@ from render_service.session.session import Session
 
 RESERVED = ("job_", "budget_", "inbox_", "characters_")
 RESERVED_NAMES = ("ledger", "policy")
-FIELDS = tuple(ExternalRecorded.model_fields)
+FIELDS = ExternalRecorded.__struct_fields__
 PRIVATE_FIELDS = ("prompt", "input_reference")
 MOST_PROGRESS = 100
 _STREAM = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
@@ -127,9 +127,9 @@ async def _find_recorded(
     return Fact(before, repeated=True)
 
 
-def _plain(event: BaseModel) -> dict[str, Any]:
+def _plain(event: Event) -> dict[str, Any]:
     """Return an event's values with private text instead of its commitment, which is salted."""
-    return event.model_dump() | {name: private.text for name, private in private_values(event)}
+    return structs.asdict(event) | {name: private.text for name, private in private_values(event)}
 
 
 def _field(key: str) -> str:

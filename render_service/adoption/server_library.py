@@ -3,6 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import structs
+
 from ledger.events import Event
 from ledger.job import Job, State
 from ledger.private import Private
@@ -82,7 +84,7 @@ async def _delete(session: Session, client: "VideosClient", job: Job, why: str |
     if deleted.answer == "not_found":
         await _check_is_gone(session, client, job)
     if why:
-        deleted = deleted.model_copy(update={"why": Private.seal("why", why)})
+        deleted = structs.replace(deleted, why=Private.seal("why", why))
     # A crash here leaves a deletion without a record: `audit` reports the missing video, `delete` repeats it.
     while job.state is not State.DELETED:  # a worker may have stored it, and closed the job, meanwhile
         events: list[Event] = [deleted]

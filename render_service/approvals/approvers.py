@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from msgspec import structs
+
 from decision.rules.approvals import ApprovalRule, owner_of
 from decision.rules.passkeys import Passkey, is_passkey
 from decision.rules.policy import Policy
@@ -106,7 +108,7 @@ def answered(
 ) -> tuple[A, Provenance]:
     """Return `answer` with login, policy and signature, and its actor; `BadInput` if they may not answer."""
     policy = case.under.policy
-    answer = answer.model_copy(update={"login": settings.login, "policy_sha256": policy.digest})
+    answer = structs.replace(answer, login=settings.login, policy_sha256=policy.digest)
     identity = identity_of(settings, policy, signer)
     who = replace(who, actor=identity.actor, actor_source=identity.source)
     _check_is_another(case, identity)
@@ -114,19 +116,17 @@ def answered(
     if isinstance(signer, PasskeySignature):
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
         key_id, signature = _signed_by_passkey(policy, who.actor, text, signer)
-        update = {"key_id": key_id, "signature": signature, "passkey": signer.assertion}
-        answer = answer.model_copy(update=update)
+        answer = structs.replace(answer, key_id=key_id, signature=signature, passkey=signer.assertion)
     elif signer is not None:
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
         key_id, signature = sign(signer, text)
-        answer = answer.model_copy(update={"key_id": key_id, "signature": signature})
+        answer = structs.replace(answer, key_id=key_id, signature=signature)
     return answer, who
 
 
 def statement_to_sign(settings: Settings, ledger: Ledger, case: Pending, answer: A) -> str:
     """Return the statement that the actor of `settings` signs for `answer`, under the policy in force."""
-    update = {"login": settings.login, "policy_sha256": case.under.policy.digest}
-    answer = answer.model_copy(update=update)
+    answer = structs.replace(answer, login=settings.login, policy_sha256=case.under.policy.digest)
     return answer_statement(ledger.ledger_id, case.history.first, case.pending, settings.actor, answer)
 
 

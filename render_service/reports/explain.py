@@ -76,7 +76,7 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "job_id": job.job_id,
         "state": job.state.value,
         "decision": ruling.decision,
-        "denial_trace": denied.denial_trace.model_dump(mode="json") if denied else None,
+        "denial_trace": denied.denial_trace.as_json() if denied else None,
         "why": why(ruling),
         "people": _people(ledger, history),
         "candidates": candidates_of(ruling),
@@ -173,7 +173,7 @@ def _candidate(candidate: Candidate, ruling: Considered) -> Json:
         "features": dict(candidate.features),
         "gates_passed": list(candidate.gates_passed),
         "gates_failed": [
-            failure.model_dump(mode="json") | {"reason": about_failure(candidate, failure, ruling)}
+            failure.as_json() | {"reason": about_failure(candidate, failure, ruling)}
             for failure in candidate.gates_failed
         ],
         "why_not": [] if chosen else why_not_chosen(candidate, ruling),

@@ -111,7 +111,7 @@ def _asked(ruling: Considered, requested: RenderRequested) -> Flags:
     """
     typed = _typed(ruling, requested)
     flags: Flags = {flag: value for of_field in typed.values() for flag, value in of_field.items()}
-    others = (name for name in RenderRequested.model_fields if name not in typed)
+    others = (name for name in RenderRequested.__struct_fields__ if name not in typed)
     return flags | {f"--{name.replace('_', '-')}": _value(name, requested) for name in others}
 
 

@@ -1,5 +1,7 @@
 """An event in a few words, for lists of records."""
 
+from msgspec import structs
+
 from decision.money import format_usd
 from ledger.events import (
     AccessGranted,
@@ -115,7 +117,9 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{event.video_id} {event.status}"
         case _:
             return ", ".join(
-                f"{name} {_plain(value)}" for name, value in event if value not in (None, (), {})
+                f"{name} {_plain(value)}"
+                for name, value in structs.asdict(event).items()
+                if value not in (None, (), {})
             )
 
 

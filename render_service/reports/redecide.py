@@ -173,7 +173,7 @@ def _has_trace_of_changes(ruling: Decision) -> bool:
 def _differences(
     ruling: Decision, remade: Considered, inputs: Inputs, verdict: RemixVerdict | None
 ) -> dict[str, tuple[object, object]]:
-    before, after = _compared(ruling.model_dump(mode="json")), _compared(remade.model_dump(mode="json"))
+    before, after = _compared(ruling.as_json()), _compared(remade.as_json())
     if inputs.change_verdict is not None and verdict is None:
         for document in (before, after):  # positions of changes depend on the text alone
             trace = document.get("denial_trace")

@@ -76,7 +76,7 @@ def _seconds(moment: str) -> int | None:
 def record_document(record: Record) -> Json:
     """Return a record with its payload; private text appears beside its commitment, or ``[erased]``."""
     event = record.event
-    payload = event.model_dump(mode="json")
+    payload = event.as_json()
     for path, private in private_values(event):
         _reveal(payload, path, private)
     return asdict(record.envelope) | {"payload": payload}

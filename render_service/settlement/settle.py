@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import AssetLost, Event, StatusObserved
@@ -167,7 +167,7 @@ async def record(session: Session, job: Job, *events: Event) -> Job:
 
 def _is_as_before(job: Job, now: Job) -> bool:
     noted = {name: getattr(now, name) for name in ("version", "position", "updated_at", "verdict")}
-    return replace(job, **noted) == now
+    return structs.replace(job, **noted) == now
 
 
 async def _wait(  # all parameters describe the wait
@@ -227,7 +227,7 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
     try:
         stored = await download(session, client, job, variant)
     except (ContentExpired, ContentGone) as gone:
-        cause = "expired" if isinstance(gone, ContentExpired) else "gone"
+        cause: Literal["expired", "gone"] = "expired" if isinstance(gone, ContentExpired) else "gone"
         if variant is Variant.VIDEO and job.state is State.COMPLETED:
             lost = await record(session, job, AssetLost(variant=variant, cause=cause))
             await _close(session, lost)
@@ -238,7 +238,7 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
             await mark_lost(session, client, job)
         raise
     for mismatch in stored.mismatches:
-        session.log.warning("asset.mismatch", job_id=job.job_id, **mismatch.model_dump())
+        session.log.warning("asset.mismatch", job_id=job.job_id, **structs.asdict(mismatch))
     # A crash here leaves a stored file that no record names, and the job completed: the next process
     # stores the same bytes under the same name.
     job = await record(session, job, stored)

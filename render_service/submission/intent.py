@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
+
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided, RenderRequested, SubmissionIntended
 from ledger.private import Private
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 SEALED = frozenset(
-    name
-    for name, field in RenderRequested.model_fields.items()
-    if field.annotation in {Private, Private | None}
+    field.name for field in structs.fields(RenderRequested) if field.type in {Private, Private | None}
 )
 """The texts of a request that are recorded with a commitment."""
 
@@ -59,7 +59,9 @@ def requested(
         "source_file": keep_video(assets, video, material.video) if video else None,
         **{name: getattr(settings, name, None) for name in ("team", "project", "access_key_id")},
     }
-    as_asked = {name: _recorded(name, request) for name in RenderRequested.model_fields.keys() - otherwise}
+    as_asked = {
+        name: _recorded(name, request) for name in RenderRequested.__struct_fields__ if name not in otherwise
+    }
     return RenderRequested(**as_asked, **otherwise)
 
 

@@ -106,7 +106,7 @@ def ruling_document(
 
     `job_id`, and the `draft` it was made from, appear in the suggested commands.
     """
-    document = ruling.model_dump(mode="json") | {"why": why(ruling)}
+    document: Json = ruling.as_json() | {"why": why(ruling)}
     if not isinstance(ruling, RenderDecided):
         document["what_now"] = what_now(ruling, request, job_id=job_id, draft=draft)
     return document

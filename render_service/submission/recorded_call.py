@@ -69,7 +69,7 @@ def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> 
         "source_video_id": requested.remix_video_id,
         "source_file": files.read(requested.source_file) if requested.source_file else None,
     }
-    names = {field.name for field in fields(SubmitCall)} & RenderRequested.model_fields.keys()
+    names = {field.name for field in fields(SubmitCall)} & set(RenderRequested.__struct_fields__)
     as_recorded = {name: _sent(name, requested, files.job_id) for name in names - otherwise.keys()}
     return SubmitCall(**as_recorded, **otherwise)
 
@@ -121,12 +121,12 @@ NOT_SENT = frozenset(
 )
 """The recorded fields that are not sent; all others are."""
 
-SENT = RenderRequested.model_fields.keys() - NOT_SENT
+SENT = frozenset(RenderRequested.__struct_fields__) - NOT_SENT
 
 
 def request_sha256(requested: RenderRequested, model: str) -> str:
     """Return the digest of what `call_of` sends; over the prompt's commitment, never over its text."""
-    payload = requested.model_dump(mode="json", include=SENT)
+    payload = {name: value for name, value in requested.as_json().items() if name in SENT}
     payload |= {"prompt": sent_prompt(requested).commitment, "model": model}
     files = ((name, getattr(requested, name)) for name in ("input_reference", "source_file"))
     return digest(payload | {name: file.sha256 for name, file in files if file})
@@ -137,7 +137,7 @@ def comparable(requested: RenderRequested) -> dict[str, Any]:
 
     An erased text is None.
     """
-    return {name: _content_of(getattr(requested, name)) for name in RenderRequested.model_fields}
+    return {name: _content_of(getattr(requested, name)) for name in RenderRequested.__struct_fields__}
 
 
 def _content_of(value: Any) -> Any:

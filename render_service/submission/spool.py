@@ -66,7 +66,7 @@ class SpooledDraft(_Model):
         return cls(
             type=draft.event.type,
             schema_version=draft.event.schema_version,
-            payload=draft.event.model_dump(mode="json"),
+            payload=draft.event.as_json(),
             bodies=tuple((body.commitment, body.field, body.salt.hex(), body.text) for body in draft.bodies),
             event_id=draft.event_id,
             recorded_at=draft.recorded_at,
@@ -94,7 +94,7 @@ class SpooledDraft(_Model):
             occurred_at=self.occurred_at,
             provenance=who,
             causation_id=self.causation_id,
-            payload=canonical_json(event.model_dump(mode="json")),
+            payload=canonical_json(event.as_json()),
             bodies=tuple(bodies),
         )
 

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec import structs
+
 from decision.engine.approval import consider
 from decision.errors import BadRequest
 from decision.request.request import RenderRequest
@@ -412,7 +414,7 @@ async def _attempt(  # the parts of one attempt
         raise
     outcome = submitted.outcome
     if isinstance(outcome, SubmissionAccepted) and submitted.reported_cost_usd_micros is not None:
-        outcome = outcome.model_copy(update={"reported_cost_usd_micros": submitted.reported_cost_usd_micros})
+        outcome = structs.replace(outcome, reported_cost_usd_micros=submitted.reported_cost_usd_micros)
     wait_s = patience.wait_after(outcome, client.profile)
     return await record_outcome(session, job, outcome, goes_on=wait_s is not None), outcome, wait_s
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import to_builtins
 
 from ledger.log.opening import open_ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
@@ -47,7 +48,7 @@ class Place:
     def jobs(self) -> list[dict[str, Any]]:
         """Return the ledger's jobs, newest first."""
         with open_ledger(str(self.folder / "ledger.db")) as ledger:
-            return [job.model_dump(mode="json") for job in ledger.jobs()]
+            return [to_builtins(job) for job in ledger.jobs()]
 
     def is_intact(self) -> bool:
         """Say whether the ledger verifies."""

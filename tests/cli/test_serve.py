@@ -125,7 +125,7 @@ def test_what_a_server_announces_is_in_the_inbox(served: Served, tmp_path: Path)
             process.communicate(timeout=120)
     with open_ledger("sqlite:///ledger.db") as ledger:
         [record] = [each for each in ledger.read() if each.stream == "inbox_sandbox"]
-    assert record.event.model_dump()["video_id"] == video["id"]
+    assert record.event.as_json()["video_id"] == video["id"]
 
 
 def wait_for(process: Running, word: str) -> None:
@@ -183,7 +183,7 @@ def delivered(url: str, body: bytes) -> bool:
 def recorded() -> Counter[str]:
     with open_ledger("sqlite:///ledger.db") as ledger:
         inbox = ledger.read(RecordFilter(stream="inbox_sandbox"))
-        return Counter(record.event.model_dump()["webhook_event_id"] for record in inbox)
+        return Counter(record.event.as_json()["webhook_event_id"] for record in inbox)
 
 
 def test_what_was_loaded_at_the_start_is_left_out_of_every_collection_of_garbage() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from markupsafe import escape
+from msgspec import structs
 from starlette.requests import Request
 
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
@@ -61,7 +62,7 @@ class Desk:
 
     def requested(self, prompt: str = "a paper boat", **changes: Any) -> e.RenderRequested:
         """Return a request of the team film."""
-        asked: e.RenderRequested = self.vocabulary.requested(prompt).model_copy(update=changes)
+        asked: e.RenderRequested = structs.replace(self.vocabulary.requested(prompt), **changes)
         return asked
 
     def visit(self, who: Caller = OLGA, name: str = JOB, query: str = "") -> Visit:
@@ -107,8 +108,9 @@ def lives(v: ModuleType) -> dict[str, list[Any]]:
         return e.RenderClosed(outcome=e.Outcome(outcome), duration_ms=61_000, cost_usd_micros=0)
 
     refused = e.ApprovalRefused(comment=Private.seal("comment", "too <b>loud</b>"))
-    denial = sample("render.denied").denial_trace.model_copy(
-        update={"minimal_fix": (e.Fix(field="max_cost_usd_micros", action="raise", value=400_000),)}
+    denial = structs.replace(
+        sample("render.denied").denial_trace,
+        minimal_fix=(e.Fix(field="max_cost_usd_micros", action="raise", value=400_000),),
     )
     decided = [v.requested(), v.decided()]
     submitting = [*decided, sample("submission.intended")]
@@ -125,7 +127,7 @@ def lives(v: ModuleType) -> dict[str, list[Any]]:
         "refused": [*held, refused, closed("refused")],
         "denied": [
             v.requested(),
-            sample("render.denied").model_copy(update={"denial_trace": denial}),
+            structs.replace(sample("render.denied"), denial_trace=denial),
             closed("denied"),
         ],
         "decided": decided,
@@ -297,8 +299,8 @@ def remixes(desk: Desk, parents: Sequence[int]) -> None:
         asked = desk.requested(f"make the sky colour number {number}", **changes)
         decided = desk.vocabulary.decided()
         inputs = {**decided.basis.inputs, "change_aspects": "palette:1"}
-        basis = decided.basis.model_copy(update={"inputs": inputs})
-        desk.record(asked, decided.model_copy(update={"basis": basis}), job_id=f"job_{number:03}")
+        basis = structs.replace(decided.basis, inputs=inputs)
+        desk.record(asked, structs.replace(decided, basis=basis), job_id=f"job_{number:03}")
 
 
 def test_a_video_without_relatives_has_no_lineage(desk: Desk) -> None:

@@ -30,7 +30,7 @@ def main() -> None:
     for event in vocabulary().samples():
         path = EXAMPLES / f"{event.type}.{event.schema_version}.json"
         if not path.exists():
-            path.write_bytes(canonical_json(event.model_dump(mode="json")))
+            path.write_bytes(canonical_json(event.as_json()))
 
 
 if __name__ == "__main__":

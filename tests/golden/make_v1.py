@@ -48,7 +48,9 @@ class Maker:
         self.sealed += 1
         salt = hashlib.sha256(b"salt %d" % self.sealed).digest()
         body = PrivateBody(commit(field, text, salt), field, salt, text)
-        return Private.model_validate({"commitment": body.commitment}, context={body.commitment: body})
+        private = Private(body.commitment)
+        private.attach(body)
+        return private
 
     def say(self, stream: str, *events: Any, documents: Sequence[Document] = ()) -> list[Record]:
         """Record `events` one by one."""

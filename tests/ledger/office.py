@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from msgspec import structs
+
 from ledger import events as e
 from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.ledger import Ledger
@@ -77,7 +79,7 @@ class Office:
         return self.say(event, stream or f"budget_{budget}", **who)
 
     def ask(self, **who: Any) -> None:
-        asked = self.vocabulary.requested().model_copy(update={"purpose": "final"})
+        asked = structs.replace(self.vocabulary.requested(), purpose="final")
         self.first = self.say(asked, **{"actor": "ana", **LOGIN, **who})
 
     def sign_request(self, signer: Signer = ANA, **wrong: Any) -> None:
@@ -98,7 +100,7 @@ class Office:
     def basis(self, **inputs: Any) -> e.Basis:
         basis: e.Basis = self.vocabulary.basis()
         update = {"policy_sha256": self.policy.sha256, "inputs": {**basis.inputs, **inputs}}
-        return basis.model_copy(update=update)
+        return structs.replace(basis, **update)
 
     def hold(self, **inputs: Any) -> None:
         self.pending = self.say(e.RenderHeld(basis=self.basis(**inputs), reason_codes=("FINALS",)))
@@ -167,7 +169,7 @@ class Office:
     def decide(self, usd_micros: int = 400_000, **inputs: Any) -> None:
         event = self.vocabulary.decided(usd_micros=usd_micros)
         update = {"basis": self.basis(**{"approved": True, **inputs}), "holds": ()}
-        self.say(event.model_copy(update=update), causation_id=inputs.pop("cause", self.cause))
+        self.say(structs.replace(event, **update), causation_id=inputs.pop("cause", self.cause))
 
 
 def outcome(ledger: Ledger, folder: Path, scope: Scope) -> vb.Outcome:

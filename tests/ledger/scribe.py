@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from msgspec import structs
+
 from ledger import events as e
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
@@ -411,7 +413,7 @@ class Scribe:
 
     def settle(self, job_id: str, usd_micros: int) -> Batch:
         """Return the rest of that job, up to the cost of its completed video."""
-        settled = sample("cost.settled").model_copy(update={"cost_usd_micros": usd_micros})
+        settled = structs.replace(sample("cost.settled"), cost_usd_micros=usd_micros)
         return self.batch(job_id, *life()[2:5], settled)
 
     def set_limit(self, store: Any, usd_micros: int) -> None:

@@ -4,7 +4,7 @@ from types import ModuleType
 from typing import get_args
 
 import pytest
-from pydantic import ValidationError
+from msgspec.json import schema
 
 from ledger.errors import LedgerUnusable
 from ledger.events import EVENT_TYPES, Event
@@ -59,7 +59,7 @@ def test_there_is_a_sample_of_every_event(vocabulary: ModuleType) -> None:
 def test_an_event_survives_its_payload(vocabulary: ModuleType, type_: str) -> None:
     event = vocabulary.sample(type_)
     bodies = {value.commitment: value.body for _, value in private_values(event)}
-    payload = json.loads(event.model_dump_json())
+    payload = event.as_json()
     assert parse_event(type_, payload, bodies, event.schema_version) == event
 
 
@@ -67,7 +67,7 @@ def test_an_event_survives_its_payload(vocabulary: ModuleType, type_: str) -> No
 def test_private_text_survives_with_its_bodies(vocabulary: ModuleType, type_: str) -> None:
     event = vocabulary.sample(type_)
     bodies = {value.commitment: value.body for _, value in private_values(event)}
-    again = parse_event(type_, event.model_dump(mode="json"), bodies, event.schema_version)
+    again = parse_event(type_, event.as_json(), bodies, event.schema_version)
     texts = [[(path, value.text) for path, value in private_values(e)] for e in (event, again)]
     assert texts[0] == texts[1]
 
@@ -75,28 +75,26 @@ def test_private_text_survives_with_its_bodies(vocabulary: ModuleType, type_: st
 @pytest.mark.parametrize("type_", TYPES)
 def test_a_payload_does_not_hold_private_text(vocabulary: ModuleType, type_: str) -> None:
     event = vocabulary.sample(type_)
-    payload = event.model_dump_json()
+    payload = json.dumps(event.as_json())
     assert [value.text for _, value in private_values(event) if f'"{value.text}"' in payload] == []
 
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_an_unknown_field_is_refused(vocabulary: ModuleType, type_: str) -> None:
-    payload = vocabulary.sample(type_).model_dump(mode="json") | {"surplus": 1}
-    with pytest.raises(
-        LedgerUnusable, match=r"does not have the fields of its type \(surplus\): run `sora-ledger verify`"
-    ):
+    payload = vocabulary.sample(type_).as_json() | {"surplus": 1}
+    with pytest.raises(LedgerUnusable, match=r"unknown field `surplus`\): run `sora-ledger verify`"):
         parse_event(type_, payload, {})
 
 
 @pytest.mark.parametrize("type_", TYPES)
 def test_an_event_is_frozen(vocabulary: ModuleType, type_: str) -> None:
     event = vocabulary.sample(type_)
-    with pytest.raises(ValidationError, match="frozen"):
-        setattr(event, next(iter(type(event).model_fields)), None)
+    with pytest.raises(AttributeError, match="immutable"):
+        setattr(event, type(event).__struct_fields__[0], None)
 
 
 def test_no_event_has_a_float() -> None:
-    schemas = [json.dumps(model.model_json_schema()) for model in EVENT_TYPES.values()]
+    schemas = [json.dumps(schema(model)) for model in EVENT_TYPES.values()]
     assert [schema for schema in schemas if '"number"' in schema] == []
 
 

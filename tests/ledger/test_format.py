@@ -78,7 +78,7 @@ def test_the_worked_example_is_made_of_its_own_results() -> None:
 @pytest.mark.parametrize("type_", sorted(EVENT_TYPES))
 def test_the_fields_of_an_event_are_named_in_order(type_: str) -> None:
     [fields] = [quoted(row[2]) for row in table("Events", 3) if row[0] == f"`{type_}`"]
-    assert fields == list(EVENT_TYPES[type_].model_fields)
+    assert fields == list(EVENT_TYPES[type_].__struct_fields__)
 
 
 def test_the_events_and_their_kinds_are_those_of_the_code() -> None:
@@ -89,7 +89,7 @@ def test_the_events_and_their_kinds_are_those_of_the_code() -> None:
 def test_the_parts_of_payloads_are_those_of_the_code() -> None:
     told = {row[0]: quoted(row[1]) for row in table("Events", 2)[1:]}
     parts = [part for part in Part.__subclasses__() if part is not EventBase]
-    assert told == {part.__name__: list(part.model_fields) for part in parts}
+    assert told == {part.__name__: list(part.__struct_fields__) for part in parts}
 
 
 def test_the_record_has_the_keys_of_the_code() -> None:

@@ -84,13 +84,13 @@ def test_both_statements_of_the_rules_refuse_the_same_steps(
     there = replace(job, state=state, outcome="stored" if closed else None)
     row = {"state": state, "outcome": "stored" if closed else None} if state else None
     for event in vocabulary.samples():
-        name = rules.step_name(event.type, event.model_dump(mode="json"))
+        name = rules.step_name(event.type, event.as_json())
         assert next_state(there if state else None, event) == rules.state_after(row, name)
 
 
 def test_both_statements_name_steps_alike(vocabulary: ModuleType) -> None:
     samples = vocabulary.samples()
-    theirs = [rules.step_name(event.type, event.model_dump(mode="json")) for event in samples]
+    theirs = [rules.step_name(event.type, event.as_json()) for event in samples]
     assert [step(event) for event in samples] == theirs
 
 

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.events import SubmissionAccepted, SubmissionIntended, SubmissionUnknown
 from sora_adapter.client import VideosClient
@@ -90,7 +91,7 @@ async def test_whenever_the_server_closes_a_submission_arrives_at_most_once_and_
     outcomes: dict[str, object] = {}
     async with VideosClient(openai_profile, impatient.base_url, "any") as client:
         for number in range(SUBMISSIONS * MOST_ROUNDS):
-            each = intent.model_copy(update={"attempt_id": f"att_{number}"})
+            each = structs.replace(intent, attempt_id=f"att_{number}")
             outcomes[each.attempt_id] = await client.submit(each, call)
             unknown = {name for name, outcome in outcomes.items() if isinstance(outcome, SubmissionUnknown)}
             is_round = (number + 1) % SUBMISSIONS == 0

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ledger.events import SubmissionIntended
 from ledger.private import Private
@@ -79,7 +80,7 @@ async def test_what_its_intent_does_not_commit_to_is_not_sent(
     prepared = await client.prepare(call)
 
     def committed_to(digest: str) -> SubmissionIntended:
-        return intent.model_copy(update={"sent_sha256": Private.seal("sent_sha256", digest)})
+        return structs.replace(intent, sent_sha256=Private.seal("sent_sha256", digest))
 
     with pytest.raises(NotAsCommitted, match="nothing was sent"):
         await client.submit_prepared(committed_to("0" * 64), prepared)

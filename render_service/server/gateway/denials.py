@@ -38,7 +38,7 @@ def denial(job: Job, denied: RenderDenied) -> Refusal:
     steps = [step_of(fix) for fix in trace.minimal_fix]
     remedy = f" It would be allowed if you {' and '.join(steps)}." if steps else ""
     message = in_api_terms(f"{_sentence(why(denied)[0])}{remedy}")
-    document, headers = trace.model_dump(mode="json"), job_headers(job, denied)
+    document, headers = trace.as_json(), job_headers(job, denied)
     if trace.detail_code == BUDGET:
         return over_budget(message).about(headers, document)
     status = 403 if trace.detail_code in FORBIDDEN else 400

@@ -4,6 +4,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.errors import (
     EventIdConflict,
@@ -187,7 +188,7 @@ def test_rows_are_read_in_either_order_and_before_a_position(store: EventStore, 
 def test_records_of_jobs_are_found_by_the_team_or_actor_of_the_job(
     store: EventStore, scribe: Any, vocabulary: ModuleType
 ) -> None:
-    of_film, of_none = (vocabulary.requested().model_copy(update={"team": team}) for team in ("film", None))
+    of_film, of_none = (structs.replace(vocabulary.requested(), team=team) for team in ("film", None))
     store.append([scribe.batch(vocabulary.JOB, of_film, actor="ana")])
     store.append([scribe.batch(vocabulary.OTHER_JOB, of_none, actor="tom"), scribe.note("notes")])
 

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.job import Job, State
 from ledger.log.as_of import AsOf
@@ -22,7 +23,7 @@ def ledger(store: EventStore, scribe: Any, vocabulary: ModuleType) -> Ledger:
     lives = {}
     for number in range(JOBS):
         asked, *rest = vocabulary.life()
-        asked = asked.model_copy(update={"team": None}) if number % 2 else asked
+        asked = structs.replace(asked, team=None) if number % 2 else asked
         lives[f"job_{number}"] = [asked, *rest][: 3 + 2 * number]
     random = Random(7)
     while lives:

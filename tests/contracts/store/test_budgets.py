@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.errors import BudgetExceeded, WrongExpectedVersion
 from ledger.store.interface import EventStore, Hold
@@ -39,7 +40,7 @@ def test_a_hold_is_kept_per_budget_and_job(store: EventStore, scribe: Any) -> No
 
 def test_a_job_may_hold_of_several_budgets(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
     holds = tuple(vocabulary.decided(budget, 5).holds[0] for budget in ("studio", "other"))
-    decided = vocabulary.decided(usd_micros=5).model_copy(update={"holds": holds})
+    decided = structs.replace(vocabulary.decided(usd_micros=5), holds=holds)
     store.append([scribe.batch("job_1", vocabulary.requested(), decided)])
     assert (store.held("studio"), store.held("other")) == (5, 5)
 

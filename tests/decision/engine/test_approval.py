@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from decision.engine.approval import after_approval, choice_of, consider, override
 from decision.engine.decide import decide, rule
@@ -384,8 +385,8 @@ def test_what_an_approval_is_for(
         for model, score, cost in candidates
     ]
     inputs = {**held.basis.inputs, "wished_model": wished}
-    basis = held.basis.model_copy(update={"candidates": tuple(of_each), "inputs": inputs})
-    assert choice_of(held.model_copy(update={"basis": basis})).model == chosen
+    basis = structs.replace(held.basis, candidates=tuple(of_each), inputs=inputs)
+    assert choice_of(structs.replace(held, basis=basis)).model == chosen
 
 
 def test_each_reason_is_named_once_and_the_rule_that_wants_most_people_counts(

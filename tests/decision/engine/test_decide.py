@@ -262,7 +262,7 @@ def test_a_trace_locates_no_more_changes_than_a_record_can_hold(remix: Parse, ru
 
 def test_no_words_of_the_prompt_are_in_the_event(remix: Parse, ruling: Rule) -> None:
     refused = ruling(remix(prompt="Make the xylophone red and add a zeppelin", fields={"style": "quagga"}))
-    assert not {word for word in ("xylophone", "zeppelin", "quagga") if word in refused.model_dump_json()}
+    assert not {word for word in ("xylophone", "zeppelin", "quagga") if word in json.dumps(refused.as_json())}
 
 
 def test_the_basis_names_policy_catalog_and_engine(
@@ -277,7 +277,7 @@ def test_the_basis_names_policy_catalog_and_engine(
 
 
 def test_a_ruling_is_canonical(parse: Parse, ruling: Rule) -> None:
-    payload = ruling(parse(), budgets=("team",)).model_dump(mode="json")
+    payload = ruling(parse(), budgets=("team",)).as_json()
     assert json.loads(canonical_json(payload)) == payload
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from decision.engine.decide import Ruling, decide
 from decision.engine.explain import about_failure, format_usd, what_now, why, why_not_chosen
@@ -238,7 +239,7 @@ def test_without_the_request_no_words_are_repeated(remix: Parse, ruling: Rule) -
 
 
 def test_a_reason_of_a_newer_version_is_shown_as_its_code(parse: Parse, ruling: Rule) -> None:
-    decided = ruling(parse()).model_copy(update={"reason_codes": ("MOON_PHASE",)})
+    decided = structs.replace(ruling(parse()), reason_codes=("MOON_PHASE",))
     assert why(decided)[0] == "MOON_PHASE"
 
 
@@ -254,7 +255,7 @@ def test_a_failure_of_a_newer_version_is_shown_as_its_code(parse: Parse, ruling:
 def test_an_operation_of_a_newer_version_leaves_the_sentence_whole(parse: Parse, ruling: Rule) -> None:
     denied = ruling(parse(max_cost_usd_micros=1))
     inputs = dict(denied.basis.inputs) | {"operation": "upscale"}
-    denied = denied.model_copy(update={"basis": denied.basis.model_copy(update={"inputs": inputs})})
+    denied = structs.replace(denied, basis=structs.replace(denied.basis, inputs=inputs))
     assert why(denied)[0].startswith("sora-2 would cost 0.40 USD")
 
 
@@ -262,8 +263,8 @@ def test_a_fix_of_a_newer_version_is_shown_as_it_is(parse: Parse, ruling: Rule) 
     denied = ruling(parse(max_cost_usd_micros=1))
     assert isinstance(denied, RenderDenied)
     fix = Fix(field="moon", action="wait", value="full")
-    trace = denied.denial_trace.model_copy(update={"minimal_fix": (fix,)})
-    assert what_now(denied.model_copy(update={"denial_trace": trace})) == ["wait moon: full"]
+    trace = structs.replace(denied.denial_trace, minimal_fix=(fix,))
+    assert what_now(structs.replace(denied, denial_trace=trace)) == ["wait moon: full"]
 
 
 def test_a_model_that_is_not_among_the_candidates_leaves_the_others_unexplained(
@@ -271,5 +272,5 @@ def test_a_model_that_is_not_among_the_candidates_leaves_the_others_unexplained(
 ) -> None:
     decided = ruling(parse())
     assert isinstance(decided, RenderDecided)
-    other = decided.model_copy(update={"model": "sora-9"})
+    other = structs.replace(decided, model="sora-9")
     assert why_not_chosen(decided.basis.candidates[1], other) == []

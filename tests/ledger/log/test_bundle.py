@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ledger.canonical import canonical_json
 from ledger.log.bundle import Scope, Wish, write_bundle
@@ -36,10 +37,10 @@ def ledger_path(vocabulary: ModuleType, tmp_path_factory: pytest.TempPathFactory
     """Return a ledger with two jobs, of which the first cites a file and a policy that can be had."""
     path = tmp_path_factory.mktemp("bundled") / "ledger.db"
     scribe = vocabulary.Scribe()
-    basis = vocabulary.basis().model_copy(update={"policy_sha256": Document(POLICY).sha256})
+    basis = structs.replace(vocabulary.basis(), policy_sha256=Document(POLICY).sha256)
     life = vocabulary.life()
-    life[1] = life[1].model_copy(update={"basis": basis})
-    life[5] = life[5].model_copy(update={"sha256": hashlib.sha256(VIDEO).hexdigest()})
+    life[1] = structs.replace(life[1], basis=basis)
+    life[5] = structs.replace(life[5], sha256=hashlib.sha256(VIDEO).hexdigest())
     with scribe.ledger(path) as ledger:
         ledger.append([scribe.note()], documents=[Document(POLICY)])
         scribe.live(ledger.store, vocabulary.JOB, life)
@@ -196,7 +197,7 @@ def test_erased_text_is_absent_and_everything_else_checks(
     copy.write_bytes(ledger_path.read_bytes())
     with vocabulary.Scribe(first=5_000).ledger(copy) as ledger:
         prompt = ledger.history(vocabulary.JOB)[0].event.prompt.commitment
-        event = vocabulary.sample("private.erased").model_copy(update={"commitments": (prompt,)})
+        event = structs.replace(vocabulary.sample("private.erased"), commitments=(prompt,))
         ledger.append([vocabulary.Scribe(first=6_000).batch(vocabulary.JOB, event)])
     outcome = check(bundle(copy, job_scope))
     assert (outcome.findings, outcome.texts_absent) == ([], 1)
@@ -597,16 +598,15 @@ def test_the_picture_a_first_frame_was_made_of_comes_along(vocabulary: ModuleTyp
         name: hashlib.sha256(data).hexdigest() for name, data in [("frame", frame), ("picture", picture)]
     }
     asked = vocabulary.requested()
-    reference = asked.input_reference.model_copy(
-        update={
-            "sha256": digests["frame"],
-            "original_sha256": digests["picture"],
-            "storage_uri": "f/frame.png",
-        }
+    reference = structs.replace(
+        asked.input_reference,
+        sha256=digests["frame"],
+        original_sha256=digests["picture"],
+        storage_uri="f/frame.png",
     )
     scribe = vocabulary.Scribe()
     with scribe.ledger(tmp_path / "ledger.db") as ledger:
-        ledger.append([scribe.batch(vocabulary.JOB, asked.model_copy(update={"input_reference": reference}))])
+        ledger.append([scribe.batch(vocabulary.JOB, structs.replace(asked, input_reference=reference))])
     had = {digests["frame"]: frame, digests["picture"]: picture}
     data = bundle(
         tmp_path / "ledger.db",

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.log.ledger import Ledger
 from ledger.private import private_values
@@ -44,7 +45,7 @@ def fill(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBod
 
 def erase(ledger: Ledger, scribe: Any, vocabulary: ModuleType, bodies: list[PrivateBody]) -> None:
     gone = {"commitments": tuple(body.commitment for body in bodies)}
-    event = vocabulary.sample("private.erased").model_copy(update=gone)
+    event = structs.replace(vocabulary.sample("private.erased"), **gone)
     ledger.append([scribe.batch("ledger", event)])
 
 

@@ -54,12 +54,10 @@ def drafts(vocabulary: ModuleType) -> dict[tuple[str, int], list[Any]]:
     limit = vocabulary.sample("budget.set")
     amounts = [LIMIT * number // 5 for number in range(6)]
     drafts = {
-        (kind, number): [scribe.draft(event.model_copy())]
-        for kind, event in made.items()
-        for number in range(6)
+        (kind, number): [scribe.draft(replace(event))] for kind, event in made.items() for number in range(6)
     }
     for number, amount in enumerate(amounts):
-        changed = limit.model_copy(update={"limit_usd_micros": amount, "why": None})
+        changed = replace(limit, limit_usd_micros=amount, why=None)
         drafts["limit", number] = [scribe.draft(changed)]
         for budget in ("studio", "team"):
             drafts[budget, number] = list(scribe.reserve("job", amount, budget).drafts)
@@ -74,9 +72,7 @@ def begin(vocabulary: ModuleType) -> Any:
         store, scribe = SqliteStore(path), vocabulary.Scribe()
         scribe.begin(store)
         for budget in ("studio", "team"):
-            limit = vocabulary.sample("budget.set").model_copy(
-                update={"budget": budget, "limit_usd_micros": LIMIT}
-            )
+            limit = replace(vocabulary.sample("budget.set"), budget=budget, limit_usd_micros=LIMIT)
             store.append([scribe.batch(f"budget_{budget}", limit)])
         return store
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ledger.events import InputReference, NoteRecorded
 from ledger.private import Private
@@ -41,7 +42,7 @@ def original(vocabulary: ModuleType, tmp_path_factory: pytest.TempPathFactory) -
             "commitments": (records[0].event.prompt.commitment,),
             "reason_code": "subject_request",
         }
-        event = vocabulary.sample("private.erased").model_copy(update=erased)
+        event = structs.replace(vocabulary.sample("private.erased"), **erased)
         ledger.append([scribe.batch(vocabulary.JOB, event)])  # 14
     return path
 
@@ -529,7 +530,7 @@ def test_a_text_in_a_list_is_found_at_its_number(path: Path, vocabulary: ModuleT
         for name in names
     ]
     with scribe.ledger(path) as ledger:
-        event = vocabulary.requested().model_copy(update={"further_images": tuple(images)})
+        event = structs.replace(vocabulary.requested(), further_images=tuple(images))
         ledger.append([scribe.batch("job_01900000000070008000000000000003", event)])
     assert check(path) == []
 
@@ -545,7 +546,7 @@ def test_the_number_of_a_text_in_a_list_is_written_in_one_way(
     ]
     scribe = vocabulary.Scribe(100)
     with scribe.ledger(path) as ledger:
-        event = vocabulary.requested().model_copy(update={"further_images": tuple(images)})
+        event = structs.replace(vocabulary.requested(), further_images=tuple(images))
         ledger.append([scribe.batch("job_01900000000070008000000000000003", event)])
     last = "UPDATE private_bodies SET field = ? WHERE field = 'further_images.1.name'"
     assert db.execute(last, (f"further_images.{number}.name",)).rowcount == 1

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger import events as e
 from ledger.record import ActorSource
@@ -17,7 +18,7 @@ RULE = {"code": "RULES", "people": 1}
 
 def grant(office: Office, name: str = "alice", **more: Any) -> None:
     """Record a grant; `more` may be its cause and its stream."""
-    event = e.AccessGranted(**ALICE.model_dump() | {"name": name})
+    event = e.AccessGranted(**structs.asdict(ALICE) | {"name": name})
     office.say(event, more.pop("stream", "access"), **more)
 
 

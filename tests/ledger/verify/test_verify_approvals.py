@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger import events as e
 from ledger.job import TRANSITIONS, State
@@ -350,8 +351,8 @@ def test_what_is_dearer_than_what_was_approved_is_found(
 ) -> None:
     office.ask()
     cheapest, *others = office.basis().candidates
-    basis = office.basis().model_copy(
-        update={"candidates": (cheapest.model_copy(update={"cost_usd_micros": approved}), *others)}
+    basis = structs.replace(
+        office.basis(), candidates=(structs.replace(cheapest, cost_usd_micros=approved), *others)
     )
     office.pending = office.say(e.RenderHeld(basis=basis, reason_codes=("FINALS",)))
     office.answer(MARIA)
@@ -373,7 +374,7 @@ def test_a_denial_is_set_aside_only_as_the_policy_lets_it_be(
     office.activate(policy(approvals=[], overridable=overridable))
     office.ask()
     for code in recorded:
-        office.say(office.vocabulary.sample("decision.overridden").model_copy(update={"detail_code": code}))
+        office.say(structs.replace(office.vocabulary.sample("decision.overridden"), detail_code=code))
     office.decide(approved=None, overridden="OVER")
     assert found() == [(code, 6) for code, _ in findings]
 

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger import events as e
 from ledger.store.sqlite.snapshot import SqliteSnapshot
@@ -42,11 +43,14 @@ def store(ledger: Any, scribe: Any, vocabulary: ModuleType) -> Any:
     """Return a store with two jobs of the same image and video: positions 2 to 7 and 8 to 13."""
     for job_id in (vocabulary.JOB, vocabulary.OTHER_JOB):
         requested = vocabulary.requested()
-        image = requested.input_reference.model_copy(
-            update={"storage_uri": "file:///image", "sha256": sha(IMAGE), "original_sha256": sha(ORIGINAL)}
+        image = structs.replace(
+            requested.input_reference,
+            storage_uri="file:///image",
+            sha256=sha(IMAGE),
+            original_sha256=sha(ORIGINAL),
         )
-        stored = vocabulary.asset().model_copy(update={"storage_uri": "file:///video", "sha256": sha(VIDEO)})
-        life = [requested.model_copy(update={"input_reference": image}), *vocabulary.life()[1:5], stored]
+        stored = structs.replace(vocabulary.asset(), storage_uri="file:///video", sha256=sha(VIDEO))
+        life = [structs.replace(requested, input_reference=image), *vocabulary.life()[1:5], stored]
         scribe.live(ledger.store, job_id, life)
     return ledger.store
 
@@ -90,7 +94,7 @@ def test_an_original_is_found_missing_by_its_digest(store: Any, path: Path, file
 def test_a_file_that_was_recorded_as_lost_may_be_gone(
     store: Any, path: Path, files: Files, scribe: Any, vocabulary: ModuleType
 ) -> None:
-    thumbnail = vocabulary.asset(e.Variant.THUMBNAIL).model_copy(update={"storage_uri": "file:///t"})
+    thumbnail = structs.replace(vocabulary.asset(e.Variant.THUMBNAIL), storage_uri="file:///t")
     lost = e.AssetLost(variant=e.Variant.THUMBNAIL, cause="deleted")
     store.append([scribe.batch(vocabulary.JOB, thumbnail, lost)])
     assert found(path, files) == []

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.log.ledger import Ledger
 from ledger.store import append
@@ -80,7 +81,7 @@ def test_a_limit_that_is_lowered_later_is_no_finding(
     said: Any, ledger: Ledger, scribe: Any, path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
     said(IDS[0], *reserve(vocabulary, LIMIT))
-    lower = vocabulary.sample("budget.set").model_copy(update={"limit_usd_micros": 1})
+    lower = structs.replace(vocabulary.sample("budget.set"), limit_usd_micros=1)
     ledger.append([scribe.batch("budget_studio", lower)])
     assert check(path) == []
 
@@ -89,7 +90,7 @@ def test_what_was_spent_may_pass_the_limit(
     said: Any, path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
     *before, settled, closed, _ = vocabulary.life()
-    dear = settled.model_copy(update={"cost_usd_micros": LIMIT + 1, "difference_usd_micros": 600_001})
+    dear = structs.replace(settled, cost_usd_micros=LIMIT + 1, difference_usd_micros=600_001)
     said(IDS[0], *before)
     said(IDS[0], dear, closed)
     assert check(path) == []

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger import events as e
 from ledger.record import ActorSource
@@ -288,7 +289,7 @@ def test_a_decision_after_an_approval_is_caused_by_the_last_one(
     office.answer(MARIA)
     office.approval = None
     office.say(
-        office.vocabulary.decided().model_copy(update={"basis": office.basis(approved=True), "holds": ()}),
+        structs.replace(office.vocabulary.decided(), basis=office.basis(approved=True), holds=()),
         causation_id=cause,
     )
     assert found() == [("DECISION_NOT_PERMITTED", 6)]
@@ -303,6 +304,6 @@ def test_whatever_is_ruled_after_an_approval_takes_all_it_needs(
     office.ask()
     office.hold()
     office.answer(MARIA)
-    event = office.vocabulary.sample(type_).model_copy(update={"basis": office.basis()})
+    event = structs.replace(office.vocabulary.sample(type_), basis=office.basis())
     office.say(event, causation_id=office.cause)
     assert found() == [("DECISION_NOT_PERMITTED", 7)]

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
+from msgspec import structs
 
 from decision.rules.passkeys import EDDSA, ES256
 from ledger.log.bundle import Scope
@@ -56,7 +57,7 @@ def test_a_signature_of_another_answer_is_found(asked: Office, device: Authentic
     asked.answer(passkey=device, actor="maria", login=None, expires_at="2098-01-01T00:00:00.000000Z")
     assert found() == []
     right = asked.ledger.history(JOB)[-1].event
-    changed = right.model_copy(update={"expires_at": "2099-01-01T00:00:00.000000Z"})
+    changed = structs.replace(right, expires_at="2099-01-01T00:00:00.000000Z")
     asked.say(changed, JOB, actor="maria", **SIGNED)
     assert [code for code, _ in found()] == [SIGNATURE]
 
@@ -65,7 +66,7 @@ def test_a_key_in_a_file_signs_nothing_as_a_passkey(asked: Office, found: Any) -
     asked.answer(MARIA)
     right = asked.ledger.history(JOB)[-1].event
     assertion = Authenticator().sign("x").assertion
-    asked.say(right.model_copy(update={"passkey": assertion}), JOB, actor="maria", **SIGNED)
+    asked.say(structs.replace(right, passkey=assertion), JOB, actor="maria", **SIGNED)
     assert [code for code, _ in found()] == [SIGNATURE]
 
 

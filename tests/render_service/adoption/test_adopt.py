@@ -46,7 +46,7 @@ async def test_an_adopted_video_says_what_it_is_and_keeps_its_prompt_private(
     job, now = await adopt(session, made())
     taken = event(job, RenderAdopted)
     assert (now, job.size, job.seconds, job.model) == (True, "1280x720", 4, "sora-2")
-    assert (taken.prompt.text, "heron" in str(taken.model_dump())) == ("a heron", False)
+    assert (taken.prompt.text, "heron" in str(taken)) == ("a heron", False)
 
 
 async def test_a_video_that_is_done_is_adopted_as_completed(session: Session, made: Made, types: Any) -> None:

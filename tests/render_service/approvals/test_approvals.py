@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from msgspec import structs
 
 from decision.engine.approval import choice_of
 from decision.rules.catalog import Catalog
@@ -369,6 +370,12 @@ async def test_a_signature_says_who_approved_and_stands(
     assert intact()
 
 
+class OfVersion1(ApprovalGranted):
+    """An approval as version 1 recorded it."""
+
+    schema_version: ClassVar[int] = 1
+
+
 def forge(
     session: Session, job: Job, answer: ApprovalGranted, actor: str = "maria", version: int = 2
 ) -> None:
@@ -377,9 +384,7 @@ def forge(
     made = draft(answer, who, datetime.now(UTC))
     if version == 1:
         old = {"comment": None, "key_id": answer.key_id, "signature": answer.signature}
-        event = answer.model_copy()
-        object.__setattr__(event, "schema_version", 1)
-        made = replace(made, payload=canonical_json(old), event=event)
+        made = replace(made, payload=canonical_json(old), event=OfVersion1(**structs.asdict(answer)))
     session.ledger.append([Batch(job.job_id, session.ledger.job(job.job_id).version, [made])])
 
 

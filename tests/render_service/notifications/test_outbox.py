@@ -64,7 +64,7 @@ async def test_the_acceptance_of_a_delivery_is_recorded_once(
     job = await stored(alice.session)
     [delivery] = await arrived(there, 1)
     [record] = await recorded(session, NotificationSent.type)
-    assert record.event.model_dump() == {
+    assert record.event.as_json() == {
         "endpoint_id": endpoint.endpoint_id,
         "delivery_id": delivery.delivery_id,
         "webhook_event_id": delivery.event["id"],

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from msgspec import structs
 
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
@@ -110,7 +111,7 @@ def cut_off(request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
         profile = session.profile(placed.job.profile)
         async with session.connect(profile) as client:
             intent = intended(client, profile, placed.requested, placed.ruling)
-        intent = intent.model_copy(update=dict.fromkeys(without))
+        intent = structs.replace(intent, **dict.fromkeys(without))
         return await session.advance(placed.job, [session.draft(intent)])
 
     return begin

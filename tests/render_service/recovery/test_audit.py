@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.events import AssetLost, StatusObserved, SubmissionAccepted
 from ledger.job import State
@@ -282,6 +283,6 @@ async def test_since_leaves_out_what_was_begun_before(session: Session, stored: 
 
 async def test_two_jobs_with_one_video_are_found(session: Session, stored: Any) -> None:
     job = await stored(session)
-    twin = job.model_copy(update={"job_id": "job_twin"})
+    twin = structs.replace(job, job_id="job_twin")
     found = list(of_jobs([job, twin], utc_now()))
     assert [finding.code for finding in found] == ["VIDEO_CLAIMED_TWICE"]

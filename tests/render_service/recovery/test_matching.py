@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.events import RenderRequested, SubmissionIntended, SubmissionUnknown
 from ledger.job import Job, State
@@ -268,7 +269,7 @@ def test_attempts_of_another_text_or_an_erased_one_do_not_stand_for_each_other(t
 
 def test_attempts_for_another_model_do_not_stand_for_each_other() -> None:
     one = attempt()
-    other = replace(one, intent=one.intent.model_copy(update={"model": "sora-2-pro"}))
+    other = replace(one, intent=structs.replace(one.intent, model="sora-2-pro"))
     assert not may_stand_for(one, other)
 
 
@@ -277,7 +278,7 @@ def test_attempts_with_another_file_do_not_stand_for_each_other(file: str) -> No
     def with_file(digest: str) -> Attempt:
         one = attempt()
         sent = SimpleNamespace(sha256=digest * 64)
-        return replace(one, asked=one.asked.model_copy(update={file: sent}))
+        return replace(one, asked=structs.replace(one.asked, **{file: sent}))
 
     assert may_stand_for(with_file("a"), with_file("a"))
     assert not may_stand_for(with_file("a"), with_file("b"))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.events import ErrorDetail, SubmissionUnknown
 from ledger.job import State
@@ -176,12 +177,12 @@ def test_an_attempt_under_way_is_waited_for_or_given_up_early() -> None:
 
 def test_an_attempt_sent_elsewhere_is_settled_there() -> None:
     one = attempt()
-    there = replace(one, intent=one.intent.model_copy(update={"server": "http://there/v1"}))
+    there = replace(one, intent=structs.replace(one.intent, server="http://there/v1"))
     settlement = sent_elsewhere(there, "http://here/v1")
     assert settlement.verdict == "needs_person"
     assert settlement.commands == ("export OPENAI_BASE_URL=http://there/v1",)
 
 
 def test_a_job_without_an_open_attempt_is_settled() -> None:
-    job = attempt().job.model_copy(update={"state": State.RUNNING})
+    job = structs.replace(attempt().job, state=State.RUNNING)
     assert (settled(job).verdict, settled(job).is_open, settled(job).commands) == ("settled", False, ())

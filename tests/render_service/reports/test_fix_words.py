@@ -5,6 +5,7 @@ from importlib import resources
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from decision.rules.roles import Permission
 from ledger.events import Fix
@@ -24,8 +25,8 @@ def denied(vocabulary: Any) -> Any:
     denial = vocabulary.sample("render.denied")
 
     def with_fixes(*fixes: Fix) -> Any:
-        trace = denial.denial_trace.model_copy(update={"minimal_fix": fixes})
-        return denial.model_copy(update={"denial_trace": trace})
+        trace = structs.replace(denial.denial_trace, minimal_fix=fixes)
+        return structs.replace(denial, denial_trace=trace)
 
     return with_fixes
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from decision.request.attachments import Source
 from ledger.events import PrivateErased, RenderDecided, RenderRequested
@@ -71,14 +72,14 @@ async def test_decisions_come_out_as_they_are_recorded(
 
 
 async def test_a_decision_its_inputs_do_not_lead_to_is_drift(ledger: Ledger, recorded_as: Any) -> None:
-    await recorded_as(lambda ruling: ruling.model_copy(update={"cost_usd_micros": 1}))
+    await recorded_as(lambda ruling: structs.replace(ruling, cost_usd_micros=1))
     assert only(ledger).differences == {"cost_usd_micros": (1, 400_000)}
 
 
 async def test_inputs_that_were_changed_are_drift(ledger: Ledger, recorded_as: Any) -> None:
     def rewrite(ruling: RenderDecided) -> RenderDecided:
         inputs = {**ruling.basis.inputs, "purpose": "final"}
-        return ruling.model_copy(update={"basis": ruling.basis.model_copy(update={"inputs": inputs})})
+        return structs.replace(ruling, basis=structs.replace(ruling.basis, inputs=inputs))
 
     await recorded_as(rewrite)
     assert only(ledger).verdict is Verdict.DECISION_DRIFT
@@ -86,9 +87,7 @@ async def test_inputs_that_were_changed_are_drift(ledger: Ledger, recorded_as: A
 
 async def test_a_decision_of_another_engine_cannot_be_made_again(ledger: Ledger, recorded_as: Any) -> None:
     def rewrite(ruling: RenderDecided) -> RenderDecided:
-        return ruling.model_copy(
-            update={"basis": ruling.basis.model_copy(update={"engine": "decide/0", "inputs": {}})}
-        )
+        return structs.replace(ruling, basis=structs.replace(ruling.basis, engine="decide/0", inputs={}))
 
     await recorded_as(rewrite)
     assert only(ledger).verdict is Verdict.NOT_RECOMPUTABLE
@@ -129,7 +128,7 @@ async def test_a_new_render_can_be_decided_again_without_its_text(
 
 
 async def test_all_are_counted(ledger: Ledger, recorded_as: Any, session: Session, request_for: Any) -> None:
-    await recorded_as(lambda ruling: ruling.model_copy(update={"cost_usd_micros": 1}))
+    await recorded_as(lambda ruling: structs.replace(ruling, cost_usd_micros=1))
     await place(session, request_for())
     counts = remake_summary(ledger).document()["counts"]
     assert counts == {"SAME": 1, "DECISION_DRIFT": 1, "NOT_RECOMPUTABLE": 0}

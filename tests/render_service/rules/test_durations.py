@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from msgspec import structs
 
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_or_create
@@ -28,7 +29,7 @@ def render(ledger: Ledger, vocabulary: ModuleType) -> Callable[..., None]:
 
     def render(number: int, took: int, **shape: object) -> None:
         begin, *rest = vocabulary.life()
-        events = [begin.model_copy(update=shape), *rest]
+        events = [structs.replace(begin, **shape), *rest]
         ended = vocabulary.START + timedelta(seconds=took)
         times = [vocabulary.START, *[ended] * len(rest)]
         drafts = [draft(event, vocabulary.provenance(), at) for event, at in zip(events, times, strict=True)]

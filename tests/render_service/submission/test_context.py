@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.events import ReviewRecorded
 from ledger.job import Job
@@ -51,7 +52,7 @@ async def test_what_was_measured_here_decides(
     session: Session, at: Callable[[str], Session], stored: Any, request_for: Any
 ) -> None:
     done = await stored(session)
-    rows = [done.model_copy(update={"job_id": f"job_{n:04}"}) for n in range(LEAST_RENDERS)]
+    rows = [structs.replace(done, job_id=f"job_{n:04}") for n in range(LEAST_RENDERS)]
     session.ledger.store.replace_jobs([done, *rows], session.ledger.head().size)
     placed = await place(at(str(session.settings.base_url)), request_for())
     assert placed.ruling.basis.inputs["failure_ppm"] == "sora-2:0"

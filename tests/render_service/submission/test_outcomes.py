@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ledger.events import (
     NoteRecorded,
@@ -53,7 +54,7 @@ def intent_of(session: Session, job: Job) -> SubmissionIntended:
     first = next(
         r.event for r in session.ledger.history(job.job_id) if isinstance(r.event, SubmissionIntended)
     )
-    return first.model_copy(update={"attempt_id": "attempt_2", "sent_sha256": None, "key_digest": None})
+    return structs.replace(first, attempt_id="attempt_2", sent_sha256=None, key_digest=None)
 
 
 def accepted(video_id: str = "video_1") -> SubmissionAccepted:

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from msgspec import structs
 
 from ledger.canonical import sha256_hex
 from ledger.errors import BudgetExceeded, EventIdConflict
@@ -251,7 +252,7 @@ async def test_only_a_rejected_job_without_a_key_ends_where_its_money_is_gone(
     is_closed: bool,
 ) -> None:
     queued = (await place(session, request_for(), queue=True)).job
-    job = queued.model_copy(update={"state": state, "request_key": key})
+    job = structs.replace(queued, state=state, request_key=key)
     intent = SubmissionIntended(
         attempt_id="attempt_2", request_sha256="0" * 64, profile="openai", server="", model="sora-2"
     )

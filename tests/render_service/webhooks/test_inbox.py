@@ -20,7 +20,7 @@ def test_a_delivery_is_in_the_inbox_when_it_is_answered(sender: Any, inbox: Inbo
     [record] = inbox()
     assert (answer.status_code, answer.json()) == (200, {"outcome": "recorded"})
     assert (record.stream, record.envelope.authority) == ("inbox_openai", "EXTERNAL")
-    assert record.event.model_dump() == {
+    assert record.event.as_json() == {
         "webhook_event_id": "evt_video_1",
         "delivery_id": "wh_1",
         "webhook_type": "video.completed",

@@ -143,7 +143,7 @@ async def test_a_storm_of_deliveries_is_recorded_once_and_changes_no_end(
 
     assert {status // 100 for status, genuine in answers if genuine} == {2}
     assert {status // 100 for status, genuine in answers if not genuine} == {4}
-    recorded = Counter(record.event.model_dump()["webhook_event_id"] for record in inbox())
+    recorded = Counter(record.event.as_json()["webhook_event_id"] for record in inbox())
     assert (set(recorded), set(recorded.values())) == (made.genuine, {1})
     assert scene.sender.count("recorded") == len(made.genuine)
     assert ends(ended) == ends(await settled(scene.calm, await placed(scene.calm, request_for, jobs)))

@@ -219,12 +219,16 @@ def _checks(visit: Visit) -> Checks:
         verified=verified
         and Verified(
             **_about(verified.record, size - verified.event.size, old),
-            **verified.event.model_dump(include={"size", "files", "extends"}),
+            size=verified.event.size,
+            files=verified.event.files,
+            extends=verified.event.extends,
         ),
         published=published
         and Published(
             **_about(published.record, size - published.event.size, old),
-            **published.event.model_dump(include={"size", "signed_by", "cosigned_by"}),
+            size=published.event.size,
+            signed_by=published.event.signed_by,
+            cosigned_by=published.event.cosigned_by,
             target=published.event.target.text,
         ),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 from psycopg.conninfo import make_conninfo
 
 from ledger.private import private_values
@@ -36,7 +37,7 @@ def bodies(store: PostgresStore, scribe: Any, vocabulary: ModuleType) -> list[Pr
         gone += [private.body for _, private in private_values(event) if private.body]
         store.append([scribe.batch(f"job_{number:032x}", event)])
     erased = {"commitments": tuple(body.commitment for body in gone)}
-    store.append([scribe.batch("ledger", vocabulary.sample("private.erased").model_copy(update=erased))])
+    store.append([scribe.batch("ledger", structs.replace(vocabulary.sample("private.erased"), **erased))])
     return gone
 
 
@@ -86,7 +87,7 @@ def test_the_owner_leaves_no_word_in_any_table(
         store.append([scribe.batch(f"job_{number:032x}", event)])
     assert all(word.encode() in tables() for word in words[:2])
     erased = {"commitments": tuple(gone)}
-    store.append([scribe.batch("ledger", vocabulary.sample("private.erased").model_copy(update=erased))])
+    store.append([scribe.batch("ledger", structs.replace(vocabulary.sample("private.erased"), **erased))])
     store.scrub()
     stored = tables()
     assert [word for word in words if word[5:].encode() in stored] == []
@@ -104,7 +105,7 @@ def test_a_transaction_that_still_sees_the_rows_is_named(
         reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         reader.execute("SELECT COUNT(*) FROM events")
         gone = {"commitments": (record.event.prompt.commitment,)}
-        store.append([scribe.batch("ledger", vocabulary.sample("private.erased").model_copy(update=gone))])
+        store.append([scribe.batch("ledger", structs.replace(vocabulary.sample("private.erased"), **gone))])
         assert store.scrub() == [STILL_SEEN, ELSEWHERE]
     assert store.scrub() == [ELSEWHERE]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
+from msgspec import structs
 
 from ledger import events as e
 from ledger.job import TRANSITIONS, Job, State, next_state
@@ -115,7 +115,7 @@ def test_no_state_is_left_out() -> None:
     for events, _, _ in lives().values():
         state: Any = None
         for event in events:
-            job = None if state is None else replace(unrecorded(), state=state)
+            job = None if state is None else structs.replace(unrecorded(), state=state)
             state = next_state(job, event)
         seen.add(state)
     assert seen | {State.DELETED} == {state for state in TRANSITIONS if state is not None}
@@ -168,7 +168,7 @@ def test_the_source_is_named_by_our_id_if_it_is_known(
     ledger: Ledger, changes: dict[str, Any], source: str | None
 ) -> None:
     recorded(ledger, running(), s.OTHER_JOB)
-    job = recorded(ledger, [s.requested().model_copy(update=changes)])
+    job = recorded(ledger, [structs.replace(s.requested(), **changes)])
     assert video_resource(ledger, job)["remixed_from_video_id"] == source
 
 
