@@ -48,7 +48,6 @@ import workload
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
 
-import ledger.store.sqlite.connection
 from ledger.record import Draft
 from ledger.store.interface import ANY, Batch
 from ledger.store.sqlite import SqliteStore
@@ -60,7 +59,6 @@ PER_THREAD = 100
 BATCH = 1_000
 PRAGMAS = "journal_mode synchronous secure_delete wal_autocheckpoint page_size cache_size fullfsync".split()
 INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-SCHEMA = Path(ledger.store.sqlite.connection.__file__).parent / "migrations" / "0001_initial.sql"
 
 
 class Case(NamedTuple):
@@ -77,6 +75,13 @@ class Case(NamedTuple):
         return self.batch * self.commits
 
 
+class Rate(NamedTuple):
+    """What one round measured: events per second, and the processor's time for one in microseconds."""
+
+    a_second: float
+    processor_us: float
+
+
 CASES = [
     Case("single appends, 1 thread", 1, 1, SINGLES),
     Case(f"single appends, {THREADS} threads", THREADS, 1, THREADS * PER_THREAD),
@@ -87,9 +92,9 @@ CASES = [
 def main() -> None:
     """Run every case, the two sides in turn."""
     for number, case in enumerate(CASES):
-        ours: list[float] = []
-        peers: list[float] = []
-        recorders: list[float] = []
+        ours: list[Rate] = []
+        peers: list[Rate] = []
+        recorders: list[Rate] = []
         for turn in range(ROUNDS):
             with tempfile.TemporaryDirectory() as folder:
                 rows, pragmas = _ours(Path(folder) / "ours.db", case, ours)
@@ -99,11 +104,12 @@ def main() -> None:
                 print(
                     f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}; both sides: {pragmas}"
                 )
-                print(f"median (min to max) events per second of {ROUNDS} runs each, alternating\n")
+                print(f"median (min to max) events per second, processor time; {ROUNDS} runs, alternating\n")
         print(f"{case.name:28} ledger        {_spread(ours)}")
         for name, theirs in (("bare sqlite3", peers), ("eventsourcing", recorders)):
-            ratio = statistics.median(ours) / statistics.median(theirs)
-            print(f"{'':28} {name:13} {_spread(theirs)}   ratio {ratio:.2f}")
+            wall = _median(ours) / _median(theirs)
+            processor = _processor_us(theirs) / _processor_us(ours)
+            print(f"{'':28} {name:13} {_spread(theirs)}   ratio {wall:.2f}, processor {processor:.2f}")
 
 
 def profile() -> None:
@@ -117,7 +123,7 @@ def profile() -> None:
 
 
 def _ours(
-    path: Path, case: Case, rates: list[float], profiler: cProfile.Profile | None = None
+    path: Path, case: Case, rates: list[Rate], profiler: cProfile.Profile | None = None
 ) -> tuple[list[tuple[Any, ...]], str]:
     """Measure one round of ours; return the rows it wrote and the pragmas it wrote them with."""
     drafts = [workload.draft(workload.observed(number)) for number in range(case.events)]
@@ -136,13 +142,13 @@ def _ours(
         return db.execute("SELECT * FROM events ORDER BY position").fetchall(), pragmas
 
 
-def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[float]) -> None:
+def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[Rate]) -> None:
     """Measure one round of bare inserts of `rows`; those of the jobs' beginning come before the clock."""
+    SqliteStore(path).close()  # the same schema, after every migration
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA secure_delete = ON")
-    db.executescript(SCHEMA.read_text(encoding="utf-8"))
     db.executemany(INSERT, rows[: workload.JOBS])
     rest = iter(rows[workload.JOBS :])
     writing = threading.Lock()
@@ -160,7 +166,7 @@ def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[f
     db.close()
 
 
-def _recorder(path: Path, case: Case, rates: list[float]) -> None:
+def _recorder(path: Path, case: Case, rates: list[Rate]) -> None:
     """Measure one round of `eventsourcing`, each event in the stream and at the version that ours has."""
     placed = workload.draft(workload.observed(1)).placed(workload.job(1), 1, 1)
     state = placed.record + placed.payload
@@ -182,27 +188,27 @@ def _recorder(path: Path, case: Case, rates: list[float]) -> None:
     store.close()
 
 
-def _rate(case: Case, commits: Sequence[Callable[[], object]]) -> float:
-    """Run `commits`, shared out over the case's threads; return events per second."""
+def _rate(case: Case, commits: Sequence[Callable[[], object]]) -> Rate:
+    """Run `commits`, shared out over the case's threads."""
 
     def run(part: Sequence[Callable[[], object]]) -> None:
         for commit in part:
             commit()
 
-    if case.threads == 1:
-        started = time.perf_counter()
-        run(commits)
-        return case.events / (time.perf_counter() - started)
     threads = [
         threading.Thread(target=run, args=(commits[number :: case.threads],))
         for number in range(case.threads)
     ]
-    started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return case.events / (time.perf_counter() - started)
+    started, worked = time.perf_counter(), time.process_time()
+    if case.threads == 1:
+        run(commits)
+    else:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    took, work = time.perf_counter() - started, time.process_time() - worked
+    return Rate(case.events / took, work / case.events * 1e6)
 
 
 def _batches(drafts: Sequence[Draft], start: int, size: int) -> list[Batch]:
@@ -213,8 +219,17 @@ def _batches(drafts: Sequence[Draft], start: int, size: int) -> list[Batch]:
     return [Batch(job_id, ANY, part) for job_id, part in by_job.items()]
 
 
-def _spread(rates: Sequence[float]) -> str:
-    return f"{statistics.median(rates):7,.0f} ({min(rates):,.0f} to {max(rates):,.0f})"
+def _median(rates: Sequence[Rate]) -> float:
+    return statistics.median(rate.a_second for rate in rates)
+
+
+def _processor_us(rates: Sequence[Rate]) -> float:
+    return statistics.median(rate.processor_us for rate in rates)
+
+
+def _spread(rates: Sequence[Rate]) -> str:
+    least, most = min(rates).a_second, max(rates).a_second
+    return f"{_median(rates):7,.0f} ({least:,.0f} to {most:,.0f}), {_processor_us(rates):4.0f} us"
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ COPIED: dict[str, tuple[str, ...]] = {
 """Facts that go into the job's row under their own name."""
 
 
-class Asset(Struct, frozen=True, forbid_unknown_fields=True):
+class Asset(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A stored file of a job, its fields in the order of canonical JSON."""
 
     bytes: int
@@ -213,7 +213,7 @@ class Asset(Struct, frozen=True, forbid_unknown_fields=True):
     storage_uri: str
 
 
-class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
     """A job as its events tell it; every field names the event that sets it in `docs/FORMAT.md`.
 
     Fields are in the order of canonical JSON, in which they are printed.
@@ -325,7 +325,7 @@ def next_state(job: Job | None, event: Event) -> State | None:
 
 def fold(job: Job | None, record: Record) -> Job:
     """Return `job` after `record`; `IllegalTransition` if the table does not allow it."""
-    event = record.event
+    event, envelope = record.event, record.envelope
     state = next_state(job, event)
     if state is None:
         where = f"is {job.state}" + (" and closed" if job.outcome else "") if job else "does not exist yet"
@@ -343,9 +343,9 @@ def fold(job: Job | None, record: Record) -> Job:
     return replace(
         base,
         state=state,
-        version=record.version,
-        position=record.position,
-        updated_at=record.occurred_at,
+        version=envelope.version,
+        position=envelope.position,
+        updated_at=envelope.occurred_at,
         **_facts(base, event, record),
     )
 

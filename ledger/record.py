@@ -287,7 +287,7 @@ class StoredRow(NamedTuple):
     leaf: bytes
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One recorded event: the envelope, the bytes that were hashed, the leaf, and the event itself."""
 
     envelope: Envelope

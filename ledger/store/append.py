@@ -237,8 +237,8 @@ def changed_holds(jobs: Mapping[str, Job], present: Present) -> list[HoldChange]
 
 def add_records(records: Sequence[Record], present: Present, changes: Changes) -> None:
     """Add `records` with their tree nodes, the limits they set and the bodies they erase."""
+    changes.nodes += present.tree.extend(record.leaf for record in records)
     for record in records:
-        changes.nodes += present.tree.append(record.leaf)
         envelope = record.envelope
         stream, type_ = envelope.stream, envelope.type
         present.events[envelope.event_id] = record

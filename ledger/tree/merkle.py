@@ -62,15 +62,20 @@ class Frontier:
 
     def append(self, leaf: bytes) -> list[TileNode]:
         """Add one leaf hash; return the tile nodes it completes, lowest first."""
-        completed = []
-        carry, level, index = leaf, 0, self.size
-        while index & 1:
-            carry = node_hash(self.hashes.pop(), carry)
-            level, index = level + 1, index >> 1
-            if level % TILE_HEIGHT == 0:
-                completed.append(TileNode(level, index, carry))
-        self.hashes.append(carry)
-        self.size += 1
+        return self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes]) -> list[TileNode]:
+        """Add leaf hashes; return the tile nodes they complete, lowest first for each leaf."""
+        completed, hashes, sha256 = list[TileNode](), self.hashes, hashlib.sha256
+        for leaf in leaves:
+            carry, level, index = leaf, 0, self.size
+            while index & 1:
+                carry = sha256(b"\x01" + hashes.pop() + carry).digest()
+                level, index = level + 1, index >> 1
+                if level % TILE_HEIGHT == 0:
+                    completed.append(TileNode(level, index, carry))
+            hashes.append(carry)
+            self.size += 1
         return completed
 
     def root(self) -> bytes:

@@ -137,7 +137,10 @@ _SAME = "UPDATE jobs SET version = ?, position = ?, body = ? WHERE job_id = ?"
 
 def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
     """Write `changes`, and `tree` as the new right edge."""
-    _many(db, _EVENT, list(map(_event_row, changes.records)))
+    if len(changes.records) == 1:
+        db.execute(_EVENT, _event_row(changes.records[0]))
+    else:
+        db.executemany(_EVENT, map(_event_row, changes.records))
     if changes.nodes:
         db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", changes.nodes)
         for node in changes.nodes:
