@@ -188,7 +188,7 @@ def _draft_entries(session: Session, plan: Sequence[Planned]) -> tuple[list[Plac
         decided = decide(session, request, event, taken=taken)
         batch = Batch(decided.job.job_id, NEW, opening(session, decided, drafted.get(id(decided.ruling))))
         drafted[id(decided.ruling)] = next(
-            candidate for candidate in batch.drafts if candidate.event is decided.ruling
+            candidate for candidate in batch.drafts if candidate.event == decided.ruling
         )
         if isinstance(decided.ruling, RenderDecided):
             taken.update({hold.budget: hold.usd_micros for hold in decided.ruling.holds})
