@@ -4,14 +4,84 @@ Replay has no effects: it only reads, and calls nothing outside. `swap` is the o
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from msgspec import to_builtins
+from msgspec import MsgspecError, Struct, to_builtins
+from msgspec.json import Decoder
 
+from ledger.errors import LedgerUnusable
 from ledger.job import JOB_PREFIX, Job, fold
 from ledger.log.ledger import Ledger
-from ledger.record import Record
+from ledger.record import Record, StoredRow
 from ledger.store.interface import RecordFilter
+from ledger.verify.shapes import encode
+from ledger.verify.slim_fold import NotSound
+from ledger.verify.slim_fold import fold as fold_slim
+
+
+class _Envelope(Struct, gc=False):
+    """What a row needs of a record."""
+
+    actor: str
+    occurred_at: str
+    position: int
+    stream: str
+    trace_id: str
+    type: str
+    version: int
+
+
+class _Hold(Struct, gc=False):
+    budget: str
+    usd_micros: int
+
+
+class _Detail(Struct, gc=False):
+    """What a row needs of the basis of a decision, a denial and an error."""
+
+    decision_id: Any = None
+    detail_code: Any = None
+    code: Any = None
+
+
+class _Facts(Struct):
+    """What a row needs of a payload, of whatever type it is."""
+
+    attempt_id: Any = None
+    basis: _Detail | str | None = None
+    bytes: Any = None
+    cost_usd_micros: Any = None
+    denial_trace: _Detail | None = None
+    error: _Detail | None = None
+    expires_at: Any = None
+    holds: list[_Hold] = []
+    media_type: Any = None
+    model: Any = None
+    operation: Any = None
+    outcome: Any = None
+    profile: Any = None
+    progress: Any = None
+    project: Any = None
+    access_key_id: Any = None
+    purpose: Any = None
+    remix_video_id: Any = None
+    reported_cost_usd_micros: Any = None
+    request_key: Any = None
+    requested_model: Any = None
+    seconds: Any = None
+    sha256: Any = None
+    size: Any = None
+    source_job: Any = None
+    status: Any = None
+    storage_uri: Any = None
+    team: Any = None
+    variant: Any = None
+    verdict: Any = None
+    video_id: Any = None
+
+
+_read_envelope = Decoder(_Envelope).decode
+_read_facts = Decoder(_Facts).decode
 
 
 class Drift(NamedTuple):
@@ -38,16 +108,51 @@ class Replay(NamedTuple):
 
 
 def folded(ledger: Ledger, position: int) -> Iterator[Job]:
-    """Fold every job up to `position`; yield them by id, one at a time."""
-    job: Job | None = None
+    """Fold every job up to `position`; yield them by id, one at a time.
+
+    The bytes were checked when they were recorded, and `verify` checks them: only what a row is made of is
+    read of them, and it is folded as `verify` does. What that does not accept is folded as in an append.
+    """
+    for rows in _streams(ledger, position):
+        yield fold_bytes(rows) or _fold(rows)
+
+
+def _streams(ledger: Ledger, position: int) -> Iterator[list[tuple[Any, StoredRow]]]:
+    """Yield the records of each job, with their envelopes."""
+    records: list[tuple[Any, StoredRow]] = []
+    stream = ""
     for row in ledger.store.histories(JOB_PREFIX, position):
-        record = Record.from_row(row, {})
-        if job is not None and job.job_id != record.stream:
-            yield job
-            job = None
-        job = fold(job, record)
-    if job is not None:
-        yield job
+        envelope: Any
+        try:
+            envelope = _read_envelope(row.record)
+        except (MsgspecError, TypeError):
+            envelope = Record.from_row(row, {}).envelope  # says what is wrong
+        if envelope.stream != stream:
+            if records:
+                yield records
+            records, stream = [], envelope.stream
+        records.append((envelope, row))
+    if records:
+        yield records
+
+
+def fold_bytes(records: list[tuple[Any, StoredRow]]) -> Job | None:
+    """Fold the records of a job from their bytes; None if that is better left to the fold of an append."""
+    row = None
+    try:
+        for envelope, stored in records:
+            row = fold_slim(row, envelope.type, envelope, _read_facts(stored.payload))
+        return Job.from_canonical(encode(row))
+    except (AttributeError, TypeError, ValueError, NotSound, LedgerUnusable):
+        return None
+
+
+def _fold(records: list[tuple[Any, StoredRow]]) -> Job:
+    job: Job | None = None
+    for _, stored in records:
+        job = fold(job, Record.from_row(stored, {}))
+    assert job is not None  # a stream has records
+    return job
 
 
 def jobs_at(ledger: Ledger, position: int) -> dict[str, Job]:
@@ -72,8 +177,18 @@ def replay(ledger: Ledger) -> Replay:
         if live != replayed and (live is None or live.position <= position):
             job = live or replayed
             assert job is not None  # they differ, so one of them exists
-            drift.append(Drift(job.job_id, live, replayed))
+            again = _fold_again(ledger, job.job_id, position)
+            if live != again:
+                drift.append(Drift(job.job_id, live, again))
     return Replay(position, jobs, drift)
+
+
+def _fold_again(ledger: Ledger, job_id: str, position: int) -> Job | None:
+    job: Job | None = None
+    for record in ledger.read(RecordFilter(stream=job_id)):
+        if record.position <= position:
+            job = fold(job, record)
+    return job
 
 
 def _paired(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job | None, Job | None]]:
@@ -93,4 +208,5 @@ def _paired(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job 
 
 def swap(ledger: Ledger, result: Replay) -> None:
     """Replace the live rows with the replayed jobs; refused if the ledger has grown since."""
-    ledger.store.replace_jobs(folded(ledger, result.position), result.position)
+    jobs = map(_fold, _streams(ledger, result.position))
+    ledger.store.replace_jobs(jobs, result.position)
