@@ -11,6 +11,7 @@ from ledger.job import Job
 from ledger.log.job_names import one_job
 from ledger.record import E, Entry, Record, StoredRow, entries
 from ledger.store.interface import (
+    AppendCall,
     Batch,
     Document,
     EventStore,
@@ -57,6 +58,10 @@ class Ledger:
     ) -> list[Record]:
         """Record `batches` in one transaction, durable on return; see `ledger.store.interface`."""
         return self.store.append(batches, fence=fence, documents=documents)
+
+    def append_each(self, calls: Sequence[AppendCall]) -> list[list[Record] | Exception]:
+        """Make several appends in one transaction; return the records of each, or its error."""
+        return self.store.append_each(calls)
 
     @cached_property
     def ledger_id(self) -> str:

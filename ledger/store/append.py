@@ -25,8 +25,8 @@ from ledger.events import PrivateErased, RenderDecided
 from ledger.job import JOB_PREFIX, Job, fold
 from ledger.private_bodies import PrivateBody
 from ledger.record import Draft, Record, StoredRow
-from ledger.store.group_commit import Request
-from ledger.store.interface import ANY, Batch, Document, Fence, Hold, holds_of
+from ledger.store.group_commit import GroupCommit, Request
+from ledger.store.interface import ANY, AppendCall, Batch, Document, Fence, Hold, holds_of
 from ledger.store.search import Facets, facets_of, is_searched, money_of, words_of
 from ledger.tree.merkle import Frontier, TileNode
 
@@ -89,6 +89,25 @@ class Append(NamedTuple):
 
 
 AppendRequest = Request[Append, list[Record]]
+
+
+def append_each(
+    commits: GroupCommit[Append, list[Record]], calls: Sequence[AppendCall]
+) -> list[list[Record] | Exception]:
+    """Make several appends in one group; return the records of each, or its error."""
+    outcomes: dict[int, list[Record] | Exception] = {}
+    works: dict[int, Append] = {}
+    for number, call in enumerate(calls):
+        try:
+            works[number] = Append.of(*call)
+        except Exception as error:  # noqa: BLE001  # a mistake of this caller is not one of the others
+            outcomes[number] = error
+    for number, request in zip(works, commits.run_all(list(works.values())), strict=True):
+        try:
+            outcomes[number] = request.outcome()
+        except Exception as error:  # noqa: BLE001  # raised for its caller
+            outcomes[number] = error
+    return [outcomes[number] for number in range(len(calls))]
 
 
 class BudgetRow(NamedTuple):

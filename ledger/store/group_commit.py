@@ -12,7 +12,7 @@ after it, all of them are. A caller that got no answer repeats the append with t
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 Work = TypeVar("Work")
@@ -60,23 +60,30 @@ class GroupCommit(Generic[Work, Result]):
 
     def run(self, work: Work) -> Result:
         """Return the result of `work`; blocks until it is committed."""
-        request: Request[Work, Result] = Request(work)
+        return self.run_all([work])[0].outcome()
+
+    def run_all(self, works: Sequence[Work]) -> list[Request[Work, Result]]:
+        """Commit `works` in one group, in this order, and return what became of each."""
+        requests: list[Request[Work, Result]] = [Request(work) for work in works]
+        if not requests:
+            return []
+        first = requests[0]
         try:
             with self._lock:
-                self._waiting.append(request)
-                self._leader = self._leader or request
-                leads = self._leader is request
-                if len(self._waiting) == self._last_size:
+                self._waiting += requests
+                self._leader = self._leader or first
+                leads = self._leader is first
+                if len(self._waiting) >= self._last_size:
                     self._changing.notify()
             if not leads:
-                while not request.turn.acquire(timeout=SIGNAL_S):
+                while not first.turn.acquire(timeout=SIGNAL_S):
                     pass
-            if not request.done:
+            if not first.done:
                 self._lead()
         except BaseException:
-            self._withdraw(request)
+            self._withdraw(requests)
             raise
-        return request.outcome()
+        return requests
 
     def _gather(self, group: list[Request[Work, Result]]) -> None:
         """Move the waiting requests into `group`, after a moment in which more may arrive."""
@@ -118,10 +125,10 @@ class GroupCommit(Generic[Work, Result]):
         if self._leader:
             self._leader.turn.release()
 
-    def _withdraw(self, request: Request[Work, Result]) -> None:
-        """Withdraw a request that Ctrl-C interrupted before its commit; another thread leads."""
+    def _withdraw(self, requests: Sequence[Request[Work, Result]]) -> None:
+        """Withdraw requests that Ctrl-C interrupted before their commit; another thread leads."""
         with self._lock:
-            if request in self._waiting:
-                self._waiting.remove(request)
-                if self._leader is request:
+            if requests[0] in self._waiting:
+                self._waiting[:] = [request for request in self._waiting if request not in requests]
+                if self._leader is requests[0]:
                     self._hand_over()

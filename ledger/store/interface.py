@@ -370,6 +370,14 @@ class WorkQueue(Protocol):
         """Return how many jobs wait and are worked on; it reads nothing else."""
 
 
+class AppendCall(NamedTuple):
+    """The arguments of one append."""
+
+    batches: Sequence[Batch]
+    fence: Fence | None = None
+    documents: Sequence[Document] = ()
+
+
 class EventStore(Protocol):
     """What a ledger needs of a database."""
 
@@ -389,6 +397,12 @@ class EventStore(Protocol):
         documents: Sequence[Document] = (),
     ) -> list[Record]:
         """Record `batches` in one transaction; see the docstring of this module."""
+
+    def append_each(self, calls: Sequence[AppendCall]) -> list[list[Record] | Exception]:
+        """Make several appends, decided one after the other; return the records of each, or its error.
+
+        They share a transaction, and each may be refused without the others.
+        """
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
         """Add rows of another ledger verbatim after this ledger's head; return how many were new.

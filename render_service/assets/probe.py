@@ -119,11 +119,37 @@ def _probe_image(path: Path) -> Probe:
         raise ValueError("it would exhaust memory, like a decompression bomb") from error
 
 
+_AT_ONCE = {"analyzeduration": "1", "probesize": "32"}
+"""The header of an MP4 says all there is to know: FFmpeg need not decode frames of every track to guess."""
+_MOST_BOXES = 16
+
+
 def _probe_video(path: Path) -> Probe:
+    probed = _opened(path, _AT_ONCE) if _is_whole_mp4(path) else None
+    return probed if probed is not None and probed.duration_ms else _opened(path, {})
+
+
+def _is_whole_mp4(path: Path) -> bool:
+    """Return whether this is an MP4 with one header; that of a fragmented one does not tell its length."""
+    kinds: list[bytes] = []
+    at, end = 0, path.stat().st_size
+    with path.open("rb") as file:
+        while at < end and len(kinds) < _MOST_BOXES:
+            file.seek(at)
+            header = file.read(16)
+            size = int.from_bytes(header[:4], "big")
+            size = int.from_bytes(header[8:], "big") if size == 1 else size
+            kinds.append(header[4:8])
+            at += max(size, 8) if size else end  # the last box may reach to the end of the file
+    return len(kinds) < _MOST_BOXES and kinds[:1] == [b"ftyp"] and b"moof" not in kinds
+
+
+def _opened(path: Path, options: dict[str, str]) -> Probe:
+    """Decode the first frame, and return what FFmpeg knows of the file then."""
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=options) as container:
             video = container.streams.video[0]
             next(container.decode(video))
             audio = container.streams.audio[0] if container.streams.audio else None

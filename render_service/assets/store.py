@@ -11,6 +11,7 @@ its last use. Files are added and removed only in places that the ledger owns
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ def uris(storage_uri: str | None, sha256: str) -> list[str]:
 
 
 SWEEPERS = 16
+CLEARED_EVERY_S = 3_600.0
 
 __all__ = ["AssetStore", "Incoming", "check_target"]
 
@@ -63,7 +65,7 @@ class Incoming:
         self._digest = hashlib.sha256()
         self.bytes = 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: bytes | bytearray) -> None:
         """Append `chunk`."""
         self._file.write(chunk)
         self._digest.update(chunk)
@@ -75,6 +77,10 @@ class Incoming:
         self._file.truncate()
         self._digest = hashlib.sha256()
         self.bytes = 0
+
+    def show(self) -> None:
+        """Let others read the written bytes; they are not durable yet."""
+        self._file.flush()
 
     def flush(self) -> None:
         """Make the written bytes durable."""
@@ -100,6 +106,7 @@ class AssetStore:
         self.place: Place = _place_at(url) if url else self._local
         self._owner = owner
         self._is_swept = False
+        self._clear_at: dict[str, float] = {}
 
     @classmethod
     def of(cls, settings: Settings, ledger: Ledger | None = None) -> "AssetStore":
@@ -271,10 +278,13 @@ class AssetStore:
         return content
 
     def _scratch(self, name: str) -> Path:
-        """Return a folder for temporary files, after removing those that were not used for a day."""
+        """Return a folder for temporary files; once an hour, remove those that were not used for a day."""
         folder = self.folder / name
         make_folders(folder)
-        clear_stale(folder)
+        now = time.monotonic()
+        if now >= self._clear_at.get(name, now):
+            self._clear_at[name] = now + CLEARED_EVERY_S
+            clear_stale(folder)
         if not self._is_swept:
             self._is_swept = True
             self._sweep_cache()

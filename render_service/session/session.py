@@ -5,21 +5,19 @@ event loop never waits for a disk.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
-from ledger.errors import AppendRefused
 from ledger.events import Event
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import ANY, AnyVersion, Batch, Document, Fence
+from ledger.store.interface import AnyVersion, AppendCall, Batch, Document, Fence
 from render_service.assets.store import AssetStore
 from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce, Rules
@@ -57,77 +55,46 @@ def clock_of(ledger: Ledger) -> Callable[[], datetime]:
 
 
 class Append(NamedTuple):
-    """One task's records, appended all or nothing, after `check`, which raises if they must not be."""
+    """One task's append, after `check`, which raises if it must not be made."""
 
-    batches: Sequence[Batch]
-    documents: Sequence[Document]
+    call: AppendCall
     check: Callable[[], None] | None = None
 
 
 def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
     """Make the appends of many tasks; return the records of each, or why its append failed.
 
-    This lets sixteen tasks share one thread and one transaction. An append that expects a version of a stream
-    must not share a transaction with another one that writes it: both would be decided on the same version.
-    A refused append must not fail the others: if the ledger refuses several together, each is repeated
-    separately, with the same ids. Any other error (a full disk, a lost database) is raised in every task.
+    This lets a hundred tasks share one thread and one transaction. They are decided in their order, and one
+    that is refused does not fail the others. Any other error (a full disk, a lost database) is returned for
+    every task.
     """
-    return [outcome for part in _independent(group) for outcome in _append_all(ledger, part)]
+    failed = {number: error for number, each in enumerate(group) if (error := _failure_of(each)) is not None}
+    made = iter(_made(ledger, [each.call for number, each in enumerate(group) if number not in failed]))
+    return [failed[number] if number in failed else next(made) for number in range(len(group))]
 
 
-def _independent(group: Sequence[Append]) -> Iterator[list[Append]]:
-    """Split `group` in its order, so that no part writes a stream of which another task expects a version."""
-    part: list[Append] = []
-    written: set[str] = set()
-    expected: set[str] = set()
-    for append in group:
-        writes = {batch.stream for batch in append.batches if batch.drafts}
-        expects = {batch.stream for batch in append.batches if batch.expected_version is not ANY}
-        if writes & expected or expects & written:
-            yield part
-            part, written, expected = [], set(), set()
-        part.append(append)
-        written |= writes
-        expected |= expects
-    yield part
-
-
-def _append_all(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
-    if len(group) > 1 and all(_passes(append) for append in group):
-        with suppress(AppendRefused, ValueError):
-            return list(_append_together(ledger, group))
-    outcomes: list[list[Record] | Exception] = []
-    for append in group:
-        try:
-            if append.check is not None:
-                append.check()
-            outcomes.append(ledger.append(append.batches, documents=append.documents))
-        except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
-            outcomes.append(error)
-    return outcomes
-
-
-def _passes(append: Append) -> bool:
-    """Return whether nothing speaks against an append; if something does, it says so when made alone."""
-    if append.check is None:
-        return True
+def _made(ledger: Ledger, calls: Sequence[AppendCall]) -> Sequence[list[Record] | Exception]:
+    if len(calls) != 1:
+        return ledger.append_each(calls)
     try:
-        append.check()
-    except Exception:  # noqa: BLE001  # raised when the append is made alone
-        return False
-    return True
+        batches, fence, documents = calls[0]
+        return [ledger.append(batches, fence=fence, documents=documents)]
+    except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
+        return [error]
+
+
+def _failure_of(append: Append) -> Exception | None:
+    if append.check is not None:
+        try:
+            append.check()
+        except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
+            return error
+    return None
 
 
 def appends_to(ledger: Ledger) -> Coalescer[Append, list[Record]]:
     """Return what batches the appends of many tasks to `ledger`."""
     return Coalescer(lambda group: asyncio.to_thread(append_each, ledger, group))
-
-
-def _append_together(ledger: Ledger, group: Sequence[Append]) -> list[list[Record]]:
-    documents = [document for append in group for document in append.documents]
-    batches = [batch for append in group for batch in append.batches]
-    records = iter(ledger.append(batches, documents=documents))
-    return [list(islice(records, sum(len(batch.drafts) for batch in append.batches))) for append in group]
 
 
 @dataclass(frozen=True)
@@ -201,22 +168,14 @@ class Session:
         """
         batches = [Batch(stream, expected_version, drafts), *also, *([under.unchanged] if under else [])]
         documents = under.documents if under else []
-        if fence := self.fences.get(stream):
-            if check is not None:
-                await asyncio.to_thread(check)
-            return await self.append_together(batches, documents=documents, fence=fence)
-        return self._logged(await self.appends.do(Append(batches, documents, check)))
+        call = AppendCall(batches, self.fences.get(stream), documents)
+        return self._logged(await self.appends.do(Append(call, check)))
 
     async def append_together(
-        self,
-        batches: Sequence[Batch],
-        *,
-        documents: Sequence[Document] = (),
-        fence: Fence | None = None,
+        self, batches: Sequence[Batch], *, documents: Sequence[Document] = ()
     ) -> list[Record]:
         """Record in several streams at once, all or nothing; durable on return."""
-        append = self.ledger.append
-        return self._logged(await asyncio.to_thread(append, batches, documents=documents, fence=fence))
+        return self._logged(await asyncio.to_thread(self.ledger.append, batches, documents=documents))
 
     def _logged(self, records: list[Record]) -> list[Record]:
         for record in records:

@@ -1,13 +1,13 @@
 """Download one variant of a video: receive, check, store.
 
 After an interruption, a server that supports ranges is asked for the rest, any other for the whole file
-again. Memory stays at one chunk. Nothing is recorded here.
+again. Memory stays at `TOGETHER_BYTES` and one chunk. Nothing is recorded here.
 """
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from ledger.events import AssetStored
+from ledger.events import AssetStored, Probe
 from ledger.job import Job
 from ledger.terms import Operation, Variant
 from render_service.assets.probe import mismatches, probe
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TRIES = 3
 PROGRESS_BYTES = 1 << 20
 """An interrupted try that received this much is not counted; a complete but unusable file always is."""
+
+TOGETHER_BYTES = 1 << 20
+"""Chunks are written together, up to this size: each write is handed to a thread and back."""
 
 PATIENCE_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Pauses after a completed video is reported to have no bytes yet."""
@@ -97,17 +100,27 @@ class Receiving:
 
 
 async def drain(content: "Content", incoming: Incoming) -> None:
-    """Write all of `content`."""
-    async for chunk in content:
-        await asyncio.to_thread(incoming.write, chunk)
+    """Write all of `content`; after an interruption, what was received of it."""
+    received = bytearray()
+    try:
+        async for chunk in content:
+            received += chunk
+            if len(received) >= TOGETHER_BYTES:
+                together, received = received, bytearray()
+                await asyncio.to_thread(incoming.write, together)
+    finally:
+        if received:
+            await asyncio.to_thread(incoming.write, received)
 
 
 async def _kept(
     session: Session, job: Job, variant: Variant, incoming: Incoming, media_type: str
 ) -> AssetStored:
-    await asyncio.to_thread(incoming.flush)
-    probed = await asyncio.to_thread(probe, incoming.path, media_type)
-    uri = await asyncio.to_thread(session.assets.keep, incoming, media_type)
+    def keep() -> tuple[Probe, str]:
+        incoming.show()
+        return probe(incoming.path, media_type), session.assets.keep(incoming, media_type)
+
+    probed, uri = await asyncio.to_thread(keep)
     return AssetStored(
         variant=variant,
         storage_uri=uri,

@@ -84,14 +84,17 @@ async def settle(
 async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
     """Store the video of a finished job, and close the job; one that still runs is left unchanged."""
     if job.state is State.COMPLETED:
+        job = await match_inbox(session, job)  # before the job is closed: nobody would look again
         try:
             job = await _store(session, client, job, Variant.VIDEO)
         except StorageFailed:  # our storage failed, not the server: a worker retries
             await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id, STORAGE_PAUSE_MS)
             raise
-    # A crash here leaves the job stored, failed or lost, and not closed, its money still held: `poll` or a
-    # worker closes it.
-    return await _close(session, await match_inbox(session, job) if job.state in ENDED else job)
+    # A crash here leaves a failed or lost job, or one that another process stored, and not closed, its money
+    # still held: `poll` or a worker closes it.
+    if job.state in ENDED and job.outcome is None:
+        job = await _close(session, await match_inbox(session, job))
+    return job
 
 
 async def mark_lost(session: Session, client: "VideosClient", job: Job) -> Job:
@@ -223,7 +226,10 @@ def _is_news(job: Job, observation: "Observation") -> bool:
 
 
 async def _store(session: Session, client: "VideosClient", job: Job, variant: Variant) -> Job:
-    """Download one variant, check it, store it, record it; record the video as lost if it is gone."""
+    """Download one variant, check it, store it, record it; record the video as lost if it is gone.
+
+    The append that records the video of a completed job closes the job as well.
+    """
     try:
         stored = await download(session, client, job, variant)
     except (ContentExpired, ContentGone) as gone:
@@ -241,7 +247,9 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
         session.log.warning("asset.mismatch", job_id=job.job_id, **structs.asdict(mismatch))
     # A crash here leaves a stored file that no record names, and the job completed: the next process
     # stores the same bytes under the same name.
-    job = await record(session, job, stored)
+    ends = variant is Variant.VIDEO and job.state is State.COMPLETED
+    events = [stored, *(closing(session.clock(), job, Outcome.STORED) if ends else ())]
+    job = await record(session, job, *events)
     # A crash here leaves the video without a link for people; `open` makes it.
     if variant is Variant.VIDEO:
         await asyncio.to_thread(link_stored, session.ledger, session.assets, job)

@@ -175,13 +175,15 @@ class Capacity:
         self._paused_until: dict[str, float] = {}
         self._opens: dict[str, float] = {}
         self._line_ends: dict[str, float] = {}
+        self._asking: dict[Limit, Coalescer[str, int]] = {}
+        self._freeing: Coalescer[str, None] = Coalescer(self._free_all)
 
     async def turn(self, job_id: str, limit: Limit) -> float:
         """Take a turn for a job: 0.0, or the seconds after which to try again."""
         if limit.name in self._strikes:
             limit = limit._replace(per_minute=min(limit.per_minute or PROBES_PER_MINUTE, PROBES_PER_MINUTE))
         if self._now() >= self._opens.get(limit.name, 0.0):
-            wait_ms = await asyncio.to_thread(self._queue.acquire_slot, job_id, limit)
+            wait_ms = await self._ask(job_id, limit)
             if wait_ms == 0:
                 return 0.0
             self._opens[limit.name] = self._now() + wait_ms / 1000
@@ -214,6 +216,22 @@ class Capacity:
         """Reset the refusals: the server accepts requests again."""
         self._strikes.pop(limit.name, None)
 
+    async def _ask(self, job_id: str, limit: Limit) -> int:
+        """Ask the store for a turn; without numbers, one question answers for all jobs that ask meanwhile."""
+        if limit.per_minute or limit.running:
+            return await asyncio.to_thread(self._queue.acquire_slot, job_id, limit)
+
+        async def ask_once(job_ids: Sequence[str]) -> list[int]:
+            wait_ms = await asyncio.to_thread(self._queue.acquire_slot, job_ids[0], limit)
+            return [wait_ms] * len(job_ids)
+
+        return await self._asking.setdefault(limit, Coalescer(ask_once)).do(job_id)
+
     async def free(self, job_id: str) -> None:
         """Release the slot of a job that does not run, or no longer runs."""
-        await asyncio.to_thread(self._queue.release_slots, [job_id])
+        await self._freeing.do(job_id)
+
+    async def _free_all(self, job_ids: Sequence[str]) -> Sequence[None]:
+        """Release slots in one transaction."""
+        await asyncio.to_thread(self._queue.release_slots, job_ids)
+        return [None] * len(job_ids)

@@ -54,6 +54,7 @@ def install(trace: str | None, kill: str | None) -> None:
     boundaries = Boundaries(trace, kill)
     for store in (SqliteStore, PostgresStore):
         _around(boundaries, store, "append", "append")
+        _around(boundaries, store, "append_each", "append")
     for method in ("post", "get", "delete"):
         _around_call(boundaries, Transport, method)
     _around_stream(boundaries, Transport)

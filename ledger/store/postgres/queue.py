@@ -100,6 +100,7 @@ _LOCK = f"""
 INSERT INTO turns (name, next_ms) VALUES (%s, 0)
 ON CONFLICT (name) DO UPDATE SET next_ms = turns.next_ms RETURNING next_ms - {NOW_MS}
 """
+_PAUSE = f"SELECT next_ms - {NOW_MS} FROM turns WHERE name = %s"
 _TAKEN = "SELECT COUNT(*) FROM slots WHERE name = %s AND job_id <> %s"
 _SLOT = """
 INSERT INTO slots (job_id, name) VALUES (%s, %s) ON CONFLICT (job_id) DO UPDATE SET name = EXCLUDED.name
@@ -216,6 +217,9 @@ class PostgresQueue:
 
 
 def _acquire_slot(db: Connection, job_id: str, limit: Limit) -> int:
+    if limit.running is None and not limit.interval_ms:  # only a pause that all workers obey can delay it
+        (wait_ms,) = db.execute(_PAUSE, (limit.name,)).fetchone() or (0,)
+        return max(int(wait_ms), 0)
     with db.transaction():
         (wait_ms,) = db.execute(_LOCK, (limit.name,)).fetchone() or (0,)
         if wait_ms > 0:

@@ -25,12 +25,13 @@ from ledger.job import Job
 from ledger.private_bodies import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.ahead import Ahead, Decided
-from ledger.store.append import Append, AppendRequest, Keys, decide_all
+from ledger.store.append import Append, AppendRequest, Keys, append_each, decide_all
 from ledger.store.group_commit import GroupCommit
 from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
 from ledger.store.interface import (
     ALL_JOBS,
     EVERY_JOB,
+    AppendCall,
     Batch,
     Document,
     Fence,
@@ -135,6 +136,10 @@ class PostgresStore:
     ) -> list[Record]:
         """Record `batches` in one transaction; see the contract."""
         return self._commits.run(Append.of(batches, fence, documents))
+
+    def append_each(self, calls: Sequence[AppendCall]) -> list[list[Record] | Exception]:
+        """Make several appends in one transaction; see the contract."""
+        return append_each(self._commits, calls)
 
     def _commit(self, group: list[AppendRequest]) -> None:
         self._check_writable()

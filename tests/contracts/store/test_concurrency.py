@@ -11,13 +11,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ledger.errors import (
-    WrongExpectedVersion,
-)
+from ledger.errors import StaleFence, WrongExpectedVersion
 from ledger.log.opening import open_store
-from ledger.store.interface import (
-    EventStore,
-)
+from ledger.store.interface import AppendCall, EventStore, Fence
 from tests.forks import CODE, Forks
 
 
@@ -73,6 +69,25 @@ def test_a_callers_own_mistake_in_a_group_leaves_the_others_alone(
 
     in_threads(8, run)
     assert (store.head().size, len(mistakes)) == (41, 40)
+
+
+def test_several_appends_in_one_call_are_refused_one_by_one(
+    store: EventStore, scribe: Any, clean: Callable[[], bool]
+) -> None:
+    store.queue.schedule("job_1")
+    [lease] = store.queue.claim("w1", 60_000)
+    outcomes = store.append_each(
+        [
+            AppendCall([scribe.note("a", at=0)], Fence("job_1", lease.token)),
+            AppendCall([scribe.note("a", at=0)]),
+            AppendCall([scribe.note("b")], Fence("job_1", lease.token + 1)),
+            AppendCall(["no batch"]),  # type: ignore[list-item]
+            AppendCall([scribe.note("a", at=1)]),
+        ]
+    )
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [list, WrongExpectedVersion, StaleFence, AttributeError, list]
+    assert (scribe.places(store)[1:], clean()) == ([(2, "a", 1), (3, "a", 2)], True)
 
 
 def test_readers_among_writers_see_dense_positions(store: EventStore, vocabulary: ModuleType) -> None:

@@ -97,7 +97,7 @@ def test_who_is_interrupted_while_it_waits_is_not_committed_and_keeps_nobody_wai
     commit.go.set()
     threads[0].join()
     interrupted.turn.acquire()  # its turn has come, when Ctrl-C does
-    commits._withdraw(interrupted)
+    commits._withdraw([interrupted])
     threads[1].join()
     assert (commit.sizes, sorted(results), interrupted.done) == ([1, 1], [20, 40], False)
 

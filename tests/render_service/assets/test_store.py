@@ -116,6 +116,8 @@ def test_what_a_crash_left_is_cleared_once_it_is_a_day_old(store: AssetStore) ->
         path.write_bytes(b"half")
         os.utime(path, (time.time() - age,) * 2)
     store.put(b"b", "image/png")
+    assert old.exists()  # this process has cleared the folder within the hour
+    AssetStore(store.folder).put(b"c", "image/png")
     assert (old.exists(), young.exists()) == (False, True)
 
 

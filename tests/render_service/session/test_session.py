@@ -9,7 +9,7 @@ import pytest
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import ExternalRecorded
 from ledger.record import Draft
-from ledger.store.interface import ANY, NEW, Batch
+from ledger.store.interface import ANY, NEW, AppendCall, Batch
 from render_service.session.session import Append, Session, append_each
 
 pytestmark = pytest.mark.anyio
@@ -25,13 +25,18 @@ def session(at: Any) -> Session:
 def appends(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many streams each append that reached the ledger was for."""
     sizes: list[int] = []
-    append = session.ledger.append
+    append, append_each = session.ledger.append, session.ledger.append_each
 
     def counted(batches: Sequence[Batch], **more: Any) -> Any:
         sizes.append(len(batches))
         return append(batches, **more)
 
+    def counted_each(calls: Sequence[AppendCall]) -> Any:
+        sizes.append(len(calls))
+        return append_each(calls)
+
     monkeypatch.setattr(session.ledger, "append", counted)
+    monkeypatch.setattr(session.ledger, "append_each", counted_each)
     return sizes
 
 
@@ -69,6 +74,7 @@ async def test_trouble_with_the_store_is_raised_to_every_task_of_a_group(
 
     with monkeypatch.context() as broken:
         broken.setattr(session.ledger, "append", full)
+        broken.setattr(session.ledger, "append_each", full)
         ends = await asyncio.gather(
             *(session.append(f"stream-{n}", NEW, fact(session, f"fact-{n}")) for n in range(5)),
             return_exceptions=True,
@@ -101,8 +107,8 @@ async def test_of_tasks_that_expect_the_same_version_one_is_recorded(session: Se
 
 
 async def test_what_expects_a_version_sees_what_gathered_before_it(session: Session) -> None:
-    written = Append([Batch("stream-a", ANY, fact(session, "a"))], [])
-    conditional = Append([Batch("stream-a", NEW, []), Batch("stream-b", NEW, fact(session, "b"))], [])
+    written = Append(AppendCall([Batch("stream-a", ANY, fact(session, "a"))]))
+    conditional = Append(AppendCall([Batch("stream-a", NEW, []), Batch("stream-b", NEW, fact(session, "b"))]))
     first, second = append_each(session.ledger, [written, conditional])
     assert not isinstance(first, Exception)
     assert isinstance(second, WrongExpectedVersion)
