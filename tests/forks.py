@@ -249,6 +249,9 @@ def warm_up() -> None:
     """Run commands in this process, so that no command has to build what is built at its first use."""
     from cli.main import run  # noqa: PLC0415  # imported already
 
+    templates = import_module("render_service.server.console.rendering").compiled()
+    for name in templates.list_templates():
+        templates.get_template(name)
     before, folder = dict(os.environ), Path.cwd()
     command = [sys.executable, str(SERVER), "--folder"]
     with (

@@ -193,19 +193,16 @@ def hostile(console: Console) -> None:
 
 def test_hostile_text_in_every_stored_field_is_shown_and_does_nothing(console: Console, page: Any) -> None:
     hostile(console)
-    console.end()
-    console.start()
     console.sign_in(page, "sol")
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-    with console.client("sol") as sol:
-        for each in PAGES:
-            path = place(each.path, console.studio)
-            assert page.goto(console.url + path).status == 200, path
-            page.wait_for_load_state("load")
-            assert page.evaluate("window.pwned") is None, path
-            text = sol.get(path).text
-            assert not re.search("<script>|<img src=x|<svg onload|<i>|1337", text), path
-            assert not any(letter in text for letter in f"{BIDI}\x1b\x07"), path
+    for each in PAGES:
+        path = place(each.path, console.studio)
+        answer = page.goto(console.url + path)
+        assert answer.status == 200, path
+        assert page.evaluate("window.pwned") is None, path
+        text = answer.text()
+        assert not re.search("<script>|<img src=x|<svg onload|<i>|1337", text), path
+        assert not any(letter in text for letter in f"{BIDI}\x1b\x07"), path
     console.studio("verify")
 
 

@@ -57,8 +57,7 @@ class Desk:
 
     def record(self, *events: e.EventBase, job_id: str = JOB, **changes: Any) -> None:
         """Record events of a job."""
-        for event in events:
-            self.session.ledger.append([self.scribe.batch(job_id, event, **changes)])
+        self.session.ledger.append([self.scribe.batch(job_id, *events, **changes)])
 
     def requested(self, prompt: str = "a paper boat", **changes: Any) -> e.RenderRequested:
         """Return a request of the team film."""
@@ -291,7 +290,8 @@ def test_the_time_of_a_video_is_expected_from_measurements_only(desk: Desk, voca
 
 
 def remixes(desk: Desk, parents: Sequence[int]) -> None:
-    """Record remixes; each number says of which earlier job, -1 for a first video."""
+    """Record remixes in one append; each number says of which earlier job, -1 for a first video."""
+    batches = []
     for number, parent in enumerate(parents):
         source = None if parent < 0 else f"job_{parent:03}"
         operation = e.Operation.CREATE if source is None else e.Operation.REMIX
@@ -300,7 +300,9 @@ def remixes(desk: Desk, parents: Sequence[int]) -> None:
         decided = desk.vocabulary.decided()
         inputs = {**decided.basis.inputs, "change_aspects": "palette:1"}
         basis = structs.replace(decided.basis, inputs=inputs)
-        desk.record(asked, structs.replace(decided, basis=basis), job_id=f"job_{number:03}")
+        events = (asked, structs.replace(decided, basis=basis))
+        batches.append(desk.scribe.batch(f"job_{number:03}", *events))
+    desk.session.ledger.append(batches)
 
 
 def test_a_video_without_relatives_has_no_lineage(desk: Desk) -> None:

@@ -6,6 +6,7 @@ prints it: both happen to every expression.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +46,32 @@ STATES = {
 """The words for the state of a job, and the kind of its badge."""
 
 
+@cache
+def compiled() -> Environment:
+    """Return the templates, each compiled at its first use in this process."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+        finalize=shown,
+    )
+    environment.globals.update(prefix=PREFIX, states=STATES)
+    environment.filters.update(usd=usd, ago=ago, when=when, day=day, duration=duration, count=count)
+    return environment
+
+
 class Templates:
-    """The templates of the console."""
+    """The templates of one console, whose files have the addresses that `asset` returns."""
 
     def __init__(self, asset: Callable[[str], str]) -> None:
-        self._environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-            finalize=shown,
-        )
-        self._environment.globals.update(prefix=PREFIX, states=STATES, asset=asset)
-        self._environment.filters.update(usd=usd, ago=ago, when=when, day=day, duration=duration, count=count)
+        self._asset = asset
 
     def render(self, template: str, **context: Any) -> str:
         """Return the page."""
-        return self._environment.get_template(template).render(context)
+        return compiled().get_template(template).render({"asset": self._asset, **context})
 
 
 def shown(value: Any) -> Any:
