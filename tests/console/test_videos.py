@@ -3,11 +3,14 @@
 import csv
 import io
 import re
+from types import ModuleType
 from typing import Any
 
 from playwright.sync_api import expect
 
-from ledger.log.opening import open_ledger
+from ledger.log.ledger import Ledger
+from ledger.log.opening import open_store
+from ledger.record import new_job_id
 from ledger.store.interface import JobFilter
 from tests.console.conftest import COUPE, CRIMSON, FOX, Console
 
@@ -97,11 +100,12 @@ def test_an_erased_prompt_is_shown_as_erased_and_found_no_more(console: Console)
         assert "fresh snow" not in shown
 
 
-def test_a_long_list_is_read_in_parts_forth_and_back(console: Console) -> None:
-    for number in range(30):
-        prompt = f"Denied number {number}"
-        console.studio("create", "--prompt", prompt, "--max-cost=0.01", "--team=film", code=3)
-    with open_ledger(str(console.studio.folder / "ledger.db")) as ledger:
+def test_a_long_list_is_read_in_parts_forth_and_back(
+    console: Console, scribe: Any, vocabulary: ModuleType
+) -> None:
+    with Ledger(open_store(str(console.studio.folder / "ledger.db"), read_only=False)) as ledger:
+        asked = [vocabulary.requested(f"Number {number}") for number in range(30)]
+        ledger.append([scribe.batch(new_job_id(), event) for event in asked])
         expected = [found.job.job_id for found in ledger.store.search("", JobFilter(of_team="film"), 99)]
     with console.reader("ana") as ana:
         first = ana.get("/videos.json").json()
