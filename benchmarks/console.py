@@ -108,7 +108,11 @@ def pages(jobs: int) -> dict[str, str]:
     parts = {
         name: path.replace("{name}", newest).replace("{position}", position) for name, path in plain.items()
     }
-    older = {"compare": f"/compare?left={newest}&right={job_id(0)}"}
+    older = {
+        "compare": f"/compare?left={newest}&right={job_id(0)}",
+        "as of half of it": f"/operations/as-of?position={position}",
+        "as of shortly ago": f"/operations/as-of?position={jobs * PER_JOB - 5}",
+    }
     return {name: path for name, path in (parts | SEARCHES | older).items() if "{" not in path}
 
 
