@@ -28,6 +28,7 @@ LISTED = {
     "spend": "/spend",
     "operations": "/operations",
     "access": "/access",
+    "as-of": "/operations/as-of?position=40",
 }
 """The pages in lists; one that does not exist yet is left out."""
 
@@ -71,6 +72,14 @@ def main() -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        for check in ("verify --record", f"checkpoint --publish {folder.absolute()}/checkpoint.txt --record"):
+            subprocess.run(
+                [*PROGRAM, *check.split(), "--actor=otto"],
+                check=True,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
         command = [*PROGRAM, "console", "--print", "--no-work", "--json", "--actor=maria"]
         with subprocess.Popen(
             command,
