@@ -4,7 +4,7 @@ stdout is data: for reading on a terminal, one JSON document anywhere else. stde
 """
 
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,12 +159,15 @@ class Invocation:
         things: Iterable[T],
         document: Callable[[T], Any],
         text: "Callable[[Console, Iterable[T]], None]",
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Print a list called `name` as `emit` does, each of `things` as it comes."""
+        """Print a list called `name` as `emit` does, each of `things` as it comes, after `facts` about it."""
         with output.stdout_trouble(), ExitStack() as opened:
-            lists = [opened.enter_context(output.filed_list(self.json_out, name))] if self.json_out else []
+            lists = (
+                [opened.enter_context(output.filed_list(self.json_out, name, facts))] if self.json_out else []
+            )
             if self.prints_json:
-                lists.append(opened.enter_context(output.printed_list(name)))
+                lists.append(opened.enter_context(output.printed_list(name, facts)))
             passing = _passing(things, document, lists)
             if self.prints_json:
                 for _ in passing:

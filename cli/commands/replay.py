@@ -1,6 +1,7 @@
 """``replay``: rebuild every job from its records."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -8,9 +9,11 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_jobs
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
-from ledger.log.replay import jobs_at, position_at, replay, swap
+from ledger.log.replay import newest_first, position_at, replay, swap
+from ledger.record import Record, StoredRow
 from render_service.runtime.documents import counted, job_document
 
 if TYPE_CHECKING:
@@ -110,14 +113,17 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
         size = ledger.head().size
         if position > size:
             raise click.UsageError(f"--as-of {position}: expected at most {size}, the end of the ledger")
-        jobs = sorted(jobs_at(ledger, position).values(), key=lambda job: job.job_id, reverse=True)
-        documents = [job_document(job, ledger) for job in jobs]
 
-    def text(console: "Console") -> None:
-        console.print(f"{counted(len(jobs), 'job')} as of position {position}")
-        show_jobs(console, jobs)
+        def document(then: tuple[Job, list[StoredRow]]) -> dict[str, Any]:
+            job, rows = then
+            return job_document(job, ledger, [Record.from_row(row, {}) for row in rows])
 
-    inv.emit({"position": position, "jobs": documents}, text)
+        def text(console: "Console", passing: Iterable[tuple[Job, list[StoredRow]]]) -> None:
+            jobs = [job for job, _ in passing]
+            console.print(f"{counted(len(jobs), 'job')} as of position {position}")
+            show_jobs(console, jobs)
+
+        inv.emit_each("jobs", newest_first(ledger, position), document, text, {"position": position})
 
 
 def _swap(inv: Invocation, result: "Replay") -> None:

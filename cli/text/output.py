@@ -117,7 +117,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 @contextmanager
-def printed_list(name: str) -> Iterator[Callable[[Any], None]]:
+def printed_list(name: str, facts: Mapping[str, Any] | None = None) -> Iterator[Callable[[Any], None]]:
     """Print a document of one list, member by member; yields the function that prints one."""
     output = current()
 
@@ -125,15 +125,17 @@ def printed_list(name: str) -> Iterator[Callable[[Any], None]]:
         output.has_document = output.open_list = True
         click.echo(text, nl=False)
 
-    with _listing(name, write) as add:
+    with _listing(name, facts or {}, write) as add:
         yield add
     output.open_list = False
 
 
 @contextmanager
-def filed_list(path: Path, name: str) -> Iterator[Callable[[Any], None]]:
+def filed_list(
+    path: Path, name: str, facts: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Any], None]]:
     """Write a document of one list to `path`, member by member, whole or not at all."""
-    with _whole_file(path) as write, _listing(name, write) as add:
+    with _whole_file(path) as write, _listing(name, facts or {}, write) as add:
         yield add
 
 
@@ -144,8 +146,11 @@ def write_json(path: Path, document: Any) -> None:
 
 
 @contextmanager
-def _listing(name: str, write: Callable[[str], object]) -> Iterator[Callable[[Any], None]]:
-    pieces = [f'{{\n  "{name}": [']
+def _listing(
+    name: str, facts: Mapping[str, Any], write: Callable[[str], object]
+) -> Iterator[Callable[[Any], None]]:
+    before = "".join(f'  "{fact}": {to_json(value, None)},\n' for fact, value in facts.items())
+    pieces = [f'{{\n{before}  "{name}": [']
     waiting = is_first = 1
 
     def add(member: Any) -> None:

@@ -117,11 +117,20 @@ def folded(ledger: Ledger, position: int) -> Iterator[Job]:
         yield fold_bytes(rows) or _fold(rows)
 
 
-def _streams(ledger: Ledger, position: int) -> Iterator[list[tuple[Any, StoredRow]]]:
+def newest_first(ledger: Ledger, position: int) -> Iterator[tuple[Job, list[StoredRow]]]:
+    """Fold every job up to `position`; yield them by id, backwards, each with its records."""
+    for rows in _streams(ledger, position, backwards=True):
+        rows.reverse()
+        yield fold_bytes(rows) or _fold(rows), [row for _, row in rows]
+
+
+def _streams(
+    ledger: Ledger, position: int, *, backwards: bool = False
+) -> Iterator[list[tuple[Any, StoredRow]]]:
     """Yield the records of each job, with their envelopes."""
     records: list[tuple[Any, StoredRow]] = []
     stream = ""
-    for row in ledger.store.histories(JOB_PREFIX, position):
+    for row in ledger.store.histories(JOB_PREFIX, position, backwards=backwards):
         envelope: Any
         try:
             envelope = _read_envelope(row.record)

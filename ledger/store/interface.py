@@ -417,11 +417,11 @@ class EventStore(Protocol):
     def rows(self, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
         """Return up to `limit` rows at positions greater than `after`, in the order of the filter."""
 
-    def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
+    def histories(self, prefix: str, up_to: int, *, backwards: bool = False) -> Iterator[StoredRow]:
         """Yield the rows up to a position of all streams whose names begin with `prefix`, stream by stream.
 
-        Streams are in the order of their names' bytes, rows in the order of their versions; it is one
-        snapshot.
+        Streams are in the order of their names' bytes, rows in the order of their versions, or both
+        `backwards`; it is one snapshot.
         """
 
     def event(self, event_id: str) -> StoredRow | None:

@@ -6,13 +6,14 @@ with the API's types; ``id`` is the server's, ``job_id`` ours. A name of the API
 the ledger's own times are text and called ``begun_at``, ``updated_at`` and ``closed_at``.
 """
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import to_builtins
 from msgspec.structs import asdict
 
-from ledger.events import RenderAdopted, RenderRequested, StatusObserved
+from ledger.events import Event, RenderAdopted, RenderRequested, StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private, private_values
@@ -31,10 +32,11 @@ ERASED = "[erased]"
 HIDDEN = "[secret]"
 
 
-def job_document(job: Job, ledger: Ledger | None = None) -> Json:
+def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Record] = ()) -> Json:
     """Return a job as a video object with facts from the ledger.
 
-    A row has neither prompt nor completion time: with `ledger` they are read from the events of the job.
+    A row has neither prompt nor completion time: with `ledger` they are read from the events of the job,
+    which may be given as `records`.
     """
     row = to_builtins(job)
     video = {
@@ -46,7 +48,7 @@ def job_document(job: Job, ledger: Ledger | None = None) -> Json:
         "size": row.pop("size"),
         "seconds": None if job.seconds is None else str(job.seconds),
         "created_at": _seconds(row["created_at"]),
-        **(_recorded(job, ledger) if ledger else {}),
+        **(_recorded(job, ledger, records) if ledger else {}),
         "remixed_from_video_id": row.pop("remix_video_id"),
         "expires_at": row.pop("expires_at"),
         "error": {"code": job.error_code} if job.error_code else None,
@@ -55,17 +57,25 @@ def job_document(job: Job, ledger: Ledger | None = None) -> Json:
     return video | {name: value for name, value in row.items() if name not in {"seconds", "error_code"}}
 
 
-def _recorded(job: Job, ledger: Ledger) -> Json:
+def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
     """Return the fields of the API's video that only the events of the job contain."""
-    begun = next(ledger.read(RecordFilter(stream=job.job_id), limit=1)).event
+    if records:
+        first = records[0].with_bodies(ledger.store.bodies([records[0].position]))
+    else:
+        first = next(ledger.read(RecordFilter(stream=job.job_id), limit=1))
+    begun = first.event
     asked = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
     if isinstance(begun, RenderRequested):
         asked = begun.augmented_prompt or begun.prompt
     completed_at = None
     if job.status is Status.COMPLETED:
-        observed = ledger.entries(StatusObserved, RecordFilter(stream=job.job_id))
-        events = (entry.event for entry in observed)
-        completed_at = next((one.completed_at for one in events if one.status is Status.COMPLETED), None)
+        events: Iterable[Event] = (
+            (record.event for record in records if record.type == StatusObserved.type)
+            if records
+            else (entry.event for entry in ledger.entries(StatusObserved, RecordFilter(stream=job.job_id)))
+        )
+        observed = (one for one in events if isinstance(one, StatusObserved))
+        completed_at = next((one.completed_at for one in observed if one.status is Status.COMPLETED), None)
     return {"completed_at": completed_at, "prompt": None if asked is None else _shown(asked)}
 
 

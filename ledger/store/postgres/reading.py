@@ -49,11 +49,11 @@ def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
     return [f"EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = events.stream AND ({matching}))"], values
 
 
-def histories(db: Connection, prefix: str, up_to: int) -> Iterator[StoredRow]:
+def histories(db: Connection, prefix: str, up_to: int, *, backwards: bool) -> Iterator[StoredRow]:
     """Yield the rows of streams that begin with `prefix`, stream by stream; inside a transaction."""
     query = (
         "SELECT record, payload, leaf FROM events WHERE stream >= %s AND stream < %s AND position <= %s "
-        "ORDER BY stream, version"
+        f"ORDER BY {'stream DESC, version DESC' if backwards else 'stream, version'}"
     )
     for row in _in_parts(db, query, prefix, prefix + "\U0010ffff", up_to):
         yield StoredRow(*row)

@@ -226,10 +226,10 @@ class PostgresStore:
         """Return up to `limit` rows after position `after`, in order."""
         return self._ask(lambda db: reading.rows(db, after, limit, where))
 
-    def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
+    def histories(self, prefix: str, up_to: int, *, backwards: bool = False) -> Iterator[StoredRow]:
         """Yield the rows of streams whose names begin with `prefix`, stream by stream."""
         with self._for_long() as db, db.transaction():
-            yield from reading.histories(db, prefix, up_to)
+            yield from reading.histories(db, prefix, up_to, backwards=backwards)
 
     def event(self, event_id: str) -> StoredRow | None:
         """Return the row with this event id."""

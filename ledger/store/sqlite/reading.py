@@ -65,11 +65,11 @@ def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
     return [f"EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = events.stream AND ({matching}))"], values
 
 
-def histories(db: sqlite3.Connection, prefix: str, up_to: int) -> Iterator[StoredRow]:
+def histories(db: sqlite3.Connection, prefix: str, up_to: int, *, backwards: bool) -> Iterator[StoredRow]:
     """Yield the rows of streams that begin with `prefix`, stream by stream."""
     query = (
         f"SELECT {_ROW} FROM events WHERE stream >= ? AND stream < ? AND position <= ? "
-        "ORDER BY stream, version"
+        f"ORDER BY {'stream DESC, version DESC' if backwards else 'stream, version'}"
     )
     for row in db.execute(query, (prefix, prefix + LAST_LETTER, up_to)):
         yield StoredRow(*row)

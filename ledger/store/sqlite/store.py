@@ -307,10 +307,10 @@ class SqliteStore:
         with self._reading() as db:
             return reading.rows(db, after, limit, where)
 
-    def histories(self, prefix: str, up_to: int) -> Iterator[StoredRow]:
+    def histories(self, prefix: str, up_to: int, *, backwards: bool = False) -> Iterator[StoredRow]:
         """Yield the rows of streams whose names begin with `prefix`, stream by stream."""
         with self._reading() as db:
-            yield from reading.histories(db, prefix, up_to)
+            yield from reading.histories(db, prefix, up_to, backwards=backwards)
 
     def event(self, event_id: str) -> StoredRow | None:
         """Return the row with this event id."""
