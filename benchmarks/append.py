@@ -2,33 +2,35 @@
 
 All sides commit in WAL mode with ``synchronous = FULL``: each commit is on disk before it counts. Our side
 checks event ids and versions, folds the job, and keeps its row, the Merkle frontier and the tiles. The bare
-insert writes the same bytes into the same table `events` (same indexes, same triggers, same pragmas) and is
-given finished rows: no hashing, no folding, one INSERT. The third is `SQLiteApplicationRecorder` of the PyPI
-package `eventsourcing`, ``insert_events`` with as many bytes of finished state per event as our record and
-payload have, in its own table. What is recorded is ``status.observed`` in jobs that are running; models
-are built and salted before the clock starts, records and leaves within it.
+insert writes the same bytes into the table `events` of a new ledger (the schema after every migration, so the
+same indexes and triggers; the same pragmas) and is given finished rows: no hashing, no folding, one INSERT.
+The third is `SQLiteApplicationRecorder` of the PyPI package `eventsourcing`, ``insert_events`` with as many
+bytes of finished state per event as our record and payload have, in its own table; it runs one `execute` per
+event. What is recorded is ``status.observed`` in jobs that are running; models are built and salted before
+the clock starts, records and leaves within it. Where others use the disk, the rates say little: the ratio of
+processor times is the steadier one.
 
     .venv/bin/python benchmarks/append.py             compare
     .venv/bin/python benchmarks/append.py --profile   show where our time goes
 
-Where the time goes, in microseconds an event on two quiet cores, where syncing 8 KiB took 280, before the
-savings below: a single append took 295, of them 112 without the disk (``synchronous = OFF``);
-`eventsourcing` 201. Sixteen threads took 118, of them 104 without the disk: group commit leaves next to
-nothing of the syncs, and what remains is processor time of one Python process, half of it SQLite's (ten
-statements), about a tenth each for encoding and hashing the record, folding the job, printing its row, and
-handing over between threads. `eventsourcing`, whose threads sync one after the other, took 180. So the
-ratio follows disk and processors: 1.5 there, 2 where syncs took longer, 1.2 where others kept both cores
-busy; and where one took over a millisecond sixteen threads still took 298 instead of 1,443 alone. In
-batches of 1,000 an event took 27, of them 11 for the bare rows with their four indexes and the trigger, 7
-for the record (encoding, shapes, leaf), 4 for the fold. `eventsourcing` took 5: one `executemany` of
-finished bytes into a table with one index, nothing hashed, encoded or folded. Two fifths of that would be
-12.5, which is what the rows alone take.
+Where the time goes, in microseconds of the processor for an event, on a disk of memory and two busy cores. A
+single append takes 213; it took 395 when it read what its process had just written. 134 of that are SQLite
+and the kernel: 19 for an empty transaction, the rest for six statements and the six pages that they change,
+four of them those of the bare insert. 79 are Python: in steps that take 35 together when each is repeated
+alone (placing the record 5, folding the job 3, deciding 7 more, printing and binding rows 5, the tree 1,
+`Append` 4, group commit 3, asking whether the file was moved 3), and twice as long where they alternate with
+SQLite. Sixteen threads take 94 of formerly 193, a third of it handing over between threads. In batches of
+1,000 an event takes 24 of formerly 49. More than half of that are the bare rows with three indexes and the
+trigger, five are placing the record, three the fold, two the tree. `eventsourcing` takes half of what the
+bare rows take: it writes finished bytes into a table with one index and hashes, encodes and folds nothing. So
+half of its rate is out of reach.
 
-Taken out: a statement run over nothing, a list of one event id sent as JSON, checking a job row's values a
-second time (without the disk, 100, 90 and 21 were left); then the savepoints and most statements of sixteen
-threads, whose appends are written as one (of the processor's time, 80 instead of 97). Left untried on
-purpose: printing records with another encoder (2 of 90), which would put a second printer behind bytes that
-are hashed; dropping an index that commands search by.
+Taken out: reading what the process remembers; indexes on the bytes of job rows and on type and trace; the
+page that each job row had to itself; a second writer of unchanged columns; pydantic and `json` for rows and
+records; a third of the function calls. Tried and left: a larger ``wal_autocheckpoint`` (slower), a larger
+cache (no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
+(no difference). Left for later: writing the index of words for several prompts at once (a sixth of the append
+that begins a job, and nothing here).
 """
 
 import cProfile
