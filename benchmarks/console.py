@@ -11,7 +11,8 @@ Measured on two shared cores with nothing else running, 40 requests a page, medi
 jobs (at 1,000): inbox 5 (6), videos 12 (11), one video 13 (12), log 15 (12), review 13 (8), operations 4 (3),
 spend 33 (3), search 50 (15). The slowest 99th percentile was 91. The page Spend sums the rows of its period,
 and a search counts the matches of each filter, so both grow with the ledger; other pages that miss the ratio
-take less than 10 ms either way.
+take less than 10 ms either way. The jobs as of an earlier position were measured on a busy machine only:
+88 ms of processor time half way through the log and 184 ms near its end, where they miss the aim.
 
     .venv/bin/python benchmarks/console.py
     .venv/bin/python benchmarks/console.py --jobs 10000 --rounds 20
