@@ -22,19 +22,8 @@ lint: .venv/ready       ## ruff, all rules, and its formatter
 types: .venv/ready      ## mypy, strict
 	$(BIN)/mypy
 
-bench: .venv/ready      ## ratios against a named peer, alternating in one run
-	$(BIN)/python benchmarks/append.py
-	$(BIN)/python benchmarks/postgres.py
-	$(BIN)/python benchmarks/status.py
-	$(BIN)/python benchmarks/batch.py
-	$(BIN)/python benchmarks/webhooks.py
-	$(BIN)/python benchmarks/half_requests.py
-	$(BIN)/python benchmarks/worker.py --jobs 5000
-	$(BIN)/python benchmarks/verify.py
-	$(BIN)/python benchmarks/size.py
-	$(BIN)/python benchmarks/gateway.py
-	$(BIN)/python benchmarks/console_live.py
-	$(BIN)/python benchmarks/console.py
+bench: .venv/ready      ## ratios against named peers, alternating in one run; ends with a table of goals
+	$(BIN)/python benchmarks/run_all.py
 
 figures: .venv/ready    ## the structure in figures: import chains, short modules, what is silenced; seconds
 	@$(BIN)/python benchmarks/figures.py

@@ -46,6 +46,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import goals
 import workload
 from eventsourcing.persistence import StoredEvent
 from eventsourcing.sqlite import SQLiteApplicationRecorder, SQLiteDatastore
@@ -111,6 +112,7 @@ def main() -> None:
         for name, theirs in (("bare sqlite3", peers), ("eventsourcing", recorders)):
             wall = _median(ours) / _median(theirs)
             processor = _processor_us(theirs) / _processor_us(ours)
+            goals.note(case.name, name, wall)
             print(f"{'':28} {name:13} {_spread(theirs)}   ratio {wall:.2f}, processor {processor:.2f}")
 
 

@@ -37,6 +37,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import goals
 import httpx2
 from openai import AsyncOpenAI
 
@@ -54,7 +55,8 @@ from render_service.settlement.sweep import settle_all
 JOBS = 200
 AT_ONCE = 16
 ROUNDS = 9
-AIM = 1.3
+PEER = "bare AsyncOpenAI loop"
+AIM = goals.GOALS["create-batch", PEER].ratio
 RENDER_SECONDS = 3.0
 INTERVAL_S = 0.5
 TRACE = Trace("1" * 32, "2" * 16)
@@ -80,6 +82,7 @@ def main() -> None:
         files_ms = statistics.median(write_files(folder()) for _ in range(3))
     peers, batches = [peer for peer, _ in rounds], [batch for _, batch in rounds]
     worked = processor_ms(batches) / processor_ms(peers)
+    goals.note("create-batch", PEER, ratio(batches, peers))
     print(f"SQLite {sqlite3.sqlite_version}, Python {sys.version.split()[0]}; ledger: {pragmas()}")
     print(f"{JOBS} jobs, {AT_ONCE} at once, {ROUNDS} rounds each, alternating")
     print(f"  {JOBS} new files alone take {files_ms:.0f} ms here")

@@ -58,6 +58,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import goals
+
 LITELLM = "1.106.2"
 CLIENTS = (1, 16, 64)
 ROUNDS = 3
@@ -163,6 +165,7 @@ def report(peers: list[Peer]) -> None:
             low, high = percentiles(peer.seconds[method, clients])
             ratio = ours.rate(method, clients) / peer.rate(method, clients)
             aim = AIMS.get((peer.name, method))
+            goals.note(f"{method}, {clients} clients", peer.name, ratio)
             told = (
                 ""
                 if peer is ours

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import goals
 import psycopg
 import workload
 from eventsourcing.persistence import StoredEvent
@@ -71,6 +72,7 @@ def main() -> None:
                 ours.append(_ours(url, case))
                 peers.append(_peer(url, case))
             ratio = statistics.median(ours) / statistics.median(peers)
+            goals.note(f"PostgreSQL, {case.writers} writer{'s' * (case.writers > 1)}", "eventsourcing", ratio)
             print(
                 f"{case.name:26} ledger {_spread(ours)}   eventsourcing {_spread(peers)}   ratio {ratio:.2f}"
             )

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from decision.one_change.verdict import check_remix
 from ledger.events import RenderDenied, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
@@ -164,6 +163,8 @@ def _words(request: RenderRequested, aspects: tuple[str, ...]) -> str | None:
         return None
     fields = {name: field.text for name, field in request.fields.items()}
     if len(prompt) <= LONGEST_READ:
+        from decision.one_change.verdict import check_remix  # noqa: PLC0415  # loads the rules: only here
+
         changes = check_remix(prompt, {name: text or "" for name, text in fields.items()}).changes
         spans = [change for change in changes if change.end and change.aspect in aspects]
         if spans:
