@@ -3,13 +3,16 @@
 import io
 import sys
 from importlib import import_module
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import click
 
 from cli.exit_codes import MEANINGS, ExitCode
 from cli.failures import explain_error, unexpected, wants_json
 from cli.text import output
+
+if TYPE_CHECKING:
+    from cli.options.defaults import Defaults
 
 SECTIONS = {
     "Core commands": {
@@ -29,6 +32,7 @@ SECTIONS = {
         "init": "Create a ledger, or grant a database role access to it.",
         "doctor": "Check the setup and suggest fixes.",
         "templates": "Show prompt templates.",
+        "config": "Set your own defaults.",
         "completion": "Print a shell completion script.",
         "schema": "Print JSON Schemas of documents and events.",
         "skill": "Install the skill for AI agents.",
@@ -101,6 +105,10 @@ SECTIONS = {
 SHORT_HELP = {name: text for section in SECTIONS.values() for name, text in section.items()}
 COMMANDS = tuple(SHORT_HELP)
 PROGRAM = "sora-ledger"
+
+_COMMANDS_WITH_DEFAULTS = frozenset(
+    {"create", "create-and-poll", "image2video", "decide", "create-batch", "poll"}
+)
 
 _MODULES = {
     "backup": ("restore", "copy"),
@@ -203,7 +211,9 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        result: Any = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
+        result: Any = cli.main(
+            args=arguments, prog_name=PROGRAM, standalone_mode=False, default_map=_defaults(arguments)
+        )
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except SystemExit:  # click exits like this when the reader of stdout is gone, as with `| head`
@@ -219,6 +229,15 @@ def _run(arguments: list[str]) -> int:
         failure.report()
         return failure.exit_code
     return result if isinstance(result, int) else ExitCode.DONE
+
+
+def _defaults(arguments: list[str]) -> "Defaults | None":
+    """Return a person's own defaults, unless only help is printed, which needs none."""
+    if not any(word in _COMMANDS_WITH_DEFAULTS for word in arguments[:1]):
+        return None
+    from cli.options.defaults import Defaults  # loads the rules of a request
+
+    return Defaults(arguments)
 
 
 def _context_of(arguments: list[str]) -> click.Context:

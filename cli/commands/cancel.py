@@ -98,7 +98,7 @@ def retry_command(inv: Invocation, *, name: str, attested: bool, how: Placing) -
 
     def text(console: "Console") -> None:
         console.print(f"{'retried before' if placed.repeated else 'retries'}: {retried_job(request)}")
-        show_placed(console, placed)
+        show_placed(inv, console, placed)
 
     inv.emit(document, text)
     end_placed(inv, placed)

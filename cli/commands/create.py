@@ -22,7 +22,7 @@ from cli.options import common
 from cli.options.copies import Copies, copying
 from cli.options.inputs import LoopCommand, ingredients, list_models_option
 from cli.options.placement import Placing, overriding, placing
-from cli.options.prompt import prompting
+from cli.options.prompt import prompting, prompting_first
 from decision.request.request import RenderRequest
 from render_service.assets.inputs import Material
 from render_service.submission.retry import Patience
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 @click.command("create", cls=LoopCommand, short_help="Request a render and return immediately.")
+@prompting_first
 @prompting
 @common.shape
 @ingredients
@@ -49,9 +50,12 @@ if TYPE_CHECKING:
 def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing, **asked: Any) -> None:
     """Request a render and return immediately; `poll` waits for it.
 
+    Without PROMPT it reads a pipe, or asks on a terminal.
+
     \b
     Example:
-      sora-ledger create --prompt "A teal coupe on a desert highway" --seconds 8
+      sora-ledger create "A teal coupe on a desert highway" --seconds 8
+      echo "A steaming cup" | sora-ledger create --seconds 5 --nearest
       sora-ledger create --prompt-file shot.txt --purpose final --dry-run
     """
     if models:
@@ -61,6 +65,7 @@ def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing
 
 
 @click.command("create-and-poll", cls=LoopCommand, short_help="Request a render, wait, and save its video.")
+@prompting_first
 @prompting
 @common.shape
 @ingredients
@@ -90,7 +95,7 @@ def create_and_poll_command(  # one parameter per option
 
     \b
     Example:
-      sora-ledger create-and-poll --prompt "A steaming cup" --out cup.mp4
+      sora-ledger create-and-poll "A steaming cup" --out cup.mp4
     """
     if models:
         list_models(inv)
@@ -113,7 +118,7 @@ def render_and_keep(
         patience = Patience(timeout_s=wishes.timeout_s)
         placed = await place(session, request, material, patience, override=how.override)
         if not inv.prints_json:
-            show_placed(inv.console, placed, request, waiting=True)
+            show_placed(inv, inv.console, placed, request, waiting=True)
         return placed, await finish(session, placed.job, wishes)
 
     placed, finished = inv.session(follow, begins=True)
@@ -166,7 +171,8 @@ def image2video_command(  # one parameter per option
 ) -> None:
     """Accept the command lines of image2video: render, wait, and write VIDEO_ID.mp4 to the working folder.
 
-    The prompt is sent as typed; lengths and sizes that are not offered are refused, with the nearest offer.
+    The prompt is sent as typed; lengths and sizes that are not offered are refused, with the nearest offer,
+    or taken with --nearest.
 
     \b
     Example:

@@ -7,26 +7,29 @@ import click
 from cli.exit_codes import ExitCode
 from cli.flows.advise import advised_request
 from cli.flows.change import change_option, changed
-from cli.flows.submit import request_of
+from cli.flows.submit import expected_document, request_of
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.inputs import LoopCommand, ingredients
 from cli.options.job_names import JOB
-from cli.options.prompt import prompting, require_prompt
+from cli.options.prompt import prompting, prompting_first, require_prompt
 from cli.text.decisions import show_candidates, show_ruling
 from decision.request.request import RenderRequest
 from render_service.reports.explain import candidates_of
-from render_service.submission.preview import ruling_document, ruling_on
+from render_service.rules.measurements import expected_words
+from render_service.submission.preview import expected_on, ruling_document, ruling_on
 from render_service.submission.sources import outlook, source_ahead
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from decision.engine.approval import Considered
+    from render_service.rules.measurements import Duration
     from render_service.submission.sources import Outlook
 
 
 @click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")
+@prompting_first
 @prompting
 @common.shape
 @ingredients
@@ -54,7 +57,7 @@ def decide_command(
 
     \b
     Example:
-      sora-ledger decide --prompt "A teal coupe in the desert" --purpose final
+      sora-ledger decide "A teal coupe in the desert" --purpose final
       sora-ledger decide --remix job_01a2 --prompt "Make it night"
       sora-ledger decide --remix job_01a2 --change palette="teal, sand, rust"
     """
@@ -71,8 +74,9 @@ def decide_command(
     )
     ruling = _considered(inv, request)
     ahead = _outlook(inv, request)
-    document = _document(ruling, request) | ahead.document()
-    inv.emit(document, lambda console: _text(console, ruling, request, document))
+    expected = expected_on(inv.settings, ruling, request)
+    document = _document(ruling, request) | ahead.document() | {"expected": expected_document(expected)}
+    inv.emit(document, lambda console: _text(console, ruling, request, document, expected))
     for line in ahead.lines():
         say(line)
     if ruling.decision != "ALLOW":
@@ -116,7 +120,15 @@ def _document(ruling: "Considered", request: RenderRequest) -> dict[str, Any]:
     return ruling_document(ruling, request) | {"candidates": candidates_of(ruling)}
 
 
-def _text(console: "Console", ruling: "Considered", request: RenderRequest, document: dict[str, Any]) -> None:
+def _text(
+    console: "Console",
+    ruling: "Considered",
+    request: RenderRequest,
+    document: dict[str, Any],
+    expected: "Duration | None",
+) -> None:
     show_ruling(console, ruling, request)
     show_candidates(console, document["candidates"])
+    if ruling.decision != "DENY":
+        console.print(f"expected: {expected_words(expected)}", markup=False)
     console.print("nothing was recorded, nothing was sent")

@@ -11,7 +11,14 @@ from cli.exit_codes import ExitCode
 from cli.flows.advise import advised_request
 from cli.flows.change import change_option, changed
 from cli.flows.outcome import end
-from cli.flows.submit import end_placed, place_and_show, placed_document, show_placed, show_preview
+from cli.flows.submit import (
+    emit_placed,
+    end_placed,
+    place_and_show,
+    placed_document,
+    show_placed,
+    show_preview,
+)
 from cli.flows.video import job_of
 from cli.invocation import Invocation, say
 from cli.options import common
@@ -118,7 +125,7 @@ def remix_split(
         "rest": list(progress.rest),
         "next": next_command(progress),
     }
-    inv.emit(document, lambda console: _text(console, progress, document))
+    inv.emit(document, lambda console: _text(inv, console, progress, document))
     if progress.trouble:
         raise progress.trouble
     end(inv, progress.placed[-1].job)
@@ -137,11 +144,11 @@ def next_command(progress: "Progress") -> str | None:
     return f"sora-ledger remix --id {progress.last_video} --prompt {prompt}{split}"
 
 
-def _text(console: "Console", progress: "Progress", document: dict[str, Any]) -> None:
+def _text(inv: Invocation, console: "Console", progress: "Progress", document: dict[str, Any]) -> None:
     for number, placed in enumerate(progress.placed, 1):
         console.print(f"[bold]{number} of {document['remixes']}[/]", end=" ")
         console.print(printable(progress.split.prompts[number - 1]), markup=False)
-        show_placed(console, placed, waiting=True)
+        show_placed(inv, console, placed, waiting=True)
     undone = f"not done: {len(document['rest'])} of {document['remixes']}"
     if progress.trouble:
         console.print(f"{undone}; the same command with --request-key {document['request_key']} continues")
@@ -336,5 +343,5 @@ def derive(
         return await place(session, request, queue=how.queue, override=how.override), request
 
     placed, request = inv.session(follow)
-    inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
+    emit_placed(inv, placed, request)
     end_placed(inv, placed)

@@ -1,5 +1,6 @@
 """What commands that follow a render share: waiting, storing its files, and showing the result."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from cli.text import output
 from cli.text.jobs import show_job
 from ledger.job import Job, State
 from ledger.terms import Variant
+from render_service.rules.measurements import Duration
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import ServiceError
 from render_service.settlement.settle import settle
@@ -28,14 +30,21 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(job: Job) -> "Iterator[Watch | None]":
-    """Show a progress bar on a terminal; elsewhere the log reports progress."""
+def progress(job: Job, expected: Duration | None) -> "Iterator[Watch | None]":
+    """Show a progress bar on a terminal, with the `expected` duration; elsewhere the log reports progress."""
     if not output.shows_progress() or job.outcome is not None:
         yield None
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    usual = f"expected: {expected.words if expected else 'unknown'}"
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn(usual, markup=False),
+    )
     with Progress(*columns, console=output.console(stderr=True)) as bar:
         task = bar.add_task(job.status or "queued", total=100, completed=job.progress or 0)
 
@@ -94,7 +103,8 @@ async def finish(session: "Session", job: Job, wishes: Wishes) -> Finished:
     interval_s, timeout_s = wishes.interval_s, wishes.timeout_s
     copies: list[Path] = []
     try:
-        with progress(job) as watch:
+        expected = await asyncio.to_thread(session.measuring.expected_of, job, session.clock())
+        with progress(job, expected) as watch:
             job = await settle(session, job, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
         if wishes.copies and Variant.VIDEO in job.assets:
             job, copies = await wishes.copies.make(session, job)

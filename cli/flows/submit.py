@@ -12,14 +12,16 @@ from cli.flows.outcome import end
 from cli.invocation import Invocation, say
 from cli.options.inputs import Ingredients, gather
 from cli.options.placement import Placing
-from cli.options.prompt import require_prompt
+from cli.options.prompt import find_prompt
 from cli.text.decisions import show_ruling
 from cli.text.jobs import show_job, show_submitting
 from decision.money import usd_digits
 from decision.request.request import AUTO, RenderRequest
 from decision.rules.catalog import Model
-from ledger.job import State
+from ledger.job import Job, State
+from ledger.log.opening import open_ledger
 from render_service.assets.inputs import Material
+from render_service.rules.measurements import Duration, expected_of, expected_words, under_way
 from render_service.runtime.documents import Json
 from render_service.submission.preview import preview, ruling_document
 from render_service.submission.resume import resume
@@ -86,8 +88,14 @@ def place_and_show(
         show_preview(inv, request, material, how)
         return
     placed = place_in_session(inv, request, material, how)
-    inv.emit(placed_document(inv, placed, request), lambda console: show_placed(console, placed, request))
+    emit_placed(inv, placed, request)
     end_placed(inv, placed)
+
+
+def emit_placed(inv: Invocation, placed: "Placed", request: RenderRequest) -> None:
+    """Emit a placed request."""
+    document = placed_document(inv, placed, request)
+    inv.emit(document, lambda console: show_placed(inv, console, placed, request))
 
 
 def end_placed(inv: Invocation, placed: "Placed") -> None:
@@ -117,7 +125,7 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
     request = advised_request(
         inv,
         **values,
-        prompt=require_prompt(prompt),
+        prompt=find_prompt(prompt),
         profile=inv.settings.chosen_profile(),
         promotes=promotes and promoted_job(inv, promotes),
         **asked,
@@ -165,20 +173,44 @@ def placed_document(inv: Invocation, placed: "Placed", request: RenderRequest | 
     decision = ruling_document(placed.ruling, request, job_id=job.job_id, draft=job.source_job)
     return inv.job_document(job) | {
         "decision": decision,
+        "expected": expected_document(expected_in(inv, job)),
         "repeated": placed.repeated,
         "override_refused": placed.override_refused,
     }
 
 
+def expected_in(inv: Invocation, job: Job) -> Duration | None:
+    """Return how long a render under way is expected to take; None if it is not, or that is unknown."""
+    if not under_way(job):
+        return None
+    with open_ledger(inv.settings.ledger_url) as ledger:
+        return expected_of(ledger, job)
+
+
+def expected_document(duration: Duration | None) -> Json | None:
+    """Return an expected duration as JSON, null if it is unknown."""
+    return duration._asdict() if duration else None
+
+
 def show_placed(
-    console: "Console", placed: "Placed", request: RenderRequest | None = None, *, waiting: bool = False
+    inv: Invocation,
+    console: "Console",
+    placed: "Placed",
+    request: RenderRequest | None = None,
+    *,
+    waiting: bool = False,
 ) -> None:
-    """Print the decision, the job and, unless a command is `waiting` for it already, the next command."""
+    """Print the decision, the job, how long it is expected to take, and the next command.
+
+    A command that is `waiting` for the job already prints no next one.
+    """
     if placed.repeated and request is not None:
         console.print("this request key was used before: this is the same job")
     job = placed.job
     show_ruling(console, placed.ruling, request, job_id=job.job_id, draft=job.source_job)
     show_job(console, job)
+    if under_way(job):
+        console.print(f"expected: {expected_words(expected_in(inv, job))}", markup=False)
     if job.state is State.DECIDED:
         show_submitting(console, job)
     if job.video_id and job.outcome is None and not waiting:
@@ -192,5 +224,5 @@ def submit_and_show(inv: Invocation, name: str) -> None:
         return await resume(session, await session.job(name))
 
     placed = inv.session(follow)
-    inv.emit(placed_document(inv, placed), lambda console: show_placed(console, placed))
+    inv.emit(placed_document(inv, placed), lambda console: show_placed(inv, console, placed))
     end(inv, placed.job)

@@ -67,7 +67,8 @@ SECTIONS = {
     "Prompt": "--prompt --prompt-file --change --declare-change --split --subject --action --scene --camera "
     "--lighting --palette --style --timing --audio --dialogue --text --constraints --negative "
     "--use-case --augment",
-    "Shot": "--model --size --seconds --purpose --seed --loop --duration --width --height --list-models",
+    "Shot": "--model --size --seconds --nearest --purpose --seed --loop --duration --width --height "
+    "--list-models",
     "Image": "--images --fit --input-reference --input-reference-url --input-reference-file-id "
     "--character-id",
     "Money": "--max-cost --team --project",

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import click
 
+from cli.invocation import say
 from cli.options.command import RequestCommand
-from decision.request.dimensions import read_size, size_of
+from decision.request.dimensions import nearest_offer, read_size, size_of
 from decision.request.request import DEFAULT_SIZE, RenderRequest
 from decision.rules.catalog import Catalog
 from render_service.assets.fit import Fit, Frame, as_found, first_frame, read_fit
@@ -73,6 +74,7 @@ class Ingredients:
     height: str | None
     seed: str | None
     loop: bool | None
+    nearest: bool | None
 
     def first_flag(self) -> str | None:
         """Return the flag of the first option that was typed; None if there was none."""
@@ -131,6 +133,12 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--width", metavar="PIXELS", help="With --height: same as --size."),
     click.option("--height", metavar="PIXELS", help="With --width: same as --size."),
     click.option("--seed", metavar="N", help="Seed for a repeatable render, if the server supports it."),
+    click.option(
+        "--nearest",
+        is_flag=True,
+        default=None,
+        help="Take the nearest size and length that is offered, and say so.",
+    ),
     click.option("--loop/--no-loop", default=None, help="End on the first frame, if the server supports it."),
 )
 
@@ -162,16 +170,27 @@ def gather(
     input_reference: Path | None,
 ) -> tuple[dict[str, Any], Material]:
     """Return the values of a request, named as in `RenderRequest`, and its files."""
-    size = _size(extra, size, model, catalog)
+    seconds = _one_of("--seconds", seconds, "--duration", extra.duration)
     paths = _paths(extra, input_reference)
     fit = read_fit(extra.fit)
+    if extra.nearest:
+        wished = _pixels(extra, size)
+        near = nearest_offer(wished, seconds, catalog, model)
+        for change in near.changes:
+            say(f"--nearest: {change}")
+        size, seconds = near.size, near.seconds
+        if paths and fit is None and size != wished:
+            fit = Fit.COVER
+            say(f"--nearest: the image is cut to {size} (--fit cover)")
+    else:
+        size = _size(extra, size, model, catalog)
     if fit and not paths:
         raise click.UsageError("--fit is about an image file; name one with --images or --input-reference")
     first, further = _frames(paths, size, fit, catalog)
     values = {
         "model": model,
         "size": size,
-        "seconds": _one_of("--seconds", seconds, "--duration", extra.duration),
+        "seconds": seconds,
         "input_reference": first.image if first else None,
         "further_images": tuple(frame.image for frame in further),
         "reference_url": extra.input_reference_url,
@@ -196,6 +215,19 @@ def _size(extra: Ingredients, size: str | None, model: str, catalog: Catalog) ->
         return size
     pixels = size_of(extra.width, extra.height, catalog, model)
     return _one_of("--size", size, "--width and --height", pixels)
+
+
+def _pixels(extra: Ingredients, size: str | None) -> str | None:
+    """Return the wished size as it was typed, in either way, whether it is offered or not."""
+    if extra.width is None or extra.height is None:
+        return size if extra.width is None and extra.height is None else _both(extra)
+    return _one_of("--size", size, "--width and --height", f"{extra.width}x{extra.height}")
+
+
+def _both(extra: Ingredients) -> str:
+    raise click.UsageError(
+        f"--width {extra.width} --height {extra.height}: they belong together; use --size 1280x720"
+    )
 
 
 def _paths(extra: Ingredients, input_reference: Path | None) -> list[Path]:

@@ -1,6 +1,9 @@
 """The prompt of a request: typed or read from a file or stdin, with the fields that structure it."""
 
 import functools
+import os
+import stat
+import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
@@ -62,11 +65,49 @@ def prompting(function: Callable[..., Any]) -> Callable[..., Any]:
     return decorated  # type: ignore[no-any-return]  # click's decorator keeps the function
 
 
+def prompting_first(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the same options, and the prompt as the first word; for commands that name no job."""
+
+    @click.argument("words", metavar="[PROMPT]", required=False)
+    @functools.wraps(function)
+    def command(*args: Any, words: str | None, prompt: str | None, **rest: Any) -> Any:
+        if words is not None and (prompt is not None or rest.get("file") is not None):
+            raise _one_prompt("the first word, and one of these, were")
+        return function(*args, prompt=prompt if words is None else words, **rest)
+
+    return command
+
+
 def require_prompt(prompt: str | None, *, instead: str = "") -> str:
     """Return the prompt; without one, raise a usage error that mentions what could be given `instead`."""
     if prompt is None:
         raise _one_prompt("neither was", instead)
     return prompt
+
+
+def find_prompt(prompt: str | None) -> str:
+    """Return the prompt that was given; without one, what a pipe or file at stdin says, or a person types.
+
+    A closed stdin, a device and a socket are not read: nothing may come from them, for ever.
+    """
+    if prompt is not None:
+        return prompt
+    if _is_piped(sys.stdin):
+        text = _read(sys.stdin)
+        if not text:
+            raise _one_prompt("stdin is empty, and neither was", " or through a pipe")
+        return text
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        return str(click.prompt("What should the clip show?", err=True))
+    raise _one_prompt("neither was", " or through a pipe")
+
+
+def _is_piped(stdin: TextIO | None) -> bool:
+    try:
+        mode = os.fstat(stdin.fileno()).st_mode if stdin else 0
+    except (OSError, ValueError):  # closed, or no file of the system
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
 def _one_prompt(problem: str, instead: str = "") -> click.UsageError:
@@ -79,4 +120,4 @@ def _read(file: TextIO) -> str:
     try:
         return file.read().strip()
     except UnicodeDecodeError as error:
-        raise click.UsageError(f"--prompt-file {file.name}: expected UTF-8 text ({error.reason})") from error
+        raise click.UsageError(f"the prompt in {file.name}: expected UTF-8 text ({error.reason})") from error

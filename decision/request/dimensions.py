@@ -6,12 +6,14 @@ value; if a model was requested by name, the nearest that this model offers.
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from decision.errors import BadRequest
 from decision.request import validators
 from decision.rules.catalog import Catalog
 
 _DIGITS = re.compile(r"[0-9]{1,9}\Z")
+_SIZE = re.compile(r"[0-9]{1,9}x[0-9]{1,9}\Z")
 
 
 def size_of(width: object, height: object, catalog: Catalog, model: object = None) -> str:
@@ -57,8 +59,40 @@ def extension_seconds_of(value: object, catalog: Catalog) -> int:
     raise BadRequest(f"seconds {wanted} is not offered for an extension {offered}")
 
 
+class Nearest(NamedTuple):
+    """The offer nearest to what was wished, as text for `read_size` and `seconds_of`; and what changed."""
+
+    size: str | None
+    seconds: str | None
+    changes: tuple[str, ...]
+
+
+def nearest_offer(size: str | None, seconds: object, catalog: Catalog, model: str) -> Nearest:
+    """Return the size and length nearest to those wished that `model` offers, or any model for another name.
+
+    Of two lengths as near, the shorter, which costs less. What is no size or length at all stays as it is.
+    """
+    wished = catalog.model(model)
+    sizes, lengths = (wished.sizes, wished.seconds) if wished else (catalog.sizes, catalog.seconds)
+    changes: list[str] = []
+    if size is not None and size not in sizes and _SIZE.match(size):
+        near = nearest_size(size, sizes)
+        changes.append(f"size {size} is not offered; the nearest is {near}")
+        size = near
+    text = None if seconds is None else str(seconds)
+    if text is not None and _DIGITS.match(text) and int(text) not in lengths:
+        length = _nearest_length(int(text), lengths)
+        changes.append(f"{text} seconds are not offered; the nearest are {length}")
+        text = str(length)
+    return Nearest(size, text, tuple(changes))
+
+
+def _nearest_length(wanted: int, offered: Iterable[int]) -> int:
+    return min(offered, key=lambda offer: (abs(offer - wanted), offer))
+
+
 def _nearest_seconds(wanted: int, offered: tuple[int, ...]) -> str:
-    near = min(offered, key=lambda offer: abs(offer - wanted))
+    near = _nearest_length(wanted, offered)
     return f"(offered: {', '.join(map(str, offered))}); use --seconds {near}"
 
 

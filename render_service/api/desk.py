@@ -24,6 +24,7 @@ from render_service.assets.store import check_target
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.reconcile import reconcile_job
 from render_service.recovery.verdict import Settlement
+from render_service.rules.measurements import Duration
 from render_service.rules.policies import Rules
 from render_service.runtime.documents import record_document
 from render_service.runtime.errors import BadInput, ServiceError
@@ -157,6 +158,14 @@ class RenderDesk:
             if name.startswith(JOB_PREFIX):
                 raise
             return (await adopt(self._session, name))[0]
+
+    async def expected(self, name: str) -> Duration | None:
+        """Return how long the render of a job is expected to take from its request; None if unknown.
+
+        Half of the renders of its model, size and length at its server took at most ``p50_seconds``.
+        """
+        session = self._session
+        return await asyncio.to_thread(session.measuring.expected_of, await self.job(name), session.clock())
 
     async def download(
         self,
@@ -305,6 +314,10 @@ class SyncRenderDesk:
     def job(self, name: str) -> Job:
         """See `RenderDesk.job`."""
         return self._run(self._session.job(name))
+
+    def expected(self, name: str) -> Duration | None:
+        """See `RenderDesk.expected`."""
+        return self._run(self._session.expected(name))
 
     def download(
         self,

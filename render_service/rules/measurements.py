@@ -8,7 +8,7 @@ the median is used. A few renders prove little: below `LEAST_RENDERS` of a model
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
@@ -26,6 +26,8 @@ LEAST_OF_A_SHAPE = 5
 
 FRESH_FOR = timedelta(minutes=1)
 MILLION = 1_000_000
+_SHOWN_AS_SECONDS = 120
+_UNDER_WAY = (State.DECIDED, State.SUBMITTING, State.RUNNING, State.COMPLETED)
 _FINAL = (State.STORED, State.DELETED, State.FAILED)
 
 
@@ -42,6 +44,27 @@ class Duration(NamedTuple):
     p50_seconds: int
     p90_seconds: int
     renders: int
+
+    @property
+    def words(self) -> str:
+        """The duration in a few words."""
+        return f"about {_span(self.p50_seconds)}, 9 of 10 within {_span(self.p90_seconds)}"
+
+
+def expected_words(duration: Duration | None) -> str:
+    """Return how long a render is expected to take, and from how many, or that it is unknown."""
+    if duration is None:
+        return f"unknown (fewer than {LEAST_OF_A_SHAPE} renders of this model, size and length are measured)"
+    return f"{duration.words} (of {duration.renders} renders here)"
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < _SHOWN_AS_SECONDS else f"{round(seconds / 60)} min"
+
+
+def under_way(job: Job) -> bool:
+    """Return whether a video of `job` is still to come without anyone doing anything."""
+    return job.outcome is None and job.state in _UNDER_WAY
 
 
 NOTHING_MEASURED = Measured({}, {})
@@ -67,6 +90,7 @@ class Measuring:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._measured: dict[str, tuple[datetime, Measured]] = {}
+        self._expected: dict[tuple[str | int, ...], tuple[datetime, Duration | None]] = {}
 
     def of(self, profile: str, now: datetime) -> Measured:
         """Return the measurements of the server of `profile`, as of `now` or shortly before."""
@@ -75,6 +99,37 @@ class Measuring:
             measured = measure(self._ledger, profile)
             self._measured[profile] = now, measured
         return measured
+
+    def expected_of(self, job: Job, now: datetime) -> Duration | None:
+        """Return how long `job` is expected to take, as of `now` or shortly before; None if unknown."""
+        shape = _shape(job)
+        if shape is None:
+            return None
+        key = (shape["profile"], shape["model"], shape["size"], shape["seconds"])
+        taken_at, expected = self._expected.get(key, (None, None))
+        if taken_at is None or now - taken_at >= FRESH_FOR:
+            expected = expected_of(self._ledger, job)
+            self._expected[key] = now, expected
+        return expected
+
+
+def expected_of(ledger: Ledger, job: Job) -> Duration | None:
+    """Return how long renders like `job` took at its server; None if too little was measured."""
+    shape = _shape(job)
+    return expected_duration(ledger, **shape) if shape else None
+
+
+class _Shape(TypedDict):
+    profile: str
+    model: str
+    size: str
+    seconds: int
+
+
+def _shape(job: Job) -> _Shape | None:
+    if job.profile is None or job.model is None or job.size is None or job.seconds is None:
+        return None
+    return {"profile": job.profile, "model": job.model, "size": job.size, "seconds": job.seconds}
 
 
 def expected_duration(

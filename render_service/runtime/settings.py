@@ -58,6 +58,7 @@ from render_service.runtime.settings_file import (
     refusal,
 )
 from render_service.runtime.telemetry import Trace
+from render_service.runtime.user_config import read_config, variables
 
 OPENAI_HOST = "api.openai.com"
 SANDBOX = "sandbox"
@@ -206,7 +207,10 @@ def read_settings(
     }
     if BASE_URL in own and KEY in file.values:
         own[KEY] = file.values[KEY]  # a server and its key stay together
-    found = {**environment, **own}
+    defaults = variables(read_config(environment))
+    if BASE_URL in environment or BASE_URL in own:  # a server was named, which is more than a habit
+        defaults.pop("SORA_LEDGER_PROFILE", None)
+    found = {**defaults, **environment, **own}
 
     def get(name: str) -> str | None:
         return found.get(name, "").strip() or None

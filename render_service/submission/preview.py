@@ -3,12 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decision.engine.approval import Considered, consider
+from decision.engine.approval import Considered, choice_of, consider
 from decision.engine.explain import what_now, why
 from decision.request.request import RenderRequest, SourceFile
-from ledger.events import RenderDecided
+from ledger.events import RenderDecided, RenderDenied
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
+from render_service.rules.measurements import Duration, expected_duration
 from render_service.rules.opening import ledger_if_any
 from render_service.rules.overrides import Override, set_aside
 from render_service.rules.policies import active_rules, packaged_rules
@@ -78,6 +79,19 @@ def ruling_on(settings: Settings, request: RenderRequest, override: Override | N
         ruling = set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)
     who.check(ruling)
     return ruling
+
+
+def expected_on(settings: Settings, ruling: Considered, request: RenderRequest) -> Duration | None:
+    """Return how long the render is expected to take, of the model that was chosen; None if unknown."""
+    if isinstance(ruling, RenderDenied):
+        return None
+    model = ruling.model if isinstance(ruling, RenderDecided) else choice_of(ruling).model
+    with ledger_if_any(settings) as ledger:
+        if ledger is None:
+            return None
+        return expected_duration(
+            ledger, profile=request.profile, model=model, size=request.size, seconds=request.total_seconds
+        )
 
 
 def preview_character(settings: Settings, name: str, file: SourceFile, path: Path) -> Json:

@@ -321,6 +321,7 @@ def pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Block], l
     """Paste a block into bash and return how each line that is ours ended."""
     calls = Path(os.environ["SEED_CALLS"])
     ids: dict[str, str] = {}
+    further: list[str] = []
 
     def remember(arguments: list[str], out: str) -> None:
         """Let the seed's placeholders stand for the last video made, and the last remix."""
@@ -333,12 +334,14 @@ def pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Block], l
     def answer(line: int) -> Ended:
         given = (calls / "arguments").read_text(encoding="utf-8").split("\0")[:-1]
         arguments = [ids.get(word, word) for word in given]
+        arguments[1:1] = further if arguments[0] == "image2video" else []
         code, out, err = ask(arguments)
         if code == 0:
             remember(arguments, out)
         return Ended(line, code, out, err, model_of_newest(folder))
 
-    def paste(block: Block) -> list[Ended]:
+    def paste(block: Block, *more: str) -> list[Ended]:
+        further.extend(more)
         provide(block, folder)
         if "video_abc123" in block.text:
             remember(["create-and-poll"], ask(["create-and-poll", "--prompt", "a mug"])[1])
@@ -404,3 +407,34 @@ def test_every_command_line_has_a_row_and_every_row_a_command_line(seed: str) ->
 def test_every_fenced_block_is_one_for_the_shell(seed: str) -> None:
     fences = re.findall(r"^line (\d+)$", (SEEDS / f"{seed}.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert [str(block.fence) for block in BLOCKS if block.seed == seed] == fences
+
+
+REFUSED = [
+    block
+    for block in BLOCKS
+    if block.seed == "004" and any(isinstance(row, Runs) and row.code for _, row in block.expected())
+]
+TAKES_SEEDS = """
+[takes-seeds]
+like = "openai"
+fields = ["seed", "loop"]
+"""
+
+
+@pytest.mark.parametrize("block", REFUSED, ids=lambda block: f"{block.seed}-line-{block.fence}")
+def test_with_nearest_no_line_is_refused_that_a_profile_can_serve(
+    pasted: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, block: Block
+) -> None:
+    (folder / "profiles.toml").write_text(TAKES_SEEDS)
+    monkeypatch.setenv("SORA_LEDGER_PROFILES", "profiles.toml")
+    monkeypatch.setenv("SORA_LEDGER_PROFILE", "takes-seeds")
+    ended = pasted(block, "--nearest")
+    assert {one.line: one.err for one in ended if one.code} == {}
+    refused = {line for line, row in block.expected() if row.code == 2}
+    assert {one.line for one in ended if "--nearest: " in one.err} >= refused
+    assert is_intact(folder)
+
+
+def test_nineteen_lines_are_refused_without_nearest() -> None:
+    rows = [row for block in REFUSED for _, row in block.expected()]
+    assert sum(row.code != 0 for row in rows) == 19 + 4  # one line of them runs five times

@@ -61,7 +61,7 @@ WRONG = [
     (["create-and-poll", *PROMPT, "--out", "folder"], "folder: it is a folder; name a file in it"),
     (["create-and-poll", *PROMPT, "--poll-interval", "0"], "0.0 is not in the range"),
     (["create-and-poll", *PROMPT, "--variant", "all", "--out", "a.mp4"], "--out names one file"),
-    (["log", "--since", "yesterday"], "'--since': 'yesterday': expected a time such as 2026-11-20"),
+    (["log", "--since", "last week"], "'--since': 'last week': expected 7d, 24h"),
     (["log", "--type", "submission.lost"], "'submission.lost' is not one of .*'submission.unknown'"),
     (["replay", "--as-of", "yesterday"], "'--as-of': 'yesterday': expected a time such as"),
     (["jobs", "--state", "rotten"], "'rotten' is not one of 'requested'"),

@@ -20,11 +20,12 @@ from starlette.requests import Request
 
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
 from ledger import events as e
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import ActorSource
 from render_service.access.callers import Caller
 from render_service.api import sessions
-from render_service.rules.measurements import Measured
+from render_service.rules.measurements import Duration
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.server.console.answers import NotHere
@@ -276,8 +277,8 @@ def test_the_time_of_a_video_is_expected_from_measurements_only(desk: Desk, voca
     assert desk.view().standing.expected is None
 
     class Measuring:
-        def of(self, profile: str, _: Any) -> Measured:
-            return Measured({"sora-2": 90}, {}) if profile == "sandbox" else Measured({}, {})
+        def expected_of(self, job: Job, _: Any) -> Duration | None:
+            return Duration(90, 120, 8) if job.profile == "sandbox" else None
 
     visit = desk.visit()
     measured = replace(visit, session=replace(visit.session, measuring=Measuring()))  # type: ignore[arg-type]

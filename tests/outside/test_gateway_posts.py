@@ -64,6 +64,7 @@ def test_a_create_of_the_official_sdk_is_decided_recorded_and_billed_once(
     assert [bill["prompt"] for bill in server.bills()] == ["a red kite"]
     assert answer.headers["x-sora-ledger-decision"] == "allow"
     assert answer.headers["x-sora-ledger-estimated-cost"] == "0.40"
+    assert answer.headers["x-sora-ledger-expected-seconds"] == "unknown"
     assert video.id == "video_" + answer.headers["x-sora-ledger-job"].removeprefix("job_")
     assert int(answer.headers["openai-poll-after-ms"]) > 0
     assert one.person("verify").code == 0

@@ -7,6 +7,7 @@ from decision.engine.approval import Considered, choice_of
 from decision.money import usd_digits
 from ledger.events import RenderDecided, RenderHeld
 from ledger.job import OVER, Job, State
+from render_service.rules.measurements import Duration
 
 SOONEST_POLL_MS = 1_000
 LATEST_POLL_MS = 10_000
@@ -37,6 +38,12 @@ def job_headers(job: Job, ruling: Considered | None = None, *, now: datetime | N
     if job.outcome is None and job.state not in OVER:
         headers["openai-poll-after-ms"] = str(poll_after_ms(job, now))
     return headers
+
+
+def expected_headers(expected: Duration | None) -> dict[str, str]:
+    """Return how many seconds half of such renders take, and nine of ten; ``unknown`` without data."""
+    half, most = (expected.p50_seconds, expected.p90_seconds) if expected else ("unknown", "unknown")
+    return {"x-sora-ledger-expected-seconds": str(half), "x-sora-ledger-expected-seconds-p90": str(most)}
 
 
 def poll_after_ms(job: Job, now: datetime | None) -> int:

@@ -37,7 +37,7 @@ from render_service.server.gateway.errors import (
     unreachable,
     upload_failed,
 )
-from render_service.server.gateway.headers import job_headers
+from render_service.server.gateway.headers import expected_headers, job_headers
 from render_service.server.gateway.ids import check_file, find_job, known_character
 from render_service.server.gateway.projection import PATIENCE_S
 from render_service.server.gateway.resources import new_resource, video_resource
@@ -226,7 +226,7 @@ class Posts:
         prompt = placed.requested.prompt.text
         if placed.repeated:
             return await self._shown(session, job, prompt)
-        return JSONResponse(new_resource(job, prompt), headers=headers)
+        return JSONResponse(new_resource(job, prompt), headers=headers | await _expected(session, job))
 
     async def _shown(self, session: Session, job: Job, prompt: str | None) -> Response:
         """Answer with a job that was recorded, from what is at hand if the ledger cannot be read now."""
@@ -272,6 +272,16 @@ async def _parsed(session: Session, values: Mapping[str, object]) -> RenderReque
         return parsed(session.in_force.rules)
     except DecisionError:  # perhaps other rules were activated
         return await asyncio.to_thread(session.in_force.judge, parsed, (DecisionError,))
+
+
+async def _expected(session: Session, job: Job) -> dict[str, str]:
+    """Return the headers that say how long a render takes; reading a measurement never fails an answer."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            expected = await asyncio.to_thread(session.measuring.expected_of, job, session.clock())
+    except (LedgerError, TimeoutError):
+        expected = None
+    return expected_headers(expected)
 
 
 def _request_key(key: str | None, caller: Caller) -> str | None:

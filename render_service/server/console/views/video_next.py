@@ -10,6 +10,7 @@ from ledger.record import timestamp
 from render_service.approvals.approvers import takes_signature
 from render_service.reports.fix_words import ways_out, who_can
 from render_service.reports.record_words import describe_error
+from render_service.rules.measurements import under_way
 from render_service.server.console.jobs import hides_words
 from render_service.server.console.pages import PREFIX, View, Visit
 from render_service.session.history import JobHistory
@@ -29,10 +30,11 @@ class Next(View):
 
 
 class Expected(View):
-    """When a video should be there, by the median of what this ledger measured at its server."""
+    """When a video should be there: half of such renders took `median_seconds`, nine of ten `p90_seconds`."""
 
     at: str
     median_seconds: int
+    p90_seconds: int
     is_late: bool
 
 
@@ -57,15 +59,18 @@ def is_final(job: Job) -> bool:
 
 def expected(visit: Visit, job: Job) -> Expected | None:
     """Return when the video of `job` is expected; None if it is not under way, or too little was measured."""
-    if is_final(job) or job.state not in {State.DECIDED, State.SUBMITTING, State.RUNNING, State.COMPLETED}:
+    if not under_way(job):
         return None
-    if job.profile is None or job.model is None:
+    measured = visit.session.measuring.expected_of(job, visit.now)
+    if measured is None:
         return None
-    median = visit.session.measuring.of(job.profile, visit.now).median_seconds.get(job.model)
-    if median is None:
-        return None
-    at = datetime.fromisoformat(job.created_at) + timedelta(seconds=median)
-    return Expected(at=timestamp(at), median_seconds=median, is_late=at < visit.now)
+    begun = datetime.fromisoformat(job.created_at)
+    return Expected(
+        at=timestamp(begun + timedelta(seconds=measured.p50_seconds)),
+        median_seconds=measured.p50_seconds,
+        p90_seconds=measured.p90_seconds,
+        is_late=begun + timedelta(seconds=measured.p90_seconds) < visit.now,
+    )
 
 
 def next_of(visit: Visit, job: Job, history: JobHistory) -> Next:
