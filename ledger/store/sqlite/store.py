@@ -191,10 +191,9 @@ class SqliteStore:
         return append_each(self._commits, calls)
 
     def _commit(self, group: Sequence[AppendRequest]) -> None:
-        ahead, self._ahead = self._ahead, Ahead()  # after a failure, nothing is remembered
-        decided = None
         try:
             with self._writing:  # what follows is `_changing`, without its cost
+                ahead, self._ahead = self._ahead, Ahead()  # after a failure, nothing is remembered
                 db = self._begin()
                 try:
                     seen = data_version(db)
@@ -210,14 +209,14 @@ class SqliteStore:
                 except BaseException:
                     roll_back(db)
                     raise
+                ahead.learn(before, present)
+                self._ahead = ahead
         except sqlite3.Error as error:
             undone = "nothing of this append was recorded"
             raise unusable(error, self.path, undone=undone) from error
         if decided:
             for request, result in zip(group, decided.results, strict=True):
                 request.result = result
-        ahead.learn(before, present)
-        self._ahead = ahead
 
     def _decide_and_write(
         self, db: sqlite3.Connection, group: Sequence[AppendRequest]
