@@ -6,6 +6,13 @@ records each event once, durably, before it answers (SQLite, synchronous FULL), 
 logs every request; the peer calls the SDK's ``verify_signature`` and answers 200. Then the inbox is counted.
 How long one answer takes is measured by itself: one connection, one delivery after the other.
 
+Where the event loop's time of one delivery goes, profiled, of 100: reading the request and writing the
+answer with h11 38 and the signature 11 (the peer's too), the log line 5, Starlette's router and middlewares
+4, reading the event and its inbox 4, gathering and settling groups 3, ids 2; the rest is asyncio.
+Deliveries that wait together are appended together, in a thread (`render_service/webhooks/inbox.py`). Left
+untried: httptools instead of h11, which would take off more than all that is ours, and needs the limits of
+`render_service/server/server.py` a second time; log lines in blocks, which a crash would lose.
+
     .venv/bin/python benchmarks/webhooks.py
 """
 

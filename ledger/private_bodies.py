@@ -1,6 +1,5 @@
 """Bodies of private text: salt and text behind a commitment, as stored (see `ledger.private`)."""
 
-import hashlib
 import hmac
 from typing import NamedTuple
 
@@ -27,4 +26,4 @@ class PrivateBody(NamedTuple):
 def commit(field: str, text: str, salt: bytes) -> str:
     """Return the commitment to `text` as the value of `field`, 64 lower-case hex digits."""
     message = DOMAIN + field.encode() + b"\0" + text.encode()
-    return hmac.new(salt, message, hashlib.sha256).hexdigest()
+    return hmac.digest(salt, message, "sha256").hex()
