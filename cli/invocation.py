@@ -112,7 +112,10 @@ class Invocation:
         return self.ledger()
 
     def _say_what_waits(self, ledger: Ledger) -> None:
-        from render_service.submission.spool import waiting  # few ledgers have a spool
+        folders = self.settings.spool_folders(ledger.ledger_id)
+        if not any(any(folder.glob("*.json")) for folder in folders):
+            return
+        from render_service.submission.spool import waiting  # few ledgers have an answer that waits
 
         if found := [one.path for one in waiting(self.settings, ledger)]:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""

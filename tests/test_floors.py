@@ -5,6 +5,7 @@ again and say why in its commit; the ratios against peers are those of `make ben
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -100,14 +101,18 @@ def test_replaying_calls_few_functions_for_each_record(url: str) -> None:
         assert calls_of(lambda: replay(ledger)) / MANY < 26
 
 
-def test_reading_one_job_loads_few_modules(url: str) -> None:
+def test_reading_one_job_loads_few_modules(url: str, tmp_path: Path) -> None:
+    folders = {"XDG_DATA_HOME": str(tmp_path / "data"), "XDG_CONFIG_HOME": str(tmp_path / "config")}
     code = (
         "import contextlib, io, json, sys\nfrom cli.main import run\n"
         "with contextlib.redirect_stdout(io.StringIO()):\n    code = run(sys.argv[1:])\n"
         "print(json.dumps([code, len(sys.modules)]))"
     )
     command = [sys.executable, "-c", code, "status", JOB, "--offline", "--json", "--ledger", url]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    root = Path(__file__).parents[1]
+    ran = subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=root, env=os.environ | folders
+    )
     code_, loaded = json.loads(ran.stdout)
     assert code_ == 0
     assert loaded < 290
