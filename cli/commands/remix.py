@@ -27,7 +27,8 @@ from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_ruling
 from decision.money import format_usd
-from decision.one_change.aspects import ALL_ASPECTS
+from decision.one_change.split import declared
+from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest, Source, parse_request
 from render_service.assets.inputs import NOTHING, Material, read_source_file
 from render_service.batches.split_remix import remix_one_by_one, split_of
@@ -71,6 +72,7 @@ def _advised(inv: Invocation, name: str, split: "Split", options: dict[str, Any]
     requests: list[RenderRequest] = []
     for number, part in enumerate(split.prompts, 1):
         values = options | {"prompt": part, "fields": requests[-1].fields if requests else split.fields}
+        values["declared_change"] = options.get("declared_change") or declared(part)
         key = f"{split.key}/{number}"
         requests.append(
             advised_request(
@@ -109,6 +111,7 @@ def remix_split(
 
     def request_from(source: Source, profile: str, prompt: str, key: str) -> RenderRequest:
         values = options | {"prompt": prompt, "fields": split.fields, "request_key": key}
+        values["declared_change"] = options.get("declared_change") or declared(prompt)
         return parse_request(catalog=catalog, operation="remix", source=source, profile=profile, **values)
 
     async def follow(session: "Session") -> "Progress":
@@ -168,8 +171,7 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
     "--declare-change",
     "declared_change",
     metavar="ASPECT",
-    help="Declare that only this changes, where the prompt leaves it unclear:"
-    f" {', '.join(sorted(ALL_ASPECTS))}.",
+    help=f"Declare that only this changes, where the prompt leaves it unclear: {', '.join(CHANGE_ASPECTS)}.",
 )
 @click.option("--split", "splits", is_flag=True, help="Make several changes as a series of remixes.")
 @common.waiting

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from msgspec import structs
 
 from decision.engine.inputs import Inputs
-from decision.one_change.verdict import DEFAULT_ASPECT
+from decision.one_change.aspects import DEFAULT_ASPECT
 from decision.request.dimensions import size_distance
 from decision.request.request import DEFAULT_SECONDS, DEFAULT_SIZE
 from decision.rules.catalog import Catalog

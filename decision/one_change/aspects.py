@@ -82,8 +82,22 @@ ASPECTS: Mapping[str, frozenset[str]] = {
 }
 """The words that name an aspect; the first one in a clause tells what it is about."""
 
-ALL_ASPECTS = frozenset({*ASPECTS, "subject"})
-"""What a change can be about; ``subject`` is what no other aspect names."""
+DEFAULT_ASPECT = "subject"
+
+FIELD_ASPECTS: Mapping[str, str] = {
+    "scene": "setting",
+    "subject": "subject",
+    "action": "action",
+    "camera": "camera",
+    "lighting": "lighting",
+    "palette": "palette",
+    "style": "style",
+    "timing": "timing",
+    "audio": "audio",
+    "text": "text",
+    "dialogue": "audio",
+}
+"""The aspect each field of a structured prompt is about; the others change nothing."""
 
 _ASPECT_OF = {word: aspect for aspect, words in reversed(tuple(ASPECTS.items())) for word in words}
 

@@ -7,20 +7,32 @@ the sky purple"); what stays is said in each. Nothing else is added to what was 
 from collections.abc import Iterator, Mapping, Sequence
 
 from decision.one_change import invariants, lexicon
+from decision.one_change.aspects import DEFAULT_ASPECT, FIELD_ASPECTS
 from decision.one_change.clauses import Clause
 from decision.one_change.grammar import Role, is_editing, is_imperative
-from decision.one_change.verdict import FIELD_ASPECTS, check_remix, read_clauses
+from decision.one_change.verdict import check_remix, check_single_change, read_clauses
 
 
 def split(prompt: str) -> tuple[str, ...]:
     """Return one prompt per change, in their order; a prompt that is not several changes as it is."""
-    verdict, found = read_clauses(prompt)
+    verdict = check_single_change(prompt)
     if verdict.verdict != "multiple":
         return (prompt,)
+    reading, found = read_clauses(prompt)
+    if reading != verdict:  # not in words the grammar knows
+        return tuple(_capital(prompt[change.start : change.end]) for change in verdict.changes)
     sentences = [_capital(_written(prompt, clause)) for clause in found if _says_what_stays(clause)]
     places = {change.start for change in verdict.changes}
     parts = _changes(prompt, found, places)
     return tuple(". ".join([*sentences, _capital(part)]) for part in parts)
+
+
+def declared(part: str) -> str | None:
+    """Return the aspect to declare for a part; None if its own words tell that it is one change."""
+    verdict = check_single_change(part)
+    if verdict.verdict != "ambiguous":
+        return None
+    return verdict.changes[0].aspect if verdict.changes else DEFAULT_ASPECT
 
 
 def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:

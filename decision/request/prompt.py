@@ -41,6 +41,20 @@ LABELS: Mapping[str, str] = {
 }
 FIELDS = tuple(name for name in LABELS if name != "prompt")
 
+CHANGE_ASPECTS = (
+    "action",
+    "audio",
+    "camera",
+    "lighting",
+    "palette",
+    "setting",
+    "style",
+    "subject",
+    "text",
+    "timing",
+)
+"""What a change of a video can be about; ``subject`` is what no other aspect names."""
+
 _FIELD_OF = {label.lower(): name for name, label in LABELS.items()}
 _LABELLED = re.compile(
     rf"^[ \t]*({'|'.join(re.escape(label) for label in LABELS.values())})[ \t]*:",

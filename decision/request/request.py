@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from decision.errors import BadRequest
-from decision.one_change.aspects import ALL_ASPECTS
 from decision.request import validators
 from decision.request.attachments import (
     DEFAULT_SECONDS,
@@ -28,7 +27,7 @@ from decision.request.attachments import (
     read_material,
 )
 from decision.request.dimensions import extension_seconds_of, read_size, seconds_of
-from decision.request.prompt import FIELDS, augment
+from decision.request.prompt import CHANGE_ASPECTS, FIELDS, augment
 from decision.rules.catalog import Catalog
 from decision.rules.purpose import PURPOSES
 from ledger.terms import Operation
@@ -197,9 +196,7 @@ def _terms(given: Mapping[str, object]) -> dict[str, object]:
     if "declared_change" in given:
         if given["operation"] != Operation.REMIX:
             raise BadRequest("declare_change is for a remix, which must change one thing; leave it out here")
-        terms["declared_change"] = validators.word(
-            "declare_change", given["declared_change"], sorted(ALL_ASPECTS)
-        )
+        terms["declared_change"] = validators.word("declare_change", given["declared_change"], CHANGE_ASPECTS)
     terms |= {
         name: validators.whole_number(name, given[name], example)
         for name, example in _NUMBERS.items()

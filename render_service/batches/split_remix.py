@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from decision.one_change.aspects import FIELD_ASPECTS
 from decision.one_change.split import split_request
-from decision.one_change.verdict import FIELD_ASPECTS
 from decision.request.request import RenderRequest, Source
 from ledger.job import State
 from render_service.runtime.errors import ServiceError

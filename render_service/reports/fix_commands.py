@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from decision.engine.approval import Considered
 from decision.money import usd_digits
-from decision.one_change.split import split_request
+from decision.one_change.split import declared, split_request
 from decision.request.prompt import FIELDS
 from decision.request.request import AUTO, DEFAULT_SECONDS, DEFAULT_SIZE
 from ledger.events import Fix, RenderDenied, RenderRequested
@@ -72,7 +72,8 @@ def _one_by_one(denied: RenderDenied, requested: RenderRequested, fixes: tuple[F
         for fix in fixes:
             if fix.action != "split":
                 _apply(fix, flags, requested.operation)
-        yield _line(requested.operation, flags | {"--id": source, "--prompt": text})
+        flags |= {"--id": source, "--prompt": text, "--declare-change": declared(text)}
+        yield _line(requested.operation, flags)
         source = BEFORE
 
 

@@ -13,8 +13,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from decision.one_change.aspects import FIELD_ASPECTS
 from decision.one_change.shot_spec import asked_key, spec_of
-from decision.one_change.verdict import FIELD_ASPECTS
 from decision.request.request import RenderRequest, Source
 from ledger.events import RenderDecided
 from ledger.job import Job, State

@@ -25,7 +25,7 @@ def test_a_prompt_is_answered_with_every_change_its_aspect_and_its_place(sora: A
     [
         ("Make it rain.", "single"),
         ("Same shot and framing.", "none"),
-        ("Que llueva, por favor.", "ambiguous"),
+        ("Fai nevicare sulla piazza, per favore.", "ambiguous"),
     ],
 )
 def test_every_verdict_is_an_answer_and_no_failure(sora: Any, prompt: str, verdict: str) -> None:

@@ -51,7 +51,7 @@ def test_what_is_denied_is_not_held(parse: Parse, catalog: Catalog) -> None:
 
 
 def test_a_remix_that_cannot_be_told_is_held_where_the_policy_says_so(remix: Parse, catalog: Catalog) -> None:
-    held = consider(remix(prompt="Que llueva, por favor"), catalog=catalog, policy=PEOPLE)
+    held = consider(remix(prompt="Fai nevicare sulla piazza, per favore"), catalog=catalog, policy=PEOPLE)
     assert isinstance(held, RenderHeld)
     assert held.reason_codes == ("UNCLEAR_REMIX",)
     assert "whether the prompt asks for one change or several could not be told" in why(held)

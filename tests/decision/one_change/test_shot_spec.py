@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from decision.engine.decide import Ruling
 from decision.errors import BadRequest
+from decision.one_change.aspects import FIELD_ASPECTS
 from decision.one_change.shot_spec import NAMES, change_spec, spec_of
-from decision.one_change.verdict import FIELD_ASPECTS, check_remix
+from decision.one_change.verdict import check_remix
 from decision.request.prompt import augment
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided

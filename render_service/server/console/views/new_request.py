@@ -11,7 +11,7 @@ from starlette.datastructures import FormData
 
 from decision.advice.advice import ATTESTATION, GUARDRAILS
 from decision.errors import DecisionError
-from decision.one_change.aspects import ALL_ASPECTS
+from decision.request.prompt import CHANGE_ASPECTS
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
 from ledger.errors import SoraLedgerError
@@ -100,7 +100,7 @@ def _view(visit: Visit, typed: Typed, image: object) -> NewRequestView:
         seconds=catalog.seconds,
         profiles=tuple(dict.fromkeys((usual, *(caller.profiles or offered)))),
         fits=tuple(Fit),
-        aspects=tuple(sorted(ALL_ASPECTS)),
+        aspects=CHANGE_ASPECTS,
         team=session.settings.team,
         source=_source(visit, typed),
         errors=errors,

@@ -1,0 +1,96 @@
+"""Which language a text is in, told from its script and its most frequent small words.
+
+Only as exact as the one-change rule needs: the languages it can read are kept apart from those it cannot,
+which it then names.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from decision.one_change.words import load_words
+
+READ = ("de", "en", "es", "fr", "ja", "pt", "zh")
+"""The languages that the one-change rule can read."""
+
+NAMES: Mapping[str, str] = {
+    "ar": "Arabic",
+    "cs": "Czech",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "hu": "Hungarian",
+    "id": "Indonesian",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "nl": "Dutch",
+    "no": "Norwegian",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "th": "Thai",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "vi": "Vietnamese",
+    "zh": "Chinese",
+}
+"""The languages that are told, by code."""
+
+_SCRIPTS: Mapping[str, str] = {
+    "HIRAGANA": "ja",
+    "KATAKANA": "ja",
+    "HANGUL": "ko",
+    "CJK": "zh",
+    "CYRILLIC": "ru",
+    "ARABIC": "ar",
+    "HEBREW": "he",
+    "THAI": "th",
+    "DEVANAGARI": "hi",
+    "GREEK": "el",
+}
+"""Scripts by the first word of their letters' Unicode names, and the language each stands for."""
+
+_WORDS = {code: frozenset(words.split()) for code, words in load_words()["small_words"].items()}
+_LETTERS = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+_UKRAINIAN = frozenset("іїєґ")
+_LEAST_LATIN_PERCENT = 50
+_LEAST_LEAD = 2
+"""Small words by which a language that cannot be read must lead, to be told from those that can."""
+
+
+def language_of(text: str) -> str | None:
+    """Return the code of the language of `text` (one of `NAMES`); None if nothing tells it."""
+    letters = [letter for letter in text.lower() if letter.isalpha()]
+    other = _other_script(letters)
+    if other is not None:
+        return other
+    words = [word.replace("\u2019", "'") for word in _LETTERS.findall(text.lower())]
+    found = {code: sum(word in own for word in words) for code, own in _WORDS.items()}
+    best = max(found, key=lambda code: (found[code], code == "en", code in READ, code))
+    lead = found[best] - max(found.get(code, 0) for code in READ)
+    if best not in READ and lead < _LEAST_LEAD:
+        best = max(READ, key=lambda code: (found.get(code, 0), code))
+    return best if found.get(best) else None
+
+
+def _other_script(letters: list[str]) -> str | None:
+    """Return the language of a text that is not in Latin letters for the most part."""
+    scripts = [unicodedata.name(letter, "").partition(" ")[0] for letter in letters]
+    latin = scripts.count("LATIN")
+    if not letters or latin * 100 >= _LEAST_LATIN_PERCENT * len(letters):
+        return None
+    if "HIRAGANA" in scripts or "KATAKANA" in scripts:
+        return "ja"
+    if _UKRAINIAN & set(letters):
+        return "uk"
+    known = [name for name in scripts if name in _SCRIPTS]
+    return _SCRIPTS[max(known, key=known.count)] if known else None
