@@ -3,9 +3,9 @@
 All are whole processes, alternated, in front of a ledger with one finished job; the aim is a ratio of at most
 1.5. Processor time is printed beside it, which a busy machine changes less.
 
-Where the time goes, of 100 that the imports take: Python itself 11, click 30, msgspec and the classes of
-events 24, the ledger's modules 22, settings, options and output 20, opening the file and reading 10; `show`
-adds its words for records. pydantic is not loaded (`tests/test_imports.py`).
+Where the time goes, of 100 of the processor that the imports take: Python itself 11, click 30, msgspec and
+the classes of events 24, everything else (command line, settings, the ledger's modules, opening and
+reading) 57; `show` adds its words for records. pydantic is not loaded (`tests/test_imports.py`).
 
     .venv/bin/python benchmarks/status.py
 """
