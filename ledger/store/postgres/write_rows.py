@@ -6,8 +6,9 @@ first at that line, finds another edge, and writes nothing. A process that appen
 other round trip (`ledger.store.ahead`). Elsewhere the statement follows `append_rows.begin`, which holds the
 lock already.
 
-Rows travel as one array per column, so the statement is the same for one event and for a thousand, and is
-planned once. A crash or a broken connection leaves the statement done as a whole or not at all.
+The rows of a table travel as one array per column, and a single row as its values, so the statement is the
+same for two events and for a thousand, and is planned once. A crash or a broken connection leaves the
+statement done as a whole or not at all.
 """
 
 import struct
@@ -87,6 +88,7 @@ _PARTS = {
         "text bytea", "INSERT INTO documents SELECT given.* FROM moved, {given} ON CONFLICT DO NOTHING"
     ),
 }
+_TYPES = {name: part.types.split() for name, part in _PARTS.items()}
 _MOVED = """
 moved AS (
     UPDATE head SET size = %b::bigint, frontier = %b::bytea
@@ -149,16 +151,25 @@ def _bigint(value: int) -> _Packed:
     return _Packed(value.to_bytes(8, "big", signed=True))
 
 
+def _value(type_: str, value: Any) -> object:
+    """Return a number as eight bytes, whatever its size: a statement is planned again for other types."""
+    return _bigint(value) if type_ in _NUMBERS else value
+
+
 @cache
-def _statement(names: tuple[str, ...], *, is_fenced: bool) -> bytes:
-    """Return the statement that writes the parts with these names."""
+def _statement(names: tuple[tuple[str, bool], ...], *, is_fenced: bool) -> bytes:
+    """Return the statement that writes the parts with these names, each of one row or of several."""
     parts = [_MOVED, *([_FENCED] if is_fenced else [])]
-    for name in names:
+    for name, is_single in names:
         types, statement = _PARTS[name]
         columns = types.split()
         numbered = ", ".join(f"c{number}" for number in range(1, len(columns) + 1))
-        arrays = ", ".join(f"%b::{column}[]" for column in columns)
-        given = f"unnest({arrays}) AS given ({numbered})"
+        if is_single:
+            sent = ["%b::bigint::integer" if column == "integer" else f"%b::{column}" for column in columns]
+            given = f"(VALUES ({', '.join(sent)})) AS given ({numbered})"
+        else:
+            arrays = ", ".join(f"%b::{column}[]" for column in columns)
+            given = f"unnest({arrays}) AS given ({numbered})"
         if is_fenced and name == "events":
             given += " JOIN all_live ON all_live.one = 1"
         parts.append(f"{name} AS ({statement.format(given=given)})")
@@ -176,9 +187,13 @@ def _write(
         jobs, tokens = zip(*fences, strict=True)
         values += _array("text", jobs), _array("bigint", tokens), _bigint(len(fences))
     for name, part in rows.items():
-        columns = zip(_PARTS[name].types.split(), zip(*part, strict=True), strict=True)
-        values += [_array(type_, column) for type_, column in columns]
-    statement = _statement(tuple(rows), is_fenced=bool(fences))
+        types = _TYPES[name]
+        if len(part) == 1:
+            values += map(_value, types, part[0])
+        else:
+            values += map(_array, types, zip(*part, strict=True))
+    names = tuple((name, len(part) == 1) for name, part in rows.items())
+    statement = _statement(names, is_fenced=bool(fences))
     return db.execute(statement, values, prepare=None if db.pooled else True)
 
 
