@@ -12,7 +12,7 @@ from cli.failures import explain_error, unexpected, wants_json
 from cli.text import output
 
 if TYPE_CHECKING:
-    from cli.options.defaults import Defaults
+    from cli.defaults import Defaults
 
 SECTIONS = {
     "Core commands": {
@@ -235,7 +235,7 @@ def _defaults(arguments: list[str]) -> "Defaults | None":
     """Return a person's own defaults, unless only help is printed, which needs none."""
     if not any(word in _COMMANDS_WITH_DEFAULTS for word in arguments[:1]):
         return None
-    from cli.options.defaults import Defaults  # loads the rules of a request
+    from cli.defaults import Defaults  # loads the rules of a request
 
     return Defaults(arguments)
 

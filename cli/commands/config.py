@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from cli.defaults import check_default
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.command import Group
-from cli.options.defaults import check_default
 from render_service.runtime.printable import printable
 from render_service.runtime.user_config import KEYS, checked_key, config_path, read_config, set_config
 
