@@ -13,7 +13,7 @@ from cli.options import common
 from cli.options.inputs import LoopCommand, ingredients
 from cli.options.job_names import JOB
 from cli.options.prompt import prompting, prompting_first, require_prompt
-from cli.text.decisions import show_candidates, show_ruling
+from cli.text.decisions import show_candidates, show_ruling, what_was_sent
 from decision.request.request import RenderRequest
 from render_service.reports.explain import candidates_of
 from render_service.rules.measurements import expected_words
@@ -51,7 +51,9 @@ def decide_command(
     prompt: str | None,
     **asked: Any,
 ) -> None:
-    """Show the decision on a request, with every candidate. Records nothing, calls nothing.
+    """Show the decision on a request, with every candidate. Records nothing.
+
+    It calls nothing, unless the policy wants the server to moderate the prompt: then that is asked.
 
     The options are those of `create`; exit code 3 if it would be denied or held.
 
@@ -131,4 +133,4 @@ def _text(
     show_candidates(console, document["candidates"])
     if ruling.decision != "DENY":
         console.print(f"expected: {expected_words(expected)}", markup=False)
-    console.print("nothing was recorded, nothing was sent")
+    console.print(f"nothing was recorded, {what_was_sent(ruling)}")

@@ -88,10 +88,22 @@ LISTED = 20
     type=click.Path(path_type=Path),
     help="A catalog to try with it.  [default: the one of each decision]",
 )
+@click.option(
+    "--guardrails",
+    "guardrails_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Terms and moderation rules to try with it.  [default: its own, else the active ones]",
+)
 @click.option("--since", callback=read_since, metavar="TIME", help="Only decisions since this time.")
 @common.invocation
 def what_if_command(
-    inv: Invocation, *, policy_file: Path, catalog_file: Path | None, since: str | None
+    inv: Invocation,
+    *,
+    policy_file: Path,
+    catalog_file: Path | None,
+    guardrails_file: Path | None,
+    since: str | None,
 ) -> None:
     """Show which past decisions another policy would change, and what that costs.
 
@@ -101,7 +113,7 @@ def what_if_command(
     Example:
       sora-ledger what-if --policy team.toml --since 2026-11-01
     """
-    rules = read_rules(policy_file, catalog_file, lambda: inv.rules)
+    rules = read_rules(policy_file, catalog_file, lambda: inv.rules, guardrails_file)
     for warning in rules.warnings:
         say(f"warning: {warning}")
     with inv.ledger() as ledger:

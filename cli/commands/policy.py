@@ -38,6 +38,15 @@ _catalog = click.option(
 )
 
 
+_guardrails = click.option(
+    "--guardrails",
+    "guardrails_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Terms and moderation rules to use with it.  [default: its own, else the active ones]",
+)
+
+
 @click.group("policy", cls=Group, short_help="Show, check or activate the policy.")
 def policy_command() -> None:
     """Show the policy and catalog that decide, check the files of others, or activate them.
@@ -54,8 +63,8 @@ def policy_command() -> None:
 @click.option(
     "--packaged",
     metavar="NAME",
-    type=click.Choice(["policy", "catalog"]),
-    help="Print the policy or catalog file of the package, as a starting point for your own.",
+    type=click.Choice(["policy", "catalog", "guardrails"]),
+    help="Print that file of the package (the guardrails are an example), to start your own from.",
 )
 @common.unused_key
 @common.invocation
@@ -78,9 +87,12 @@ def show_command(inv: Invocation, *, packaged: str | None) -> None:
 @policy_command.command("check", short_help="Check a policy file; change nothing.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_catalog
+@_guardrails
 @common.unused_key
 @common.invocation
-def check_command(inv: Invocation, *, file: Path, catalog_file: Path | None) -> None:
+def check_command(
+    inv: Invocation, *, file: Path, catalog_file: Path | None, guardrails_file: Path | None
+) -> None:
     """Check a policy file; change nothing.
 
     Unknown keys, negative prices, two prices for one date and weights that are not numbers are errors, with
@@ -90,17 +102,25 @@ def check_command(inv: Invocation, *, file: Path, catalog_file: Path | None) -> 
     Example:
       sora-ledger policy check team.toml
     """
-    rules = _read(inv, file, catalog_file)
+    rules = _read(inv, file, catalog_file, guardrails_file)
     inv.emit(_document(rules), lambda console: _checked(console, rules))
 
 
 @policy_command.command("activate", short_help="Activate a policy, or propose it for approval.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_catalog
+@_guardrails
 @common.reason("Why it becomes active; required, and recorded.")
 @common.signed_request
 @common.invocation
-def activate_command(inv: Invocation, *, file: Path, catalog_file: Path | None, reason: str | None) -> None:
+def activate_command(
+    inv: Invocation,
+    *,
+    file: Path,
+    catalog_file: Path | None,
+    guardrails_file: Path | None,
+    reason: str | None,
+) -> None:
     """Activate a policy.
 
     If the active policy requires approval, the new one is proposed and waits; `changes` lists what waits.
@@ -108,11 +128,12 @@ def activate_command(inv: Invocation, *, file: Path, catalog_file: Path | None, 
     \b
     Example:
       sora-ledger policy activate team.toml --reason "Maria approves finals"
+      sora-ledger policy activate team.toml --guardrails words.toml --reason "…"
     """
     why = (reason or "").strip()
     if not why:
         raise click.UsageError('say why it becomes active: --reason "…"; it is recorded with your name')
-    rules = _read(inv, file, catalog_file)
+    rules = _read(inv, file, catalog_file, guardrails_file)
     if inv.rules.policy.rules_for(Change.POLICY):
         propose(inv, lambda office: propose_activation(office, rules, why))
         return
@@ -141,16 +162,19 @@ def list_command(inv: Invocation) -> None:
 @policy_command.command("diff", short_help="Compare a policy file with the active policy.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_catalog
+@_guardrails
 @common.unused_key
 @common.invocation
-def diff_command(inv: Invocation, *, file: Path, catalog_file: Path | None) -> None:
+def diff_command(
+    inv: Invocation, *, file: Path, catalog_file: Path | None, guardrails_file: Path | None
+) -> None:
     """Show what a policy file would change, setting by setting; change nothing.
 
     \b
     Example:
       sora-ledger policy diff team.toml
     """
-    changes = rules_differences(inv.rules, _read(inv, file, catalog_file))
+    changes = rules_differences(inv.rules, _read(inv, file, catalog_file, guardrails_file))
     document = {"changes": [change._asdict() for change in changes]}
     inv.emit(document, lambda console: _print_changes(console, changes, ""))
 
@@ -188,8 +212,8 @@ def _print_changes(console: "Console", changes: "Sequence[Difference]", indent: 
         console.print(f"{indent}no setting differs", markup=False)
 
 
-def _read(inv: Invocation, file: Path, catalog_file: Path | None) -> "Rules":
-    rules = read_rules(file, catalog_file, lambda: inv.rules)
+def _read(inv: Invocation, file: Path, catalog_file: Path | None, guardrails_file: Path | None) -> "Rules":
+    rules = read_rules(file, catalog_file, lambda: inv.rules, guardrails_file)
     for warning in rules.warnings:
         say(f"warning: {warning}")
     return rules

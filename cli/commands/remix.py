@@ -25,7 +25,7 @@ from cli.options import common
 from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
-from cli.text.decisions import show_ruling
+from cli.text.decisions import show_ruling, what_was_sent
 from decision.money import format_usd
 from decision.one_change.split import declared
 from decision.request.prompt import CHANGE_ASPECTS
@@ -88,7 +88,8 @@ def _preview_text(console: "Console", previews: "list[tuple[RenderRequest, Previ
         console.print(printable(request.prompt), markup=False)
         show_ruling(console, remix.ruling, request)
     console.print(f"{len(previews)} remixes, estimated to cost {format_usd(cost)} together")
-    console.print("dry run: nothing was recorded, nothing was sent")
+    sent = what_was_sent(*(remix.ruling for _, remix in previews))
+    console.print(f"dry run: nothing was recorded, {sent}")
 
 
 def remix_split(

@@ -13,7 +13,7 @@ from cli.invocation import Invocation, say
 from cli.options.inputs import Ingredients, gather
 from cli.options.placement import Placing
 from cli.options.prompt import find_prompt
-from cli.text.decisions import show_ruling
+from cli.text.decisions import show_ruling, what_was_sent
 from cli.text.jobs import show_job, show_submitting
 from decision.money import usd_digits
 from decision.request.request import AUTO, RenderRequest
@@ -158,7 +158,7 @@ def show_preview(
     def text(console: "Console") -> None:
         show_ruling(console, previewed.ruling, request)
         console.print_json(data=document["request"])
-        console.print("dry run: nothing was recorded, nothing was sent")
+        console.print(f"dry run: nothing was recorded, {what_was_sent(previewed.ruling)}")
 
     inv.emit(document, text)
     for line in previewed.outlook.lines():

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cli.text import output
+from cli.text.decisions import what_was_sent
 from cli.text.jobs import state_style
 from cli.text.printable import escape
 from cli.text.tables import columns
@@ -120,4 +121,5 @@ def show_preview(
         for planned, one in previews
     ]
     columns(console, ("line", "decision", "because", "file"), rows)
-    console.print("dry run: nothing was recorded, nothing was sent")
+    sent = what_was_sent(*(one.ruling for _, one in previews))
+    console.print(f"dry run: nothing was recorded, {sent}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cli.text.printable import escape
 from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
+from decision.engine.guardrails import was_asked
 from decision.money import format_usd
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
@@ -40,6 +41,13 @@ def show_ruling(
     if not isinstance(ruling, RenderDecided) and not answered:
         for step in what_now(ruling, request, job_id=job_id, draft=draft):
             console.print(f"  [bold]→[/] {escape(printable(step))}")  # may be a command to copy
+
+
+def what_was_sent(*rulings: Considered) -> str:
+    """Return what previews sent: a policy may want prompts moderated before anything is decided."""
+    if any(was_asked(ruling.basis.inputs) for ruling in rulings):
+        return "nothing was sent but the prompt, to be moderated"
+    return "nothing was sent"
 
 
 def show_explanation(console: "Console", document: Json) -> None:

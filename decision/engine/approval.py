@@ -28,7 +28,7 @@ def consider(
     request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _UNKNOWN
 ) -> Considered:
     """Return the ruling on `request`, `RenderHeld` if the policy requires approval."""
-    inputs, changes = requested_inputs(request, context)
+    inputs, changes = requested_inputs(request, context, policy)
     return consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
 
 
@@ -127,6 +127,7 @@ def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
             operation=inputs.operation,
             change_verdict=inputs.change_verdict,
             cost_usd_micros=ruling.cost_usd_micros,
+            guardrails=inputs.guardrail_codes,
         )
     ]
     if not rules:

@@ -14,6 +14,7 @@ from msgspec import structs
 
 from decision.engine.fixes import fixes_for
 from decision.engine.gates import REFUSALS, entrants, pass_gates
+from decision.engine.guardrails import ModerationStatus, found_in
 from decision.engine.inputs import DecisionContext, Inputs
 from decision.errors import BadDocument
 from decision.one_change.verdict import check_remix
@@ -49,15 +50,18 @@ def decide(
         raise BadDocument(
             f"policy {policy.name} has approval rules: nothing is decided without asking for them"
         )
-    inputs, changes = requested_inputs(request, context)
+    inputs, changes = requested_inputs(request, context, policy)
     return rule(inputs, catalog=catalog, policy=policy, changes=changes)
 
 
-def requested_inputs(request: RenderRequest, context: DecisionContext) -> tuple[Inputs, tuple[Change, ...]]:
+def requested_inputs(
+    request: RenderRequest, context: DecisionContext, policy: Policy
+) -> tuple[Inputs, tuple[Change, ...]]:
     """Return the inputs of the decision on `request`, and the positions of the changes in its prompt."""
     changes = request.operation in (Operation.REMIX, Operation.EDIT)
     found = check_remix(request.prompt, request.fields) if changes else None
-    return Inputs.of(request, context, found), found.changes if found else ()
+    guarded = found_in(request.sent_prompt, policy.guardrails, context.moderation)
+    return Inputs.of(request, context, found, guarded), found.changes if found else ()
 
 
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
@@ -192,7 +196,31 @@ def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: 
 
 
 def _warnings(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
-    """Return what would be a guess to deny for, and is recorded."""
+    """Return what is recorded of a request that was let through."""
+    return *_about_face(inputs, policy), *_about_guardrails(inputs, policy)
+
+
+def _about_guardrails(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
+    """Return what the guardrails found: marked, approved by a person, or set aside by one."""
+    if policy.guardrails is None or inputs.guardrails is None:
+        return ()
+    terms = policy.guardrails.terms
+    moderated = policy.guardrails.moderation and inputs.moderation_status
+    by_terms = {rule.code for rule in terms}
+    others = [code for code in inputs.guardrail_codes if code not in by_terms]
+    checked = moderated is ModerationStatus.CHECKED
+    codes = {
+        "TERMS_NOT_SEARCHED": bool(terms) and inputs.terms_found is None,
+        "TERM_FOUND": any(code in by_terms for code in inputs.guardrail_codes),
+        "MODERATION_FLAGGED": checked and bool(others),
+        "MODERATION_PASSED": checked and not others,
+        "MODERATION_MISSING": bool(moderated) and not checked,
+    }
+    return tuple(code for code, holds in codes.items() if holds)
+
+
+def _about_face(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
+    """Return what would be a guess to deny for."""
     if inputs.reference_faces is None or policy.reference_faces is FaceRule.IGNORE:
         return ()
     codes = {Faces.FOUND: "FACE_IN_REFERENCE", Faces.NOT_CHECKED: "FACES_NOT_CHECKED"}

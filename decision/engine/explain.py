@@ -10,6 +10,13 @@ from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 
 from decision.engine.approval import Considered, choice_of
+from decision.engine.guardrail_words import (
+    about_guardrails,
+    moderated,
+    not_moderated,
+    rules_of_terms,
+    terms_step,
+)
 from decision.engine.inputs import split_names
 from decision.money import format_usd, usd_digits
 from decision.one_change.split import split_request
@@ -36,19 +43,22 @@ def what_now(
     *,
     job_id: str = "JOB",
     draft: str | None = None,
+    sent: str | None = None,
 ) -> list[str]:
     """Return the next steps after a denial, or for what is held; `job_id` is what to call the job there.
 
     With `request`, several changes become one command each. `draft` is the job it was made from, which the
-    event does not name where there is no source; `request` names it too.
+    event does not name where there is no source; `request` names it too. `sent` is the prompt as it would be
+    sent, where only the record is at hand.
     """
+    sent = request.sent_prompt if request else sent
     if isinstance(denied, RenderHeld):
         return [
             f"another person: sora-ledger approve {job_id}, or sora-ledger reject {job_id}",
             f"you, to withdraw it: sora-ledger cancel {job_id}",
         ]
     draft = draft or (request.promotes if request else None)
-    steps = [_step(fix, denied, draft) for fix in denied.denial_trace.minimal_fix]
+    steps = [_step(fix, denied, draft, sent) for fix in denied.denial_trace.minimal_fix]
     if request is not None and any(fix.action == "split" for fix in denied.denial_trace.minimal_fix):
         steps += _split_commands(denied, request)
     return steps
@@ -63,6 +73,7 @@ def _why_held(held: RenderHeld) -> list[str]:
     return [
         f"{people} to approve it first, by the policy's rule {rules}",
         *(["whether the prompt asks for one change or several could not be told"] if unclear else ()),
+        *about_guardrails(held),
         f"every gate was passed; approved, it would be {choice.model}, estimated to cost {cost}",
     ]
 
@@ -110,6 +121,15 @@ _REASONS: Mapping[str, _Reason] = {
     ),
     "FACES_NOT_CHECKED": lambda _: (
         "the reference image was not looked at for faces: the extra `faces` is not installed"
+    ),
+    "TERMS_NOT_SEARCHED": lambda _: "its words were not searched for the terms of the policy in force now",
+    "TERM_FOUND": lambda decided: (
+        f"warning: the prompt contains terms of the policy's rules {rules_of_terms(decided)}"
+    ),
+    "MODERATION_FLAGGED": lambda decided: f"warning: the server's moderation{moderated(decided)}",
+    "MODERATION_PASSED": lambda _: "the server's moderation found nothing in the prompt that a rule is about",
+    "MODERATION_MISSING": lambda decided: (
+        f"warning: the prompt was not moderated by the server: {not_moderated(decided)}"
     ),
     "APPROVED": lambda _: "a person approved it, as the policy requires",
     "OVERRIDDEN": lambda decided: f"an entitled person overrode {_input(decided, 'overridden')}",
@@ -162,6 +182,11 @@ _FAILURES: Mapping[str, str] = {
         "it cannot be told whether the prompt asks for one change or several;"
         " a remix changes exactly one thing"
     ),
+    "TERM_NOT_ALLOWED": "the prompt contains terms that the policy does not allow, by its rule {found}",
+    "MODERATION_FLAGGED": "the server's moderation{moderated}; the policy's rule {found} denies that",
+    "MODERATION_MISSING": (
+        "the policy wants the server to moderate the prompt first, and it was not: {not_moderated}"
+    ),
     "PRICE_UNKNOWN": "the cost cannot be estimated; the catalog has no price: {found}",
     "COST_ABOVE_LIMIT": "{model} would cost {found}; the limit allows {expected}",
     "BUDGET_EXHAUSTED": "{model} would cost {found}; the budget{named} allows {expected}",
@@ -184,6 +209,8 @@ def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered
         profile=_input(ruling, "profile"),
         purpose=_input(ruling, "purpose"),
         named=_named_budgets(ruling),
+        moderated=moderated(ruling),
+        not_moderated=not_moderated(ruling),
     )
 
 
@@ -231,7 +258,7 @@ def _why_denied(denied: RenderDenied) -> list[str]:
     return [*reasons, f"this is required by {trace.failed_invariant} ({trace.code})"]
 
 
-def _step(fix: Fix, denied: RenderDenied, draft: str | None) -> str:
+def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -> str:
     value = fix.value if isinstance(fix.value, int) else 0
     steps = {
         ("model", "set"): f"use --model {fix.value}",
@@ -256,6 +283,13 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None) -> str:
         ("declared_change", "set"): (
             f"if it changes one thing, declare which: --declare-change {fix.value};"
             " or say it as --change KEY=VALUE instead of --prompt"
+        ),
+        ("terms", "drop"): terms_step(fix, denied, sent),
+        ("moderation", "drop"): (
+            f"change what the rule {fix.value} is about; do not rephrase it to slip past the check"
+        ),
+        ("moderation", "wait"): (
+            "try again when the server can be asked, or use the --profile of one that has moderations"
         ),
         ("attested", "set"): "read the guardrails and confirm them with --attest",
         ("draft", "wait"): _draft_step(denied, draft),

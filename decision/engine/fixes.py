@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from msgspec import structs
 
+from decision.engine.guardrails import ModerationStatus
 from decision.engine.inputs import Inputs
 from decision.one_change.aspects import DEFAULT_ASPECT
 from decision.request.dimensions import size_distance
@@ -58,8 +59,9 @@ def fixes_for(inputs: Inputs, refused: Candidate, catalog: Catalog) -> tuple[Fix
     if _leaves_a_create(inputs, details, catalog):
         create = _create_instead(inputs)
         step = Fix(field="operation", action="set", value=Operation.CREATE.value)
-        return step, *_for_profile(create), *people, *_nearest_allowed(create, catalog)
-    remedies = _remedies(details, inputs)
+        own = (fix for fix in _remedies(refused, inputs) if fix.field in {"terms", "moderation"})
+        return step, *_for_profile(create), *people, *own, *_nearest_allowed(create, catalog)
+    remedies = _remedies(refused, inputs)
     return *_for_profile(inputs), *people, *remedies, *_nearest_allowed(inputs, catalog)
 
 
@@ -109,18 +111,23 @@ _REMEDIED: Mapping[str, Fix] = {
     "SEVERAL_CHANGES": Fix(field="prompt", action="split"),
     "NO_CHANGE_FOUND": Fix(field="prompt", action="set"),
     "CHANGE_UNCLEAR": Fix(field="declared_change", action="set"),
+    "TERM_NOT_ALLOWED": Fix(field="terms", action="drop"),
+    "MODERATION_FLAGGED": Fix(field="moderation", action="drop"),
+    "MODERATION_MISSING": Fix(field="moderation", action="wait", value=ModerationStatus.CHECKED.value),
     "PRICE_UNKNOWN": Fix(field="catalog", action="set"),
 }
 
 
-def _remedies(details: Iterable[str], inputs: Inputs) -> Iterator[Fix]:
-    for detail in details:
-        fix = _REMEDIED.get(detail)
+def _remedies(refused: Candidate, inputs: Inputs) -> Iterator[Fix]:
+    for failure in refused.gates_failed:
+        fix = _REMEDIED.get(failure.detail_code)
         if fix:
             if fix.action == "split":
                 fix = structs.replace(fix, value=inputs.change_count)
             elif fix.field == "declared_change":
                 fix = structs.replace(fix, value=_aspect_found(inputs))
+            elif fix.field in {"terms", "moderation"} and fix.action == "drop":
+                fix = structs.replace(fix, value=failure.found)
             yield fix
 
 

@@ -9,13 +9,15 @@ the requester declares the aspect it changes, unless the policy lets such remixe
 changes found in their prompts are recorded in inputs and reasons, and refuse nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from decision.engine.guardrails import ModerationStatus, codes_that
 from decision.engine.inputs import Inputs, split_names
 from decision.money import format_usd
 from decision.request.attachments import Faces
 from decision.rules.catalog import Catalog
+from decision.rules.guardrails import MISSING, Action
 from decision.rules.policy import FaceRule, Policy
 from ledger.events import Candidate, GateFailure
 from ledger.terms import DenialCode, Operation, Status
@@ -40,6 +42,9 @@ REFUSALS: Mapping[str, Refusal] = {
     "MODEL_RETIRED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
     "FACE_IN_IMAGE": Refusal(_VIOLATION, "INV_NO_FACE_IN_IMAGE"),
     "FACES_NOT_CHECKED": Refusal(_PREREQUISITE, "INV_NO_FACE_IN_IMAGE"),
+    "TERM_NOT_ALLOWED": Refusal(_VIOLATION, "INV_WITHIN_GUARDRAILS"),
+    "MODERATION_FLAGGED": Refusal(_VIOLATION, "INV_WITHIN_GUARDRAILS"),
+    "MODERATION_MISSING": Refusal(_PREREQUISITE, "INV_PROMPT_MODERATED"),
     "SIZE_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
     "SECONDS_NOT_OFFERED": Refusal(_VIOLATION, "INV_OFFERED_BY_MODEL"),
     "SOURCE_DELETED": Refusal(_PREREQUISITE, "INV_SOURCE_COMPLETED"),
@@ -186,6 +191,17 @@ def _change_clear(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure
     return _single_change(inputs, entrant, catalog)
 
 
+def _terms(_: Inputs, codes: Sequence[str]) -> Failure | None:
+    return Failure("TERM_NOT_ALLOWED", "none of its terms", _listed(codes)) if codes else None
+
+
+def _moderation(inputs: Inputs, codes: Sequence[str]) -> Failure | None:
+    if MISSING in codes:
+        status = inputs.moderation_status or ModerationStatus.NOT_ASKED
+        return Failure("MODERATION_MISSING", ModerationStatus.CHECKED, status)
+    return Failure("MODERATION_FLAGGED", "none of its rules", _listed(codes)) if codes else None
+
+
 def _price_known(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
     if entrant.cost_usd_micros is not None:
         return None
@@ -279,6 +295,7 @@ def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -
         gates["model_served"] = _served
     if inputs.reference_faces is not None and policy.reference_faces in _FACES:
         gates["reference_faces"] = _FACES[policy.reference_faces]
+    gates |= _guardrail_gates(inputs, policy)
     if policy.require_attestation:
         gates["attested"] = _attested
     if inputs.purpose in (policy.require_approved_draft or ()):
@@ -289,4 +306,21 @@ def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -
         gates["single_change"] = _change_clear
     if entrant.cost_usd_micros is not None:
         gates |= _MONEY
+    return gates
+
+
+def _guardrail_gates(inputs: Inputs, policy: Policy) -> Mapping[str, Gate]:
+    """Return the gates for what the policy's guardrails found; those that only warn or hold fail none."""
+    guardrails = policy.guardrails
+    if guardrails is None or inputs.guardrails is None:
+        return {}
+    denied = codes_that(Action.DENY, inputs.guardrail_codes, guardrails, inputs.purpose)
+    by_terms = {rule.code for rule in guardrails.terms}
+    terms = [code for code in denied if code in by_terms]
+    others = [code for code in denied if code not in by_terms]
+    gates: dict[str, Gate] = {}
+    if inputs.terms_found is not None:
+        gates["terms"] = lambda inputs, _, __: _terms(inputs, terms)
+    if inputs.moderation_status is not None:
+        gates["moderation"] = lambda inputs, _, __: _moderation(inputs, others)
     return gates

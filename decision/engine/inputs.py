@@ -8,10 +8,12 @@ remix or edit changes.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from decision.engine.guardrails import ModerationResult, ModerationStatus
 from decision.one_change.verdict import RemixVerdict
 from decision.request.attachments import Faces
 from decision.request.request import AUTO, RenderRequest
@@ -31,6 +33,7 @@ class DecisionContext(BaseModel):
     `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
     and `project` are whose money it is. `requester_claimed` says that nothing establishes who asks but a name
     they typed; asked only under a policy with approval rules. Prices are those of the day `priced_on`, UTC.
+    `moderation` is how the server moderated the prompt, asked only under a policy that wants it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +51,7 @@ class DecisionContext(BaseModel):
     project: str | None = None
     priced_on: date | None = None
     requester_claimed: bool | None = None
+    moderation: ModerationResult | None = None
 
 
 def operations_needed(request: RenderRequest) -> tuple[str, ...]:
@@ -70,6 +74,10 @@ class Inputs(BaseModel):
     the prompt of a remix or edit, `declared_change` the one aspect that the requester says it changes. Lists
     are in alphabetical order and joined with commas: `budgets`, `change_aspects` (``camera:1,palette:2``),
     and what is needed of a server and offered by it.
+
+    `guardrails` are the codes of the policy's guardrails that the request meets, None without any guardrails.
+    `terms_found` says where terms stand in the sent prompt (``CODE:3-14``, in order of place), None if it was
+    not searched. `moderation_*` is how the server moderated it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,10 +123,25 @@ class Inputs(BaseModel):
     approved: bool | None = None
     overridden: str | None = None
     requester_claimed: bool | None = None
+    guardrails: str | None = None
+    terms_found: str | None = None
+    moderation_status: ModerationStatus | None = None
+    moderation_model: str | None = None
+    moderation_flagged: str | None = None
+    moderation_ppm: str | None = None
 
     @classmethod
-    def of(cls, request: RenderRequest, context: DecisionContext, changes: RemixVerdict | None) -> Self:
-        """Return the inputs for `request` in its `context`; `changes` is for a remix or edit only."""
+    def of(
+        cls,
+        request: RenderRequest,
+        context: DecisionContext,
+        changes: RemixVerdict | None,
+        guarded: Mapping[str, str | None] = MappingProxyType({}),
+    ) -> Self:
+        """Return the inputs for `request` in its `context`; `changes` is for a remix or edit only.
+
+        `guarded` are the inputs about guardrails, from `decision.engine.guardrails.found_in`.
+        """
         settled = request.source is not None or request.source_file is not None
         return cls(
             operation=request.operation,
@@ -152,6 +175,7 @@ class Inputs(BaseModel):
             requester_claimed=context.requester_claimed,
             **_of_source(request),
             **_of_changes(changes),
+            **guarded,
         )
 
     def recorded(self) -> dict[str, str | int | bool | None]:
@@ -178,6 +202,11 @@ class Inputs(BaseModel):
         return features
 
     @property
+    def guardrail_codes(self) -> tuple[str, ...]:
+        """The codes of the guardrails that it meets."""
+        return split_names(self.guardrails or "")
+
+    @property
     def budget_names(self) -> tuple[str, ...]:
         """The budgets in which the cost is reserved."""
         return split_names(self.budgets)
@@ -194,8 +223,9 @@ class Inputs(BaseModel):
 
 
 _ADDED_LATER = frozenset(
-    "approved deadline_minutes declared_change draft_approved failure_ppm median_seconds overridden"
-    " priced_on project promotes_approved reference_faces requester_claimed team".split()
+    "approved deadline_minutes declared_change draft_approved failure_ppm guardrails median_seconds"
+    " moderation_flagged moderation_model moderation_ppm moderation_status overridden priced_on project"
+    " promotes_approved reference_faces requester_claimed team terms_found".split()
 )
 
 

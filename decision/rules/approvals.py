@@ -76,6 +76,9 @@ OVERRIDABLE = frozenset(
         "COST_ABOVE_LIMIT",
         "ATTESTATION_MISSING",
         "DRAFT_NOT_APPROVED",
+        "TERM_NOT_ALLOWED",
+        "MODERATION_FLAGGED",
+        "MODERATION_MISSING",
     }
 )
 """Denials that come from rules; the others are facts, which no permission changes."""
@@ -102,8 +105,9 @@ class ApprovalRule(Entry):
     """A kind of render that `people` must approve; `code` is the reason in the record.
 
     `change_verdicts` are those of `decision.one_change.verdict`: ``ambiguous`` holds remixes that cannot be
-    told. With `signed` only approvals count that are signed with a key of the policy's approvers;
-    `signed_by` names those whose signature is wanted. A rule for a `Change` names nothing of renders.
+    told. `guardrails` are codes of rules of the policy's guardrails that a request meets. With `signed` only
+    approvals count that are signed with a key of the policy's approvers; `signed_by` names those whose
+    signature is wanted. A rule for a `Change` names nothing of renders.
     """
 
     code: Code
@@ -112,6 +116,7 @@ class ApprovalRule(Entry):
     purposes: tuple[str, ...] | None = None
     operations: tuple[Operation | Change, ...] | None = None
     change_verdicts: tuple[str, ...] | None = None
+    guardrails: tuple[str, ...] | None = None
     min_cost_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
     signed: StrictBool | None = None
     signed_by: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -119,8 +124,9 @@ class ApprovalRule(Entry):
     @model_validator(mode="after")
     def _changes_apart(self) -> Self:
         changes = self.changes
-        of_renders = {self.models, self.purposes, self.change_verdicts, self.min_cost_usd_micros}
-        mixed = len(changes) < len(self.operations or ()) or of_renders != {None}
+        names = ("models", "purposes", "change_verdicts", "guardrails", "min_cost_usd_micros")
+        of_renders = any(getattr(self, name) is not None for name in names)
+        mixed = len(changes) < len(self.operations or ()) or of_renders
         if changes and mixed:
             raise ValueError(
                 f"approval rule {self.code}: a rule for {changes[0]} names nothing of renders; "
@@ -146,6 +152,7 @@ class ApprovalRule(Entry):
         operation: Operation,
         change_verdict: str | None,
         cost_usd_micros: int,
+        guardrails: Collection[str] = (),
     ) -> bool:
         """Return whether an otherwise allowed render needs approval under this rule."""
         return (
@@ -153,6 +160,7 @@ class ApprovalRule(Entry):
             and (self.purposes is None or purpose in self.purposes)
             and (self.operations is None or operation in self.operations)
             and (self.change_verdicts is None or change_verdict in self.change_verdicts)
+            and (self.guardrails is None or not set(self.guardrails).isdisjoint(guardrails))
             and (self.min_cost_usd_micros is None or cost_usd_micros >= self.min_cost_usd_micros)
         )
 

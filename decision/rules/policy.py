@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, ValidationError, model_validator
 
 from decision.rules.approvals import (
     OVERRIDABLE,
@@ -22,6 +22,7 @@ from decision.rules.approvals import (
 )
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document, Entry
+from decision.rules.guardrails import Guardrails
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import DEFAULT_ROLES, RoleName, Roles, without_effect
 
@@ -89,8 +90,9 @@ class Policy(Document):
     which None means), only under a login or signed (``identified``), or only signed.
     `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
     retired is denied, unless `allow_retired_models`. `unclear_change` says what happens to a remix of which
-    it cannot be told whether it changes one thing; None denies it. `roles` are the permissions of access keys
-    by role; None means `decision.rules.roles.DEFAULT_ROLES`.
+    it cannot be told whether it changes one thing; None denies it. `guardrails` are lists of terms and what
+    moderation means; those of its rules that hold are among the `approvals`. `roles` are the permissions of
+    access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Policy(Document):
     reference_faces: FaceRule | None = None
     allow_retired_models: StrictBool | None = None
     unclear_change: UnclearChange | None = None
+    guardrails: Guardrails | None = None
     roles: dict[RoleName, tuple[str, ...]] | None = None
 
     @property
@@ -166,10 +169,46 @@ class Policy(Document):
         rules += [
             reason for rule in self.approvals or () for reason in rule.cannot_be_met(self.approvers or ())
         ]
+        rules += self._unknown_guardrails()
         rules += without_effect(self.roles or {})
         fitted = dict.fromkeys(line.model for lines in self.purposes.values() for line in lines)
         strangers = [name for name in fitted if name not in catalog.model_names]
         return *rules, *(f"purposes: the catalog has no model {name}" for name in strangers)
+
+    def _unknown_guardrails(self) -> list[str]:
+        known = self.guardrails.codes if self.guardrails else ()
+        return [
+            f"approval rule {rule.code}: the guardrails have no rule {code}"
+            for rule in self.approvals or ()
+            for code in rule.guardrails or ()
+            if code not in known
+        ]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_approvals_for_what_holds(cls, data: Any) -> Any:
+        """Add the approval rules of the guardrails that hold, unless the policy has its own for them."""
+        if not isinstance(data, dict) or not data.get("guardrails"):
+            return data
+        approvals = data.get("approvals") or ()
+        try:
+            guardrails = Guardrails.model_validate(data["guardrails"])
+            codes = {rule.code if isinstance(rule, ApprovalRule) else rule["code"] for rule in approvals}
+        except (ValidationError, KeyError, TypeError):  # reported with its place when the fields are read
+            return data
+        added = [rule for rule in guardrails.holding_rules() if rule["code"] not in codes]
+        return {**data, "approvals": [*approvals, *added]} if added else data
+
+    @model_validator(mode="after")
+    def _holds_by_its_own_code(self) -> Self:
+        known = self.guardrails.codes if self.guardrails else ()
+        for rule in self.approvals or ():
+            if rule.code in known and rule.code not in (rule.guardrails or ()):
+                raise ValueError(
+                    f"approval rule {rule.code}: the guardrails have a rule of this code, so it must name it"
+                    f' (guardrails = ["{rule.code}"]), or have another code'
+                )
+        return self
 
     @model_validator(mode="after")
     def _lets_only_rules_be_overridden(self) -> Self:

@@ -558,7 +558,7 @@ def read_rules(body: bytes) -> Rules | None:
             if not all(isinstance(key, str) for own in keys.values() for key in own):
                 return None
         for rule in approvals:
-            lists = [rule.get(name) or [] for name in (*_MATCHED.values(), "signed_by")]
+            lists = [rule.get(name) or [] for name in (*_MATCHED.values(), "guardrails", "signed_by")]
             if not all(isinstance(item, str) for items in lists for item in items):
                 return None
             if not isinstance(rule["code"], str) or type(rule["people"]) is not int:
@@ -581,6 +581,8 @@ _MATCHED = {
 
 def _matches(rule: dict[str, Any], render: dict[str, Any], cost: int) -> bool:
     named = all(rule.get(names) is None or render[name] in rule[names] for name, names in _MATCHED.items())
+    if rule.get("guardrails") is not None and not set(rule["guardrails"]) & render["guardrails"]:
+        return False
     return named and cost >= (rule.get("min_cost_usd_micros") or 0)
 
 
@@ -900,6 +902,7 @@ class Permissions:
             "purpose": case["purpose"],
             "operation": case["operation"],
             "change_verdict": inputs.get("change_verdict"),
+            "guardrails": set(str(inputs.get("guardrails") or "").split(",")),
         }
         for rule in rules.approvals if rules else ():
             if _matches(rule, render, payload["cost_usd_micros"]):

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from decision.engine.guardrails import ModerationResult
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable, WrongExpectedVersion
 from ledger.events import RenderDecided
 from ledger.job import Job, State
@@ -45,6 +46,7 @@ from render_service.settlement.observe import ON_PURPOSE
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import settle_all
 from render_service.submission.intent import requested
+from render_service.submission.moderation import moderated_each
 from render_service.submission.result import Placed, differences, placed_under
 from render_service.submission.retry import Patience
 from render_service.submission.submit import decide, may_try_again, opening, submit
@@ -149,10 +151,12 @@ def _find_recorded(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> 
 
 async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
     """Record request and decision of several entries in one transaction."""
-    races = Races(session.log)
+    races, results = Races(session.log), None
     while True:
+        if results is None or None in results:  # asked for by the policy in force now, and not before
+            results = await moderated_each(session, [planned.request for planned in plan])
         try:
-            return await _decide_and_record(session, plan)
+            return await _decide_and_record(session, plan, results)
         except (BudgetExceeded, PolicyReplaced) as race:
             races.lost(race)
         except EventIdConflict as taken:
@@ -161,9 +165,11 @@ async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
             ) from taken
 
 
-async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[Member]:
+async def _decide_and_record(
+    session: Session, plan: Sequence[Planned], results: Sequence[ModerationResult | None]
+) -> list[Member]:
     under = session.in_force.rules
-    placed, batches = await asyncio.to_thread(_draft_entries, session, plan)
+    placed, batches = await asyncio.to_thread(_draft_entries, session, plan, results)
     if any(decided.under is not under for decided in placed):  # rules reloaded meanwhile: decide all again
         raise PolicyReplaced
     with replaced_if_refused(session.in_force, under):
@@ -177,15 +183,17 @@ async def _decide_and_record(session: Session, plan: Sequence[Planned]) -> list[
     ]
 
 
-def _draft_entries(session: Session, plan: Sequence[Planned]) -> tuple[list[Placed], list[Batch]]:
+def _draft_entries(
+    session: Session, plan: Sequence[Planned], results: Sequence[ModerationResult | None]
+) -> tuple[list[Placed], list[Batch]]:
     """Decide several entries, each with the budgets reduced by the entries before it."""
     placed, batches = [], []
     taken = Counter[str]()
     drafted: dict[int, Draft] = {}  # keyed by the ruling's id(), unique because `placed` keeps it alive
-    for planned in plan:
+    for planned, moderation in zip(plan, results, strict=True):
         request = planned.request
         event = requested(session.assets, request, planned.material, session.settings)
-        decided = decide(session, request, event, taken=taken)
+        decided = decide(session, request, event, taken=taken, moderation=moderation)
         batch = Batch(decided.job.job_id, NEW, opening(session, decided, drafted.get(id(decided.ruling))))
         drafted[id(decided.ruling)] = next(
             candidate for candidate in batch.drafts if candidate.event == decided.ruling

@@ -57,7 +57,7 @@ def explain(ledger: Ledger, name: str) -> Explained:
             "reasons": why(ruling),
             "candidates": candidates_of(ruling),
             "inputs": dict(ruling.basis.inputs),
-            "what_now": _steps(job, ruling),
+            "what_now": _steps(job, ruling, requested),
         },
         "authority": _authority(ledger, history, decided),
         "reviews": reviews_document(reviews_in(history)),
@@ -80,7 +80,7 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "why": why(ruling),
         "people": _people(ledger, history),
         "candidates": candidates_of(ruling),
-        "what_now": _steps(job, ruling),
+        "what_now": _steps(job, ruling, requested),
         "failure": _failure(job, history),
         "request_again": None if denied else _as_typed(job, ruling, requested),
         "commands": commands_after(denied, requested) if denied else _again(job),
@@ -114,7 +114,7 @@ def _as_typed(job: Job, ruling: Considered, requested: RenderRequested) -> str |
     return command_again(ruling, requested) if job.state in _CAME_TO_NOTHING else None
 
 
-def _steps(job: Job, ruling: Considered) -> list[str]:
+def _steps(job: Job, ruling: Considered, requested: RenderRequested) -> list[str]:
     """Return the next steps; none for a job that was allowed, or was held and has been withdrawn."""
     if isinstance(ruling, RenderHeld) and job.outcome is Outcome.REFUSED:
         return [
@@ -123,7 +123,8 @@ def _steps(job: Job, ruling: Considered) -> list[str]:
     over = isinstance(ruling, RenderHeld) and job.outcome is not None
     if over or isinstance(ruling, RenderDecided):
         return []
-    return what_now(ruling, job_id=job.job_id, draft=job.source_job)
+    sent = (requested.augmented_prompt or requested.prompt).text
+    return what_now(ruling, job_id=job.job_id, draft=job.source_job, sent=sent)
 
 
 def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Entry[Decision]]:

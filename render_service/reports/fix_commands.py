@@ -90,11 +90,11 @@ def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
             flags["--attest"] = True
         case "profile", "set":
             flags["--profile"] = "PROFILE"
-        case "prompt", "set":
-            flags["--prompt"] = "WHAT IS TO CHANGE"
+        case ("prompt", "set") | (("terms" | "moderation"), "drop"):
+            flags["--prompt"] = "WHAT IS TO CHANGE" if fix.field == "prompt" else "THE PROMPT WITHOUT IT"
         case "draft", "wait" if operation is Operation.CREATE:
             flags["--promotes"] = flags["--promotes"] or "DRAFT"
-        case (("source" | "draft" | "reference_faces"), _):
+        case (("source" | "draft" | "reference_faces" | "moderation"), _):
             pass  # this fix needs no option
         case field, "drop" if field in _DROPPED:
             flags[_DROPPED[field]] = None

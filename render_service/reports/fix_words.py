@@ -72,6 +72,15 @@ _WORDS: Mapping[tuple[str, str], _Words] = {
     ("declared_change", "set"): lambda _, __: (
         "Word it as one change; or, if it is one, choose under Limits and rules what it changes."
     ),
+    ("terms", "drop"): lambda fix, _: (
+        f"Leave out the words that the rule {fix.value} names; the page Policy shows its terms."
+    ),
+    ("moderation", "drop"): lambda fix, _: (
+        f"Change what the rule {fix.value} is about; do not rephrase it to slip past the check."
+    ),
+    ("moderation", "wait"): lambda _, __: (
+        "Try again when the server can be asked, or choose one that has moderations."
+    ),
     ("attested", "set"): lambda _, __: "Read the guardrails of the policy and confirm them.",
     ("draft", "wait"): lambda _, __: "Have a draft reviewed and approved, and base the final render on it.",
     ("profile", "set"): lambda _, __: "Choose a server that offers it.",

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from decision.engine.approval import Considered, consider_inputs
 from decision.engine.decide import ENGINE, rule
+from decision.engine.guardrails import found_in, result_in
 from decision.engine.inputs import Inputs
 from decision.one_change.verdict import RemixVerdict, check_remix
 from decision.rules.catalog import Catalog
@@ -140,12 +141,13 @@ def remake(ledger: Ledger, decision: Entry[Decision], documents: Documents) -> R
         problem = error.errors()[0]["msg"]
         return Remade(record, Verdict.DECISION_DRIFT, f"its inputs cannot be read: {problem}")
     verdict = _found_in_prompt(ledger, record, inputs)
+    searched = _search_again(ledger, record, inputs, policy)
     changes = verdict.changes if verdict and _has_trace_of_changes(ruling) else ()
     remade = consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
-    differences = _differences(ruling, remade, inputs, verdict)
+    differences = _differences(ruling, remade, inputs, verdict) | _guardrails_differ(inputs, searched)
     if differences:
         return Remade(record, Verdict.DECISION_DRIFT, "", differences)
-    if inputs.change_verdict is not None and verdict is None:
+    if (inputs.change_verdict is not None and verdict is None) or searched is ERASED:
         return _unable(record, "the text was erased; with its recorded analysis, the decision is the same")
     return Remade(record, Verdict.SAME)
 
@@ -163,6 +165,43 @@ def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs) -> RemixVer
     if request.prompt.text is None or None in texts.values():
         return None
     return check_remix(request.prompt.text, {name: text for name, text in texts.items() if text is not None})
+
+
+ERASED = "erased"
+
+
+def _search_again(
+    ledger: Ledger, record: Record, inputs: Inputs, policy: Policy
+) -> Mapping[str, str | None] | str | None:
+    """Return what the guardrails find in the text now, `ERASED` without it; None if nothing was searched.
+
+    A decision after an answer of a person repeats what was found at first, under the policy of then.
+    """
+    if inputs.guardrails is None or record.version != FIRST_DECISION:
+        return None
+    text = _sent_text(ledger, record) if inputs.terms_found is not None else None
+    if inputs.terms_found is not None and text is None:
+        return ERASED
+    return found_in(text, policy.guardrails, result_in(inputs.recorded()))
+
+
+def _sent_text(ledger: Ledger, record: Record) -> str | None:
+    """Return the prompt of a request as it would be sent; None if it was erased."""
+    request = next(ledger.entries(RenderRequested, RecordFilter(stream=record.stream), limit=1)).event
+    return (request.augmented_prompt or request.prompt).text
+
+
+def _guardrails_differ(
+    inputs: Inputs, searched: Mapping[str, str | None] | str | None
+) -> dict[str, tuple[object, object]]:
+    if searched is None or isinstance(searched, str):
+        return {}
+    recorded = inputs.recorded()
+    return {
+        name: (recorded.get(name), searched.get(name))
+        for name in ("guardrails", "terms_found")
+        if recorded.get(name) != searched.get(name)
+    }
 
 
 def _has_trace_of_changes(ruling: Decision) -> bool:
@@ -274,9 +313,22 @@ def _compared_decisions(
         except (ValidationError, LedgerUnusable):
             yield None
             continue
+        inputs = _under(policy, ledger, decision.record, inputs)
         now = consider_inputs(inputs, catalog=catalog or cited, policy=policy)
         after = _outlook(now, rule(inputs, catalog=catalog or cited, policy=policy))
         yield Differing(decision.record, inputs, before, after)
+
+
+def _under(policy: Policy, ledger: Ledger, record: Record, inputs: Inputs) -> Inputs:
+    """Return `inputs` with what the guardrails of `policy` find: in the text if it is there, and the scores.
+
+    No server is asked: a prompt that was not moderated then counts as not moderated.
+    """
+    if policy.guardrails is None:
+        return inputs
+    text = _sent_text(ledger, record) if policy.guardrails.terms else None
+    found = found_in(text, policy.guardrails, result_in(inputs.recorded()))
+    return Inputs.model_validate({**inputs.recorded(), **found})
 
 
 def _recorded(ruling: Decision, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:

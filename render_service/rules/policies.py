@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import ValidationError
+
 from decision.errors import BadDocument
 from decision.rules.approvals import Change
 from decision.rules.catalog import Catalog, default_catalog, load_catalog
 from decision.rules.document import Document as DecisionDocument
+from decision.rules.guardrails import Guardrails, load_guardrails
 from decision.rules.policy import Policy, default_policy, load_policy
 from ledger.canonical import sha256_hex
 from ledger.errors import LedgerUnusable
@@ -144,14 +147,39 @@ def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
     return kind.model_validate_json(body)
 
 
-def read_rules(policy_file: Path, catalog_file: Path | None, active: Callable[[], Rules]) -> Rules:
+def read_rules(
+    policy_file: Path,
+    catalog_file: Path | None,
+    active: Callable[[], Rules],
+    guardrails_file: Path | None = None,
+) -> Rules:
     """Return the rules in these files; without a catalog file, with the catalog of the `active` rules.
 
-    `BadInput` names the problem with file, line and key.
+    The guardrails are those of their file, else those of the policy file, else those of the `active` rules: a
+    policy without any does not take them out of force. `BadInput` names the problem with file, line and key.
     """
     policy = _read(policy_file, "policy", load_policy)
+    if guardrails_file and policy.guardrails:
+        raise BadInput(
+            f"policy file {policy_file} has guardrails of its own: take out [guardrails], or leave out"
+            " --guardrails"
+        )
+    guardrails = _read(guardrails_file, "guardrails", load_guardrails) if guardrails_file else None
     catalog = _read(catalog_file, "catalog", load_catalog) if catalog_file else active().catalog
-    return Rules(policy, catalog)
+    try:
+        return Rules(with_guardrails(policy, guardrails or active().policy.guardrails), catalog)
+    except ValidationError as error:
+        wrong = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise BadInput(f"policy file {policy_file} with its guardrails: {wrong}") from None
+
+
+def with_guardrails(policy: Policy, guardrails: Guardrails | None) -> Policy:
+    """Return `policy` with these guardrails, unless it has its own; `ValidationError` if they do not fit."""
+    if guardrails is None or policy.guardrails is not None:
+        return policy
+    content = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+    own = guardrails.model_dump(mode="json", exclude_none=True)
+    return Policy.model_validate(content | {"guardrails": own})
 
 
 def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:

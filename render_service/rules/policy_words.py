@@ -9,7 +9,8 @@ from decision.money import format_usd
 from decision.rules.approvals import ApprovalRule
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document
-from decision.rules.policy import Policy
+from decision.rules.guardrails import Guardrails
+from decision.rules.policy import PPM_PER_PERCENT, Policy
 from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.record import Record
@@ -17,6 +18,8 @@ from ledger.store.interface import RecordFilter
 from render_service.rules.policies import STREAM, Rules, kept_document, packaged_rules
 from render_service.runtime.documents import counted
 
+MOST_TERMS = 8
+"""The terms of a rule that are shown."""
 NAMED_BY = ("code", "model", "name")
 """The keys that name an entry of a list, so that an entry is compared with itself wherever it stands."""
 
@@ -38,8 +41,28 @@ def describe_policy(policy: Policy) -> Iterator[Sentence]:
     yield Sentence("need the guardrails attested", "everything" if policy.require_attestation else "nothing")
     unclear = "pass, and are marked" if policy.unclear_changes_pass else "are denied until declared"
     yield Sentence("remixes of unclear changes", unclear)
+    yield from _guardrails(policy.guardrails)
     yield Sentence("may sign approvals", _list(policy.approvers, "nobody"))
     yield Sentence("roles of access keys", _list(policy.roles_in_force, "none"))
+
+
+def _guardrails(guardrails: Guardrails | None) -> Iterator[Sentence]:
+    for terms in guardrails.terms if guardrails else ():
+        count = len(terms.terms)
+        shown = ", ".join(terms.terms[:MOST_TERMS]) + (", …" if count > MOST_TERMS else "")
+        yield Sentence(f"terms {terms.code}", f"{terms.then}: {counted(count, 'term')}", (shown,))
+    moderation = guardrails.moderation if guardrails else None
+    if moderation is None:
+        yield Sentence("moderation by the server", "is not asked for")
+        return
+    missing = moderation.unreachable or "hold for final purposes, warn for others"
+    rules = [
+        f"{rule.code}: {rule.then} {', '.join(rule.categories)}"
+        + ("" if rule.min_ppm is None else f" from {rule.min_ppm / PPM_PER_PERCENT:g} %")
+        for rule in moderation.rules
+    ]
+    text = f"is asked for; what it flags: {moderation.flagged}"
+    yield Sentence("moderation by the server", text, (*rules, f"not to be had: {missing}"))
 
 
 def _approval(rule: ApprovalRule) -> Sentence:

@@ -1,4 +1,7 @@
-"""Show what a request would do, without doing it: the decision and the call. Needs no key and no network."""
+"""Show what a request would do, without doing it: the decision and the call.
+
+Needs no key and no network, unless the policy wants prompts moderated: then their server is asked that.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,7 @@ from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.session import utc_now
 from render_service.submission.context import context_in
 from render_service.submission.intent import requested
+from render_service.submission.moderation import moderated_ahead
 from render_service.submission.recorded_call import Files, call_of
 from render_service.submission.sources import Outlook, outlook
 from sora_adapter.profiles import profile
@@ -51,12 +55,12 @@ def preview(
     *,
     even_if_retired: bool = False,
 ) -> Preview:
-    """Decide on `request`, and return what would be sent and what would prevent that; calls nothing.
+    """Decide on `request`, and return what would be sent and what would prevent that.
 
     `BadRequest` if `override` names a denial that cannot be overridden.
     """
     server = profile(request.profile, settings.profiles_file)
-    ruling = ruling_on(settings, request, override)
+    ruling = ruling_on(settings, request, override, even_if_retired=even_if_retired)
     post = None
     if isinstance(ruling, RenderDecided):
         call = call_of(requested(None, request, material), ruling, Files("JOB", None, material))
@@ -67,13 +71,24 @@ def preview(
     return Preview(ruling, post, address(settings, request.profile), ahead)
 
 
-def ruling_on(settings: Settings, request: RenderRequest, override: Override | None = None) -> Considered:
-    """Decide on `request` with the facts in this ledger, if there is one; records nothing."""
+def ruling_on(
+    settings: Settings,
+    request: RenderRequest,
+    override: Override | None = None,
+    *,
+    even_if_retired: bool = False,
+) -> Considered:
+    """Decide on `request` with the facts in this ledger, if there is one; records nothing.
+
+    Must not be called in an event loop: the server may be asked to moderate the prompt.
+    """
     server = profile(request.profile, settings.profiles_file)
     with ledger_if_any(settings) as ledger:
         rules = active_rules(ledger) if ledger else packaged_rules()
         who = asker(settings, rules.policy)
         context = who.known_to(context_in(settings, ledger, request, server, utc_now()))
+    moderation = moderated_ahead(settings, rules.policy, request, even_if_retired=even_if_retired)
+    context = context.model_copy(update={"moderation": moderation})
     ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
     if override is not None:
         ruling = set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)

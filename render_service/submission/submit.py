@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import structs
 
 from decision.engine.approval import consider
+from decision.engine.guardrails import ModerationResult
 from decision.errors import BadRequest
 from decision.request.request import RenderRequest
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable
@@ -43,6 +44,7 @@ from render_service.session.jobs import closed
 from render_service.session.session import Session
 from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
+from render_service.submission.moderation import moderated
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of
 from render_service.submission.result import Opening, Placed, answered_repeat, find_repeated
@@ -68,17 +70,20 @@ def decide(
     event: RenderRequested,
     override: Override | None = None,
     taken: Mapping[str, int] = NOTHING_TAKEN,
+    moderation: ModerationResult | None = None,
 ) -> Placed:
     """Decide on `request` by the policy in force; nothing is recorded.
 
-    `taken` is the amount that unrecorded decisions take from each budget. `BadInput` or `BadRequest` if the
-    request itself is invalid.
+    `taken` is the amount that unrecorded decisions take from each budget, `moderation` what the server says
+    of the prompt: None if it was not asked, which no policy that wants it lets pass in silence. `BadInput` or
+    `BadRequest` if the request itself is invalid.
     """
     profile = session.profile(request.profile)
 
     def decided(under: Rules) -> Placed:
         who = asker(session.settings, under.policy)
         context = who.known_to(context_of(session, request, profile, taken, who.actor))
+        context = context.model_copy(update={"moderation": moderation})
         ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
         placed = _overridden(Placed(unrecorded(), event, ruling, under=under), under, override)
         who.check(placed.ruling)
@@ -169,11 +174,12 @@ class _New:
         return await self._decided(lambda placed: _recorded(self.session, placed, queue=queue))
 
     async def _decided(self, proceed: Callable[[Placed], Awaitable[Placed]]) -> Placed:
-        races = Races(self.session.log)
+        races, moderation = Races(self.session.log), None
         while True:
+            moderation = moderation or await moderated(self.session, self.request)
             try:
                 placed = await asyncio.to_thread(
-                    decide, self.session, self.request, self.event, self.override
+                    decide, self.session, self.request, self.event, self.override, moderation=moderation
                 )
                 return await proceed(replace(placed, opening=self.opening))
             except (BudgetExceeded, PolicyReplaced) as race:

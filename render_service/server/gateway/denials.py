@@ -10,7 +10,10 @@ from render_service.server.gateway.api_terms import in_api_terms
 from render_service.server.gateway.errors import Refusal, over_budget
 from render_service.server.gateway.headers import job_headers
 
-FORBIDDEN = frozenset({"ATTESTATION_MISSING", "DRAFT_NOT_APPROVED", "FACE_IN_IMAGE", "FACES_NOT_CHECKED"})
+FORBIDDEN = frozenset(
+    "ATTESTATION_MISSING DRAFT_NOT_APPROVED FACE_IN_IMAGE FACES_NOT_CHECKED TERM_NOT_ALLOWED"
+    " MODERATION_FLAGGED MODERATION_MISSING".split()
+)
 """Denials by what the policy demands of people or content; all others are about a value of the request."""
 
 BUDGET = "BUDGET_EXHAUSTED"
@@ -24,6 +27,8 @@ _PARAMS: Mapping[str, str] = {
     "source": "video",
     "draft": "promotes",
     "declared_change": "declare_change",
+    "terms": "prompt",
+    "moderation": "prompt",
 }
 _NAMED = frozenset({"size", "seconds", "model"})
 """Fields with which the codes of their denials begin."""
@@ -87,6 +92,9 @@ _STEPS: Mapping[tuple[str, str], Callable[[Fix], str]] = {
     ("declared_change", "set"): lambda fix: (
         f"word it as one change; or, if it is one, declare which with 'declare_change', such as {fix.value!r}"
     ),
+    ("terms", "drop"): lambda fix: f"leave out of 'prompt' the words that the rule {fix.value} names",
+    ("moderation", "drop"): lambda fix: f"change in 'prompt' what the rule {fix.value} is about",
+    ("moderation", "wait"): lambda _: "send it again when the server can be asked to moderate it",
     ("attested", "set"): lambda _: "confirm the guardrails with 'attested' set to true",
     ("draft", "wait"): lambda _: "name a draft that a review approved in 'promotes'",
     ("profile", "set"): lambda _: "use a gateway whose server offers this operation",

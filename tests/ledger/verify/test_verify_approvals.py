@@ -4,6 +4,7 @@ What is signed is written down here a third time, from docs/FORMAT.md.
 """
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -468,3 +469,38 @@ def test_after_a_position_a_wrong_signature_is_found(office: Office, path: Path)
     with SqliteTail(path, 4) as tail:
         codes = [finding.code for finding in verify_since(tail, 4).findings]
     assert codes == [SIGNATURE, NOT_PERMITTED]
+
+
+# --- guardrails that hold ---
+
+HOLDING = [{"code": "NAMES", "people": 1, "guardrails": ["NAMES", "OTHERS"]}]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "findings"),
+    [
+        ({"guardrails": "NAMES"}, [NOT_PERMITTED]),
+        ({"guardrails": "ABC,OTHERS"}, [NOT_PERMITTED]),
+        ({"guardrails": "NAME"}, []),
+        ({"guardrails": ""}, []),
+        ({}, []),
+    ],
+)
+def test_a_render_that_a_guardrail_holds_is_permitted_only_if_it_was_approved(
+    office: Office, found: Any, inputs: dict[str, Any], findings: list[str]
+) -> None:
+    office.activate(policy(approvals=HOLDING))
+    office.ask()
+    office.decide(**{"approved": None, **inputs})
+    assert [code for code, _ in found()] == findings
+
+
+@pytest.mark.parametrize("codes", ['"NAMES"', "[7]", "7"])
+def test_a_policy_whose_guardrails_cannot_be_read_judges_nothing(
+    office: Office, found: Any, codes: str
+) -> None:
+    rule = {"code": "NAMES", "people": 1, "guardrails": json.loads(codes)}
+    office.activate(policy(approvals=[rule]))
+    office.ask()
+    office.decide(approved=None, guardrails="NAMES")
+    assert found() == []

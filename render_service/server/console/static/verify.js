@@ -609,7 +609,7 @@ export function readRules(body) {
 
 function readRule(rule) {
   if (!isObject(rule)) throw new FieldMissing("a rule");
-  for (const name of [...MATCHED.map(([, names]) => names), "signed_by"]) {
+  for (const name of [...MATCHED.map(([, names]) => names), "guardrails", "signed_by"]) {
     itemsOf(orEmpty(rule[name], [])).forEach((item) => needKind(item, "string"));
   }
   needKind(need(rule, "code"), "string");
@@ -622,7 +622,9 @@ function ruleMatches(rule, render, cost) {
   const named = MATCHED.every(
     ([name, names]) => (rule[names] ?? null) === null || itemsOf(rule[names]).includes(render[name]),
   );
-  return named && needKind(cost, "number") >= (rule.min_cost_usd_micros ?? 0);
+  const guarded =
+    (rule.guardrails ?? null) === null || itemsOf(rule.guardrails).some((code) => render.guardrails.includes(code));
+  return named && guarded && needKind(cost, "number") >= (rule.min_cost_usd_micros ?? 0);
 }
 
 function areDifferent(one, other) {
@@ -912,6 +914,7 @@ class Permissions {
       purpose: streamCase.purpose,
       operation: streamCase.operation,
       change_verdict: inputs.change_verdict ?? null,
+      guardrails: String(inputs.guardrails ?? "").split(","),
     };
     for (const rule of rules ? rules.approvals : []) {
       if (ruleMatches(rule, render, need(payload, "cost_usd_micros"))) {

@@ -4,6 +4,7 @@ from decision.advice.advice import advise
 from decision.advice.reading import missing_details
 from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
+from decision.engine.guardrails import was_asked
 from decision.one_change.verdict import check_remix
 from decision.request.request import RenderRequest, parse_request
 from ledger.events import RenderDecided, RenderHeld
@@ -66,6 +67,8 @@ class Decision(View):
     wait: Wait | None
     refused: str | None
     assumes: str | None
+    moderated: bool
+    """Whether the server was asked to moderate the prompt, for this decision."""
 
 
 def decide(visit: Visit, ask: Ask) -> Decision:
@@ -109,6 +112,7 @@ def decide(visit: Visit, ask: Ask) -> Decision:
         wait=_wait(visit, request, chosen.model if chosen else None),
         refused=ahead.refused,
         assumes=ahead.assumes,
+        moderated=was_asked(ruling.basis.inputs),
     )
 
 

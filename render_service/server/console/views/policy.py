@@ -13,7 +13,7 @@ from decision.rules.roles import Permission
 from ledger.record import timestamp
 from ledger.store.interface import JobFilter
 from render_service.reports.redecide import Outlook, Tally, what_if
-from render_service.rules.policies import FILE_LIMIT_BYTES, Rules, active_rules
+from render_service.rules.policies import FILE_LIMIT_BYTES, Rules, active_rules, with_guardrails
 from render_service.rules.policy_words import (
     Activation,
     Difference,
@@ -141,8 +141,8 @@ def _compared(visit: Visit, policy: Policy, period: str) -> PolicyView:
     ledger = visit.session.ledger
     since = timestamp(visit.now - timedelta(days=int(period)))
     now = active_rules(ledger)
-    rules = Rules(policy, now.catalog)
-    tally = what_if(ledger, policy, None, since)
+    rules = Rules(with_guardrails(policy, now.policy.guardrails), now.catalog)
+    tally = what_if(ledger, rules.policy, None, since)
     return _view(visit, _what_if(visit, rules, PERIODS[period], rules_differences(now, rules), tally))
 
 

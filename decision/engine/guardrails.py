@@ -1,0 +1,138 @@
+"""What the guardrails of a policy find in a request: as inputs of its decision, and what they do.
+
+The inputs record which rules were met, where in the prompt their terms stand, and how a server moderated it:
+categories and scores, never words. `found_in` is the only place that reads the text, so a recorded decision
+can be repeated when the text is gone.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from functools import lru_cache
+from itertools import islice
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from decision.rules.guardrails import FLAGGED, MISSING, Action, Category, Guardrails
+from decision.rules.terms import find, fold_term, folded
+
+MOST_PLACES = 20
+"""The most places that are recorded for one rule."""
+
+
+class ModerationStatus(StrEnum):
+    """How asking a server for a moderation ended; only ``checked`` has a result."""
+
+    CHECKED = "checked"
+    NOT_OFFERED = "not_offered"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+    NOT_ASKED = "not_asked"
+
+
+class ModerationResult(BaseModel):
+    """How a server moderated a prompt: the categories it flagged, and scores in parts per million."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: ModerationStatus
+    model: str | None = None
+    flagged: tuple[Category, ...] = ()
+    ppm: Mapping[Category, Annotated[int, Field(ge=0, le=1_000_000)]] = Field(default_factory=dict)
+
+
+NOT_ASKED = ModerationResult(status=ModerationStatus.NOT_ASKED)
+
+
+def found_in(
+    text: str | None, guardrails: Guardrails | None, result: ModerationResult | None
+) -> dict[str, str | None]:
+    """Return the inputs about `text` under `guardrails`; without a text, its terms are unknown."""
+    if guardrails is None:
+        return {}
+    places = _places(text, guardrails) if text is not None and guardrails.terms else None
+    codes = list(places or ())
+    found: dict[str, str | None] = {} if places is None else {"terms_found": _joined_places(places)}
+    if guardrails.moderation is not None:
+        result = result or NOT_ASKED
+        codes += moderation_codes(guardrails, result)
+        found |= _of_result(result)
+    return {"guardrails": ",".join(sorted(codes)), **found}
+
+
+def moderation_codes(guardrails: Guardrails, result: ModerationResult) -> list[str]:
+    """Return the codes of the rules about `result`; every flagged category is of some rule."""
+    if guardrails.moderation is None:
+        return []
+    if result.status is not ModerationStatus.CHECKED:
+        return [MISSING]
+    rules = guardrails.moderation.rules
+    named = {name for rule in rules for name in rule.categories}
+    others = [FLAGGED] if set(result.flagged) - named else []
+    return [rule.code for rule in rules if rule.matches(result.flagged, result.ppm)] + others
+
+
+def is_denied_by_terms(text: str, guardrails: Guardrails, purpose: str) -> bool:
+    """Return whether a rule about terms denies `text`: then no server needs to see it."""
+    return bool(codes_that(Action.DENY, _places(text, guardrails), guardrails, purpose))
+
+
+def was_asked(inputs: Mapping[str, object]) -> bool:
+    """Return whether a server was asked to moderate the prompt of recorded inputs."""
+    never = {ModerationStatus.NOT_ASKED, ModerationStatus.NOT_OFFERED}
+    return inputs.get("moderation_status") not in {None, *never}
+
+
+def result_in(inputs: Mapping[str, object]) -> ModerationResult | None:
+    """Return the result that recorded inputs hold; None if no server was asked."""
+    if not inputs.get("moderation_status"):
+        return None
+    pairs = [pair.rpartition(":") for pair in str(inputs.get("moderation_ppm") or "").split(",") if pair]
+    return ModerationResult(
+        status=ModerationStatus(str(inputs["moderation_status"])),
+        model=None if inputs.get("moderation_model") is None else str(inputs["moderation_model"]),
+        flagged=tuple(filter(None, str(inputs.get("moderation_flagged") or "").split(","))),
+        ppm={name: int(value) for name, _, value in pairs},
+    )
+
+
+def places_in(terms_found: str) -> Iterator[tuple[str, int, int]]:
+    """Yield code, start and end of the places that recorded inputs name (code points of the sent prompt)."""
+    for pair in filter(None, terms_found.split(",")):
+        code, _, place = pair.partition(":")
+        start, _, end = place.partition("-")
+        yield code, int(start), int(end)
+
+
+def codes_that(action: Action, codes: Iterable[str], guardrails: Guardrails, purpose: str) -> list[str]:
+    """Return those of `codes` whose rules do `action` with a request for `purpose`."""
+    return [code for code in codes if guardrails.action(code, purpose) is action]
+
+
+@lru_cache(maxsize=256)
+def _places(text: str, guardrails: Guardrails) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return where the terms of each rule stand in `text`, by code, the first places of each rule."""
+    searched = folded(text)
+    found: dict[str, tuple[tuple[int, int], ...]] = {}
+    for rule in guardrails.terms:
+        places = sorted({place for term in rule.terms for place in find(searched, fold_term(term))})
+        if places:
+            found[rule.code] = tuple(islice(places, MOST_PLACES))
+    return found
+
+
+def _joined_places(places: Mapping[str, tuple[tuple[int, int], ...]]) -> str:
+    pairs = ((start, end, code) for code, own in places.items() for start, end in own)
+    return ",".join(f"{code}:{start}-{end}" for start, end, code in sorted(pairs))
+
+
+def _of_result(result: ModerationResult) -> dict[str, str | None]:
+    checked = result.status is ModerationStatus.CHECKED
+    scores = ",".join(f"{name}:{value}" for name, value in sorted(result.ppm.items()))
+    return {
+        "moderation_status": result.status.value,
+        "moderation_model": result.model,
+        "moderation_flagged": ",".join(sorted(result.flagged)) if checked else None,
+        "moderation_ppm": scores if checked else None,
+    }
