@@ -34,6 +34,7 @@ GOALS: dict[tuple[str, str], Goal] = {
     ("batches of 1000", "eventsourcing"): Goal(0.38),
     ("PostgreSQL, 1 writer", "eventsourcing"): Goal(1.6),
     ("PostgreSQL, 8 writers", "eventsourcing"): Goal(3.5),
+    ("4 workers", "procrastinate"): Goal(0.8),
     ("verify", "bare read, three hashes"): Goal(0.24),
     ("verify, two processes", "bare read, three hashes"): Goal(0.44),
     ("replay", "bare read, json.loads"): Goal(1.0),

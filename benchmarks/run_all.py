@@ -33,7 +33,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "batch": (),
     "webhooks": (),
     "half_requests": (),
-    "worker": ("--jobs", "5000"),
+    "worker": ("--jobs", "5000", "--rounds", "1"),
     "verify": (),
     "size": (),
     "gateway": (),
