@@ -1,4 +1,4 @@
-"""Asking for a moderation before a decision: bounded in time, each trouble a result, only where it is wanted."""
+"""Asking for a moderation before a decision: bounded in time, each trouble a result, only where wanted."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
