@@ -90,7 +90,7 @@ def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
 
 
 def test_a_missing_file_is_said_and_left_out(sora: Any, stored: str, folder: Path) -> None:
-    next((folder / "assets").rglob("*.mp4")).unlink()
+    next((folder / "assets" / "sha256").rglob("*.mp4")).unlink()
     ended = sora("export", stored, "--out", "b.zip", "--with-assets")
     assert (ended.code, ended.document["assets"], len(ended.document["assets_absent"])) == (0, 0, 1)
     assert "missing or was changed" in ended.error

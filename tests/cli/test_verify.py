@@ -121,7 +121,7 @@ def test_stored_files_are_digested(sora: Any, server: Any, folder: Path) -> None
     sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     clean = sora("verify", "--with-assets")
     assert (clean.code, clean.document["files"]) == (0, 1)
-    video = next((folder / "assets").rglob("*.mp4"))
+    video = next((folder / "assets" / "sha256").rglob("*.mp4"))
     video.write_bytes(video.read_bytes() + b"!")
     changed = sora("verify", "--with-assets")
     video.unlink()
