@@ -62,9 +62,22 @@ def _answer(prompt: str) -> dict[str, Any]:
     verdict, changes = check_single_change(prompt)
     return {
         "verdict": verdict,
+        "why": _why(verdict, [(change.aspect, prompt[change.start : change.end]) for change in changes]),
         "changes": [change.as_json() | {"text": prompt[change.start : change.end]} for change in changes],
         "prompt": prompt,
     }
+
+
+def _why(verdict: str, changes: list[tuple[str, str]]) -> str:
+    """Return in one line why a prompt has its verdict."""
+    named = ", ".join(f"{aspect} (“{said}”)" if said else aspect for aspect, said in changes)
+    if verdict == "none":
+        return "nothing in it says what is to change"
+    if verdict == "single":
+        return f"it changes one thing: {named}" if named else "it changes one thing"
+    if verdict == "multiple":
+        return f"it changes {len(changes)} things: {named}"
+    return "it may change one thing or several" + (f"; it names {named}" if named else "")
 
 
 def _prompts(file: Path) -> Iterator[str]:
@@ -105,5 +118,6 @@ def _checked(where: str, prompt: object) -> str:
 
 def _text(console: "Console", answer: dict[str, Any]) -> None:
     console.print(f"{answer['verdict']:<10}{printable(answer['prompt'])}", markup=False)
+    console.print(f"  {printable(answer['why'])}", markup=False)
     for change in answer["changes"]:
         console.print(f"  {change['aspect'] + ':':<12}{printable(change['text'])}", markup=False)

@@ -1,5 +1,8 @@
 """``create-batch``: many renders from one file."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +12,15 @@ from click.core import ParameterSource
 from cli.exit_codes import ExitCode, worst
 from cli.flows.advise import advise_batch
 from cli.flows.outcome import code_of, say_troubles, trouble_of
+from cli.flows.submit import expected_document
 from cli.invocation import Invocation, say
-from cli.options import common
+from cli.options import common, words
 from cli.options.command import RequestCommand
+from cli.options.placement import Placing, overriding
 from cli.text.batches import progress_table, show_batch, show_preview
+from decision.errors import BadRequest
 from decision.rules.purpose import PURPOSES
+from ledger.events import RenderDecided, RenderDenied, RenderHeld
 from render_service.assets.fit import read_fit
 from render_service.batches.file import read_batch
 from render_service.batches.folder import BatchFolder
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from ledger.log.ledger import Ledger
     from render_service.batches.item import Member
     from render_service.batches.plan import Planned
+    from render_service.submission.preview import Preview
 
 MOST_AT_ONCE = 64
 MOST_CHARACTERS = 100_000_000
@@ -83,12 +91,28 @@ MOST_CHARACTERS = 100_000_000
 @click.option("--poll", is_flag=True, help="Wait for all renders and store their videos.")
 @click.option("--download", is_flag=True, help="Also copy each video beside its JSON; implies --poll.")
 @click.option("--force", is_flag=True, help="Replace existing files in --out-dir.")
-@click.option("--model", metavar="NAME", help="Default for entries without one: auto, sora-2 or sora-2-pro.")
-@click.option("--size", metavar="WxH", help="Default for entries without one.  [default: 1280x720]")
-@click.option("--seconds", metavar="N", help="Default for entries without one.  [default: 4]")
+@click.option(
+    "--model",
+    metavar="NAME",
+    shell_complete=words.models,
+    help="Default for entries without one: auto, sora-2 or sora-2-pro.",
+)
+@click.option(
+    "--size",
+    metavar="WxH",
+    shell_complete=words.sizes,
+    help="Default for entries without one.  [default: 1280x720]",
+)
+@click.option(
+    "--seconds",
+    metavar="N",
+    shell_complete=words.lengths,
+    help="Default for entries without one.  [default: 4]",
+)
 @click.option(
     "--purpose",
     metavar="WORD",
+    shell_complete=words.purposes,
     help=f"Default for entries without one: {', '.join(PURPOSES)}.  [default: draft]",
 )
 @click.option(
@@ -109,6 +133,7 @@ MOST_CHARACTERS = 100_000_000
     type=click.IntRange(0, 100_000),
     help="Prefer models whose measured renders finish within this time.",
 )
+@overriding
 @common.waiting
 @common.dry_run
 @common.calling
@@ -119,7 +144,6 @@ def create_batch_command(  # one parameter per option
     file: str,
     out_dir: Path,
     batch_name: str | None,
-    queue: bool,
     force: bool,
     dry_run: bool,
     model: str | None,
@@ -130,6 +154,7 @@ def create_batch_command(  # one parameter per option
     attested: bool,
     deadline_minutes: int | None,
     fit: str | None,
+    how: Placing,
     **terms: Any,
 ) -> None:
     """Request every render of a JSONL file; each is decided and recorded on its own.
@@ -142,7 +167,7 @@ def create_batch_command(  # one parameter per option
       sora-ledger create-batch --input prompts.jsonl --out-dir out --poll
       sora-ledger create-batch --input prompts.jsonl --out-dir out --resume
     """
-    if queue and (terms["poll"] or terms["download"]):
+    if how.queue and (terms["poll"] or terms["download"]):
         raise click.UsageError("--queue submits nothing, so there is nothing to wait for; leave out --poll")
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
@@ -155,9 +180,9 @@ def create_batch_command(  # one parameter per option
     if not terms["resume"]:  # the first run printed it
         advise_batch(inv, planned)
     if dry_run:
-        _preview(inv, planned, folder)
+        _preview(inv, planned, folder, how)
         return
-    _carry_out(inv, planned, folder, _terms(queue=queue, **terms))
+    _carry_out(inv, planned, folder, _terms(queue=how.queue, override=how.override, **terms))
 
 
 def _say_if_tried_once(inv: Invocation) -> None:
@@ -226,29 +251,53 @@ def _carry_out(
     document = {"out_dir": str(folder.path), "jobs": jobs, "counts": counts(members)}
     inv.emit(document, lambda console: show_batch(console, members, folder))
     say_troubles(members, troubles)
+    for refused in sorted({member.placed.override_refused or "" for member in members} - {""}):
+        say(f"Error: {refused}")
     code = worst(map(code_of, members))
     if code is not ExitCode.DONE:
         raise click.exceptions.Exit(code)
 
 
 def _document(member: "Member", folder: "BatchFolder", ledger: "Ledger") -> dict[str, Any]:
-    more = {"out": str(folder.document(member.planned)), "repeated": member.placed.repeated}
+    more = {
+        "out": str(folder.document(member.planned)),
+        "repeated": member.placed.repeated,
+        "override_refused": member.placed.override_refused,
+        "expected": expected_document(member.expected),
+    }
     return member.document(ledger) | more
 
 
-def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder") -> None:
-    """Emit what would be decided and sent for each entry; exit 3 if one would be denied."""
-    previews = [(each, preview(inv.settings, each.request, each.material)) for each in planned]
+def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", how: Placing) -> None:
+    """Emit what would be decided and sent for each entry, and in total; exit 3 if one would be denied."""
+    previews = list(_previews(inv, planned, how))
     jobs = [
         one.document(each.request) | {"line": each.entry.line, "out": str(folder.document(each))}
         for each, one in previews
     ]
-    denied = sum(one.post is None for _, one in previews)
-    tally = {"entries": len(previews), "allowed": len(previews) - denied, "denied": denied}
+    rulings = [one.ruling for _, one in previews]
+    held = sum(isinstance(ruling, RenderHeld) for ruling in rulings)
+    allowed = [ruling for ruling in rulings if isinstance(ruling, RenderDecided)]
+    cost = sum(ruling.cost_usd_micros for ruling in allowed)
+    tally = {"entries": len(rulings), "allowed": len(allowed), "denied": len(rulings) - len(allowed)}
+    more = {"counts": tally | {"held": held}, "cost_usd_micros": cost}
 
     def text(console: "Console") -> None:
-        show_preview(console, previews, folder)
+        show_preview(console, previews, folder, cost)
 
-    inv.emit({"dry_run": True, "out_dir": str(folder.path), "jobs": jobs, "counts": tally}, text)
-    if denied:
+    inv.emit({"dry_run": True, "out_dir": str(folder.path), "jobs": jobs} | more, text)
+    if len(allowed) < len(rulings):
         raise click.exceptions.Exit(ExitCode.DENIED)
+
+
+def _previews(inv: Invocation, planned: "list[Planned]", how: Placing) -> "Iterator[tuple[Planned, Preview]]":
+    """Yield each entry with its preview, decided with the budgets reduced by the entries before it."""
+    taken = Counter[str]()
+    for each in planned:
+        one = preview(inv.settings, each.request, each.material, taken=taken)
+        if how.override and isinstance(one.ruling, RenderDenied):
+            with suppress(BadRequest):  # the policy does not allow it, so it stays denied
+                one = preview(inv.settings, each.request, each.material, how.override, taken=taken)
+        if isinstance(one.ruling, RenderDecided):
+            taken.update({hold.budget: hold.usd_micros for hold in one.ruling.holds})
+        yield each, one

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from cli.invocation import Invocation, announce, announce_settings
+from cli.options import words
 from cli.options.command import Renamed
 from cli.options.job_names import HELP, JOB, settled
 from cli.text import output
@@ -193,6 +194,7 @@ calling = _stacked(
     click.option(
         "--profile",
         metavar="NAME",
+        shell_complete=words.profiles,
         help="Server profile: openai, sandbox, litellm, vllm-omni, sglang, trtllm, new-api, azure, custom, "
         "or one from your file SORA_LEDGER_PROFILES.  [env: SORA_LEDGER_PROFILE]",
     ),
@@ -233,14 +235,22 @@ maybe_job_id = _job_id(required=False)
 
 shape = _stacked(
     click.option(
-        "--model", metavar="NAME", default="auto", show_default=True, help="auto, sora-2 or sora-2-pro."
+        "--model",
+        metavar="NAME",
+        shell_complete=words.models,
+        default="auto",
+        show_default=True,
+        help="auto, sora-2 or sora-2-pro.",
     ),
     click.option(
         "--size",
         metavar="WxH",
+        shell_complete=words.sizes,
         help="Resolution; --list-models shows the choices.  [default: 1280x720]",
     ),
-    click.option("--seconds", metavar="N", help="Length of the clip.  [default: 4]"),
+    click.option(
+        "--seconds", metavar="N", shell_complete=words.lengths, help="Length of the clip.  [default: 4]"
+    ),
     click.option(
         "--input-reference",
         metavar="FILE",
@@ -257,6 +267,7 @@ render = _stacked(
     click.option(
         "--purpose",
         metavar="WORD",
+        shell_complete=words.purposes,
         default="draft",
         show_default=True,
         help=f"What the clip is for; with --model auto it decides the model: {', '.join(PURPOSES)}.",

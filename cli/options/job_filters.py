@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli.options import common
+from cli.options import common, words
 from cli.options.command import Renamed
 from cli.options.since import FORMS, read_since
 from ledger.job import State
@@ -29,8 +29,15 @@ _OPTIONS = (
         type=click.Choice([status.value for status in Status]),
         help="Only videos the server called queued, in_progress, completed or failed; repeatable.",
     ),
-    click.option("--model", metavar="NAME", help="Only jobs of this model, requested or decided."),
-    click.option("--purpose", metavar="WORD", help="Only jobs for this purpose."),
+    click.option(
+        "--model",
+        metavar="NAME",
+        shell_complete=words.models,
+        help="Only jobs of this model, requested or decided.",
+    ),
+    click.option(
+        "--purpose", metavar="WORD", shell_complete=words.purposes, help="Only jobs for this purpose."
+    ),
     common.by_actor("Only requests of this actor."),
     click.option(
         "--profile",
@@ -38,6 +45,7 @@ _OPTIONS = (
         cls=Renamed,
         old=["--on"],
         metavar="NAME",
+        shell_complete=words.profiles,
         help="Only jobs of this server profile.",
     ),
     click.option(

@@ -1,8 +1,9 @@
 """A batch in text: a live table while it runs, and its result."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cli.text import output
@@ -13,12 +14,13 @@ from cli.text.tables import columns
 from decision.engine.explain import why
 from decision.money import format_usd
 from ledger.job import Job, State
+from render_service.rules.measurements import under_way
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import short
+from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
+    from rich.console import Console, Group
 
     from render_service.batches.folder import BatchFolder
     from render_service.batches.item import Member, Watch
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 12
 REFRESHES_PER_SECOND = 8
+_DECISIONS = {"ALLOW": "allowed", "HOLD": "held", "DENY": "denied"}
 
 
 @contextmanager
 def progress_table(planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
-    """Show the progress of the batch on a terminal; elsewhere the log reports it."""
+    """Show the progress of the batch on a terminal, all entries in order; elsewhere the log reports it."""
     if not output.shows_progress():
         yield None
         return
@@ -39,39 +42,72 @@ def progress_table(planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
 
     latest: dict[int, Member] = {}
 
-    def table() -> "Table":
-        return _table(list(latest.values()), len(planned))
+    def table() -> "Group":
+        return _table(planned, dict(latest), utc_now())
 
     live = Live(
         get_renderable=table, console=output.console(stderr=True), refresh_per_second=REFRESHES_PER_SECOND
     )
     with live:
+        live.refresh()  # the table is there while the first entries are decided
 
         def watch(member: "Member") -> None:
-            latest.pop(member.number, None)
-            latest[member.number] = member  # the entry that changed last comes last
+            latest[member.number] = member
 
         yield watch
 
 
-def _table(members: "Sequence[Member]", total: int) -> "Table":
+def _table(planned: "Sequence[Planned]", members: "dict[int, Member]", now: datetime) -> "Group":
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    states = Counter(member.job.state.value for member in members)
+    states = Counter(_state(members.get(item.entry.number)) for item in planned)
     summary = ", ".join(f"{count} {state}" for state, count in states.items())
-    table = Table(
-        box=None, pad_edge=False, title=f"{len(members)} of {total}: {summary}", title_justify="left"
-    )
-    for name in ("line", "state", "%", "file"):
+    title = f"{len(planned)} entries: {summary}; {time_left(members.values(), len(planned), now)}"
+    table = Table(box=None, pad_edge=False)
+    for name in ("line", "state", "%", "expected", "file"):
         table.add_column(name, no_wrap=True)
-    for member in members[-MOST_ROWS:]:
-        table.add_row(*_row(member))
-    return table
+    for item in _shown(planned, members):
+        table.add_row(*_row(item, members.get(item.entry.number)))
+    return Group(Text(title), table)  # a title of the table would be folded where the table ends
 
 
-def _row(member: "Member") -> tuple[str, ...]:
-    job, entry = member.job, member.planned.entry
-    return str(entry.line), job.state.value, _percent(job), escape(str(entry.out))
+def _shown(planned: "Sequence[Planned]", members: "dict[int, Member]") -> "Sequence[Planned]":
+    """Return the entries that fit, in order: from the first that is not over, the last ones at the end."""
+    open_ = (index for index, item in enumerate(planned) if not _is_over(members.get(item.entry.number)))
+    first = min(next(open_, len(planned)), max(len(planned) - MOST_ROWS, 0))
+    return planned[first : first + MOST_ROWS]
+
+
+def _is_over(member: "Member | None") -> bool:
+    return member is not None and not under_way(member.job)
+
+
+def _state(member: "Member | None") -> str:
+    return "deciding" if member is None else member.job.state.value
+
+
+def _row(item: "Planned", member: "Member | None") -> tuple[str, ...]:
+    percent = _percent(member.job) if member else ""
+    took = f"{member.expected.p50_seconds} s" if member and member.expected else "unknown" if member else ""
+    return str(item.entry.line), _state(member), percent, took, escape(str(item.entry.out))
+
+
+def time_left(members: "Iterable[Member]", total: int, now: datetime) -> str:
+    """Return when the whole batch is expected to be done: with its slowest render; they run together."""
+    seen = list(members)
+    open_ = [member for member in seen if under_way(member.job)]
+    if len(seen) == total and not open_:
+        return "done"
+    if len(seen) < total or any(member.expected is None for member in open_):
+        return "time left unknown"
+    left = max(
+        member.expected.p50_seconds - (now - datetime.fromisoformat(member.job.created_at)).total_seconds()
+        for member in open_
+        if member.expected
+    )
+    return f"about {max(round(left), 0)} s left" if left > 0 else "longer than usual"
 
 
 def _percent(job: Job) -> str:
@@ -108,18 +144,21 @@ def _cost(job: Job) -> int:
 
 
 def show_preview(
-    console: "Console", previews: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder"
+    console: "Console", previews: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder", cost: int
 ) -> None:
-    """Print what would be decided for each entry."""
+    """Print what would be decided for each entry, and the cost of all that would be allowed."""
     rows = [
         (
             str(planned.entry.line),
-            "allowed" if one.post else "denied",
+            _DECISIONS[one.ruling.decision],
             short(why(one.ruling)[0], 70),
             str(folder.document(planned)),
         )
         for planned, one in previews
     ]
     columns(console, ("line", "decision", "because", "file"), rows)
+    tally = Counter(_DECISIONS[one.ruling.decision] for _, one in previews)
+    words = ", ".join(f"{tally[word]} {word}" for word in _DECISIONS.values() if tally[word])
+    console.print(f"{counted(len(previews), 'entry', 'entries')}: {words}; {format_usd(cost)} in total")
     sent = what_was_sent(*(one.ruling for _, one in previews))
     console.print(f"dry run: nothing was recorded, {sent}")

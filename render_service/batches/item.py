@@ -8,6 +8,7 @@ from typing import Self
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from render_service.batches.plan import Planned
+from render_service.rules.measurements import Duration
 from render_service.runtime.documents import Json, job_document
 from render_service.submission.result import Placed
 
@@ -30,12 +31,16 @@ FAILURES = frozenset(
 
 @dataclass(frozen=True)
 class Member:
-    """An entry with its job, the error that stopped it, if any, and the files copied out."""
+    """An entry with its job, the error that stopped it, if any, and the files copied out.
+
+    `expected` is how long such a render takes, None if that is unknown.
+    """
 
     planned: Planned
     placed: Placed
     error: Exception | None = None
     files: tuple[Path, ...] = ()
+    expected: Duration | None = None
 
     @property
     def number(self) -> int:

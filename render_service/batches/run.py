@@ -23,7 +23,7 @@ from typing import TypeVar
 
 from decision.engine.guardrails import ModerationResult
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable, WrongExpectedVersion
-from ledger.events import RenderDecided
+from ledger.events import RenderDecided, RenderDenied
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import Draft
@@ -38,6 +38,7 @@ from render_service.rules.budgets import (
     Races,
     replaced_if_refused,
 )
+from render_service.rules.overrides import Override
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
 from render_service.session.jobs import after
@@ -62,6 +63,7 @@ class BatchOptions:
     """Options of a batch; `attempts` is per entry, for retries after refusals that created nothing.
 
     With `queue` nothing is sent: allowed entries are scheduled for a worker, or for `resume` one by one.
+    `override` is applied to each entry that is denied, if the policy allows that.
     """
 
     concurrency: int = 3
@@ -73,6 +75,7 @@ class BatchOptions:
     download: bool = False
     interval_s: float = 10.0
     timeout_s: float = 1_800.0
+    override: Override | None = None
 
 
 async def run_batch(
@@ -92,7 +95,11 @@ async def run_batch(
         await _connect(session, plan)
     # A crash while entries are recorded leaves some of them decided and nothing sent: --resume records the
     # others.
-    members = await enrol(session, plan, resume=terms.resume)
+    members = await enrol(session, plan, resume=terms.resume, override=terms.override)
+    members = await asyncio.to_thread(_with_expected, session, members)
+    if watch:
+        for member in members:
+            watch(member)
     folder.prepare(plan)
     # A crash from here on leaves each entry in the state of its job: --resume sends those never attempted,
     # waits for those running, and leaves those being sent to `reconcile`.
@@ -106,6 +113,12 @@ async def run_batch(
     return run.members
 
 
+def _with_expected(session: Session, members: Sequence[Member]) -> list[Member]:
+    """Return `members` with how long their renders are expected to take."""
+    now, measuring = session.clock(), session.measuring
+    return [replace(member, expected=measuring.expected_of(member.job, now)) for member in members]
+
+
 async def _connect(session: Session, plan: Sequence[Planned]) -> None:
     """Connect to the server of every entry, to find errors in address and key early."""
     for name in {planned.request.profile for planned in plan}:
@@ -113,13 +126,18 @@ async def _connect(session: Session, plan: Sequence[Planned]) -> None:
             pass
 
 
-async def enrol(session: Session, plan: Sequence[Planned], *, resume: bool) -> list[Member]:
-    """Decide and record every entry that is not in the ledger yet; return all entries with their jobs."""
+async def enrol(
+    session: Session, plan: Sequence[Planned], *, resume: bool, override: Override | None = None
+) -> list[Member]:
+    """Decide and record every entry that is not in the ledger yet; return all entries with their jobs.
+
+    `override` is applied to the entries that are denied.
+    """
     known = await asyncio.to_thread(_find_recorded, session.ledger, plan, resume=resume)
     members = {planned.entry.number: Member(planned, placed) for planned, placed in known}
     new = [planned for planned in plan if planned.entry.number not in members]
     for some in _chunks(new, TOGETHER):
-        members |= {member.number: member for member in await _record(session, some)}
+        members |= {member.number: member for member in await _record(session, some, override)}
     return [members[planned.entry.number] for planned in plan]
 
 
@@ -149,14 +167,14 @@ def _find_recorded(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> 
     return known
 
 
-async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
+async def _record(session: Session, plan: Sequence[Planned], override: Override | None) -> list[Member]:
     """Record request and decision of several entries in one transaction."""
     races, results = Races(session.log), None
     while True:
         if results is None or None in results:  # asked for by the policy in force now, and not before
             results = await moderated_each(session, [planned.request for planned in plan])
         try:
-            return await _decide_and_record(session, plan, results)
+            return await _decide_and_record(session, plan, results, override)
         except (BudgetExceeded, PolicyReplaced) as race:
             races.lost(race)
         except EventIdConflict as taken:
@@ -166,10 +184,13 @@ async def _record(session: Session, plan: Sequence[Planned]) -> list[Member]:
 
 
 async def _decide_and_record(
-    session: Session, plan: Sequence[Planned], results: Sequence[ModerationResult | None]
+    session: Session,
+    plan: Sequence[Planned],
+    results: Sequence[ModerationResult | None],
+    override: Override | None,
 ) -> list[Member]:
     under = session.in_force.rules
-    placed, batches = await asyncio.to_thread(_draft_entries, session, plan, results)
+    placed, batches = await asyncio.to_thread(_draft_entries, session, plan, results, override)
     if any(decided.under is not under for decided in placed):  # rules reloaded meanwhile: decide all again
         raise PolicyReplaced
     with replaced_if_refused(session.in_force, under):
@@ -184,7 +205,10 @@ async def _decide_and_record(
 
 
 def _draft_entries(
-    session: Session, plan: Sequence[Planned], results: Sequence[ModerationResult | None]
+    session: Session,
+    plan: Sequence[Planned],
+    results: Sequence[ModerationResult | None],
+    override: Override | None,
 ) -> tuple[list[Placed], list[Batch]]:
     """Decide several entries, each with the budgets reduced by the entries before it."""
     placed, batches = [], []
@@ -194,6 +218,8 @@ def _draft_entries(
         request = planned.request
         event = requested(session.assets, request, planned.material, session.settings)
         decided = decide(session, request, event, taken=taken, moderation=moderation)
+        if override and isinstance(decided.ruling, RenderDenied):
+            decided = decide(session, request, event, override, taken, moderation=moderation)
         batch = Batch(decided.job.job_id, NEW, opening(session, decided, drafted.get(id(decided.ruling))))
         drafted[id(decided.ruling)] = next(
             candidate for candidate in batch.drafts if candidate.event == decided.ruling

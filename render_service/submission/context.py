@@ -41,12 +41,17 @@ def context_of(
 
 
 def context_in(
-    settings: Settings, ledger: Ledger | None, request: RenderRequest, profile: Profile, now: datetime
+    settings: Settings,
+    ledger: Ledger | None,
+    request: RenderRequest,
+    profile: Profile,
+    now: datetime,
+    taken: Mapping[str, int] = NOTHING,
 ) -> DecisionContext:
     """Return the same without writing; without a ledger only the server and the request are known."""
     if ledger is None:
         return _context(settings, None, request, profile, NOTHING_MEASURED, ApplicableBudgets(()), now)
-    paying = purse(ledger, scope_of(settings, request.purpose), now, None)
+    paying = purse(ledger, scope_of(settings, request.purpose), now, None, taken)
     return _context(settings, ledger, request, profile, measure(ledger, profile.name), paying, now)
 
 

@@ -3,6 +3,7 @@
 Needs no key and no network, unless the policy wants prompts moderated: then their server is asked that.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from decision.request.request import RenderRequest, SourceFile
 from ledger.events import RenderDecided, RenderDenied
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
+from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.measurements import Duration, expected_duration
 from render_service.rules.opening import ledger_if_any
 from render_service.rules.overrides import Override, set_aside
@@ -54,13 +56,15 @@ def preview(
     override: Override | None = None,
     *,
     even_if_retired: bool = False,
+    taken: Mapping[str, int] = NOTHING_TAKEN,
 ) -> Preview:
     """Decide on `request`, and return what would be sent and what would prevent that.
 
-    `BadRequest` if `override` names a denial that cannot be overridden.
+    `taken` is what earlier requests of the same run take from each budget. `BadRequest` if `override` names a
+    denial that cannot be overridden.
     """
     server = profile(request.profile, settings.profiles_file)
-    ruling = ruling_on(settings, request, override, even_if_retired=even_if_retired)
+    ruling = ruling_on(settings, request, override, even_if_retired=even_if_retired, taken=taken)
     post = None
     if isinstance(ruling, RenderDecided):
         call = call_of(requested(None, request, material), ruling, Files("JOB", None, material))
@@ -77,6 +81,7 @@ def ruling_on(
     override: Override | None = None,
     *,
     even_if_retired: bool = False,
+    taken: Mapping[str, int] = NOTHING_TAKEN,
 ) -> Considered:
     """Decide on `request` with the facts in this ledger, if there is one; records nothing.
 
@@ -86,7 +91,7 @@ def ruling_on(
     with ledger_if_any(settings) as ledger:
         rules = active_rules(ledger) if ledger else packaged_rules()
         who = asker(settings, rules.policy)
-        context = who.known_to(context_in(settings, ledger, request, server, utc_now()))
+        context = who.known_to(context_in(settings, ledger, request, server, utc_now(), taken))
     moderation = moderated_ahead(settings, rules.policy, request, even_if_retired=even_if_retired)
     context = context.model_copy(update={"moderation": moderation})
     ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)

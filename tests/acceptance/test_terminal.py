@@ -56,5 +56,5 @@ def test_why_something_is_denied_is_said_once(place: Any) -> None:
 def test_jobs_are_a_line_each(place: Any) -> None:
     job = place.json("create", "--prompt", "a fox")["job_id"]
     _, shown = on_a_terminal(place, "jobs")
-    [line] = [line for line in shown.splitlines() if job in line]
+    [line] = [line for line in shown.splitlines() if job[-8:] in line]
     assert "sora-2 4 s" in line

@@ -79,6 +79,7 @@ def test_for_reading_each_change_has_a_line(sora: Any) -> None:
     told = sora("check-remix", "--prompt", SEVERAL, "--format=text").out
     assert told.splitlines() == [
         f"multiple  {SEVERAL}",
+        "  it changes 2 things: setting (“Make the sky purple”), setting (“remove the trees”)",
         "  setting:    Make the sky purple",
         "  setting:    remove the trees",
     ]

@@ -35,6 +35,32 @@ def test_values_of_an_option_are_completed(folder: Path) -> None:
     assert completed("sora-ledger jobs --status comp", folder) == ["completed"]
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("create --model au", ["auto"]),
+        ("create --purpose cin", ["cinematic"]),
+        ("create --profile sgl", ["sglang"]),
+        ("create --size 1920", ["1920x1080"]),
+        ("download --variant thu", ["thumbnail"]),
+        ("jobs --model au", ["auto"]),
+    ],
+)
+def test_words_of_an_option_are_completed(folder: Path, words: str, offered: list[str]) -> None:
+    assert completed(f"sora-ledger {words}", folder) == offered
+
+
+def test_jobs_are_completed_by_handle_id_or_how_far_back(denied: str, folder: Path) -> None:
+    assert completed("sora-ledger show ", folder) == [denied[-8:]]
+    assert completed(f"sora-ledger show {denied[-8:-4]}", folder) == [denied[-8:]]
+    assert completed(f"sora-ledger show {denied[:12]}", folder) == [denied]
+    assert "@last" in completed("sora-ledger poll @", folder)
+
+
+def test_no_ledger_completes_no_job(folder: Path) -> None:
+    assert not any(completed("sora-ledger show ", folder))
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_gets_its_script(sora: Any, shell: str) -> None:
     ended = sora("completion", shell)

@@ -204,7 +204,7 @@ def test_fail_fast_leaves_the_rest_for_resume(
 def test_a_dry_run_shows_every_decision_and_makes_nothing(sora: Any, prompts: Path, folder: Path) -> None:
     prompts.write_text('a fox\n{"prompt": "an owl", "size": "1792x1024", "model": "sora-2"}')
     ended = sora(*BATCH, "--dry-run", "--profile", "sandbox")
-    assert (ended.code, ended.document["counts"]) == (3, {"entries": 2, "allowed": 1, "denied": 1})
+    assert (ended.code, ended.document["counts"]) == (3, {"entries": 2, "allowed": 1, "denied": 1, "held": 0})
     assert ended.document["jobs"][0]["request"]["method"] == "POST"
     assert sorted(path.name for path in folder.iterdir()) == ["prompts.jsonl"]
 
@@ -226,7 +226,7 @@ def test_a_terminal_shows_a_table_that_lives_and_one_that_stays(
     out, err = terminal()
     assert run([*BATCH, "--poll", "--poll-interval", "0.05"]) == 0
     assert re.search(r"line +state +job +cost +file", out.getvalue())
-    assert "2 of 2: 2 stored" in err.getvalue()
+    assert "2 entries: 2 stored; done" in err.getvalue()
 
 
 def test_a_batch_that_goes_on_says_how(sora: Any, server: Any, prompts: Path) -> None:

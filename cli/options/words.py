@@ -1,0 +1,52 @@
+"""What a shell offers for the words of an option: models, sizes, purposes, profiles."""
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def completing(words: Callable[[], Iterable[str]]) -> Completion:
+    """Return what completes an option with those of `words` that begin as typed; read when it is asked."""
+
+    def offered(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(word) for word in words() if word.startswith(incomplete)]
+
+    return offered
+
+
+def _models() -> Iterable[str]:
+    from decision.rules.catalog import default_catalog  # only a shell asks
+
+    return ("auto", *default_catalog().model_names)
+
+
+def _sizes() -> Iterable[str]:
+    from decision.rules.catalog import default_catalog
+
+    return default_catalog().sizes
+
+
+def _seconds() -> Iterable[str]:
+    from decision.rules.catalog import default_catalog
+
+    return map(str, default_catalog().seconds)
+
+
+def _purposes() -> Iterable[str]:
+    from decision.rules.purpose import PURPOSES
+
+    return PURPOSES
+
+
+def _profiles() -> Iterable[str]:
+    from render_service.runtime.settings import read_settings
+    from sora_adapter.profiles import profiles as known
+
+    return known(read_settings().profiles_file)
+
+
+models, sizes, lengths = completing(_models), completing(_sizes), completing(_seconds)
+purposes, profiles = completing(_purposes), completing(_profiles)

@@ -1,0 +1,92 @@
+"""A batch says beforehand what it costs, and while it runs how long it takes, row by row in order."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cli.text.batches import time_left
+from ledger.job import State
+from render_service.rules.measurements import Duration
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+BATCH = ("create-batch", "--input", "prompts.jsonl", "--out-dir", "out")
+
+
+@pytest.fixture
+def prompts(folder: Path) -> Path:
+    rows = [{"prompt": f"a fox in snow, take {take}", "seconds": "4"} for take in range(3)]
+    path = folder / "prompts.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def member(state: State, age_s: int, expected: Duration | None) -> Any:
+    began = (NOW - timedelta(seconds=age_s)).isoformat()
+    return SimpleNamespace(
+        job=SimpleNamespace(state=state, outcome=None, created_at=began), expected=expected
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([], "time left unknown"),
+        ([(State.RUNNING, 10, 40), (State.RUNNING, 10, 90)], "about 80 s left"),
+        ([(State.RUNNING, 10, 40), (State.STORED, 10, 90)], "about 30 s left"),
+        ([(State.RUNNING, 10, None), (State.RUNNING, 10, 90)], "time left unknown"),
+        ([(State.RUNNING, 100, 40), (State.RUNNING, 100, 90)], "longer than usual"),
+        ([(State.STORED, 100, 40), (State.DENIED, 100, 90)], "done"),
+    ],
+)
+def test_the_batch_is_done_with_its_slowest_render(members: list[Any], words: str) -> None:
+    given = [
+        member(state, age, None if took is None else Duration(took, took, 5)) for state, age, took in members
+    ]
+    assert time_left(given, 2, NOW) == words
+
+
+def test_a_dry_run_has_the_total_and_what_would_be_denied(sora: Any, server: Any, prompts: Path) -> None:
+    server()
+    ended = sora(*BATCH, "--dry-run")
+    assert ended.document["counts"] == {"entries": 3, "allowed": 3, "denied": 0, "held": 0}
+    assert ended.document["cost_usd_micros"] == 1_200_000
+    assert "3 entries: 3 allowed; 1.20 USD in total" in sora(*BATCH, "--dry-run", "--format", "text").out
+
+
+def test_a_dry_run_counts_the_budget_once_for_all_entries(sora: Any, server: Any, prompts: Path) -> None:
+    server()
+    sora("budget", "set", "all", "--limit", "0.90")
+    ended = sora(*BATCH, "--dry-run")
+    assert (ended.code, ended.document["counts"]["denied"]) == (3, 1)
+    assert ended.document["cost_usd_micros"] == 800_000
+    assert sora(*BATCH).document["counts"] == {"entries": 3, "running": 2, "denied": 1}
+
+
+def test_an_override_that_the_policy_does_not_allow_is_refused_for_its_entry(
+    sora: Any, server: Any, prompts: Path
+) -> None:
+    server()
+    sora("budget", "set", "all", "--limit", "0.90")
+    asked = (*BATCH, "--override", "BUDGET_EXHAUSTED", "--reason", "the client pays")
+    ended = sora(*asked)
+    [denied] = [job for job in ended.document["jobs"] if job["state"] == "denied"]
+    assert ended.code == 3
+    assert denied["override_refused"]
+    assert denied["override_refused"] in ended.error
+
+
+def test_the_table_has_every_row_in_order_from_the_beginning(
+    sora: Any, server: Any, prompts: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server()
+    monkeypatch.setenv("COLUMNS", "120")
+    _, err = terminal()
+    sora(*BATCH, "--poll", "--poll-interval", "0.05")
+    text = err.getvalue()
+    assert "3 entries: 3 deciding; time left unknown" in text
+    rows = [text.rindex(f"00{number}-a-fox-in-snow") for number in (1, 2, 3)]
+    assert rows == sorted(rows)
