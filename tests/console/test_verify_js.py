@@ -289,6 +289,22 @@ def test_signatures_and_permissions_that_a_forger_changed_are_judged_alike(
     assert wanted <= found
 
 
+def test_a_render_that_a_guardrail_holds_is_judged_alike(
+    checker: Page, tmp_path: Path, scribe: Any, vocabulary: ModuleType
+) -> None:
+    bundles = []
+    for number, codes in enumerate(["NAMES", "ABC,OTHERS", "NAME", "", None]):
+        with scribe.ledger(tmp_path / f"{number}.db") as ledger:
+            office = Office(ledger, scribe, vocabulary)
+            rule = {"code": "NAMES", "people": 1, "guardrails": ["NAMES", "OTHERS"]}
+            office.activate(policy(approvals=[rule]))
+            office.ask()
+            office.decide(approved=None, guardrails=codes)
+        bundles.append(bundle_of(tmp_path / f"{number}.db", tmp_path, Scope()))
+    assert check_alike(checker, tmp_path, bundles[:2]) == {"DECISION_NOT_PERMITTED"}
+    assert check_alike(checker, tmp_path, bundles[2:]) == set()
+
+
 def test_no_flipped_byte_is_accepted_that_the_program_refuses(
     checker: Page, tmp_path: Path, golden: dict[str, bytes]
 ) -> None:
