@@ -36,7 +36,7 @@ ENGLISH = [
 ]
 LEVELS = (8, 25, 60)
 """In how many requests a word is found at least, by level."""
-STRENGTH = 6.0
+STRENGTH = 3.0
 LARGEST = 127
 
 Row = dict[str, str]

@@ -129,10 +129,10 @@ def _by_both(text: str, reading: RemixVerdict) -> RemixVerdict:
 
 _SAID_BY_GRAMMAR: Mapping[str, float] = {"single": -1.5, "multiple": 1.5}
 """What the grammar's word weighs, in the classifier's odds."""
-_AGREED_ONE = -1.5
+_AGREED_ONE = -1.3
 """Odds of both together below which it is one change; above zero there are several."""
-_SURELY_ONE = -1.4
-"""Odds below which it is one change: of several changes by an unknown writer, about 6 in 100 are below."""
+_SURELY_ONE = -1.1
+"""Odds below which it is one change: of several changes by an unknown writer, about 8 in 100 are below."""
 
 
 def _located(text: str, verdict: Verdict) -> RemixVerdict:
