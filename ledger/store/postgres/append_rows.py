@@ -159,7 +159,12 @@ def read_head(db: Connection) -> Frontier:
 
 
 def lock_head(db: Connection) -> Frontier:
-    """Return the tree's right edge, which stays where it is until the transaction that is open ends."""
+    """Return the tree's right edge, which stays where it is until the transaction that is open ends.
+
+    The table is locked, not only its row: an append waits before its statement has a snapshot, and so sees
+    the rows that this transaction leaves. One that waited for the row would update rows that are gone.
+    """
+    db.execute("LOCK TABLE head IN EXCLUSIVE MODE")
     return _frontier(db.execute(f"{_HEAD} FOR UPDATE", binary=True).fetchone())
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import AppendRefused, BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
 from ledger.events import BudgetSet, RenderCancelled
+from ledger.job import Job
 from ledger.private import Private
 from ledger.store import ahead
 from ledger.store.interface import ANY, NEW, Batch, Document, Fence, JobFilter, RecordFilter
@@ -260,3 +261,41 @@ def test_many_processes_at_once_lose_nothing(
     for thread in threads:
         thread.join()
     assert (store.head().size, clean()) == (321, True)
+
+
+# --- while another process makes the job rows again ---
+
+
+WAITING = """
+SELECT COUNT(*) FROM pg_stat_activity AS waiting WHERE wait_event_type = 'Lock' AND EXISTS (
+    SELECT FROM pg_locks AS lock WHERE lock.pid = ANY(pg_blocking_pids(waiting.pid))
+    AND lock.relation = 'head'::regclass
+)
+"""
+
+
+def until_waiting(execute: Any) -> None:
+    """Return once a session waits for one that uses the head."""
+    while execute(WAITING) == [(0,)]:
+        pass
+
+
+def test_an_append_that_waits_for_a_swap_of_the_job_rows_is_listed(
+    store: PostgresStore, other: PostgresStore, vocabulary: ModuleType, scribe: Any, execute: Any, clean: Any
+) -> None:
+    requested, decided, intended, *_ = vocabulary.life()
+    store.append([scribe.batch(vocabulary.JOB, requested, decided, at=NEW)])
+    appending = threading.Thread(target=store.append, args=([scribe.batch(vocabulary.JOB, intended)],))
+
+    def jobs() -> Iterator[Job]:
+        appending.start()
+        until_waiting(execute)
+        yield from other.all_jobs()
+
+    other.replace_jobs(jobs(), store.head().size)
+    appending.join()
+    [job] = store.jobs(JobFilter())
+    assert clean()
+    assert job.version == 3
+    assert execute("SELECT state FROM listing") == execute("SELECT state FROM counts WHERE jobs > 0")
+    assert store.counts("state") == {job.state.value: 1}
