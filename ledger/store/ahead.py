@@ -1,9 +1,9 @@
 """Deciding an append ahead of the store, on what this process remembers from its own last append.
 
-Everything an append depends on follows from the log, except leases. While the head is where this process
-left it, nobody else has appended, and what it remembers is what it would read. The store decides ahead with
-`Ahead.decide` and then writes on two conditions: the head has not moved, and the leases of `Decided.fences`
-are live. If one fails, or the database refuses a row (an event id that is recorded already, a text sealed for
+Everything an append depends on follows from the log, except leases. While nobody else has appended or made
+the job rows again, what this process remembers is what it would read. The store decides ahead with
+`Ahead.decide` and then writes on two conditions: the head is as this process left it, and the leases of
+`Decided.fences` are live. If one fails, or the database refuses a row (an event id that is recorded already, a text sealed for
 another event), nothing was written, and the store reads the rows under its lock and decides on those. So an
 append is only ever refused there, and what is remembered needs no other protection than the two conditions.
 
@@ -84,8 +84,9 @@ class Ahead:
                 raise _Unknown(fence.job_id)
 
     def missed(self) -> None:
-        """Note that another process has appended: do not decide ahead for a while."""
-        self._undisturbed = 0
+        """Forget the ledger, which another process has changed; do not decide ahead for a while."""
+        if self._tree is not None:
+            self._tree, self._undisturbed = None, 0
 
     def learn(self, before: Frontier, present: Present) -> None:
         """Remember what a commit leaves that was decided on `present`, at the edge `before`."""

@@ -16,9 +16,9 @@ command that erased them, or VACUUM FULL, removes them.
 
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
@@ -104,6 +104,8 @@ def _rows_remain(details: list[str]) -> bool:
 
 
 _HEAD = "SELECT size, frontier FROM head WHERE id = 1"
+_LOCK = "SELECT size, frontier, xmin::text::bigint FROM head WHERE id = 1 FOR UPDATE"
+_REWRITE = "UPDATE head SET size = size WHERE id = 1 RETURNING size, frontier"
 _NAMED = """
 SELECT 'event', event_id, NULL::bigint, record, payload, leaf FROM events WHERE event_id = ANY(%s::text[])
 UNION ALL
@@ -123,15 +125,28 @@ FROM unnest(%s::text[]) AS name
 """
 
 
-def begin(db: Connection, keys: Keys) -> Present:
+class Head(NamedTuple):
+    """The row of the head: the tree's right edge, and the transaction that wrote the row.
+
+    A transaction that makes the job rows again leaves the edge where it is and writes the row, so what a
+    process remembers holds only while both are the same.
+    """
+
+    edge: Frontier
+    xid: int
+
+
+def begin(db: Connection, keys: Keys) -> tuple[Present, Head]:
     """Begin the transaction of an append, lock the head and read the rows that `keys` name."""
     with db.pipeline():
         begin_transaction(db)
-        head = db.execute(f"{_HEAD} FOR UPDATE", binary=True)
+        locked = db.execute(_LOCK, binary=True)
         named = _ask(db, _NAMED, keys.event_ids, keys.streams, keys.jobs, keys.commitments)
         tokens = _ask(db, LIVE_TOKENS, keys.fenced)
         budgets = _ask(db, _BUDGETS, keys.budgets)
-    present = Present(_frontier(head.fetchone()), partial(_budget, db))
+    *edge, xid = locked.fetchone() or (0,)
+    head = Head(_frontier(edge), xid)
+    present = Present(head.edge.copy(), partial(_budget, db))
     for what, name, version, *stored in _rows(named):
         match what:
             case "event":
@@ -144,7 +159,7 @@ def begin(db: Connection, keys: Keys) -> Present:
                 present.commitments.add(name)
     present.tokens = dict(_rows(tokens))
     present.budgets = {name: BudgetRow(int(held or 0), limit) for name, held, limit in _rows(budgets)}
-    return present
+    return present, head
 
 
 def _budget(db: Connection, name: str) -> BudgetRow:
@@ -161,14 +176,16 @@ def read_head(db: Connection) -> Frontier:
 def lock_head(db: Connection) -> Frontier:
     """Return the tree's right edge, which stays where it is until the transaction that is open ends.
 
+    The row is written, with what it holds already: no process decides on what it remembers from before.
+
     The table is locked, not only its row: an append waits before its statement has a snapshot, and so sees
     the rows that this transaction leaves. One that waited for the row would update rows that are gone.
     """
     db.execute("LOCK TABLE head IN EXCLUSIVE MODE")
-    return _frontier(db.execute(f"{_HEAD} FOR UPDATE", binary=True).fetchone())
+    return _frontier(db.execute(_REWRITE, binary=True).fetchone())
 
 
-def _frontier(row: tuple[Any, ...] | None) -> Frontier:
+def _frontier(row: Sequence[Any] | None) -> Frontier:
     try:
         return Frontier.from_bytes(*row or ())
     except (TypeError, ValueError) as error:

@@ -45,7 +45,7 @@ from ledger.store.interface import (
 from ledger.store.outbox import Outbox
 from ledger.store.postgres import append_rows, reading
 from ledger.store.postgres import search as searching
-from ledger.store.postgres.append_rows import begin, lock_head, read_head
+from ledger.store.postgres.append_rows import Head, begin, lock_head, read_head
 from ledger.store.postgres.connection import Connection, Place, check_readable, make_writable
 from ledger.store.postgres.errors import meaning, usable
 from ledger.store.postgres.notify import Listener
@@ -60,8 +60,7 @@ from ledger.tree.merkle import Frontier
 def take_in(db: Connection, rows: Sequence[Row]) -> int:
     """Record `rows` of another ledger, except those at or below the head; return how many were new."""
     records = [intact(row, bodies) for row, bodies in rows]
-    present = begin(db, keys_of(records))
-    before = present.tree.copy()
+    present, before = begin(db, keys_of(records))
     stored = _stored(db, [record.position for record in records if record.position <= present.tree.size])
     changes = add_imported(records, stored, present)
     if changes:
@@ -87,6 +86,8 @@ class PostgresStore:
         self._pool = Pool(self.place, read_only=read_only)
         self._listener = Listener(self._pool.outage)
         self._ahead = Ahead()
+        self._xid = 0
+        """The transaction after which `_ahead` remembers the ledger."""
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self.queue: WorkQueue = PostgresQueue(self._change, self._ask)
         self.outbox: Outbox = PostgresOutbox(self._change, self._ask)
@@ -152,13 +153,14 @@ class PostgresStore:
                 committing = True
                 if self._write_ahead(db, group, decided):
                     return
-            present = begin(db, keys)
-            before = present.tree.copy()
+            present, before = begin(db, keys)
+            if before.xid != self._xid:
+                self._ahead.missed()
             changes = decide_all(group, present, psycopg.Error)
             if changes:
                 committing = True
-                commit(db, changes, before, present.tree)
-                self._ahead.learn(before, present)
+                self._xid = commit(db, changes, before, present.tree)
+                self._ahead.learn(before.edge, present)
 
         with usable(self.place.label):
             try:
@@ -174,11 +176,13 @@ class PostgresStore:
 
     def _write_ahead(self, db: Connection, group: Sequence[AppendRequest], decided: Decided) -> bool:
         before, present, changes, fences, results = decided
-        if not write_ahead(db, changes, before, present.tree, fences):
+        xid = write_ahead(db, changes, Head(before, self._xid), present.tree, fences)
+        if xid is None:
             self._ahead.missed()
             return False
         for request, result in zip(group, results, strict=True):
             request.result = result
+        self._xid = xid
         self._ahead.learn(before, present)
         return True
 

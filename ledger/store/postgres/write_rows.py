@@ -25,6 +25,7 @@ from ledger.job import Job
 from ledger.record import Record
 from ledger.store.append import Changes
 from ledger.store.interface import Fence
+from ledger.store.postgres.append_rows import Head
 from ledger.store.postgres.connection import Connection, begin_transaction
 from ledger.store.postgres.notify import CHANNEL
 from ledger.store.postgres.queue import NOW_MS
@@ -92,7 +93,8 @@ _TYPES = {name: part.types.split() for name, part in _PARTS.items()}
 _MOVED = """
 moved AS (
     UPDATE head SET size = %b::bigint, frontier = %b::bytea
-    WHERE id = 1 AND size = %b::bigint AND frontier = %b::bytea RETURNING id
+    WHERE id = 1 AND size = %b::bigint AND frontier = %b::bytea AND xmin::text::bigint = %b::bigint
+    RETURNING id, xmin::text::bigint AS xid
 )"""
 _FENCED = f"""
 live AS MATERIALIZED (
@@ -173,16 +175,18 @@ def _statement(names: tuple[tuple[str, bool], ...], *, is_fenced: bool) -> bytes
         if is_fenced and name == "events":
             given += " JOIN all_live ON all_live.one = 1"
         parts.append(f"{name} AS ({statement.format(given=given)})")
-    said = f"SELECT pg_notify('{CHANNEL}', current_schema()) FROM moved"
+    said = f"SELECT xid, pg_notify('{CHANNEL}', current_schema()) FROM moved"
     return f"WITH {', '.join(parts)} {said}".encode()
 
 
 def _write(
-    db: Connection, changes: Changes, before: Frontier, after: Frontier, fences: Collection[Fence] = ()
+    db: Connection, changes: Changes, before: Head, after: Frontier, fences: Collection[Fence] = ()
 ) -> psycopg.Cursor[tuple[Any, ...]]:
-    """Send the statement; it returns one row, or none if the head is not at `before`."""
+    """Send the statement; it returns one row with its transaction, or none if the head is not `before`."""
     rows = {name: part for name, part in _rows(changes) if part}
-    values: list[object] = [_bigint(after.size), after.to_bytes(), _bigint(before.size), before.to_bytes()]
+    edge, xid = before
+    values: list[object] = [_bigint(after.size), after.to_bytes(), _bigint(edge.size), edge.to_bytes()]
+    values.append(_bigint(xid))
     if fences:
         jobs, tokens = zip(*fences, strict=True)
         values += _array("text", jobs), _array("bigint", tokens), _bigint(len(fences))
@@ -198,36 +202,46 @@ def _write(
 
 
 def write_ahead(
-    db: Connection, changes: Changes, before: Frontier, after: Frontier, fences: Collection[Fence]
-) -> bool:
-    """Record `changes` if the head is still at `before` and every lease of `fences` is live; else do nothing.
+    db: Connection, changes: Changes, before: Head, after: Frontier, fences: Collection[Fence]
+) -> int | None:
+    """Record `changes` if the head is still `before` and every lease of `fences` is live; else do nothing.
 
-    False if it is not, or if what is recorded does not allow the rows: what to do then is decided on the rows
-    as they are, under the lock.
+    Return the transaction; None if it is not, or if what is recorded does not allow the rows: what to do then
+    is decided on the rows as they are, under the lock.
     """
     try:
         if not db.pooled:
-            return _write(db, changes, before, after, fences).fetchone() is not None
+            return _xid(_write(db, changes, before, after, fences))
         with db.pipeline():
             begin_transaction(db)
             written = _write(db, changes, before, after, fences)
             db.execute("COMMIT")
-        return written.fetchone() is not None
+        return _xid(written)
     except (psycopg.IntegrityError, psycopg.errors.DivisionByZero):
         db.rollback()
-        return False
+        return None
 
 
-def commit(db: Connection, changes: Changes, before: Frontier, after: Frontier) -> None:
-    """Write `changes` and commit; the transaction that is open holds the lock of the head, at `before`."""
+def _xid(written: psycopg.Cursor[tuple[Any, ...]]) -> int | None:
+    row = written.fetchone()
+    return int(row[0]) if row else None
+
+
+def commit(db: Connection, changes: Changes, before: Head, after: Frontier) -> int:
+    """Write `changes` and commit; the transaction that is open holds the lock of the head, `before`.
+
+    Return the transaction.
+    """
     with db.pipeline():
         written = _write(db, changes, before, after)
         if changes.erased:
             for erasing in (_UNINDEX, _ERASE):
                 db.execute(erasing, (changes.erased,))
         db.execute("COMMIT")
-    if written.fetchone() is None:
+    xid = _xid(written)
+    if xid is None:
         raise LedgerUnusable("the ledger's head changed under its lock: is another program writing to it?")
+    return xid
 
 
 _ERASE = "DELETE FROM private_bodies WHERE commitment = ANY(%s)"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ledger.errors import AppendRefused, BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
 from ledger.events import BudgetSet, RenderCancelled
 from ledger.job import Job
+from ledger.log.replay import replay, swap
 from ledger.private import Private
 from ledger.store import ahead
 from ledger.store.interface import ANY, NEW, Batch, Document, Fence, JobFilter, RecordFilter
@@ -299,3 +300,21 @@ def test_an_append_that_waits_for_a_swap_of_the_job_rows_is_listed(
     assert job.version == 3
     assert execute("SELECT state FROM listing") == execute("SELECT state FROM counts WHERE jobs > 0")
     assert store.counts("state") == {job.state.value: 1}
+
+
+def test_a_process_that_remembers_a_damaged_job_row_reads_the_one_of_a_swap(
+    url: str, store: PostgresStore, vocabulary: ModuleType, scribe: Any, execute: Any, clean: Any
+) -> None:
+    requested, decided, intended, *_ = vocabulary.life()
+    with closing(PostgresStore(url)) as other:
+        other.append([scribe.batch(vocabulary.JOB, requested, at=NEW)])
+    [sound] = store.jobs(JobFilter())
+    execute("UPDATE jobs SET body = replace(encode(body, 'escape'), 'draft', 'final')::bytea")
+    store.append([scribe.batch(vocabulary.JOB, decided)])
+    for _ in range(ahead.UNDISTURBED + 1):
+        store.append([scribe.note()])
+    with scribe.ledger(url) as ledger:
+        swap(ledger, replay(ledger))
+    store.append([scribe.batch(vocabulary.JOB, intended)])
+    [job] = store.jobs(JobFilter())
+    assert (job.purpose, job.version, clean()) == (sound.purpose, 3, True)
