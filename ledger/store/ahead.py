@@ -3,9 +3,10 @@
 Everything an append depends on follows from the log, except leases. While nobody else has appended or made
 the job rows again, what this process remembers is what it would read. The store decides ahead with
 `Ahead.decide` and then writes on two conditions: the head is as this process left it, and the leases of
-`Decided.fences` are live. If one fails, or the database refuses a row (an event id that is recorded already, a text sealed for
-another event), nothing was written, and the store reads the rows under its lock and decides on those. So an
-append is only ever refused there, and what is remembered needs no other protection than the two conditions.
+`Decided.fences` are live. If one fails, or the database refuses a row (an event id that is recorded already,
+a text sealed for another event), nothing was written, and the store reads the rows under its lock and decides
+on those. So an append is only ever refused there, and what is remembered needs no other protection than the
+two conditions.
 
 An attempt that misses costs a round trip. After one, the store tries again once `UNDISTURBED` appends in a
 row have found the head where the one before left it.
