@@ -50,11 +50,11 @@ def open_command(inv: Invocation, *, name: str | None, variant: str, prints: boo
         job = ledger.job(name or last_job(inv.settings))
         assets = AssetStore.of(inv.settings)
         path = stored_path(ledger, assets, job, wanted)
-    opened = not prints and _has_screen() and click.launch(str(path)) == 0
+    opened = not prints and has_screen() and click.launch(str(path)) == 0
     document = {"job_id": job.job_id, "variant": wanted.value, "path": str(path), "opened": opened}
     inv.emit(document, lambda console: console.print(str(path), markup=False, soft_wrap=True))
     if not prints and not opened:
-        say("there is no screen here to open it on" if not _has_screen() else "no program opened it")
+        say("there is no screen here to open it on" if not has_screen() else "no program opened it")
 
 
 def stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) -> Path:
@@ -82,5 +82,6 @@ def stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) 
     return (link or path).absolute()
 
 
-def _has_screen() -> bool:
+def has_screen() -> bool:
+    """Return whether this machine has a screen to open a window on."""
     return sys.platform in {"darwin", "win32"} or any(map(os.environ.get, SCREENS))
