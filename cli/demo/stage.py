@@ -114,7 +114,7 @@ class Stage:
         if failed and not self._verbose:
             click.echo(self._latest.getvalue(), file=self._errors, nl=False)
 
-    def _announce(self, text: str, *, bold: bool = False) -> None:
+    def _announce(self, text: str, *, bold: bool | None = None) -> None:
         click.secho(text, bold=bold)
         if not self._verbose:
             self._show_progress("")
