@@ -56,8 +56,8 @@ class Keeping:
     def _video_id(self) -> str | None:
         return self._outcome.video_id if isinstance(self._outcome, SubmissionAccepted) else None
 
-    async def keep(self) -> None:
-        """Write the answer to the spool, unless it is there; log its path and all ids."""
+    async def keep(self, why: str) -> None:
+        """Write the answer to the spool, unless it is there; log its path, all ids and `why`."""
         if self._file is not None:
             return
         first = self._trouble is None
@@ -73,6 +73,7 @@ class Keeping:
                 video_id=self._video_id,
                 outcome=self._outcome.type,
                 file=str(self._file) if self._file else None,
+                why=why,
             )
 
     def _write(self) -> Path:
@@ -145,12 +146,12 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
         try:
             recorded = await _recorded_or_kept(session, job, outcome, drafts, keeping)
         except LedgerUnusable as trouble:
-            await keeping.keep()
+            await keeping.keep(str(trouble))
             if not await keeping.may_try_again():
                 raise keeping.unrecorded(trouble) from trouble
-        except AnsweredTooLate:
+        except AnsweredTooLate as late:
             if isinstance(outcome, SubmissionAccepted):  # recorded in addition to the settlement
-                await keeping.keep()
+                await keeping.keep(str(late))
             raise
         else:
             # A crash here leaves the file of a recorded answer; the next session sees that, and deletes it.
@@ -165,7 +166,7 @@ async def _recorded_or_kept(
     recording = asyncio.ensure_future(_recorded(session, job, outcome, drafts))
     try:
         if not (await asyncio.wait({recording}, timeout=SLOW_S))[0]:
-            await keeping.keep()
+            await keeping.keep(f"the ledger takes more than {SLOW_S:g} s to record it")
         return await recording
     finally:
         recording.cancel()  # no effect if it is done

@@ -167,12 +167,13 @@ async def test_an_answer_is_kept_in_a_file_only_while_its_ledger_is_slow(
     kept: list[str] = []
     keep = Keeping.keep
 
-    async def noted(keeping: Keeping) -> None:
-        kept.append("kept")
-        await keep(keeping)
+    async def noted(keeping: Keeping, why: str) -> None:
+        kept.append(why)
+        await keep(keeping, why)
 
     monkeypatch.setattr(Keeping, "keep", noted)
     if slow:
         monkeypatch.setattr(outcomes, "SLOW_S", 0.0)
     recorded = await record_outcome(session, job, accepted(), goes_on=False)
-    assert (recorded.state, kept) == (State.RUNNING, ["kept"] if slow else [])
+    reasons = ["the ledger takes more than 0 s to record it"] if slow else []
+    assert (recorded.state, kept) == (State.RUNNING, reasons)
