@@ -17,6 +17,7 @@ from decision.rules.policy import Policy
 from ledger.events import EVENT_TYPES, Candidate, RenderDecided, RenderDenied, RenderHeld
 from ledger.job import Job
 from ledger.private import END_OF_TEXT
+from render_service.rules.measurements import Duration
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -155,9 +156,19 @@ def ruling(more: Mapping[str, Schema] | None = None) -> Schema:
     }
 
 
+def expected() -> Schema:
+    """Return the schema of how long such renders took."""
+    return an_object(dict.fromkeys(Duration._fields, WHOLE))
+
+
 def placed() -> Schema:
     """Return the schema of a job with the decision on it."""
-    more = {"decision": ruling(), "repeated": YES_NO, "override_refused": or_null(TEXT)}
+    more = {
+        "decision": ruling(),
+        "repeated": YES_NO,
+        "override_refused": or_null(TEXT),
+        "expected": or_null(expected()),
+    }
     return with_fields(job(), more)
 
 
@@ -341,7 +352,10 @@ DOCUMENTS: Mapping[str, Described] = {
     ),
     "preview": Described(1, "What a request would do", "create, remix, edit, extend with --dry-run", preview),
     "decision": Described(
-        1, "A decision", "decide", lambda: ruling({"candidates": a_list(candidate()), **OUTLOOK})
+        1,
+        "A decision",
+        "decide",
+        lambda: ruling({"candidates": a_list(candidate()), "expected": or_null(expected()), **OUTLOOK}),
     ),
     "one-change": Described(1, "Whether a prompt asks for one change", "check-remix", one_change),
     "budgets": Described(1, "Budgets", "budget list", lambda: an_object({"budgets": a_list(budget())})),

@@ -111,7 +111,7 @@ WRONG = [
     (["--width", "3840", "--height", "2160"], "size 3840x2160 is offered by no model"),
     (["--size", "1280x720", "--width", "720", "--height", "1280"], "mean the same; give one"),
     (["--seed", "lucky"], "seed must be a whole number"),
-    (["--loop", "maybe"], "unexpected extra argument"),
+    (["--loop", "maybe"], "the first word, and one of these, were given"),
 ]
 
 

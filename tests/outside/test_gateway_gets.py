@@ -74,7 +74,7 @@ def until(happened: Callable[[], Any]) -> Any:
 
 
 def asset_of(gateway: Gateway) -> Path:
-    [path] = (gateway.person.folder / "assets").rglob("*.mp4")
+    [path] = (gateway.person.folder / "assets" / "sha256").rglob("*.mp4")
     return path
 
 
@@ -90,7 +90,7 @@ def test_a_video_is_polled_listed_and_downloaded_from_the_ledger_alone_once_it_i
     with sdk(one, one.grant("app", "requester")) as client:
         video = completed(client)
         upstream = server.bills()[0]["id"]
-        until(lambda: list((one.person.folder / "assets").rglob("*.mp4")))
+        until(lambda: list((one.person.folder / "assets" / "sha256").rglob("*.mp4")))
         until(lambda: [e for e in one.person("log").document["records"] if e["type"] == "render.closed"])
         server.behave(**FORGOTTEN)
         before = len(server.requests())
@@ -262,7 +262,7 @@ def test_a_deleted_video_is_gone_for_the_client_and_at_the_server(outside: Start
         assert early.value.code == "video_not_finished"
         server.behave(status=None)
         video = waited(client, running, "completed")
-        until(lambda: list((one.person.folder / "assets").rglob("*.mp4")))
+        until(lambda: list((one.person.folder / "assets" / "sha256").rglob("*.mp4")))
         deleted = client.videos.delete(video.id)
         assert (deleted.deleted, deleted.id, deleted.object) == (True, video.id, "video.deleted")
         for gone in (client.videos.retrieve, client.videos.download_content, client.videos.delete):

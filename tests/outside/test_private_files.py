@@ -24,7 +24,7 @@ def ana(person: Any) -> Any:
 
 
 def readable_by_others(folder: Path) -> list[str]:
-    found = (folder, *folder.rglob("*"))
+    found = (path for path in (folder, *folder.rglob("*")) if not path.is_symlink())  # a link has no mode
     return [str(path) for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077]
 
 

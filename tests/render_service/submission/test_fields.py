@@ -23,6 +23,7 @@ TYPED_OTHERWISE = {
     "height",
     "seed",
     "loop",
+    "nearest",
 }
 
 
