@@ -172,6 +172,11 @@ def placed() -> Schema:
     return with_fields(job(), more)
 
 
+def listed_jobs() -> Schema:
+    """Return the schema of the jobs of a list, with the path of a poster where its file is stored."""
+    return an_object({"jobs": a_list(with_fields(job(), {"poster": or_null(TEXT)}))})
+
+
 def finished() -> Schema:
     """Return the schema of a job with the copies that were made."""
     return with_fields(job(), {"files": TEXTS})
@@ -208,11 +213,16 @@ def preview() -> Schema:
     )
 
 
+def decision() -> Schema:
+    """Return the schema of a decision that was not recorded."""
+    return ruling({"candidates": a_list(candidate()), "expected": or_null(expected()), **OUTLOOK})
+
+
 def one_change() -> Schema:
     """Return the schema of the verdict on the prompt of a remix."""
     change = an_object({"aspect": TEXT, "start": WHOLE, "end": WHOLE, "text": TEXT})
     verdicts = {"enum": ["single", "multiple", "none", "ambiguous"]}
-    return an_object({"verdict": verdicts, "changes": a_list(change), "prompt": TEXT})
+    return an_object({"verdict": verdicts, "why": TEXT, "changes": a_list(change), "prompt": TEXT})
 
 
 def budget() -> Schema:
@@ -341,7 +351,7 @@ def tool_job() -> Schema:
 DOCUMENTS: Mapping[str, Described] = {
     "error": Described(1, "A failure", "any command that fails before it has a result", error),
     "job": Described(1, "A job", "status, cancel, review", job),
-    "jobs": Described(1, "Jobs", "jobs", lambda: an_object({"jobs": a_list(job())})),
+    "jobs": Described(1, "Jobs", "jobs", listed_jobs),
     "placed": Described(1, "A job and its decision", "create, remix, edit, extend, resume", placed),
     "finished": Described(1, "A job and the copies of its files", "poll, download", finished),
     "created": Described(
@@ -355,7 +365,7 @@ DOCUMENTS: Mapping[str, Described] = {
         1,
         "A decision",
         "decide",
-        lambda: ruling({"candidates": a_list(candidate()), "expected": or_null(expected()), **OUTLOOK}),
+        decision,
     ),
     "one-change": Described(1, "Whether a prompt asks for one change", "check-remix", one_change),
     "budgets": Described(1, "Budgets", "budget list", lambda: an_object({"budgets": a_list(budget())})),
