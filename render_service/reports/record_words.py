@@ -116,11 +116,12 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
         case _:
-            return ", ".join(
-                f"{name} {_plain(value)}"
-                for name, value in structs.asdict(event).items()
-                if value not in (None, (), {})
-            )
+            return _fields(event)
+
+
+def _fields(event: Event) -> str:
+    named = structs.asdict(event).items()
+    return ", ".join(f"{name} {_plain(value)}" for name, value in named if value not in (None, (), {}))
 
 
 def _checked(event: LedgerVerified | CheckpointPublished) -> str:
