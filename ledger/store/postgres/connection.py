@@ -252,6 +252,8 @@ def migrate(db: Connection, place: Place, fill: Callable[[Connection], object]) 
         # The search path that functions keep: temporary tables, which anyone may create, come last.
         db.execute("SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)")
         done = _version(db) if db.execute(_TABLES).fetchone() else 0
+        if done:  # an append waits here before it has a snapshot, and then updates the tables as filled
+            db.execute("LOCK TABLE head IN EXCLUSIVE MODE")
         for number, name, script in _migrations():
             if number > done:
                 db.execute(script)
