@@ -29,8 +29,10 @@ requests), 0.4 in those that decide. The worker beside it adds 0.4 for each of i
 Taken out: releasing each polled render in a transaction of its own, with two look-ups in threads (1,500
 running renders took 14.5 % of a processor, now 5.8 %; in front of them, in alternating runs, one client got
 2 to 10 answers a second, and then 8 to 29); garbage collections (6.5 % of a request); setting up the log for
-each request (1 %).
-Tried and left out: a switch interval of threads of 0.5 ms (no faster, a tenth more processor time).
+each request (1 %); structlog in five lines of the log, a thread for the expected duration, and an address
+that was parsed twice (5 to 7 %, in alternating runs).
+Tried and left out: a switch interval of threads of 0.5 ms (no faster, a tenth more processor time); uvloop
+(no less processor time).
 Measured and left out: a connection of httpcore without its pool, on asyncio's streams (a fifth of sending).
 Left untried on purpose: the paid call without the SDK. See docs/decisions/0195-what-a-post-costs.md.
 """

@@ -99,6 +99,8 @@ class Transport:
             ),
         )
 
+        self._root = str(self._sdk.base_url).rstrip("/")
+
     async def close(self) -> None:
         """Close every connection."""
         await self._sdk.close()
@@ -133,7 +135,7 @@ class Transport:
         encoding = {"Content-Type": "multipart/form-data"} if post.multipart else {}
         return await _exchange(
             self._sdk.post(
-                post.path,
+                f"{self._root}{post.path}",  # the SDK would join a path with its base and parse both
                 cast_to=httpx2.Response,
                 body=post.body,
                 files=[*(post.files or {}).items(), *post.more_files] or None,

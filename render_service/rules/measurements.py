@@ -90,7 +90,7 @@ class Measuring:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._measured: dict[str, tuple[datetime, Measured]] = {}
-        self._expected: dict[tuple[str | int, ...], tuple[datetime, Duration | None]] = {}
+        self._expected: dict[tuple[str | int | None, ...], tuple[datetime, Duration | None]] = {}
 
     def of(self, profile: str, now: datetime) -> Measured:
         """Return the measurements of the server of `profile`, as of `now` or shortly before."""
@@ -102,15 +102,18 @@ class Measuring:
 
     def expected_of(self, job: Job, now: datetime) -> Duration | None:
         """Return how long `job` is expected to take, as of `now` or shortly before; None if unknown."""
-        shape = _shape(job)
-        if shape is None:
-            return None
-        key = (shape["profile"], shape["model"], shape["size"], shape["seconds"])
-        taken_at, expected = self._expected.get(key, (None, None))
-        if taken_at is None or now - taken_at >= FRESH_FOR:
-            expected = expected_of(self._ledger, job)
-            self._expected[key] = now, expected
-        return expected
+        if not self.is_fresh(job, now):
+            self._expected[_key(job)] = now, expected_of(self._ledger, job)
+        return self._expected[_key(job)][1]
+
+    def is_fresh(self, job: Job, now: datetime) -> bool:
+        """Return whether `expected_of` would answer without reading the ledger."""
+        taken_at, _ = self._expected.get(_key(job), (None, None))
+        return taken_at is not None and now - taken_at < FRESH_FOR
+
+
+def _key(job: Job) -> tuple[str | int | None, ...]:
+    return job.profile, job.model, job.size, job.seconds
 
 
 def expected_of(ledger: Ledger, job: Job) -> Duration | None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from decision.rules.catalog import Catalog
@@ -138,7 +139,7 @@ class Session:
         """The catalog in force, as last read."""
         return self.in_force.rules.catalog
 
-    @property
+    @cached_property
     def provenance(self) -> Provenance:
         """The actor and trace to record."""
         return replace(self.settings.provenance(self.trace), authority=self.authority)

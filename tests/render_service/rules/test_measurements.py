@@ -86,3 +86,13 @@ def test_what_was_measured_just_now_is_not_measured_again(ledger: Ledger, finish
     ledger.store.replace_jobs([finished(number) for number in range(LEAST_RENDERS)], ledger.head().size)
     seen = [measuring.of("openai", BEGUN + timedelta(seconds=later)) for later in (30, 60)]
     assert [bool(each.median_seconds) for each in seen] == [False, True]
+
+
+def test_an_expected_duration_is_at_hand_for_a_minute_after_it_was_read(
+    ledger: Ledger, finished: Finished
+) -> None:
+    measuring, job = Measuring(ledger), finished(1)
+    moments = [BEGUN + timedelta(seconds=later) for later in (0, 30, 60)]
+    before = measuring.is_fresh(job, BEGUN)
+    measuring.expected_of(job, BEGUN)
+    assert [before, *(measuring.is_fresh(job, moment) for moment in moments)] == [False, True, True, False]

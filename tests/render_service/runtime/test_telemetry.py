@@ -2,10 +2,11 @@
 
 import json
 import re
+import sys
+from pathlib import PurePosixPath
 
 import pytest
 
-from render_service.runtime import telemetry
 from render_service.runtime.telemetry import Log, Trace, begin_trace, redact
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -50,12 +51,25 @@ def test_a_log_line_is_json_with_the_trace(capsys: pytest.CaptureFixture[str]) -
     assert (line["event"], line["trace_id"], line["position"]) == ("asset.stored", "1" * 32, 7)
 
 
-def test_the_log_of_another_trace_has_its_ids_and_is_set_up_only_once(
+def test_a_value_that_json_does_not_have_is_written_as_python_shows_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Log(TRACE).info("asset.stored", file=PurePosixPath("a/b.mp4"))
+    assert json.loads(capsys.readouterr().err)["file"] == "PurePosixPath('a/b.mp4')"
+
+
+def test_a_line_on_a_terminal_is_readable_and_has_no_key(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    Log(TRACE).warning("server.said", said="the key sk-abc123DEF456")
+    said = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().err)
+    assert re.search(r"\[warning *\] server\.said .*said='the key sk-\[redacted\]'", said)
+
+
+def test_the_log_of_another_trace_has_its_ids(capsys: pytest.CaptureFixture[str]) -> None:
     log = Log(TRACE)
     log.info("http.answered")
-    monkeypatch.setattr(telemetry, "_configured", None)
     log.of(Trace("3" * 32, "4" * 16)).info("asset.stored")
     log.info("http.answered")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
