@@ -279,8 +279,9 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", h
     held = sum(isinstance(ruling, RenderHeld) for ruling in rulings)
     allowed = [ruling for ruling in rulings if isinstance(ruling, RenderDecided)]
     cost = sum(ruling.cost_usd_micros for ruling in allowed)
-    tally = {"entries": len(rulings), "allowed": len(allowed), "denied": len(rulings) - len(allowed)}
-    more = {"counts": tally | {"held": held}, "cost_usd_micros": cost}
+    denied = sum(isinstance(ruling, RenderDenied) for ruling in rulings)
+    tally = {"entries": len(rulings), "allowed": len(allowed), "denied": denied, "held": held}
+    more = {"counts": tally, "cost_usd_micros": cost}
 
     def text(console: "Console") -> None:
         show_preview(console, previews, folder, cost)

@@ -101,7 +101,12 @@ def test_a_batch_is_searched_and_moderated_row_by_row(sora: Any, running: Any, f
     rows = [{"prompt": prompt} for prompt, _, _ in DENIED] + [{"prompt": "A teal coupe"}]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     batch = ["create-batch", "--input", "rows.jsonl", "--out-dir", "out"]
-    assert sora(*batch, "--dry-run").document["counts"] == {"entries": 4, "allowed": 1, "denied": 3}
+    assert sora(*batch, "--dry-run").document["counts"] == {
+        "entries": 4,
+        "allowed": 1,
+        "denied": 3,
+        "held": 0,
+    }
     ended = sora(*batch)
     assert ended.document["counts"] == {"entries": 4, "denied": 3, "running": 1}
     assert creates(running) == 1
@@ -114,6 +119,13 @@ def nobody(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+
+
+def test_a_held_row_of_a_dry_run_is_counted_once(sora: Any, nobody: None, folder: Path) -> None:
+    row = {"prompt": "A teal coupe", "purpose": "final"}
+    (folder / "rows.jsonl").write_text(json.dumps(row))
+    ended = sora("create-batch", "--input", "rows.jsonl", "--out-dir", "out", "--dry-run")
+    assert ended.document["counts"] == {"entries": 1, "allowed": 0, "denied": 0, "held": 1}
 
 
 def test_where_the_server_cannot_be_asked_a_final_is_held_and_a_draft_is_marked(
