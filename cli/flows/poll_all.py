@@ -16,6 +16,7 @@ from cli.text.jobs import show_jobs
 from ledger.job import Job, State
 from ledger.store.interface import JobFilter
 from ledger.terms import Variant
+from render_service.recovery.attempts import OPEN
 from render_service.runtime.documents import Json
 from render_service.settlement.observe import ON_PURPOSE
 from render_service.settlement.sweep import settle_every
@@ -53,16 +54,17 @@ class Ended:
 def poll_all(inv: Invocation, wishes: Wishes) -> None:
     """Wait for every render that is under way, and emit what became of each, newest first."""
 
-    async def follow(session: "Session") -> list[Ended]:
+    async def follow(session: "Session") -> tuple[list[Ended], list[Job]]:
         jobs = session.ledger.jobs(JobFilter(states=UNDER_WAY))
         with _progress(jobs) as watch:
             ends = await settle_every(
                 session, jobs, interval_s=wishes.interval_s, timeout_s=wishes.timeout_s, watch=watch
             )
         ended = [Ended(ends[job.job_id].job, (), ends[job.job_id].error) for job in jobs]
-        return [await _copied(session, each, wishes) for each in ended]
+        copied = [await _copied(session, each, wishes) for each in ended]
+        return copied, session.ledger.jobs(JobFilter(states=OPEN))
 
-    ended = inv.session(follow)
+    ended, unsettled = inv.session(follow)
 
     def text(console: "Console") -> None:
         if not ended:
@@ -76,7 +78,9 @@ def poll_all(inv: Invocation, wishes: Wishes) -> None:
     for each in ended:
         if each.code is not ExitCode.DONE:
             say(f"Error: {each.job.job_id} is {each.job.state}" + (f": {each.error}" if each.error else ""))
-    code = worst(each.code for each in ended)
+    for job in unsettled:
+        say(f"{job.job_id} is {job.state}, and may be billed: `sora-ledger reconcile {job.job_id}` finds out")
+    code = worst([*(each.code for each in ended), *map(of_job, unsettled)])
     if code is not ExitCode.DONE:
         raise click.exceptions.Exit(code)
 

@@ -37,7 +37,7 @@ def tokens(text: str) -> list[re.Match[str]]:
 def blocks(text: str, levels: Levels) -> tuple[frozenset[int], ...]:
     """Return the hashed features of `text`, by view; equal texts have equal features on every machine."""
     words = [match[0].lower() for match in tokens(text)]
-    shapes = [_shape(word) for word in words]
+    shapes = [shape_of(word) for word in words]
     views = (
         _letters(text.lower()),
         _grams("w", words, _WORDS),
@@ -60,17 +60,13 @@ def skeleton(words: Sequence[str], shapes: Sequence[str], levels: Levels, *, lea
     return ["<", *joined, ">"]
 
 
-def shape_of(word: str) -> str:
-    """Return what stands for a word in the skeleton: its aspect, its kind of letters, or itself."""
-    return _shape(word)
-
-
 def _kept(word: str, shape: str, levels: Levels, least: int) -> str:
     return word if levels.get(word, 0) >= least else shape
 
 
 @lru_cache(maxsize=8192)
-def _shape(word: str) -> str:
+def shape_of(word: str) -> str:
+    """Return a word's placeholder in the skeleton: its aspect, its kind of letters, or the word itself."""
     first = word[0]
     if _IDEOGRAPH.match(first):
         return "hira" if "\u3040" <= first <= "\u309f" else "kata" if "\u30a0" <= first <= "\u30ff" else "han"

@@ -1,4 +1,4 @@
-"""Which language a text is in, told from its script and its most frequent small words.
+"""Tell which language a text is in, by its script and its most frequent small words.
 
 Only as exact as the one-change rule needs: the languages it can read are kept apart from those it cannot,
 which it then names.
@@ -43,7 +43,7 @@ NAMES: Mapping[str, str] = {
     "vi": "Vietnamese",
     "zh": "Chinese",
 }
-"""The languages that are told, by code."""
+"""The names of the languages by code."""
 
 _SCRIPTS: Mapping[str, str] = {
     "HIRAGANA": "ja",
@@ -64,7 +64,7 @@ _LETTERS = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _UKRAINIAN = frozenset("іїєґ")
 _LEAST_LATIN_PERCENT = 50
 _LEAST_LEAD = 2
-"""Small words by which a language that cannot be read must lead, to be told from those that can."""
+"""The least lead, in small words, of a language the rule cannot read over those it can."""
 
 
 def language_of(text: str) -> str | None:

@@ -1,7 +1,7 @@
 """`verify` of a whole ledger: ranges of positions in processes of their own, and the full check for the rest.
 
-1. Each process opens a snapshot. All must have the same head; if somebody appends in between, they open it
-   again. On PostgreSQL they share one exported snapshot.
+1. Each process opens a snapshot. All must have the same head; if another process appends in between, they
+   open it again. On PostgreSQL they share one exported snapshot.
 2. Each process checks one range, and says that it is sound, or nothing.
 3. If all are sound and fit together (`ledger.verify.joined`), so is the ledger. In any other case the full
    check of `ledger.verify` reads everything again in this process, and says what is wrong.

@@ -2,7 +2,7 @@
 
 Leases, due times and windows are moments of a clock. If it is set back by an hour, everything that was due
 in a minute is due in an hour and a minute; if it is set forward, what is ten minutes old looks much older.
-Whoever waits for such a moment asks here whether the clock was set meanwhile (docs/decisions/0199-*).
+Code that waits for such a moment asks here whether the clock was set meanwhile (docs/decisions/0199-*).
 """
 
 import threading

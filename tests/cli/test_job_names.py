@@ -121,6 +121,14 @@ def test_poll_all_with_nothing_under_way_is_done(sora: Any, two: list[str]) -> N
     assert (ended.code, ended.document) == (0, {"jobs": []})
 
 
+def test_poll_all_names_what_it_cannot_wait_for_and_ends_as_that_does(sora: Any, server: Any) -> None:
+    server(faults=("create=kept-but-answer-lost:1",))
+    lost = sora("create", "--prompt", "a fox in snow").document["job_id"]
+    ended = sora("poll", "--all")
+    assert (ended.code, ended.document) == (6, {"jobs": []})
+    assert f"sora-ledger reconcile {lost}" in ended.error
+
+
 def test_poll_all_tells_of_a_render_that_it_cannot_ask_for(
     sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
