@@ -1,6 +1,7 @@
 """``remix``, ``edit`` and ``extend``: make a new video from another one."""
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,6 @@ import click
 from cli.exit_codes import ExitCode
 from cli.flows.advise import advised_request
 from cli.flows.change import change_option, changed
-from cli.flows.outcome import end
 from cli.flows.submit import (
     emit_placed,
     end_placed,
@@ -26,12 +26,14 @@ from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_ruling, what_was_sent
+from decision.errors import BadRequest
 from decision.money import format_usd
 from decision.one_change.split import declared
 from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest, Source, parse_request
+from ledger.events import RenderDenied
 from render_service.assets.inputs import NOTHING, Material, read_source_file
-from render_service.batches.split_remix import remix_one_by_one, split_of
+from render_service.batches.split_remix import SplitOptions, remix_one_by_one, split_of
 from render_service.runtime.printable import printable
 from render_service.submission.preview import preview
 from render_service.submission.sources import source_ahead, source_of
@@ -41,20 +43,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.batches.split_remix import Progress, Split
+    from render_service.rules.overrides import Override
     from render_service.session.session import Session
     from render_service.submission.preview import Preview
     from render_service.submission.result import Placed
 
 
-def preview_split(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> None:
+def preview_split(
+    inv: Invocation, name: str, split: "Split", options: dict[str, Any], override: "Override | None"
+) -> None:
     """Emit what would be decided on each remix of `split`, and their cost; exit 3 if one would be denied.
 
     Each is decided as if it were of the video called `name`: the results they start from do not exist yet,
     and have the same shape.
     """
     requests = _advised(inv, name, split, options)
-    retired = inv.even_if_retired
-    previews = [(request, preview(inv.settings, request, even_if_retired=retired)) for request in requests]
+    previews = [(request, _previewed(inv, request, override)) for request in requests]
     cost = sum(getattr(remix.ruling, "cost_usd_micros", 0) for _, remix in previews)
     jobs = [remix.document(request) for request, remix in previews]
     document = {"dry_run": True, "remixes": len(jobs), "cost_usd_micros": cost, "jobs": jobs}
@@ -63,6 +67,15 @@ def preview_split(inv: Invocation, name: str, split: "Split", options: dict[str,
         say(line)
     if any(remix.post is None for _, remix in previews):
         raise click.exceptions.Exit(ExitCode.DENIED)
+
+
+def _previewed(inv: Invocation, request: RenderRequest, override: "Override | None") -> "Preview":
+    """Preview one remix; a denial is overridden if the policy allows it."""
+    one = preview(inv.settings, request, even_if_retired=inv.even_if_retired)
+    if override and isinstance(one.ruling, RenderDenied):
+        with suppress(BadRequest):
+            return preview(inv.settings, request, override=override, even_if_retired=inv.even_if_retired)
+    return one
 
 
 def _advised(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> "list[RenderRequest]":
@@ -93,22 +106,17 @@ def _preview_text(console: "Console", previews: "list[tuple[RenderRequest, Previ
 
 
 def remix_split(
-    inv: Invocation,
-    name: str,
-    split: "Split",
-    options: dict[str, Any],
-    *,
-    interval_s: float,
-    timeout_s: float,
+    inv: Invocation, name: str, split: "Split", options: dict[str, Any], terms: SplitOptions
 ) -> None:
-    """Make the remixes of `split` and emit how far they came; end with the code of the last job."""
+    """Make the remixes of `split`, or queue the next one, and emit the progress; exit with the last code."""
     job_id = job_of(inv, name).job_id
     advised = _advised(inv, job_id, split, options)
     fields = dict(advised[-1].fields)
     split = replace(split, prompts=tuple(request.prompt for request in advised), fields=fields)
     catalog = inv.rules.catalog
     count = len(split.prompts)
-    say(f"{count} remixes, one after the other; --request-key {split.key} continues after an interruption")
+    again = "queues the next one" if terms.queue else "continues after an interruption"
+    say(f"{count} remixes, one after the other; --request-key {split.key} {again}")
 
     def request_from(source: Source, profile: str, prompt: str, key: str) -> RenderRequest:
         values = options | {"prompt": prompt, "fields": split.fields, "request_key": key}
@@ -116,9 +124,7 @@ def remix_split(
         return parse_request(catalog=catalog, operation="remix", source=source, profile=profile, **values)
 
     async def follow(session: "Session") -> "Progress":
-        return await remix_one_by_one(
-            session, job_id, split, request_from, interval_s=interval_s, timeout_s=timeout_s
-        )
+        return await remix_one_by_one(session, job_id, split, request_from, terms)
 
     progress = inv.session(follow)
     document = {
@@ -127,12 +133,13 @@ def remix_split(
         "done": count - len(progress.rest),
         "jobs": [placed_document(inv, placed) for placed in progress.placed],
         "rest": list(progress.rest),
+        "waits_for": progress.placed[-1].job.job_id if progress.waits else None,
         "next": next_command(progress),
     }
     inv.emit(document, lambda console: _text(inv, console, progress, document))
     if progress.trouble:
         raise progress.trouble
-    end(inv, progress.placed[-1].job)
+    end_placed(inv, progress.placed[-1])
 
 
 def next_command(progress: "Progress") -> str | None:
@@ -141,7 +148,7 @@ def next_command(progress: "Progress") -> str | None:
     None if all were done, or if the last render still runs: requested again, it would be paid for twice.
     """
     rest = progress.rest
-    if not rest or progress.trouble:
+    if not rest or progress.trouble or progress.waits:
         return None
     prompt = shlex.quote(". ".join(rest))
     split = " --split" if len(rest) > 1 else ""
@@ -154,7 +161,10 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
         console.print(printable(progress.split.prompts[number - 1]), markup=False)
         show_placed(inv, console, placed, waiting=True)
     undone = f"not done: {len(document['rest'])} of {document['remixes']}"
-    if progress.trouble:
+    if progress.waits:
+        console.print(f"{undone}; once {document['waits_for']} is stored, the same command with")
+        console.print(f"  --request-key {document['request_key']} queues the next one", markup=False)
+    elif progress.trouble:
         console.print(f"{undone}; the same command with --request-key {document['request_key']} continues")
     elif document["next"]:
         console.print(f"{undone}; once the cause is fixed:")
@@ -198,7 +208,8 @@ def remix_command(  # one parameter per option
 
     With --change, the prompt is written from the recorded shot and names everything that stays. With --split,
     a prompt for several changes becomes one remix per change, each of the previous result; it waits for each,
-    and the same command with the --request-key it prints continues after an interruption.
+    and the same command with the --request-key it prints continues after an interruption. With --split
+    --queue it waits for none: each run with that key queues the next remix, once the one before is stored.
 
     \b
     Example:
@@ -212,32 +223,21 @@ def remix_command(  # one parameter per option
         prompt, asked = changed(inv, name, changes, asked)
     wording = require_prompt(prompt, instead=", or one thing to change with --change KEY=VALUE")
     if splits:
-        if how != Placing():
-            raise click.UsageError(
-                "--split makes each remix of the video before, so none is queued or overridden; "
-                "leave out --queue and --override"
-            )
-        _split(inv, name, wording, asked, dry_run=dry_run, poll_interval=poll_interval, timeout=timeout)
+        terms = SplitOptions(poll_interval, timeout, how.queue, how.override)
+        _split(inv, name, wording, asked, terms, dry_run=dry_run)
         return
 
     derive(inv, name, "remix", asked | {"prompt": wording}, dry_run=dry_run, how=how)
 
 
 def _split(
-    inv: Invocation,
-    name: str,
-    prompt: str,
-    asked: dict[str, Any],
-    *,
-    dry_run: bool,
-    poll_interval: float,
-    timeout: float,
+    inv: Invocation, name: str, prompt: str, asked: dict[str, Any], terms: SplitOptions, *, dry_run: bool
 ) -> None:
     split = split_of(prompt, asked.pop("fields"), asked.pop("request_key"))
     if dry_run:
-        preview_split(inv, name, split, asked)
+        preview_split(inv, name, split, asked, terms.override)
     else:
-        remix_split(inv, name, split, asked, interval_s=poll_interval, timeout_s=timeout)
+        remix_split(inv, name, split, asked, terms)
 
 
 @click.command("edit", cls=RequestCommand, short_help="Change a video, by its id or from a file.")

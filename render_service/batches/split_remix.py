@@ -2,17 +2,20 @@
 
 Each remix is a separate job whose request key consists of the key of the split and its number, so the same
 split with the same key continues where it stopped, and nothing is rendered twice. The first remix without a
-video ends the chain.
+video ends the chain. A split that is queued waits for none: it queues the first remix that is not stored.
 """
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
+from decision.errors import BadRequest
 from decision.one_change.aspects import FIELD_ASPECTS
 from decision.one_change.split import split_request
 from decision.request.request import RenderRequest, Source
 from ledger.job import State
+from render_service.rules.overrides import Override
 from render_service.runtime.errors import ServiceError
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
@@ -22,6 +25,8 @@ from render_service.submission.submit import place
 from sora_adapter.errors import AdapterError
 
 UNDER_WAY = (State.RUNNING, State.COMPLETED, State.STORED)
+WAITING = (State.DECIDED, State.SUBMITTING, State.RUNNING, State.COMPLETED)
+"""States of a queued remix that may still become a video by itself."""
 
 RequestFrom = Callable[[Source, str, str, str], RenderRequest]
 """Returns a remix request for a source, a profile, a prompt, and a request key."""
@@ -36,18 +41,38 @@ class Split:
     key: str
 
 
+@dataclass(frozen=True)
+class SplitOptions:
+    """How the remixes of a split are placed.
+
+    With `queue`, the next one is left to `resume` or a worker and none is waited for. `override` is applied
+    to those that are denied, if the policy allows that.
+    """
+
+    interval_s: float = 10.0
+    timeout_s: float = 1_800.0
+    queue: bool = False
+    override: Override | None = None
+
+
 @dataclass
 class Progress:
     """The progress of a split: a job for each prompt that was submitted, and the remaining prompts in `rest`.
 
     `trouble` is the error that interrupted the wait for the last job, such as a timeout: that render
-    continues, and the split continues with the same key.
+    continues, and the split continues with the same key. `queued` says that nothing was waited for.
     """
 
     split: Split
     placed: list[Placed] = field(default_factory=list)
     last_video: str = ""
     trouble: Exception | None = None
+    queued: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the last remix is queued or under way, and the rest has to wait for its video."""
+        return self.queued and bool(self.rest) and self.placed[-1].job.state in WAITING
 
     @property
     def rest(self) -> tuple[str, ...]:
@@ -63,30 +88,34 @@ def split_of(prompt: str, fields: dict[str, str], key: str | None) -> Split:
 
 
 async def remix_one_by_one(
-    session: Session,
-    name: str,
-    split: Split,
-    request_from: RequestFrom,
-    *,
-    interval_s: float,
-    timeout_s: float,
+    session: Session, name: str, split: Split, request_from: RequestFrom, terms: SplitOptions
 ) -> Progress:
     """Make the remixes of `split`, starting from the video `name`; return the progress."""
-    progress = Progress(split, last_video=name)
+    progress = Progress(split, last_video=name, queued=terms.queue)
     for number, prompt in enumerate(split.prompts, 1):
         source, profile = await source_of(session, progress.last_video)
         request = request_from(source, profile, prompt, f"{split.key}/{number}")
-        placed = await place(session, request)
+        placed = await _placed(session, request, terms)
         progress.placed.append(placed)
+        if terms.queue and placed.job.state is not State.STORED:
+            break  # a crash here leaves a queued job, which the same command with the key finds
         if placed.job.state not in UNDER_WAY:
             break
         try:
-            job = await settle(session, placed.job, interval_s=interval_s, timeout_s=timeout_s)
+            job = await settle(session, placed.job, interval_s=terms.interval_s, timeout_s=terms.timeout_s)
         except (AdapterError, ServiceError) as trouble:
             progress.trouble = trouble
             job = await session.job(placed.job.job_id)
-        progress.placed[-1] = Placed(job, placed.requested, placed.ruling, placed.outcome, placed.repeated)
+        progress.placed[-1] = replace(placed, job=job)
         if progress.trouble or job.state is not State.STORED:
             break
         progress.last_video = job.job_id
     return progress
+
+
+async def _placed(session: Session, request: RenderRequest, terms: SplitOptions) -> Placed:
+    """Place one remix; one that is allowed needs no override, and is placed without it."""
+    if terms.override is not None:
+        with suppress(BadRequest):  # there is no denial to override, and nothing was recorded
+            return await place(session, request, queue=terms.queue, override=terms.override)
+    return await place(session, request, queue=terms.queue)

@@ -66,7 +66,6 @@ def test_two_structured_changes_are_denied_with_a_command_each(sora: Any, stored
         (["--change", "palette=teal, sand"], "nothing would change"),
         (["--change", "palette=red", "--change", "palette=blue"], "one key twice"),
         (["--change", "palette=red", "--prompt", "make it red"], "writes the prompt"),
-        (["--prompt", "make it red", "--split", "--queue"], "leave out --queue"),
     ],
 )
 def test_a_change_that_cannot_be_read_records_nothing(
@@ -134,6 +133,60 @@ def test_a_split_stopped_by_its_time_goes_on_with_its_key(
     assert stopped.document["next"] is None  # asked for anew it would be paid for twice
     ended = sora("remix", "--id", stored, *asked)
     assert (stopped.code, ended.code, len(sora("jobs").document["jobs"])) == (5, 0, 3)
+
+
+QUEUED = ["--prompt", PROMPT, "--split", "--queue", "--request-key", "spring"]
+
+
+def test_a_queued_split_queues_one_remix_and_names_what_it_waits_for(sora: Any, stored: str) -> None:
+    first = sora("remix", "--id", stored, *QUEUED)
+    again = sora("remix", "--id", stored, *QUEUED)
+    [job] = first.document["jobs"]
+    assert (first.code, job["state"], first.document["waits_for"]) == (0, "decided", job["job_id"])
+    assert (again.code, again.document["jobs"][0]["job_id"]) == (0, job["job_id"])
+    assert (first.document["next"], len(sora("jobs").document["jobs"])) == (None, 2)
+
+
+def test_a_queued_split_queues_the_next_remix_once_the_one_before_is_stored(sora: Any, stored: str) -> None:
+    jobs, rest = [], [""]
+    while rest:
+        ended = sora("remix", "--id", stored, *QUEUED)
+        jobs, rest = [job["job_id"] for job in ended.document["jobs"]], ended.document["rest"]
+        if rest:
+            sora("resume", jobs[-1])
+            assert sora("poll", "--id", jobs[-1], "--poll-interval", "0.1").code == 0
+    listed = {job["job_id"]: job["source_job"] for job in sora("jobs").document["jobs"]}
+    assert ([listed[job] for job in jobs], len(listed)) == ([stored, jobs[0]], 3)
+
+
+def test_a_queued_split_says_in_text_how_its_next_remix_is_queued(sora: Any, stored: str) -> None:
+    ended = sora("remix", "--id", stored, *QUEUED, "--format=text")
+    assert "not done: 2 of 2; once job_" in ended.out
+    assert "--request-key spring queues the next one" in ended.out
+
+
+def test_a_queued_split_that_is_denied_does_not_wait(sora: Any, stored: str) -> None:
+    ended = sora("remix", "--id", stored, *QUEUED, "--max-cost", "0.01")
+    assert (ended.code, ended.document["waits_for"]) == (3, None)
+
+
+def test_a_split_overrides_only_the_remixes_that_are_denied(sora: Any, stored: str, folder: Path) -> None:
+    packaged = sora("policy", "show", "--packaged", "policy").out
+    lenient = packaged.replace('name = "default"', 'name = "team"\noverridable = ["COST_ABOVE_LIMIT"]', 1)
+    (folder / "team.toml").write_text(lenient)
+    sora("policy", "activate", "team.toml", "--reason", "limits are wishes")
+    wish = ["--override", "COST_ABOVE_LIMIT", "--reason", "the client pays"]
+    asked = ["remix", "--id", stored, "--prompt", PROMPT, "--split", *wish]
+    dear = sora(*asked, "--max-cost", "0.01", "--poll-interval", "0.1")
+    needless = sora(*asked, "--poll-interval", "0.1")
+    overridden = [
+        [job["decision"]["basis"]["inputs"].get("overridden") for job in ended.document["jobs"]]
+        for ended in (dear, needless)
+    ]
+    assert (dear.code, needless.code) == (0, 0)
+    assert overridden == [["COST_ABOVE_LIMIT"] * 2, [None] * 2]
+    assert sora(*asked, "--max-cost", "0.01", "--dry-run").code == 0
+    assert sora("verify").code == 0
 
 
 def test_one_change_needs_no_splitting(sora: Any, stored: str) -> None:
