@@ -880,6 +880,21 @@ class LedgerVerified(EventBase):
     extends: int | None = None
 
 
+class ProjectionRecorded(EventBase):
+    """The digest of all job rows at `position`; recorded in the stream ``projection``.
+
+    `row_form` is the version of the form of a row, since newer software may put more into it.
+    `ledger.log.projection` says how the digest is made.
+    """
+
+    type: ClassVar[str] = "projection.recorded"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    position: int
+    jobs: int
+    digest: Sha256Hex
+    row_form: int
+
+
 class CheckpointPublished(EventBase):
     """A checkpoint of the first `size` records was published at `target`; recorded in the stream ``checks``.
 
@@ -957,6 +972,7 @@ Event = (
     | NotificationFailed
     | NotificationResent
     | LedgerVerified
+    | ProjectionRecorded
     | CheckpointPublished
     | RenderClosed
 )

@@ -32,6 +32,9 @@ from ledger.terms import Operation, Outcome, Status, Variant
 
 JOB_PREFIX = "job_"
 
+ROW_FORM = 1
+"""Raised when the same events lead to other bytes of a row; only digests of this form are compared."""
+
 
 class State(StrEnum):
     """The state of a job."""

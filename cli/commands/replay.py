@@ -1,12 +1,13 @@
 """``replay``: rebuild every job from its records."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.exit_codes import ExitCode
-from cli.invocation import Invocation
+from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.jobs import show_jobs
 from ledger.job import Job
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.log.replay import Replay
+    from render_service.session.session import Session
 
 
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
@@ -38,14 +40,24 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
     help="Replace the live rows with the replayed jobs, and build the search index again.",
 )
 @click.option(
+    "--record",
+    is_flag=True,
+    help="Record the digest of the rows, unless they drifted: it dates a later drift.",
+)
+@click.option(
     "--decisions",
     "remaking",
     is_flag=True,
     help="Repeat every recorded decision instead.",
 )
 @common.invocation
-def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, remaking: bool) -> None:
+def replay_command(
+    inv: Invocation, *, as_of: int | str | None, swap: bool, record: bool, remaking: bool
+) -> None:
     """Rebuild every job from its records and compare with the live rows. Calls nothing, changes nothing.
+
+    Workers record the digest of all rows every 10,000 records, and --record does so now. Replay computes each
+    of these digests again, so it can say between which two a drift began.
 
     With --decisions, every recorded decision is repeated under the policy and catalog it cites. A different
     result is DECISION_DRIFT; NOT_RECOMPUTABLE means that the inputs are gone.
@@ -55,10 +67,13 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
     \b
     Example:
       sora-ledger replay
+      sora-ledger replay --record
       sora-ledger replay --decisions
       sora-ledger replay --as-of 42
       sora-ledger replay --as-of 2026-11-20T14:00:00Z
     """
+    if record and (remaking or as_of is not None):
+        raise click.UsageError("--record is for the replay of all jobs; leave out --decisions and --as-of")
     if remaking:
         if swap or as_of is not None:
             raise click.UsageError("--decisions reads all of them and swaps none; leave out the other option")
@@ -75,11 +90,19 @@ def replay_command(inv: Invocation, *, as_of: int | str | None, swap: bool, rema
         "position": result.position,
         "jobs": result.jobs,
         "drift": [{"job_id": drift.job_id, "fields": drift.fields()} for drift in result.drift],
+        "recorded_digests": {
+            "compared": result.compared,
+            "not_compared": result.not_compared,
+            "drifted": [span._asdict() for span in result.drifted],
+        },
     }
     if swap:
         _swap(inv, result)
+    records = record and (swap or not result.drift)
+    if records:
+        inv.session(_record, calls=False)
     inv.emit(document, lambda console: _text(console, result, swapped=swap))
-    if result.drift and not swap:
+    if not (result.is_clean or records):
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
@@ -131,10 +154,27 @@ def _swap(inv: Invocation, result: "Replay") -> None:
         swap(ledger, result)
 
 
+async def _record(session: "Session") -> None:
+    from render_service.evidence.recorded_checks import record_projection  # only with --record
+
+    event = await asyncio.to_thread(record_projection, session)
+    say(f"recorded: the rows of {counted(event.jobs, 'job')} as of position {event.position}")
+
+
 def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
+    for span in result.drifted:
+        until = "" if span.until is None else f"; right again at {span.until}"
+        began = f"between positions {span.after} and {span.by}"
+        console.print(f"[yellow]rows were wrong[/]: the drift began {began}{until}")
+    if result.not_compared:
+        other = counted(result.not_compared, "recorded digest")
+        console.print(f"not compared: {other}, of a version of sora-ledger with other rows")
     if not result.drift:
         folded = f"{counted(result.jobs, 'job')} folded again from {counted(result.position, 'record')}"
-        console.print(f"[green]no drift[/]: {folded}")
+        digests = f"; {counted(result.compared, 'recorded digest')} compared" if result.compared else ""
+        console.print(f"[green]no drift[/]: {folded}{digests}")
+        if not result.is_clean:
+            console.print("replay --record records the digest of the rows as they are now")
         return
     for drift in result.drift:
         console.print(f"[red]drift[/] {drift.job_id}")

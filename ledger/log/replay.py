@@ -4,14 +4,17 @@ Replay has no effects: it only reads, and calls nothing outside. `swap` is the o
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from msgspec import MsgspecError, Struct, to_builtins
 from msgspec.json import Decoder
 
 from ledger.errors import LedgerUnusable
-from ledger.job import JOB_PREFIX, Job, fold
+from ledger.events import ProjectionRecorded
+from ledger.job import JOB_PREFIX, ROW_FORM, Job, fold
 from ledger.log.ledger import Ledger
+from ledger.log.projection import Drifted, Milestones, digest_of, row_number
 from ledger.record import Record, StoredRow
 from ledger.store.interface import RecordFilter
 from ledger.verify.shapes import encode
@@ -100,28 +103,52 @@ class Drift(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """The number of jobs up to `position`, and how the live rows differ."""
+    """The number of jobs up to `position`, and how the live rows differ now.
+
+    Of the digests recorded on the way, `compared` were compared, and `not_compared` were recorded by software
+    with other rows; `drifted` has the spans in which the live rows differed.
+    """
 
     position: int
     jobs: int
     drift: list[Drift]
+    compared: int = 0
+    not_compared: int = 0
+    drifted: tuple[Drifted, ...] = ()
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether the rows are right now, and were when they were last recorded."""
+        return not self.drift and (not self.drifted or self.drifted[-1].until is not None)
 
 
-def folded(ledger: Ledger, position: int) -> Iterator[Job]:
-    """Fold every job up to `position`; yield them by id, one at a time.
+def folded(ledger: Ledger, position: int, milestones: Milestones | None = None) -> Iterator[Job]:
+    """Fold every job up to `position`, adding it to `milestones`; yield them by id, one at a time.
 
     The bytes were checked when they were recorded, and `verify` checks them: only what a row is made of is
     read of them, and it is folded as `verify` does. What that does not accept is folded as in an append.
     """
     for rows in _streams(ledger, position):
-        yield fold_bytes(rows) or _fold(rows)
+        job = _fold_rows(rows)
+        if milestones is not None:
+            positions = [envelope.position for envelope, _ in rows]
+            milestones.add(positions, job, partial(_fold_first, rows))
+        yield job
+
+
+def _fold_first(rows: list[tuple[Any, StoredRow]], count: int) -> Job:
+    return _fold_rows(rows[:count])
+
+
+def _fold_rows(rows: list[tuple[Any, StoredRow]]) -> Job:
+    return fold_bytes(rows) or _fold(rows)
 
 
 def newest_first(ledger: Ledger, position: int) -> Iterator[tuple[Job, list[StoredRow]]]:
     """Fold every job up to `position`; yield them by id, backwards, each with its records."""
     for rows in _streams(ledger, position, backwards=True):
         rows.reverse()
-        yield fold_bytes(rows) or _fold(rows), [row for _, row in rows]
+        yield _fold_rows(rows), [row for _, row in rows]
 
 
 def _streams(
@@ -181,23 +208,38 @@ def replay(ledger: Ledger) -> Replay:
     position = ledger.head().size
     jobs = 0
     drift: list[Drift] = []
-    for live, replayed in _paired(ledger.store.all_jobs(), folded(ledger, position)):
+    milestones = Milestones(ledger, position)
+    watched = milestones if milestones.recorded else None
+    for live, replayed in _paired(ledger.store.all_jobs(), folded(ledger, position, watched)):
         jobs += replayed is not None
         if live != replayed and (live is None or live.position <= position):
             job = live or replayed
             assert job is not None  # they differ, so one of them exists
-            again = _fold_again(ledger, job.job_id, position)
+            again = fold_up_to(ledger, job.job_id, position)
             if live != again:
                 drift.append(Drift(job.job_id, live, again))
-    return Replay(position, jobs, drift)
+    compared, not_compared = len(milestones.recorded), milestones.of_other_forms
+    return Replay(position, jobs, drift, compared, not_compared, tuple(milestones.drifted()))
 
 
-def _fold_again(ledger: Ledger, job_id: str, position: int) -> Job | None:
+def fold_up_to(ledger: Ledger, job_id: str, position: int) -> Job | None:
+    """Fold a job from its records up to `position`; None if it had not begun by then."""
     job: Job | None = None
-    for record in ledger.read(RecordFilter(stream=job_id)):
-        if record.position <= position:
-            job = fold(job, record)
+    for record in ledger.read(RecordFilter(stream=job_id, before=position + 1)):
+        job = fold(job, record)
     return job
+
+
+def live_projection(ledger: Ledger) -> ProjectionRecorded:
+    """Return the digest of the live rows at the end of the log; a row that changes meanwhile is folded."""
+    position = ledger.head().size
+    jobs = total = 0
+    for live in ledger.store.all_jobs():
+        job = live if live.position <= position else fold_up_to(ledger, live.job_id, position)
+        if job is not None:
+            jobs += 1
+            total += row_number(job.canonical())
+    return ProjectionRecorded(position=position, jobs=jobs, digest=digest_of(total), row_form=ROW_FORM)
 
 
 def _paired(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job | None, Job | None]]:

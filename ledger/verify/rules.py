@@ -58,7 +58,7 @@ OBSERVATION         submission.spooled
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded access.used
 OBSERVATION         session.began session.ended
-OBSERVATION         notification.sent notification.failed ledger.verified
+OBSERVATION         notification.sent notification.failed ledger.verified projection.recorded
 STRUCTURE_UPDATE    ledger.created policy.activated budget.set decision.overridden private.erased
 STRUCTURE_UPDATE    access.granted access.revoked share.created share.revoked
 STRUCTURE_UPDATE    endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted

@@ -4,20 +4,32 @@ Both are recorded only where a person asks for it (``--record``): those who may 
 a checkpoint that is published again at the same size keeps the signatures of witnesses, which a record in
 between would end. A verification with findings records nothing, so that the evidence stays as it was found.
 The record says who checked and when; it proves nothing about the other records.
+
+The digest of the job rows is recorded by workers every `PROJECTION_EVERY` records, and by ``replay
+--record``.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ledger.events import CheckpointPublished, LedgerVerified
+from ledger.errors import WrongExpectedVersion
+from ledger.events import CheckpointPublished, LedgerVerified, ProjectionRecorded
 from ledger.log.ledger import Ledger
+from ledger.log.projection import STREAM as PROJECTIONS
+from ledger.log.replay import live_projection
 from ledger.private import Private
 from ledger.record import E, Entry, entries
-from ledger.store.interface import ANY, Batch, RecordFilter
+from ledger.store.interface import ANY, NEW, Batch, RecordFilter
 from ledger.tree.head import TreeHead
-from render_service.evidence.verify import Checked
 from render_service.session.session import Session
 
+if TYPE_CHECKING:
+    from render_service.evidence.verify import Checked
+
 STREAM = "checks"
+PROJECTION_EVERY = 10_000
+"""Records after which a worker records the digest of the job rows again."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +45,12 @@ def last_checks(ledger: Ledger) -> LastChecks:
     return LastChecks(_last(ledger, LedgerVerified), _last(ledger, CheckpointPublished))
 
 
-def _last(ledger: Ledger, kind: type[E]) -> Entry[E] | None:
-    where = RecordFilter(stream=STREAM, type=kind.type)
+def _last(ledger: Ledger, kind: type[E], stream: str = STREAM) -> Entry[E] | None:
+    where = RecordFilter(stream=stream, type=kind.type)
     return next(entries(ledger.newest(where, before=ledger.head().size + 1, limit=1), kind), None)
 
 
-def record_verified(session: Session, checked: Checked) -> None:
+def record_verified(session: Session, checked: "Checked") -> None:
     """Record a full verification that found the ledger intact; one with findings records nothing."""
     report = checked.report
     assert checked.since is None  # a part of the ledger is not the whole
@@ -52,6 +64,27 @@ def record_verified(session: Session, checked: Checked) -> None:
         extends=checked.held.size if checked.held else None,
     )
     session.ledger.append([Batch(STREAM, ANY, [session.draft(event)])])
+
+
+def record_projection(session: Session) -> ProjectionRecorded:
+    """Record the digest of the live job rows, by which a later replay dates a drift of them."""
+    event = live_projection(session.ledger)
+    session.ledger.append([Batch(PROJECTIONS, ANY, [session.draft(event)])])
+    return event
+
+
+def record_projection_if_due(session: Session) -> None:
+    """Record it if `PROJECTION_EVERY` records were appended since the last time.
+
+    Of several workers that find it due at once, one records it.
+    """
+    ledger = session.ledger
+    last = _last(ledger, ProjectionRecorded, PROJECTIONS)
+    if ledger.head().size - (last.event.position if last else 0) < PROJECTION_EVERY:
+        return
+    version = last.record.version if last else NEW
+    with suppress(WrongExpectedVersion):
+        ledger.append([Batch(PROJECTIONS, version, [session.draft(live_projection(ledger))])])
 
 
 def record_published(session: Session, head: TreeHead, there: TreeHead, target: str) -> None:

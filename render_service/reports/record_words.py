@@ -22,6 +22,7 @@ from ledger.events import (
     NotificationFailed,
     NotificationSent,
     PrivateErased,
+    ProjectionRecorded,
     RenderAdopted,
     RenderClosed,
     RenderDecided,
@@ -111,6 +112,8 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{event.webhook_type} about {event.job_id}: HTTP {event.http_status}"
         case NotificationFailed():
             return _given_up(event)
+        case ProjectionRecorded():
+            return f"{counted(event.jobs, 'job')} as of position {event.position}"
         case LedgerVerified() | CheckpointPublished():
             return _checked(event)
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():

@@ -32,6 +32,7 @@ from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import timestamp
 from render_service.api.sessions import drain
+from render_service.evidence.recorded_checks import record_projection_if_due
 from render_service.recovery.attempts import OPEN
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
@@ -179,6 +180,7 @@ class Worker:
             return
         self._enlisted_at = time.monotonic()
         await asyncio.to_thread(drain, self._session)
+        await asyncio.to_thread(record_projection_if_due, self._session)
         stale = await self._enlist_older(NOT_TO_BE_LEFT, ENLISTING_S)
         if silent_s < ENLISTING_S:
             stale += await self._enlist_older(OPEN, silent_s)

@@ -243,3 +243,37 @@ def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Any, held
 def test_only_a_verification_of_everything_is_recorded(sora: Any, held: str) -> None:
     refused = sora("verify", "--since", "1", "--record")
     assert (refused.code, "leave out --since" in refused.err) == (2, True)
+
+
+def digests(sora: Any) -> list[dict[str, Any]]:
+    return sora("log", "--stream", "projection").document["records"]
+
+
+def test_the_digest_of_the_rows_is_recorded_when_asked_and_compared_from_then_on(
+    sora: Any, held: str
+) -> None:
+    size = sora("verify").document["size"]
+    recorded = sora("replay", "--record", "--actor", "otto")
+    [record] = digests(sora)
+    assert (recorded.code, record["actor"]) == (0, "otto")
+    assert (record["payload"]["position"], record["payload"]["jobs"]) == (size, 1)
+    again = sora("replay").document
+    assert again["recorded_digests"] == {"compared": 1, "not_compared": 0, "drifted": []}
+
+
+def test_rows_that_drifted_are_not_recorded_but_replayed_ones_are(sora: Any, held: str) -> None:
+    sora("replay", "--record")
+    with sqlite3.connect("ledger.db") as db:
+        db.execute("UPDATE jobs SET body = CAST(replace(body, '\"attempts\":0', '\"attempts\":7') AS BLOB)")
+    db.close()
+    assert sora("replay", "--record").code == 10
+    assert len(digests(sora)) == 1
+    assert sora("replay", "--swap", "--record").code == 0
+    assert len(digests(sora)) == 2
+    assert sora("replay").code == 0
+
+
+def test_a_digest_is_of_all_jobs_now(sora: Any, held: str) -> None:
+    for option in (["--as-of", "2"], ["--decisions"]):
+        refused = sora("replay", "--record", *option)
+        assert (refused.code, "leave out --decisions and --as-of" in refused.err) == (2, True)

@@ -166,9 +166,10 @@ def notified() -> list[Any]:
 
 
 def checked() -> list[Any]:
-    """Return a verification and a published checkpoint."""
+    """Return a verification, a digest of the rows, and a published checkpoint."""
     return [
         e.LedgerVerified(size=40, root=SHA, jobs=3, files=2, extends=12),
+        e.ProjectionRecorded(position=40, jobs=3, digest=SHA, row_form=1),
         e.CheckpointPublished(
             size=40,
             root=SHA,

@@ -14,11 +14,15 @@ import httpx2
 import pytest
 
 from ledger.errors import LedgerUnusable, StaleFence
-from ledger.events import PrivateErased
+from ledger.events import PrivateErased, ProjectionRecorded
 from ledger.job import Job, State
+from ledger.log.ledger import Ledger
+from ledger.log.replay import replay
 from ledger.private import private_values
 from ledger.record import new_job_id
 from ledger.store.interface import ANY, Lease, Release
+from render_service.evidence import recorded_checks
+from render_service.evidence.recorded_checks import record_projection_if_due
 from render_service.runtime.errors import NotReady
 from render_service.session.session import utc_now
 from render_service.settlement.overdue import give_up
@@ -606,3 +610,38 @@ async def test_a_step_that_does_not_end_is_cut_off_and_its_job_handed_back(
     await here.work(until="step.stuck")
     tally = here.session.ledger.store.tally()
     assert (tally.leased, tally.due) == (0, 1)
+
+
+async def test_a_worker_records_the_digest_of_the_rows_once_enough_was_recorded(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_checks, "PROJECTION_EVERY", 10)
+    here = bench(sandbox().base_url)
+    ledger = here.session.ledger
+    await here.queued(3)
+    await here.work()
+    record_projection_if_due(here.session)
+    due = [entry.event.position for entry in ledger.entries(ProjectionRecorded)]
+    record_projection_if_due(here.session)  # what was recorded since is not enough
+    assert [entry.event.position for entry in ledger.entries(ProjectionRecorded)] == due
+    assert len(due) >= 1
+    assert replay(ledger).drifted == ()
+
+
+async def test_of_two_workers_that_find_a_digest_due_one_records_it(
+    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorded_checks, "PROJECTION_EVERY", 1)
+    here = bench(sandbox().base_url)
+    await here.queued(1)
+    session = here.session
+    compute = recorded_checks.live_projection
+
+    def meanwhile(ledger: Ledger) -> ProjectionRecorded:
+        monkeypatch.setattr(recorded_checks, "live_projection", compute)
+        record_projection_if_due(session)
+        return compute(ledger)
+
+    monkeypatch.setattr(recorded_checks, "live_projection", meanwhile)
+    record_projection_if_due(session)
+    assert len(list(session.ledger.entries(ProjectionRecorded))) == 1
