@@ -20,9 +20,11 @@ from cli.options.working import read_worker_options, worker_options
 from ledger.record import Authority
 from render_service.access.local import TICKET_S, find_console, leading_to, link, make_ticket, noted
 from render_service.access.signing import Signer, open_signer
+from render_service.forwarding.destinations import read_destinations
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.server.app import Parts
+from render_service.server.background import Work
 from render_service.server.server import check_reach, listen, serve
 from render_service.session.connections import usable_profile
 from render_service.session.session import utc_now
@@ -73,7 +75,8 @@ def serve_command(
     The same process works the queue, so it needs no other; it serves /healthz, /readyz and /metrics. With
     secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in SORA_LEDGER_WEBHOOK_SECRETS_PROFILE, it
     receives webhooks at POST /webhooks/PROFILE; during a rotation, separate them with commas. Clients
-    register their own receivers of webhooks at /v1/webhook_endpoints.
+    register their own receivers of webhooks at /v1/webhook_endpoints. Events go to the destinations in the
+    file that SORA_LEDGER_FORWARD names, as with `sora-ledger forward`.
 
     SIGTERM or Ctrl-C answers the requests under way and hands jobs back; a second one ends it at once.
 
@@ -109,11 +112,18 @@ def _serve(
     started: Callable[["Session"], None],
 ) -> None:
     """Serve, and work the queue under `terms` if there are any, until a signal."""
+    destinations = read_destinations(inv.settings.forward_file) if inv.settings.forward_file else None
 
     async def at(session: "Session") -> None:
-        works = [] if terms is None else [lambda stop: _work(session, terms, stop)]
+        works: list[Work] = [] if terms is None else [lambda stop: _work(session, terms, stop)]
         local = _local_origin(listening) if parts.console else None
-        with noted(inv.settings, local) if local else contextlib.nullcontext():
+        async with contextlib.AsyncExitStack() as stack:
+            if local:
+                stack.enter_context(noted(inv.settings, local))
+            if destinations:
+                from render_service.forwarding.forwarder import Forwarding
+
+                works.append((await stack.enter_async_context(Forwarding(session, destinations))).run)
             await serve(
                 session, listening, secrets, lambda: started(session), parts._replace(worker=terms), works
             )

@@ -11,7 +11,7 @@ from cli.options import common
 from cli.options.working import read_worker_options, worker_options
 from cli.text.tables import columns
 from ledger.record import Authority
-from render_service.notifications.dead_letters import outbox_document, send_again
+from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
 from render_service.runtime.documents import counted
 from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worker, queue_document, stop_signals
@@ -72,7 +72,8 @@ def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
     """Show how many jobs are due, the age of the oldest, the workers' leases, and undelivered webhooks.
 
     A webhook to a client is a dead letter once its endpoint has not accepted it for 72 hours, or can no
-    longer be told. A running `serve` delivers those that are sent again.
+    longer be told; an event that `forward` sends is one if its destination refuses it. A running `serve` or
+    `forward` delivers those that are sent again.
 
     \b
     Example:
@@ -88,7 +89,10 @@ def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
         sent = inv.session(send, begins=False, calls=False)
         say(f"{counted(len(sent), 'dead letter')} due now")
     with inv.ledger() as ledger:
-        document = queue_document(ledger) | {"notifications": outbox_document(ledger)}
+        document = queue_document(ledger) | {
+            "notifications": outbox_document(ledger),
+            "forwarding": forwarding_document(ledger),
+        }
     inv.emit(document, lambda console: print_queue(document, console))
 
 
@@ -101,6 +105,9 @@ def print_queue(document: dict[str, Any], console: "Console") -> None:
     rows = [(lease["job_id"], _time(lease["until_ms"]), lease["holder"]) for lease in document["leases"]]
     if rows:
         columns(console, ("job", "until", "worker"), rows, cuts=True)
+    for each in document["forwarding"]:
+        state = "" if each["is_running"] else "; nothing forwards to it now"
+        console.print(f"{counted(each['behind'], 'record')} ahead of {each['destination']}{state}")
     notifications = document["notifications"]
     if notifications["waiting"]:
         console.print(f"{counted(notifications['waiting'], 'webhook')} to clients not accepted yet")
@@ -113,6 +120,12 @@ def print_queue(document: dict[str, Any], console: "Console") -> None:
 def _letter(letter: dict[str, Any]) -> tuple[str, str, str]:
     answer = f"HTTP {letter['http_status']}" if letter["http_status"] else "no answer"
     cause = answer if letter["cause"] == "not_accepted" else str(letter["cause"])
+    if letter["cause"] == "refused":
+        return (
+            letter["delivery_id"],
+            str(letter["webhook_type"]),
+            f"refused by {letter['endpoint_id']}: {answer}",
+        )
     tries = counted(letter["attempts"], "attempt")
     return letter["delivery_id"], str(letter["webhook_type"]), f"{cause} after {tries}"
 

@@ -1,4 +1,4 @@
-"""The contract of the outbox: webhooks to clients that were not accepted yet. Stores share no SQL.
+"""The contract of the outbox: what is on its way to the outside. Stores share no SQL.
 
 What is due follows from the log: the reader at the cursor adds the deliveries of new records and moves the
 cursor in one transaction, so that each is added once, however many processes read. Deliveries are not facts:
@@ -7,19 +7,30 @@ the final outcome of each is recorded, and its row is then deleted, or stays as 
 A claim makes a delivery due again when its lease ends. A process that crashes while it delivers leaves it
 so, and the next claim delivers it again. `attempts` is the fence: what a process reports about an attempt
 is ignored if there was a later one.
+
+A *reader* takes the log to one place outside: one process at a time has its turn, and moves its position. A
+process that crashes leaves a turn that ends. `token` is the fence: a process whose turn went to another
+moves nothing.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+FORWARD = "forward:"
+"""What the names of the readers of `forward` begin with; it is also the endpoint of their dead letters."""
+
 
 class NewDelivery(NamedTuple):
-    """The record at `position`, to be announced to one endpoint; `is_dead` if it was given up before."""
+    """The record at `position`, to be announced to one endpoint; `is_dead` if it was given up before.
+
+    Then `http_status` is the last answer, if there was one.
+    """
 
     delivery_id: str
     endpoint_id: str
     position: int
     is_dead: bool = False
+    http_status: int | None = None
 
 
 class Delivery(NamedTuple):
@@ -31,6 +42,22 @@ class Delivery(NamedTuple):
     attempts: int
     age_ms: int
     http_status: int | None
+
+
+class Turn(NamedTuple):
+    """The turn of a process at a reader that has read up to `position`."""
+
+    name: str
+    position: int
+    token: int
+
+
+class Reader(NamedTuple):
+    """How far a reader has read, and whether a process has its turn now."""
+
+    name: str
+    position: int
+    is_taken: bool
 
 
 class OutboxTally(NamedTuple):
@@ -48,6 +75,21 @@ class Outbox(Protocol):
 
     def add(self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
         """Add deliveries and move the cursor, unless another process moved it first: then return False."""
+
+    def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
+        """Take the turn at a reader, which begins at `first`; None while another process has it.
+
+        A turn that would end after a lease that begins now is from before the clock was set back, and ends.
+        """
+
+    def move(self, turn: Turn, moved_to: int, lease_ms: int, new: Sequence[NewDelivery] = ()) -> Turn | None:
+        """Extend a turn, move its reader, and add deliveries; None, and nothing changes, if it was lost."""
+
+    def end_turn(self, turn: Turn) -> None:
+        """Let another process have the turn at once."""
+
+    def readers(self) -> list[Reader]:
+        """Return the readers by name."""
 
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
         """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""

@@ -20,7 +20,7 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import PRIVATE_ENDPOINTS
 
 LONGEST_URL = 2048
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222}
 _LOOKUPS = 16
 """Lookups at the same time, in threads of their own: a name server that does not answer must keep neither the
 ledger's threads busy, nor a server that is to stop."""
@@ -35,10 +35,21 @@ class Refused(BadInput):
 
 
 class Addresses:
-    """Checks and resolves URLs; `permits_private` permits loopback and private addresses, and http."""
+    """Checks and resolves URLs; `permits_private` permits loopback and private addresses, and http.
 
-    def __init__(self, *, permits_private: bool) -> None:
+    `secure` and `plain` are the schemes with and without TLS; `of` says whose URLs these are.
+    """
+
+    def __init__(
+        self,
+        *,
+        permits_private: bool,
+        secure: str = "https",
+        plain: str = "http",
+        of: str = "a webhook endpoint",
+    ) -> None:
         self.permits_private = permits_private
+        self._secure, self._plain, self._of = secure, plain, of
         self._free = asyncio.Semaphore(_LOOKUPS)
 
     async def check(self, url: str) -> None:
@@ -54,8 +65,8 @@ class Addresses:
         return await self._resolve(self._split(url))
 
     def _split(self, url: str) -> SplitResult:
-        schemes = "https or http" if self.permits_private else "https"
-        wrong = f"expected an {schemes} URL of at most {LONGEST_URL} characters, without user or fragment"
+        schemes = f"{self._secure} or {self._plain}" if self.permits_private else self._secure
+        wrong = f"expected a URL ({schemes}) of at most {LONGEST_URL} characters, without user or fragment"
         try:
             parts = urlsplit(url)
             is_right = (
@@ -72,8 +83,8 @@ class Addresses:
         except ValueError:
             is_right = False
         if not is_right:
-            more = "" if self.permits_private else f"; {PRIVATE_ENDPOINTS}=allow permits http"
-            raise Refused(f"the URL of a webhook endpoint: {wrong}{more}")
+            more = "" if self.permits_private else f"; {PRIVATE_ENDPOINTS}=allow permits {self._plain}"
+            raise Refused(f"the URL of {self._of}: {wrong}{more}")
         return parts
 
     async def _resolve(self, parts: SplitResult) -> list[str]:
@@ -81,7 +92,7 @@ class Addresses:
         addresses = await self._look_up(host, port)
         for address in addresses:
             if why := self._objection(address):
-                raise Refused(f"the URL of a webhook endpoint: {host} leads to {address}, {why}")
+                raise Refused(f"the URL of {self._of}: {host} leads to {address}, {why}")
         if not addresses:
             raise OSError(f"{host} has no address")
         return addresses

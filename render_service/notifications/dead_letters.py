@@ -1,13 +1,13 @@
-"""Dead letters: webhooks to clients that were given up, and sending them again."""
+"""Dead letters: webhooks that were given up, and events that a destination refused; sending them again."""
 
 from collections.abc import Collection
 from typing import Any
 
 from ledger.events import NotificationFailed, NotificationResent
 from ledger.log.ledger import Ledger
-from ledger.record import Draft, Entry
+from ledger.record import Draft, Entry, Record
 from ledger.store.interface import ANY, Batch, RecordFilter
-from ledger.store.outbox import Delivery
+from ledger.store.outbox import FORWARD, Delivery
 from render_service.notifications.announcements import announcement_of
 from render_service.notifications.endpoints import Endpoint, Endpoints
 from render_service.runtime.errors import BadInput
@@ -27,8 +27,25 @@ def outbox_document(ledger: Ledger) -> dict[str, Any]:
     return {"waiting": waiting, "dead_letters": documents}
 
 
+def forwarding_document(ledger: Ledger) -> list[dict[str, Any]]:
+    """Return how far each destination of `forward` is, and whether a process forwards to it now."""
+    size = ledger.head().size
+    return [
+        {
+            "destination": one.name.removeprefix(FORWARD),
+            "position": one.position,
+            "behind": size - one.position,
+            "is_running": one.is_taken,
+        }
+        for one in ledger.store.outbox.readers()
+        if one.name.startswith(FORWARD)
+    ]
+
+
 def _document(ledger: Ledger, letter: Delivery, endpoint: Endpoint | None) -> dict[str, Any]:
     record = next(ledger.read(after=letter.position - 1, limit=1), None)
+    if letter.endpoint_id.startswith(FORWARD):
+        return _refused_event(letter, record)
     announcement = announcement_of(ledger, record) if record else None
     failed = _failure(ledger, letter)
     return {
@@ -41,6 +58,21 @@ def _document(ledger: Ledger, letter: Delivery, endpoint: Endpoint | None) -> di
         "cause": failed.event.cause if failed else None,
         "http_status": letter.http_status,
         "given_up_at": failed.record.recorded_at if failed else None,
+    }
+
+
+def _refused_event(letter: Delivery, record: Record | None) -> dict[str, Any]:
+    """Return the dead letter of `forward`."""
+    return {
+        "delivery_id": letter.delivery_id,
+        "endpoint_id": letter.endpoint_id,
+        "url": None,
+        "webhook_type": record.type if record else None,
+        "job_id": record.stream if record else None,
+        "attempts": letter.attempts,
+        "cause": "refused",
+        "http_status": letter.http_status,
+        "given_up_at": None,
     }
 
 

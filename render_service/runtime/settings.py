@@ -30,6 +30,8 @@ SORA_LEDGER_RETRY_SECONDS  how long to retry recording an answer that the  20
                            ledger cannot take, before the command ends
 SORA_LEDGER_PRIVATE_       ``allow`` or ``refuse`` webhooks of clients to  allowed where ``serve``
 ENDPOINTS                  this machine and its network, and by http       serves the sandbox
+SORA_LEDGER_FORWARD        a TOML file that names where ``serve`` sends    none
+                           events, see `render_service.forwarding`
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 =========================  ==============================================  ============================
 
@@ -69,6 +71,8 @@ DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 OIDC = "SORA_LEDGER_OIDC"
+FORWARD = "SORA_LEDGER_FORWARD"
+"""Not read from ``.env``: what a folder contains must not send the record anywhere."""
 CONSOLE_URL = "SORA_LEDGER_CONSOLE_URL"
 CONSOLE_SIGNING = "SORA_LEDGER_CONSOLE_SECRET"
 """Not read from ``.env``: who writes that file in a folder must not be able to sign in as anyone."""
@@ -120,6 +124,7 @@ class Settings:
     console_url: str | None = None
     console_secret: str | None = None
     oidc_secret: str | None = None
+    forward_file: Path | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -250,6 +255,7 @@ def read_settings(
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
         oidc_file=Path(provider).expanduser() if (provider := environment.get(OIDC, "").strip()) else None,
+        forward_file=Path(events).expanduser() if (events := environment.get(FORWARD, "").strip()) else None,
         oidc_secret=environment.get(f"{OIDC}_SECRET", "").strip() or None,
         console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),
         console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),

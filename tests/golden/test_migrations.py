@@ -99,6 +99,7 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0014_vocabulary",
         "0015_rows",
         "0016_blocks",
+        "0017_readers",
         "9999_costs",
     ]
     assert names == names_of_all
@@ -124,7 +125,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
 @pytest.fixture
 def newer_schema(path: Path) -> None:
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 17")
+    db.execute("PRAGMA user_version = 18")
     db.close()
 
 
@@ -141,7 +142,7 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 17, this sora-ledger knows up to version 16: upgrade"),
+        ("newer_schema", "its schema is version 18, this sora-ledger knows up to version 17: upgrade"),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )

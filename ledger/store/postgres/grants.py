@@ -27,6 +27,7 @@ RIGHTS = {
     "slots": "SELECT, INSERT, UPDATE, DELETE",
     "deliveries": "SELECT, INSERT, UPDATE, DELETE",
     "cursors": "SELECT, INSERT, UPDATE",
+    "readers": "SELECT, INSERT, UPDATE",
 }
 """Erasing deletes bodies and their words, replaying replaces job rows and the lists of them; the owner of the
 tables can do everything."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from ledger.store.outbox import Delivery, NewDelivery, OutboxTally
+from ledger.store.outbox import Delivery, NewDelivery, OutboxTally, Reader, Turn
 from ledger.store.postgres.connection import Connection
 from ledger.store.postgres.queue import NOW_MS, Run
 
@@ -11,10 +11,10 @@ _CURSOR = "SELECT position FROM cursors WHERE name = %s"
 _BEGIN = "INSERT INTO cursors (name, position) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING"
 _MOVE = "UPDATE cursors SET position = %s WHERE name = %s AND position = %s"
 _ADD = f"""
-INSERT INTO deliveries (delivery_id, endpoint_id, position, since_ms, due_at_ms)
-SELECT delivery_id, endpoint_id, position, {NOW_MS}, CASE WHEN NOT is_dead THEN {NOW_MS} END
-FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::boolean[])
-    AS new (delivery_id, endpoint_id, position, is_dead)
+INSERT INTO deliveries (delivery_id, endpoint_id, position, since_ms, due_at_ms, http_status)
+SELECT delivery_id, endpoint_id, position, {NOW_MS}, CASE WHEN NOT is_dead THEN {NOW_MS} END, http_status
+FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::boolean[], %s::bigint[])
+    AS new (delivery_id, endpoint_id, position, is_dead, http_status)
 ON CONFLICT (delivery_id) DO NOTHING
 """
 _COLUMNS = f"delivery_id, endpoint_id, position, attempts, {NOW_MS} - since_ms, http_status"
@@ -44,7 +44,15 @@ UPDATE deliveries SET due_at_ms = LEAST(due_at_ms, {NOW_MS} + %s), since_ms = LE
 WHERE due_at_ms IS NOT NULL
 """
 _FORGET = "DELETE FROM deliveries WHERE endpoint_id = ANY(%s)"
-_IS_THERE = "SELECT to_regclass('deliveries') IS NOT NULL"
+_BEGIN_TURN = f"""
+INSERT INTO readers (name, position, token, until_ms) VALUES (%s, %s, 1, {NOW_MS} + %s)
+ON CONFLICT (name) DO UPDATE SET token = readers.token + 1, until_ms = excluded.until_ms
+WHERE readers.until_ms <= {NOW_MS} OR readers.until_ms > excluded.until_ms RETURNING name, position, token
+"""
+_EXTEND = f"UPDATE readers SET position = %s, until_ms = {NOW_MS} + %s WHERE name = %s AND token = %s"
+_END_TURN = "UPDATE readers SET until_ms = 0 WHERE name = %s AND token = %s"
+_READERS = f"SELECT name, position, until_ms > {NOW_MS} FROM readers ORDER BY name"
+_IS_THERE = "SELECT to_regclass(%s) IS NOT NULL"
 _TALLY = "SELECT COUNT(due_at_ms), COUNT(*) - COUNT(due_at_ms) FROM deliveries"
 
 
@@ -63,6 +71,24 @@ class PostgresOutbox:
     def add(self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
         """Add deliveries and move the cursor, unless another process moved it first."""
         return self._change(lambda db: _add(db, cursor, moved_to, new))
+
+    def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
+        """Take the turn at a reader, which begins at `first`; None while another process has it."""
+        row = self._change(lambda db: db.execute(_BEGIN_TURN, (name, first, lease_ms)).fetchone())
+        return Turn(*row) if row else None
+
+    def move(self, turn: Turn, moved_to: int, lease_ms: int, new: Sequence[NewDelivery] = ()) -> Turn | None:
+        """Extend a turn, move its reader, and add deliveries; None, and nothing changes, if it was lost."""
+        is_moved = self._change(lambda db: _move(db, turn, moved_to, lease_ms, new))
+        return turn._replace(position=moved_to) if is_moved else None
+
+    def end_turn(self, turn: Turn) -> None:
+        """Let another process have the turn at once."""
+        self._change(lambda db: db.execute(_END_TURN, (turn.name, turn.token)))
+
+    def readers(self) -> list[Reader]:
+        """Return the readers by name."""
+        return self._ask(_readers)
 
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
         """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
@@ -105,8 +131,25 @@ class PostgresOutbox:
         return self._ask(_tally)
 
 
+def _is_there(db: Connection, table: str) -> bool:
+    """Return whether there is such a table: a ledger that is only read is not migrated."""
+    return bool((db.execute(_IS_THERE, (table,)).fetchone() or (False,))[0])
+
+
+def _readers(db: Connection) -> list[Reader]:
+    return [Reader(*row) for row in db.execute(_READERS).fetchall()] if _is_there(db, "readers") else []
+
+
+def _move(db: Connection, turn: Turn, moved_to: int, lease_ms: int, new: Sequence[NewDelivery]) -> bool:
+    with db.transaction():
+        moved = db.execute(_EXTEND, (moved_to, lease_ms, turn.name, turn.token))
+        if moved.rowcount and new:
+            db.execute(_ADD, [list(column) for column in zip(*new, strict=True)])
+        return bool(moved.rowcount)
+
+
 def _tally(db: Connection) -> OutboxTally:
-    if not (db.execute(_IS_THERE).fetchone() or (False,))[0]:  # a ledger that is only read is not migrated
+    if not _is_there(db, "deliveries"):
         return OutboxTally(0, 0)
     return OutboxTally(*(db.execute(_TALLY).fetchone() or (0, 0)))
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 
-from ledger.store.outbox import Delivery, NewDelivery, OutboxTally
+from ledger.store.outbox import Delivery, NewDelivery, OutboxTally, Reader, Turn
 from ledger.store.sqlite.queue import NOW_MS, Connect
 
 _NAME = "notifications"
@@ -11,8 +11,8 @@ _CURSOR = "SELECT position FROM cursors WHERE name = ?"
 _BEGIN = "INSERT INTO cursors (name, position) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 _MOVE = "UPDATE cursors SET position = ? WHERE name = ? AND position = ?"
 _ADD = f"""
-INSERT INTO deliveries (delivery_id, endpoint_id, position, since_ms, due_at_ms)
-VALUES (?, ?, ?, {NOW_MS}, CASE WHEN ? THEN NULL ELSE {NOW_MS} END) ON CONFLICT (delivery_id) DO NOTHING
+INSERT INTO deliveries (delivery_id, endpoint_id, position, since_ms, due_at_ms, http_status)
+VALUES (?, ?, ?, {NOW_MS}, CASE WHEN ? THEN NULL ELSE {NOW_MS} END, ?) ON CONFLICT (delivery_id) DO NOTHING
 """
 _COLUMNS = f"delivery_id, endpoint_id, position, attempts, {NOW_MS} - since_ms, http_status"
 _IS_DUE = f"""
@@ -39,7 +39,15 @@ UPDATE deliveries SET due_at_ms = MIN(due_at_ms, {NOW_MS} + ?), since_ms = MIN(s
 WHERE due_at_ms IS NOT NULL
 """
 _FORGET = "DELETE FROM deliveries WHERE endpoint_id IN (SELECT value FROM json_each(?))"
-_IS_THERE = "SELECT 1 FROM sqlite_master WHERE name = 'deliveries'"
+_BEGIN_TURN = f"""
+INSERT INTO readers (name, position, token, until_ms) VALUES (?, ?, 1, {NOW_MS} + ?)
+ON CONFLICT (name) DO UPDATE SET token = token + 1, until_ms = excluded.until_ms
+WHERE until_ms <= {NOW_MS} OR until_ms > excluded.until_ms RETURNING name, position, token
+"""
+_EXTEND = f"UPDATE readers SET position = ?, until_ms = {NOW_MS} + ? WHERE name = ? AND token = ?"
+_END_TURN = "UPDATE readers SET until_ms = 0 WHERE name = ? AND token = ?"
+_READERS = f"SELECT name, position, until_ms > {NOW_MS} FROM readers ORDER BY name"
+_IS_THERE = "SELECT 1 FROM sqlite_master WHERE name = ?"  # a ledger that is only read is not migrated
 _TALLY = "SELECT COUNT(due_at_ms), COUNT(*) - COUNT(due_at_ms) FROM deliveries"
 
 
@@ -66,6 +74,33 @@ class SqliteOutbox:
             if moved.rowcount:
                 db.executemany(_ADD, new)
             return bool(moved.rowcount)
+
+    def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
+        """Take the turn at a reader, which begins at `first`; None while another process has it."""
+        with self._writing() as db:
+            row = db.execute(_BEGIN_TURN, (name, first, lease_ms)).fetchone()
+        return Turn(*row) if row else None
+
+    def move(self, turn: Turn, moved_to: int, lease_ms: int, new: Sequence[NewDelivery] = ()) -> Turn | None:
+        """Extend a turn, move its reader, and add deliveries; None, and nothing changes, if it was lost."""
+        with self._writing() as db:
+            moved = db.execute(_EXTEND, (moved_to, lease_ms, turn.name, turn.token))
+            if not moved.rowcount:
+                return None
+            db.executemany(_ADD, new)
+        return turn._replace(position=moved_to)
+
+    def end_turn(self, turn: Turn) -> None:
+        """Let another process have the turn at once."""
+        with self._writing() as db:
+            db.execute(_END_TURN, (turn.name, turn.token))
+
+    def readers(self) -> list[Reader]:
+        """Return the readers by name."""
+        with self._reading() as db:
+            if not db.execute(_IS_THERE, ("readers",)).fetchone():
+                return []
+            return [Reader(name, position, bool(taken)) for name, position, taken in db.execute(_READERS)]
 
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
         """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
@@ -116,6 +151,8 @@ class SqliteOutbox:
     def tally(self) -> OutboxTally:
         """Return how many deliveries there are."""
         with self._reading() as db:
-            if not db.execute(_IS_THERE).fetchone():  # a ledger that is only read is not migrated
+            if not db.execute(
+                _IS_THERE, ("deliveries",)
+            ).fetchone():  # a ledger that is only read is not migrated
                 return OutboxTally(0, 0)
             return OutboxTally(*db.execute(_TALLY).fetchone())

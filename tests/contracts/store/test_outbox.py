@@ -137,3 +137,52 @@ def test_what_is_due_too_late_after_the_clock_was_set_back_is_brought_forward(st
     assert claim(store) == []
     store.outbox.bring_forward(0)
     assert ids(claim(store)) == ["wh_1", "wh_2"]
+
+
+def test_one_process_at_a_time_has_the_turn_at_a_reader(store: EventStore) -> None:
+    turn = store.outbox.begin_turn("forward:a", 3, LEASE_MS)
+    assert turn == ("forward:a", 3, 1)
+    assert store.outbox.begin_turn("forward:a", 0, LEASE_MS) is None
+    assert store.outbox.begin_turn("forward:b", 0, LEASE_MS) == ("forward:b", 0, 1)
+    assert store.outbox.readers() == [("forward:a", 3, True), ("forward:b", 0, True)]
+
+
+def test_of_many_processes_one_takes_the_turn(store: EventStore) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        turns = list(threads.map(lambda _: store.outbox.begin_turn("forward:a", 0, LEASE_MS), range(8)))
+    assert [turn for turn in turns if turn] == [("forward:a", 0, 1)]
+
+
+def test_a_turn_moves_its_reader_and_adds_dead_letters(store: EventStore) -> None:
+    turn = store.outbox.begin_turn("forward:a", 0, LEASE_MS)
+    assert turn
+    dead = NewDelivery("wh_1", "forward:a", 4, is_dead=True, http_status=422)
+    moved = store.outbox.move(turn, 5, LEASE_MS, [dead])
+    assert moved == ("forward:a", 5, 1)
+    assert store.outbox.readers() == [("forward:a", 5, True)]
+    assert [(one.delivery_id, one.http_status) for one in store.outbox.dead_letters()] == [("wh_1", 422)]
+
+
+def test_a_turn_that_ended_goes_to_another_process_with_the_position(store: EventStore) -> None:
+    first = store.outbox.begin_turn("forward:a", 0, LEASE_MS)
+    assert first
+    store.outbox.move(first, 9, LEASE_MS)
+    store.outbox.end_turn(first)
+    assert store.outbox.readers() == [("forward:a", 9, False)]
+    assert store.outbox.begin_turn("forward:a", 0, LEASE_MS) == ("forward:a", 9, 2)
+
+
+def test_a_turn_that_was_lost_moves_nothing(store: EventStore) -> None:
+    lost = store.outbox.begin_turn("forward:a", 0, 0)
+    current = store.outbox.begin_turn("forward:a", 0, LEASE_MS)
+    assert lost
+    assert current
+    assert store.outbox.move(lost, 9, LEASE_MS, [NewDelivery("wh_1", "forward:a", 1, is_dead=True)]) is None
+    store.outbox.end_turn(lost)
+    assert store.outbox.readers() == [("forward:a", 0, True)]
+    assert store.outbox.dead_letters() == []
+
+
+def test_a_turn_from_before_the_clock_was_set_back_ends(store: EventStore) -> None:
+    assert store.outbox.begin_turn("forward:a", 0, 3_600_000)
+    assert store.outbox.begin_turn("forward:a", 0, LEASE_MS) == ("forward:a", 0, 2)

@@ -1,0 +1,60 @@
+"""``forward``: send what is recorded to other systems."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.invocation import Invocation, say
+from cli.options import common
+from cli.text.tables import columns
+from ledger.record import Authority
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import FORWARD
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.forwarding.forwarder import Forwarded
+    from render_service.session.session import Session
+
+
+@click.command("forward", short_help="Send events to HTTP endpoints and NATS.")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--drain", is_flag=True, help="Exit when everything recorded so far was taken.")
+@common.invocation
+def forward_command(inv: Invocation, *, file: Path | None, drain: bool) -> None:
+    """Send the events of the ledger as CloudEvents to the destinations in FILE.
+
+    FILE is a TOML file; without it, SORA_LEDGER_FORWARD names it. Each destination gets every event at least
+    once, those of one job in their order, from where it was left off. Any number of processes may run this:
+    one of them sends to a destination, and another one takes over within ten seconds. `queue` shows how far
+    each destination is, and the events that it refused.
+
+    \b
+    Example:
+      sora-ledger forward forward.toml
+      sora-ledger forward --drain
+    """
+    from render_service.forwarding.destinations import read_destinations
+    from render_service.forwarding.forwarder import Forwarding
+    from render_service.worker.worker import stop_signals
+
+    path = file or inv.settings.forward_file
+    if path is None:
+        raise BadInput(f"name a file of destinations, or set {FORWARD}; docs/events-out.md shows one")
+    destinations = read_destinations(path)
+
+    async def forward(session: "Session") -> "list[Forwarded]":
+        async with Forwarding(session, destinations) as forwarding:
+            with stop_signals() as stop:
+                say(f"forwarding until {'all is taken' if drain else 'Ctrl-C or SIGTERM'}")
+                return await forwarding.run(stop, drains=drain)
+
+    done = inv.session(forward, calls=False, authority=Authority.SYSTEM)
+
+    def text(console: "Console") -> None:
+        rows = [(each.name, f"{each.position:,}", f"{each.sent:,}", f"{each.refused:,}") for each in done]
+        columns(console, ("destination", "up to", "sent", "refused"), rows)
+
+    inv.emit({"destinations": [each._asdict() for each in done]}, text)

@@ -1,0 +1,1 @@
+"""Events out: the log as CloudEvents, to HTTP endpoints and NATS JetStream."""

@@ -1,0 +1,175 @@
+"""Where events go.
+
+A TOML file says so, which `forward` reads, and `serve` if ``SORA_LEDGER_FORWARD`` names it::
+
+    version = 1
+
+    [[http]]
+    name = "warehouse"
+    url = "https://events.example.org/ingest"
+    mode = "binary"                              # or "structured", the default
+    types = ["render.closed", "submission.*"]    # without it, all
+    teams = ["film"]                             # also: purposes, jobs
+    authorization_env = "WAREHOUSE_AUTHORIZATION"
+
+    [[nats]]
+    name = "bus"
+    servers = ["tls://nats-1.example.org:4222", "tls://nats-2.example.org:4222"]
+    subject = "renders"                          # events go to renders.render.closed and so on
+    token_env = "NATS_TOKEN"
+
+The file holds no secrets: it names the variables that hold them.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from decision.errors import BadDocument
+from decision.rules.document import Document, Entry
+from decision.rules.purpose import PURPOSES
+from ledger.events import EVENT_TYPES, PrivateErased
+from ledger.job import JOB_PREFIX, Job
+from ledger.record import Record
+from ledger.store.outbox import FORWARD
+from render_service.runtime.errors import BadInput
+from render_service.runtime.files import read_file
+from render_service.runtime.settings import checked_word
+
+FILE_LIMIT_BYTES = 100_000
+
+
+def _event_type(text: str) -> str:
+    is_known = text in EVENT_TYPES
+    if text.endswith(".*"):
+        is_known = any(name.startswith(text.removesuffix("*")) for name in EVENT_TYPES)
+    if not is_known:
+        raise ValueError(
+            f"{text!r} is no event type: expected one that `sora-ledger log --help` lists, such as "
+            "render.closed, or the first part of several, such as submission.*"
+        )
+    return text
+
+
+def _purpose(text: str) -> str:
+    if text not in PURPOSES:
+        raise ValueError(f"{text!r} is no purpose (purposes: {', '.join(PURPOSES)})")
+    return text
+
+
+def _job(text: str) -> str:
+    if not text.startswith(JOB_PREFIX):
+        raise ValueError(f"{text!r}: expected the whole id of a job, such as {JOB_PREFIX}01a2…")
+    return text
+
+
+EventTypes = Annotated[tuple[Annotated[str, AfterValidator(_event_type)], ...], Field(min_length=1)]
+Purposes = Annotated[tuple[Annotated[str, AfterValidator(_purpose)], ...], Field(min_length=1)]
+Teams = Annotated[
+    tuple[Annotated[str, AfterValidator(lambda text: checked_word("team", text))], ...], Field(min_length=1)
+]
+JobIds = Annotated[tuple[Annotated[str, AfterValidator(_job)], ...], Field(min_length=1)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+class Destination(Entry):
+    """What every destination has: a name, under which its position is stored, and which events it gets."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    mode: Literal["structured", "binary"] = "structured"
+    begin: Literal["beginning", "now"] = "beginning"
+    private_text: bool = False
+    types: EventTypes | None = None
+    purposes: Purposes | None = None
+    teams: Teams | None = None
+    jobs: JobIds | None = None
+
+    @property
+    def reader(self) -> str:
+        """The name of its reader, and of its dead letters' endpoint, in the outbox."""
+        return FORWARD + self.name
+
+    @property
+    def needs_job(self) -> bool:
+        """Whether the filter asks for what only the job of a record says."""
+        return self.purposes is not None or self.teams is not None
+
+    def wants(self, record: Record, job: Job | None) -> bool:
+        """Return whether the destination gets a record; `job` is what `needs_job` asks for.
+
+        One that gets private text also gets every record of an erasure, so that it can erase its own copy.
+        """
+        if self.private_text and record.type == PrivateErased.type:
+            return True
+        return (
+            (self.types is None or any(_is_of(record.type, each) for each in self.types))
+            and (self.jobs is None or record.stream in self.jobs)
+            and (self.purposes is None or (job is not None and job.purpose in self.purposes))
+            and (self.teams is None or (job is not None and job.team in self.teams))
+        )
+
+
+def _is_of(type_: str, wanted: str) -> bool:
+    return type_.startswith(wanted.removesuffix("*")) if wanted.endswith("*") else type_ == wanted
+
+
+class HttpDestination(Destination):
+    """An endpoint that takes each event with a POST."""
+
+    url: str
+    authorization_env: Variable | None = None
+    signing_secret_env: Variable | None = None
+
+
+class NatsDestination(Destination):
+    """A subject of NATS, on a cluster with JetStream."""
+
+    servers: Annotated[tuple[str, ...], Field(min_length=1)]
+    subject: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")] = "sora_ledger"
+    token_env: Variable | None = None
+    credentials: Path | None = None
+
+
+class Destinations(Document):
+    """All destinations of a file."""
+
+    version: Literal[1]
+    http: tuple[HttpDestination, ...] = ()
+    nats: tuple[NatsDestination, ...] = ()
+
+    @property
+    def each(self) -> tuple[HttpDestination | NatsDestination, ...]:
+        """All of them, of whatever kind."""
+        return (*self.http, *self.nats)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Destinations":
+        names = [each.name for each in self.each]
+        if not names:
+            raise ValueError("expected at least one destination: a table [[http]] or [[nats]]")
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two destinations are called {twice[0]}: each has a name of its own")
+        return self
+
+
+def read_destinations(path: Path) -> Destinations:
+    """Read the file; `BadInput` names the line and key of what is wrong."""
+    try:
+        return Destinations.load(read_file(path, "file of destinations", FILE_LIMIT_BYTES))
+    except BadDocument as error:
+        raise BadInput(f"{path}: {error}") from None
+
+
+def secret_of(
+    destination: Destination, variable: str | None, environment: Mapping[str, str] = os.environ
+) -> str | None:
+    """Return the value of the variable that holds a secret; `BadInput` if it is named and not set."""
+    if variable is None:
+        return None
+    text = environment.get(variable, "").strip()
+    if not text:
+        raise BadInput(f"destination {destination.name}: the variable {variable}, which it names, is not set")
+    return text

@@ -1,0 +1,197 @@
+"""One attempt to hand an event to a destination, and what its answer means.
+
+An event that is *refused* will not be taken however often it comes: it becomes a dead letter, and the next
+one follows. Whatever else is not an acceptance, silence included, says something about the destination and
+not about the event: the event is sent again *later*, and the others wait with it.
+"""
+
+import asyncio
+from enum import Enum, auto
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from render_service.forwarding.cloud_events import CloudEvent
+from render_service.forwarding.destinations import HttpDestination, NatsDestination, secret_of
+from render_service.notifications.addresses import Addresses, Refused
+from render_service.notifications.post import Letter, Post
+from render_service.runtime.errors import BadInput
+from render_service.session.session import Session
+from sora_adapter.serving.signatures import signed_headers
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+REFUSALS = frozenset({400, 413, 415, 422})
+"""Statuses that are about the event; 401, 404, 429 and the like are about the destination."""
+
+ACKNOWLEDGED_S = 5.0
+CONNECTED_S = 5
+
+
+class Meaning(Enum):
+    """What an answer means for the event."""
+
+    TAKEN = auto()
+    REFUSED = auto()
+    LATER = auto()
+
+
+class Reply(NamedTuple):
+    """The answer to an attempt; `because` is for the log."""
+
+    meaning: Meaning
+    http_status: int | None = None
+    because: str | None = None
+
+
+class Outlet(Protocol):
+    """A way to one destination."""
+
+    async def check(self) -> None:
+        """Raise `BadInput` if nothing may be sent there; it need not answer yet."""
+
+    async def send(self, event: CloudEvent) -> Reply:
+        """Make one attempt; never raises for what the destination does."""
+
+    async def close(self) -> None:
+        """Close its connections."""
+
+
+class HttpOutlet:
+    """Posts events to a checked address, as webhooks are posted."""
+
+    def __init__(self, session: Session, destination: HttpDestination) -> None:
+        self._session, self._destination = session, destination
+        self._authorization = secret_of(destination, destination.authorization_env)
+        self._signing = secret_of(destination, destination.signing_secret_env)
+        self._post = Post(
+            Addresses(
+                permits_private=session.settings.private_endpoints is True,
+                of=f"destination {destination.name}",
+            )
+        )
+
+    async def check(self) -> None:
+        """Raise `BadInput` if nothing may be sent there."""
+        await self._post.addresses.check(self._destination.url)
+
+    async def send(self, event: CloudEvent) -> Reply:
+        """Post an event."""
+        headers, body = event.binary() if self._destination.mode == "binary" else event.structured()
+        headers["user-agent"] = "sora-ledger"
+        if self._authorization:
+            headers["authorization"] = self._authorization
+        if self._signing:
+            seconds = int(self._session.clock().timestamp())
+            headers |= signed_headers(event.event_id, seconds, body, (self._signing,))
+        answer = await self._post(Letter(self._destination.url, headers, body))
+        if answer.is_accepted:
+            return Reply(Meaning.TAKEN, answer.http_status)
+        meaning = Meaning.REFUSED if answer.http_status in REFUSALS else Meaning.LATER
+        because = answer.problem or f"HTTP {answer.http_status}"
+        return Reply(meaning, answer.http_status, because)
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._post.__aexit__()
+
+
+class NatsOutlet:
+    """Publishes events to JetStream and waits for each acknowledgement.
+
+    The message id is the event id, so the stream drops an event that comes again within its window.
+    """
+
+    def __init__(self, session: Session, destination: NatsDestination) -> None:
+        self._session, self._destination = session, destination
+        self._token = secret_of(destination, destination.token_env)
+        self._addresses = Addresses(
+            permits_private=session.settings.private_endpoints is True,
+            secure="tls",
+            plain="nats",
+            of=f"destination {destination.name}",
+        )
+        self._nats = _loaded(destination)
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def check(self) -> None:
+        """Raise `BadInput` if nothing may be sent there."""
+        for url in self._destination.servers:
+            await self._addresses.check(url)
+
+    async def send(self, event: CloudEvent) -> Reply:
+        """Publish an event."""
+        headers, body = event.binary() if self._destination.mode == "binary" else event.structured()
+        headers["Nats-Msg-Id"] = event.event_id
+        subject = f"{self._destination.subject}.{event.data['type']}"
+        try:
+            client = await self._connected()
+            await client.jetstream().publish(subject, body, timeout=ACKNOWLEDGED_S, headers=headers)
+        except self._nats.errors.MaxPayloadError as error:
+            return Reply(Meaning.REFUSED, None, str(error))
+        except self._nats.js.errors.NoStreamResponseError:
+            return Reply(Meaning.LATER, None, f"no stream takes the subject {subject}")
+        except Refused as error:
+            return Reply(Meaning.LATER, None, str(error))
+        except (self._nats.errors.Error, OSError, TimeoutError, ValueError) as error:
+            return Reply(Meaning.LATER, None, str(error) or type(error).__name__)
+        return Reply(Meaning.TAKEN)
+
+    async def _connected(self) -> "Client":
+        async with self._connecting:
+            if self._client is None or self._client.is_closed:
+                self._client = await self._connect()
+            return self._client
+
+    async def _connect(self) -> "Client":
+        for url in self._destination.servers:
+            await self._addresses.resolve(url)
+        client: Client = self._nats.NATS()
+        credentials = self._destination.credentials
+        options: dict[str, Any] = {"user_credentials": str(credentials)} if credentials else {}
+        if self._token:
+            options["token"] = self._token
+        try:
+            async with asyncio.timeout(2 * CONNECTED_S):  # by itself it tries without end
+                await client.connect(
+                    list(self._destination.servers),
+                    name="sora-ledger",
+                    connect_timeout=CONNECTED_S,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=1,
+                    error_cb=self._note,
+                    **options,
+                )
+        except BaseException:
+            await client.close()
+            raise
+        return client
+
+    async def _note(self, error: Exception) -> None:
+        self._session.log.info(
+            "forward.connection", destination=self._destination.name, because=str(error) or repr(error)
+        )
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            await self._client.close()
+
+
+def _loaded(destination: NatsDestination) -> Any:
+    try:
+        for name in ("nats.errors", "nats.js.errors"):
+            import_module(name)
+        return import_module("nats")
+    except ImportError:
+        raise BadInput(
+            f"destination {destination.name}: NATS needs the extra nats: pip install 'sora-ledger[nats]'"
+        ) from None
+
+
+def outlet_to(session: Session, destination: HttpDestination | NatsDestination) -> Outlet:
+    """Return the way to a destination; `BadInput` if a secret or a package is missing."""
+    if isinstance(destination, HttpDestination):
+        return HttpOutlet(session, destination)
+    return NatsOutlet(session, destination)
