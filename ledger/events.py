@@ -910,6 +910,30 @@ class CheckpointPublished(EventBase):
     cosigned_by: tuple[str, ...]
 
 
+class Cosignature(Part):
+    """A witness signed a checkpoint: its name in the policy, its verifier key, and the time it states."""
+
+    witness: str
+    key: str
+    cosigned_at: str
+
+
+class CheckpointWitnessed(EventBase):
+    """Enough witnesses cosigned a checkpoint of the first `size` records; recorded in the stream ``checks``.
+
+    `witnesses_sha256` is the digest of the policy file that says whose cosignatures are enough. `checkpoint`
+    is the signed checkpoint with the cosignatures, as it was published.
+    """
+
+    type: ClassVar[str] = "checkpoint.witnessed"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    size: int
+    root: Sha256Hex
+    witnesses_sha256: Sha256Hex
+    cosignatures: tuple[Cosignature, ...]
+    checkpoint: str
+
+
 class RenderClosed(EventBase):
     """The job is closed: outcome, duration, cost."""
 
@@ -974,6 +998,7 @@ Event = (
     | LedgerVerified
     | ProjectionRecorded
     | CheckpointPublished
+    | CheckpointWitnessed
     | RenderClosed
 )
 

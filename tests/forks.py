@@ -45,7 +45,8 @@ CODE = "tests.forks:run_code"
 """The program that runs the text of another, with what it imports imported already."""
 MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
-render_service.api.desk sora_adapter.client tests.outside.server
+render_service.api.desk render_service.evidence.publishing sora_adapter.client tests.outside.server
+tests.outside.witness
 """.split()
 SETTINGS = ("SORA_", "OPENAI_", "TRACEPARENT")
 """How the names of the variables begin that change what commands do."""

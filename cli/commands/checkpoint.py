@@ -1,7 +1,5 @@
 """``checkpoint``: the ledger's tree head, signed; and whether the ledger extends an old one."""
 
-import asyncio
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +11,20 @@ from cli.options import common
 from cli.text import output
 from ledger.tree.head import TreeHead
 from render_service.evidence import checkpoints
-from render_service.evidence.checkpoints import publish as put
-from render_service.evidence.keys import read_verifier
+from render_service.evidence.checkpoints import Publication
+from render_service.evidence.keys import read_policy, read_verifier
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from render_service.evidence.checkpoints import Comparison
+    from render_service.evidence.proofs import Checked
+    from render_service.evidence.publishing import Published
+    from render_service.evidence.witnesses import Answer
     from render_service.session.session import Session
 
 UNSIGNED = "not signed: no --key was given, so it does not show who vouches for it"
@@ -44,6 +47,13 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
     help="Check that the ledger extends this checkpoint.  Exit code 10 if not.",
 )
 @common.verifier
+@click.option(
+    "--witnesses",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Trust policy (C2SP tlog-policy). With --publish: ask its witnesses, publish only with its quorum. "
+    "With --check: count their cosignatures.  [env: SORA_LEDGER_WITNESSES, for --publish]",
+)
 @common.invocation
 def checkpoint_command(
     inv: Invocation,
@@ -53,53 +63,85 @@ def checkpoint_command(
     record: bool,
     check: Path | None,
     verifier: tuple[str, ...],
+    witnesses: Path | None,
 ) -> None:
     """Print the ledger's tree head, signed: its name, its size, its root (C2SP tlog-checkpoint).
 
     A checkpoint kept elsewhere shows later, with --check, whether any record up to then was changed,
-    removed or inserted.
+    removed or inserted. Witnesses do that at once: they cosign a checkpoint only if the ledger extends the
+    one they cosigned before.
 
     \b
     Example:
       sora-ledger checkpoint --key signing.key --publish checkpoint.txt
+      sora-ledger checkpoint --key signing.key --publish checkpoint.txt --witnesses policy.txt
       sora-ledger checkpoint --check checkpoint.txt --verifier signing.key
     """
     if check and (publish or key):
         raise click.UsageError("--check compares and signs nothing; leave out --key and --publish")
     if verifier and not check:
         raise click.UsageError("--verifier is for --check FILE")
+    if witnesses and not (check or publish):
+        raise click.UsageError("--witnesses is for --publish FILE|URI and for --check FILE")
     if record and not publish:
         raise click.UsageError("--record is for --publish FILE|URI")
+    if check:
+        _check(inv, check, verifier, witnesses)
+        return
+    signing = key or inv.settings.key_file
+    if publish:
+        policy = witnesses or inv.settings.witnesses_file
+        _publish(inv, Publication(publish, signing, policy, record=record))
+        return
     with inv.ledger() as ledger:
-        if check:
-            keys = [read_verifier(text) for text in verifier]
-            found = checkpoints.compare(ledger, checkpoints.read_head(check), keys)
-            inv.emit(comparison_document(found), lambda console: _text(console, found))
-            if found.trouble:
-                raise click.exceptions.Exit(ExitCode.INTEGRITY)
-            return
-        head = checkpoints.tree_head(ledger, key or inv.settings.key_file)
-        published = None
-        if publish:
-            published, data = put(publish, head.to_bytes(), partial(checkpoints.replacing, ledger, head))
-            there = TreeHead.parse(data)
-            if record:
-                inv.session(partial(_record, head=head, there=there, target=published), calls=False)
-            head = there
+        _emit(inv, checkpoints.tree_head(ledger, signing), None)
+
+
+def _check(inv: Invocation, file: Path, verifier: tuple[str, ...], witnesses: Path | None) -> None:
+    keys = [read_verifier(text) for text in verifier]
+    policy = read_policy(witnesses).trust if witnesses else None
+    with inv.ledger() as ledger:
+        found = checkpoints.compare(ledger, checkpoints.read_head(file), keys, policy)
+    inv.emit(comparison_document(found), lambda console: _text(console, found))
+    if found.trouble:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _publish(inv: Invocation, wanted: Publication) -> None:
+    if not wanted.writes:  # those who may not write the ledger publish its checkpoints too
+        with inv.ledger() as ledger:
+            head = checkpoints.tree_head(ledger, wanted.key)
+            target, there = checkpoints.put(ledger, head, wanted.target)
+        _emit(inv, there, target)
+        return
+    from render_service.evidence.publishing import publish_checkpoint  # only where witnesses are asked
+
+    async def publish(session: "Session") -> "Published":
+        return await publish_checkpoint(session, wanted)
+
+    done = inv.session(publish, calls=False)
+    for answer in done.answers:
+        say(f"witness {printable(str(answer))}")
+    _emit(inv, done.head, done.target, done.answers)
+
+
+def _emit(inv: Invocation, head: TreeHead, published: str | None, answers: "Sequence[Answer]" = ()) -> None:
     if head.note is None:
         say(UNSIGNED)
     if published:
         say(f"published: {published}")
+    asked = [
+        {
+            "witness": each.witness.name,
+            "cosigned": each.cosignature is not None,
+            "problem": each.problem or None,
+        }
+        for each in answers
+    ]
     inv.emit(
-        head_document(head) | {"published": published},
+        head_document(head) | {"published": published, "witnesses": asked},
         lambda _: output.print_text(head.to_bytes().decode(), newline=False),
     )
-
-
-async def _record(session: "Session", head: TreeHead, there: TreeHead, target: str) -> None:
-    from render_service.evidence.recorded_checks import record_published  # only with --record
-
-    await asyncio.to_thread(record_published, session, head, there, target)
 
 
 def head_document(head: "TreeHead") -> dict[str, Any]:
@@ -119,6 +161,8 @@ def comparison_document(found: "Comparison") -> dict[str, Any]:
         "extends": not found.trouble,
         "signature_checked": bool(found.signed_by),
         "signed_by": found.signed_by,
+        "cosigned_by": found.cosigned_by,
+        "split_view": found.split_view,
         "trouble": found.trouble,
         "given": head_document(found.earlier),
         "now": head_document(found.now),
@@ -135,6 +179,16 @@ def _text(console: "Console", found: "Comparison") -> None:
             f"the ledger extends the checkpoint: {counted(old.size, 'record')} then, {new.size:,} now; "
             f"the first {old.size:,} are unchanged"
         )
-    signed = f"signed by {', '.join(found.signed_by)}" if found.signed_by else NOT_CHECKED
-    if found.signed_by or not any(trouble.startswith("signature") for trouble in found.trouble):
-        console.print(printable(signed), markup=False)
+    print_vouchers(console, found)
+
+
+def print_vouchers(console: "Console", found: "Comparison | Checked") -> None:
+    """Print who signed and cosigned a checkpoint, or that nobody's signature was checked."""
+    if found.cosigned_by:
+        console.print(printable(f"cosigned by {', '.join(found.cosigned_by)}"), markup=False)
+    if found.signed_by:
+        console.print(printable(f"signed by {', '.join(found.signed_by)}"), markup=False)
+    elif not found.cosigned_by and not any(
+        trouble.startswith(("signature", "witnesses")) for trouble in found.trouble
+    ):
+        console.print(NOT_CHECKED, markup=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.commands.checkpoint import NOT_CHECKED, UNSIGNED, head_document
+from cli.commands.checkpoint import UNSIGNED, head_document, print_vouchers
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
@@ -15,7 +15,7 @@ from cli.text import output
 from ledger.tree.proof import InclusionProof
 from render_service.assets.store import check_target
 from render_service.evidence import proofs
-from render_service.evidence.keys import read_verifier
+from render_service.evidence.keys import read_policy, read_verifier
 from render_service.runtime.documents import counted
 from render_service.runtime.files import write_file
 from render_service.runtime.printable import printable
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     help="With --check: the older checkpoint of a consistency proof.",
 )
 @common.verifier
+@common.by_policy
 @common.invocation
 def prove_command(  # one parameter per option
     inv: Invocation,
@@ -72,6 +73,7 @@ def prove_command(  # one parameter per option
     record: Path | None,
     against: Path | None,
     verifier: tuple[str, ...],
+    witnesses: Path | None,
 ) -> None:
     """Prove that one record is in the ledger (C2SP tlog-proof), or that the ledger only grew.
 
@@ -90,10 +92,12 @@ def prove_command(  # one parameter per option
         raise click.UsageError(
             "name one thing: POSITION, EVENT_ID, JOB, --consistency OLD NEW or --check FILE"
         )
-    if not check and (record or against or verifier):
-        raise click.UsageError("--record, --against and --verifier are for --check FILE")
+    if not check and (record or against or verifier or witnesses):
+        raise click.UsageError("--record, --against, --verifier and --witnesses are for --check FILE")
     if check:
-        _check(inv, check, record, against, verifier)
+        keys = [read_verifier(text) for text in verifier]
+        policy = read_policy(witnesses).trust if witnesses else None
+        _check(inv, proofs.check_proof(proofs.read_proof(check), record, against, keys, policy))
         return
     if out:
         check_target(out, force=force)
@@ -112,11 +116,7 @@ def prove_command(  # one parameter per option
     inv.emit(proof_document(made), lambda _: output.print_text(text, newline=False))
 
 
-def _check(
-    inv: Invocation, file: Path, record: Path | None, against: Path | None, verifier: tuple[str, ...]
-) -> None:
-    keys = [read_verifier(text) for text in verifier]
-    checked = proofs.check_proof(proofs.read_proof(file), record, against, keys)
+def _check(inv: Invocation, checked: "Checked") -> None:
     inv.emit(_checked_document(checked), lambda console: _checked_text(console, checked))
     if checked.trouble:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
@@ -145,6 +145,7 @@ def _checked_document(checked: "Checked") -> dict[str, Any]:
         "proved": not checked.trouble,
         "signature_checked": bool(checked.signed_by),
         "signed_by": checked.signed_by,
+        "cosigned_by": checked.cosigned_by,
         "trouble": checked.trouble,
         "record": record,
         **{name: value for name, value in proof_document(checked.proof).items() if name != "proof"},
@@ -166,6 +167,4 @@ def _checked_text(console: "Console", checked: "Checked") -> None:
         console.print(f"proved: {what}, in {tree}", markup=False)
         if checked.record is not None:
             console.print(printable(checked.record.decode(errors="replace")), markup=False)
-    signed = f"signed by {', '.join(checked.signed_by)}" if checked.signed_by else NOT_CHECKED
-    if checked.signed_by or not any(trouble.startswith("signature") for trouble in checked.trouble):
-        console.print(printable(signed), markup=False)
+    print_vouchers(console, checked)

@@ -340,6 +340,11 @@ verifier = click.option(
     help="Public key that checks signatures, as text or in a file; repeatable.",
 )
 
+by_policy = _file_option(
+    "--witnesses",
+    "Trust policy (C2SP tlog-policy): count the witnesses that cosigned, and require its quorum.",
+)
+
 
 def listening(port: int) -> Callable[[F], F]:
     """Add --host and --port; `port` is the default."""

@@ -11,7 +11,9 @@ and ignored, so a note can collect those of witnesses.
     — reviewers.example 9vK3…             signature: name, base64 of key id (4 bytes) and signature
 
 Keys are text of the same family (a signed-note key of type 1): ``PRIVATE+KEY+<name>+<id>+<base64>`` to sign,
-``<name>+<id>+<base64>`` to verify. Sources: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint.
+``<name>+<id>+<base64>`` to verify. The key of a witness has type 4: it signs the text with the time in front,
+which is a *cosignature*. Sources: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint,
+https://c2sp.org/tlog-cosignature.
 """
 
 import base64
@@ -28,6 +30,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ledger.tree.merkle import HASH_BYTES
 
 ED25519 = b"\x01"
+COSIGNATURE = b"\x04"
+TIME_BYTES = 8
 KEY_BYTES = 32
 ID_BYTES = 4
 MAX_NOTE_BYTES = 1_000_000
@@ -38,6 +42,23 @@ _KEY_PARTS = 3  # name, id, key
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _PRIVATE = "PRIVATE+KEY+"
+_SIGN_BIT = 1 << 255
+_SMALL_ORDER = frozenset(
+    int.from_bytes(bytes.fromhex(encoded), "little")
+    for encoded in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
+"""The y of every point whose order divides 8, the two that are not canonical included (without the sign bit).
+
+Anyone can make a signature that is valid under such a key for any text.
+"""
 
 
 class CheckpointInvalid(ValueError):
@@ -51,6 +72,11 @@ class Signature(NamedTuple):
     key_id: bytes
     signature: bytes
 
+    @property
+    def time(self) -> int:
+        """Seconds since 1970 that a cosignature is dated; without meaning for a signature of another kind."""
+        return int.from_bytes(self.signature[:TIME_BYTES], "big")
+
     def line(self) -> str:
         """Return the line for a note."""
         return f"{_DASH}{self.name} {_encode(self.key_id + self.signature)}\n"
@@ -58,16 +84,22 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True)
 class Verifier:
-    """A public key with the name of its owner."""
+    """A public key with the name of its owner; `kind` is its signature type: of a log, or of a witness."""
 
     name: str
     public_key: bytes
+    kind: bytes = ED25519
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``<name>+<id>+<base64>``."""
-        name, key_id, key = _key_parts(text.strip(), "verifier key")
-        verifier = cls(_checked_name(name), key)
+        """Read ``<name>+<id>+<base64>``; `CheckpointInvalid` for a key under which anyone can sign."""
+        name, key_id, kind, key = _key_parts(text.strip(), "verifier key", (ED25519, COSIGNATURE))
+        if int.from_bytes(key, "little") & ~_SIGN_BIT in _SMALL_ORDER:
+            raise CheckpointInvalid(
+                f"verifier key of {name}: a point of small order, under which anyone can sign anything; "
+                "ask its owner for another key"
+            )
+        verifier = cls(_checked_name(name), key, kind)
         if verifier.key_id.hex() != key_id:
             raise CheckpointInvalid(
                 f"verifier key of {name}: its id is {verifier.key_id.hex()}, not {key_id}"
@@ -76,19 +108,27 @@ class Verifier:
 
     @property
     def key_id(self) -> bytes:
-        """The first 4 bytes of SHA-256(name ‖ newline ‖ 0x01 ‖ public key)."""
-        return hashlib.sha256(self.name.encode() + b"\n" + ED25519 + self.public_key).digest()[:ID_BYTES]
+        """The first 4 bytes of SHA-256(name ‖ newline ‖ type ‖ public key)."""
+        return hashlib.sha256(self.name.encode() + b"\n" + self.kind + self.public_key).digest()[:ID_BYTES]
+
+    @property
+    def is_witness(self) -> bool:
+        """Whether the key makes cosignatures of checkpoints, and nothing else."""
+        return self.kind == COSIGNATURE
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{_encode(ED25519 + self.public_key)}"
+        return f"{self.name}+{self.key_id.hex()}+{_encode(self.kind + self.public_key)}"
 
     def has_signed(self, text: str, signature: Signature) -> bool:
         """Return True if this key made `signature` over `text`; a wrong signature by this key is an error."""
         if (signature.name, signature.key_id) != (self.name, self.key_id):
             return False
+        signed, raw = text.encode(), signature.signature
+        if self.is_witness:
+            signed, raw = f"cosignature/v1\ntime {signature.time}\n".encode() + signed, raw[TIME_BYTES:]
         try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature.signature, text.encode())
-        except InvalidSignature:
+            Ed25519PublicKey.from_public_bytes(self.public_key).verify(raw, signed)
+        except (InvalidSignature, ValueError):
             raise CheckpointInvalid(
                 f"the signature of {self.name} is invalid: the text was changed"
             ) from None
@@ -113,7 +153,7 @@ class Signer:
         stripped = text.strip()
         if not stripped.startswith(_PRIVATE):
             raise CheckpointInvalid(f"signing key: expected a line that begins {_PRIVATE}")
-        name, key_id, seed = _key_parts(stripped.removeprefix(_PRIVATE), "signing key")
+        name, key_id, _, seed = _key_parts(stripped.removeprefix(_PRIVATE), "signing key", (ED25519,))
         signer = cls(_checked_name(name), seed)
         if signer.verifier.key_id.hex() != key_id:
             raise CheckpointInvalid(
@@ -237,15 +277,18 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _key_parts(text: str, what: str) -> tuple[str, str, bytes]:
+def _key_parts(text: str, what: str, kinds: Sequence[bytes]) -> tuple[str, str, bytes, bytes]:
     parts = text.split("+", 2)
     if len(parts) != _KEY_PARTS:
         raise CheckpointInvalid(f"{what}: expected name, id and base64 joined by plus signs")
     name, key_id, encoded = parts
-    data = _decode(encoded, 1 + KEY_BYTES, what)
-    if data[:1] != ED25519:
-        raise CheckpointInvalid(f"{what} of {name}: expected Ed25519 (type 1), found type {data[0]}")
-    return name, key_id, data[1:]
+    data = _decode(encoded, None, what)
+    if data[:1] not in kinds:
+        types = " or ".join(str(kind[0]) for kind in kinds)
+        found = f"type {data[0]}" if data else "nothing"
+        raise CheckpointInvalid(f"{what} of {name}: expected Ed25519 (type {types}), found {found}")
+    _decode(encoded, 1 + KEY_BYTES, what)
+    return name, key_id, data[:1], data[1:]
 
 
 def _encode(data: bytes) -> str:

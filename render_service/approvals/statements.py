@@ -127,7 +127,8 @@ def verify_signature(key: str, text: str, signature: str, passkey: PasskeyAssert
     try:
         verifier = Verifier.parse(key)
         raw = base64.b64decode(signature, validate=True)
-        return verifier.has_signed(text, Signature(verifier.name, verifier.key_id, raw))
+        signed = Signature(verifier.name, verifier.key_id, raw)
+        return not verifier.is_witness and verifier.has_signed(text, signed)
     except (CheckpointInvalid, binascii.Error):
         return False
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +18,7 @@ from ledger.tree.merkle import (
     root_at,
     verify_consistency,
 )
+from ledger.tree.trust_policy import TrustPolicy
 from render_service.assets.bucket import SCHEMES, store_and_key
 from render_service.evidence.keys import read_signer
 from render_service.runtime.errors import BadInput, NotIntact, StorageFailed
@@ -29,7 +31,8 @@ _ODD_HEAD = "the ledger's head does not match its records"
 class Comparison:
     """The result of comparing a checkpoint with a ledger; `signed_by` names the keys with valid signatures.
 
-    `trouble` is empty if the ledger extends the checkpoint; `proof` is then the consistency proof.
+    `trouble` is empty if the ledger extends the checkpoint; `proof` is then the consistency proof. With a
+    `split_view`, a trusted key signed a checkpoint of this log that its ledger does not extend.
     """
 
     earlier: TreeHead
@@ -37,6 +40,23 @@ class Comparison:
     signed_by: list[str] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
     proof: list[bytes] = field(default_factory=list)
+    cosigned_by: list[str] = field(default_factory=list)
+    split_view: bool = False
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A publication to make: where, signed with which key, cosigned by whose policy (None: by nobody)."""
+
+    target: str
+    key: Path | None
+    witnesses: Path | None = None
+    record: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it adds records to the ledger."""
+        return self.record or self.witnesses is not None
 
 
 def read_head(path: Path) -> TreeHead:
@@ -71,16 +91,44 @@ def _stored_root(ledger: Ledger, size: int) -> bytes | None:
         return None
 
 
-def compare(ledger: Ledger, earlier: TreeHead, verifiers: Sequence[Verifier]) -> Comparison:
-    """Return whether `ledger` extends the checkpoint `earlier`, and which of `verifiers` signed it."""
+@dataclass(frozen=True)
+class Vouched:
+    """Who vouches for a checkpoint: the keys that signed it, and the witnesses that cosigned it."""
+
+    signed_by: list[str] = field(default_factory=list)
+    cosigned_by: list[str] = field(default_factory=list)
+    trouble: list[str] = field(default_factory=list)
+
+
+def vouched_for(head: TreeHead, verifiers: Sequence[Verifier], policy: TrustPolicy | None) -> Vouched:
+    """Check the signatures of `head` by `verifiers`, and count its cosignatures by `policy`."""
+    vouched = Vouched()
+    try:
+        if verifiers:
+            vouched.signed_by.extend(key.name for key in head.signed_by(verifiers))
+    except CheckpointInvalid as error:
+        vouched.trouble.append(f"signature: {error}")
+    if policy is None:
+        return vouched
+    try:
+        counted = policy.count(head)
+    except CheckpointInvalid as error:
+        vouched.trouble.append(f"witnesses: {error}")
+        return vouched
+    vouched.cosigned_by.extend(counted.by)
+    if not counted.is_enough:
+        cosigned_by = ", ".join(counted.by) or "nobody"
+        vouched.trouble.append(f"witnesses: cosigned by {cosigned_by}, and the policy wants {policy.rule()}")
+    return vouched
+
+
+def compare(
+    ledger: Ledger, earlier: TreeHead, verifiers: Sequence[Verifier], policy: TrustPolicy | None = None
+) -> Comparison:
+    """Return whether `ledger` extends the checkpoint `earlier`, and who signed and cosigned it."""
     now = head_of(ledger)
-    trouble: list[str] = []
-    signed_by: list[str] = []
-    if verifiers:
-        try:
-            signed_by = [key.name for key in earlier.signed_by(verifiers)]
-        except CheckpointInvalid as error:
-            trouble.append(f"signature: {error}")
+    vouched = vouched_for(earlier, verifiers, policy)
+    trouble, signers = list(vouched.trouble), (vouched.signed_by, vouched.cosigned_by)
     if earlier.checkpoint.origin != now.checkpoint.origin:
         trouble.append(
             f"origin: the checkpoint is of the log {earlier.checkpoint.origin}, "
@@ -91,8 +139,18 @@ def compare(ledger: Ledger, earlier: TreeHead, verifiers: Sequence[Verifier]) ->
     try:
         proof = _prove_extension(ledger, earlier.checkpoint, now.checkpoint)
     except ProofInvalid as error:
-        return Comparison(earlier, now, signed_by, [*trouble, str(error)])
-    return Comparison(earlier, now, signed_by, trouble, proof)
+        split = earlier.checkpoint.origin == now.checkpoint.origin and any(signers)
+        trouble += [str(error), *([_split_view(vouched)] if split else [])]
+        return Comparison(earlier, now, signers[0], trouble, [], signers[1], split)
+    return Comparison(earlier, now, signers[0], trouble, proof, signers[1])
+
+
+def _split_view(vouched: Vouched) -> str:
+    names = ", ".join([*vouched.signed_by, *vouched.cosigned_by])
+    return (
+        f"split view: {names} signed a history of this log that its ledger does not have: keep the "
+        "checkpoint and a copy of the ledger, which together are the evidence"
+    )
 
 
 def given_head(ledger: Ledger, path: Path) -> TreeHead:
@@ -112,9 +170,9 @@ def given_head(ledger: Ledger, path: Path) -> TreeHead:
 def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
     """Return the bytes that may replace `there`, a published checkpoint that the ledger extends.
 
-    The result is `head`; if both have the same size, it includes the signatures that were added to the
-    published one, such as those of witnesses. `BadInput` if `there` is not a checkpoint; `NotIntact` if the
-    ledger does not extend it.
+    The result is `head`, or `there` if that is longer. If both have the same size, it includes the signatures
+    that were added to the published one, such as those of witnesses. `BadInput` if `there` is not a
+    checkpoint; `NotIntact` if the ledger does not extend it.
     """
     try:
         published = TreeHead.parse(there)
@@ -123,6 +181,8 @@ def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
             "--publish: the target is not a checkpoint and was not replaced; name another target"
         ) from None
     trouble = compare(ledger, published, []).trouble
+    if not trouble and published.checkpoint.size > head.checkpoint.size:
+        return there  # another process published a longer one since `head` was made
     if trouble:
         raise NotIntact(
             f"--publish: the checkpoint there was not replaced, because this ledger does not extend it: "
@@ -166,6 +226,15 @@ def _prove_extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[b
             f"{old.root.hex()}: the first {old.size} records were changed"
         ) from None
     return proof
+
+
+def put(ledger: Ledger, head: TreeHead, target: str) -> tuple[str, TreeHead]:
+    """Replace the checkpoint at `target` by `head`; return its URI, and what is there now.
+
+    That is `head` with the signatures that others added there, or a longer checkpoint of the same ledger.
+    """
+    uri, data = publish(target, head.to_bytes(), partial(replacing, ledger, head))
+    return uri, TreeHead.parse(data)
 
 
 def publish(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tuple[str, bytes]:

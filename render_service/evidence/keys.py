@@ -1,11 +1,15 @@
-"""Signing keys, in files that only their owner can read, and public keys for verification."""
+"""Signing keys, in files that only their owner can read; public keys and trust policies for verification."""
 
+import hashlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.tree.checkpoint import CheckpointInvalid, Signer, Verifier
+from ledger.tree.trust_policy import MAX_POLICY_BYTES, PolicyInvalid, TrustPolicy
 from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.runtime.files import read_file
+from render_service.runtime.printable import printable
 
 KEY_LIMIT_BYTES = 4_096
 OWNER_ONLY = 0o600
@@ -17,6 +21,14 @@ _FOREIGN = {
     b"untrusted comment": "a signify or minisign key",
     b"AGE-SECRET-KEY": "an age key",
 }
+
+
+@dataclass(frozen=True)
+class NamedPolicy:
+    """A trust policy, and the digest of its file."""
+
+    trust: TrustPolicy
+    sha256: str
 
 
 def new_key(path: Path, name: str) -> Verifier:
@@ -75,6 +87,17 @@ def read_verifier(value: str) -> Verifier:
         where = f"verifier key {path}" if text != value.strip() else "--verifier"
         detail = str(error).removeprefix("verifier key: ")
         raise BadInput(f"{where}: {detail}; `sora-ledger key show FILE` prints one") from None
+
+
+def read_policy(path: Path) -> NamedPolicy:
+    """Return the trust policy in the file at `path`; `BadInput` names the line that is wrong."""
+    data = read_file(path, "witness policy", MAX_POLICY_BYTES)
+    try:
+        return NamedPolicy(TrustPolicy.parse(data), hashlib.sha256(data).hexdigest())
+    except PolicyInvalid as error:
+        raise BadInput(
+            f"witness policy {path}: {printable(str(error))}; docs/witnesses.md describes the file"
+        ) from None
 
 
 def _is_verifier(text: str) -> bool:

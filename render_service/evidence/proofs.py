@@ -7,11 +7,12 @@ from pathlib import Path
 from ledger.errors import JobNotFound
 from ledger.log.ledger import Ledger
 from ledger.record import RECORD_LIMIT_BYTES, Record
-from ledger.tree.checkpoint import CheckpointInvalid, Verifier
+from ledger.tree.checkpoint import Verifier
 from ledger.tree.head import TreeHead
 from ledger.tree.merkle import ProofInvalid
 from ledger.tree.proof import MAX_PROOF_BYTES, VERSION, ConsistencyProof, InclusionProof
-from render_service.evidence.checkpoints import given_head, read_head, tree_head
+from ledger.tree.trust_policy import TrustPolicy
+from render_service.evidence.checkpoints import given_head, read_head, tree_head, vouched_for
 from render_service.runtime.errors import BadInput, NotIntact
 from render_service.runtime.files import read_file
 
@@ -27,6 +28,7 @@ class Checked:
     signed_by: list[str] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
     record: bytes | None = None
+    cosigned_by: list[str] = field(default_factory=list)
 
 
 def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path | None) -> InclusionProof:
@@ -78,9 +80,16 @@ def read_proof(path: Path) -> Proof:
 
 
 def check_proof(
-    proof: Proof, record: Path | None, old_checkpoint: Path | None, verifiers: Sequence[Verifier]
+    proof: Proof,
+    record: Path | None,
+    old_checkpoint: Path | None,
+    verifiers: Sequence[Verifier],
+    policy: TrustPolicy | None = None,
 ) -> Checked:
-    """Check `proof`, an inclusion proof of `record` or a consistency proof from `old_checkpoint`."""
+    """Check `proof`, an inclusion proof of `record` or a consistency proof from `old_checkpoint`.
+
+    The cosignatures of the checkpoint in the proof are counted by `policy`.
+    """
     trouble: list[str] = []
     if isinstance(proof, InclusionProof):
         record_bytes = _record_bytes(proof, record)
@@ -93,13 +102,11 @@ def check_proof(
         record_bytes = None
         heads = [proof.head, _read_old_head(old_checkpoint)]
         trouble += _consistency_trouble(proof, heads[1])
-    signed_by: list[str] = []
-    for head in heads if verifiers else []:
-        try:
-            signed_by = [key.name for key in head.signed_by(verifiers)]
-        except CheckpointInvalid as error:
-            trouble.append(f"signature: {error}")
-    return Checked(proof, signed_by, trouble, record_bytes)
+    vouched = vouched_for(proof.head, verifiers, policy)
+    trouble += vouched.trouble
+    for head in heads[1:]:
+        trouble += vouched_for(head, verifiers, None).trouble
+    return Checked(proof, vouched.signed_by, trouble, record_bytes, vouched.cosigned_by)
 
 
 def _consistency_trouble(proof: ConsistencyProof, old: TreeHead) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ledger.errors import WrongExpectedVersion
-from ledger.events import CheckpointPublished, LedgerVerified, ProjectionRecorded
+from ledger.events import CheckpointPublished, CheckpointWitnessed, LedgerVerified, ProjectionRecorded
 from ledger.log.ledger import Ledger
 from ledger.log.projection import STREAM as PROJECTIONS
 from ledger.log.replay import live_projection
@@ -34,15 +34,23 @@ PROJECTION_EVERY = 10_000
 
 @dataclass(frozen=True)
 class LastChecks:
-    """The last recorded verification and publication; None if there was none."""
+    """The last recorded verification, publication and cosigned checkpoint; None if there was none."""
 
     verified: Entry[LedgerVerified] | None
     published: Entry[CheckpointPublished] | None
+    witnessed: Entry[CheckpointWitnessed] | None
 
 
 def last_checks(ledger: Ledger) -> LastChecks:
     """Return the last of each kind."""
-    return LastChecks(_last(ledger, LedgerVerified), _last(ledger, CheckpointPublished))
+    return LastChecks(
+        _last(ledger, LedgerVerified), _last(ledger, CheckpointPublished), last_witnessed(ledger)
+    )
+
+
+def last_witnessed(ledger: Ledger) -> Entry[CheckpointWitnessed] | None:
+    """Return the last recorded checkpoint that witnesses cosigned."""
+    return _last(ledger, CheckpointWitnessed)
 
 
 def _last(ledger: Ledger, kind: type[E], stream: str = STREAM) -> Entry[E] | None:

@@ -10,6 +10,7 @@ from ledger.events import (
     AssetLost,
     AssetStored,
     CheckpointPublished,
+    CheckpointWitnessed,
     CostSettled,
     DecisionOverridden,
     DenialTrace,
@@ -114,7 +115,7 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return _given_up(event)
         case ProjectionRecorded():
             return f"{counted(event.jobs, 'job')} as of position {event.position}"
-        case LedgerVerified() | CheckpointPublished():
+        case LedgerVerified() | CheckpointPublished() | CheckpointWitnessed():
             return _checked(event)
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
@@ -127,9 +128,12 @@ def _fields(event: Event) -> str:
     return ", ".join(f"{name} {_plain(value)}" for name, value in named if value not in (None, (), {}))
 
 
-def _checked(event: LedgerVerified | CheckpointPublished) -> str:
+def _checked(event: LedgerVerified | CheckpointPublished | CheckpointWitnessed) -> str:
     if isinstance(event, LedgerVerified):
         return f"{counted(event.size, 'record')} intact"
+    if isinstance(event, CheckpointWitnessed):
+        by = ", ".join(each.witness for each in event.cosignatures) or "nobody"
+        return f"{counted(event.size, 'record')}, cosigned by {by}"
     names = ", ".join((*event.signed_by, *event.cosigned_by))
     signed = f"signed by {names}" if names else "not signed"
     return f"{counted(event.size, 'record')} to {short(event.target.text)}, {signed}"

@@ -19,6 +19,7 @@ ServiceError
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the downloaded bytes are not the expected file; the job can be settled again
 ├── NotIntact         the ledger is damaged and cannot prove what was asked
+├── NotWitnessed      too few witnesses cosigned a checkpoint: it was not published
 └── StorageFailed     a file could not be written or read; no partial file stays
     ├── NotAsStored   the bytes of a stored file are not the recorded ones
     └── PlaceTaken    the files there are another ledger's
@@ -135,6 +136,12 @@ class AssetUnusable(ServiceError):
 
 class NotIntact(ServiceError):
     """The ledger cannot prove what was asked: it was changed after it was recorded."""
+
+
+class NotWitnessed(ServiceError):
+    """Too few witnesses cosigned a checkpoint; the message says who answered what."""
+
+    retry: ClassVar[Retry] = "same_key"
 
 
 class StorageFailed(ServiceError):

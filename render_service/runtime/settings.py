@@ -15,6 +15,8 @@ SORA_LEDGER_ASSETS         where files are stored: a folder, or            ``ass
                            ``s3://``, ``gs://``, ``az://bucket/prefix``
 SORA_LEDGER_KEY            file of the key that signs checkpoints, and     none: they are not signed
                            requests where the policy names it
+SORA_LEDGER_WITNESSES      the policy file of the witnesses that cosign    none: nobody is asked
+                           published checkpoints
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_LEDGER_OIDC           a TOML file that names the identity provider,   none
@@ -78,6 +80,8 @@ CONSOLE_SIGNING = "SORA_LEDGER_CONSOLE_SECRET"
 """Not read from ``.env``: who writes that file in a folder must not be able to sign in as anyone."""
 SHORTEST_SECRET = 32
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
+WITNESSES = "SORA_LEDGER_WITNESSES"
+"""Not read from ``.env``: what a folder contains must not say whose cosignatures are enough."""
 PRIVATE_ENDPOINTS = "SORA_LEDGER_PRIVATE_ENDPOINTS"
 """Not read from ``.env``: what a folder contains must not open the network of this machine."""
 _READ = re.compile(rf"{KEY}|{BASE_URL}|SORA_[A-Z0-9_]+")
@@ -125,6 +129,7 @@ class Settings:
     console_secret: str | None = None
     oidc_secret: str | None = None
     forward_file: Path | None = None
+    witnesses_file: Path | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -259,6 +264,9 @@ def read_settings(
         oidc_secret=environment.get(f"{OIDC}_SECRET", "").strip() or None,
         console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),
         console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),
+        witnesses_file=Path(named).expanduser()
+        if (named := environment.get(WITNESSES, "").strip())
+        else None,
         file=file,
         from_file=tuple(sorted(own)),
     )

@@ -177,6 +177,19 @@ def checked() -> list[Any]:
             signed_by=("studio",),
             cosigned_by=("witness.example",),
         ),
+        e.CheckpointWitnessed(
+            size=40,
+            root=SHA,
+            witnesses_sha256=SHA,
+            cosignatures=(
+                e.Cosignature(
+                    witness="north",
+                    key="north.example/w1+6b6b0a3f+BAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g",
+                    cosigned_at="2026-11-30T09:00:00.000000Z",
+                ),
+            ),
+            checkpoint="sora-ledger/1\n40\nq6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=\n\n",
+        ),
     ]
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,8 @@ list_proves_absence = true
 """
 KEY = "sk-outside-0123456789"
 START_S = 90
+WITNESS = "tests.outside.witness:main"
+WITNESSES = ("north", "south", "east")
 
 
 @dataclass(frozen=True)
@@ -264,3 +266,73 @@ def gateway(person: Person) -> Iterator[Callable[..., Gateway]]:
     for each in running:
         if each.running is not None:
             each.end()
+
+
+@dataclass
+class Witness:
+    """A witness of the tests' own that runs; `url` is its submission prefix."""
+
+    name: str
+    folder: Path
+    log: tuple[str, str]
+    forks: Forks
+    port: int = 0
+    key: str = ""
+    process: Running | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it takes checkpoints."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it, at the same port as before."""
+        origin, key = self.log
+        where = ["--folder", str(self.folder), "--name", f"{self.name}.example/w", "--port", str(self.port)]
+        options = [*where, "--log", origin, "--log-key", key]
+        process = self.forks.popen(options, self.folder.parent, os.environ, program=WITNESS)
+        assert process.stdout is not None
+        port, self.key = process.stdout.readline().split()
+        self.port, self.process = int(port), process
+
+    def stop(self) -> None:
+        """Kill it; its state is in its folder."""
+        if self.process is not None:
+            self.process.kill()
+            with self.process:
+                pass
+            self.process = None
+
+    def behave(self, **behaviour: Any) -> None:
+        """Change how it behaves from now on; `DEFAULTS` in witness.py lists what there is."""
+        self._ask("/_behave", json.dumps(behaviour).encode())
+
+    def requests(self) -> list[dict[str, int]]:
+        """Return the old size and the size of each request."""
+        return list(self._ask("/_requests"))
+
+    def _ask(self, path: str, data: bytes | None = None) -> Any:
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data), timeout=30) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture
+def witnesses(person: Person, tmp_path: Path, forks: Forks) -> Iterator[list[Witness]]:
+    """A ledger of one record with a key, and three witnesses that know it; ``policy`` wants two of them."""
+    assert person("record", "elsewhere", "--video-id", "video_1").code == 0
+    key = person("key", "new", "signing.key").document
+    running = [Witness(name, tmp_path / name, (key["name"], key["verifier"]), forks) for name in WITNESSES]
+    for witness in running:
+        witness.start()
+    write_policy(person, running)
+    yield running
+    for witness in running:
+        witness.stop()
+
+
+def write_policy(person: Person, witnesses: Sequence[Witness], threshold: str = "2") -> None:
+    """Write the file ``policy``, which wants `threshold` of these witnesses."""
+    lines = [f"witness {each.name} {each.key} {each.url}" for each in witnesses]
+    names = " ".join(each.name for each in witnesses)
+    text = "\n".join(["# who watches", *lines, f"group all {threshold} {names}", "quorum all", ""])
+    (person.folder / "policy").write_text(text)

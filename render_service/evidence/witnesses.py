@@ -1,0 +1,275 @@
+"""Ask witnesses to cosign a checkpoint (C2SP tlog-witness): all at once, each within a time limit.
+
+A witness remembers the last checkpoint of this log that it cosigned. It cosigns another one only if a proof
+shows that the log still begins with the old one, so a rewritten ledger gets no cosignature:
+
+1. Send the proof from the size that the record says the witness last cosigned, or from 0.
+2. If the witness is at another size, it answers 409 with that size. Prove from there, a few times at most:
+   another process may be publishing.
+3. Check the cosignature: the key that the policy names, this text, and a time that agrees with our clock.
+
+A cosignature that was not checked is not used. What each witness answered is in `Answer.problem`, for the
+person who has to find out why a checkpoint was not published.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import httpx2
+
+from ledger.errors import LedgerError
+from ledger.log.ledger import Ledger
+from ledger.record import timestamp
+from ledger.tree.checkpoint import CheckpointInvalid, Note, Signature
+from ledger.tree.head import TreeHead
+from ledger.tree.merkle import ProofInvalid
+from ledger.tree.proof import ConsistencyProof
+from ledger.tree.trust_policy import NONE, TrustPolicy, Witness
+from render_service.runtime.errors import BadInput, NotIntact, NotWitnessed
+from render_service.runtime.printable import printable
+
+LONGEST_S = 10.0
+"""For one witness, however slowly network and witness answer."""
+LATE_S = 1.0
+"""How long the others are waited for once enough witnesses have cosigned."""
+CLOCK_SKEW_S = 300
+TRIES = 4
+MOST_BYTES = 64 << 10
+SIZE_DIGITS = 19
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a witness answered: a cosignature, or a problem.
+
+    `knows_another` is True if the witness cosigned a history that this ledger does not extend, `overtaken` if
+    it cosigned a longer checkpoint of this ledger meanwhile.
+    """
+
+    witness: Witness
+    cosignature: Signature | None = None
+    problem: str = ""
+    knows_another: bool = False
+    overtaken: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.witness.name} {'cosigned' if self.cosignature else self.problem}"
+
+
+def check_can_be_met(policy: TrustPolicy) -> None:
+    """Raise `BadInput` if the witnesses that can be asked would not be enough even if all of them cosign."""
+    for witness in policy.witnesses.values():
+        parts = urlsplit(witness.url or "http://none")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise BadInput(
+                f"witness policy: {witness.name} has the address {printable(witness.url or '')!r}; "
+                "expected its submission prefix, such as https://witness.example"
+            )
+    if not policy.is_met({witness.name for witness in policy.witnesses.values() if witness.url}):
+        raise BadInput(
+            f"witness policy: the quorum is {printable(policy.rule())}, and the witnesses with an address "
+            "are not enough for it; add the URL after the key of each witness to ask"
+        )
+
+
+async def ask_witnesses(
+    ledger: Ledger,
+    head: TreeHead,
+    policy: TrustPolicy,
+    last_sizes: Mapping[str, int],
+    *,
+    now: datetime,
+    longest_s: float = LONGEST_S,
+) -> list[Answer]:
+    """Ask every witness of `policy` that has an address for a cosignature of `head`; never raises for one.
+
+    `last_sizes` has the size that each witness is known to have cosigned last, by verifier key.
+    """
+    is_tls = any((witness.url or "").lower().startswith("https:") for witness in policy.witnesses.values())
+    tls = ssl.create_default_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    async with httpx2.AsyncClient(verify=tls, follow_redirects=False, timeout=longest_s) as client:
+        asked = [
+            _Asking(client, ledger, head, witness, last_sizes.get(str(witness.verifier), 0), now)
+            for witness in policy.witnesses.values()
+            if witness.url
+        ]
+        tasks = [asyncio.create_task(each.answer(longest_s)) for each in asked]
+        await _enough(tasks, policy)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [
+        each.late() if task.cancelled() else task.result() for each, task in zip(asked, tasks, strict=True)
+    ]
+
+
+async def _enough(tasks: list["asyncio.Task[Answer]"], policy: TrustPolicy) -> None:
+    """Wait for all answers; once the quorum is met, only a little longer."""
+    waiting: set[asyncio.Task[Answer]] = set(tasks)
+    cosigned: set[str] = set()
+    late_s = None
+    while waiting and (late_s is None or late_s > 0):
+        began = time.monotonic()
+        done, waiting = await asyncio.wait(waiting, timeout=late_s, return_when=asyncio.FIRST_COMPLETED)
+        cosigned |= {task.result().witness.name for task in done if task.result().cosignature}
+        if late_s is not None:
+            late_s -= time.monotonic() - began
+        elif policy.quorum != NONE and policy.is_met(cosigned):
+            late_s = LATE_S
+
+
+def with_cosignatures(head: TreeHead, policy: TrustPolicy, answers: list[Answer]) -> TreeHead:
+    """Return `head` with the cosignatures; without enough of them, an error that says who answered what.
+
+    It is `NotIntact` if a witness knows another history of this log, else `NotWitnessed`.
+    """
+    assert head.note is not None
+    cosignatures = tuple(answer.cosignature for answer in answers if answer.cosignature)
+    names = {answer.witness.name for answer in answers if answer.cosignature}
+    if not policy.is_met(names):
+        kind = NotIntact if any(answer.knows_another for answer in answers) else NotWitnessed
+        raise kind(
+            f"not published: {len(names)} of {len(answers)} witnesses cosigned, and the policy wants "
+            f"{printable(policy.rule())}. " + "; ".join(printable(str(answer)) for answer in answers)
+        )
+    return TreeHead(head.checkpoint, Note(head.note.text, (*head.note.signatures, *cosignatures)).checked())
+
+
+class _Asking:
+    """One witness being asked."""
+
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        ledger: Ledger,
+        head: TreeHead,
+        witness: Witness,
+        old_size: int,
+        now: datetime,
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._head = head
+        self._witness = witness
+        self._old_size = old_size if old_size <= head.checkpoint.size else 0
+        self._now = now
+
+    async def answer(self, longest_s: float) -> Answer:
+        try:
+            async with asyncio.timeout(longest_s):
+                return await self._ask()
+        except TimeoutError:
+            return self._problem(f"did not answer within {longest_s:g} s")
+        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            return self._problem(f"could not be asked ({str(error) or type(error).__name__})")
+        except (LedgerError, ProofInvalid) as error:
+            return self._problem(f"was not asked, because the proof cannot be made ({error})")
+
+    def late(self) -> Answer:
+        """Return the answer of a witness that was not waited for."""
+        return self._problem("had not answered when the others had")
+
+    async def _ask(self) -> Answer:
+        for _ in range(TRIES):
+            status, body = await self._post()
+            if status == HTTPStatus.OK:
+                return self._cosigned(body)
+            if status != HTTPStatus.CONFLICT:
+                return self._refused(status, body)
+            size = _size(body)
+            if size is None:
+                return self._problem(f"answered 409 without a size ({_quoted(body)})")
+            if size > self._head.checkpoint.size:
+                return await self._is_ahead(size)
+            if size == self._old_size > 0:  # tlog-witness 1.0.0: the same size, another root
+                return self._knows_another()
+            self._old_size = size
+        return self._problem(
+            f"named another size {TRIES} times: another process may be publishing; try again"
+        )
+
+    async def _post(self) -> tuple[int, bytes]:
+        """Send the proof and the checkpoint; return the status and the answer, within `MOST_BYTES`."""
+        prove = partial(ConsistencyProof.of, self._ledger.store, self._old_size, self._head)
+        proof = await asyncio.to_thread(prove)
+        url = f"{(self._witness.url or '').rstrip('/')}/add-checkpoint"
+        body = bytearray()
+        async with self._client.stream("POST", url, content=proof.to_bytes()) as answer:
+            async for part in answer.aiter_bytes():
+                body += part
+                if len(body) > MOST_BYTES:
+                    raise ValueError(f"its answer has more than {MOST_BYTES} bytes")
+        return answer.status_code, bytes(body)
+
+    def _cosigned(self, body: bytes) -> Answer:
+        assert self._head.note is not None
+        text = self._head.note.text
+        try:
+            signatures = Note.parse(text.encode() + b"\n" + body).signatures
+            ours = [one for one in signatures if self._witness.verifier.has_signed(text, one)]
+        except CheckpointInvalid as error:
+            return self._problem(f"answered with something else than its cosignature ({error})")
+        if not ours:
+            return self._problem(
+                f"signed with another key than {self._witness.verifier}; if it has a new key, "
+                "put that into the policy"
+            )
+        ahead_s = ours[0].time - self._now.timestamp()
+        if abs(ahead_s) > CLOCK_SKEW_S:
+            dated, now = cosigned_at(ours[0]), timestamp(self._now)
+            return self._problem(f"dated its cosignature {dated}, and here it is {now}: check both clocks")
+        return Answer(self._witness, ours[0])
+
+    def _refused(self, status: int, body: bytes) -> Answer:
+        if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+            return self._knows_another()
+        if status == HTTPStatus.FORBIDDEN:
+            return self._problem("does not know the key that signed (403): give it the ledger's verifier key")
+        if status == HTTPStatus.NOT_FOUND:
+            origin = self._head.checkpoint.origin
+            return self._problem(f"does not know the log {origin} (404): register it there, or check the URL")
+        return self._problem(f"answered {status} ({_quoted(body)})")
+
+    async def _is_ahead(self, size: int) -> Answer:
+        """Tell a ledger that lost its tail from one that another process published meanwhile."""
+        newest = await asyncio.to_thread(lambda: self._ledger.head().size)
+        if newest >= size:
+            problem = f"has cosigned {size} records meanwhile: another process published them"
+            return Answer(self._witness, None, problem, overtaken=True)
+        return self._problem(
+            f"has cosigned {size} records of this log, and this ledger has {newest}: its tail was cut",
+            another=True,
+        )
+
+    def _knows_another(self) -> Answer:
+        size = f"{self._old_size} " if self._old_size else ""
+        problem = f"refuses: the {size}records it cosigned last are not the beginning of this ledger"
+        return self._problem(problem, another=True)
+
+    def _problem(self, text: str, *, another: bool = False) -> Answer:
+        return Answer(self._witness, None, text, another)
+
+
+def cosigned_at(signature: Signature) -> str:
+    """Return the time of a cosignature as it is recorded; far times, which nobody believes, as seconds."""
+    try:
+        return timestamp(datetime.fromtimestamp(signature.time, UTC))
+    except (OverflowError, OSError, ValueError):
+        return f"second {signature.time}"
+
+
+def _size(body: bytes) -> int | None:
+    text = body.removesuffix(b"\n")
+    return int(text) if text.isdigit() and len(text) <= SIZE_DIGITS else None
+
+
+def _quoted(body: bytes) -> str:
+    words = printable(" ".join(body[:200].decode(errors="replace").split()))
+    return words[:100] or "no text"
