@@ -333,7 +333,9 @@ def tool_job() -> Schema:
         "person": TEXTS,
         "trouble": TEXT,
         "verdict": TEXT,
-        "file": an_object({"path": TEXT, "sha256": TEXT, "bytes": WHOLE}),
+        "file": an_object(
+            {"path": TEXT, "url": TEXT, "sha256": TEXT, "bytes": WHOLE}, optional=("path", "url")
+        ),
         "error": tool_error()["properties"]["error"],
     }
     always = {

@@ -9,7 +9,7 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text import output
-from render_service.runtime.errors import BadInput
+from render_service.server.mcp import needs_extra
 
 if TYPE_CHECKING:
     from render_service.session.session import Session
@@ -49,14 +49,9 @@ def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
     """
     output.current().is_json = False  # stdout is for the protocol, and errors go to stderr
     try:
-        from render_service.server.mcp.server import serve_stdio  # an extra
+        from render_service.server.mcp.stdio import serve_stdio  # an extra
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] not in {"mcp", "mcp_types"}:
-            raise
-        raise BadInput(
-            f"the package {missing.name} is not installed: run pip install '.[mcp]' in the repository, or "
-            "pip install mcp"
-        ) from missing
+        raise needs_extra(missing) from missing
     if sys.stdin.isatty():
         raise click.UsageError(
             "this command speaks to a program, not to a person: name it in the settings of your agent as "

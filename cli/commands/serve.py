@@ -48,7 +48,7 @@ COLLECT_AFTER = 20_000
 
 @click.command("serve", short_help="Serve the Videos API and the console, work the queue.")
 @common.listening(port=8780)
-@click.option("--no-gateway", is_flag=True, help="Do not serve the Videos API under /v1.")
+@click.option("--no-gateway", is_flag=True, help="Do not serve the Videos API under /v1, nor /mcp.")
 @click.option("--no-console", is_flag=True, help="Do not serve the console under /console.")
 @click.option("--no-work", is_flag=True, help="Leave the queue to `sora-ledger worker`, here or elsewhere.")
 @click.option("--no-notifications", is_flag=True, help="Send no webhooks to clients.")
@@ -68,7 +68,7 @@ def serve_command(
     no_webhooks: bool,
     **options: Any,
 ) -> None:
-    """Serve the Videos API under /v1 and the console under /console.
+    """Serve the Videos API under /v1, tools for AI agents under /mcp, and the console under /console.
 
     People open the console with `sora-ledger console`, or sign in with an access key. Clients of the API set
     OPENAI_BASE_URL to this server and OPENAI_API_KEY to a key that `access grant` made; nothing else changes.
@@ -229,6 +229,7 @@ def _document(
     return {
         "serving": origin,
         "gateway": f"{origin}/v1" if parts.gateway else None,
+        "agents": f"{origin}/mcp" if parts.gateway else None,
         "console": f"{origin}/console" if parts.console else None,
         "works": works,
         "webhooks": [f"{origin}/webhooks/{name}" for name in secrets],
@@ -245,3 +246,4 @@ def _print(console: "Console", document: Mapping[str, Any]) -> None:
             f"  OPENAI_BASE_URL={document['gateway']}\n"
             "  OPENAI_API_KEY=slk_…    from: sora-ledger access grant NAME --role requester"
         )
+        console.print(f"\nTools for AI agents (MCP), with the same key: {document['agents']}")

@@ -79,6 +79,12 @@ class Requester(StrEnum):
     SIGNED = "signed"
 
 
+class Agents(Entry):
+    """Rules for AI agents: `session_usd_micros` is what one session of an agent may spend."""
+
+    session_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
+
+
 class Policy(Document):
     """Weights, fits and rules; every purpose of the vocabulary has an entry.
 
@@ -92,7 +98,7 @@ class Policy(Document):
     retired is denied, unless `allow_retired_models`. `unclear_change` says what happens to a remix of which
     it cannot be told whether it changes one thing; None denies it. `guardrails` are lists of terms and what
     moderation means; those of its rules that hold are among the `approvals`. `roles` are the permissions of
-    access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`.
+    access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`. `agents` limits AI agents.
     """
 
     name: str
@@ -110,6 +116,7 @@ class Policy(Document):
     unclear_change: UnclearChange | None = None
     guardrails: Guardrails | None = None
     roles: dict[RoleName, tuple[str, ...]] | None = None
+    agents: Agents | None = None
 
     @property
     def roles_in_force(self) -> Roles:

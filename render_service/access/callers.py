@@ -8,7 +8,7 @@ from ledger.job import Job
 from ledger.record import ActorSource, Authority
 from ledger.store.interface import JobFilter
 from render_service.access.register import AccessKey
-from render_service.rules.budget_names import actor_word, parse_name
+from render_service.rules.budget_names import actor_word, parse_name, person_of
 from render_service.runtime.errors import NotPermitted
 from render_service.runtime.settings import checked_word
 from render_service.runtime.telemetry import Trace, begin_trace
@@ -76,10 +76,10 @@ class Caller:
         )
 
     def owns(self, actor: str, team: str | None) -> bool:
-        """Return whether what `actor` made for `team` is the caller's own."""
+        """Return whether what `actor` made for `team` is the caller's own, or their agent's."""
         if self.team is not None and team is not None:
             return team == self.team
-        return actor == self.name
+        return person_of(actor) == self.name
 
     def may_see_budget(self, budget: str) -> bool:
         """Return whether the caller may see a budget: their own, their team's, or all that others pay from.

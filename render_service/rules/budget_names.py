@@ -6,7 +6,7 @@ name                                           holds what is spent
 ``all``                                        by everyone
 ``team_film``                                  by the team ``film``
 ``project_spring__purpose_final``              on finals of the project ``spring``: all parts have to match
-``actor_alice``                                by ``alice``, whichever of their access keys or logins they use
+``actor_alice``                                by ``alice``, under any key or login, and their agents
 ``team_film__month``                           nothing itself: it limits every month
 ``team_film__2026_11``, ``…__2026_11_21``      by the team in that month, on that day (UTC)
 =============================================  =======================================================
@@ -29,6 +29,8 @@ from render_service.runtime.errors import BadInput
 
 LONGEST = 64
 EVERYBODY = "all"
+AGENT, ON_BEHALF_OF = "agent ", " on behalf of "
+"""How an agent's actor is written: ``agent NAME on behalf of PERSON``."""
 _ACTOR = "actor_"
 WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _NOT_WORD = re.compile("[^a-z0-9]+")
@@ -103,8 +105,17 @@ def stream_of(budget: str) -> str:
     return f"budget_{budget}"
 
 
+def person_of(actor: str) -> str:
+    """Return the person an actor acts for: themselves, or for an agent the person it is recorded with."""
+    return actor.rpartition(ON_BEHALF_OF)[2] if actor.startswith(AGENT) else actor
+
+
 def actor_word(actor: str) -> str:
-    """Return the word for an actor in a name; names that are no words get a digest, so that they differ."""
+    """Return the word for an actor in a name; names that are no words get a digest, so that they differ.
+
+    What an agent spends is its person's: a limit that another name could avoid would limit nothing.
+    """
+    actor = person_of(actor)
     if WORD.fullmatch(actor) and len(actor) <= LONGEST_WORD:
         return actor
     letters = _NOT_WORD.sub("_", actor.lower()).strip("_")[:20]

@@ -10,6 +10,7 @@ ServiceError
 ├── ProviderUnavailable the identity provider does not answer, so nobody can be identified by it
 ├── NotPermitted      the caller's roles, or the limits of their key, do not permit this
 ├── TooManyRequests   the key permits no further request or job at the moment
+├── SessionCeiling    an agent's session may not spend as much; nothing was recorded
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not in a state that allows this
 │   ├── NotApproved   it is pending approval
@@ -88,6 +89,10 @@ class TooManyRequests(ServiceError):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class SessionCeiling(ServiceError):
+    """The policy does not let the session of an agent spend as much; nothing was recorded."""
 
 
 class BudgetGone(ServiceError):

@@ -1,7 +1,8 @@
 """The ASGI app: routes, and a log line for every answer.
 
-``/v1`` is the Videos API (`render_service.server.gateway`), ``/console`` the pages for people
-(`render_service.server.console`). ``POST /webhooks/{profile}`` receives webhooks.
+``/v1`` is the Videos API (`render_service.server.gateway`), ``/mcp`` the tools for agents
+(`render_service.server.mcp`), ``/console`` the pages for people (`render_service.server.console`).
+``POST /webhooks/{profile}`` receives webhooks.
 ``GET /healthz`` says that the process is alive; ``GET /readyz`` says that the ledger can be reached and the
 server is not stopping. ``GET /metrics`` is for Prometheus.
 """
@@ -35,6 +36,8 @@ from render_service.server.console_routes import console_routes
 from render_service.server.gateway.errors import Refusal
 from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
+from render_service.server.mcp.endpoint import PATH as AGENTS_PATH
+from render_service.server.mcp.endpoint import AgentEndpoint
 from render_service.server.metrics import Metrics
 from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox, Reception
@@ -217,8 +220,9 @@ def create_app(
     post = post or Post(Addresses(permits_private=False))
     stopping = stop or asyncio.Event()
     inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
-    posts = Posts(session)
-    beside = [*works, posts.tidy] if parts.gateway else works
+    posts, gatekeeper = Posts(session), Gatekeeper(session)
+    agents = AgentEndpoint(session, gatekeeper, posts.submissions, has_console=parts.console)
+    beside = [*works, posts.tidy, agents.run] if parts.gateway else works
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
 
@@ -248,10 +252,10 @@ def create_app(
         told = await asyncio.to_thread(generate_latest, metrics.registry)
         return Response(told, media_type=CONTENT_TYPE_LATEST)
 
-    gatekeeper = Gatekeeper(session)
     app = Starlette(
         routes=[
             *(gateway_routes(session, gatekeeper, posts, post) if parts.gateway else ()),
+            *([Route(AGENTS_PATH, agents)] if parts.gateway else ()),
             *(console_routes(session, gatekeeper, posts, stopping, parts.worker) if parts.console else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),

@@ -73,6 +73,11 @@ class Posts:
         self._submissions = Submissions(session)
         self._waking: Coalescer[str, None] = Coalescer(self._wake, gather_s=WAKE_S)
 
+    @property
+    def submissions(self) -> Submissions:
+        """The submissions of this process, for others who submit what a caller asks for."""
+        return self._submissions
+
     async def close(self) -> None:
         """Finish what is under way."""
         await self._submissions.close()

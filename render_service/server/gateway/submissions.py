@@ -215,7 +215,7 @@ class _Attempt:
         if running >= (self.caller.running_jobs or 0):
             raise TooManyRequests(
                 f"{running} jobs of the key of {self.caller.name} are running, and it permits "
-                f"{self.caller.running_jobs}: try again when one has ended",
+                f"{self.caller.running_jobs}: repeat the request when one has ended",
                 retry_after_s=RUNNING_RETRY_S,
             )
 

@@ -30,12 +30,12 @@ from render_service.server.mcp.arguments import (
 )
 from render_service.server.mcp.calls import Agent
 from render_service.server.mcp.reading import parsed
+from render_service.session.event_ids import public_id
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle
 from render_service.submission.result import Placed, placed_under
 from render_service.submission.resume import cancel
 from render_service.submission.sources import source_of
-from render_service.submission.submit import place
 from sora_adapter.errors import AdapterError
 from sora_adapter.polling import PollTimeout
 
@@ -56,8 +56,8 @@ async def render_tool(agent: Agent, arguments: RenderArguments) -> Json:
             values["input_reference"] = frame.image
             material = Material(reference=frame.content, original=frame.original)
         if arguments.promotes is not None:
-            values["promotes"] = (await session.job(arguments.promotes)).job_id
-        return await _place(session, values, material)
+            values["promotes"] = (await agent.job(arguments.promotes)).job_id
+        return await _place(agent, values, material)
 
     return await _answer(agent, arguments.request_key, placing)
 
@@ -79,19 +79,20 @@ async def extend_tool(agent: Agent, arguments: ExtendArguments) -> Json:
 
 async def _changed(agent: Agent, arguments: ChangeArguments, operation: str) -> Json:
     async def placing(session: Session) -> Placed:
-        source, profile = await source_of(session, arguments.job)
+        job = await agent.job(arguments.job)
+        source, profile = await source_of(session, job.job_id)
         values = arguments.values() | {"operation": operation, "source": source, "profile": profile}
-        return await _place(session, values)
+        return await _place(agent, values)
 
     return await _answer(agent, arguments.request_key, placing)
 
 
-async def _place(session: Session, values: dict[str, Any], material: Material = NOTHING) -> Placed:
-    request = await asyncio.to_thread(parsed, session, values)
+async def _place(agent: Agent, values: dict[str, Any], material: Material = NOTHING) -> Placed:
+    request = await asyncio.to_thread(parsed, agent.session, agent.terms(values))
     if questions := missing_details(request):
         text = "; ".join(question.question for question in questions)
         raise BadInput(f"{text} (answer it in the prompt); nothing was recorded")
-    return await place(session, request, material)
+    return await agent.place(request, material)
 
 
 async def _answer(agent: Agent, key: str, placing: Callable[[Session], Awaitable[Placed]]) -> Json:
@@ -101,6 +102,7 @@ async def _answer(agent: Agent, key: str, placing: Callable[[Session], Awaitable
     async def work() -> Placed:
         return await placing(session)
 
+    key = agent.terms({"request_key": key})["request_key"]
     task = agent.calls.start(session, key, work())
     await asyncio.wait([task], timeout=agent.answer_s)
     if task.done():
@@ -119,7 +121,7 @@ async def _answer(agent: Agent, key: str, placing: Callable[[Session], Awaitable
 async def wait_tool(agent: Agent, arguments: WaitArguments) -> Json:
     """Wait for a job, store its video, and find the video of a submission whose answer was lost."""
     seconds = agent.answer_s if arguments.seconds is None else arguments.seconds
-    job = await agent.session.job(arguments.job)
+    job = await agent.job(arguments.job)
     task = agent.calls.start(agent.session, job.job_id, _waited(agent, job, seconds))
     return await asyncio.shield(task)
 
@@ -145,21 +147,27 @@ async def _waited(agent: Agent, job: Job, seconds: float) -> Json:
 
 
 async def download_tool(agent: Agent, arguments: DownloadArguments) -> Json:
-    """Store a file of a finished job, and copy it into the folder of the server."""
+    """Store a file of a finished job; copy it into the folder of the server, or over HTTP return its URL."""
     session, variant = agent.session, Variant(arguments.variant)
-    job = await session.job(arguments.job)
+    job = await agent.job(arguments.job)
     target = None if arguments.to is None else agent.path(arguments.to, "to")
     fetching = agent.calls.start(session, job.job_id, fetch(session, job, variant))
     job = await asyncio.shield(fetching)
     asset = job.assets[variant]
+    facts: Json = {"sha256": asset.sha256, "bytes": asset.bytes}
+    if agent.at.origin is not None:
+        facts["url"] = (
+            f"{agent.at.origin}/v1/videos/{public_id(job.job_id)}/content"
+            f"{'' if variant is Variant.VIDEO else f'?variant={variant}'}"
+        )
+        return await asyncio.to_thread(job_answer, session, job, file=facts)
     if target is None:
         kind = "" if variant is Variant.VIDEO else f".{variant}"
         target = agent.path(f"{job.video_id}{kind}{SUFFIXES.get(asset.media_type, '.bin')}", "to")
     if not await asyncio.to_thread(_holds, target, asset.sha256):
         await asyncio.to_thread(check_target, target, force=False)
         await asyncio.to_thread(session.assets.copy_out, asset.storage_uri, target, force=False)
-    copied = {"path": str(target), "sha256": asset.sha256, "bytes": asset.bytes}
-    return await asyncio.to_thread(job_answer, session, job, file=copied)
+    return await asyncio.to_thread(job_answer, session, job, file={"path": str(target)} | facts)
 
 
 def _holds(path: Path, sha256: str) -> bool:
@@ -178,7 +186,7 @@ async def review_tool(agent: Agent, arguments: ReviewArguments) -> Json:
         if (score := getattr(arguments, name)) is not None
     }
     session = agent.session
-    job = await session.job(arguments.job)
+    job = await agent.job(arguments.job)
     job = await review(session, job, arguments.verdict, scores, arguments.notes)
     return await asyncio.to_thread(job_answer, session, job, verdict=arguments.verdict)
 
@@ -186,7 +194,7 @@ async def review_tool(agent: Agent, arguments: ReviewArguments) -> Json:
 async def cancel_tool(agent: Agent, arguments: CancelArguments) -> Json:
     """Withdraw a job that was not sent, if it was requested for the same person."""
     session = agent.session
-    job = await session.job(arguments.job)
+    job = await agent.job(arguments.job)
     agent.check_own(job)
     job = await cancel(session, job, arguments.reason)
     return await asyncio.to_thread(job_answer, session, job)

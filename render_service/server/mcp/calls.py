@@ -2,6 +2,9 @@
 
 A client may time out, cancel or disconnect at any moment. A submission under way is finished and recorded all
 the same, because its video may be billed: it runs in a task of its own, which no request can cancel.
+
+An agent on stdio acts for the person who started the server, and sees what they see. An agent over HTTP acts
+for the holder of its access key: it sees the jobs of that key, and can do what the key permits.
 """
 
 import asyncio
@@ -10,15 +13,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from decision.request.request import RenderRequest
+from decision.rules.roles import Permission
+from ledger.errors import JobNotFound
 from ledger.job import Job
 from ledger.record import ActorSource
+from ledger.store.interface import JobFilter
+from render_service.access.callers import Caller
+from render_service.assets.inputs import Material
+from render_service.rules.budget_names import AGENT, ON_BEHALF_OF, person_of
+from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput
 from render_service.runtime.telemetry import begin_trace
+from render_service.server.gateway.projection import visible_job
+from render_service.server.gateway.submissions import Submissions
+from render_service.server.mcp.ceiling import Ceiling
 from render_service.session.session import Session
+from render_service.submission.result import Placed
+from render_service.submission.submit import place
 from sora_adapter.errors import loggable
 
 T = TypeVar("T")
-FOR = " on behalf of "
 LONGEST_NAME = 64
 """Characters of a client's name that are recorded."""
 LONGEST_PERSON = 160
@@ -59,14 +74,32 @@ class Calls:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where one agent's server is: a folder for its files on stdio, an origin over HTTP.
+
+    `console` is where people approve; None if nobody serves it.
+    """
+
+    folder: Path | None = None
+    origin: str | None = None
+    console: str | None = None
+
+
+@dataclass(frozen=True)
 class Agent:
-    """One agent: its session, the person it acts for, the folder for its files, and how long it waits."""
+    """One agent: its session, the person it acts for, where its server is, and how long it waits.
+
+    `caller` is the holder of the access key it uses, and `submissions` those of the server; None on stdio.
+    """
 
     session: Session
     person: str
-    folder: Path
+    at: Place
     answer_s: float
     calls: Calls = field(default_factory=Calls)
+    ceiling: Ceiling = field(default_factory=Ceiling)
+    caller: Caller | None = None
+    submissions: Submissions | None = None
 
     def __post_init__(self) -> None:
         """Refuse a name that leaves no room for the agent's."""
@@ -85,7 +118,7 @@ class Agent:
         trace = begin_trace({})
         settings = replace(
             self.session.settings,
-            actor=f"agent {recordable(client)}{FOR}{self.person}",
+            actor=f"{AGENT}{recordable(client)}{ON_BEHALF_OF}{self.person}",
             actor_source=ActorSource.FLAG,
             key_file=None,
             request_key_file=None,
@@ -93,9 +126,77 @@ class Agent:
         session = replace(self.session, settings=settings, trace=trace, log=self.session.log.of(trace))
         return replace(self, session=session)
 
+    def check(self, permission: Permission) -> None:
+        """Raise `NotPermitted` unless the access key permits this; on stdio, a person's terminal does."""
+        if self.caller is not None:
+            self.caller.check(permission)
+
+    async def job(self, name: str) -> Job:
+        """Return the job called `name`; one that the agent may not see does not exist for it."""
+        if self.caller is None:
+            return await self.session.job(name)
+        job = await asyncio.to_thread(visible_job, self.session.ledger, self.caller, name)
+        if job is None:
+            raise JobNotFound(f"no job that you may see has the id {name!r}: `sora-ledger jobs` lists them")
+        return job
+
+    def visible(self, where: JobFilter) -> list[JobFilter]:
+        """Return filters that find, of the jobs that `where` describes, those the agent may see."""
+        if self.caller is None:
+            return [where]
+        seen = list(self.caller.sees)
+        if JobFilter() not in seen:  # what it requested under its own name is not under the person's
+            seen.append(
+                JobFilter(of_actor=self.session.settings.actor, teamless=self.caller.team is not None)
+            )
+        return [
+            replace(where, of_team=one.of_team, of_actor=one.of_actor, teamless=one.teamless) for one in seen
+        ]
+
+    def terms(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of a request as the access key has them: its purpose, its own request keys."""
+        if self.caller is None:
+            return values
+        if values.get("purpose") is None and self.caller.purposes:
+            values = values | {"purpose": self.caller.purposes[0]}
+        key = values.get("request_key")
+        return values if key is None else values | {"request_key": f"{self._keys}{key}"}
+
+    async def place(self, request: RenderRequest, material: Material) -> Placed:
+        """Submit a request within the ceiling of the session and the limits of the access key."""
+        if self.caller is not None:
+            self.caller.check_profile(request.profile)
+            self.caller.check_purpose(request.purpose)
+        async with self.ceiling.room(self.session, request) as taken:
+            if self.caller is None or self.submissions is None:
+                placed = await place(self.session, request, material)
+            else:
+                entry = self.submissions.begin(self.caller, self.session, request, material, 0)
+                placed = await asyncio.shield(entry.task)
+            taken(placed.job)
+        return placed
+
+    def shown(self, document: Json) -> Json:
+        """Return an answer in which request keys are written as the agent writes them."""
+        if self.caller is None:
+            return document
+        if isinstance(key := document.get("request_key"), str):
+            document["request_key"] = key.removeprefix(self._keys)
+        arguments = document["next"]["arguments"] if isinstance(document.get("next"), dict) else {}
+        if isinstance(key := arguments.get("request_key"), str):
+            arguments["request_key"] = key.removeprefix(self._keys)
+        if isinstance(error := document.get("error"), dict):
+            error["message"] = error["message"].replace(self._keys, "")
+        return document
+
+    @property
+    def _keys(self) -> str:
+        """What precedes the request keys of the access key, as in the gateway."""
+        return "" if self.caller is None else f"{self.caller.key_id or self.caller.name}/"
+
     def check_own(self, job: Job) -> None:
         """Raise `BadInput` unless `job` was requested by this person or an agent acting for them."""
-        if job.actor != self.person and not job.actor.endswith(f"{FOR}{self.person}"):
+        if person_of(job.actor) != self.person:
             raise BadInput(
                 f"{job.job_id} was requested by {job.actor}, not on behalf of {self.person}, so you may not "
                 f"withdraw it; a person can: `sora-ledger cancel {job.job_id}`"
@@ -103,7 +204,12 @@ class Agent:
 
     def path(self, name: str, what: str) -> Path:
         """Return the path of a file in the folder of this server; `BadInput` for one outside it."""
-        folder = self.folder.resolve()
+        if self.at.folder is None:
+            raise BadInput(
+                f"{what} {name}: expected no file, because this server is not on your machine; leave {what} "
+                f"out. POST {self.at.origin}/v1/videos takes a first frame, and download answers with a URL"
+            )
+        folder = self.at.folder.resolve()
         path = (folder / name).resolve()
         if not path.is_relative_to(folder):
             raise BadInput(
@@ -114,5 +220,7 @@ class Agent:
 
 def recordable(client: str | None) -> str:
     """Return the name of a client as it is recorded: printable, on one line, not too long."""
-    name = "".join(letter for letter in client or "" if letter.isprintable()).replace(FOR, " ").strip()
+    name = (
+        "".join(letter for letter in client or "" if letter.isprintable()).replace(ON_BEHALF_OF, " ").strip()
+    )
     return name[:LONGEST_NAME].strip() or "unknown"

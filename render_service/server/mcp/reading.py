@@ -12,7 +12,7 @@ from decision.money import usd_digits
 from decision.one_change.verdict import check_single_change
 from decision.request.request import RenderRequest, parse_request
 from ledger.events import Candidate, RenderDecided, RenderDenied
-from ledger.store.interface import JobFilter
+from ledger.store.interface import ALL_JOBS, JobFilter
 from render_service.reports.explain import candidates_of, explain, why_not
 from render_service.reports.jobs import find_jobs
 from render_service.reports.spending import By, spending
@@ -34,19 +34,23 @@ from render_service.submission.sources import outlook, source_ahead
 
 async def decide_tool(agent: Agent, arguments: DecideArguments) -> Json:
     """Return the decision on a request: cost, model, reasons, and what is missing."""
-    return await asyncio.to_thread(_decided, agent.session, arguments)
-
-
-def _decided(session: Session, arguments: DecideArguments) -> Json:
-    values = arguments.values() | {"operation": arguments.operation}
+    values = agent.terms(arguments.values() | {"operation": arguments.operation})
     if arguments.operation == "create":
-        values["profile"] = session.settings.chosen_profile()
+        source = None
     elif arguments.job is None:
         raise BadRequest(
             f"operation {arguments.operation} needs the job whose video it changes: name it with job"
         )
     else:
-        values["source"], values["profile"] = source_ahead(session.ledger, arguments.job)
+        source = (await agent.job(arguments.job)).job_id
+    return await asyncio.to_thread(_decided, agent.session, values, source)
+
+
+def _decided(session: Session, values: dict[str, Any], source: str | None) -> Json:
+    if source is None:
+        values["profile"] = session.settings.chosen_profile()
+    else:
+        values["source"], values["profile"] = source_ahead(session.ledger, source)
     request = parsed(session, values)
     ruling = ruling_on(session.settings, request)
     chosen = _chosen(ruling)
@@ -101,6 +105,7 @@ def _steps(ruling: Any, request: RenderRequest) -> list[str]:
 
 async def find_tool(agent: Agent, arguments: FindArguments) -> Json:
     """Return jobs, newest first, each with the next allowed call."""
+    related = None if arguments.related_to is None else (await agent.job(arguments.related_to)).job_id
 
     def found() -> Json:
         ledger = agent.session.ledger
@@ -109,7 +114,9 @@ async def find_tool(agent: Agent, arguments: FindArguments) -> Json:
             actor=agent.session.settings.actor if arguments.mine else None,
             purpose=arguments.purpose,
         )
-        jobs = find_jobs(ledger, where, arguments.limit, of=arguments.related_to)
+        found = [find_jobs(ledger, seen, arguments.limit, of=related) for seen in agent.visible(where)]
+        newest = sorted({job.job_id: job for jobs in found for job in jobs}.items(), reverse=True)
+        jobs = [job for _, job in newest[: arguments.limit]]
         rows = [
             {
                 "job": job.job_id,
@@ -130,16 +137,17 @@ async def find_tool(agent: Agent, arguments: FindArguments) -> Json:
 
 async def job_tool(agent: Agent, arguments: JobArguments) -> Json:
     """Return a job as the ledger knows it."""
-    job = await agent.session.job(arguments.job)
+    job = await agent.job(arguments.job)
     return await asyncio.to_thread(job_answer, agent.session, job)
 
 
 async def explain_tool(agent: Agent, arguments: JobArguments) -> Json:
     """Return why a job was decided as it was, and what to do if it was denied or failed."""
+    name = (await agent.job(arguments.job)).job_id
 
     def explained() -> Json:
         ledger = agent.session.ledger
-        return explain(ledger, arguments.job).document | {"why_not": why_not(ledger, arguments.job).document}
+        return explain(ledger, name).document | {"why_not": why_not(ledger, name).document}
 
     return await asyncio.to_thread(explained)
 
@@ -149,7 +157,8 @@ async def budget_tool(agent: Agent, _: Nothing) -> Json:
 
     def left() -> Json:
         session = agent.session
-        report = spending(session.ledger, By.MODEL, session.clock())
+        sees = ALL_JOBS if agent.caller is None else tuple(agent.visible(JobFilter()))
+        report = spending(session.ledger, By.MODEL, session.clock(), sees=sees)
         total = report.total
         budgets = [
             {
@@ -158,6 +167,7 @@ async def budget_tool(agent: Agent, _: Nothing) -> Json:
                 "left_usd": _usd(budget.usd_micros),
             }
             for budget in report.budgets
+            if agent.caller is None or agent.caller.may_see_budget(budget.budget)
         ]
         return {
             "summary": f"{usd_digits(total.settled_usd_micros)} USD spent, "

@@ -1,19 +1,22 @@
-"""Serve the tools over stdio, with job documents and prompt templates as resources."""
+"""Answer the Model Context Protocol for one agent at a time: tools, resources, prompts and tasks.
+
+The same handlers serve stdio and HTTP. A transport only says which agent made a call.
+"""
 
 import asyncio
+import base64
 import json
-import os
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
-from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
+    BlobResourceContents,
     CallToolRequestParams,
     CallToolResult,
     GetPromptRequestParams,
@@ -36,22 +39,26 @@ from mcp_types import (
 
 from decision.errors import DecisionError
 from decision.request.prompt import template, templates
+from decision.rules.roles import Permission
 from ledger.errors import AmbiguousJob, JobNotFound
 from ledger.job import State
 from ledger.store.interface import JobFilter
+from ledger.terms import Variant
 from render_service.runtime.documents import Json, job_document
 from render_service.server.mcp.answers import error_answer, error_document
+from render_service.server.mcp.approval import Approval, awaits
 from render_service.server.mcp.calls import Agent
-from render_service.server.mcp.tools import TOOLS
-from render_service.session.session import Session
-from render_service.worker.worker import stop_signals
+from render_service.server.mcp.card import CARD, CARD_TYPE, UI, card, shows_cards
+from render_service.server.mcp.tasks import TASKS, Tasks, is_task, takes_tasks, task_handle
+from render_service.server.mcp.tools import TOOLS, ToolEntry
 from sora_adapter.errors import loggable
 
-ANSWER_S = 25.0
-"""Most clients give up on a tool after 60 seconds."""
 LISTED_JOBS = 20
+MOST_VIDEO_BYTES = 24 * 1024 * 1024
+"""A card plays no longer video: a host holds all of a resource in memory."""
 JSON = "application/json"
 JOBS, TEMPLATES = "sora-ledger://jobs/", "sora-ledger://templates/"
+VIDEOS = "sora-ledger://videos/"
 REFUSED = (State.DENIED, State.HELD, State.APPROVED, State.REFUSED)
 INSTRUCTIONS = (
     "Renders AI videos. Every paid call is decided by policy and budget, recorded before it is sent, and "
@@ -65,35 +72,46 @@ Context: TypeAlias = ServerRequestContext[Any, Any]
 
 
 class ToolServer:
-    """The handlers of the protocol, for one agent."""
+    """The handlers of the protocol; `agent_of` says which agent made a call."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, agent_of: Callable[[Context], Agent]) -> None:
+        self._agent_of = agent_of
 
-    async def list_tools(self, _: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
-        """List the tools, those that only read first."""
-        return ListToolsResult(tools=[tool.described() for tool in TOOLS.values()])
+    async def list_tools(self, context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
+        """List the tools, those that only read first, with their cards for a client that shows cards."""
+        with_cards = shows_cards(context)
+        return ListToolsResult(tools=[tool.described(with_card=with_cards) for tool in TOOLS.values()])
 
-    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> HandlerResult:
         """Call a tool; what goes wrong is an answer too, so that the agent reads what to do next."""
         tool = TOOLS.get(params.name)
         if tool is None:
             known = ", ".join(TOOLS)
-            return _result(
+            return result_of(
                 error_document("unknown_tool", f"there is no tool {params.name!r}; known: {known}")
             )
-        client = context.session.client_params
-        agent = self._agent.named(client.client_info.name if client else None)
-        try:
-            document = await tool.handler(agent, tool.arguments.model_validate(params.arguments or {}))
-        except Exception as error:  # noqa: BLE001  # an agent reads answers, not tracebacks
-            document = error_answer(error) or _unexpected(agent, error)
-        return _result(document)
+        agent = self._agent_of(context)
+        document = await _called(agent, tool, params.arguments)
+        if tool.pays and awaits(document):
+            approval = Approval(context, agent, document["job"])
+            if (question := await approval.question(params.input_responses)) is not None:
+                return question
+            if await approval.is_given(params.input_responses):
+                document = await _called(agent, tool, params.arguments)
+        if tool.pays and takes_tasks(context) and is_task(document):
+            return await task_handle(agent, document)
+        return result_of(document)
 
-    async def list_resources(self, _: Context, __: PaginatedRequestParams | None) -> ListResourcesResult:
-        """List the prompt templates and the newest jobs."""
-        ledger = self._agent.session.ledger
-        jobs = await asyncio.to_thread(lambda: list(ledger.each_job(JobFilter(), LISTED_JOBS)))
+    async def list_resources(self, context: Context, _: PaginatedRequestParams | None) -> ListResourcesResult:
+        """List the prompt templates, the newest jobs that the agent may see, and the card."""
+        agent = self._agent_of(context)
+        agent.check(Permission.READ)
+        ledger = agent.session.ledger
+        found = await asyncio.to_thread(
+            lambda: [list(ledger.each_job(where, LISTED_JOBS)) for where in agent.visible(JobFilter())]
+        )
+        newest = sorted({job.job_id: job for jobs in found for job in jobs}.items(), reverse=True)
+        jobs = [job for _, job in newest[:LISTED_JOBS]]
         listed = [
             Resource(
                 uri=TEMPLATES + name, name=name, title=one.title, description=one.use_when, mime_type=JSON
@@ -104,6 +122,7 @@ class ToolServer:
             Resource(uri=JOBS + job.job_id, name=job.job_id, description=f"a {job.state} job", mime_type=JSON)
             for job in jobs
         ]
+        listed.append(Resource(uri=CARD, name="job-card", title="A job", mime_type=CARD_TYPE))
         return ListResourcesResult(resources=listed)
 
     async def list_resource_templates(
@@ -116,6 +135,12 @@ class ToolServer:
                     uri_template=JOBS + "{job}", name="job", description="A job", mime_type=JSON
                 ),
                 ResourceTemplate(
+                    uri_template=VIDEOS + "{job}",
+                    name="video",
+                    description="The stored video of a job",
+                    mime_type="video/mp4",
+                ),
+                ResourceTemplate(
                     uri_template=TEMPLATES + "{name}",
                     name="template",
                     description="A prompt template with its blanks",
@@ -124,11 +149,20 @@ class ToolServer:
             ]
         )
 
-    async def read_resource(self, _: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
-        """Return a job or a template as JSON."""
+    async def read_resource(self, context: Context, params: ReadResourceRequestParams) -> ReadResourceResult:
+        """Return a job or a template as JSON, the video of a job, or the card."""
         uri = params.uri
+        if uri == CARD:
+            return ReadResourceResult(
+                contents=[TextResourceContents(uri=uri, mime_type=CARD_TYPE, text=card())]
+            )
+        agent = self._agent_of(context)
         try:
-            document = await asyncio.to_thread(self._read, uri)
+            agent.check(Permission.READ)
+            name = unquote(urlsplit(uri).path.removeprefix("/"))
+            if uri.startswith(VIDEOS):
+                return ReadResourceResult(contents=[await _video(agent, uri, name)])
+            document = await _read(agent, uri, name)
         except (JobNotFound, AmbiguousJob, DecisionError) as unknown:
             raise MCPError(INVALID_PARAMS, f"{uri}: {unknown}") from unknown
         text = json.dumps(document, ensure_ascii=False)
@@ -170,17 +204,40 @@ class ToolServer:
             description=chosen.use_when, messages=[PromptMessage(role="user", content=TextContent(text=text))]
         )
 
-    def _read(self, uri: str) -> Json:
-        name = unquote(urlsplit(uri).path.removeprefix("/"))
-        if uri.startswith(JOBS):
-            ledger = self._agent.session.ledger
-            return job_document(ledger.job(name), ledger)
-        if uri.startswith(TEMPLATES):
-            return {"name": name} | template(name).model_dump(mode="json")
-        raise DecisionError(f"expected {JOBS}JOB or {TEMPLATES}NAME")
+
+async def _called(agent: Agent, tool: ToolEntry, arguments: Mapping[str, Any] | None) -> Json:
+    """Return the answer of a tool, or of what went wrong."""
+    try:
+        agent.check(tool.permission)
+        document = await tool.handler(agent, tool.arguments.model_validate(arguments or {}))
+    except Exception as error:  # noqa: BLE001  # an agent reads answers, not tracebacks
+        document = error_answer(error) or _unexpected(agent, error)
+    return agent.shown(document)
 
 
-def _result(document: Json) -> CallToolResult:
+async def _read(agent: Agent, uri: str, name: str) -> Json:
+    if uri.startswith(JOBS):
+        job = await agent.job(name)
+        return await asyncio.to_thread(job_document, job, agent.session.ledger)
+    if uri.startswith(TEMPLATES):
+        return {"name": name} | template(name).model_dump(mode="json")
+    raise DecisionError(f"expected {JOBS}JOB, {VIDEOS}JOB or {TEMPLATES}NAME")
+
+
+async def _video(agent: Agent, uri: str, name: str) -> BlobResourceContents:
+    job = await agent.job(name)
+    asset = job.assets.get(Variant.VIDEO)
+    if asset is None:
+        raise JobNotFound(f"{job.job_id} is {job.state}, and its video is not stored")
+    if asset.bytes > MOST_VIDEO_BYTES:
+        raise JobNotFound(f"its video has {asset.bytes} bytes, more than a card plays: call download")
+    content = await asyncio.to_thread(agent.session.assets.read, asset.storage_uri)
+    return BlobResourceContents(
+        uri=uri, mime_type=asset.media_type, blob=base64.b64encode(content).decode("ascii")
+    )
+
+
+def result_of(document: Json) -> CallToolResult:
     """Return an answer as text and as structure; a refusal is marked as an error."""
     text = json.dumps(document, ensure_ascii=False, default=str)
     text = text.encode("utf-8", "replace").decode()  # a server's words may hold half of a character
@@ -199,37 +256,28 @@ def _unexpected(agent: Agent, error: Exception) -> Json:
     return error_document("internal", message, "same_key")
 
 
-async def serve_stdio(session: Session, *, folder: Path, answer_s: float = ANSWER_S) -> None:
-    """Serve one client on stdin and stdout until it closes stdin, or until SIGTERM or Ctrl-C.
-
-    A submission under way is finished and recorded before this returns.
-    """
-    agent = Agent(session, session.settings.actor, folder, answer_s)
-    handlers = ToolServer(agent)
+def protocol_server(agent_of: Callable[[Context], Agent]) -> Server[Any]:
+    """Return the protocol's server; `agent_of` says which agent made a call."""
+    handlers, tasks = ToolServer(agent_of), Tasks(agent_of, result_of)
     server: Server[Any] = Server(
         "sora-ledger",
         version=version("sora-ledger"),
         instructions=INSTRUCTIONS,
+        get_tool_input_schema=lambda name: TOOLS[name].schema if name in TOOLS else None,
         on_list_tools=handlers.list_tools,
-        on_call_tool=handlers.call_tool,
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,
         on_read_resource=handlers.read_resource,
         on_list_prompts=handlers.list_prompts,
         on_get_prompt=handlers.get_prompt,
     )
-    with stop_signals() as stop:
-        serving = asyncio.create_task(_serve(server))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-        await agent.calls.close()
-        if not serving.done():
-            await session.close()
-            os._exit(0)  # a thread waits for a line on stdin that may never come, and cannot be interrupted
-        stopping.cancel()
-    await serving
+    server.add_request_handler("tools/call", CallToolRequestParams, handlers.call_tool)
+    tasks.add_to(server)
+    server.extensions = {UI: {}, TASKS: {}}
+    return server
 
 
-async def _serve(server: Server[Any]) -> None:
-    async with stdio_server() as (reading, writing):
-        await server.run(reading, writing, server.create_initialization_options())
+def client_name(context: Context) -> str | None:
+    """Return what the client calls itself."""
+    params = context.session.client_params
+    return params.client_info.name if params else None

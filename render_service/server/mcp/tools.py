@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mcp_types import Tool, ToolAnnotations
 
+from decision.rules.roles import Permission
 from render_service.runtime.documents import Json
 from render_service.server.mcp import acting, reading
 from render_service.server.mcp.arguments import (
@@ -24,6 +26,7 @@ from render_service.server.mcp.arguments import (
     WaitArguments,
 )
 from render_service.server.mcp.calls import Agent
+from render_service.server.mcp.card import CARD
 
 _ONCE = (
     "Costs money. The request key makes it safe to repeat: the same key returns the same job and is billed "
@@ -36,7 +39,8 @@ class ToolEntry:
     """A tool: its handler, its arguments, and how it acts.
 
     `reads` means that nothing is recorded, written or sent; `server` that the render server may be called.
-    `repeats` means that the same call again changes nothing more.
+    `repeats` means that the same call again changes nothing more. `permission` is what the roles of an access
+    key must permit.
     """
 
     name: str
@@ -47,13 +51,26 @@ class ToolEntry:
     server: bool = False
     repeats: bool = True
     destroys: bool = False
+    permission: Permission = Permission.READ
 
-    def described(self) -> Tool:
-        """Return the tool as it is listed."""
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the arguments."""
+        return self.arguments.model_json_schema()
+
+    @property
+    def pays(self) -> bool:
+        """Whether a call may cost money."""
+        return issubclass(self.arguments, RenderArguments | ChangeArguments)
+
+    def described(self, *, with_card: bool = False) -> Tool:
+        """Return the tool as it is listed; `with_card` names the page that shows its job."""
+        shows_job = with_card and (self.pays or self.name in {"job", "wait", "download"})
         return Tool(
             name=self.name,
             description=self.description,
-            input_schema=self.arguments.model_json_schema(),
+            input_schema=self.schema,
+            _meta={"ui": {"resourceUri": CARD}} if shows_job else None,
             annotations=ToolAnnotations(
                 read_only_hint=self.reads,
                 destructive_hint=self.destroys,
@@ -117,13 +134,21 @@ TOOLS = {
             reading.policy_tool,
             reads=True,
         ),
-        ToolEntry("render", f"Render a new video. {_ONCE}", RenderArguments, acting.render_tool, server=True),
+        ToolEntry(
+            "render",
+            f"Render a new video. {_ONCE}",
+            RenderArguments,
+            acting.render_tool,
+            server=True,
+            permission=Permission.REQUEST,
+        ),
         ToolEntry(
             "remix",
             f"Change exactly one thing in a finished video; say what stays. {_ONCE}",
             ChangeArguments,
             acting.remix_tool,
             server=True,
+            permission=Permission.REQUEST,
         ),
         ToolEntry(
             "edit",
@@ -131,6 +156,7 @@ TOOLS = {
             ChangeArguments,
             acting.edit_tool,
             server=True,
+            permission=Permission.REQUEST,
         ),
         ToolEntry(
             "extend",
@@ -138,6 +164,7 @@ TOOLS = {
             ExtendArguments,
             acting.extend_tool,
             server=True,
+            permission=Permission.REQUEST,
         ),
         ToolEntry(
             "wait",
@@ -146,10 +173,12 @@ TOOLS = {
             WaitArguments,
             acting.wait_tool,
             server=True,
+            permission=Permission.REQUEST,
         ),
         ToolEntry(
             "download",
-            "Copy a file of a finished job into the server's folder. Never replaces another file.",
+            "Copy a file of a finished job into the server's folder, or over HTTP name its URL, which takes "
+            "your access key. Never replaces another file.",
             DownloadArguments,
             acting.download_tool,
             server=True,
@@ -160,6 +189,7 @@ TOOLS = {
             ReviewArguments,
             acting.review_tool,
             repeats=False,
+            permission=Permission.REVIEW,
         ),
         ToolEntry(
             "cancel",
@@ -167,6 +197,7 @@ TOOLS = {
             CancelArguments,
             acting.cancel_tool,
             repeats=False,
+            permission=Permission.REQUEST,
             destroys=True,
         ),
     )

@@ -11,8 +11,8 @@ from ledger.job import Job, State
 from ledger.terms import Operation
 from render_service.runtime.errors import BadInput, NotReady, RequestKeyTaken
 from render_service.server.mcp.answers import error_answer, error_document, in_tool_terms, next_call
-from render_service.server.mcp.calls import Agent, Calls, recordable
-from render_service.server.mcp.server import _result
+from render_service.server.mcp.calls import Agent, Calls, Place, recordable
+from render_service.server.mcp.server import result_of
 from render_service.server.mcp.tools import TOOLS
 from sora_adapter.errors import ServerTrouble
 
@@ -96,7 +96,7 @@ def test_an_error_says_whether_the_same_key_may_be_used_again(
 
 
 def test_half_a_character_in_a_servers_words_does_not_lose_the_answer() -> None:
-    result = _result({"job": ID, "state": "running", "trouble": "a\ud800b"})
+    result = result_of({"job": ID, "state": "running", "trouble": "a\ud800b"})
     assert result.model_dump_json()
     assert (result.structured_content["trouble"], result.is_error) == ("a?b", False)
 
@@ -120,7 +120,7 @@ def test_the_name_of_a_client_is_recorded_on_one_line_and_short(client: str | No
 
 
 def test_a_path_outside_the_folder_is_refused(tmp_path: Path) -> None:
-    agent = Agent(None, "ana", tmp_path / "clips", 1, Calls())  # type: ignore[arg-type]  # reads no session
+    agent = Agent(None, "ana", Place(tmp_path / "clips"), 1, Calls())  # type: ignore[arg-type]  # reads no session
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "up").symlink_to(tmp_path)
     assert agent.path("a/../fox.mp4", "to") == tmp_path / "clips" / "fox.mp4"
@@ -131,7 +131,7 @@ def test_a_path_outside_the_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("actor", ["bob", "agent x on behalf of bob", "agent x on behalf of banana"])
 def test_what_another_person_requested_is_not_an_agents_own(actor: str) -> None:
-    agent = Agent(None, "ana", Path(), 1, Calls())  # type: ignore[arg-type]  # reads no session
+    agent = Agent(None, "ana", Place(Path()), 1, Calls())  # type: ignore[arg-type]  # reads no session
     with pytest.raises(BadInput, match="sora-ledger cancel"):
         agent.check_own(job(State.HELD, actor=actor))
     agent.check_own(job(State.HELD, actor="ana"))
