@@ -633,6 +633,87 @@ class AssetStored(EventBase):
     mismatches: tuple[Mismatch, ...] = ()
 
 
+class ObservedIngredient(Part):
+    """What a manifest says its file was made from; `title` is as the manifest has it."""
+
+    relationship: Literal["parentOf", "componentOf", "inputTo"]
+    title: Private | None = None
+    has_manifest: bool
+
+
+class ProvenanceObserved(EventBase):
+    """What a stored file says about its own origin: its C2PA manifest, and the source type in its XMP.
+
+    `manifest` is ``remote`` if the file only names an address, which was not loaded. `validity` is
+    ``trusted`` if the signer is on the trust list, ``unknown_signer`` if not, and ``valid`` if no trust list
+    was set; `trust_list_sha256` is the list. `failures` are the codes of what did not validate. Source types
+    are terms of the IPTC vocabulary, such as ``trainedAlgorithmicMedia``. Recorded with the file, or later if
+    manifests could not be read then.
+    """
+
+    type: ClassVar[str] = "provenance.observed"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    variant: Variant
+    sha256: Sha256Hex
+    manifest: Literal["embedded", "remote", "absent"]
+    validity: Literal["trusted", "unknown_signer", "valid", "invalid"] | None = None
+    signer: Private | None = None
+    issuer: Private | None = None
+    algorithm: str | None = None
+    signed_at: str | None = None
+    generator: Private | None = None
+    digital_source_type: str | None = None
+    xmp_digital_source_type: str | None = None
+    ingredients: tuple[ObservedIngredient, ...] = ()
+    failures: tuple[str, ...] = ()
+    trust_list_sha256: Sha256Hex | None = None
+    reader: str | None = None
+
+
+class ProvenanceSigned(EventBase):
+    """A copy of a stored file was signed with a C2PA manifest of this ledger.
+
+    The copy has the digest `sha256`. Its manifest names the record at `record_position`, which stored the
+    file `source_sha256`, and the checkpoint of `checkpoint_size` records, if there was one. `parents` are the
+    jobs whose files are ingredients. `intent` is ``edit`` if the copy has a parent: a file of another job, or
+    the stored file itself with the manifest that came with it.
+    """
+
+    type: ClassVar[str] = "provenance.signed"
+    kind: ClassVar[Kind] = Kind.ACTION
+    variant: Variant
+    source_sha256: Sha256Hex
+    sha256: Sha256Hex
+    bytes: int
+    intent: Literal["create", "edit"]
+    digital_source_type: str
+    algorithm: str
+    certificate_sha256: Sha256Hex
+    signer: Private
+    record_position: int
+    record_leaf: Sha256Hex
+    checkpoint_size: int | None = None
+    parents: tuple[str, ...] = ()
+    labelled: bool = False
+
+
+class AssetPublished(EventBase):
+    """A file of a job was written to `target`, where others find it.
+
+    `marking` says what marks it as made by AI: a manifest of this ledger, the one that came with the file, or
+    nothing. The policy `policy_sha256` permitted it.
+    """
+
+    type: ClassVar[str] = "asset.published"
+    kind: ClassVar[Kind] = Kind.ACTION
+    variant: Variant
+    sha256: Sha256Hex
+    bytes: int
+    target: Private
+    marking: Literal["signed", "original", "none"]
+    policy_sha256: Sha256Hex
+
+
 class AssetLost(EventBase):
     """A file is no longer available."""
 
@@ -976,6 +1057,9 @@ Event = (
     | WebhookReceived
     | WebhookMatched
     | AssetStored
+    | ProvenanceObserved
+    | ProvenanceSigned
+    | AssetPublished
     | AssetLost
     | CostSettled
     | VideoDeleted

@@ -172,6 +172,9 @@ ANNOTATIONS = frozenset(
         "webhook.matched",
         "private.erased",
         "submission.spooled",
+        "provenance.observed",
+        "provenance.signed",
+        "asset.published",
     }
 )
 """Events that add to a job without changing it: allowed in every state."""

@@ -1,5 +1,6 @@
 """``assets``: the stored files, compared with the record."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,10 +12,13 @@ from cli.options.command import Group
 from render_service.assets.maintenance import check, file_document, named_files, remove_unnamed
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from render_service.session.session import Session
 
 
 MEGABYTE = 1_000_000
@@ -60,6 +64,38 @@ def check_command(inv: Invocation, *, quick: bool) -> None:
       sora-ledger assets check --quick
     """
     _check(inv, AssetStore.of(inv.settings), quick=quick)
+
+
+@assets_command.command("observe", short_help="Read the C2PA manifests of files stored before.")
+@common.invocation
+def observe_command(inv: Invocation) -> None:
+    """Read the C2PA manifests of stored files that were not read yet, and record what they say.
+
+    New files are read when they are stored. This reads those that were stored without the extra c2pa, or by
+    an older version.
+
+    \b
+    Example:
+      sora-ledger assets observe
+    """
+    from render_service.provenance.observe import Backlog, observe_stored
+    from render_service.provenance.words import observed
+
+    async def read(session: "Session") -> Backlog:
+        return await asyncio.to_thread(observe_stored, session)
+
+    done = inv.session(read, calls=False)
+    observations = [{"job_id": job_id, "words": observed(event)} for job_id, event in done.observed]
+    document = {"observed": observations, "missing": done.missing}
+
+    def text(console: "Console") -> None:
+        for one in observations:
+            console.print(f"{one['job_id']} {printable(one['words'])}", markup=False)
+        for job_id in done.missing:
+            console.print(f"{job_id} its file is not here", markup=False)
+        console.print(f"{counted(len(done.observed), 'file')} read and recorded")
+
+    inv.emit(document, text)
 
 
 @assets_command.command("gc", short_help="Remove files that no event names.")

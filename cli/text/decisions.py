@@ -61,7 +61,16 @@ def show_explanation(console: "Console", document: Json) -> None:
     _question(console, "By whose authority?", _authority(document["authority"]))
     if document["reviews"]["given"]:
         _question(console, "What did reviewers say?", _reviews(document["reviews"]))
+    if lines := list(_origin(document["provenance"])):
+        _question(console, "What shows where the video is from?", lines)
     _question(console, "Can the record be trusted?", _trust(document["record"]))
+
+
+def _origin(document: Json) -> Iterable[str]:
+    yield from (one["words"] for one in document["observed"])
+    yield from (f"signed: {one['words']}" for one in document["signed"])
+    for one in document["published"]:
+        yield f"published at {one['target']} by {one['by']} at {one['at'][:19]}Z (marking: {one['marking']})"
 
 
 def _reviews(document: Json) -> Iterable[str]:

@@ -51,10 +51,11 @@ INTENT              render.requested request.signed change.proposed
 PLAN                render.decided render.held approval.granted approval.refused
 DENY                render.denied
 ACTION              submission.intended render.cancelled video.deleted render.abandoned
-ACTION              notification.resent checkpoint.published
+ACTION              notification.resent checkpoint.published provenance.signed asset.published
 OBSERVATION         submission.accepted submission.rejected submission.unknown submission.recovered
 OBSERVATION         submission.absent status.observed webhook.received webhook.matched asset.stored
 OBSERVATION         submission.spooled checkpoint.witnessed
+OBSERVATION         submission.spooled provenance.observed
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded access.used
 OBSERVATION         session.began session.ended
@@ -74,6 +75,9 @@ ANYWHERE = {
     "webhook.matched",
     "private.erased",
     "submission.spooled",
+    "provenance.observed",
+    "provenance.signed",
+    "asset.published",
 }
 ONCE_OPEN = {"submission.intended", "render.closed"}
 

@@ -1,7 +1,8 @@
 """Explain a decision: what was decided, why, by whose authority, and whether the record is intact.
 
-`explain` answers all four questions. `why_not` answers those of a person whose request was refused: what
-prevented it, and what to do now. Both read only the ledger.
+`explain` answers all four questions, and says what is recorded about the origin of the files. `why_not`
+answers those of a person whose request was refused: what prevented it, and what to do now. Both read only the
+ledger.
 """
 
 import json
@@ -20,6 +21,7 @@ from ledger.record import Entry, Record
 from ledger.terms import Outcome
 from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
 from render_service.approvals.reviews import reviews_document, reviews_in
+from render_service.provenance.words import provenance_document
 from render_service.reports.fix_commands import command_again, commands_after
 from render_service.rules.policies import activation_before
 from render_service.runtime.documents import Json
@@ -61,6 +63,7 @@ def explain(ledger: Ledger, name: str) -> Explained:
         },
         "authority": _authority(ledger, history, decided),
         "reviews": reviews_document(reviews_in(history)),
+        "provenance": provenance_document(history),
         "record": trust(ledger, history, decided.record),
     }
     return Explained(job, requested, ruling, decided.record, document)

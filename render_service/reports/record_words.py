@@ -8,6 +8,7 @@ from ledger.events import (
     ApprovalGranted,
     ApprovalRefused,
     AssetLost,
+    AssetPublished,
     AssetStored,
     CheckpointPublished,
     CheckpointWitnessed,
@@ -24,6 +25,8 @@ from ledger.events import (
     NotificationSent,
     PrivateErased,
     ProjectionRecorded,
+    ProvenanceObserved,
+    ProvenanceSigned,
     RenderAdopted,
     RenderClosed,
     RenderDecided,
@@ -45,6 +48,7 @@ from ledger.events import (
 )
 from ledger.private import Private
 from render_service.access.register import words_of
+from render_service.provenance.words import observed, published, signed
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import short
 
@@ -91,6 +95,8 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return _observed(event)
         case AssetStored():
             return _stored(event)
+        case ProvenanceObserved() | ProvenanceSigned() | AssetPublished():
+            return _origin(event)
         case CostSettled():
             return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
         case RenderClosed():
@@ -137,6 +143,12 @@ def _checked(event: LedgerVerified | CheckpointPublished | CheckpointWitnessed) 
     names = ", ".join((*event.signed_by, *event.cosigned_by))
     signed = f"signed by {names}" if names else "not signed"
     return f"{counted(event.size, 'record')} to {short(event.target.text)}, {signed}"
+
+
+def _origin(event: ProvenanceObserved | ProvenanceSigned | AssetPublished) -> str:
+    if isinstance(event, ProvenanceObserved):
+        return observed(event)
+    return signed(event) if isinstance(event, ProvenanceSigned) else published(event)
 
 
 def _denied(trace: DenialTrace) -> str:

@@ -27,6 +27,8 @@ SORA_LEDGER_CONSOLE_URL    the public https address of the console,        none:
                            when a proxy serves it
 SORA_LEDGER_CONSOLE_SECRET what signs the console's cookies, the same for  a file beside the ledger
                            all instances behind one address
+SORA_LEDGER_TRUST_LIST     certificates (PEM) of the signers that are     none: signers are not
+                           trusted in C2PA manifests                       checked
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
 SORA_LEDGER_RETRY_SECONDS  how long to retry recording an answer that the  20
                            ledger cannot take, before the command ends
@@ -79,6 +81,8 @@ CONSOLE_URL = "SORA_LEDGER_CONSOLE_URL"
 CONSOLE_SIGNING = "SORA_LEDGER_CONSOLE_SECRET"
 """Not read from ``.env``: who writes that file in a folder must not be able to sign in as anyone."""
 SHORTEST_SECRET = 32
+TRUST_LIST = "SORA_LEDGER_TRUST_LIST"
+"""Not read from ``.env``: what a folder contains must not decide whom to trust."""
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 WITNESSES = "SORA_LEDGER_WITNESSES"
 """Not read from ``.env``: what a folder contains must not say whose cosignatures are enough."""
@@ -130,6 +134,7 @@ class Settings:
     oidc_secret: str | None = None
     forward_file: Path | None = None
     witnesses_file: Path | None = None
+    trust_list_file: Path | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -264,9 +269,8 @@ def read_settings(
         oidc_secret=environment.get(f"{OIDC}_SECRET", "").strip() or None,
         console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),
         console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),
-        witnesses_file=Path(named).expanduser()
-        if (named := environment.get(WITNESSES, "").strip())
-        else None,
+        witnesses_file=_path(environment.get(WITNESSES)),
+        trust_list_file=_path(environment.get(TRUST_LIST)),
         file=file,
         from_file=tuple(sorted(own)),
     )
@@ -313,6 +317,10 @@ def checked_word(where: str, word: str | None) -> str | None:
             f"such as film or spring_2027; found {word!r}"
         )
     return word
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(stripped).expanduser() if text and (stripped := text.strip()) else None
 
 
 def _permission(name: str, text: str | None) -> bool | None:

@@ -5,13 +5,14 @@ again. Memory stays at `TOGETHER_BYTES` and one chunk. Nothing is recorded here.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ledger.events import AssetStored, Probe
+from ledger.events import AssetStored, ProvenanceObserved
 from ledger.job import Job
 from ledger.terms import Operation, Variant
 from render_service.assets.probe import mismatches, probe
 from render_service.assets.store import Incoming
+from render_service.provenance.observe import File, observe
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session
 from sora_adapter.errors import ContentMissing, ContentTruncated, loggable
@@ -40,7 +41,14 @@ OPAQUE = "application/octet-stream"
 USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Variant.SPRITESHEET: "image/jpeg"}
 
 
-async def download(session: Session, client: "VideosClient", job: Job, variant: Variant) -> AssetStored:
+class Downloaded(NamedTuple):
+    """A stored file, and what it says about its origin; None if nobody can read that here."""
+
+    stored: AssetStored
+    provenance: ProvenanceObserved | None
+
+
+async def download(session: Session, client: "VideosClient", job: Job, variant: Variant) -> Downloaded:
     """Download `variant` completely and store it; raises the error of the last try.
 
     Bytes that are missing right after completion are requested again, `PATIENCE_S` apart.
@@ -115,21 +123,25 @@ async def drain(content: "Content", incoming: Incoming) -> None:
 
 async def _kept(
     session: Session, job: Job, variant: Variant, incoming: Incoming, media_type: str
-) -> AssetStored:
-    def keep() -> tuple[Probe, str]:
+) -> Downloaded:
+    def keep() -> Downloaded:
         incoming.show()
-        return probe(incoming.path, media_type), session.assets.keep(incoming, media_type)
+        probed = probe(incoming.path, media_type)
+        is_video = variant is Variant.VIDEO
+        # Read before it is stored, which may move it to a bucket; recorded together with `stored`.
+        provenance = observe(session, incoming.path, File(variant, incoming.sha256, media_type))
+        stored = AssetStored(
+            variant=variant,
+            storage_uri=session.assets.keep(incoming, media_type),
+            sha256=incoming.sha256,
+            bytes=incoming.bytes,
+            media_type=media_type,
+            probe=probed,
+            mismatches=mismatches(probed, job.size, _length_of(job)) if is_video else (),
+        )
+        return Downloaded(stored, provenance)
 
-    probed, uri = await asyncio.to_thread(keep)
-    return AssetStored(
-        variant=variant,
-        storage_uri=uri,
-        sha256=incoming.sha256,
-        bytes=incoming.bytes,
-        media_type=media_type,
-        probe=probed,
-        mismatches=mismatches(probed, job.size, _length_of(job)) if variant is Variant.VIDEO else (),
-    )
+    return await asyncio.to_thread(keep)
 
 
 def _length_of(job: Job) -> int | None:

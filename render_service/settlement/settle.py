@@ -231,7 +231,7 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
     The append that records the video of a completed job closes the job as well.
     """
     try:
-        stored = await download(session, client, job, variant)
+        stored, provenance = await download(session, client, job, variant)
     except (ContentExpired, ContentGone) as gone:
         cause: Literal["expired", "gone"] = "expired" if isinstance(gone, ContentExpired) else "gone"
         if variant is Variant.VIDEO and job.state is State.COMPLETED:
@@ -248,7 +248,11 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
     # A crash here leaves a stored file that no record names, and the job completed: the next process
     # stores the same bytes under the same name.
     ends = variant is Variant.VIDEO and job.state is State.COMPLETED
-    events = [stored, *(closing(session.clock(), job, Outcome.STORED) if ends else ())]
+    events = [
+        stored,
+        *([provenance] if provenance else ()),
+        *(closing(session.clock(), job, Outcome.STORED) if ends else ()),
+    ]
     job = await record(session, job, *events)
     # A crash here leaves the video without a link for people; `open` makes it.
     if variant is Variant.VIDEO:

@@ -126,3 +126,26 @@ def test_gc_clears_nothing_where_there_is_no_ledger(made: Any, sora: Any, folder
 )
 def test_what_makes_no_sense_together_is_refused(sora: Any, arguments: tuple[str, ...]) -> None:
     assert sora("assets", *arguments).code == 2
+
+
+def test_observe_records_once_what_files_stored_without_the_extra_say(
+    server: Any, sora: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server()
+    with monkeypatch.context() as patch:
+        patch.setattr("render_service.provenance.observe.is_installed", lambda: False)
+        made = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05").document["final"]
+    job_id = made["job_id"]
+    before = sora("explain", job_id).document["provenance"]
+    first, second = sora("assets", "observe"), sora("assets", "observe")
+    assert (before["observed"], second.document) == ([], {"observed": [], "missing": []})
+    assert first.document["observed"] == [{"job_id": job_id, "words": "video: no C2PA manifest"}]
+    assert [one["words"] for one in sora("explain", job_id).document["provenance"]["observed"]] == [
+        "video: no C2PA manifest"
+    ]
+
+
+def test_observe_without_the_extra_names_it(made: Any, sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("render_service.provenance.manifest.is_installed", lambda: False)
+    ended = sora("assets", "observe")
+    assert (ended.code, "pip install 'sora-ledger[c2pa]'" in ended.err) == (2, True)

@@ -165,6 +165,59 @@ def notified() -> list[Any]:
     ]
 
 
+def proven() -> list[Any]:
+    """Return what a file said about its origin, a signed copy of it, and its publication."""
+    return [
+        e.ProvenanceObserved(
+            variant=e.Variant.VIDEO,
+            sha256=SHA,
+            manifest="embedded",
+            validity="unknown_signer",
+            signer=Private.seal("signer", "Example Video"),
+            issuer=Private.seal("issuer", "Example"),
+            algorithm="es256",
+            signed_at="2026-01-01T00:00:00+00:00",
+            generator=Private.seal("generator", "Example Video 1.0"),
+            digital_source_type="trainedAlgorithmicMedia",
+            xmp_digital_source_type="trainedAlgorithmicMedia",
+            ingredients=(
+                e.ObservedIngredient(
+                    relationship="inputTo",
+                    title=Private.seal("ingredients.0.title", "still.png"),
+                    has_manifest=False,
+                ),
+            ),
+            failures=("assertion.bmffHash.mismatch",),
+            trust_list_sha256=SHA,
+            reader="c2pa 0.91.3",
+        ),
+        e.ProvenanceSigned(
+            variant=e.Variant.VIDEO,
+            source_sha256=SHA,
+            sha256=SHA[::-1],
+            bytes=8765,
+            intent="edit",
+            digital_source_type="trainedAlgorithmicMedia",
+            algorithm="es256",
+            certificate_sha256=SHA,
+            signer=Private.seal("signer", "Studio"),
+            record_position=7,
+            record_leaf=SHA,
+            checkpoint_size=40,
+            parents=("job_018f0000000070008000000000000001",),
+            labelled=True,
+        ),
+        e.AssetPublished(
+            variant=e.Variant.VIDEO,
+            sha256=SHA[::-1],
+            bytes=8765,
+            target=Private.seal("target", "s3://films/coupe.mp4"),
+            marking="signed",
+            policy_sha256=SHA,
+        ),
+    ]
+
+
 def checked() -> list[Any]:
     """Return a verification, a digest of the rows, and a published checkpoint."""
     return [
@@ -288,6 +341,7 @@ def samples() -> list[Any]:
         e.WebhookMatched(webhook_event_id="evt_1", webhook_type="video.completed", video_id="video_1"),
         asset(),
         asset(e.Variant.THUMBNAIL),
+        *proven(),
         e.AssetLost(variant=e.Variant.VIDEO, cause="expired"),
         e.AssetLost(variant=e.Variant.SPRITESHEET, cause="gone"),
         e.CostSettled(

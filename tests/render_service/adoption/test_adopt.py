@@ -104,7 +104,10 @@ async def test_an_adopted_video_is_settled_like_any_other(
 ) -> None:
     job, _ = await adopt(session, made())
     job = await settle(session, job, interval_s=0.05, timeout_s=10)
-    assert (job.outcome, types(job)[-2:]) == (Outcome.STORED, ["asset.stored", "render.closed"])
+    assert (job.outcome, types(job)[-3:]) == (
+        Outcome.STORED,
+        ["asset.stored", "provenance.observed", "render.closed"],
+    )
     assert intact()
 
 

@@ -23,7 +23,7 @@ from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
 
-SETTLED = ["status.observed", "asset.stored", "cost.settled", "render.closed"]
+SETTLED = ["status.observed", "asset.stored", "provenance.observed", "cost.settled", "render.closed"]
 NO_WAIT = {"interval_s": 0.05, "timeout_s": 5.0}
 UNKNOWN = b'{"error": {"message": "no such video", "code": "video_not_found"}}'
 

@@ -57,7 +57,13 @@ async def test_a_delivery_that_overtook_the_create_is_tied_when_the_job_is_settl
     job = await submitted(session, request_for)
     await session.append(inbox_of("openai"), ANY, [session.draft(received(job.video_id or ""))])
     settled = await settle(session, job, interval_s=0.05, timeout_s=30)
-    assert types(settled)[-4:] == ["webhook.matched", "asset.stored", "cost.settled", "render.closed"]
+    assert types(settled)[-5:] == [
+        "webhook.matched",
+        "asset.stored",
+        "provenance.observed",
+        "cost.settled",
+        "render.closed",
+    ]
     assert (settled.state, intact()) == (State.STORED, True)
 
 

@@ -46,6 +46,7 @@ CARRIED_OUT = {
     "submission.accepted": 1,
     "status.observed": 1,
     "asset.stored": 1,
+    "provenance.observed": 1,
     "cost.settled": 1,
     "render.closed": 1,
 }

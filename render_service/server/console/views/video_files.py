@@ -2,10 +2,11 @@
 
 import math
 
-from ledger.events import AssetLost, AssetStored, InputReference, Probe, SourceFile
+from ledger.events import AssetLost, AssetStored, InputReference, Probe, ProvenanceObserved, SourceFile
 from ledger.job import Job
-from ledger.record import Record
+from ledger.record import Entry, Record
 from ledger.terms import Variant
+from render_service.provenance.words import observed
 from render_service.server.console.pages import PREFIX, View
 from render_service.server.console.views.video_parts import PrivateText, private
 from render_service.session.history import JobHistory
@@ -30,6 +31,12 @@ class File(View):
     stored_by: str
     position: int
     lost: str | None
+    provenance: str | None = None
+    provenance_kind: str = "quiet"
+    provenance_position: int | None = None
+
+
+_BADGES = {"trusted": "good", "invalid": "bad", "valid": "quiet", "unknown_signer": "attention"}
 
 
 def files(job: Job, history: JobHistory) -> tuple[File, ...]:
@@ -42,7 +49,21 @@ def files(job: Job, history: JobHistory) -> tuple[File, ...]:
         for variant in Variant
         if (entry := stored.get(variant)) is not None
     ]
-    return (*made, *_sent(history))
+    read = {(one.event.variant.value, one.event.sha256): one for one in history.all_of(ProvenanceObserved)}
+    return (*(_with_origin(file, read.get((file.role, file.sha256))) for file in made), *_sent(history))
+
+
+def _with_origin(file: File, read: Entry[ProvenanceObserved] | None) -> File:
+    """Return `file` with what it says about its origin, if that was read."""
+    if read is None:
+        return file
+    return file.model_copy(
+        update={
+            "provenance": observed(read.event).partition(": ")[2],
+            "provenance_kind": _BADGES.get(read.event.validity or "", "quiet"),
+            "provenance_position": read.record.position,
+        }
+    )
 
 
 def _made(job: Job, record: Record, event: AssetStored, lost: str | None) -> File:

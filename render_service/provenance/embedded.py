@@ -1,0 +1,111 @@
+"""Find the C2PA manifest and the XMP packet of a media file by its structure, without reading its pictures.
+
+An MP4 or QuickTime file is a sequence of boxes. Only their headers are read, so a file of gigabytes costs as
+much as a small one, and a file without a manifest never reaches the C2PA library. Other files (images, AVI)
+are searched for the literal ``jumb``, which every manifest contains.
+
+Everything here is written by strangers. Lengths are checked against the file, boxes are counted, and XMP is
+searched with a pattern and never parsed as XML.
+"""
+
+import mmap
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+MOST_BOXES = 100_000
+MOST_XMP_BYTES = 1 << 20
+_HEADER = 8
+_LONG_HEADER = 16
+_UUID = 16
+_LONG, _TO_THE_END = 1, 0
+C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid", b"styp"}
+_JUMBF = b"jumb"
+_XMP_BEGIN, _XMP_END = b"<x:xmpmeta", b"</x:xmpmeta>"
+_VALUE = rb"""(?:\s*=\s*["']|[^<>]{0,200}?rdf:resource\s*=\s*["']|\s*>\s*)([^"'<>\s]{1,300})"""
+_SOURCE_TYPE = re.compile(rb"Iptc4xmpExt:DigitalSourceType" + _VALUE)
+_REMOTE = re.compile(rb"dcterms:provenance" + _VALUE)
+_TERM = re.compile(r"https?://(?:cv\.iptc\.org/newscodes|c2pa\.org)/digitalsourcetype/([A-Za-z]{1,64})")
+
+
+class Embedded(NamedTuple):
+    """What a file embeds; `manifest_bytes` is 0 if it has no manifest, None if its size is not known."""
+
+    manifest_bytes: int | None
+    names_remote: bool
+    xmp_source_type: str | None
+
+
+class Box(NamedTuple):
+    """A top-level box: its type, where its content begins, and the content's size."""
+
+    kind: bytes
+    begins_at: int
+    bytes: int
+
+
+def source_type_term(value: str) -> str | None:
+    """Return the term of a digital source type, such as ``trainedAlgorithmicMedia``; None for other text."""
+    found = _TERM.fullmatch(value)
+    return found[1] if found else None
+
+
+def find_embedded(path: Path) -> Embedded | None:
+    """Return what the file at `path` embeds; None if it has too many boxes to say."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(_HEADER)[4:] not in _FIRST_BOXES:
+            return _search(file, size)
+        manifest, xmp = 0, b""
+        for count, box in enumerate(boxes(file, size)):
+            if count >= MOST_BOXES:
+                return None
+            if box.kind != b"uuid" or box.bytes < _UUID:
+                continue
+            file.seek(box.begins_at)
+            extended = file.read(_UUID)
+            if extended == C2PA_UUID:
+                manifest += box.bytes
+            elif extended == _XMP_UUID and not xmp:
+                xmp = file.read(min(box.bytes - _UUID, MOST_XMP_BYTES))
+    return _embedded(manifest, xmp)
+
+
+def boxes(file: BinaryIO, size: int) -> Iterator[Box]:
+    """Yield the top-level boxes of a file of `size` bytes; a box that does not fit ends at the file's end."""
+    at = 0
+    while at + _HEADER <= size:
+        file.seek(at)
+        header = file.read(_LONG_HEADER)
+        length, kind, begins = int.from_bytes(header[:4]), header[4:8], at + _HEADER
+        if length == _LONG:
+            length, begins = int.from_bytes(header[8:]), at + _LONG_HEADER
+        ends = size if length == _TO_THE_END else min(at + length, size)
+        if ends < begins:
+            return
+        yield Box(kind, begins, ends - begins)
+        at = ends
+
+
+def _search(file: BinaryIO, size: int) -> Embedded:
+    """Search a file that is not made of boxes."""
+    if not size:
+        return Embedded(0, names_remote=False, xmp_source_type=None)
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        has_manifest = content.find(_JUMBF) >= 0
+        begin = content.find(_XMP_BEGIN)
+        end = content.find(_XMP_END, begin) if begin >= 0 else -1
+        xmp = content[begin : min(end, begin + MOST_XMP_BYTES)] if end > begin else b""
+    return _embedded(None if has_manifest else 0, xmp)
+
+
+def _embedded(manifest_bytes: int | None, xmp: bytes) -> Embedded:
+    named = _SOURCE_TYPE.search(xmp)
+    return Embedded(
+        manifest_bytes=manifest_bytes,
+        names_remote=_REMOTE.search(xmp) is not None,
+        xmp_source_type=source_type_term(named[1].decode(errors="replace")) if named else None,
+    )

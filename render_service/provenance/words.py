@@ -1,0 +1,92 @@
+"""What is recorded about the origin of a job's files, as JSON and in a line for people."""
+
+from ledger.events import AssetPublished, ProvenanceObserved, ProvenanceSigned
+from ledger.private import Private
+from render_service.runtime.documents import Json, counted
+from render_service.runtime.printable import short
+from render_service.session.history import JobHistory
+
+AI_MADE = "trainedAlgorithmicMedia"
+_VALIDITY = {
+    "trusted": "valid, from a trusted signer",
+    "unknown_signer": "valid, from a signer who is not on the trust list",
+    "valid": "valid; no trust list was set, so the signer was not checked",
+    "invalid": "NOT VALID",
+}
+
+
+def provenance_document(history: JobHistory) -> Json:
+    """Return what is recorded about the origin of a job's files, the newest last."""
+    return {
+        "observed": [_observed(entry.event) for entry in history.all_of(ProvenanceObserved)],
+        "signed": [
+            {"sha256": entry.event.sha256, "position": entry.record.position, "words": signed(entry.event)}
+            for entry in history.all_of(ProvenanceSigned)
+        ],
+        "published": [
+            {
+                "sha256": entry.event.sha256,
+                "target": _text(entry.event.target),
+                "marking": entry.event.marking,
+                "by": entry.record.actor,
+                "at": entry.record.recorded_at,
+                "position": entry.record.position,
+            }
+            for entry in history.all_of(AssetPublished)
+        ],
+    }
+
+
+def _observed(event: ProvenanceObserved) -> Json:
+    return {
+        "variant": event.variant.value,
+        "sha256": event.sha256,
+        "manifest": event.manifest,
+        "validity": event.validity,
+        "signer": _text(event.signer),
+        "issuer": _text(event.issuer),
+        "digital_source_type": event.digital_source_type,
+        "xmp_digital_source_type": event.xmp_digital_source_type,
+        "ingredients": [
+            {"relationship": one.relationship, "title": _text(one.title), "has_manifest": one.has_manifest}
+            for one in event.ingredients
+        ],
+        "failures": list(event.failures),
+        "trust_list_sha256": event.trust_list_sha256,
+        "words": observed(event),
+    }
+
+
+def observed(event: ProvenanceObserved) -> str:
+    """Return what a file says about its origin in one line."""
+    source = event.digital_source_type or event.xmp_digital_source_type
+    source_words = f", source type {source}" if source else ""
+    if event.manifest == "remote":
+        return f"{event.variant}: its C2PA manifest is at another address, which was not loaded{source_words}"
+    if event.manifest == "absent" or event.validity is None:
+        return f"{event.variant}: no C2PA manifest{source_words}"
+    by = f" by {short(_text(event.signer), 60)}" if event.signer else ""
+    failures = f" ({', '.join(event.failures)})" if event.failures else ""
+    made_from = f", made from {counted(len(event.ingredients), 'file')}" if event.ingredients else ""
+    return (
+        f"{event.variant}: C2PA manifest{by}, {_VALIDITY[event.validity]}{failures}{source_words}{made_from}"
+    )
+
+
+def signed(event: ProvenanceSigned) -> str:
+    """Return what was signed in one line."""
+    parents = f", made from {counted(len(event.parents), 'job')}" if event.parents else ""
+    return (
+        f"{event.variant} by {short(_text(event.signer), 60)} ({event.algorithm}), source type "
+        f"{event.digital_source_type}{parents}, sha256 {event.sha256[:12]}…"
+    )
+
+
+def published(event: AssetPublished) -> str:
+    """Return what was published in one line."""
+    marking = {"signed": "with our manifest", "original": "with its own manifest", "none": "NOT MARKED"}
+    return f"{event.variant} to {short(_text(event.target), 80)}, {marking[event.marking]}"
+
+
+def _text(private: Private | None) -> str | None:
+    return None if private is None else "[erased]" if private.text is None else private.text
