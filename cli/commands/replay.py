@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.log.replay import Replay
+    from ledger.store.interface import ListDrift
     from render_service.session.session import Session
+
+
+MOST_SHOWN = 20
+"""Rows of lists and counts that are printed; --json has all of them."""
 
 
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
@@ -55,6 +60,8 @@ def replay_command(
     inv: Invocation, *, as_of: int | str | None, swap: bool, record: bool, remaking: bool
 ) -> None:
     """Rebuild every job from its records and compare with the live rows. Calls nothing, changes nothing.
+
+    The tables that lists, counts and the console's charts are read from are compared, too.
 
     Workers record the digest of all rows every 10,000 records, and --record does so now. Replay computes each
     of these digests again, so it can say between which two a drift began.
@@ -90,6 +97,7 @@ def replay_command(
         "position": result.position,
         "jobs": result.jobs,
         "drift": [{"job_id": drift.job_id, "fields": drift.fields()} for drift in result.drift],
+        "lists": [_list_document(row) for row in result.lists],
         "recorded_digests": {
             "compared": result.compared,
             "not_compared": result.not_compared,
@@ -104,6 +112,15 @@ def replay_command(
     inv.emit(document, lambda console: _text(console, result, swapped=swap))
     if not (result.is_clean or records):
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _list_document(row: "ListDrift") -> dict[str, Any]:
+    def texts(values: tuple[object, ...] | None) -> list[object] | None:
+        if values is None:
+            return None
+        return [value.decode() if isinstance(value, bytes) else value for value in values]
+
+    return {"table": row.table, "row": row.row, "live": texts(row.live), "expected": texts(row.expected)}
 
 
 def _decisions(inv: Invocation) -> None:
@@ -169,7 +186,7 @@ def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
     if result.not_compared:
         other = counted(result.not_compared, "recorded digest")
         console.print(f"not compared: {other}, of a version of sora-ledger with other rows")
-    if not result.drift:
+    if not (result.drift or result.lists):
         folded = f"{counted(result.jobs, 'job')} folded again from {counted(result.position, 'record')}"
         digests = f"; {counted(result.compared, 'recorded digest')} compared" if result.compared else ""
         console.print(f"[green]no drift[/]: {folded}{digests}")
@@ -180,6 +197,13 @@ def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
         console.print(f"[red]drift[/] {drift.job_id}")
         for name, (live, replayed) in drift.fields().items():
             console.print(f"    {name}: live {live}, replayed {replayed}", markup=False)
+    from rich.markup import escape  # rich is there: it prints this
+
+    for row in result.lists[:MOST_SHOWN]:
+        console.print(f"[red]drift[/] {row.table} [bold]{escape(row.row)}[/]")
+        console.print(f"    live {row.live or 'no row'}, expected {row.expected or 'no row'}", markup=False)
+    if len(result.lists) > MOST_SHOWN:
+        console.print(f"and {counted(len(result.lists) - MOST_SHOWN, 'more row')} of lists and counts")
     console.print(
         "the replayed jobs are live now" if swapped else "replay --swap puts the replayed jobs in place"
     )

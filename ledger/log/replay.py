@@ -16,7 +16,7 @@ from ledger.job import JOB_PREFIX, ROW_FORM, Job, fold
 from ledger.log.ledger import Ledger
 from ledger.log.projection import Drifted, Milestones, digest_of, row_number
 from ledger.record import Record, StoredRow
-from ledger.store.interface import RecordFilter
+from ledger.store.interface import ListDrift, RecordFilter
 from ledger.verify.shapes import encode
 from ledger.verify.slim_fold import NotSound
 from ledger.verify.slim_fold import fold as fold_slim
@@ -115,11 +115,13 @@ class Replay(NamedTuple):
     compared: int = 0
     not_compared: int = 0
     drifted: tuple[Drifted, ...] = ()
+    lists: tuple[ListDrift, ...] = ()
+    """What differs from the job rows in the tables that lists, counts and charts are read from."""
 
     @property
     def is_clean(self) -> bool:
         """Whether the rows are right now, and were when they were last recorded."""
-        return not self.drift and (not self.drifted or self.drifted[-1].until is not None)
+        return not self.drift and not self.lists and (not self.drifted or self.drifted[-1].until is not None)
 
 
 def folded(ledger: Ledger, position: int, milestones: Milestones | None = None) -> Iterator[Job]:
@@ -204,7 +206,10 @@ def position_at(ledger: Ledger, moment: str) -> int:
 
 
 def replay(ledger: Ledger) -> Replay:
-    """Fold all jobs again and compare them with the live rows; rows that have changed since are skipped."""
+    """Fold all jobs again and compare them with the live rows; rows that have changed since are skipped.
+
+    What lists are read from is compared with the live rows.
+    """
     position = ledger.head().size
     jobs = 0
     drift: list[Drift] = []
@@ -219,7 +224,8 @@ def replay(ledger: Ledger) -> Replay:
             if live != again:
                 drift.append(Drift(job.job_id, live, again))
     compared, not_compared = len(milestones.recorded), milestones.of_other_forms
-    return Replay(position, jobs, drift, compared, not_compared, tuple(milestones.drifted()))
+    drifted, lists = tuple(milestones.drifted()), tuple(ledger.store.list_drift())
+    return Replay(position, jobs, drift, compared, not_compared, drifted, lists)
 
 
 def fold_up_to(ledger: Ledger, job_id: str, position: int) -> Job | None:

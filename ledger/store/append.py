@@ -27,11 +27,12 @@ from ledger.private_bodies import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
 from ledger.store.interface import ANY, AppendCall, Batch, Document, Fence, Hold, holds_of
-from ledger.store.search import Facets, facets_of, is_searched, money_of, words_of
+from ledger.store.search import Facets, Money, Spender, facets_of, is_searched, money_of, spender_of, words_of
 from ledger.tree.merkle import Frontier, TileNode
 
 _BUDGET_PREFIX = "budget_"
 _NOTHING = frozenset[str]()
+_NO_MONEY = Money(0, 0, 0, 0)
 
 
 class Keys(NamedTuple):
@@ -175,6 +176,8 @@ class Changes:
     """Jobs that begin, or change their state or video."""
     counts: dict[Facets, int] = field(default_factory=lambda: defaultdict(int))
     """By how many the number of jobs of each combination changes."""
+    spending: dict[Spender, Money] = field(default_factory=dict)
+    """By how much the money of each combination changes."""
 
     def __bool__(self) -> bool:
         return bool(self.records or self.documents)
@@ -282,7 +285,12 @@ def add_jobs(
             if before is not None:
                 changes.counts[facets_of(before)] -= 1
                 changes.relisted.add(job_id)
-        elif before.verdict != job.verdict or money_of(before) != money_of(job):
+        if before is None or before.model != job.model or money_of(before) != money_of(job):
+            _spend(changes, job, 1)
+            if before is not None:
+                _spend(changes, before, -1)
+                changes.relisted.add(job_id)
+        elif before.verdict != job.verdict:
             changes.relisted.add(job_id)
         if before is None or before.state is not job.state or before.video_id != job.video_id:
             changes.moved.add(job_id)
@@ -291,6 +299,14 @@ def add_jobs(
     for hold, growth in holds:
         changes.holds[hold.budget, hold.job_id] = hold
         present.growth[hold.budget] += growth
+
+
+def _spend(changes: Changes, job: Job, sign: int) -> None:
+    spender = spender_of(job)
+    if spender is not None:
+        before = changes.spending.get(spender, _NO_MONEY)
+        more = (1, *money_of(job))
+        changes.spending[spender] = Money(*(old + sign * new for old, new in zip(before, more, strict=True)))
 
 
 def add_bodies(bodies: Iterable[tuple[int, PrivateBody]], present: Present, changes: Changes) -> None:

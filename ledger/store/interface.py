@@ -19,8 +19,9 @@ broke: it looks up the event ids, and returns the records or decides the append 
 *Absent* is None or an empty list. A failure of the store itself is `LedgerUnusable`, with the next step.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
@@ -165,6 +166,15 @@ class Standing(NamedTuple):
     changed: Sequence[str]
 
 
+class ListDrift(NamedTuple):
+    """A row of the tables of lists that differs from what the job rows give; None stands for no row."""
+
+    table: str
+    row: str
+    live: tuple[object, ...] | None
+    expected: tuple[object, ...] | None
+
+
 class Tally(NamedTuple):
     """Numbers for monitoring: records by type, jobs by state, and the numbers of `Depth`."""
 
@@ -220,6 +230,10 @@ class Unreviewed(StrEnum):
     FINALS = "finals"
 
 
+_DAY = len("2026-11-30")
+_MIDNIGHT = re.compile(r"T00:00:00(\.0+)?Z$")
+
+
 @dataclass(frozen=True)
 class JobFilter:
     """Which jobs to list; a field that is None does not restrict.
@@ -264,6 +278,13 @@ class JobFilter:
 
     unreviewed: Unreviewed | None = None
     """Only finished videos that nobody has reviewed, from an index."""
+
+    def by_day(self) -> "JobFilter | None":
+        """Return this filter with days instead of times; None if sums of whole days cannot answer it."""
+        times = [time for time in (self.since, self.until) if time is not None and len(time) > _DAY]
+        if self.states is not None or self.model is not None or not all(map(_MIDNIGHT.search, times)):
+            return None
+        return replace(self, since=self.since and self.since[:_DAY], until=self.until and self.until[:_DAY])
 
     def pieces(self) -> list[list[bytes]]:
         """Return lists of bytes; the row of a matching job contains at least one item of each list.
@@ -475,19 +496,26 @@ class EventStore(Protocol):
         lists.
         """
 
+    def list_drift(self) -> list[ListDrift]:
+        """Compare the tables of lists, counts and money with the job rows, all of them in one snapshot.
+
+        A job row that cannot be read is left out, and so is a ledger of an older schema.
+        """
+
     def spent(
         self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
     ) -> Mapping[str, Money]:
         """Return what jobs reserve and spent by the values of one property, of those that match.
 
         Adopted jobs were paid for elsewhere and do not count. The day is that of the request, the model the
-        decided one, or an empty text. It reads the narrow rows of lists; `where` may restrict what they have.
+        decided one, or an empty text. It reads sums of days, or the narrow rows of lists if
+        `where` has other times, a state or a model.
         """
 
     def standing(self, position: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> Standing:
         """Return the jobs that had begun at `position`, of those that match `sees`; it is one snapshot.
 
-        It reads the narrow rows of lists, and no record.
+        It reads what changed after the position, or what did not, from the narrow rows of lists.
         """
 
     def all_jobs(self) -> Iterator[Job]:

@@ -1,10 +1,11 @@
 """Finding jobs by the words of their prompts and by their properties: what is indexed, what a search means.
 
-No SQL here. Both stores keep three tables that follow from the log, written in the transaction of an append:
+No SQL here. Both stores keep four tables that follow from the log, written in the transaction of an append:
 
 - ``listing``: one narrow row per job, under the position of its first record, with the properties that lists
   are filtered by, and its money;
 - ``counts``: how many jobs there are of each combination of `Facets`, so that a count never reads the jobs;
+- ``spending``: the money of each combination of `Spender`, so that a sum never reads the jobs;
 - ``search``: the words of each job's prompt. An erasure removes them together with the text.
 
 A word of a query is found at the beginning of a word of the prompt. Chinese, Japanese, Thai and other scripts
@@ -120,6 +121,23 @@ class Money(NamedTuple):
     reserved: int
     settled: int
     estimated: int
+
+
+class Spender(NamedTuple):
+    """What the money of a job is summed under; an empty string where it has none."""
+
+    day: str
+    model: str
+    purpose: str
+    actor: str
+    team: str
+
+
+def spender_of(job: Job) -> Spender | None:
+    """Return the combination under which the money of `job` is summed; None if it was paid for elsewhere."""
+    if not job.requested_model:
+        return None
+    return Spender(job.created_at[:10], job.model or "", job.purpose or "", job.actor, job.team or "")
 
 
 def money_of(job: Job) -> tuple[int, int, int]:

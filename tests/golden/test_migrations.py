@@ -28,6 +28,7 @@ KEPT = {
     "head": "SELECT * FROM head",
     "jobs": "SELECT job_id, version, position, state, profile, video_id, body FROM jobs ORDER BY job_id",
 }
+NEWER = connection.SCHEMA_VERSION + 1
 NEXT = """
 -- A table that follows from the log, as a later version may want one.
 CREATE TABLE costs (job_id TEXT PRIMARY KEY, settled_usd_micros INTEGER) WITHOUT ROWID;
@@ -100,6 +101,7 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0015_rows",
         "0016_blocks",
         "0017_readers",
+        "0018_spending",
         "9999_costs",
     ]
     assert names == names_of_all
@@ -125,7 +127,7 @@ def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
 @pytest.fixture
 def newer_schema(path: Path) -> None:
     db = sqlite3.connect(path)
-    db.execute("PRAGMA user_version = 18")
+    db.execute(f"PRAGMA user_version = {NEWER}")
     db.close()
 
 
@@ -142,7 +144,10 @@ def newer_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("newer", "says"),
     [
-        ("newer_schema", "its schema is version 18, this sora-ledger knows up to version 17: upgrade"),
+        (
+            "newer_schema",
+            f"its schema is version {NEWER}, this sora-ledger knows up to version {NEWER - 1}: up",
+        ),
         ("newer_format", "it has format 2, this sora-ledger knows up to format 1: upgrade"),
     ],
 )

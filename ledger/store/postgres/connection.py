@@ -10,6 +10,7 @@ migrates it.
 import select
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.errors import NO_SCHEMA, label
 
-SCHEMA_VERSION = 15
+SCHEMA_VERSION = 16
 OLDEST_READABLE = 1
 """Later migrations only added tables that reading does not need."""
 OLDEST_SERVER = 140_000
@@ -83,6 +84,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     answer_s = ANSWER_S
     pooled = False
     generation = 0
+
+    @cached_property
+    def schema(self) -> int:
+        """The number of the ledger's last migration when it was first asked for.
+
+        Another process may migrate the ledger later. What older schemas are read from stays.
+        """
+        return _version(self)
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for an answer, at most `answer_s`; a caller with its own `timeout` handles it itself."""

@@ -21,6 +21,7 @@ RIGHTS = {
     "holds": "SELECT, INSERT, UPDATE",
     "listing": "SELECT, INSERT, UPDATE, DELETE",
     "counts": "SELECT, INSERT, UPDATE, DELETE",
+    "spending": "SELECT, INSERT, UPDATE, DELETE",
     "search": "SELECT, INSERT, DELETE",
     "work": "SELECT, INSERT, UPDATE",
     "turns": "SELECT, INSERT, UPDATE",

@@ -17,13 +17,14 @@ import psycopg
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.store.append import Changes
-from ledger.store.interface import JobFilter, Standing
+from ledger.store.interface import JobFilter, ListDrift, Standing
 from ledger.store.postgres.connection import Connection
 from ledger.store.search import (
     Facet,
     Facets,
     FoundJob,
     Money,
+    Spender,
     SpentBy,
     by_model,
     facets_of,
@@ -35,6 +36,16 @@ from ledger.store.search import (
 
 _LIST = "INSERT INTO listing VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _COUNT = "INSERT INTO counts VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
+_KINDS = ("reserved_usd_micros", "settled_usd_micros", "estimated_usd_micros")
+_SUMMED = (
+    "SELECT substr(created_at, 1, 10) AS day, model, purpose, actor, team, COUNT(*) AS jobs, "
+    f"{', '.join(f'SUM({kind})::bigint AS {kind}' for kind in _KINDS)} FROM listing "
+    "WHERE requested_model <> ''::bytea GROUP BY 1, 2, 3, 4, 5"
+)
+SPENDING = 16
+"""From this schema on there is the table of sums of money."""
+MOST_LATER = 5_000
+"""Records after a position that are read to subtract the jobs that they changed."""
 _INDEX = "INSERT INTO search VALUES (%s, array_to_tsvector(%s::text[]))"
 _SEARCHED = "(field = 'prompt' OR starts_with(field, 'fields.'))"
 _PART = 2_000
@@ -55,6 +66,12 @@ def relisted_rows(changes: Changes) -> list[tuple[object, ...]]:
 def counted_rows(changes: Changes) -> list[tuple[object, ...]]:
     """Return by how much the numbers in ``counts`` change."""
     return [_count(facets, change) for facets, change in changes.counts.items() if change]
+
+
+def spent_rows(changes: Changes) -> list[tuple[object, ...]]:
+    """Return by how much the sums in ``spending`` change."""
+    changed = [(*spender, *money) for spender, money in changes.spending.items() if any(money)]
+    return [(day, model.encode(), purpose.encode(), *rest) for day, model, purpose, *rest in changed]
 
 
 def indexed_rows(changes: Changes) -> list[tuple[int, str]]:
@@ -94,7 +111,7 @@ def _stored(facets: Facets) -> tuple[object, ...]:
 
 
 def rebuild(db: Connection) -> None:
-    """Make all three tables again from the job rows and the texts, in the transaction that is open.
+    """Make all four tables again from the job rows and the texts, in the transaction that is open.
 
     A damaged job row is left out: `verify` reports it, and `replay --swap` makes it again.
     """
@@ -113,10 +130,11 @@ def rebuild(db: Connection) -> None:
             counts[facets_of(job)] += 1
             yield _row(position, job)
 
-    for table in ("listing", "counts", "search"):
+    for table in ("listing", "counts", "spending", "search"):
         db.execute(f"DELETE FROM {table}")
     _in_chunks(db, _LIST, listed())
     _in_chunks(db, _COUNT, (_count(facets, jobs) for facets, jobs in counts.items()))
+    db.execute(f"INSERT INTO spending {_SUMMED}".encode())
     query = (
         "SELECT position, text FROM private_bodies JOIN listing USING (position) "
         f"WHERE {_SEARCHED} ORDER BY position"
@@ -207,12 +225,17 @@ def counts(db: Connection, by: Facet, where: JobFilter, *, sees: Sequence[JobFil
 
 def spent(db: Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFilter]) -> Mapping[str, Money]:
     """Return the money of jobs by the values of one property."""
-    clauses, values = _joined(
-        [_any_of(sees), ("listing.requested_model <> ''::bytea", ()), *_properties(where, "created_at")]
-    )
-    value = "substr(created_at, 1, 10)" if by == "day" else by
-    sums = ", ".join(f"SUM({kind}_usd_micros)::bigint" for kind in ("reserved", "settled", "estimated"))
-    query = f"SELECT {value}, COUNT(*), {sums} FROM listing WHERE {clauses} GROUP BY 1"
+    days = where.by_day() if db.schema >= SPENDING else None
+    if days is not None:
+        table, jobs, day = "spending", "SUM(jobs)::bigint", "day"
+        clauses, values = _joined([_any_of(sees), ("jobs > 0", ()), *_properties(days, "day")])
+    else:
+        table, jobs, day = "listing", "COUNT(*)", "substr(created_at, 1, 10)"
+        paid = "requested_model <> ''::bytea", ()
+        clauses, values = _joined([_any_of(sees), paid, *_properties(where, "created_at")])
+    sums = ", ".join(f"SUM({kind})::bigint" for kind in _KINDS)
+    value = day if by == "day" else by
+    query = f"SELECT {value}, {jobs}, {sums} FROM {table} AS listing WHERE {clauses} GROUP BY 1"
     found = db.execute(query.encode(), values, binary=True)
     return {_text(name): Money(*numbers) for name, *numbers in found}
 
@@ -222,20 +245,79 @@ def _text(stored: str | bytes) -> str:
 
 
 def standing(db: Connection, position: int, *, sees: Sequence[JobFilter]) -> Standing:
-    """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others."""
-    clauses, values = _joined([_any_of(sees), ("listing.position <= %s", [position])])
-    since = "CASE WHEN jobs.position > %s THEN job_id END"
+    """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others.
+
+    If few records follow, the jobs that they changed are subtracted from the counts; otherwise all are read.
+    """
+    visible, values = _any_of(sees)
+    ((size,),) = db.execute("SELECT size FROM head WHERE id = 1").fetchall()
+    if size - position <= MOST_LATER:
+        query = f"""
+        WITH later AS MATERIALIZED (
+            SELECT DISTINCT stream AS job_id FROM events WHERE position > %s AND starts_with(stream, 'job_')
+        )
+        SELECT state, NULL, SUM(jobs)::bigint FROM counts AS listing WHERE {visible} GROUP BY state
+        UNION ALL
+        SELECT state, CASE WHEN listing.position <= %s THEN job_id END, -COUNT(*)
+        FROM listing JOIN later USING (job_id) WHERE {visible} GROUP BY 1, 2
+        """
+        arguments = [position, *values, position, *values]
+    else:
+        query = f"""
+        SELECT state, job_id, CASE WHEN job_id IS NULL THEN number ELSE 0 END FROM (
+            SELECT listing.state, CASE WHEN jobs.position > %s THEN job_id END AS job_id, COUNT(*) AS number
+            FROM listing JOIN jobs USING (job_id) WHERE listing.position <= %s AND {visible} GROUP BY 1, 2
+        ) AS standing
+        """
+        arguments = [position, position, *values]
+    unchanged, changed = Counter[str](), list[str]()
+    for state, job_id, number in db.execute(query.encode(), arguments):
+        unchanged[state] += number
+        changed += [] if job_id is None else [job_id]
+    return Standing(+unchanged, changed)
+
+
+def list_drift(db: Connection) -> list[ListDrift]:
+    """Compare the tables of lists with the job rows; those of counts and money with the lists.
+
+    The transaction that is open becomes one snapshot.
+    """
+    db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    if db.schema < SPENDING:
+        return []
+    return [*_listing_drift(db), *_sum_drift(db)]
+
+
+def _listing_drift(db: Connection) -> Iterator[ListDrift]:
     query = (
-        f"SELECT listing.state, {since}, COUNT(*) FROM listing JOIN jobs USING (job_id) "
-        f"WHERE {clauses} GROUP BY 1, 2"
+        "SELECT events.position, body, listing.* FROM jobs JOIN events "
+        "ON stream = jobs.job_id AND events.version = 1 LEFT JOIN listing ON listing.job_id = jobs.job_id"
     )
-    unchanged, changed = Counter[str](), []
-    for state, job_id, number in db.execute(query.encode(), [position, *values]):
-        if job_id is None:
-            unchanged[state] += number
-        else:
-            changed.append(job_id)
-    return Standing(unchanged, changed)
+    for position, body, *live in _in_parts(db, query):
+        try:
+            job = Job.from_canonical(body)
+        except LedgerUnusable:
+            continue
+        row = _row(position, job)
+        if tuple(live) != row:
+            yield ListDrift("listing", job.job_id, None if live[0] is None else tuple(live), row)
+    query = "SELECT * FROM listing WHERE job_id NOT IN (SELECT job_id FROM jobs)"
+    yield from (ListDrift("listing", live[1], live, None) for live in db.execute(query, binary=True))
+
+
+def _sum_drift(db: Connection) -> Iterator[ListDrift]:
+    counted = (
+        f"SELECT substr(created_at, 1, 7), {', '.join(Facets._fields[1:])}, COUNT(*) FROM listing "
+        "GROUP BY 1, 2, 3, 4, 5, 6, 7"
+    )
+    tables = (("counts", Facets._fields, counted), ("spending", Spender._fields, _SUMMED))
+    for table, names, expected in tables:
+        kept = db.execute(f"SELECT * FROM {table} WHERE jobs <> 0".encode(), binary=True)
+        live = {row[: len(names)]: row for row in kept}
+        right = {row[: len(names)]: row for row in db.execute(expected.encode(), binary=True)}
+        for key in live.keys() | right.keys():
+            if live.get(key) != right.get(key):
+                yield ListDrift(table, " ".join(map(_text, key)), live.get(key), right.get(key))
 
 
 Clause = tuple[str, Sequence[object]]

@@ -37,6 +37,7 @@ from ledger.store.interface import (
     Fence,
     Hold,
     JobFilter,
+    ListDrift,
     RecordFilter,
     Standing,
     Tally,
@@ -280,6 +281,11 @@ class PostgresStore:
     ) -> Mapping[str, int]:
         """Return the numbers of jobs by the values of one property."""
         return self._ask(lambda db: searching.counts(db, by, where, sees=sees))
+
+    def list_drift(self) -> list[ListDrift]:
+        """Compare the tables of lists, counts and money with the job rows."""
+        with self._for_long() as db, db.transaction():
+            return searching.list_drift(db)
 
     def spent(
         self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

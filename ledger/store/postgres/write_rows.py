@@ -29,7 +29,7 @@ from ledger.store.postgres.append_rows import Head
 from ledger.store.postgres.connection import Connection, begin_transaction
 from ledger.store.postgres.notify import CHANNEL
 from ledger.store.postgres.queue import NOW_MS
-from ledger.store.postgres.search import counted_rows, indexed_rows, listed_rows, relisted_rows
+from ledger.store.postgres.search import counted_rows, indexed_rows, listed_rows, relisted_rows, spent_rows
 from ledger.tree.merkle import Frontier
 
 Row = Sequence[object]
@@ -73,6 +73,14 @@ _PARTS = {
         "INSERT INTO counts SELECT given.* FROM moved, {given} "
         "ON CONFLICT (month, state, model, requested_model, purpose, actor, team) "
         "DO UPDATE SET jobs = counts.jobs + EXCLUDED.jobs",
+    ),
+    "spent": _Part(
+        "text bytea bytea text text bigint bigint bigint bigint",
+        "INSERT INTO spending SELECT given.* FROM moved, {given} "
+        "ON CONFLICT (day, model, purpose, actor, team) DO UPDATE SET jobs = spending.jobs + EXCLUDED.jobs, "
+        "reserved_usd_micros = spending.reserved_usd_micros + EXCLUDED.reserved_usd_micros, "
+        "settled_usd_micros = spending.settled_usd_micros + EXCLUDED.settled_usd_micros, "
+        "estimated_usd_micros = spending.estimated_usd_micros + EXCLUDED.estimated_usd_micros",
     ),
     "indexed": _Part(
         "bigint text",
@@ -266,6 +274,7 @@ def _rows(changes: Changes) -> Iterator[tuple[str, Sequence[Row]]]:
         yield "listed", listed_rows(changes)
         yield "relisted", relisted_rows(changes)
         yield "counted", counted_rows(changes)
+        yield "spent", spent_rows(changes)
         yield "indexed", indexed_rows(changes)
     yield "holds", list(changes.holds.values())
     yield "documents", [(document.sha256, document.body) for document in changes.documents.values()]

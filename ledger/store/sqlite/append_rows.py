@@ -23,7 +23,7 @@ from ledger.record import Record, StoredRow
 from ledger.store.append import BudgetRow, Changes, Keys, Present
 from ledger.store.sqlite.blocks import count as count_block
 from ledger.store.sqlite.queue import current_token
-from ledger.store.sqlite.search import unindex, write_listing
+from ledger.store.sqlite.search import move, unindex, write_listing
 from ledger.tree.merkle import TILE_HEIGHT, Frontier
 
 LOG_IN_USE = (
@@ -143,13 +143,14 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
         db.executemany(_EVENT, map(_event_row, changes.records))
     if changes.nodes:
         db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", changes.nodes)
-        for node in changes.nodes:
-            if node.level == TILE_HEIGHT:
-                count_block(db, node.number)
     if changes.bodies:
         bodies = [(each.commitment, at, each.field, each.salt, each.text) for at, each in changes.bodies]
         db.executemany("INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", bodies)
     write_listing(db, changes)
+    for node in changes.nodes:
+        if node.level == TILE_HEIGHT:
+            count_block(db, node.number)
+            move(db, node.number)
     if changes.erased:
         unindex(db, changes.erased)
         erased = [(name,) for name in changes.erased]

@@ -8,9 +8,12 @@ complete block are read one by one. A crash leaves the block incomplete, or comp
 import sqlite3
 from collections.abc import Iterator
 
+from ledger.store.sqlite.connection import Connection
 from ledger.tree.merkle import TILE_HEIGHT
 
 BLOCK = 1 << TILE_HEIGHT
+_COUNTED = 16
+"""From this schema on there is the table."""
 _COUNT = f"""
 INSERT INTO blocks SELECT 'type', type, (position - 1) / {BLOCK}, COUNT(*) FROM events
 WHERE position > ?1 AND position <= ?2 GROUP BY 2, 3
@@ -26,9 +29,9 @@ SELECT value, SUM(records) FROM (
 """
 
 
-def are_counted(db: sqlite3.Connection) -> bool:
+def are_counted(db: Connection) -> bool:
     """Return False for a ledger of an older schema, which was opened for reading and has indexes instead."""
-    return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'blocks'").fetchone())
+    return db.schema >= _COUNTED
 
 
 def count(db: sqlite3.Connection, number: int) -> None:
@@ -42,7 +45,7 @@ def rebuild(db: sqlite3.Connection) -> None:
     db.execute(_COUNT, (0, db.execute("SELECT COUNT(*) FROM events").fetchone()[0] // BLOCK * BLOCK))
 
 
-def tally(db: sqlite3.Connection) -> dict[str, int]:
+def tally(db: Connection) -> dict[str, int]:
     """Return the number of records of each type."""
     return dict(db.execute(_TALLY if are_counted(db) else "SELECT type, COUNT(*) FROM events GROUP BY type"))
 

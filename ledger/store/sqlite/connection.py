@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x534C4447  # "SLDG"
-SCHEMA_VERSION = 17
+SCHEMA_VERSION = 18
 OLDEST_READABLE = 1
 """Reading does without the tables, columns and indexes of later migrations."""
 BUSY_TIMEOUT_MS = 30_000
@@ -38,6 +39,19 @@ _MEANINGS = {
     "SQLITE_CANTOPEN": "it cannot be opened: check that the folder exists and that you may read and write it",
     "SQLITE_PERM": "access is denied: check the permissions of file and folder",
 }
+
+
+class Connection(sqlite3.Connection):
+    """A connection to a ledger."""
+
+    @cached_property
+    def schema(self) -> int:
+        """The number of the ledger's last migration when it was first asked for.
+
+        Another process may migrate the ledger later. What older schemas are read from stays.
+        """
+        version: int = self.execute("PRAGMA user_version").fetchone()[0]
+        return version
 
 
 @contextmanager
@@ -68,12 +82,12 @@ def roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool) -> Connection:
     """Open `path` and set the pragmas; the caller checks that it is a ledger."""
     if not read_only:
         begin_private(path)  # SQLite gives its -wal and -shm files the same permissions
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0)
+    connection = _connect(uri)
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
@@ -81,6 +95,12 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = ON")
     return connection
+
+
+def _connect(uri: str) -> Connection:
+    return sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=0, factory=Connection
+    )
 
 
 def use_wal(connection: sqlite3.Connection) -> None:
@@ -101,7 +121,7 @@ def use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def connect_reading(path: Path) -> sqlite3.Connection:
+def connect_reading(path: Path) -> Connection:
     """Open `path` for reading, even if its folder is not writable.
 
     WAL needs a writable ``-shm`` next to the file. Without a ``-wal`` nothing is pending and the file is the
@@ -115,12 +135,11 @@ def connect_reading(path: Path) -> sqlite3.Connection:
         needs_shm = error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
         if not needs_shm or path.with_name(path.name + "-wal").exists() or not path.exists():
             raise
-        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        return _connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1")
     return connection
 
 
-def open_reading(path: Path) -> sqlite3.Connection:
+def open_reading(path: Path) -> Connection:
     """Open the ledger at `path` for reading; `LedgerUnusable` if the file is not a ledger."""
     connection = connect_reading(path)
     try:

@@ -8,6 +8,7 @@ from ledger.private_bodies import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, Unreviewed, key_range
 from ledger.store.sqlite import blocks, queue
+from ledger.store.sqlite.connection import Connection
 
 LAST_LETTER = "\U0010ffff"
 """Sorts after any character with which a name may continue."""
@@ -17,7 +18,7 @@ _BODY = "commitment, field, CAST(salt AS BLOB), CAST(text AS TEXT)"
 """SQLite stores any type in any column. Cast to the right type, a changed value fails its hash."""
 
 
-def rows(db: sqlite3.Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
+def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
     """Return up to `limit` rows after position `after`, in order."""
     conditions = {
         "stream = ?": where.stream,
@@ -130,11 +131,11 @@ _LISTED = {Unreviewed.ALL: _OPEN, Unreviewed.FINALS: f"{_OPEN} AND {_FINAL}"}
 """The conditions of the indexes of migration 15, spelled as there."""
 
 
-def _special(db: sqlite3.Connection, where: JobFilter) -> tuple[str, list[str], list[str | bytes]]:
+def _special(db: Connection, where: JobFilter) -> tuple[str, list[str], list[str | bytes]]:
     """Return the tables to read for a source or a queue of reviewers, the conditions and their values."""
     if where.source_job is where.source_video is where.unreviewed is None:
         return "jobs", [], []
-    if db.execute("PRAGMA user_version").fetchone()[0] < _COLUMNS:
+    if db.schema < _COLUMNS:
         return _special_of_bytes(where)
     clauses, values, indexes = list[str](), list[str | bytes](), list[str]()
     if where.source_job is not None:
@@ -162,7 +163,7 @@ def _special_of_bytes(where: JobFilter) -> tuple[str, list[str], list[str | byte
     return "jobs", clauses, values
 
 
-def jobs(db: sqlite3.Connection, where: JobFilter, limit: int | None = None) -> list[Job]:
+def jobs(db: Connection, where: JobFilter, limit: int | None = None) -> list[Job]:
     """Return job rows, newest first unless the filter is `oldest_first`."""
     tables, clauses, special = _special(db, where)
     values: list[str | int | bytes] = [*special]
@@ -219,7 +220,7 @@ def held(db: sqlite3.Connection, budget: str) -> int:
     return int(db.execute(query, (budget,)).fetchone()[0] or 0)
 
 
-def tally(db: sqlite3.Connection) -> Tally:
+def tally(db: Connection) -> Tally:
     """Return how many records, jobs and leases there are."""
     jobs = dict(db.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state"))
     return Tally(blocks.tally(db), jobs, *queue.counts(db))

@@ -19,12 +19,13 @@ from operator import itemgetter
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.store.append import Changes
-from ledger.store.interface import JobFilter, Standing
+from ledger.store.interface import EVERY_JOB, JobFilter, ListDrift, Standing
 from ledger.store.search import (
     Facet,
     Facets,
     FoundJob,
     Money,
+    Spender,
     SpentBy,
     by_model,
     facets_of,
@@ -33,16 +34,38 @@ from ledger.store.search import (
     prefixes_of,
     words_of,
 )
+from ledger.store.sqlite.blocks import BLOCK
+from ledger.store.sqlite.connection import Connection
 from ledger.store.sqlite.reading import LAST_LETTER
 
-_LIST = "INSERT INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LIST = "INSERT INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _RELIST = (
     "UPDATE listing SET state = ?, model = ?, verdict = ?, "
     "reserved_usd_micros = ?, settled_usd_micros = ?, estimated_usd_micros = ? WHERE job_id = ?"
 )
 _COUNT = "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_SPEND = "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MOVE = f"""
+UPDATE listing SET block = ?1 WHERE +block < ?1 AND job_id IN (
+    SELECT stream FROM events WHERE position > ?1 * {BLOCK} AND position <= (?1 + 1) * {BLOCK}
+)"""
 _INDEX = "INSERT INTO search (rowid, words) VALUES (?, ?)"
 _UNINDEX = "INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)"
+_KINDS = ("reserved_usd_micros", "settled_usd_micros", "estimated_usd_micros")
+_MORE_MONEY = ", ".join(f"{kind} = {kind} + excluded.{kind}" for kind in _KINDS)
+_SUMMED = (
+    "SELECT substr(created_at, 1, 10) AS day, model, purpose, actor, team, COUNT(*) AS jobs, "
+    f"{', '.join(f'SUM({kind}) AS {kind}' for kind in _KINDS)} FROM listing "
+    "WHERE requested_model <> '' GROUP BY 1, 2, 3, 4, 5"
+)
+LISTING = 13
+"""From this schema on there are the other tables."""
+SPENDING = 18
+"""From this schema on there are the sums of money, the blocks of jobs, and the list of indexed words."""
+MOST_NAMED = 16
+"""Words that begin with a prefix and are named in a query."""
+_FIRST_LETTER = "0"
+"""The least character of a word."""
 _SEARCHED = "(field = 'prompt' OR field GLOB 'fields.*')"
 
 
@@ -63,13 +86,23 @@ def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
         f"{_COUNT} ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",
         [(*facets, change) for facets, change in changes.counts.items() if change],
     )
+    db.executemany(
+        f"{_SPEND} ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, {_MORE_MONEY}",
+        [(*spender, *money) for spender, money in changes.spending.items() if any(money)],
+    )
     _index(db, changes.words())
+
+
+def move(db: sqlite3.Connection, number: int) -> None:
+    """Note the jobs that changed last in a block, which the open transaction completes."""
+    db.execute(_MOVE, (number,))
 
 
 def _row(position: int, job: Job) -> tuple[object, ...]:
     _, *facets = facets_of(job)
     sources = job.source_job or "", job.remix_video_id or "", job.verdict or ""
-    return position, job.job_id, job.created_at, *facets, job.profile or "", *money_of(job), *sources
+    money, block = money_of(job), (job.position - 1) // BLOCK
+    return position, job.job_id, job.created_at, *facets, job.profile or "", *money, *sources, block
 
 
 def _index(db: sqlite3.Connection, words: Mapping[int, Iterable[str]]) -> None:
@@ -93,7 +126,7 @@ def unindex(db: sqlite3.Connection, erased: list[str]) -> None:
 
 
 def rebuild(db: sqlite3.Connection) -> None:
-    """Make all three tables again from the job rows and the texts, in the transaction that is open.
+    """Make all four tables again from the job rows and the texts, in the transaction that is open.
 
     A damaged job row is left out: `verify` reports it, and `replay --swap` makes it again.
     """
@@ -116,6 +149,8 @@ def rebuild(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM counts")
     db.executemany(_LIST, listed())
     db.executemany(_COUNT, [(*facets, jobs) for facets, jobs in counts.items()])
+    db.execute("DELETE FROM spending")
+    db.execute(f"INSERT INTO spending {_SUMMED}")
     rewrite_words(db)
 
 
@@ -132,7 +167,7 @@ def rewrite_words(db: sqlite3.Connection) -> None:
 
 
 def search(  # the arguments of the contract
-    db: sqlite3.Connection,
+    db: Connection,
     words: str,
     where: JobFilter,
     limit: int,
@@ -148,7 +183,7 @@ def search(  # the arguments of the contract
     clauses = [_any_of(sees), *_properties(where, "created_at"), *_more_properties(where)]
     if prefixes:
         tables, position = "search CROSS JOIN listing ON listing.position = search.rowid", "search.rowid"
-        clauses.append(("search MATCH ?", [_match(prefixes)]))
+        clauses.append(("search MATCH ?", [_match(db, prefixes)]))
     comparison, order = (">", "ASC") if where.oldest_first else ("<", "DESC")
     if beyond is not None:
         clauses.append((f"{position} {comparison} ?", [beyond]))
@@ -166,16 +201,37 @@ def search(  # the arguments of the contract
     return found(rows, texts)
 
 
-def _match(prefixes: Iterable[str]) -> str:
-    return " ".join(f'"{word}" *' for word in prefixes)
+def _match(db: Connection, prefixes: Iterable[str]) -> str:
+    """Return a query for the positions with a word for each of the prefixes.
+
+    If few words begin with a prefix, they are named: the index yields the positions of a word from the newest
+    one on, but collects all positions of a prefix before it yields one.
+    """
+    parts = []
+    for prefix in prefixes:
+        words = _beginning(db, prefix) if db.schema >= SPENDING else None
+        parts.append(f'"{prefix}" *' if words is None else " OR ".join(f'"{word}"' for word in words))
+    return " AND ".join(f"({part})" for part in parts)
 
 
-def matches(db: sqlite3.Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Facets]:
+def _beginning(db: sqlite3.Connection, prefix: str) -> list[str] | None:
+    """Return the words of the index that begin with `prefix`, or itself; None if there are many."""
+    words, least = list[str](), prefix
+    while len(words) <= MOST_NAMED:
+        row = db.execute("SELECT term FROM search_words WHERE term >= ? LIMIT 1", (least,)).fetchone()
+        if row is None or not row[0].startswith(prefix):
+            return words or [prefix]
+        words.append(row[0])
+        least = row[0] + _FIRST_LETTER
+    return None
+
+
+def matches(db: Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Facets]:
     """Return the properties of the newest jobs whose prompts have all `words`."""
     prefixes = prefixes_of(words)
     if not prefixes:
         return []
-    clauses, values = _joined([_any_of(sees), ("search MATCH ?", [_match(prefixes)])])
+    clauses, values = _joined([_any_of(sees), ("search MATCH ?", [_match(db, prefixes)])])
     query = (
         "SELECT substr(created_at, 1, 7), state, model, requested_model, purpose, actor, team FROM search "
         "CROSS JOIN listing ON listing.position = search.rowid "
@@ -195,24 +251,65 @@ def counts(
     return by_model(rows) if by == "model" else dict(rows)
 
 
-def spent(
-    db: sqlite3.Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFilter]
-) -> Mapping[str, Money]:
+def spent(db: Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFilter]) -> Mapping[str, Money]:
     """Return the money of jobs by the values of one property."""
-    clauses, values = _joined(
-        [_any_of(sees), ("listing.requested_model <> ''", ()), *_properties(where, "created_at")]
-    )
-    value = "substr(created_at, 1, 10)" if by == "day" else by
-    sums = ", ".join(f"SUM({kind}_usd_micros)" for kind in ("reserved", "settled", "estimated"))
-    query = f"SELECT {value}, COUNT(*), {sums} FROM listing WHERE {clauses} GROUP BY 1"
+    days = where.by_day() if db.schema >= SPENDING else None
+    if days is not None:
+        table, jobs, day = "spending", "SUM(jobs)", "day"
+        clauses, values = _joined([_any_of(sees), ("jobs > 0", ()), *_properties(days, "day")])
+    else:
+        table, jobs, day = "listing", "COUNT(*)", "substr(created_at, 1, 10)"
+        paid = "requested_model <> ''", ()
+        clauses, values = _joined([_any_of(sees), paid, *_properties(where, "created_at")])
+    sums = ", ".join(f"SUM({kind})" for kind in _KINDS)
+    value = day if by == "day" else by
+    query = f"SELECT {value}, {jobs}, {sums} FROM {table} AS listing WHERE {clauses} GROUP BY 1"
     return {name: Money(*numbers) for name, *numbers in db.execute(query, values)}
 
 
-def standing(db: sqlite3.Connection, position: int, *, sees: Sequence[JobFilter]) -> Standing:
-    """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others.
+def standing(db: Connection, position: int, *, sees: Sequence[JobFilter]) -> Standing:
+    """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others."""
+    if db.schema < SPENDING:
+        return _standing_of_streams(db, position, sees)
+    db.execute("BEGIN")  # what follows is one snapshot
+    try:
+        (size,) = db.execute("SELECT size FROM head WHERE id = 1").fetchone()
+        return _standing(db, position, size, sees)
+    finally:
+        db.execute("ROLLBACK")
 
-    The last position of a stream is in the index of streams, which is narrower than the rows of jobs.
+
+def _standing(db: Connection, position: int, size: int, sees: Sequence[JobFilter]) -> Standing:
+    """Subtract the jobs that changed later from the counts, or count the others, whichever are fewer.
+
+    A job changed later if its block is a later one, or if it has a record after the position in the block of
+    the position, or in the last block, which is not complete.
     """
+    block, end = (position - 1) // BLOCK, size // BLOCK * BLOCK
+    parts = ((position, min((block + 1) * BLOCK, size)), (max(end, position), size))
+    streams = "SELECT stream FROM events WHERE position > ? AND position <= ?"
+    later = {stream for part in parts for (stream,) in db.execute(streams, part)}
+    # "+" keeps SQLite to one way of reading: by blocks, or by the positions where jobs began.
+    visible, values = _any_of(sees)
+    named = "job_id IN (SELECT value FROM json_each(?))"
+    late: list[object] = [block, json.dumps(sorted(later))]
+    if position < size // 2:
+        is_later, had_begun = f"(+block > ? OR +{named})", "position <= ?"
+        others = f"NOT {is_later} AND {had_begun} AND {visible}"
+        query = f"SELECT state, COUNT(*) FROM listing WHERE {others} GROUP BY 1"
+        unchanged = Counter(dict(db.execute(query, [*late, position, *values])))
+    else:
+        is_later, had_begun = f"(block > ? OR {named})", "+position <= ?"
+        query = f"SELECT state, COUNT(*) FROM listing WHERE {is_later} AND {visible} GROUP BY 1"
+        unchanged = Counter(counts(db, "state", EVERY_JOB, sees=sees))
+        unchanged.subtract(dict(db.execute(query, [*late, *values])))
+    query = f"SELECT job_id FROM listing WHERE {is_later} AND {had_begun} AND {visible}"
+    changed = [job_id for (job_id,) in db.execute(query, [*late, position, *values])]
+    return Standing(+unchanged, changed)
+
+
+def _standing_of_streams(db: Connection, position: int, sees: Sequence[JobFilter]) -> Standing:
+    """Read the last position of each job from the index of streams, in a ledger of an older schema."""
     clauses, values = _joined([_any_of(sees), ("listing.position <= ?", [position])])
     last = "SELECT position FROM events WHERE stream = job_id ORDER BY version DESC LIMIT 1"
     query = (
@@ -226,6 +323,51 @@ def standing(db: sqlite3.Connection, position: int, *, sees: Sequence[JobFilter]
         else:
             changed.append(job_id)
     return Standing(unchanged, changed)
+
+
+def list_drift(db: Connection) -> list[ListDrift]:
+    """Compare the tables of lists with the job rows; those of counts and money with the lists."""
+    if db.schema < SPENDING:
+        return []
+    db.execute("BEGIN")  # what follows is one snapshot
+    try:
+        (size,) = db.execute("SELECT size FROM head WHERE id = 1").fetchone()
+        return [*_listing_drift(db, size // BLOCK), *_sum_drift(db)]
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _listing_drift(db: Connection, blocks: int) -> Iterator[ListDrift]:
+    query = (
+        "SELECT events.position, body, listing.* FROM jobs CROSS JOIN events "
+        "ON stream = jobs.job_id AND events.version = 1 LEFT JOIN listing ON listing.job_id = jobs.job_id"
+    )
+    for position, body, *live in db.execute(query):
+        try:
+            job = Job.from_canonical(body)
+        except LedgerUnusable:
+            continue
+        row = _row(position, job)
+        *others, changed = live
+        last = (job.position - 1) // BLOCK
+        if (*others,) != row[:-1] or (last < blocks and changed != last):
+            yield ListDrift("listing", job.job_id, None if live[0] is None else (*live,), row)
+    query = "SELECT * FROM listing WHERE job_id NOT IN (SELECT job_id FROM jobs)"
+    yield from (ListDrift("listing", live[1], live, None) for live in db.execute(query))
+
+
+def _sum_drift(db: Connection) -> Iterator[ListDrift]:
+    counted = (
+        f"SELECT substr(created_at, 1, 7), {', '.join(Facets._fields[1:])}, COUNT(*) FROM listing "
+        "GROUP BY 1, 2, 3, 4, 5, 6, 7"
+    )
+    tables = (("counts", Facets._fields, counted), ("spending", Spender._fields, _SUMMED))
+    for table, names, expected in tables:
+        live = {row[: len(names)]: row for row in db.execute(f"SELECT * FROM {table} WHERE jobs <> 0")}
+        right = {row[: len(names)]: row for row in db.execute(expected)}
+        for key in live.keys() | right.keys():
+            if live.get(key) != right.get(key):
+                yield ListDrift(table, " ".join(key), live.get(key), right.get(key))
 
 
 Clause = tuple[str, Sequence[object]]

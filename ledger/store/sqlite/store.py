@@ -33,6 +33,7 @@ from ledger.store.interface import (
     Fence,
     Hold,
     JobFilter,
+    ListDrift,
     RecordFilter,
     Standing,
     Tally,
@@ -44,6 +45,7 @@ from ledger.store.sqlite import append_rows, blocks, reading
 from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import data_version, read, read_head, write, write_jobs
 from ledger.store.sqlite.connection import (
+    Connection,
     connect,
     connect_reading,
     migrate,
@@ -98,7 +100,7 @@ class SqliteStore:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self.read_only = read_only
-        self._idle: deque[sqlite3.Connection] = deque()
+        self._idle: deque[Connection] = deque()
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self._writer: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
@@ -284,7 +286,7 @@ class SqliteStore:
         return True
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Iterator[Connection]:
         with usable(self.path):
             self._check_file()
             try:
@@ -339,7 +341,7 @@ class SqliteStore:
     def is_searchable(self) -> bool:
         """Return False for a ledger of an older version, which was opened for reading."""
         with self._reading() as db:
-            return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'listing'").fetchone())
+            return db.schema >= searching.LISTING
 
     def search(
         self,
@@ -365,6 +367,11 @@ class SqliteStore:
         """Return the numbers of jobs by the values of one property."""
         with self._reading() as db:
             return searching.counts(db, by, where, sees=sees)
+
+    def list_drift(self) -> list[ListDrift]:
+        """Compare the tables of lists, counts and money with the job rows."""
+        with self._reading() as db:
+            return searching.list_drift(db)
 
     def spent(
         self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

@@ -82,6 +82,35 @@ def test_only_changed_jobs_are_read_from_the_log(ledger: Ledger) -> None:
     assert list(ledger.store.standing(size - 1).changed) == [last.stream]
 
 
+@pytest.fixture
+def longer(store: EventStore, scribe: Any, vocabulary: ModuleType) -> Ledger:
+    """Return a ledger of several blocks of 256 records, with jobs of short and of long lives."""
+    lives = {f"job_{number}": list(vocabulary.life())[: 4 + number % 20] for number in range(80)}
+    random = Random(8)
+    while lives:
+        batches = []
+        for job_id in random.sample(sorted(lives), min(3, len(lives))):
+            batches.append(scribe.batch(job_id, *lives[job_id][:2]))
+            del lives[job_id][:2]
+        store.append(batches)
+        lives = {job_id: rest for job_id, rest in lives.items() if rest}
+    return Ledger(store)
+
+
+def test_they_are_what_replay_folds_in_every_part_of_a_longer_log(longer: Ledger) -> None:
+    size = longer.head().size
+    assert size > 2 * 256
+    for position in (0, 1, 255, 256, 257, 300, size // 2, size // 2 + 1, 511, 512, 513, size - 1, size):
+        folded = jobs_at(longer, position)
+        then = AsOf(longer, position)
+        assert then.states == Counter(job.state for job in folded.values()), position
+        assert {each.job.job_id for each in then.newest(99)} == folded.keys(), position
+
+
+def test_lists_agree_with_the_jobs_after_every_block(longer: Ledger) -> None:
+    assert longer.store.list_drift() == []
+
+
 def test_a_time_is_the_last_position_recorded_by_then(ledger: Ledger) -> None:
     records = list(ledger.read())
     for record in records:

@@ -1,6 +1,5 @@
 """Lists that pages need are read from an index, however many jobs there are."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import reading as of_postgres
 from ledger.store.sqlite import SqliteStore
 from ledger.store.sqlite import reading as of_sqlite
+from ledger.store.sqlite.connection import connect_reading
 
 INDEXES = {"_SOURCE_JOB": "jobs_source_job", "_SOURCE_VIDEO": "jobs_source_video"}
 
@@ -47,7 +47,7 @@ def test_sqlite_reads_the_jobs_in_a_state_that_ends_from_the_index_of_states(
 
 def plan_of(folder: Path, where: JobFilter) -> str:
     SqliteStore(folder / "ledger.db").close()
-    db = sqlite3.connect(folder / "ledger.db")
+    db = connect_reading(folder / "ledger.db")
     asked: list[str] = []
     db.set_trace_callback(asked.append)
     of_sqlite.jobs(db, where, 10)

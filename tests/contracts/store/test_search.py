@@ -293,6 +293,46 @@ def test_money_is_summed_by_each_property_as_it_changes(store: EventStore, scrib
     )
 
 
+def test_money_is_summed_from_any_time(store: EventStore, scribe: Any) -> None:
+    store.append([scribe.reserve("job_a", 400_000)])
+    [job] = store.jobs(JobFilter())
+    day, begun = job.created_at[:10], job.created_at
+    sums = {"film": (1, 400_000, 0, 0)}
+    for since in (day, f"{day}T00:00:00.000000Z", f"{day}T00:00:00Z", begun):
+        assert spent(store, "team", since=since) == sums, since
+    assert spent(store, "team", since=begun.replace("Z", "1Z")) == {}
+    assert spent(store, "team", until=f"{day}T00:00:00Z") == spent(store, "team", until=begun) == {}
+    assert spent(store, "team", model="sora-2") == sums
+
+
+def test_a_word_that_many_words_begin_with_is_found(
+    store: EventStore, scribe: Any, vocabulary: ModuleType
+) -> None:
+    prompts = [vocabulary.requested(f"boat {number}") for number in range(100, 140)]
+    store.append([scribe.batch(f"job_{number}", each) for number, each in enumerate(prompts)])
+
+    def found(words: str) -> int:
+        return len(store.search(words, JobFilter(), 99))
+
+    assert [found(words) for words in ("1", "12", "123", "boat 13", "boa 1", "boat 14")] == [
+        40,
+        10,
+        1,
+        10,
+        40,
+        0,
+    ]
+    assert len(store.matches("boat 1", 99)) == 40
+
+
+def test_every_step_leaves_lists_that_agree_with_the_jobs(
+    store: EventStore, scribe: Any, vocabulary: ModuleType
+) -> None:
+    for event in vocabulary.life():
+        store.append([scribe.batch("job_a", event)])
+        assert store.list_drift() == []
+
+
 def spent(store: EventStore, by: SpentBy, **where: Any) -> dict[str, Money]:
     return dict(store.spent(by, JobFilter(**where)))
 

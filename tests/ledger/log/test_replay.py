@@ -122,6 +122,29 @@ def test_a_job_that_moves_on_during_a_replay_is_no_drift(
 
 
 @pytest.mark.parametrize(
+    ("damage", "table"),
+    [
+        ("UPDATE listing SET state = 'failed'", "listing"),
+        ("UPDATE listing SET block = 7", "nothing"),
+        ("DELETE FROM listing", "listing"),
+        ("UPDATE counts SET jobs = jobs + 1", "counts"),
+        ("DELETE FROM counts", "counts"),
+        ("UPDATE spending SET settled_usd_micros = 1 WHERE jobs > 0", "spending"),
+    ],
+)
+def test_a_list_that_differs_from_the_jobs_is_named_and_made_again(
+    ledger: Ledger, path: Path, job: str, damage: str, table: str
+) -> None:
+    tamper(path, damage)
+    result = replay(ledger)
+    assert result.drift == []
+    assert table in ({drift.table for drift in result.lists} or {"nothing"})
+    assert result.is_clean is (table == "nothing")
+    swap(ledger, result)
+    assert replay(ledger).is_clean
+
+
+@pytest.mark.parametrize(
     "damage",
     [
         "UPDATE jobs SET body = x'ff'",
