@@ -1,6 +1,7 @@
 """The servers of these tests: the real sandbox over HTTP, one that goes wrong as it is told, a PostgreSQL."""
 
 import asyncio
+import atexit
 import importlib.util
 import io
 import json
@@ -48,6 +49,11 @@ def _has_room(folder: Path) -> bool:
 # Every append is flushed to the disk, so half of the time would be waiting for one; what is in memory is not.
 if sys.platform == "linux" and "TMPDIR" not in os.environ and _has_room(MEMORY):
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+# What a test leaves in the folders of its user is not left in those of whoever runs it.
+_HOME = tempfile.mkdtemp(prefix="sora-ledger-home-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ |= {"XDG_DATA_HOME": f"{_HOME}/data", "XDG_CONFIG_HOME": f"{_HOME}/config"}
 
 # Every server of the tests is on this machine and speaks plain HTTP. A client would read the certificates of
 # all authorities for 50 ms; here it finds a single one, whose key was never kept.

@@ -10,10 +10,17 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import SubmissionIntended, SubmissionUnknown
+from ledger.events import (
+    AssetLost,
+    RenderClosed,
+    SubmissionIntended,
+    SubmissionRecovered,
+    SubmissionUnknown,
+)
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import ActorSource, Authority, Provenance, draft
 from ledger.store.interface import Batch
+from ledger.terms import Outcome, Status, Variant
 from tests.console.conftest import Console, Signed, Studio, serving
 from tests.console.test_pages import violations
 
@@ -325,6 +332,37 @@ def test_an_unknown_outcome_is_settled_by_an_operator_with_a_reason(desk: Consol
         assert "absent" in olga.get("/inbox").text
     [record] = desk.studio("log", "--job", job, "--type", "submission.absent")["records"]
     assert (record["actor"], record["payload"]["how"]) == ("olga", "person")
+    desk.studio("verify")
+
+
+def test_a_finding_ends_where_it_is_shown_with_a_reason(desk: Console) -> None:
+    job = lose(desk, "A video that expires")
+    who = Provenance("ana", ActorSource.ACCESS_KEY, Authority.HUMAN, "1" * 32, "2" * 16)
+    where, now = f"sqlite:///{desk.studio.folder / 'ledger.db'}", datetime.now(UTC)
+    with open_or_create(where, who, now) as ledger:
+        row = ledger.job(job)
+        events = [
+            SubmissionRecovered(
+                attempt_id=f"att_{job[-8:]}", video_id="video_gone", how="person", status=Status.IN_PROGRESS
+            ),
+            AssetLost(variant=Variant.VIDEO, cause="expired"),
+            RenderClosed(outcome=Outcome.LOST, duration_ms=1, cost_usd_micros=400_000),
+        ]
+        ledger.append([Batch(job, row.version, [draft(event, who, now) for event in events])])
+    [one] = [each for each in inbox(desk, "aud")["findings"] if each["job_id"] == job]
+    assert (one["code"], one["page"], one["may_end"]) == ("ASSET_EXPIRED", f"/videos/{job}", False)
+    with desk.client("olga") as olga, desk.client("aud") as auditor:
+        path = f"/inbox/{job}/dealt-with"
+        assert "sora-ledger audit" not in auditor.get("/inbox").text
+        assert send(auditor, path, {"reason": "made again"}).status_code == 403
+        assert send(olga, path, {"reason": " "}).status_code == 400
+        assert send(olga, path, {"reason": "made again"}).status_code == 303
+        assert "1 finding dealt with" in olga.get("/inbox").text
+        assert send(olga, path, {"reason": "made again"}).status_code == 303
+        assert "nothing is left to deal with" in olga.get("/inbox").text
+    assert [each for each in inbox(desk, "aud")["findings"] if each["job_id"] == job] == []
+    [record] = desk.studio("log", "--job", job, "--type", "note.recorded")["records"]
+    assert (record["actor"], record["actor_source"]) == ("olga", "access_key")
     desk.studio("verify")
 
 

@@ -89,6 +89,7 @@ def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(lost: Any) -
         assert otto.get(f"/inbox/{job}").status_code == 404
         letters = otto.act("/operations/send-again", {"delivery_id": "all"}, page="/operations")
         assert letters.status_code == 403
+        assert otto.act("/operations/verify", {}, page="/operations").status_code == 403
 
 
 def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Studio, tmp_path: Any) -> None:
@@ -111,6 +112,24 @@ def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Stud
         page = olga.get("/operations").text
         assert all(word in page for word in ("nina", "out.checkpoint", "None configured")), page
     copy("verify")
+
+
+def test_a_person_has_all_records_verified_on_the_page(consoles: Callable[..., Console]) -> None:
+    console = consoles("--no-work")
+    file = console.studio.folder / "ledger.db"
+    with console.client("olga") as olga, console.reader("olga") as reader:
+        assert "sora-ledger verify" not in olga.get("/operations").text
+        assert olga.act("/operations/verify", {}, page="/operations").status_code == 303
+        assert "are intact" in olga.get("/operations").text
+        verified = reader.get("/operations.json").json()["checks"]["verified"]
+        assert (verified["by"], verified["newer"]) == ("olga", 1)
+        with closing(sqlite3.connect(file)) as db, db:
+            db.execute("DROP TRIGGER events_no_update")
+            db.execute("UPDATE events SET payload = CAST('{}' AS BLOB) WHERE position = 1")
+        before = reader.get("/operations.json").json()["records"]
+        assert olga.act("/operations/verify", {}, page="/operations").status_code == 303
+        assert "Nothing was recorded. Keep the ledger as it is" in olga.get("/operations").text
+        assert reader.get("/operations.json").json()["records"] == before
 
 
 def test_the_page_shows_the_limits_of_the_worker_here_and_of_all_workers(

@@ -300,7 +300,7 @@ def test_money_is_summed_from_any_time(store: EventStore, scribe: Any) -> None:
     sums = {"film": (1, 400_000, 0, 0)}
     for since in (day, f"{day}T00:00:00.000000Z", f"{day}T00:00:00Z", begun):
         assert spent(store, "team", since=since) == sums, since
-    assert spent(store, "team", since=begun.replace("Z", "1Z")) == {}
+    assert spent(store, "team", since=begun.replace("Z", "~")) == {}
     assert spent(store, "team", until=f"{day}T00:00:00Z") == spent(store, "team", until=begun) == {}
     assert spent(store, "team", model="sora-2") == sums
 

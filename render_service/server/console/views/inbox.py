@@ -4,6 +4,7 @@ A person sees what their permissions let them act on: requests to approve, finis
 that a person has to settle, findings of an audit, and budgets that are nearly used up.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,7 @@ from render_service.approvals.changes import PREFIX as CHANGE
 from render_service.approvals.changes import OpenChanges, read_change
 from render_service.recovery.attempts import GRACE_S, OPEN, attempt_of
 from render_service.recovery.audit import standing_findings
-from render_service.recovery.findings import Finding
+from render_service.recovery.findings import LASTING, Finding
 from render_service.rules.budgets import KnownLimits, Left, standing
 from render_service.runtime.errors import NotReady
 from render_service.server.console.pages import Page, View, Visit
@@ -71,13 +72,34 @@ class Unknown(View):
 
 
 class Problem(View):
-    """A finding of an audit, with the next step."""
+    """A finding of an audit, with the next step: as a command (`do`), and on these pages.
+
+    `step` says what to do, at the address `page` unless it is None; with `may_end`, the reader may record
+    here how the finding was dealt with.
+    """
 
     code: str
     subject: str
     found: str
     do: str
     job_id: str | None
+    step: str
+    page: str | None
+    may_end: bool
+
+
+STEPS: Mapping[str, tuple[str, str | None]] = {
+    "OUTCOME_UNKNOWN": ("An operator settles the request", "/inbox/{job_id}"),
+    "INTENT_OPEN": ("An operator settles the request", "/inbox/{job_id}"),
+    "ATTEMPTS_DO_NOT_ADD_UP": ("Have all records verified", "/operations"),
+    "RENDER_OVERDUE": ("Look at the video; an operator can give it up there", "/videos/{job_id}"),
+    "ASSET_EXPIRED": ("Request it again, then say how this was dealt with", "/videos/{job_id}"),
+    "ANSWER_NOT_RECORDED": (
+        "It is recorded once the ledger can be written; if it stays, call whoever runs it",
+        None,
+    ),
+}
+"""What to do about a finding on these pages, by its code, and where."""
 
 
 class Budget(View):
@@ -177,7 +199,7 @@ def read(visit: Visit) -> Inbox:
         more_finals=len(finals) > MOST_SHOWN,
         unknown=[_unknown(visit, job) for job in lost[:MOST_SHOWN]],
         more_unknown=max(0, len(lost) - MOST_SHOWN),
-        findings=[_problem(finding) for finding in findings[:MOST_SHOWN]],
+        findings=[_problem(visit, finding) for finding in findings[:MOST_SHOWN]],
         more_findings=max(0, len(findings) - MOST_SHOWN),
         budgets=_budgets(visit),
         may=sorted(visit.caller.permissions),
@@ -284,8 +306,15 @@ def _may_see(visit: Visit, finding: Finding) -> bool:
     return job is not None and visit.may_see(job)
 
 
-def _problem(finding: Finding) -> Problem:
-    return Problem.model_validate(finding.document())
+def _problem(visit: Visit, finding: Finding) -> Problem:
+    step, page = STEPS.get(finding.code, ("Look at the video", "/videos/{job_id}"))
+    about_job = page if page is None or finding.job_id or "{" not in page else None
+    return Problem(
+        **finding.document(),
+        step=step,
+        page=about_job and about_job.format(job_id=finding.job_id),
+        may_end=finding.code in LASTING and visit.may(Permission.OPERATE),
+    )
 
 
 def _nearly_used(left: Left) -> Budget | None:

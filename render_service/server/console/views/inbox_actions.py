@@ -12,6 +12,7 @@ from ledger.job import State
 from render_service.approvals.approvals import VALID_FOR, Answered
 from render_service.approvals.caller_answers import AnswerOnPage, answer_on_page
 from render_service.approvals.passkeys import PasskeySignature
+from render_service.recovery.findings import deal_with
 from render_service.recovery.reconcile import declare_absent, reconcile_job, take_video
 from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput
@@ -95,7 +96,23 @@ async def settle_outcome(visit: Visit, form: FormData) -> Done:
     return Done("/inbox", f"{job.job_id}: {settlement.verdict.replace('_', ' ')}; {settlement.why}.")
 
 
+async def end_finding(visit: Visit, form: FormData) -> Done:
+    """Record how the findings of an audit about a job were dealt with."""
+    job = await asyncio.to_thread(visible_job, visit, visit.part("name"))
+    reason = text_of(form, "reason")
+    if not reason:
+        raise BadInput("say how the finding was dealt with; nothing was recorded")
+    if job.outcome is None:
+        raise BadInput(f"{job.job_id} is {job.state}, not over: open the video first; nothing was recorded")
+    try:
+        ended = await deal_with(visit.session, job.job_id, reason)
+    except BadInput:
+        return Done("/inbox", f"{job.job_id}: nothing is left to deal with.")
+    return Done("/inbox", f"{job.job_id}: {counted(len(ended), 'finding')} dealt with.")
+
+
 ACTIONS = (
+    Action("/inbox/{name}/dealt-with", "/inbox", Permission.OPERATE, end_finding),
     Action("/inbox/{name}/answer", "/inbox/{name}", Permission.APPROVE, answer),
     Action("/inbox/{name}/settle", "/inbox/{name}", Permission.OPERATE, settle_outcome),
 )

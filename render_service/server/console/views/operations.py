@@ -11,7 +11,8 @@ from decision.rules.roles import Permission
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.record import Record, timestamp
-from render_service.evidence.recorded_checks import last_checks
+from render_service.evidence.recorded_checks import last_checks, record_verified
+from render_service.evidence.verify import Asked, Checked, check
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import Attempt, open_attempts
@@ -23,6 +24,7 @@ from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import queue_document
 
 MOST_SHOWN = 100
+_VERIFYING = asyncio.Lock()
 OLD = timedelta(days=2)
 """A check that is older asks for attention: both are meant to be made daily."""
 
@@ -286,6 +288,29 @@ async def look(visit: Visit, _: FormData) -> Done:
     return Done("/operations", words or "No submission is open.")
 
 
+async def verify(visit: Visit, _: FormData) -> Done:
+    """Verify all records, and record that they are intact, or say what was found."""
+    if not visit.caller.operates_everything:
+        raise NotPermitted("the whole record is verified by those whose key is not restricted to a team")
+    if _VERIFYING.locked():
+        raise BadInput("a verification is under way: open the page again in a while")
+    async with _VERIFYING:
+        checked = await asyncio.to_thread(check, visit.session.settings, Asked())
+        await asyncio.to_thread(record_verified, visit.session, checked)
+    return Done("/operations", _outcome(checked))
+
+
+def _outcome(checked: Checked) -> str:
+    report = checked.report
+    if report.clean:
+        return f"All {counted(report.size, 'record')} are intact."
+    first, found = report.findings[0], counted(len(report.findings) + report.more_findings, "finding")
+    return (
+        f"{found}, the first about {first.subject[:80]}: {first.code}. Nothing was recorded. "
+        "Keep the ledger as it is, as evidence, and call whoever runs it."
+    )
+
+
 async def send_letters(visit: Visit, form: FormData) -> Done:
     """Make dead letters due now."""
     if not visit.caller.operates_everything:
@@ -305,5 +330,6 @@ def rows(view: OperationsView) -> Sequence[Mapping[str, object]]:
 PAGE = Page("/operations", "Operations", "operations.html", read, permission=Permission.OPERATE, rows=rows)
 ACTIONS = (
     Action("/operations/look", PAGE.path, Permission.OPERATE, look),
+    Action("/operations/verify", PAGE.path, Permission.OPERATE, verify),
     Action("/operations/send-again", PAGE.path, Permission.OPERATE, send_letters),
 )

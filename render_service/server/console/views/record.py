@@ -122,7 +122,7 @@ def _path(ledger: Ledger, index: int, edge: Frontier) -> tuple[tuple[str, ...], 
     try:
         return tuple(item.hex() for item in inclusion_proof(ledger.store, index, edge.size, edge)), None
     except ProofInvalid as error:
-        return (), f"{error}; `sora-ledger verify` says what is wrong"
+        return (), f"{error}; verifying all records on the page Operations says what is wrong"
 
 
 def _extensions(visit: Visit, ledger: Ledger, size: int) -> tuple[Extension, ...]:
