@@ -91,6 +91,7 @@ OF_ERROR = {
     "render_service.runtime.errors.BadInput": ExitCode.BAD_INPUT,
     "render_service.runtime.errors.NotApproved": ExitCode.DENIED,
     "render_service.runtime.errors.MayBeOurs": ExitCode.UNKNOWN,
+    "render_service.runtime.errors.LogUnreachable": ExitCode.SERVER,
     "render_service.runtime.errors.NotIntact": ExitCode.INTEGRITY,
     "render_service.runtime.errors.NotWitnessed": ExitCode.SERVER,
     "render_service.runtime.errors.ServiceError": ExitCode.FAILED,

@@ -79,6 +79,7 @@ SECTIONS = {
         "prove": "Prove that a record is in the ledger.",
         "export": "Export evidence that others can check.",
         "verify-bundle": "Check exported evidence.",
+        "monitor": "Follow a log from outside, and check that it only grows.",
         "key": "Create a signing key, or show its public half.",
     },
     "Operations": {

@@ -20,6 +20,7 @@ from sora_adapter.polling import PollTimeout
 OPTIONAL = "render_service.server.mcp"
 SAFE_WITH_THE_SAME_KEY = {
     "ledger_unusable",
+    "log_unreachable",
     "not_witnessed",
     "poll_timeout",
     "provider_unavailable",

@@ -10,6 +10,7 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,11 +21,13 @@ from cli.options.working import read_worker_options, worker_options
 from ledger.record import Authority
 from render_service.access.local import TICKET_S, find_console, leading_to, link, make_ticket, noted
 from render_service.access.signing import Signer, open_signer
+from render_service.evidence.keys import read_signer
 from render_service.forwarding.destinations import read_destinations
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.server.app import Parts
 from render_service.server.background import Work
+from render_service.server.log_routes import PREFIX as LOG
 from render_service.server.server import check_reach, listen, serve
 from render_service.session.connections import usable_profile
 from render_service.session.session import utc_now
@@ -53,6 +56,10 @@ COLLECT_AFTER = 20_000
 @click.option("--no-work", is_flag=True, help="Leave the queue to `sora-ledger worker`, here or elsewhere.")
 @click.option("--no-notifications", is_flag=True, help="Send no webhooks to clients.")
 @click.option("--no-webhooks", is_flag=True, help="Do not receive webhooks, whatever secrets are set.")
+@click.option(
+    "--tiles", is_flag=True, help="Serve the log under /log, to everybody (C2SP tlog-tiles); needs --key."
+)
+@common.signing
 @worker_options
 @common.calling
 @common.invocation
@@ -66,6 +73,8 @@ def serve_command(
     no_work: bool,
     no_notifications: bool,
     no_webhooks: bool,
+    tiles: bool,
+    key: Path | None,
     **options: Any,
 ) -> None:
     """Serve the Videos API under /v1, tools for AI agents under /mcp, and the console under /console.
@@ -85,10 +94,12 @@ def serve_command(
       sora-ledger serve --profile custom --port 8780
       sora-ledger serve --no-work
       sora-ledger serve --no-gateway --no-work
+      sora-ledger serve --tiles --key signing.key
     """
     secrets = {} if no_webhooks else webhook_secrets(inv.settings)
     terms = None if no_work else read_worker_options(**options)
-    parts = Parts(not no_gateway, not no_console, not no_notifications)
+    log_key = _log_key(key or inv.settings.key_file) if tiles else None
+    parts = Parts(not no_gateway, not no_console, not no_notifications, log_key=log_key)
     with contextlib.closing(listen(host, port)) as listening:
         origin = _origin(listening, host)
         if parts.console:
@@ -101,6 +112,16 @@ def serve_command(
             say("serving until Ctrl-C or SIGTERM")
 
         _serve(inv, listening, secrets, parts, terms, started)
+
+
+def _log_key(key: Path | None) -> Path:
+    """Return the file of the key that signs the served log, once it was read."""
+    if key is None:
+        raise BadInput(
+            "--tiles needs a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)"
+        )
+    read_signer(key)
+    return key
 
 
 def _serve(
@@ -231,6 +252,7 @@ def _document(
         "gateway": f"{origin}/v1" if parts.gateway else None,
         "agents": f"{origin}/mcp" if parts.gateway else None,
         "console": f"{origin}/console" if parts.console else None,
+        "log": f"{origin}{LOG}" if parts.log_key else None,
         "works": works,
         "webhooks": [f"{origin}/webhooks/{name}" for name in secrets],
     }
@@ -240,6 +262,8 @@ def _print(console: "Console", document: Mapping[str, Any]) -> None:
     console.print("\n".join([document["serving"], *document["webhooks"]]))
     if document["console"]:
         console.print(f"\nThe console: {document['console']}    signed in: sora-ledger console")
+    if document["log"]:
+        console.print(f"\nThe log for outsiders: {document['log']}    followed by: sora-ledger monitor")
     if document["gateway"]:
         console.print(
             "\nIn a client of the Videos API, set:\n"

@@ -12,6 +12,7 @@ reader always finds every tile that the checkpoint needs. Payloads and private t
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,6 +48,10 @@ def origin_of(ledger: Ledger) -> str:
 
 WIDTH = 1 << TILE_HEIGHT
 _LENGTH_BYTES = 2
+_PATH = re.compile(
+    r"tile/(?P<level>entries|[0-9]|[1-5][0-9]|6[0-3])/(?P<number>(?:x[0-9]{3}/){0,5}[0-9]{3})"
+    r"(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
+)
 
 
 class Tile(NamedTuple):
@@ -66,6 +71,17 @@ class Tile(NamedTuple):
             rest //= 1000
         level = "entries" if self.level is None else str(self.level)
         return f"tile/{level}/{'/'.join(parts)}" + (f".p/{self.width}" if self.width < WIDTH else "")
+
+    @classmethod
+    def parse(cls, path: str) -> "Tile | None":
+        """Read a path of the specification; None if it is none."""
+        parts = _PATH.fullmatch(path)
+        if parts is None:
+            return None
+        level = None if parts["level"] == "entries" else int(parts["level"])
+        number = int(parts["number"].replace("/", "").replace("x", ""))
+        tile = cls(level, number, int(parts["width"] or WIDTH))
+        return tile if tile.path == path else None
 
 
 def tiles_between(old: int, new: int) -> Iterator[Tile]:
@@ -89,7 +105,7 @@ def write_tiles(ledger: Ledger, folder: Path, head: TreeHead, old_size: int) -> 
     written = 0
     for tile in tiles_between(old_size, head.checkpoint.size):
         path = folder / tile.path
-        _replace(path, _content(ledger, tile))
+        _replace(path, tile_content(ledger, tile))
         if tile.width == WIDTH:
             shutil.rmtree(path.with_name(f"{path.name}.p"), ignore_errors=True)
         written += 1
@@ -98,7 +114,8 @@ def write_tiles(ledger: Ledger, folder: Path, head: TreeHead, old_size: int) -> 
     return written
 
 
-def _content(ledger: Ledger, tile: Tile) -> bytes:
+def tile_content(ledger: Ledger, tile: Tile) -> bytes:
+    """Return the bytes of a tile; `ValueError` if the ledger does not have all of it."""
     start = tile.number * WIDTH
     if tile.level is not None:
         hashes = ledger.store.nodes(tile.level * TILE_HEIGHT, start, tile.width)
@@ -110,6 +127,18 @@ def _content(ledger: Ledger, tile: Tile) -> bytes:
     records = [row.record for row in rows]
     entries = (len(record).to_bytes(_LENGTH_BYTES, "big") + record for record in records)
     return _whole(tile, records, b"".join(entries))
+
+
+def entries_of(bundle: bytes) -> list[bytes]:
+    """Return the records in a tile of entries; `ValueError` if it is cut off."""
+    records, start = [], 0
+    while start < len(bundle):
+        end = start + _LENGTH_BYTES + int.from_bytes(bundle[start : start + _LENGTH_BYTES], "big")
+        if end > len(bundle):
+            raise ValueError("the last entry is cut off")
+        records.append(bundle[start + _LENGTH_BYTES : end])
+        start = end
+    return records
 
 
 def _whole(tile: Tile, parts: list[bytes], content: bytes) -> bytes:

@@ -20,7 +20,9 @@ ServiceError
 ├── AnsweredTooLate   the attempt was settled otherwise while its answer was on the way
 ├── AssetUnusable     the downloaded bytes are not the expected file; the job can be settled again
 ├── NotIntact         the ledger is damaged and cannot prove what was asked
+│   └── LogDisputed   a log contradicts what it showed or signed before
 ├── NotWitnessed      too few witnesses cosigned a checkpoint: it was not published
+├── LogUnreachable    a log that is followed cannot be read at the moment
 └── StorageFailed     a file could not be written or read; no partial file stays
     ├── NotAsStored   the bytes of a stored file are not the recorded ones
     └── PlaceTaken    the files there are another ledger's
@@ -145,6 +147,20 @@ class NotIntact(ServiceError):
 
 class NotWitnessed(ServiceError):
     """Too few witnesses cosigned a checkpoint; the message says who answered what."""
+
+    retry: ClassVar[Retry] = "same_key"
+
+
+class LogDisputed(NotIntact):
+    """A log does not extend what it showed before, or does not show what it signed; `kind` says which."""
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class LogUnreachable(ServiceError):
+    """A log cannot be read at its place, or not now; nothing was changed."""
 
     retry: ClassVar[Retry] = "same_key"
 

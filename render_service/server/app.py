@@ -1,8 +1,8 @@
 """The ASGI app: routes, and a log line for every answer.
 
 ``/v1`` is the Videos API (`render_service.server.gateway`), ``/mcp`` the tools for agents
-(`render_service.server.mcp`), ``/console`` the pages for people (`render_service.server.console`).
-``POST /webhooks/{profile}`` receives webhooks.
+(`render_service.server.mcp`), ``/console`` the pages for people (`render_service.server.console`), ``/log``
+the log for outsiders. ``POST /webhooks/{profile}`` receives webhooks.
 ``GET /healthz`` says that the process is alive; ``GET /readyz`` says that the ledger can be reached and the
 server is not stopping. ``GET /metrics`` is for Prometheus.
 """
@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -36,6 +37,7 @@ from render_service.server.console_routes import console_routes
 from render_service.server.gateway.errors import Refusal
 from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
+from render_service.server.log_routes import log_routes
 from render_service.server.mcp.endpoint import PATH as AGENTS_PATH
 from render_service.server.mcp.endpoint import AgentEndpoint
 from render_service.server.metrics import Metrics
@@ -198,6 +200,8 @@ class Parts(NamedTuple):
     notifies: bool = False
     worker: WorkerOptions | None = None
     """The terms of the worker that runs here, for the console to show."""
+    log_key: Path | None = None
+    """The key that signs the checkpoint of the log under ``/log``; without one the log is not served."""
 
 
 NO_PARTS = Parts()
@@ -257,6 +261,7 @@ def create_app(
             *(gateway_routes(session, gatekeeper, posts, post) if parts.gateway else ()),
             *([Route(AGENTS_PATH, agents)] if parts.gateway else ()),
             *(console_routes(session, gatekeeper, posts, stopping, parts.worker) if parts.console else ()),
+            *(log_routes(session.ledger, parts.log_key) if parts.log_key else ()),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),

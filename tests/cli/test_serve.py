@@ -32,6 +32,19 @@ from tests.forks import Forks, Running
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
 SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 KILLED_AFTER = 40
+NO_TILES = (
+    "/tile/0/000",  # not full yet
+    "/tile/0/000.p/0",
+    "/tile/0/000.p/256",
+    "/tile/0/x000/000",
+    "/tile/0/001",
+    "/tile/00/000",
+    "/tile/64/000",
+    "/tile/data/000",
+    "/tile/0/../checkpoint",
+    "/tile/1/000.p/1",
+    "/other",
+)
 
 
 Served = Callable[..., AbstractContextManager[tuple[Running, dict[str, Any]]]]
@@ -42,8 +55,8 @@ def served(folder: Path, forks: Forks) -> Served:
     """Run `serve` on a free port; yields the process and what it said on stdout."""
 
     @contextmanager
-    def serve(**environment: str) -> Iterator[tuple[Running, dict[str, Any]]]:
-        command = ["serve", "--port", "0", "--profile", "sandbox", "--json"]
+    def serve(*options: str, **environment: str) -> Iterator[tuple[Running, dict[str, Any]]]:
+        command = ["serve", "--port", "0", "--profile", "sandbox", "--json", *options]
         process = forks.popen(command, folder, os.environ | environment)
         try:
             assert process.stdout
@@ -195,3 +208,32 @@ def test_what_was_loaded_at_the_start_is_left_out_of_every_collection_of_garbage
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+def test_the_log_is_served_as_tiles_that_caches_may_keep(
+    served: Served, sora: Any, denied: str, folder: Path
+) -> None:
+    sora("key", "new", "signing.key")
+    with served("--tiles", SORA_LEDGER_KEY="signing.key") as (_, document):
+        with httpx2.Client(base_url=document["log"]) as log:
+            checkpoint = log.get("/checkpoint")
+            size = int(checkpoint.text.splitlines()[1])
+            hashes = log.get(f"/tile/0/000.p/{size}")
+            entries = log.get(f"/tile/entries/000.p/{size}", headers={"accept-encoding": "gzip"})
+            missing = [log.get(path).status_code for path in NO_TILES]
+        followed = sora("monitor", document["log"], "--state", "state.json")
+    assert checkpoint.headers["cache-control"] == "no-cache"
+    assert (hashes.headers["cache-control"], len(hashes.content)) == (
+        "public, max-age=31536000, immutable",
+        32 * size,
+    )
+    assert (entries.headers["content-encoding"], entries.headers["vary"]) == ("gzip", "accept-encoding")
+    first = entries.content[2 : 2 + int.from_bytes(entries.content[:2], "big")]
+    assert hashlib.sha256(b"\0" + first).digest() == hashes.content[:32]
+    assert missing == [404] * len(NO_TILES)
+    assert followed.document["size"] == size
+
+
+def test_an_unsigned_log_is_not_served(sora: Any, denied: str) -> None:
+    ended = sora("serve", "--tiles", "--port", "0")
+    assert (ended.code, "add --key FILE" in ended.error) == (2, True)

@@ -1,0 +1,150 @@
+"""``monitor``: follow a log from outside, and raise if it contradicts itself."""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.invocation import Invocation, say
+from cli.options import common
+from cli.text import output
+from render_service.evidence.keys import read_verifier
+from render_service.evidence.monitor import Monitor, Round, source_at
+from render_service.runtime.documents import counted
+from render_service.runtime.errors import BadInput, LogDisputed, LogUnreachable
+from render_service.runtime.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NOT_CHECKED = "signature not checked: no --verifier was named, so anyone could have made this log"
+
+
+@click.command("monitor", short_help="Follow a log from outside, and check that it only grows.")
+@click.argument("log", metavar="URL|DIR")
+@click.option(
+    "--state",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Where the last checkpoint is kept; a new file begins at the first record.",
+)
+@common.verifier
+@click.option(
+    "--every",
+    metavar="SECONDS",
+    type=click.FloatRange(1, 86_400),
+    help="Follow it again after so many seconds, until Ctrl-C.",
+)
+@click.option("--records", is_flag=True, help="Print each new record, one JSON document per line.")
+@click.option("--webhook", metavar="URL", help="POST what is wrong to this URL, if anything is.")
+@common.invocation
+def monitor_command(
+    inv: Invocation,
+    *,
+    log: str,
+    state: Path,
+    verifier: tuple[str, ...],
+    every: float | None,
+    records: bool,
+    webhook: str | None,
+) -> None:
+    """Follow the log at URL, or its tiles in DIR, and check that it extends what it showed before.
+
+    Run it where the operator of the log cannot write: the state is what a rewritten or split log is measured
+    against. The log is what `serve --tiles` serves under /log, or `export --tiles` writes. New records
+    are compared with the tree, and printed with --records.
+
+    Exit code 10 if the log was cut off, rewritten or split. The state then stays as it is, and the
+    checkpoint that shows it is kept beside it. Exit code 8 if the log cannot be read.
+
+    \b
+    Example:
+      sora-ledger monitor https://example.org/log --state s.json --verifier studio.pub
+      sora-ledger monitor http://127.0.0.1:8780/log --state studio.json --every 60
+      sora-ledger monitor public --state studio.json --records
+    """
+    keys = [read_verifier(text) for text in verifier]
+    if webhook and not webhook.startswith(("http://", "https://")):
+        raise BadInput(f"--webhook {webhook}: expected a URL that begins http:// or https://")
+    try:
+        with source_at(log) as source:
+            _follow(inv, Monitor(source, state, keys), log, every=every, records=records)
+    except LogDisputed as error:
+        if webhook:
+            _post(webhook, {"type": "log.disputed", "kind": error.kind, "log": log, "message": str(error)})
+        raise
+
+
+def _follow(inv: Invocation, monitor: Monitor, log: str, *, every: float | None, records: bool) -> None:
+    first = True
+    while True:
+        try:
+            found = monitor.look(_print_record if records else lambda _: None)
+        except LogUnreachable as error:
+            if every is None:
+                raise
+            say(str(error))
+        else:
+            if first and not found.signed_by:
+                say(NOT_CHECKED)
+            if records:
+                say(_summary(found))
+            elif first or found.new:
+                _emit(inv, log, found, one_of_many=every is not None)
+            first = False
+        if every is None:
+            return
+        time.sleep(every)
+
+
+def _print_record(record: bytes) -> None:
+    text = printable(record.decode()) if sys.stdout.isatty() else record
+    with output.stdout_trouble():
+        click.echo(text)
+
+
+def _emit(inv: Invocation, log: str, found: Round, *, one_of_many: bool) -> None:
+    checkpoint = found.head.checkpoint
+    document = {
+        "log": log,
+        "origin": checkpoint.origin,
+        "size": checkpoint.size,
+        "root": checkpoint.root.hex(),
+        "new": found.new,
+        "signed_by": found.signed_by,
+    }
+    if one_of_many and inv.prints_json:
+        output.print_document(document, indent=None)
+        return
+
+    def text(console: "Console") -> None:
+        console.print(_summary(found), markup=False)
+
+    inv.emit(document, text)
+
+
+def _summary(found: Round) -> str:
+    checkpoint = found.head.checkpoint
+    signed = f"; signed by {', '.join(found.signed_by)}" if found.signed_by else ""
+    records = f"{counted(checkpoint.size, 'record')}, {found.new:,} new"
+    return printable(f"{checkpoint.origin}: {records}; it extends what it showed before{signed}")
+
+
+def _post(url: str, document: dict[str, Any]) -> None:
+    from render_service.notifications.addresses import Addresses  # only if something is wrong
+    from render_service.notifications.post import Letter, Post
+
+    async def send() -> None:
+        headers = {"content-type": "application/json"}
+        letter = Letter(url, headers, json.dumps(document).encode())
+        async with Post(Addresses(permits_private=True)) as post:
+            answer = await post(letter)
+        if not answer.is_accepted:
+            say(f"--webhook {url}: not accepted ({answer.problem or f'HTTP {answer.http_status}'})")
+
+    asyncio.run(send())
