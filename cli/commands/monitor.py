@@ -64,7 +64,7 @@ def monitor_command(
 
     \b
     Example:
-      sora-ledger monitor https://example.org/log --state s.json --verifier studio.pub
+      sora-ledger monitor https://example.org/log --state s.json --verifier k.pub
       sora-ledger monitor http://127.0.0.1:8780/log --state studio.json --every 60
       sora-ledger monitor public --state studio.json --records
     """
