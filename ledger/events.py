@@ -204,8 +204,9 @@ class RenderRequested(EventBase):
     """A request. `prompt` is the requester's text, `augmented_prompt` the text that is sent if it differs.
 
     The first frame is `input_reference`, or an image that the server loads itself (`reference_url`,
-    `reference_file_id`); `further_images` are stored and not sent. `options` are additional parameters of
-    some servers, such as ``seed``. `attested` is true if the requester acknowledged the guardrails.
+    `reference_file_id`); `further_images` are stored, and sent only with the option ``input_references``.
+    `options` are additional parameters of some servers, such as ``seed``. `attested` is true if the requester
+    acknowledged the guardrails.
 
     `team` and `project` are whose money pays for it, `access_key_id` is the access key that was used. Version
     1 had none of these three.

@@ -16,6 +16,7 @@ from cli.options.prompt import find_prompt
 from cli.text.decisions import show_ruling, what_was_sent
 from cli.text.jobs import show_job, show_submitting
 from decision.money import usd_digits
+from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import AUTO, RenderRequest
 from decision.rules.catalog import Model
 from ledger.job import Job, State
@@ -26,6 +27,7 @@ from render_service.runtime.documents import Json
 from render_service.submission.preview import preview, ruling_document
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
+from sora_adapter.profiles import profile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -120,7 +122,13 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
 ) -> tuple[RenderRequest, Material]:
     """Return the request that the options describe, and its files."""
     values, material = gather(
-        extra, inv.rules.catalog, model=model, size=size, seconds=seconds, input_reference=input_reference
+        extra,
+        inv.rules.catalog,
+        model=model,
+        size=size,
+        seconds=seconds,
+        input_reference=input_reference,
+        takes_several=lambda: _takes_several(inv),
     )
     request = advised_request(
         inv,
@@ -131,6 +139,11 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
         **asked,
     )
     return request, material
+
+
+def _takes_several(inv: Invocation) -> bool:
+    """Return whether the server takes several images."""
+    return profile(inv.settings.chosen_profile(), inv.settings.profiles_file).offers(SEVERAL_IMAGES)
 
 
 def promoted_job(inv: Invocation, name: str) -> str:

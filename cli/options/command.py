@@ -69,7 +69,7 @@ SECTIONS = {
     "--use-case --augment",
     "Shot": "--model --size --seconds --nearest --purpose --seed --loop --duration --width --height "
     "--list-models",
-    "Image": "--images --fit --input-reference --input-reference-url --input-reference-file-id "
+    "Image": "--images --all-images --fit --input-reference --input-reference-url --input-reference-file-id "
     "--character-id",
     "Money": "--max-cost --team --project",
     "Waiting": "--queue --poll-interval --timeout --deadline",

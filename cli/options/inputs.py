@@ -7,7 +7,7 @@ hand both to `gather`.
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from glob import glob, has_magic
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import click
 
 from cli.invocation import say
 from cli.options.command import RequestCommand
+from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.dimensions import nearest_offer, read_size, size_of
 from decision.request.request import DEFAULT_SIZE, RenderRequest
 from decision.rules.catalog import Catalog
@@ -74,6 +75,7 @@ class Ingredients:
     height: str | None
     seed: str | None
     loop: bool | None
+    all_images: bool | None
     nearest: bool | None
 
     def first_flag(self) -> str | None:
@@ -114,6 +116,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--images",
         metavar="A,B",
         help="Images or quoted patterns, separated by commas; the first one becomes the first frame.",
+    ),
+    click.option(
+        "--all-images/--first-image",
+        default=None,
+        help="Send all images, or only the first.  [default: all, if the profile takes several]",
     ),
     click.option("--input-reference-url", metavar="URL", help="First frame: an https or data URL."),
     click.option("--input-reference-file-id", metavar="ID", help="First frame: a file on the server."),
@@ -168,8 +175,12 @@ def gather(
     size: str | None,
     seconds: str | None,
     input_reference: Path | None,
+    takes_several: Callable[[], bool],
 ) -> tuple[dict[str, Any], Material]:
-    """Return the values of a request, named as in `RenderRequest`, and its files."""
+    """Return the values of a request, named as in `RenderRequest`, and its files.
+
+    `takes_several` says whether the server takes several images; it is asked only if there are several.
+    """
     seconds = _one_of("--seconds", seconds, "--duration", extra.duration)
     paths = _paths(extra, input_reference)
     fit = read_fit(extra.fit)
@@ -186,7 +197,10 @@ def gather(
         size = _size(extra, size, model, catalog)
     if fit and not paths:
         raise click.UsageError("--fit is about an image file; name one with --images or --input-reference")
-    first, further = _frames(paths, size, fit, catalog)
+    several = extra.all_images
+    if several is None:
+        several = len(paths) > 1 and takes_several()
+    first, further = _frames(paths, size, fit, catalog, sends_all=several)
     values = {
         "model": model,
         "size": size,
@@ -195,13 +209,15 @@ def gather(
         "further_images": tuple(frame.image for frame in further),
         "reference_url": extra.input_reference_url,
         "reference_file_id": extra.input_reference_file_id,
-        "options": {"seed": extra.seed, "loop": extra.loop},
+        "options": {"seed": extra.seed, "loop": extra.loop, SEVERAL_IMAGES: several},
         **extra.named_as_asked(),
     }
     contents = tuple(frame.content for frame in further)
+    originals = tuple(frame.original for frame in further)
     if first is None:
         return values, NOTHING
-    return values, Material(reference=first.content, original=first.original, further=contents)
+    material = Material(reference=first.content, original=first.original, further=contents)
+    return values, replace(material, further_originals=originals)
 
 
 def _one_of(flag: str, value: str | None, other_flag: str, other: str | None) -> str | None:
@@ -239,11 +255,12 @@ def _paths(extra: Ingredients, input_reference: Path | None) -> list[Path]:
 
 
 def _frames(
-    paths: list[Path], size: str | None, fit: Fit | None, catalog: Catalog
+    paths: list[Path], size: str | None, fit: Fit | None, catalog: Catalog, *, sends_all: bool
 ) -> tuple[Frame | None, list[Frame]]:
-    """Read every image; only the first is fitted, since the others are not sent."""
+    """Read every image; only the first is fitted, and those that are sent lose their metadata."""
     if not paths:
         return None, []
     wanted = read_size(size, catalog) if size else DEFAULT_SIZE
-    first, further = first_frame(paths[0], wanted, fit), [as_found(path) for path in paths[1:]]
+    read_further = first_frame if sends_all else as_found
+    first, further = first_frame(paths[0], wanted, fit), [read_further(path) for path in paths[1:]]
     return first, further

@@ -178,7 +178,7 @@ def _beside_the_prompt(request: RenderRequest, _: Lines) -> Iterator[Advice]:
             "character_ids",
             "a character appears only if its name stands in the prompt, letter by letter as it was created",
         )
-    if request.further_images and request.input_reference:
+    if request.further_images and request.input_reference and len(request.sent_images) == 1:
         count = len(request.further_images)
         others = "another image is" if count == 1 else f"{count} other images are"
         yield Advice(

@@ -152,6 +152,7 @@ def _about_runner_up(decided: RenderDecided) -> list[str]:
 _FLAGS: Mapping[str, str] = {
     "seed": "--seed",
     "loop": "--loop",
+    "input_references": "--all-images",
     "url": "--input-reference-url",
     "file_id": "--input-reference-file-id",
 }
@@ -296,6 +297,9 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -
         ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",
         ("seed", "drop"): "leave out --seed, or use the --profile of a server that takes it",
         ("loop", "drop"): "leave out --loop, or use the --profile of a server that takes it",
+        ("input_references", "drop"): (
+            "send only the first with --first-image, or use the --profile of a server that takes several"
+        ),
         ("character_ids", "drop"): "leave out --character-id, or use the --profile of a server that has them",
         ("reference_url", "drop"): "leave out --input-reference-url and give the file with --input-reference",
         ("reference_file_id", "drop"): (

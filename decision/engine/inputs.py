@@ -61,7 +61,7 @@ def operations_needed(request: RenderRequest) -> tuple[str, ...]:
 
 
 def options_needed(request: RenderRequest) -> tuple[str, ...]:
-    """Return the options a server must accept: ``seed``, ``loop``, an image by ``url`` or ``file_id``."""
+    """Return the options a server must accept: those of the request, an image by ``url`` or ``file_id``."""
     frames = {"url": request.reference_url, "file_id": request.reference_file_id}
     return (*request.options, *(form for form, value in frames.items() if value))
 
@@ -157,7 +157,7 @@ class Inputs(BaseModel):
             budgets=_joined(context.budgets),
             augment=request.augment,
             input_reference=request.input_reference is not None,
-            reference_faces=request.input_reference.faces if request.input_reference else None,
+            reference_faces=request.faces,
             attested=request.attested,
             declared_change=request.declared_change,
             operations_needed=_joined(operations_needed(request)),

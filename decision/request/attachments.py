@@ -5,7 +5,7 @@ These classes only describe attachments; other packages read the files and the l
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -104,8 +104,11 @@ def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
         raise BadRequest(f"{where}: {problem['msg']}, found {validators.shown(problem['input'])}") from None
 
 
-OPTIONS = ("seed", "loop")
-"""Options that only some servers take: the seed of a render, and a seamless loop."""
+SEVERAL_IMAGES: Final = "input_references"
+"""The option, and a server's field, by which all images of a request are sent and not only the first."""
+
+OPTIONS = ("seed", "loop", SEVERAL_IMAGES)
+"""Options that only some servers take: the seed of a render, a seamless loop, and several images."""
 
 _TAKEN: Mapping[Operation, frozenset[str]] = {
     Operation.CREATE: frozenset(
@@ -161,6 +164,7 @@ def read_material(operation: Operation, values: Mapping[str, object], catalog: C
     _check_taken(operation, material)
     _check_one_beginning(operation, material)
     _check_one_first_frame(material)
+    _check_several_images(material, catalog)
     if material.source_file:
         _check_source_file(material.source_file, catalog)
     return material
@@ -168,18 +172,22 @@ def read_material(operation: Operation, values: Mapping[str, object], catalog: C
 
 def check_first_frame(image: ReferenceImage, size: str, catalog: Catalog) -> None:
     """Raise `BadRequest` unless `image` can be the first frame of a video of `size`."""
-    formats = catalog.image.media_types
-    if image.media_type not in formats:
-        raise BadRequest(
-            f"reference image {validators.shown(image.name)} is {image.media_type}"
-            f" (accepted: {', '.join(formats)}); convert it"
-        )
+    _check_format(image, catalog)
     found = f"{image.width}x{image.height}"
     if found != size and not catalog.image.any_size:
         other = f", or use --size {found}" if found in catalog.sizes else ""
         raise BadRequest(
             f"reference image {validators.shown(image.name)} is {found}, the video's size is {size};"
             f" use --fit cover (or contain, or pad) to make it fit{other}"
+        )
+
+
+def _check_format(image: ReferenceImage, catalog: Catalog) -> None:
+    formats = catalog.image.media_types
+    if image.media_type not in formats:
+        raise BadRequest(
+            f"reference image {validators.shown(image.name)} is {image.media_type}"
+            f" (accepted: {', '.join(formats)}); convert it"
         )
 
 
@@ -260,7 +268,7 @@ def _character_ids(value: object, catalog: Catalog) -> tuple[str, ...]:
 
 
 def _options(value: object) -> dict[str, int | bool]:
-    """Return the requested options; ``loop`` false is the default and is left out."""
+    """Return the requested options; one that is false is the default and is left out."""
     if not isinstance(value, Mapping):
         raise BadRequest(f"options must be an object, found {type(value).__name__}")
     for key in value:
@@ -268,8 +276,9 @@ def _options(value: object) -> dict[str, int | bool]:
     options: dict[str, int | bool] = {}
     if value.get("seed") is not None:
         options["seed"] = validators.whole_number("seed", value["seed"], "--seed 42")
-    if value.get("loop") is not None and validators.yes_or_no("loop", value["loop"]):
-        options["loop"] = True
+    for name in ("loop", SEVERAL_IMAGES):
+        if value.get(name) is not None and validators.yes_or_no(name, value[name]):
+            options[name] = True
     return options
 
 
@@ -304,6 +313,18 @@ def _check_one_first_frame(material: Material) -> None:
         raise BadRequest(
             "further_images are given without input_reference; the first image is the first frame"
         )
+
+
+def _check_several_images(material: Material, catalog: Catalog) -> None:
+    if not material.options.get(SEVERAL_IMAGES):
+        return
+    if not material.further_images:
+        raise BadRequest(
+            "input_references is about several images, found fewer than two;"
+            " name them with --images 'a.png,b.png', or leave out --all-images"
+        )
+    for image in material.further_images:
+        _check_format(image, catalog)
 
 
 def _check_source_file(file: SourceFile, catalog: Catalog) -> None:

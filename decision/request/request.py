@@ -17,6 +17,8 @@ from decision.request.attachments import (
     DEFAULT_SECONDS,
     DEFAULT_SIZE,
     OPTIONS,
+    SEVERAL_IMAGES,
+    Faces,
     Material,
     Parsed,
     ReferenceImage,
@@ -48,6 +50,9 @@ __all__ = [
 AUTO = "auto"
 
 
+_WORST_FACES_FIRST = (Faces.FOUND, Faces.NOT_CHECKED, None, Faces.NONE)
+
+
 class RenderRequest(Parsed):
     """A valid request.
 
@@ -56,7 +61,8 @@ class RenderRequest(Parsed):
     An extension has the model and size of its source, and `seconds` is the length it adds.
 
     The first frame is one of `input_reference`, `reference_url` and `reference_file_id`; `further_images`
-    are recorded but not sent. `options` are ``seed`` and ``loop``. `attested` says that the guardrails were
+    are recorded, and sent too with the option ``input_references``; other `options` are ``seed`` and
+    ``loop``. `attested` says that the guardrails were
     confirmed. `promotes` is the job of the draft that this final render is based on, if it has no source
     video. `declared_change` is the one aspect that a remix changes, in the requester's word.
     """
@@ -90,6 +96,18 @@ class RenderRequest(Parsed):
     def sent_prompt(self) -> str:
         """The prompt as it is sent to the server."""
         return augment(self.prompt, self.fields) if self.augment else self.prompt
+
+    @property
+    def sent_images(self) -> tuple[ReferenceImage, ...]:
+        """The images whose files are sent to the server, the first frame first."""
+        further = self.further_images if self.options.get(SEVERAL_IMAGES) else ()
+        return (self.input_reference, *further) if self.input_reference else ()
+
+    @property
+    def faces(self) -> Faces | None:
+        """What was found in the images that are sent: a face in one of them, or one that was not checked."""
+        found = {image.faces for image in self.sent_images}
+        return next((faces for faces in _WORST_FACES_FIRST if faces in found), None)
 
     @property
     def requested_model(self) -> str:

@@ -1,7 +1,7 @@
 """`RenderDesk`, the Python API for async programs, and `SyncRenderDesk`, the one for synchronous programs."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
@@ -9,7 +9,8 @@ from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 from decision.advice.reading import missing_details
 from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
-from decision.request.request import ReferenceImage, RenderRequest, parse_request
+from decision.request.attachments import SEVERAL_IMAGES
+from decision.request.request import RenderRequest, parse_request
 from ledger.errors import JobNotFound
 from ledger.events import RenderHeld
 from ledger.job import JOB_PREFIX, Job, State
@@ -51,12 +52,19 @@ TIMEOUT_S = 1_800.0
 
 
 class CreateOptions(TypedDict, total=False):
-    """Options of `create`. Without `model` the policy chooses one; the defaults are 1280x720 and 4 s."""
+    """Options of `create`. Without `model` the policy chooses one; the defaults are 1280x720 and 4 s.
+
+    `further_references` are sent beside `input_reference`, `seed` and `loop` too; a server that does not take
+    one of them has the request denied.
+    """
 
     model: str
     size: str
     seconds: str | int
     input_reference: Path | str
+    further_references: Sequence[Path | str]
+    seed: int
+    loop: bool
     fields: Mapping[str, str]
     augment: bool
     purpose: str
@@ -211,8 +219,11 @@ class RenderDesk:
     async def _create(self, prompt: str, patience: Patience, options: CreateOptions) -> Job:
         session = self._session
         values: dict[str, Any] = {**options}
-        image, material = await asyncio.to_thread(_reference, values.pop("input_reference", None))
-        values |= {"input_reference": image, "profile": session.profile().name}
+        paths = values.pop("input_reference", None), values.pop("further_references", ())
+        images, material = await asyncio.to_thread(_references, *paths)
+        options_of_servers = {name: values.pop(name, None) for name in ("seed", "loop")}
+        options_of_servers |= images.pop("options")
+        values |= {**images, "options": options_of_servers, "profile": session.profile().name}
 
         def parsed(rules: Rules) -> RenderRequest:
             return parse_request(catalog=rules.catalog, operation="create", prompt=prompt, **values)
@@ -227,11 +238,19 @@ class RenderDesk:
         return placed.job
 
 
-def _reference(path: Path | str | None) -> tuple[ReferenceImage | None, Material]:
-    if path is None:
-        return None, NOTHING
-    frame = first_frame(Path(path))
-    return frame.image, Material(reference=frame.content, original=frame.original)
+def _references(first: Path | str | None, further: Sequence[Path | str]) -> tuple[dict[str, Any], Material]:
+    """Return the images of a request as values of it, and their contents."""
+    frame = None if first is None else first_frame(Path(first))
+    more = [first_frame(Path(path)) for path in further]
+    values = {
+        "input_reference": frame and frame.image,
+        "further_images": [one.image for one in more],
+        "options": {SEVERAL_IMAGES: bool(more)},
+    }
+    if frame is None:
+        return values, NOTHING
+    contents, originals = [one.content for one in more], [one.original for one in more]
+    return values, Material(frame.content, frame.original, tuple(contents), tuple(originals))
 
 
 def _not_submitted(session: Session, placed: Placed) -> NotSubmitted:

@@ -74,11 +74,15 @@ class Original(NamedTuple):
 
 @dataclass(frozen=True)
 class Material:
-    """File contents: the first frame, its original, further images, and the path of the video to edit."""
+    """File contents: the first frame, its original, further images, and the path of the video to edit.
+
+    `further_originals` are those of further images, None for one that was not changed; empty if none was.
+    """
 
     reference: bytes | None = None
     original: Original | None = None
     further: tuple[bytes, ...] = ()
+    further_originals: tuple[Original | None, ...] = ()
     video: Path | None = None
 
 

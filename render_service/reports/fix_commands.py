@@ -27,6 +27,7 @@ _DROPPED = {
     "seconds": "--seconds",
     "seed": "--seed",
     "loop": "--loop",
+    "input_references": "--all-images",
     "character_ids": "--character-id",
     "reference_url": "--input-reference-url",
     "reference_file_id": "--input-reference-file-id",

@@ -86,6 +86,9 @@ _WORDS: Mapping[tuple[str, str], _Words] = {
     ("profile", "set"): lambda _, __: "Choose a server that offers it.",
     ("seed", "drop"): lambda _, __: "Leave out the seed, or choose a server that takes one.",
     ("loop", "drop"): lambda _, __: "Leave out looping, or choose a server that has it.",
+    ("input_references", "drop"): lambda _, __: (
+        "Send the first image only, or choose a server that takes several."
+    ),
     ("character_ids", "drop"): lambda _, __: "Leave out the characters, or choose a server that has them.",
     ("reference_url", "drop"): lambda _, __: "Send the image as a file, and not as an address.",
     ("reference_file_id", "drop"): lambda _, __: "Send the image as a file, and not as a file of the server.",

@@ -40,7 +40,9 @@ def requested(
         request.source,
         request.sent_prompt,
     )
-    contents = material.further if assets else (None,) * len(request.further_images)
+    count = len(request.further_images)
+    contents = material.further if assets else (None,) * count
+    originals = material.further_originals or (None,) * count
     otherwise: dict[str, Any] = {
         "fields": {name: Private.seal(f"fields.{name}", text) for name, text in request.fields.items()},
         "augmented_prompt": Private.seal("augmented_prompt", sent) if sent != request.prompt else None,
@@ -51,8 +53,10 @@ def requested(
             else None
         ),
         "further_images": tuple(
-            keep_image(assets, further, content, f"further_images.{index}")
-            for index, (further, content) in enumerate(zip(request.further_images, contents, strict=True))
+            keep_image(assets, further, content, f"further_images.{index}", original)
+            for index, (further, content, original) in enumerate(
+                zip(request.further_images, contents, originals, strict=True)
+            )
         ),
         "source_job": source.job_id if source else request.promotes,
         "remix_video_id": source.video_id if source else None,

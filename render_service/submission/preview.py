@@ -70,7 +70,8 @@ def preview(
         call = call_of(requested(None, request, material), ruling, Files("JOB", None, material))
         upload = call.upload.content if call.upload else None
         assert not isinstance(upload, Path)  # `Files` has read it
-        post = post_of(call, server, upload)
+        further = [image.content for image in call.more_references if isinstance(image.content, bytes)]
+        post = post_of(call, server, upload, further)
     ahead = outlook(settings, request, even_if_retired=even_if_retired)
     return Preview(ruling, post, address(settings, request.profile), ahead)
 

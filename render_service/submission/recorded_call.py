@@ -7,10 +7,11 @@ the files passed with the command if they match, else those in asset storage.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
+from decision.request.attachments import SEVERAL_IMAGES
 from ledger.canonical import digest
 from ledger.events import InputReference, RenderDecided, RenderRequested, SourceFile
 from ledger.private import Private
@@ -31,11 +32,16 @@ class Files:
     def read(self, file: InputReference | SourceFile) -> ReferenceFile:
         """Return `file` with the bytes that match the record; `NotReady` if they are not available."""
         name = text_of(self.job_id, "name of the file", file.name)
-        at_hand = self.at_hand.reference if isinstance(file, InputReference) else self.at_hand.video
-        content = at_hand.read_bytes() if isinstance(at_hand, Path) and at_hand.is_file() else at_hand
-        if not isinstance(content, bytes) or _sha256(content) != file.sha256:
+        content = next((one for one in self._at_hand(file) if _sha256(one) == file.sha256), None)
+        if content is None:
             content = self._stored(file)
         return ReferenceFile(name=name, media_type=file.media_type, content=content)
+
+    def _at_hand(self, file: InputReference | SourceFile) -> Iterator[bytes]:
+        if isinstance(file, InputReference):
+            yield from (one for one in (self.at_hand.reference, *self.at_hand.further) if one is not None)
+        elif self.at_hand.video is not None and self.at_hand.video.is_file():
+            yield self.at_hand.video.read_bytes()
 
     def _stored(self, file: InputReference | SourceFile) -> bytes:
         path = self.assets.path(file.storage_uri) if self.assets and file.storage_uri else None
@@ -66,6 +72,8 @@ def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> 
             ruling.basis.inputs["seconds"] or requested.seconds
         ),  # for an extension, the added length
         "input_reference": _reference(requested, files),
+        "more_references": tuple(files.read(image) for image in images_sent(requested)[1:]),
+        "options": {name: value for name, value in requested.options.items() if name != SEVERAL_IMAGES},
         "source_video_id": requested.remix_video_id,
         "source_file": files.read(requested.source_file) if requested.source_file else None,
     }
@@ -77,6 +85,13 @@ def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> 
 def _sent(name: str, requested: RenderRequested, job_id: str) -> Any:
     value = getattr(requested, name)
     return text_of(job_id, name.replace("_", " "), value) if isinstance(value, Private) else value
+
+
+def images_sent(requested: RenderRequested) -> tuple[InputReference, ...]:
+    """Return the images whose files are sent, the first frame first."""
+    first = requested.input_reference
+    further = requested.further_images if requested.options.get(SEVERAL_IMAGES) else ()
+    return (first, *further) if first else ()
 
 
 def sent_prompt(requested: RenderRequested) -> Private:
@@ -119,7 +134,7 @@ NOT_SENT = frozenset(
         "access_key_id",
     }
 )
-"""The recorded fields that are not sent; all others are."""
+"""The recorded fields that are not sent; all others are. Further images are sent if an option says so."""
 
 SENT = frozenset(RenderRequested.__struct_fields__) - NOT_SENT
 
@@ -128,6 +143,8 @@ def request_sha256(requested: RenderRequested, model: str) -> str:
     """Return the digest of what `call_of` sends; over the prompt's commitment, never over its text."""
     payload = {name: value for name, value in requested.as_json().items() if name in SENT}
     payload |= {"prompt": sent_prompt(requested).commitment, "model": model}
+    if further := images_sent(requested)[1:]:
+        payload["further_images"] = [image.sha256 for image in further]
     files = ((name, getattr(requested, name)) for name in ("input_reference", "source_file"))
     return digest(payload | {name: file.sha256 for name, file in files if file})
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import ReferenceImage, RenderRequest, parse_request
 from ledger.events import Basis, InputReference, RenderRequested
 from ledger.job import Job, State
@@ -161,6 +162,7 @@ def _attachments(
     first, video, url = requested.input_reference, requested.source_file, requested.reference_url
     content = _content(assets, job_id, first) if first else None
     further = tuple(_content(assets, job_id, image) for image in requested.further_images)
+    is_sent = bool(requested.options.get(SEVERAL_IMAGES))
     path = assets.path(video.storage_uri) if video and video.storage_uri else None
     if video and (path is None or not path.is_file()):
         raise _gone(job_id, "video", video.storage_uri)
@@ -170,7 +172,10 @@ def _attachments(
     name = _text(job_id, "name of its video", video.name) if video else ""
     values: dict[str, Any] = {
         "input_reference": _image(job_id, first, content) if first else None,
-        "further_images": tuple(_image(job_id, image) for image in requested.further_images),
+        "further_images": tuple(
+            _image(job_id, image, content if is_sent else None)
+            for image, content in zip(requested.further_images, further, strict=True)
+        ),
         "reference_url": _text(job_id, "reference URL", url) if url else None,
         "reference_file_id": requested.reference_file_id,
         "source_file": file.model_copy(update={"name": name}) if file else None,

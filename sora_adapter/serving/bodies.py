@@ -28,6 +28,8 @@ MAX_VALUES = 100_000
 """Limit of values in a JSON body, which take up to thirty times as much memory as their text."""
 
 _JSON_FIELDS = {"input_reference": "{", "video": "{", "characters": "["}
+_REPEATED = {"input_references": "input_references", "input_references[]": "input_references"}
+"""Fields that a form may repeat, which are lists; with the name that some clients give to each."""
 _BRACKETS = re.compile(r"(\w+)\[(\w+)\]")
 _LIST_BRACKETS = re.compile(r"(\w+)\[\d*\]\[(\w+)\]")
 
@@ -160,6 +162,10 @@ async def _merged(form: FormData, keep: KeepUpload) -> Fields:
     """Convert the parts of a form to fields; refuse duplicates."""
     fields: Fields = {}
     for name, value in form.multi_items():
+        if name in _REPEATED:
+            item = await keep(value) if isinstance(value, UploadFile) else value
+            fields.setdefault(_REPEATED[name], []).append(item)
+            continue
         if in_list := _LIST_BRACKETS.fullmatch(name):
             _append(fields, in_list, value)
             continue

@@ -13,6 +13,7 @@ _FIELDS = {
     "input_reference_url": "input_reference.image_url",
     "input_reference_file_id": "input_reference.file_id",
     "request_key": "Idempotency-Key",
+    "all_images": "input_references",
 }
 """The API's names of options that are called differently there."""
 
@@ -47,6 +48,7 @@ _PARAMS = {
     "declare_change": "declare_change",
     "seed": "seed",
     "loop": "loop",
+    "input_references": "input_references",
     "promotes": "promotes",
 }
 """The first words of messages of the parsers, and the fields of the API that they are about."""

@@ -6,11 +6,13 @@ declare_change.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from decision.money import micros_of
+from decision.request.attachments import SEVERAL_IMAGES
 from ledger.terms import Operation
+from render_service.assets.fit import Frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.server.gateway.uploads import Uploaded, Uploads, read_film, read_frame
 from sora_adapter.serving.bodies import Fields, type_name
@@ -22,6 +24,7 @@ MODEL, SIZE, SECONDS = "sora-2", "720x1280", "4"
 
 MAX_PROMPT = 32_000
 MAX_NAME = 80
+MAX_IMAGES = 16
 
 TERMS = (
     "purpose",
@@ -63,16 +66,22 @@ class Ask:
 
 def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) -> Ask:
     """Read ``POST /videos``; raises `ApiError`. Reads files, so it is called in a thread if there are any."""
-    known = ("prompt", "model", "size", "seconds", "input_reference", "characters", "seed", "loop")
+    images = ("input_reference", SEVERAL_IMAGES)
+    known = ("prompt", "model", "size", "seconds", *images, "characters", *_READ_OPTION)
     fields = _given(fields, headers, known)
+    options = {name: _READ_OPTION[name](fields, name) for name in _READ_OPTION if name in fields}
     values = _values(Operation.CREATE, fields) | {
         "model": text(fields, "model") if "model" in fields else MODEL,
         "size": text(fields, "size") if "size" in fields else SIZE,
         "seconds": _number(fields, "seconds") if "seconds" in fields else SECONDS,
         "character_ids": _character_ids(fields),
-        "options": {name: _READ_OPTION[name](fields, name) for name in _READ_OPTION if name in fields},
+        "options": options,
     }
     reference, material = _reference(fields.get("input_reference"), uploads)
+    if SEVERAL_IMAGES in fields:
+        reference, material = _references(fields, uploads, reference, material)
+        if reference["further_images"]:
+            options[SEVERAL_IMAGES] = True
     return _ask(fields, values | reference, material)
 
 
@@ -186,13 +195,46 @@ def _reference(value: Any, uploads: Uploads) -> tuple[dict[str, object], Materia
     return {"input_reference": frame.image.model_dump()}, material
 
 
-def _one_reference(value: dict[str, Any]) -> tuple[str, str]:
-    refuse_unknown(value, ("image_url", "file_id"), "input_reference.")
+def _references(
+    fields: Fields, uploads: Uploads, first: dict[str, object], material: Material
+) -> tuple[dict[str, object], Material]:
+    """Return the first frame and the further images of ``input_references``, whose first may be the frame."""
+    given = fields[SEVERAL_IMAGES]
+    if not isinstance(given, list):
+        raise ApiError.wrong_type(SEVERAL_IMAGES, "an array", type_name(given))
+    if not given or len(given) > MAX_IMAGES:
+        message = f"Invalid '{SEVERAL_IMAGES}': expected 1 to {MAX_IMAGES} images, but got {len(given)}."
+        raise ApiError.invalid(message, code="invalid_value", param=SEVERAL_IMAGES)
+    read = [_further(item, index, uploads) for index, item in enumerate(given)]
+    if not first:
+        frame = read.pop(0)
+        first = {"input_reference": frame.image.model_dump()}
+        material = Material(reference=frame.content, original=frame.original)
+    contents, originals = [frame.content for frame in read], [frame.original for frame in read]
+    more = replace(material, further=tuple(contents), further_originals=tuple(originals))
+    return first | {"further_images": [frame.image.model_dump() for frame in read]}, more
+
+
+def _further(value: Any, index: int, uploads: Uploads) -> Frame:
+    param = f"{SEVERAL_IMAGES}[{index}]"
+    if isinstance(value, dict):
+        key, named = _one_reference(value, param)
+        if key != "image_url" or named[:5].lower() != "data:":
+            message = f"Send each of several images as a file or a data URL, in '{param}'."
+            raise ApiError.invalid(message, code="invalid_value", param=param)
+        value = uploads.keep_data_url(named, f"{param}.image_url")
+    if not isinstance(value, Uploaded):
+        raise ApiError.wrong_type(param, "a file or an object", type_name(value))
+    return read_frame(value, param)
+
+
+def _one_reference(value: dict[str, Any], param: str = "input_reference") -> tuple[str, str]:
+    refuse_unknown(value, ("image_url", "file_id"), f"{param}.")
     if len(value) != 1:
-        message = "Provide exactly one of 'image_url' or 'file_id' in 'input_reference'."
-        raise ApiError.invalid(message, code="invalid_value", param="input_reference")
+        message = f"Provide exactly one of 'image_url' or 'file_id' in '{param}'."
+        raise ApiError.invalid(message, code="invalid_value", param=param)
     (key,) = value
-    return key, text(value, key, "input_reference.")
+    return key, text(value, key, f"{param}.")
 
 
 def _character_ids(fields: Fields) -> list[str]:

@@ -88,9 +88,9 @@ def _printable(name: str) -> str:
     return kept.encode(errors="ignore").decode()[-_NAME_CHARACTERS:] or "upload"
 
 
-def read_frame(file: Uploaded) -> Frame:
+def read_frame(file: Uploaded, param: str = "input_reference") -> Frame:
     """Return an uploaded image as it is sent; raises `ApiError` if it is no image."""
-    frame = _checked(file, first_frame, "input_reference", "invalid_image_file")
+    frame = _checked(file, first_frame, param, "invalid_image_file")
     named = frame.image.model_copy(update={"name": file.name})
     return Frame(named, frame.content, frame.original)
 

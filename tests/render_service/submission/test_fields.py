@@ -23,6 +23,7 @@ TYPED_OTHERWISE = {
     "height",
     "seed",
     "loop",
+    "all_images",
     "nearest",
 }
 
