@@ -8,13 +8,13 @@ Importing this module imports `openai`, which takes half a second; so do `transp
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from types import TracebackType
-from typing import Literal, Self, TypeVar
+from types import MappingProxyType, TracebackType
+from typing import Literal, Protocol, Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -33,6 +33,7 @@ from sora_adapter.requests import (
     character_path,
     character_post,
     post_of,
+    route_of,
     video_path,
 )
 from sora_adapter.responses import Answer, NoAnswer
@@ -42,6 +43,8 @@ from sora_adapter.wire import Post
 
 DEFAULT_TIMEOUT_S = 60.0
 D = TypeVar("D", bound=BaseModel)
+Headers = dict[str, str]
+NO_PARAMS: Mapping[str, object] = MappingProxyType({})
 NO_VIDEO = "video_none_only_asking"
 NO_CONTENT = frozenset({400, 404, 409, 410, 422, 425})
 
@@ -54,12 +57,27 @@ class Submitted:
     reported_cost_usd_micros: int | None = None
 
 
+class Call(Protocol):
+    """One HTTP exchange, from before it is sent."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """The header that names this exchange to the server; None leaves it to the client."""
+
+    def answered(self, http_status: int | None, lost: str | None) -> None:
+        """Note the status of the answer, or how it was lost."""
+
+
+Calls = Callable[[str, str], AbstractContextManager[Call]]
+"""Surrounds an exchange, of which it gets the method and the route, such as ``/videos/{video_id}``."""
+
+
 class VideosClient:
     """A client of one server; use as ``async with VideosClient(…) as client``.
 
     `base_url` defaults to the profile's. Without `api_key` the profile's `default_key` is sent, or no
     credentials. `timeout_s` limits each wait for the server, not a whole download. `traceparent` is called
-    for every request (W3C Trace Context).
+    for every request (W3C Trace Context), and `calls` surrounds every request.
     Raises `SettingsUnusable` before anything is sent; every method raises `OperationUnsupported` for what the
     profile does not offer.
     """
@@ -72,6 +90,7 @@ class VideosClient:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         traceparent: Callable[[], str] | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self.profile = profile
         self.base_url = checked_base_url(profile, base_url)
@@ -79,6 +98,7 @@ class VideosClient:
         self._translator = Translator(profile, self.base_url, redactor(key))
         self._transport = Transport(self.base_url, key or profile.default_key, timeout_s)
         self._traceparent = traceparent
+        self._calls = calls
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,8 +147,13 @@ class VideosClient:
         outcome is the same as without a connection. If the intent commits to a digest and the request does
         not match it, `NotAsCommitted` is raised before the first byte.
         """
-        headers = {**self._headers(), "X-Client-Request-Id": intent.attempt_id}
-        received = await self._transport.post(prepared.post, headers, in_time, _commitment_of(intent))
+        post, commitment = prepared.post, _commitment_of(intent)
+
+        async def send(headers: Headers) -> Answer | NoAnswer:
+            headers["X-Client-Request-Id"] = intent.attempt_id
+            return await self._transport.post(post, headers, in_time, commitment)
+
+        received = await self._exchange("POST", route_of(post.path), send)
         outcome = self._translator.submission(intent.attempt_id, received)
         return Submitted(outcome, self._translator.cost(received))
 
@@ -138,18 +163,18 @@ class VideosClient:
         After `ServerUnreachable` the character may exist: no server lists them.
         """
         post = character_post(name, video, await _bytes_of(video), self.profile)
-        return self._translator.character(await self._transport.post(post, self._headers()))
+        return self._translator.character(await self._post(post))
 
     async def get_character(self, character_id: str) -> Character:
         """Retrieve a character; raises `AnswerError`."""
         require(self.profile, "character")
-        received = await self._transport.get(character_path(character_id), {}, self._headers())
+        received = await self._get(character_path(character_id))
         return self._translator.character(received)
 
     async def observe(self, video_id: str) -> Observation:
         """Retrieve the status of a video; raises `AnswerError`."""
         require(self.profile, "retrieve")
-        received = await self._transport.get(video_path(video_id), {}, self._headers())
+        received = await self._get(video_path(video_id))
         return self._translator.observation(received, video_id)
 
     async def list(
@@ -162,7 +187,7 @@ class VideosClient:
         require(self.profile, "list")
         options = {"limit": limit, "after": after, "order": order}
         params = {name: value for name, value in options.items() if value is not None}
-        return self._translator.page(await self._transport.get("/videos", params, self._headers()))
+        return self._translator.page(await self._get("/videos", params))
 
     async def ping(self) -> datetime | None:
         """Send one request that costs nothing; return the server's time if it says; raises `AnswerError`.
@@ -170,10 +195,10 @@ class VideosClient:
         A server without a list is asked for a video that does not exist; a 404 is a good answer.
         """
         if self.profile.can_list:
-            received = await self._transport.get("/videos", {"limit": 1}, self._headers())
+            received = await self._get("/videos", {"limit": 1})
             self._translator.page(received)
         else:
-            received = await self._transport.get(video_path(NO_VIDEO), {}, self._headers())
+            received = await self._get(video_path(NO_VIDEO))
             with suppress(VideoNotFound):
                 self._translator.observation(received)
         return received.sent_at if isinstance(received, Answer) else None
@@ -193,14 +218,14 @@ class VideosClient:
         """
         require(self.profile, "content", variant)
         path, params = f"{video_path(video_id)}/content", self._variant_params(variant)
-        headers = self._headers() | (begun.headers if begun else {})
-        async with self._transport.stream(path, params, headers) as received:
+        extra = begun.headers if begun else {}
+        async with self._stream(path, params, extra) as received:
             if isinstance(received, Content) and not received.is_text:
                 yield received
                 return
             answer = await received.as_answer() if isinstance(received, Content) else received
         url = await self._named_address(video_id, answer)
-        async with self._transport.stream(url, {}, headers) as received:
+        async with self._stream(url, {}, extra) as received:
             if not isinstance(received, Content):
                 raise self._translator.refusal(received)
             if received.is_text:
@@ -213,30 +238,73 @@ class VideosClient:
         After `ServerUnreachable` the video may or may not be deleted; `observe` shows which.
         """
         require(self.profile, "delete")
-        received = await self._transport.delete(video_path(video_id), self._headers())
+        received = await self._delete(video_path(video_id))
         return self._translator.deletion(video_id, received)
 
     async def get_document(self, path: str, params: Mapping[str, object], model: type[D], expected: str) -> D:
         """Retrieve a document that is not a video; raises `AnswerError`."""
-        received = await self._transport.get(path, params, self._headers())
+        received = await self._get(path, params)
         return self._translator.document(received, model, expected)
 
     async def post_document(self, path: str, body: Mapping[str, object], model: type[D], expected: str) -> D:
         """Send a POST that costs nothing, and return its answer; raises `AnswerError`."""
-        received = await self._transport.post(Post(path, dict(body)), self._headers())
+        received = await self._post(Post(path, dict(body)))
         return self._translator.document(received, model, expected)
 
     async def delete_document(self, path: str, model: type[D], expected: str) -> D:
         """Delete something that is not a video, and return the confirmation; raises `AnswerError`."""
-        received = await self._transport.delete(path, self._headers())
+        received = await self._delete(path)
         return self._translator.document(received, model, expected)
 
     def _variant_params(self, variant: Variant) -> dict[str, str]:
         """Send the variant only to servers that have several; others misread it (docs/servers.md 1.3)."""
         return {"variant": variant.value} if len(self.profile.variants) > 1 else {}
 
-    def _headers(self) -> dict[str, str]:
-        return {"traceparent": self._traceparent()} if self._traceparent else {}
+    # --- one exchange each ---
+
+    async def _get(self, path: str, params: Mapping[str, object] = NO_PARAMS) -> Answer | NoAnswer:
+        return await self._exchange(
+            "GET", route_of(path), lambda headers: self._transport.get(path, params, headers)
+        )
+
+    async def _post(self, post: Post) -> Answer | NoAnswer:
+        return await self._exchange(
+            "POST", route_of(post.path), lambda headers: self._transport.post(post, headers)
+        )
+
+    async def _delete(self, path: str) -> Answer | NoAnswer:
+        return await self._exchange(
+            "DELETE", route_of(path), lambda headers: self._transport.delete(path, headers)
+        )
+
+    async def _exchange(
+        self, method: str, route: str, send: Callable[[Headers], Awaitable[Answer | NoAnswer]]
+    ) -> Answer | NoAnswer:
+        if self._calls is None:
+            return await send(self._headers(None))
+        with self._calls(method, route) as call:
+            received = await send(self._headers(call.traceparent))
+            _note(call, received)
+            return received
+
+    @asynccontextmanager
+    async def _stream(
+        self, path: str, params: Mapping[str, object], extra: Mapping[str, str]
+    ) -> AsyncIterator[Content | Answer | NoAnswer]:
+        if self._calls is None:
+            async with self._transport.stream(path, params, {**self._headers(None), **extra}) as received:
+                yield received
+            return
+        with self._calls("GET", route_of(path)) as call:
+            headers = {**self._headers(call.traceparent), **extra}
+            async with self._transport.stream(path, params, headers) as received:
+                _note(call, received)
+                yield received
+
+    def _headers(self, traceparent: str | None) -> Headers:
+        if traceparent is None and self._traceparent is not None:
+            traceparent = self._traceparent()
+        return {"traceparent": traceparent} if traceparent else {}
 
     async def _named_address(self, video_id: str, received: Answer | NoAnswer) -> str:
         """Return the URL of bytes that were not in the answer; raises the `AnswerError` that says why.
@@ -271,6 +339,16 @@ class VideosClient:
                 "from a public one"
             )
         return target
+
+
+def _note(call: Call, received: Content | Answer | NoAnswer) -> None:
+    """Note the answer of an exchange."""
+    if isinstance(received, NoAnswer):
+        call.answered(None, received.how)
+    elif isinstance(received, Content):
+        call.answered(HTTPStatus.PARTIAL_CONTENT if received.begins_at else HTTPStatus.OK, None)
+    else:
+        call.answered(received.http_status, None)
 
 
 def _commitment_of(intent: SubmissionIntended) -> Callable[[str], bool] | None:

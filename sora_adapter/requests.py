@@ -223,3 +223,16 @@ def character_path(character_id: str) -> str:
     if character_id in {"", ".", ".."}:
         raise VideoNotFound(f"{character_id!r} cannot be the id of a character; ids look like char_…")
     return f"/videos/characters/{quote(character_id, safe='')}"
+
+
+_NO_IDS = frozenset(
+    "characters content edits extensions moderations remix rotate_secret test videos webhook_endpoints "
+    "webhook_event_types".split()
+)
+
+
+def route_of(path: str) -> str:
+    """Return `path` with ``{id}`` for whatever is not part of the API; ``{url}`` for a whole address."""
+    if "://" in path:
+        return "{url}"
+    return "/".join(part if not part or part in _NO_IDS else "{id}" for part in path.split("/"))

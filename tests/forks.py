@@ -48,7 +48,7 @@ asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.st
 render_service.api.desk render_service.evidence.publishing sora_adapter.client tests.outside.server
 tests.outside.witness
 """.split()
-SETTINGS = ("SORA_", "OPENAI_", "TRACEPARENT")
+SETTINGS = ("SORA_", "OPENAI_", "OTEL_", "TRACEPARENT")
 """How the names of the variables begin that change what commands do."""
 HUGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Have few pages to copy for each fork, which halves its time."""

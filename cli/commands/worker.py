@@ -53,6 +53,10 @@ def worker_command(inv: Invocation, **options: Any) -> None:
 
 async def _work(session: "Session", terms: WorkerOptions) -> "Worked":
     session.profile()  # says at once what is missing to reach its server
+    if (exporter := session.telemetry.exporter) is not None:
+        from render_service.server.metrics import LedgerMetrics
+
+        exporter.add(LedgerMetrics(session.ledger, session.settings.longest_render_s).collect)
     worker = Worker(session, terms)
     with stop_signals() as stop:
         say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")

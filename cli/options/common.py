@@ -166,8 +166,9 @@ def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             wants_json = _wants_json(form, as_json=as_json)
             trace = begin_trace()
             for_people = wants_json is False or sys.stderr.isatty()
-            log = Log(trace, quiet=for_people and not verbose)
-            announce(log, context.command_path.partition(" ")[2])
+            words = context.command_path.partition(" ")[2]
+            log = Log(trace, quiet=for_people and not verbose, command=words)
+            announce(log, words)
             settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
             settings = replace(settings, request_key_file=rest.pop("signing_key", None))
             announce_settings(log, settings)

@@ -11,6 +11,7 @@ from render_service.access.register import AccessKey
 from render_service.rules.budget_names import actor_word, parse_name, person_of
 from render_service.runtime.errors import NotPermitted
 from render_service.runtime.settings import checked_word
+from render_service.runtime.spans import REQUEST
 from render_service.runtime.telemetry import Trace, begin_trace
 from render_service.session.session import Session
 
@@ -129,7 +130,7 @@ class Caller:
         chosen = session.settings.profile_name
         if self.profiles is not None and session.settings.chosen_profile() not in self.profiles:
             chosen = self.profiles[0] if self.profiles else chosen
-        trace = trace or begin_trace({})
+        trace = trace or REQUEST.get() or begin_trace({})
         settings = replace(
             session.settings,
             actor=self.name,

@@ -29,6 +29,7 @@ from ledger.store.interface import Batch
 from render_service.assets.store import AssetStore
 from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce
+from render_service.runtime.exporting import begin_telemetry
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.event_ids import spooled_id
@@ -179,6 +180,7 @@ def open_session(
         clock=clock_of(ledger),
         even_if_retired=even_if_retired,
         authority=authority,
+        telemetry=begin_telemetry(log),
     )
     drain(session)
     return session

@@ -233,7 +233,21 @@ class Notifier:
             await self._give_up(due, NotificationFailed(**due.facts, cause=cause))
             return
         letter = letter_to(self._session, due.endpoint, delivery.delivery_id, due.announcement.body)
-        answer = await self._post(letter)
+        with await self._session.span_of("notify", due.announcement.job, "client") as span:
+            answer = await self._post(letter)
+            span.label(outcome="accepted" if answer.is_accepted else "not_accepted")
+            span.note(
+                {
+                    "http.request.method": "POST",
+                    "http.response.status_code": answer.http_status,
+                    "sora_ledger.attempts": delivery.attempts,
+                    "sora_ledger.delivery_id": delivery.delivery_id,
+                    "sora_ledger.job_id": due.announcement.job.job_id,
+                    "sora_ledger.webhook_type": due.announcement.event_type,
+                }
+            )
+            if not answer.is_accepted:
+                span.fail(answer.lost or str(answer.http_status))
         # A crash here leaves an accepted delivery under its lease: it is delivered again, under the same id.
         if answer.http_status is not None and answer.is_accepted:
             await self._record_sent(due, answer.http_status)

@@ -38,11 +38,19 @@ class Trace(NamedTuple):
 
 def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
     """Continue the trace in ``TRACEPARENT``, or begin one; a malformed value is ignored."""
-    match = _TRACEPARENT.match(environment.get("TRACEPARENT", ""))
+    sender = sender_of(environment.get("TRACEPARENT", ""))
     span_id = secrets.token_hex(8)
-    if match and set(match[1]) != {"0"} and set(match[2]) != {"0"}:
-        return Trace(match[1], span_id, match[2])
+    if sender is not None:
+        return Trace(sender.trace_id, span_id, sender.span_id)
     return Trace(secrets.token_hex(16), span_id)
+
+
+def sender_of(traceparent: str) -> Trace | None:
+    """Return the trace and span that a ``traceparent`` names; None if it is malformed."""
+    match = _TRACEPARENT.match(traceparent)
+    if match and set(match[1]) != {"0"} and set(match[2]) != {"0"}:
+        return Trace(match[1], match[2])
+    return None
 
 
 def redact(value: Any) -> Any:
@@ -63,10 +71,12 @@ class Log:
 
     trace: Trace
     quiet: bool = False
+    command: str = ""
+    """The command that the trace is of, for the span that begins it."""
 
     def of(self, trace: Trace) -> "Log":
         """Return the log of another trace; it writes to the same place."""
-        return Log(trace, self.quiet)
+        return Log(trace, self.quiet, self.command)
 
     def started(self, command: str) -> None:
         """Log the beginning of the trace, also if `quiet`."""

@@ -30,7 +30,8 @@ from ledger.events import WebhookReceived
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.notifications.addresses import Addresses
 from render_service.notifications.post import Post
-from render_service.runtime.telemetry import Log
+from render_service.runtime.spans import NO_SPAN, REQUEST, Beginning, Span, Telemetry
+from render_service.runtime.telemetry import Log, Trace, begin_trace, sender_of
 from render_service.server.background import Work, working
 from render_service.server.console.shared import without_secret
 from render_service.server.console_routes import console_routes
@@ -48,17 +49,22 @@ from sora_adapter.errors import DeliveryRefused
 from sora_adapter.webhooks import Delivery, Verifier
 
 LONGEST_PATH = 200
+_TRACED = ("/v1/", "/console")
+_SERVER = Beginning("server")
 
 
 class AccessLog:
     """Gives each request an id, which its answer carries as ``x-request-id``, and logs ``http.answered``.
 
-    The log line has the keys that the handler added to ``request.state.logged``.
+    The log line has the keys that the handler added to ``request.state.logged``. A request of the API or the
+    console begins a trace, which is that of its records and of its log line; a client's own trace is only
+    linked to, since its ids are not ours to trust.
     """
 
-    def __init__(self, app: ASGIApp, log: Log) -> None:
+    def __init__(self, app: ASGIApp, log: Log, telemetry: Telemetry | None = None) -> None:
         self._app = app
         self._log = log
+        self._telemetry = telemetry or Telemetry()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request and log the answer."""
@@ -71,6 +77,8 @@ class AccessLog:
         scope.setdefault("state", {}).update(logged=logged, request_id=request_id)
         header = (b"x-request-id", request_id.encode())
         app = _refuse_two_lengths if _has_two_lengths(scope) else self._app
+        trace = begin_trace({}) if scope["path"].startswith(_TRACED) else None
+        log = self._log if trace is None else self._log.of(trace)
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -79,10 +87,14 @@ class AccessLog:
                 message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
+        token = REQUEST.set(trace)
         try:
-            await app(scope, receive, noting)
+            with self._span(scope, trace) as span:
+                await app(scope, receive, noting)
+                _describe(span, scope, request_id, status)
         finally:
-            self._log.info(
+            REQUEST.reset(token)
+            log.info(
                 "http.answered",
                 method=scope["method"],
                 path=without_secret(scope["path"])[:LONGEST_PATH],
@@ -90,6 +102,39 @@ class AccessLog:
                 ms=round((time.monotonic() - started) * 1000, 1),
                 **logged,
             )
+
+    def _span(self, scope: Scope, trace: Trace | None) -> Span:
+        """Return the span that begins the trace of a request, or that of a webhook in the server's own."""
+        if trace is None:
+            is_delivery = scope["path"].startswith("/webhooks/")
+            return self._telemetry.span("receive", self._log.trace, _SERVER) if is_delivery else NO_SPAN
+        if self._telemetry.exporter is None:
+            return NO_SPAN
+        header = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+        client = sender_of(header.decode("latin-1"))
+        how = Beginning("server", [client] if client else [], begins_trace=True)
+        return self._telemetry.span("request", trace, how)
+
+
+def _describe(span: Span, scope: Scope, request_id: str, status: int) -> None:
+    """Add the route of a request, without the ids in it, and how it was answered."""
+    if span is NO_SPAN:
+        return
+    route = scope["path"] if scope.get("endpoint") else ""
+    for name, value in scope.get("path_params", {}).items():
+        route = route.replace(f"/{value}", f"/{{{name}}}", 1)
+    if scope["path"].startswith(_TRACED):
+        span.rename(f"{scope['method']} {route}".rstrip())
+    span.note(
+        {
+            "http.request.method": scope["method"],
+            "http.route": route or None,
+            "http.response.status_code": status,
+            "sora_ledger.request_id": request_id,
+        }
+    )
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        span.fail(str(status))
 
 
 class RestOfBody:
@@ -223,7 +268,7 @@ def create_app(
     """
     post = post or Post(Addresses(permits_private=False))
     stopping = stop or asyncio.Event()
-    inbox, metrics = Inbox(session), Metrics(session.ledger, session.settings.longest_render_s)
+    inbox, metrics = Inbox(session), Metrics(session, secrets)
     posts, gatekeeper = Posts(session), Gatekeeper(session)
     agents = AgentEndpoint(session, gatekeeper, posts.submissions, has_console=parts.console)
     beside = [*works, posts.tidy, agents.run] if parts.gateway else works
@@ -267,7 +312,10 @@ def create_app(
             Route("/readyz", ready),
             Route("/metrics", scrape),
         ],
-        middleware=[Middleware(RestOfBody), Middleware(AccessLog, log=session.log)],
+        middleware=[
+            Middleware(RestOfBody),
+            Middleware(AccessLog, log=session.log, telemetry=session.telemetry),
+        ],
         exception_handlers={HTTPException: _refused},
         lifespan=lifespan,
     )

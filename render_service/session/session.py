@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
+from ledger.errors import LedgerError
 from ledger.events import Event
-from ledger.job import Job
+from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import AnyVersion, AppendCall, Batch, Document, Fence
+from ledger.store.interface import AnyVersion, AppendCall, Batch, Document, Fence, RecordFilter
 from render_service.assets.store import AssetStore
 from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce, Rules
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.settings import Settings
+from render_service.runtime.spans import INTERNAL, Beginning, Kind, Span, Telemetry, Work
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.connections import Connections, usable_profile
 from render_service.session.jobs import after
@@ -128,6 +130,8 @@ class Session:
     checked: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
     """Job, attempt and video that are known to belong to the server in use."""
     connections: Connections = field(default_factory=Connections, repr=False)
+    telemetry: Telemetry = field(default_factory=Telemetry, repr=False)
+    """What listens to the work of this session and of those derived from it."""
 
     @property
     def policy(self) -> Policy:
@@ -170,13 +174,20 @@ class Session:
         batches = [Batch(stream, expected_version, drafts), *also, *([under.unchanged] if under else [])]
         documents = under.documents if under else []
         call = AppendCall(batches, self.fences.get(stream), documents)
-        return self._logged(await self.appends.do(Append(call, check)))
+        with self.span("append") as span:
+            records = await self.appends.do(Append(call, check))
+            name = "job_id" if stream.startswith(JOB_PREFIX) else "stream"
+            span.note({f"sora_ledger.{name}": stream, "sora_ledger.records": len(records)})
+        return self._logged(records)
 
     async def append_together(
         self, batches: Sequence[Batch], *, documents: Sequence[Document] = ()
     ) -> list[Record]:
         """Record in several streams at once, all or nothing; durable on return."""
-        return self._logged(await asyncio.to_thread(self.ledger.append, batches, documents=documents))
+        with self.span("append") as span:
+            records = await asyncio.to_thread(self.ledger.append, batches, documents=documents)
+            span.note({"sora_ledger.records": len(records)})
+        return self._logged(records)
 
     def _logged(self, records: list[Record]) -> list[Record]:
         for record in records:
@@ -204,9 +215,39 @@ class Session:
         return await asyncio.to_thread(self.ledger.job, name, self.settings.actor)
 
     async def close(self) -> None:
-        """Close servers and ledger."""
+        """Close servers and ledger; before the ledger, since the last metrics are read from it, telemetry."""
         await self.connections.close()
+        await asyncio.to_thread(self.telemetry.stop)
         await asyncio.to_thread(self.ledger.close)
+
+    # --- telemetry ---
+
+    def span(self, work: Work, how: Beginning = INTERNAL) -> Span:
+        """Return a span of this session's trace, for a ``with`` (`render_service.runtime.spans`)."""
+        return self.telemetry.span(work, self.trace, how)
+
+    async def span_of(self, work: Work, job: Job, kind: Kind = "internal") -> Span:
+        """Return the same for work on `job`, linked to its request if that was made in another trace."""
+        if self.telemetry.exporter is None:
+            return self.telemetry.span(work, self.trace)
+        linked = await self._origin(job) if job.trace_id not in {"", self.trace.trace_id} else None
+        return self.span(work, Beginning(kind, [linked] if linked else []))
+
+    async def _origin(self, job: Job) -> Trace | None:
+        """Return the span in which `job` was requested; the job's row has only its trace."""
+        known = self.telemetry.origins
+        if job.job_id not in known:
+            where = RecordFilter(stream=job.job_id)
+            try:
+                first = await asyncio.to_thread(lambda: next(self.ledger.read(where, limit=1), None))
+            except LedgerError:  # what is linked is said by the work itself
+                return None
+            if first is None:
+                return None
+            if len(known) >= _MOST_CHECKED:
+                known.clear()
+            known[job.job_id] = Trace(first.envelope.trace_id, first.envelope.span_id)
+        return known[job.job_id]
 
     # --- servers ---
 
@@ -241,4 +282,4 @@ class Session:
         if profile.name not in self.connections:  # before anything is paid for that could not be stored
             await asyncio.to_thread(self.assets.check_owner)
             await asyncio.to_thread(lambda: self.ledger.ledger_id)  # cached for when the ledger is away
-        yield await self.connections.get(self.settings, self.trace, profile)
+        yield await self.connections.get(self.settings, self.trace, profile, self.telemetry)

@@ -141,7 +141,11 @@ async def _kept(
         )
         return Downloaded(stored, provenance)
 
-    return await asyncio.to_thread(keep)
+    with await session.span_of("store", job) as span:
+        span.note({"sora_ledger.job_id": job.job_id, "sora_ledger.variant": variant})
+        downloaded = await asyncio.to_thread(keep)
+        span.note({"sora_ledger.bytes": incoming.bytes})
+    return downloaded
 
 
 def _length_of(job: Job) -> int | None:

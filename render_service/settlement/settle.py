@@ -83,17 +83,23 @@ async def settle(
 
 async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
     """Store the video of a finished job, and close the job; one that still runs is left unchanged."""
-    if job.state is State.COMPLETED:
-        job = await match_inbox(session, job)  # before the job is closed: nobody would look again
-        try:
-            job = await _store(session, client, job, Variant.VIDEO)
-        except StorageFailed:  # our storage failed, not the server: a worker retries
-            await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id, STORAGE_PAUSE_MS)
-            raise
-    # A crash here leaves a failed or lost job, or one that another process stored, and not closed, its money
-    # still held: `poll` or a worker closes it.
-    if job.state in ENDED and job.outcome is None:
-        job = await _close(session, await match_inbox(session, job))
+    if job.state is State.RUNNING:
+        return job
+    with await session.span_of("settle", job) as span:
+        span.note({"sora_ledger.job_id": job.job_id, "gen_ai.response.id": job.video_id})
+        if job.state is State.COMPLETED:
+            job = await match_inbox(session, job)  # before the job is closed: nobody would look again
+            try:
+                job = await _store(session, client, job, Variant.VIDEO)
+            except StorageFailed:  # our storage failed, not the server: a worker retries
+                await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id, STORAGE_PAUSE_MS)
+                raise
+        # A crash here leaves a failed or lost job, or one that another process stored, and not closed, its
+        # money still held: `poll` or a worker closes it.
+        if job.state in ENDED and job.outcome is None:
+            job = await _close(session, await match_inbox(session, job))
+        span.label(outcome=job.outcome or job.state)
+        span.note({"sora_ledger.cost_usd_micros": job.settled_usd_micros})
     return job
 
 
@@ -231,7 +237,11 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
     The append that records the video of a completed job closes the job as well.
     """
     try:
-        stored, provenance = await download(session, client, job, variant)
+        with await session.span_of("download", job) as span:
+            span.label(profile=job.profile or "", variant=variant)
+            stored, provenance = await download(session, client, job, variant)
+            span.label(outcome="stored")
+            span.note({"sora_ledger.job_id": job.job_id, "sora_ledger.bytes": stored.bytes})
     except (ContentExpired, ContentGone) as gone:
         cause: Literal["expired", "gone"] = "expired" if isinstance(gone, ContentExpired) else "gone"
         if variant is Variant.VIDEO and job.state is State.COMPLETED:

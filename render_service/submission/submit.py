@@ -54,11 +54,14 @@ from sora_adapter.messages import Submission
 from sora_adapter.requests import Prepared, SubmitCall
 
 if TYPE_CHECKING:
-    from sora_adapter.client import VideosClient
+    from sora_adapter.client import Submitted, VideosClient
 
 T = TypeVar("T")
 
 NOTHING_ELSE = Opening()
+
+GENERATES = "generate_content"
+"""The operation in OpenTelemetry's conventions for generative models; they have none for video."""
 
 QUEUED_BY_MS = 30_000
 """Time by which a request left to a worker is recorded, if at all."""
@@ -84,7 +87,10 @@ def decide(
         who = asker(session.settings, under.policy)
         context = who.known_to(context_of(session, request, profile, taken, who.actor))
         context = context.model_copy(update={"moderation": moderation})
-        ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
+        with session.span("decide") as span:
+            ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
+            span.label(outcome=ruling.type.rpartition(".")[2])
+            span.note({"gen_ai.request.model": request.model, "sora_ledger.profile": profile.name})
         placed = _overridden(Placed(unrecorded(), event, ruling, under=under), under, override)
         who.check(placed.ruling)
         return placed
@@ -413,7 +419,7 @@ async def _attempt(  # the parts of one attempt
             raise prepared
         # A crash from here on leaves the job submitting: a video may exist, so nothing is sent again, and
         # `reconcile` or a worker looks for it on the server.
-        submitted = await client.submit_prepared(intent, prepared, in_time)
+        submitted = await _sent(session, client, job, intent, prepared, in_time)
     except AdapterError:  # raised only before anything was sent
         absent = SubmissionAbsent(attempt_id=intent.attempt_id, how="never_connected")
         await record_outcome(session, job, absent, goes_on=False)
@@ -423,6 +429,44 @@ async def _attempt(  # the parts of one attempt
         outcome = structs.replace(outcome, reported_cost_usd_micros=submitted.reported_cost_usd_micros)
     wait_s = patience.wait_after(outcome, client.profile)
     return await record_outcome(session, job, outcome, goes_on=wait_s is not None), outcome, wait_s
+
+
+async def _sent(
+    session: Session,
+    client: "VideosClient",
+    job: Job,
+    intent: SubmissionIntended,
+    prepared: Prepared,
+    in_time: Callable[[], bool],
+) -> "Submitted":
+    """Send the request once, in a span that has the attributes of a call to a generative model."""
+    profile = client.profile
+    with await session.span_of("submit", job, "client") as span:
+        span.label(profile=profile.name)
+        span.rename(f"{GENERATES} {job.model}")
+        span.note(
+            {
+                "gen_ai.operation.name": GENERATES,
+                "gen_ai.output.type": "video",
+                "gen_ai.provider.name": profile.name,
+                "gen_ai.request.model": job.model,
+                "sora_ledger.job_id": job.job_id,
+                "sora_ledger.attempt_id": intent.attempt_id,
+                "sora_ledger.operation": job.operation,
+                "sora_ledger.size": job.size,
+                "sora_ledger.seconds": job.seconds,
+                "sora_ledger.estimate_usd_micros": job.estimate_usd_micros,
+            }
+        )
+        submitted = await client.submit_prepared(intent, prepared, in_time)
+        outcome = submitted.outcome
+        how = outcome.type.rpartition(".")[2]
+        span.label(outcome=how)
+        if isinstance(outcome, SubmissionAccepted):
+            span.note({"gen_ai.response.id": outcome.video_id})
+        else:
+            span.fail(how)
+    return submitted
 
 
 async def uninterrupted(session: Session, work: Coroutine[Any, Any, T]) -> T:

@@ -16,7 +16,7 @@ from cli.main import run
 from sora_adapter.sandbox import renderer
 from tests.clips import Render, sharing
 
-OURS = ("SORA_", "OPENAI_", "TRACEPARENT")
+OURS = ("SORA_", "OPENAI_", "OTEL_", "TRACEPARENT")
 
 
 @dataclass(frozen=True)

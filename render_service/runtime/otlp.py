@@ -1,0 +1,300 @@
+"""Send spans and metrics to an OpenTelemetry collector, by OTLP over HTTP.
+
+Imported only if the environment asks for it: the SDK takes a third of a second to load. Everything is sent by
+threads of its own, from a queue that drops what it cannot hold, so a collector that is down or slow delays
+nothing; at the end, what is left has `FLUSH_S`. Its troubles are logged, at most once a minute.
+
+A trace is that of the records: the span that begins it has the recorded trace id and span id. It ends as soon
+as the process has started, and later work is a child of it, so that no span lasts as long as a worker.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, Token
+from importlib.metadata import version
+from typing import Any
+
+from opentelemetry import context as contexts
+from opentelemetry import trace as api
+from prometheus_client.core import Metric
+
+from render_service.runtime.spans import Beginning, Exported, Value, Work
+from render_service.runtime.telemetry import Log, Trace
+
+FLUSH_S = 2.0
+"""Longest time that the end of a process waits for a collector; a worker has promised to end within ten."""
+
+AFTER_TROUBLE_S = 0.3
+"""The same, once the collector has shown that it takes nothing."""
+
+CHECK_S = 0.005
+QUIET_S = 60.0
+MOST_ROOTS = 1_000
+MOST_LINKS = 100
+LONGEST_REASON = 300
+SCOPE = "sora-ledger"
+TITLES: Mapping[Work, str] = {"receive": "webhook.receive", "notify": "webhook.deliver"}
+_KINDS = {"internal": api.SpanKind.INTERNAL, "client": api.SpanKind.CLIENT, "server": api.SpanKind.SERVER}
+_GIVEN: ContextVar[Trace | None] = ContextVar("given", default=None)
+
+
+class OtlpExporter:
+    """Exports the spans and metrics of one process."""
+
+    def __init__(self, log: Log, *, traces: bool, metrics_every_s: float | None) -> None:
+        self._log = log
+        self._troubles = _troubles()
+        self._troubles.report_to(log)
+        resource = _resource()
+        self._tracer: api.Tracer | None = None
+        self._flushing: list[Callable[[], object]] = []
+        self._roots: OrderedDict[str, contexts.Context] = OrderedDict()
+        self._began_ns, self._began_s = time.time_ns(), time.monotonic()
+        if traces:
+            self._tracer = self._begin_tracing(resource)
+            self._root(log.trace)  # now: the first work may come in days
+        self._metrics: _MetricSender | None = None
+        if metrics_every_s is not None:
+            self._metrics = _MetricSender(resource, metrics_every_s)
+            self._flushing.append(self._metrics.stop)
+
+    def _begin_tracing(self, resource: Any) -> api.Tracer:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415
+
+        class Ids(RandomIdGenerator):
+            """Takes the ids of the record for the span that begins a trace."""
+
+            def generate_trace_id(self) -> int:
+                given = _GIVEN.get()
+                return int(given.trace_id, 16) if given else super().generate_trace_id()
+
+            def generate_span_id(self) -> int:
+                given = _GIVEN.get()
+                return int(given.span_id, 16) if given else super().generate_span_id()
+
+        provider = TracerProvider(resource=resource, id_generator=Ids(), shutdown_on_exit=False)
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._flushing.append(provider.shutdown)
+        return provider.get_tracer(SCOPE, version("sora-ledger"))
+
+    def add(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        """Export also these metrics."""
+        if self._metrics is not None:
+            self._metrics.sources.append(collect)
+
+    def begin(self, work: Work, trace: Trace, how: Beginning) -> Exported:
+        """Begin a span, in the trace of the record that the work makes."""
+        if self._tracer is None:
+            return _NOWHERE
+        current = api.get_current_span().get_span_context()
+        is_same = current.is_valid and (work == "call" or current.trace_id == int(trace.trace_id, 16))
+        linked = [_linked(other) for other in how.linked[:MOST_LINKS]]
+        if current.is_valid and not is_same:
+            linked.append(api.Link(current))
+        title, kind = TITLES.get(work, work), _KINDS[how.kind]
+        if how.begins_trace:
+            return _Begun(self._begin_trace(title, trace, kind, linked))
+        parent = None if is_same else self._root(trace)
+        return _Begun(self._tracer.start_span(title, context=parent, kind=kind, links=linked))
+
+    def _begin_trace(
+        self, title: str, trace: Trace, kind: api.SpanKind, links: list[api.Link], began_ns: int | None = None
+    ) -> api.Span:
+        """Begin the span that has the ids of `trace`."""
+        assert self._tracer is not None  # asked before
+        parent = contexts.Context()
+        if trace.parent_span_id:
+            above = _context_of(Trace(trace.trace_id, trace.parent_span_id))
+            parent = api.set_span_in_context(api.NonRecordingSpan(above), parent)
+        token = _GIVEN.set(trace)
+        try:
+            return self._tracer.start_span(title, parent, kind, links=links, start_time=began_ns)
+        finally:
+            _GIVEN.reset(token)
+
+    def _root(self, trace: Trace) -> contexts.Context:
+        """Return the context of the span that begins `trace`, which is made when it is first needed."""
+        known = self._roots.get(trace.span_id)
+        if known is None:
+            command = self._log.command if trace == self._log.trace else ""
+            title = f"{SCOPE} {command}".rstrip()
+            span = self._begin_trace(title, trace, api.SpanKind.INTERNAL, [], self._began_ns)
+            span.end()
+            above = api.NonRecordingSpan(span.get_span_context())
+            known = self._roots[trace.span_id] = api.set_span_in_context(above, contexts.Context())
+            if len(self._roots) > MOST_ROOTS:
+                self._roots.popitem(last=False)
+        return known
+
+    def stop(self) -> None:
+        """Send what is left, for `FLUSH_S` at most, or a moment if the collector is in trouble."""
+        threads = [threading.Thread(target=flush, daemon=True) for flush in self._flushing]
+        until = time.monotonic() + FLUSH_S
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            in_trouble = self._troubles.is_recent(self._began_s)
+            if time.monotonic() >= until:
+                if not in_trouble:
+                    self._log.warning("telemetry.cut_off", after_s=FLUSH_S)
+                break
+            if in_trouble:
+                until = min(until, self._troubles.last_s + AFTER_TROUBLE_S)
+            time.sleep(CHECK_S)
+
+
+class _Begun:
+    """A span that is exported when it ends; until then it is the current one of its task."""
+
+    def __init__(self, span: api.Span) -> None:
+        self._span = span
+        self._token: Token[contexts.Context] = contexts.attach(api.set_span_in_context(span))
+        about = span.get_span_context()
+        ids = f"{about.trace_id:032x}-{about.span_id:016x}"
+        self.traceparent: str | None = f"00-{ids}-{about.trace_flags:02x}"
+
+    def note(self, attributes: Mapping[str, Value | None]) -> None:
+        """Add attributes."""
+        for name, value in attributes.items():
+            if value is not None:
+                self._span.set_attribute(name, value)
+
+    def rename(self, title: str) -> None:
+        """Change the title."""
+        self._span.update_name(title)
+
+    def end(self, failed_with: str | None) -> None:
+        """End the span; an error shows as its class only, since its message may quote private text."""
+        if failed_with:
+            self._span.set_attribute("error.type", failed_with)
+            self._span.set_status(api.StatusCode.ERROR)
+        self._span.end()
+        contexts.detach(self._token)
+
+
+class _Nowhere:
+    """A span where only metrics are exported."""
+
+    traceparent: str | None = None
+
+    def note(self, attributes: Mapping[str, Value | None]) -> None:
+        """Drop attributes."""
+
+    def rename(self, title: str) -> None:
+        """Drop a title."""
+
+    def end(self, failed_with: str | None) -> None:
+        """End nothing."""
+
+
+_NOWHERE = _Nowhere()
+
+
+def _context_of(trace: Trace) -> api.SpanContext:
+    flags = api.TraceFlags(api.TraceFlags.SAMPLED)
+    return api.SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), is_remote=True, trace_flags=flags)
+
+
+def _linked(trace: Trace) -> api.Link:
+    return api.Link(_context_of(trace))
+
+
+def _resource() -> Any:
+    """Describe this process without the detectors of the SDK: one of them would send the command line."""
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
+
+    own = {
+        "service.name": SCOPE,
+        "service.version": version("sora-ledger"),
+        "service.instance.id": str(uuid.uuid4()),
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.version": version("opentelemetry-sdk"),
+    }
+    return Resource(own).merge(OTELResourceDetector().detect())
+
+
+class _MetricSender:
+    """Sends what the sources have, at an interval and at the end."""
+
+    def __init__(self, resource: Any, interval_s: float) -> None:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+
+        from render_service.runtime.otlp_metrics import Translation  # noqa: PLC0415
+
+        self.sources: list[Callable[[], Iterable[Metric]]] = []
+        self._exporter = OTLPMetricExporter()
+        self._translation = Translation(resource, SCOPE, version("sora-ledger"))
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="metrics")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send once more, and end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            self._send()
+        self._send()
+
+    def _send(self) -> None:
+        families: list[Metric] = []
+        for collect in list(self.sources):
+            try:
+                families += collect()
+            except Exception as error:  # noqa: BLE001  # such as a ledger that is away; the others are sent
+                _troubles().note(f"metrics could not be read: {type(error).__name__}")
+        if families:
+            self._exporter.export(self._translation.of(families))
+
+
+class _Troubles(logging.Handler):
+    """Turns what the SDK complains about into lines of our log, one a minute."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._log: Log | None = None
+        self._said_s = float("-inf")
+        self.last_s = float("-inf")
+        """When there was a trouble last, by the monotonic clock."""
+
+    def report_to(self, log: Log) -> None:
+        """Write to `log` from now on."""
+        self._log, self._said_s = log, float("-inf")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one complaint; it never raises."""
+        self.note(record.getMessage())
+
+    def note(self, because: str) -> None:
+        """Log a trouble, unless one was logged a short while ago."""
+        self.last_s = time.monotonic()
+        if self._log is not None and self.last_s >= self._said_s + QUIET_S:
+            self._said_s = self.last_s
+            self._log.warning("telemetry.trouble", because=because[:LONGEST_REASON])
+
+    def is_recent(self, since_s: float) -> bool:
+        """Return whether there was a trouble since then."""
+        return self.last_s >= since_s
+
+
+_TROUBLES = _Troubles()
+
+
+def _troubles() -> _Troubles:
+    """Return what hears the SDK, whose logger otherwise writes to stderr."""
+    logger = logging.getLogger("opentelemetry")
+    if _TROUBLES not in logger.handlers:
+        logger.addHandler(_TROUBLES)
+        logger.propagate = False
+    return _TROUBLES
