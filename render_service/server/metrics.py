@@ -144,13 +144,19 @@ class LedgerMetrics(Collector):
         yield GaugeMetricFamily("sora_ledger_oldest_running_seconds", description, age_s)
         checks = last_checks(self._ledger)
         recorded = {
-            "verified": ("When a verification without findings was last recorded.", checks.verified),
-            "published": ("When the publication of a checkpoint was last recorded.", checks.published),
+            "verified_timestamp_seconds": (
+                "When a verification without findings was last recorded.",
+                checks.verified,
+            ),
+            "published_timestamp_seconds": (
+                "When the publication of a checkpoint was last recorded.",
+                checks.published,
+            ),
         }
         for name, (description, entry) in recorded.items():
             if entry is not None:  # without a record there is no time
                 at = datetime.fromisoformat(entry.record.envelope.recorded_at).timestamp()
-                yield GaugeMetricFamily(f"sora_ledger_{name}_timestamp_seconds", description, at)
+                yield GaugeMetricFamily(f"sora_ledger_{name}", description, at)
 
     def _add_up(self) -> None:
         """Add what was settled and closed since the last scrape."""

@@ -62,6 +62,7 @@ def test_every_command_the_page_names_is_one_there_is() -> None:
 
 
 def test_every_metric_the_page_names_is_measured() -> None:
-    measured = (ROOT / "render_service" / "server" / "metrics.py").read_text(encoding="utf-8")
+    sources = ("server/metrics.py", "runtime/durations.py")
+    measured = "".join((ROOT / "render_service" / one).read_text(encoding="utf-8") for one in sources)
     for name in set(re.findall(r"sora_ledger_([a-z_]+?)(?:_total)?[{[ `]", PAGE)):
         assert f"{name}" in measured
