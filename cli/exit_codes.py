@@ -93,6 +93,7 @@ OF_ERROR = {
     "render_service.runtime.errors.MayBeOurs": ExitCode.UNKNOWN,
     "render_service.runtime.errors.LogUnreachable": ExitCode.SERVER,
     "render_service.runtime.errors.NotIntact": ExitCode.INTEGRITY,
+    "render_service.runtime.errors.NotStamped": ExitCode.SERVER,
     "render_service.runtime.errors.NotWitnessed": ExitCode.SERVER,
     "render_service.runtime.errors.ServiceError": ExitCode.FAILED,
     "sora_adapter.errors.SettingsUnusable": ExitCode.BAD_INPUT,

@@ -1016,6 +1016,23 @@ class CheckpointWitnessed(EventBase):
     checkpoint: str
 
 
+class CheckpointTimestamped(EventBase):
+    """A time-stamping authority dated a checkpoint (RFC 3161); recorded in the stream ``checks``.
+
+    `checkpoint_sha256` is the digest that was stamped, of the checkpoint with its signatures; `authority` is
+    the subject of the certificate that signed; `token` is the ``.tsr`` file in base64.
+    """
+
+    type: ClassVar[str] = "checkpoint.timestamped"
+    kind: ClassVar[Kind] = Kind.OBSERVATION
+    size: int
+    root: Sha256Hex
+    checkpoint_sha256: Sha256Hex
+    stamped_at: str
+    authority: Private
+    token: str
+
+
 class RenderClosed(EventBase):
     """The job is closed: outcome, duration, cost."""
 
@@ -1083,6 +1100,7 @@ Event = (
     | LedgerVerified
     | ProjectionRecorded
     | CheckpointPublished
+    | CheckpointTimestamped
     | CheckpointWitnessed
     | RenderClosed
 )

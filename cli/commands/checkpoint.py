@@ -9,10 +9,12 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from ledger.record import timestamp as utc_text
 from ledger.tree.head import TreeHead
 from render_service.evidence import checkpoints
 from render_service.evidence.checkpoints import Publication
 from render_service.evidence.keys import read_policy, read_verifier
+from render_service.evidence.timestamps import dated
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
 
@@ -54,6 +56,12 @@ NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could h
     help="Trust policy (C2SP tlog-policy). With --publish: ask its witnesses, publish only with its quorum. "
     "With --check: count their cosignatures.  [env: SORA_LEDGER_WITNESSES, for --publish]",
 )
+@click.option(
+    "--timestamp",
+    metavar="URL",
+    help="With --publish: have this time-stamping authority (RFC 3161) date it; its answer is FILE.tsr.",
+)
+@common.tsa_chain
 @common.invocation
 def checkpoint_command(
     inv: Invocation,
@@ -64,6 +72,8 @@ def checkpoint_command(
     check: Path | None,
     verifier: tuple[str, ...],
     witnesses: Path | None,
+    timestamp: str | None,
+    tsa_chain: Path | None,
 ) -> None:
     """Print the ledger's tree head, signed: its name, its size, its root (C2SP tlog-checkpoint).
 
@@ -85,23 +95,31 @@ def checkpoint_command(
         raise click.UsageError("--witnesses is for --publish FILE|URI and for --check FILE")
     if record and not publish:
         raise click.UsageError("--record is for --publish FILE|URI")
+    if timestamp and not publish:
+        raise click.UsageError("--timestamp is for --publish FILE|URI")
     if check:
-        _check(inv, check, verifier, witnesses)
+        _check(inv, check, verifier, witnesses, tsa_chain)
         return
     signing = key or inv.settings.key_file
     if publish:
         policy = witnesses or inv.settings.witnesses_file
-        _publish(inv, Publication(publish, signing, policy, record=record))
+        chain = tsa_chain or inv.settings.tsa_chain_file
+        wanted = Publication(publish, signing, policy, record, timestamp, chain if timestamp else None)
+        _publish(inv, wanted)
         return
     with inv.ledger() as ledger:
         _emit(inv, checkpoints.tree_head(ledger, signing), None)
 
 
-def _check(inv: Invocation, file: Path, verifier: tuple[str, ...], witnesses: Path | None) -> None:
+def _check(
+    inv: Invocation, file: Path, verifier: tuple[str, ...], witnesses: Path | None, tsa_chain: Path | None
+) -> None:
     keys = [read_verifier(text) for text in verifier]
     policy = read_policy(witnesses).trust if witnesses else None
     with inv.ledger() as ledger:
         found = checkpoints.compare(ledger, checkpoints.read_head(file), keys, policy)
+    if tsa_chain:
+        found = dated(found, file, tsa_chain)
     inv.emit(comparison_document(found), lambda console: _text(console, found))
     if found.trouble:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
@@ -122,10 +140,20 @@ def _publish(inv: Invocation, wanted: Publication) -> None:
     done = inv.session(publish, calls=False)
     for answer in done.answers:
         say(f"witness {printable(str(answer))}")
-    _emit(inv, done.head, done.target, done.answers)
+    if done.stamp:
+        say(f"dated {done.stamp.at:%Y-%m-%d %H:%M:%S}Z by {done.stamp.authority}: {done.target}.tsr")
+    _emit(
+        inv, done.head, done.target, done.answers, stamped_at=utc_text(done.stamp.at) if done.stamp else None
+    )
 
 
-def _emit(inv: Invocation, head: TreeHead, published: str | None, answers: "Sequence[Answer]" = ()) -> None:
+def _emit(
+    inv: Invocation,
+    head: TreeHead,
+    published: str | None,
+    answers: "Sequence[Answer]" = (),
+    stamped_at: str | None = None,
+) -> None:
     if head.note is None:
         say(UNSIGNED)
     if published:
@@ -139,7 +167,7 @@ def _emit(inv: Invocation, head: TreeHead, published: str | None, answers: "Sequ
         for each in answers
     ]
     inv.emit(
-        head_document(head) | {"published": published, "witnesses": asked},
+        head_document(head) | {"published": published, "witnesses": asked, "stamped_at": stamped_at},
         lambda _: output.print_text(head.to_bytes().decode(), newline=False),
     )
 
@@ -163,6 +191,7 @@ def comparison_document(found: "Comparison") -> dict[str, Any]:
         "signed_by": found.signed_by,
         "cosigned_by": found.cosigned_by,
         "split_view": found.split_view,
+        "stamped_at": found.stamped_at,
         "trouble": found.trouble,
         "given": head_document(found.earlier),
         "now": head_document(found.now),
@@ -184,6 +213,8 @@ def _text(console: "Console", found: "Comparison") -> None:
 
 def print_vouchers(console: "Console", found: "Comparison | Checked") -> None:
     """Print who signed and cosigned a checkpoint, or that nobody's signature was checked."""
+    if stamped_at := getattr(found, "stamped_at", None):
+        console.print(printable(f"dated {stamped_at}"), markup=False)
     if found.cosigned_by:
         console.print(printable(f"cosigned by {', '.join(found.cosigned_by)}"), markup=False)
     if found.signed_by:

@@ -144,9 +144,15 @@ def _text(console: "Console", done: "Exported") -> None:
     help="Your own checkpoint of the same size as the bundle's.",
 )
 @common.verifier
+@common.by_policy
 @common.invocation
 def verify_bundle_command(
-    inv: Invocation, *, file: Path, checkpoint: Path | None, verifier: tuple[str, ...]
+    inv: Invocation,
+    *,
+    file: Path,
+    checkpoint: Path | None,
+    verifier: tuple[str, ...],
+    witnesses: Path | None,
 ) -> None:
     """Check a bundle like the verify_bundle.py in it, and say what it proves and what it does not.
 
@@ -157,7 +163,7 @@ def verify_bundle_command(
     Example:
       sora-ledger verify-bundle evidence.zip --verifier signing.pub
     """
-    outcome = check_received(file, verifier, checkpoint)
+    outcome = check_received(file, verifier, checkpoint, witnesses)
     document = {
         "clean": not outcome.findings,
         "title": outcome.title,
@@ -168,6 +174,8 @@ def verify_bundle_command(
         "texts": outcome.texts,
         "texts_absent": outcome.texts_absent,
         "signed_by": outcome.signed_by,
+        "cosigned_by": outcome.cosigned_by,
+        "timestamps": outcome.timestamps,
         "build": outcome.build,
         "shows": outcome.shows,
         "shows_not": outcome.shows_not,

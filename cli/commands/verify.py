@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     help="A checkpoint kept elsewhere; finds a removed or rewritten tail too.",
 )
 @common.verifier
+@common.by_policy
+@common.tsa_chain
 @click.option(
     "--since",
     metavar="POSITION",
@@ -51,6 +53,8 @@ def verify_command(
     *,
     against: Path | None,
     verifier: tuple[str, ...],
+    witnesses: Path | None,
+    tsa_chain: Path | None,
     since: int | None,
     processes: int | None,
     with_assets: bool,
@@ -70,13 +74,17 @@ def verify_command(
       sora-ledger verify --against checkpoint.txt --with-assets
       sora-ledger verify --record
     """
+    if (witnesses or tsa_chain) and not against:
+        raise click.UsageError("--witnesses and --tsa-chain are about a checkpoint; add --against FILE")
     if verifier and not against:
         raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")
     if record and since is not None:
         raise click.UsageError("--record is for a verification of all records; leave out --since")
     if processes and since is not None:
         raise click.UsageError("--since is read by one process; leave --processes out")
-    checked = check(inv.settings, Asked(against, verifier, since, with_assets, processes))
+    checked = check(
+        inv.settings, Asked(against, verifier, since, with_assets, processes, witnesses, tsa_chain)
+    )
     report = checked.report
     if record and report.clean:
         inv.session(partial(_record, checked=checked), calls=False)
@@ -88,12 +96,14 @@ def verify_command(
         "since": checked.since,
         "against": checked.held.size if checked.held else None,
         "signed_by": list(checked.signed_by),
+        "cosigned_by": list(checked.cosigned_by),
+        "stamped_at": checked.stamped_at,
         "files": checked.files,
         "findings": [finding._asdict() for finding in report.findings],
         "more_findings": report.more_findings,
     }
     inv.emit(document, lambda console: _text(console, checked))
-    if checked.held and not checked.signed_by and not verifier:
+    if checked.held and not (checked.signed_by or verifier or checked.cosigned_by):
         say(NOT_CHECKED)
     if checked.since:
         say(f"positions 1 to {checked.since} were taken as they are; `sora-ledger verify` reads them too")
@@ -117,6 +127,10 @@ def _text(console: "Console", checked: "Checked") -> None:
             by = f", signed by {printable(', '.join(checked.signed_by))}" if checked.signed_by else ""
             held = counted(checked.held.size, "record")
             console.print(f"extends the checkpoint of {held}{by}", markup=False)
+        if checked.cosigned_by:
+            console.print(f"cosigned by {printable(', '.join(checked.cosigned_by))}", markup=False)
+        if checked.stamped_at:
+            console.print(f"dated {checked.stamped_at}", markup=False)
         if checked.files is not None:
             files = counted(checked.files, "stored file")
             console.print(f"{files} checked: each as recorded, or let go as recorded")

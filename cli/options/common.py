@@ -341,6 +341,10 @@ verifier = click.option(
     help="Public key that checks signatures, as text or in a file; repeatable.",
 )
 
+tsa_chain = _file_option(
+    "--tsa-chain",
+    "Certificates (PEM) by which a timestamp beside the checkpoint (.tsr) is believed.",
+)
 by_policy = _file_option(
     "--witnesses",
     "Trust policy (C2SP tlog-policy): count the witnesses that cosigned, and require its quorum.",

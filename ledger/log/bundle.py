@@ -29,7 +29,7 @@ from ledger.tree.head import TreeHead
 from ledger.tree.merkle import TILE_HEIGHT, Frontier, Nodes, inclusion_proof
 from ledger.verify import verify_bundle
 
-FORMAT = "sora-ledger/bundle/v1"
+FORMAT = "sora-ledger/bundle/v2"
 _CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -47,6 +47,7 @@ proofs.jsonl      for each record, that it is in the ledger's tree
 checkpoint        how long the ledger was, and the root of its tree
 documents/        policies and catalogs that decisions cite, by their SHA-256
 assets/           stored files the records cite, by their SHA-256
+timestamps/       when the checkpoint existed, according to others (RFC 3161)
 manifest.json     every file with its size and SHA-256
 verify_bundle.py  checks all of it; needs Python 3.9 or newer and nothing else
 
@@ -117,6 +118,7 @@ class Wish:
     with_text: bool = True
     open_asset: Callable[[Cited], IO[bytes] | None] | None = None
     verifier: str | None = None
+    timestamp: bytes | None = None
     build: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -199,6 +201,8 @@ class _Bundling:
         add("README.txt", _README.format(what=self.scope, name=name).encode())
         add("verify_bundle.py", Path(verify_bundle.__file__).read_bytes())
         add("checkpoint", self.head.to_bytes())
+        if stamp := self.wish.timestamp:
+            add(f"timestamps/{hashlib.sha256(stamp).hexdigest()}.tsr", stamp)
         self._records()
         self._documents()
         self._assets()

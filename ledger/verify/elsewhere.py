@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from ledger.verify.report import Report
 from ledger.verify.spill import Memory
 from ledger.verify.strict import as_bytes
-from ledger.verify.verify_bundle import Head, Key, signers
+from ledger.verify.verify_bundle import Head, Key, Policy, cosigners, signers
 
 DOMAIN = b"sora-ledger/private/v1\0"
 
@@ -116,6 +116,19 @@ def is_at(payload: Any, field: Any, commitment: Any) -> bool:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return False
     return type(value) is dict and len(value) == 1 and bool(value.get("commitment") == commitment)
+
+
+def check_witnesses(report: Report, held: Head, policy: Policy) -> list[str]:
+    """Report too few cosignatures of the checkpoint `held`; return the witnesses that cosigned it."""
+    try:
+        names = cosigners(held, policy)
+    except ValueError as error:
+        report.add("CHECKPOINT_WITNESSES", None, "the checkpoint", "valid cosignatures", error)
+        return []
+    if not policy.is_met(set(names)):
+        found = f"cosigned by {', '.join(names) or 'nobody'}"
+        report.add("CHECKPOINT_WITNESSES", None, "the checkpoint", "the quorum of the policy", found)
+    return names
 
 
 def check_against(report: Report, held: Head, keys: Sequence[Key], first_payload: Any) -> list[str]:

@@ -54,8 +54,7 @@ ACTION              submission.intended render.cancelled video.deleted render.ab
 ACTION              notification.resent checkpoint.published provenance.signed asset.published
 OBSERVATION         submission.accepted submission.rejected submission.unknown submission.recovered
 OBSERVATION         submission.absent status.observed webhook.received webhook.matched asset.stored
-OBSERVATION         submission.spooled checkpoint.witnessed
-OBSERVATION         submission.spooled provenance.observed
+OBSERVATION         submission.spooled checkpoint.timestamped checkpoint.witnessed provenance.observed
 OBSERVATION         asset.lost cost.settled render.adopted character.created output.attached
 OBSERVATION         external.recorded review.recorded note.recorded access.used
 OBSERVATION         session.began session.ended

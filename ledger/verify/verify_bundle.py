@@ -1,19 +1,21 @@
 """Check an evidence bundle from a sora-ledger, and report in plain words what it proves and what it does not.
 
-    python3 verify_bundle.py bundle.zip [--verifier VKEY] [--checkpoint FILE]
+    python3 verify_bundle.py bundle.zip [--verifier VKEY] [--checkpoint FILE] [--witnesses FILE]
 
 Needs Python 3.9 or newer and nothing else: no network, no ledger, and no part of the program that made the
 bundle. Get this file from a person you trust: the copy inside a bundle is only as trustworthy as the bundle.
 
 --verifier VKEY     a public key that you got separately: NAME+ID+BASE64 (C2SP signed-note, Ed25519)
 --checkpoint FILE   a checkpoint that you hold, of the same size as the bundle's
+--witnesses FILE    whose cosignatures are enough for you (C2SP tlog-policy)
 
 Exits with 0 if nothing is wrong, 10 if something is, and 2 if the file cannot be read or is not a bundle.
 
 A bundle is treated as hostile: nothing is unpacked, only known file names are accepted, sizes are limited
 before anything is read, and JSON is parsed strictly. The section Bundle of docs/FORMAT.md describes the
-format; RFC 6962 (tree), RFC 8032 (Ed25519), FIPS 186-5 (ECDSA), WebAuthn (passkeys) and C2SP signed-note
-and tlog-checkpoint are the sources.
+format; RFC 6962 (tree), RFC 8032 (Ed25519), FIPS 186-5 (ECDSA), WebAuthn (passkeys), RFC 3161 (timestamps)
+and C2SP signed-note, tlog-checkpoint, tlog-cosignature and tlog-policy are the sources. It does not check
+X.509 certificates, CMS signatures and C2PA manifests, and says so where a bundle has any.
 
 How to read it: start with `main` and `report` at the end. `_Check.run` lists the checks in order, with one
 group of methods for each file of a bundle. The sections before it are the tools: strict JSON, Ed25519, ECDSA,
@@ -39,7 +41,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-FORMAT = "sora-ledger/bundle/v1"
+FORMATS = ("sora-ledger/bundle/v1", "sora-ledger/bundle/v2")
+"""Version 2 may have `timestamps/` and `provenance/`."""
 DONE, CANNOT_READ, FOUND_SOMETHING = 0, 2, 10
 
 MAX_FILES = 20_000
@@ -48,6 +51,8 @@ MAX_LINE_BYTES = 4 << 20
 MAX_TOTAL_BYTES = 64 << 30
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 64
+MAX_POLICY_BYTES = 256 << 10
+MAX_TIMESTAMP_BYTES = 64 << 10
 MAX_RATIO = 400  # of unpacked to packed bytes, for files larger than SMALL_BYTES
 SMALL_BYTES = 4 << 20
 MAX_DEPTH = 64
@@ -58,7 +63,8 @@ PART_BYTES = 1 << 20
 
 NAME = re.compile(
     r"manifest\.json|README\.txt|checkpoint|verify_bundle\.py|(?:records|payloads|proofs|bodies)\.jsonl"
-    r"|documents/[0-9a-f]{64}|assets/[0-9a-f]{64}(?:\.[a-z0-9]{1,8})?"
+    r"|documents/[0-9a-f]{64}|(?:assets|provenance)/[0-9a-f]{64}(?:\.[a-z0-9]{1,8})?"
+    r"|timestamps/[0-9a-f]{64}\.tsr"
 )
 ALWAYS = ("manifest.json", "checkpoint", "records.jsonl", "payloads.jsonl")
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -224,6 +230,16 @@ def ed25519_verifies(public_key: bytes, message: bytes, signature: bytes) -> boo
     return same_x and (left[1] * right[2] - right[1] * left[2]) % _P == 0
 
 
+@lru_cache(maxsize=256)
+def is_small_order(public_key: bytes) -> bool:
+    """Return whether anyone can make signatures under this key: a point whose order divides 8."""
+    point = _point(public_key)
+    if point is None:
+        return False  # under which nothing verifies
+    x, y, z, _ = _times(8, point)
+    return x % _P == 0 and (y - z) % _P == 0
+
+
 # --- FIPS 186-5: ECDSA on P-256 with SHA-256, verification only ------------------------------------------
 
 _Q = 2**256 - 2**224 + 2**192 + 2**96 - 1
@@ -359,12 +375,16 @@ def _signed_by_authenticator(passkey: Passkey, statement: bytes, payload: dict[s
 # --- C2SP signed-note and tlog-checkpoint ----------------------------------------------------------------
 
 
+LOG_KEY, WITNESS_KEY = 1, 4
+
+
 class Key(NamedTuple):
-    """A public key and the name it signs as."""
+    """A public key and the name it signs as; a witness's has another kind and signs the time as well."""
 
     name: str
     key_id: bytes
     public_key: bytes
+    kind: int = LOG_KEY
 
 
 class Head(NamedTuple):
@@ -383,12 +403,14 @@ def read_key(text: str) -> Key:
     if len(parts) != 3 or not parts[0] or any(letter.isspace() for letter in parts[0]):
         raise ValueError("expected NAME+ID+BASE64")
     data = _base64(parts[2])
-    if len(data) != 33 or data[0] != 1:
-        raise ValueError("expected an Ed25519 key (type 1, 32 bytes)")
+    if len(data) != 33 or data[0] not in (LOG_KEY, WITNESS_KEY):
+        raise ValueError("expected an Ed25519 key (type 1, or 4 of a witness; 32 bytes)")
+    if is_small_order(data[1:]):
+        raise ValueError("a point of small order, under which anyone can sign anything")
     key_id = hashlib.sha256(parts[0].encode("utf-8") + b"\n" + data).digest()[:4]
     if key_id.hex() != parts[1]:
         raise ValueError(f"its id is {key_id.hex()}, not {parts[1][:20]}")
-    return Key(parts[0], key_id, data[1:])
+    return Key(parts[0], key_id, data[1:], data[0])
 
 
 def read_head(data: bytes) -> Head:
@@ -445,11 +467,187 @@ def signers(head: Head, keys: Sequence[Key]) -> list[str]:
     for key in keys:
         mine = [item[2] for item in head.signatures if item[:2] == (key.name, key.key_id)]
         for signature in mine:
-            if not ed25519_verifies(key.public_key, head.text.encode("utf-8"), signature):
+            if not _is_by(key, head.text.encode("utf-8"), signature):
                 raise ValueError(f"the signature of {shown(key.name)} is of something else")
         if mine:
             names.append(key.name)
     return names
+
+
+def _is_by(key: Key, text: bytes, signature: bytes) -> bool:
+    """Return whether `signature` is of `text`; a witness's begins with the time, which is signed too."""
+    if key.kind == WITNESS_KEY:
+        seconds = int.from_bytes(signature[:8], "big")
+        text, signature = b"cosignature/v1\ntime %d\n" % seconds + text, signature[8:]
+    return ed25519_verifies(key.public_key, text, signature)
+
+
+# --- C2SP tlog-policy ------------------------------------------------------------------------------------
+
+
+class Policy(NamedTuple):
+    """Logs and witnesses that a reader trusts, and whose cosignatures are enough."""
+
+    logs: list[Key]
+    witnesses: dict[str, Key]
+    groups: dict[str, tuple[int, list[str]]]
+    quorum: str
+
+    def is_met(self, names: set[str]) -> bool:
+        """Return whether cosignatures by the witnesses `names` are enough."""
+        met = {"none"} | (names & set(self.witnesses))
+        for name, (threshold, members) in self.groups.items():  # a group names only what is above it
+            if len(met.intersection(members)) >= threshold:
+                met.add(name)
+        return self.quorum in met
+
+
+def read_policy(data: bytes) -> Policy:
+    """Read a policy file; ValueError names the line that is wrong."""
+    if len(data) > MAX_POLICY_BYTES or (data and not data.endswith(b"\n")):
+        raise ValueError(f"more than {MAX_POLICY_BYTES} bytes, or a last line without its end")
+    policy, quorum = Policy([], {}, {}, ""), ""
+    for number, line in enumerate(data.split(b"\n"), 1):
+        try:
+            if re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", line):
+                raise ValueError("a control character")
+            words = [word for word in re.split("[ \t]", line.decode("utf-8", "surrogateescape")) if word]
+            if words and words[0] == "quorum":
+                quorum = _quorum(policy, words, quorum)
+            elif words and not words[0].startswith("#"):
+                _policy_line(policy, words)
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"line {number}: {shown(error)}") from None
+    if not quorum:
+        raise ValueError("no line that begins with quorum")
+    return policy._replace(quorum=quorum)
+
+
+def _quorum(policy: Policy, words: list[str], before: str) -> str:
+    if before or len(words) != 2:
+        raise ValueError("expected one line: quorum NAME")
+    if words[1] != "none" and words[1] not in policy.witnesses and words[1] not in policy.groups:
+        raise ValueError("a quorum that no line above defines")
+    return words[1]
+
+
+def _policy_line(policy: Policy, words: list[str]) -> None:
+    """Add one line to a policy."""
+    kind, name = words[0], words[1]
+    if kind == "log" and len(words) in (2, 3):
+        key = read_key(name)
+        if key.kind != LOG_KEY or key.public_key in [log.public_key for log in policy.logs]:
+            raise ValueError("a log's key has type 1, and a line of its own")
+        policy.logs.append(key)
+        return
+    if name == "none" or name in policy.witnesses or name in policy.groups:
+        raise ValueError("a name that is taken")
+    if kind == "witness" and len(words) in (3, 4):
+        key = read_key(words[2])
+        if key.kind != WITNESS_KEY or key.public_key in [one.public_key for one in policy.witnesses.values()]:
+            raise ValueError("a witness's key has type 4, and a line of its own")
+        policy.witnesses[name] = key
+    elif kind == "group" and len(words) > 3:
+        members = words[3:]
+        taken = [member for _, others in policy.groups.values() for member in others]
+        if len({*members, *taken}) != len(members) + len(taken):
+            raise ValueError("a member that would count twice")
+        if not all(member in policy.witnesses or member in policy.groups for member in members):
+            raise ValueError("a member that no line above defines")
+        threshold = {"any": 1, "all": len(members)}.get(words[2]) or _decimal(words[2])
+        if not 1 <= threshold <= len(members):
+            raise ValueError("a number of members that is not possible")
+        policy.groups[name] = (threshold, members)
+    else:
+        raise ValueError("expected log, witness, group or quorum")
+
+
+def _decimal(text: str) -> int:
+    return int(text) if re.fullmatch("[0-9]{1,4}", text) else 0
+
+
+def cosigners(head: Head, policy: Policy) -> list[str]:
+    """Return the witnesses of `policy` that cosigned `head`; ValueError if one signed something else.
+
+    Also if the policy has logs, and none of them signed `head` under the name of its origin.
+    """
+    if policy.logs and head.origin not in signers(head, policy.logs):
+        raise ValueError("no signature by a log of the policy, under the name of its origin")
+    return [name for name, key in policy.witnesses.items() if signers(head, [key])]
+
+
+# --- RFC 3161: what a timestamp says, without checking who says it ---------------------------------------
+
+TST_INFO = bytes.fromhex("060b2a864886f70d0109100104")
+SHA_256 = bytes.fromhex("0609608648016503040201")
+
+
+class Stamp(NamedTuple):
+    """The digest that a timestamp is of, and the time it states."""
+
+    digest: bytes
+    time: str
+
+
+def read_timestamp(data: bytes) -> Stamp:
+    """Read what a timestamp response (DER) says; ValueError if it is none that was granted, by SHA-256."""
+    try:
+        status, content = _parts(_inside(data, 0x30))[:2]
+        if _parts(_inside(status, 0x30))[0] not in (b"\2\1\0", b"\2\1\1"):
+            raise ValueError("a timestamp that was not granted")
+        signed = _parts(_inside(_inside(_parts(_inside(content, 0x30))[1], 0xA0), 0x30))
+        kind, wrapped = _parts(_inside(signed[2], 0x30))
+        info = _parts(_inside(_inside(_inside(wrapped, 0xA0), 0x04), 0x30))
+        algorithm, digest = _parts(_inside(info[2], 0x30))
+        stated = _inside(info[4], 0x18).decode("ascii")
+        if kind != TST_INFO or not _inside(algorithm, 0x30).startswith(SHA_256):
+            raise ValueError("no timestamp of a SHA-256 digest")
+        when = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.\d{1,9})?Z", stated)
+        if when is None:
+            raise ValueError("a time that is not one of UTC")
+        return Stamp(_inside(digest, 0x04), "{}-{}-{} {}:{}:{}Z".format(*when.groups()))
+    except (IndexError, UnicodeDecodeError):
+        raise ValueError("no timestamp response of RFC 3161") from None
+
+
+def _inside(data: bytes, tag: int) -> bytes:
+    """Return the content of the one DER value `data`, which has this tag."""
+    parts = _parts(data)
+    if len(parts) != 1 or data[0] != tag:
+        raise ValueError("no timestamp response of RFC 3161")
+    return data[_header(data) :]
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """Split DER values that follow each other."""
+    parts = []
+    while data:
+        start = _header(data)
+        size = data[1] if data[1] < 0x80 else int.from_bytes(data[2:start], "big")
+        if start + size > len(data):
+            raise ValueError("DER that ends too soon")
+        parts.append(data[: start + size])
+        data = data[start + size :]
+    return parts
+
+
+def _header(data: bytes) -> int:
+    """Return the length of tag and length of a DER value."""
+    if data[1] in (0x80, 0xFF) or (data[1] > 0x80 and data[1] & 0x7F > 4):
+        raise ValueError("a length that is not DER")
+    return 2 + (data[1] & 0x7F if data[1] & 0x80 else 0)
+
+
+def stampable(note: bytes) -> set[bytes]:
+    """Return the digests under which a checkpoint counts as stamped: with all its signatures, or the first.
+
+    Signatures may be added at the end of a checkpoint after it was stamped.
+    """
+    head, _, tail = note.rpartition(b"\n\n")
+    lines = tail.split(b"\n")[:-1] if head else []
+    ends = [b"".join(line + b"\n" for line in lines[: count + 1]) for count in range(len(lines))]
+    prefixes = {hashlib.sha256(head + b"\n\n" + end).digest() for end in ends}
+    return prefixes | {hashlib.sha256(note).digest()}
 
 
 # --- RFC 6962: the tree ----------------------------------------------------------------------------------
@@ -881,8 +1079,10 @@ class Permissions:
     def _has_signed(self, key: str, text: bytes, payload: dict[str, Any], signature: bytes) -> bool:
         passkey = read_passkey(key)
         if passkey is None:
-            is_passkeys = payload.get("passkey") is not None
-            return not is_passkeys and self.verifies(read_key(key).public_key, text, signature)
+            signing = read_key(key)
+            if payload.get("passkey") is not None or signing.kind != LOG_KEY:
+                return False
+            return self.verifies(signing.public_key, text, signature)
         signed = _signed_by_authenticator(passkey, text, payload)
         verifies = self.verifies_es256 if passkey.algorithm == -7 else self.verifies
         return verifies(passkey.public_key, signed, signature)
@@ -1225,6 +1425,8 @@ class Outcome:
         self.root = ""
         self.records = 0
         self.signed_by: list[str] = []
+        self.cosigned_by: list[str] = []
+        self.timestamps: list[str] = []
         self.vouched_for = False
         self.texts = 0
         self.texts_absent = 0
@@ -1238,36 +1440,45 @@ class Outcome:
             self.more_findings += 1
 
 
-def check_bundle(path: str, keys: Sequence[Key] = (), held: Head | None = None) -> Outcome:
+class Trusted(NamedTuple):
+    """What the reader knows from elsewhere: public keys, a checkpoint, and whose cosignatures are enough."""
+
+    keys: Sequence[Key] = ()
+    held: Head | None = None
+    policy: Policy | None = None
+
+
+def check_bundle(
+    path: str, keys: Sequence[Key] = (), held: Head | None = None, policy: Policy | None = None
+) -> Outcome:
     """Check the bundle at `path`; `NotABundle` if it is not one."""
     try:
         with open(path, "rb") as file:
             packed_bytes = file.seek(0, 2)
             with zipfile.ZipFile(file) as zip_file:
-                return _checked(zip_file, packed_bytes, keys, held)
+                return _checked(zip_file, packed_bytes, Trusted(keys, held, policy))
     except (*UNREADABLE, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise NotABundle(f"{path}: no zip file that can be read ({shown(why)})") from None
 
 
-def _checked(zip_file: zipfile.ZipFile, packed_bytes: int, keys: Sequence[Key], held: Head | None) -> Outcome:
+def _checked(zip_file: zipfile.ZipFile, packed_bytes: int, trusted: Trusted) -> Outcome:
     outcome = Outcome()
     if "manifest.json" not in zip_file.namelist():
         raise NotABundle("a zip file without manifest.json: no bundle of a sora-ledger")
     try:
         archive = Archive(zip_file, packed_bytes)
-        _Check(archive, outcome, keys, held).run()
+        _Check(archive, outcome, trusted).run()
     except Damaged as damaged:
         outcome.findings.append(damaged.finding)
     return outcome
 
 
 class _Check:
-    def __init__(self, archive: Archive, outcome: Outcome, keys: Sequence[Key], held: Head | None) -> None:
+    def __init__(self, archive: Archive, outcome: Outcome, trusted: Trusted) -> None:
         self.archive = archive
         self.outcome = outcome
-        self.keys = keys
-        self.held = held
+        self.keys, self.held, self.policy = trusted
         self.cited_documents: set[str] = set()
         self.cited_assets: set[str] = set()
         self.version = 0
@@ -1287,6 +1498,8 @@ class _Check:
         self._records(manifest["scope"], head)
         self._attached("documents", self.cited_documents, "documents (policies, catalogs)")
         self._attached("assets", self.cited_assets, "stored files")
+        self._timestamps()
+        self._provenance()
         self._limits(manifest["scope"])
 
     # manifest.json: names every other file with its size and digest
@@ -1297,8 +1510,10 @@ class _Check:
             manifest = strict_json(data)
         except (ValueError, RecursionError) as error:
             raise Damaged("BUNDLE_MANIFEST", "manifest.json", "canonical JSON", error) from None
-        if manifest.get("format") != FORMAT:
-            raise NotABundle(f"a manifest of {shown(manifest.get('format'))}; expected {FORMAT}")
+        if manifest.get("format") not in FORMATS:
+            raise NotABundle(
+                f"a manifest of {shown(manifest.get('format'))}; expected {' or '.join(FORMATS)}"
+            )
         scope = manifest.get("scope")
         if not isinstance(scope, dict) or not _is_scope(scope):
             raise Damaged("BUNDLE_MANIFEST", "scope", "a job, a range or all", scope)
@@ -1338,6 +1553,8 @@ class _Check:
         out = self.outcome
         out.origin, out.size, out.root = head.origin, head.size, head.root.hex()
         self._signatures(head, manifest.get("verifier"))
+        if self.policy is not None:
+            self._cosigned(head, self.policy)
         if self.held is None:
             out.shows_not.append(
                 "That the ledger is still the same today, or that others were shown the same ledger: "
@@ -1374,6 +1591,29 @@ class _Check:
             out.shows_not.append("Who vouches for it: the checkpoint is not signed.")
         else:
             self._own_signature(head, own_key)
+
+    def _cosigned(self, head: Head, policy: Policy) -> None:
+        out = self.outcome
+        try:
+            out.cosigned_by = cosigners(head, policy)
+        except ValueError as error:
+            out.add("CHECKPOINT_WITNESSES", None, "checkpoint", "valid cosignatures", error)
+            return
+        names = ", ".join(map(shown, out.cosigned_by)) or "nobody"
+        if not policy.is_met(set(out.cosigned_by)):
+            out.add(
+                "CHECKPOINT_WITNESSES",
+                None,
+                "checkpoint",
+                "the quorum of your policy",
+                f"cosigned by {names}",
+            )
+        elif out.cosigned_by:
+            out.vouched_for = out.vouched_for or bool(policy.logs)  # witnesses cosign other logs too
+            out.shows.append(
+                f"The checkpoint is cosigned by witnesses you trust ({names}), which is enough by your "
+                "policy: none of them has seen another history of this log."
+            )
 
     def _own_signature(self, head: Head, own_key: object) -> None:
         out = self.outcome
@@ -1577,6 +1817,37 @@ class _Check:
         if absent:
             out.shows_not.append(f"{absent} {what} cited by the records: only digests are here.")
 
+    # timestamps/ and provenance/: what can be read without X.509, CMS and C2PA
+
+    def _timestamps(self) -> None:
+        out, stampable_as = self.outcome, stampable(self.archive.read("checkpoint", MAX_NOTE_BYTES))
+        for name in sorted(name for name in self.archive.entries if name.startswith("timestamps/")):
+            data = self.archive.read(name, MAX_TIMESTAMP_BYTES)
+            try:
+                stamp = read_timestamp(data)
+            except ValueError as error:
+                out.add("TIMESTAMP", None, name, "a timestamp response of RFC 3161", error)
+                continue
+            if stamp.digest not in stampable_as:
+                out.add("TIMESTAMP", None, name, "a timestamp of this checkpoint", f"of {stamp.digest.hex()}")
+                continue
+            out.timestamps.append(stamp.time)
+            out.shows_not.append(
+                f"That the checkpoint existed by {stamp.time}: a timestamp of it says so, but who signed "
+                "that (X.509, CMS) is not checked here. With the certificates of an authority you trust: "
+                f"openssl ts -verify -data checkpoint -in {name} -CAfile CERTIFICATES"
+            )
+
+    def _provenance(self) -> None:
+        names = [name for name in self.archive.entries if name.startswith("provenance/")]
+        for name in sorted(names):
+            if (found := self.archive.digest(name)) != (digest := name.split("/")[1][:64]):
+                self.outcome.add("ATTACHED_DIGEST", None, name, digest, found)
+        if names:
+            self.outcome.shows_not.append(
+                f"What {len(names)} provenance files say: C2PA and certificates are not checked here."
+            )
+
     def _limits(self, scope: dict[str, Any]) -> None:
         if scope["kind"] == "job":
             ended = (
@@ -1729,10 +2000,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle")
     parser.add_argument("--verifier", action="append", default=[], metavar="VKEY")
     parser.add_argument("--checkpoint", metavar="FILE")
+    parser.add_argument("--witnesses", metavar="FILE")
     given = parser.parse_args(arguments)
     try:
         keys = [read_key(text) for text in given.verifier]
-        outcome = check_bundle(given.bundle, keys, _held(given.checkpoint))
+        outcome = check_bundle(given.bundle, keys, _held(given.checkpoint), _policy(given.witnesses))
     except (NotABundle, OSError, ValueError) as error:
         print(f"cannot check {given.bundle}: {error}", file=sys.stderr)
         return CANNOT_READ
@@ -1745,6 +2017,13 @@ def _held(path: str | None) -> Head | None:
         return None
     with open(path, "rb") as file:
         return read_head(file.read(MAX_NOTE_BYTES + 1))
+
+
+def _policy(path: str | None) -> Policy | None:
+    if path is None:
+        return None
+    with open(path, "rb") as file:
+        return read_policy(file.read(MAX_POLICY_BYTES + 1))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from render_service.assets.store import AssetStore, check_target, uris
 from render_service.evidence.checkpoints import cosigned, given_head, tree_head
 from render_service.evidence.checkpoints import read_head as read_checkpoint
 from render_service.evidence.keys import read_signer, read_verifier
+from render_service.evidence.verify import read_trusted
 from render_service.runtime.errors import BadInput, NotIntact, ServiceError, StorageFailed
+from render_service.runtime.files import read_file
 
 _RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
 
@@ -79,6 +81,7 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
         with_text=wanted.with_text,
         open_asset=_opener(assets) if wanted.with_assets else None,
         verifier=str(read_signer(wanted.key).verifier) if wanted.key and not wanted.checkpoint else None,
+        timestamp=_timestamp_beside(wanted.checkpoint) if wanted.checkpoint else None,
         build=build_information(),
     )
     temporary = None
@@ -103,6 +106,21 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
             with suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
     return Exported(wanted.target, size, head, wanted.scope, contents)
+
+
+def _timestamp_beside(checkpoint: Path) -> bytes | None:
+    """Return the timestamp of a checkpoint, if it has one; `BadInput` if it is one of another checkpoint."""
+    beside = checkpoint.with_name(f"{checkpoint.name}.tsr")
+    if not beside.exists():
+        return None
+    token = read_file(beside, "timestamp", verify_bundle.MAX_TIMESTAMP_BYTES)
+    note = read_file(checkpoint, "checkpoint", verify_bundle.MAX_NOTE_BYTES)
+    try:
+        if verify_bundle.read_timestamp(token).digest in verify_bundle.stampable(note):
+            return token
+    except ValueError as error:
+        raise BadInput(f"timestamp {beside}: {error}; remove it, or publish the checkpoint again") from None
+    raise BadInput(f"timestamp {beside}: it is of another checkpoint; remove it, or publish again")
 
 
 def build_information() -> dict[str, str]:
@@ -145,12 +163,14 @@ def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
     return open_asset
 
 
-def check_received(path: Path, verifiers: Sequence[str], checkpoint: Path | None) -> Outcome:
-    """Check the bundle at `path` against public keys and a checkpoint; `BadInput` if it is not a bundle."""
+def check_received(
+    path: Path, verifiers: Sequence[str], checkpoint: Path | None, witnesses: Path | None = None
+) -> Outcome:
+    """Check the bundle at `path` against what the reader knows; `BadInput` if it is not a bundle."""
     keys = [read_key(str(read_verifier(text))) for text in verifiers]
     held = read_head(read_checkpoint(checkpoint).to_bytes()) if checkpoint else None
     try:
-        return check_bundle(str(path), keys, held)
+        return check_bundle(str(path), keys, held, read_trusted(witnesses) if witnesses else None)
     except NotABundle as error:
         raise BadInput(f"bundle {error}; name a file that `sora-ledger export` wrote") from None
 

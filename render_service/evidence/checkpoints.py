@@ -42,21 +42,28 @@ class Comparison:
     proof: list[bytes] = field(default_factory=list)
     cosigned_by: list[str] = field(default_factory=list)
     split_view: bool = False
+    stamped_at: str | None = None
 
 
 @dataclass(frozen=True)
 class Publication:
-    """A publication to make: where, signed with which key, cosigned by whose policy (None: by nobody)."""
+    """A publication to make: where, signed with which key, cosigned by whose policy (None: by nobody).
+
+    The time-stamping authority at the address `timestamp` dates it, and is believed by the certificates in
+    the file `tsa_chain`.
+    """
 
     target: str
     key: Path | None
     witnesses: Path | None = None
     record: bool = False
+    timestamp: str | None = None
+    tsa_chain: Path | None = None
 
     @property
     def writes(self) -> bool:
         """Whether it adds records to the ledger."""
-        return self.record or self.witnesses is not None
+        return self.record or bool(self.witnesses or self.timestamp)
 
 
 def read_head(path: Path) -> TreeHead:

@@ -1,35 +1,56 @@
-"""Publish a checkpoint: sign it, have witnesses cosign it, and replace the one at the target.
+"""Publish a checkpoint: sign it, have witnesses cosign it and a time-stamping authority date it.
 
 1. Sign the head of the ledger as it is now.
 2. Ask the witnesses of the policy. Too few cosignatures end the publication: nothing is recorded or replaced.
-3. Record the checkpoint with its cosignatures. A crash after that leaves an old checkpoint at the target; the
-   cosignatures are in the record, and the next publication continues from them.
-4. Replace the checkpoint at the target, and record that too if asked.
+3. Have the checkpoint dated, with its cosignatures. A timestamp that does not count ends the publication.
+4. Record cosignatures and timestamp. A crash after that leaves an old checkpoint at the target; what others
+   signed is in the record, and the next publication continues from there.
+5. Replace the checkpoint at the target, then the timestamp beside it, and record that too if asked.
 """
 
 import asyncio
-from collections.abc import Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from ledger.events import CheckpointWitnessed, Cosignature
+import httpx2
+
+from ledger.events import CheckpointTimestamped, CheckpointWitnessed, Cosignature, Event
+from ledger.private import Private
+from ledger.record import timestamp
 from ledger.store.interface import ANY, Batch
 from ledger.tree.checkpoint import CheckpointInvalid
 from ledger.tree.head import TreeHead
-from render_service.evidence.checkpoints import Publication, put, tree_head
+from render_service.evidence.checkpoints import Publication, publish, put, tree_head
 from render_service.evidence.keys import NamedPolicy, read_policy
 from render_service.evidence.recorded_checks import STREAM, last_witnessed, record_published
+from render_service.evidence.timestamps import SUFFIX, Stamp, check_token, read_chain, timestamp_client
 from render_service.evidence.witnesses import (
+    CLOCK_SKEW_S,
     Answer,
     ask_witnesses,
     check_can_be_met,
     cosigned_at,
+    new_client,
+    post,
     with_cosignatures,
 )
-from render_service.runtime.errors import BadInput, NotWitnessed
+from render_service.runtime.errors import BadInput, NotStamped, NotWitnessed
+from render_service.runtime.printable import printable
 from render_service.session.session import Session
 
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
 TRIES = 3
+LONGEST_S = 20.0
+"""For a time-stamping authority to answer."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +60,50 @@ class Published:
     target: str
     head: TreeHead
     answers: Sequence[Answer] = ()
+    stamp: Stamp | None = None
 
 
 async def publish_checkpoint(session: Session, wanted: Publication) -> Published:
     """Make the publication; an error leaves the target as it was."""
-    ledger, answers = session.ledger, list[Answer]()
+    ledger, answers, made, events = session.ledger, list[Answer](), None, list[Event]()
+    chain = await asyncio.to_thread(read_chain, wanted.tsa_chain) if wanted.tsa_chain else []
+    if wanted.timestamp and not chain:
+        raise BadInput(
+            "--timestamp needs the certificates by which the authority is believed: add --tsa-chain FILE, "
+            "or set SORA_LEDGER_TSA_CHAIN"
+        )
     if wanted.witnesses:
         policy = await asyncio.to_thread(read_policy, wanted.witnesses)
         check_can_be_met(policy.trust)
         head, answers = await _witnessed(session, wanted.key, policy)
-        await asyncio.to_thread(_record_witnessed, session, head, policy, answers)
+        events.append(_witnessing(head, policy, answers))
     else:
         head = await asyncio.to_thread(tree_head, ledger, wanted.key)
+    if wanted.timestamp:
+        made = await _stamp(wanted.timestamp, head, chain, session.clock())
+        events.append(_dating(head, made))
+    drafts = [session.draft(event) for event in events]
+    if drafts:
+        await asyncio.to_thread(ledger.append, [Batch(STREAM, ANY, drafts)])
     target, there = await asyncio.to_thread(put, ledger, head, wanted.target)
+    is_ours = there.checkpoint == head.checkpoint
+    if made and is_ours:
+        await asyncio.to_thread(publish, wanted.target + SUFFIX, made.token, _replaced_by(made.token))
     if wanted.record:
-        own = head if there.checkpoint == head.checkpoint else there
-        await asyncio.to_thread(record_published, session, own, there, target)
-    return Published(target, there, answers)
+        await asyncio.to_thread(record_published, session, head if is_ours else there, there, target)
+    return Published(target, there, answers, made)
+
+
+def _replaced_by(token: bytes) -> Callable[[bytes], bytes]:
+    def replace(there: bytes) -> bytes:
+        if there[:1] not in {b"", token[:1]}:
+            raise BadInput(
+                f"--publish: beside the target is a file that is not a timestamp ({SUFFIX}) and was not "
+                "replaced; name another target"
+            )
+        return token
+
+    return replace
 
 
 async def _witnessed(
@@ -92,11 +140,52 @@ def _check_log(head: TreeHead, policy: NamedPolicy) -> None:
         raise BadInput(f"witness policy: {error}; its log lines have to name the key that signs") from None
 
 
-def _record_witnessed(
-    session: Session, head: TreeHead, policy: NamedPolicy, answers: Sequence[Answer]
-) -> None:
-    """Record the checkpoint `head` with the cosignatures of `answers`, each of which was checked."""
-    event = CheckpointWitnessed(
+def _dating(head: TreeHead, made: Stamp) -> CheckpointTimestamped:
+    return CheckpointTimestamped(
+        size=head.checkpoint.size,
+        root=head.checkpoint.root.hex(),
+        checkpoint_sha256=hashlib.sha256(head.to_bytes()).hexdigest(),
+        stamped_at=timestamp(made.at),
+        authority=Private.seal("authority", made.authority),
+        token=base64.b64encode(made.token).decode(),
+    )
+
+
+async def _stamp(url: str, head: TreeHead, chain: "list[Certificate]", now: datetime) -> Stamp:
+    """Have the authority at `url` date `head`; `NotStamped` says what is wrong with its answer."""
+    client = timestamp_client()
+    data = head.to_bytes()
+    sha256 = client.HashAlgorithm.SHA256
+    request = client.TimestampRequestBuilder().data(data).hash_algorithm(sha256).build()
+    token = await _post(url, request.as_bytes())
+    made = check_token(token, {hashlib.sha256(data).digest()}, chain, f"timestamp of {url}", request.nonce)
+    if abs((made.at - now).total_seconds()) > CLOCK_SKEW_S:
+        states, here = timestamp(made.at), timestamp(now)
+        raise NotStamped(f"timestamp of {url}: it states {states}, and here it is {here}: check both clocks")
+    return made
+
+
+async def _post(url: str, body: bytes) -> bytes:
+    """Send a request; return the answer."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise BadInput(f"--timestamp {printable(url)}: expected the address of a time-stamping authority")
+    try:
+        async with asyncio.timeout(LONGEST_S), new_client([url], LONGEST_S) as client:
+            status, answer = await post(client, url, body, "application/timestamp-query")
+    except TimeoutError:
+        raise NotStamped(f"timestamp of {url}: no answer within {LONGEST_S:g} s; try again later") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        raise NotStamped(f"timestamp of {url}: the authority cannot be asked ({reason})") from None
+    if status != HTTPStatus.OK:
+        raise NotStamped(f"timestamp of {url}: the authority answered {status}")
+    return answer
+
+
+def _witnessing(head: TreeHead, policy: NamedPolicy, answers: Sequence[Answer]) -> CheckpointWitnessed:
+    """Return the event about the checkpoint `head` with the cosignatures of `answers`, which were checked."""
+    return CheckpointWitnessed(
         size=head.checkpoint.size,
         root=head.checkpoint.root.hex(),
         witnesses_sha256=policy.sha256,
@@ -111,4 +200,3 @@ def _record_witnessed(
         ),
         checkpoint=head.to_bytes().decode(),
     )
-    session.ledger.append([Batch(STREAM, ANY, [session.draft(event)])])

@@ -7,13 +7,23 @@ from pathlib import Path
 from ledger.errors import NewerFormat
 from ledger.log.opening import open_ledger, open_snapshot, open_tail
 from ledger.log.verification import verify_ledger
+from ledger.record import timestamp
 from ledger.verify import Report
-from ledger.verify.elsewhere import StoredFile, check_against, check_assets
+from ledger.verify.elsewhere import StoredFile, check_against, check_assets, check_witnesses
 from ledger.verify.incremental import verify_since
-from ledger.verify.verify_bundle import MAX_NOTE_BYTES, Head, read_head, read_key
+from ledger.verify.verify_bundle import (
+    MAX_NOTE_BYTES,
+    MAX_POLICY_BYTES,
+    Head,
+    Policy,
+    read_head,
+    read_key,
+    read_policy,
+)
 from render_service.assets.store import AssetStore, uris
 from render_service.evidence.keys import read_verifier
-from render_service.runtime.errors import BadInput
+from render_service.evidence.timestamps import check_stamp, read_chain
+from render_service.runtime.errors import BadInput, NotStamped
 from render_service.runtime.files import read_file
 from render_service.runtime.settings import Settings
 
@@ -30,6 +40,8 @@ class Asked:
     since: int | None = None
     with_assets: bool = False
     processes: int | None = None
+    witnesses: Path | None = None
+    tsa_chain: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,8 @@ class Checked:
     held: Head | None = None
     signed_by: Sequence[str] = ()
     files: int | None = None
+    cosigned_by: Sequence[str] = ()
+    stamped_at: str | None = None
 
 
 def check(settings: Settings, asked: Asked) -> Checked:
@@ -49,6 +63,7 @@ def check(settings: Settings, asked: Asked) -> Checked:
     `NewerFormat` if the format of the ledger is newer than this version, unless the ledger was rewritten.
     """
     held = _read_checkpoint(asked.against) if asked.against else None
+    policy = read_trusted(asked.witnesses) if asked.witnesses else None
     keys = [read_key(str(read_verifier(text))) for text in asked.verifiers]
     newer = _newer_format(settings)
     sizes = [held.size] if held else []
@@ -58,17 +73,39 @@ def check(settings: Settings, asked: Asked) -> Checked:
     else:
         with open_tail(settings.ledger_url, since) as tail:
             report = verify_since(tail, since, sizes)
-    signed_by: list[str] = []
+    signed_by, cosigned_by, stamped_at = list[str](), list[str](), None
     files = None
     with open_snapshot(settings.ledger_url) as snapshot:
         if held:
             first = next(iter(snapshot.events()), None)
             signed_by = check_against(report, held, keys, first[9] if first else b"")
+        if held and policy:
+            cosigned_by = check_witnesses(report, held, policy)
+        if asked.against and asked.tsa_chain:
+            stamped_at = _dated(report, asked.against, asked.tsa_chain)
         if asked.with_assets:
             files = check_assets(report, snapshot.events(), _Digests(AssetStore.of(settings)))
     if newer and not any(finding.code.startswith(_REWRITTEN) for finding in report.findings):
         raise newer
-    return Checked(report, since, held, signed_by, files)
+    return Checked(report, since, held, signed_by, files, cosigned_by, stamped_at)
+
+
+def read_trusted(path: Path) -> Policy:
+    """Return the trust policy in the file at `path`, read by the verifier's own code."""
+    try:
+        return read_policy(read_file(path, "witness policy", MAX_POLICY_BYTES))
+    except ValueError as error:
+        raise BadInput(f"witness policy {path}: {error}; docs/witnesses.md describes the file") from None
+
+
+def _dated(report: Report, against: Path, chain: Path) -> str | None:
+    """Return when a timestamp dates the checkpoint, and who signed it; a wrong one is a finding."""
+    try:
+        stamp = check_stamp(against, read_chain(chain))
+    except NotStamped as error:
+        report.add("CHECKPOINT_TIMESTAMP", None, "the checkpoint", "a timestamp that counts", str(error))
+        return None
+    return f"{timestamp(stamp.at)} by {stamp.authority}"
 
 
 def _newer_format(settings: Settings) -> NewerFormat | None:

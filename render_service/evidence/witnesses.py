@@ -15,7 +15,7 @@ person who has to find out why a checkpoint was not published.
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -92,9 +92,7 @@ async def ask_witnesses(
 
     `last_sizes` has the size that each witness is known to have cosigned last, by verifier key.
     """
-    is_tls = any((witness.url or "").lower().startswith("https:") for witness in policy.witnesses.values())
-    tls = ssl.create_default_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    async with httpx2.AsyncClient(verify=tls, follow_redirects=False, timeout=longest_s) as client:
+    async with new_client([witness.url or "" for witness in policy.witnesses.values()], longest_s) as client:
         asked = [
             _Asking(client, ledger, head, witness, last_sizes.get(str(witness.verifier), 0), now)
             for witness in policy.witnesses.values()
@@ -108,6 +106,26 @@ async def ask_witnesses(
     return [
         each.late() if task.cancelled() else task.result() for each, task in zip(asked, tasks, strict=True)
     ]
+
+
+def new_client(urls: Sequence[str], longest_s: float) -> httpx2.AsyncClient:
+    """Return a client for `urls`; certificate authorities are loaded only if one of them is https."""
+    is_tls = any(url.lower().startswith("https:") for url in urls)
+    tls = ssl.create_default_context() if is_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx2.AsyncClient(verify=tls, follow_redirects=False, timeout=longest_s)
+
+
+async def post(
+    client: httpx2.AsyncClient, url: str, content: bytes, content_type: str = "text/plain"
+) -> tuple[int, bytes]:
+    """Send `content`; return the status and the answer, `ValueError` if that is longer than `MOST_BYTES`."""
+    body = bytearray()
+    async with client.stream("POST", url, content=content, headers={"content-type": content_type}) as answer:
+        async for part in answer.aiter_bytes():
+            body += part
+            if len(body) > MOST_BYTES:
+                raise ValueError(f"its answer has more than {MOST_BYTES} bytes")
+    return answer.status_code, bytes(body)
 
 
 async def _enough(tasks: list["asyncio.Task[Answer]"], policy: TrustPolicy) -> None:
@@ -196,17 +214,11 @@ class _Asking:
         )
 
     async def _post(self) -> tuple[int, bytes]:
-        """Send the proof and the checkpoint; return the status and the answer, within `MOST_BYTES`."""
+        """Send the proof and the checkpoint; return the status and the answer."""
         prove = partial(ConsistencyProof.of, self._ledger.store, self._old_size, self._head)
         proof = await asyncio.to_thread(prove)
         url = f"{(self._witness.url or '').rstrip('/')}/add-checkpoint"
-        body = bytearray()
-        async with self._client.stream("POST", url, content=proof.to_bytes()) as answer:
-            async for part in answer.aiter_bytes():
-                body += part
-                if len(body) > MOST_BYTES:
-                    raise ValueError(f"its answer has more than {MOST_BYTES} bytes")
-        return answer.status_code, bytes(body)
+        return await post(self._client, url, proof.to_bytes())
 
     def _cosigned(self, body: bytes) -> Answer:
         assert self._head.note is not None

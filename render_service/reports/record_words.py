@@ -11,6 +11,7 @@ from ledger.events import (
     AssetPublished,
     AssetStored,
     CheckpointPublished,
+    CheckpointTimestamped,
     CheckpointWitnessed,
     CostSettled,
     DecisionOverridden,
@@ -121,6 +122,10 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return _given_up(event)
         case ProjectionRecorded():
             return f"{counted(event.jobs, 'job')} as of position {event.position}"
+        case CheckpointTimestamped():
+            return (
+                f"{counted(event.size, 'record')}, dated {event.stamped_at} by {short(event.authority.text)}"
+            )
         case LedgerVerified() | CheckpointPublished() | CheckpointWitnessed():
             return _checked(event)
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():

@@ -21,6 +21,7 @@ ServiceError
 ├── AssetUnusable     the downloaded bytes are not the expected file; the job can be settled again
 ├── NotIntact         the ledger is damaged and cannot prove what was asked
 │   └── LogDisputed   a log contradicts what it showed or signed before
+├── NotStamped        a time-stamping authority did not date a checkpoint
 ├── NotWitnessed      too few witnesses cosigned a checkpoint: it was not published
 ├── LogUnreachable    a log that is followed cannot be read at the moment
 └── StorageFailed     a file could not be written or read; no partial file stays
@@ -143,6 +144,10 @@ class AssetUnusable(ServiceError):
 
 class NotIntact(ServiceError):
     """The ledger cannot prove what was asked: it was changed after it was recorded."""
+
+
+class NotStamped(ServiceError):
+    """A timestamp was refused, is not one, or does not count; the message says why."""
 
 
 class NotWitnessed(ServiceError):

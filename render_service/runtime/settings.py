@@ -17,6 +17,8 @@ SORA_LEDGER_KEY            file of the key that signs checkpoints, and     none:
                            requests where the policy names it
 SORA_LEDGER_WITNESSES      the policy file of the witnesses that cosign    none: nobody is asked
                            published checkpoints
+SORA_LEDGER_TSA_CHAIN      certificates (PEM) by which a time-stamping    none: name them by --tsa-chain
+                           authority is believed
 SORA_LEDGER_WEBHOOK_       what webhooks of the chosen profile are signed  none: see
 SECRETS                    with; ``…_SECRETS_<PROFILE>`` of another one    `render_service.webhooks`
 SORA_LEDGER_OIDC           a TOML file that names the identity provider,   none
@@ -86,6 +88,7 @@ TRUST_LIST = "SORA_LEDGER_TRUST_LIST"
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 WITNESSES = "SORA_LEDGER_WITNESSES"
 """Not read from ``.env``: what a folder contains must not say whose cosignatures are enough."""
+TSA_CHAIN = "SORA_LEDGER_TSA_CHAIN"
 PRIVATE_ENDPOINTS = "SORA_LEDGER_PRIVATE_ENDPOINTS"
 """Not read from ``.env``: what a folder contains must not open the network of this machine."""
 _READ = re.compile(rf"{KEY}|{BASE_URL}|SORA_[A-Z0-9_]+")
@@ -135,6 +138,7 @@ class Settings:
     forward_file: Path | None = None
     witnesses_file: Path | None = None
     trust_list_file: Path | None = None
+    tsa_chain_file: Path | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -271,6 +275,7 @@ def read_settings(
         console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),
         witnesses_file=_path(environment.get(WITNESSES)),
         trust_list_file=_path(environment.get(TRUST_LIST)),
+        tsa_chain_file=_path(environment.get(TSA_CHAIN)),
         file=file,
         from_file=tuple(sorted(own)),
     )

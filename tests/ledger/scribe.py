@@ -230,6 +230,14 @@ def checked() -> list[Any]:
             signed_by=("studio",),
             cosigned_by=("witness.example",),
         ),
+        e.CheckpointTimestamped(
+            size=40,
+            root=SHA,
+            checkpoint_sha256=SHA,
+            stamped_at="2026-11-30T09:00:00.000000Z",
+            authority=Private.seal("authority", "CN=tsa.example"),
+            token="MAMCAQA=",
+        ),
         e.CheckpointWitnessed(
             size=40,
             root=SHA,

@@ -24,7 +24,8 @@ KINDS = {
     "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
     "note.recorded access.used session.began session.ended notification.sent notification.failed "
-    "ledger.verified projection.recorded checkpoint.witnessed",
+    "ledger.verified projection.recorded "
+    "checkpoint.timestamped checkpoint.witnessed",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased "
     "access.granted access.revoked share.created share.revoked "
     "endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted",

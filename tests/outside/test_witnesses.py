@@ -215,6 +215,26 @@ def test_a_proof_under_a_cosigned_checkpoint_is_counted_without_the_ledger(
     assert (checked.code, checked.document["cosigned_by"]) == (0, ["north", "south", "east"])
 
 
+def test_verify_and_bundles_count_cosignatures_by_the_policy_of_the_reader(
+    person: Any, witnesses: list[Witness]
+) -> None:
+    witnesses[2].stop()
+    person(*PUBLISH)
+    person("export", "--all", "--out", "evidence.zip", "--checkpoint", "checkpoint.txt")
+    readings = (
+        ("verify", "--against", "checkpoint.txt", "--witnesses", "policy"),
+        ("verify-bundle", "evidence.zip", "--witnesses", "policy"),
+    )
+    for reading in readings:
+        checked = person(*reading)
+        assert (checked.code, checked.document["cosigned_by"]) == (0, ["north", "south"])
+    write_policy(person, witnesses, "all")
+    for reading in readings:
+        checked = person(*reading)
+        codes = [each["code"] for each in checked.document["findings"]]
+        assert (checked.code, codes) == (10, ["CHECKPOINT_WITNESSES"])
+
+
 def test_a_cosignature_key_verifies_a_checkpoint_like_any_other_key(
     person: Any, witnesses: list[Witness]
 ) -> None:

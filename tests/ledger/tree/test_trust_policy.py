@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger.tree.checkpoint import COSIGNATURE, Checkpoint, CheckpointInvalid, Signer, Verifier
 from ledger.tree.head import TreeHead
 from ledger.tree.trust_policy import PolicyInvalid, TrustPolicy
+from ledger.verify import verify_bundle as vb
 
 KEYS = [
     str(
@@ -42,11 +43,9 @@ def policy(text: str) -> TrustPolicy:
     ],
 )
 def test_a_quorum_is_met_by_enough_members(text: str, enough: list[str], too_few: list[str]) -> None:
-    read = policy(text)
-    assert [read.is_met(set(names)) for names in (*enough, *too_few)] == [
-        *(True for _ in enough),
-        *(False for _ in too_few),
-    ]
+    expected = [*(True for _ in enough), *(False for _ in too_few)]
+    for read in (policy(text), vb.read_policy((WITNESSES + text).encode())):
+        assert [read.is_met(set(names)) for names in (*enough, *too_few)] == expected
 
 
 @pytest.mark.parametrize(
@@ -82,6 +81,31 @@ def test_a_wrong_policy_is_refused_with_its_line(text: str, words: str) -> None:
         policy(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "quorum Z\n",
+        "quorum A",
+        "quorum A\r\n",
+        "quorum A\nquorum A\n",
+        "Quorum A\n",
+        "log\n",
+        "group g 3 A B\nquorum g\n",
+        "group g any A A\nquorum g\n",
+        "group g any A\ngroup h any A\nquorum g\n",
+        f"witness F {KEYS[0]}\nquorum F\n",
+        f"witness F {LOG.verifier}\nquorum F\n",
+        f"log {KEYS[0]}\nquorum A\n",
+    ],
+)
+def test_the_checker_of_bundles_refuses_the_same_policies(text: str) -> None:
+    with pytest.raises(PolicyInvalid):
+        policy(text)
+    with pytest.raises(ValueError, match=r"line|no "):
+        vb.read_policy((WITNESSES + text).encode())
+
+
 def test_a_comment_may_have_any_octets_above_ascii() -> None:
     assert TrustPolicy.parse(b"# na\xefve \xff\nquorum none\n").quorum == "none"
 
@@ -108,3 +132,6 @@ def test_a_key_of_small_order_is_refused(encoded: str, kind: bytes) -> None:
     key = Verifier("weak.example", bytes.fromhex(encoded), kind)
     with pytest.raises(CheckpointInvalid, match="small order"):
         Verifier.parse(str(key))
+    if vb._point(key.public_key) is not None:  # nothing verifies under what is no point
+        with pytest.raises(ValueError, match="small order"):
+            vb.read_key(str(key))

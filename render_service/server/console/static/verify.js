@@ -12,7 +12,7 @@ checks of a bundle. Above them are the tools, a section each: bytes and hashes, 
 proof files, who permitted what, the zip file.
 */
 
-export const FORMAT = "sora-ledger/bundle/v1";
+export const FORMATS = ["sora-ledger/bundle/v1", "sora-ledger/bundle/v2"];
 export const PROOF_VERSION = "c2sp.org/tlog-proof@v1";
 
 const MAX_FILES = 20_000;
@@ -32,7 +32,7 @@ const MAX_DIGEST_BYTES = 2 ** 30; // WebCrypto takes a file in one piece
 
 const NAME = new RegExp(
   "^(?:manifest\\.json|README\\.txt|checkpoint|verify_bundle\\.py|(?:records|payloads|proofs|bodies)\\.jsonl" +
-    "|documents/[0-9a-f]{64}|assets/[0-9a-f]{64}(?:\\.[a-z0-9]{1,8})?)$",
+    "|documents/[0-9a-f]{64}|(?:assets|provenance)/[0-9a-f]{64}(?:\\.[a-z0-9]{1,8})?|timestamps/[0-9a-f]{64}\\.tsr)$",
 );
 const ALWAYS = ["manifest.json", "checkpoint", "records.jsonl", "payloads.jsonl"];
 const HEX = /^[0-9a-f]{64}$/;
@@ -337,15 +337,19 @@ function commitmentsIn(payload) {
 
 const SPACE = /[\s\u0085\u001c-\u001f]/u;
 
+const WITNESS_KEY = 4;
+
 /** Read `NAME+ID+BASE64`; `Invalid` says why it is no Ed25519 key. */
 export async function readKey(text) {
   const [name, id, ...rest] = String(text).trim().split("+");
   if (!name || !rest.length || SPACE.test(name)) throw new Invalid("expected a public key, NAME+ID+BASE64");
   const data = fromBase64(rest.join("+"));
-  if (data.length !== 33 || data[0] !== 1) throw new Invalid("expected an Ed25519 key (type 1, 32 bytes)");
+  if (data.length !== 33 || (data[0] !== 1 && data[0] !== WITNESS_KEY)) {
+    throw new Invalid("expected an Ed25519 key (type 1, or 4 of a witness; 32 bytes)");
+  }
   const keyId = toHex((await sha256(joined(encoder.encode(`${name}\n`), data))).slice(0, 4));
   if (keyId !== id) throw new Invalid(`the id of the key is ${keyId}, not ${shown(id.slice(0, 20))}`);
-  return { name, keyId, publicKey: data.slice(1), text: String(text).trim() };
+  return { name, keyId, kind: data[0], publicKey: data.slice(1), text: String(text).trim() };
 }
 
 /** Read a checkpoint, signed or its lines alone; `Invalid` says what is wrong with it. */
@@ -387,13 +391,21 @@ export async function signersOf(checkpoint, keys) {
   for (const key of keys) {
     const own = checkpoint.signatures.filter((item) => item.name === key.name && item.keyId === key.keyId);
     for (const item of own) {
-      if (!(await ed25519Verifies(key.publicKey, encoder.encode(checkpoint.text), item.signature))) {
+      if (!(await isBy(key, encoder.encode(checkpoint.text), item.signature))) {
         throw new Invalid(`the signature of ${shown(key.name)} is of something else`);
       }
     }
     if (own.length) names.push(key.name);
   }
   return names;
+}
+
+/** Return whether `signature` is of `text`; that of a witness begins with the time, which is signed too. */
+async function isBy(key, text, signature) {
+  if (key.kind !== WITNESS_KEY) return ed25519Verifies(key.publicKey, text, signature);
+  const seconds = BigInt(`0x${toHex(signature.slice(0, 8)) || "0"}`);
+  const signed = joined(encoder.encode(`cosignature/v1\ntime ${seconds}\n`), text);
+  return ed25519Verifies(key.publicKey, signed, signature.slice(8));
 }
 
 function namesOn(checkpoint) {
@@ -889,7 +901,8 @@ class Permissions {
       const signature = fromBase64(String(need(payload, "signature")));
       for (const key of keys) {
         if (key.split("+")[1] !== need(payload, "key_id")) continue;
-        if (await ed25519Verifies((await readKey(key)).publicKey, text, signature)) {
+        const named = await readKey(key);
+        if (named.kind !== WITNESS_KEY && (await ed25519Verifies(named.publicKey, text, signature))) {
           this.signatures += 1;
           return key;
         }
@@ -1553,6 +1566,8 @@ class BundleCheck {
     await this.records(manifest.scope, checkpoint);
     await this.attached("documents", this.citedDocuments, "documents (policies, catalogs)");
     await this.attached("assets", this.citedAssets, "stored files");
+    this.unread("timestamps", "timestamps of the checkpoint say (RFC 3161)");
+    this.unread("provenance", "provenance files say (C2PA)");
     this.limits(manifest.scope);
   }
 
@@ -1561,8 +1576,8 @@ class BundleCheck {
   async manifest() {
     const data = await this.archive.read("manifest.json", MAX_MANIFEST_BYTES);
     const manifest = orDamaged(() => strictJson(data), "BUNDLE_MANIFEST", "manifest.json", "canonical JSON");
-    if (manifest.format !== FORMAT) {
-      throw new Unreadable(`a manifest of ${shown(manifest.format)}; expected ${FORMAT}`);
+    if (!FORMATS.includes(manifest.format)) {
+      throw new Unreadable(`a manifest of ${shown(manifest.format)}; expected ${FORMATS.join(" or ")}`);
     }
     if (!isScope(manifest.scope)) throw new Damaged("BUNDLE_MANIFEST", "scope", "a job, a range or all", manifest.scope);
     const files = manifest.files;
@@ -1804,6 +1819,11 @@ class BundleCheck {
     if (unchanged.size) out.shows.push(`${unchanged.size} ${what} cited by the records, unchanged.`);
     const absent = [...cited].filter((digest) => HEX.test(digest)).length - present.size;
     if (absent > 0) out.showsNot.push(`${absent} ${what} cited by the records: only their digests are here.`);
+  }
+
+  unread(folder, what) {
+    const count = [...this.archive.entries.keys()].filter((name) => name.startsWith(`${folder}/`)).length;
+    if (count) this.outcome.showsNot.push(`What ${count} ${what}: the page checks no certificates.`);
   }
 
   limits(scope) {
