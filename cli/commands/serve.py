@@ -17,10 +17,16 @@ import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
-from cli.options.working import read_worker_options, worker_options
+from cli.options.working import (
+    publishing_options,
+    read_publication,
+    read_worker_options,
+    worker_options,
+)
 from ledger.record import Authority
 from render_service.access.local import TICKET_S, find_console, leading_to, link, make_ticket, noted
 from render_service.access.signing import Signer, open_signer
+from render_service.evidence.checkpoints import Scheduled
 from render_service.evidence.keys import read_signer
 from render_service.forwarding.destinations import read_destinations
 from render_service.runtime.errors import BadInput
@@ -61,6 +67,7 @@ COLLECT_AFTER = 20_000
 )
 @common.signing
 @worker_options
+@publishing_options
 @common.calling
 @common.invocation
 def serve_command(
@@ -97,6 +104,7 @@ def serve_command(
       sora-ledger serve --tiles --key signing.key
     """
     secrets = {} if no_webhooks else webhook_secrets(inv.settings)
+    publication = read_publication(inv.settings, options, key)
     terms = None if no_work else read_worker_options(**options)
     log_key = _log_key(key or inv.settings.key_file) if tiles else None
     parts = Parts(not no_gateway, not no_console, not no_notifications, log_key=log_key)
@@ -111,7 +119,7 @@ def serve_command(
             inv.emit(document, lambda console: _print(console, document))
             say("serving until Ctrl-C or SIGTERM")
 
-        _serve(inv, listening, secrets, parts, terms, started)
+        _serve(inv, listening, secrets, parts, terms, started, publication)
 
 
 def _log_key(key: Path | None) -> Path:
@@ -131,6 +139,7 @@ def _serve(
     parts: Parts,
     terms: WorkerOptions | None,
     started: Callable[["Session"], None],
+    publication: Scheduled | None = None,
 ) -> None:
     """Serve, and work the queue under `terms` if there are any, until a signal."""
     destinations = read_destinations(inv.settings.forward_file) if inv.settings.forward_file else None
@@ -141,6 +150,10 @@ def _serve(
         async with contextlib.AsyncExitStack() as stack:
             if local:
                 stack.enter_context(noted(inv.settings, local))
+            if publication:
+                from render_service.evidence.publishing import on_schedule
+
+                await stack.enter_async_context(on_schedule(session, publication))
             if destinations:
                 from render_service.forwarding.forwarder import Forwarding
 

@@ -8,7 +8,12 @@ import click
 
 from cli.invocation import Invocation, say
 from cli.options import common
-from cli.options.working import read_worker_options, worker_options
+from cli.options.working import (
+    publishing_options,
+    read_publication,
+    read_worker_options,
+    worker_options,
+)
 from cli.text.tables import columns
 from ledger.record import Authority
 from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
@@ -19,12 +24,14 @@ from render_service.worker.worker import Worker, queue_document, stop_signals
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from render_service.evidence.checkpoints import Scheduled
     from render_service.session.session import Session
     from render_service.worker.worker import Worked
 
 
 @click.command("worker", short_help="Submit, observe and store jobs as they become due.")
 @worker_options
+@publishing_options
 @click.option("--drain", is_flag=True, help="Exit when no job is due, waiting or leased.")
 @common.calling
 @common.invocation
@@ -40,9 +47,13 @@ def worker_command(inv: Invocation, **options: Any) -> None:
       sora-ledger worker
       sora-ledger worker --per-minute sora-2-pro=25 --running sora-2-pro=5
       sora-ledger worker --drain
+      sora-ledger worker --publish checkpoint.txt --publish-every 3600
     """
+    publication = read_publication(inv.settings, options)
     terms = read_worker_options(**options)
-    worked: Worked = inv.session(lambda session: _work(session, terms), authority=Authority.SYSTEM)
+    worked: Worked = inv.session(
+        lambda session: _work(session, terms, publication), authority=Authority.SYSTEM
+    )
     inv.emit(
         vars(worked),
         lambda console: console.print(
@@ -51,7 +62,7 @@ def worker_command(inv: Invocation, **options: Any) -> None:
     )
 
 
-async def _work(session: "Session", terms: WorkerOptions) -> "Worked":
+async def _work(session: "Session", terms: WorkerOptions, publication: "Scheduled | None") -> "Worked":
     session.profile()  # says at once what is missing to reach its server
     if (exporter := session.telemetry.exporter) is not None:
         from render_service.server.metrics import LedgerMetrics
@@ -60,7 +71,12 @@ async def _work(session: "Session", terms: WorkerOptions) -> "Worked":
     worker = Worker(session, terms)
     with stop_signals() as stop:
         say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")
-        return await worker.run(stop)
+        if publication is None:
+            return await worker.run(stop)
+        from render_service.evidence.publishing import on_schedule
+
+        async with on_schedule(session, publication):
+            return await worker.run(stop)
 
 
 @click.command("queue", short_help="Show the jobs that wait for a worker.")

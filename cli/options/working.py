@@ -1,11 +1,15 @@
 """Options of a worker, for ``worker`` and for ``serve``, which works the queue as well."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from render_service.evidence.checkpoints import Publication, Scheduled
 from render_service.recovery.attempts import GRACE_S
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import Settings
 from render_service.worker.leases import MOST_AT_ONCE, WorkerOptions, read_limits
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,6 +63,52 @@ _OPTIONS = (
         help="Running jobs of a model, all workers together; set the same on each.",
     ),
 )
+
+
+_PUBLISHING = (
+    click.option(
+        "--publish",
+        metavar="FILE|URI",
+        help="Publish checkpoints there, as `checkpoint --publish --record` does, with SORA_LEDGER_KEY and "
+        "SORA_LEDGER_WITNESSES.",
+    ),
+    click.option(
+        "--publish-every",
+        metavar="SECONDS",
+        type=click.FloatRange(1, 31 * 86_400),
+        default=3_600.0,
+        show_default=True,
+        help="Time between two checkpoints, all workers together.",
+    ),
+    click.option(
+        "--timestamp",
+        metavar="URL",
+        help="Have this time-stamping authority date them (SORA_LEDGER_TSA_CHAIN).",
+    ),
+)
+
+
+def publishing_options(function: F) -> F:
+    """Take the options of publishing on a schedule; `read_publication` reads them."""
+    for option in reversed(_PUBLISHING):
+        function = option(function)
+    return function
+
+
+def read_publication(
+    settings: Settings, options: dict[str, Any], key: Path | None = None
+) -> Scheduled | None:
+    """Take the options of publishing out of `options`; None if nothing is to be published."""
+    target, every_s = options.pop("publish"), options.pop("publish_every")
+    authority = options.pop("timestamp")
+    if target is None:
+        if authority:
+            raise BadInput("--timestamp is for --publish FILE|URI")
+        return None
+    chain = settings.tsa_chain_file if authority else None
+    key, witnesses = key or settings.key_file, settings.witnesses_file
+    wanted = Publication(target, key, witnesses, record=True, timestamp=authority, tsa_chain=chain)
+    return Scheduled(wanted, every_s)
 
 
 def worker_options(function: F) -> F:

@@ -131,6 +131,11 @@ def check_witnesses(report: Report, held: Head, policy: Policy) -> list[str]:
     return names
 
 
+def refuse_timestamp(report: Report, why: str) -> None:
+    """Report a timestamp of the checkpoint that does not count; certificates are checked by the caller."""
+    report.add("CHECKPOINT_TIMESTAMP", None, "the checkpoint", "a timestamp that counts", why)
+
+
 def check_against(report: Report, held: Head, keys: Sequence[Key], first_payload: Any) -> list[str]:
     """Report the differences from the checkpoint `held`; return the names of the `keys` that signed it.
 

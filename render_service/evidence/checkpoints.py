@@ -66,6 +66,14 @@ class Publication:
         return self.record or bool(self.witnesses or self.timestamp)
 
 
+@dataclass(frozen=True)
+class Scheduled:
+    """A publication to repeat, at most once in `every_s` by all workers of the ledger together."""
+
+    wanted: Publication
+    every_s: float
+
+
 def read_head(path: Path) -> TreeHead:
     """Return the checkpoint in the file at `path`, signed or not; `BadInput` if it contains none."""
     data = read_file(path, "checkpoint", MAX_NOTE_BYTES)

@@ -11,7 +11,8 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -21,15 +22,16 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from ledger.errors import SoraLedgerError
 from ledger.events import CheckpointTimestamped, CheckpointWitnessed, Cosignature, Event
 from ledger.private import Private
 from ledger.record import timestamp
-from ledger.store.interface import ANY, Batch
+from ledger.store.interface import ANY, Batch, RecordFilter
 from ledger.tree.checkpoint import CheckpointInvalid
 from ledger.tree.head import TreeHead
-from render_service.evidence.checkpoints import Publication, publish, put, tree_head
+from render_service.evidence.checkpoints import Publication, Scheduled, publish, put, tree_head
 from render_service.evidence.keys import NamedPolicy, read_policy
-from render_service.evidence.recorded_checks import STREAM, last_witnessed, record_published
+from render_service.evidence.recorded_checks import STREAM, last_checks, last_witnessed, record_published
 from render_service.evidence.timestamps import SUFFIX, Stamp, check_token, read_chain, timestamp_client
 from render_service.evidence.witnesses import (
     CLOCK_SKEW_S,
@@ -49,6 +51,11 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 TRIES = 3
+AGAIN_S = 60.0
+"""Until a publication that failed is tried again."""
+DAY_S = 86_400.0
+MOST_CHECKS = 20
+"""Records of checks that are looked at to tell whether anything else was added."""
 LONGEST_S = 20.0
 """For a time-stamping authority to answer."""
 
@@ -92,6 +99,56 @@ async def publish_checkpoint(session: Session, wanted: Publication) -> Published
     if wanted.record:
         await asyncio.to_thread(record_published, session, head if is_ours else there, there, target)
     return Published(target, there, answers, made)
+
+
+@asynccontextmanager
+async def on_schedule(session: Session, scheduled: Scheduled | None) -> AsyncIterator[None]:
+    """Publish on a schedule while the context lasts; one that fails is logged, and tried again."""
+    task = asyncio.create_task(_keep_publishing(session, scheduled)) if scheduled else None
+    try:
+        yield
+    finally:
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _keep_publishing(session: Session, scheduled: Scheduled) -> None:
+    while True:
+        wait_s = scheduled.every_s
+        try:
+            due_s = await asyncio.to_thread(_due_in, session, scheduled)
+            if due_s > 0:
+                wait_s = due_s
+            else:
+                done = await publish_checkpoint(session, scheduled.wanted)
+                names = [answer.witness.name for answer in done.answers if answer.cosignature]
+                session.log.info(
+                    "checkpoint.published",
+                    size=done.head.checkpoint.size,
+                    target=done.target,
+                    cosigned_by=names,
+                )
+        except (SoraLedgerError, OSError, ValueError) as error:
+            session.log.warning("checkpoint.not_published", because=str(error))
+            wait_s = min(wait_s, AGAIN_S)
+        await asyncio.sleep(wait_s)
+
+
+def _due_in(session: Session, scheduled: Scheduled) -> float:
+    """Return the seconds until a publication is due; 0 or less if it is.
+
+    What any worker published counts. A ledger to which nothing but checks was added is published once a day.
+    """
+    ledger, last = session.ledger, last_checks(session.ledger).published
+    if last is None:
+        return 0.0
+    age_s = (session.clock() - datetime.fromisoformat(last.record.recorded_at)).total_seconds()
+    newest, size = ledger.head().size, last.event.size
+    checks = ledger.newest(RecordFilter(stream=STREAM), before=newest + 1, limit=MOST_CHECKS)
+    is_idle = sum(record.position > size for record in checks) == newest - size
+    return (max(scheduled.every_s, DAY_S) if is_idle else scheduled.every_s) - age_s
 
 
 def _replaced_by(token: bytes) -> Callable[[bytes], bytes]:

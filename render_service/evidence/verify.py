@@ -9,7 +9,7 @@ from ledger.log.opening import open_ledger, open_snapshot, open_tail
 from ledger.log.verification import verify_ledger
 from ledger.record import timestamp
 from ledger.verify import Report
-from ledger.verify.elsewhere import StoredFile, check_against, check_assets, check_witnesses
+from ledger.verify.elsewhere import StoredFile, check_against, check_assets, check_witnesses, refuse_timestamp
 from ledger.verify.incremental import verify_since
 from ledger.verify.verify_bundle import (
     MAX_NOTE_BYTES,
@@ -103,7 +103,7 @@ def _dated(report: Report, against: Path, chain: Path) -> str | None:
     try:
         stamp = check_stamp(against, read_chain(chain))
     except NotStamped as error:
-        report.add("CHECKPOINT_TIMESTAMP", None, "the checkpoint", "a timestamp that counts", str(error))
+        refuse_timestamp(report, str(error))
         return None
     return f"{timestamp(stamp.at)} by {stamp.authority}"
 

@@ -18,14 +18,14 @@ KINDS = {
     "PLAN": "render.decided render.held approval.granted approval.refused",
     "DENY": "render.denied",
     "ACTION": "submission.intended render.cancelled video.deleted render.abandoned "
-    "notification.resent checkpoint.published",
+    "notification.resent checkpoint.published provenance.signed asset.published",
     "OBSERVATION": "submission.accepted submission.rejected submission.unknown submission.recovered "
     "submission.absent submission.spooled status.observed webhook.received webhook.matched "
     "asset.stored asset.lost "
     "cost.settled render.adopted character.created output.attached external.recorded review.recorded "
     "note.recorded access.used session.began session.ended notification.sent notification.failed "
     "ledger.verified projection.recorded "
-    "checkpoint.timestamped checkpoint.witnessed",
+    "checkpoint.timestamped checkpoint.witnessed provenance.observed",
     "STRUCTURE_UPDATE": "ledger.created policy.activated budget.set decision.overridden private.erased "
     "access.granted access.revoked share.created share.revoked "
     "endpoint.created endpoint.updated endpoint.secret_rotated endpoint.deleted",

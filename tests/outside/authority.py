@@ -1,11 +1,12 @@
 """A time-stamping authority for tests: ``openssl ts`` behind an HTTP server, with certificates made here.
 
-`Authority.lie` changes what it answers; `AUTHORITIES` of certificates: a root, and what it issued.
+`Authority.lie` changes what it answers; `Authority.root` is the certificate by which it is believed.
 """
 
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,7 +56,8 @@ class Authority:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                with suppress(OSError):  # the client has given up
+                    self.wfile.write(data)
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -270,3 +270,33 @@ def test_a_policy_without_addresses_for_its_quorum_asks_nobody(person: Any, witn
 def test_witnesses_are_not_asked_about_an_unsigned_checkpoint(person: Any, witnesses: list[Witness]) -> None:
     ended = person("checkpoint", "--publish", "checkpoint.txt", "--witnesses", "policy")
     assert (ended.code, "witnesses cosign signed checkpoints only" in ended.err) == (2, True)
+
+
+def test_a_worker_publishes_on_its_schedule_and_goes_on_when_the_witnesses_are_away(
+    person: Any, witnesses: list[Witness]
+) -> None:
+    write_policy(person, witnesses, "all")
+    witnesses[0].stop()
+    worker = person.with_(SORA_LEDGER_WITNESSES="policy", SORA_LEDGER_KEY="signing.key").start(
+        "worker", "--publish", "checkpoint.txt", "--publish-every", "1"
+    )
+    try:
+        assert worker.stderr is not None
+        assert any("checkpoint.not_published" in line for line in worker.stderr)
+    finally:
+        worker.terminate()
+        worker.communicate(60)
+    assert not (person.folder / "checkpoint.txt").exists()
+    witnesses[0].start()
+    worker = person.with_(SORA_LEDGER_WITNESSES="policy", SORA_LEDGER_KEY="signing.key").start(
+        "worker", "--publish", "checkpoint.txt", "--publish-every", "1"
+    )
+    try:
+        assert worker.stderr is not None
+        assert any('"checkpoint.published"' in line for line in worker.stderr)
+    finally:
+        worker.terminate()
+        worker.communicate(60)
+    assert signers(person)[1:] == ["north", "south", "east"]
+    kinds = [each["type"] for each in person("log", "--stream", "checks").document["records"]]
+    assert kinds == ["checkpoint.witnessed", "checkpoint.published"]
