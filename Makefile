@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test soak lint types bench figures conformance mutants commands picture browser screenshots serve
+.PHONY: demo docs test soak lint types bench figures conformance mutants commands picture browser screenshots serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -41,6 +41,11 @@ browser: .venv/ready    ## the Chromium of the console's tests: finds it, or ins
 commands: .venv/ready   ## the tables of docs/commands.md and of the agent skill, from the commands and the catalog
 	$(BIN)/python tools/commands.py
 	$(BIN)/python tools/skill.py
+
+docs: .venv/ready       ## the documentation site, into docs-output/site; its generator is fetched from PyPI once
+	@test -x .venv/docs/bin/zensical || $(PYTHON) -m venv .venv/docs
+	@.venv/docs/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement docs/site/requirements.lock
+	$(BIN)/python -m tools.docs
 
 picture: .venv/ready    ## docs/picture.svg, from what the commands of README.md print
 	$(BIN)/python tools/picture.py

@@ -7,7 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [*ROOT.glob("*.md"), ROOT / "llms.txt", *(ROOT / "docs").rglob("*.md"), *(ROOT / "skills").rglob("*.md")]
+    [
+        *ROOT.glob("*.md"),
+        ROOT / "llms.txt",
+        *(path for folder in ("docs", "skills", "examples") for path in (ROOT / folder).rglob("*.md")),
+    ]
 )
 DECISIONS = ROOT / "docs" / "decisions"
 LINK = re.compile(r"\]\((?!https?://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
