@@ -16,6 +16,7 @@ from decision.engine.fixes import fixes_for
 from decision.engine.gates import REFUSALS, entrants, pass_gates
 from decision.engine.guardrails import ModerationStatus, found_in
 from decision.engine.inputs import DecisionContext, Inputs
+from decision.engine.judge import JudgeStatus, judged
 from decision.errors import BadDocument
 from decision.one_change.verdict import check_remix
 from decision.request.attachments import Faces
@@ -60,8 +61,10 @@ def requested_inputs(
     """Return the inputs of the decision on `request`, and the positions of the changes in its prompt."""
     changes = request.operation in (Operation.REMIX, Operation.EDIT)
     found = check_remix(request.prompt, request.fields) if changes else None
+    judge = policy.judge if request.operation is Operation.REMIX else None
+    found, by_judge = judged(found, judge, context.judge)
     guarded = found_in(request.sent_prompt, policy.guardrails, context.moderation)
-    return Inputs.of(request, context, found, guarded), found.changes if found else ()
+    return Inputs.of(request, context, found, {**guarded, **by_judge}), found.changes if found else ()
 
 
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
@@ -197,7 +200,9 @@ def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: 
 
 def _warnings(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
     """Return what is recorded of a request that was let through."""
-    return *_about_face(inputs, policy), *_about_guardrails(inputs, policy)
+    status = inputs.judge_status
+    judge = ("JUDGED" if status == JudgeStatus.CHECKED else "JUDGE_MISSING",) if status else ()
+    return *judge, *_about_face(inputs, policy), *_about_guardrails(inputs, policy)
 
 
 def _about_guardrails(inputs: Inputs, policy: Policy) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from decision.engine.guardrail_words import (
     terms_step,
 )
 from decision.engine.inputs import split_names
+from decision.engine.judge import about_judge
 from decision.money import format_usd, usd_digits
-from decision.one_change.split import split_request
+from decision.one_change.split import split_by
 from decision.request.request import RenderRequest
 from decision.request.validators import NOUNS
 from ledger.events import Candidate, Fix, GateFailure, RenderDecided, RenderDenied, RenderHeld
@@ -73,6 +74,7 @@ def _why_held(held: RenderHeld) -> list[str]:
     return [
         f"{people} to approve it first, by the policy's rule {rules}",
         *(["whether the prompt asks for one change or several could not be told"] if unclear else ()),
+        *about_judge(held.basis.inputs),
         *about_guardrails(held),
         f"every gate was passed; approved, it would be {choice.model}, estimated to cost {cost}",
     ]
@@ -113,6 +115,8 @@ _REASONS: Mapping[str, _Reason] = {
         f"the requester declared that it changes one thing: {_input(decided, 'declared_change')}"
         " (the words of the prompt do not tell)"
     ),
+    "JUDGED": lambda decided: about_judge(decided.basis.inputs)[0],
+    "JUDGE_MISSING": lambda decided: about_judge(decided.basis.inputs)[0],
     "EDIT_OF_SEVERAL_CHANGES": lambda decided: (
         f"the prompt asks for {_input(decided, 'change_count')} changes; an edit may, a remix may not"
     ),
@@ -256,7 +260,8 @@ def _why_denied(denied: RenderDenied) -> list[str]:
     own = (trace.detail_code, trace.expected, trace.found)
     failures.sort(key=lambda pair: (pair[1].detail_code, pair[1].expected, pair[1].found) != own)
     reasons = dict.fromkeys(about_failure(candidate, failure, denied) for candidate, failure in failures)
-    return [*reasons, f"this is required by {trace.failed_invariant} ({trace.code})"]
+    judge = about_judge(denied.basis.inputs)
+    return [*reasons, *judge, f"this is required by {trace.failed_invariant} ({trace.code})"]
 
 
 def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -> str:
@@ -349,7 +354,8 @@ def _create_with(denied: RenderDenied) -> str:
 def _split_commands(denied: RenderDenied, request: RenderRequest) -> list[str]:
     """Return one remix command per change, with what the request says of it."""
     shown = len(denied.denial_trace.changes)
-    texts = map(shlex.quote, split_request(request.prompt, request.fields)[:shown])
+    parts = split_by(request.prompt, request.fields, denied.denial_trace.changes)
+    texts = map(shlex.quote, parts[:shown])
     sources = chain([_source_id(denied)], repeat("ID_OF_THE_REMIX_BEFORE"))
     return [
         f"sora-ledger remix --id {source} --prompt {text}"

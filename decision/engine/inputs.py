@@ -14,6 +14,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from decision.engine.guardrails import ModerationResult, ModerationStatus
+from decision.engine.judge import JudgeResult
 from decision.one_change.verdict import RemixVerdict
 from decision.request.attachments import Faces
 from decision.request.request import AUTO, RenderRequest
@@ -33,7 +34,8 @@ class DecisionContext(BaseModel):
     `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
     and `project` are whose money it is. `requester_claimed` says that nothing establishes who asks but a name
     they typed; asked only under a policy with approval rules. Prices are those of the day `priced_on`, UTC.
-    `moderation` is how the server moderated the prompt, asked only under a policy that wants it.
+    `moderation` is how the server moderated the prompt, and `judge` what a judge said of a remix, each asked
+    only under a policy that wants it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +54,7 @@ class DecisionContext(BaseModel):
     priced_on: date | None = None
     requester_claimed: bool | None = None
     moderation: ModerationResult | None = None
+    judge: JudgeResult | None = None
 
 
 def operations_needed(request: RenderRequest) -> tuple[str, ...]:
@@ -74,6 +77,9 @@ class Inputs(BaseModel):
     the prompt of a remix or edit, `declared_change` the one aspect that the requester says it changes. Lists
     are in alphabetical order and joined with commas: `budgets`, `change_aspects` (``camera:1,palette:2``),
     and what is needed of a server and offered by it.
+
+    Where a judge was to be asked, `offline_verdict` is the verdict without it, and `judge_*` what it said:
+    `judge_changes` (``palette:0-14``) in code points of the prompt.
 
     `guardrails` are the codes of the policy's guardrails that the request meets, None without any guardrails.
     `terms_found` says where terms stand in the sent prompt (``CODE:3-14``, in order of place), None if it was
@@ -111,6 +117,11 @@ class Inputs(BaseModel):
     change_verdict: str | None = None
     change_count: int | None = None
     change_aspects: str | None = None
+    offline_verdict: str | None = None
+    judge_status: str | None = None
+    judge_model: str | None = None
+    judge_verdict: str | None = None
+    judge_changes: str | None = None
     declared_change: str | None = None
     deadline_minutes: int | None = None
     median_seconds: str | None = None
@@ -140,7 +151,8 @@ class Inputs(BaseModel):
     ) -> Self:
         """Return the inputs for `request` in its `context`; `changes` is for a remix or edit only.
 
-        `guarded` are the inputs about guardrails, from `decision.engine.guardrails.found_in`.
+        `guarded` are the inputs about guardrails, from `decision.engine.guardrails.found_in`, and those about
+        a judge, from `decision.engine.judge.judged`.
         """
         settled = request.source is not None or request.source_file is not None
         return cls(
@@ -223,7 +235,8 @@ class Inputs(BaseModel):
 
 
 _ADDED_LATER = frozenset(
-    "approved deadline_minutes declared_change draft_approved failure_ppm guardrails median_seconds"
+    "approved deadline_minutes declared_change draft_approved failure_ppm guardrails judge_changes"
+    " judge_model judge_status judge_verdict median_seconds offline_verdict"
     " moderation_flagged moderation_model moderation_ppm moderation_status overridden priced_on project"
     " promotes_approved reference_faces requester_claimed team terms_found".split()
 )

@@ -11,6 +11,7 @@ from decision.one_change.aspects import DEFAULT_ASPECT, FIELD_ASPECTS
 from decision.one_change.clauses import Clause
 from decision.one_change.grammar import Role, is_editing, is_imperative
 from decision.one_change.verdict import check_remix, check_single_change, read_clauses
+from ledger.events import Change
 
 
 def split(prompt: str) -> tuple[str, ...]:
@@ -46,6 +47,17 @@ def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:
         if FIELD_ASPECTS.get(name) in apart
     )
     return (*parts, *lines)
+
+
+def split_by(prompt: str, fields: Mapping[str, str], changes: Sequence[Change]) -> tuple[str, ...]:
+    """Return the same, by the recorded places of the changes where the rules here find no way to split it."""
+    parts = split_request(prompt, fields)
+    if len(parts) > 1 or len(changes) < _SEVERAL:
+        return parts
+    return tuple(_capital(prompt[change.start : change.end]) for change in changes if change.end) or parts
+
+
+_SEVERAL = 2
 
 
 def _changes(prompt: str, found: Sequence[Clause], places: set[int]) -> Iterator[str]:

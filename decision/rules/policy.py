@@ -9,8 +9,9 @@ from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, StrictBool, ValidationError, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StringConstraints, ValidationError, model_validator
 
 from decision.rules.approvals import (
     OVERRIDABLE,
@@ -71,6 +72,47 @@ class UnclearChange(StrEnum):
     ALLOW = "allow"
 
 
+class JudgeAsked(StrEnum):
+    """When the judge is asked about a remix: where the offline rule is not sure, or always."""
+
+    UNSURE = "unsure"
+    ALWAYS = "always"
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if (
+        not usable
+        or not url.isprintable()
+        or " " in url
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise ValueError(
+            "expected the base URL of an endpoint, such as https://host/v1, without user, query or fragment"
+        )
+    return url.rstrip("/")
+
+
+class Judge(Entry):
+    """Ask a chat model whether a remix changes one thing, before it is decided.
+
+    `url` is the base URL of its OpenAI-compatible endpoint; None asks the server of the render. `ask` says
+    when. Several changes, or none, of which the offline rule is sure, stay denied whatever the judge says,
+    unless it `may_overrule`.
+    """
+
+    model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+    url: Annotated[str, AfterValidator(_checked_url)] | None = None
+    ask: JudgeAsked = JudgeAsked.UNSURE
+    may_overrule: StrictBool = False
+
+
 class Requester(StrEnum):
     """How the requester of a render that needs approval must be identified."""
 
@@ -96,7 +138,8 @@ class Policy(Document):
     which None means), only under a login or signed (``identified``), or only signed.
     `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
     retired is denied, unless `allow_retired_models`. `unclear_change` says what happens to a remix of which
-    it cannot be told whether it changes one thing; None denies it. `guardrails` are lists of terms and what
+    it cannot be told whether it changes one thing; None denies it. `judge` is asked about remixes; None asks
+    nobody. `guardrails` are lists of terms and what
     moderation means; those of its rules that hold are among the `approvals`. `roles` are the permissions of
     access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`. `agents` limits AI agents.
     """
@@ -114,6 +157,7 @@ class Policy(Document):
     reference_faces: FaceRule | None = None
     allow_retired_models: StrictBool | None = None
     unclear_change: UnclearChange | None = None
+    judge: Judge | None = None
     guardrails: Guardrails | None = None
     roles: dict[RoleName, tuple[str, ...]] | None = None
     agents: Agents | None = None

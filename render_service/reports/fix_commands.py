@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from decision.engine.approval import Considered
 from decision.money import usd_digits
-from decision.one_change.split import declared, split_request
+from decision.one_change.split import declared, split_by
 from decision.request.prompt import FIELDS
 from decision.request.request import AUTO, DEFAULT_SECONDS, DEFAULT_SIZE
 from ledger.events import Fix, RenderDenied, RenderRequested
@@ -68,7 +68,8 @@ def _one_by_one(denied: RenderDenied, requested: RenderRequested, fixes: tuple[F
     """Yield one remix for each change, each starting from the result of the previous one."""
     texts = {name: _text(field, name) for name, field in requested.fields.items()}
     source = _source(requested)
-    for text in split_request(_text(requested.prompt, "prompt"), texts):
+    changes = denied.denial_trace.changes if requested.prompt.text is not None else ()
+    for text in split_by(_text(requested.prompt, "prompt"), texts, changes):
         flags = {name: value for name, value in _asked(denied, requested).items() if name[2:] not in _FLAGS}
         for fix in fixes:
             if fix.action != "split":

@@ -23,6 +23,7 @@ from decision.engine.approval import Considered, consider_inputs
 from decision.engine.decide import ENGINE, rule
 from decision.engine.guardrails import found_in, result_in
 from decision.engine.inputs import Inputs
+from decision.engine.judge import judge_result_in, judged
 from decision.one_change.verdict import RemixVerdict, check_remix
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
@@ -140,7 +141,7 @@ def remake(ledger: Ledger, decision: Entry[Decision], documents: Documents) -> R
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
         return Remade(record, Verdict.DECISION_DRIFT, f"its inputs cannot be read: {problem}")
-    verdict = _found_in_prompt(ledger, record, inputs)
+    verdict = _found_in_prompt(ledger, record, inputs, policy)
     searched = _search_again(ledger, record, inputs, policy)
     changes = verdict.changes if verdict and _has_trace_of_changes(ruling) else ()
     remade = consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
@@ -156,15 +157,20 @@ def _unable(record: Record, why: str) -> Remade:
     return Remade(record, Verdict.NOT_RECOMPUTABLE, why)
 
 
-def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs) -> RemixVerdict | None:
-    """Return the changes that a prompt of a remix or edit asks for; None for others, or if erased."""
+def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs, policy: Policy) -> RemixVerdict | None:
+    """Return the changes that a prompt of a remix or edit asks for; None for others, or if erased.
+
+    A judge is not asked again: what it said is among the inputs.
+    """
     if inputs.operation not in (Operation.REMIX, Operation.EDIT):
         return None
     request = next(ledger.entries(RenderRequested, RecordFilter(stream=record.stream), limit=1)).event
     texts = {name: private.text for name, private in request.fields.items()}
     if request.prompt.text is None or None in texts.values():
         return None
-    return check_remix(request.prompt.text, {name: text for name, text in texts.items() if text is not None})
+    found = check_remix(request.prompt.text, {name: text for name, text in texts.items() if text is not None})
+    judge = policy.judge if inputs.operation is Operation.REMIX else None
+    return judged(found, judge, judge_result_in(inputs.recorded()))[0]
 
 
 ERASED = "erased"
@@ -324,11 +330,25 @@ def _under(policy: Policy, ledger: Ledger, record: Record, inputs: Inputs) -> In
 
     No server is asked: a prompt that was not moderated then counts as not moderated.
     """
+    inputs = _under_judge(policy, inputs)
     if policy.guardrails is None:
         return inputs
     text = _sent_text(ledger, record) if policy.guardrails.terms else None
     found = found_in(text, policy.guardrails, result_in(inputs.recorded()))
     return Inputs.model_validate({**inputs.recorded(), **found})
+
+
+def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:
+    """Return `inputs` as they would be under the judge of `policy`, from what a judge said at the time."""
+    if inputs.offline_verdict is None:
+        return inputs
+    found = RemixVerdict(inputs.offline_verdict)  # type: ignore[arg-type]  # recorded from a verdict
+    verdict, by_judge = judged(found, policy.judge, judge_result_in(inputs.recorded()))
+    none_of_it = dict.fromkeys(
+        ("offline_verdict", "judge_status", "judge_model", "judge_verdict", "judge_changes")
+    )
+    update = {**none_of_it, **by_judge, "change_verdict": verdict.verdict if verdict else None}
+    return Inputs.model_validate({**inputs.recorded(), **update})
 
 
 def _recorded(ruling: Decision, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:

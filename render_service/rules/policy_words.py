@@ -10,7 +10,7 @@ from decision.rules.approvals import ApprovalRule
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document
 from decision.rules.guardrails import Guardrails
-from decision.rules.policy import PPM_PER_PERCENT, Policy
+from decision.rules.policy import PPM_PER_PERCENT, JudgeAsked, Policy
 from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.record import Record
@@ -41,9 +41,21 @@ def describe_policy(policy: Policy) -> Iterator[Sentence]:
     yield Sentence("need the guardrails attested", "everything" if policy.require_attestation else "nothing")
     unclear = "pass, and are marked" if policy.unclear_changes_pass else "are denied until declared"
     yield Sentence("remixes of unclear changes", unclear)
+    yield _judge(policy)
     yield from _guardrails(policy.guardrails)
     yield Sentence("may sign approvals", _list(policy.approvers, "nobody"))
     yield Sentence("roles of access keys", _list(policy.roles_in_force, "none"))
+
+
+def _judge(policy: Policy) -> Sentence:
+    judge = policy.judge
+    if judge is None:
+        return Sentence("judge of remixes", "none")
+    when = "always" if judge.ask is JudgeAsked.ALWAYS else "where the offline rule is not sure"
+    where = judge.url or "the server of the render"
+    may = "it may overrule the offline rule" if judge.may_overrule else "it never lets several changes pass"
+    asked = f"{judge.model}, asked {when}"
+    return Sentence("judge of remixes", asked, (f"the text of remixes is sent to {where}; {may}",))
 
 
 def _guardrails(guardrails: Guardrails | None) -> Iterator[Sentence]:

@@ -1,8 +1,6 @@
 """Settings from options, then the environment, then ``.env`` in the working folder.
 
-=========================  ==============================================  ============================
 variable                   meaning                                         default
-=========================  ==============================================  ============================
 OPENAI_API_KEY             the key, as for the SDK                         none
 OPENAI_BASE_URL            the server, as for the SDK                      the profile's
 SORA_LEDGER_URL            a path, ``sqlite:///…`` or ``postgresql://…``   in the user data folder
@@ -25,6 +23,8 @@ SORA_LEDGER_OIDC           a TOML file that names the identity provider,   none
                            see `render_service.access.oidc`
 SORA_LEDGER_OIDC_SECRET    the client secret of the console at that        none
                            provider, if it wants one
+SORA_LEDGER_JUDGE_KEY      the key for the judge that the policy names,   none
+                           not read from ``.env``
 SORA_LEDGER_CONSOLE_URL    the public https address of the console,        none: on this machine only
                            when a proxy serves it
 SORA_LEDGER_CONSOLE_SECRET what signs the console's cookies, the same for  a file beside the ledger
@@ -39,7 +39,6 @@ ENDPOINTS                  this machine and its network, and by http       serve
 SORA_LEDGER_FORWARD        a TOML file that names where ``serve`` sends    none
                            events, see `render_service.forwarding`
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
-=========================  ==============================================  ============================
 
 `render_service.runtime.settings_file` describes what `.env` may do.
 """
@@ -79,6 +78,7 @@ _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 OIDC = "SORA_LEDGER_OIDC"
 FORWARD = "SORA_LEDGER_FORWARD"
 """Not read from ``.env``: what a folder contains must not send the record anywhere."""
+JUDGE_KEY = "SORA_LEDGER_JUDGE_KEY"
 CONSOLE_URL = "SORA_LEDGER_CONSOLE_URL"
 CONSOLE_SIGNING = "SORA_LEDGER_CONSOLE_SECRET"
 """Not read from ``.env``: who writes that file in a folder must not be able to sign in as anyone."""
@@ -139,6 +139,7 @@ class Settings:
     witnesses_file: Path | None = None
     trust_list_file: Path | None = None
     tsa_chain_file: Path | None = None
+    judge_key: str | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -270,6 +271,7 @@ def read_settings(
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
         oidc_file=Path(provider).expanduser() if (provider := environment.get(OIDC, "").strip()) else None,
         forward_file=Path(events).expanduser() if (events := environment.get(FORWARD, "").strip()) else None,
+        judge_key=environment.get(JUDGE_KEY, "").strip() or None,
         oidc_secret=environment.get(f"{OIDC}_SECRET", "").strip() or None,
         console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),
         console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),

@@ -23,6 +23,7 @@ from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.session import utc_now
 from render_service.submission.context import context_in
 from render_service.submission.intent import requested
+from render_service.submission.judge import judge_ahead
 from render_service.submission.moderation import moderated_ahead
 from render_service.submission.recorded_call import Files, call_of
 from render_service.submission.sources import Outlook, outlook
@@ -94,7 +95,8 @@ def ruling_on(
         who = asker(settings, rules.policy)
         context = who.known_to(context_in(settings, ledger, request, server, utc_now(), taken))
     moderation = moderated_ahead(settings, rules.policy, request, even_if_retired=even_if_retired)
-    context = context.model_copy(update={"moderation": moderation})
+    judge = judge_ahead(settings, rules.policy, request, even_if_retired=even_if_retired)
+    context = context.model_copy(update={"moderation": moderation, "judge": judge})
     ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
     if override is not None:
         ruling = set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)

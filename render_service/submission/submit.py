@@ -14,6 +14,7 @@ from msgspec import structs
 
 from decision.engine.approval import consider
 from decision.engine.guardrails import ModerationResult
+from decision.engine.judge import JudgeResult
 from decision.errors import BadRequest
 from decision.request.request import RenderRequest
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable
@@ -44,6 +45,7 @@ from render_service.session.jobs import closed
 from render_service.session.session import Session
 from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
+from render_service.submission.judge import judge_of
 from render_service.submission.moderation import moderated
 from render_service.submission.outcomes import record_outcome
 from render_service.submission.recorded_call import Files, call_of
@@ -74,11 +76,13 @@ def decide(
     override: Override | None = None,
     taken: Mapping[str, int] = NOTHING_TAKEN,
     moderation: ModerationResult | None = None,
+    judge: JudgeResult | None = None,
 ) -> Placed:
     """Decide on `request` by the policy in force; nothing is recorded.
 
     `taken` is the amount that unrecorded decisions take from each budget, `moderation` what the server says
-    of the prompt: None if it was not asked, which no policy that wants it lets pass in silence. `BadInput` or
+    of the prompt: None if it was not asked, which no policy that wants it lets pass in silence. `judge` is
+    what the policy's judge says of a remix. `BadInput` or
     `BadRequest` if the request itself is invalid.
     """
     profile = session.profile(request.profile)
@@ -86,7 +90,7 @@ def decide(
     def decided(under: Rules) -> Placed:
         who = asker(session.settings, under.policy)
         context = who.known_to(context_of(session, request, profile, taken, who.actor))
-        context = context.model_copy(update={"moderation": moderation})
+        context = context.model_copy(update={"moderation": moderation, "judge": judge})
         with session.span("decide") as span:
             ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
             span.label(outcome=ruling.type.rpartition(".")[2])
@@ -180,12 +184,14 @@ class _New:
         return await self._decided(lambda placed: _recorded(self.session, placed, queue=queue))
 
     async def _decided(self, proceed: Callable[[Placed], Awaitable[Placed]]) -> Placed:
-        races, moderation = Races(self.session.log), None
+        races, moderation, judge = Races(self.session.log), None, None
         while True:
             moderation = moderation or await moderated(self.session, self.request)
+            judge = judge or await judge_of(self.session, self.request)
+            answers: dict[str, Any] = {"moderation": moderation, "judge": judge}
             try:
                 placed = await asyncio.to_thread(
-                    decide, self.session, self.request, self.event, self.override, moderation=moderation
+                    decide, self.session, self.request, self.event, self.override, **answers
                 )
                 return await proceed(replace(placed, opening=self.opening))
             except (BudgetExceeded, PolicyReplaced) as race:

@@ -23,6 +23,7 @@ from starlette.routing import Route
 from sora_adapter.sandbox.emulators import imitation
 from sora_adapter.sandbox.fault_middleware import FaultyMail, Mishaps, fault_routes
 from sora_adapter.sandbox.faults import Faults
+from sora_adapter.sandbox.judge import complete
 from sora_adapter.sandbox.moderation import moderate
 from sora_adapter.sandbox.renderer import MEDIA_TYPES
 from sora_adapter.sandbox.service import Caller, Service
@@ -104,6 +105,7 @@ def _api_routes(api_key: str | None, webhooks: WebhookRoutes) -> list[Route]:
         route("/videos/characters", "POST", "characters", _create_character),
         route("/videos/characters/{character_id}", "GET", "characters", _retrieve_character),
         route("/moderations", "POST", "moderations", _moderate),
+        route("/chat/completions", "POST", "completions", _complete),
         route("/files", "POST", "files", _upload),
         route("/files/{file_id}", "GET", "files", _uploaded),
         route("/files/{file_id}", "DELETE", "files", _remove_upload),
@@ -190,6 +192,10 @@ async def _retrieve_character(request: Request) -> Response:
     return JSONResponse(
         character_resource(await run_in_threadpool(_service(request).character, character_id))
     )
+
+
+async def _complete(request: Request) -> Response:
+    return JSONResponse(complete(await read_fields(request)))
 
 
 async def _moderate(request: Request) -> Response:

@@ -1,0 +1,144 @@
+"""What a judge says of the changes that a remix asks for: inputs of its decision, and what they may change.
+
+A judge is a chat model that the policy names. It is asked before the decision, so that a recorded decision is
+repeated without it: from the offline verdict and the judge's, `joined` gives the same verdict every time. A
+judge that was not asked, or did not answer, leaves the offline verdict as it is.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from decision.one_change.verdict import RemixVerdict, Verdict, check_remix
+from decision.request.request import RenderRequest
+from decision.rules.policy import Judge, JudgeAsked, Policy
+from ledger.events import Change
+from ledger.terms import Operation
+
+
+class JudgeStatus(StrEnum):
+    """How asking the judge ended; only ``checked`` has a verdict."""
+
+    CHECKED = "checked"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+    NOT_ASKED = "not_asked"
+
+
+class Place(NamedTuple):
+    """Where a change stands in the prompt, in code points."""
+
+    aspect: str
+    start: int
+    end: int
+
+
+class JudgeResult(BaseModel):
+    """What a judge said: its verdict, and where the changes stand in the prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: JudgeStatus
+    model: str | None = None
+    verdict: Verdict | None = None
+    places: Annotated[tuple[Place, ...], Field(max_length=50)] = ()
+
+
+NOT_ASKED = JudgeResult(status=JudgeStatus.NOT_ASKED)
+_SURE_OF_A_DENIAL = ("multiple", "none")
+
+
+def wanted_judge(policy: Policy, request: RenderRequest) -> Judge | None:
+    """Return the judge that the policy wants to be asked about `request`; None if there is none."""
+    judge = policy.judge
+    if judge is None or request.operation is not Operation.REMIX:
+        return None
+    return judge if _is_asked(judge, check_remix(request.prompt, request.fields).verdict) else None
+
+
+def judged(
+    found: RemixVerdict | None, judge: Judge | None, result: JudgeResult | None
+) -> tuple[RemixVerdict | None, dict[str, str | None]]:
+    """Return the verdict on a remix after its judge was asked, and the inputs that say so.
+
+    `found` is the offline verdict. Without a judge, or where it is not to be asked, there are no inputs.
+    """
+    if judge is None or found is None or not _is_asked(judge, found.verdict):
+        return found, {}
+    result = result or NOT_ASKED
+    places = ",".join(f"{place.aspect}:{place.start}-{place.end}" for place in result.places)
+    inputs = {
+        "offline_verdict": found.verdict,
+        "judge_status": result.status.value,
+        "judge_model": result.model,
+        "judge_verdict": result.verdict,
+        "judge_changes": places if result.status is JudgeStatus.CHECKED else None,
+    }
+    return joined(found, judge, result), inputs
+
+
+def joined(found: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdict:
+    """Return the verdict of both: a judge settles what is unclear, and may object to what is one change.
+
+    Several changes, or none, of which the offline rule is sure, become one only if the policy says so.
+    """
+    said = result.verdict
+    if result.status is not JudgeStatus.CHECKED or said is None or said == found.verdict:
+        return found
+    places = tuple(Change(aspect=one.aspect, start=one.start, end=one.end) for one in result.places)
+    if found.verdict in _SURE_OF_A_DENIAL:
+        return RemixVerdict("single", places) if said == "single" and judge.may_overrule else found
+    if said in ("single", "multiple"):
+        return RemixVerdict(said, places)
+    return RemixVerdict("ambiguous", found.changes)
+
+
+def judge_result_in(inputs: Mapping[str, Any]) -> JudgeResult | None:
+    """Return the result that recorded inputs hold; None if no judge was to be asked."""
+    if not inputs.get("judge_status"):
+        return None
+    return JudgeResult(
+        status=JudgeStatus(str(inputs["judge_status"])),
+        model=inputs.get("judge_model"),
+        verdict=inputs.get("judge_verdict"),
+        places=tuple(map(_place, filter(None, str(inputs.get("judge_changes") or "").split(",")))),
+    )
+
+
+def about_judge(inputs: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence what the judge said, or why nothing; empty if none was to be asked."""
+    status, offline = inputs.get("judge_status"), inputs.get("offline_verdict")
+    if not status:
+        return []
+    if status != JudgeStatus.CHECKED:
+        return [f"the policy's judge {_MISSING.get(str(status), status)}, so the offline rule's word counts"]
+    by = f" ({inputs['judge_model']})" if inputs.get("judge_model") else ""
+    said = _WORDS.get(str(inputs.get("judge_verdict")), "unclear")
+    return [f"the policy's judge{by} took it for {said}, the offline rule for {_WORDS.get(str(offline))}"]
+
+
+_MISSING: Mapping[str, str] = {
+    JudgeStatus.UNREACHABLE: "did not answer in time",
+    JudgeStatus.REFUSED: "refused to answer",
+    JudgeStatus.UNREADABLE: "gave an answer that cannot be used",
+    JudgeStatus.NOT_ASKED: "was not asked",
+}
+_WORDS: Mapping[str, str] = {
+    "single": "one change",
+    "multiple": "several changes",
+    "none": "no change",
+    "ambiguous": "unclear",
+}
+
+
+def _is_asked(judge: Judge, offline: str) -> bool:
+    return judge.ask is JudgeAsked.ALWAYS or offline == "ambiguous"
+
+
+def _place(text: str) -> Place:
+    aspect, _, span = text.partition(":")
+    start, _, end = span.partition("-")
+    return Place(aspect, int(start), int(end))

@@ -1,0 +1,159 @@
+"""Ask the judge of the policy about a remix, before anything is decided.
+
+The prompt and its fields are private: they go to the endpoint that the policy names, or to the server of the
+render if it names none, and to no other; to none if a term of the policy denies the prompt already. Nothing
+is billed by us and nothing is recorded but the result, as inputs of the decision. Whatever goes wrong is a
+result too, which leaves the offline verdict as it is.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from decision.engine.guardrails import is_denied_by_terms
+from decision.engine.judge import JudgeResult, JudgeStatus, Place, wanted_judge
+from decision.one_change.aspects import DEFAULT_ASPECT
+from decision.request.prompt import CHANGE_ASPECTS
+from decision.request.request import RenderRequest
+from decision.rules.policy import Judge, Policy
+from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import Settings
+from render_service.runtime.telemetry import Trace, begin_trace
+from render_service.session.connections import connection, usable_profile
+from render_service.session.session import Session
+from sora_adapter.errors import AnswerError, ServerTrouble, ServerUnreadable, SettingsUnusable
+from sora_adapter.profiles import profile
+
+if TYPE_CHECKING:
+    from sora_adapter.client import VideosClient
+    from sora_adapter.judge import Judgement
+
+LONGEST_S = 20.0
+"""How long a judge may take."""
+MOST_KEPT = 128
+
+
+async def judge_of(session: Session, request: RenderRequest) -> JudgeResult | None:
+    """Return what the judge of the policy in force says of `request`; None if it is not to be asked."""
+    judge = _wanted(session.policy, request)
+    if judge is None:
+        return None
+    if judge.url is None:
+        async with session.connect(session.profile(request.profile)) as client:
+            return await _ask(client, judge, request)
+    return await _ask_elsewhere(session.settings, session.trace, judge, request)
+
+
+def judge_ahead(
+    settings: Settings, policy: Policy, request: RenderRequest, *, even_if_retired: bool = False
+) -> JudgeResult | None:
+    """Return the same without a session, for a request that is only previewed; not in an event loop."""
+    judge = _wanted(policy, request)
+    if judge is None:
+        return None
+    parts = [
+        judge.model_dump(mode="json"),
+        request.profile,
+        settings.base_url,
+        request.prompt,
+        dict(request.fields),
+    ]
+    key = hashlib.sha256(json.dumps(parts).encode()).digest()
+    if key not in _KEPT:
+        result = asyncio.run(_ahead(settings, judge, request, even_if_retired=even_if_retired))
+        if result.status is not JudgeStatus.CHECKED:
+            return result
+        while len(_KEPT) >= MOST_KEPT:
+            _KEPT.pop(next(iter(_KEPT)), None)
+        _KEPT[key] = result
+    return _KEPT[key]
+
+
+_KEPT: dict[bytes, JudgeResult] = {}
+"""Results of previews by a digest of what was asked: a form asks again whenever one of its fields changes."""
+
+
+def _wanted(policy: Policy, request: RenderRequest) -> Judge | None:
+    guardrails = policy.guardrails
+    if guardrails and is_denied_by_terms(request.sent_prompt, guardrails, request.purpose):
+        return None
+    return wanted_judge(policy, request)
+
+
+async def _ahead(
+    settings: Settings, judge: Judge, request: RenderRequest, *, even_if_retired: bool
+) -> JudgeResult:
+    if judge.url is not None:
+        return await _ask_elsewhere(settings, begin_trace(), judge, request)
+    try:
+        server = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
+        async with connection(settings, begin_trace(), server) as client:
+            return await _ask(client, judge, request)
+    except (BadInput, SettingsUnusable):
+        return JudgeResult(status=JudgeStatus.NOT_ASKED)
+
+
+async def _ask_elsewhere(
+    settings: Settings, trace: Trace, judge: Judge, request: RenderRequest
+) -> JudgeResult:
+    """Ask the endpoint that the policy names, with a key of its own: never with that of the render server."""
+    from sora_adapter.client import VideosClient  # only if a policy names an endpoint
+
+    async with AsyncExitStack() as stack:
+        try:
+            client = VideosClient(
+                profile("custom"),
+                judge.url,
+                settings.judge_key,
+                timeout_s=LONGEST_S,
+                traceparent=lambda: trace.traceparent,
+            )
+        except SettingsUnusable:  # the key cannot be sent
+            return JudgeResult(status=JudgeStatus.NOT_ASKED)
+        return await _ask(await stack.enter_async_context(client), judge, request)
+
+
+async def _ask(client: "VideosClient", judge: Judge, request: RenderRequest) -> JudgeResult:
+    from sora_adapter.judge import NotAVerdict, ask_judge  # noqa: PLC0415  # only if a policy asks for it
+
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            said = await ask_judge(client, judge.model, request.prompt, request.fields, CHANGE_ASPECTS)
+    except (TimeoutError, ServerTrouble):
+        return JudgeResult(status=JudgeStatus.UNREACHABLE)
+    except (NotAVerdict, ServerUnreadable):
+        return JudgeResult(status=JudgeStatus.UNREADABLE)
+    except AnswerError:
+        return JudgeResult(status=JudgeStatus.REFUSED)
+    return _result(said, request)
+
+
+def _result(said: "Judgement", request: RenderRequest) -> JudgeResult:
+    """Return what was said, if it fits: the words are in the prompt, and as many as the verdict says."""
+    places = tuple(_places(said, request))
+    fits = {"single": len(places) == 1, "multiple": len(places) > 1, "none": not places}
+    if len(places) != len(said.changes) or not fits.get(said.verdict, True):
+        return JudgeResult(status=JudgeStatus.UNREADABLE, model=said.model)
+    places = () if said.verdict == "ambiguous" else places
+    return JudgeResult.model_validate(
+        {"status": JudgeStatus.CHECKED, "model": said.model, "verdict": said.verdict, "places": places}
+    )
+
+
+def _places(said: "Judgement", request: RenderRequest) -> Iterator[Place]:
+    """Yield where each quotation stands; one of a field stands nowhere in the prompt, at 0."""
+    after = 0
+    for aspect, words in said.changes:
+        quote = words.strip()
+        known = aspect if aspect in CHANGE_ASPECTS else DEFAULT_ASPECT
+        start = request.prompt.find(quote, after) if quote else -1
+        if quote and start < 0:
+            start = request.prompt.find(quote)
+        if start >= 0:
+            after = start + len(quote)
+            yield Place(known, start, after)
+        elif quote and any(quote in text for text in request.fields.values()):
+            yield Place(known, 0, 0)
