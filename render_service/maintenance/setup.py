@@ -30,6 +30,15 @@ from render_service.assets.names import name_of, uri_of
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput, ServiceError
+from render_service.runtime.exporting import (
+    INSTALL,
+    SIGNALS,
+    Signals,
+    Unusable,
+    endpoint_of,
+    interval_ms,
+    signals,
+)
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connections import connection, usable_profile
@@ -95,6 +104,8 @@ async def checkup(
     yield _check_storage(settings.assets_folder.absolute())
     if settings.assets_url:
         yield _check_bucket(settings.assets_url) if asks else _skipped("bucket", settings.assets_url)
+    if collector := _check_collector(asks=asks):
+        yield collector
     yield _check_sandbox() if asks else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
 
 
@@ -237,6 +248,39 @@ def _check_bucket(url: str) -> Finding:
     except ServiceError as error:
         return Finding("bucket", Found.WRONG, str(error), "check SORA_LEDGER_ASSETS and its credentials")
     return Finding("bucket", Found.OK, f"{url} answers")
+
+
+_RENDERS_GO_ON = "renders do not depend on it"
+
+
+def _check_collector(*, asks: bool) -> Finding | None:
+    """Check that the OpenTelemetry collector takes what it is sent; None if nothing is exported."""
+    try:
+        wanted = signals()
+        interval_ms()
+    except Unusable as unusable:
+        fix = f"correct the variable, or set OTEL_SDK_DISABLED=true; {_RENDERS_GO_ON}"
+        return Finding("otlp", Found.WRONG, f"nothing is exported: {unusable}", fix)
+    names = [name for name, is_wanted in zip(SIGNALS, wanted, strict=True) if is_wanted]
+    if not names:
+        return None
+    where = " and ".join(dict.fromkeys(map(endpoint_of, names)))
+    return _ask_collector(wanted, where) if asks else _skipped("otlp", where)
+
+
+def _ask_collector(wanted: Signals, where: str) -> Finding:
+    try:
+        from render_service.runtime.otlp import collector_trouble  # noqa: PLC0415  # the SDK is an extra
+
+        trouble = collector_trouble(traces=wanted.traces, metrics=wanted.metrics)
+    except ImportError as missing:
+        return Finding("otlp", Found.WRONG, f"{missing.name} is not installed", INSTALL)
+    except (ValueError, OSError) as error:
+        trouble = f"an OTEL_ setting cannot be used: {error}"
+    if trouble is not None:
+        fix = f"start the collector, or correct the OTEL_ settings; {_RENDERS_GO_ON}"
+        return Finding("otlp", Found.WRONG, f"{where}: {trouble}", fix)
+    return Finding("otlp", Found.OK, f"{where} answers")
 
 
 def _skipped(check: str, url: str) -> Finding:

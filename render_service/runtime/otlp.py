@@ -31,6 +31,7 @@ FLUSH_S = 2.0
 AFTER_TROUBLE_S = 0.3
 """The same, once the collector has shown that it takes nothing."""
 
+ASKING_S = 3.0
 CHECK_S = 0.005
 QUIET_S = 60.0
 MOST_ROOTS = 1_000
@@ -298,3 +299,36 @@ def _troubles() -> _Troubles:
         logger.addHandler(_TROUBLES)
         logger.propagate = False
     return _TROUBLES
+
+
+class _Heard(logging.Handler):
+    """Keeps what the SDK complains about."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.complaints: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one complaint."""
+        self.complaints.append(record.getMessage())
+
+
+def collector_trouble(*, traces: bool, metrics: bool) -> str | None:
+    """Send the collector an empty request of each kind; return what is wrong with the first that fails."""
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415
+
+    heard, logger = _Heard(), logging.getLogger("opentelemetry")
+    _troubles()
+    logger.addHandler(heard)
+    try:
+        if traces and OTLPSpanExporter(timeout=ASKING_S).export([]) is not SpanExportResult.SUCCESS:
+            return heard.complaints[0] if heard.complaints else "it takes no spans"
+        exporter = OTLPMetricExporter(timeout=ASKING_S) if metrics else None
+        if exporter and exporter.export(MetricsData([])) is not MetricExportResult.SUCCESS:
+            return heard.complaints[0] if heard.complaints else "it takes no metrics"
+    finally:
+        logger.removeHandler(heard)
+    return None

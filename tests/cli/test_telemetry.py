@@ -317,3 +317,50 @@ def test_without_settings_nothing_of_opentelemetry_or_prometheus_is_loaded(
     code, loaded = json.loads(ran.stdout)
     unwanted = ("opentelemetry", "prometheus_client", "google.protobuf", "requests")
     assert (code, [name for name in loaded if name.startswith(unwanted)]) == (0, [])
+
+
+def collector_finding(ended: Any) -> dict[str, Any] | None:
+    """Return what `doctor` says of the collector; None if it says nothing."""
+    found = [one for one in ended.document["findings"] if one["check"] == "otlp"]
+    return found[0] if found else None
+
+
+def test_doctor_asks_the_collector_and_sends_it_nothing(collector: Collector, sora: Any) -> None:
+    ended = sora("doctor", "--profile", "sandbox")
+    found = collector_finding(ended)
+    assert found
+    assert (ended.code, found["found"]) == (0, "ok")
+    assert f"{collector.url}/v1/traces and {collector.url}/v1/metrics answers" in found["says"]
+    assert {body for _, body in collector.bodies} == {b""}
+
+
+def test_doctor_names_a_collector_that_refuses(collector: Collector, sora: Any) -> None:
+    collector.status = 401
+    ended = sora("doctor", "--profile", "sandbox")
+    found = collector_finding(ended)
+    assert found
+    assert (ended.code, found["found"], "401" in found["says"]) == (1, "wrong", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, "Connection refused"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4318"}, "expected an address"),
+        ({"OTEL_TRACES_EXPORTER": "jaeger"}, "expected otlp or none"),
+    ],
+)
+def test_doctor_names_what_is_wrong_with_the_settings(
+    sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    ended = sora("doctor", "--profile", "sandbox")
+    found = collector_finding(ended)
+    assert found
+    assert (ended.code, found["found"], says in found["says"]) == (1, "wrong", True)
+    assert "renders do not depend on it" in found["fix"]
+
+
+def test_doctor_says_nothing_of_a_collector_that_nobody_asked_for(sora: Any, folder: Path) -> None:
+    assert collector_finding(sora("doctor", "--profile", "sandbox", "--dry-run")) is None
