@@ -2,7 +2,6 @@
 
 import io
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -14,11 +13,12 @@ import click
 
 from cli.exit_codes import ExitCode, of_error
 from cli.text import output
+from ledger.errors import Retry, SoraLedgerError, error_facts
 
 NO_JSON = frozenset({"completion", "demo", "mcp", "sandbox"})
 """Commands without --json: they print a script, a demonstration, lines to paste, or another protocol."""
 
-_COMMAND = re.compile(r"`(sora-ledger [^`]+)`")
+_CORRECTED = re.compile(r"\buse (--[a-z-]+) ([^\s;,)]+)")
 _INTERRUPTED = (
     "interrupted; `sora-ledger jobs` shows the state of each job, `sora-ledger poll --id JOB` waits for one "
     "that is running, and `sora-ledger reconcile JOB` settles one that is unknown"
@@ -29,8 +29,8 @@ _INTERRUPTED = (
 class Failure:
     """How a command failed; `shown` replaces the message in text.
 
-    `code` is the name of the exit code, `kind` that of the error. `retry` says whether the same command may
-    be repeated, `param` which option or argument is wrong.
+    `code` names the error. `retry` says whether the same command may be repeated, `param` which option or
+    argument is wrong.
     """
 
     code: str
@@ -38,33 +38,39 @@ class Failure:
     message: str
     shown: str | None = None
     next: Sequence[str] = ()
-    kind: str | None = None
-    retry: str = "never"
+    retry: Retry = "never"
+    retry_after_s: float | None = None
     param: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> None:
         """Print the failure."""
-        commands = list(dict.fromkeys([*self.next, *_COMMAND.findall(self.message)]))
-        facts = {
-            "code": self.code,
-            "exit_code": int(self.exit_code),
-            "next": commands,
-            "kind": self.kind or self.code,
-            "retry": self.retry,
-            "param": self.param,
-            "argv": [_words_of(command) for command in commands],
-            **self.more,
-        }
+        facts = error_facts(
+            self.code,
+            self.message,
+            retry=self.retry,
+            retry_after_s=self.retry_after_s,
+            param=self.param,
+            commands=self.next,
+        )
+        del facts["message"]
+        facts |= {"exit_code": int(self.exit_code), **self.more}
+        if (command := corrected(output.current().words, self.message)) is not None:
+            facts["next"].insert(0, command)
         output.fail(self.message, shown=self.shown, **facts)
 
 
-def _words_of(command: str) -> list[str]:
-    """Return a command as the arguments of a process; a quote in a message may be unbalanced."""
-    try:
-        return shlex.split(command)
-    except ValueError:
-        return command.split()
+def corrected(words: Sequence[str], message: str) -> list[str] | None:
+    """Return the command that was given with the value that the message says to use; None if it says none."""
+    wanted = _CORRECTED.search(message)
+    if wanted is None or not words:
+        return None
+    option, value = wanted.groups()
+    before = [word for word in words if not word.startswith(f"{option}=")]
+    if option in before:
+        place = before.index(option)
+        return ["sora-ledger", *before[: place + 1], value, *before[place + 2 :]]
+    return ["sora-ledger", *before, option, value]
 
 
 def explain_error(error: BaseException) -> Failure | None:
@@ -78,8 +84,9 @@ def explain_error(error: BaseException) -> Failure | None:
     code = of_error(error) if isinstance(error, Exception) else None
     if code is None:
         return None
-    kind, retry = getattr(error, "code", None), getattr(error, "retry", "never")  # of a `SoraLedgerError`
-    return Failure(code.name.lower(), code, str(error), kind=kind, retry=retry)
+    if not isinstance(error, SoraLedgerError):
+        return Failure(code.name.lower(), code, str(error))
+    return Failure(error.code, code, str(error), retry=error.retry, retry_after_s=error.retry_after_s)
 
 
 def unexpected(error: Exception) -> Failure:

@@ -207,7 +207,7 @@ def _set_encoding(stdout: TextIO) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    with output.begin(is_json=wants_json(words)):
+    with output.begin(is_json=wants_json(words), words=words):
         return _run(words)
 
 

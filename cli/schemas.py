@@ -279,35 +279,40 @@ def record() -> Schema:
     return an_object({**envelope, **numbers, "causation_id": or_null(TEXT), "payload": {"type": "object"}})
 
 
+ERROR: Mapping[str, Schema] = {
+    "code": TEXT,
+    "message": TEXT,
+    "param": or_null(TEXT),
+    "expected": or_null(TEXT),
+    "found": or_null(TEXT),
+    "next": a_list(TEXTS),
+    "retry": {"enum": ["never", "after_s", "same_key"]},
+    "retry_after_s": WHOLE,
+}
+"""What every error says, whatever was called."""
+
+
 def error() -> Schema:
     """Return the schema of a failure."""
     facts = {
-        "code": TEXT,
-        "message": TEXT,
         "exit_code": WHOLE,
-        "next": TEXTS,
-        "kind": TEXT,
-        "retry": {"enum": ["never", "same_key"]},
-        "param": or_null(TEXT),
-        "argv": a_list(TEXTS),
         "traceback": TEXT,
     }
-    return an_object({"error": an_object(facts, optional=("traceback",))})
+    return an_object({"error": an_object({**ERROR, **facts}, optional=("traceback", "retry_after_s"))})
 
 
 def tool_error() -> Schema:
     """Return the schema of the error of a tool."""
     call = an_object({"tool": TEXT, "arguments": {"type": "object"}})
-    facts = {
-        "code": TEXT,
-        "message": TEXT,
-        "retry": {"enum": ["never", "same_key"]},
-        "next": a_list(call),
-        "person": TEXTS,
-        "param": TEXT,
-        "expected": TEXT,
-    }
-    return an_object({"error": an_object(facts, optional=("param", "expected"))})
+    facts = {"calls": a_list(call), "person": TEXTS}
+    return an_object({"error": an_object({**ERROR, **facts}, optional=("retry_after_s",))})
+
+
+def api_error() -> Schema:
+    """Return the schema of an error of the gateway: the envelope of the API, and what every error says."""
+    more = {"type": TEXT, "code": or_null(TEXT)}
+    envelope = an_object({**ERROR, **more}, optional=("retry_after_s",))
+    return an_object({"error": envelope, "denial_trace": {"type": "object"}}, optional=("denial_trace",))
 
 
 def tool_job() -> Schema:
@@ -351,7 +356,7 @@ def tool_job() -> Schema:
 
 
 DOCUMENTS: Mapping[str, Described] = {
-    "error": Described(1, "A failure", "any command that fails before it has a result", error),
+    "error": Described(2, "A failure", "any command that fails before it has a result", error),
     "job": Described(1, "A job", "status, cancel, review", job),
     "jobs": Described(1, "Jobs", "jobs", listed_jobs),
     "placed": Described(1, "A job and its decision", "create, remix, edit, extend, resume", placed),
@@ -374,8 +379,9 @@ DOCUMENTS: Mapping[str, Described] = {
     "spending": Described(1, "What was spent", "spend", spending),
     "policy": Described(1, "The rules in force", "policy show, policy check", policy),
     "records": Described(1, "Records", "log", lambda: an_object({"records": a_list(record())})),
-    "tool-job": Described(1, "A tool's answer about a job", "mcp", tool_job),
-    "tool-error": Described(1, "The error of a tool", "mcp", tool_error),
+    "tool-job": Described(2, "A tool's answer about a job", "mcp", tool_job),
+    "tool-error": Described(2, "The error of a tool", "mcp", tool_error),
+    "api-error": Described(1, "An error of the gateway", "serve", api_error),
 }
 
 

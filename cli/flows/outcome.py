@@ -37,10 +37,9 @@ def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
     because = "" if told else f": {way_out(inv, job, *_WITH_A_KEY)}"
     may_send = job.state in {State.ABSENT, State.REJECTED} and job.outcome is None and job.request_key
     Failure(
-        code.name.lower(),
+        f"job_{job.state}",
         code,
         f"{job.job_id} is {job.state}{because}",
-        kind=f"job_{job.state}",
         retry="same_key" if may_send else "never",
     ).report()
     raise click.exceptions.Exit(code)

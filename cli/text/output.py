@@ -7,7 +7,7 @@ are replaced in text (`printable`) and escaped in JSON (`to_json`).
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -39,6 +39,8 @@ class Output:
     """The output of one command, and how much of its document was printed."""
 
     is_json: bool
+    words: Sequence[str] = ()
+    """The command line, as it was typed."""
     trace: "Trace | None" = None
     has_document: bool = False
     open_list: bool = False
@@ -59,9 +61,9 @@ def current() -> Output:
 
 
 @contextmanager
-def begin(*, is_json: bool) -> Iterator[Output]:
+def begin(*, is_json: bool, words: Sequence[str] = ()) -> Iterator[Output]:
     """Begin the output of a command."""
-    output = Output(is_json)
+    output = Output(is_json, words)
     token = _CURRENT.set(output)
     try:
         yield output
@@ -252,7 +254,7 @@ def complain(message: str, **facts: Any) -> None:
 def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
     """Report that the command failed: on stderr, and as the document on stdout if there is none yet.
 
-    `facts` are the code, the exit code and the next commands; `shown` replaces the message in text.
+    `facts` are those of `ledger.errors.error_facts`, and the exit code; `shown` replaces the message in text.
     """
     output = current()
     if shown is None or output.logs_json:
@@ -261,7 +263,7 @@ def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
         click.echo(printable(shown), err=True, nl=False)
     if not output.is_json:
         return
-    error = {"code": facts.get("code"), "message": message, **facts}
+    error = {"code": facts.pop("code", None), "message": message, **facts}
     with suppress(OSError):  # it may be stdout that failed
         if output.open_list:
             indented = to_json(error).replace("\n", "\n  ")

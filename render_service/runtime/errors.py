@@ -87,7 +87,8 @@ class NotPermitted(ServiceError):
 class TooManyRequests(ServiceError):
     """A limit of the access key is reached; the caller may try again after `retry_after_s`."""
 
-    retry: ClassVar[Retry] = "same_key"
+    retry: ClassVar[Retry] = "after_s"
+    retry_after_s: float
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)

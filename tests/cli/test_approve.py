@@ -97,8 +97,8 @@ def test_who_has_to_sign_is_named_when_a_render_is_held(sora: Any, held: str) ->
 
 def test_the_next_commands_of_a_held_render_sign_where_a_signature_is_needed(sora: Any, held: str) -> None:
     failed = json.loads(sora("status", held).err.splitlines()[-1])
-    commands = [f"sora-ledger approve {held} --key FILE", f"sora-ledger cancel {held}"]
-    assert (failed["code"], failed["exit_code"], failed["next"]) == ("denied", 3, commands)
+    commands = [["sora-ledger", "approve", held, "--key", "FILE"], ["sora-ledger", "cancel", held]]
+    assert (failed["code"], failed["exit_code"], failed["next"]) == ("job_held", 3, commands)
 
 
 def test_a_render_that_needs_a_second_approval_is_not_shown_as_approved(sora: Any, held: str) -> None:

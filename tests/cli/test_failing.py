@@ -18,8 +18,8 @@ FAILING = [
     (["jobs", "--bogus"], "usage", 2, "sora-ledger jobs --help"),
     (["opne"], "usage", 2, "sora-ledger --help"),
     (["create"], "usage", 2, "sora-ledger create --help"),
-    (["show", "nobody"], "bad_input", 2, "sora-ledger jobs"),
-    (["create", "--prompt", "a fox", "--seconds", "5", "--profile", "sandbox"], "bad_input", 2, None),
+    (["show", "nobody"], "job_not_found", 2, "sora-ledger jobs"),
+    (["create", "--prompt", "a fox", "--seconds", "5", "--profile", "sandbox"], "bad_request", 2, None),
     (["jobs", "--ledger", "nowhere.db"], "ledger_unusable", 7, "sora-ledger create …"),
     (["jobs", "--json", "--format", "text"], "usage", 2, "sora-ledger jobs --help"),
     (["--json"], "usage", 2, "sora-ledger --help"),
@@ -35,7 +35,7 @@ def test_a_failure_is_one_document_on_stdout(
     error = ended.document["error"]
     assert (ended.code, error["code"], error["exit_code"]) == (exit_code, code, exit_code)
     assert list(ended.document) == ["error"]
-    assert following is None or following in error["next"]
+    assert following is None or following.split() in error["next"]
     assert error["message"]
 
 
@@ -164,13 +164,13 @@ def test_a_missing_value_points_at_the_help_of_its_command(words: list[str]) -> 
     option = {"create": "--prompt", "jobs": "--limit"}[words[0]]
     command = [sys.executable, "-m", "cli", *words, "--json", option]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert json.loads(ended.stdout)["error"]["next"] == [f"sora-ledger {words[0]} --help"]
+    assert json.loads(ended.stdout)["error"]["next"] == [["sora-ledger", words[0], "--help"]]
 
 
 @pytest.mark.parametrize(
     ("command", "kind", "param"),
     [
-        (("create", "--prompt", "a fox", "--seconds", "5"), "bad_request", None),
+        (("create", "--prompt", "a fox", "--seconds", "5"), "bad_request", "seconds"),
         (("poll", "--id", "job_1", "--timeout", "-1"), "usage", "--timeout"),
         (("create", "--promt", "a fox"), "usage", "--promt"),
         (("policy", "check"), "usage", "file"),
@@ -180,8 +180,15 @@ def test_an_error_names_its_kind_and_the_option_that_is_wrong(
     sora: Any, command: tuple[str, ...], kind: str, param: str | None
 ) -> None:
     error = sora(*command, "--json").document["error"]
-    assert (error["kind"], error["param"], error["retry"]) == (kind, param, "never")
-    assert error["argv"] == [line.split() for line in error["next"]]
+    assert (error["code"], error["param"], error["retry"]) == (kind, param, "never")
+
+
+def test_a_value_that_is_not_offered_names_the_command_with_one_that_is(sora: Any) -> None:
+    words = ["create", "--prompt", "a fox runs", "--profile", "sandbox"]
+    error = sora(*words, "--seconds", "5").document["error"]
+    assert (error["param"], error["found"], error["expected"]) == ("seconds", "5", "4, 8, 12, 16, 20")
+    assert error["next"][0] == ["sora-ledger", *words, "--seconds", "4"]
+    assert sora(*error["next"][0][1:]).code == 0
 
 
 def test_a_request_that_did_not_go_out_says_that_the_same_key_is_safe(
@@ -190,4 +197,4 @@ def test_a_request_that_did_not_go_out_says_that_the_same_key_is_safe(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
     failed = json.loads(sora("create", "--prompt", "a fox runs", "--request-key", "k").err.splitlines()[-1])
-    assert (failed["event"], failed["kind"], failed["retry"]) == ("command.failed", "job_absent", "same_key")
+    assert (failed["event"], failed["code"], failed["retry"]) == ("command.failed", "job_absent", "same_key")

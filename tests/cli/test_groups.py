@@ -46,7 +46,7 @@ def test_the_help_of_a_group_lists_its_commands(sora: Any, group: str) -> None:
 def test_an_error_in_a_group_names_its_commands(sora: Any, group: str, words: tuple[str, ...]) -> None:
     ended = sora(group, *words)
     assert (ended.code, ", ".join(GROUPS[group]) in ended.error) == (2, True)
-    assert ended.document["error"]["next"] == [f"sora-ledger {group} --help"]
+    assert ended.document["error"]["next"] == [["sora-ledger", group, "--help"]]
 
 
 def test_options_may_precede_the_subcommand(sora: Any) -> None:

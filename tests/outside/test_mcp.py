@@ -392,7 +392,7 @@ def test_a_mistake_is_answered_with_what_to_do_and_records_nothing(outside: Outs
         name: (
             answer["is_error"],
             answer["error"]["code"],
-            [each["tool"] for each in answer["error"]["next"]],
+            [each["tool"] for each in answer["error"]["calls"]],
         )
         for name, answer in run(use()).items()
     }
@@ -433,7 +433,7 @@ def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Outside, person:
             job = (await call("render", **FOX))["job"]
             taken = await call("render", **FOX | {"prompt": "a fox sleeps"})
             assert taken["error"]["code"] == "request_key_taken"
-            assert taken["error"]["next"] == [{"tool": "job", "arguments": {"job": job}}]
+            assert taken["error"]["calls"] == [{"tool": "job", "arguments": {"job": job}}]
 
     run(use())
     assert prompts(server) == ["a fox runs"]

@@ -260,6 +260,6 @@ def test_a_session_spends_no_more_than_the_policy_lets_it_even_in_parallel(
     codes = sorted(answer["error"]["code"] if "error" in answer else answer["state"] for answer in answers)
     assert codes == ["running", "running", "session_ceiling", "session_ceiling"]
     refused = next(answer for answer in answers if "error" in answer)
-    assert [call["tool"] for call in refused["error"]["next"]] == ["find"]
+    assert [call["tool"] for call in refused["error"]["calls"]] == ["find"]
     assert len(server.bills()) == 2
     assert json.dumps(refused["error"]["message"]).count("session_usd_micros") == 1

@@ -184,7 +184,7 @@ def test_an_idempotency_key_of_the_gateway_is_taken_for_tools_as_well(outside: O
             other = await call("render", **FOX | {"prompt": "a fox sleeps"})
             assert other["error"]["code"] == "request_key_taken"
             assert "request key 'fox'" in other["error"]["message"]
-            [following] = other["error"]["next"]
+            [following] = other["error"]["calls"]
             assert (await call(following["tool"], **following["arguments"]))["state"] == "running"
 
     run(use())

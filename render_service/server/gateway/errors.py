@@ -5,7 +5,7 @@ The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ from ledger.errors import (
     JobNotFound,
     LedgerError,
     RecordTooLarge,
+    Retry,
+    error_facts,
 )
 from ledger.events import ErrorDetail
 from render_service.notifications.endpoints import NoSuchEndpoint
@@ -39,6 +41,7 @@ from render_service.runtime.errors import (
     ProfileRetired,
     ProviderUnavailable,
     RequestKeyTaken,
+    SessionCeiling,
     StorageFailed,
     TooManyRequests,
     WrongServer,
@@ -86,6 +89,7 @@ class Refusal(ApiError):
         self._should_retry = should_retry
         self._trace: Mapping[str, Any] | None = None
         self._more: Mapping[str, str] = {}
+        self._calls: list[list[str]] = []
 
     def about(self, headers: Mapping[str, str], trace: Mapping[str, Any] | None = None) -> Self:
         """Add the headers of the job that records this refusal, and the trace of its denial."""
@@ -94,8 +98,20 @@ class Refusal(ApiError):
 
     @property
     def envelope(self) -> dict[str, Any]:
-        """The body of the answer: the error, and beside it the trace of a denial."""
-        return super().envelope | ({"denial_trace": self._trace} if self._trace else {})
+        """The body of the answer: the error, with what every error says, and the trace of a denial."""
+        later, again = self.retry_after_s is not None, self._should_retry
+        retry: Retry = "never" if not again else "after_s" if later else "same_key"
+        facts = error_facts(
+            self.code or "", self.message, retry=retry, retry_after_s=self.retry_after_s if again else None
+        )
+        facts["next"] = [*self._calls, *facts["next"]]
+        error = facts | super().envelope["error"]
+        return {"error": error} | ({"denial_trace": self._trace} if self._trace else {})
+
+    def followed_by(self, *calls: Sequence[str]) -> Self:
+        """Name the calls of the API to make next, each as its method and its path."""
+        self._calls = [list(call) for call in calls]
+        return self
 
     @property
     def headers(self) -> dict[str, str]:
@@ -104,9 +120,14 @@ class Refusal(ApiError):
         return super().headers | again | dict(self._more)
 
 
-def refused(error: Exception, log: Log) -> JSONResponse:
-    """Return the answer for `error`; what was not expected, or is trouble of this server, is logged."""
+def refused(error: Exception, log: Log, call: Sequence[str] = ()) -> JSONResponse:
+    """Return the answer for `error`; what was not expected, or is trouble of this server, is logged.
+
+    `call` is the method and path of the request, which may be made again or with another value.
+    """
     refusal = refusal_of(error)
+    if call:
+        refusal.followed_by(*_next_calls(refusal, call))
     if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("gateway.failed", status=refusal.status, **loggable(error))
     return JSONResponse(refusal.envelope, refusal.status, headers=refusal.headers)
@@ -121,6 +142,16 @@ def refusal_of(error: Exception) -> Refusal:
             return refusal(error)
     message = "The gateway failed on this request; its log says why."
     return Refusal(500, "internal_error", message, type=_SERVER)
+
+
+def _next_calls(refusal: Refusal, call: Sequence[str]) -> list[Sequence[str]]:
+    """Return the calls of the API that are right after a refusal of `call`."""
+    if refusal.code in {"video_not_found", "idempotency_key_reused", "answer_not_recorded"}:
+        return [("GET", "/v1/videos")]
+    if refusal.code == "insufficient_quota" or refusal.status in {401, 403, 405, 501}:
+        return []
+    is_repeated = "retry-after" in refusal.headers or refusal.headers["x-should-retry"] == "true"
+    return [call] if is_repeated or refusal.param is not None else []
 
 
 def no_such_video(param: str = "video_id") -> Refusal:
@@ -269,7 +300,7 @@ _REFUSALS: tuple[
         StorageFailed,
         _refuse(503, "storage_unavailable", _NO_STORAGE, retry_after_s=RETRY_S, should_retry=True),
     ),
-    ((BudgetExceeded, BudgetGone), lambda error: over_budget(str(error))),
+    ((BudgetExceeded, BudgetGone, SessionCeiling), lambda error: over_budget(str(error))),
     (RequestKeyTaken, _in_words(409, "idempotency_key_reused", "Idempotency-Key")),
     (WrongServer, _refuse(409, "wrong_server", _ELSEWHERE, param="video_id")),
     ((KeyMissing, ProfileRetired, SettingsUnusable), _refuse(503, "server_not_configured", _NO_SERVER)),

@@ -123,6 +123,6 @@ def _guarded(
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001  # a client of the API gets the API's envelope, always
-            return refused(error, session.log)
+            return refused(error, session.log, (request.method, request.url.path[:LONGEST_PATH]))
 
     return answer

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
 from decision.money import usd_digits
-from ledger.errors import BudgetExceeded, LedgerUnusable, Retry, SoraLedgerError
+from ledger.errors import BudgetExceeded, LedgerUnusable, Retry, SoraLedgerError, error_facts
 from ledger.events import RenderDecided
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
@@ -184,13 +184,28 @@ def error_answer(error: Exception) -> Json | None:
     if not isinstance(error, SoraLedgerError):
         return None
     helpful = next((tool for kind, tool in _USUALLY_NEXT.items() if isinstance(error, kind)), None)
-    return error_document(error.code, in_tool_terms(str(error)), error.retry, otherwise=helpful)
+    return error_document(
+        error.code,
+        in_tool_terms(str(error)),
+        error.retry,
+        otherwise=helpful,
+        retry_after_s=error.retry_after_s,
+    )
 
 
 def error_document(
-    code: str, message: str, retry: Retry = "never", *, otherwise: str | None = None, **more: Any
+    code: str,
+    message: str,
+    retry: Retry = "never",
+    *,
+    otherwise: str | None = None,
+    retry_after_s: float | None = None,
+    **more: Any,
 ) -> Json:
-    """Return an error with the calls and the commands that its message names, or the tool `otherwise`."""
+    """Return an error with the tools to call next: those that its message names, or the tool `otherwise`.
+
+    `person` are the commands that only a person may run.
+    """
     calls, person = [], []
     for command in dict.fromkeys(_COMMAND.findall(message)):
         call = _as_call(command)
@@ -202,8 +217,8 @@ def error_document(
         calls.append({"tool": "job", "arguments": {"job": named[0]}})
     if not calls and otherwise:
         calls.append({"tool": otherwise, "arguments": {}})
-    error = {"code": code, "message": message, "retry": retry, "next": calls, "person": person}
-    return {"error": error | more}
+    facts = error_facts(code, message, retry=retry, retry_after_s=retry_after_s)
+    return {"error": facts | {"calls": calls, "person": person} | more}
 
 
 def _as_call(command: str) -> Json | None:
@@ -222,6 +237,7 @@ def _bad_arguments(error: ValidationError) -> Json:
     found = first.get("input")
     shown = repr(found) if isinstance(found, str | int | float | bool) else type(found).__name__
     message = f"{param}: {first['msg']}; found {shown[:80]}; nothing was recorded"
+    facts: Json = {"param": param, "expected": first["msg"], "found": shown[:80]}
     if first["type"] == "missing":
-        message = f"{param} is missing; nothing was recorded"
-    return error_document("bad_arguments", message, param=param, expected=first["msg"])
+        message, facts["found"] = f"{param} is missing; nothing was recorded", None
+    return error_document("bad_arguments", message, **facts)

@@ -6,6 +6,7 @@ The same handlers serve stdio and HTTP. A transport only says which agent made a
 import asyncio
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -57,6 +58,7 @@ LISTED_JOBS = 20
 MOST_VIDEO_BYTES = 24 * 1024 * 1024
 """A card plays no longer video: a host holds all of a resource in memory."""
 JSON = "application/json"
+_CORRECTED = re.compile(r"\buse (seconds|size|model|purpose) ([^\s;,)]+)")
 JOBS, TEMPLATES = "sora-ledger://jobs/", "sora-ledger://templates/"
 VIDEOS = "sora-ledger://videos/"
 REFUSED = (State.DENIED, State.HELD, State.APPROVED, State.REFUSED)
@@ -212,7 +214,16 @@ async def _called(agent: Agent, tool: ToolEntry, arguments: Mapping[str, Any] | 
         document = await tool.handler(agent, tool.arguments.model_validate(arguments or {}))
     except Exception as error:  # noqa: BLE001  # an agent reads answers, not tracebacks
         document = error_answer(error) or _unexpected(agent, error)
+        _correct(document["error"], tool.name, arguments or {})
     return agent.shown(document)
+
+
+def _correct(error: Json, tool: str, arguments: Mapping[str, Any]) -> None:
+    """Put first the same call with the value that the message says to use, if it says one."""
+    if (wanted := _CORRECTED.search(error["message"])) is not None:
+        name, value = wanted.groups()
+        better: str | int = int(value) if value.isdecimal() else value
+        error["calls"].insert(0, {"tool": tool, "arguments": {**arguments, name: better}})
 
 
 async def _read(agent: Agent, uri: str, name: str) -> Json:

@@ -72,7 +72,7 @@ def test_a_command_becomes_a_call_unless_only_a_person_may_run_it(
     command: str, calls: list[Any], person: list[str]
 ) -> None:
     error = error_document("failed", f"it failed: `sora-ledger {command}`")["error"]
-    assert error["next"] == calls
+    assert error["calls"] == calls
     assert error["person"] == [f"sora-ledger {words}" for words in person]
 
 
