@@ -38,9 +38,10 @@ mutants: .venv/ready    ## which changes of the product no test notices; most of
 browser: .venv/ready    ## the Chromium of the console's tests: finds it, or installs Debian's where it may
 	@$(BIN)/python tools/browser.py
 
-commands: .venv/ready   ## the tables of docs/commands.md and of the agent skill, from the commands and the catalog
+commands: .venv/ready   ## docs/commands.md, docs/reference.md and the tables of the agent skill, from the code
 	$(BIN)/python tools/commands.py
 	$(BIN)/python tools/skill.py
+	$(BIN)/python tools/reference.py
 
 docs: .venv/ready       ## the documentation site, into docs-output/site; its generator is fetched from PyPI once
 	@test -x .venv/docs/bin/zensical || $(PYTHON) -m venv .venv/docs

@@ -8,14 +8,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from render_service.api.desk import NotSubmitted, RenderDesk, SyncRenderDesk
+    from render_service.api.desk import NotSubmitted, RenderDesk
+    from render_service.api.sync import SyncRenderDesk
 
 __all__ = ["NotSubmitted", "RenderDesk", "SyncRenderDesk"]
 
 _MODULES = {
     "NotSubmitted": "render_service.api.desk",
     "RenderDesk": "render_service.api.desk",
-    "SyncRenderDesk": "render_service.api.desk",
+    "SyncRenderDesk": "render_service.api.sync",
 }
 
 

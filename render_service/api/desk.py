@@ -1,41 +1,60 @@
-"""`RenderDesk`, the Python API for async programs, and `SyncRenderDesk`, the one for synchronous programs."""
+"""`RenderDesk`, the Python API for async programs."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from decision.advice.reading import missing_details
+from decision.engine.approval import choice_of
 from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
 from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import RenderRequest, parse_request
 from ledger.errors import JobNotFound
-from ledger.events import RenderHeld
+from ledger.events import RenderDecided, RenderHeld
 from ledger.job import JOB_PREFIX, Job, State
+from ledger.record import Record
+from ledger.store.interface import JobFilter
 from ledger.terms import Variant
 from render_service.adoption.adopt import adopt
+from render_service.adoption.characters import KnownCharacter, check_film, create_character
 from render_service.adoption.external import record_external
-from render_service.adoption.server_library import delete, page_document
+from render_service.adoption.server_library import delete
 from render_service.api.sessions import open_session
+from render_service.api.values import (
+    ChangeOptions,
+    CreateOptions,
+    Decided,
+    LedgerEvent,
+    Spend,
+    VideoPage,
+    usd,
+    usd_micros,
+)
+from render_service.approvals.approvals import approve
+from render_service.approvals.reviews import Verdict, review
 from render_service.assets.fit import first_frame
-from render_service.assets.inputs import NOTHING, Material
+from render_service.assets.inputs import NOTHING, Material, read_source_file
 from render_service.assets.store import check_target
+from render_service.evidence.keys import read_signer
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.reconcile import reconcile_job
 from render_service.recovery.verdict import Settlement
+from render_service.reports.find import find_each
+from render_service.reports.spending import By, spending
 from render_service.rules.measurements import Duration
 from render_service.rules.policies import Rules
-from render_service.runtime.documents import record_document
 from render_service.runtime.errors import BadInput, ServiceError
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, begin_trace
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle
+from render_service.submission.preview import ruling_on
 from render_service.submission.result import Placed, denial, submission_trouble
-from render_service.submission.resume import resume
+from render_service.submission.resume import cancel, resume
 from render_service.submission.retry import Patience
+from render_service.submission.sources import source_ahead, source_of
 from render_service.submission.submit import place
 
 SUBMITTED = (
@@ -49,30 +68,8 @@ SUBMITTED = (
 )
 INTERVAL_S = 10.0
 TIMEOUT_S = 1_800.0
-
-
-class CreateOptions(TypedDict, total=False):
-    """Options of `create`. Without `model` the policy chooses one; the defaults are 1280x720 and 4 s.
-
-    `further_references` are sent beside `input_reference`, `seed` and `loop` too; a server that does not take
-    one of them has the request denied.
-    """
-
-    model: str
-    size: str
-    seconds: str | int
-    input_reference: Path | str
-    further_references: Sequence[Path | str]
-    seed: int
-    loop: bool
-    fields: Mapping[str, str]
-    augment: bool
-    purpose: str
-    request_key: str
-    max_cost_usd_micros: int
-    deadline_minutes: int
-    promotes: str
-    attested: bool
+EVENTS_S = 1.0
+EVENTS_AT_ONCE = 500
 
 
 class NotSubmitted(ServiceError):
@@ -134,6 +131,50 @@ class RenderDesk:
         job = await self._create(prompt, Patience(timeout_s=timeout_s), options)
         return await settle(self._session, job, interval_s=poll_interval_s, timeout_s=timeout_s)
 
+    async def remix(self, name: str, prompt: str, **options: Unpack[ChangeOptions]) -> Job:
+        """Change exactly one thing in a finished video; return the running job, or raise `NotSubmitted`."""
+        return await self._change("remix", name, prompt, options)
+
+    async def edit(self, name: str, prompt: str, **options: Unpack[ChangeOptions]) -> Job:
+        """Change several things in a finished video; return the running job, or raise `NotSubmitted`."""
+        return await self._change("edit", name, prompt, options)
+
+    async def extend(
+        self, name: str, prompt: str, *, seconds: str | int, **options: Unpack[ChangeOptions]
+    ) -> Job:
+        """Add seconds to the end of a finished video; return the running job, or raise `NotSubmitted`."""
+        return await self._change("extend", name, prompt, options, seconds=seconds)
+
+    async def create_character(self, name: str, video: Path | str) -> KnownCharacter:
+        """Create a character from a short video; it costs nothing, and is attempted once."""
+        path = Path(video)
+        film = await asyncio.to_thread(read_source_file, path)
+        await asyncio.to_thread(check_film, film)
+        return await create_character(self._session, name, film, path)
+
+    async def decide(
+        self,
+        prompt: str,
+        *,
+        operation: Literal["create", "remix", "edit", "extend"] = "create",
+        job: str | None = None,
+        **options: Unpack[CreateOptions],
+    ) -> Decided:
+        """Return what would be decided on a request; nothing is recorded or sent.
+
+        A remix, an edit or an extension names the `job` whose video it changes.
+        """
+        session = self._session
+        values, _ = await self._values(options)
+        values |= {"operation": operation, "prompt": prompt}
+        if operation != "create":
+            if job is None:
+                raise BadInput(f"job must be the job whose video is changed by {operation}, found None")
+            name = (await self.job(job)).job_id
+            source = await asyncio.to_thread(source_ahead, session.ledger, name)
+            values |= {"source": source[0], "profile": source[1]}
+        return await asyncio.to_thread(_decided, session, values)
+
     async def resume(self, name: str) -> Job:
         """Submit an approved or queued job; return the running job.
 
@@ -157,6 +198,101 @@ class RenderDesk:
         """Wait for an existing job, and store its video."""
         job = await self.job(name)
         return await settle(self._session, job, interval_s=poll_interval_s, timeout_s=timeout_s)
+
+    async def wait_many(
+        self,
+        names: Iterable[str],
+        *,
+        poll_interval_s: float = INTERVAL_S,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Sequence[Job]:
+        """Wait for several jobs at the same time, and store their videos; they are returned in that order.
+
+        `PollTimeout` names the first job that took longer; the renders of all others are waited for as well.
+        """
+        waits = (self.poll(name, poll_interval_s=poll_interval_s, timeout_s=timeout_s) for name in names)
+        ended = await asyncio.gather(*waits, return_exceptions=True)
+        failed = [one for one in ended if isinstance(one, BaseException)]
+        if failed:
+            raise failed[0]
+        return [one for one in ended if isinstance(one, Job)]
+
+    async def find(
+        self,
+        words: str | None = None,
+        *,
+        states: Sequence[State] | None = None,
+        purpose: str | None = None,
+        limit: int = 20,
+    ) -> Sequence[Job]:
+        """Return jobs, newest first: those whose prompts have all `words`, in one of these states."""
+        where = JobFilter(states=None if states is None else tuple(states), purpose=purpose)
+        ledger = self._session.ledger
+
+        def found() -> Sequence[Job]:
+            if words is None:
+                return list(ledger.each_job(where, limit))
+            return [one.job for one in find_each(ledger, words, where, limit)]
+
+        return await asyncio.to_thread(found)
+
+    async def events(
+        self, after: int = 0, *, follow: bool = True, poll_interval_s: float = EVENTS_S
+    ) -> AsyncIterator[LedgerEvent]:
+        """Yield the records of the ledger after position `after`, and those that follow.
+
+        Remember the `position` of the last event that was handled, and go on after it in another run. Without
+        `follow` the iterator ends with the newest record.
+        """
+        ledger = self._session.ledger
+
+        def read(after: int) -> list[Record]:
+            return list(ledger.read(after=after, limit=EVENTS_AT_ONCE))
+
+        while True:
+            records = await asyncio.to_thread(read, after)
+            for record in records:
+                after = record.position
+                yield LedgerEvent.of(record)
+            if records:
+                continue
+            if not follow:
+                return
+            await asyncio.sleep(poll_interval_s)
+
+    async def review(
+        self,
+        name: str,
+        verdict: Verdict,
+        *,
+        scores: Mapping[str, int] | None = None,
+        notes: str | None = None,
+    ) -> Job:
+        """Record a review of a finished video; `scores` from 0 to 100 are clarity, continuity, brand_fit."""
+        return await review(self._session, await self.job(name), verdict, scores, notes)
+
+    async def approve(self, name: str, *, comment: str | None = None, key: Path | str | None = None) -> Job:
+        """Approve a held job, signed with the key in a file if there is one; `resume` submits it.
+
+        `BadInput` if this person may not approve it, `NotReady` if it is not held; nothing is recorded then.
+        """
+        signer = None if key is None else await asyncio.to_thread(read_signer, Path(key))
+        return (await approve(self._session, await self._session.job(name), comment, signer)).job
+
+    async def cancel(self, name: str, *, reason: str | None = None) -> Job:
+        """Withdraw a job that was not sent; its money is free again."""
+        return await cancel(self._session, await self._session.job(name), reason)
+
+    async def spend(
+        self,
+        by: Literal["model", "purpose", "actor", "team", "day", "budget"] = "model",
+        *,
+        since: str | None = None,
+    ) -> Spend:
+        """Return what was spent since `since` (RFC 3339, UTC), and what is left of each budget."""
+        session = self._session
+        report = await asyncio.to_thread(spending, session.ledger, By(by), session.clock(), since)
+        return Spend.of(report)
 
     async def job(self, name: str) -> Job:
         """Return a job by job id or video id; a video that only the server knows is adopted."""
@@ -194,10 +330,10 @@ class RenderDesk:
 
     async def list(
         self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
-    ) -> dict[str, Any]:
-        """Return one page of the server's videos in the form of the API (``data``, ``has_more``, …)."""
+    ) -> VideoPage:
+        """Return one page of the server's videos."""
         async with self._session.connect(self._session.profile()) as client:
-            return page_document(await client.list(limit=limit, after=after, order=order))
+            return VideoPage.of(await client.list(limit=limit, after=after, order=order))
 
     async def delete(self, name: str, *, reason: str | None = None) -> Job:
         """Delete a video on the server; its records and its stored file are not touched."""
@@ -205,10 +341,10 @@ class RenderDesk:
 
     async def record(
         self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None
-    ) -> dict[str, Any]:
+    ) -> LedgerEvent:
         """Record a fact of another system, such as ``{"videoId": …, "status": …}``; return the record."""
         recorded = await record_external(self._session, stream, fact, event_id=event_id)
-        return record_document(recorded.record) | {"repeated": recorded.repeated}
+        return LedgerEvent.of(recorded.record, repeated=recorded.repeated)
 
     @property
     def _session(self) -> Session:
@@ -217,18 +353,32 @@ class RenderDesk:
         return self._opened
 
     async def _create(self, prompt: str, patience: Patience, options: CreateOptions) -> Job:
-        session = self._session
+        values, material = await self._values(options)
+        values |= {"operation": "create", "prompt": prompt}
+        return await self._placed(values, material, patience)
+
+    async def _change(
+        self, operation: str, name: str, prompt: str, options: ChangeOptions, **more: Any
+    ) -> Job:
+        values, _ = await self._values(options)
+        source, profile = await source_of(self._session, (await self.job(name)).job_id)
+        values |= {"operation": operation, "prompt": prompt, "source": source, "profile": profile, **more}
+        return await self._placed(values, NOTHING, Patience())
+
+    async def _values(self, options: CreateOptions | ChangeOptions) -> tuple[dict[str, Any], Material]:
+        """Return the values of a request, and the image it begins with."""
         values: dict[str, Any] = {**options}
+        if (most := values.pop("max_cost", None)) is not None:
+            values["max_cost_usd_micros"] = usd_micros("max_cost", most)
         paths = values.pop("input_reference", None), values.pop("further_references", ())
         images, material = await asyncio.to_thread(_references, *paths)
-        options_of_servers = {name: values.pop(name, None) for name in ("seed", "loop")}
-        options_of_servers |= images.pop("options")
-        values |= {**images, "options": options_of_servers, "profile": session.profile().name}
+        of_servers = {name: values.pop(name) for name in ("seed", "loop") if name in values}
+        of_servers |= images.pop("options")
+        return {**values, **images, "options": of_servers, "profile": self._session.profile().name}, material
 
-        def parsed(rules: Rules) -> RenderRequest:
-            return parse_request(catalog=rules.catalog, operation="create", prompt=prompt, **values)
-
-        request = await asyncio.to_thread(session.in_force.judge, parsed, (DecisionError,))
+    async def _placed(self, values: Mapping[str, Any], material: Material, patience: Patience) -> Job:
+        session = self._session
+        request = await asyncio.to_thread(_parsed, session, values)
         if questions := missing_details(request):
             text = "; ".join(question.question for question in questions)
             raise BadInput(f"{text} (answer it in the prompt)")
@@ -236,6 +386,32 @@ class RenderDesk:
         if placed.job.state not in SUBMITTED:
             raise await asyncio.to_thread(_not_submitted, session, placed)
         return placed.job
+
+
+def _parsed(session: Session, values: Mapping[str, Any]) -> RenderRequest:
+    def parsed(rules: Rules) -> RenderRequest:
+        return parse_request(catalog=rules.catalog, **values)
+
+    return session.in_force.judge(parsed, (DecisionError,))
+
+
+def _decided(session: Session, values: Mapping[str, Any]) -> Decided:
+    request = _parsed(session, values)
+    ruling = ruling_on(session.settings, request)
+    asked = tuple(question.question for question in missing_details(request))
+    if isinstance(ruling, RenderDecided):
+        return Decided(
+            ruling.decision, ruling.model, usd(ruling.cost_usd_micros), tuple(why(ruling)), missing=asked
+        )
+    chosen = choice_of(ruling) if isinstance(ruling, RenderHeld) else None
+    return Decided(
+        ruling.decision,
+        chosen.model if chosen else None,
+        usd(chosen.cost_usd_micros) if chosen else None,
+        tuple(why(ruling)),
+        tuple(what_now(ruling, request)),
+        asked,
+    )
 
 
 def _references(first: Path | str | None, further: Sequence[Path | str]) -> tuple[dict[str, Any], Material]:
@@ -263,108 +439,3 @@ def _not_submitted(session: Session, placed: Placed) -> NotSubmitted:
         reason = str(submission_trouble(session.ledger, job, session.settings.profiles_file) or "")
     because = reason or f"`sora-ledger show {job.job_id}` says why"
     return NotSubmitted(f"{job.job_id} is {job.state}: {because}", job)
-
-
-T = TypeVar("T")
-
-
-class SyncRenderDesk:
-    """`RenderDesk` for synchronous programs; use as ``with SyncRenderDesk(…) as desk``.
-
-    Not for use inside a running event loop, nor from several threads at once.
-    """
-
-    def __init__(
-        self,
-        *,
-        ledger: str | None = None,
-        profile: str | None = None,
-        actor: str | None = None,
-        team: str | None = None,
-        project: str | None = None,
-    ) -> None:
-        self._session = RenderDesk(ledger=ledger, profile=profile, actor=actor, team=team, project=project)
-        self._open = ExitStack()
-        self._runner: asyncio.Runner | None = None
-
-    def __enter__(self) -> Self:
-        with ExitStack() as opening:  # closes the loop if the desk cannot be opened
-            self._runner = opening.enter_context(asyncio.Runner())
-            self._run(self._session.__aenter__())
-            opening.callback(lambda: self._run(self._session.__aexit__()))
-            self._open = opening.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-        self._runner = None
-
-    def create(self, prompt: str, **options: Unpack[CreateOptions]) -> Job:
-        """See `RenderDesk.create`."""
-        return self._run(self._session.create(prompt, **options))
-
-    def create_and_poll(
-        self,
-        prompt: str,
-        *,
-        poll_interval_s: float = INTERVAL_S,
-        timeout_s: float = TIMEOUT_S,
-        **options: Unpack[CreateOptions],
-    ) -> Job:
-        """See `RenderDesk.create_and_poll`."""
-        return self._run(
-            self._session.create_and_poll(
-                prompt, poll_interval_s=poll_interval_s, timeout_s=timeout_s, **options
-            )
-        )
-
-    def resume(self, name: str) -> Job:
-        """See `RenderDesk.resume`."""
-        return self._run(self._session.resume(name))
-
-    def reconcile(self, name: str, *, grace_s: float = GRACE_S) -> Settlement:
-        """See `RenderDesk.reconcile`."""
-        return self._run(self._session.reconcile(name, grace_s=grace_s))
-
-    def poll(self, name: str, *, poll_interval_s: float = INTERVAL_S, timeout_s: float = TIMEOUT_S) -> Job:
-        """See `RenderDesk.poll`."""
-        return self._run(self._session.poll(name, poll_interval_s=poll_interval_s, timeout_s=timeout_s))
-
-    def job(self, name: str) -> Job:
-        """See `RenderDesk.job`."""
-        return self._run(self._session.job(name))
-
-    def expected(self, name: str) -> Duration | None:
-        """See `RenderDesk.expected`."""
-        return self._run(self._session.expected(name))
-
-    def download(
-        self,
-        name: str,
-        *,
-        variant: Literal["video", "thumbnail", "spritesheet"] = "video",
-        to: Path | str | None = None,
-        force: bool = False,
-    ) -> bytes:
-        """See `RenderDesk.download`."""
-        return self._run(self._session.download(name, variant=variant, to=to, force=force))
-
-    def list(
-        self, *, limit: int = 20, after: str | None = None, order: Literal["asc", "desc"] = "desc"
-    ) -> dict[str, Any]:
-        """See `RenderDesk.list`."""
-        return self._run(self._session.list(limit=limit, after=after, order=order))
-
-    def delete(self, name: str, *, reason: str | None = None) -> Job:
-        """See `RenderDesk.delete`."""
-        return self._run(self._session.delete(name, reason=reason))
-
-    def record(self, stream: str, fact: Mapping[str, Any], *, event_id: str | None = None) -> dict[str, Any]:
-        """See `RenderDesk.record`."""
-        return self._run(self._session.record(stream, fact, event_id=event_id))
-
-    def _run(self, use: Coroutine[Any, Any, T]) -> T:
-        if self._runner is None:
-            use.close()
-            raise RuntimeError("the desk is not open: use `with SyncRenderDesk(…) as desk`")
-        return self._runner.run(use)

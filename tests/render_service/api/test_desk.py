@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_the_helpers_work_one_after_the_other(
     with SyncRenderDesk(**at_server) as session:
         job = session.create("a teal coupe", model="sora-2", size="1280x720", seconds="8")
         fact = {"videoId": job.video_id, "status": job.status, "seconds": job.seconds, "size": job.size}
-        assert session.record("media-renders", fact)["payload"]["status"] == job.status
+        assert session.record("media-renders", fact).payload["status"] == job.status
         done = session.create_and_poll("a forest", **FAST)
         assert (job.seconds, done.state) == (8, State.STORED)
         assert (
@@ -63,7 +64,7 @@ def test_the_helpers_work_one_after_the_other(
             == (tmp_path / "clip.mp4").read_bytes()
         )
         assert len(session.download(str(done.video_id), variant="thumbnail")) > 100
-        assert len(session.list(limit=10, order="desc")["data"]) == 2
+        assert len(session.list(limit=10, order="desc").data) == 2
         assert session.poll(job.job_id, **FAST).state is State.STORED
         assert session.delete(done.job_id, reason="a test").state is State.DELETED
     assert intact()
@@ -79,7 +80,7 @@ def test_a_program_pays_from_the_budget_of_its_team(at_server: dict[str, Any]) -
 
 def test_a_record_with_an_id_is_made_once(at_server: dict[str, Any]) -> None:
     with SyncRenderDesk(**at_server) as session:
-        repeated = [session.record("x", {"status": "seen"}, event_id="e-1")["repeated"] for _ in range(2)]
+        repeated = [session.record("x", {"status": "seen"}, event_id="e-1").repeated for _ in range(2)]
     assert repeated == [False, True]
 
 
@@ -201,9 +202,22 @@ async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server:
             await session.resume(job.job_id)
         others = open_session(settings, TRACE, Log(TRACE, quiet=True))
         for signer in signers:  # one more than the rule says, as "ana" is a name that was typed
-            await approve(others, job, signer=signer)
+            if signer is signers[-1]:
+                key = own_key(signer)
+                async with RenderDesk(ledger=at_server["ledger"], profile="custom") as desk:
+                    assert (await desk.approve(job.job_id, key=key)).state is State.DECIDED
+            else:
+                await approve(others, job, signer=signer)
         await others.close()
         assert (await session.resume(job.job_id)).state is State.RUNNING
+
+
+def own_key(signer: Signer) -> Path:
+    """Return a file with the key of a signer, which only its owner can read."""
+    key = Path("own.key")
+    key.write_text(signer.secret())
+    key.chmod(0o600)
+    return key
 
 
 def test_a_lost_answer_is_found_out_about(
@@ -216,3 +230,67 @@ def test_a_lost_answer_is_found_out_about(
             session.create("a teal coupe")
         found = session.reconcile(lost.value.job.job_id)
         assert (found.verdict, session.poll(found.job.job_id, **FAST).state) == ("recovered", State.STORED)
+
+
+def test_a_finished_video_is_remixed_edited_and_extended(at_server: dict[str, Any]) -> None:
+    with SyncRenderDesk(**at_server) as desk:
+        done = desk.create_and_poll("a fox runs", seconds="8", **FAST)
+        night = desk.remix(done.job_id, "Same shot. Make it night.", max_cost="1.20")
+        both = desk.edit(done.job_id, "Make it night and add snow.", max_cost=Decimal("1.20"))
+        longer = desk.extend(done.job_id, "The fox stops.", seconds=4)
+        ended = desk.wait_many([night.job_id, both.job_id, longer.job_id], **FAST)
+        assert [(job.operation, job.state) for job in ended] == [
+            ("remix", State.STORED),
+            ("edit", State.STORED),
+            ("extend", State.STORED),
+        ]
+        assert {job.job_id for job in desk.find("night")} == {night.job_id, both.job_id}
+        assert len(desk.find(states=[State.STORED])) == 4
+        spent = desk.spend(by="model")
+        assert (spent.total.jobs, spent.total.settled) == (4, sum(part.settled for part in spent.parts))
+        with pytest.raises(NotSubmitted) as denied:
+            desk.remix(done.job_id, "Make it night and add snow.")
+        assert denied.value.job.state is State.DENIED
+
+
+def test_a_video_is_reviewed_and_a_job_that_was_not_sent_is_withdrawn(at_server: dict[str, Any]) -> None:
+    with SyncRenderDesk(**at_server) as desk:
+        done = desk.create_and_poll("a fox runs", **FAST)
+        desk.review(done.job_id, "approved", scores={"clarity": 90})
+        [event] = [one for one in desk.events(follow=False) if one.type == "review.recorded"]
+        assert (event.payload["verdict"], event.payload["scores"]) == ("approved", {"clarity": 90})
+        with pytest.raises(NotReady):
+            desk.cancel(done.job_id)
+        with pytest.raises(NotReady):
+            desk.approve(done.job_id)
+
+
+def test_a_decision_is_shown_with_its_cost_and_records_nothing(at_server: dict[str, Any]) -> None:
+    with SyncRenderDesk(**at_server) as desk:
+        ahead = desk.decide("a fox runs", max_cost="0.40")
+        assert (ahead.decision, ahead.cost, ahead.allowed) == ("ALLOW", Decimal("0.4"), True)
+        denied = desk.decide("a fox runs", max_cost="0.39")
+        assert (denied.decision, denied.allowed, bool(denied.what_now)) == ("DENY", False, True)
+        with pytest.raises(BadInput, match="max_cost must be dollars"):
+            desk.decide("a fox runs", max_cost="a lot")
+        with pytest.raises(BadInput, match="job must be the job"):
+            desk.decide("make it night", operation="remix")
+        assert desk.find() == []
+
+
+def test_the_events_go_on_where_the_last_run_stopped(at_server: dict[str, Any]) -> None:
+    async def use() -> None:
+        async with RenderDesk(**at_server) as desk:
+            await desk.create("a fox runs")
+            seen = [event async for event in desk.events(follow=False)]
+            assert [event.position for event in seen] == list(range(1, len(seen) + 1))
+            following = desk.events(seen[-1].position, poll_interval_s=0.01)
+            waiting = asyncio.create_task(anext(following))
+            recorded = await desk.record("notes", {"status": "seen"})
+            event = await asyncio.wait_for(waiting, 30)
+            assert (event.position, event.payload) == (recorded.position, recorded.payload)
+            await following.aclose()
+
+    asyncio.run(use())
+    with SyncRenderDesk(**at_server) as desk:
+        assert len(list(desk.events(follow=False))) == len(list(desk.events(1, follow=False))) + 1

@@ -21,6 +21,7 @@ NEVER_ANSWERED = {
     "SoraLedgerError": "only its subclasses are raised",
     "ServiceError": "only its subclasses are raised",
     "NotIntact": "of commands that prove something",
+    "NotWitnessed": "of the commands that publish checkpoints",
     "NotSubmitted": "of the Python interface, for its own callers",
 }
 
