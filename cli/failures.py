@@ -7,13 +7,15 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.exit_codes import ExitCode, of_error
 from cli.text import output
-from ledger.errors import Retry, SoraLedgerError, error_facts
+
+if TYPE_CHECKING:
+    from ledger.errors import Retry
 
 NO_JSON = frozenset({"completion", "demo", "mcp", "sandbox"})
 """Commands without --json: they print a script, a demonstration, lines to paste, or another protocol."""
@@ -38,13 +40,15 @@ class Failure:
     message: str
     shown: str | None = None
     next: Sequence[str] = ()
-    retry: Retry = "never"
+    retry: "Retry" = "never"
     retry_after_s: float | None = None
     param: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> None:
         """Print the failure."""
+        from ledger.errors import error_facts  # a command that does not fail needs none of it
+
         facts = error_facts(
             self.code,
             self.message,
@@ -84,6 +88,8 @@ def explain_error(error: BaseException) -> Failure | None:
     code = of_error(error) if isinstance(error, Exception) else None
     if code is None:
         return None
+    from ledger.errors import SoraLedgerError
+
     if not isinstance(error, SoraLedgerError):
         return Failure(code.name.lower(), code, str(error))
     return Failure(error.code, code, str(error), retry=error.retry, retry_after_s=error.retry_after_s)
