@@ -68,7 +68,7 @@ class Receiver:
         """Wait until `number` deliveries arrived, of one type or of any; return them."""
 
         def matching() -> list[Received]:
-            return [one for one in self.received if type_ in (None, one.event["type"])]
+            return [one for one in self.received if type_ is None or one.event["type"] == type_]
 
         with self._changed:
             if not self._changed.wait_for(lambda: len(matching()) >= number, PATIENCE_S):

@@ -15,11 +15,16 @@ from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.audit import Scope, audit, audited_at
 from render_service.recovery.findings import deal_with
 from render_service.runtime.documents import counted
+from render_service.runtime.errors import BadInput
 from render_service.runtime.printable import printable
+from render_service.runtime.settings import ALERTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from render_service.alerts.targets import Targets
     from render_service.recovery.attempt_counts import Attempts
     from render_service.recovery.audit import Audit
     from render_service.recovery.findings import Finding
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
     help="Record that the findings of this job are dealt with.",
 )
 @common.reason("What was done about it; recorded with --dealt-with.")
+@click.option("--alert", is_flag=True, help="Tell the people in SORA_LEDGER_ALERTS of new findings.")
 @common.calling
 @common.invocation
 def audit_command(
@@ -63,6 +69,7 @@ def audit_command(
     as_of: int | None,
     dealt_with: str | None,
     reason: str | None,
+    alert: bool,
 ) -> None:
     """Check that every attempt has its outcome, every video its job, and every dollar its file.
 
@@ -73,6 +80,7 @@ def audit_command(
     Example:
       sora-ledger audit
       sora-ledger audit --since 2026-11-01 --offline --json
+      sora-ledger audit --alert
       sora-ledger audit --dealt-with job_01a2 --reason "it was not billed"
     """
     if (dealt_with is None) != (not (reason or "").strip()):
@@ -84,12 +92,30 @@ def audit_command(
         _count(inv, as_of)
         return
 
+    targets = _targets(inv) if alert else None
     scope = Scope(since, grace_s, offline)
     with inv.ledger() as ledger:
         done = finished(audit(ledger, inv.settings, inv.trace, scope))
     inv.emit(done.document(), lambda console: _text(console, done))
+    if targets and done.findings:
+        inv.session(lambda session: _alert(session, targets, done.findings), calls=False)
     if done.findings:
         raise click.exceptions.Exit(ExitCode.AUDIT)
+
+
+def _targets(inv: Invocation) -> "Targets":
+    from render_service.alerts.targets import read_targets
+
+    if inv.settings.alerts_file is None:
+        raise BadInput(f"--alert: set {ALERTS} to a file of alerts; docs/notifications.md shows one")
+    return read_targets(inv.settings.alerts_file)
+
+
+async def _alert(session: "Session", targets: "Targets", findings: "Sequence[Finding]") -> None:
+    from render_service.alerts.alerter import Alerter
+
+    async with Alerter(session, targets) as alerter:
+        await alerter.once(findings)
 
 
 def _deal_with(inv: Invocation, name: str, reason: str) -> None:

@@ -26,6 +26,7 @@ from cli.options.working import (
 from ledger.record import Authority
 from render_service.access.local import TICKET_S, find_console, leading_to, link, make_ticket, noted
 from render_service.access.signing import Signer, open_signer
+from render_service.alerts.targets import read_targets
 from render_service.evidence.checkpoints import Scheduled
 from render_service.evidence.keys import read_signer
 from render_service.forwarding.destinations import read_destinations
@@ -92,7 +93,8 @@ def serve_command(
     secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in SORA_LEDGER_WEBHOOK_SECRETS_PROFILE, it
     receives webhooks at POST /webhooks/PROFILE; during a rotation, separate them with commas. Clients
     register their own receivers of webhooks at /v1/webhook_endpoints. Events go to the destinations in the
-    file that SORA_LEDGER_FORWARD names, as with `sora-ledger forward`.
+    file that SORA_LEDGER_FORWARD names, as with `sora-ledger forward`; people are told what the file that
+    SORA_LEDGER_ALERTS names asks for.
 
     SIGTERM or Ctrl-C answers the requests under way and hands jobs back; a second one ends it at once.
 
@@ -143,6 +145,7 @@ def _serve(
 ) -> None:
     """Serve, and work the queue under `terms` if there are any, until a signal."""
     destinations = read_destinations(inv.settings.forward_file) if inv.settings.forward_file else None
+    targets = read_targets(inv.settings.alerts_file) if inv.settings.alerts_file else None
 
     async def at(session: "Session") -> None:
         works: list[Work] = [] if terms is None else [lambda stop: _work(session, terms, stop)]
@@ -158,6 +161,10 @@ def _serve(
                 from render_service.forwarding.forwarder import Forwarding
 
                 works.append((await stack.enter_async_context(Forwarding(session, destinations))).run)
+            if targets:
+                from render_service.alerts.alerter import Alerter
+
+                works.append((await stack.enter_async_context(Alerter(session, targets))).run)
             await serve(
                 session, listening, secrets, lambda: started(session), parts._replace(worker=terms), works
             )

@@ -1,6 +1,7 @@
 """``worker`` and ``queue``: work on due jobs, and show which are due."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,10 @@ from cli.options.working import (
 )
 from cli.text.tables import columns
 from ledger.record import Authority
+from render_service.alerts.targets import Targets, read_targets
 from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
 from render_service.runtime.documents import counted
+from render_service.server.background import Work, working
 from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worker, queue_document, stop_signals
 
@@ -40,7 +43,8 @@ def worker_command(inv: Invocation, **options: Any) -> None:
 
     Any number of workers share one ledger; on PostgreSQL they may run on several machines. `create --queue`
     and an approval leave jobs to them, and they continue what a crashed command left. SIGTERM or Ctrl-C ends
-    a worker within ten seconds; it finishes or hands back its jobs.
+    a worker within ten seconds; it finishes or hands back its jobs. It also sends the alerts of the file that
+    SORA_LEDGER_ALERTS names.
 
     \b
     Example:
@@ -51,8 +55,9 @@ def worker_command(inv: Invocation, **options: Any) -> None:
     """
     publication = read_publication(inv.settings, options)
     terms = read_worker_options(**options)
+    targets = read_targets(inv.settings.alerts_file) if inv.settings.alerts_file else None
     worked: Worked = inv.session(
-        lambda session: _work(session, terms, publication), authority=Authority.SYSTEM
+        lambda session: _work(session, terms, publication, targets), authority=Authority.SYSTEM
     )
     inv.emit(
         vars(worked),
@@ -62,20 +67,28 @@ def worker_command(inv: Invocation, **options: Any) -> None:
     )
 
 
-async def _work(session: "Session", terms: WorkerOptions, publication: "Scheduled | None") -> "Worked":
+async def _work(
+    session: "Session", terms: WorkerOptions, publication: "Scheduled | None", targets: Targets | None
+) -> "Worked":
     session.profile()  # says at once what is missing to reach its server
     if (exporter := session.telemetry.exporter) is not None:
         from render_service.server.metrics import LedgerMetrics
 
         exporter.add(LedgerMetrics(session.ledger, session.settings.longest_render_s).collect)
     worker = Worker(session, terms)
-    with stop_signals() as stop:
-        say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")
-        if publication is None:
-            return await worker.run(stop)
-        from render_service.evidence.publishing import on_schedule
+    async with contextlib.AsyncExitStack() as stack:
+        works: list[Work] = []
+        if targets:
+            from render_service.alerts.alerter import Alerter
 
-        async with on_schedule(session, publication):
+            works.append((await stack.enter_async_context(Alerter(session, targets))).run)
+        stop = stack.enter_context(stop_signals())
+        say("working until Ctrl-C or SIGTERM" if not terms.drain else "working until nothing is left")
+        if publication is not None:
+            from render_service.evidence.publishing import on_schedule
+
+            await stack.enter_async_context(on_schedule(session, publication))
+        async with working(works, asyncio.Event(), session.log):
             return await worker.run(stop)
 
 
@@ -92,8 +105,8 @@ def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
     """Show how many jobs are due, the age of the oldest, the workers' leases, and undelivered webhooks.
 
     A webhook to a client is a dead letter once its endpoint has not accepted it for 72 hours, or can no
-    longer be told; an event that `forward` sends is one if its destination refuses it. A running `serve` or
-    `forward` delivers those that are sent again.
+    longer be told, and so is an alert; an event that `forward` sends is one if its destination refuses it. A
+    running `serve`, `worker` or `forward` delivers those that are sent again.
 
     \b
     Example:
@@ -126,11 +139,13 @@ def print_queue(document: dict[str, Any], console: "Console") -> None:
     if rows:
         columns(console, ("job", "until", "worker"), rows, cuts=True)
     for each in document["forwarding"]:
-        state = "" if each["is_running"] else "; nothing forwards to it now"
-        console.print(f"{counted(each['behind'], 'record')} ahead of {each['destination']}{state}")
+        state = "" if each["is_running"] else ", and no process forwards to it now"
+        console.print(f"{each['destination']} is {counted(each['behind'], 'record')} behind{state}")
     notifications = document["notifications"]
     if notifications["waiting"]:
-        console.print(f"{counted(notifications['waiting'], 'webhook')} to clients not accepted yet")
+        console.print(
+            f"{counted(notifications['waiting'], 'webhook or alert', 'webhooks and alerts')} not accepted yet"
+        )
     letters = notifications["dead_letters"]
     if letters:
         console.print(f"{counted(len(letters), 'dead letter')}; `queue --send-again ID` delivers one again")
@@ -140,14 +155,9 @@ def print_queue(document: dict[str, Any], console: "Console") -> None:
 def _letter(letter: dict[str, Any]) -> tuple[str, str, str]:
     answer = f"HTTP {letter['http_status']}" if letter["http_status"] else "no answer"
     cause = answer if letter["cause"] == "not_accepted" else str(letter["cause"])
-    if letter["cause"] == "refused":
-        return (
-            letter["delivery_id"],
-            str(letter["webhook_type"]),
-            f"refused by {letter['endpoint_id']}: {answer}",
-        )
-    tries = counted(letter["attempts"], "attempt")
-    return letter["delivery_id"], str(letter["webhook_type"]), f"{cause} after {tries}"
+    tries = f" after {counted(letter['attempts'], 'attempt')}" if letter["attempts"] else ""
+    to = f"{letter['endpoint_id']}: " if ":" in letter["endpoint_id"] else ""  # no endpoint of a client
+    return letter["delivery_id"], str(letter["webhook_type"]), f"{to}{cause}{tries}"
 
 
 def _time(unix_ms: int) -> str:

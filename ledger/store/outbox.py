@@ -16,6 +16,12 @@ moves nothing.
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+ALERT = "alert:"
+"""What the endpoint of an alert to people begins with."""
+
+NOTIFICATIONS = "notifications"
+"""The cursor of webhooks to clients."""
+
 FORWARD = "forward:"
 """What the names of the readers of `forward` begin with; it is also the endpoint of their dead letters."""
 
@@ -23,7 +29,8 @@ FORWARD = "forward:"
 class NewDelivery(NamedTuple):
     """The record at `position`, to be announced to one endpoint; `is_dead` if it was given up before.
 
-    Then `http_status` is the last answer, if there was one.
+    Then `http_status` is the last answer, if there was one. `body` is what an alert to people says; one whose
+    id was added before, even if it was delivered since, is not added again.
     """
 
     delivery_id: str
@@ -31,6 +38,7 @@ class NewDelivery(NamedTuple):
     position: int
     is_dead: bool = False
     http_status: int | None = None
+    body: str | None = None
 
 
 class Delivery(NamedTuple):
@@ -70,11 +78,19 @@ class OutboxTally(NamedTuple):
 class Outbox(Protocol):
     """Deliveries, and the cursor of the reader who adds them."""
 
-    def cursor(self) -> int | None:
+    def cursor(self, name: str = NOTIFICATIONS) -> int | None:
         """Return the position up to which the log was read; None if it never was."""
 
-    def add(self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
+    def add(
+        self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery], name: str = NOTIFICATIONS
+    ) -> bool:
         """Add deliveries and move the cursor, unless another process moved it first: then return False."""
+
+    def put(self, new: Sequence[NewDelivery]) -> None:
+        """Add deliveries that follow from no record."""
+
+    def body(self, delivery_id: str) -> str | None:
+        """Return what an alert says; None for a delivery that is none."""
 
     def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
         """Take the turn at a reader, which begins at `first`; None while another process has it.

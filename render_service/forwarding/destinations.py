@@ -21,8 +21,6 @@ A TOML file says so, which `forward` reads, and `serve` if ``SORA_LEDGER_FORWARD
 The file holds no secrets: it names the variables that hold them.
 """
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -161,15 +159,3 @@ def read_destinations(path: Path) -> Destinations:
         return Destinations.load(read_file(path, "file of destinations", FILE_LIMIT_BYTES))
     except BadDocument as error:
         raise BadInput(f"{path}: {error}") from None
-
-
-def secret_of(
-    destination: Destination, variable: str | None, environment: Mapping[str, str] = os.environ
-) -> str | None:
-    """Return the value of the variable that holds a secret; `BadInput` if it is named and not set."""
-    if variable is None:
-        return None
-    text = environment.get(variable, "").strip()
-    if not text:
-        raise BadInput(f"destination {destination.name}: the variable {variable}, which it names, is not set")
-    return text

@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from render_service.forwarding.cloud_events import CloudEvent
-from render_service.forwarding.destinations import HttpDestination, NatsDestination, secret_of
+from render_service.forwarding.destinations import HttpDestination, NatsDestination
 from render_service.notifications.addresses import Addresses, Refused
 from render_service.notifications.post import Letter, Post
 from render_service.runtime.errors import BadInput
+from render_service.runtime.settings import named_secret
 from render_service.session.session import Session
 from sora_adapter.serving.signatures import signed_headers
 
@@ -62,8 +63,8 @@ class HttpOutlet:
 
     def __init__(self, session: Session, destination: HttpDestination) -> None:
         self._session, self._destination = session, destination
-        self._authorization = secret_of(destination, destination.authorization_env)
-        self._signing = secret_of(destination, destination.signing_secret_env)
+        self._authorization = named_secret(f"destination {destination.name}", destination.authorization_env)
+        self._signing = named_secret(f"destination {destination.name}", destination.signing_secret_env)
         self._post = Post(
             Addresses(
                 permits_private=session.settings.private_endpoints is True,
@@ -104,7 +105,7 @@ class NatsOutlet:
 
     def __init__(self, session: Session, destination: NatsDestination) -> None:
         self._session, self._destination = session, destination
-        self._token = secret_of(destination, destination.token_env)
+        self._token = named_secret(f"destination {destination.name}", destination.token_env)
         self._addresses = Addresses(
             permits_private=session.settings.private_endpoints is True,
             secure="tls",

@@ -1,13 +1,14 @@
-"""Dead letters: webhooks that were given up, and events that a destination refused; sending them again."""
+"""Dead letters: webhooks and alerts that were given up, events that were refused; sending them again."""
 
+import json
 from collections.abc import Collection
 from typing import Any
 
 from ledger.events import NotificationFailed, NotificationResent
 from ledger.log.ledger import Ledger
-from ledger.record import Draft, Entry, Record
+from ledger.record import Draft, Entry
 from ledger.store.interface import ANY, Batch, RecordFilter
-from ledger.store.outbox import FORWARD, Delivery
+from ledger.store.outbox import ALERT, FORWARD, Delivery
 from render_service.notifications.announcements import announcement_of
 from render_service.notifications.endpoints import Endpoint, Endpoints
 from render_service.runtime.errors import BadInput
@@ -45,7 +46,10 @@ def forwarding_document(ledger: Ledger) -> list[dict[str, Any]]:
 def _document(ledger: Ledger, letter: Delivery, endpoint: Endpoint | None) -> dict[str, Any]:
     record = next(ledger.read(after=letter.position - 1, limit=1), None)
     if letter.endpoint_id.startswith(FORWARD):
-        return _refused_event(letter, record)
+        return _other_letter(letter, record.type if record else None, record.stream if record else None)
+    if letter.endpoint_id.startswith(ALERT):
+        notice = json.loads(ledger.store.outbox.body(letter.delivery_id) or "{}")
+        return _other_letter(letter, notice.get("occasion"), notice.get("job_id"))
     announcement = announcement_of(ledger, record) if record else None
     failed = _failure(ledger, letter)
     return {
@@ -61,16 +65,16 @@ def _document(ledger: Ledger, letter: Delivery, endpoint: Endpoint | None) -> di
     }
 
 
-def _refused_event(letter: Delivery, record: Record | None) -> dict[str, Any]:
-    """Return the dead letter of `forward`."""
+def _other_letter(letter: Delivery, type_: str | None, job_id: str | None) -> dict[str, Any]:
+    """Return the dead letter of a destination of `forward`, or of an alert."""
     return {
         "delivery_id": letter.delivery_id,
         "endpoint_id": letter.endpoint_id,
         "url": None,
-        "webhook_type": record.type if record else None,
-        "job_id": record.stream if record else None,
+        "webhook_type": type_,
+        "job_id": job_id,
         "attempts": letter.attempts,
-        "cause": "refused",
+        "cause": "refused" if letter.endpoint_id.startswith(FORWARD) else "not_accepted",
         "http_status": letter.http_status,
         "given_up_at": None,
     }

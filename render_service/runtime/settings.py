@@ -38,6 +38,8 @@ SORA_LEDGER_PRIVATE_       ``allow`` or ``refuse`` webhooks of clients to  allow
 ENDPOINTS                  this machine and its network, and by http       serves the sandbox
 SORA_LEDGER_FORWARD        a TOML file that names where ``serve`` sends    none
                            events, see `render_service.forwarding`
+SORA_LEDGER_ALERTS         a TOML file that names whom ``serve`` and       none
+                           ``worker`` tell what, see `render_service.alerts`
 SORA_SANDBOX_SECONDS       how long the embedded sandbox renders           6
 
 `render_service.runtime.settings_file` describes what `.env` may do.
@@ -76,6 +78,7 @@ DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 OIDC = "SORA_LEDGER_OIDC"
+ALERTS = "SORA_LEDGER_ALERTS"
 FORWARD = "SORA_LEDGER_FORWARD"
 """Not read from ``.env``: what a folder contains must not send the record anywhere."""
 JUDGE_KEY = "SORA_LEDGER_JUDGE_KEY"
@@ -136,6 +139,7 @@ class Settings:
     console_secret: str | None = None
     oidc_secret: str | None = None
     forward_file: Path | None = None
+    alerts_file: Path | None = None
     witnesses_file: Path | None = None
     trust_list_file: Path | None = None
     tsa_chain_file: Path | None = None
@@ -270,6 +274,7 @@ def read_settings(
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
         oidc_file=Path(provider).expanduser() if (provider := environment.get(OIDC, "").strip()) else None,
+        alerts_file=Path(alerts).expanduser() if (alerts := environment.get(ALERTS, "").strip()) else None,
         forward_file=Path(events).expanduser() if (events := environment.get(FORWARD, "").strip()) else None,
         judge_key=environment.get(JUDGE_KEY, "").strip() or None,
         oidc_secret=environment.get(f"{OIDC}_SECRET", "").strip() or None,
@@ -281,6 +286,19 @@ def read_settings(
         file=file,
         from_file=tuple(sorted(own)),
     )
+
+
+def named_secret(whose: str, variable: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the secret in a variable that a file names for `whose`; `BadInput` if it is not set.
+
+    It is not read from ``.env``.
+    """
+    if variable is None:
+        return None
+    text = environment.get(variable, "").strip()
+    if not text:
+        raise BadInput(f"{whose}: the variable {variable}, which it names, is not set")
+    return text
 
 
 def _data_folder() -> Path:

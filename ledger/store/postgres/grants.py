@@ -29,6 +29,7 @@ RIGHTS = {
     "deliveries": "SELECT, INSERT, UPDATE, DELETE",
     "cursors": "SELECT, INSERT, UPDATE",
     "readers": "SELECT, INSERT, UPDATE",
+    "alerts": "SELECT, INSERT",
 }
 """Erasing deletes bodies and their words, replaying replaces job rows and the lists of them; the owner of the
 tables can do everything."""

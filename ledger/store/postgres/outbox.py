@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from ledger.store.outbox import Delivery, NewDelivery, OutboxTally, Reader, Turn
+from ledger.store.outbox import NOTIFICATIONS, Delivery, NewDelivery, OutboxTally, Reader, Turn
 from ledger.store.postgres.connection import Connection
 from ledger.store.postgres.queue import NOW_MS, Run
 
-_NAME = "notifications"
 _CURSOR = "SELECT position FROM cursors WHERE name = %s"
 _BEGIN = "INSERT INTO cursors (name, position) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING"
 _MOVE = "UPDATE cursors SET position = %s WHERE name = %s AND position = %s"
@@ -17,6 +16,11 @@ FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::boolean[], %s::bigint[])
     AS new (delivery_id, endpoint_id, position, is_dead, http_status)
 ON CONFLICT (delivery_id) DO NOTHING
 """
+_ADD_BODIES = """
+INSERT INTO alerts (delivery_id, body) SELECT delivery_id, body FROM unnest(%s::text[], %s::text[])
+    AS new (delivery_id, body) ON CONFLICT (delivery_id) DO NOTHING RETURNING delivery_id
+"""
+_BODY = "SELECT body FROM alerts WHERE delivery_id = %s"
 _COLUMNS = f"delivery_id, endpoint_id, position, attempts, {NOW_MS} - since_ms, http_status"
 _CLAIM = f"""
 WITH wanted AS MATERIALIZED (
@@ -63,14 +67,25 @@ class PostgresOutbox:
         self._change = change
         self._ask = ask
 
-    def cursor(self) -> int | None:
+    def cursor(self, name: str = NOTIFICATIONS) -> int | None:
         """Return the position up to which the log was read; None if it never was."""
-        row = self._ask(lambda db: db.execute(_CURSOR, (_NAME,)).fetchone())
+        row = self._ask(lambda db: db.execute(_CURSOR, (name,)).fetchone())
         return row[0] if row else None
 
-    def add(self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
+    def add(
+        self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery], name: str = NOTIFICATIONS
+    ) -> bool:
         """Add deliveries and move the cursor, unless another process moved it first."""
-        return self._change(lambda db: _add(db, cursor, moved_to, new))
+        return self._change(lambda db: _add(db, name, cursor, moved_to, new))
+
+    def put(self, new: Sequence[NewDelivery]) -> None:
+        """Add deliveries that follow from no record."""
+        self._change(lambda db: _insert(db, new))
+
+    def body(self, delivery_id: str) -> str | None:
+        """Return what an alert says; None for a delivery that is none."""
+        row = self._ask(lambda db: db.execute(_BODY, (delivery_id,)).fetchone())
+        return row[0] if row else None
 
     def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
         """Take the turn at a reader, which begins at `first`; None while another process has it."""
@@ -143,8 +158,8 @@ def _readers(db: Connection) -> list[Reader]:
 def _move(db: Connection, turn: Turn, moved_to: int, lease_ms: int, new: Sequence[NewDelivery]) -> bool:
     with db.transaction():
         moved = db.execute(_EXTEND, (moved_to, lease_ms, turn.name, turn.token))
-        if moved.rowcount and new:
-            db.execute(_ADD, [list(column) for column in zip(*new, strict=True)])
+        if moved.rowcount:
+            _insert(db, new)
         return bool(moved.rowcount)
 
 
@@ -154,12 +169,24 @@ def _tally(db: Connection) -> OutboxTally:
     return OutboxTally(*(db.execute(_TALLY).fetchone() or (0, 0)))
 
 
-def _add(db: Connection, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
+def _add(db: Connection, name: str, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
     with db.transaction():
         if cursor is None:
-            moved = db.execute(_BEGIN, (_NAME, moved_to))
+            moved = db.execute(_BEGIN, (name, moved_to))
         else:
-            moved = db.execute(_MOVE, (moved_to, _NAME, cursor))
-        if moved.rowcount and new:
-            db.execute(_ADD, [list(column) for column in zip(*new, strict=True)])
+            moved = db.execute(_MOVE, (moved_to, name, cursor))
+        if moved.rowcount:
+            _insert(db, new)
         return bool(moved.rowcount)
+
+
+def _insert(db: Connection, new: Sequence[NewDelivery]) -> None:
+    """Add deliveries; an alert only if it was never added before."""
+    with db.transaction():
+        alerts = {one.delivery_id: one.body for one in new if one.body is not None}
+        if alerts:
+            added = db.execute(_ADD_BODIES, (list(alerts), list(alerts.values()))).fetchall()
+            known = alerts.keys() - {delivery_id for (delivery_id,) in added}
+            new = [one for one in new if one.delivery_id not in known]
+        if new:
+            db.execute(_ADD, [list(column) for column in zip(*(one[:-1] for one in new), strict=True)])

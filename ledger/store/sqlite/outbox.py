@@ -1,12 +1,12 @@
 """`Outbox` on SQLite: see `ledger.store.outbox`. Times are Unix milliseconds of the database's clock."""
 
 import json
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 
-from ledger.store.outbox import Delivery, NewDelivery, OutboxTally, Reader, Turn
+from ledger.store.outbox import NOTIFICATIONS, Delivery, NewDelivery, OutboxTally, Reader, Turn
 from ledger.store.sqlite.queue import NOW_MS, Connect
 
-_NAME = "notifications"
 _CURSOR = "SELECT position FROM cursors WHERE name = ?"
 _BEGIN = "INSERT INTO cursors (name, position) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 _MOVE = "UPDATE cursors SET position = ? WHERE name = ? AND position = ?"
@@ -14,6 +14,8 @@ _ADD = f"""
 INSERT INTO deliveries (delivery_id, endpoint_id, position, since_ms, due_at_ms, http_status)
 VALUES (?, ?, ?, {NOW_MS}, CASE WHEN ? THEN NULL ELSE {NOW_MS} END, ?) ON CONFLICT (delivery_id) DO NOTHING
 """
+_ADD_BODY = "INSERT INTO alerts (delivery_id, body) VALUES (?, ?) ON CONFLICT (delivery_id) DO NOTHING"
+_BODY = "SELECT body FROM alerts WHERE delivery_id = ?"
 _COLUMNS = f"delivery_id, endpoint_id, position, attempts, {NOW_MS} - since_ms, http_status"
 _IS_DUE = f"""
 SELECT 1 FROM json_each(?) AS room WHERE EXISTS
@@ -58,22 +60,35 @@ class SqliteOutbox:
         self._writing = writing
         self._reading = reading
 
-    def cursor(self) -> int | None:
+    def cursor(self, name: str = NOTIFICATIONS) -> int | None:
         """Return the position up to which the log was read; None if it never was."""
         with self._reading() as db:
-            row = db.execute(_CURSOR, (_NAME,)).fetchone()
+            row = db.execute(_CURSOR, (name,)).fetchone()
         return row[0] if row else None
 
-    def add(self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery]) -> bool:
+    def add(
+        self, cursor: int | None, moved_to: int, new: Sequence[NewDelivery], name: str = NOTIFICATIONS
+    ) -> bool:
         """Add deliveries and move the cursor, unless another process moved it first."""
         with self._writing() as db:
             if cursor is None:
-                moved = db.execute(_BEGIN, (_NAME, moved_to))
+                moved = db.execute(_BEGIN, (name, moved_to))
             else:
-                moved = db.execute(_MOVE, (moved_to, _NAME, cursor))
+                moved = db.execute(_MOVE, (moved_to, name, cursor))
             if moved.rowcount:
-                db.executemany(_ADD, new)
+                _add(db, new)
             return bool(moved.rowcount)
+
+    def put(self, new: Sequence[NewDelivery]) -> None:
+        """Add deliveries that follow from no record."""
+        with self._writing() as db:
+            _add(db, new)
+
+    def body(self, delivery_id: str) -> str | None:
+        """Return what an alert says; None for a delivery that is none."""
+        with self._reading() as db:
+            row = db.execute(_BODY, (delivery_id,)).fetchone()
+        return row[0] if row else None
 
     def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
         """Take the turn at a reader, which begins at `first`; None while another process has it."""
@@ -87,7 +102,7 @@ class SqliteOutbox:
             moved = db.execute(_EXTEND, (moved_to, lease_ms, turn.name, turn.token))
             if not moved.rowcount:
                 return None
-            db.executemany(_ADD, new)
+            _add(db, new)
         return turn._replace(position=moved_to)
 
     def end_turn(self, turn: Turn) -> None:
@@ -156,3 +171,10 @@ class SqliteOutbox:
             ).fetchone():  # a ledger that is only read is not migrated
                 return OutboxTally(0, 0)
             return OutboxTally(*db.execute(_TALLY).fetchone())
+
+
+def _add(db: sqlite3.Connection, new: Sequence[NewDelivery]) -> None:
+    """Add deliveries; an alert only if it was never added before."""
+    for *row, body in new:
+        if body is None or db.execute(_ADD_BODY, (row[0], body)).rowcount:
+            db.execute(_ADD, row)

@@ -186,3 +186,23 @@ def test_a_turn_that_was_lost_moves_nothing(store: EventStore) -> None:
 def test_a_turn_from_before_the_clock_was_set_back_ends(store: EventStore) -> None:
     assert store.outbox.begin_turn("forward:a", 0, 3_600_000)
     assert store.outbox.begin_turn("forward:a", 0, LEASE_MS) == ("forward:a", 0, 2)
+
+
+def test_an_alert_is_added_once_also_after_it_was_delivered(store: EventStore) -> None:
+    alert = NewDelivery("wh_1", "alert:a", 1, body='{"title":"held"}')
+    store.outbox.put([alert, NewDelivery("wh_2", "alert:a", 1, body="{}")])
+    first, second = claim(store, **{"alert:a": 9})
+    assert store.outbox.body("wh_1") == '{"title":"held"}'
+    store.outbox.finish(first)
+    store.outbox.finish(second)
+    store.outbox.put([alert])
+    assert store.outbox.add(None, 1, [alert], "alerts")
+    assert store.outbox.tally() == (0, 0)
+    assert store.outbox.body("wh_3") is None
+
+
+def test_each_cursor_moves_by_itself(store: EventStore) -> None:
+    assert store.outbox.add(None, 7, [ONE])
+    assert store.outbox.cursor("alerts") is None
+    assert store.outbox.add(None, 3, [], "alerts")
+    assert (store.outbox.cursor(), store.outbox.cursor("alerts")) == (7, 3)
