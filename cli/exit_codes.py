@@ -90,6 +90,7 @@ OF_ERROR = {
     "decision.errors.DecisionError": ExitCode.BAD_INPUT,
     "render_service.runtime.errors.BadInput": ExitCode.BAD_INPUT,
     "render_service.runtime.errors.NotApproved": ExitCode.DENIED,
+    "render_service.runtime.errors.NotMarked": ExitCode.DENIED,
     "render_service.runtime.errors.MayBeOurs": ExitCode.UNKNOWN,
     "render_service.runtime.errors.LogUnreachable": ExitCode.SERVER,
     "render_service.runtime.errors.NotIntact": ExitCode.INTEGRITY,

@@ -80,6 +80,8 @@ SECTIONS = {
         "export": "Export evidence that others can check.",
         "verify-bundle": "Check exported evidence.",
         "monitor": "Follow a log from outside, and check that it only grows.",
+        "publish": "Write a signed copy of a video, marked as AI.",
+        "verify-provenance": "Check a published file, back to its record.",
         "key": "Create a signing key, or show its public half.",
     },
     "Operations": {
@@ -122,6 +124,7 @@ _MODULES = {
     "export": ("verify-bundle",),
     "log": ("show",),
     "poll": ("download",),
+    "publish": ("verify-provenance",),
     "record": ("attach", "review"),
     "remix": ("edit", "extend"),
     "serve": ("console",),

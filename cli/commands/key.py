@@ -15,6 +15,7 @@ from ledger.log.tiles import origin_of
 from ledger.tree.checkpoint import Verifier
 from render_service.evidence.keys import new_key, read_verifier
 from render_service.runtime.errors import BadInput
+from render_service.runtime.printable import printable
 from render_service.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -49,6 +50,61 @@ def new_command(inv: Invocation, *, file: Path, name: str | None) -> None:
     verifier = new_key(file, name or default_name(inv.settings))
     say(f"{file}: the private key. Keep it where the ledger's operator cannot reach it, if you can.")
     _emit(inv, verifier)
+
+
+@key_command.command("certificate", short_help="Import a certificate that signs videos.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--chain",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="The certificates (PEM), the signer's first.",
+)
+@click.option(
+    "--private-key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Its key (PEM): EC, RSA or Ed25519.",
+)
+@click.option("--test-ca", is_flag=True, help="Make an authority for tests, and a certificate.")
+@click.option("--name", metavar="NAME", default="sora-ledger test", help="Its signer, with --test-ca.")
+@common.invocation
+def certificate_command(
+    inv: Invocation, *, file: Path, chain: Path | None, private_key: Path | None, test_ca: bool, name: str
+) -> None:
+    """Import the certificate that signs published videos, with its key, into FILE.
+
+    FILE is readable by its owner only (mode 0600) and never overwritten. With --test-ca nobody else trusts
+    the certificate; FILE.authority.pem is a trust list for your own checks.
+
+    \b
+    Example:
+      sora-ledger key certificate studio.pem --chain chain.pem --private-key key.pem
+      sora-ledger key certificate test.pem --test-ca
+    """
+    from render_service.provenance.certificates import import_certificate, make_test_certificate
+    from render_service.session.session import utc_now
+
+    if test_ca == bool(chain or private_key) or (not test_ca and not (chain and private_key)):
+        raise click.UsageError("give --chain and --private-key, or --test-ca")
+    authority = None
+    if test_ca:
+        made, authority = make_test_certificate(file, name, utc_now())
+    else:
+        assert chain is not None
+        assert private_key is not None
+        made = import_certificate(file, chain, private_key, utc_now())
+    document = {
+        "file": str(file),
+        "signer": made.signer,
+        "algorithm": made.algorithm,
+        "sha256": made.sha256,
+        "not_after": made.not_after.isoformat(),
+        "authority": str(authority) if authority else None,
+    }
+    say(f"{file}: the private key and its certificates. Only its owner can read it.")
+    line = f"{made.signer}, {made.algorithm}, until {made.not_after:%Y-%m-%d}, sha256 {made.sha256}"
+    inv.emit(document, lambda _: output.print_text(printable(line)))
 
 
 @key_command.command("show", short_help="Print the public half of a signing key.")

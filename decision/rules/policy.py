@@ -141,7 +141,8 @@ class Policy(Document):
     it cannot be told whether it changes one thing; None denies it. `judge` is asked about remixes; None asks
     nobody. `guardrails` are lists of terms and what
     moderation means; those of its rules that hold are among the `approvals`. `roles` are the permissions of
-    access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`. `agents` limits AI agents.
+    access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`. `agents` limits AI agents. What is
+    published of the purposes in `require_marking` needs a valid C2PA manifest.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Policy(Document):
     guardrails: Guardrails | None = None
     roles: dict[RoleName, tuple[str, ...]] | None = None
     agents: Agents | None = None
+    require_marking: tuple[str, ...] | None = None
 
     @property
     def roles_in_force(self) -> Roles:
@@ -296,12 +298,11 @@ class Policy(Document):
         return self
 
     @model_validator(mode="after")
-    def _wants_drafts_for_known_purposes(self) -> Self:
-        unknown = [word for word in self.require_approved_draft or () if word not in PURPOSES]
-        if unknown:
-            raise ValueError(
-                f"require_approved_draft: {unknown[0]} is no purpose (purposes: {', '.join(PURPOSES)})"
-            )
+    def _names_known_purposes(self) -> Self:
+        for setting in ("require_approved_draft", "require_marking"):
+            unknown = [word for word in getattr(self, setting) or () if word not in PURPOSES]
+            if unknown:
+                raise ValueError(f"{setting}: {unknown[0]} is no purpose (purposes: {', '.join(PURPOSES)})")
         return self
 
     @model_validator(mode="after")

@@ -38,6 +38,8 @@ def describe_policy(policy: Policy) -> Iterator[Sentence]:
         yield _approval(rule)
     yield Sentence("may be overridden", _list(policy.overridable, "nothing"))
     yield Sentence("need an approved draft", _list(policy.require_approved_draft, "nothing"))
+    if policy.require_marking:
+        yield Sentence("need a mark to be published", _list(policy.require_marking, "nothing"))
     yield Sentence("need the guardrails attested", "everything" if policy.require_attestation else "nothing")
     unclear = "pass, and are marked" if policy.unclear_changes_pass else "are denied until declared"
     yield Sentence("remixes of unclear changes", unclear)

@@ -14,6 +14,7 @@ ServiceError
 ├── BudgetGone        a budget does not allow another attempt; nothing was sent
 ├── NotReady          the job is not in a state that allows this
 │   ├── NotApproved   it is pending approval
+│   ├── NotMarked     the policy wants it marked as made by AI before it is published
 │   └── ChangedSinceShown it is no longer what the person who answers was shown
 ├── MayBeOurs         a video may be what an open submission created: settle that first
 ├── AnswerSpooled     the ledger cannot record an answer, which is in a file; also a `LedgerUnusable`
@@ -109,6 +110,10 @@ class NotReady(ServiceError):
 
 class NotApproved(NotReady):
     """The job is pending approval."""
+
+
+class NotMarked(NotReady):
+    """The policy wants a valid C2PA manifest in what is published."""
 
 
 class ChangedSinceShown(NotReady):

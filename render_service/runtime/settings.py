@@ -29,6 +29,8 @@ SORA_LEDGER_CONSOLE_URL    the public https address of the console,        none:
                            when a proxy serves it
 SORA_LEDGER_CONSOLE_SECRET what signs the console's cookies, the same for  a file beside the ledger
                            all instances behind one address
+SORA_LEDGER_CERTIFICATE    file of the certificate and key that sign       none: `publish` needs
+                           what is published (`key certificate`)           --certificate
 SORA_LEDGER_TRUST_LIST     certificates (PEM) of the signers that are     none: signers are not
                            trusted in C2PA manifests                       checked
 SORA_LEDGER_LONGEST_RENDER seconds after which a render counts as overdue  21600 (six hours)
@@ -144,6 +146,7 @@ class Settings:
     trust_list_file: Path | None = None
     tsa_chain_file: Path | None = None
     judge_key: str | None = None
+    certificate_file: Path | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -281,6 +284,7 @@ def read_settings(
         console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),
         console_secret=_secret(environment.get(CONSOLE_SIGNING, "").strip()),
         witnesses_file=_path(environment.get(WITNESSES)),
+        certificate_file=_path(get("SORA_LEDGER_CERTIFICATE")),
         trust_list_file=_path(environment.get(TRUST_LIST)),
         tsa_chain_file=_path(environment.get(TSA_CHAIN)),
         file=file,

@@ -1,0 +1,209 @@
+"""``publish`` and ``verify-provenance``: a marked copy of a video, and its way back to the record."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation, say
+from cli.options import common
+from render_service.evidence.keys import read_verifier
+from render_service.runtime.documents import counted
+from render_service.runtime.printable import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from render_service.provenance.follow import Followed
+    from render_service.provenance.publish import Published
+    from render_service.session.session import Session
+
+MARKINGS = {
+    "signed": "marked as made by AI, signed by {signer}",
+    "original": "unchanged; the manifest that came with it marks it as made by AI",
+    "none": "NOT MARKED as made by AI",
+}
+
+
+@click.command("publish", short_help="Write a signed copy of a video, marked as AI.")
+@click.argument("name", metavar="JOB")
+@click.option("--to", "target", required=True, metavar="FILE|URI", help="Where to write it.")
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Sign with this certificate.  [default: SORA_LEDGER_CERTIFICATE]",
+)
+@click.option("--as-stored", is_flag=True, help="Publish the stored bytes; sign nothing.")
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Refer to this published checkpoint.  [default: a new one, signed with --key]",
+)
+@click.option(
+    "--key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Key that signs the checkpoint.  [default: SORA_LEDGER_KEY]",
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+@common.invocation
+def publish_command(
+    inv: Invocation,
+    *,
+    name: str,
+    target: str,
+    certificate: Path | None,
+    as_stored: bool,
+    checkpoint: Path | None,
+    key: Path | None,
+    force: bool,
+) -> None:
+    """Write a copy of a stored video with a C2PA manifest that marks it as made by AI.
+
+    The manifest names the record that stored the video, and the checkpoint that proves it, if there is one.
+    What is published, where and by whom is recorded. Needs the extra c2pa.
+
+    \b
+    Example:
+      sora-ledger publish job_01a2 --to film.mp4 --certificate studio.pem
+      sora-ledger publish job_01a2 --to s3://films/film.mp4
+    """
+    from render_service.provenance.publish import Publication, publish
+
+    if as_stored and (certificate or checkpoint or key):
+        raise click.UsageError("--as-stored signs nothing; leave out --certificate, --checkpoint and --key")
+    wanted = Publication(target, certificate, as_stored, checkpoint, key, force)
+
+    async def write(session: "Session") -> "Published":
+        return await publish(session, name, wanted)
+
+    done = inv.session(write, calls=False)
+    document = {
+        "job_id": done.job.job_id,
+        "target": done.target,
+        "sha256": done.sha256,
+        "bytes": done.bytes,
+        "marking": done.marking,
+        "signer": done.signer,
+        "was_there": done.was_there,
+    }
+
+    def text(console: "Console") -> None:
+        there = " (it was there already, and is recorded now)" if done.was_there else ""
+        console.print(f"published {done.job.job_id}: {printable(done.target)}{there}", markup=False)
+        console.print(printable(MARKINGS[done.marking].format(signer=done.signer)), markup=False)
+        console.print(f"{done.bytes:,} bytes, sha256 {done.sha256}", markup=False)
+
+    inv.emit(document, text)
+    if done.marking == "none":
+        say("it carries no mark that machines can read: leave out --as-stored to sign it")
+
+
+@click.command("verify-provenance", short_help="Check a published file, back to its record.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--trust",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Certificates (PEM) of trusted signers.  [default: SORA_LEDGER_TRUST_LIST]",
+)
+@common.verifier
+@common.invocation
+def verify_provenance_command(
+    inv: Invocation, *, file: Path, trust: Path | None, verifier: tuple[str, ...]
+) -> None:
+    """Check the C2PA manifest of FILE with the C2PA project's reader, and find the record it names.
+
+    Without a ledger here, the file alone is checked. Exit code 10 if something does not hold: what was
+    changed is printed. Needs the extra c2pa.
+
+    \b
+    Example:
+      sora-ledger verify-provenance film.mp4 --trust authority.pem
+    """
+    from render_service.provenance.follow import follow
+    from render_service.provenance.manifest import TrustList
+
+    named = trust or inv.settings.trust_list_file
+    trusted = TrustList.read(named) if named else None
+    keys = [read_verifier(text) for text in verifier]
+    with ExitStack() as stack:
+        ledger = stack.enter_context(inv.ledger()) if inv.settings.may_have_ledger else None
+        found = follow(file, trusted, keys, ledger)
+    inv.emit(_document(found), lambda console: _show(console, found))
+    if found.trouble:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _document(found: "Followed") -> dict[str, Any]:
+    manifest = found.manifest
+    return {
+        "holds": not found.trouble,
+        "trouble": found.trouble,
+        "notes": found.notes,
+        "sha256": found.sha256,
+        "manifest": None
+        if manifest is None
+        else {
+            "validity": manifest.validity,
+            "failures": list(manifest.failures),
+            "signer": manifest.signer,
+            "issuer": manifest.issuer,
+            "algorithm": manifest.algorithm,
+            "signed_at": manifest.signed_at,
+            "digital_source_type": manifest.digital_source_type,
+            "ingredients": [
+                {"relationship": one.relationship, "title": one.title, "has_manifest": one.has_manifest}
+                for one in manifest.ingredients
+            ],
+        },
+        "record": None
+        if found.claim is None
+        else {name: found.claim[name] for name in ("origin", "job", "position", "leaf", "sha256")},
+        "proved_in": found.proved_in,
+        "signed_by": found.signed_by,
+        "record_found": found.record_found,
+        "is_exact_copy": found.is_exact_copy,
+        "published": found.published,
+    }
+
+
+VALIDITY = {
+    "trusted": "[green]valid[/], from a trusted signer",
+    "unknown_signer": "[green]valid[/], from a signer who is [yellow]not on the trust list[/]",
+    "valid": "[green]valid[/]; no trust list was named, so the signer was not checked",
+    "invalid": "[red]NOT VALID[/]",
+}
+
+
+def _show(console: "Console", found: "Followed") -> None:
+    manifest = found.manifest
+    if manifest is not None:
+        console.print(f"C2PA manifest: {VALIDITY[manifest.validity]}")
+        who = f"signed by {manifest.signer or 'nobody named'}, issued by {manifest.issuer or 'nobody named'}"
+        console.print(printable(f"{who}; source type {manifest.digital_source_type or 'none'}"), markup=False)
+        for one in manifest.ingredients:
+            console.print(printable(f"made from {one.title or 'a file'} ({one.relationship})"), markup=False)
+    for trouble in found.trouble:
+        console.print(printable(f"changed: {trouble}"), markup=False, style="red")
+    claim = found.claim
+    if claim is not None:
+        where = f"record: position {claim['position']} of {claim['origin']}, {claim['job']}"
+        console.print(printable(where), markup=False)
+        console.print(printable(f"leaf {claim['leaf']}"), markup=False)
+    if found.proved_in is not None:
+        by = f", signed by {', '.join(found.signed_by)}" if found.signed_by else ""
+        console.print(printable(f"proved to be among the first {counted(found.proved_in, 'record')}{by}"))
+    if found.record_found and not found.trouble:
+        console.print("the ledger has this record, in its tree")
+    for one in found.published:
+        console.print(
+            printable(f"published at {one['target'] or '[erased]'} by {one['by']} at {one['at'][:19]}Z"),
+            markup=False,
+        )
+    for note in found.notes:
+        console.print(printable(note), markup=False, style="dim")

@@ -1,0 +1,378 @@
+"""Publish a video: write it where others find it, marked as made by AI, and record both.
+
+1. Job, stored file, target, certificate and policy are checked; nothing is written before.
+2. A signed copy is made under a hidden name beside the target, and read back. (`--as-stored`: a plain copy.)
+3. `provenance.signed` is recorded.
+4. The copy gets its name at the target.
+5. `asset.published` is recorded.
+
+A crash up to 3 leaves a hidden file that nothing reads. After 3 it leaves the record of a copy that was never
+published. After 4 the file is there, and the same command records it: a target that holds a signed copy of
+this job, recorded and not published yet, is taken for that.
+"""
+
+import asyncio
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from ledger.canonical import leaf_hash
+from ledger.events import AssetPublished, AssetStored, ProvenanceSigned
+from ledger.job import Job
+from ledger.log.tiles import origin_of
+from ledger.private import Private
+from ledger.private_files import OPEN, NewFile
+from ledger.record import Entry
+from ledger.store.interface import ANY, Batch
+from ledger.terms import Operation, Variant
+from ledger.tree.proof import InclusionProof
+from render_service.assets.bucket import SCHEMES, store_and_key
+from render_service.assets.folder import COPY_BYTES, unwritable
+from render_service.assets.store import check_target
+from render_service.evidence.checkpoints import given_head, tree_head
+from render_service.provenance.certificates import Certificate, read_certificate
+from render_service.provenance.manifest import check_installed, is_installed, read_manifest
+from render_service.provenance.sign import AI_MADE, Parent, Wish, sign_copy
+from render_service.runtime.errors import BadInput, NotAsStored, NotMarked, NotReady, StorageFailed
+from render_service.session.history import JobHistory
+from render_service.session.session import Session
+
+Marking = Literal["signed", "original", "none"]
+MADE_FROM = (Operation.REMIX, Operation.EDIT, Operation.EXTEND)
+AI_SOURCE_TYPES = (AI_MADE, "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic", "algorithmicMedia")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be published where.
+
+    `certificate` signs the copy; `as_stored` publishes the stored bytes instead. `checkpoint` is a published
+    checkpoint that the manifest refers to; without it, `key` signs a new one, if it is set.
+    """
+
+    target: str
+    certificate: Path | None = None
+    as_stored: bool = False
+    checkpoint: Path | None = None
+    key: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published file; `was_there` if an earlier command had written it and only the record was missing."""
+
+    job: Job
+    target: str
+    sha256: str
+    bytes: int
+    marking: Marking
+    signer: str | None = None
+    was_there: bool = False
+
+
+async def publish(session: Session, name: str, wanted: Publication) -> Published:
+    """Publish the video of the job called `name`; the errors say what is missing and what to do."""
+    job = await session.job(name)
+    return await asyncio.to_thread(_publish, session, job, wanted)
+
+
+def _publish(session: Session, job: Job, wanted: Publication) -> Published:
+    history = JobHistory(session.ledger.history(job.job_id))
+    stored = _stored(job, history)
+    path = _path_of(session, job, stored.event)
+    place = _local(wanted.target)
+    if place is not None and not wanted.force and (done := _was_published(session, job, history, place)):
+        return done
+    if place is not None:
+        check_target(place, force=wanted.force)
+    else:
+        _check_bucket(wanted.target, force=wanted.force)
+    certificate = None if wanted.as_stored else _certificate(session, wanted)
+    marking: Marking = "signed" if certificate else _own_marking(path, stored.event)
+    _check_policy(session, job, marking)
+    with _new_file(session, place) as copy:
+        if certificate is None:
+            digest, size = _copied(path, copy), stored.event.bytes
+            signer = None
+        else:
+            event = _sign(session, job, stored, path, wanted, certificate, copy.path)
+            _record(session, job, event)
+            digest, size, signer = event.sha256, event.bytes, certificate.signer
+        uri = _put(copy, place, wanted)
+    _record_published(session, job, uri, digest, size, marking)
+    return Published(job, uri, digest, size, marking, signer)
+
+
+# --- 1. checks ---
+
+
+def _stored(job: Job, history: JobHistory) -> Entry[AssetStored]:
+    """Return the record that stored the video of `job`; `NotReady` if there is none, or no longer."""
+    videos = [entry for entry in history.all_of(AssetStored) if entry.event.variant is Variant.VIDEO]
+    if not videos:
+        raise NotReady(
+            f"{job.job_id} is {job.state}, so there is no video to publish: "
+            f"`sora-ledger show {job.job_id}` says where it stands"
+        )
+    if Variant.VIDEO in history.lost_variants:
+        raise NotReady(
+            f"{job.job_id}: its video was erased or lost, as `sora-ledger show {job.job_id}` says; "
+            "it cannot be published"
+        )
+    return videos[-1]
+
+
+def _path_of(session: Session, job: Job, stored: AssetStored) -> Path:
+    path = session.assets.path(stored.storage_uri)
+    if not path.is_file():
+        raise NotReady(
+            f"{job.job_id}: its file is not in {session.assets.place.url}; "
+            f"`sora-ledger download {job.job_id}` stores it again if the server still has it"
+        )
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != stored.sha256:
+            raise NotAsStored(
+                f"{stored.storage_uri} of {job.job_id}: its bytes differ from those that were stored, "
+                "so it is not published; `sora-ledger assets check` has details"
+            )
+    return path
+
+
+def _local(target: str) -> Path | None:
+    """Return the path that `target` names; None if it is a bucket's."""
+    if "://" not in target:
+        return Path(target).expanduser()
+    parts = urlsplit(target)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
+        raise BadInput(
+            f"--to {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key or "
+            "az://container/key"
+        )
+    return None
+
+
+def _check_bucket(target: str, *, force: bool) -> None:
+    import obstore  # slow to load, needed only for buckets
+    from obstore.exceptions import BaseError
+
+    store, key = store_and_key(target)
+    try:
+        with suppress(FileNotFoundError):
+            obstore.head(store, key)
+            if not force:
+                raise BadInput(f"--to {target}: it exists already; name another target or add --force")
+    except BaseError as error:
+        raise StorageFailed(f"--to {target}: cannot be used ({str(error).splitlines()[0]})") from error
+
+
+def _certificate(session: Session, wanted: Publication) -> Certificate:
+    path = wanted.certificate or session.settings.certificate_file
+    if path is None:
+        raise BadInput(
+            "no certificate signs the copy: add --certificate FILE or set SORA_LEDGER_CERTIFICATE "
+            "(`sora-ledger key certificate FILE` makes one), or publish the bytes unchanged with --as-stored"
+        )
+    check_installed()
+    return read_certificate(path, session.clock())
+
+
+def _own_marking(path: Path, stored: AssetStored) -> Marking:
+    """Return whether the stored file is marked as made by AI by a valid manifest that came with it."""
+    manifest = read_manifest(path, stored.media_type, None) if is_installed() else None
+    is_marked = (
+        manifest is not None
+        and manifest.validity != "invalid"
+        and manifest.digital_source_type in AI_SOURCE_TYPES
+    )
+    return "original" if is_marked else "none"
+
+
+def _check_policy(session: Session, job: Job, marking: Marking) -> None:
+    purposes = session.policy.require_marking or ()
+    if marking == "none" and job.purpose in purposes:
+        raise NotMarked(
+            f"{job.job_id}: the policy wants a valid C2PA manifest in what is published of purpose "
+            f"{job.purpose}, and this file has none; sign it (--certificate FILE, without --as-stored)"
+        )
+
+
+# --- 2. the copy ---
+
+
+def _new_file(session: Session, place: Path | None) -> NewFile:
+    """Open the copy beside its target, or where incoming files are."""
+    beside = place or session.assets.folder / "tmp" / "published.mp4"
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        return NewFile(beside, mode=OPEN if place else 0o600)
+    except OSError as error:
+        raise StorageFailed(unwritable(beside, error)) from error
+
+
+def _copied(path: Path, copy: NewFile) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as source:
+            while chunk := source.read(COPY_BYTES):
+                digest.update(chunk)
+                copy.write(chunk)
+    except OSError as error:
+        raise StorageFailed(unwritable(copy.target, error)) from error
+    return digest.hexdigest()
+
+
+def _sign(  # all of them are needed
+    session: Session,
+    job: Job,
+    stored: Entry[AssetStored],
+    path: Path,
+    wanted: Publication,
+    certificate: Certificate,
+    target: Path,
+) -> ProvenanceSigned:
+    record = stored.record
+    leaf = leaf_hash(record.record).hex()
+    facts = {
+        "origin": origin_of(session.ledger),
+        "job": job.job_id,
+        "position": record.position,
+        "leaf": leaf,
+        "sha256": stored.event.sha256,
+    }
+    proof = _proof(session, record.position, wanted)
+    wish = Wish(
+        path=path,
+        media_type=stored.event.media_type,
+        title=f"{job.job_id}.mp4",
+        has_manifest=read_manifest(path, stored.event.media_type, None) is not None,
+        record=facts | ({"proof": proof.to_bytes().decode()} if proof else {}),
+        parents=_parents(session, job),
+    )
+    signed = sign_copy(wish, certificate, target)
+    return ProvenanceSigned(
+        variant=Variant.VIDEO,
+        source_sha256=stored.event.sha256,
+        sha256=signed.sha256,
+        bytes=signed.bytes,
+        intent=wish.intent,
+        digital_source_type=AI_MADE,
+        algorithm=certificate.algorithm,
+        certificate_sha256=certificate.sha256,
+        signer=Private.seal("signer", certificate.signer),
+        record_position=record.position,
+        record_leaf=leaf,
+        checkpoint_size=proof.head.checkpoint.size if proof else None,
+        parents=tuple(parent.job_id for parent in wish.parents),
+    )
+
+
+def _proof(session: Session, position: int, wanted: Publication) -> InclusionProof | None:
+    key = wanted.key or session.settings.key_file
+    if wanted.checkpoint is not None:
+        head = given_head(session.ledger, wanted.checkpoint)
+    elif key is not None:
+        head = tree_head(session.ledger, key)
+    else:
+        return None
+    if position > head.checkpoint.size:
+        raise BadInput(
+            f"checkpoint {wanted.checkpoint}: it has {head.checkpoint.size} records, and record {position} "
+            "stored the video; publish a newer checkpoint first"
+        )
+    return InclusionProof.of(session.ledger.store, position - 1, head, None, session.ledger.store.head())
+
+
+def _parents(session: Session, job: Job) -> tuple[Parent, ...]:
+    """Return the file that a remix was made from, if it is still stored here."""
+    if job.source_job is None or job.operation not in MADE_FROM:
+        return ()
+    source = session.ledger.job(job.source_job)
+    asset = source.assets.get(Variant.VIDEO)
+    path = session.assets.path(asset.storage_uri) if asset else None
+    if asset is None or path is None or session.assets.doubt(asset.storage_uri, asset.sha256):
+        return ()
+    return (Parent(source.job_id, path, asset.media_type),) if path.is_file() else ()
+
+
+# --- 3 to 5. the records and the target ---
+
+
+def _record(session: Session, job: Job, event: ProvenanceSigned | AssetPublished) -> None:
+    session.ledger.append([Batch(job.job_id, ANY, [session.draft(event)])])
+
+
+def _put(copy: NewFile, place: Path | None, wanted: Publication) -> str:
+    """Give the copy its name, and return the URI of the target."""
+    if place is None:
+        return _upload(copy, wanted)
+    try:
+        if wanted.force:
+            copy.replace()
+        else:
+            copy.link()
+    except FileExistsError:
+        raise BadInput(
+            f"--to {place}: another process has just made it; name another target or add --force"
+        ) from None
+    except OSError as error:
+        raise StorageFailed(unwritable(place, error)) from error
+    return place.absolute().as_uri()
+
+
+def _upload(copy: NewFile, wanted: Publication) -> str:
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, BaseError
+
+    store, key = store_and_key(wanted.target)
+    small = copy.path.stat().st_size <= ONE_PUT_BYTES
+    mode = "overwrite" if wanted.force or not small else "create"
+    try:
+        obstore.put(store, key, copy.path, mode=mode, use_multipart=not small)
+    except AlreadyExistsError:
+        raise BadInput(
+            f"--to {wanted.target}: it exists already; name another target or add --force"
+        ) from None
+    except (BaseError, FileNotFoundError) as error:
+        raise StorageFailed(
+            f"--to {wanted.target}: cannot be written ({str(error).splitlines()[0]}); check name and "
+            "credentials"
+        ) from error
+    return wanted.target
+
+
+ONE_PUT_BYTES = 64 << 20
+"""Larger files go in parts, and a bucket may then replace what another process has just put there."""
+
+
+def _record_published(session: Session, job: Job, uri: str, digest: str, size: int, marking: Marking) -> None:
+    event = AssetPublished(
+        variant=Variant.VIDEO,
+        sha256=digest,
+        bytes=size,
+        target=Private.seal("target", uri),
+        marking=marking,
+        policy_sha256=session.policy.digest,
+    )
+    _record(session, job, event)
+
+
+def _was_published(session: Session, job: Job, history: JobHistory, place: Path) -> Published | None:
+    """Record the publication of a signed copy that a crash left at `place` without one."""
+    open_copies = {entry.event.sha256: entry.event for entry in history.all_of(ProvenanceSigned)}
+    for entry in history.all_of(AssetPublished):
+        open_copies.pop(entry.event.sha256, None)
+    if not open_copies or not place.is_file():
+        return None
+    with place.open("rb") as file:
+        event = open_copies.get(hashlib.file_digest(file, "sha256").hexdigest())
+    if event is None:
+        return None
+    uri = place.absolute().as_uri()
+    _record_published(session, job, uri, event.sha256, event.bytes, "signed")
+    return Published(job, uri, event.sha256, event.bytes, "signed", event.signer.text, was_there=True)

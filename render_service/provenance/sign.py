@@ -1,0 +1,135 @@
+"""Sign a copy of a stored file with a C2PA manifest that leads back to its record.
+
+The manifest says that the content was made by AI, which files it was made from, and where its record is: the
+assertion `LABEL` has the ledger's origin, the job, the position and leaf of the record that stored the file,
+and, if there is a checkpoint, the proof that the record is in its tree. The proof has no copy of the record,
+which would name people.
+
+A file without a parent is *created*. C2PA allows no parent for what is created, so a remix is an *edit* of
+the file it was made from. A file that came with a manifest is an edit of itself: that manifest stays in the
+copy as the parent's.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from render_service.provenance.certificates import Certificate
+from render_service.provenance.manifest import Json, context, read_manifest
+from render_service.runtime.errors import BadInput, StorageFailed
+
+LABEL = "org.sora-ledger.record"
+FORMAT = "sora-ledger/provenance/v1"
+AI_MADE = "trainedAlgorithmicMedia"
+VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+_FLUSHED = 1 << 20
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A file that the signed one was made from."""
+
+    job_id: str
+    path: Path
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be signed: the stored file at `path`, and what its manifest will say."""
+
+    path: Path
+    media_type: str
+    title: str
+    has_manifest: bool
+    record: Json
+    parents: tuple[Parent, ...] = ()
+
+    @property
+    def intent(self) -> Literal["create", "edit"]:
+        """How the manifest presents the copy."""
+        return "edit" if self.has_manifest or self.parents else "create"
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A signed copy."""
+
+    sha256: str
+    bytes: int
+
+
+def sign_copy(wish: Wish, certificate: Certificate, target: Path) -> Signed:
+    """Write the signed copy to the existing empty file `target`, durably, and read its manifest back.
+
+    `BadInput` if the library refuses: a manifest in the file that cannot be read, say.
+    """
+    from c2pa import C2paError  # an extra
+
+    try:
+        _sign(wish, certificate, target)
+    except C2paError as error:
+        raise BadInput(
+            f"{wish.title}: it cannot be signed ({error}); if the manifest that came with it is damaged, "
+            "`--as-stored` publishes the file as it is"
+        ) from None
+    except OSError as error:
+        raise StorageFailed(f"{target.parent}: cannot be written ({error.strerror}); make room") from error
+    _check(wish, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Signed(digest, target.stat().st_size)
+
+
+def _sign(wish: Wish, certificate: Certificate, target: Path) -> None:
+    from c2pa import (  # an extra
+        Builder,
+        C2paBuilderIntent,
+        C2paDigitalSourceType,
+        C2paSignerInfo,
+        Signer,
+    )
+
+    info = C2paSignerInfo(certificate.algorithm, certificate.chain, certificate.key, None)
+    generator = {"claim_generator_info": {"name": "sora-ledger"}}
+    with (
+        context(None, builder=generator) as settings,
+        Builder(_definition(wish), context=settings) as builder,
+    ):
+        intent = C2paBuilderIntent.CREATE if wish.intent == "create" else C2paBuilderIntent.EDIT
+        builder.set_intent(intent, C2paDigitalSourceType.TRAINED_ALGORITHMIC_MEDIA)
+        if wish.intent == "edit":
+            builder.add_action({"action": "c2pa.edited", "digitalSourceType": VOCABULARY + AI_MADE})
+        for number, (path, media_type, ingredient) in enumerate(_ingredients(wish)):
+            with path.open("rb") as file:
+                builder.add_ingredient(ingredient | {"label": f"parent{number}"}, media_type, file)
+        with Signer.from_info(info) as signer, wish.path.open("rb") as source, target.open("r+b") as copy:
+            builder.sign(signer, wish.media_type, source, copy)
+
+
+def _definition(wish: Wish) -> dict[str, Any]:
+    assertion = {"label": LABEL, "kind": "Json", "data": {"format": FORMAT, **wish.record}}
+    return {"title": wish.title, "format": wish.media_type, "assertions": [assertion]}
+
+
+def _ingredients(wish: Wish) -> list[tuple[Path, str, dict[str, str]]]:
+    """Return the ingredients: one parent at most, which C2PA demands; further files are inputs."""
+    files = [(parent.path, parent.media_type, f"{parent.job_id}.mp4") for parent in wish.parents]
+    if wish.has_manifest:
+        files.insert(0, (wish.path, wish.media_type, wish.title))
+    return [
+        (path, media_type, {"title": title, "relationship": "inputTo" if number else "parentOf"})
+        for number, (path, media_type, title) in enumerate(files)
+    ]
+
+
+def _check(wish: Wish, target: Path) -> None:
+    """Raise `BadInput` unless a reader finds in the copy what was to be signed."""
+    manifest = read_manifest(target, wish.media_type, None)
+    said = manifest.assertion(LABEL) if manifest else None
+    if manifest is None or manifest.validity == "invalid" or said is None:
+        codes = ", ".join(manifest.failures) if manifest else "no manifest"
+        raise BadInput(f"{wish.title}: the signed copy does not validate ({codes}); nothing was published")
