@@ -82,6 +82,7 @@ SECTIONS = {
         "monitor": "Follow a log from outside, and check that it only grows.",
         "publish": "Write a signed copy of a video, marked as AI.",
         "verify-provenance": "Check a published file, back to its record.",
+        "report": "Report on what was published.",
         "key": "Create a signing key, or show its public half.",
     },
     "Operations": {

@@ -79,7 +79,7 @@ def certificate_command(
 
     \b
     Example:
-      sora-ledger key certificate studio.pem --chain chain.pem --private-key key.pem
+      sora-ledger key certificate a.pem --chain chain.pem --private-key key.pem
       sora-ledger key certificate test.pem --test-ca
     """
     from render_service.provenance.certificates import import_certificate, make_test_certificate

@@ -81,7 +81,7 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "decision": ruling.decision,
         "denial_trace": denied.denial_trace.as_json() if denied else None,
         "why": why(ruling),
-        "people": _people(ledger, history),
+        "people": people_of(ledger, history),
         "candidates": candidates_of(ruling),
         "what_now": _steps(job, ruling, requested),
         "failure": _failure(job, history),
@@ -199,11 +199,12 @@ def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Decision]) ->
         },
         "catalog": {"name": _named(ledger, basis.catalog_sha256), "sha256": basis.catalog_sha256},
         "engine": basis.engine,
-        "people": _people(ledger, history),
+        "people": people_of(ledger, history),
     }
 
 
-def _people(ledger: Ledger, history: JobHistory) -> list[Json]:
+def people_of(ledger: Ledger, history: JobHistory) -> list[Json]:
+    """Return the answers of people in a job, with how each of them is identified."""
     unproven = _unproven(ledger, history)
     return [_answer(entry.record, unproven) for entry in history.by_people]
 

@@ -1,0 +1,227 @@
+"""Report on what was published: marked as made by AI or not, by whose responsibility, by which model, when.
+
+For each `asset.published`, what its job records up to that moment: a review that came later did not decide.
+Gaps come first:
+
+- ``NOT_MARKED``: nothing in the file marks it in a way that machines can read;
+- ``NOT_APPROVED``: nobody but the requester approved or reviewed it before it was published;
+- ``REVIEWED_AGAINST``: the last review before was not an approval;
+- ``MANIFEST_INVALID``: the file came with a manifest that does not validate;
+- ``NOT_READ``: nobody read the file for the manifest of the server.
+
+Whether a publication was allowed is for lawyers. The report says what is recorded, and where.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.events import (
+    AssetPublished,
+    AssetStored,
+    ProvenanceObserved,
+    ProvenanceSigned,
+    RenderDecided,
+    ReviewRecorded,
+)
+from ledger.job import Job
+from ledger.log.ledger import Ledger
+from ledger.log.tiles import origin_of
+from ledger.record import Entry, entries
+from ledger.store.interface import RecordFilter
+from ledger.terms import Variant
+from render_service.approvals.reviews import last_by_person
+from render_service.evidence.envelope import Subject, statement
+from render_service.reports.explain import people_of
+from render_service.runtime.documents import ERASED, Json
+from render_service.session.history import JobHistory
+
+PREDICATE_TYPE = "urn:sora-ledger:predicate:article-50:1"
+GAPS = {
+    "NOT_MARKED": "nothing in the file marks it as made by AI",
+    "NOT_APPROVED": "nobody but the requester approved or reviewed it before",
+    "REVIEWED_AGAINST": "the last review before was not an approval",
+    "MANIFEST_INVALID": "the manifest that came with the file does not validate",
+    "NOT_READ": "the file was not read for the manifest of its server",
+}
+COLUMNS = (
+    "gaps",
+    "published_at",
+    "published_by",
+    "target",
+    "job_id",
+    "marking",
+    "signer",
+    "model",
+    "purpose",
+    "requested_by",
+    "requested_at",
+    "approved_by",
+    "reviewed_by",
+    "sha256",
+    "position",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything published from `since` until `until`, as of the tree of `size` records."""
+
+    origin: str
+    size: int
+    root: str
+    since: str | None
+    until: str | None
+    rows: tuple[Json, ...]
+
+    def document(self) -> Json:
+        """Return the report as JSON."""
+        gaps = Counter(gap for row in self.rows for gap in row["gaps"])
+        return {
+            "origin": self.origin,
+            "size": self.size,
+            "root": self.root,
+            "since": self.since,
+            "until": self.until,
+            "published": len(self.rows),
+            "marked": sum(row["marking"] != "none" for row in self.rows),
+            "with_gaps": sum(bool(row["gaps"]) for row in self.rows),
+            "gaps": {gap: gaps[gap] for gap in GAPS if gaps[gap]},
+            "files": list(self.rows),
+        }
+
+    def statement(self) -> Json:
+        """Return the report as an in-toto statement about the published files and the ledger's tree."""
+        files = {row["sha256"]: Subject(f"{row['job_id']}.mp4", row["sha256"]) for row in self.rows}
+        tree = Subject(f"{self.origin} at {self.size} records", self.root)
+        return statement([tree, *files.values()], PREDICATE_TYPE, self.document())
+
+    def table(self) -> Iterator[tuple[object, ...]]:
+        """Yield the header and a row for each published file."""
+        yield COLUMNS
+        for row in self.rows:
+            yield tuple(_cell(name, row[name]) for name in COLUMNS)
+
+
+def _cell(name: str, value: Any) -> object:
+    if name == "gaps":
+        return " ".join(value)
+    if name in ("approved_by", "reviewed_by"):
+        return "; ".join(person_words(one) for one in value)
+    return "" if value is None else value
+
+
+def person_words(one: Json) -> str:
+    """Return who approved or reviewed in a few words."""
+    verdict = f" {one['verdict']}" if "verdict" in one else ""
+    return f"{one['by']}{verdict} {one['at'][:10]} ({one['identified_by']})"
+
+
+def article_50(ledger: Ledger, since: str | None, until: str | None) -> Report:
+    """Return the report on what was published from `since` until `until`, gaps first."""
+    edge = ledger.store.head()
+    published = entries(ledger.read(RecordFilter(type=AssetPublished.type)), AssetPublished)
+    rows = [
+        _row(ledger, entry)
+        for entry in published
+        if (since is None or entry.record.recorded_at >= since)
+        and (until is None or entry.record.recorded_at < until)
+        and entry.record.position <= edge.size
+    ]
+    rows.sort(key=lambda row: (-len(row["gaps"]), row["position"]))
+    return Report(origin_of(ledger), edge.size, edge.root().hex(), since, until, tuple(rows))
+
+
+def _row(ledger: Ledger, published: Entry[AssetPublished]) -> Json:
+    record, event = published.record, published.event
+    job = ledger.job(record.stream)
+    before = JobHistory([one for one in ledger.history(record.stream) if one.position < record.position])
+    signed = next(
+        (one.event for one in reversed(before.all_of(ProvenanceSigned)) if one.event.sha256 == event.sha256),
+        None,
+    )
+    stored = next(
+        (one for one in reversed(before.all_of(AssetStored)) if one.event.variant is Variant.VIDEO), None
+    )
+    observed = _observed(before, stored.event.sha256 if stored else None)
+    approved, reviewed = _approvals(ledger, before), _reviews(before)
+    return {
+        "gaps": _gaps(job, event, observed, approved, reviewed),
+        "published_at": record.recorded_at,
+        "published_by": record.actor,
+        "identified_by": record.envelope.actor_source,
+        "target": ERASED if event.target.text is None else event.target.text,
+        "job_id": job.job_id,
+        "sha256": event.sha256,
+        "bytes": event.bytes,
+        "marking": event.marking,
+        "signer": None if signed is None else signed.signer.text or ERASED,
+        "certificate_sha256": signed.certificate_sha256 if signed else None,
+        "digital_source_type": signed.digital_source_type if signed else _source_type(observed),
+        "manifest_of_server": observed.validity or observed.manifest if observed else None,
+        "model": job.model or _model(before),
+        "purpose": job.purpose,
+        "requested_by": before.first.actor,
+        "requested_at": before.first.recorded_at,
+        "rendered_at": stored.record.recorded_at if stored else None,
+        "approved_by": approved,
+        "reviewed_by": reviewed,
+        "position": record.position,
+        "policy_sha256": event.policy_sha256,
+    }
+
+
+def _observed(before: JobHistory, sha256: str | None) -> ProvenanceObserved | None:
+    found = (one.event for one in reversed(before.all_of(ProvenanceObserved)) if one.event.sha256 == sha256)
+    return next(found, None)
+
+
+def _source_type(observed: ProvenanceObserved | None) -> str | None:
+    return observed.digital_source_type or observed.xmp_digital_source_type if observed else None
+
+
+def _model(before: JobHistory) -> str | None:
+    decided = before.last_of(RenderDecided)
+    return decided.event.model if decided else None
+
+
+def _approvals(ledger: Ledger, before: JobHistory) -> list[Json]:
+    return [
+        {"by": one["actor"], "at": one["at"], "identified_by": one["identified_by"]}
+        for one in people_of(ledger, before)
+        if one["event"] == "approval.granted"
+    ]
+
+
+def _reviews(before: JobHistory) -> list[Json]:
+    return [
+        {
+            "by": entry.record.actor,
+            "at": entry.record.recorded_at,
+            "identified_by": entry.record.envelope.actor_source,
+            "verdict": entry.event.verdict,
+        }
+        for entry in last_by_person(before.all_of(ReviewRecorded)).values()
+    ]
+
+
+def _gaps(
+    job: Job,
+    event: AssetPublished,
+    observed: ProvenanceObserved | None,
+    approved: list[Json],
+    reviewed: list[Json],
+) -> list[str]:
+    """Return the gaps in the order of `GAPS`."""
+    consenting = [one for one in reviewed if one["verdict"] == "approved"]
+    others = {one["by"] for one in (*approved, *consenting)} - {job.actor}
+    last = max(reviewed, key=lambda one: one["at"], default=None)
+    found = {
+        "NOT_MARKED": event.marking == "none",
+        "NOT_APPROVED": not others,
+        "REVIEWED_AGAINST": last is not None and last["verdict"] != "approved",
+        "MANIFEST_INVALID": observed is not None and observed.validity == "invalid",
+        "NOT_READ": observed is None,
+    }
+    return [gap for gap in GAPS if found[gap]]
