@@ -145,7 +145,7 @@ class _Reading:
     def _line(self, line: bytes) -> None:
         if _CONTROL.search(line):
             raise self._wrong("a control character; lines end with a newline alone")
-        words = line.decode("utf-8", "surrogateescape").replace("\t", " ").split(" ")
+        words = line.decode("utf-8", "backslashreplace").replace("\t", " ").split(" ")
         words = [word for word in words if word]
         if not words or words[0].startswith("#"):
             return

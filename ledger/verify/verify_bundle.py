@@ -511,7 +511,7 @@ def read_policy(data: bytes) -> Policy:
         try:
             if re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", line):
                 raise ValueError("a control character")
-            words = [word for word in re.split("[ \t]", line.decode("utf-8", "surrogateescape")) if word]
+            words = [word for word in re.split("[ \t]", line.decode("utf-8", "backslashreplace")) if word]
             if words and words[0] == "quorum":
                 quorum = _quorum(policy, words, quorum)
             elif words and not words[0].startswith("#"):

@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ledger.errors import WrongExpectedVersion
-from ledger.events import CheckpointPublished, CheckpointWitnessed, LedgerVerified, ProjectionRecorded
+from ledger.events import (
+    CheckpointPublished,
+    CheckpointTimestamped,
+    CheckpointWitnessed,
+    LedgerVerified,
+    ProjectionRecorded,
+)
 from ledger.log.ledger import Ledger
 from ledger.log.projection import STREAM as PROJECTIONS
 from ledger.log.replay import live_projection
@@ -39,12 +45,16 @@ class LastChecks:
     verified: Entry[LedgerVerified] | None
     published: Entry[CheckpointPublished] | None
     witnessed: Entry[CheckpointWitnessed] | None
+    timestamped: Entry[CheckpointTimestamped] | None
 
 
 def last_checks(ledger: Ledger) -> LastChecks:
     """Return the last of each kind."""
     return LastChecks(
-        _last(ledger, LedgerVerified), _last(ledger, CheckpointPublished), last_witnessed(ledger)
+        _last(ledger, LedgerVerified),
+        _last(ledger, CheckpointPublished),
+        last_witnessed(ledger),
+        _last(ledger, CheckpointTimestamped),
     )
 
 

@@ -14,13 +14,14 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +41,7 @@ OPENAI_NODE = "7.55.0"
 OPENAI_GO = "github.com/openai/openai-go/v3@v3.52.0"
 SCHEMATHESIS = "4.32.5"
 LITELLM = "1.106.2"
+WITNESS = ("aics-witness==0.1.0", "aics-tlog==0.2.1")
 UNREACHABLE = 75  # EX_TEMPFAIL of sysexits.h
 KEY = "sk-conformance"
 SDK_TESTS = (
@@ -206,12 +208,88 @@ def run_litellm(folder: Path, servers: Sequence[str]) -> int:
     return _run(HERE.parents[1], *pytest, LITELLM=str(program))
 
 
+def run_witness(folder: Path, _: Sequence[str]) -> int:
+    """Have somebody else's witness cosign, start again, and refuse a ledger whose history was replaced."""
+    for name in WITNESS:
+        only = ("--no-deps", "--python-version", "3.12", "--only-binary=:all:")
+        _fetch(folder, sys.executable, "-m", "pip", "download", "--quiet", *only, name)
+    for wheel in folder.glob("*.whl"):
+        shutil.unpack_archive(wheel, folder / "lib", "zip")
+    theirs = {
+        **_clean(),
+        "PYTHONPATH": str(folder / "lib"),
+        "AICS_WITNESS_CONFIG": str(folder / "witness.json"),
+    }
+    ours = {**_clean(), "SORA_LEDGER_URL": "sqlite:///ledger.db", "XDG_DATA_HOME": str(folder)}
+
+    def call(*command: str, code: int = 0, env: Mapping[str, str] = ours) -> str:
+        program = "aics_witness" if env is theirs else "cli"
+        done = subprocess.run(
+            [sys.executable, "-m", program, *command],
+            cwd=folder,
+            env={"PYTHONPATH": str(HERE.parents[1]), **env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != code:
+            raise AssertionError(f"{command} ended with {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def serving() -> Iterator[None]:
+        command = [sys.executable, "-m", "aics_witness", "serve", "--listen", f"127.0.0.1:{port}"]
+        with subprocess.Popen(command, cwd=folder, env=theirs, stderr=subprocess.DEVNULL) as process:
+            _wait_for(port)
+            yield
+            process.terminate()
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    try:
+        call("record", "elsewhere", "--video-id", "video_1")
+        key = json.loads(call("key", "new", "signing.key").partition("\n}")[0] + "}")
+        printed = call("init", "--name", "north.example/w1", env=theirs)
+        call("add-log", "--origin", key["name"], "--vkey", key["verifier"], env=theirs)
+        [verifier] = set(re.findall(r"north\.example/w1\+[0-9a-f]{8}\+\S+", printed))
+        (folder / "policy").write_text(f"witness north {verifier} http://127.0.0.1:{port}\nquorum north\n")
+        publish = ("checkpoint", "--key", "signing.key", "--publish", "checkpoint", "--witnesses", "policy")
+        shutil.copy(folder / "ledger.db", folder / "old.db")
+        with serving():
+            call(*publish)
+        with serving():  # with the state it had
+            call("record", "elsewhere", "--video-id", "video_2")
+            call(*publish)
+            call("verify", "--against", "checkpoint", "--witnesses", "policy")
+            shutil.copy(folder / "old.db", folder / "ledger.db")
+            for number in range(3, 9):
+                call("record", "elsewhere", "--video-id", f"video_{number}")
+            (folder / "checkpoint").unlink()
+            refused = call(*publish, code=10)
+        assert "are not the beginning of this ledger" in refused, refused
+    except AssertionError as error:
+        sys.stdout.write(f"{error}\n")
+        return 1
+    sys.stdout.write("cosigned, started again, cosigned from there, and refused another history\n")
+    return 0
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the witness does not listen")
+
+
 RUNS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "python": run_python,
     "node": run_node,
     "go": run_go,
     "schemathesis": run_schemathesis,
     "litellm": run_litellm,
+    "witness": run_witness,
 }
 
 NODE_VIDEO = """

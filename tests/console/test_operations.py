@@ -12,7 +12,8 @@ from ledger.record import ActorSource, Authority, Provenance
 from ledger.store.interface import Limit
 from render_service.session.session import utc_now
 from tests.console.conftest import Console, Studio, serving
-from tests.outside.conftest import Outside
+from tests.outside.authority import Authority as Clock
+from tests.outside.conftest import Outside, Witness, write_policy
 
 WHO = Provenance("test", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
 
@@ -95,7 +96,9 @@ def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(lost: Any) -
 def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Studio, tmp_path: Any) -> None:
     copy = studio.copy(tmp_path / "work")
     with serving(copy) as console, console.reader("olga") as olga:
-        assert olga.get("/operations.json").json()["checks"] == {"verified": None, "published": None}
+        assert olga.get("/operations.json").json()["checks"] == dict.fromkeys(
+            ("verified", "published", "witnessed", "timestamped")
+        )
         assert olga.get("/operations").text.count("None recorded") == 2
         verified = copy("verify", "--record", "--with-assets", "--actor=nina")
         copy("key", "new", "signing.key", "--name", "studio.example")
@@ -110,8 +113,45 @@ def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Stud
         assert (last["signed_by"], last["cosigned_by"]) == (["studio.example"], [])
         assert last["target"] == (copy.folder / "out.checkpoint").as_uri()
         page = olga.get("/operations").text
-        assert all(word in page for word in ("nina", "out.checkpoint", "None configured")), page
+        assert all(word in page for word in ("nina", "out.checkpoint", "None asked")), page
     copy("verify")
+
+
+def test_the_page_counts_cosignatures_and_checks_dates_by_what_this_server_trusts(
+    studio: Studio, tmp_path: Any
+) -> None:
+    copy = studio.copy(tmp_path / "work")
+    key = copy("key", "new", "signing.key")
+    running = [
+        Witness(name, tmp_path / name, (key["name"], key["verifier"]), copy.forks)
+        for name in ("north", "south")
+    ]
+    for witness in running:
+        witness.start()
+    write_policy(copy, running, "1")
+    with Clock(tmp_path / "clock") as clock:
+        believed = ("--timestamp", clock.url, "--tsa-chain", str(clock.root))
+        publish = ("checkpoint", "--key", "signing.key", "--publish", "out.checkpoint")
+        running[1].stop()
+        copy(*publish, "--witnesses", "policy", *believed)
+        running[0].stop()
+    trusted = {"SORA_LEDGER_WITNESSES": "policy", "SORA_LEDGER_TSA_CHAIN": str(clock.root)}
+    with serving(copy, **trusted) as console, console.reader("olga") as olga:
+        checks = olga.get("/operations.json").json()["checks"]
+        seen, dated = checks["witnessed"], checks["timestamped"]
+        assert (seen["cosigned_by"], seen["is_enough"], seen["rule"]) == (
+            ["north"],
+            True,
+            "1 of north, south",
+        )
+        assert (dated["is_checked"], dated["authority"]) == (True, "CN=clock.example")
+        page = olga.get("/operations").text
+        assert all(word in page for word in ("Cosigned", "1 of north, south", "Dated"))
+        write_policy(copy, running, "all")
+        assert "Too few cosignatures" in olga.get("/operations").text
+    with serving(copy) as console, console.reader("olga") as olga:
+        page = olga.get("/operations").text
+        assert all(word in page for word in ("no policy is set here", "Dated, not checked here"))
 
 
 def test_a_person_has_all_records_verified_on_the_page(consoles: Callable[..., Console]) -> None:

@@ -1,6 +1,7 @@
 """Operations: the queue, what needs a person, the limits of workers, and when the record was last checked."""
 
 import asyncio
+import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,16 +9,21 @@ from typing import Any
 from starlette.datastructures import FormData
 
 from decision.rules.roles import Permission
+from ledger.events import CheckpointTimestamped, CheckpointWitnessed
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
-from ledger.record import Record, timestamp
+from ledger.record import Entry, Record, timestamp
+from ledger.tree.checkpoint import CheckpointInvalid, Verifier
+from ledger.tree.head import TreeHead
+from render_service.evidence.keys import read_policy
 from render_service.evidence.recorded_checks import last_checks, record_verified
+from render_service.evidence.timestamps import check_token, read_chain
 from render_service.evidence.verify import Asked, Checked, check
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import Attempt, open_attempts
 from render_service.runtime.documents import counted
-from render_service.runtime.errors import BadInput, NotPermitted
+from render_service.runtime.errors import BadInput, NotPermitted, NotStamped
 from render_service.server.console.pages import Action, Done, Page, View, Visit
 from render_service.settlement.overdue import overdue_jobs
 from render_service.worker.leases import WorkerOptions
@@ -97,11 +103,49 @@ class Published(View):
     is_old: bool
 
 
+class Witnessed(View):
+    """The last checkpoint that witnesses cosigned: its signatures are checked again for this page.
+
+    `is_enough` is None if no policy is set here (SORA_LEDGER_WITNESSES), so nobody says how many are enough.
+    """
+
+    at: str
+    by: str
+    position: int
+    size: int
+    newer: int
+    is_old: bool
+    cosigned_by: tuple[str, ...]
+    is_enough: bool | None
+    rule: str | None
+    problem: str | None
+
+
+class Timestamped(View):
+    """The last checkpoint that an authority dated; `is_checked` if its certificates are known here.
+
+    `problem` says why the timestamp does not count (SORA_LEDGER_TSA_CHAIN).
+    """
+
+    at: str
+    by: str
+    position: int
+    size: int
+    newer: int
+    is_old: bool
+    stamped_at: str
+    authority: str | None
+    is_checked: bool
+    problem: str | None
+
+
 class Checks(View):
     """When the record was last checked; None for what was never recorded."""
 
     verified: Verified | None
     published: Published | None
+    witnessed: Witnessed | None
+    timestamped: Timestamped | None
 
 
 class OpenAttempt(View):
@@ -233,6 +277,53 @@ def _checks(visit: Visit) -> Checks:
             cosigned_by=published.event.cosigned_by,
             target=published.event.target.text,
         ),
+        witnessed=last.witnessed and _witnessed(visit, last.witnessed, size, old),
+        timestamped=last.timestamped and _timestamped(visit, last.timestamped, size, old),
+    )
+
+
+def _witnessed(visit: Visit, entry: Entry[CheckpointWitnessed], size: int, old: str) -> Witnessed:
+    """Count the cosignatures in the record by the policy of this server, or by the keys in the record."""
+    event, file = entry.event, visit.session.settings.witnesses_file
+    names, is_enough, rule, problem = list[str](), None, None, None
+    try:
+        head = TreeHead.parse(event.checkpoint.encode())
+        if file:
+            policy = read_policy(file).trust
+            counted_by = policy.count(head)
+            names, is_enough, rule = list(counted_by.by), counted_by.is_enough, policy.rule()
+        else:
+            keys = {each.witness: Verifier.parse(each.key) for each in event.cosignatures}
+            names = [name for name, key in keys.items() if key in head.signed_by([key])]
+    except (BadInput, CheckpointInvalid) as error:
+        problem = str(error)
+    return Witnessed(
+        **_about(entry.record, size - event.size, old),
+        size=event.size,
+        cosigned_by=tuple(names),
+        is_enough=is_enough,
+        rule=rule,
+        problem=problem,
+    )
+
+
+def _timestamped(visit: Visit, entry: Entry[CheckpointTimestamped], size: int, old: str) -> Timestamped:
+    """Check the timestamp in the record against the certificates of this server, if it has any."""
+    event, chain, problem = entry.event, visit.session.settings.tsa_chain_file, None
+    try:
+        if chain:
+            token = base64.b64decode(event.token)
+            digests = {bytes.fromhex(event.checkpoint_sha256)}
+            check_token(token, digests, read_chain(chain), "timestamp", None)
+    except (BadInput, NotStamped, ValueError) as error:
+        problem = str(error)
+    return Timestamped(
+        **_about(entry.record, size - event.size, old),
+        size=event.size,
+        stamped_at=event.stamped_at,
+        authority=event.authority.text,
+        is_checked=chain is not None and problem is None,
+        problem=problem,
     )
 
 
