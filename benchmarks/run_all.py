@@ -36,6 +36,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "worker": ("--jobs", "5000", "--rounds", "1"),
     "verify": (),
     "size": (),
+    "witnesses": (),
     "gateway": (),
     "console_live": (),
     "console": (),
