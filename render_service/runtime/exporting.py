@@ -6,11 +6,15 @@ watches, so a setting that cannot be used is logged, and nothing is exported.
 
 import math
 import os
+import sys
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from render_service.runtime.spans import Telemetry
 from render_service.runtime.telemetry import Log
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import TracerProvider
 
 SIGNALS = ("TRACES", "METRICS")
 INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
@@ -88,21 +92,38 @@ def _either(environment: Mapping[str, str], signal: str, name: str) -> str:
 
 def begin_telemetry(log: Log, environment: Mapping[str, str] = os.environ) -> Telemetry:
     """Return what listens to a new session; it exports if the environment says where to."""
+    host = _host()
     try:
         wanted = signals(environment)
-        return _exporting(log, wanted, interval_ms(environment)) if any(wanted) else Telemetry()
+        if host is None and not any(wanted):
+            return Telemetry()
+        return _exporting(log, wanted, interval_ms(environment), host)
     except Unusable as unusable:
         log.warning("telemetry.off", because=str(unusable))
         return Telemetry()
 
 
-def _exporting(log: Log, wanted: Signals, every_ms: float) -> Telemetry:
+def _host() -> "TracerProvider | None":
+    """Return the tracer provider of the program that uses this library, if it has set one."""
+    if "opentelemetry.trace" not in sys.modules:  # then nobody has
+        return None
+    from opentelemetry.trace import (  # noqa: PLC0415  # loaded already
+        NoOpTracerProvider,
+        ProxyTracerProvider,
+        get_tracer_provider,
+    )
+
+    provider = get_tracer_provider()
+    return None if isinstance(provider, NoOpTracerProvider | ProxyTracerProvider) else provider
+
+
+def _exporting(log: Log, wanted: Signals, every_ms: float, host: "TracerProvider | None") -> Telemetry:
     try:
         from render_service.runtime.durations import measured  # noqa: PLC0415  # only if it is wanted
         from render_service.runtime.otlp import OtlpExporter  # noqa: PLC0415
 
         every_s = every_ms / 1000 if wanted.metrics else None
-        exporter = OtlpExporter(log, traces=wanted.traces, metrics_every_s=every_s)
+        exporter = OtlpExporter(log, traces=wanted.traces, metrics_every_s=every_s, host=host)
     except ImportError as missing:
         raise Unusable(
             f"OpenTelemetry is configured, and {missing.name} is not installed: {INSTALL}, or set "

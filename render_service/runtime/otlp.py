@@ -44,23 +44,33 @@ _GIVEN: ContextVar[Trace | None] = ContextVar("given", default=None)
 
 
 class OtlpExporter:
-    """Exports the spans and metrics of one process."""
+    """Exports the spans and metrics of one process.
 
-    def __init__(self, log: Log, *, traces: bool, metrics_every_s: float | None) -> None:
+    `host` is the tracer provider of a program that uses this one as a library: its spans go there.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        *,
+        traces: bool,
+        metrics_every_s: float | None,
+        host: api.TracerProvider | None = None,
+    ) -> None:
         self._log = log
         self._troubles = _troubles()
         self._troubles.report_to(log)
-        resource = _resource()
-        self._tracer: api.Tracer | None = None
+        self._host = host
+        self._tracer: api.Tracer | None = host.get_tracer(SCOPE, version("sora-ledger")) if host else None
         self._flushing: list[Callable[[], object]] = []
         self._roots: OrderedDict[str, contexts.Context] = OrderedDict()
         self._began_ns, self._began_s = time.time_ns(), time.monotonic()
-        if traces:
-            self._tracer = self._begin_tracing(resource)
+        if traces and host is None:
+            self._tracer = self._begin_tracing(_resource())
             self._root(log.trace)  # now: the first work may come in days
         self._metrics: _MetricSender | None = None
         if metrics_every_s is not None:
-            self._metrics = _MetricSender(resource, metrics_every_s)
+            self._metrics = _MetricSender(_resource(), metrics_every_s)
             self._flushing.append(self._metrics.stop)
 
     def _begin_tracing(self, resource: Any) -> api.Tracer:
@@ -111,9 +121,10 @@ class OtlpExporter:
         """Begin the span that has the ids of `trace`."""
         assert self._tracer is not None  # asked before
         parent = contexts.Context()
-        if trace.parent_span_id:
-            above = _context_of(Trace(trace.trace_id, trace.parent_span_id))
-            parent = api.set_span_in_context(api.NonRecordingSpan(above), parent)
+        if self._host is not None:
+            parent = _below(trace)
+        elif trace.parent_span_id:
+            parent = _below(Trace(trace.trace_id, trace.parent_span_id))
         token = _GIVEN.set(trace)
         try:
             return self._tracer.start_span(title, parent, kind, links=links, start_time=began_ns)
@@ -122,6 +133,8 @@ class OtlpExporter:
 
     def _root(self, trace: Trace) -> contexts.Context:
         """Return the context of the span that begins `trace`, which is made when it is first needed."""
+        if self._host is not None:  # it chooses the ids of spans; those of the record are above them
+            return _below(trace)
         known = self._roots.get(trace.span_id)
         if known is None:
             command = self._log.command if trace == self._log.trace else ""
@@ -201,6 +214,10 @@ _NOWHERE = _Nowhere()
 def _context_of(trace: Trace) -> api.SpanContext:
     flags = api.TraceFlags(api.TraceFlags.SAMPLED)
     return api.SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), is_remote=True, trace_flags=flags)
+
+
+def _below(trace: Trace) -> contexts.Context:
+    return api.set_span_in_context(api.NonRecordingSpan(_context_of(trace)), contexts.Context())
 
 
 def _linked(trace: Trace) -> api.Link:

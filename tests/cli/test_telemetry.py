@@ -27,6 +27,30 @@ PRIVATE = "walrusprompt"
 PROMPT = f"A {PRIVATE} in fog, slow push-in"
 DONE = ("create-and-poll", "--profile", "sandbox", "--prompt", PROMPT, "--poll-interval", "0.05", "--json")
 UPSTREAM = {"POST /videos", "GET /videos/{id}", "GET /videos/{id}/content"}
+HOST = """
+import json
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from render_service import SyncRenderDesk
+
+finished, provider = InMemorySpanExporter(), TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(finished))
+trace.set_tracer_provider(provider)
+with trace.get_tracer("host").start_as_current_span("film"):
+    with SyncRenderDesk(profile="sandbox") as desk:
+        job = desk.create("a fox runs")
+print(json.dumps([job.trace_id, {
+    span.name: [
+        f"{span.context.trace_id:032x}",
+        f"{span.parent.span_id:016x}" if span.parent else None,
+        [f"{link.context.span_id:016x}" for link in span.links],
+        f"{span.context.span_id:016x}",
+    ]
+    for span in finished.get_finished_spans()
+}]))
+"""
 LOADED = """
 import contextlib, io, json, sys
 from cli.main import run
@@ -364,3 +388,14 @@ def test_doctor_names_what_is_wrong_with_the_settings(
 
 def test_doctor_says_nothing_of_a_collector_that_nobody_asked_for(sora: Any, folder: Path) -> None:
     assert collector_finding(sora("doctor", "--profile", "sandbox", "--dry-run")) is None
+
+
+def test_a_program_that_traces_itself_gets_the_spans_of_its_desk(folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", HOST]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=environment)
+    recorded, spans = json.loads(ran.stdout)
+    [first] = {record.envelope.span_id for record in records()}
+    trace_id, parent, links, _ = spans["decide"]
+    assert (trace_id, parent, links) == (recorded, first, [spans["film"][3]])
+    assert {"append", "generate_content sora-2", "POST /videos"} <= spans.keys()
