@@ -43,6 +43,7 @@ GOALS: dict[tuple[str, str], Goal] = {
     ("show", "imports only"): Goal(1.5, at_most=True),
     ("jobs", "imports only"): Goal(1.5, at_most=True),
     ("checkpoint, three witnesses", "300 ms more"): Goal(1.0, at_most=True),
+    ("settle a clip with a manifest", "not read"): Goal(1.1, at_most=True),
     ("webhooks", "signature only"): Goal(0.55),
     ("POST, 16 clients", "pass-through"): Goal(0.4),
     ("POST, 16 clients", "LiteLLM"): Goal(3.0),

@@ -33,6 +33,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "batch": (),
     "webhooks": (),
     "half_requests": (),
+    "provenance": (),
     "worker": ("--jobs", "5000", "--rounds", "1"),
     "verify": (),
     "size": (),

@@ -98,9 +98,7 @@ async def _appends(folder: Path, session: Session, wanted: Publication, number: 
         thread.join()
         rates[publishing].append(done[0] / APPENDING_S)
     alone, beside = (statistics.median(rates[which]) for which in (False, True))
-    print(
-        f"  appends a second: {alone:.0f} alone, {beside:.0f} beside publications ({beside / alone:.2f})"
-    )
+    print(f"  appends a second: {alone:.0f} alone, {beside:.0f} beside publications ({beside / alone:.2f})")
 
 
 def _append(ledger: Ledger, number: Iterator[int], count: int) -> None:

@@ -1,4 +1,4 @@
-"""The nine scenes of the demo, with the commands you would type.
+"""The ten scenes of the demo, with the commands you would type.
 
 They stage two policies and a crash. The first policy requires Maria's signature on finals, the second is one
 to try out. The crash is a paid create whose answer is delayed, a killed process, and no second bill.
@@ -30,6 +30,7 @@ from decision.money import format_usd
 from ledger.job import Job
 from ledger.log.opening import open_ledger
 from render_service.evidence.keys import read_verifier
+from render_service.provenance.manifest import INSTALL, is_installed
 
 MARIA, ANA = "maria", "ana"
 RULE = """
@@ -68,6 +69,23 @@ print(f"{video.id} is {video.status}, and coupe-sdk.mp4 is here")
 """
 
 
+READER = """\
+import json
+import sys
+from pathlib import Path
+
+from c2pa import Context, Reader
+
+clip, authority = sys.argv[1:]
+trusting = Context.from_dict({"trust": {"trust_anchors": Path(authority).read_text()}})
+with open(clip, "rb") as file, Reader("video/mp4", file, context=trusting) as reader:
+    manifest = json.loads(reader.json())["manifests"].popitem()[1]
+    action = manifest["assertions"][0]["data"]["actions"][0]
+    source_type = action["digitalSourceType"].rpartition("/")[2]
+    print(f"{reader.get_validation_state()}, {source_type}")
+"""
+
+
 def play_scenes(stage: Stage, out: Path, trace_id: str) -> str:
     """Play all scenes; return the id of the approved film's job."""
     original = _request(stage, out)
@@ -78,6 +96,7 @@ def play_scenes(stage: Stage, out: Path, trace_id: str) -> str:
         film = _hold(stage, out)
     _gateway(stage, out)
     _other_policy(stage, out)
+    _publish(stage, out, film)
     return film
 
 
@@ -222,6 +241,41 @@ def _other_policy(stage: Stage, out: Path) -> None:
     stage.result(f"with drafts on sora-2-pro, {line_with(printed, ' would come out differently')}")
     stage.result(line_with(printed, "allowed: "))
     line_with(stage.run("replay", "--decisions"), "no drift: ")
+
+
+def _publish(stage: Stage, out: Path, film: str) -> None:
+    stage.scene("10  The film is published: marked as AI, and read by a reader that is not ours")
+    if not is_installed():
+        stage.result(f"left out, since it needs the extra c2pa: {INSTALL}")
+        return
+    certificate, clip = out / "studio.pem", out / "coupe-published.mp4"
+    authority = out / "studio.pem.authority.pem"
+    for file in (certificate, authority):
+        file.unlink(missing_ok=True)  # of an earlier demo
+    stage.run("key", "certificate", str(certificate), "--test-ca", "--name", "Demo Studio")
+    signed_with = ["--certificate", str(certificate), "--key", str(out / "maria.key")]
+    stage.run("publish", film, "--to", str(clip), *signed_with, "--force")
+    program = out / "reader.py"
+    program.write_text(READER, encoding="utf-8")
+    stage.narrate(f"\n$ cat {program}", colour="cyan")
+    stage.narrate(READER)
+    state = _run_reader(stage, [program.name, clip.name, authority.name], out)
+    stage.result(f"C2PA's own reader: {state} (coupe-published.mp4)")
+    checked = stage.run("verify-provenance", str(clip), "--trust", str(authority))
+    line_with(checked, "the ledger has this record, in its tree")
+    position, _, _ = line_with(checked, "record: position ").removeprefix("record: ").partition(" of ")
+    stage.result(f"its manifest leads back to {position} of the ledger")
+
+
+def _run_reader(stage: Stage, arguments: list[str], folder: Path) -> str:
+    stage.narrate(f"$ python {' '.join(arguments)}", colour="cyan")
+    ran = subprocess.run(  # noqa: S603  # the program above
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    stage.narrate((ran.stdout + ran.stderr).rstrip("\n"))
+    if ran.returncode:
+        raise click.ClickException(f"demo: {arguments[0]} ended with {ran.returncode}")
+    return line_with(ran.stdout, "trainedAlgorithmicMedia")
 
 
 def write_team_policy(path: Path, maria: Path, ana: Path) -> None:

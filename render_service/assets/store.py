@@ -158,8 +158,7 @@ class AssetStore:
 
     def keep(self, incoming: Incoming, media_type: str) -> str:
         """Store the file under its digest and return its URI; the bytes are durable when this returns."""
-        with writing(self.folder):
-            incoming.flush()
+        self.flush(incoming)
         if self._owner is not None:
             self._owner.check(self.place)
         file = Digested(incoming.path, incoming.sha256, incoming.bytes, media_type)
@@ -167,6 +166,11 @@ class AssetStore:
         # file that no record names: the job is still completed, and is stored again under the same name.
         self.place.keep(file)
         return uri_of(file.name)
+
+    def flush(self, incoming: Incoming) -> None:
+        """Make the bytes of an incoming file durable."""
+        with writing(self.folder):
+            incoming.flush()
 
     def put(self, content: bytes, media_type: str) -> str:
         """Store `content` from memory; return its URI."""

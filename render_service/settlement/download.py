@@ -5,6 +5,7 @@ again. Memory stays at `TOGETHER_BYTES` and one chunk. Nothing is recorded here.
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.events import AssetStored, ProvenanceObserved
@@ -126,10 +127,15 @@ async def _kept(
 ) -> Downloaded:
     def keep() -> Downloaded:
         incoming.show()
-        probed = probe(incoming.path, media_type)
         is_video = variant is Variant.VIDEO
-        # Read before it is stored, which may move it to a bucket; recorded together with `stored`.
-        provenance = observe(session, incoming.path, File(variant, incoming.sha256, media_type))
+        # The manifest is read before the file is stored, which may move it to a bucket, and while the disk
+        # writes; it is recorded together with `stored`.
+        with ThreadPoolExecutor(1) as pool:
+            origin = File(variant, incoming.sha256, media_type)
+            reading = pool.submit(observe, session, incoming.path, origin)
+            probed = probe(incoming.path, media_type)
+            session.assets.flush(incoming)
+            provenance = reading.result()
         stored = AssetStored(
             variant=variant,
             storage_uri=session.assets.keep(incoming, media_type),

@@ -13,7 +13,7 @@ from ledger.verify import verify
 from tests.forks import Forks
 
 MOST_LINES, WIDTH = 60, 80
-SCENES = range(1, 10)
+SCENES = range(1, 11)
 Demo = tuple[subprocess.CompletedProcess[str], Path]
 
 
@@ -85,6 +85,8 @@ def test_every_scene_has_a_heading_and_one_or_two_lines(demo: Demo, scene: int) 
         "requests sent again: 1; videos created: 1\n",
         "2 of 5 decisions would come out differently",
         "(+1.60 USD)",
+        "C2PA's own reader: Trusted, trainedAlgorithmicMedia (coupe-published.mp4)",
+        "its manifest leads back to position ",
     ],
 )
 def test_the_demo_says_what_each_scene_showed(demo: Demo, said: str) -> None:
