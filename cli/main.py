@@ -98,7 +98,7 @@ SECTIONS = {
         "serve": "Serve the Videos API and the console, work the queue.",
         "console": "Open the console in the browser, signed in.",
         "webhook": "Manage the server's webhook endpoints.",
-        "forward": "Send events to HTTP endpoints and NATS.",
+        "forward": "Send events to HTTP endpoints, NATS and Kafka.",
         "record": "Record a fact from another system.",
         "attach": "Attach an output to a workflow.",
         "mcp": "Serve tools for AI agents over stdio.",

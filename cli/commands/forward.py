@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("forward", short_help="Send events to HTTP endpoints and NATS.")
+@click.command("forward", short_help="Send events to HTTP endpoints, NATS and Kafka.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--drain", is_flag=True, help="Exit when everything recorded so far was taken.")
 @common.invocation

@@ -1,1 +1,1 @@
-"""Events out: the log as CloudEvents, to HTTP endpoints and NATS JetStream."""
+"""Events out: the log as CloudEvents, to HTTP endpoints, NATS JetStream and Kafka."""

@@ -1,4 +1,4 @@
-"""Records as CloudEvents 1.0, in the structured and the binary mode of HTTP and NATS.
+"""Records as CloudEvents 1.0, in the structured and the binary mode of HTTP, NATS and Kafka.
 
 The attributes are those of the record: ``id`` is its event id, so a receiver knows an event that comes again;
 ``source`` names the ledger, ``subject`` the stream. The extensions are published ones: ``sequence`` (the
@@ -44,6 +44,16 @@ class CloudEvent(NamedTuple):
         # The attribute is the header Content-Type in this mode.
         named.pop("ce-datacontenttype")
         return {"content-type": BINARY, **named}, _printed(self.data)
+
+    def kafka_headers(self, mode: str) -> list[tuple[str, bytes]]:
+        """Return the headers of a Kafka message, whose values are not escaped."""
+        if mode == "structured":
+            return [("content-type", STRUCTURED.encode())]
+        named = [(f"ce_{name}", value.encode()) for name, value in self.attributes.items()]
+        return [
+            ("content-type", BINARY.encode()),
+            *(pair for pair in named if pair[0] != "ce_datacontenttype"),
+        ]
 
 
 def cloud_event(record: Record, ledger_id: str, *, with_text: bool) -> CloudEvent:

@@ -18,6 +18,13 @@ A TOML file says so, which `forward` reads, and `serve` if ``SORA_LEDGER_FORWARD
     subject = "renders"                          # events go to renders.render.closed and so on
     token_env = "NATS_TOKEN"
 
+    [[kafka]]
+    name = "lake"
+    servers = ["tls://kafka-1.example.org:9093"]
+    topic = "renders"                            # the key of a message is the job
+    user = "sora-ledger"
+    password_env = "KAFKA_PASSWORD"
+
 The file holds no secrets: it names the variables that hold them.
 """
 
@@ -131,23 +138,49 @@ class NatsDestination(Destination):
     credentials: Path | None = None
 
 
+class KafkaDestination(Destination):
+    """A topic of Kafka, or of a broker that speaks its protocol."""
+
+    servers: Annotated[tuple[str, ...], Field(min_length=1)]
+    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+    user: str | None = None
+    password_env: Variable | None = None
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether its servers are reached by TLS."""
+        return all(url.startswith("tls://") for url in self.servers)
+
+    @model_validator(mode="after")
+    def _keeps_its_password(self) -> "KafkaDestination":
+        if len({url.partition("://")[0] for url in self.servers}) > 1:
+            raise ValueError("servers: expected the same scheme for all of them")
+        if (self.user is None) != (self.password_env is None):
+            raise ValueError("user and password_env belong together")
+        if self.user is not None and not self.has_tls:
+            raise ValueError("a password is sent only to tls:// servers")
+        return self
+
+
 class Destinations(Document):
     """All destinations of a file."""
 
     version: Literal[1]
     http: tuple[HttpDestination, ...] = ()
     nats: tuple[NatsDestination, ...] = ()
+    kafka: tuple[KafkaDestination, ...] = ()
 
     @property
-    def each(self) -> tuple[HttpDestination | NatsDestination, ...]:
+    def each(self) -> tuple[HttpDestination | NatsDestination | KafkaDestination, ...]:
         """All of them, of whatever kind."""
-        return (*self.http, *self.nats)
+        return (*self.http, *self.nats, *self.kafka)
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Destinations":
         names = [each.name for each in self.each]
         if not names:
-            raise ValueError("expected at least one destination: a table [[http]] or [[nats]]")
+            raise ValueError("expected at least one destination: a table [[http]], [[nats]] or [[kafka]]")
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two destinations are called {twice[0]}: each has a name of its own")
         return self

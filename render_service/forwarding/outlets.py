@@ -6,12 +6,13 @@ not about the event: the event is sent again *later*, and the others wait with i
 """
 
 import asyncio
+import ssl
 from enum import Enum, auto
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from render_service.forwarding.cloud_events import CloudEvent
-from render_service.forwarding.destinations import HttpDestination, NatsDestination
+from render_service.forwarding.destinations import HttpDestination, KafkaDestination, NatsDestination
 from render_service.notifications.addresses import Addresses, Refused
 from render_service.notifications.post import Letter, Post
 from render_service.runtime.errors import BadInput
@@ -180,6 +181,91 @@ class NatsOutlet:
             await self._client.close()
 
 
+class KafkaOutlet:
+    """Sends events to a topic and waits until all in-sync replicas have each.
+
+    The key is the job, so its events are in one partition. The next event of a job is sent once the one
+    before it is acknowledged, so their order needs no help of the broker.
+    """
+
+    def __init__(self, session: Session, destination: KafkaDestination) -> None:
+        self._destination = destination
+        self._password = named_secret(f"destination {destination.name}", destination.password_env)
+        self._addresses = Addresses(
+            permits_private=session.settings.private_endpoints is True,
+            secure="tls",
+            plain="kafka",
+            of=f"destination {destination.name}",
+        )
+        self._kafka = _kafka(destination)
+        self._producer: Any = None
+        self._connecting = asyncio.Lock()
+
+    async def check(self) -> None:
+        """Raise `BadInput` if nothing may be sent there."""
+        for url in self._destination.servers:
+            await self._addresses.check(url)
+
+    async def send(self, event: CloudEvent) -> Reply:
+        """Send an event."""
+        body = (event.binary() if self._destination.mode == "binary" else event.structured())[1]
+        headers = event.kafka_headers(self._destination.mode)
+        key = event.attributes["partitionkey"].encode()
+        try:
+            producer = await self._connected()
+            await producer.send_and_wait(self._destination.topic, body, key=key, headers=headers)
+        except self._kafka.errors.MessageSizeTooLargeError as error:
+            return Reply(Meaning.REFUSED, None, str(error))
+        except (self._kafka.errors.KafkaError, Refused, OSError, TimeoutError) as error:
+            return Reply(Meaning.LATER, None, str(error) or type(error).__name__)
+        return Reply(Meaning.TAKEN)
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._producer is None:
+                for url in self._destination.servers:
+                    await self._addresses.resolve(url)
+                producer = self._kafka.AIOKafkaProducer(**self._options())
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _options(self) -> dict[str, Any]:
+        to = self._destination
+        options: dict[str, Any] = {
+            "bootstrap_servers": [url.partition("://")[2] for url in to.servers],
+            "client_id": "sora-ledger",
+            "acks": "all",
+            "request_timeout_ms": round(ACKNOWLEDGED_S * 1000),
+        }
+        if to.has_tls:
+            options["ssl_context"] = ssl.create_default_context()
+        options["security_protocol"] = ("SASL_" if to.user else "") + ("SSL" if to.has_tls else "PLAINTEXT")
+        if to.user:
+            options["sasl_mechanism"] = to.mechanism
+            options |= {"sasl_plain_username": to.user, "sasl_plain_password": self._password}
+        return options
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+
+def _kafka(destination: KafkaDestination) -> Any:
+    try:
+        import_module("aiokafka.errors")
+        return import_module("aiokafka")
+    except ImportError:
+        raise BadInput(
+            f"destination {destination.name}: Kafka needs the extra kafka: pip install 'sora-ledger[kafka]'"
+        ) from None
+
+
 def _loaded(destination: NatsDestination) -> Any:
     try:
         for name in ("nats.errors", "nats.js.errors"):
@@ -191,8 +277,10 @@ def _loaded(destination: NatsDestination) -> Any:
         ) from None
 
 
-def outlet_to(session: Session, destination: HttpDestination | NatsDestination) -> Outlet:
+def outlet_to(session: Session, destination: HttpDestination | NatsDestination | KafkaDestination) -> Outlet:
     """Return the way to a destination; `BadInput` if a secret or a package is missing."""
     if isinstance(destination, HttpDestination):
         return HttpOutlet(session, destination)
+    if isinstance(destination, KafkaDestination):
+        return KafkaOutlet(session, destination)
     return NatsOutlet(session, destination)

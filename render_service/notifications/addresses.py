@@ -20,7 +20,7 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import PRIVATE_ENDPOINTS
 
 LONGEST_URL = 2048
-_PORTS = {"http": 80, "https": 443, "nats": 4222, "tls": 4222, "smtp": 25, "smtps": 465}
+_PORTS = {"http": 80, "https": 443, "nats": 4222, "kafka": 9092, "tls": 443, "smtp": 25, "smtps": 465}
 _LOOKUPS = 16
 """Lookups at the same time, in threads of their own: a name server that does not answer must keep neither the
 ledger's threads busy, nor a server that is to stop."""
