@@ -12,6 +12,7 @@ from cli.options import common
 from cli.text import output
 from cli.text.printable import escape
 from render_service.api.sessions import finished
+from render_service.maintenance.deployment import checkup_of_deployment
 from render_service.maintenance.setup import Found, begin, checkup
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
@@ -69,11 +70,15 @@ _STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
 
 
 @click.command("doctor", short_help="Check the setup and suggest fixes.")
+@click.option("--deployment", is_flag=True, help="Also check what others depend on: rights, limits, secrets.")
 @common.dry_run
 @common.calling
 @common.invocation
-def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
+def doctor_command(inv: Invocation, *, dry_run: bool, deployment: bool) -> None:
     """Check profile, key, server, clock, ledger, storage and sandbox; say what to fix.
+
+    With --deployment, also the rights of the database role and of this user, where paid answers and videos
+    are kept, TLS, webhook and console secrets, the signing key and the limits of the process.
 
     Costs nothing and records nothing. Exit code 0 if nothing is wrong, else 1.
 
@@ -81,6 +86,7 @@ def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
     Example:
       sora-ledger doctor
       sora-ledger doctor --profile sandbox --json
+      sora-ledger doctor --deployment
     """
 
     async def collect() -> "list[Finding]":
@@ -88,6 +94,8 @@ def doctor_command(inv: Invocation, *, dry_run: bool) -> None:
         return [finding async for finding in looking]
 
     findings = finished(collect())
+    if deployment:
+        findings += checkup_of_deployment(inv.settings)
     healthy = all(finding.found is not Found.WRONG for finding in findings)
     document = {"healthy": healthy, "dry_run": dry_run, "findings": [each.document() for each in findings]}
     inv.emit(document, lambda console: _show_findings(console, findings))

