@@ -383,6 +383,7 @@ def test_the_inbox_is_accessible_with_something_in_it(desk: Console, page: Any) 
             page.goto(desk.url + path)
             assert violations(page) == [], (path, width)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.locator(".menu .tally").count() > 0  # what it says to a screen reader takes no room
 
 
 def test_a_double_click_in_a_browser_records_one_approval(

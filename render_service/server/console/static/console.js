@@ -11,6 +11,9 @@
     place.replaceChildren(notice);
   };
 
+  // On a narrow screen the menu scrolls; the page that is open is shown in it.
+  document.querySelector(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   // A form is sent once, however often its button is pressed; coming back to the page makes it usable again.
   document.addEventListener("submit", (event) => {
     const form = event.target;
