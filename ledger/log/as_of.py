@@ -16,7 +16,8 @@ from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import ALL_JOBS, JobFilter, RecordFilter, Standing
 
-_PART = 200
+_MARGIN = 20
+"""Jobs that are read beyond those wanted: some of them may have changed since."""
 
 
 class JobThen(NamedTuple):
@@ -75,7 +76,8 @@ class AsOf:
         where = JobFilter(states=None if state is None else (state,))
         unchanged = 0
         while unchanged < limit:
-            part = self._ledger.store.search("", where, _PART, sees=self._sees, beyond=end)
+            count = limit - unchanged + _MARGIN
+            part = self._ledger.store.search("", where, count, sees=self._sees, beyond=end)
             same = [
                 JobThen(each.position, each.job)
                 for each in part
@@ -83,7 +85,7 @@ class AsOf:
             ]
             unchanged += len(same)
             found += same
-            if len(part) < _PART:
+            if len(part) < count:
                 break
             end = part[-1].position
         return sorted(found, key=lambda then: then.began, reverse=True)[:limit]

@@ -17,7 +17,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from ledger.errors import LedgerUnusable
-from ledger.job import Job
+from ledger.job import Job, State
 from ledger.store.append import Changes
 from ledger.store.interface import EVERY_JOB, JobFilter, ListDrift, Standing
 from ledger.store.search import (
@@ -283,29 +283,40 @@ def _standing(db: Connection, position: int, size: int, sees: Sequence[JobFilter
     """Subtract the jobs that changed later from the counts, or count the others, whichever are fewer.
 
     A job changed later if its block is a later one, or if it has a record after the position in the block of
-    the position, or in the last block, which is not complete.
+    the position, or in the last block, which is not complete: those are few, and `named`.
     """
     block, end = (position - 1) // BLOCK, size // BLOCK * BLOCK
     parts = ((position, min((block + 1) * BLOCK, size)), (max(end, position), size))
     streams = "SELECT stream FROM events WHERE position > ? AND position <= ?"
-    later = {stream for part in parts for (stream,) in db.execute(streams, part)}
-    # "+" keeps SQLite to one way of reading: by blocks, or by the positions where jobs began.
+    names = json.dumps(sorted({stream for part in parts for (stream,) in db.execute(streams, part)}))
     visible, values = _any_of(sees)
-    named = "job_id IN (SELECT value FROM json_each(?))"
-    late: list[object] = [block, json.dumps(sorted(later))]
+    query = (
+        "SELECT state, position, job_id FROM json_each(?) CROSS JOIN listing ON job_id = value "
+        f"WHERE block <= ? AND {visible}"
+    )
+    named = db.execute(query, [names, block, *values]).fetchall()
     if position < size // 2:
-        is_later, had_begun = f"(+block > ? OR +{named})", "position <= ?"
-        others = f"NOT {is_later} AND {had_begun} AND {visible}"
-        query = f"SELECT state, COUNT(*) FROM listing WHERE {others} GROUP BY 1"
-        unchanged = Counter(dict(db.execute(query, [*late, position, *values])))
+        unchanged = _by_state(db, "block <= ?", block, sees)
+        began_then = "position <= ? AND +block > ?", [position, block]
     else:
-        is_later, had_begun = f"(block > ? OR {named})", "+position <= ?"
-        query = f"SELECT state, COUNT(*) FROM listing WHERE {is_later} AND {visible} GROUP BY 1"
         unchanged = Counter(counts(db, "state", EVERY_JOB, sees=sees))
-        unchanged.subtract(dict(db.execute(query, [*late, *values])))
-    query = f"SELECT job_id FROM listing WHERE {is_later} AND {had_begun} AND {visible}"
-    changed = [job_id for (job_id,) in db.execute(query, [*late, position, *values])]
-    return Standing(+unchanged, changed)
+        unchanged.subtract(_by_state(db, "block > ?", block, sees))
+        states = ", ".join("?" * len(State))
+        began_then = f"+position <= ? AND block > ? AND state IN ({states})", [position, block, *State]
+    unchanged.subtract(state for state, _, _ in named)
+    text, bound = began_then
+    rows = db.execute(f"SELECT job_id FROM listing WHERE {text} AND {visible}", [*bound, *values])
+    changed = [job_id for (job_id,) in rows]
+    return Standing(+unchanged, changed + [job_id for _, began, job_id in named if began <= position])
+
+
+def _by_state(db: Connection, where: str, block: int, sees: Sequence[JobFilter]) -> Counter[str]:
+    """Count the jobs of some blocks by state; a part of the index is read for each state."""
+    visible, values = _any_of(sees)
+    query = f"SELECT COUNT(*) FROM listing WHERE state = ? AND {where} AND {visible}"
+    return Counter(
+        {state: db.execute(query, [state, block, *values]).fetchone()[0] for state in map(str, State)}
+    )
 
 
 def _standing_of_streams(db: Connection, position: int, sees: Sequence[JobFilter]) -> Standing:

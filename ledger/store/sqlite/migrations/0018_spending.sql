@@ -14,6 +14,6 @@ CREATE TABLE spending (
 -- The block of 256 positions in which a job changed last, written when the block is complete: which jobs changed after a
 -- position is read from an index that is not written with each record.
 ALTER TABLE listing ADD COLUMN block INTEGER NOT NULL DEFAULT -1;
-CREATE INDEX listing_block ON listing (block);
+CREATE INDEX listing_block ON listing (state, block);
 -- The words of the index of words, to find those that begin with a word without reading what has them.
 CREATE VIRTUAL TABLE search_words USING fts5vocab (search, instance);

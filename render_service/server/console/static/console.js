@@ -12,7 +12,9 @@
   };
 
   // On a narrow screen the menu scrolls; the page that is open is shown in it.
-  document.querySelector(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  // (`scrollIntoView` would also move where Tab begins.)
+  const open = document.querySelector(".menu [aria-current]");
+  if (open) open.parentElement.scrollLeft = open.offsetLeft - open.parentElement.clientWidth / 2;
 
   // A form is sent once, however often its button is pressed; coming back to the page makes it usable again.
   document.addEventListener("submit", (event) => {

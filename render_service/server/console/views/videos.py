@@ -206,20 +206,21 @@ def _counted(
         free = next((name for name in _EACH_JOB_ONCE if name not in wanted.chosen), None)
         all_of_them = numbers[free] if free else store.counts("month", wanted.where(), sees=sees)
         return numbers, sum(all_of_them.values()), False
-    matches = store.matches(wanted.words, MOST_COUNTED, sees=sees)
-    numbers = {
-        name: Counter(
-            value
-            for facets in matches
-            if wanted.matches(facets, without=name)
-            for value in (
-                {facets.model, facets.requested_model} if name == "model" else {getattr(facets, name)}
-            )
-        )
-        for name in FILTERS
-    }
-    total = sum(wanted.matches(facets) for facets in matches)
-    return numbers, total, len(matches) == MOST_COUNTED
+    matches = Counter(store.matches(wanted.words, MOST_COUNTED, sees=sees))
+    numbers = {name: _values(matches, wanted, name) for name in FILTERS}
+    total = sum(jobs for facets, jobs in matches.items() if wanted.matches(facets))
+    return numbers, total, matches.total() == MOST_COUNTED
+
+
+def _values(matches: Mapping[Facets, int], wanted: Wanted, name: Facet) -> Mapping[str, int]:
+    """Return the numbers of the matches by the values of one filter, as the other filters leave them."""
+    numbers = Counter[str]()
+    for facets, jobs in matches.items():
+        if wanted.matches(facets, without=name):
+            models = {facets.model, facets.requested_model}
+            for value in models if name == "model" else {getattr(facets, name)}:
+                numbers[value] += jobs
+    return numbers
 
 
 def _filter(name: Facet, wanted: Wanted, numbers: Mapping[str, int]) -> Filter:
