@@ -15,6 +15,7 @@ Nothing of this is recorded in the log: forwarding it would make more to forward
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -51,6 +52,9 @@ READ_AT_ONCE = 128
 AGAIN_AT_ONCE = 4
 AGAIN_LEASE_MS = 30_000
 
+SAID_S = 10.0
+"""How often the log says that a destination does not take an event."""
+
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 15.0
 TRIES_OF_ONE = 10
@@ -80,6 +84,7 @@ class Forwarder:
         self._taken = self._refused = self._refused_in_a_row = 0
         self._position = 0
         self._says_waiting = True
+        self._said_at = -SAID_S
 
     @property
     def forwarded(self) -> Forwarded:
@@ -174,7 +179,9 @@ class Forwarder:
                 self._refused_in_a_row += 1
                 self._log("forward.refused", record, reply, attempts=number)
                 return reply._replace(meaning=Meaning.REFUSED)
-            self._log("forward.not_taken", record, reply, attempts=number)
+            if time.monotonic() - self._said_at >= SAID_S:  # every open event says the same of a destination
+                self._said_at = time.monotonic()
+                self._log("forward.not_taken", record, reply, attempts=number)
             await turn.pause(min(FIRST_WAIT_S * 2 ** (number - 1), LONGEST_WAIT_S) * uniform(0.8, 1.2))
         return None
 

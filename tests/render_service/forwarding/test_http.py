@@ -330,7 +330,7 @@ async def test_a_variable_that_is_not_set_is_named(permitting: Session) -> None:
     ("text", "message"),
     [
         ("", "version: Field required"),
-        ("version = 1", "expected at least one destination: a table .*http.* or .*nats"),
+        ("version = 1", "expected at least one destination: a table .*http.*nats.* or .*kafka"),
         ("version = 1\n[[http]]\nname = 'a'", "line 2, http.0.url: Field required"),
         (
             "version = 1\n[[http]]\nname = 'a'\nurl = 'x'\ntypes = ['render.done']",
