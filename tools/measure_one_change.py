@@ -1,7 +1,9 @@
 """Measure the one-change rule on labelled requests: ``python tools/measure_one_change.py [FILE…]``.
 
-Prints a confusion table for each file of ``tests/decision/data`` and for each language and kind in it, what
-share of several changes is let through as one, and the processor time per request.
+Each file of ``tests/decision/data`` is a set by one writer. Prints for each set, and for each language and
+kind in it, a confusion table, what share of several changes is let through as one, and the processor time per
+request. Then how far its chance of several changes is true: of the requests with a chance of 20 to 30 %, say,
+how many do ask for several. ``gap`` is the mean difference of both over all requests of the set.
 """
 
 import json
@@ -10,50 +12,98 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from decision.one_change.verdict import check_single_change
+from decision.one_change.verdict import chance_of_several, check_single_change
 
 DATA = Path(__file__).parent.parent / "tests" / "decision" / "data"
 VERDICTS = ("single", "multiple", "ambiguous", "none")
-HEAD = ("set", "requests", "one: one/several/unclear", "several: one/several/unclear", "right", "let through")
+HEAD = (
+    "set",
+    "requests",
+    "one: one/several/unclear",
+    "several: one/several/unclear",
+    "right",
+    "let through",
+    "ms",
+)
+BINS = 10
 
 
-def table(files: Sequence[Path]) -> None:
-    """Print a line per set."""
-    print("{:<34}{:>9}  {:<26}{:<29}{:>6}{:>13}".format(*HEAD))
-    spent, requests = 0.0, 0
-    for file in files:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for row in rows:
-            began = time.process_time()
-            verdict = check_single_change(row["prompt"]).verdict
-            spent += time.process_time() - began
-            requests += 1
-            groups[" ".join(filter(None, (row.get("language"), row.get("kind"))))].append(
-                (row["changes"], verdict)
-            )
-            if row.get("language") not in (None, "en"):
-                groups["all but English"].append((row["changes"], verdict))
-        for name, told in sorted(groups.items()):
-            print(_line(f"{file.stem.removeprefix('remix-prompts')} {name}".strip(" -") or "labelled", told))
-    print(f"{spent / requests * 1000:.2f} ms of processor time per request, {requests} requests")
+class Answer(NamedTuple):
+    """The label of a request, its verdict, the chance of several changes, and the time that took."""
+
+    label: str
+    verdict: str
+    chance: float | None
+    spent_s: float
 
 
-def _line(name: str, told: Sequence[tuple[str, str]]) -> str:
+def print_tables(files: Sequence[Path]) -> None:
+    """Print the tables of all sets."""
+    sets = {
+        file.stem.removeprefix("remix-prompts").strip("-") or "asked-for": _groups(file) for file in files
+    }
+    print("{:<34}{:>9}  {:<26}{:<30}{:>6}{:>13}{:>7}".format(*HEAD))
+    for name, groups in sets.items():
+        for group, answers in sorted(groups.items()):
+            print(_line(f"{name} {group}".strip(), answers))
+    percents = "".join(f"{start * BINS:>3}-{start * BINS + BINS:<5}" for start in range(BINS))
+    print("\nrequests, and of these several in %, by the chance of several changes in %")
+    print(f"{'set':<34}{percents}gap")
+    for name, groups in sets.items():
+        for group, answers in sorted(groups.items()):
+            print(_reliability(f"{name} {group}".strip(), answers))
+
+
+def _name(file: Path) -> str:
+    return file.stem.removeprefix("remix-prompts").strip("-") or "asked-for"
+
+
+def _groups(file: Path) -> dict[str, list[Answer]]:
+    groups: dict[str, list[Answer]] = defaultdict(list)
+    for line in file.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        began = time.process_time()
+        verdict = check_single_change(row["prompt"]).verdict
+        spent_s = time.process_time() - began
+        answer = Answer(row["changes"], verdict, chance_of_several(row["prompt"]), spent_s)
+        groups[" ".join(filter(None, (row.get("language"), row.get("kind"))))].append(answer)
+        if row.get("language") not in (None, "en"):
+            groups["all but English"].append(answer)
+    return groups
+
+
+def _line(name: str, answers: Sequence[Answer]) -> str:
     counts = {
-        label: [sum(one == (label, verdict) for one in told) for verdict in VERDICTS]
+        label: [sum((one.label, one.verdict) == (label, verdict) for one in answers) for verdict in VERDICTS]
         for label in ("single", "multiple")
     }
     shown = {label: "/".join(map(str, (*own[:2], own[2] + own[3]))) for label, own in counts.items()}
-    right = sum(label == verdict for label, verdict in told) / len(told)
+    right = sum(one.label == one.verdict for one in answers) / len(answers)
     passed = counts["multiple"][0] / max(1, sum(counts["multiple"]))
-    return (
-        f"{name:<34}{len(told):>9}  {shown['single']:<26}{shown['multiple']:<29}{right:>6.1%}{passed:>13.1%}"
-    )
+    ms = sum(one.spent_s for one in answers) / len(answers) * 1000
+    table = f"{name:<34}{len(answers):>9}  {shown['single']:<26}{shown['multiple']:<30}"
+    return f"{table}{right:>6.1%}{passed:>13.1%}{ms:>7.2f}"
+
+
+def _reliability(name: str, answers: Sequence[Answer]) -> str:
+    """Return for each tenth of the chance how many requests have it, and how many of them are several."""
+    weighed = [
+        (one.chance, one.label == "multiple")
+        for one in answers
+        if one.chance is not None and one.label in ("single", "multiple")
+    ]
+    cells, gap = [], 0.0
+    for number in range(BINS):
+        own = [pair for pair in weighed if min(BINS - 1, int(pair[0] * BINS)) == number]
+        several = sum(is_several for _, is_several in own)
+        gap += abs(sum(chance for chance, _ in own) - several)
+        cells.append(f"{len(own):>4}:{several * 100 // len(own):<4}" if own else f"{'-':>4}{'':<5}")
+    return f"{name:<34}{''.join(cells)}{gap / max(1, len(weighed)):.3f}"
 
 
 if __name__ == "__main__":
-    table([Path(name) for name in sys.argv[1:]] or sorted(DATA.glob("*.jsonl")))
+    print_tables([Path(name) for name in sys.argv[1:]] or sorted(DATA.glob("*.jsonl")))

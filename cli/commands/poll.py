@@ -40,7 +40,7 @@ def poll_command(
 ) -> None:
     """Wait for a render and store its video; continues where an earlier command stopped.
 
-    Without JOB it waits for your last job.
+    Without JOB it waits for your last job that was sent to a server.
 
     \b
     Example:
@@ -75,7 +75,7 @@ def poll_command(
 
 def _last_job(inv: Invocation) -> str:
     job_id = last_job(inv.settings)
-    say(f"your last job is {job_id}")
+    say(f"your last submitted job is {job_id}")
     return job_id
 
 

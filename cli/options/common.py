@@ -177,7 +177,8 @@ def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             printing.trace = trace
             inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
             printing.is_json = inv.prints_json
-            return function(inv, *args, **{name: settled(value, settings) for name, value in rest.items()})
+            values = {name: settled(value, settings, words) for name, value in rest.items()}
+            return function(inv, *args, **values)
 
         return command  # type: ignore[no-any-return]  # click reads the wrapper's options
 

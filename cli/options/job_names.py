@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 
 from ledger.errors import SoraLedgerError
 from ledger.job import JOB_PREFIX
-from ledger.log.job_names import NAMES, handle_of
+from ledger.log.job_names import NAMES, SUBMITTED, handle_of
 from ledger.log.opening import open_ledger
 from ledger.store.interface import JobFilter
 from render_service.runtime.settings import Settings, read_settings
@@ -74,14 +74,22 @@ def _offered(job: "Job", incomplete: str) -> CompletionItem:
     return CompletionItem(word, help=f"{job.state}, {job.created_at[:16].replace('T', ' ')} {shot}".strip())
 
 
+ABOUT_A_VIDEO = ("poll", "open", "download")
+"""Commands to which a job that was never sent to a server is of no use."""
+
+
 def last_job(settings: Settings) -> str:
-    """Return the id of the last job of the person who acts."""
-    return str(settled(JobWord(NEWEST), settings))
+    """Return the id of the last job of the person who acts that was sent to a server."""
+    return str(settled(JobWord(NEWEST), settings, ABOUT_A_VIDEO[0]))
 
 
-def settled(value: Any, settings: Settings) -> Any:
-    """Return the id of the job that ``@last`` or ``@-2`` means to the person who acts; else `value`."""
+def settled(value: Any, settings: Settings, command: str | None = None) -> Any:
+    """Return the id of the job that ``@last`` or ``@-2`` means to the person who acts; else `value`.
+
+    To a `command` about a video it means one that was sent to a server.
+    """
     if isinstance(value, JobWord) and value.startswith("@"):
+        states = SUBMITTED if command in ABOUT_A_VIDEO else None
         with open_ledger(settings.ledger_url) as ledger:
-            return ledger.job(value, settings.actor).job_id
+            return ledger.job(value, settings.actor, states).job_id
     return value

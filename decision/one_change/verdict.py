@@ -10,6 +10,7 @@ Deterministic, and no network. Nothing is guessed of a change that does not say 
 a choice that is left to the renderer ("either … or …").
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -93,40 +94,53 @@ class RemixVerdict(NamedTuple):
 @lru_cache(maxsize=256)
 def check_single_change(text: str) -> RemixVerdict:
     """Return whether `text` asks for one change, several, none (only what stays), or cannot be told."""
-    clean = _without_labels(text)
-    language = language_of(clean)
-    if language not in (None, *READ):
-        return RemixVerdict("ambiguous")
-    reading, found = read_clauses(text)
-    spoken = [token.word for clause in found for token in clause.tokens]
-    if language not in (None, "en"):
-        return _by_classifier(clean)
-    if reading.verdict == "none" or _is_left_open(reading, found):
-        return reading
-    if is_unreadable(spoken):
-        return _by_classifier(clean)
-    return _by_both(clean, reading)
-
-
-def _by_classifier(text: str) -> RemixVerdict:
-    """Return the verdict of the classifier alone."""
-    if language_of(text) is None and named_by_stem(text) is None:  # nothing in it is known
-        return RemixVerdict("ambiguous")
-    odds = odds_of_several(text)
-    return _located(text, "multiple" if odds > 0 else "single" if odds < _SURELY_ONE else "ambiguous")
-
-
-def _by_both(text: str, reading: RemixVerdict) -> RemixVerdict:
-    """Return the verdict of the grammar where the classifier does not contradict it."""
-    odds = odds_of_several(text) + _SAID_BY_GRAMMAR.get(reading.verdict, 0.0)
-    verdict: Verdict = "multiple" if odds > 0 else "single" if odds < _AGREED_ONE else "ambiguous"
+    reading, odds = _weighed(text)
+    if odds is None:
+        return reading or RemixVerdict("ambiguous")
+    surely_one = _SURELY_ONE if reading is None else _AGREED_ONE
+    verdict: Verdict = "multiple" if odds > 0 else "single" if odds < surely_one else "ambiguous"
+    if reading is None:
+        return _located(_without_labels(text), verdict)
     if verdict == reading.verdict:
         return reading
     if verdict == "ambiguous":
         return RemixVerdict("ambiguous", reading.changes)
-    return _located(text, verdict)
+    return _located(_without_labels(text), verdict)
 
 
+def chance_of_several(text: str) -> float | None:
+    """Return how probable it is that `text` asks for several changes; None where no odds were weighed.
+
+    Of texts with a chance of 0.3, about three in ten ask for several: `tools/measure_one_change.py` shows how
+    far that is true of each set. The verdict depends on the odds alone, not on this number.
+    """
+    _, odds = _weighed(text)
+    return None if odds is None else 1 / (1 + math.exp(-(_SCALE * odds + _SHIFT)))
+
+
+def _weighed(text: str) -> tuple[RemixVerdict | None, float | None]:
+    """Return what the grammar says of `text`, None if it does not read it, and the odds for several changes.
+
+    Without odds, the grammar's word is the verdict; without either, it cannot be told.
+    """
+    clean = _without_labels(text)
+    language = language_of(clean)
+    if language not in (None, *READ):
+        return None, None
+    reading, found = read_clauses(text)
+    spoken = [token.word for clause in found for token in clause.tokens]
+    in_english = language in (None, "en")
+    if in_english and (reading.verdict == "none" or _is_left_open(reading, found)):
+        return reading, None
+    if in_english and not is_unreadable(spoken):
+        return reading, odds_of_several(clean) + _SAID_BY_GRAMMAR.get(reading.verdict, 0.0)
+    if language is None and named_by_stem(clean) is None:  # nothing in it is known
+        return None, None
+    return None, odds_of_several(clean)
+
+
+_SCALE, _SHIFT = 1.13, 0.41
+"""Turn odds into a chance; fitted to the set `tuning`, on which the thresholds were chosen too."""
 _SAID_BY_GRAMMAR: Mapping[str, float] = {"single": -1.5, "multiple": 1.5}
 """What the grammar's word weighs, in the classifier's odds."""
 _AGREED_ONE = -1.3

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ledger.errors import AmbiguousJob, JobNotFound
-from ledger.job import JOB_PREFIX, Job
+from ledger.job import JOB_PREFIX, Job, State
 from ledger.store.interface import ALL_JOBS, EventStore, JobFilter
 
 HANDLE_DIGITS = 8
@@ -33,21 +33,33 @@ def handle_of(job_id: str) -> str:
     return job_id[-HANDLE_DIGITS:]
 
 
-def one_job(store: EventStore, name: str, actor: str | None = None) -> Job:
+SUBMITTED = tuple(
+    state
+    for state in State
+    if state not in {"requested", "held", "approved", "refused", "denied", "decided", "cancelled"}
+)
+"""States of jobs that were sent to a server."""
+
+
+def one_job(
+    store: EventStore, name: str, actor: str | None = None, states: tuple[State, ...] | None = None
+) -> Job:
     """Return the one job called `name`; `JobNotFound` or `AmbiguousJob`, which lists them.
 
-    ``@last`` and ``@-1`` are the newest job, ``@-2`` the one before: of `actor`, if one is named.
+    ``@last`` and ``@-1`` are the newest job, ``@-2`` the one before: of `actor` and in one of `states`, if
+    they are named.
     """
     if back := _BACK.fullmatch(name):
-        return _counted_back(store, name, int(back["count"] or 1), actor)
+        return _counted_back(store, name, int(back["count"] or 1), JobFilter(actor=actor, states=states))
     return the_one(jobs_named(store, name), name)
 
 
-def _counted_back(store: EventStore, name: str, count: int, actor: str | None) -> Job:
-    jobs = store.jobs(JobFilter(actor=actor), limit=count)
+def _counted_back(store: EventStore, name: str, count: int, where: JobFilter) -> Job:
+    jobs = store.jobs(where, limit=count)
     if len(jobs) < count:
-        whose = f" of {actor}" if actor else ""
-        have = {0: "no jobs", 1: "only 1 job"}.get(len(jobs), f"only {len(jobs)} jobs")
+        whose = f" of {where.actor}" if where.actor else ""
+        kind = "submitted " if where.states else ""
+        have = {0: f"no {kind}jobs", 1: f"only 1 {kind}job"}.get(len(jobs), f"only {len(jobs)} {kind}jobs")
         raise JobNotFound(
             f"{name!r}: the ledger has {have}{whose} so far: `sora-ledger jobs` lists the jobs of everyone"
         )

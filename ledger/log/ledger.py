@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
-from ledger.job import Job
+from ledger.job import Job, State
 from ledger.log.job_names import one_job
 from ledger.record import E, Entry, Record, StoredRow, entries
 from ledger.store.interface import (
@@ -130,12 +130,12 @@ class Ledger:
         """Return all records of one job's stream."""
         return list(self.read(RecordFilter(stream=job_id)))
 
-    def job(self, name: str, actor: str | None = None) -> Job:
-        """Return the job that `name` means: an id, a part of one, or the last one (of `actor`).
+    def job(self, name: str, actor: str | None = None, states: tuple[State, ...] | None = None) -> Job:
+        """Return the job that `name` means: an id, a part of one, or the last one (of `actor`, in `states`).
 
         `ledger.log.job_names` says which names there are.
         """
-        return self.store.job(name) or one_job(self.store, name, actor)
+        return self.store.job(name) or one_job(self.store, name, actor, states)
 
     def jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> list[Job]:
         """Return jobs, newest first unless the filter is `oldest_first`."""

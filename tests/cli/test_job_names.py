@@ -99,7 +99,26 @@ def test_poll_without_a_job_waits_for_the_last_one(sora: Any, server: Any) -> No
     job = sora("create", "--prompt", "a fox in snow").document["job_id"]
     ended = sora("poll", "--poll-interval", "0.05")
     assert (ended.code, ended.document["job_id"], ended.document["state"]) == (0, job, "stored")
-    assert f"your last job is {job}" in ended.error
+    assert f"your last submitted job is {job}" in ended.error
+
+
+def test_the_last_job_of_commands_about_a_video_is_the_last_one_that_was_submitted(
+    sora: Any, server: Any
+) -> None:
+    server()
+    job = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05").document["final"]["job_id"]
+    denied = sora("create", "--prompt", "a cat", "--max-cost", "0").document["job_id"]
+    sora("create", "--prompt", "an owl", "--queue")
+    assert sora("poll", "@last").document["job_id"] == job
+    assert sora("poll").document["job_id"] == job
+    assert sora("open", "@last", "--print").document["job_id"] == job
+    assert sora("download", "@last", "--out", "fox.mp4").document["job_id"] == job
+    assert shown(sora, "@-2") == denied
+
+
+def test_poll_says_where_nothing_was_submitted(sora: Any, two: list[str]) -> None:
+    ended = sora("poll")
+    assert (ended.code, "has no submitted jobs" in ended.error) == (2, True)
 
 
 def test_poll_all_waits_for_every_render_and_stores_the_videos(sora: Any, server: Any) -> None:

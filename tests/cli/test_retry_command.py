@@ -98,6 +98,45 @@ def test_a_remix_keeps_its_source_and_its_declared_change(sora: Any, server: Any
     assert inputs["declared_change"] == "palette"
 
 
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [("edit", ()), ("extend", ("--seconds", "8"))],
+)
+def test_a_failed_edit_or_extension_is_requested_again_of_the_same_video(
+    sora: Any, server: Any, command: str, more: tuple[str, ...]
+) -> None:
+    server()
+    source = sora("create-and-poll", "--prompt", "a fox", *QUICK).document["final"]["job_id"]
+    failed = sora(command, "--id", source, "--prompt", "it snows [fail]", *more).document["job_id"]
+    assert sora("poll", failed, *QUICK).document["state"] == "failed"
+    again = sora("retry", failed)
+    assert (again.code, again.document["source_job"]) == (0, source)
+    assert same_request(sora, failed, again.document["job_id"])
+    assert sora("verify").code == 0
+
+
+def test_a_failed_edit_of_an_upload_is_requested_again_with_the_stored_file(
+    sora: Any, server: Any, folder: Path
+) -> None:
+    running = server()
+    sora("create-and-poll", "--prompt", "a fox", *QUICK, "--download", "--out", "clip.mp4")
+    failed = sora("edit", "--video", "clip.mp4", "--prompt", "it snows [fail]").document["job_id"]
+    assert sora("poll", failed, *QUICK).document["state"] == "failed"
+    (folder / "clip.mp4").unlink()
+    again = sora("retry", failed)
+    assert again.code == 0, again.error
+    assert same_request(sora, failed, again.document["job_id"])
+    counts = httpx2.get(f"{running.origin}/_sandbox/requests").json()
+    assert counts["edits"] == 2
+    for stored in (folder / "assets" / "sha256").rglob("*.mp4"):
+        stored.chmod(0o600)
+        stored.write_bytes(b"another film")
+    sora("poll", again.document["job_id"], *QUICK)
+    changed = sora("retry", again.document["job_id"])
+    assert changed.code != 0
+    assert httpx2.get(f"{running.origin}/_sandbox/requests").json()["edits"] == 2
+
+
 def test_a_denied_request_is_allowed_once_there_is_money(sora: Any, server: Any) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.10")

@@ -55,11 +55,14 @@ def creates(server: Outside) -> int:
 def test_a_create_of_the_official_sdk_is_decided_recorded_and_billed_once(
     outside: Start, gateway: Open
 ) -> None:
-    server = outside()
+    server = outside(status="in_progress")
     one = gateway(server)
     with sdk(one.base_url, one.grant("app", "requester")) as client:
         answer = client.videos.with_raw_response.create(prompt="a red kite", size="720x1280")
-    video = answer.parse()
+        video = answer.parse()
+        polled = client.videos.with_raw_response.retrieve(video.id)
+    assert polled.parse().status in ACTIVE
+    assert polled.headers["x-sora-ledger-expected-seconds-p90"] == "unknown"
     assert (video.status in ACTIVE, video.prompt, video.model) == (True, "a red kite", "sora-2")
     assert [bill["prompt"] for bill in server.bills()] == ["a red kite"]
     assert answer.headers["x-sora-ledger-decision"] == "allow"

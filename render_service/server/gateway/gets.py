@@ -22,9 +22,10 @@ from ledger.terms import Status
 from render_service.access.callers import Caller
 from render_service.adoption.characters import profile_of
 from render_service.adoption.server_library import delete
+from render_service.rules.measurements import under_way
 from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway.errors import Refusal, no_such_video
-from render_service.server.gateway.headers import job_headers
+from render_service.server.gateway.headers import expected_headers, job_headers
 from render_service.server.gateway.ids import adopted_job, find_job, known_character, no_such_character
 from render_service.server.gateway.projection import LONGEST_NAME, Found, Page, Projection, encode
 from render_service.server.gateway.resources import ANY_MODEL, status_of
@@ -82,7 +83,10 @@ class Gets:
         name = request.path_params["video_id"]
         self._polls.admit(caller.key_id or caller.name, name[:LONGEST_NAME])
         found = await self._find(caller, name)
-        return _json(found.body, job_headers(found.job, now=self._session.clock()))
+        headers = job_headers(found.job, now=self._session.clock())
+        if under_way(found.job):
+            headers |= await expected_headers(self._session, found.job)
+        return _json(found.body, headers)
 
     async def _find(self, caller: Caller, name: str) -> Found:
         found = await self._projection.find(caller, name)

@@ -1,13 +1,17 @@
 """The headers of answers about a job: its id, the decision, the estimated cost, and when to ask again."""
 
+import asyncio
 from datetime import datetime
 from typing import Literal
 
 from decision.engine.approval import Considered, choice_of
 from decision.money import usd_digits
+from ledger.errors import LedgerError
 from ledger.events import RenderDecided, RenderHeld
 from ledger.job import OVER, Job, State
 from render_service.rules.measurements import Duration
+from render_service.server.gateway.projection import PATIENCE_S
+from render_service.session.session import Session
 
 SOONEST_POLL_MS = 1_000
 LATEST_POLL_MS = 10_000
@@ -40,7 +44,20 @@ def job_headers(job: Job, ruling: Considered | None = None, *, now: datetime | N
     return headers
 
 
-def expected_headers(expected: Duration | None) -> dict[str, str]:
+async def expected_headers(session: Session, job: Job) -> dict[str, str]:
+    """Return the headers that say how long a render takes; reading a measurement never fails an answer."""
+    now = session.clock()
+    if session.measuring.is_fresh(job, now):  # nearly always, and a thread takes longer than the look-up
+        return duration_headers(session.measuring.expected_of(job, now))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            expected = await asyncio.to_thread(session.measuring.expected_of, job, now)
+    except (LedgerError, TimeoutError):
+        expected = None
+    return duration_headers(expected)
+
+
+def duration_headers(expected: Duration | None) -> dict[str, str]:
     """Return how many seconds half of such renders take, and nine of ten; ``unknown`` without data."""
     half, most = (expected.p50_seconds, expected.p90_seconds) if expected else ("unknown", "unknown")
     return {"x-sora-ledger-expected-seconds": str(half), "x-sora-ledger-expected-seconds-p90": str(most)}

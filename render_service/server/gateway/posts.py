@@ -231,7 +231,7 @@ class Posts:
         prompt = placed.requested.prompt.text
         if placed.repeated:
             return await self._shown(session, job, prompt)
-        return JSONResponse(new_resource(job, prompt), headers=headers | await _expected(session, job))
+        return JSONResponse(new_resource(job, prompt), headers=headers | await expected_headers(session, job))
 
     async def _shown(self, session: Session, job: Job, prompt: str | None) -> Response:
         """Answer with a job that was recorded, from what is at hand if the ledger cannot be read now."""
@@ -277,19 +277,6 @@ async def _parsed(session: Session, values: Mapping[str, object]) -> RenderReque
         return parsed(session.in_force.rules)
     except DecisionError:  # perhaps other rules were activated
         return await asyncio.to_thread(session.in_force.judge, parsed, (DecisionError,))
-
-
-async def _expected(session: Session, job: Job) -> dict[str, str]:
-    """Return the headers that say how long a render takes; reading a measurement never fails an answer."""
-    now = session.clock()
-    if session.measuring.is_fresh(job, now):  # nearly always, and a thread takes longer than the look-up
-        return expected_headers(session.measuring.expected_of(job, now))
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            expected = await asyncio.to_thread(session.measuring.expected_of, job, now)
-    except (LedgerError, TimeoutError):
-        expected = None
-    return expected_headers(expected)
 
 
 def _request_key(key: str | None, caller: Caller) -> str | None:

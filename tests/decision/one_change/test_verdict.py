@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decision.one_change.aspects import ASPECTS, DEFAULT_ASPECT
-from decision.one_change.verdict import check_remix, check_single_change, read_clauses
+from decision.one_change.verdict import chance_of_several, check_remix, check_single_change, read_clauses
 from decision.request.prompt import CHANGE_ASPECTS
 
 LABELLED = [
@@ -381,3 +381,16 @@ def test_a_remedy_takes_the_place_of_the_complaint_before_it_alone() -> None:
     prompt = "Make it night. The jacket looks wrong; make it denim."
     words = [prompt[change.start : change.end] for change in check_single_change(prompt).changes]
     assert words == ["Make it night", "make it denim"]
+
+
+def test_the_chance_of_several_changes_is_true_of_a_writer_that_set_no_constant() -> None:
+    labelled = [
+        (chance, case["changes"] == "multiple")
+        for case in cases("remix-prompts-languages.jsonl")
+        if (chance := chance_of_several(case["prompt"])) is not None
+    ]
+    gaps = []
+    for low in range(0, 100, 10):
+        own = [pair for pair in labelled if low <= min(pair[0] * 100, 99.9) < low + 10]
+        gaps.append(abs(sum(chance for chance, _ in own) - sum(several for _, several in own)))
+    assert sum(gaps) / len(labelled) < 0.06, gaps
