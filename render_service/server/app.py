@@ -120,8 +120,10 @@ def _describe(span: Span, scope: Scope, request_id: str, status: int) -> None:
     """Add the route of a request, without the ids in it, and how it was answered."""
     if span is NO_SPAN:
         return
-    route = scope["path"] if scope.get("endpoint") else ""
-    for name, value in scope.get("path_params", {}).items():
+    parameters = scope.get("path_params", {})
+    is_known = scope.get("endpoint") is not None and (parameters or status != HTTPStatus.NOT_FOUND)
+    route = scope["path"] if is_known else ""  # an unknown path may have anything in it
+    for name, value in parameters.items():
         route = route.replace(f"/{value}", f"/{{{name}}}", 1)
     if scope["path"].startswith(_TRACED):
         span.rename(f"{scope['method']} {route}".rstrip())

@@ -193,6 +193,8 @@ def test_a_server_exports_its_requests_its_webhooks_and_every_metric_it_shows(
         video = client.post("/v1/videos", json={"prompt": PROMPT}).json()
         receiver.wait_for(1)
         assert client.get(f"/v1/videos/{video['id']}").status_code == 200
+        for path in ("v1/videos", "v1/nothing", "console", "console/shared", "console/static", "webhooks"):
+            assert client.get(f"/{path}/{PRIVATE}?q={PRIVATE}").status_code >= 300
         collector.wait_for(lambda it: it.points.get("sora_ledger_render_duration_seconds"))
         families = list(parsed(client.get("/metrics").text))
         process.send_signal(signal.SIGTERM)

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from ledger.errors import LedgerUnusable
+from render_service.rules.budget_names import parse_name
+from render_service.rules.budgets import set_limit
 from render_service.session.session import Session
 from render_service.submission.submit import place
 
@@ -90,6 +93,46 @@ async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
         names = {sample.name for sample in family.samples} - {f"{family.name}_created"}
         assert names <= {f"{family.name}{part}" for part in PARTS[family.type]}
         assert {label for sample in family.samples for label in sample.labels} <= BOUNDED
+
+
+@pytest.mark.anyio
+async def test_what_is_left_of_a_budget_and_how_long_renders_take_shows(
+    session: Session, serving: Any, stored: Any
+) -> None:
+    set_limit(session.ledger, parse_name("all"), 2_000_000, None, session.clock(), session.provenance)  # type: ignore[arg-type]
+    sender = serving(session)
+    await stored(session)
+    text = sender.client.get(f"{sender.url}/metrics").text
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(values['sora_ledger_budget_limit_usd{budget="all"}']) == 2
+    assert float(values['sora_ledger_budget_held_usd{budget="all"}']) == pytest.approx(0.4)
+    assert float(values['sora_ledger_render_duration_seconds_count{outcome="stored"}']) == 1
+    assert (
+        float(values['sora_ledger_submit_duration_seconds_count{outcome="accepted",profile="openai"}']) == 1
+    )
+    assert (
+        float(values['sora_ledger_download_duration_seconds_count{outcome="stored",profile="openai"}']) == 1
+    )
+    assert float(values['sora_ledger_decision_duration_seconds_count{outcome="decided"}']) == 1
+    assert float(values["sora_ledger_append_duration_seconds_count"]) > 1
+
+
+@pytest.mark.anyio
+async def test_the_age_of_the_oldest_running_render_shows(
+    rendering: Session, serving: Any, request_for: Any
+) -> None:
+    sender = serving(rendering)
+    assert "sora_ledger_oldest_running_seconds" not in told(sender)
+    job = (await place(rendering, request_for())).job
+    age_s = (rendering.clock() - datetime.fromisoformat(job.created_at)).total_seconds()
+    assert told(sender)["sora_ledger_oldest_running_seconds"] >= age_s
+
+
+def test_a_counter_of_events_begins_at_zero(serving: Any, at: Callable[[str], Session]) -> None:
+    sender = serving(at("http://127.0.0.1:9"))
+    lines = sender.client.get(f"{sender.url}/metrics").text.splitlines()
+    assert 'sora_ledger_events_total{type="asset.lost"} 0.0' in lines
+    assert 'sora_ledger_webhook_deliveries_total{outcome="forged",profile="openai"} 0.0' in lines
 
 
 def test_who_posts_to_invented_profiles_makes_no_series(serving: Any, at: Callable[[str], Session]) -> None:
