@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo docs test soak lint types bench figures conformance mutants commands picture browser screenshots serve
+.PHONY: demo docs test soak ha lint types bench figures conformance mutants commands picture browser screenshots serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -14,6 +14,10 @@ test: .venv/ready browser ## every test
 soak: .venv/ready       ## the tests that take minutes, not seconds
 	$(BIN)/pytest -m soak --numprocesses auto --timeout 7200
 	$(BIN)/pytest -m "hypothesis and not soak" --hypothesis-profile random --numprocesses auto --timeout 1800
+
+ha: .venv/ready         ## PostgreSQL under Patroni loses its leader 20 times; needs etcd, takes a quarter of an hour
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --upgrade --target .venv/ha --requirement tests/outside/patroni.lock
+	HA_ROUNDS=20 $(BIN)/pytest -m soak tests/outside/test_patroni.py --numprocesses 0 --capture no --timeout 7200
 
 lint: .venv/ready       ## ruff, all rules, and its formatter
 	$(BIN)/ruff check .
