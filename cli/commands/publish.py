@@ -184,12 +184,13 @@ def _show(console: "Console", found: "Followed") -> None:
     manifest = found.manifest
     if manifest is not None:
         console.print(f"C2PA manifest: {VALIDITY[manifest.validity]}")
-        who = f"signed by {manifest.signer or 'nobody named'}, issued by {manifest.issuer or 'nobody named'}"
+    if manifest is not None and manifest.signer:
+        who = f"signed by {manifest.signer}, issued by {manifest.issuer or 'nobody named'}"
         console.print(printable(f"{who}; source type {manifest.digital_source_type or 'none'}"), markup=False)
         for one in manifest.ingredients:
             console.print(printable(f"made from {one.title or 'a file'} ({one.relationship})"), markup=False)
     for trouble in found.trouble:
-        console.print(printable(f"changed: {trouble}"), markup=False, style="red")
+        console.print(printable(f"does not hold: {trouble}"), markup=False, style="red")
     claim = found.claim
     if claim is not None:
         where = f"record: position {claim['position']} of {claim['origin']}, {claim['job']}"

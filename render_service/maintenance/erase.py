@@ -184,7 +184,7 @@ def reminders(planned: Plan, jobs: Iterable[Job], sandbox_folder: Path) -> Itera
         more = f" and {len(there) - 1} more" if len(there) > 1 else ""
         command = f"`sora-ledger delete --id {there[0].job_id}`{more}"
         yield f"the server, which received it; {command} deletes the video there"
-    yield "files written by commands: --json-out, --out, batch folders, bundles, backups, copies"
+    yield "files written by commands: --json-out, --out, publish, batch folders, bundles, backups, copies"
 
 
 def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:

@@ -82,6 +82,8 @@ def follow(
         found.trouble += [f"{_CHANGED.get(code, 'it does not validate')} ({code})" for code in _codes(found)]
     found.claim = found.manifest.assertion(LABEL)
     if found.claim is None:
+        if not found.manifest.store:
+            return found
         found.notes.append(
             "the manifest names no record of a ledger like this: it was signed by other software"
         )

@@ -417,6 +417,16 @@ def test_the_video_is_served_in_ranges_from_storage(shared: Console) -> None:
             assert ana.get(f"/videos/{coupe}/files/{name}").status_code == 404
 
 
+def test_the_files_say_what_they_know_of_their_origin(shared: Console) -> None:
+    coupe = shared.studio.jobs["coupe"]
+    with shared.reader("ana") as ana:
+        (video, *_) = ana.get(f"/videos/{coupe}.json").json()["files"]
+        page = ana.get(f"/videos/{coupe}").text
+    assert (video["role"], video["provenance"]) == ("video", "no C2PA manifest")
+    assert "Content credentials" in page
+    assert f'/console/log/{video["provenance_position"]}"' in page
+
+
 def test_a_stored_file_that_was_changed_is_not_served(console: Console) -> None:
     coupe = console.studio.jobs["coupe"]
     with console.reader("ana") as ana:

@@ -1,0 +1,57 @@
+"""`publish` killed at any moment leaves no half file at the target, and the same command completes it."""
+
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests import c2pa_peer as peer
+
+KILLED = """
+import os, signal, sys
+from cli.main import run
+from render_service.provenance import publish
+
+step = getattr(publish, sys.argv[1])
+
+def killed(*arguments):
+    if sys.argv[2] == "after":
+        step(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(publish, sys.argv[1], killed)
+run(sys.argv[3:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "moment"),
+    [("_put", "before"), ("_put", "after")],
+    ids=["signature recorded", "at its target"],
+)
+def test_a_publication_killed_at_any_moment_is_whole_and_can_be_completed(
+    place: Any, step: str, moment: str
+) -> None:
+    place.json("key", "certificate", "studio.pem", "--test-ca")
+    made = place.json("create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05")
+    job_id = made["final"]["job_id"]
+    publish = ["publish", job_id, "--to", "film.mp4", "--certificate", "studio.pem"]
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, step, moment, *publish],
+        cwd=place.folder,
+        env=place.environment,
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == -signal.SIGKILL
+    film = place.folder / "film.mp4"
+    was_there = film.exists()
+    assert was_there == (moment == "after")
+    done = place.run(*publish)
+    assert done.returncode == 0
+    assert peer.read(film.read_bytes())[0] == "Valid"
+    types = [record["type"] for record in place.json("show", job_id)["records"]]
+    assert types.count("asset.published") == 1
+    assert place.is_intact()
