@@ -201,9 +201,9 @@ def _show(console: "Console", found: "Followed") -> None:
         console.print(printable(f"proved to be among the first {counted(found.proved_in, 'record')}{by}"))
     if found.record_found and not found.trouble:
         console.print("the ledger has this record, in its tree")
-    for one in found.published:
+    for copy in found.published:
         console.print(
-            printable(f"published at {one['target'] or '[erased]'} by {one['by']} at {one['at'][:19]}Z"),
+            printable(f"published at {copy['target'] or '[erased]'} by {copy['by']} at {copy['at'][:19]}Z"),
             markup=False,
         )
     for note in found.notes:

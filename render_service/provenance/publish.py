@@ -331,7 +331,7 @@ def _upload(copy: NewFile, wanted: Publication) -> str:
 
     store, key = store_and_key(wanted.target)
     small = copy.path.stat().st_size <= ONE_PUT_BYTES
-    mode = "overwrite" if wanted.force or not small else "create"
+    mode: Literal["create", "overwrite"] = "overwrite" if wanted.force or not small else "create"
     try:
         obstore.put(store, key, copy.path, mode=mode, use_multipart=not small)
     except AlreadyExistsError:
