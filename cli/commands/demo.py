@@ -54,7 +54,7 @@ def demo_command(*, out: Path, verbose: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with _surroundings(out) as trace_id:
         with open_stage(out / TRANSCRIPT, verbose=verbose) as stage:
-            stage.line("Ten scenes on a local sandbox: no key, no network, nothing to pay.")
+            stage.line("Eleven scenes on a local sandbox: no key, no network, nothing to pay.")
             film = play_scenes(stage, out, trace_id)
             _farewell(stage, out, film)
         offer_film(film)

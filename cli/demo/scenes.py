@@ -1,4 +1,4 @@
-"""The ten scenes of the demo, with the commands you would type.
+"""The eleven scenes of the demo, with the commands you would type.
 
 They stage two policies and a crash. The first policy requires Maria's signature on finals, the second is one
 to try out. The crash is a paid create whose answer is delayed, a killed process, and no second bill.
@@ -23,6 +23,7 @@ from cli.demo.servers import (
     grant_key,
     killed_in_the_call,
     new_folder,
+    witness,
 )
 from cli.demo.stage import Stage, line_with
 from cli.exit_codes import ExitCode
@@ -97,6 +98,7 @@ def play_scenes(stage: Stage, out: Path, trace_id: str) -> str:
     _gateway(stage, out)
     _other_policy(stage, out)
     _publish(stage, out, film)
+    _witness(stage, out)
     return film
 
 
@@ -276,6 +278,30 @@ def _run_reader(stage: Stage, arguments: list[str], folder: Path) -> str:
     if ran.returncode:
         raise click.ClickException(f"demo: {arguments[0]} ended with {ran.returncode}")
     return line_with(ran.stdout, "trainedAlgorithmicMedia")
+
+
+def _witness(stage: Stage, out: Path) -> None:
+    stage.scene("11  A history that is written anew: a witness refuses to sign it")
+    key, old, target = out / "signing.key", out / "old.db", out / "ledger.checkpoint"
+    for file in (key, old, target):
+        file.unlink(missing_ok=True)  # of an earlier demo
+    signing = read_verifier(stage.run("key", "new", str(key), "--format", "text").strip().splitlines()[-1])
+    stage.run("backup", str(old))
+    stage.run("verify", "--record")
+    with witness(signing) as line:
+        stage.narrate("\na witness, which would be somebody else's server, and the policy that names it:")
+        stage.narrate(line)
+        policy = out / "witnesses.txt"
+        policy.write_text(f"{line}\nquorum demo\n", encoding="utf-8")
+        publish = ["checkpoint", "--key", str(key), "--witnesses", str(policy)]
+        printed = stage.run(*publish, "--publish", str(target))
+        size = printed.partition(signing.name)[2].split()[0]
+        stage.narrate("\nsomebody puts the old copy back and writes something else after it:")
+        for number in (1, 2):
+            stage.run("record", "elsewhere", "--video-id", f"video_forged_{number}", "--ledger", str(old))
+        forged = [*publish, "--publish", str(out / "forged.checkpoint"), "--ledger", str(old)]
+        stage.run(*forged, expect=ExitCode.INTEGRITY)
+    stage.result(f"cosigned with {size} records; with other records refused, and not published")
 
 
 def write_team_policy(path: Path, maria: Path, ana: Path) -> None:

@@ -4,15 +4,22 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 
 import click
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ledger.tree.checkpoint import COSIGNATURE, Signature, Verifier
+from ledger.tree.merkle import EMPTY_ROOT, ProofInvalid
+from ledger.tree.proof import ConsistencyProof
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 
@@ -105,3 +112,52 @@ def grant_key(arguments: list[str]) -> str:
     command = [sys.executable, "-m", "cli", *arguments, "--json"]
     granted = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603  # our own program
     return str(json.loads(granted.stdout)["key"])
+
+
+@contextmanager
+def witness(log: Verifier) -> Iterator[str]:
+    """Run a witness of one log (C2SP tlog-witness), in memory; yield its line for a policy.
+
+    It is a stand-in: a witness is worth something if somebody else runs it.
+    """
+    secret = Ed25519PrivateKey.generate()
+    key = Verifier("demo.example/witness", secret.public_key().public_bytes_raw(), COSIGNATURE)
+    size, root = 0, EMPTY_ROOT
+
+    def cosign(body: bytes) -> tuple[HTTPStatus, str]:
+        nonlocal size, root
+        proof = ConsistencyProof.parse(body)
+        proof.head.signed_by([log])
+        if proof.old_size != size:
+            return HTTPStatus.CONFLICT, f"{size}\n"
+        try:
+            proof.verify(root)
+        except ProofInvalid:
+            return HTTPStatus.UNPROCESSABLE_ENTITY, ""
+        at, now = proof.head.checkpoint, int(time.time())
+        size, root = at.size, at.root
+        signed = f"cosignature/v1\ntime {now}\n{at.to_text()}".encode()
+        signature = now.to_bytes(8, "big") + secret.sign(signed)
+        return HTTPStatus.OK, Signature(key.name, key.key_id, signature).line()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            status, text = cosign(self.rfile.read(int(self.headers["Content-Length"])))
+            data = text.encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"witness demo {key} http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -99,10 +99,12 @@ async def ask_witnesses(
             if witness.url
         ]
         tasks = [asyncio.create_task(each.answer(longest_s)) for each in asked]
-        await _enough(tasks, policy)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await _enough(tasks, policy)
+        finally:  # also after Ctrl-C: nobody is asked any longer
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     return [
         each.late() if task.cancelled() else task.result() for each, task in zip(asked, tasks, strict=True)
     ]

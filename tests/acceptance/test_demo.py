@@ -13,7 +13,7 @@ from ledger.verify import verify
 from tests.forks import Forks
 
 MOST_LINES, WIDTH = 60, 80
-SCENES = range(1, 11)
+SCENES = range(1, 12)
 Demo = tuple[subprocess.CompletedProcess[str], Path]
 
 
@@ -87,6 +87,7 @@ def test_every_scene_has_a_heading_and_one_or_two_lines(demo: Demo, scene: int) 
         "(+1.60 USD)",
         "C2PA's own reader: Trusted, trainedAlgorithmicMedia (coupe-published.mp4)",
         "its manifest leads back to position ",
+        " records; with other records refused, and not published",
     ],
 )
 def test_the_demo_says_what_each_scene_showed(demo: Demo, said: str) -> None:
