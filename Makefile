@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo docs test soak ha lint types bench figures conformance mutants commands picture browser screenshots serve
+.PHONY: demo docs test soak ha lint types bench figures conformance agent-eval mutants commands picture browser screenshots serve
 .DEFAULT_GOAL := demo
 
 demo: .venv/ready       ## the main job, before your eyes, into demo-output/
@@ -34,6 +34,9 @@ figures: .venv/ready    ## the structure in figures: import chains, short module
 
 conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
 	tests/conformance/run all
+
+agent-eval: .venv/ready ## mistakes of agents, replayed through every door: billed once, and led to the right call; no model
+	$(BIN)/python -m tests.agents.evaluate
 
 mutants: .venv/ready    ## which changes of the product no test notices; most of an hour
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/mutation/requirements.lock

