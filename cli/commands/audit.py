@@ -1,10 +1,12 @@
 """``audit``: check that every attempt, video and dollar is accounted for."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.exit_codes import ExitCode
+from cli.flows import all_ledgers
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_names import JOB
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     type=JOB,
     help="Record that the findings of this job are dealt with.",
 )
+@all_ledgers.option
 @common.reason("What was done about it; recorded with --dealt-with.")
 @click.option("--alert", is_flag=True, help="Tell the people in SORA_LEDGER_ALERTS of new findings.")
 @common.calling
@@ -68,6 +71,7 @@ def audit_command(
     grace_s: float,
     as_of: int | None,
     dealt_with: str | None,
+    all_in: Path | None,
     reason: str | None,
     alert: bool,
 ) -> None:
@@ -81,8 +85,11 @@ def audit_command(
       sora-ledger audit
       sora-ledger audit --since 2026-11-01 --offline --json
       sora-ledger audit --alert
+      sora-ledger audit --all ledgers
       sora-ledger audit --dealt-with job_01a2 --reason "it was not billed"
     """
+    if all_in:
+        all_ledgers.refuse({"--alert": alert, "--as-of": as_of, "--dealt-with": dealt_with})
     if (dealt_with is None) != (not (reason or "").strip()):
         raise click.UsageError("--dealt-with needs --reason TEXT, and --reason belongs to --dealt-with")
     if dealt_with is not None and reason is not None:
@@ -94,13 +101,20 @@ def audit_command(
 
     targets = _targets(inv) if alert else None
     scope = Scope(since, grace_s, offline)
-    with inv.ledger() as ledger:
-        done = finished(audit(ledger, inv.settings, inv.trace, scope))
+    if all_in:
+        all_ledgers.check_all(inv, all_in, lambda one: _audited(one, scope).document(), ExitCode.AUDIT)
+        return
+    done = _audited(inv, scope)
     inv.emit(done.document(), lambda console: _text(console, done))
     if targets and done.findings:
         inv.session(lambda session: _alert(session, targets, done.findings), calls=False)
     if done.findings:
         raise click.exceptions.Exit(ExitCode.AUDIT)
+
+
+def _audited(inv: Invocation, scope: Scope) -> "Audit":
+    with inv.ledger() as ledger:
+        return finished(audit(ledger, inv.settings, inv.trace, scope))
 
 
 def _targets(inv: Invocation) -> "Targets":

@@ -3,12 +3,13 @@
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.commands.checkpoint import NOT_CHECKED
 from cli.exit_codes import ExitCode
+from cli.flows import all_ledgers
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.tables import show_findings
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     help="Processes that read the ledger.  [default: one per processor; one for a short ledger]",
 )
 @common.with_assets("Also check the digest of every stored file.")
+@all_ledgers.option
 @click.option("--record", is_flag=True, help="Record that the ledger was found intact, and by whom.")
 @common.invocation
 def verify_command(
@@ -58,6 +60,7 @@ def verify_command(
     since: int | None,
     processes: int | None,
     with_assets: bool,
+    all_in: Path | None,
     record: bool,
 ) -> None:
     """Recompute every digest, leaf, root, transition and job row from the stored bytes.
@@ -73,7 +76,15 @@ def verify_command(
       sora-ledger verify --ledger demo-output/ledger.db
       sora-ledger verify --against checkpoint.txt --with-assets
       sora-ledger verify --record
+      sora-ledger verify --all ledgers
     """
+    if all_in:
+        all_ledgers.refuse({"--against": against, "--since": since is not None, "--record": record})
+        asked = Asked(None, (), None, with_assets, processes)
+        all_ledgers.check_all(
+            inv, all_in, lambda one: _document(check(one.settings, asked)), ExitCode.INTEGRITY
+        )
+        return
     if (witnesses or tsa_chain) and not against:
         raise click.UsageError("--witnesses and --tsa-chain are about a checkpoint; add --against FILE")
     if verifier and not against:
@@ -88,7 +99,18 @@ def verify_command(
     report = checked.report
     if record and report.clean:
         inv.session(partial(_record, checked=checked), calls=False)
-    document = {
+    inv.emit(_document(checked), lambda console: _text(console, checked))
+    if checked.held and not (checked.signed_by or verifier or checked.cosigned_by):
+        say(NOT_CHECKED)
+    if checked.since:
+        say(f"positions 1 to {checked.since} were taken as they are; `sora-ledger verify` reads them too")
+    if not report.clean:
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _document(checked: "Checked") -> dict[str, Any]:
+    report = checked.report
+    return {
         "clean": report.clean,
         "size": report.size,
         "root": report.root,
@@ -102,13 +124,6 @@ def verify_command(
         "findings": [finding._asdict() for finding in report.findings],
         "more_findings": report.more_findings,
     }
-    inv.emit(document, lambda console: _text(console, checked))
-    if checked.held and not (checked.signed_by or verifier or checked.cosigned_by):
-        say(NOT_CHECKED)
-    if checked.since:
-        say(f"positions 1 to {checked.since} were taken as they are; `sora-ledger verify` reads them too")
-    if not report.clean:
-        raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
 async def _record(session: "Session", checked: "Checked") -> None:

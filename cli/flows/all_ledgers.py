@@ -1,0 +1,91 @@
+"""Checks of several ledgers, one after the other: `verify --all DIR` and `audit --all DIR`.
+
+An installation with a ledger per team has a folder for each, since stored files belong to one ledger:
+``DIR/film/ledger.db``. Ledgers directly in the folder, ``DIR/*.db``, are found too. One that cannot be read
+does not keep the others from being checked.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.exit_codes import ExitCode
+from cli.invocation import Invocation
+from cli.text.tables import columns
+from ledger.errors import LedgerUnusable
+from render_service.runtime.errors import BadInput, ServiceError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Json = dict[str, Any]
+
+option = click.option(
+    "--all",
+    "all_in",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Check every ledger in this folder: DIR/*.db and DIR/*/ledger.db.",
+)
+
+
+def refuse(options: Mapping[str, object]) -> None:
+    """Raise a usage error if an option that is about one ledger was used with --all."""
+    if used := [name for name, value in options.items() if value]:
+        raise click.UsageError(f"{used[0]} is about one ledger; leave it or --all out")
+
+
+def ledgers_in(folder: Path) -> list[Path]:
+    """Return the ledgers in a folder by path; `BadInput` if there are none."""
+    if not folder.is_dir():
+        raise BadInput(f"--all {folder}: expected a folder of ledgers; there is none")
+    found = sorted({*folder.glob("*.db"), *folder.glob("*/ledger.db")})
+    if not found:
+        raise BadInput(f"--all {folder}: expected {folder}/NAME/ledger.db or {folder}/NAME.db; there is none")
+    return found
+
+
+def check_all(inv: Invocation, folder: Path, check: Callable[[Invocation], Json], findings: ExitCode) -> None:
+    """Check each ledger with `check`, print the results, and end with the code of the worst.
+
+    That is `findings` if one is not clean, and otherwise the code of one that could not be checked.
+    """
+    results = [_checked(inv, path, check) for path in ledgers_in(folder)]
+    document = {"clean": all(one["clean"] is True for one in results), "ledgers": results}
+    inv.emit(document, lambda console: _text(console, results))
+    if any(one["clean"] is False for one in results):
+        raise click.exceptions.Exit(findings)
+    if any(one["clean"] is None for one in results):
+        raise click.exceptions.Exit(ExitCode.LEDGER_UNUSABLE)
+
+
+def _checked(inv: Invocation, path: Path, check: Callable[[Invocation], Json]) -> Json:
+    beside = path.parent
+    settings = replace(
+        inv.settings,
+        ledger_url=str(path),
+        ledger_path=path,
+        data_folder=beside,
+        assets_folder=beside / "assets",
+        assets_url=None,
+    )
+    try:
+        return {"ledger": str(path), **check(replace(inv, settings=settings))}
+    except (LedgerUnusable, ServiceError) as error:
+        return {"ledger": str(path), "clean": None, "because": str(error)}
+
+
+def _text(console: "Console", results: Iterable[Json]) -> None:
+    words = {True: "clean", False: "findings", None: "not checked"}
+    rows = [
+        (one["ledger"], words[one["clean"]], one.get("because") or _codes(one.get("findings") or ()))
+        for one in results
+    ]
+    columns(console, ("ledger", "result", "what"), rows, cuts=True)
+
+
+def _codes(findings: Iterable[Mapping[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(str(one["code"]) for one in findings))
