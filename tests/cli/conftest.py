@@ -3,13 +3,15 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from cli.main import run
@@ -159,3 +161,26 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Terminal, T
         return streams
 
     return become
+
+
+@pytest.fixture(scope="session")  # opened buckets are cached in the process
+def object_store() -> Iterator[str]:
+    """Start a server of S3's protocol with one bucket; return its address."""
+    command = [sys.executable, "-m", "moto.server", "-p", "0", "-H", "127.0.0.1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        address = next(found[0] for line in process.stderr if (found := re.findall(r"http://[0-9.:]+", line)))
+        httpx2.put(f"{address}/checkpoints").raise_for_status()
+        yield address
+        process.terminate()
+
+
+@pytest.fixture
+def bucket(object_store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make that server the one of every ``s3://``; return the name of its bucket."""
+    monkeypatch.setenv("AWS_ENDPOINT", object_store)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
+    return "checkpoints"

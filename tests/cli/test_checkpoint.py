@@ -2,13 +2,9 @@
 
 import re
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import obstore
 import pytest
 from obstore.store import from_url
@@ -173,29 +169,6 @@ def test_what_was_published_of_another_history_is_not_replaced(
 def test_a_file_uri_is_a_file(sora: Any, denied: str, folder: Path) -> None:
     sora("checkpoint", "--publish", (folder / "a b").as_uri())
     assert (folder / "a b").read_text().startswith("sora-ledger/")
-
-
-@pytest.fixture(scope="module")
-def object_store() -> Iterator[str]:
-    """Start a server of S3's protocol with one bucket; return its address."""
-    command = [sys.executable, "-m", "moto.server", "-p", "0", "-H", "127.0.0.1"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        address = next(found[0] for line in process.stderr if (found := re.findall(r"http://[0-9.:]+", line)))
-        httpx2.put(f"{address}/checkpoints").raise_for_status()
-        yield address
-        process.terminate()
-
-
-@pytest.fixture
-def bucket(object_store: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Make that server the one of every ``s3://``; return the name of its bucket."""
-    monkeypatch.setenv("AWS_ENDPOINT", object_store)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "any")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "any")
-    return "checkpoints"
 
 
 def test_it_is_published_into_a_store_of_objects(sora: Any, denied: str, bucket: str) -> None:

@@ -5,7 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import obstore
 import pytest
+from obstore.store import from_url
 
 from tests import c2pa_peer as peer
 
@@ -85,6 +87,25 @@ def test_publishing_unmarked_bytes_is_said_and_can_be_forbidden(job_id: str, sor
     final = sora("create-and-poll", *asked).document["final"]["job_id"]
     refused = sora("publish", final, "--to", "final.mp4", "--as-stored")
     assert (refused.code, "sign it (--certificate FILE" in refused.err) == (3, True)
+
+
+def test_a_bucket_gets_the_signed_copy_once(
+    job_id: str, sora: Any, certificate: Path, bucket: str, folder: Path
+) -> None:
+    target = f"s3://{bucket}/films/{job_id}.mp4"
+    asked = ["publish", job_id, "--to", target, "--certificate", str(certificate)]
+    first, second = sora(*asked), sora(*asked)
+    stored = obstore.get(from_url(f"s3://{bucket}"), f"films/{job_id}.mp4").bytes().to_bytes()
+    assert (first.code, first.document["target"], peer.read(stored)[0]) == (0, target, "Valid")
+    assert (second.code, "it exists already" in second.err) == (2, True)
+    assert not list((folder / "assets" / "tmp").iterdir())
+
+
+def test_a_bucket_that_does_not_exist_is_named(
+    job_id: str, sora: Any, certificate: Path, bucket: str
+) -> None:
+    ended = sora("publish", job_id, "--to", "s3://elsewhere/film.mp4", "--certificate", str(certificate))
+    assert (ended.code, "s3://elsewhere/film.mp4: cannot be written" in ended.err) == (1, True)
 
 
 @pytest.mark.parametrize(
