@@ -8,6 +8,7 @@ import tomllib
 import uuid
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from importlib.metadata import requires
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from cli.main import cli
 from tests.forks import CODE
@@ -121,6 +123,9 @@ def test_the_image_is_built_from_locked_packages_that_the_tests_use() -> None:
     }
     tested = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
     assert hashed <= {re.sub(r"[\s\\]+", " ", pin).strip() for pin in pins.findall(tested)}
+    needed = map(Requirement, requires("hatchling") or ())
+    builder = {each.name for each in needed if each.marker is None or each.marker.evaluate()}
+    assert builder | {"hatchling"} == {pin.partition("==")[0] for pin in hashed}
     installs = re.findall(r"pip install (.+)", CONTAINERFILE)
     assert all("--require-hashes" in each or "--no-index" in each for each in installs)
     assert "USER 10001:10001" in CONTAINERFILE
