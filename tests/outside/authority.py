@@ -53,10 +53,10 @@ class Authority:
             def do_POST(self) -> None:
                 query = self.rfile.read(int(self.headers["Content-Length"]))
                 status, data = authority.answer(query)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
                 with suppress(OSError):  # the client has given up
+                    self.send_response(status)
+                    self.send_header("Content-Length", str(len(data)))
+                    self.end_headers()
                     self.wfile.write(data)
 
             def log_message(self, *_: object) -> None:
