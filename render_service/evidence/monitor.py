@@ -122,14 +122,15 @@ class Followed(NamedTuple):
         """Read the content of a state file; `BadInput` if it is none, or was changed."""
         try:
             document = json.loads(content)
-            if document["format"] != FORMAT:
-                raise ValueError("format")  # noqa: TRY301  # it joins the others
+            known = document["format"] == FORMAT
             head = TreeHead.parse(document["checkpoint"].encode())
             frontier = Frontier.from_bytes(head.checkpoint.size, bytes.fromhex(document["edge"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
                 f"state {path}: expected what `sora-ledger monitor` wrote; name another file"
             ) from error
+        if not known:
+            raise BadInput(f"state {path}: expected the format {FORMAT}; use the version that wrote it")
         if frontier.root() != head.checkpoint.root:
             raise BadInput(f"state {path}: its edge does not have the root of its checkpoint: it was changed")
         return cls(head, frontier)

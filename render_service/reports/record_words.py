@@ -75,10 +75,8 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
         case DecisionOverridden():
             return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
-        case SessionBegan():
-            return "signed in to the console"
-        case SessionEnded():
-            return "signed out of the console"
+        case SessionBegan() | SessionEnded():
+            return f"signed {'in to' if isinstance(event, SessionBegan) else 'out of'} the console"
         case AccessGranted():
             return words_of(event)
         case SubmissionIntended():
@@ -101,8 +99,7 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case CostSettled():
             return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
         case RenderClosed():
-            cost = format_usd(event.cost_usd_micros)
-            return f"{event.outcome} after {event.duration_ms / 1000:.1f} s, {cost}"
+            return _closed(event)
         case ReviewRecorded():
             return _reviewed(event)
         case ShareCreated():
@@ -114,19 +111,14 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case AssetLost():
             return f"{event.variant}: {event.cause}"
         case EndpointSecretRotated():
-            until = event.old_secret_until
-            return f"{event.endpoint_id}, " + (f"the old one until {until[:16]}Z" if until else "at once")
+            return _rotated(event)
         case NotificationSent():
             return f"{event.webhook_type} about {event.job_id}: HTTP {event.http_status}"
         case NotificationFailed():
             return _given_up(event)
         case ProjectionRecorded():
             return f"{counted(event.jobs, 'job')} as of position {event.position}"
-        case CheckpointTimestamped():
-            return (
-                f"{counted(event.size, 'record')}, dated {event.stamped_at} by {short(event.authority.text)}"
-            )
-        case LedgerVerified() | CheckpointPublished() | CheckpointWitnessed():
+        case LedgerVerified() | CheckpointPublished() | CheckpointWitnessed() | CheckpointTimestamped():
             return _checked(event)
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
@@ -139,9 +131,13 @@ def _fields(event: Event) -> str:
     return ", ".join(f"{name} {_plain(value)}" for name, value in named if value not in (None, (), {}))
 
 
-def _checked(event: LedgerVerified | CheckpointPublished | CheckpointWitnessed) -> str:
+def _checked(
+    event: LedgerVerified | CheckpointPublished | CheckpointWitnessed | CheckpointTimestamped,
+) -> str:
     if isinstance(event, LedgerVerified):
         return f"{counted(event.size, 'record')} intact"
+    if isinstance(event, CheckpointTimestamped):
+        return f"{counted(event.size, 'record')}, dated {event.stamped_at} by {short(event.authority.text)}"
     if isinstance(event, CheckpointWitnessed):
         by = ", ".join(each.witness for each in event.cosignatures) or "nobody"
         return f"{counted(event.size, 'record')}, cosigned by {by}"
@@ -154,6 +150,16 @@ def _origin(event: ProvenanceObserved | ProvenanceSigned | AssetPublished) -> st
     if isinstance(event, ProvenanceObserved):
         return observed(event)
     return signed(event) if isinstance(event, ProvenanceSigned) else published(event)
+
+
+def _closed(event: RenderClosed) -> str:
+    cost = format_usd(event.cost_usd_micros)
+    return f"{event.outcome} after {event.duration_ms / 1000:.1f} s, {cost}"
+
+
+def _rotated(event: EndpointSecretRotated) -> str:
+    until = event.old_secret_until
+    return f"{event.endpoint_id}, " + (f"the old one until {until[:16]}Z" if until else "at once")
 
 
 def _denied(trace: DenialTrace) -> str:

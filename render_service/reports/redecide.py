@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from heapq import merge
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -25,6 +25,7 @@ from decision.engine.guardrails import found_in, result_in
 from decision.engine.inputs import Inputs
 from decision.engine.judge import judge_result_in, judged
 from decision.one_change.verdict import RemixVerdict, check_remix
+from decision.one_change.verdict import Verdict as OneChange
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.errors import LedgerUnusable
@@ -342,7 +343,7 @@ def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:
     """Return `inputs` as they would be under the judge of `policy`, from what a judge said at the time."""
     if inputs.offline_verdict is None:
         return inputs
-    found = RemixVerdict(inputs.offline_verdict)  # type: ignore[arg-type]  # recorded from a verdict
+    found = RemixVerdict(cast("OneChange", inputs.offline_verdict))  # it was recorded from one
     verdict, by_judge = judged(found, policy.judge, judge_result_in(inputs.recorded()))
     none_of_it = dict.fromkeys(
         ("offline_verdict", "judge_status", "judge_model", "judge_verdict", "judge_changes")

@@ -107,7 +107,7 @@ def _host() -> "TracerProvider | None":
     """Return the tracer provider of the program that uses this library, if it has set one."""
     if "opentelemetry.trace" not in sys.modules:  # then nobody has
         return None
-    from opentelemetry.trace import (  # noqa: PLC0415  # loaded already
+    from opentelemetry.trace import (  # loaded already
         NoOpTracerProvider,
         ProxyTracerProvider,
         get_tracer_provider,
@@ -119,8 +119,8 @@ def _host() -> "TracerProvider | None":
 
 def _exporting(log: Log, wanted: Signals, every_ms: float, host: "TracerProvider | None") -> Telemetry:
     try:
-        from render_service.runtime.durations import measured  # noqa: PLC0415  # only if it is wanted
-        from render_service.runtime.otlp import OtlpExporter  # noqa: PLC0415
+        from render_service.runtime.durations import measured  # only if it is wanted
+        from render_service.runtime.otlp import OtlpExporter
 
         every_s = every_ms / 1000 if wanted.metrics else None
         exporter = OtlpExporter(log, traces=wanted.traces, metrics_every_s=every_s, host=host)

@@ -74,10 +74,10 @@ class OtlpExporter:
             self._flushing.append(self._metrics.stop)
 
     def _begin_tracing(self, resource: Any) -> api.Tracer:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
         class Ids(RandomIdGenerator):
             """Takes the ids of the record for the span that begins a trace."""
@@ -226,7 +226,7 @@ def _linked(trace: Trace) -> api.Link:
 
 def _resource() -> Any:
     """Describe this process without the detectors of the SDK: one of them would send the command line."""
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
     own = {
         "service.name": SCOPE,
@@ -243,9 +243,9 @@ class _MetricSender:
     """Sends what the sources have, at an interval and at the end."""
 
     def __init__(self, resource: Any, interval_s: float) -> None:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-        from render_service.runtime.otlp_metrics import Translation  # noqa: PLC0415
+        from render_service.runtime.otlp_metrics import Translation
 
         self.sources: list[Callable[[], Iterable[Metric]]] = []
         self._exporter = OTLPMetricExporter()
@@ -332,10 +332,10 @@ class _Heard(logging.Handler):
 
 def collector_trouble(*, traces: bool, metrics: bool) -> str | None:
     """Send the collector an empty request of each kind; return what is wrong with the first that fails."""
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+    from opentelemetry.sdk.trace.export import SpanExportResult
 
     heard, logger = _Heard(), logging.getLogger("opentelemetry")
     _troubles()

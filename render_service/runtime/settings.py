@@ -242,13 +242,16 @@ def read_settings(
     def get(name: str) -> str | None:
         return found.get(name, "").strip() or None
 
+    def seconds(name: str, default: float) -> float:
+        return _seconds(name, get(name), default)
+
     url = ledger or get(LEDGER) or str(_data_folder() / "ledger.db")
     if not ledger and LEDGER in own:
         check_ledger(file, url, environment)
     path = file_of(url)
     beside = path.parent if path else _data_folder()
     who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
-    assets, profiles = get("SORA_LEDGER_ASSETS"), get(PROFILES)
+    assets = get("SORA_LEDGER_ASSETS")
     in_bucket = assets is not None and "://" in assets
     return Settings(
         ledger_url=url,
@@ -258,27 +261,21 @@ def read_settings(
         profile_name=profile or get("SORA_LEDGER_PROFILE"),
         base_url=get(BASE_URL),
         api_key=get(KEY),
-        profiles_file=Path(profiles).expanduser() if profiles else None,
-        sandbox_seconds=_seconds(
-            "SORA_SANDBOX_SECONDS", get("SORA_SANDBOX_SECONDS"), DEFAULT_SANDBOX_SECONDS
-        ),
-        retry_seconds=_seconds(
-            "SORA_LEDGER_RETRY_SECONDS", get("SORA_LEDGER_RETRY_SECONDS"), DEFAULT_RETRY_SECONDS
-        ),
+        profiles_file=_path(get(PROFILES)),
+        sandbox_seconds=seconds("SORA_SANDBOX_SECONDS", DEFAULT_SANDBOX_SECONDS),
+        retry_seconds=seconds("SORA_LEDGER_RETRY_SECONDS", DEFAULT_RETRY_SECONDS),
         actor=who,
         actor_source=source,
-        key_file=Path(key).expanduser() if (key := get("SORA_LEDGER_KEY")) else None,
+        key_file=_path(get("SORA_LEDGER_KEY")),
         assets_url=assets if in_bucket else None,
-        longest_render_s=_seconds(
-            "SORA_LEDGER_LONGEST_RENDER", get("SORA_LEDGER_LONGEST_RENDER"), DEFAULT_LONGEST_RENDER_S
-        ),
+        longest_render_s=seconds("SORA_LEDGER_LONGEST_RENDER", DEFAULT_LONGEST_RENDER_S),
         webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
         team=checked_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
-        oidc_file=Path(provider).expanduser() if (provider := environment.get(OIDC, "").strip()) else None,
-        alerts_file=Path(alerts).expanduser() if (alerts := environment.get(ALERTS, "").strip()) else None,
-        forward_file=Path(events).expanduser() if (events := environment.get(FORWARD, "").strip()) else None,
+        oidc_file=_path(environment.get(OIDC)),
+        alerts_file=_path(environment.get(ALERTS)),
+        forward_file=_path(environment.get(FORWARD)),
         judge_key=environment.get(JUDGE_KEY, "").strip() or None,
         oidc_secret=environment.get(f"{OIDC}_SECRET", "").strip() or None,
         console_url=_public_url(environment.get(CONSOLE_URL, "").strip()),

