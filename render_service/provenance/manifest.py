@@ -124,12 +124,15 @@ def reader_version() -> str:
 
 
 def context(trust: TrustList | None, *, builder: Json | None = None) -> "Context":
-    """Return the settings of the C2PA library: no network, small buffers, no thumbnails."""
+    """Return the settings of the C2PA library: no network, small buffers, no thumbnails.
+
+    What was signed is read back by `sign_copy`, so the library need not do so as well.
+    """
     from c2pa import Context  # an extra
 
     settings: dict[str, Any] = {
         "core": {"backing_store_memory_threshold_in_mb": 32, "allowed_network_hosts": []},
-        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+        "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "verify_after_sign": False},
         "builder": {"thumbnail": {"enabled": False}, **(builder or {})},
     }
     if trust is not None:
@@ -140,9 +143,9 @@ def context(trust: TrustList | None, *, builder: Json | None = None) -> "Context
 class TimedFile(io.BufferedReader):
     """A file that cannot be read any more after a deadline, so that a hostile one ends."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, longest_s: float) -> None:
         super().__init__(path.open("rb", buffering=0))
-        self._until = time.monotonic() + LONGEST_READ_S + path.stat().st_size / BYTES_PER_S
+        self._until = time.monotonic() + longest_s + path.stat().st_size / BYTES_PER_S
         self.is_late = False
 
     def readinto(self, buffer: Any, /) -> int:
@@ -162,14 +165,22 @@ class TimedFile(io.BufferedReader):
 
 
 def read_manifest(
-    path: Path, media_type: str, trust: TrustList | None, manifest_bytes: int | None = None
+    path: Path,
+    media_type: str,
+    trust: TrustList | None,
+    manifest_bytes: int | None = None,
+    *,
+    longest_s: float | None = None,
 ) -> Manifest | None:
-    """Return the manifest of the file at `path`; None if the file has none, or its format cannot have one."""
+    """Return the manifest of the file at `path`; None if the file has none, or its format cannot have one.
+
+    `longest_s` replaces `LONGEST_READ_S` for a file that was written here.
+    """
     from c2pa import C2paError, Reader  # an extra
 
     if (manifest_bytes or 0) > MOST_MANIFEST_BYTES:
         return Manifest("invalid", (TOO_LARGE,))
-    with _one_at_a_time, TimedFile(path) as file:
+    with _one_at_a_time, TimedFile(path, LONGEST_READ_S if longest_s is None else longest_s) as file:
         try:
             with context(trust) as settings, Reader(media_type, file, context=settings) as reader:
                 text = reader.json()

@@ -34,7 +34,15 @@ from render_service.assets.folder import COPY_BYTES, unwritable
 from render_service.assets.store import check_target
 from render_service.evidence.checkpoints import given_head, tree_head
 from render_service.provenance.certificates import Certificate, read_certificate
-from render_service.provenance.manifest import check_installed, is_installed, read_manifest
+from render_service.provenance.embedded import find_embedded
+from render_service.provenance.manifest import (
+    TOO_LARGE,
+    TOO_SLOW,
+    Manifest,
+    check_installed,
+    is_installed,
+    read_manifest,
+)
 from render_service.provenance.sign import AI_MADE, Parent, Wish, sign_copy
 from render_service.runtime.errors import BadInput, NotAsStored, NotMarked, NotReady, StorageFailed
 from render_service.session.history import JobHistory
@@ -182,9 +190,17 @@ def _certificate(session: Session, wanted: Publication) -> Certificate:
     return read_certificate(path, session.clock())
 
 
+def _manifest_of(path: Path, stored: AssetStored) -> Manifest | None:
+    """Return the manifest that came with the stored file."""
+    embedded = find_embedded(path)
+    if embedded is not None and embedded.manifest_bytes == 0:
+        return None
+    return read_manifest(path, stored.media_type, None, embedded.manifest_bytes if embedded else None)
+
+
 def _own_marking(path: Path, stored: AssetStored) -> Marking:
     """Return whether the stored file is marked as made by AI by a valid manifest that came with it."""
-    manifest = read_manifest(path, stored.media_type, None) if is_installed() else None
+    manifest = _manifest_of(path, stored) if is_installed() else None
     is_marked = (
         manifest is not None
         and manifest.validity != "invalid"
@@ -245,12 +261,18 @@ def _sign(  # all of them are needed
         "leaf": leaf,
         "sha256": stored.event.sha256,
     }
+    came = _manifest_of(path, stored.event)
+    if came is not None and {TOO_LARGE, TOO_SLOW} & set(came.failures):
+        raise BadInput(
+            f"{job.job_id}: the manifest that came with its file could not be read ({came.failures[0]}), so "
+            "the file is not signed over it; `--as-stored` publishes it as it is"
+        )
     proof = _proof(session, record.position, wanted)
     wish = Wish(
         path=path,
         media_type=stored.event.media_type,
         title=f"{job.job_id}.mp4",
-        has_manifest=read_manifest(path, stored.event.media_type, None) is not None,
+        has_manifest=came is not None,
         record=facts | ({"proof": proof.to_bytes().decode()} if proof else {}),
         parents=_parents(session, job),
     )

@@ -24,7 +24,8 @@ LABEL = "org.sora-ledger.record"
 FORMAT = "sora-ledger/provenance/v1"
 AI_MADE = "trainedAlgorithmicMedia"
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-_FLUSHED = 1 << 20
+LONGEST_CHECK_S = 3_600.0
+"""Reading back what was signed may take an hour: the file is ours, and the machine may be busy."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _ingredients(wish: Wish) -> list[tuple[Path, str, dict[str, str]]]:
 
 def _check(wish: Wish, target: Path) -> None:
     """Raise `BadInput` unless a reader finds in the copy what was to be signed."""
-    manifest = read_manifest(target, wish.media_type, None)
+    manifest = read_manifest(target, wish.media_type, None, longest_s=LONGEST_CHECK_S)
     said = manifest.assertion(LABEL) if manifest else None
     if manifest is None or manifest.validity == "invalid" or said is None:
         codes = ", ".join(manifest.failures) if manifest else "no manifest"

@@ -282,6 +282,18 @@ async def test_without_a_certificate_the_ways_to_go_on_are_named(
         await out(session, film, tmp_path / "film.mp4", None)
 
 
+async def test_a_file_whose_manifest_cannot_be_read_is_not_signed_over_it(
+    session: Session, stored: Any, tmp_path: Path, certificate: Path, clip: bytes, by: peer.Credentials
+) -> None:
+    _, uuid, _ = peer.split(peer.signed(clip, by))
+    huge = peer.box(b"uuid", uuid[8:] + bytes(manifest.MOST_MANIFEST_BYTES))
+    (tmp_path / "sandbox" / "media" / "cached-1280x720-4s.mp4").write_bytes(clip + huge)
+    job = await stored(session)
+    with pytest.raises(BadInput, match=r"could not be read \(manifest.too_large\)"):
+        await out(session, job, tmp_path / "film.mp4", certificate)
+    assert not (tmp_path / "film.mp4").exists()
+
+
 async def test_a_full_disk_leaves_nothing(
     session: Session, film: Job, tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
