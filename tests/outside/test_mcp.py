@@ -370,7 +370,7 @@ def test_the_tools_are_those_an_agent_may_have_and_paid_ones_need_a_request_key(
 MISTAKES: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
     "no key": ("render", {"prompt": "a fox runs"}, "bad_arguments", []),
     "a misspelt limit": ("render", FOX | {"max_cots_usd": "1"}, "bad_arguments", []),
-    "a length no model has": ("render", FOX | {"seconds": 5}, "bad_request", ["decide"]),
+    "a length no model has": ("render", FOX | {"seconds": 5}, "bad_request", ["render", "decide"]),
     "a blank": ("render", FOX | {"prompt": "a {colour} fox"}, "bad_input", []),
     "a file outside": ("render", FOX | {"first_frame": "../../etc/passwd"}, "bad_input", []),
     "an unknown job": ("job", {"job": "job_0000"}, "job_not_found", ["find"]),
