@@ -214,6 +214,7 @@ def run_litellm(folder: Path, servers: Sequence[str]) -> int:
     program = Path(pip[0]).parent / "litellm"
     modules = {"sandbox": "litellm_proxy.py", "gateway": "litellm_gateway.py"}
     tests = [str(HERE / modules[server]) for server in servers]
+    tests += [str(HERE / "litellm_providers.py")] if "sandbox" in servers else []
     pytest = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
     return _run(HERE.parents[1], *pytest, LITELLM=str(program))
 
