@@ -84,7 +84,7 @@ def checkpoint_command(
     \b
     Example:
       sora-ledger checkpoint --key signing.key --publish checkpoint.txt
-      sora-ledger checkpoint --key signing.key --publish checkpoint.txt --witnesses policy.txt
+      sora-ledger checkpoint --publish checkpoint.txt --witnesses policy.txt
       sora-ledger checkpoint --check checkpoint.txt --verifier signing.key
     """
     if check and (publish or key):

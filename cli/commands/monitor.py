@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,9 +102,8 @@ def _follow(inv: Invocation, monitor: Monitor, log: str, *, every: float | None,
 
 
 def _print_record(record: bytes) -> None:
-    text = printable(record.decode()) if sys.stdout.isatty() else record
     with output.stdout_trouble():
-        click.echo(text)
+        output.print_text(record.decode())
 
 
 def _emit(inv: Invocation, log: str, found: Round, *, one_of_many: bool) -> None:

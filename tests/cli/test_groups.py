@@ -10,9 +10,9 @@ from cli.main import COMMANDS, cli
 from cli.options.command import Renamed
 
 GROUPS = {
-    "assets": ["list", "check", "gc", "claim"],
+    "assets": ["list", "check", "observe", "gc", "claim"],
     "budget": ["set", "list"],
-    "key": ["new", "show"],
+    "key": ["new", "certificate", "show"],
     "policy": ["show", "check", "activate", "list", "diff"],
     "webhook": ["register", "list", "test", "rotate", "delete"],
 }
