@@ -279,6 +279,229 @@ def record() -> Schema:
     return an_object({**envelope, **numbers, "causation_id": or_null(TEXT), "payload": {"type": "object"}})
 
 
+# --- reports ---
+
+
+def verified() -> Schema:
+    """Return the schema of a verification."""
+    finding = {
+        "code": TEXT,
+        "position": or_null(WHOLE),
+        **dict.fromkeys(("subject", "expected", "found"), TEXT),
+    }
+    return an_object(
+        {
+            "clean": YES_NO,
+            **dict.fromkeys(("size", "jobs", "more_findings"), WHOLE),
+            "root": TEXT,
+            **dict.fromkeys(("since", "against", "files"), or_null(WHOLE)),
+            **dict.fromkeys(("signed_by", "cosigned_by"), TEXTS),
+            "stamped_at": or_null(TEXT),
+            "findings": a_list(an_object(finding)),
+        }
+    )
+
+
+def audited() -> Schema:
+    """Return the schema of an audit."""
+    standings = "intended accepted rejected recovered absent unknown in_flight".split()
+    attempt = dict.fromkeys(("job_id", "attempt_id", "state", "server"), TEXT) | {"age_s": WHOLE}
+    server = {"profile": TEXT, "listed": or_null(WHOLE)}
+    findings = a_list(
+        an_object({**dict.fromkeys(("code", "subject", "found", "do"), TEXT), "job_id": or_null(TEXT)})
+    )
+    return an_object(
+        {
+            "clean": YES_NO,
+            **dict.fromkeys(("position", "settled_usd_micros", "reserved_usd_micros"), WHOLE),
+            "attempts": an_object(dict.fromkeys(standings, WHOLE)),
+            "open": a_list(an_object(attempt)),
+            "servers": a_list(
+                an_object(server | dict.fromkeys(("because", "server", "doubt"), or_null(TEXT)))
+            ),
+            "findings": findings,
+            "dealt_with": findings,
+        }
+    )
+
+
+def explanation() -> Schema:
+    """Return the schema of the four questions about a decision, and of what the files say of themselves."""
+    what = {**dict.fromkeys(("decision", "at", "decision_id"), TEXT), "model": or_null(TEXT)}
+    earlier = a_list(an_object({"decision": TEXT, "at": TEXT, "position": WHOLE}))
+    reasons = {"reasons": TEXTS, "candidates": a_list(candidate())}
+    checked = {"position": WHOLE, "leaf": TEXT, "size": WHOLE, "root": TEXT, "records_checked": WHOLE}
+    return an_object(
+        {
+            "job_id": TEXT,
+            "state": TEXT,
+            "decided": an_object({**what, "cost_usd_micros": or_null(WHOLE), "earlier": earlier}),
+            "why": an_object({**reasons, "inputs": {"type": "object"}, "what_now": TEXTS}),
+            "authority": authority(),
+            "reviews": reviews(),
+            "provenance": provenance(),
+            "record": an_object({**checked, "trusted": YES_NO, "trouble": TEXTS}),
+        }
+    )
+
+
+PERSON = {"actor": TEXT, "identified_by": TEXT, "at": TEXT, "position": WHOLE}
+
+
+def authority() -> Schema:
+    """Return the schema of who asked, who decided under which rules, and what people answered."""
+    answer = {"event": TEXT, **PERSON, "said": or_null(TEXT)}
+    more = dict.fromkeys(("key_id", "detail_code", "expires_at"), TEXT)
+    rules = {"name": or_null(TEXT), "sha256": TEXT}
+    return an_object(
+        {
+            "requested_by": an_object(PERSON),
+            "decided_by": an_object({**PERSON, "authority": TEXT}),
+            "policy": an_object({**rules, "activated": or_null(an_object({**PERSON, "why": or_null(TEXT)}))}),
+            "catalog": an_object(rules),
+            "engine": TEXT,
+            "people": a_list(an_object({**answer, **more}, optional=tuple(more))),
+        }
+    )
+
+
+def reviews() -> Schema:
+    """Return the schema of the reviews of a video, and how far they agree."""
+    note = an_object({"at_ms": WHOLE, "text": TEXT})
+    given = {
+        **{("reviewer" if name == "actor" else name): schema for name, schema in PERSON.items()},
+        "verdict": TEXT,
+        "scores": {"type": "object", "additionalProperties": WHOLE},
+        "notes": or_null(TEXT),
+        "timed_notes": a_list(note),
+    }
+    agreement = {
+        "reviewers": WHOLE,
+        "verdicts": {"type": "object", "additionalProperties": WHOLE},
+        "unanimous": YES_NO,
+        "scores": {"type": "object"},
+        "words": TEXT,
+    }
+    return an_object({"given": a_list(an_object(given)), "agreement": an_object(agreement)})
+
+
+def provenance() -> Schema:
+    """Return the schema of what is recorded about the origin of a job's files."""
+    ingredient = {"relationship": TEXT, "title": or_null(TEXT), "has_manifest": YES_NO}
+    texts = "validity signer issuer digital_source_type xmp_digital_source_type trust_list_sha256".split()
+    observed = {
+        **dict.fromkeys(("variant", "sha256", "manifest", "words"), TEXT),
+        **dict.fromkeys(texts, or_null(TEXT)),
+        "ingredients": a_list(an_object(ingredient)),
+        "failures": TEXTS,
+    }
+    signed = {"sha256": TEXT, "position": WHOLE, "words": TEXT}
+    published = {**dict.fromkeys(("sha256", "target", "marking", "by", "at"), TEXT), "position": WHOLE}
+    return an_object(
+        {
+            "observed": a_list(an_object(observed)),
+            "signed": a_list(an_object(signed)),
+            "published": a_list(an_object(published)),
+        }
+    )
+
+
+def diagnosis() -> Schema:
+    """Return the schema of the checks of a setup."""
+    finding = {
+        "check": TEXT,
+        "found": {"enum": ["ok", "wrong", "skipped"]},
+        "says": TEXT,
+        "fix": or_null(TEXT),
+    }
+    return an_object({"healthy": YES_NO, "dry_run": YES_NO, "findings": a_list(an_object(finding))})
+
+
+HEAD: Schema = an_object({"origin": TEXT, "size": WHOLE, "root": TEXT, "signed": YES_NO, "checkpoint": TEXT})
+
+
+def checkpoint() -> Schema:
+    """Return the schema of a tree head, where it was published, and what its witnesses answered."""
+    witness = an_object({"witness": TEXT, "cosigned": YES_NO, "problem": or_null(TEXT)})
+    more = {"published": or_null(TEXT), "witnesses": a_list(witness), "stamped_at": or_null(TEXT)}
+    return with_fields(HEAD, more)
+
+
+def comparison() -> Schema:
+    """Return the schema of a comparison of the ledger with a checkpoint."""
+    return an_object(
+        {
+            **dict.fromkeys(("extends", "signature_checked", "split_view"), YES_NO),
+            **dict.fromkeys(("signed_by", "cosigned_by", "trouble", "proof"), TEXTS),
+            "stamped_at": or_null(TEXT),
+            "given": HEAD,
+            "now": HEAD,
+        }
+    )
+
+
+def exported() -> Schema:
+    """Return the schema of a bundle that was written."""
+    scope = {"kind": {"enum": ["job", "range", "all"]}, "job_id": TEXT, "from": WHOLE, "to": WHOLE}
+    return an_object(
+        {
+            "bundle": TEXT,
+            "scope": an_object(scope, optional=("job_id", "from", "to")),
+            **dict.fromkeys(("bytes", "records", "texts", "documents", "assets"), WHOLE),
+            "assets_absent": TEXTS,
+            "head": HEAD,
+        }
+    )
+
+
+def checked_bundle() -> Schema:
+    """Return the schema of the check of a bundle."""
+    finding = verified()["properties"]["findings"]
+    return an_object(
+        {
+            "clean": YES_NO,
+            **dict.fromkeys(("title", "origin", "root"), TEXT),
+            **dict.fromkeys(("size", "records", "texts", "texts_absent", "more_findings"), WHOLE),
+            **dict.fromkeys(("signed_by", "cosigned_by", "timestamps", "shows", "shows_not"), TEXTS),
+            "build": {"type": "object"},
+            "findings": finding,
+        }
+    )
+
+
+def replayed() -> Schema:
+    """Return the schema of a replay."""
+    drift = an_object(
+        {"job_id": TEXT, "fields": {"type": "object", "additionalProperties": a_list(ANYTHING)}}
+    )
+    span = an_object({"after": WHOLE, "by": WHOLE, "until": or_null(WHOLE)})
+    digests = an_object({"compared": WHOLE, "not_compared": WHOLE, "drifted": a_list(span)})
+    row = or_null(a_list(ANYTHING))
+    lists = an_object({"table": TEXT, "row": TEXT, "live": row, "expected": row})
+    return an_object(
+        {
+            **dict.fromkeys(("position", "jobs"), WHOLE),
+            "drift": a_list(drift),
+            "lists": a_list(lists),
+            "recorded_digests": digests,
+        }
+    )
+
+
+def monitored() -> Schema:
+    """Return the schema of a look at a log from outside."""
+    return an_object(
+        {
+            **dict.fromkeys(("log", "origin", "root"), TEXT),
+            **dict.fromkeys(("size", "new"), WHOLE),
+            "signed_by": TEXTS,
+        }
+    )
+
+
+# --- errors, and the answers of tools ---
+
+
 ERROR: Mapping[str, Schema] = {
     "code": TEXT,
     "message": TEXT,
@@ -379,6 +602,22 @@ DOCUMENTS: Mapping[str, Described] = {
     "spending": Described(1, "What was spent", "spend", spending),
     "policy": Described(1, "The rules in force", "policy show, policy check", policy),
     "records": Described(1, "Records", "log", lambda: an_object({"records": a_list(record())})),
+    "verified": Described(1, "A verification", "verify", verified),
+    "audited": Described(1, "An audit", "audit", audited),
+    "explanation": Described(1, "A decision, explained", "explain", explanation),
+    "diagnosis": Described(1, "The checks of a setup", "doctor", diagnosis),
+    "replayed": Described(1, "A replay", "replay", replayed),
+    "checkpoint": Described(1, "A tree head", "checkpoint", checkpoint),
+    "comparison": Described(1, "The ledger beside a checkpoint", "checkpoint --check", comparison),
+    "exported": Described(1, "A bundle that was written", "export", exported),
+    "tiles": Described(
+        1,
+        "Tiles that were written",
+        "export --tiles",
+        lambda: an_object({"tiles": TEXT, "old_size": WHOLE, "written": WHOLE, "head": HEAD}),
+    ),
+    "checked-bundle": Described(1, "The check of a bundle", "verify-bundle", checked_bundle),
+    "monitored": Described(1, "A look at a log from outside", "monitor", monitored),
     "tool-job": Described(2, "A tool's answer about a job", "mcp", tool_job),
     "tool-error": Described(2, "The error of a tool", "mcp", tool_error),
     "api-error": Described(1, "An error of the gateway", "serve", api_error),

@@ -1,7 +1,9 @@
 """Every document that is printed fits its published schema, and a version of a schema loses nothing."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,43 @@ def test_documents_about_decisions_fit_their_schemas(printed: Any, folder: Path)
     printed("placed", *FOX, "--purpose", "final")
     printed("decision", "decide", *FOX[1:], "--purpose", "final")
     printed("records", "log")
+
+
+def test_reports_fit_their_schemas(printed: Any, sora: Any, folder: Path) -> None:
+    job = printed("placed", *FOX)["job_id"]
+    printed("finished", "poll", "--id", job, "--poll-interval", "0.05")
+    printed("placed", *FOX, "--max-cost", "0.01")
+    sora("review", job, "--verdict", "approved", "--score", "motion=80", "--note", "1.5=hands")
+    printed("explanation", "explain", job)
+    sora("key", "new", "signing.key")
+    printed("checkpoint", "checkpoint", "--key", "signing.key", "--publish", "head.txt", "--record")
+    printed("comparison", "checkpoint", "--check", "head.txt")
+    printed("verified", "verify", "--against", "head.txt", "--with-assets")
+    printed("audited", "audit", "--offline")
+    printed("diagnosis", "doctor", "--dry-run")
+    printed("replayed", "replay", "--record")
+    printed("exported", "export", job, "--out", "job.zip")
+    printed("exported", "export", "--range", "1..3", "--out", "range.zip")
+    printed("checked-bundle", "verify-bundle", "job.zip")
+    printed("tiles", "export", "--tiles", "public", "--key", "signing.key")
+    printed("monitored", "monitor", "public", "--state", "state.json")
+
+
+def test_reports_with_findings_fit_their_schemas(printed: Any, sora: Any, folder: Path) -> None:
+    job = printed("placed", *FOX)["job_id"]
+    printed("finished", "poll", "--id", job, "--poll-interval", "0.05")
+    printed("replayed", "replay", "--record")
+    with closing(sqlite3.connect("ledger.db", isolation_level=None)) as db:
+        db.execute("UPDATE listing SET actor = 'eve'")
+        attempts = "replace(body, '\"attempts\":1', '\"attempts\":7')"
+        db.execute(f"UPDATE jobs SET body = CAST({attempts} AS BLOB)")
+        replayed = printed("replayed", "replay")
+        assert replayed["drift"]
+        assert replayed["lists"]
+        db.execute("DROP TRIGGER events_no_update")
+        db.execute("UPDATE events SET leaf = zeroblob(32) WHERE position = 5")
+    assert not printed("verified", "verify")["clean"]
+    assert printed("explanation", "explain", job)["record"]["trouble"]
 
 
 def default_policy_text() -> str:
