@@ -1,5 +1,5 @@
 #!/bin/sh
-# Export what proves a render, and check it as somebody would who has neither sora-ledger nor the ledger.
+# Export what proves a render, and check it as a person would who has neither sora-ledger nor the ledger.
 set -eu
 export SORA_LEDGER_URL=sqlite:///renders.db SORA_LEDGER_PROFILE=sandbox
 

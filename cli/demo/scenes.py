@@ -289,14 +289,14 @@ def _witness(stage: Stage, out: Path) -> None:
     stage.run("backup", str(old))
     stage.run("verify", "--record")
     with witness(signing) as line:
-        stage.narrate("\na witness, which would be somebody else's server, and the policy that names it:")
+        stage.narrate("\na witness, which another organisation would run, and the policy that names it:")
         stage.narrate(line)
         policy = out / "witnesses.txt"
         policy.write_text(f"{line}\nquorum demo\n", encoding="utf-8")
         publish = ["checkpoint", "--key", str(key), "--witnesses", str(policy)]
         printed = stage.run(*publish, "--publish", str(target))
         size = printed.partition(signing.name)[2].split()[0]
-        stage.narrate("\nsomebody puts the old copy back and writes something else after it:")
+        stage.narrate("\nthe old copy is put back, and something else is written after it:")
         for number in (1, 2):
             stage.run("record", "elsewhere", "--video-id", f"video_forged_{number}", "--ledger", str(old))
         forged = [*publish, "--publish", str(out / "forged.checkpoint"), "--ledger", str(old)]

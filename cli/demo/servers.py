@@ -118,7 +118,7 @@ def grant_key(arguments: list[str]) -> str:
 def witness(log: Verifier) -> Iterator[str]:
     """Run a witness of one log (C2SP tlog-witness), in memory; yield its line for a policy.
 
-    It is a stand-in: a witness is worth something if somebody else runs it.
+    It is a stand-in: a witness is only worth something if another organisation runs it.
     """
     secret = Ed25519PrivateKey.generate()
     key = Verifier("demo.example/witness", secret.public_key().public_bytes_raw(), COSIGNATURE)
