@@ -223,3 +223,27 @@ def test_the_decision_follows_what_is_typed_and_two_clicks_make_one_video(billed
         submitted(ana, page.url.rpartition("/")[2])
     assert len(server.bills()) == 1
     console.studio("verify")
+
+
+def test_a_form_that_is_sent_again_after_the_back_button_makes_one_video(billed: Any, page: Any) -> None:
+    console, server = billed
+    console.sign_in(page, "ana", "/new")
+    page.get_by_label("Prompt").fill(FOX["prompt"])
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/console/videos/job_*")
+    first = page.url
+    page.go_back()
+    prompt = page.get_by_label("Prompt")
+    prompt.fill(FOX["prompt"])  # also where the browser does not restore it
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url(first)
+    page.go_back()
+    prompt.fill("An owl instead")
+    page.get_by_role("button", name="Send").click()
+    expect(page.locator("form .notice")).to_contain_text("Another request was already sent from this form")
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/console/videos/job_*")
+    with console.reader("ana") as ana:
+        for url in (first, page.url):
+            submitted(ana, url.rpartition("/")[2])
+    assert sorted(bill["prompt"] for bill in server.bills()) == [FOX["prompt"], "An owl instead"]

@@ -3,22 +3,17 @@
 import re
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.tree.checkpoint import COSIGNATURE, Checkpoint, CheckpointInvalid, Signer, Verifier
 from ledger.tree.head import TreeHead
 from ledger.tree.trust_policy import PolicyInvalid, TrustPolicy
 from ledger.verify import verify_bundle as vb
 
-KEYS = [
-    str(
-        Verifier(
-            f"{name}.example/w", Ed25519PrivateKey.generate().public_key().public_bytes_raw(), COSIGNATURE
-        )
-    )
+KEYS = [  # the same in every process: they are in the names of the tests
+    str(Verifier(f"{name}.example/w", Signer(name, name.encode() * 32).verifier.public_key, COSIGNATURE))
     for name in "abcde"
 ]
-LOG = Signer.generate("log.example")
+LOG = Signer("log.example", b"l" * 32)
 WITNESSES = "".join(f"witness {name} {key}\n" for name, key in zip("ABCDE", KEYS, strict=True))
 
 

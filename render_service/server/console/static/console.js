@@ -27,6 +27,12 @@
     form.classList.add("sent");
     form.setAttribute("aria-busy", "true");
   });
+
+  // Coming back to a form shows it under the key it was sent with: sending it again makes no second video.
+  const key = document.querySelector("form[data-once] input[name=key]");
+  if (key && history.state?.formKey) key.value = history.state.formKey;
+  else if (key) history.replaceState({ ...history.state, formKey: key.value }, "");
+
   window.addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("form.sent")) {
       form.classList.remove("sent");
