@@ -26,7 +26,7 @@ from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.record import StoredRow
 from ledger.store.append import BudgetRow, Keys, Present
-from ledger.store.postgres.connection import Connection, begin_transaction
+from ledger.store.postgres.connection import SCHEMA_VERSION, Connection, begin_transaction, refuse_newer
 from ledger.store.postgres.queue import LIVE_TOKENS
 from ledger.tree.merkle import Frontier
 
@@ -104,7 +104,10 @@ def _rows_remain(details: list[str]) -> bool:
 
 
 _HEAD = "SELECT size, frontier FROM head WHERE id = 1"
-_LOCK = "SELECT size, frontier, xmin::text::bigint FROM head WHERE id = 1 FOR UPDATE"
+_LOCK = """
+    SELECT size, frontier, xmin::text::bigint, (SELECT max(version) FROM sora_ledger_schema)
+    FROM head WHERE id = 1 FOR UPDATE
+"""
 _REWRITE = "UPDATE head SET size = size WHERE id = 1 RETURNING size, frontier"
 _NAMED = """
 SELECT 'event', event_id, NULL::bigint, record, payload, leaf FROM events WHERE event_id = ANY(%s::text[])
@@ -136,15 +139,19 @@ class Head(NamedTuple):
     xid: int
 
 
-def begin(db: Connection, keys: Keys) -> tuple[Present, Head]:
-    """Begin the transaction of an append, lock the head and read the rows that `keys` name."""
+def begin(db: Connection, keys: Keys, place: str) -> tuple[Present, Head]:
+    """Begin the transaction of an append, lock the head and read the rows that `keys` name.
+
+    `LedgerUnusable` if a newer program has upgraded the ledger at `place` meanwhile.
+    """
     with db.pipeline():
         begin_transaction(db)
         locked = db.execute(_LOCK, binary=True)
         named = _ask(db, _NAMED, keys.event_ids, keys.streams, keys.jobs, keys.commitments)
         tokens = _ask(db, LIVE_TOKENS, keys.fenced)
         budgets = _ask(db, _BUDGETS, keys.budgets)
-    *edge, xid = locked.fetchone() or (0,)
+    *edge, xid, schema = locked.fetchone() or (0, SCHEMA_VERSION)
+    refuse_newer(schema, place)
     head = Head(_frontier(edge), xid)
     present = Present(head.edge.copy(), partial(_budget, db))
     for what, name, version, *stored in _rows(named):

@@ -218,11 +218,7 @@ def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
     tables = {name for (name,) in db.execute(_TABLES)}
     if "sora_ledger_schema" in tables:
         version = _version(db)
-        if version > SCHEMA_VERSION:
-            raise LedgerUnusable(
-                f"ledger {place.label}: its schema is version {version}, this sora-ledger knows up to "
-                f"version {SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
-            )
+        refuse_newer(version, place.label)
         return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
     if tables:
         raise LedgerUnusable(
@@ -232,6 +228,15 @@ def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
     if db.execute("SELECT current_schema()").fetchone() == (None,):
         raise LedgerUnusable(f"ledger {place.label}: {NO_SCHEMA}")
     return False
+
+
+def refuse_newer(version: int, label: str) -> None:
+    """Raise `LedgerUnusable` if the schema is newer than this program."""
+    if version > SCHEMA_VERSION:
+        raise LedgerUnusable(
+            f"ledger {label}: its schema is version {version}, this sora-ledger knows up to "
+            f"version {SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
+        )
 
 
 def check_readable(db: Connection, place: Place) -> None:
@@ -263,6 +268,7 @@ def migrate(db: Connection, place: Place, fill: Callable[[Connection], object]) 
         done = _version(db) if db.execute(_TABLES).fetchone() else 0
         if done:  # an append waits here before it has a snapshot, and then updates the tables as filled
             db.execute("LOCK TABLE head IN EXCLUSIVE MODE")
+            db.execute("UPDATE head SET size = size")  # an older process must not append by what it remembers
         for number, name, script in _migrations():
             if number > done:
                 db.execute(script)

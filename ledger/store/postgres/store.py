@@ -58,10 +58,10 @@ from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
 from ledger.tree.merkle import Frontier
 
 
-def take_in(db: Connection, rows: Sequence[Row]) -> int:
+def take_in(db: Connection, rows: Sequence[Row], place: str) -> int:
     """Record `rows` of another ledger, except those at or below the head; return how many were new."""
     records = [intact(row, bodies) for row, bodies in rows]
-    present, before = begin(db, keys_of(records))
+    present, before = begin(db, keys_of(records), place)
     stored = _stored(db, [record.position for record in records if record.position <= present.tree.size])
     changes = add_imported(records, stored, present)
     if changes:
@@ -154,7 +154,7 @@ class PostgresStore:
                 committing = True
                 if self._write_ahead(db, group, decided):
                     return
-            present, before = begin(db, keys)
+            present, before = begin(db, keys, self.place.label)
             if before.xid != self._xid:
                 self._ahead.missed()
             changes = decide_all(group, present, psycopg.Error)
@@ -191,7 +191,7 @@ class PostgresStore:
         """Add rows of another ledger verbatim; those at or below the head must be identical."""
         imported = 0
         for part in chunks(rows):
-            imported += self._change(partial(take_in, rows=part))
+            imported += self._change(partial(take_in, rows=part, place=self.place.label))
         return imported
 
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:

@@ -160,17 +160,26 @@ def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = Fal
     application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if application_id == APPLICATION_ID:
-        if version > SCHEMA_VERSION:
-            raise LedgerUnusable(
-                f"ledger {path}: its schema is version {version}, this sora-ledger knows up to version "
-                f"{SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
-            )
+        _refuse_newer(version, path)
         return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
     if has_tables:
         raise LedgerUnusable(
             f"ledger {path}: it is another program's SQLite database: name another file with --ledger"
         )
     return False
+
+
+def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise `LedgerUnusable` if a newer program has upgraded the ledger meanwhile."""
+    _refuse_newer(connection.execute("PRAGMA user_version").fetchone()[0], path)
+
+
+def _refuse_newer(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
+        raise LedgerUnusable(
+            f"ledger {path}: its schema is version {version}, this sora-ledger knows up to version "
+            f"{SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
+        )
 
 
 def migrate(connection: sqlite3.Connection) -> None:

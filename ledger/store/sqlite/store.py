@@ -46,6 +46,7 @@ from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import data_version, read, read_head, write, write_jobs
 from ledger.store.sqlite.connection import (
     Connection,
+    check_schema,
     connect,
     connect_reading,
     migrate,
@@ -199,7 +200,8 @@ class SqliteStore:
                 db = self._begin()
                 try:
                     seen = data_version(db)
-                    if seen != self._seen:
+                    if seen != self._seen:  # another process wrote: its records, or a newer schema
+                        check_schema(db, self.path)
                         ahead, self._seen = Ahead(), seen
                     decided = ahead.decide(group)
                     if decided and self._write_ahead(db, decided):
