@@ -28,6 +28,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from ledger.errors import error_facts
 from render_service.notifications.addresses import Addresses
 from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
@@ -330,8 +331,8 @@ class BoundedConnection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is not HTTP, or whose header is too large, as the API answers errors."""
-        error = {"message": msg, "type": "invalid_request_error", "param": None, "code": "invalid_http"}
-        body = json.dumps({"error": error}).encode()
+        envelope = {"type": "invalid_request_error", "param": None}
+        body = json.dumps({"error": error_facts("invalid_http", msg, retry="never") | envelope}).encode()
         headers = [("content-type", "application/json"), ("connection", "close")]
         for event in (
             h11.Response(status_code=400, headers=[*headers, ("content-length", str(len(body)))]),

@@ -92,7 +92,16 @@ def test_what_only_a_new_render_takes_is_refused_for_a_remix(sora: Any, stored: 
 
 def test_an_explanation_answers_the_four_questions(sora: Any, stored: str) -> None:
     document = sora("explain", stored).document
-    assert [*document] == ["job_id", "state", "decided", "why", "authority", "reviews", "record"]
+    assert [*document] == [
+        "job_id",
+        "state",
+        "decided",
+        "why",
+        "authority",
+        "reviews",
+        "provenance",
+        "record",
+    ]
 
 
 def test_an_explanation_names_who_asked_and_how_that_is_known(sora: Any, stored: str) -> None:
@@ -103,7 +112,7 @@ def test_an_explanation_names_who_asked_and_how_that_is_known(sora: Any, stored:
 def test_the_answers_stand_on_one_screen(sora: Any, stored: str) -> None:
     lines = sora("explain", stored, "--format=text").out.splitlines()
     questions = [line for line in lines if line.endswith("?")]
-    assert (len(questions), len(lines) <= 24) == (4, True)
+    assert (len(questions), len(lines) <= 24) == (5, True)
 
 
 @pytest.mark.parametrize(("column", "was"), [("payload", '":"video_'), ("record", '":"ana')])

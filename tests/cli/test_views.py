@@ -159,6 +159,7 @@ def test_the_queue_fits_80_columns() -> None:
     lease = {"job_id": job().job_id, "holder": "h" * 90, "until_ms": 1_000_000_000_000}
     letter = {
         "delivery_id": "01a1fb12-8a46-71c8-984d-c5a0d6472077",
+        "endpoint_id": "we_0123456789abcdef",
         "webhook_type": "approval.requested",
         "cause": "not_accepted",
         "http_status": 503,
@@ -170,6 +171,7 @@ def test_the_queue_fits_80_columns() -> None:
         "waiting": 3,
         "leased": 1,
         "leases": [lease],
+        "forwarding": [{"destination": "d" * 64, "position": 1, "behind": 2, "is_running": False}],
         "notifications": {"waiting": 2, "dead_letters": [letter]},
     }
     assert max(map(len, on_a_terminal(lambda console: print_queue(document, console)))) <= 80

@@ -118,7 +118,7 @@ def example(path: str, studio: Studio) -> str:
     parts = dict(zip(_parts(page), _parts(PARTS.get(page, page)), strict=True))
     for name, word in parts.items():
         path = path.replace(name, word)
-    return path.format(**studio.jobs)
+    return path.replace("{name}", "{fox}").format(**studio.jobs)  # an action of its own page's rows
 
 
 def _parts(path: str) -> list[str]:

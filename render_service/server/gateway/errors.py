@@ -101,11 +101,15 @@ class Refusal(ApiError):
         """The body of the answer: the error, with what every error says, and the trace of a denial."""
         later, again = self.retry_after_s is not None, self._should_retry
         retry: Retry = "never" if not again else "after_s" if later else "same_key"
+        envelope: dict[str, Any] = super().envelope["error"]
         facts = error_facts(
-            self.code or "", self.message, retry=retry, retry_after_s=self.retry_after_s if again else None
+            self.code or "",
+            envelope["message"],
+            retry=retry,
+            retry_after_s=self.retry_after_s if again else None,
         )
         facts["next"] = [*self._calls, *facts["next"]]
-        error = facts | super().envelope["error"]
+        error = facts | envelope
         return {"error": error} | ({"denial_trace": self._trace} if self._trace else {})
 
     def followed_by(self, *calls: Sequence[str]) -> Self:

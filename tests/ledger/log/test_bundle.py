@@ -498,8 +498,8 @@ def test_a_file_that_is_no_bundle_is_refused(data: bytes) -> None:
 
 
 def test_a_bundle_of_another_format_is_refused(original: bytes) -> None:
-    manifest = canonical_json({"format": "sora-ledger/bundle/v2"})
-    with pytest.raises(vb.NotABundle, match="bundle/v2"):
+    manifest = canonical_json({"format": "sora-ledger/bundle/v3"})
+    with pytest.raises(vb.NotABundle, match="bundle/v3"):
         check(repacked(unpacked(original) | {"manifest.json": manifest}, refit=False))
 
 

@@ -21,7 +21,10 @@ NEVER_ANSWERED = {
     "SoraLedgerError": "only its subclasses are raised",
     "ServiceError": "only its subclasses are raised",
     "NotIntact": "of commands that prove something",
+    "LogDisputed": "of `monitor`",
+    "LogUnreachable": "of `monitor`",
     "NotWitnessed": "of the commands that publish checkpoints",
+    "NotStamped": "of the commands that publish checkpoints",
     "NotSubmitted": "of the Python interface, for its own callers",
 }
 
