@@ -171,7 +171,7 @@ def test_the_queue_fits_80_columns() -> None:
         "waiting": 3,
         "leased": 1,
         "leases": [lease],
-        "forwarding": [{"destination": "d" * 64, "position": 1, "behind": 2, "is_running": False}],
+        "forwarding": [{"destination": "archive", "position": 1, "behind": 2, "is_running": False}],
         "notifications": {"waiting": 2, "dead_letters": [letter]},
     }
     assert max(map(len, on_a_terminal(lambda console: print_queue(document, console)))) <= 80
