@@ -12,6 +12,7 @@ copy as the parent's.
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +73,8 @@ def sign_copy(wish: Wish, certificate: Certificate, target: Path) -> Signed:
     try:
         _sign(wish, certificate, target)
     except C2paError as error:
+        if shutil.disk_usage(target.parent).free <= wish.path.stat().st_size:  # the library does not say it
+            raise StorageFailed(f"{target.parent}: the disk is full; make room and publish again") from None
         raise BadInput(
             f"{wish.title}: it cannot be signed ({error}); if the manifest that came with it is damaged, "
             "`--as-stored` publishes the file as it is"
