@@ -1,5 +1,6 @@
 """Bad input: what it was, what was expected, what to do now; the code of the table; nothing recorded."""
 
+import os
 import re
 import sqlite3
 import subprocess
@@ -321,3 +322,16 @@ def test_no_output_takes_the_place_of_a_ledger_or_a_key(
     ended = sora(*command, file)
     assert (ended.code, "which is never replaced; name another" in ended.error) == (2, True)
     assert ((folder / "ledger.db").read_bytes(), (folder / "signing.key").read_bytes()) == before
+
+
+def test_an_interrupt_while_modules_are_imported_ends_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    program = Path(sys.executable).with_name("sora-ledger")
+    ended = subprocess.run(
+        [program, "jobs"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "interrupted; nothing was done\n")

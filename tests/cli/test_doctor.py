@@ -138,7 +138,7 @@ def test_a_dry_look_asks_no_server(
 def test_a_person_reads_what_to_do_after_an_arrow(sora: Any) -> None:
     told = sora("doctor", "--format=text").out
     assert "wrong   key      OPENAI_API_KEY is not set." in told
-    assert "→ 1. Create a key" in told
+    assert "→ 1. Get a key" in told
 
 
 def test_the_findings_can_be_written_to_a_file(sora: Callable[..., Any], folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_a_key_that_is_missing_is_explained_before_anything_is_recorded(
     ended = sora(*ASKED, "--profile", "new-api")
     assert ended.code == 2
     assert "OPENAI_API_KEY is not set" in ended.error
-    assert "Create a key" in ended.error
+    assert "Get a key" in ended.error
 
 
 def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Any, folder: Path) -> None:
