@@ -9,10 +9,10 @@ migrates it.
 
 import select
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
@@ -31,6 +31,10 @@ ANSWER_S = 20.0
 `LOCK_TIMEOUT_MS`, so that a server that is only busy reports that first."""
 LONG_ANSWER_S = 600.0
 """The same for a statement that reads or rewrites a whole ledger."""
+DOUBT_S = 2.0
+"""After so long without an answer, a new connection shows whether the server is there at all."""
+PROBE_S = 3
+"""How long such a connection may take, and one to a server that was silent before."""
 
 _DEFAULTS: dict[str, Any] = {
     "application_name": "sora-ledger",
@@ -70,6 +74,10 @@ class ServerSilent(psycopg.OperationalError):
     """The server accepted a statement and did not answer in time."""
 
 
+class ServerGone(psycopg.OperationalError):
+    """The server neither answered a statement nor accepted another connection."""
+
+
 class Standby(psycopg.OperationalError):
     """The server is a standby; it may be about to be promoted."""
 
@@ -77,11 +85,15 @@ class Standby(psycopg.OperationalError):
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection with a deadline for every answer; if it is missed, the connection is closed.
 
+    `is_silent`, if set, says that the server accepts no other connection either. It is asked while an answer
+    is late: a server that is frozen or cut off is noticed after five seconds, and a long statement continues.
+
     `pooled` is True behind a pooler such as pgbouncer: each transaction may run in another session of the
     server, so no session state may be relied on.
     """
 
     answer_s = ANSWER_S
+    is_silent: Callable[["Connection"], bool] | None = None
     pooled = False
     generation = 0
 
@@ -95,14 +107,35 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
         """Wait for an answer, at most `answer_s`; a caller with its own `timeout` handles it itself."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
         started = time.monotonic()
         try:
-            return super().wait(gen, interval, self.answer_s if timeout is None else timeout)
+            return super().wait(self._doubting(gen), interval, self.answer_s)
+        except ServerGone:
+            self.pgconn.finish()
+            raise
         except psycopg.OperationalError:
-            if timeout is not None or time.monotonic() - started < self.answer_s:
+            if time.monotonic() - started < self.answer_s:
                 raise
             self.pgconn.finish()
             raise ServerSilent(f"it has not answered for {self.answer_s:g} s") from None
+
+    def _doubting(self, gen: PQGen[Result]) -> PQGen[Result]:
+        """Yield what `gen` yields; raise `ServerGone` if there is no answer and no server either."""
+        started = asked = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and self.is_silent is not None and time.monotonic() - asked >= DOUBT_S:
+                    if self.is_silent(self) and is_quiet(self):
+                        waited_s = time.monotonic() - started
+                        raise ServerGone(f"it has not answered for {waited_s:.0f} s, nor a new connection")
+                    asked = time.monotonic()
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            return cast("Result", done.value)
 
 
 class Place(NamedTuple):
@@ -117,19 +150,29 @@ class Place(NamedTuple):
         return cls(url, label(url))
 
 
-def connect(place: Place, *, read_only: bool, first: int = 0) -> Connection:
-    """Open a connection with the settings of a ledger, trying the hosts from index `first` on.
+def connect(
+    place: Place,
+    *,
+    read_only: bool,
+    hosts: Sequence[int] = (),
+    timeout_s: int | None = None,
+    is_silent: Callable[[Connection], bool] | None = None,
+) -> Connection:
+    """Open a connection with the settings of a ledger, trying the hosts with these indexes in this order.
 
     The caller turns psycopg's errors into messages.
     """
     parameters = {**_DEFAULTS, **conninfo_to_dict(place.url), "client_encoding": "utf8"}
+    if timeout_s is not None:
+        parameters["connect_timeout"] = timeout_s
     for name in _LISTED:
-        hosts = str(parameters.get(name) or "").split(",")
-        if len(hosts) > 1:
-            parameters[name] = ",".join(hosts[first:] + hosts[:first])
+        values = str(parameters.get(name) or "").split(",")
+        if len(values) > 1:
+            parameters[name] = ",".join(values[host] for host in hosts or range(len(values)))
             if not read_only:
                 parameters.setdefault("target_session_attrs", "read-write")  # the others are standbys
     db = Connection.connect(**parameters, autocommit=True)
+    db.is_silent = is_silent
     try:
         _check_server(db, place)
         if not read_only:
@@ -141,16 +184,33 @@ def connect(place: Place, *, read_only: bool, first: int = 0) -> Connection:
     return db
 
 
-def position_of(place: Place, db: Connection) -> int:
-    """Return the index of the host of `place` that a connection leads to."""
+def accepts(db: Connection, place: Place) -> bool:
+    """Return False if the server of `db` lets a new connection wait for `PROBE_S`; a refusal is an answer."""
+    parameters: dict[str, Any] = conninfo_to_dict(place.url)
+    parameters |= {"host": db.info.host, "port": db.info.port, "connect_timeout": PROBE_S}
+    if db.info.hostaddr:
+        parameters["hostaddr"] = db.info.hostaddr
+    try:
+        psycopg.Connection.connect(**parameters).close()
+    except psycopg.errors.ConnectionTimeout:
+        return False
+    except psycopg.Error:
+        return True
+    return True
+
+
+def hosts_of(place: Place) -> list[tuple[str, str]]:
+    """Return the name and the port of each host of `place`, in the order of its URL; "" is the default."""
     parts = conninfo_to_dict(place.url)
     names = str(parts.get("host") or parts.get("hostaddr") or "").split(",")
     ports = str(parts.get("port") or "").split(",")
-    ports = ports if len(ports) == len(names) else [""] * len(names)
+    return list(zip(names, ports if len(ports) == len(names) else ports[:1] * len(names), strict=True))
+
+
+def position_of(place: Place, db: Connection) -> int:
+    """Return the index of the host of `place` that a connection leads to."""
     there = {db.info.host, db.info.hostaddr}
-    fits = (
-        name in there and port in ("", str(db.info.port)) for name, port in zip(names, ports, strict=True)
-    )
+    fits = (name in there and port in ("", str(db.info.port)) for name, port in hosts_of(place))
     return next((number for number, fit in enumerate(fits) if fit), 0)
 
 
@@ -191,8 +251,11 @@ def is_alive(db: Connection) -> bool:
 
     A server sends nothing on an idle connection unless it closes it, and then its reason is readable.
     """
-    if db.closed:
-        return False
+    return not db.closed and is_quiet(db)
+
+
+def is_quiet(db: Connection) -> bool:
+    """Return True if nothing has arrived from the server."""
     readable = select.poll()
     readable.register(db.pgconn.socket, select.POLLIN)
     return not readable.poll(0)

@@ -129,6 +129,15 @@ def is_broken(error: psycopg.OperationalError) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
 
 
+def was_timed_out(error: psycopg.OperationalError, host: str, port: str, *, of: int) -> bool:
+    """Return True if `host`, of as many as were tried, is one whose silence led to `error`."""
+    if of == 1:
+        return isinstance(error, psycopg.errors.ConnectionTimeout)
+    begins = f"- host: {host or None!r}, port: {port or None!r}, "
+    lines = str(error).splitlines()
+    return any(line.startswith(begins) and line.endswith("connection timeout expired") for line in lines)
+
+
 _NEVER_CONNECTED = ("connection failed", "connection timeout", "resolve", "Is the server running")
 _INNER_WORDS = ("pipeline", "sending query", "another command", "the connection is")
 

@@ -1,9 +1,11 @@
 """Connections that are opened, reused and replaced, and waiting out an outage of up to two minutes.
 
-A failed connection is retried, less and less often, until `FAILOVER_S` after the outage was first noticed.
-All stores of a process share that moment, so a process waits once, and requests after that time fail at their
-first attempt. The stores also share which host answered last, and begin with it. An error that waiting cannot
-fix (a wrong password, a missing database) is never retried.
+A failed connection is retried until `FAILOVER_S` after the outage was first noticed, soon every half second,
+by one thread of the process at a time. All stores of a process share that moment, so a process waits once,
+and requests after that time fail at their first attempt. The stores also share which host answered last, and
+begin with it, and which were silent: an attempt at those costs a time-out, so they are left out for some
+seconds while there are others. An error that waiting cannot fix (a wrong password, a missing database) is
+never retried.
 
 Each store has a `Pool`, in which connections are opened as threads need them and replaced when they break.
 """
@@ -14,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TypeVar
 
@@ -23,21 +25,29 @@ import psycopg
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.connection import (
     LONG_ANSWER_S,
+    PROBE_S,
     Connection,
     Place,
     ServerSilent,
+    accepts,
     connect,
+    hosts_of,
     is_alive,
     position_of,
 )
-from ledger.store.postgres.errors import hosts, is_broken, may_pass, meaning
+from ledger.store.postgres.errors import hosts as names_of
+from ledger.store.postgres.errors import is_broken, may_pass, meaning, was_timed_out
 
 FAILOVER_S = 120.0
 VARIABLE = "SORA_LEDGER_FAILOVER_SECONDS"
 LONGEST_S = 3_600.0
 
 _FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 2.0
+_LONGEST_PAUSE_S = 0.5
+_LEFT_OUT_S = 10.0
+"""How long a silent host is left out; each process tries it again after that."""
+_PROBED_S = 2.0
+"""How long the threads of a process rely on one probe."""
 _LOG = logging.getLogger("sora_ledger")
 """Warnings go to stderr unless the program that uses this library redirects them."""
 
@@ -72,24 +82,75 @@ class Outage:
     def __init__(self, place: Place, patience_s: float) -> None:
         self.patience_s = patience_s
         self._first = 0
+        self._hosts = hosts_of(place)
+        self._left_out: dict[int, float] = {}
+        """When the hosts that were silent are tried again."""
         self._place = place
         self._changing = threading.Lock()
         self._began: float | None = None
+        self._turns = {read_only: threading.Lock() for read_only in (False, True)}
+        self._probing = threading.Lock()
+        self._probed: dict[int, tuple[float, bool]] = {}
+        """When each host was last asked for another connection, and whether it was silent."""
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection as soon as a server accepts one."""
         pause_s = _FIRST_PAUSE_S
         while True:
-            try:
-                db = connect(self._place, read_only=read_only, first=self._first)
-            except psycopg.OperationalError as error:
-                if not may_pass(error) or self.noticed(error) > self.patience_s:
-                    raise
-            else:
-                self._over(db)
-                return db
-            time.sleep(pause_s)
+            with self._turns[read_only] if self._waits() else nullcontext():
+                try:
+                    db = self._connect_once(read_only=read_only)
+                except psycopg.OperationalError as error:
+                    if not may_pass(error) or self.noticed(error) > self.patience_s:
+                        raise
+                    # Within the turn: the threads that wait for it would only ask the same hosts.
+                    time.sleep(pause_s)
+                else:
+                    self._over(db)
+                    return db
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _waits(self) -> bool:
+        """Return True during an outage that is still waited for."""
+        began = self._began
+        return began is not None and time.monotonic() - began <= self.patience_s
+
+    def _connect_once(self, *, read_only: bool) -> Connection:
+        """Try the hosts once; note which of them were silent."""
+        hosts = self._order()
+        was_silent = len(self._hosts) > 1 and any(host in self._left_out for host in hosts)
+        timeout_s = PROBE_S if was_silent else None
+        try:
+            return connect(
+                self._place, read_only=read_only, hosts=hosts, timeout_s=timeout_s, is_silent=self.is_silent
+            )
+        except psycopg.OperationalError as error:
+            for host in hosts:
+                if was_timed_out(error, *self._hosts[host], of=len(hosts)):
+                    self._leave_out(host)
+            raise
+
+    def _order(self) -> list[int]:
+        """Return the hosts to try: the last that answered first, those that were silent last or not."""
+        now, number = time.monotonic(), len(self._hosts)
+        every = [(self._first + host) % number for host in range(number)]
+        some = [host for host in every if self._left_out.get(host, 0.0) <= now]
+        return sorted(some or every, key=self._left_out.__contains__)
+
+    def _leave_out(self, host: int) -> None:
+        self._left_out[host] = time.monotonic() + _LEFT_OUT_S
+
+    def is_silent(self, db: Connection) -> bool:
+        """Return True if the server of `db` accepts no other connection; one thread at a time asks it."""
+        host, doubted = position_of(self._place, db), time.monotonic()
+        with self._probing:
+            probed, silent = self._probed.get(host, (float("-inf"), False))
+            if probed < doubted - _PROBED_S:
+                silent = not accepts(db, self._place)
+                self._probed[host] = time.monotonic(), silent
+        if silent:
+            self._leave_out(host)
+        return silent
 
     def noticed(self, error: psycopg.Error) -> float:
         """Note that the server is unavailable; return for how many seconds it has been."""
@@ -107,12 +168,13 @@ class Outage:
             self._place.label,
             meaning(error, advise=False),
             self.patience_s,
-            hosts(self._place.url),
+            names_of(self._place.url),
         )
 
     def _over(self, db: Connection) -> None:
         with self._changing:
             self._first = position_of(self._place, db)
+            self._left_out.pop(self._first, None)
             began, self._began = self._began, None
         if began is not None and self.patience_s > 0:
             outage_s = time.monotonic() - began

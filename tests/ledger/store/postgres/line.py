@@ -28,7 +28,10 @@ class Line:
     def __init__(self, folder: Path, server: Path) -> None:
         self.cuts: list[str] = []
         self.late: Callable[[], object] = lambda: None
+        self.accepted = 0
         self._server = server
+        self._carries = threading.Event()
+        self._carries.set()
         self._moves: set[bytes] = set()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / SOCKET))
@@ -40,8 +43,17 @@ class Line:
         """Let the next COMMITs meet these fates, one after the other; *none* lets one through."""
         self.cuts = list(kinds)
 
+    def freeze(self) -> None:
+        """Carry nothing any more, as a server that is frozen: connections are accepted and get no answer."""
+        self._carries.clear()
+
+    def thaw(self) -> None:
+        """Carry again."""
+        self._carries.set()
+
     def close(self) -> None:
         """Stop listening; what is connected ends with its client."""
+        self.thaw()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
@@ -53,16 +65,19 @@ class Line:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self.accepted += 1
             self._threads.append(threading.Thread(target=self._carry, args=(client,)))
             self._threads[-1].start()
 
     def _carry(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server, selectors.DefaultSelector() as ready:
+            self._carries.wait()
             server.connect(str(self._server / SOCKET))
             ready.register(client, selectors.EVENT_READ, server)
             ready.register(server, selectors.EVENT_READ, client)
             while True:
                 for key, _ in ready.select():
+                    self._carries.wait()
                     data = key.fileobj.recv(65_536)  # type: ignore[union-attr]
                     is_commit = key.fileobj is client and self._commits(data)
                     kind = self.cuts.pop(0) if is_commit and self.cuts else "none"

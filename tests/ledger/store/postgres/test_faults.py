@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from ledger.errors import LedgerUnusable, StaleFence
 from ledger.store.interface import Fence, Hold, RecordFilter
 from ledger.store.postgres import PostgresStore
+from ledger.store.postgres import connection as connection_module
 from ledger.store.postgres import store as store_module
 from ledger.store.postgres.connection import Connection
 from ledger.store.postgres.errors import meaning
@@ -196,6 +197,28 @@ def test_a_server_that_does_not_answer_in_time_is_given_up(
     assert [db.closed for db in asked] == [True, True]
 
 
+def test_a_statement_that_takes_long_goes_on_while_the_server_accepts_connections(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "DOUBT_S", 0.1)
+    asked: list[Connection] = []
+    doubts: list[bool] = []
+    silent = store._pool.outage.is_silent
+
+    def doubt(db: Connection) -> bool:
+        doubts.append(silent(db))
+        return doubts[-1]
+
+    def sleep(db: Connection) -> str:
+        asked.append(db)
+        db.is_silent = doubt
+        return str((db.execute("SELECT 'slept' FROM pg_sleep(1)").fetchone() or ("",))[0])
+
+    assert store._ask(sleep) == "slept"
+    assert len(asked) == 1
+    assert set(doubts) == {False}
+
+
 def test_connections_older_than_one_that_broke_are_not_used_again(store: PostgresStore) -> None:
     pool = store._pool
     with pool.taken() as one, pool.taken() as other:
@@ -293,6 +316,24 @@ def test_a_server_that_stays_away_leaves_it_open_and_says_so(
     line.cut("request")
     with pytest.raises(LedgerUnusable, match=r"not known yet whether .* repeating the same append is safe"):
         over.append([scribe.note()])
+
+
+def test_a_host_that_falls_silent_is_left_for_the_next_one_before_the_deadline(
+    line: Any, server: Any, store: PostgresStore, scribe: Any, url: str, clean: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(connection_module, "DOUBT_S", 0.1)
+    monkeypatch.setattr(connection_module, "PROBE_S", 2)
+    monkeypatch.setattr(Connection, "answer_s", 3_600.0)
+    with PostgresStore(make_conninfo(url, host=f"{line.folder},{server.pgdata}")) as both:
+        both.append([scribe.note()])
+        line.freeze()
+        both.append([scribe.note("other")])
+        accepted = line.accepted
+        with both._pool.taken() as there:
+            both._pool._distrust(there)
+        both.append([scribe.note("third")])
+        assert line.accepted == accepted, "the silent host was tried again"
+        assert (both.head().size, clean()) == (4, True)
 
 
 def test_threads_over_a_bad_line_know_what_was_recorded(
