@@ -671,16 +671,31 @@ class ProvenanceObserved(EventBase):
     reader: str | None = None
 
 
+class VisibleLabel(Part):
+    """What people see in one corner of every picture of a published copy: a text, or an image by its digest.
+
+    `kind` is ``eu_icon`` for the icon of the European Union, and ``icon`` for another image.
+    """
+
+    kind: Literal["text", "eu_icon", "icon"]
+    corner: Literal["top-left", "top-right", "bottom-left", "bottom-right"]
+    text: Private | None = None
+    image_sha256: Sha256Hex | None = None
+
+
 class ProvenanceSigned(EventBase):
     """A copy of a stored file was signed with a C2PA manifest of this ledger.
 
     The copy has the digest `sha256`. Its manifest names the record at `record_position`, which stored the
     file `source_sha256`, and the checkpoint of `checkpoint_size` records, if there was one. `parents` are the
     jobs whose files are ingredients. `intent` is ``edit`` if the copy has a parent: a file of another job, or
-    the stored file itself with the manifest that came with it.
+    the stored file itself with the manifest that came with it. `labelled` copies have a `label` that people
+    see, and pictures that were encoded anew. `stamped_at` is the time of a time-stamping authority (RFC 3161)
+    in the signature.
     """
 
     type: ClassVar[str] = "provenance.signed"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.ACTION
     variant: Variant
     source_sha256: Sha256Hex
@@ -696,16 +711,19 @@ class ProvenanceSigned(EventBase):
     checkpoint_size: int | None = None
     parents: tuple[str, ...] = ()
     labelled: bool = False
+    label: VisibleLabel | None = None
+    stamped_at: str | None = None
 
 
 class AssetPublished(EventBase):
     """A file of a job was written to `target`, where others find it.
 
     `marking` says what marks it as made by AI: a manifest of this ledger, the one that came with the file, or
-    nothing. The policy `policy_sha256` permitted it.
+    nothing. `label` is what people see. The policy `policy_sha256` permitted it.
     """
 
     type: ClassVar[str] = "asset.published"
+    schema_version: ClassVar[int] = 2
     kind: ClassVar[Kind] = Kind.ACTION
     variant: Variant
     sha256: Sha256Hex
@@ -713,6 +731,7 @@ class AssetPublished(EventBase):
     target: Private
     marking: Literal["signed", "original", "none"]
     policy_sha256: Sha256Hex
+    label: VisibleLabel | None = None
 
 
 class AssetLost(EventBase):

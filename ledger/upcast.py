@@ -34,6 +34,8 @@ STEPS: dict[tuple[str, int], Step] = {
     ("review.recorded", 1): lambda payload: payload | {"timed_notes": []},
     ("character.created", 1): lambda payload: payload | {"team": None},
     ("render.adopted", 1): lambda payload: payload | {"server": None},
+    ("provenance.signed", 1): lambda payload: payload | {"label": None, "stamped_at": None},
+    ("asset.published", 1): lambda payload: payload | {"label": None},
 }
 """By event type and the version that the step reads."""
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.provenance.follow import Followed
+    from render_service.provenance.label import Label
     from render_service.provenance.publish import Published
     from render_service.session.session import Session
 
@@ -25,6 +26,10 @@ MARKINGS = {
     "original": "unchanged; the manifest that came with it marks it as made by AI",
     "none": "NOT MARKED as made by AI",
 }
+
+
+LABELS = {"text": "the label", "eu_icon": "the EU icon", "icon": "the icon"}
+CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 
 @click.command("publish", short_help="Write a signed copy of a video, marked as AI.")
@@ -49,6 +54,24 @@ MARKINGS = {
     type=click.Path(path_type=Path),
     help="Key that signs the checkpoint.  [default: SORA_LEDGER_KEY]",
 )
+@click.option(
+    "--timestamp", metavar="URL", help="Have this time-stamping authority (RFC 3161) date the signature."
+)
+@click.option(
+    "--tsa-chain",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Certificates (PEM) of that authority.  [default: SORA_LEDGER_TSA_CHAIN]",
+)
+@click.option("--label", metavar="TEXT", help="Draw this text into a corner of the pictures.")
+@click.option("--eu-icon", is_flag=True, help="Draw the EU icon for content made by AI.")
+@click.option(
+    "--icon", metavar="FILE", type=click.Path(path_type=Path), help="Draw this PNG, WebP or JPEG image."
+)
+@click.option("--corner", type=click.Choice(CORNERS), help="Corner of the label.  [default: top-left]")
+@click.option(
+    "--font", metavar="FILE", type=click.Path(path_type=Path), help="Font of --label, a TTF or OTF file."
+)
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @common.invocation
 def publish_command(
@@ -60,7 +83,10 @@ def publish_command(
     as_stored: bool,
     checkpoint: Path | None,
     key: Path | None,
+    timestamp: str | None,
+    tsa_chain: Path | None,
     force: bool,
+    **drawn: Any,
 ) -> None:
     """Write a copy of a stored video with a C2PA manifest that marks it as made by AI.
 
@@ -70,13 +96,18 @@ def publish_command(
     \b
     Example:
       sora-ledger publish job_01a2 --to film.mp4 --certificate studio.pem
-      sora-ledger publish job_01a2 --to s3://films/film.mp4
+      sora-ledger publish job_01a2 --to s3://films/film.mp4 --eu-icon
     """
     from render_service.provenance.publish import Publication, publish
 
-    if as_stored and (certificate or checkpoint or key):
-        raise click.UsageError("--as-stored signs nothing; leave out --certificate, --checkpoint and --key")
-    wanted = Publication(target, certificate, as_stored, checkpoint, key, force)
+    label = _label(**drawn)
+    if as_stored and (certificate or checkpoint or key or timestamp):
+        raise click.UsageError(
+            "--as-stored signs nothing; leave out --certificate, --checkpoint, --key and --timestamp"
+        )
+    if as_stored and label:
+        raise click.UsageError("--as-stored changes nothing; leave out --label, --eu-icon and --icon")
+    wanted = Publication(target, certificate, as_stored, checkpoint, key, force, label, timestamp, tsa_chain)
 
     async def write(session: "Session") -> "Published":
         return await publish(session, name, wanted)
@@ -89,6 +120,8 @@ def publish_command(
         "bytes": done.bytes,
         "marking": done.marking,
         "signer": done.signer,
+        "label": done.label.kind if done.label else None,
+        "stamped_at": done.stamped_at,
         "was_there": done.was_there,
     }
 
@@ -96,11 +129,34 @@ def publish_command(
         there = " (it was there already, and is recorded now)" if done.was_there else ""
         console.print(f"published {done.job.job_id}: {printable(done.target)}{there}", markup=False)
         console.print(printable(MARKINGS[done.marking].format(signer=done.signer)), markup=False)
+        if done.label:
+            console.print(f"{LABELS[done.label.kind]} is in the {done.label.corner} corner", markup=False)
+        if done.stamped_at:
+            console.print(f"dated {done.stamped_at[:19]}Z by a time-stamping authority", markup=False)
         console.print(f"{done.bytes:,} bytes, sha256 {done.sha256}", markup=False)
 
     inv.emit(document, text)
     if done.marking == "none":
         say("it carries no mark that machines can read: leave out --as-stored to sign it")
+
+
+def _label(
+    *, label: str | None, eu_icon: bool, icon: Path | None, corner: str | None, font: Path | None
+) -> "Label | None":
+    from render_service.provenance.label import Label
+
+    if sum((label is not None, eu_icon, icon is not None)) > 1:
+        raise click.UsageError("choose one of --label, --eu-icon and --icon")
+    if font and label is None:
+        raise click.UsageError("--font is for --label TEXT")
+    where: Any = corner or CORNERS[0]
+    if label is not None:
+        return Label("text", where, text=label, font=font)
+    if eu_icon or icon:
+        return Label("icon" if icon else "eu_icon", where, icon=icon)
+    if corner:
+        raise click.UsageError("--corner is for --label, --eu-icon and --icon")
+    return None
 
 
 @click.command("verify-provenance", short_help="Check a published file, back to its record.")
@@ -155,6 +211,7 @@ def _document(found: "Followed") -> dict[str, Any]:
             "issuer": manifest.issuer,
             "algorithm": manifest.algorithm,
             "signed_at": manifest.signed_at,
+            "stamp": manifest.stamp,
             "digital_source_type": manifest.digital_source_type,
             "ingredients": [
                 {"relationship": one.relationship, "title": one.title, "has_manifest": one.has_manifest}
@@ -180,15 +237,29 @@ VALIDITY = {
 }
 
 
-def _show(console: "Console", found: "Followed") -> None:
+STAMPS = {
+    "trusted": "a time-stamping authority on the trust list",
+    "unknown_authority": "a time-stamping authority that is not on the trust list",
+}
+
+
+def _show_manifest(console: "Console", found: "Followed") -> None:
     manifest = found.manifest
-    if manifest is not None:
-        console.print(f"C2PA manifest: {VALIDITY[manifest.validity]}")
-    if manifest is not None and manifest.signer:
-        who = f"signed by {manifest.signer}, issued by {manifest.issuer or 'nobody named'}"
-        console.print(printable(f"{who}; source type {manifest.digital_source_type or 'none'}"), markup=False)
-        for one in manifest.ingredients:
-            console.print(printable(f"made from {one.title or 'a file'} ({one.relationship})"), markup=False)
+    if manifest is None:
+        return
+    console.print(f"C2PA manifest: {VALIDITY[manifest.validity]}")
+    if not manifest.signer:
+        return
+    who = f"signed by {manifest.signer}, issued by {manifest.issuer or 'nobody named'}"
+    console.print(printable(f"{who}; source type {manifest.digital_source_type or 'none'}"), markup=False)
+    if manifest.stamp:
+        console.print(printable(f"dated {manifest.signed_at} by {STAMPS[manifest.stamp]}"), markup=False)
+    for one in manifest.ingredients:
+        console.print(printable(f"made from {one.title or 'a file'} ({one.relationship})"), markup=False)
+
+
+def _show(console: "Console", found: "Followed") -> None:
+    _show_manifest(console, found)
     for trouble in found.trouble:
         console.print(printable(f"does not hold: {trouble}"), markup=False, style="red")
     claim = found.claim

@@ -70,7 +70,9 @@ def _origin(document: Json) -> Iterable[str]:
     yield from (one["words"] for one in document["observed"])
     yield from (f"signed: {one['words']}" for one in document["signed"])
     for one in document["published"]:
-        yield f"published at {one['target']} by {one['by']} at {one['at'][:19]}Z (marking: {one['marking']})"
+        seen = f", {one['label']}" if one["label"] else ""
+        where = f"{one['target']} by {one['by']} at {one['at'][:19]}Z"
+        yield f"published at {where} (marking: {one['marking']}{seen})"
 
 
 def _reviews(document: Json) -> Iterable[str]:

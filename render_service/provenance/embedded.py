@@ -74,6 +74,20 @@ def find_embedded(path: Path) -> Embedded | None:
     return _embedded(manifest, xmp)
 
 
+def xmp_box(path: Path) -> bytes:
+    """Return the first XMP box of an MP4 or QuickTime file, header included; empty if it has none."""
+    with path.open("rb") as file:
+        for count, box in enumerate(boxes(file, path.stat().st_size)):
+            if count >= MOST_BOXES:
+                break
+            if box.kind == b"uuid" and _UUID <= box.bytes <= MOST_XMP_BYTES:
+                file.seek(box.begins_at)
+                content = file.read(box.bytes)
+                if content.startswith(_XMP_UUID):
+                    return (len(content) + _HEADER).to_bytes(4) + b"uuid" + content
+    return b""
+
+
 def boxes(file: BinaryIO, size: int) -> Iterator[Box]:
     """Yield the top-level boxes of a file of `size` bytes; a box that does not fit ends at the file's end."""
     at = 0

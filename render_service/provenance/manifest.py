@@ -57,17 +57,17 @@ class TrustList:
     sha256: str
 
     @classmethod
-    def read(cls, path: Path) -> "TrustList":
-        """Read the file at `path`; `BadInput` if it contains no certificate."""
+    def read(cls, path: Path, what: str = "trust list") -> "TrustList":
+        """Read the file at `path`, which errors call `what`; `BadInput` if it contains no certificate."""
         from cryptography import x509  # noqa: PLC0415  # only where a list was named
 
-        content = read_file(path, "trust list", TRUST_LIMIT_BYTES)
+        content = read_file(path, what, TRUST_LIMIT_BYTES)
         try:
             x509.load_pem_x509_certificates(content)
             return cls(content.decode(), hashlib.sha256(content).hexdigest())
         except ValueError as error:
             raise BadInput(
-                f"trust list {path}: expected certificates in PEM form, as `certificate` files are ({error})"
+                f"{what} {path}: expected certificates in PEM form, as `certificate` files are ({error})"
             ) from None
 
 
@@ -82,7 +82,10 @@ class Ingredient:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The active manifest of a file; `store` is everything that the reader printed."""
+    """The active manifest of a file; `store` is everything that the reader printed.
+
+    `stamp` tells whether a time-stamping authority dated the signature, and whether it is on the trust list.
+    """
 
     validity: Validity
     failures: tuple[str, ...] = ()
@@ -90,6 +93,7 @@ class Manifest:
     issuer: str | None = None
     algorithm: str | None = None
     signed_at: str | None = None
+    stamp: Literal["trusted", "unknown_authority"] | None = None
     generator: str | None = None
     digital_source_type: str | None = None
     ingredients: tuple[Ingredient, ...] = ()
@@ -206,6 +210,7 @@ def _manifest(store: Json, *, has_list: bool) -> Manifest:
         issuer=_text(signature.get("issuer")),
         algorithm=(_text(signature.get("alg")) or "").lower() or None,
         signed_at=_text(signature.get("time")),
+        stamp=_stamp(store),
         generator=_generator(active),
         digital_source_type=_source_type(store, active),
         ingredients=tuple(_ingredients(active))[:MOST_INGREDIENTS],
@@ -232,6 +237,14 @@ def _failures(store: Json) -> Iterator[str]:
             code = str(failure.get("code", ""))
             if code.isascii() and code.isprintable():
                 yield code[:LONGEST_TEXT]
+
+
+def _stamp(store: Json) -> Literal["trusted", "unknown_authority"] | None:
+    results = (store.get("validation_results") or {}).get("activeManifest") or {}
+    codes = {one.get("code") for one in _dicts(results.get("success"))}
+    if "timeStamp.validated" not in codes:
+        return None
+    return "trusted" if "timeStamp.trusted" in codes else "unknown_authority"
 
 
 def _active(store: Json) -> Json:

@@ -2,25 +2,28 @@
 
 1. Job, stored file, target, certificate and policy are checked; nothing is written before.
 2. A signed copy is made under a hidden name beside the target, and read back. (`--as-stored`: a plain copy.)
+   A label is drawn before, into another hidden file, whose bytes are signed.
 3. `provenance.signed` is recorded.
 4. The copy gets its name at the target.
 5. `asset.published` is recorded.
 
-A crash up to 3 leaves a hidden file that nothing reads. After 3 it leaves the record of a copy that was never
+A crash up to 3 leaves hidden files that nothing reads. After 3 it leaves the record of a copy that was never
 published. After 4 the file is there, and the same command records it: a target that holds a signed copy of
 this job, recorded and not published yet, is taken for that.
 """
 
 import asyncio
 import hashlib
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from threading import Event
+from typing import Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ledger.canonical import leaf_hash
-from ledger.events import AssetPublished, AssetStored, ProvenanceSigned
+from ledger.events import AssetPublished, AssetStored, ProvenanceSigned, VisibleLabel
 from ledger.job import Job
 from ledger.log.tiles import origin_of
 from ledger.private import Private
@@ -35,15 +38,17 @@ from render_service.assets.store import check_target
 from render_service.evidence.checkpoints import given_head, tree_head
 from render_service.provenance.certificates import Certificate, read_certificate
 from render_service.provenance.embedded import find_embedded
+from render_service.provenance.label import Label, check_label, draw_label, sealed_again
 from render_service.provenance.manifest import (
     TOO_LARGE,
     TOO_SLOW,
     Manifest,
+    TrustList,
     check_installed,
     is_installed,
     read_manifest,
 )
-from render_service.provenance.sign import AI_MADE, Parent, Wish, sign_copy
+from render_service.provenance.sign import AI_MADE, Parent, TimeAuthority, Wish, sign_copy
 from render_service.runtime.errors import BadInput, NotAsStored, NotMarked, NotReady, StorageFailed
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
@@ -58,7 +63,9 @@ class Publication:
     """What is to be published where.
 
     `certificate` signs the copy; `as_stored` publishes the stored bytes instead. `checkpoint` is a published
-    checkpoint that the manifest refers to; without it, `key` signs a new one, if it is set.
+    checkpoint that the manifest refers to; without it, `key` signs a new one, if it is set. `label` is drawn
+    into the pictures. The time-stamping authority at `timestamp` dates the signature, and is believed by the
+    certificates of `tsa_chain`.
     """
 
     target: str
@@ -67,6 +74,18 @@ class Publication:
     checkpoint: Path | None = None
     key: Path | None = None
     force: bool = False
+    label: Label | None = None
+    timestamp: str | None = None
+    tsa_chain: Path | None = None
+
+
+class _Source(NamedTuple):
+    """What a copy is made of: the stored file, and its `pictures` with the label, if there is one."""
+
+    job: Job
+    stored: Entry[AssetStored]
+    path: Path
+    pictures: Path | None
 
 
 @dataclass(frozen=True)
@@ -79,16 +98,22 @@ class Published:
     bytes: int
     marking: Marking
     signer: str | None = None
+    label: VisibleLabel | None = None
+    stamped_at: str | None = None
     was_there: bool = False
 
 
 async def publish(session: Session, name: str, wanted: Publication) -> Published:
     """Publish the video of the job called `name`; the errors say what is missing and what to do."""
     job = await session.job(name)
-    return await asyncio.to_thread(_publish, session, job, wanted)
+    stopped = Event()
+    try:
+        return await asyncio.to_thread(_publish, session, job, wanted, stopped)
+    finally:  # Ctrl-C ends the drawing of a label, too
+        stopped.set()
 
 
-def _publish(session: Session, job: Job, wanted: Publication) -> Published:
+def _publish(session: Session, job: Job, wanted: Publication, stopped: Event) -> Published:
     history = JobHistory(session.ledger.history(job.job_id))
     stored = _stored(job, history)
     path = _path_of(session, job, stored.event)
@@ -100,19 +125,30 @@ def _publish(session: Session, job: Job, wanted: Publication) -> Published:
     else:
         _check_bucket(wanted.target, force=wanted.force)
     certificate = None if wanted.as_stored else _certificate(session, wanted)
+    authority = _authority(session, wanted)
+    if wanted.label is not None:
+        check_label(wanted.label)
     marking: Marking = "signed" if certificate else _own_marking(path, stored.event)
     _check_policy(session, job, marking)
     with _new_file(session, place) as copy:
         if certificate is None:
-            digest, size = _copied(path, copy), stored.event.bytes
-            signer = None
+            done = Published(job, wanted.target, _copied(path, copy), stored.event.bytes, marking)
         else:
-            event = _sign(session, job, stored, path, wanted, certificate, copy.path)
+            with _pictures(copy, path, stored.event, wanted, stopped) as pictures:
+                source = _Source(job, stored, path, pictures)
+                event = _sign(session, source, wanted, authority, certificate, copy.path)
             _record(session, job, event)
-            digest, size, signer = event.sha256, event.bytes, certificate.signer
-        uri = _put(copy, place, wanted)
-    _record_published(session, job, uri, digest, size, marking)
-    return Published(job, uri, digest, size, marking, signer)
+            done = _of(job, wanted.target, event)
+        done = replace(done, target=_put(copy, place, wanted))
+    _record_published(session, done)
+    return done
+
+
+def _of(job: Job, target: str, event: ProvenanceSigned) -> Published:
+    """Return the publication of the signed copy that `event` records."""
+    return Published(
+        job, target, event.sha256, event.bytes, "signed", event.signer.text, event.label, event.stamped_at
+    )
 
 
 # --- 1. checks ---
@@ -190,6 +226,20 @@ def _certificate(session: Session, wanted: Publication) -> Certificate:
     return read_certificate(path, session.clock())
 
 
+def _authority(session: Session, wanted: Publication) -> TimeAuthority | None:
+    if wanted.timestamp is None:
+        return None
+    chain = wanted.tsa_chain or session.settings.tsa_chain_file
+    if chain is None:
+        raise BadInput(
+            "--timestamp: name the certificates by which the authority is believed, with --tsa-chain FILE or "
+            "SORA_LEDGER_TSA_CHAIN"
+        )
+    if urlsplit(wanted.timestamp).scheme not in ("http", "https"):
+        raise BadInput(f"--timestamp {wanted.timestamp}: expected a URL that begins with http:// or https://")
+    return TimeAuthority(wanted.timestamp, TrustList.read(chain, "--tsa-chain"))
+
+
 def _manifest_of(path: Path, stored: AssetStored) -> Manifest | None:
     """Return the manifest that came with the stored file."""
     embedded = find_embedded(path)
@@ -243,15 +293,31 @@ def _copied(path: Path, copy: NewFile) -> str:
     return digest.hexdigest()
 
 
-def _sign(  # all of them are needed
+@contextmanager
+def _pictures(
+    copy: NewFile, path: Path, stored: AssetStored, wanted: Publication, stopped: Event
+) -> Iterator[Path | None]:
+    """Draw the label into another hidden file beside `copy`, and remove that file; None without a label."""
+    if wanted.label is None:
+        yield None
+        return
+    with NewFile(copy.target) as drawn:
+        try:
+            draw_label(wanted.label, path, stored.media_type, drawn.path, stopped.is_set)
+        except OSError as error:
+            raise StorageFailed(unwritable(copy.target, error)) from error
+        yield drawn.path
+
+
+def _sign(
     session: Session,
-    job: Job,
-    stored: Entry[AssetStored],
-    path: Path,
+    source: _Source,
     wanted: Publication,
+    authority: TimeAuthority | None,
     certificate: Certificate,
     target: Path,
 ) -> ProvenanceSigned:
+    job, stored, path, pictures = source
     record = stored.record
     leaf = leaf_hash(record.record).hex()
     facts = {
@@ -275,8 +341,11 @@ def _sign(  # all of them are needed
         has_manifest=came is not None,
         record=facts | ({"proof": proof.to_bytes().decode()} if proof else {}),
         parents=_parents(session, job),
+        pictures=pictures,
+        label=wanted.label.words if wanted.label else None,
+        authority=authority,
     )
-    signed = sign_copy(wish, certificate, target)
+    signed = sign_copy(wish, certificate, target, session.clock())
     return ProvenanceSigned(
         variant=Variant.VIDEO,
         source_sha256=stored.event.sha256,
@@ -291,6 +360,9 @@ def _sign(  # all of them are needed
         record_leaf=leaf,
         checkpoint_size=proof.head.checkpoint.size if proof else None,
         parents=tuple(parent.job_id for parent in wish.parents),
+        labelled=wanted.label is not None,
+        label=wanted.label.as_recorded() if wanted.label else None,
+        stamped_at=signed.stamped_at,
     )
 
 
@@ -372,16 +444,17 @@ ONE_PUT_BYTES = 64 << 20
 """Larger files go in parts, and a bucket may then replace what another process has just put there."""
 
 
-def _record_published(session: Session, job: Job, uri: str, digest: str, size: int, marking: Marking) -> None:
+def _record_published(session: Session, done: Published) -> None:
     event = AssetPublished(
         variant=Variant.VIDEO,
-        sha256=digest,
-        bytes=size,
-        target=Private.seal("target", uri),
-        marking=marking,
+        sha256=done.sha256,
+        bytes=done.bytes,
+        target=Private.seal("target", done.target),
+        marking=done.marking,
         policy_sha256=session.policy.digest,
+        label=sealed_again(done.label),
     )
-    _record(session, job, event)
+    _record(session, done.job, event)
 
 
 def _was_published(session: Session, job: Job, history: JobHistory, place: Path) -> Published | None:
@@ -395,6 +468,6 @@ def _was_published(session: Session, job: Job, history: JobHistory, place: Path)
         event = open_copies.get(hashlib.file_digest(file, "sha256").hexdigest())
     if event is None:
         return None
-    uri = place.absolute().as_uri()
-    _record_published(session, job, uri, event.sha256, event.bytes, "signed")
-    return Published(job, uri, event.sha256, event.bytes, "signed", event.signer.text, was_there=True)
+    done = replace(_of(job, place.absolute().as_uri(), event), was_there=True)
+    _record_published(session, done)
+    return done

@@ -14,12 +14,15 @@ import hashlib
 import os
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from ledger.record import timestamp
+from render_service.evidence.witnesses import CLOCK_SKEW_S
 from render_service.provenance.certificates import Certificate
-from render_service.provenance.manifest import Json, context, read_manifest
-from render_service.runtime.errors import BadInput, StorageFailed
+from render_service.provenance.manifest import Json, TrustList, context, read_manifest
+from render_service.runtime.errors import BadInput, NotStamped, StorageFailed
 
 LABEL = "org.sora-ledger.record"
 FORMAT = "sora-ledger/provenance/v1"
@@ -39,8 +42,20 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class TimeAuthority:
+    """A time-stamping authority (RFC 3161), and the certificates by which it is believed."""
+
+    url: str
+    chain: TrustList
+
+
+@dataclass(frozen=True)
 class Wish:
-    """What is to be signed: the stored file at `path`, and what its manifest will say."""
+    """What is to be signed: the stored file at `path`, and what its manifest will say.
+
+    `pictures` is the file whose bytes are signed instead, if a label was drawn into a copy; `label` describes
+    it. `authority` dates the signature.
+    """
 
     path: Path
     media_type: str
@@ -48,6 +63,9 @@ class Wish:
     has_manifest: bool
     record: Json
     parents: tuple[Parent, ...] = ()
+    pictures: Path | None = None
+    label: str | None = None
+    authority: TimeAuthority | None = None
 
     @property
     def intent(self) -> Literal["create", "edit"]:
@@ -57,16 +75,18 @@ class Wish:
 
 @dataclass(frozen=True)
 class Signed:
-    """A signed copy."""
+    """A signed copy; `stamped_at` is when an authority saw the signature."""
 
     sha256: str
     bytes: int
+    stamped_at: str | None
 
 
-def sign_copy(wish: Wish, certificate: Certificate, target: Path) -> Signed:
+def sign_copy(wish: Wish, certificate: Certificate, target: Path, now: datetime) -> Signed:
     """Write the signed copy to the existing empty file `target`, durably, and read its manifest back.
 
-    `BadInput` if the library refuses: a manifest in the file that cannot be read, say.
+    `BadInput` if the library refuses: a manifest in the file that cannot be read, say. `NotStamped` if the
+    authority of the wish did not date the signature, or dated it otherwise than our clock, `now`.
     """
     from c2pa import C2paError  # an extra
 
@@ -75,17 +95,22 @@ def sign_copy(wish: Wish, certificate: Certificate, target: Path) -> Signed:
     except C2paError as error:
         if shutil.disk_usage(target.parent).free <= wish.path.stat().st_size:  # the library does not say it
             raise StorageFailed(f"{target.parent}: the disk is full; make room and publish again") from None
+        if wish.authority is not None and isinstance(error, C2paError.Signature):
+            raise NotStamped(
+                f"the time-stamping authority {wish.authority.url} did not date the signature ({error}); "
+                "nothing was published. Try again later, or publish without --timestamp"
+            ) from None
         raise BadInput(
             f"{wish.title}: it cannot be signed ({error}); if the manifest that came with it is damaged, "
             "`--as-stored` publishes the file as it is"
         ) from None
     except OSError as error:
         raise StorageFailed(f"{target.parent}: cannot be written ({error.strerror}); make room") from error
-    _check(wish, target)
+    stamped_at = _check(wish, target, now)
     with target.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Signed(digest, target.stat().st_size)
+    return Signed(digest, target.stat().st_size, stamped_at)
 
 
 def _sign(wish: Wish, certificate: Certificate, target: Path) -> None:
@@ -97,7 +122,8 @@ def _sign(wish: Wish, certificate: Certificate, target: Path) -> None:
         Signer,
     )
 
-    info = C2paSignerInfo(certificate.algorithm, certificate.chain, certificate.key, None)
+    url = wish.authority.url if wish.authority else None
+    info = C2paSignerInfo(certificate.algorithm, certificate.chain, certificate.key, url)
     generator = {"claim_generator_info": {"name": "sora-ledger"}}
     with (
         context(None, builder=generator) as settings,
@@ -107,10 +133,14 @@ def _sign(wish: Wish, certificate: Certificate, target: Path) -> None:
         builder.set_intent(intent, C2paDigitalSourceType.TRAINED_ALGORITHMIC_MEDIA)
         if wish.intent == "edit":
             builder.add_action({"action": "c2pa.edited", "digitalSourceType": VOCABULARY + AI_MADE})
+        if wish.label is not None:
+            builder.add_action({"action": "c2pa.edited", "description": wish.label})
+            builder.add_action({"action": "c2pa.transcoded"})
         for number, (path, media_type, ingredient) in enumerate(_ingredients(wish)):
             with path.open("rb") as file:
                 builder.add_ingredient(ingredient | {"label": f"parent{number}"}, media_type, file)
-        with Signer.from_info(info) as signer, wish.path.open("rb") as source, target.open("r+b") as copy:
+        bytes_of = wish.pictures or wish.path
+        with Signer.from_info(info) as signer, bytes_of.open("rb") as source, target.open("r+b") as copy:
             builder.sign(signer, wish.media_type, source, copy)
 
 
@@ -130,10 +160,26 @@ def _ingredients(wish: Wish) -> list[tuple[Path, str, dict[str, str]]]:
     ]
 
 
-def _check(wish: Wish, target: Path) -> None:
-    """Raise `BadInput` unless a reader finds in the copy what was to be signed."""
-    manifest = read_manifest(target, wish.media_type, None, longest_s=LONGEST_CHECK_S)
+def _check(wish: Wish, target: Path, now: datetime) -> str | None:
+    """Raise unless a reader finds in the copy what was to be signed; return the time of the authority."""
+    authority = wish.authority
+    chain = authority.chain if authority else None
+    manifest = read_manifest(target, wish.media_type, chain, longest_s=LONGEST_CHECK_S)
     said = manifest.assertion(LABEL) if manifest else None
     if manifest is None or manifest.validity == "invalid" or said is None:
         codes = ", ".join(manifest.failures) if manifest else "no manifest"
         raise BadInput(f"{wish.title}: the signed copy does not validate ({codes}); nothing was published")
+    if authority is None:
+        return None
+    if manifest.stamp != "trusted" or manifest.signed_at is None:
+        raise NotStamped(
+            f"the timestamp of {authority.url} is not by an authority whose certificates --tsa-chain names; "
+            "nothing was published"
+        )
+    stamped = datetime.fromisoformat(manifest.signed_at).astimezone(UTC)
+    if abs((stamped - now).total_seconds()) > CLOCK_SKEW_S:
+        raise NotStamped(
+            f"the time-stamping authority {authority.url} dated the signature {timestamp(stamped)}, and the "
+            f"clock here says {timestamp(now)}; nothing was published. Check the clock of this machine"
+        )
+    return timestamp(stamped)

@@ -1,6 +1,6 @@
 """What is recorded about the origin of a job's files, as JSON and in a line for people."""
 
-from ledger.events import AssetPublished, ProvenanceObserved, ProvenanceSigned
+from ledger.events import AssetPublished, ProvenanceObserved, ProvenanceSigned, VisibleLabel
 from ledger.private import Private
 from render_service.runtime.documents import Json, counted
 from render_service.runtime.printable import short
@@ -28,6 +28,7 @@ def provenance_document(history: JobHistory) -> Json:
                 "sha256": entry.event.sha256,
                 "target": _text(entry.event.target),
                 "marking": entry.event.marking,
+                "label": label_words(entry.event.label) if entry.event.label else None,
                 "by": entry.record.actor,
                 "at": entry.record.recorded_at,
                 "position": entry.record.position,
@@ -76,6 +77,7 @@ def observed(event: ProvenanceObserved) -> str:
 def signed(event: ProvenanceSigned) -> str:
     """Return what was signed in one line."""
     parents = f", made from {counted(len(event.parents), 'job')}" if event.parents else ""
+    parents += f", dated {event.stamped_at[:19]}Z by an authority" if event.stamped_at else ""
     return (
         f"{event.variant} by {short(_text(event.signer), 60)} ({event.algorithm}), source type "
         f"{event.digital_source_type}{parents}, sha256 {event.sha256[:12]}…"
@@ -85,7 +87,15 @@ def signed(event: ProvenanceSigned) -> str:
 def published(event: AssetPublished) -> str:
     """Return what was published in one line."""
     marking = {"signed": "with our manifest", "original": "with its own manifest", "none": "NOT MARKED"}
-    return f"{event.variant} to {short(_text(event.target), 80)}, {marking[event.marking]}"
+    seen = f", {label_words(event.label)}" if event.label else ""
+    return f"{event.variant} to {short(_text(event.target), 80)}, {marking[event.marking]}{seen}"
+
+
+def label_words(label: VisibleLabel) -> str:
+    """Return what people see in the pictures, in a few words."""
+    if label.kind == "text":
+        return f"with the visible label “{short(_text(label.text), 60)}”"
+    return "with the EU icon" if label.kind == "eu_icon" else "with a visible icon"
 
 
 def _text(private: Private | None) -> str | None:

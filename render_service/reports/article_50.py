@@ -33,6 +33,7 @@ from ledger.store.interface import RecordFilter
 from ledger.terms import Variant
 from render_service.approvals.reviews import last_by_person
 from render_service.evidence.envelope import Subject, statement
+from render_service.provenance.words import label_words
 from render_service.reports.explain import people_of
 from render_service.runtime.documents import ERASED, Json
 from render_service.session.history import JobHistory
@@ -52,6 +53,7 @@ COLUMNS = (
     "target",
     "job_id",
     "marking",
+    "label",
     "signer",
     "model",
     "purpose",
@@ -156,6 +158,7 @@ def _row(ledger: Ledger, published: Entry[AssetPublished]) -> Json:
         "sha256": event.sha256,
         "bytes": event.bytes,
         "marking": event.marking,
+        "label": label_words(event.label) if event.label else None,
         "signer": None if signed is None else signed.signer.text or ERASED,
         "certificate_sha256": signed.certificate_sha256 if signed else None,
         "digital_source_type": signed.digital_source_type if signed else _source_type(observed),

@@ -76,6 +76,15 @@ def test_explain_shows_what_was_signed_and_where_it_was_published(
     assert "signed: video by Studio (es256), source type trainedAlgorithmicMedia" in text
 
 
+def test_a_label_is_printed_reported_and_explained(job_id: str, sora: Any, certificate: Path) -> None:
+    asked = ["--to", "film.mp4", "--certificate", str(certificate), "--eu-icon", "--corner", "top-right"]
+    published = sora("publish", job_id, *asked, "--format", "text")
+    assert (published.code, "the EU icon is in the top-right corner" in published.out) == (0, True)
+    assert "with the EU icon" in sora("explain", job_id, "--format", "text").out
+    (row,) = sora("report", "article-50").document["files"]
+    assert row["label"] == "with the EU icon"
+
+
 def test_publishing_unmarked_bytes_is_said_and_can_be_forbidden(job_id: str, sora: Any, folder: Path) -> None:
     published = sora("publish", job_id, "--to", "plain.mp4", "--as-stored")
     assert (published.code, published.document["marking"]) == (0, "none")
@@ -117,6 +126,12 @@ def test_a_bucket_that_does_not_exist_is_named(
         (["publish", "JOB", "--to", "ftp://a/b.mp4", "--as-stored"], "s3://bucket/key"),
         (["publish", "JOB", "--to", "a.mp4", "--as-stored", "--certificate", "x"], "leave out"),
         (["publish", "JOB", "--to", "a.mp4", "--certificate", "none.pem"], "cannot be read"),
+        (["publish", "JOB", "--to", "a.mp4", "--as-stored", "--eu-icon"], "--as-stored changes nothing"),
+        (["publish", "JOB", "--to", "a.mp4", "--as-stored", "--timestamp", "http://a"], "leave out"),
+        (["publish", "JOB", "--to", "a.mp4", "--eu-icon", "--label", "AI"], "choose one of"),
+        (["publish", "JOB", "--to", "a.mp4", "--eu-icon", "--font", "a.ttf"], "--font is for --label"),
+        (["publish", "JOB", "--to", "a.mp4", "--corner", "top-left"], "--corner is for"),
+        (["publish", "JOB", "--to", "a.mp4", "--icon", "none.png"], "--certificate FILE"),
         (["key", "certificate", "a.pem"], "--test-ca"),
         (["key", "certificate", "a.pem", "--chain", "none", "--private-key", "none"], "cannot be read"),
         (["verify-provenance", "none.mp4"], "cannot be read"),

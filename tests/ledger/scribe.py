@@ -30,6 +30,9 @@ from ledger.verify.spill import Memory
 
 START = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 SHA = "ab" * 32
+LABEL = e.VisibleLabel(
+    kind="text", corner="top-left", text=Private.seal("label.text", "Made with AI"), image_sha256=None
+)
 JOB = "job_01900000000070008000000000000001"
 OTHER_JOB = "job_01900000000070008000000000000002"
 
@@ -206,6 +209,8 @@ def proven() -> list[Any]:
             checkpoint_size=40,
             parents=("job_018f0000000070008000000000000001",),
             labelled=True,
+            label=LABEL,
+            stamped_at="2026-11-30T12:06:47Z",
         ),
         e.AssetPublished(
             variant=e.Variant.VIDEO,
@@ -214,6 +219,7 @@ def proven() -> list[Any]:
             target=Private.seal("target", "s3://films/coupe.mp4"),
             marking="signed",
             policy_sha256=SHA,
+            label=LABEL,
         ),
     ]
 

@@ -36,6 +36,12 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
+def _signs_only() -> x509.KeyUsage:
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    no = dict.fromkeys((*others, "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(digital_signature=True, **no)
+
+
 class Authority:
     """A running authority; a context manager."""
 
@@ -55,6 +61,7 @@ class Authority:
                 status, data = authority.answer(query)
                 with suppress(OSError):  # the client has given up
                     self.send_response(status)
+                    self.send_header("Content-Type", "application/timestamp-reply")
                     self.send_header("Content-Length", str(len(data)))
                     self.end_headers()
                     self.wfile.write(data)
@@ -95,6 +102,9 @@ class Authority:
         of_signer = issue(
             _name("clock.example"), signer.public_key(), now + timedelta(days=valid_days)
         ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), critical=True)
+        of_signer = of_signer.add_extension(_signs_only(), critical=True).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), critical=False
+        )
         self.root.write_bytes(of_root.sign(root, hashes.SHA256()).public_bytes(Encoding.PEM))
         signed = of_signer.sign(root, hashes.SHA256())
         (self.folder / "signer.pem").write_bytes(signed.public_bytes(Encoding.PEM))

@@ -21,7 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from ledger.errors import LedgerUnusable
 from ledger.store.postgres.errors import NO_SCHEMA, label
 
-SCHEMA_VERSION = 17
+SCHEMA_VERSION = 18
 OLDEST_READABLE = 1
 """Later migrations only added tables that reading does not need."""
 OLDEST_SERVER = 140_000

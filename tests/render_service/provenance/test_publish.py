@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import anyio
@@ -356,6 +356,7 @@ async def test_a_crash_before_the_publication_is_recorded_is_repaired_by_the_sam
                 session,
                 film,
                 Publication(str(tmp_path / "film.mp4"), certificate),
+                Event(),
             )
     content = (tmp_path / "film.mp4").read_bytes()
     done = await out(session, film, tmp_path / "film.mp4", certificate)
@@ -373,7 +374,7 @@ async def test_of_two_at_once_one_publishes_and_the_other_is_told(
     def write() -> None:
         try:
             wanted = Publication(str(tmp_path / "film.mp4"), certificate)
-            ended.append(publishing._publish(session, film, wanted))
+            ended.append(publishing._publish(session, film, wanted, Event()))
         except BadInput as error:
             ended.append(error)
 
