@@ -203,7 +203,7 @@ async def _come_back(idle: asyncio.StreamReader, port: int, key: str) -> tuple[i
 
 def _memory_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(re.search(r"VmRSS:\s+([0-9]+)", status)[1]) / 1024  # type: ignore[index]  # Linux has it
+    return int(re.findall(r"VmRSS:\s+([0-9]+)", status)[0]) / 1024
 
 
 def _processor_s(pid: int) -> float:

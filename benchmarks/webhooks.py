@@ -48,6 +48,7 @@ JOBS = 300
 CONNECTIONS = 32
 ALONE = 200
 PEER = "signature only"
+PEER_PROGRAM = Path(__file__).with_name("webhooks_peer.py")
 AIM = goals.GOALS["webhooks", PEER].ratio
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 WHO = Provenance("bench", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
@@ -99,7 +100,7 @@ def _ours(alone: list[float]) -> float:
 
 def _peer() -> float:
     port = _free_port()
-    return _rate([sys.executable, __file__, "--bare", str(port)], {}, port, "/", [])
+    return _rate([sys.executable, str(PEER_PROGRAM), str(port), SECRET], {}, port, "/", [])
 
 
 def _rate(command: list[str], environment: dict[str, str], port: int, path: str, alone: list[float]) -> float:
@@ -153,37 +154,18 @@ async def _deliver(port: int, requests: list[bytes], connections: int, seconds: 
     async def hand() -> None:
         reading, writing = await asyncio.open_connection("127.0.0.1", port)
         for request in waiting:
-            asked = time.perf_counter()
+            sent_at = time.perf_counter()
             writing.write(request)
             head = await reading.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1.1 200"):
                 raise SystemExit(f"a delivery was answered with {head!r}")
             await reading.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
-            seconds.append(time.perf_counter() - asked)
+            seconds.append(time.perf_counter() - sent_at)
         writing.close()
 
     began = time.perf_counter()
     await asyncio.gather(*(hand() for _ in range(connections)))
     return len(requests) / (time.perf_counter() - began)
-
-
-def _bare(port: int) -> None:
-    """Serve the peer."""
-    import uvicorn  # noqa: PLC0415  # in the process of the peer only
-    from openai import OpenAI  # noqa: PLC0415
-    from starlette.applications import Starlette  # noqa: PLC0415
-    from starlette.requests import Request  # noqa: PLC0415
-    from starlette.responses import JSONResponse, Response  # noqa: PLC0415
-    from starlette.routing import Route  # noqa: PLC0415
-
-    sdk = OpenAI(api_key="none")
-
-    async def receive(request: Request) -> Response:
-        sdk.webhooks.verify_signature(await request.body(), dict(request.headers), secret=SECRET)
-        return JSONResponse({"ok": True})
-
-    app = Starlette(routes=[Route("/", receive, methods=["POST"])])
-    uvicorn.run(app, port=port, log_config=None, access_log=False)
 
 
 def _free_port() -> int:
@@ -195,8 +177,8 @@ def _free_port() -> int:
 
 def _wait_for(port: int) -> None:
     for _ in itertools.repeat(None, 300):
-        with socket.socket() as asked:
-            if asked.connect_ex(("127.0.0.1", port)) == 0:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
     raise SystemExit("the server did not start within 30 s")
@@ -207,4 +189,4 @@ def _spread(rates: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    _bare(int(sys.argv[2])) if "--bare" in sys.argv else main()
+    main()

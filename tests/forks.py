@@ -240,10 +240,10 @@ def preload() -> None:
 
 
 def share_clips(folder: Path) -> None:
-    """Have a clip that one command rendered serve every later one."""
+    """Have commands make plain clips, each once."""
     from sora_adapter.sandbox import renderer  # noqa: PLC0415  # imported already
 
-    renderer.render = sharing(folder, renderer.render)
+    renderer.render = sharing(folder)
 
 
 def warm_up() -> None:

@@ -15,8 +15,6 @@ import httpx2
 import pytest
 
 from cli.main import run
-from sora_adapter.sandbox import renderer
-from tests.clips import Render, sharing
 
 OURS = ("SORA_", "OPENAI_", "OTEL_", "TRACEPARENT")
 
@@ -83,17 +81,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return home
-
-
-@pytest.fixture(scope="session")
-def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Return what makes the clips of the embedded sandboxes of these tests."""
-    return sharing(tmp_path_factory.mktemp("clips"), renderer.render)
-
-
-@pytest.fixture(autouse=True)
-def _one_render_for_all_clips(render: Render, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renderer, "render", render)
 
 
 @pytest.fixture

@@ -11,12 +11,17 @@ from decision.one_change.split import split, split_request
 from decision.one_change.verdict import check_single_change
 
 DATA = Path(__file__).parents[1] / "data"
-SEVERAL = [
-    case["prompt"]
-    for name in ("remix-prompts.jsonl", "remix-prompts-dev.jsonl", "remix-prompts-held-out.jsonl")
-    for case in map(json.loads, (DATA / name).read_text(encoding="utf-8").splitlines())
-    if case["changes"] == "multiple" and check_single_change(case["prompt"]).verdict == "multiple"
-]
+
+
+@pytest.fixture(scope="module")
+def several() -> list[str]:
+    """Return the prompts of several changes that the rule finds to be several."""
+    return [
+        case["prompt"]
+        for name in ("remix-prompts.jsonl", "remix-prompts-dev.jsonl", "remix-prompts-held-out.jsonl")
+        for case in map(json.loads, (DATA / name).read_text(encoding="utf-8").splitlines())
+        if case["changes"] == "multiple" and check_single_change(case["prompt"]).verdict == "multiple"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -41,16 +46,16 @@ def test_every_part_says_its_change_with_its_verb_and_what_stays(prompt: str, pa
     assert split(prompt) == parts
 
 
-def test_nearly_every_part_is_told_to_be_one_change_or_may_be_declared() -> None:
-    parts = [part for prompt in SEVERAL for part in split(prompt)]
-    told = [check_single_change(part).verdict for part in parts]
-    assert told.count("single") * 100 >= 90 * len(parts)
-    assert told.count("single") + told.count("ambiguous") >= 0.97 * len(parts)
+def test_nearly_every_part_is_told_to_be_one_change_or_may_be_declared(several: list[str]) -> None:
+    parts = [part for prompt in several for part in split(prompt)]
+    verdicts = [check_single_change(part).verdict for part in parts]
+    assert verdicts.count("single") * 100 >= 90 * len(parts)
+    assert verdicts.count("single") + verdicts.count("ambiguous") >= 0.97 * len(parts)
 
 
-def test_there_are_as_many_parts_as_changes() -> None:
-    parts = {prompt: len(split(prompt)) for prompt in SEVERAL}
-    assert parts == {prompt: len(check_single_change(prompt).changes) for prompt in SEVERAL}
+def test_there_are_as_many_parts_as_changes(several: list[str]) -> None:
+    parts = {prompt: len(split(prompt)) for prompt in several}
+    assert parts == {prompt: len(check_single_change(prompt).changes) for prompt in several}
 
 
 def test_what_stays_lends_no_verb_to_what_changes() -> None:

@@ -14,6 +14,7 @@ import httpx2
 import pytest
 from PIL import Image
 
+from sora_adapter.sandbox import renderer
 from sora_adapter.sandbox.media.planes import Picture
 from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
 from sora_adapter.sandbox.server import SandboxServer
@@ -34,6 +35,15 @@ class Clock:
 
 
 Start = Callable[..., httpx2.Client]
+RENDER = renderer.render
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rendered_clips() -> Iterator[None]:
+    """Have the sandboxes of this folder render, where all others make plain clips."""
+    plain, renderer.render = renderer.render, RENDER
+    yield
+    renderer.render = plain
 
 
 @pytest.fixture(scope="module")
