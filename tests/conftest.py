@@ -237,9 +237,9 @@ def _load(path: Path) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Any]:
-    """Return a process that forks for each command; see `tests/forks.py`."""
-    with _load(Path(__file__).parent / "forks.py").forking() as started:
+def forks(testrun_uid: str) -> Iterator[Any]:
+    """Return the process that forks for each command, which all workers share; see `tests/forks.py`."""
+    with _load(Path(__file__).parent / "forks.py").forking(testrun_uid) as started:
         yield started
 
 

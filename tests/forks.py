@@ -1,4 +1,4 @@
-"""Commands as processes that cost milliseconds: one process imports the product once, and forks for each.
+"""Commands as processes that cost milliseconds: one process imports the product, and forks for each.
 
 Run as a program it runs some commands itself first, so that what is built at the first use is built once, and
 then listens on a Unix socket. A connection is one order, a JSON line with the descriptors that become stdin,
@@ -11,6 +11,7 @@ The billing servers of `tests/outside` are forked too.
 """
 
 import faulthandler
+import fcntl
 import gc
 import json
 import os
@@ -18,12 +19,14 @@ import pkgutil
 import resource
 import select
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +43,9 @@ LONGEST_S = 120
 LONGER = "FORKED_LONGEST_S"
 """The variable that gives a command more seconds, such as a server that many tests share."""
 
-PARENT_CHECK_S = 5
+USE_CHECK_S = 5
+IN_USE = "in-use"
+"""The file whose lock every worker holds that uses the process."""
 CODE = "tests.forks:run_code"
 """The program that runs the text of another, with what it imports imported already."""
 MODULES = """
@@ -213,18 +218,46 @@ class Forks:
 
 
 @contextmanager
-def forking() -> Iterator[Forks]:
-    """Start the process that forks, and end it afterwards."""
+def forking(run: str) -> Iterator[Forks]:
+    """Share one process that forks among the workers of a test run; the first starts it, the last ends it.
+
+    It also ends itself once no worker is left, whatever became of them.
+    """
+    folder = Path(tempfile.gettempdir(), f"forks-{run[:16]}")
+    with _alone():
+        folder.mkdir(exist_ok=True)
+        in_use = (folder / IN_USE).open("w")
+        fcntl.flock(in_use, fcntl.LOCK_SH)
+        if not (folder / "pid").exists():
+            (folder / "pid").write_text(str(_start(folder / "socket")))
+    with in_use:
+        yield Forks(str(folder / "socket"))
+        with _alone(), suppress(BlockingIOError):  # another worker uses it
+            fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(ProcessLookupError):
+                os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+            shutil.rmtree(folder)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Be the only worker that starts or ends a process that forks."""
+    with Path(tempfile.gettempdir(), f"sora-ledger-forks-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _start(address: Path) -> int:
+    """Start the process that forks; return its pid once it serves."""
     root = Path(__file__).parents[1]
     environment = {**os.environ, **HUGE_PAGES, "PYTHONPATH": str(root)}
-    with tempfile.TemporaryDirectory(prefix="forks") as folder:
-        address = f"{folder}/socket"
-        command = [sys.executable, str(Path(__file__)), address]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=root) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"ready\n"
-            yield Forks(address)
-            process.kill()
+    command = [sys.executable, str(Path(__file__)), str(address)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, cwd=root)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"ready\n"
+    process.returncode = 0  # nobody waits for it
+    return process.pid
 
 
 def preload() -> None:
@@ -341,15 +374,16 @@ class Server:
         for each in (self._ended, self._wakes):
             each.settimeout(0)
         self._running: dict[int, socket.socket] = {}
+        self._in_use = Path(address).with_name(IN_USE)
+        self._next_check = 0.0
 
     def serve(self) -> None:
-        """Serve orders until the process that started this one is gone."""
-        parent = os.getppid()
+        """Serve orders until no worker of the tests is left."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
         os.write(1, b"ready\n")
-        while os.getppid() == parent:
-            ready, *_ = select.select([self._listening, self._ended], [], [], PARENT_CHECK_S)
+        while self._is_in_use():
+            ready, *_ = select.select([self._listening, self._ended], [], [], USE_CHECK_S)
             if self._ended in ready:
                 self._ended.recv(1 << 16)
                 self._answer_ended()
@@ -357,6 +391,20 @@ class Server:
                 connection, _ = self._listening.accept()
                 with suppress(ConnectionError):  # the test has given up
                     self._take(connection)
+
+    def _is_in_use(self) -> bool:
+        """Say whether a worker holds its lock, which its end releases."""
+        if time.monotonic() < self._next_check:
+            return True
+        self._next_check = time.monotonic() + USE_CHECK_S
+        try:
+            with self._in_use.open() as in_use:
+                fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
 
     def _take(self, connection: socket.socket) -> None:
         """Read an order, which is there or about to be, and start its command."""
