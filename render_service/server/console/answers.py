@@ -116,7 +116,9 @@ class Site:
             assert page.rows is not None  # otherwise there is no such route
             return _csv(page.rows(view))
         return HTMLResponse(
-            self.render(page.template, visit, page=page, view=view, counts=self._counts(visit)), status
+            self.render(page.template, visit, page=page, view=view, counts=self._counts(visit)),
+            status,
+            page.headers,
         )
 
     def _counts(self, visit: Visit) -> dict[str, int]:

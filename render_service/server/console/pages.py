@@ -92,6 +92,8 @@ class Page:
     rows: Callable[[Any], Sequence[Mapping[str, object]]] | None = None
     """The table of the model that `read` returned, for CSV."""
     menu: bool = True
+    headers: Mapping[str, str] | None = None
+    """Headers that replace those of all pages."""
     count: Callable[[Visit], int] | None = None
     """How many things on it wait for the person, for the menu; it must be quick, as every page shows it."""
 

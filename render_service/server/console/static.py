@@ -1,6 +1,12 @@
-"""The style sheet and the scripts, read once; a browser keeps them until their content changes."""
+"""The style sheet and the scripts, read once; a browser keeps them until their content changes.
 
+A file named ``.wasm.gz`` is sent as the ``.wasm`` in it. It is large and rarely asked for, so it is read when
+it is, and unpacked only for a browser that takes no gzip.
+"""
+
+import asyncio
 import gzip
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +22,8 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+PACKED_WASM = ".wasm.gz"
+WASM = "application/wasm"
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -33,6 +41,11 @@ class Static:
 
     def __init__(self, folder: Path) -> None:
         self._assets: dict[str, Asset] = {}
+        self._wasm = {
+            path.name.removesuffix(".gz"): path
+            for path in sorted(folder.iterdir())
+            if path.name.endswith(PACKED_WASM)
+        }
         for path in sorted(folder.iterdir()):
             if path.suffix in TYPES:
                 content = path.read_bytes()
@@ -43,15 +56,41 @@ class Static:
 
     def url(self, name: str) -> str:
         """Return the address of a file, which changes with its content."""
+        if name in self._wasm:
+            return f"{PREFIX}/static/{name}?{_digest_of(self._wasm[name])}"
         return f"{PREFIX}/static/{name}?{self._assets[name].digest}"
 
     async def answer(self, request: Request) -> Response:
         """Send a file."""
-        asset = self._assets.get(request.path_params["name"])
+        name = request.path_params["name"]
+        if name in self._wasm:
+            return await asyncio.to_thread(_wasm, self._wasm[name], request)
+        asset = self._assets.get(name)
         if asset is None:
             return Response("There is no such file.\n", 404, media_type="text/plain")
-        is_packed = "gzip" in request.headers.get("accept-encoding", "")
-        headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
-        if is_packed:
-            headers["content-encoding"] = "gzip"
-        return Response(asset.packed if is_packed else asset.content, headers=headers, media_type=asset.kind)
+        packed = takes_gzip(request)
+        return _response(asset.packed if packed else asset.content, asset.kind, packed=packed)
+
+
+def takes_gzip(request: Request) -> bool:
+    """Return whether the browser unpacks gzip."""
+    return "gzip" in request.headers.get("accept-encoding", "")
+
+
+def _response(content: bytes, kind: str, *, packed: bool) -> Response:
+    headers = {"cache-control": FOREVER, "vary": "accept-encoding"}
+    if packed:
+        headers["content-encoding"] = "gzip"
+    return Response(content, headers=headers, media_type=kind)
+
+
+def _wasm(path: Path, request: Request) -> Response:
+    packed = path.read_bytes()
+    if takes_gzip(request):
+        return _response(packed, WASM, packed=True)
+    return _response(gzip.decompress(packed), WASM, packed=False)
+
+
+@cache
+def _digest_of(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()[:16]

@@ -161,6 +161,21 @@ function typedKeys() {
   return document.getElementById("keys").value.split("\n").map((line) => line.trim()).filter(Boolean);
 }
 
+/** Return what the person typed, by which it is told whether files have to be checked again. */
+function typed() {
+  return ["keys", "trust"].map((id) => document.getElementById(id).value.trim()).join("\n\n");
+}
+
+const FILMS = /\.(mp4|m4v|mov|jpe?g|png|webp)$/i;
+
+/** Check one file: evidence by verify.js, a film or a picture by the reader of the C2PA project. */
+async function outcomeOf(file, keys, known) {
+  if (!FILMS.test(file.name)) return verify.checkFile(file, { keys, known });
+  const { checkOrigin } = await import(place.dataset.origin);
+  const trust = document.getElementById("trust").value.trim();
+  return checkOrigin(file, { verify, trust, keys, addresses: place.dataset });
+}
+
 let checkedWith = null;
 
 /** Check files, and then show all results at once: what a person is about to press does not move away before. */
@@ -168,7 +183,7 @@ async function checkFiles(files) {
   const problem = document.getElementById("problem-file");
   problem.textContent = "";
   let keys;
-  checkedWith = typedKeys().join("\n");
+  checkedWith = typed();
   try {
     keys = await readKeys(typedKeys());
   } catch (error) {
@@ -179,7 +194,7 @@ async function checkFiles(files) {
   const cards = [];
   for (const file of files) {
     try {
-      cards.push(showOutcome(file.name, await verify.checkFile(file, { keys, known })));
+      cards.push(showOutcome(file.name, await outcomeOf(file, keys, known)));
     } catch (error) {
       cards.push(showUnreadable(file.name, error));
     }
@@ -217,9 +232,11 @@ function beginFiles() {
   keys.value = known.keys.join("\n");
   showKnown(known);
   files.addEventListener("change", () => checkFiles([...files.files]));
-  keys.addEventListener("change", () => {
-    if (files.files.length && typedKeys().join("\n") !== checkedWith) checkFiles([...files.files]);
-  });
+  for (const id of ["keys", "trust"]) {
+    document.getElementById(id).addEventListener("change", () => {
+      if (files.files.length && typed() !== checkedWith) checkFiles([...files.files]);
+    });
+  }
   for (const name of ["dragenter", "dragover"]) {
     drop.addEventListener(name, (event) => {
       event.preventDefault();
@@ -246,11 +263,24 @@ function beginFiles() {
   });
 }
 
+const OF_THIS_SERVER = /^#\/console\/videos\/[\w/.-]+$/;
+const SUFFIXES = new Map([["video/mp4", "mp4"], ["video/quicktime", "mov"], ["image/webp", "webp"], ["image/jpeg", "jpg"], ["image/png", "png"]]);
+
+/** Check the file of a video page that led here; it is downloaded from this server. */
+async function checkNamed(address) {
+  const answer = await fetch(address);
+  const type = answer.headers.get("content-type")?.split(";")[0] ?? "";
+  const name = address.split("/").slice(-2).join("-");
+  if (answer.ok && SUFFIXES.has(type)) await checkFiles([new File([await answer.blob()], `${name}.${SUFFIXES.get(type)}`, { type })]);
+  else document.getElementById("problem-file").textContent = `The server did not send the file (${answer.status}): open its page again.`;
+}
+
 const start = document.getElementById("check-record");
 if (start) {
   start.hidden = false;
   start.addEventListener("click", checkRecord);
 } else {
   beginFiles();
+  if (OF_THIS_SERVER.test(location.hash)) await checkNamed(location.hash.slice(1));
 }
 place.dataset.ready = "yes";

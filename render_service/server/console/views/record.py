@@ -23,6 +23,7 @@ from render_service.runtime.documents import record_document
 from render_service.server.console.answers import NotHere
 from render_service.server.console.log_reader import Jobs, LogReader, may_see_records
 from render_service.server.console.pages import Page, View, Visit
+from render_service.server.console.security import WITH_WASM
 from render_service.server.console.views.log import LAST, Row, row_of
 
 MOST_EXTENDED = 4
@@ -173,5 +174,12 @@ def _bodies(record: Record) -> tuple[Body, ...]:
 
 PAGES = (
     Page("/log/{position}", "Record", "record.html", read, menu=False),
-    Page("/check", "Check a file", "check.html", lambda _: View(), menu=False),
+    Page(
+        "/check",
+        "Check a file",
+        "check.html",
+        lambda _: View(),
+        menu=False,
+        headers={"content-security-policy": WITH_WASM},
+    ),
 )
