@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
+from cli.text.usage import Usage
 from decision.errors import DecisionError
 from decision.money import micros_of
 from decision.request.dimensions import read_size, seconds_of
@@ -72,7 +71,9 @@ def check_default(name: str, value: str, catalog: Catalog) -> None:
     try:
         _check(name, value, catalog)
     except DecisionError as error:
-        raise BadInput(f"config {name}: {error}") from error
+        raise BadInput(
+            f"config {name}: {error}", param=name, expected="a value that the option takes", found=error
+        ) from error
 
 
 def _check(name: str, value: str, catalog: Catalog) -> None:
@@ -83,7 +84,12 @@ def _check(name: str, value: str, catalog: Catalog) -> None:
         "nearest": ("true", "false"),
     }.get(name)
     if expected is not None and value not in expected:
-        raise click.UsageError(f"config {name} {value!r}: expected {', '.join(expected)}")
+        raise Usage(
+            f"config {name} {value!r}: expected {', '.join(expected)}",
+            param=name,
+            expected=", ".join(expected),
+            found=value,
+        )
     if name == "size":
         read_size(value, catalog)
     if name == "seconds":
@@ -91,9 +97,19 @@ def _check(name: str, value: str, catalog: Catalog) -> None:
     if name in {"team", "project"}:
         checked_word(f"config {name}", value)
     if name == "max_cost" and micros_of(value) is None:
-        raise click.UsageError(f"config max_cost {value!r}: expected dollars from 0, such as 2.50")
+        raise Usage(
+            f"config max_cost {value!r}: expected dollars from 0, such as 2.50",
+            param="max_cost",
+            expected="dollars from 0, such as 2.50",
+            found=value,
+        )
     if name in {"poll_interval", "timeout"} and not _is_seconds(value):
-        raise click.UsageError(f"config {name} {value!r}: expected seconds, such as 5")
+        raise Usage(
+            f"config {name} {value!r}: expected seconds, such as 5",
+            param=name,
+            expected="seconds, such as 5",
+            found=value,
+        )
 
 
 def _is_seconds(value: str) -> bool:

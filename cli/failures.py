@@ -1,7 +1,6 @@
 """What is printed when a command fails: a sentence for people; a code and the next commands for programs."""
 
 import io
-import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 NO_JSON = frozenset({"completion", "demo", "mcp", "sandbox"})
 """Commands without --json: they print a script, a demonstration, lines to paste, or another protocol."""
 
-_CORRECTED = re.compile(r"\buse (--[a-z-]+) ([^\s;,)]+)")
 _INTERRUPTED = (
     "interrupted; `sora-ledger jobs` shows the state of each job, `sora-ledger poll --id JOB` waits for one "
     "that is running, and `sora-ledger reconcile JOB` settles one that is unknown"
@@ -31,50 +29,53 @@ _INTERRUPTED = (
 class Failure:
     """How a command failed; `shown` replaces the message in text.
 
-    `code` names the error. `retry` says whether the same command may be repeated, `param` which option or
-    argument is wrong.
+    `code` names the error. `retry` says whether the same command may be repeated, `param` which option,
+    argument or field is wrong, and `instead` a value for it that would be accepted.
     """
 
     code: str
     exit_code: int
     message: str
     shown: str | None = None
-    next: Sequence[str] = ()
+    next: Sequence[Sequence[str]] = ()
     retry: "Retry" = "never"
     retry_after_s: float | None = None
     param: str | None = None
+    expected: str | None = None
+    found: str | None = None
+    instead: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     def report(self) -> None:
         """Print the failure."""
         from ledger.errors import error_facts  # a command that does not fail needs none of it
 
+        better = corrected(output.current().words, self.param, self.instead)
         facts = error_facts(
             self.code,
             self.message,
             retry=self.retry,
             retry_after_s=self.retry_after_s,
             param=self.param,
-            commands=self.next,
+            expected=self.expected,
+            found=self.found,
+            commands=[*([better] if better else []), *self.next],
         )
         del facts["message"]
         facts |= {"exit_code": int(self.exit_code), **self.more}
-        if (command := corrected(output.current().words, self.message)) is not None:
-            facts["next"].insert(0, command)
         output.fail(self.message, shown=self.shown, **facts)
 
 
-def corrected(words: Sequence[str], message: str) -> list[str] | None:
-    """Return the command that was given with the value that the message says to use; None if it says none."""
-    wanted = _CORRECTED.search(message)
-    if wanted is None or not words:
+def corrected(words: Sequence[str], param: str | None, instead: str | None) -> list[str] | None:
+    """Return the command that was given with `instead` as the value of `param`; None without such a value."""
+    if param is None or instead is None or not words:
         return None
-    option, value = wanted.groups()
+    option = param if param.startswith("--") else f"--{param.replace('_', '-')}"
     before = [word for word in words if not word.startswith(f"{option}=")]
     if option in before:
         place = before.index(option)
-        return ["sora-ledger", *before[: place + 1], value, *before[place + 2 :]]
-    return ["sora-ledger", *before, option, value]
+        return ["sora-ledger", *before[: place + 1], instead, *before[place + 2 :]]
+    return ["sora-ledger", *before, option, instead]
 
 
 def explain_error(error: BaseException) -> Failure | None:
@@ -92,7 +93,18 @@ def explain_error(error: BaseException) -> Failure | None:
 
     if not isinstance(error, SoraLedgerError):
         return Failure(code.name.lower(), code, str(error))
-    return Failure(error.code, code, str(error), retry=error.retry, retry_after_s=error.retry_after_s)
+    return Failure(
+        error.code,
+        code,
+        str(error),
+        retry=error.retry,
+        retry_after_s=error.retry_after_s,
+        param=error.param,
+        expected=error.expected,
+        found=error.found,
+        next=error.commands,
+        instead=error.instead,
+    )
 
 
 def unexpected(error: Exception) -> Failure:
@@ -103,6 +115,8 @@ def unexpected(error: Exception) -> Failure:
 
 
 def _usage(error: click.UsageError) -> Failure:
+    from cli.text.usage import expected_by, found_by, param_of  # only a command that fails needs them
+
     shown = io.StringIO()
     error.show(shown)
     path = error.ctx.command_path if error.ctx else "sora-ledger"
@@ -111,19 +125,11 @@ def _usage(error: click.UsageError) -> Failure:
         ExitCode.BAD_INPUT,
         error.format_message(),
         shown.getvalue(),
-        next=[f"{path} --help"],
-        param=_param_of(error),
+        next=[[*path.split(), "--help"]],
+        param=param_of(error),
+        expected=expected_by(error),
+        found=found_by(error, output.current().words),
     )
-
-
-def _param_of(error: click.UsageError) -> str | None:
-    """Return the option or argument that is wrong, as it is typed."""
-    if isinstance(error, click.NoSuchOption):
-        return error.option_name
-    parameter = error.param if isinstance(error, click.BadParameter) else None
-    if isinstance(parameter, click.Option):
-        return max(parameter.opts, key=len)
-    return parameter.name if parameter else None
 
 
 def wants_json(arguments: Sequence[str]) -> bool:

@@ -166,9 +166,13 @@ class LazyGroup(click.Group):
         if args[0] not in SHORT_HELP and not ctx.resilient_parsing:
             from difflib import get_close_matches  # loads what takes a tenth of this start
 
+            from cli.text.usage import unknown_command
+
             near = get_close_matches(args[0], COMMANDS, n=1)
             if near:
-                ctx.fail(f"No such command {args[0]!r}; did you mean {near[0]!r}?")
+                raise unknown_command(
+                    f"No such command {args[0]!r}; did you mean {near[0]!r}?", ctx, args[0], near[0]
+                )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

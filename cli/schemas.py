@@ -533,7 +533,11 @@ def tool_error() -> Schema:
 
 def api_error() -> Schema:
     """Return the schema of an error of the gateway: the envelope of the API, and what every error says."""
-    more = {"type": TEXT, "code": or_null(TEXT)}
+    call = an_object(
+        {"method": TEXT, "path": TEXT, "headers": {"type": "object"}, "body": {"type": "object"}},
+        optional=("headers", "body"),
+    )
+    more = {"type": TEXT, "code": or_null(TEXT), "calls": a_list(call)}
     envelope = an_object({**ERROR, **more}, optional=("retry_after_s",))
     return an_object({"error": envelope, "denial_trace": {"type": "object"}}, optional=("denial_trace",))
 
@@ -620,7 +624,7 @@ DOCUMENTS: Mapping[str, Described] = {
     "monitored": Described(1, "A look at a log from outside", "monitor", monitored),
     "tool-job": Described(2, "A tool's answer about a job", "mcp", tool_job),
     "tool-error": Described(2, "The error of a tool", "mcp", tool_error),
-    "api-error": Described(1, "An error of the gateway", "serve", api_error),
+    "api-error": Described(2, "An error of the gateway", "serve", api_error),
 }
 
 

@@ -17,26 +17,23 @@ LedgerError
 import re
 import shlex
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 Retry = Literal["never", "after_s", "same_key"]
 """Whether a call may be repeated: never as it is; or as it is, under the same request key, now or later."""
 
-PARAMS = frozenset(
-    "prompt model size seconds purpose team project profile fields augment options request_key "
-    "declare_change max_cost_usd_micros deadline_minutes promotes attested seed loop characters "
-    "character_id reference_url reference_file_id input_reference source variant".split()
-)
-"""The fields of a request with which the message about them begins."""
+
+class Facts(TypedDict, total=False):
+    """What an error says to programs beside its message; see `SoraLedgerError`."""
+
+    param: object
+    expected: object
+    found: object
+    instead: object
+
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
-_COMMAND = re.compile(r"`(sora-ledger [^`]+)`")
-_BEGINNING = re.compile(r"(?P<param>[a-z_]+)(?: (?P<found>\S+) (?:is|are) (?:offered by no|not|no)\b|[ :])")
-_EXPECTED = re.compile(
-    r"(?:\bexpected|\bmust be(?:gin with)?|\((?:offered|known|possible|permitted|choose)[^:)]*:) "
-    r"(?P<expected>.+?)(?:,? (?:but )?found\b|; |\)|$)"
-)
-_FOUND = re.compile(r"\bfound (?P<found>.+?)(?:[;)]|, (?!.*found)|$)")
+_COMMAND = re.compile(r"`(sora-ledger [^`…]+)`")
 
 
 def error_facts(
@@ -45,28 +42,33 @@ def error_facts(
     *,
     retry: Retry = "never",
     retry_after_s: float | None = None,
-    param: str | None = None,
-    commands: Sequence[str] = (),
+    commands: Sequence[Sequence[str]] = (),
+    **facts: Unpack[Facts],
 ) -> dict[str, Any]:
     """Return an error as every door of sora-ledger answers it: command line, gateway, MCP and Python.
 
-    Messages name the thing, what was expected, what was found and the next command, in a wording from which
-    these can be read again. `next` has the `commands` and those of the message, each as its arguments.
+    `next` has the `commands`, and those that the message sets in backticks, each as its arguments; one with a
+    “…” is a form to fill. What was found is quoted from elsewhere, so a command in it is none to run.
     """
-    begins, wants = _BEGINNING.match(message), _EXPECTED.search(message)
-    named = begins["param"] if begins and begins["param"] in PARAMS else None
-    had = _FOUND.search(message)
-    following = dict.fromkeys([*commands, *_COMMAND.findall(message)])
-    facts = {
+    found = _text(facts.get("found"))
+    own_words = message.replace(found, "") if found and "`" in found else message
+    named = [argv_of(command) for command in _COMMAND.findall(own_words)]
+    document = {
         "code": code,
         "message": message,
-        "param": param or named,
-        "expected": wants["expected"] if wants else None,
-        "found": had["found"] if had else begins["found"] if begins and named else None,
-        "next": [argv_of(command) for command in following],
+        "param": _text(facts.get("param")),
+        "expected": _text(facts.get("expected")),
+        "found": found,
+        "next": [list(argv) for argv in dict.fromkeys(map(tuple, [*commands, *named]))],
         "retry": retry,
     }
-    return facts if retry_after_s is None else facts | {"retry_after_s": max(1, round(retry_after_s + 0.5))}
+    if retry_after_s is None:
+        return document
+    return document | {"retry_after_s": max(1, round(retry_after_s + 0.5))}
+
+
+def _text(fact: object) -> str | None:
+    return None if fact is None else str(fact)
 
 
 def argv_of(command: str) -> list[str]:
@@ -81,13 +83,24 @@ class SoraLedgerError(Exception):
     """Base class of every error that sora-ledger raises on purpose.
 
     `code` names the error for programs: the name of its class, such as ``request_key_taken``. `retry` says
-    whether the same call may be made again. Both are constants of the class. `document` has what the message
-    says, for programs.
+    whether the same call may be made again. The message is for people; `param`, `expected` and `found` say
+    the same to programs, `instead` is a value for `param` that would be accepted, and `commands` are those to
+    run next that the message does not name. `document` is the error as every door answers it.
     """
 
-    code: ClassVar[str] = "sora_ledger_error"
+    code: str = "sora_ledger_error"
     retry: ClassVar[Retry] = "never"
     retry_after_s: float | None = None
+    param: str | None = None
+    expected: str | None = None
+    found: str | None = None
+    instead: str | None = None
+    commands: Sequence[Sequence[str]] = ()
+
+    def __init__(self, message: str = "", **facts: Unpack[Facts]) -> None:
+        super().__init__(message)
+        self.param, self.expected = _text(facts.get("param")), _text(facts.get("expected"))
+        self.found, self.instead = _text(facts.get("found")), _text(facts.get("instead"))
 
     def __init_subclass__(cls, **settings: Any) -> None:
         """Derive the code from the name of the class."""
@@ -95,10 +108,23 @@ class SoraLedgerError(Exception):
         cls.code = _WORD.sub("_", cls.__name__).lower()
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What the error says to programs."""
+        return error_facts(
+            self.code,
+            str(self),
+            retry=self.retry,
+            retry_after_s=self.retry_after_s,
+            param=self.param,
+            expected=self.expected,
+            found=self.found,
+            commands=self.commands,
+        )
+
+    @property
     def document(self) -> dict[str, Any]:
         """The error as a JSON document, the same as the other doors answer."""
-        facts = error_facts(self.code, str(self), retry=self.retry, retry_after_s=self.retry_after_s)
-        return {"error": facts}
+        return {"error": self.facts}
 
 
 class LedgerError(SoraLedgerError):

@@ -292,7 +292,9 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
         except (MsgspecError, TypeError) as error:
             raise LedgerUnusable(
                 "a job row is damaged: `sora-ledger verify` says which, and in what `sora-ledger copy` makes "
-                "of the ledger all rows are made again"
+                "of the ledger all rows are made again",
+                expected="a readable row of a job",
+                found="damaged bytes",
             ) from error
 
 

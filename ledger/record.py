@@ -151,7 +151,9 @@ class Draft:
         record = _print(envelope)  # all other values are canonical: event names, a digest, numbers
         if len(record) > RECORD_LIMIT_BYTES:
             raise RecordTooLarge(
-                f"{self.event.type}: a record has at most {RECORD_LIMIT_BYTES} bytes, this one {len(record)}"
+                f"{self.event.type}: a record has at most {RECORD_LIMIT_BYTES} bytes, this one {len(record)}",
+                expected=f"at most {RECORD_LIMIT_BYTES} bytes",
+                found=len(record),
             )
         return Record(envelope, record, self.payload, leaf_hash(record), _NO_BODIES, self.event)
 
@@ -230,7 +232,9 @@ def draft(
         _attach(event, {body.commitment: body for body in bodies})
     if len(payload) > PAYLOAD_LIMIT_BYTES:
         raise RecordTooLarge(
-            f"{event.type}: a payload has at most {PAYLOAD_LIMIT_BYTES} bytes, this one {len(payload)}"
+            f"{event.type}: a payload has at most {PAYLOAD_LIMIT_BYTES} bytes, this one {len(payload)}",
+            expected=f"at most {PAYLOAD_LIMIT_BYTES} bytes",
+            found=len(payload),
         )
     recorded_at = timestamp(now)
     return Draft(

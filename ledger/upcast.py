@@ -50,7 +50,9 @@ def upcast(type_: str, version: int, payload: Payload, known: int) -> Payload:
     if version > known:
         raise LedgerUnusable(
             f"a {type_} was recorded in schema version {version}, this sora-ledger knows up to version "
-            f"{known}: {UPGRADE}"
+            f"{known}: {UPGRADE}",
+            expected=f"a schema version up to {known}",
+            found=f"version {version}",
         )
     for older in range(version, known):
         step = STEPS.get((type_, older))

@@ -366,5 +366,8 @@ async def _bytes_of(reference: ReferenceFile) -> bytes:
         return await asyncio.to_thread(reference.content.read_bytes)
     except OSError as error:
         raise ReferenceUnreadable(
-            f"the file {reference.content} cannot be read ({error.strerror}); nothing was sent"
+            f"the file {reference.content} cannot be read ({error.strerror}); nothing was sent",
+            param="input_reference",
+            expected="a file that can be read",
+            found=error.strerror,
         ) from error

@@ -84,6 +84,7 @@ class AnswerError(AdapterError):
     """
 
     quotes_server = True
+    wanted: ClassVar[str] = "an answer of the Videos API"
 
     def __init__(
         self,
@@ -93,7 +94,10 @@ class AnswerError(AdapterError):
         retry_after_ms: int | None = None,
         provider_request_id: str | None = None,
     ) -> None:
-        super().__init__(message)
+        status = detail.http_status if detail else None
+        super().__init__(
+            message, expected=self.wanted, found=f"HTTP {status}" if status else "no usable answer"
+        )
         self.detail = detail
         self.retry_after_ms = retry_after_ms
         self.provider_request_id = provider_request_id
@@ -128,9 +132,13 @@ class ServerUnreadable(AnswerError):
 class VideoNotFound(AnswerError):
     """The server does not know the video, and said so in an error of its API."""
 
+    wanted: ClassVar[str] = "a video that the server knows"
+
 
 class ContentUnavailable(AnswerError):
     """The video is known, but these bytes are not available."""
+
+    wanted: ClassVar[str] = "a file that the server still has"
 
 
 class ContentNotReady(ContentUnavailable):
@@ -157,7 +165,7 @@ class DeliveryRefused(AdapterError):
     """A webhook delivery that cannot be trusted; `why` is the label of its metric."""
 
     def __init__(self, message: str, why: Literal["unsigned", "stale", "forged", "unreadable"]) -> None:
-        super().__init__(message)
+        super().__init__(message, expected="a delivery signed with the secret", found=why)
         self.why = why
 
 
@@ -165,6 +173,6 @@ class ContentTruncated(AdapterError):
     """The download ended early: `received` of `announced` bytes (None if the server announced no size)."""
 
     def __init__(self, message: str, *, received: int, announced: int | None) -> None:
-        super().__init__(message)
+        super().__init__(message, expected=f"{announced} bytes", found=f"{received} bytes")
         self.received = received
         self.announced = announced

@@ -37,7 +37,12 @@ class PollTimeout(AdapterError):
     retry: ClassVar[Retry] = "same_key"
 
     def __init__(self, message: str, *, video_id: str, last: Observation | None) -> None:
-        super().__init__(message)
+        super().__init__(
+            message,
+            param="timeout",
+            expected="a video that is completed or failed",
+            found=last.status if last else "no answer",
+        )
         self.video_id = video_id
         self.last = last
 

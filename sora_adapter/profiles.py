@@ -187,7 +187,12 @@ def profile(name: str, own: Path | None = None) -> Profile:
     """Return the profile called `name`; raises `UnknownProfile`."""
     known = profiles(own)
     if name not in known:
-        raise UnknownProfile(f"no server profile is called {name!r} (there are: {', '.join(known)})")
+        raise UnknownProfile(
+            f"no server profile is called {name!r} (there are: {', '.join(known)})",
+            param="profile",
+            expected=", ".join(known),
+            found=name,
+        )
     return known[name]
 
 
@@ -196,25 +201,53 @@ def _read(own: Path) -> dict[str, Any]:
         return tomllib.loads(own.read_text("utf-8"))
     except OSError as error:
         raise SettingsUnusable(
-            f"the profiles in {own} cannot be read ({error.strerror}); check SORA_LEDGER_PROFILES"
+            f"the profiles in {own} cannot be read ({error.strerror}); check SORA_LEDGER_PROFILES",
+            param="SORA_LEDGER_PROFILES",
+            expected="a file that can be read",
+            found=error.strerror,
         ) from error
     except ValueError as error:
-        raise SettingsUnusable(f"the profiles in {own} cannot be read ({error}); expected TOML") from error
+        raise SettingsUnusable(
+            f"the profiles in {own} cannot be read ({error}); expected TOML",
+            param="SORA_LEDGER_PROFILES",
+            expected="TOML",
+            found=error,
+        ) from error
 
 
 def _own(own: Path, name: str, data: Any, known: Mapping[str, Any]) -> Profile:
     if name in known:
-        raise SettingsUnusable(f"{own}: {name} is a built-in profile; give yours another name")
+        raise SettingsUnusable(
+            f"{own}: {name} is a built-in profile; give yours another name",
+            param="SORA_LEDGER_PROFILES",
+            expected="a name of its own",
+            found=f"{name}, a built-in profile",
+        )
     if not isinstance(data, dict):
-        raise SettingsUnusable(f"{own}: {name} is not a table; a profile begins with a line [{name}]")
+        raise SettingsUnusable(
+            f"{own}: {name} is not a table; a profile begins with a line [{name}]",
+            param="SORA_LEDGER_PROFILES",
+            expected=f"a table [{name}]",
+            found="another value",
+        )
     like = data.get(_LIKE)
     if like is not None and like not in known:
-        raise SettingsUnusable(f"{own}: [{name}] is like {like!r}, which is not one of {', '.join(known)}")
+        raise SettingsUnusable(
+            f"{own}: [{name}] is like {like!r}, which is not one of {', '.join(known)}",
+            param="SORA_LEDGER_PROFILES",
+            expected=", ".join(known),
+            found=like,
+        )
     own_fields = {key: value for key, value in data.items() if key != _LIKE}
     try:
         return Profile.model_validate({**known.get(str(like), {}), **own_fields, "name": name})
     except ValidationError as error:
-        raise SettingsUnusable(f"{own}: [{name}] is not a valid profile: {_first(error)}") from error
+        raise SettingsUnusable(
+            f"{own}: [{name}] is not a valid profile: {_first(error)}",
+            param="SORA_LEDGER_PROFILES",
+            expected="a valid profile",
+            found=_first(error),
+        ) from error
 
 
 def _first(error: ValidationError) -> str:
@@ -258,7 +291,10 @@ def require(profile: Profile, *wanted: Wanted) -> None:
         if not profile.offers(thing):
             raise OperationUnsupported(
                 f"profile {profile.name} does not offer {_NAMES[thing]}: {_because(profile, thing)} "
-                "(nothing was sent)"
+                "(nothing was sent)",
+                param="profile",
+                expected=f"a profile that offers {_NAMES[thing]}",
+                found=profile.name,
             )
 
 
@@ -271,7 +307,12 @@ def checked_base_url(profile: Profile, base_url: str | None) -> str:
     """Return the base URL to use, None meaning the profile's; `SettingsUnusable` says what is wrong."""
     url = base_url or profile.base_url
     if url is None:
-        raise SettingsUnusable(f"profile {profile.name} needs the address of a server; set OPENAI_BASE_URL")
+        raise SettingsUnusable(
+            f"profile {profile.name} needs the address of a server; set OPENAI_BASE_URL",
+            param="OPENAI_BASE_URL",
+            expected="the address of a server",
+            found="nothing",
+        )
     try:
         parts = urlsplit(url)
         (parts.hostname or "").encode("idna")
@@ -279,11 +320,19 @@ def checked_base_url(profile: Profile, base_url: str | None) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsUnusable(f"base URL {url!r} cannot be used; expected one like https://host/v1")
+        raise SettingsUnusable(
+            f"base URL {url!r} cannot be used; expected one like https://host/v1",
+            param="OPENAI_BASE_URL",
+            expected="an address like https://host/v1",
+            found=url,
+        )
     if parts.username is not None or parts.query or parts.fragment:
         raise SettingsUnusable(
             f"the base URL of {parts.hostname} must not hold a user, a query or a fragment; "
-            f"a key belongs in {profile.key_variable}"
+            f"a key belongs in {profile.key_variable}",
+            param="OPENAI_BASE_URL",
+            expected="an address without user, query and fragment",
+            found="one with them",
         )
     return url.rstrip("/")
 
@@ -292,9 +341,17 @@ def checked_key(profile: Profile, api_key: str | None) -> str | None:
     """Return the key to use; `SettingsUnusable` where one is needed, or cannot be sent."""
     key = (api_key or "").strip()
     if not key and profile.needs_key:
-        raise SettingsUnusable(f"profile {profile.name} needs a key; set {profile.key_variable}")
+        raise SettingsUnusable(
+            f"profile {profile.name} needs a key; set {profile.key_variable}",
+            param=profile.key_variable,
+            expected="a key",
+            found="nothing",
+        )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise SettingsUnusable(
-            f"the key in {profile.key_variable} holds a space or a character no key has; copy it again"
+            f"the key in {profile.key_variable} holds a space or a character no key has; copy it again",
+            param=profile.key_variable,
+            expected="a key without spaces",
+            found="one with a space or another character that no key has",
         )
     return key or None

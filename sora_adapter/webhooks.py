@@ -74,7 +74,10 @@ def checked_secret(secret: str) -> str:
     if not secret.startswith(_PREFIX) or len(key) < LEAST_SECRET_BYTES:
         raise SettingsUnusable(
             f"expected a webhook secret, {_PREFIX} and at least {LEAST_SECRET_BYTES} bytes in base64, found "
-            f"{len(secret)} characters that are not one: copy it again; with a broken one anyone could sign"
+            f"{len(secret)} characters that are not one: copy it again; with a broken one anyone could sign",
+            param="webhook_secret",
+            expected=f"a webhook secret, {_PREFIX} and at least {LEAST_SECRET_BYTES} bytes in base64",
+            found=f"{len(secret)} characters that are not one",
         )
     return secret
 
@@ -84,7 +87,12 @@ class Verifier:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets:
-            raise SettingsUnusable("there is no webhook secret to check deliveries with")
+            raise SettingsUnusable(
+                "there is no webhook secret to check deliveries with",
+                param="webhook_secret",
+                expected="a webhook secret",
+                found="nothing",
+            )
         self._secrets = tuple(map(checked_secret, secrets))
         # It makes no calls; without these arguments it would read them from the environment.
         self._sdk = OpenAI(api_key="none", base_url="http://localhost", webhook_secret=secrets[0])

@@ -10,6 +10,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
 from cli.text.jobs import show_job
+from cli.text.usage import Usage
 from render_service.adoption.adopt import adopt, archive
 from render_service.submission.preview import address
 
@@ -41,7 +42,12 @@ def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dr
       sora-ledger adopt --all
     """
     if (video_id is None) == (not everything):
-        raise click.UsageError("give either --id VIDEO_ID or --all")
+        raise Usage(
+            "give either --id VIDEO_ID or --all",
+            param="id",
+            expected="one of --id and --all",
+            found="none or both",
+        )
     if dry_run:
         _preview(inv, video_id)
     elif video_id is not None:

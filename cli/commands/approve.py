@@ -14,6 +14,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.decisions import show_ruling
 from cli.text.jobs import show_job, show_submitting
+from cli.text.usage import Usage
 from ledger.job import Job, State
 from render_service.approvals.answer_changes import approve_change, reject_change
 from render_service.approvals.approvals import approve, reject
@@ -111,7 +112,12 @@ def approve_command(
     moment = datetime.fromisoformat(until) if until else None
     if name.startswith(CHANGE):
         if submit:
-            raise click.UsageError("--submit is for a render; a change is carried out with its last approval")
+            raise Usage(
+                "--submit is for a render; a change is carried out with its last approval",
+                param="submit",
+                expected="a render",
+                found="a change",
+            )
 
         signer = read_key(key)
         answer_change(inv, lambda office: approve_change(office, name, reason, signer, moment))

@@ -11,6 +11,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_names import JOB
 from cli.options.since import read_since
+from cli.text.usage import Usage
 from decision.money import format_usd
 from render_service.api.sessions import finished
 from render_service.recovery.attempts import GRACE_S
@@ -91,7 +92,12 @@ def audit_command(
     if all_in:
         all_ledgers.refuse({"--alert": alert, "--as-of": as_of, "--dealt-with": dealt_with})
     if (dealt_with is None) != (not (reason or "").strip()):
-        raise click.UsageError("--dealt-with needs --reason TEXT, and --reason belongs to --dealt-with")
+        raise Usage(
+            "--dealt-with needs --reason TEXT, and --reason belongs to --dealt-with",
+            param="reason",
+            expected="--dealt-with and --reason together",
+            found="one of them",
+        )
     if dealt_with is not None and reason is not None:
         _deal_with(inv, dealt_with, reason)
         return
@@ -121,7 +127,12 @@ def _targets(inv: Invocation) -> "Targets":
     from render_service.alerts.targets import read_targets
 
     if inv.settings.alerts_file is None:
-        raise BadInput(f"--alert: set {ALERTS} to a file of alerts; docs/notifications.md shows one")
+        raise BadInput(
+            f"--alert: set {ALERTS} to a file of alerts; docs/notifications.md shows one",
+            param=ALERTS,
+            expected="a file of alerts",
+            found="nothing",
+        )
     return read_targets(inv.settings.alerts_file)
 
 

@@ -10,6 +10,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing
 from cli.text.jobs import show_job
+from cli.text.usage import Usage
 from render_service.approvals.answer_changes import cancel_change
 from render_service.settlement.overdue import give_up
 from render_service.submission.request_again import request_again, retried_job
@@ -40,7 +41,12 @@ def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
     """
     if name.startswith(CHANGE):
         if reason:
-            raise click.UsageError("--reason is for a job; a change is cancelled without it")
+            raise Usage(
+                "--reason is for a job; a change is cancelled without it",
+                param="reason",
+                expected="a job",
+                found="a change",
+            )
 
         answer_change(inv, lambda office: cancel_change(office, name))
         return
@@ -120,7 +126,12 @@ def give_up_command(inv: Invocation, *, name: str, reason: str) -> None:
       sora-ledger give-up job_01a2 --reason "the machine is gone"
     """
     if not reason.strip():
-        raise click.UsageError("--reason must not be empty: the record explains the money with it")
+        raise Usage(
+            "--reason must not be empty: the record explains the money with it",
+            param="reason",
+            expected="a reason",
+            found="nothing",
+        )
 
     async def follow(session: "Session") -> "Job":
         return await give_up(session, await session.job(name), reason)

@@ -7,6 +7,7 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.usage import Usage
 from decision.request.validators import label
 from ledger.errors import LedgerUnusable
 from render_service.adoption.characters import (
@@ -89,7 +90,12 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
         _preview(inv, character_id, recorded)
     elif offline:
         if recorded is None:
-            raise click.UsageError(f"{character_id} is no character of this ledger; ask without --offline")
+            raise Usage(
+                f"{character_id} is no character of this ledger; ask without --offline",
+                param="character_id",
+                expected="a character of this ledger",
+                found=character_id,
+            )
         show_character(inv, KnownCharacter(character_id, recorded, None))
     else:
         retired = inv.even_if_retired

@@ -10,6 +10,7 @@ import click
 from cli.invocation import Invocation, write_json
 from cli.options import common
 from cli.text import output
+from cli.text.usage import Usage
 from decision.one_change.verdict import check_single_change
 from decision.rules.catalog import default_catalog
 from render_service.runtime.printable import printable
@@ -40,7 +41,12 @@ def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | Non
     """
     if (prompt is None) == (file is None):
         which = "neither was" if prompt is None else "both were"
-        raise click.UsageError(f"give the prompt with --prompt, or many with --file; {which} given")
+        raise Usage(
+            f"give the prompt with --prompt, or many with --file; {which} given",
+            param="prompt",
+            expected="one of --prompt and --file",
+            found=f"{which}",
+        )
     if file is None:
         answer = _answer(_checked("--prompt", prompt))
         inv.emit(answer, lambda console: _text(console, answer))
@@ -87,15 +93,23 @@ def _prompts(file: Path) -> Iterator[str]:
                 if line.strip():
                     yield _prompt(f"{file}, line {number}", line)
         except UnicodeDecodeError as error:
-            raise click.UsageError(f"{file}: expected UTF-8 text ({error.reason})") from error
+            raise Usage(
+                f"{file}: expected UTF-8 text ({error.reason})",
+                param="file",
+                expected="UTF-8 text",
+                found=error.reason,
+            ) from error
 
 
 def _prompt(where: str, line: str) -> str:
     try:
         found = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise click.UsageError(
-            f'{where}: expected JSON such as {{"prompt": "Make it rain."}} ({error})'
+        raise Usage(
+            f'{where}: expected JSON such as {{"prompt": "Make it rain."}} ({error})',
+            param="file",
+            expected='JSON such as {"prompt": "Make it rain."}',
+            found=error,
         ) from error
     return _checked(where, found.get("prompt") if isinstance(found, dict) else None)
 
@@ -103,15 +117,26 @@ def _prompt(where: str, line: str) -> str:
 def _checked(where: str, prompt: object) -> str:
     """Return `prompt` if a remix could have it."""
     if not isinstance(prompt, str) or not prompt.strip():
-        raise click.UsageError(
-            f'{where}: expected a prompt that is text, such as {{"prompt": "Make it rain."}}'
+        raise Usage(
+            f'{where}: expected a prompt that is text, such as {{"prompt": "Make it rain."}}',
+            param="file",
+            expected='a prompt that is text, such as {"prompt": "Make it rain."}',
+            found="another JSON",
         )
     if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-        raise click.UsageError(f"{where}: the prompt is not valid Unicode; write it as UTF-8")
+        raise Usage(
+            f"{where}: the prompt is not valid Unicode; write it as UTF-8",
+            param="file",
+            expected="valid Unicode",
+            found="text that is not",
+        )
     most = default_catalog().prompt.max_characters
     if len(prompt) > most:
-        raise click.UsageError(
-            f"{where}: the prompt has {len(prompt):,} characters, at most {most:,} are allowed"
+        raise Usage(
+            f"{where}: the prompt has {len(prompt):,} characters, at most {most:,} are allowed",
+            param="file",
+            expected=f"at most {most:,} characters",
+            found=f"{len(prompt):,}",
         )
     return prompt
 

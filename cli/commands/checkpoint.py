@@ -9,6 +9,7 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text import output
+from cli.text.usage import Usage
 from ledger.record import timestamp as utc_text
 from ledger.tree.head import TreeHead
 from render_service.evidence import checkpoints
@@ -88,15 +89,37 @@ def checkpoint_command(
       sora-ledger checkpoint --check checkpoint.txt --verifier signing.key
     """
     if check and (publish or key):
-        raise click.UsageError("--check compares and signs nothing; leave out --key and --publish")
+        raise Usage(
+            "--check compares and signs nothing; leave out --key and --publish",
+            param="check",
+            expected="--check without --key and --publish",
+            found="both",
+        )
     if verifier and not check:
-        raise click.UsageError("--verifier is for --check FILE")
+        raise Usage(
+            "--verifier is for --check FILE", param="verifier", expected="--check FILE", found="nothing"
+        )
     if witnesses and not (check or publish):
-        raise click.UsageError("--witnesses is for --publish FILE|URI and for --check FILE")
+        raise Usage(
+            "--witnesses is for --publish FILE|URI and for --check FILE",
+            param="witnesses",
+            expected="--publish or --check",
+            found="nothing",
+        )
     if record and not publish:
-        raise click.UsageError("--record is for --publish FILE|URI")
+        raise Usage(
+            "--record is for --publish FILE|URI",
+            param="record",
+            expected="--publish FILE|URI",
+            found="nothing",
+        )
     if timestamp and not publish:
-        raise click.UsageError("--timestamp is for --publish FILE|URI")
+        raise Usage(
+            "--timestamp is for --publish FILE|URI",
+            param="timestamp",
+            expected="--publish FILE|URI",
+            found="nothing",
+        )
     if check:
         _check(inv, check, verifier, witnesses, tsa_chain)
         return

@@ -23,6 +23,7 @@ from cli.options.copies import Copies, copying
 from cli.options.inputs import LoopCommand, ingredients, list_models_option
 from cli.options.placement import Placing, overriding, placing
 from cli.options.prompt import prompting, prompting_first
+from cli.text.usage import BadValue, Usage
 from decision.request.request import RenderRequest
 from render_service.assets.inputs import Material
 from render_service.submission.retry import Patience
@@ -135,9 +136,11 @@ def render_and_keep(
 
 def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
     if value != BACKEND:
-        raise click.BadParameter(
+        raise BadValue(
             f"{value} is a backend of image2video that has no Videos API; here there is {BACKEND} "
-            "(another server of the protocol is chosen with --profile)"
+            "(another server of the protocol is chosen with --profile)",
+            expected=BACKEND,
+            found=value,
         )
     return value
 
@@ -182,7 +185,12 @@ def image2video_command(  # one parameter per option
         list_models(inv)
         return
     if asked["prompt"] is None:
-        raise click.UsageError("the prompt is missing; it is the last word, in quotes")
+        raise Usage(
+            "the prompt is missing; it is the last word, in quotes",
+            param="prompt",
+            expected="a prompt",
+            found="nothing",
+        )
     request, material = request_of(inv, fields={}, augment=False, **asked)
     check_variants(inv.settings, request.profile, copies.variants)
     if dry_run:

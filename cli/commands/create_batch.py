@@ -18,6 +18,7 @@ from cli.options import common, words
 from cli.options.command import RequestCommand
 from cli.options.placement import Placing, overriding
 from cli.text.batches import progress_table, show_batch, show_preview
+from cli.text.usage import Usage
 from decision.errors import BadRequest
 from decision.rules.purpose import PURPOSES
 from ledger.events import RenderDecided, RenderDenied, RenderHeld
@@ -168,7 +169,12 @@ def create_batch_command(  # one parameter per option
       sora-ledger create-batch --input prompts.jsonl --out-dir out --resume
     """
     if how.queue and (terms["poll"] or terms["download"]):
-        raise click.UsageError("--queue submits nothing, so there is nothing to wait for; leave out --poll")
+        raise Usage(
+            "--queue submits nothing, so there is nothing to wait for; leave out --poll",
+            param="poll",
+            expected="--queue or --poll",
+            found="both",
+        )
 
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
@@ -211,15 +217,26 @@ def _text_of(file: str) -> str:
         with click.open_file(file, encoding="utf-8") as opened:
             text: str = opened.read(MOST_CHARACTERS + 1)
     except OSError as error:
-        raise click.UsageError(
-            f"--input {file}: cannot be read ({error.strerror}); check the path"
+        raise Usage(
+            f"--input {file}: cannot be read ({error.strerror}); check the path",
+            param="input",
+            expected="a file that can be read",
+            found=error.strerror,
         ) from error
     except UnicodeDecodeError as error:
-        raise click.UsageError(f"--input {file}: expected UTF-8 text ({error.reason})") from error
+        raise Usage(
+            f"--input {file}: expected UTF-8 text ({error.reason})",
+            param="input",
+            expected="UTF-8 text",
+            found=error.reason,
+        ) from error
     if len(text) > MOST_CHARACTERS:
-        raise click.UsageError(
+        raise Usage(
             f"--input {file}: expected at most {MOST_CHARACTERS:,} characters, but it has more; "
-            "split it into several batches"
+            "split it into several batches",
+            param="input",
+            expected=f"at most {MOST_CHARACTERS:,} characters",
+            found="more",
         )
     return text
 

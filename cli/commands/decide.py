@@ -14,6 +14,7 @@ from cli.options.inputs import LoopCommand, ingredients
 from cli.options.job_names import JOB
 from cli.options.prompt import prompting, prompting_first, require_prompt
 from cli.text.decisions import show_candidates, show_ruling, what_was_sent
+from cli.text.usage import Usage
 from decision.request.request import RenderRequest
 from render_service.reports.explain import candidates_of
 from render_service.rules.measurements import expected_words
@@ -66,9 +67,19 @@ def decide_command(
     named = {"remix": remix, "edit": edit, "extend": extend}
     chosen = [(operation, name) for operation, name in named.items() if name]
     if len(chosen) > 1:
-        raise click.UsageError(f"--{chosen[0][0]} and --{chosen[1][0]} are two requests; give one")
+        raise Usage(
+            f"--{chosen[0][0]} and --{chosen[1][0]} are two requests; give one",
+            param=chosen[0][0],
+            expected="one request",
+            found="two",
+        )
     if changes and not remix:
-        raise click.UsageError("--change is for --remix ID: it changes one line of that shot")
+        raise Usage(
+            "--change is for --remix ID: it changes one line of that shot",
+            param="change",
+            expected="--remix ID",
+            found="nothing",
+        )
     request = (
         _of_video(inv, *chosen[0], changes, prompt, **asked)
         if chosen
@@ -98,12 +109,22 @@ def _of_video(
     only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
     stray = next((flag for flag, value in only_for_create.items() if value), None) or extra.first_flag()
     if stray:
-        raise click.UsageError(f"{stray} is for a new render; leave it out with --{operation}")
+        raise Usage(
+            f"{stray} is for a new render; leave it out with --{operation}",
+            param=stray.lstrip("-"),
+            expected="a new render",
+            found=operation,
+        )
     model = asked.pop("model")
     asked["model"] = None if model == "auto" else model
     if changes:
         if prompt is not None:
-            raise click.UsageError("--change writes the prompt; leave out --prompt and --prompt-file")
+            raise Usage(
+                "--change writes the prompt; leave out --prompt and --prompt-file",
+                param="change",
+                expected="--change or a prompt",
+                found="both",
+            )
         prompt, asked = changed(inv, name, changes, asked)
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)

@@ -9,6 +9,7 @@ import click
 
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.usage import BadValue, Usage
 from ledger.record import timestamp
 from render_service.assets.store import AssetStore
 from render_service.maintenance.erase import Selection, erase, plan, reminders
@@ -26,9 +27,11 @@ _REASON = re.compile("[a-z0-9_]{1,64}")
 
 def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
     if not _REASON.fullmatch(value):
-        raise click.BadParameter(
+        raise BadValue(
             f"{value!r}: expected a code of a-z, 0-9 and _, such as subject_request or retention; "
-            "it is recorded and never erased"
+            "it is recorded and never erased",
+            expected="a code of a-z, 0-9 and _, such as subject_request or retention",
+            found=value,
         )
     return value
 
@@ -94,23 +97,36 @@ def erase_command(
 
 def _one_actor(by_actor: str | None, former_actor: str | None) -> str | None:
     if by_actor and former_actor:
-        raise click.UsageError(
+        raise Usage(
             "--actor is the former name of --by-actor here; leave it out, and name who erases with "
-            "SORA_LEDGER_ACTOR"
+            "SORA_LEDGER_ACTOR",
+            param="actor",
+            expected="--by-actor",
+            found="--actor",
         )
     return by_actor or former_actor
 
 
 def _selection(job_id: str | None, actor: str | None, older_than: int | None) -> "Selection":
     if job_id is None and actor is None and older_than is None:
-        raise click.UsageError("nothing was selected: name a job, --by-actor ACTOR or --older-than DAYS")
+        raise Usage(
+            "nothing was selected: name a job, --by-actor ACTOR or --older-than DAYS",
+            param="job",
+            expected="JOB, --by-actor ACTOR or --older-than DAYS",
+            found="nothing",
+        )
     before = None if older_than is None else timestamp(utc_now() - timedelta(days=older_than))
     return Selection(job_id, actor, before)
 
 
 def _confirm(planned: "Plan") -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError("erasing cannot be undone: check with --dry-run, then add --yes")
+        raise Usage(
+            "erasing cannot be undone: check with --dry-run, then add --yes",
+            param="yes",
+            expected="--dry-run or --yes",
+            found="neither",
+        )
     files = f" and {counted(len(planned.uris), 'file')}" if planned.files else ""
     if not click.confirm(f"Erase {counted(planned.texts, 'text')}{files} for good?", err=True):
         raise click.ClickException("nothing was erased")

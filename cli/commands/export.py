@@ -11,6 +11,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.job_names import JOB
 from cli.text import output
+from cli.text.usage import Usage
 from ledger.verify.verify_bundle import report
 from render_service.assets.store import AssetStore
 from render_service.evidence import bundles
@@ -66,14 +67,29 @@ def export_command(  # one parameter per option
       sora-ledger export --tiles public --key signing.key
     """
     if sum((job is not None, positions is not None, everything, tiles is not None)) != 1:
-        raise click.UsageError("name one thing to export: JOB, --range A..B, --all or --tiles DIR")
+        raise Usage(
+            "name one thing to export: JOB, --range A..B, --all or --tiles DIR",
+            param="job",
+            expected="one of JOB, --range A..B, --all and --tiles DIR",
+            found="none or several",
+        )
     if tiles is not None:
         if out or without_text or with_assets or checkpoint:
-            raise click.UsageError("--tiles takes --key and nothing else; tiles hold no text and no files")
+            raise Usage(
+                "--tiles takes --key and nothing else; tiles hold no text and no files",
+                param="tiles",
+                expected="--key and nothing else",
+                found="other options",
+            )
         _export_tiles(inv, tiles, key or inv.settings.key_file)
         return
     if out is None:
-        raise click.UsageError("name the file to write: --out FILE, such as --out evidence.zip")
+        raise Usage(
+            "name the file to write: --out FILE, such as --out evidence.zip",
+            param="out",
+            expected="the name of a file",
+            found="nothing",
+        )
     with inv.ledger() as ledger:
         wanted = bundles.Export(
             target=out,

@@ -8,6 +8,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_filters import filter_of, job_filters
 from cli.text.jobs import show_found
+from cli.text.usage import BadValue
 from ledger.store.search import prefixes_of
 from render_service.reports.find import find_each, poster_of, snippet_of
 from render_service.runtime.documents import job_document
@@ -50,8 +51,11 @@ def find_command(inv: Invocation, *, words: tuple[str, ...], limit: int, **where
     """
     query = " ".join(words)
     if not prefixes_of(query):
-        raise click.BadParameter(
-            f"no letter or digit in {query!r}: name a word of the prompt", param_hint="WORDS"
+        raise BadValue(
+            f"no letter or digit in {query!r}: name a word of the prompt",
+            param_hint="WORDS",
+            expected="a word with a letter or digit",
+            found=query,
         )
     with inv.searchable_ledger() as ledger:
 

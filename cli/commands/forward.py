@@ -42,7 +42,12 @@ def forward_command(inv: Invocation, *, file: Path | None, drain: bool) -> None:
 
     path = file or inv.settings.forward_file
     if path is None:
-        raise BadInput(f"name a file of destinations, or set {FORWARD}; docs/events-out.md shows one")
+        raise BadInput(
+            f"name a file of destinations, or set {FORWARD}; docs/events-out.md shows one",
+            param=FORWARD,
+            expected="a file of destinations",
+            found="nothing",
+        )
     destinations = read_destinations(path)
 
     async def forward(session: "Session") -> "list[Forwarded]":

@@ -9,6 +9,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
+from cli.text.usage import Usage
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_ledger
 from ledger.log.tiles import origin_of
@@ -86,7 +87,12 @@ def certificate_command(
     from render_service.session.session import utc_now
 
     if test_ca == bool(chain or private_key) or (not test_ca and not (chain and private_key)):
-        raise click.UsageError("give --chain and --private-key, or --test-ca")
+        raise Usage(
+            "give --chain and --private-key, or --test-ca",
+            param="chain",
+            expected="--chain and --private-key, or --test-ca",
+            found="none or both",
+        )
     authority = None
     if test_ca:
         made, authority = make_test_certificate(file, name, utc_now())
@@ -137,5 +143,8 @@ def default_name(settings: Settings) -> str:
             return origin_of(ledger)
     except LedgerUnusable as error:
         raise BadInput(
-            f"a key needs a name, and there is no ledger to take it from; add --name NAME ({error})"
+            f"a key needs a name, and there is no ledger to take it from; add --name NAME ({error})",
+            param="name",
+            expected="a name",
+            found="nothing",
         ) from None

@@ -16,6 +16,7 @@ from cli.text import output
 from cli.text.csv_rows import record_rows
 from cli.text.jobs import show_job
 from cli.text.record_lines import RecordLines
+from cli.text.usage import Usage
 from ledger.events import EVENT_TYPES, RenderHeld
 from ledger.job import State
 from ledger.record import Record
@@ -88,7 +89,12 @@ def log_command(  # one parameter per option
     """
     check_csv(inv, as_csv=as_csv, out=out)
     if out and follow:
-        raise click.UsageError("--follow never ends, so --out would never be whole; leave one out")
+        raise Usage(
+            "--follow never ends, so --out would never be whole; leave one out",
+            param="follow",
+            expected="--follow or --out",
+            found="both",
+        )
     with inv.ledger() as ledger:
         stream = ledger.job(job).job_id if job else stream
         where = RecordFilter(

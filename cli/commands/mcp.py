@@ -9,6 +9,7 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text import output
+from cli.text.usage import Usage
 from render_service.server.mcp import needs_extra
 
 if TYPE_CHECKING:
@@ -53,9 +54,12 @@ def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
     except ModuleNotFoundError as missing:
         raise needs_extra(missing) from missing
     if sys.stdin.isatty():
-        raise click.UsageError(
+        raise Usage(
             "this command speaks to a program, not to a person: name it in the settings of your agent as "
-            "`sora-ledger mcp`; docs/agents.md shows how"
+            "`sora-ledger mcp`; docs/agents.md shows how",
+            param="stdin",
+            expected="a program",
+            found="a terminal",
         )
 
     files = folder.resolve()

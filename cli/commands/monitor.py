@@ -69,7 +69,12 @@ def monitor_command(
     """
     keys = [read_verifier(text) for text in verifier]
     if webhook and not webhook.startswith(("http://", "https://")):
-        raise BadInput(f"--webhook {webhook}: expected a URL that begins http:// or https://")
+        raise BadInput(
+            f"--webhook {webhook}: expected a URL that begins http:// or https://",
+            param="webhook",
+            expected="a URL that begins http:// or https://",
+            found=webhook,
+        )
     try:
         with source_at(log) as source:
             _follow(inv, Monitor(source, state, keys), log, every=every, records=records)

@@ -64,7 +64,12 @@ def stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) 
     """
     asset = job.assets.get(variant)
     if asset and (doubt := assets.doubt(asset.storage_uri, asset.sha256)):
-        raise NotAsStored(f"{asset.storage_uri} of {job.job_id} is not opened: {doubt}")
+        raise NotAsStored(
+            f"{asset.storage_uri} of {job.job_id} is not opened: {doubt}",
+            param="job",
+            expected="the recorded file",
+            found=doubt,
+        )
     path = assets.path(asset.storage_uri) if asset else None
     if path is None or not path.is_file():
         way = "poll" if job.state in _FETCHED else "download"
@@ -75,9 +80,19 @@ def stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) 
             if job.video_id
             else f"`sora-ledger show {job.job_id}` says why"
         )
-        raise NotReady(f"{job.job_id} is {job.state}, and its {variant} is not stored here: {step}")
+        raise NotReady(
+            f"{job.job_id} is {job.state}, and its {variant} is not stored here: {step}",
+            param="job",
+            expected="a stored file",
+            found=f"a {job.state} job without it",
+        )
     if path.suffix not in SUFFIXES.values():  # a viewer chosen by its suffix might run it
-        raise NotAsStored(f"{path} of {job.job_id} is not opened: it is named like no video and no image")
+        raise NotAsStored(
+            f"{path} of {job.job_id} is not opened: it is named like no video and no image",
+            param="job",
+            expected="a file named like a video or an image",
+            found=path,
+        )
     link = link_stored(ledger, assets, job) if variant is Variant.VIDEO else None
     return (link or path).absolute()
 

@@ -11,6 +11,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
+from cli.text.usage import Usage
 from decision.rules.approvals import Change
 from render_service.approvals.changes import propose_activation
 from render_service.rules.opening import activate
@@ -132,7 +133,12 @@ def activate_command(
     """
     why = (reason or "").strip()
     if not why:
-        raise click.UsageError('say why it becomes active: --reason "…"; it is recorded with your name')
+        raise Usage(
+            'say why it becomes active: --reason "…"; it is recorded with your name',
+            param="reason",
+            expected="a reason",
+            found="nothing",
+        )
     rules = _read(inv, file, catalog_file, guardrails_file)
     if inv.rules.policy.rules_for(Change.POLICY):
         propose(inv, lambda office: propose_activation(office, rules, why))

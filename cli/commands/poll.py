@@ -12,6 +12,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.copies import Copies, copying
 from cli.options.job_names import last_job
+from cli.text.usage import Usage
 from sora_adapter.errors import ContentUnavailable, VideoNotFound
 
 if TYPE_CHECKING:
@@ -81,11 +82,26 @@ def _last_job(inv: Invocation) -> str:
 
 def _check_all(name: str | None, copies: Copies, *, dry_run: bool) -> None:
     if name:
-        raise click.UsageError(f"--all waits for every render, so leave out {name}")
+        raise Usage(
+            f"--all waits for every render, so leave out {name}",
+            param="all",
+            expected=f"--all without {name}",
+            found="both",
+        )
     if copies.out:
-        raise click.UsageError("--out names one file; with --all, --download copies each into this folder")
+        raise Usage(
+            "--out names one file; with --all, --download copies each into this folder",
+            param="out",
+            expected="--download",
+            found="--out",
+        )
     if dry_run:
-        raise click.UsageError("--dry-run shows the request for one job; leave out --all")
+        raise Usage(
+            "--dry-run shows the request for one job; leave out --all",
+            param="dry_run",
+            expected="one job",
+            found="--all",
+        )
 
 
 @click.command("download", short_help="Copy the files of a completed job.")

@@ -12,6 +12,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.job_names import JOB
 from cli.text import output
+from cli.text.usage import Usage
 from ledger.tree.proof import InclusionProof
 from render_service.assets.store import check_target
 from render_service.evidence import proofs
@@ -89,11 +90,19 @@ def prove_command(  # one parameter per option
       sora-ledger prove --check 3.tlog-proof --verifier signing.key
     """
     if sum(value is not None for value in (name, consistency, check)) != 1:
-        raise click.UsageError(
-            "name one thing: POSITION, EVENT_ID, JOB, --consistency OLD NEW or --check FILE"
+        raise Usage(
+            "name one thing: POSITION, EVENT_ID, JOB, --consistency OLD NEW or --check FILE",
+            param="job",
+            expected="one of POSITION, EVENT_ID, JOB, --consistency and --check",
+            found="none or several",
         )
     if not check and (record or against or verifier or witnesses):
-        raise click.UsageError("--record, --against, --verifier and --witnesses are for --check FILE")
+        raise Usage(
+            "--record, --against, --verifier and --witnesses are for --check FILE",
+            param="check",
+            expected="--check FILE",
+            found="nothing",
+        )
     if check:
         keys = [read_verifier(text) for text in verifier]
         policy = read_policy(witnesses).trust if witnesses else None

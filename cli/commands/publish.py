@@ -9,6 +9,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
+from cli.text.usage import Usage
 from render_service.evidence.keys import read_verifier
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
@@ -102,11 +103,19 @@ def publish_command(
 
     label = _label(**drawn)
     if as_stored and (certificate or checkpoint or key or timestamp):
-        raise click.UsageError(
-            "--as-stored signs nothing; leave out --certificate, --checkpoint, --key and --timestamp"
+        raise Usage(
+            "--as-stored signs nothing; leave out --certificate, --checkpoint, --key and --timestamp",
+            param="as_stored",
+            expected="--as-stored without --certificate, --checkpoint, --key and --timestamp",
+            found="both",
         )
     if as_stored and label:
-        raise click.UsageError("--as-stored changes nothing; leave out --label, --eu-icon and --icon")
+        raise Usage(
+            "--as-stored changes nothing; leave out --label, --eu-icon and --icon",
+            param="as_stored",
+            expected="--as-stored without --label, --eu-icon and --icon",
+            found="both",
+        )
     wanted = Publication(target, certificate, as_stored, checkpoint, key, force, label, timestamp, tsa_chain)
 
     async def write(session: "Session") -> "Published":
@@ -146,16 +155,26 @@ def _label(
     from render_service.provenance.label import Label
 
     if sum((label is not None, eu_icon, icon is not None)) > 1:
-        raise click.UsageError("choose one of --label, --eu-icon and --icon")
+        raise Usage(
+            "choose one of --label, --eu-icon and --icon",
+            param="label",
+            expected="one of --label, --eu-icon and --icon",
+            found="several",
+        )
     if font and label is None:
-        raise click.UsageError("--font is for --label TEXT")
+        raise Usage("--font is for --label TEXT", param="font", expected="--label TEXT", found="nothing")
     where: Any = corner or CORNERS[0]
     if label is not None:
         return Label("text", where, text=label, font=font)
     if eu_icon or icon:
         return Label("icon" if icon else "eu_icon", where, icon=icon)
     if corner:
-        raise click.UsageError("--corner is for --label, --eu-icon and --icon")
+        raise Usage(
+            "--corner is for --label, --eu-icon and --icon",
+            param="corner",
+            expected="--label, --eu-icon or --icon",
+            found="nothing",
+        )
     return None
 
 

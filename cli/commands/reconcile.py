@@ -8,6 +8,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
+from cli.text.usage import Usage
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.verdict import settlements_document
@@ -85,15 +86,32 @@ def _check(
     name: str | None, video_id: str | None, reason: str | None, *, everything: bool, force: bool, absent: bool
 ) -> None:
     if (name is None) == (not everything):
-        raise click.UsageError("give either a job or --all")
+        raise Usage(
+            "give either a job or --all", param="job", expected="one of JOB and --all", found="none or both"
+        )
     if name is None and (video_id or absent):
-        raise click.UsageError("--video-id and --absent are about one job: name it")
+        raise Usage(
+            "--video-id and --absent are about one job: name it",
+            param="job",
+            expected="one job",
+            found="--all",
+        )
     if video_id and absent:
-        raise click.UsageError("give either --video-id or --absent")
+        raise Usage(
+            "give either --video-id or --absent",
+            param="video_id",
+            expected="one of --video-id and --absent",
+            found="both",
+        )
     if absent != (reason is not None) or (absent and not (reason or "").strip()):
-        raise click.UsageError("--absent needs --reason TEXT, and --reason belongs to --absent")
+        raise Usage(
+            "--absent needs --reason TEXT, and --reason belongs to --absent",
+            param="reason",
+            expected="--absent and --reason together",
+            found="one of them",
+        )
     if force and not video_id:
-        raise click.UsageError("--force belongs to --video-id")
+        raise Usage("--force belongs to --video-id", param="force", expected="--video-id", found="nothing")
 
 
 def _text(console: "Console", settlements: "Sequence[Settlement]") -> None:

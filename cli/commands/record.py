@@ -8,6 +8,7 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
+from cli.text.usage import Usage
 from render_service.adoption.external import attach, checked_stream, external_event, record_external
 from render_service.approvals.reviews import read_note, review
 from render_service.runtime.documents import record_document
@@ -74,7 +75,12 @@ def record_command(
     """
     fields_set = {name: value for name, value in fields.items() if value is not None}
     if json_in is not None and fields_set:
-        raise click.UsageError("give the fields with --json-in or with options, not both")
+        raise Usage(
+            "give the fields with --json-in or with options, not both",
+            param="json_in",
+            expected="--json-in or options",
+            found="both",
+        )
     values = fields_set if json_in is None else _read(json_in)
     if dry_run:
         _preview(inv, stream, values)
@@ -112,9 +118,19 @@ def _read(file: TextIO) -> dict[str, Any]:
     try:
         document = json.load(file)
     except (ValueError, RecursionError) as error:
-        raise click.UsageError(f"--json-in {file.name}: expected a JSON object ({error})") from error
+        raise Usage(
+            f"--json-in {file.name}: expected a JSON object ({error})",
+            param="json_in",
+            expected="a JSON object",
+            found=error,
+        ) from error
     if not isinstance(document, dict):
-        raise click.UsageError(f"--json-in {file.name}: expected a JSON object, found another kind of JSON")
+        raise Usage(
+            f"--json-in {file.name}: expected a JSON object, found another kind of JSON",
+            param="json_in",
+            expected="a JSON object",
+            found="another kind of JSON",
+        )
     return document
 
 

@@ -26,6 +26,7 @@ from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_ruling, what_was_sent
+from cli.text.usage import Usage
 from decision.errors import BadRequest
 from decision.money import format_usd
 from decision.one_change.split import declared
@@ -219,7 +220,12 @@ def remix_command(  # one parameter per option
     """
     if changes:
         if prompt is not None or splits:
-            raise click.UsageError("--change writes the prompt; leave out --prompt, --prompt-file, --split")
+            raise Usage(
+                "--change writes the prompt; leave out --prompt, --prompt-file, --split",
+                param="change",
+                expected="--change or a prompt",
+                found="both",
+            )
         prompt, asked = changed(inv, name, changes, asked)
     wording = require_prompt(prompt, instead=", or one thing to change with --change KEY=VALUE")
     if splits:
@@ -274,7 +280,12 @@ def edit_command(  # one parameter per option
     """
     if (name is None) == (video is None):
         which = "neither was" if name is None else "both were"
-        raise click.UsageError(f"name a video with --id, or give its file with --video; {which} given")
+        raise Usage(
+            f"name a video with --id, or give its file with --video; {which} given",
+            param="id",
+            expected="one of --id and --video",
+            found=which,
+        )
     asked["prompt"] = require_prompt(prompt)
 
     if name is not None:

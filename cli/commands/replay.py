@@ -10,6 +10,7 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.jobs import show_jobs
+from cli.text.usage import Usage
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
@@ -80,15 +81,30 @@ def replay_command(
       sora-ledger replay --as-of 2026-11-20T14:00:00Z
     """
     if record and (remaking or as_of is not None):
-        raise click.UsageError("--record is for the replay of all jobs; leave out --decisions and --as-of")
+        raise Usage(
+            "--record is for the replay of all jobs; leave out --decisions and --as-of",
+            param="record",
+            expected="a replay of all jobs",
+            found="a part of them",
+        )
     if remaking:
         if swap or as_of is not None:
-            raise click.UsageError("--decisions reads all of them and swaps none; leave out the other option")
+            raise Usage(
+                "--decisions reads all of them and swaps none; leave out the other option",
+                param="decisions",
+                expected="--decisions alone",
+                found="another option",
+            )
         _decisions(inv)
         return
     if as_of is not None:
         if swap:
-            raise click.UsageError("--swap puts the jobs of now in place; leave out --as-of")
+            raise Usage(
+                "--swap puts the jobs of now in place; leave out --as-of",
+                param="swap",
+                expected="--swap without --as-of",
+                found="both",
+            )
         _as_of(inv, as_of)
         return
     with inv.ledger() as ledger:
@@ -152,7 +168,12 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
         position = as_of if isinstance(as_of, int) else position_at(ledger, as_of)
         size = ledger.head().size
         if position > size:
-            raise click.UsageError(f"--as-of {position}: expected at most {size}, the end of the ledger")
+            raise Usage(
+                f"--as-of {position}: expected at most {size}, the end of the ledger",
+                param="as_of",
+                expected=f"at most {size}, the end of the ledger",
+                found=position,
+            )
 
         def document(then: tuple[Job, list[StoredRow]]) -> dict[str, Any]:
             job, rows = then

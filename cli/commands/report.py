@@ -11,6 +11,7 @@ from cli.options import common
 from cli.options.command import Group
 from cli.options.since import read_since
 from cli.text.output import print_text, to_json
+from cli.text.usage import Usage
 from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import write_file
@@ -74,12 +75,22 @@ def article_50_command(
     from render_service.reports.article_50 import article_50
 
     if as_html + as_csv + bool(inv.as_json or inv.json_out) > 1:
-        raise click.UsageError("--html, --csv and JSON exclude each other; give one")
+        raise Usage(
+            "--html, --csv and JSON exclude each other; give one",
+            param="csv",
+            expected="one of --html, --csv and JSON",
+            found="several",
+        )
     signing = key or inv.settings.key_file
     if key and not envelope:
-        raise click.UsageError("--key is for --envelope FILE")
+        raise Usage("--key is for --envelope FILE", param="key", expected="--envelope FILE", found="nothing")
     if envelope and signing is None:
-        raise BadInput("--envelope: add --key FILE, which signs it (`sora-ledger key new FILE` creates one)")
+        raise BadInput(
+            "--envelope: add --key FILE, which signs it (`sora-ledger key new FILE` creates one)",
+            param="key",
+            expected="a key that signs",
+            found="nothing",
+        )
     with inv.ledger() as ledger:
         report = article_50(ledger, since, until)
     if envelope and signing:

@@ -13,6 +13,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.options import common
 from cli.text import output
+from cli.text.usage import BadValue
 from sora_adapter.sandbox.emulators import NAMES
 from sora_adapter.sandbox.faults import GRAMMAR, parse_fault
 from sora_adapter.sandbox.server import SandboxServer
@@ -28,13 +29,17 @@ def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tu
             try:
                 parse_fault(spec)
             except ValueError as error:
-                raise click.BadParameter(f"{error}\nA fault is {GRAMMAR}.") from error
+                raise BadValue(f"{error}\nA fault is {GRAMMAR}.", expected=GRAMMAR, found=error) from error
     return specs
 
 
 def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
     if name is not None and name not in NAMES:
-        raise click.BadParameter(f"the sandbox cannot imitate {name!r} (known: {', '.join(NAMES)})")
+        raise BadValue(
+            f"the sandbox cannot imitate {name!r} (known: {', '.join(NAMES)})",
+            expected=", ".join(NAMES),
+            found=name,
+        )
     return name
 
 

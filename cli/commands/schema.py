@@ -9,6 +9,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.schemas import DOCUMENTS, schema_of
 from cli.text.tables import columns
+from cli.text.usage import Usage
 from ledger.events import EVENT_TYPES
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ def schema_command(inv: Invocation, *, name: str | None) -> None:
     if schema is None:
         near = get_close_matches(name, [*DOCUMENTS, *EVENT_TYPES], n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise click.UsageError(
-            f"no document or event is called {name!r}; {hint}`sora-ledger schema` lists them"
+        raise Usage(
+            f"no document or event is called {name!r}; {hint}`sora-ledger schema` lists them",
+            param="document",
+            expected="a name that `sora-ledger schema` lists",
+            found=name,
         )
     inv.emit(schema, lambda console: console.print_json(data=schema))
 

@@ -128,7 +128,10 @@ def _log_key(key: Path | None) -> Path:
     """Return the file of the key that signs the served log, once it was read."""
     if key is None:
         raise BadInput(
-            "--tiles needs a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)"
+            "--tiles needs a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)",
+            param="key",
+            expected="a key that signs",
+            found="nothing",
         )
     read_signer(key)
     return key

@@ -11,6 +11,7 @@ from cli.main import cli
 from cli.options import common
 from cli.text import output
 from cli.text.printable import escape
+from cli.text.usage import Usage
 from render_service.api.sessions import finished
 from render_service.maintenance.deployment import checkup_of_deployment
 from render_service.maintenance.setup import Found, begin, checkup
@@ -46,7 +47,12 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
       sora-ledger init --ledger postgresql://owner@db/renders --role app --apply
     """
     if applies and role is None:
-        raise click.UsageError("--apply runs the grants of a role: add --role NAME")
+        raise Usage(
+            "--apply runs the grants of a role: add --role NAME",
+            param="role",
+            expected="the name of a role",
+            found="nothing",
+        )
     beginning = begin(inv.settings, inv.trace, role=role, applies=applies)
     inv.drain_spool()
     inv.emit(beginning.document(), lambda console: _show_beginning(console, beginning))

@@ -66,7 +66,10 @@ def install_skill(target: Path, *, force: bool) -> tuple[list[str], list[str]]:
     if differing and not force:
         raise BadInput(
             f"{target}: nothing was written, because these pages were changed or are from another version: "
-            f"{', '.join(differing)}; add --force to replace them, or name another folder with --to"
+            f"{', '.join(differing)}; add --force to replace them, or name another folder with --to",
+            param="to",
+            expected="unchanged pages of this version",
+            found=", ".join(differing),
         )
     written = [name for name, found in there.items() if found != pages[name]]
     for name in written:
@@ -75,7 +78,10 @@ def install_skill(target: Path, *, force: bool) -> tuple[list[str], list[str]]:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageFailed(
-                f"{path.parent}: the folder cannot be made ({error.strerror}); name another one with --to"
+                f"{path.parent}: the folder cannot be made ({error.strerror}); name another one with --to",
+                param="to",
+                expected="a place that can be written",
+                found=error.strerror,
             ) from error
         write_file(path, pages[name])
     return written, [name for name in pages if name not in written]
@@ -95,4 +101,9 @@ def _bytes_of(path: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); name another folder with --to") from error
+        raise BadInput(
+            f"{path}: cannot be read ({error.strerror}); name another folder with --to",
+            param="to",
+            expected="a file that can be read",
+            found=error.strerror,
+        ) from error

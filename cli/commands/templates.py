@@ -9,6 +9,7 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.tables import columns
+from cli.text.usage import Usage
 from decision.request.prompt import template, templates
 
 if TYPE_CHECKING:
@@ -40,7 +41,12 @@ def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, .
         _show(inv, name, template(name), filled, example=example)
         return
     if filled or example:
-        raise click.UsageError("--fill and --example are about one template; name it")
+        raise Usage(
+            "--fill and --example are about one template; name it",
+            param="name",
+            expected="a template",
+            found="nothing",
+        )
     known = templates()
     document = {"templates": [_document(each, known[each]) for each in known]}
     inv.emit(document, lambda console: _list(console, known.items()))
@@ -71,7 +77,12 @@ def _values(filled: Sequence[str]) -> dict[str, str]:
     for filling in filled:
         name, equals, value = filling.partition("=")
         if not equals or not name:
-            raise click.UsageError(f"--fill {filling}: expected BLANK=TEXT, such as product='a red kettle'")
+            raise Usage(
+                f"--fill {filling}: expected BLANK=TEXT, such as product='a red kettle'",
+                param="fill",
+                expected="BLANK=TEXT, such as product='a red kettle'",
+                found=filling,
+            )
         values[name] = value
     return values
 

@@ -13,6 +13,7 @@ from cli.flows import all_ledgers
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.tables import show_findings
+from cli.text.usage import Usage
 from render_service.evidence.verify import Asked, check
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
@@ -86,13 +87,33 @@ def verify_command(
         )
         return
     if (witnesses or tsa_chain) and not against:
-        raise click.UsageError("--witnesses and --tsa-chain are about a checkpoint; add --against FILE")
+        raise Usage(
+            "--witnesses and --tsa-chain are about a checkpoint; add --against FILE",
+            param="against",
+            expected="--against FILE",
+            found="nothing",
+        )
     if verifier and not against:
-        raise click.UsageError("--verifier checks the signature of a checkpoint; add --against FILE")
+        raise Usage(
+            "--verifier checks the signature of a checkpoint; add --against FILE",
+            param="against",
+            expected="--against FILE",
+            found="nothing",
+        )
     if record and since is not None:
-        raise click.UsageError("--record is for a verification of all records; leave out --since")
+        raise Usage(
+            "--record is for a verification of all records; leave out --since",
+            param="record",
+            expected="a verification of all records",
+            found="--since",
+        )
     if processes and since is not None:
-        raise click.UsageError("--since is read by one process; leave --processes out")
+        raise Usage(
+            "--since is read by one process; leave --processes out",
+            param="processes",
+            expected="--since without --processes",
+            found="both",
+        )
     checked = check(
         inv.settings, Asked(against, verifier, since, with_assets, processes, witnesses, tsa_chain)
     )

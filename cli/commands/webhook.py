@@ -10,6 +10,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
+from cli.text.usage import Usage
 from render_service.api.sessions import finished
 from render_service.webhooks.endpoints import call_server, checked_url, endpoint_document, secret_document
 from sora_adapter.endpoints import endpoints, register, remove, rotate, send_sample
@@ -57,7 +58,12 @@ def register_command(inv: Invocation, *, url: str | None, name: str) -> None:
       sora-ledger webhook register --url https://desk.example.com/webhooks/custom
     """
     if not url:
-        raise click.UsageError("`webhook register` needs --url, where the server reaches `sora-ledger serve`")
+        raise Usage(
+            "`webhook register` needs --url, where the server reaches `sora-ledger serve`",
+            param="url",
+            expected="the address of `sora-ledger serve`",
+            found="nothing",
+        )
     _register(inv, url, name or "sora-ledger")
 
 
@@ -126,8 +132,11 @@ def delete_command(inv: Invocation, *, endpoint_id: str | None) -> None:
 
 def _needed_id(command: str, endpoint_id: str | None) -> str:
     if not endpoint_id:
-        raise click.UsageError(
-            f"`webhook {command}` needs --id; `sora-ledger webhook list` shows what there is"
+        raise Usage(
+            f"`webhook {command}` needs --id; `sora-ledger webhook list` shows what there is",
+            param="id",
+            expected="the id of a webhook",
+            found="nothing",
         )
     return endpoint_id
 

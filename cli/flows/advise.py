@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.invocation import Invocation, say
+from cli.text.usage import Usage
 from decision.advice.advice import ATTESTATION, GUARDRAILS, Advice, advise
 from decision.advice.reading import Question, answered, missing_details
 from decision.request.request import RenderRequest, Source, parse_request
@@ -90,7 +91,12 @@ def _ask(questions: tuple[Question, ...]) -> str:
             say("")  # the next output begins a line
             raise
     text = "; ".join(question.question for question in questions)
-    raise click.UsageError(f"{text} (say it in the prompt; on a terminal you would be asked)")
+    raise Usage(
+        f"{text} (say it in the prompt; on a terminal you would be asked)",
+        param="prompt",
+        expected=text,
+        found="a prompt that leaves it open",
+    )
 
 
 def _has_asked_before(inv: Invocation) -> bool:

@@ -15,6 +15,7 @@ import click
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.text.tables import columns
+from cli.text.usage import Usage
 from ledger.errors import LedgerUnusable
 from render_service.runtime.errors import BadInput, ServiceError
 
@@ -35,16 +36,31 @@ option = click.option(
 def refuse(options: Mapping[str, object]) -> None:
     """Raise a usage error if an option that is about one ledger was used with --all."""
     if used := [name for name, value in options.items() if value]:
-        raise click.UsageError(f"{used[0]} is about one ledger; leave it or --all out")
+        raise Usage(
+            f"{used[0]} is about one ledger; leave it or --all out",
+            param="all",
+            expected="one ledger, or another command",
+            found="--all",
+        )
 
 
 def ledgers_in(folder: Path) -> list[Path]:
     """Return the ledgers in a folder by path; `BadInput` if there are none."""
     if not folder.is_dir():
-        raise BadInput(f"--all {folder}: expected a folder of ledgers; there is none")
+        raise BadInput(
+            f"--all {folder}: expected a folder of ledgers; there is none",
+            param="all",
+            expected="a folder of ledgers",
+            found="none",
+        )
     found = sorted({*folder.glob("*.db"), *folder.glob("*/ledger.db")})
     if not found:
-        raise BadInput(f"--all {folder}: expected {folder}/NAME/ledger.db or {folder}/NAME.db; there is none")
+        raise BadInput(
+            f"--all {folder}: expected {folder}/NAME/ledger.db or {folder}/NAME.db; there is none",
+            param="all",
+            expected=f"{folder}/NAME/ledger.db or {folder}/NAME.db",
+            found="none",
+        )
     return found
 
 

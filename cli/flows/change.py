@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cli.invocation import Invocation
+from cli.text.usage import Usage
 from decision.one_change.shot_spec import NAMES, change_spec
 from decision.request.prompt import FIELDS
 from ledger.errors import JobNotFound
@@ -33,7 +34,12 @@ def changed(
     """
     wanted = dict(map(_pair, changes))
     if len(wanted) < len(changes):
-        raise click.UsageError("--change names one key twice; a remix changes exactly one thing")
+        raise Usage(
+            "--change names one key twice; a remix changes exactly one thing",
+            param="change",
+            expected="each key once",
+            found="one twice",
+        )
     wishes = {key: value for key, value in wanted.items() if key in FIXED}
     lines = {key: value for key, value in wanted.items() if key not in FIXED}
     if wishes or len(lines) > 1:
@@ -50,7 +56,12 @@ def _pair(change: str) -> tuple[str, str]:
     key, equals, value = change.partition("=")
     if not equals:
         example = f"{key}='…'" if key in NAMES else "palette='teal, sand, rust'"
-        raise click.UsageError(f"--change {change}: expected KEY=VALUE, for example --change {example}")
+        raise Usage(
+            f"--change {change}: expected KEY=VALUE, for example --change {example}",
+            param="change",
+            expected=f"KEY=VALUE, for example --change {example}",
+            found=change,
+        )
     return key.strip().lower(), value
 
 

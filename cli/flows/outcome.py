@@ -36,11 +36,19 @@ def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
         return
     because = "" if told else f": {way_out(inv, job, *_WITH_A_KEY)}"
     may_send = job.state in {State.ABSENT, State.REJECTED} and job.outcome is None and job.request_key
+    from render_service.submission.result import shortfall  # loads the decision rules; few jobs need it
+
+    with inv.ledger() as ledger:
+        lacks = shortfall(ledger, job)
     Failure(
         f"job_{job.state}",
         code,
         f"{job.job_id} is {job.state}{because}",
         retry="same_key" if may_send else "never",
+        param=lacks.param,
+        expected=lacks.expected,
+        found=lacks.found,
+        next=lacks.commands,
     ).report()
     raise click.exceptions.Exit(code)
 

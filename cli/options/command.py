@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from cli.text.usage import unknown_command
+
 
 class Renamed(click.Option):
     """An option whose old names still work for one version; no help or message shows them."""
@@ -29,7 +31,7 @@ class Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse `args` with the subcommand moved to the front."""
         if not args and not ctx.resilient_parsing:
-            ctx.fail(f"name one of its commands: {self._names()}")
+            raise unknown_command(f"name one of its commands: {self._names()}", ctx, "nothing", self._names())
         return super().parse_args(ctx, self._command_first(args))
 
     def resolve_command(
@@ -37,7 +39,8 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the subcommand; an error names those that exist."""
         if args[0] not in self.commands and not ctx.resilient_parsing:
-            ctx.fail(f"No such command {args[0]!r} of {ctx.command_path}; choose from: {self._names()}")
+            message = f"No such command {args[0]!r} of {ctx.command_path}; choose from: {self._names()}"
+            raise unknown_command(message, ctx, args[0], self._names())
         return super().resolve_command(ctx, args)
 
     def _names(self) -> str:

@@ -15,6 +15,7 @@ from cli.options import words
 from cli.options.command import Renamed
 from cli.options.job_names import HELP, JOB, settled
 from cli.text import output
+from cli.text.usage import BadValue, Usage
 from decision.money import micros_of
 from decision.rules.purpose import PURPOSES
 from ledger.log.job_names import NAMES
@@ -28,7 +29,12 @@ def read_dollars(option: str, text: str) -> int:
     """Return the dollars given with `option` as integer micro-dollars."""
     micros = micros_of(text)
     if micros is None:
-        raise click.UsageError(f"{option} {text}: expected dollars from 0, such as 2.50")
+        raise Usage(
+            f"{option} {text}: expected dollars from 0, such as 2.50",
+            param=option.lstrip("-").replace("-", "_"),
+            expected="dollars from 0, such as 2.50",
+            found=text,
+        )
     return micros
 
 
@@ -46,8 +52,10 @@ def moment(text: str) -> str:
     try:
         return timestamp(datetime.fromisoformat(text).astimezone(UTC))
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"{text!r}: expected a time such as 2026-11-20 or 2026-11-20T14:00:00Z"
+        raise BadValue(
+            f"{text!r}: expected a time such as 2026-11-20 or 2026-11-20T14:00:00Z",
+            expected="a time such as 2026-11-20 or 2026-11-20T14:00:00Z",
+            found=text,
         ) from error
 
 
@@ -76,13 +84,19 @@ def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Pat
         return None
     path = value if value.suffix else value.with_suffix(".json")
     if path.is_dir():
-        raise click.BadParameter(f"{path} is a folder; name a file in it")
+        raise BadValue(f"{path} is a folder; name a file in it", expected="a file", found="a folder")
     if what := irreplaceable(path):
-        raise click.BadParameter(f"at {path} is {what}, which is never replaced; name another")
+        raise BadValue(
+            f"at {path} is {what}, which is never replaced; name another", expected="a new file", found=what
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise click.BadParameter(f"the folder {path.parent} cannot be made ({error.strerror})") from error
+        raise BadValue(
+            f"the folder {path.parent} cannot be made ({error.strerror})",
+            expected="a place that can be written",
+            found=error.strerror,
+        ) from error
     return path
 
 
@@ -95,7 +109,9 @@ def _check_text(context: click.Context) -> None:
     for parameter in context.command.params:
         value = context.params.get(parameter.name or "")
         if isinstance(value, str) and not value.isascii() and _is_broken(value):
-            raise click.BadParameter("it is not valid UTF-8; type it again", ctx=context, param=parameter)
+            raise BadValue(
+                "it is not valid UTF-8; type it again", expected="UTF-8", found="other bytes", of=parameter
+            )
 
 
 def _is_broken(text: str) -> bool:
@@ -149,7 +165,12 @@ def _of_every_command(*actor: Callable[[F], F]) -> Callable[[F], F]:
 def _wants_json(form: str | None, *, as_json: bool) -> bool | None:
     """Return whether --format and --json request JSON; None leaves it to the terminal."""
     if as_json and form == "text":
-        raise click.UsageError("--json and --format text contradict each other; give one")
+        raise Usage(
+            "--json and --format text contradict each other; give one",
+            param="json",
+            expected="one of --json and --format text",
+            found="both",
+        )
     return True if as_json else None if form is None else form == "json"
 
 
@@ -217,10 +238,20 @@ def _job_id(*, required: bool) -> Callable[[F], F]:
         @functools.wraps(function)
         def command(*args: Any, job: str | None, id_: str | None, **rest: Any) -> Any:
             if job and id_ and job != id_:
-                raise click.UsageError(f"two ids were given: {job} and --id {id_}; give one")
+                raise Usage(
+                    f"two ids were given: {job} and --id {id_}; give one",
+                    param="job",
+                    expected="one id",
+                    found="two",
+                )
             name = job or id_
             if required and not name:
-                raise click.UsageError(f"no id was given: name a job, by its {NAMES}")
+                raise Usage(
+                    f"no id was given: name a job, by its {NAMES}",
+                    param="job",
+                    expected=NAMES,
+                    found="nothing",
+                )
             return function(*args, name=name, **rest)
 
         return command  # type: ignore[return-value]  # click reads the wrapper's options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.text.usage import Usage
 from ledger.job import Job
 from ledger.terms import Variant
 from render_service.assets.names import SUFFIXES
@@ -80,7 +81,12 @@ def _copies(names: Sequence[str], out: Path | None, *, force: bool) -> Copies:
     copies = Copies(every if "all" in names else named, out, force)
     if out is not None:
         if len(copies.variants) > 1:
-            raise click.UsageError("--out names one file; leave it out, or give one --variant")
+            raise Usage(
+                "--out names one file; leave it out, or give one --variant",
+                param="out",
+                expected="one --variant",
+                found="several",
+            )
         check_target(out, force=force)
     return copies
 

@@ -16,6 +16,7 @@ import click
 
 from cli.invocation import say
 from cli.options.command import RequestCommand
+from cli.text.usage import Usage
 from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.dimensions import nearest_offer, read_size, size_of
 from decision.request.request import DEFAULT_SIZE, RenderRequest
@@ -33,7 +34,12 @@ def read_images(text: str) -> list[Path]:
     paths: dict[Path, None] = {}
     for part in (part.strip() for part in text.split(",")):
         if not part:
-            raise click.UsageError(f"--images {text!r}: there is nothing between two commas; leave one out")
+            raise Usage(
+                f"--images {text!r}: there is nothing between two commas; leave one out",
+                param="images",
+                expected="names between commas",
+                found="nothing",
+            )
         paths |= dict.fromkeys(_files(part))
     return list(paths)
 
@@ -42,13 +48,20 @@ def _files(part: str) -> list[Path]:
     path = Path(part).expanduser()
     found = _at(path)
     if found == "folder":
-        raise click.UsageError(f"--images {part!r}: it is a folder; name its images, such as {part}/*.jpg")
+        raise Usage(
+            f"--images {part!r}: it is a folder; name its images, such as {part}/*.jpg",
+            param="images",
+            expected="files",
+            found="a folder",
+        )
     if found == "file" or not has_magic(part):
         return [path]
     names = sorted(Path(name) for name in glob(str(path), recursive=True))  # noqa: PTH207  # may be absolute
     files = [file for file in names if file.is_file()]
     if not files:
-        raise click.UsageError(f"--images {part!r}: {NO_MATCH}")
+        raise Usage(
+            f"--images {part!r}: {NO_MATCH}", param="images", expected="a file that exists", found=part
+        )
     return files
 
 
@@ -196,7 +209,12 @@ def gather(
     else:
         size = _size(extra, size, model, catalog)
     if fit and not paths:
-        raise click.UsageError("--fit is about an image file; name one with --images or --input-reference")
+        raise Usage(
+            "--fit is about an image file; name one with --images or --input-reference",
+            param="fit",
+            expected="--images or --input-reference",
+            found="neither",
+        )
     several = extra.all_images
     if several is None:
         several = len(paths) > 1 and takes_several()
@@ -222,7 +240,12 @@ def gather(
 
 def _one_of(flag: str, value: str | None, other_flag: str, other: str | None) -> str | None:
     if value is not None and other is not None and value != other:
-        raise click.UsageError(f"{flag} {value} and {other_flag} {other} mean the same; give one")
+        raise Usage(
+            f"{flag} {value} and {other_flag} {other} mean the same; give one",
+            param=flag.lstrip("-").replace("-", "_"),
+            expected=f"one of {flag} and {other_flag}",
+            found="both",
+        )
     return other if value is None else value
 
 
@@ -241,8 +264,11 @@ def _pixels(extra: Ingredients, size: str | None) -> str | None:
 
 
 def _both(extra: Ingredients) -> str:
-    raise click.UsageError(
-        f"--width {extra.width} --height {extra.height}: they belong together; use --size 1280x720"
+    raise Usage(
+        f"--width {extra.width} --height {extra.height}: they belong together; use --size 1280x720",
+        param="size",
+        expected="both --width and --height",
+        found="one of them",
     )
 
 
@@ -250,7 +276,12 @@ def _paths(extra: Ingredients, input_reference: Path | None) -> list[Path]:
     if extra.images is None:
         return [input_reference] if input_reference else []
     if input_reference:
-        raise click.UsageError("--images and --input-reference both name the first frame; give one")
+        raise Usage(
+            "--images and --input-reference both name the first frame; give one",
+            param="images",
+            expected="one of --images and --input-reference",
+            found="both",
+        )
     return read_images(extra.images)
 
 

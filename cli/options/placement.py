@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.options import common
+from cli.text.usage import Usage
 from render_service.rules.overrides import read_override
 from render_service.session.session import utc_now
 
@@ -67,10 +68,20 @@ def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
 def _override(codes: tuple[str, ...], reason: str, until: str | None) -> "Override | None":
     if not codes:
         if reason or until:
-            raise click.UsageError("--reason and --override-until are for --override CODE")
+            raise Usage(
+                "--reason and --override-until are for --override CODE",
+                param="override",
+                expected="--override CODE",
+                found="nothing",
+            )
         return None
     if not reason:
-        raise click.UsageError('say why it is overridden: --reason "…"; it is recorded with your name')
+        raise Usage(
+            'say why it is overridden: --reason "…"; it is recorded with your name',
+            param="reason",
+            expected="a reason",
+            found="nothing",
+        )
 
     now = utc_now()
     return read_override(codes, reason, datetime.fromisoformat(until) if until else now + FOR_AN_HOUR, now)

@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import click
 
+from cli.text.usage import Usage
 from decision.request.prompt import FIELDS
 
 _HELP = {
@@ -111,8 +112,11 @@ def _is_piped(stdin: TextIO | None) -> bool:
 
 
 def _one_prompt(problem: str, instead: str = "") -> click.UsageError:
-    return click.UsageError(
-        f"give the prompt with --prompt or --prompt-file (- is stdin){instead}; {problem} given"
+    return Usage(
+        f"give the prompt with --prompt or --prompt-file (- is stdin){instead}; {problem} given",
+        param="prompt",
+        expected="one of --prompt and --prompt-file",
+        found=problem,
     )
 
 
@@ -120,4 +124,9 @@ def _read(file: TextIO) -> str:
     try:
         return file.read().strip()
     except UnicodeDecodeError as error:
-        raise click.UsageError(f"the prompt in {file.name}: expected UTF-8 text ({error.reason})") from error
+        raise Usage(
+            f"the prompt in {file.name}: expected UTF-8 text ({error.reason})",
+            param="prompt_file",
+            expected="UTF-8 text",
+            found=error.reason,
+        ) from error

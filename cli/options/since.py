@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from cli.options.common import moment
+from cli.text.usage import BadValue
 from ledger.record import timestamp
 
 FORMS = "7d, 24h, today, yesterday, 2026-10, 2026-10-07 or 2026-10-07T14:00:00Z"
@@ -34,7 +35,9 @@ def since(text: str, now: datetime) -> str:
     except LookupError:
         return _moment(text)
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(f"{text!r}: there is no such time; expected {FORMS}") from error
+        raise BadValue(
+            f"{text!r}: there is no such time; expected {FORMS}", expected=FORMS, found=text
+        ) from error
 
 
 def _begin(word: str, now: datetime) -> datetime:
@@ -59,4 +62,4 @@ def _moment(text: str) -> str:
     try:
         return moment(text)
     except click.BadParameter as error:
-        raise click.BadParameter(f"{text!r}: expected {FORMS}") from error
+        raise BadValue(f"{text!r}: expected {FORMS}", expected=FORMS, found=text) from error

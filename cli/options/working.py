@@ -103,7 +103,12 @@ def read_publication(
     authority = options.pop("timestamp")
     if target is None:
         if authority:
-            raise BadInput("--timestamp is for --publish FILE|URI")
+            raise BadInput(
+                "--timestamp is for --publish FILE|URI",
+                param="timestamp",
+                expected="--publish FILE|URI",
+                found="nothing",
+            )
         return None
     chain = settings.tsa_chain_file if authority else None
     key, witnesses = key or settings.key_file, settings.witnesses_file

@@ -13,6 +13,7 @@ from typing import TextIO
 import click
 
 from cli.text.output import to_json
+from cli.text.usage import BadValue
 from ledger.private_files import OPEN, NewFile
 from ledger.record import Record
 from render_service.reports.record_words import what
@@ -53,7 +54,12 @@ def print_rows(rows: Iterable[Sequence[object]]) -> None:
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> int:
     """Write `rows` to the new file `path`, whole or not at all; return how many follow the header."""
     if path.exists():
-        raise click.BadParameter(f"{path}: it exists already; name a new file", param_hint="--out")
+        raise BadValue(
+            f"{path}: it exists already; name a new file",
+            param_hint="--out",
+            expected="a new name",
+            found="a file of this name",
+        )
     try:
         with NewFile(path, mode=OPEN) as part:
             with part.path.open("w", encoding="utf-8-sig", newline="") as file:

@@ -102,7 +102,10 @@ def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Polic
     if code not in allowed:
         raise BadRequest(
             f"{code} cannot be overridden under the policy {policy.name}"
-            f" (overridable: {', '.join(allowed) or 'nothing'}); follow the fix of the denial instead"
+            f" (overridable: {', '.join(allowed) or 'nothing'}); follow the fix of the denial instead",
+            param="override",
+            expected=", ".join(allowed) or "nothing",
+            found=f"{code}",
         )
     before = str(denied.basis.inputs.get("overridden") or "")
     codes = ",".join(sorted({code, *filter(None, before.split(","))}))

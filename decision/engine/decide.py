@@ -49,7 +49,10 @@ def decide(
     """
     if policy.approvals:
         raise BadDocument(
-            f"policy {policy.name} has approval rules: nothing is decided without asking for them"
+            f"policy {policy.name} has approval rules: nothing is decided without asking for them",
+            param="policy",
+            expected="a policy without approval rules",
+            found=f"{policy.name}",
         )
     inputs, changes = requested_inputs(request, context, policy)
     return rule(inputs, catalog=catalog, policy=policy, changes=changes)

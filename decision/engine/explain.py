@@ -23,10 +23,10 @@ from decision.money import format_usd, usd_digits
 from decision.one_change.split import split_by
 from decision.request.request import RenderRequest
 from decision.request.validators import NOUNS
-from ledger.events import Candidate, Fix, GateFailure, RenderDecided, RenderDenied, RenderHeld
+from ledger.events import Candidate, DenialTrace, Fix, GateFailure, RenderDecided, RenderDenied, RenderHeld
 from ledger.terms import Operation
 
-__all__ = ["about_failure", "format_usd", "what_now", "why", "why_not_chosen"]
+__all__ = ["about_failure", "denied_field", "format_usd", "what_now", "why", "why_not_chosen"]
 
 _Reason = Callable[[RenderDecided], str]
 
@@ -63,6 +63,18 @@ def what_now(
     if request is not None and any(fix.action == "split" for fix in denied.denial_trace.minimal_fix):
         steps += _split_commands(denied, request)
     return steps
+
+
+_DENIED_BY_NAME = frozenset({"size", "seconds", "model", "budget"})
+"""Fields with which the codes of their denials begin."""
+
+
+def denied_field(trace: DenialTrace) -> str | None:
+    """Return the field that a denial is about; where its code names none, the first one to change."""
+    named = trace.detail_code.partition("_")[0].lower()
+    if named in _DENIED_BY_NAME:
+        return named
+    return next((fix.field for fix in trace.minimal_fix), None)
 
 
 def _why_held(held: RenderHeld) -> list[str]:

@@ -59,12 +59,20 @@ def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
     """
     if key in _FIXED:
         way_out = _FIXED[key].format(value=validators.shown(value))
-        raise BadRequest(f"a remix keeps the {key} of its source; {way_out}")
+        raise BadRequest(
+            f"a remix keeps the {key} of its source; {way_out}",
+            param=key,
+            expected=f"the {key} of the source",
+            found=f"another {key}",
+        )
     _changeable(key)
     text = _one_line_of(key, value)
     if parent.get(key, "").strip().strip('"') == text.strip('"'):
         raise BadRequest(
-            f"{key} is {validators.shown(text)} already: nothing would change; give another value"
+            f"{key} is {validators.shown(text)} already: nothing would change; give another value",
+            param=key,
+            expected=f"another {key}",
+            found=validators.shown(text),
         )
     fields = {
         key: text,
@@ -84,7 +92,10 @@ def _changeable(key: str) -> None:
     if key in FIELDS and key not in FIELD_ASPECTS:
         raise BadRequest(
             f"{key} is nothing that can be seen or heard, so it is no change (known: {', '.join(NAMES)});"
-            f" say it beside the change with --{key.replace('_', '-')}"
+            f" say it beside the change with --{key.replace('_', '-')}",
+            param="change",
+            expected=", ".join(NAMES),
+            found=key,
         )
     validators.word("change", key, NAMES)
 
@@ -93,12 +104,20 @@ def _one_line_of(key: str, value: object) -> str:
     """Return `value` if it is the text of this line and of no other."""
     text = validators.text(f"change {key}", value).strip()
     if not text:
-        raise BadRequest(f"change {key} is empty; say what it is to be, for example --change {key}='…'")
+        raise BadRequest(
+            f"change {key} is empty; say what it is to be, for example --change {key}='…'",
+            param="change",
+            expected=f"what {key} is to be",
+            found="nothing",
+        )
     others = sorted(labelled_lines(text))
     if others:
         raise BadRequest(
             f"change {key} holds the line {LABELS[others[0]]!r} too: a remix changes exactly one thing;"
-            " make a remix of each"
+            " make a remix of each",
+            param="change",
+            expected="exactly one change",
+            found=f"a line {LABELS[others[0]]} too",
         )
     return text
 

@@ -101,7 +101,12 @@ def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in (thing, *problem["loc"]))
-        raise BadRequest(f"{where}: {problem['msg']}, found {validators.shown(problem['input'])}") from None
+        raise BadRequest(
+            f"{where}: {problem['msg']}, found {validators.shown(problem['input'])}",
+            param=where,
+            expected=problem["msg"],
+            found=validators.shown(problem["input"]),
+        ) from None
 
 
 SEVERAL_IMAGES: Final = "input_references"
@@ -178,7 +183,10 @@ def check_first_frame(image: ReferenceImage, size: str, catalog: Catalog) -> Non
         other = f", or use --size {found}" if found in catalog.sizes else ""
         raise BadRequest(
             f"reference image {validators.shown(image.name)} is {found}, the video's size is {size};"
-            f" use --fit cover (or contain, or pad) to make it fit{other}"
+            f" use --fit cover (or contain, or pad) to make it fit{other}",
+            param="input_reference",
+            expected=size,
+            found=found,
         )
 
 
@@ -187,7 +195,10 @@ def _check_format(image: ReferenceImage, catalog: Catalog) -> None:
     if image.media_type not in formats:
         raise BadRequest(
             f"reference image {validators.shown(image.name)} is {image.media_type}"
-            f" (accepted: {', '.join(formats)}); convert it"
+            f" (accepted: {', '.join(formats)}); convert it",
+            param="input_reference",
+            expected=", ".join(formats),
+            found=image.media_type,
         )
 
 
@@ -202,7 +213,12 @@ def _further_images(value: object) -> tuple[ReferenceImage, ...]:
 def _listed(thing: str, value: object) -> Iterable[object]:
     if isinstance(value, list | tuple):
         return value
-    raise BadRequest(f"{thing} must be a list, found {type(value).__name__}")
+    raise BadRequest(
+        f"{thing} must be a list, found {type(value).__name__}",
+        param=thing,
+        expected="a list",
+        found=type(value).__name__,
+    )
 
 
 def _reference_url(value: object, catalog: Catalog) -> str | None:
@@ -213,14 +229,20 @@ def _reference_url(value: object, catalog: Catalog) -> str | None:
     if len(url) > limit:
         raise BadRequest(
             f"reference_url has {len(url):,} characters, at most {limit:,} are allowed;"
-            " give the image as a file with --input-reference"
+            " give the image as a file with --input-reference",
+            param="input_reference_url",
+            expected=f"at most {limit:,} characters",
+            found=f"{len(url):,}",
         )
     if url[:5].lower() == "data:":
         _check_data_url(url, catalog.image.media_types)
     elif not _is_web_address(url):
         raise BadRequest(
             f"reference_url must begin with https://, http:// or data:, found {validators.shown(url)};"
-            " a file is given with --input-reference"
+            " a file is given with --input-reference",
+            param="input_reference_url",
+            expected="https://, http:// or data:",
+            found=validators.shown(url),
         )
     return url
 
@@ -231,11 +253,17 @@ def _check_data_url(url: str, formats: tuple[str, ...]) -> None:
     if media_type not in formats:
         raise BadRequest(
             f"reference_url holds {validators.shown(media_type or 'text')} (accepted: {', '.join(formats)});"
-            " convert the image"
+            " convert the image",
+            param="input_reference_url",
+            expected=", ".join(formats),
+            found=validators.shown(media_type or "text"),
         )
     if not (comma and content):
         raise BadRequest(
-            "reference_url holds no image; expected data:image/png;base64, and the image behind it"
+            "reference_url holds no image; expected data:image/png;base64, and the image behind it",
+            param="input_reference_url",
+            expected="data:image/png;base64, and the image behind it",
+            found="no image",
         )
 
 
@@ -261,16 +289,31 @@ def _character_ids(value: object, catalog: Catalog) -> tuple[str, ...]:
     ids = tuple(validators.label("character_id", item, "--character-id char_123") for item in listed)
     most = catalog.characters.max_per_video
     if len(set(ids)) < len(ids):
-        raise BadRequest("a character is named twice; each --character-id stands for another one")
+        raise BadRequest(
+            "a character is named twice; each --character-id stands for another one",
+            param="character_id",
+            expected="each character once",
+            found="one twice",
+        )
     if len(ids) > most:
-        raise BadRequest(f"{len(ids)} characters are named, at most {most} can be in a video; leave one out")
+        raise BadRequest(
+            f"{len(ids)} characters are named, at most {most} can be in a video; leave one out",
+            param="character_id",
+            expected=f"at most {most} characters",
+            found=len(ids),
+        )
     return ids
 
 
 def _options(value: object) -> dict[str, int | bool]:
     """Return the requested options; one that is false is the default and is left out."""
     if not isinstance(value, Mapping):
-        raise BadRequest(f"options must be an object, found {type(value).__name__}")
+        raise BadRequest(
+            f"options must be an object, found {type(value).__name__}",
+            param="options",
+            expected="an object",
+            found=type(value).__name__,
+        )
     for key in value:
         validators.word("option", key, OPTIONS)
     options: dict[str, int | bool] = {}
@@ -288,19 +331,39 @@ def _check_taken(operation: Operation, material: Material) -> None:
         if not value or name in _TAKEN[operation]:
             continue
         if name == "source":
-            raise BadRequest(f"{noun} starts from no video; to change one, use remix --id")
+            raise BadRequest(
+                f"{noun} starts from no video; to change one, use remix --id",
+                param="job",
+                expected="no video to start from",
+                found="a video",
+            )
         way_out = "use edit --video" if name == "source_file" else "use create"
-        raise BadRequest(f"{noun} takes no {_CALLED[name]}; leave it out or {way_out}")
+        raise BadRequest(
+            f"{noun} takes no {_CALLED[name]}; leave it out or {way_out}",
+            param=name,
+            expected=f"no {_CALLED[name]}",
+            found="one",
+        )
 
 
 def _check_one_beginning(operation: Operation, material: Material) -> None:
     beginnings = [part for part in (material.source, material.source_file) if part]
     noun = validators.NOUNS[operation]
     if len(beginnings) > 1:
-        raise BadRequest(f"{noun} starts from one video; name it with --id, or give the file with --video")
+        raise BadRequest(
+            f"{noun} starts from one video; name it with --id, or give the file with --video",
+            param="job",
+            expected="one video",
+            found="two",
+        )
     if not beginnings and operation is not Operation.CREATE:
         or_file = ", or give its file with --video" if operation is Operation.EDIT else ""
-        raise BadRequest(f"{noun} needs the video it starts from; name it with --id{or_file}")
+        raise BadRequest(
+            f"{noun} needs the video it starts from; name it with --id{or_file}",
+            param="job",
+            expected="the video it starts from",
+            found="nothing",
+        )
 
 
 def _check_one_first_frame(material: Material) -> None:
@@ -308,10 +371,18 @@ def _check_one_first_frame(material: Material) -> None:
         name for name in ("input_reference", "reference_url", "reference_file_id") if getattr(material, name)
     ]
     if len(frames) > 1:
-        raise BadRequest(f"a video has one first frame, found {' and '.join(frames)}; leave one of them out")
+        raise BadRequest(
+            f"a video has one first frame, found {' and '.join(frames)}; leave one of them out",
+            param="input_reference",
+            expected="one first frame",
+            found=" and ".join(frames),
+        )
     if material.further_images and not material.input_reference:
         raise BadRequest(
-            "further_images are given without input_reference; the first image is the first frame"
+            "further_images are given without input_reference; the first image is the first frame",
+            param="input_reference",
+            expected="an input_reference before further_images",
+            found="none",
         )
 
 
@@ -321,7 +392,10 @@ def _check_several_images(material: Material, catalog: Catalog) -> None:
     if not material.further_images:
         raise BadRequest(
             "input_references is about several images, found fewer than two;"
-            " name them with --images 'a.png,b.png', or leave out --all-images"
+            " name them with --images 'a.png,b.png', or leave out --all-images",
+            param="images",
+            expected="several images",
+            found="fewer than two",
         )
     for image in material.further_images:
         _check_format(image, catalog)
@@ -332,10 +406,16 @@ def _check_source_file(file: SourceFile, catalog: Catalog) -> None:
     if file.media_type not in formats:
         raise BadRequest(
             f"video {validators.shown(file.name)} is {file.media_type}"
-            f" (accepted: {', '.join(formats)}); convert it"
+            f" (accepted: {', '.join(formats)}); convert it",
+            param="video",
+            expected=", ".join(formats),
+            found=file.media_type,
         )
     if file.size not in catalog.sizes:
         raise BadRequest(
             f"video {validators.shown(file.name)} is {validators.shown(file.size)}, which no model offers"
-            f" (offered: {', '.join(catalog.sizes)}); scale or crop it to one of these"
+            f" (offered: {', '.join(catalog.sizes)}); scale or crop it to one of these",
+            param="video",
+            expected=", ".join(catalog.sizes),
+            found=validators.shown(file.size),
         )

@@ -20,7 +20,10 @@ def size_of(width: object, height: object, catalog: Catalog, model: object = Non
     """Return WIDTHxHEIGHT, from two integers or strings of digits, if a model offers it."""
     if width is None or height is None:
         raise BadRequest(
-            "width and height belong together; use --width 1280 --height 720, or --size 1280x720"
+            "width and height belong together; use --width 1280 --height 720, or --size 1280x720",
+            param="size",
+            expected="both width and height",
+            found="one of them",
         )
     pixels = (
         validators.whole_number("width", width, "--width 1280"),
@@ -38,7 +41,11 @@ def read_size(value: object, catalog: Catalog, model: object = None) -> str:
     wished = catalog.model(model) if isinstance(model, str) else None
     near = nearest_size(wanted, wished.sizes if wished else catalog.sizes)
     raise BadRequest(
-        f"size {validators.shown(wanted)} is offered by no model (offered: {offers}); use --size {near}"
+        f"size {validators.shown(wanted)} is offered by no model (offered: {offers}); use --size {near}",
+        param="size",
+        expected=offers,
+        found=validators.shown(wanted),
+        instead=near,
     )
 
 
@@ -47,7 +54,13 @@ def seconds_of(value: object, catalog: Catalog) -> int:
     wanted = validators.whole_number("seconds", value, "--seconds 8")
     if wanted in catalog.seconds:
         return wanted
-    raise BadRequest(f"seconds {wanted} is offered by no model {_nearest_seconds(wanted, catalog.seconds)}")
+    raise BadRequest(
+        f"seconds {wanted} is offered by no model {_nearest_seconds(wanted, catalog.seconds)}",
+        param="seconds",
+        expected=", ".join(map(str, catalog.seconds)),
+        found=wanted,
+        instead=_nearest_length(wanted, catalog.seconds),
+    )
 
 
 def extension_seconds_of(value: object, catalog: Catalog) -> int:
@@ -56,7 +69,13 @@ def extension_seconds_of(value: object, catalog: Catalog) -> int:
     if wanted in catalog.extension.seconds:
         return wanted
     offered = _nearest_seconds(wanted, catalog.extension.seconds)
-    raise BadRequest(f"seconds {wanted} is not offered for an extension {offered}")
+    raise BadRequest(
+        f"seconds {wanted} is not offered for an extension {offered}",
+        param="seconds",
+        expected=", ".join(map(str, catalog.extension.seconds)),
+        found=wanted,
+        instead=_nearest_length(wanted, catalog.extension.seconds),
+    )
 
 
 class Nearest(NamedTuple):

@@ -111,7 +111,10 @@ def _refuse_lines_given_twice(prompt: str, given: Mapping[str, str]) -> None:
     if twice:
         raise BadRequest(
             f"{twice[0]} is given, but the prompt already has a line {LABELS[twice[0]]!r}:"
-            f" leave out --{twice[0].replace('_', '-')}, or take that line out of the prompt"
+            f" leave out --{twice[0].replace('_', '-')}, or take that line out of the prompt",
+            param=twice[0],
+            expected=f"{LABELS[twice[0]]} once",
+            found="twice",
         )
 
 

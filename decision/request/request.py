@@ -178,7 +178,11 @@ def _added_seconds(wish: Wish, catalog: Catalog) -> int:
     if wish.seconds is None:
         offered = ", ".join(map(str, catalog.extension.seconds))
         raise BadRequest(
-            f"an extension needs its length (offered: {offered}); use --seconds {DEFAULT_SECONDS}"
+            f"an extension needs its length (offered: {offered}); use --seconds {DEFAULT_SECONDS}",
+            param="seconds",
+            expected=offered,
+            found="nothing",
+            instead=DEFAULT_SECONDS,
         )
     return wish.seconds
 
@@ -187,7 +191,10 @@ def _texts(given: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
     prompt = validators.text("prompt", given.get("prompt", ""))
     if not prompt.strip():
         raise BadRequest(
-            "prompt is empty; say what the clip should show, for example --prompt 'A cat on a roof'"
+            "prompt is empty; say what the clip should show, for example --prompt 'A cat on a roof'",
+            param="prompt",
+            expected="what the clip should show",
+            found="an empty prompt",
         )
     _check_length("prompt", prompt, catalog)
     return {"prompt": prompt, "fields": _fields(given.get("fields", {}))}
@@ -195,7 +202,12 @@ def _texts(given: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
 
 def _fields(given: object) -> dict[str, str]:
     if not isinstance(given, Mapping):
-        raise BadRequest(f"fields must be an object of texts, found {type(given).__name__}")
+        raise BadRequest(
+            f"fields must be an object of texts, found {type(given).__name__}",
+            param="fields",
+            expected="an object of texts",
+            found=type(given).__name__,
+        )
     texts = {
         validators.word("field", key, FIELDS): validators.text(f"field {key}", value)
         for key, value in given.items()
@@ -213,7 +225,12 @@ def _terms(given: Mapping[str, object]) -> dict[str, object]:
     }
     if "declared_change" in given:
         if given["operation"] != Operation.REMIX:
-            raise BadRequest("declare_change is for a remix, which must change one thing; leave it out here")
+            raise BadRequest(
+                "declare_change is for a remix, which must change one thing; leave it out here",
+                param="declare_change",
+                expected="no declaration, because it is no remix",
+                found="one",
+            )
         terms["declared_change"] = validators.word("declare_change", given["declared_change"], CHANGE_ASPECTS)
     terms |= {
         name: validators.whole_number(name, given[name], example)
@@ -242,7 +259,10 @@ def _check_sent_prompt(request: RenderRequest, catalog: Catalog) -> None:
     if request.fields and not request.augment:
         raise BadRequest(
             f"without augmentation the fields would not be sent ({', '.join(request.fields)});"
-            " leave out --no-augment, or write them into the prompt"
+            " leave out --no-augment, or write them into the prompt",
+            param="augment",
+            expected="augmentation, or no fields",
+            found="fields without augmentation",
         )
     way_out = "" if request.fields else ", or send it as it is with --no-augment"
     _check_length("prompt with the lines around it", request.sent_prompt, catalog, way_out)
@@ -253,5 +273,8 @@ def _check_length(thing: str, prompt: str, catalog: Catalog, way_out: str = "") 
     if len(prompt) > limit:
         raise BadRequest(
             f"{thing} has {len(prompt):,} characters, at most {limit:,} are allowed;"
-            f" shorten it by {len(prompt) - limit:,}{way_out}"
+            f" shorten it by {len(prompt) - limit:,}{way_out}",
+            param="prompt",
+            expected=f"at most {limit:,} characters",
+            found=f"{len(prompt):,}",
         )

@@ -32,16 +32,29 @@ def text(thing: str, value: object) -> str:
     Databases and servers drop or replace NUL, so what comes back would not be what was asked for.
     """
     if not isinstance(value, str):
-        raise BadRequest(f"{thing} must be text, found {type(value).__name__}")
+        raise BadRequest(
+            f"{thing} must be text, found {type(value).__name__}",
+            param=thing,
+            expected="text",
+            found=type(value).__name__,
+        )
     if (at := value.find("\0")) >= 0:
         raise BadRequest(
             f"{thing} holds the character NUL (U+0000) at position {at + 1}, which no server keeps; "
-            "take it out and ask again"
+            "take it out and ask again",
+            param=thing,
+            expected="text without the character NUL",
+            found=f"NUL at position {at + 1}",
         )
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadRequest(f"{thing} is not valid Unicode; save or type it as UTF-8 and try again") from None
+        raise BadRequest(
+            f"{thing} is not valid Unicode; save or type it as UTF-8 and try again",
+            param=thing,
+            expected="valid Unicode",
+            found="text that is not",
+        ) from None
     return value
 
 
@@ -53,14 +66,25 @@ def word(thing: str, value: object, offered: Iterable[str]) -> str:
         return checked
     near = get_close_matches(checked.lower(), offered, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "; use one of these"
-    raise BadRequest(f"{thing} {shown(checked)} is unknown (known: {', '.join(offered)}){hint}")
+    raise BadRequest(
+        f"{thing} {shown(checked)} is unknown (known: {', '.join(offered)}){hint}",
+        param=thing,
+        expected=", ".join(offered),
+        found=shown(checked),
+        instead=near[0] if near else None,
+    )
 
 
 def name(thing: str, value: object) -> str:
     """Return `value` if it can name a profile in the record: [a-z0-9_-], at most 64 of them."""
     checked = text(thing, value)
     if not _NAME.match(checked):
-        raise BadRequest(f"{thing} {shown(checked)} is no name; use 1 to 64 of a-z, 0-9, - and _")
+        raise BadRequest(
+            f"{thing} {shown(checked)} is no name; use 1 to 64 of a-z, 0-9, - and _",
+            param=thing,
+            expected="1 to 64 of a-z, 0-9, - and _",
+            found=shown(checked),
+        )
     return checked
 
 
@@ -68,17 +92,32 @@ def whole_number(thing: str, value: object, example: str) -> int:
     """Return `value`, an integer or its digits, if it is a whole number from 0 to `LARGEST_NUMBER`."""
     number = int(value) if isinstance(value, str) and _WHOLE_NUMBER.match(value) else value
     if isinstance(number, int) and number > LARGEST_NUMBER:
-        raise BadRequest(f"{thing} is at most {LARGEST_NUMBER}, found {shown(value)}; for example {example}")
+        raise BadRequest(
+            f"{thing} is at most {LARGEST_NUMBER}, found {shown(value)}; for example {example}",
+            param=thing,
+            expected=f"at most {LARGEST_NUMBER}",
+            found=shown(value),
+        )
     if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
         return number
-    raise BadRequest(f"{thing} must be a whole number, found {shown(value)}; for example {example}")
+    raise BadRequest(
+        f"{thing} must be a whole number, found {shown(value)}; for example {example}",
+        param=thing,
+        expected="a whole number",
+        found=shown(value),
+    )
 
 
 def yes_or_no(thing: str, value: object) -> bool:
     """Return `value` if it is true or false."""
     if isinstance(value, bool):
         return value
-    raise BadRequest(f"{thing} must be true or false, found {shown(value)}")
+    raise BadRequest(
+        f"{thing} must be true or false, found {shown(value)}",
+        param=thing,
+        expected="true or false",
+        found=shown(value),
+    )
 
 
 def label(thing: str, value: object, example: str, most: int = _LABEL_CHARACTERS) -> str:
@@ -87,7 +126,11 @@ def label(thing: str, value: object, example: str, most: int = _LABEL_CHARACTERS
     if checked.strip() and checked.isprintable() and len(checked) <= most:
         return checked
     raise BadRequest(
-        f"{thing} must be 1 to {most} printable characters, found {shown(checked)}; use for example {example}"
+        f"{thing} must be 1 to {most} printable characters, found {shown(checked)}; "
+        f"use for example {example}",
+        param=thing,
+        expected=f"1 to {most} printable characters",
+        found=shown(checked),
     )
 
 

@@ -176,11 +176,18 @@ class Document(Entry):
             text = toml.decode()
             content = tomllib.loads(text)
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BadDocument(f"{title} is not valid TOML: {error}") from None
+            raise BadDocument(
+                f"{title} is not valid TOML: {error}", param=title, expected="valid TOML", found=error
+            ) from None
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise BadDocument(f"{title} cannot be used: {_complaints(error, text)}") from None
+            raise BadDocument(
+                f"{title} cannot be used: {_complaints(error, text)}",
+                param=title,
+                expected="a document of its format",
+                found=_complaints(error, text),
+            ) from None
 
 
 def _complaints(error: ValidationError, text: str) -> str:

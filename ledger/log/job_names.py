@@ -61,7 +61,10 @@ def _counted_back(store: EventStore, name: str, count: int, where: JobFilter) ->
         kind = "submitted " if where.states else ""
         have = {0: f"no {kind}jobs", 1: f"only 1 {kind}job"}.get(len(jobs), f"only {len(jobs)} {kind}jobs")
         raise JobNotFound(
-            f"{name!r}: the ledger has {have}{whose} so far: `sora-ledger jobs` lists the jobs of everyone"
+            f"{name!r}: the ledger has {have}{whose} so far: `sora-ledger jobs` lists the jobs of everyone",
+            param="job",
+            expected="a job of this ledger",
+            found=f"{name}",
         )
     return jobs[-1]
 
@@ -71,11 +74,19 @@ def the_one(jobs: Sequence[Job], name: str) -> Job:
     if not jobs:
         raise JobNotFound(
             f"{name!r} is not a job id, a video id, or the beginning or end of a job id in this ledger: "
-            "`sora-ledger jobs` lists the jobs"
+            "`sora-ledger jobs` lists the jobs",
+            param="job",
+            expected="a job id, a video id, or the beginning or end of a job id",
+            found=f"{name}",
         )
     if len(jobs) > 1:
         candidates = ", ".join(f"{job.job_id} ({job.state}, {job.created_at[:16]}Z)" for job in jobs)
-        raise AmbiguousJob(f"{name!r} is ambiguous: {candidates}; type more of the id")
+        raise AmbiguousJob(
+            f"{name!r} is ambiguous: {candidates}; type more of the id",
+            param="job",
+            expected="enough of the id to name one job",
+            found=f"{name}",
+        )
     return jobs[0]
 
 

@@ -68,7 +68,9 @@ class Ledger:
         """The id in the first record; `LedgerUnusable` if it cannot be read."""
         first = next(self.read(limit=1), None)
         if first is None or not isinstance(first.event, LedgerCreated):
-            raise LedgerUnusable("the ledger has no id: run `sora-ledger verify`")
+            raise LedgerUnusable(
+                "the ledger has no id: run `sora-ledger verify`", expected="a ledger with an id", found="none"
+            )
         return first.event.ledger_id
 
     def head(self) -> Head:

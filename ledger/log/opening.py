@@ -96,12 +96,18 @@ def open_tail(url: str, since: int) -> "AbstractContextManager[Tail]":
 def _open_sqlite(path: Path, *, read_only: bool) -> EventStore:
     if path.is_dir():
         raise LedgerUnusable(
-            f"ledger {path}: it is a folder; name a file in it, such as {path / 'ledger.db'}"
+            f"ledger {path}: it is a folder; name a file in it, such as {path / 'ledger.db'}",
+            param="ledger",
+            expected="a file",
+            found="a folder",
         )
     if read_only and not path.exists():
         raise LedgerUnusable(
             f"ledger {path}: it does not exist; `sora-ledger create …` begins it, "
-            "--ledger or SORA_LEDGER_URL names another"
+            "--ledger or SORA_LEDGER_URL names another",
+            param="ledger",
+            expected="a ledger that exists",
+            found="no such file",
         )
     from ledger.store.sqlite import SqliteStore  # noqa: PLC0415  # only the store in use is loaded
 
@@ -111,7 +117,10 @@ def _open_sqlite(path: Path, *, read_only: bool) -> EventStore:
         except OSError as error:
             raise LedgerUnusable(
                 f"ledger {path}: its folder cannot be created ({error.strerror}): "
-                "name another file with --ledger"
+                "name another file with --ledger",
+                param="ledger",
+                expected="a place that can be written",
+                found=error.strerror,
             ) from error
     return SqliteStore(path, read_only=read_only)
 

@@ -41,7 +41,9 @@ def origin_of(ledger: Ledger) -> str:
     first = next(ledger.read(limit=1), None)
     if first is None or not isinstance(first.event, LedgerCreated):
         raise LedgerUnusable(
-            "position 1 is not a ledger.created event: `sora-ledger verify` shows what is there instead"
+            "position 1 is not a ledger.created event: `sora-ledger verify` shows what is there instead",
+            expected="a ledger.created event at position 1",
+            found="another event",
         )
     return first.event.origin
 

@@ -15,7 +15,10 @@ def check_url(url: str) -> None:
     if separator and not url.startswith((_SQLITE, *_POSTGRES)):
         raise LedgerUnusable(
             f"ledger URL {scheme}://…: expected sqlite:///relative/path, sqlite:////absolute/path, "
-            "postgresql://user:password@host:5432/database or a path"
+            "postgresql://user:password@host:5432/database or a path",
+            param="ledger",
+            expected="sqlite:///path, postgresql://user:password@host:5432/database or a path",
+            found=f"{scheme}://…",
         )
 
 

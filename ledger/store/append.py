@@ -387,7 +387,12 @@ def _check_budgets(holds: Iterable[HoldChange], present: Present) -> None:
             continue
         held = present.held(budget) + growth[budget]
         if held > limit:
-            raise BudgetExceeded(f"budget {budget}: {held} micro-dollars would be held, the limit is {limit}")
+            raise BudgetExceeded(
+                f"budget {budget}: {held} micro-dollars would be held, the limit is {limit}",
+                param="max_cost_usd",
+                expected=f"at most {limit} micro-dollars in the budget {budget}",
+                found=f"{held} micro-dollars",
+            )
 
 
 def _bodies(append: Append, records: Sequence[Record], present: Present) -> list[tuple[int, PrivateBody]]:

@@ -55,7 +55,9 @@ class Caller:
         )
         raise NotPermitted(
             f"{self.name} has the roles {', '.join(self.roles) or 'none'}, and none of them permits "
-            f"{permission} (roles that do: {', '.join(would_do) or 'none'}): {how}"
+            f"{permission} (roles that do: {', '.join(would_do) or 'none'}): {how}",
+            expected=f"a role that permits {permission}: {', '.join(would_do) or 'none'}",
+            found=", ".join(self.roles) or "none",
         )
 
     def check_profile(self, name: str) -> None:
@@ -161,21 +163,30 @@ class Caller:
         if own is not None:
             raise NotPermitted(
                 f"the key of {self.name} is for the {what} {own}, not for {named}: leave the {what} out, or "
-                f"use a key of {named}"
+                f"use a key of {named}",
+                param=what,
+                expected=own,
+                found=named,
             )
         if self.team is None and Permission.CHARGE not in self.permissions:
             would_do = roles_with(self.roles_in_force or {}, Permission.CHARGE)
             raise NotPermitted(
                 f"{self.name} has no team, so the {what} {named} does not pay for their requests: leave the "
                 f"{what} out, or use a key that was granted with --team, or with a role that permits "
-                f"{Permission.CHARGE} (roles that do: {', '.join(would_do) or 'none'})"
+                f"{Permission.CHARGE} (roles that do: {', '.join(would_do) or 'none'})",
+                param=what,
+                expected=f"no {what}",
+                found=named,
             )
 
     def _check_one_of(self, what: str, named: str, permitted: Sequence[str] | None) -> None:
         if permitted is not None and named not in permitted:
             raise NotPermitted(
                 f"the key of {self.name} does not permit the {what} {named} "
-                f"(permitted: {', '.join(permitted) or 'none'})"
+                f"(permitted: {', '.join(permitted) or 'none'})",
+                param=what,
+                expected=", ".join(permitted) or "none",
+                found=named,
             )
 
 

@@ -73,15 +73,27 @@ class CodeFlow:
         if pending is None or not secrets.compare_digest(
             query.get("state", "").encode(), pending.state.encode()
         ):
-            raise NotAuthenticated("this sign-in was not begun here, or took too long: sign in again")
+            raise NotAuthenticated(
+                "this sign-in was not begun here, or took too long: sign in again",
+                expected="a sign-in that was begun here",
+                found="another, or an old one",
+            )
         label = self._signed_in.provider.label
         code = query.get("code", "")
         if not code or len(code) > LONGEST_CODE:
-            raise NotAuthenticated(f"{label} did not sign you in ({query.get('error', 'no code')[:100]})")
+            raise NotAuthenticated(
+                f"{label} did not sign you in ({query.get('error', 'no code')[:100]})",
+                expected="a code",
+                found=f"{query.get('error', 'no code')[:100]}",
+            )
         token = await self._asked(self._exchange(code, pending.verifier, redirect_uri))
         claims = await self._signed_in.claims(str(token.get("id_token", "")), now)
         if claims.get("nonce") != pending.nonce:
-            raise NotAuthenticated(f"{label} answered for another sign-in: sign in again")
+            raise NotAuthenticated(
+                f"{label} answered for another sign-in: sign in again",
+                expected="an answer for this sign-in",
+                found="one for another",
+            )
         return self._signed_in.name_in(claims), self._signed_in.groups_in(claims)
 
     async def _describe(self) -> dict[str, Any]:

@@ -60,7 +60,10 @@ class Gatekeeper:
         if key_id is None:
             raise NotAuthenticated(
                 "this is not an access key of this server: those begin with slk_, and the key of the "
-                f"upstream server stays here; {HOW}; {GET_ONE}"
+                f"upstream server stays here; {HOW}; {GET_ONE}",
+                param="Authorization",
+                expected="an access key, which begins with slk_",
+                found="another key",
             )
         arrived = self._elapsing()
         key = (await self._fresh(FRESH_S)).keys.get(key_id)
@@ -69,7 +72,10 @@ class Gatekeeper:
         if key is None or not hmac.compare_digest(sha256_hex(text.encode()), key.grant.key_sha256):
             raise NotAuthenticated(
                 f"there is no access key {key_id} with this text: check that it was copied completely; "
-                f"{GET_ONE}"
+                f"{GET_ONE}",
+                param="Authorization",
+                expected="a key that was granted",
+                found=f"{key_id} with other text",
             )
         return self._caller(key)
 
@@ -77,13 +83,23 @@ class Gatekeeper:
         """Return the caller who signed in with a key earlier; `NotAuthenticated` once it is not valid."""
         key = (await self._fresh(FRESH_S)).keys.get(key_id)
         if key is None:
-            raise NotAuthenticated(f"there is no access key {key_id}: sign in with another")
+            raise NotAuthenticated(
+                f"there is no access key {key_id}: sign in with another",
+                param="Authorization",
+                expected="a key that was granted",
+                found=key_id,
+            )
         return self._caller(key)
 
     async def member(self, name: str, groups: Collection[str]) -> Caller:
         """Return the person called `name` whom the identity provider confirmed as a member of `groups`."""
         if self.signed_in is None:
-            raise NotAuthenticated("this server believes no identity provider now: sign in with a key")
+            raise NotAuthenticated(
+                "this server believes no identity provider now: sign in with a key",
+                param="Authorization",
+                expected="an access key",
+                found="a token",
+            )
         return self.signed_in.caller(name, groups, await self.roles())
 
     async def roles(self) -> Roles:
@@ -112,6 +128,9 @@ class Gatekeeper:
             raise TooManyRequests(
                 f"the key of {caller.name} permits {limit} requests per minute: try again in {wait_s:.0f} s",
                 retry_after_s=wait_s,
+                param="Authorization",
+                expected=f"at most {limit} requests per minute",
+                found="more",
             )
         recent.append(now)
 
@@ -150,11 +169,19 @@ class Gatekeeper:
         grant = key.grant
         state = key.state(timestamp(self._session.clock()) if grant.expires_at else "")
         if state is KeyState.REVOKED:
-            raise NotAuthenticated(f"the access key {grant.key_id} of {grant.name} was revoked: {GET_ONE}")
+            raise NotAuthenticated(
+                f"the access key {grant.key_id} of {grant.name} was revoked: {GET_ONE}",
+                param="Authorization",
+                expected="a valid key",
+                found=f"{grant.key_id}, which was revoked",
+            )
         if state is KeyState.EXPIRED:
             ends = (grant.expires_at or "")[:19]
             raise NotAuthenticated(
-                f"the access key {grant.key_id} of {grant.name} expired at {ends}Z: {GET_ONE}"
+                f"the access key {grant.key_id} of {grant.name} expired at {ends}Z: {GET_ONE}",
+                param="Authorization",
+                expected="a valid key",
+                found=f"{grant.key_id}, which expired at {ends}Z",
             )
         roles = self._session.policy.roles_in_force
         known = self._callers.get(grant.key_id)
@@ -166,8 +193,18 @@ class Gatekeeper:
 def _bearer(authorization: str | None) -> str:
     """Return the credentials in the header; `NotAuthenticated` if there are none."""
     if not authorization:
-        raise NotAuthenticated(f"no access key: {HOW}; {GET_ONE}")
+        raise NotAuthenticated(
+            f"no access key: {HOW}; {GET_ONE}",
+            param="Authorization",
+            expected="an access key",
+            found="nothing",
+        )
     scheme, _, text = authorization.strip().partition(" ")
     if scheme.lower() != "bearer" or not text.strip():
-        raise NotAuthenticated(f"the header Authorization is not a bearer token: {HOW}")
+        raise NotAuthenticated(
+            f"the header Authorization is not a bearer token: {HOW}",
+            param="Authorization",
+            expected="a bearer token",
+            found="another header",
+        )
     return text.strip()

@@ -71,21 +71,41 @@ def check_terms(
     similar = sorted({key.grant.name for key in register.keys.values()} - {terms.name})
     twin = next((name for name in similar if name.casefold() == terms.name.casefold()), None)
     if twin is not None:
-        raise BadInput(f"{terms.name}: there are keys of {twin}; one person has one name, so use that one")
+        raise BadInput(
+            f"{terms.name}: there are keys of {twin}; one person has one name, so use that one",
+            param="name",
+            expected="one name for a person",
+            found=terms.name,
+        )
     known = policy.roles_in_force
     unknown = [role for role in terms.roles if role not in known]
     if unknown or not terms.roles:
         found = f"unknown role {unknown[0]}" if unknown else "a key without a role permits nothing"
-        raise BadInput(f"{found}: the policy {policy.name} has the roles {', '.join(known) or 'none'}")
+        raise BadInput(
+            f"{found}: the policy {policy.name} has the roles {', '.join(known) or 'none'}",
+            param="role",
+            expected=", ".join(known) or "none",
+            found=found,
+        )
     checked_word("--team", terms.team)
     checked_word("--project", terms.project)
     for purpose in terms.purposes:
         if purpose not in PURPOSES:
-            raise BadInput(f"--purpose {purpose}: expected one of {', '.join(PURPOSES)}")
+            raise BadInput(
+                f"--purpose {purpose}: expected one of {', '.join(PURPOSES)}",
+                param="purpose",
+                expected=f"one of {', '.join(PURPOSES)}",
+                found=purpose,
+            )
     for name in terms.profiles:
         profile(name, own_profiles)  # raises for an unknown one
     if terms.expires is not None and terms.expires <= now:
-        raise BadInput(f"--expires {timestamp(terms.expires)[:19]}Z is in the past: name a future time")
+        raise BadInput(
+            f"--expires {timestamp(terms.expires)[:19]}Z is in the past: name a future time",
+            param="expires",
+            expected="a future time",
+            found=f"{timestamp(terms.expires)[:19]}Z",
+        )
 
 
 def grant(
@@ -106,14 +126,22 @@ def grant(
         active.check_free(Change.ACCESS)
         check_terms(terms, active.policy, register, now, own_profiles)
         if key_id in register.keys:
-            raise NotReady(f"this grant was made already: the key {key_id} was shown then, and only then")
+            raise NotReady(
+                f"this grant was made already: the key {key_id} was shown then, and only then",
+                expected="a new grant",
+                found="one that was made already",
+            )
         key = make_key(key_id)
         batch = grant_batch(terms.grant(key), who, now, expected_version=register.version)
         try:
             return key, ledger.append([batch, active.unchanged])[0]
         except (WrongExpectedVersion, EventIdConflict):  # another grant or policy came first, or has this id
             continue
-    raise NotReady("access keys or the policy kept changing: repeat the command")
+    raise NotReady(
+        "access keys or the policy kept changing: repeat the command",
+        expected="keys and a policy that stay as they are",
+        found="changes by others",
+    )
 
 
 def grant_batch(
@@ -157,20 +185,32 @@ def revoke(ledger: Ledger, which: str, reason: str | None, now: datetime, who: P
             continue
         register.renew()
         return [register.keys[key.grant.key_id] for key in chosen]
-    raise NotReady("access keys kept changing: repeat the command")
+    raise NotReady(
+        "access keys kept changing: repeat the command",
+        expected="keys that stay as they are",
+        found="changes by others",
+    )
 
 
 def _to_revoke(register: Register, which: str) -> Iterator[AccessKey]:
     found = [register.keys[which]] if which in register.keys else register.named(which)
     if not found:
         raise BadInput(
-            f"{which}: no access key has this id or name; `sora-ledger access list` lists the keys"
+            f"{which}: no access key has this id or name; `sora-ledger access list` lists the keys",
+            param="key",
+            expected="the id or name of an access key",
+            found=which,
         )
     valid = [key for key in found if key.revoked is None]
     if not valid:
         last = found[-1].revoked
         assert last is not None  # all of them are revoked
-        raise BadInput(f"{which} was already revoked by {last.actor} at {last.recorded_at[:19]}Z")
+        raise BadInput(
+            f"{which} was already revoked by {last.actor} at {last.recorded_at[:19]}Z",
+            param="key",
+            expected="a key that is valid",
+            found=f"one that was revoked at {last.recorded_at[:19]}Z",
+        )
     yield from valid
 
 

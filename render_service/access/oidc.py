@@ -105,12 +105,20 @@ def read_provider(path: Path) -> Provider:
         import_module("joserfc.jwt")
     except ImportError:
         raise BadInput(
-            f"SORA_LEDGER_OIDC={path}: sign-in needs the extra oidc: pip install 'sora-ledger[oidc]'"
+            f"SORA_LEDGER_OIDC={path}: sign-in needs the extra oidc: pip install 'sora-ledger[oidc]'",
+            param="SORA_LEDGER_OIDC",
+            expected="the extra oidc",
+            found="it is not installed",
         ) from None
     try:
         return Provider.load(read_file(path, "file of the identity provider", FILE_LIMIT_BYTES))
     except BadDocument as error:
-        raise BadInput(f"SORA_LEDGER_OIDC={path}: {error}") from None
+        raise BadInput(
+            f"SORA_LEDGER_OIDC={path}: {error}",
+            param="SORA_LEDGER_OIDC",
+            expected="a file of an identity provider",
+            found=error,
+        ) from None
 
 
 def looks_like_token(text: str) -> bool:
@@ -157,21 +165,36 @@ class SignedIn:
         claim = self.provider.name_claim
         name = claims.get(claim)
         if not isinstance(name, str) or not name:
-            raise NotAuthenticated(f"the token does not name a person: it has no claim {claim}")
+            raise NotAuthenticated(
+                f"the token does not name a person: it has no claim {claim}",
+                param="Authorization",
+                expected=f"a token with the claim {claim}",
+                found="one without",
+            )
         if claim == "email" and claims.get("email_verified") is not True:
             raise NotAuthenticated(
-                "the identity provider has not verified the email address in the token (email_verified)"
+                "the identity provider has not verified the email address in the token (email_verified)",
+                param="Authorization",
+                expected="a verified email address",
+                found="one that is not",
             )
         try:
             return checked_actor(f"claim {claim}", name)
         except BadInput as error:
-            raise NotAuthenticated(str(error)) from None
+            raise NotAuthenticated(
+                str(error), param="Authorization", expected="a token that can be checked", found=error
+            ) from None
 
     async def claims(self, token: str, now: datetime) -> Mapping[str, Any]:
         """Return the claims of a token that is believed; `NotAuthenticated` says why it is not."""
         jwt, errors = import_module("joserfc.jwt"), import_module("joserfc.errors")
         if len(token) > LONGEST_TOKEN:
-            raise NotAuthenticated(f"the token has more than {LONGEST_TOKEN} characters")
+            raise NotAuthenticated(
+                f"the token has more than {LONGEST_TOKEN} characters",
+                param="Authorization",
+                expected=f"at most {LONGEST_TOKEN} characters",
+                found="more",
+            )
         provider = self.provider
         checked = jwt.JWTClaimsRegistry(
             now=int(now.timestamp()),
@@ -187,10 +210,18 @@ class SignedIn:
                 decoded = jwt.decode(token, await self._keys.get(again=True), algorithms=ALGORITHMS)
             checked.validate(decoded.claims)
         except errors.ExpiredTokenError:
-            raise NotAuthenticated("the token has expired: sign in again") from None
+            raise NotAuthenticated(
+                "the token has expired: sign in again",
+                param="Authorization",
+                expected="a valid token",
+                found="an expired one",
+            ) from None
         except (errors.JoseError, ValueError, TypeError) as error:
             raise NotAuthenticated(
-                f"the token is not one of {provider.issuer} for {provider.audience}: {_reason(error)}"
+                f"the token is not one of {provider.issuer} for {provider.audience}: {_reason(error)}",
+                param="Authorization",
+                expected=f"a token of {provider.issuer} for {provider.audience}",
+                found=_reason(error),
             ) from None
         return dict(decoded.claims)
 

@@ -61,9 +61,19 @@ async def create_share(
 ) -> tuple[Share, str]:
     """Record a link that ends in `days`; return it with the text that its address carries."""
     if not 1 <= days <= MOST_DAYS:
-        raise BadInput(f"a link is valid for 1 to {MOST_DAYS} days, not for {days}")
+        raise BadInput(
+            f"a link is valid for 1 to {MOST_DAYS} days, not for {days}",
+            param="days",
+            expected=f"1 to {MOST_DAYS}",
+            found=days,
+        )
     if of == "video" and not job.assets:
-        raise NotReady(f"{job.job_id} has no stored video to share: it is {job.state}")
+        raise NotReady(
+            f"{job.job_id} has no stored video to share: it is {job.state}",
+            param="job",
+            expected="a job with a stored video",
+            found=f"a {job.state} job",
+        )
     share_id = f"shr_{secrets.token_hex(ID_BYTES)}"
     expires = session.clock() + timedelta(days=days)
     event = ShareCreated(share_id=share_id, of=of, expires_at=timestamp(expires))
@@ -76,7 +86,12 @@ async def revoke_share(session: Session, job: Job, share_id: str) -> None:
     """Record that a link shows nothing any more; `BadInput` if the job has no such link that is valid."""
     shares = await asyncio.to_thread(shares_of, session.ledger, job.job_id)
     if not any(one.event.share_id == share_id and one.revoked is None for one in shares):
-        raise BadInput(f"{job.job_id} has no valid link {share_id[:40]}")
+        raise BadInput(
+            f"{job.job_id} has no valid link {share_id[:40]}",
+            param="link",
+            expected="a valid link",
+            found=share_id[:40],
+        )
     await session.append(job.job_id, ANY, [session.draft(ShareRevoked(share_id=share_id))])
 
 

@@ -35,7 +35,12 @@ async def record_beginning(
     except EventIdConflict:
         records = []
     if not records or records[0].envelope.trace_id != session.trace.trace_id:
-        raise NotAuthenticated("this link was used already: `sora-ledger console` makes another")
+        raise NotAuthenticated(
+            "this link was used already: `sora-ledger console` makes another",
+            param="link",
+            expected="a new link",
+            found="one that was used",
+        )
 
 
 async def record_end(session: Session, session_id: str) -> None:

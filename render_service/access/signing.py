@@ -87,11 +87,18 @@ def _secret_in(path: Path) -> bytes:
     except OSError as error:
         raise StorageFailed(
             f"the console's secret {path}: cannot be written ({error.strerror}); "
-            "set SORA_LEDGER_CONSOLE_SECRET, or serve with --no-console"
+            "set SORA_LEDGER_CONSOLE_SECRET, or serve with --no-console",
+            expected="a place that can be written",
+            found=error.strerror,
         ) from error
     secret = read_file(path, "the console's secret", SECRET_LIMIT_BYTES).strip()
     if len(secret) < SECRET_BYTES:
-        raise BadInput(f"the console's secret {path}: it is damaged; delete it, and everyone signs in again")
+        raise BadInput(
+            f"the console's secret {path}: it is damaged; delete it, and everyone signs in again",
+            param="SORA_LEDGER_CONSOLE_SECRET",
+            expected="a secret",
+            found="a damaged file",
+        )
     return secret
 
 

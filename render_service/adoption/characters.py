@@ -76,7 +76,12 @@ def check_film(film: SourceFile) -> None:
         wrong = f"needs 16:9 or 9:16 from 720p to 1080p, found {film.size}; scale or crop it first"
     else:
         return
-    raise BadInput(f"video {film.name}: a character {wrong}")
+    raise BadInput(
+        f"video {film.name}: a character {wrong}",
+        param="video",
+        expected="a video that can be a character's",
+        found=wrong,
+    )
 
 
 async def create_character(session: Session, name: str, file: SourceFile, path: Path) -> KnownCharacter:

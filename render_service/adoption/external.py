@@ -48,10 +48,18 @@ def checked_stream(stream: str) -> str:
     """Return `stream` if external facts may be recorded in it, or raise `BadInput`."""
     if stream in RESERVED_NAMES or stream.startswith(RESERVED):
         raise BadInput(
-            f"stream {stream} is reserved for sora-ledger itself; choose another name, such as media-renders"
+            f"stream {stream} is reserved for sora-ledger itself; choose another name, such as media-renders",
+            param="stream",
+            expected="a stream of your own, such as media-renders",
+            found=stream,
         )
     if not _STREAM.match(stream):
-        raise BadInput(f"stream {stream!r}: expected 1 to 64 of a-z, 0-9, -, _ and ., such as media-renders")
+        raise BadInput(
+            f"stream {stream!r}: expected 1 to 64 of a-z, 0-9, -, _ and ., such as media-renders",
+            param="stream",
+            expected="1 to 64 of a-z, 0-9, -, _ and ., such as media-renders",
+            found=stream,
+        )
     return stream
 
 
@@ -61,11 +69,21 @@ def external_event(values: Mapping[str, Any]) -> ExternalRecorded:
     for key, value in values.items():
         name = _field(key)
         if name in named:
-            raise BadInput(f"{name} appears twice, once as {key}; use one spelling only")
+            raise BadInput(
+                f"{name} appears twice, once as {key}; use one spelling only",
+                param=name,
+                expected="one spelling",
+                found="two",
+            )
         if value is not None:
             named[name] = _value(name, value)
     if not named:
-        raise BadInput(f"nothing to record: expected at least one of {', '.join(FIELDS)}")
+        raise BadInput(
+            f"nothing to record: expected at least one of {', '.join(FIELDS)}",
+            param="fields",
+            expected=f"at least one of {', '.join(FIELDS)}",
+            found="nothing",
+        )
     return ExternalRecorded(**named)
 
 
@@ -79,7 +97,12 @@ async def record_external(
     event, stream = external_event(values), checked_stream(stream)
     key = event_id or event.webhook_event_id
     if key is not None and not _ID.match(key):
-        raise BadInput(f"event id {key!r}: expected 1 to 128 visible ASCII characters, such as evt_123")
+        raise BadInput(
+            f"event id {key!r}: expected 1 to 128 visible ASCII characters, such as evt_123",
+            param="event_id",
+            expected="1 to 128 visible ASCII characters, such as evt_123",
+            found=key,
+        )
     record_id = fact_id(stream, key)
     if known := await _find_recorded(session, record_id, key, event):
         return known
@@ -102,10 +125,18 @@ async def attach(session: Session, job: Job, workflow: str, uri: str) -> tuple[J
     if job.video_id is None:
         raise NotReady(
             f"{job.job_id} is {job.state} and has no output to attach: "
-            f"`sora-ledger show {job.job_id}` says why"
+            f"`sora-ledger show {job.job_id}` says why",
+            param="job",
+            expected="a job with an output",
+            found=f"a {job.state} job",
         )
     if not _URI.match(_text("uri", uri)):
-        raise BadInput(f"uri: expected a URI such as https://qa.example/tickets/7, found {uri[:60]!r}")
+        raise BadInput(
+            f"uri: expected a URI such as https://qa.example/tickets/7, found {uri[:60]!r}",
+            param="uri",
+            expected="a URI such as https://qa.example/tickets/7",
+            found=f"{uri[:60]!r}",
+        )
     event = OutputAttached(workflow=_text("workflow", workflow), uri=uri)
     history = await asyncio.to_thread(session.ledger.history, job.job_id)
     if any(record.event == event for record in history):
@@ -122,7 +153,10 @@ async def _find_recorded(
         return None
     if _plain(before.event) != _plain(event):
         raise BadInput(
-            f"event id {key} is recorded with another fact at position {before.position}: use another id"
+            f"event id {key} is recorded with another fact at position {before.position}: use another id",
+            param="event_id",
+            expected="a new id, or the same fact",
+            found=f"{key} with another fact",
         )
     return Fact(before, repeated=True)
 
@@ -138,13 +172,18 @@ def _field(key: str) -> str:
         return name
     near = get_close_matches(name, FIELDS, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(FIELDS)}"
-    raise BadInput(f"unknown field {key!r}; {hint}")
+    raise BadInput(f"unknown field {key!r}; {hint}", param=key, expected=", ".join(FIELDS), found=key)
 
 
 def _value(name: str, value: Any) -> Any:
     if name == "progress":
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_PROGRESS:
-            raise BadInput(f"progress: expected a whole number from 0 to {MOST_PROGRESS}, found {value!r}")
+            raise BadInput(
+                f"progress: expected a whole number from 0 to {MOST_PROGRESS}, found {value!r}",
+                param="progress",
+                expected=f"a whole number from 0 to {MOST_PROGRESS}",
+                found=f"{value!r}",
+            )
         return value
     if name == "seconds" and isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -159,10 +198,20 @@ def _json(value: Any) -> str:
     try:
         return canonical_json(value).decode()
     except (TypeError, ValueError) as error:
-        raise BadInput(f"input_reference: expected text, or JSON without fractions ({error})") from error
+        raise BadInput(
+            f"input_reference: expected text, or JSON without fractions ({error})",
+            param="input_reference",
+            expected="text, or JSON without fractions",
+            found=error,
+        ) from error
 
 
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value or not value.isprintable() or len(value) > _LONGEST:
-        raise BadInput(f"{name}: expected 1 to {_LONGEST} printable characters, found {str(value)[:60]!r}")
+        raise BadInput(
+            f"{name}: expected 1 to {_LONGEST} printable characters, found {str(value)[:60]!r}",
+            param=name,
+            expected=f"1 to {_LONGEST} printable characters",
+            found=f"{str(value)[:60]!r}",
+        )
     return value

@@ -72,7 +72,10 @@ async def delete(session: Session, job: Job, why: str | None = None) -> Job:
     if job.state not in DELETABLE or job.video_id is None:
         raise NotReady(
             f"{job.job_id} is {job.state}, so there is no video to delete: "
-            f"`sora-ledger show {job.job_id}` says why"
+            f"`sora-ledger show {job.job_id}` says why",
+            param="job",
+            expected="a job with a video",
+            found=f"a {job.state} job",
         )
     async with session.connect_to(job) as client:
         return await uninterrupted(session, _delete(session, client, job, why))

@@ -153,4 +153,4 @@ def read_targets(path: Path) -> Targets:
     try:
         return Targets.load(read_file(path, "file of alerts", FILE_LIMIT_BYTES))
     except BadDocument as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(f"{path}: {error}", param=path, expected="a file of alerts", found=error) from None

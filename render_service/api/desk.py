@@ -51,7 +51,7 @@ from render_service.runtime.telemetry import Log, begin_trace
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle
 from render_service.submission.preview import ruling_on
-from render_service.submission.result import Placed, denial, submission_trouble
+from render_service.submission.result import Placed, Shortfall, denial, shortfall, submission_trouble
 from render_service.submission.resume import cancel, resume
 from render_service.submission.retry import Patience
 from render_service.submission.sources import source_ahead, source_of
@@ -75,9 +75,10 @@ EVENTS_AT_ONCE = 500
 class NotSubmitted(ServiceError):
     """The job was denied, held or refused, or the answer was lost; the message says why and what to do."""
 
-    def __init__(self, message: str, job: Job) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, job: Job, lacks: Shortfall) -> None:
+        super().__init__(message, param=lacks.param, expected=lacks.expected, found=lacks.found)
         self.job = job
+        self.commands = lacks.commands
 
 
 class RenderDesk:
@@ -169,7 +170,12 @@ class RenderDesk:
         values |= {"operation": operation, "prompt": prompt}
         if operation != "create":
             if job is None:
-                raise BadInput(f"job must be the job whose video is changed by {operation}, found None")
+                raise BadInput(
+                    f"job must be the job whose video is changed by {operation}, found None",
+                    param="job",
+                    expected=f"the job whose video is changed by {operation}",
+                    found="None",
+                )
             name = (await self.job(job)).job_id
             source = await asyncio.to_thread(source_ahead, session.ledger, name)
             values |= {"source": source[0], "profile": source[1]}
@@ -381,7 +387,12 @@ class RenderDesk:
         request = await asyncio.to_thread(_parsed, session, values)
         if questions := missing_details(request):
             text = "; ".join(question.question for question in questions)
-            raise BadInput(f"{text} (answer it in the prompt)")
+            raise BadInput(
+                f"{text} (answer it in the prompt)",
+                param="prompt",
+                expected=text,
+                found="a prompt that leaves it open",
+            )
         placed = await place(session, request, material, patience)
         if placed.job.state not in SUBMITTED:
             raise await asyncio.to_thread(_not_submitted, session, placed)
@@ -438,4 +449,4 @@ def _not_submitted(session: Session, placed: Placed) -> NotSubmitted:
     else:
         reason = str(submission_trouble(session.ledger, job, session.settings.profiles_file) or "")
     because = reason or f"`sora-ledger show {job.job_id}` says why"
-    return NotSubmitted(f"{job.job_id} is {job.state}: {because}", job)
+    return NotSubmitted(f"{job.job_id} is {job.state}: {because}", job, shortfall(session.ledger, job))

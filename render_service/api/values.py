@@ -23,7 +23,10 @@ def usd_micros(what: str, amount: Money) -> int:
     if micros is None:
         raise BadInput(
             f'{what} must be dollars from 0 with at most six decimals, such as "1.20", found {amount!r}; '
-            "nothing was recorded"
+            "nothing was recorded",
+            param=what,
+            expected='dollars from 0 with at most six decimals, such as "1.20"',
+            found=f"{amount!r}",
         )
     return micros
 

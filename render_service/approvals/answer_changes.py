@@ -63,7 +63,12 @@ def reject_change(
 ) -> Outcome:
     """Reject a proposed change, which closes it."""
     if not reason.strip():
-        raise BadInput(f"{name}: a rejection needs a reason; nothing was recorded")
+        raise BadInput(
+            f"{name}: a rejection needs a reason; nothing was recorded",
+            param="reason",
+            expected="a reason for the rejection",
+            found="nothing",
+        )
     refused = ApprovalRefused(comment=Private.seal("comment", reason))
     return _answer(office, name, refused, signer, as_shown)
 
@@ -101,7 +106,11 @@ def _answer(office: Office, name: str, answer: A, signer: Signing | None, as_sho
             office.ledger.append(batches, documents=documents)
             return Outcome(read_change(office.ledger, proposed.name), needed)
     raise NotReady(
-        f"{name}: it or the policy kept changing while it was answered; see `sora-ledger changes`, then retry"
+        f"{name}: it or the policy kept changing while it was answered; see `sora-ledger changes`, "
+        "then retry",
+        param="change",
+        expected="a change that stays as it is",
+        found="changes by others",
     )
 
 
@@ -134,7 +143,12 @@ def _effect(
     if proposed.change is Change.BUDGET:
         name = parse_name(event.budget or "")
         if name is None:
-            raise NotReady(f"{proposed.name}: {event.budget} is not a valid budget name: reject the change")
+            raise NotReady(
+                f"{proposed.name}: {event.budget} is not a valid budget name: reject the change",
+                param="budget",
+                expected="a valid budget name",
+                found=event.budget,
+            )
         return limit_batches(name, event.limit_usd_micros, why, now, office.who, cause), []
     if event.access is not None:
         return [grant_batch(event.access, office.who, now, causation_id=cause)], []

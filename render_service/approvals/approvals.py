@@ -67,7 +67,10 @@ def read_case(session: Session, job_id: str, under: Rules | None = None) -> Case
     if history.hold is None or job.state not in {State.HELD, State.APPROVED}:
         raise NotReady(
             f"{job.job_id} is {job.state}, not held, so there is nothing to approve or reject: "
-            f"`sora-ledger show {job.job_id}` shows its history"
+            f"`sora-ledger show {job.job_id}` shows its history",
+            param="job",
+            expected="a held job",
+            found=f"a {job.state} one",
         )
     under = under or active_rules(session.ledger)
     hold = history.hold.event
@@ -113,7 +116,12 @@ async def reject(
 ) -> Answered:
     """Reject a held job, which closes it; the same people may reject as may approve."""
     if not reason.strip():
-        raise BadInput(f"{job.job_id}: a rejection needs a reason; nothing was recorded")
+        raise BadInput(
+            f"{job.job_id}: a rejection needs a reason; nothing was recorded",
+            param="reason",
+            expected="a reason for the rejection",
+            found="nothing",
+        )
     case = await asyncio.to_thread(read_case, session, job.job_id)
     case.pending.check_shown(as_shown)
     answer = ApprovalRefused(comment=Private.seal("comment", reason))
@@ -172,7 +180,12 @@ async def _approve(
 def check_until(until: datetime | None, now: datetime) -> None:
     """Raise `BadInput` if an approval would already have expired."""
     if until is not None and until <= now:
-        raise BadInput(f"--until {timestamp(until)[:19]}Z is in the past: name a future time")
+        raise BadInput(
+            f"--until {timestamp(until)[:19]}Z is in the past: name a future time",
+            param="until",
+            expected="a future time",
+            found=f"{timestamp(until)[:19]}Z",
+        )
 
 
 async def _record_answer(session: Session, case: Case, drafts: Sequence[Draft]) -> Job:

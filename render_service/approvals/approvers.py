@@ -71,7 +71,10 @@ class Pending:
             what = f"another policy is in force: {self.under.policy.name}"
         raise ChangedSinceShown(
             f"{self.name} is no longer as it was shown to you, so your answer was not recorded ({what}): "
-            "look at it again, then answer it"
+            "look at it again, then answer it",
+            param="job",
+            expected="what was shown",
+            found=what,
         )
 
     def missing_after(self, approver: Identity) -> int:
@@ -155,10 +158,18 @@ def _signed_by_passkey(policy: Policy, actor: str, text: str, given: PasskeySign
     if passkey is None:
         raise BadInput(
             f"the policy {policy.name} does not name this passkey for {actor}; nothing was recorded: the "
-            "page Passkey of the console shows the line to add under [approvers]"
+            "page Passkey of the console shows the line to add under [approvers]",
+            param="passkey",
+            expected=f"a passkey that the policy names for {actor}",
+            found="another one",
         )
     if (wrong := what_is_wrong(passkey, text, given)) is not None:
-        raise BadInput(f"the passkey of {actor} did not sign this answer: {wrong}; nothing was recorded")
+        raise BadInput(
+            f"the passkey of {actor} did not sign this answer: {wrong}; nothing was recorded",
+            param="passkey",
+            expected="the signature of this answer",
+            found=wrong,
+        )
     return passkey.key_id, base64.b64encode(given.signature).decode()
 
 
@@ -167,11 +178,19 @@ def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
     if owner is None:
         raise BadInput(
             f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one of the keys "
-            f"that the policy {policy.name} names under [approvers], so it does not identify you"
+            f"that the policy {policy.name} names under [approvers], so it does not identify you",
+            param="key",
+            expected="a key under [approvers]",
+            found=signer.name,
         )
     claimed = settings.actor if settings.actor_source is ActorSource.FLAG else owner
     if claimed != owner:
-        raise BadInput(f"--actor {claimed}, but the key belongs to {owner}; leave out --actor")
+        raise BadInput(
+            f"--actor {claimed}, but the key belongs to {owner}; leave out --actor",
+            param="actor",
+            expected=owner,
+            found=claimed,
+        )
     return owner
 
 
@@ -193,6 +212,7 @@ def _check_is_another(case: Pending, approver: Identity) -> None:
             f"{case.name} was requested by {requested_by.actor}: another person has to answer it; "
             f"`sora-ledger cancel {case.name}` withdraws it",
             "You requested it: another person has to answer it.",
+            found=approver.actor,
         )
     if approver.claimed:
         also = (
@@ -205,6 +225,7 @@ def _check_is_another(case: Pending, approver: Identity) -> None:
             f"{_claimed_by(approver)} does not prove who you are{also}: {alternative}{how_to_sign(policy)}",
             f"Nothing proves that you are {approver.actor}: anyone can type this name. Sign in with an "
             f"access key or at the identity provider. {how_to_sign_on_page(policy)}",
+            found=approver.actor,
         )
     if requested_by.claimed and not approver.signed:
         raise WrongPerson(
@@ -212,6 +233,7 @@ def _check_is_another(case: Pending, approver: Identity) -> None:
             f"{approver.actor}, can set with --actor or SORA_LEDGER_ACTOR: {how_to_sign(policy)}",
             f"It was requested as {requested_by.actor}, a name that anyone can type, so it takes a "
             f"signature. {how_to_sign_on_page(policy)}",
+            found=approver.actor,
         )
     if not requested_by.claimed and not approver.is_another_than(requested_by):
         raise _same_login(case.name, "requested", requested_by, approver, policy)
@@ -220,6 +242,7 @@ def _check_is_another(case: Pending, approver: Identity) -> None:
             raise WrongPerson(
                 f"{approver.actor} has already approved {case.name}; another person has to",
                 "You have approved it already: another person has to, too.",
+                found=approver.actor,
             )
         if not approver.is_another_than(other):
             raise _same_login(case.name, "approved", other, approver, policy)
@@ -238,6 +261,7 @@ def _same_login(name: str, done: str, before: Identity, approver: Identity, poli
         f"person: answer under another login, or sign {signing}; {how_to_sign(policy)}",
         f"It was {done} by {before.actor} {where}, so nothing proves that you are another person. "
         f"{how_to_sign_on_page(policy)}",
+        found=approver.actor,
     )
 
 
@@ -310,6 +334,7 @@ def _check_rules(case: Pending, approver: Identity) -> None:
         f"rule {rule.code} requires the signature of {people}: {how_to_sign(case.under.policy)}; nothing was "
         "recorded",
         f"Rule {rule.code} requires the signature of {people}. {how_to_sign_on_page(case.under.policy)}",
+        found=approver.actor,
     )
 
 

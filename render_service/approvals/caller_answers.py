@@ -48,7 +48,12 @@ async def answer_on_page(session: Session, caller: Caller, given: AnswerOnPage) 
     was made, `BadInput` without a reason, and what `approve_job` raises.
     """
     if not given.reason.strip():
-        raise BadInput(f"{given.name}: an answer needs a reason; nothing was recorded")
+        raise BadInput(
+            f"{given.name}: an answer needs a reason; nothing was recorded",
+            param="reason",
+            expected="a reason",
+            found="nothing",
+        )
     try:
         return await _answer_once(session, caller, given)
     except (BadInput, NotReady):
@@ -136,7 +141,12 @@ async def reject_proposed(session: Session, caller: Caller, name: str, reason: s
 def _check(caller: Caller, permission: Permission, job: Job) -> None:
     caller.check(permission)
     if not caller.may_see(job):
-        raise NotPermitted(f"{job.job_id} is not a job of the team {caller.team}, for which this key is")
+        raise NotPermitted(
+            f"{job.job_id} is not a job of the team {caller.team}, for which this key is",
+            param="job",
+            expected=f"a job of the team {caller.team}",
+            found="one of another team",
+        )
 
 
 def _office(session: Session, caller: Caller) -> Office:
@@ -145,7 +155,10 @@ def _office(session: Session, caller: Caller) -> Office:
     if caller.team is not None:
         raise NotPermitted(
             f"this key of {caller.name} is for the team {caller.team}, and a change of policy, budgets or "
-            "access is about all teams: use a key without a team"
+            "access is about all teams: use a key without a team",
+            param="Authorization",
+            expected="a key without a team",
+            found=f"a key for the team {caller.team}",
         )
     acting = caller.session(session)
     return Office(acting.ledger, acting.settings, acting.trace, acting.clock)

@@ -115,7 +115,10 @@ def propose_grant(office: Office, granted: Grant, why: str | None) -> Proposed:
         return _propose(office, Change.ACCESS, {"access": granted}, why, [], event_id)
     except EventIdConflict:  # a form that was sent twice: the second key would never be valid
         raise NotReady(
-            f"this grant was proposed already: the key {granted.key_id} was shown then, and only then"
+            f"this grant was proposed already: the key {granted.key_id} was shown then, and only then",
+            param="change",
+            expected="a new grant",
+            found="one that was proposed already",
         ) from None
 
 
@@ -149,7 +152,12 @@ def _propose(
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)
             return read_change(office.ledger, stream)
-    raise NotReady(f"the policy in force changed and requires no approval for {change}: repeat the command")
+    raise NotReady(
+        f"the policy in force changed and requires no approval for {change}: repeat the command",
+        param="change",
+        expected="a change that requires approval",
+        found=change,
+    )
 
 
 def changes(ledger: Ledger) -> list[Proposed]:
@@ -193,7 +201,12 @@ def read_change(ledger: Ledger, name: str) -> Proposed:
         if matches
         else "no such proposed change"
     )
-    raise BadInput(f"{name}: {problem}; `sora-ledger changes` lists them")
+    raise BadInput(
+        f"{name}: {problem}; `sora-ledger changes` lists them",
+        param="change",
+        expected="a change that was proposed",
+        found=name,
+    )
 
 
 def _read(ledger: Ledger, proposed: Entry[ChangeProposed]) -> Proposed:
@@ -217,6 +230,9 @@ def open_change(ledger: Ledger, name: str) -> Proposed:
     proposed = read_change(ledger, name)
     if proposed.state != PENDING:
         raise NotReady(
-            f"{proposed.name} is already {proposed.state}; `sora-ledger changes` lists all changes"
+            f"{proposed.name} is already {proposed.state}; `sora-ledger changes` lists all changes",
+            param="change",
+            expected="a change that waits for an answer",
+            found=f"one that is {proposed.state}",
         )
     return proposed

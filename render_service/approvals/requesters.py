@@ -104,13 +104,19 @@ def asker(settings: Settings, policy: Policy) -> Asker:
         raise BadInput(
             f"the key of {signer.name} ({signer.verifier.key_id.hex()}) is not one of the keys "
             f"that the policy {policy.name} names under [approvers] or [requesters], so it does not identify "
-            "you: leave out --key"
+            "you: leave out --key",
+            param="key",
+            expected="a key under [approvers] or [requesters]",
+            found=signer.name,
         )
     if settings.actor_source in CLAIMED and settings.actor != owner:
         option = "--actor" if settings.actor_source is ActorSource.FLAG else "SORA_LEDGER_ACTOR"
         raise BadInput(
             f"{option} names {settings.actor}, but the key in {path}, which would sign this "
-            f"request, belongs to {owner}: leave out one of them"
+            f"request, belongs to {owner}: leave out one of them",
+            param="actor",
+            expected=owner,
+            found=settings.actor,
         )
     return Asker(settings, policy, owner, ActorSource.SIGNATURE, signer)
 
@@ -140,6 +146,7 @@ def check_requester(asker: Asker, rules: str) -> None:
             if wanted is Requester.IDENTIFIED
             else f"Those can sign requests, in a terminal: {keys}."
         ),
+        found=asker.actor,
     )
 
 

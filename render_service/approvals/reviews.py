@@ -47,7 +47,10 @@ def read_note(text: str) -> NoteAt:
     found = _MOMENT.fullmatch(moment.strip())
     if found is None or not words.strip():
         raise BadInput(
-            f"note {text[:60]!r}: expected a time in the clip and a text, such as 2.5=hands or 1:02.5=hands"
+            f"note {text[:60]!r}: expected a time in the clip and a text, such as 2.5=hands or 1:02.5=hands",
+            param="note",
+            expected="a time in the clip and a text, such as 2.5=hands or 1:02.5=hands",
+            found=text[:60],
         )
     seconds = int(found["minutes"] or 0) * 60 + int(found["seconds"])
     return NoteAt(seconds * 1000 + int((found["part"] or "0").ljust(3, "0")), words.strip())
@@ -71,10 +74,18 @@ async def review(
     wrong = [name for name, score in recorded.items() if name not in SCORES or not 0 <= score <= HIGHEST]
     if wrong:
         raise BadInput(
-            f"score {wrong[0]} {recorded[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}"
+            f"score {wrong[0]} {recorded[wrong[0]]}: expected 0 to {HIGHEST} for one of {', '.join(SCORES)}",
+            param=wrong[0],
+            expected=f"0 to {HIGHEST} for one of {', '.join(SCORES)}",
+            found=recorded[wrong[0]],
         )
     if job.state not in REVIEWABLE:
-        raise NotReady(f"{job.job_id} is {job.state}, so there is no video to review; {_next_step(job)}")
+        raise NotReady(
+            f"{job.job_id} is {job.state}, so there is no video to review; {_next_step(job)}",
+            param="job",
+            expected="a job with a video",
+            found=f"a {job.state} job",
+        )
     if timed_notes:
         await asyncio.to_thread(_check_moments, session, job, timed_notes)
     sealed = Private.seal("notes", notes) if notes else None
@@ -93,12 +104,20 @@ async def review(
 def _check_moments(session: "Session", job: Job, notes: Sequence[NoteAt]) -> None:
     """Raise `BadInput` for too many notes, and for one after the end of the clip."""
     if len(notes) > MOST_TIMED_NOTES:
-        raise BadInput(f"{job.job_id}: a review has at most {MOST_TIMED_NOTES} timed notes, not {len(notes)}")
+        raise BadInput(
+            f"{job.job_id}: a review has at most {MOST_TIMED_NOTES} timed notes, not {len(notes)}",
+            param="note",
+            expected=f"at most {MOST_TIMED_NOTES} timed notes",
+            found=len(notes),
+        )
     ends_ms = clip_ms(JobHistory.of(session.ledger, job), job)
     late = next((note for note in notes if ends_ms is not None and note.at_ms > ends_ms), None)
     if late is not None and ends_ms is not None:
         raise BadInput(
-            f"note at {late.at_ms / 1000:g} s: the clip of {job.job_id} is {ends_ms / 1000:g} s long"
+            f"note at {late.at_ms / 1000:g} s: the clip of {job.job_id} is {ends_ms / 1000:g} s long",
+            param="note",
+            expected=f"a time up to {ends_ms / 1000:g} s",
+            found=f"{late.at_ms / 1000:g} s",
         )
 
 

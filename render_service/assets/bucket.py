@@ -50,7 +50,10 @@ class ObjectPlace:
         if parts.scheme not in SCHEMES or not parts.netloc or parts.query or parts.fragment:
             raise BadInput(
                 f"SORA_LEDGER_ASSETS {url!r}: expected a folder, or s3://bucket/prefix, "
-                "gs://bucket/prefix or az://container/prefix"
+                "gs://bucket/prefix or az://container/prefix",
+                param="SORA_LEDGER_ASSETS",
+                expected="a folder, or s3://bucket/prefix, gs://bucket/prefix or az://container/prefix",
+                found=url,
             )
         self.url = url.rstrip("/")
 
@@ -77,7 +80,9 @@ class ObjectPlace:
             obstore.delete(store, key)
         raise StorageFailed(
             f"{self.url}/{file.name}: the uploaded bytes differ from those that were sent, so the object was "
-            "removed: `sora-ledger poll` uploads it again"
+            "removed: `sora-ledger poll` uploads it again",
+            expected="the bytes that were sent",
+            found="others",
         )
 
     def size(self, name: str) -> int | None:
@@ -159,7 +164,10 @@ class ObjectPlace:
             reason = f"does {_bucket_of(self.url)} exist?" if missing else str(error).splitlines()[0]
             raise StorageFailed(
                 f"{self.url}: the bucket cannot be used ({reason}); nothing half-written is left: check "
-                "name, credentials and network; `sora-ledger poll` then stores what the server still has"
+                "name, credentials and network; `sora-ledger poll` then stores what the server still has",
+                param="SORA_LEDGER_ASSETS",
+                expected="a bucket that can be used",
+                found=reason,
             ) from error
 
 

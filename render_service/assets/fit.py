@@ -206,5 +206,10 @@ def read_fit(word: str | None) -> Fit | None:
     if word is None:
         return None
     if word not in set(Fit):
-        raise BadInput(f"fit {word}: expected one of {', '.join(Fit)}")
+        raise BadInput(
+            f"fit {word}: expected one of {', '.join(Fit)}",
+            param="fit",
+            expected=f"one of {', '.join(Fit)}",
+            found=word,
+        )
     return Fit(word)

@@ -79,7 +79,11 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
+            raise StorageFailed(
+                f"{path}: cannot be read ({error.strerror})",
+                expected="a file that can be read",
+                found=error.strerror,
+            ) from error
 
     def size(self, name: str) -> int | None:
         """Return the size of a file; None if it does not exist."""
@@ -108,7 +112,11 @@ class FolderPlace:
             with file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise StorageFailed(f"{self.folder / name}: cannot be read ({error.strerror})") from error
+            raise StorageFailed(
+                f"{self.folder / name}: cannot be read ({error.strerror})",
+                expected="a file that can be read",
+                found=error.strerror,
+            ) from error
 
     def _open(self, name: str) -> BufferedReader | None:
         path = self.path(name)
@@ -119,7 +127,11 @@ class FolderPlace:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
+            raise StorageFailed(
+                f"{path}: cannot be read ({error.strerror})",
+                expected="a file that can be read",
+                found=error.strerror,
+            ) from error
 
     def files(self) -> Iterator[Kept]:
         """Yield the files that have a final name."""
@@ -149,7 +161,11 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
+            raise StorageFailed(
+                f"{path}: cannot be read ({error.strerror})",
+                expected="a file that can be read",
+                found=error.strerror,
+            ) from error
 
     def put_note(self, content: bytes, *, replace: bool) -> None:
         """Write the note, atomically."""
@@ -170,15 +186,17 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageFailed(unwritable(place, error)) from error
+        raise unwritable(place, error) from error
 
 
-def unwritable(place: Path, error: OSError) -> str:
-    """Return the message for a place that cannot be written, with the next step."""
+def unwritable(place: Path, error: OSError) -> StorageFailed:
+    """Return the error for a place that cannot be written, with the next step."""
     is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
     next_step = "make room" if is_full else "check its path and permissions"
-    return (
-        f"{place}: cannot be written ({error.strerror or error}); nothing half-written is left: {next_step}"
+    return StorageFailed(
+        f"{place}: cannot be written ({error.strerror or error}); nothing half-written is left: {next_step}",
+        expected="room on the disk" if is_full else "a place that can be written",
+        found=error.strerror or error,
     )
 
 

@@ -28,7 +28,10 @@ def read_source_file(path: Path) -> SourceFile:
     try:
         if not path.is_file() and not path.is_dir() and path.exists():
             raise BadInput(
-                f"video {path}: expected a regular file, because it is read more than once; save it first"
+                f"video {path}: expected a regular file, because it is read more than once; save it first",
+                param="video",
+                expected="a regular file",
+                found="a device or a pipe",
             )
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -45,10 +48,18 @@ def read_source_file(path: Path) -> SourceFile:
     except (av.FFmpegError, IndexError, StopIteration) as error:  # before OSError: FFmpegError may be one
         raise BadInput(
             f"video {path}: expected an MP4 file with a video track, but it does not decode as a video; "
-            "convert it first"
+            "convert it first",
+            param="video",
+            expected="an MP4 file with a video track",
+            found="a file that does not decode as a video",
         ) from error
     except OSError as error:
-        raise BadInput(f"video {path}: cannot be read ({error.strerror}); check the path") from error
+        raise BadInput(
+            f"video {path}: cannot be read ({error.strerror}); check the path",
+            param="video",
+            expected="a file that can be read",
+            found=error.strerror,
+        ) from error
 
 
 def _media_type(container: "InputContainer") -> str:

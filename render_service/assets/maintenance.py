@@ -117,7 +117,10 @@ def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run
     if there and not kept:
         raise BadInput(
             f"{assets.place.url}: this ledger names none of the {len(there)} files there, which probably "
-            "belong to another ledger: name that with --ledger, or another place with SORA_LEDGER_ASSETS"
+            "belong to another ledger: name that with --ledger, or another place with SORA_LEDGER_ASSETS",
+            param="SORA_LEDGER_ASSETS",
+            expected="files of this ledger",
+            found=f"{len(there)} files of which it names none",
         )
     if not dry_run:
         assets.check_removing(assets.place)

@@ -74,7 +74,10 @@ class Owner:
         if note.ledger_id != self.ledger_id:
             raise PlaceTaken(
                 f"{place.url}: its files belong to another ledger, {note.ledger} (id {note.ledger_id}), "
-                f"and a place can have only one owner: {ELSEWHERE}"
+                f"and a place can have only one owner: {ELSEWHERE}",
+                param="SORA_LEDGER_ASSETS",
+                expected="a place of this ledger",
+                found=f"files of {note.ledger}",
             )
         self._checked.add(place.url)
 
@@ -86,7 +89,10 @@ class Owner:
             raise PlaceTaken(
                 f"{place.url}: its files are in use by the ledger at {note.ledger}, and this ledger at "
                 f"{ours.ledger} is a copy of it: a copy removes nothing. If this one replaces the other, "
-                f"run {CLAIM} first"
+                f"run {CLAIM} first",
+                param="SORA_LEDGER_ASSETS",
+                expected="a place of this ledger",
+                found=f"files in use by {note.ledger}",
             )
 
     def claim(self, place: Place) -> None:
@@ -100,7 +106,10 @@ class Owner:
             # With a note, another process or task came first: it claims the place before it adds a file.
             raise PlaceTaken(
                 f"{place.url}: this ledger does not name {len(unknown)} of the {len(there)} files there, "
-                f"which may belong to another ledger: {ELSEWHERE}, or run {CLAIM} if they belong to this one"
+                f"which may belong to another ledger: {ELSEWHERE}, or run {CLAIM} if they belong to this one",
+                param="SORA_LEDGER_ASSETS",
+                expected="files that this ledger names",
+                found=f"{len(unknown)} others",
             )
         place.put_note(self._note(place).content(), replace=False)
 
@@ -118,7 +127,10 @@ def _read(place: Place) -> Note | None:
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise PlaceTaken(
             f"{place.url}/{NOTE}: the note that names the owner of the files is damaged: if they belong to "
-            f"this ledger, run {CLAIM}"
+            f"this ledger, run {CLAIM}",
+            param="SORA_LEDGER_ASSETS",
+            expected="a note that names the owner",
+            found="a damaged one",
         ) from error
 
 

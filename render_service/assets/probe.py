@@ -38,7 +38,12 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
     except OSError as error:
         is_address = str(path).startswith(("http:/", "https:/"))  # Path collapses the two slashes
         fix = "save it as a file, or give --input-reference-url" if is_address else "check the path"
-        raise BadInput(f"input reference {path}: cannot be read ({error.strerror}); {fix}") from error
+        raise BadInput(
+            f"input reference {path}: cannot be read ({error.strerror}); {fix}",
+            param="input_reference",
+            expected="a file that can be read",
+            found=error.strerror,
+        ) from error
     try:
         with opened_image(io.BytesIO(content)) as image:
             image.load()
@@ -47,16 +52,25 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
         most = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         raise BadInput(
             f"input reference {path}: it has more than {most} million pixels, like a decompression bomb; "
-            "scale it down first"
+            "scale it down first",
+            param="input_reference",
+            expected=f"at most {most} million pixels",
+            found="more",
         ) from error
     except UnidentifiedImageError as error:
         raise BadInput(
             f"input reference {path}: expected a JPEG, PNG or WebP image, but it is something else; "
-            "convert it first"
+            "convert it first",
+            param="input_reference",
+            expected="a JPEG, PNG or WebP image",
+            found="another kind of file",
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         raise BadInput(
-            f"input reference {path}: it is damaged and does not decode ({error}); export or copy it again"
+            f"input reference {path}: it is damaged and does not decode ({error}); export or copy it again",
+            param="input_reference",
+            expected="an image that decodes",
+            found=error,
         ) from error
 
 
@@ -65,17 +79,28 @@ def _content(path: Path) -> bytes:
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         found = os.fstat(file.fileno())
         if stat.S_ISDIR(found.st_mode):
-            raise BadInput(f"input reference {path}: expected an image file, but it is a folder")
+            raise BadInput(
+                f"input reference {path}: expected an image file, but it is a folder",
+                param="input_reference",
+                expected="an image file",
+                found="a folder",
+            )
         if not stat.S_ISREG(found.st_mode):
             raise BadInput(
                 f"input reference {path}: expected a regular file, but it is a device or a pipe; "
-                "save the image as a file first"
+                "save the image as a file first",
+                param="input_reference",
+                expected="a regular file",
+                found="a device or a pipe",
             )
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise BadInput(
             f"input reference {path}: expected at most {MOST_BYTES:,} bytes, but it has "
-            f"{max(found.st_size, len(content)):,}; scale the image down first"
+            f"{max(found.st_size, len(content)):,}; scale the image down first",
+            param="input_reference",
+            expected=f"at most {MOST_BYTES:,} bytes",
+            found=f"{max(found.st_size, len(content)):,} bytes",
         )
     return content
 
@@ -101,7 +126,9 @@ def probe(path: Path, media_type: str) -> Probe:
     except (OSError, ValueError, SyntaxError) as error:
         raise AssetUnusable(
             f"the server sent {media_type} that does not decode ({error}); "
-            "the server still has the video: `sora-ledger poll` downloads it again"
+            "the server still has the video: `sora-ledger poll` downloads it again",
+            expected=f"a file of the type {media_type}",
+            found=error,
         ) from error
 
 

@@ -130,7 +130,12 @@ class AssetStore:
     def check_removing(self, place: Place) -> None:
         """Raise `PlaceTaken` if this ledger may not remove files from `place`."""
         if self._owner is None:
-            raise PlaceTaken(f"{place.url}: no files are removed without an open ledger")
+            raise PlaceTaken(
+                f"{place.url}: no files are removed without an open ledger",
+                param="ledger",
+                expected="an open ledger",
+                found="none",
+            )
         self._owner.check_removing(place)
 
     def claim(self) -> None:
@@ -225,7 +230,11 @@ class AssetStore:
                 with writing(self.folder):
                     fetched.path.replace(copy)
             elif digest is not None:
-                raise NotAsStored(f"{storage_uri}: the stored bytes do not match the name")
+                raise NotAsStored(
+                    f"{storage_uri}: the stored bytes do not match the name",
+                    expected="the bytes that were stored",
+                    found="others",
+                )
         return copy
 
     def find(self, sha256: str) -> str | None:
@@ -273,7 +282,7 @@ class AssetStore:
                 _check_digest(storage_uri, digest.hexdigest())
                 copy.replace()
         except OSError as error:
-            raise StorageFailed(unwritable(target, error)) from error
+            raise unwritable(target, error) from error
 
     def read(self, storage_uri: str) -> bytes:
         """Return the bytes of a stored file; `StorageFailed` if they do not match their digest."""
@@ -314,7 +323,9 @@ def _check_digest(storage_uri: str, found: str) -> None:
     if cited is None or found != cited.sha256:
         raise NotAsStored(
             f"{storage_uri}: its bytes differ from those that were stored; move it away, "
-            "and `sora-ledger download` downloads it again if the server still has it"
+            "and `sora-ledger download` downloads it again if the server still has it",
+            expected="the bytes that were stored",
+            found="others",
         )
 
 
@@ -328,12 +339,37 @@ def _place_at(url: str) -> Place:
 def check_target(target: Path, *, force: bool) -> None:
     """Raise `BadInput` for a target that cannot be written, before anything is spent on it."""
     if not target.parent.is_dir():
-        raise BadInput(f"output file {target}: the folder {target.parent} does not exist; create it first")
+        raise BadInput(
+            f"output file {target}: the folder {target.parent} does not exist; create it first",
+            param="out",
+            expected="a folder that exists",
+            found="no such folder",
+        )
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise BadInput(f"output file {target}: the folder {target.parent} cannot be written; name another")
+        raise BadInput(
+            f"output file {target}: the folder {target.parent} cannot be written; name another",
+            param="out",
+            expected="a folder that can be written",
+            found=target.parent,
+        )
     if target.is_dir():
-        raise BadInput(f"output file {target}: it is a folder; name a file in it with --out")
+        raise BadInput(
+            f"output file {target}: it is a folder; name a file in it with --out",
+            param="out",
+            expected="a file",
+            found="a folder",
+        )
     if what := irreplaceable(target):
-        raise BadInput(f"output file {target}: it holds {what}, which is never replaced; name another")
+        raise BadInput(
+            f"output file {target}: it holds {what}, which is never replaced; name another",
+            param="out",
+            expected="a new file",
+            found=what,
+        )
     if target.exists() and not force:
-        raise BadInput(f"output file {target}: it exists already; name another with --out or add --force")
+        raise BadInput(
+            f"output file {target}: it exists already; name another with --out or add --force",
+            param="out",
+            expected="a new name",
+            found="a file of this name",
+        )

@@ -64,7 +64,12 @@ class BatchInvalid(BadInput):
         lines = {problem.line for problem in problems}
         count = counted(len(lines), "entry", "entries")
         listed = "\n".join(f"  {problem}" for problem in sorted(problems, key=lambda problem: problem.line))
-        super().__init__(f"{name}: {count} cannot be used, so nothing was sent:\n{listed}")
+        super().__init__(
+            f"{name}: {count} cannot be used, so nothing was sent:\n{listed}",
+            param="input",
+            expected="entries that can be used",
+            found=f"{count} that cannot",
+        )
         self.problems = problems
 
 

@@ -32,19 +32,35 @@ class BatchFolder:
         """Raise `BadInput` if the folder cannot be written or files would be replaced; creates nothing."""
         there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not there.is_dir():
-            raise BadInput(f"--out-dir {self.path}: {there} is a file; name a folder")
+            raise BadInput(
+                f"--out-dir {self.path}: {there} is a file; name a folder",
+                param="out_dir",
+                expected="a folder",
+                found="a file",
+            )
         if not os.access(there, os.W_OK | os.X_OK):
-            raise BadInput(f"--out-dir {self.path}: {there} cannot be written; name another folder")
+            raise BadInput(
+                f"--out-dir {self.path}: {there} cannot be written; name another folder",
+                param="out_dir",
+                expected="a folder that can be written",
+                found=there,
+            )
         taken = [target for target in map(self.document, plan) if target.exists()]
         if folder := next((target for target in taken if target.is_dir()), None):
             raise BadInput(
-                f"--out-dir {self.path}: {folder} is a folder where a file has to be written; move it"
+                f"--out-dir {self.path}: {folder} is a folder where a file has to be written; move it",
+                param="out_dir",
+                expected="a file",
+                found="a folder",
             )
         if taken and not force:
             exist = f"and {len(taken) - 1} more already exist" if len(taken) > 1 else "already exists"
             raise BadInput(
                 f"--out-dir {self.path}: {taken[0]} {exist}; "
-                "continue that batch with --resume, name another folder, or add --force to replace it"
+                "continue that batch with --resume, name another folder, or add --force to replace it",
+                param="out_dir",
+                expected="a new folder",
+                found=f"one in which {taken[0]} {exist}",
             )
 
     def prepare(self, plan: Sequence[Planned]) -> None:
@@ -55,7 +71,10 @@ class BatchFolder:
             except OSError as error:
                 raise BadInput(
                     f"--out-dir {self.path}: the folder {folder} cannot be created ({error.strerror}); "
-                    "name another"
+                    "name another",
+                    param="out_dir",
+                    expected="a place that can be written",
+                    found=error.strerror,
                 ) from error
 
     def document(self, planned: Planned) -> Path:
@@ -74,7 +93,9 @@ class BatchFolder:
         except OSError as error:
             return StorageFailed(
                 f"{target}: cannot be written ({error.strerror}); the job itself is in the ledger: "
-                "make room, then continue with --resume"
+                "make room, then continue with --resume",
+                expected="a place that can be written",
+                found=error.strerror,
             )
         return None
 

@@ -72,7 +72,10 @@ def plan(
         raise BatchInvalid(name, problems)
     if not planned:
         raise BadInput(
-            f"{name}: it contains no entries; each line is a JSON object with a prompt, or a prompt"
+            f"{name}: it contains no entries; each line is a JSON object with a prompt, or a prompt",
+            param="input",
+            expected="at least one entry",
+            found="none",
         )
     return planned
 

@@ -148,7 +148,10 @@ def _find_recorded(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> 
         raise BadInput(
             f"this batch was started before: {len(known)} of its {len(plan)} entries are in the ledger; "
             "continue it with --resume, or start another in another --out-dir, or with --batch NAME if "
-            "the recorded one was started on another machine with the same path"
+            "the recorded one was started on another machine with the same path",
+            param="batch",
+            expected="a new batch, or --resume",
+            found=f"one of which {len(known)} of {len(plan)} entries are recorded",
         )
     problems = []
     for planned, placed in known:
@@ -179,7 +182,10 @@ async def _record(session: Session, plan: Sequence[Planned], override: Override 
             races.lost(race)
         except EventIdConflict as taken:
             raise BadInput(
-                "another process has just started this batch: wait for it, then continue with --resume"
+                "another process has just started this batch: wait for it, then continue with --resume",
+                param="batch",
+                expected="a batch that nobody else runs",
+                found="one that another process has just started",
             ) from taken
 
 

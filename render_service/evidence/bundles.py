@@ -68,7 +68,10 @@ def scope_of(ledger: Ledger, job: str | None, positions: str | None) -> Scope:
     first, last = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 0 < first <= last <= newest:
         raise BadInput(
-            f"--range {positions}: expected A..B with positions from 1 to {newest}, such as 1..{newest}"
+            f"--range {positions}: expected A..B with positions from 1 to {newest}, such as 1..{newest}",
+            param="range",
+            expected=f"A..B with positions from 1 to {newest}, such as 1..{newest}",
+            found=positions,
         )
     return Scope(first=first, last=last)
 
@@ -99,7 +102,9 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
         raise NotIntact(f"{wanted.scope}: {error}; `sora-ledger verify` says what is wrong") from error
     except OSError as error:
         raise StorageFailed(
-            f"{wanted.target}: cannot be written ({error.strerror}); nothing half-written is left"
+            f"{wanted.target}: cannot be written ({error.strerror}); nothing half-written is left",
+            expected="a place that can be written",
+            found=error.strerror,
         ) from error
     finally:
         if temporary:
@@ -119,8 +124,18 @@ def _timestamp_beside(checkpoint: Path) -> bytes | None:
         if verify_bundle.read_timestamp(token).digest in verify_bundle.stampable(note):
             return token
     except ValueError as error:
-        raise BadInput(f"timestamp {beside}: {error}; remove it, or publish the checkpoint again") from None
-    raise BadInput(f"timestamp {beside}: it is of another checkpoint; remove it, or publish again")
+        raise BadInput(
+            f"timestamp {beside}: {error}; remove it, or publish the checkpoint again",
+            param="timestamp",
+            expected="a timestamp of the checkpoint",
+            found=error,
+        ) from None
+    raise BadInput(
+        f"timestamp {beside}: it is of another checkpoint; remove it, or publish again",
+        param="timestamp",
+        expected="a timestamp of this checkpoint",
+        found="one of another",
+    )
 
 
 def build_information() -> dict[str, str]:
@@ -172,7 +187,12 @@ def check_received(
     try:
         return check_bundle(str(path), keys, held, read_trusted(witnesses) if witnesses else None)
     except NotABundle as error:
-        raise BadInput(f"bundle {error}; name a file that `sora-ledger export` wrote") from None
+        raise BadInput(
+            f"bundle {error}; name a file that `sora-ledger export` wrote",
+            param="bundle",
+            expected="a file that `sora-ledger export` wrote",
+            found=error,
+        ) from None
 
 
 CHECKPOINT = "checkpoint"
@@ -195,7 +215,10 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
     """Write `ledger` as tiles into `folder`, or extend its tiles that are already there."""
     if key is None:
         raise BadInput(
-            "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)"
+            "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)",
+            param="key",
+            expected="a key that signs",
+            found="nothing",
         )
     head = tree_head(ledger, key)
     there = _existing_head(ledger, folder)
@@ -208,7 +231,9 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
         raise NotIntact(f"{error}; `sora-ledger verify` says what is wrong") from error
     except OSError as error:
         raise StorageFailed(
-            f"{folder}: cannot be written ({error.strerror}); the checkpoint there is unchanged: make room"
+            f"{folder}: cannot be written ({error.strerror}); the checkpoint there is unchanged: make room",
+            expected="a place that can be written",
+            found=error.strerror,
         ) from error
     return Tiled(folder, head, old_size, written)
 
@@ -218,13 +243,21 @@ def _existing_head(ledger: Ledger, folder: Path) -> TreeHead | None:
     if not folder.exists():
         return None
     if not folder.is_dir():
-        raise BadInput(f"--tiles {folder}: it is a file; name a folder")
+        raise BadInput(
+            f"--tiles {folder}: it is a file; name a folder",
+            param="tiles",
+            expected="a folder",
+            found="a file",
+        )
     odd = sorted(
         path.name for path in folder.iterdir() if path.name not in TILE_NAMES and path.name[:1] != "."
     )
     if odd:
         raise BadInput(
-            f"--tiles {folder}: it contains {odd[0]}, which does not belong to a log; name a new folder"
+            f"--tiles {folder}: it contains {odd[0]}, which does not belong to a log; name a new folder",
+            param="tiles",
+            expected="a folder of tiles, or a new one",
+            found=odd[0],
         )
     if not (folder / CHECKPOINT).exists():
         return None

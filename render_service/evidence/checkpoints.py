@@ -81,7 +81,10 @@ def read_head(path: Path) -> TreeHead:
         return TreeHead.parse(data)
     except CheckpointInvalid as error:
         raise BadInput(
-            f"checkpoint {path}: {error}; name a file that `sora-ledger checkpoint --publish` wrote"
+            f"checkpoint {path}: {error}; name a file that `sora-ledger checkpoint --publish` wrote",
+            param="checkpoint",
+            expected="a file that `sora-ledger checkpoint --publish` wrote",
+            found=error,
         ) from None
 
 
@@ -92,7 +95,12 @@ def tree_head(ledger: Ledger, key: Path | None, size: int | None = None) -> Tree
     """
     newest = ledger.head().size
     if size is not None and not 0 <= size <= newest:
-        raise BadInput(f"size {size}: the ledger has {newest} records; name a size from 0 to {newest}")
+        raise BadInput(
+            f"size {size}: the ledger has {newest} records; name a size from 0 to {newest}",
+            param="size",
+            expected=f"0 to {newest}",
+            found=size,
+        )
     head = head_of(ledger, [read_signer(key)] if key else [], size)
     if key and head.checkpoint.root != _stored_root(ledger, head.checkpoint.size):
         raise NotIntact(f"{_ODD_HEAD}, so it is not signed: `sora-ledger verify` has details")
@@ -193,7 +201,10 @@ def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
         published = TreeHead.parse(there)
     except CheckpointInvalid:
         raise BadInput(
-            "--publish: the target is not a checkpoint and was not replaced; name another target"
+            "--publish: the target is not a checkpoint and was not replaced; name another target",
+            param="publish",
+            expected="a checkpoint, or a new file",
+            found="another file",
         ) from None
     trouble = compare(ledger, published, []).trouble
     if not trouble and published.checkpoint.size > head.checkpoint.size:
@@ -212,13 +223,19 @@ def cosigned(head: TreeHead, there: TreeHead, what: str) -> TreeHead:
     if same and there.note and there.checkpoint.extensions:
         raise BadInput(
             f"{what}: the checkpoint there has the same size and extension lines, so its signatures would be "
-            "lost: it was not replaced; name another target"
+            "lost: it was not replaced; name another target",
+            param="publish",
+            expected="another target",
+            found="a checkpoint of the same size",
         )
     try:
         return head.with_signatures_of(there)
     except CheckpointInvalid as error:
         raise BadInput(
-            f"{what}: the checkpoint there was not replaced: {error}; name another target"
+            f"{what}: the checkpoint there was not replaced: {error}; name another target",
+            param="publish",
+            expected="an older checkpoint of this ledger",
+            found=error,
         ) from None
 
 
@@ -267,7 +284,10 @@ def publish(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tu
     if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
         raise BadInput(
             f"--publish {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key "
-            "or az://container/key"
+            "or az://container/key",
+            param="publish",
+            expected="a path, file:///path, s3://bucket/key, gs://bucket/key or az://container/key",
+            found=target,
         )
     return _publish_to_store(target, data, replacing)
 
@@ -292,6 +312,9 @@ def _publish_to_store(target: str, data: bytes, replacing: Callable[[bytes], byt
     except (BaseError, OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StorageFailed(
-            f"--publish {target}: {first}; check bucket, permissions and credentials"
+            f"--publish {target}: {first}; check bucket, permissions and credentials",
+            param="publish",
+            expected="a target that can be written",
+            found=first,
         ) from error
     return target, data

@@ -36,15 +36,30 @@ def new_key(path: Path, name: str) -> Verifier:
     try:
         signer = Signer.generate(name)
     except CheckpointInvalid as error:
-        raise BadInput(f"--name: {error}") from None
+        raise BadInput(f"--name: {error}", param="name", expected="a name of a key", found=error) from None
     if not path.parent.is_dir():
-        raise BadInput(f"key file {path}: the folder {path.parent} does not exist; create it first")
+        raise BadInput(
+            f"key file {path}: the folder {path.parent} does not exist; create it first",
+            param="key",
+            expected="a folder that exists",
+            found="no such folder",
+        )
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, OWNER_ONLY)
     except FileExistsError:
-        raise BadInput(f"key file {path}: it already exists and is never replaced; name another") from None
+        raise BadInput(
+            f"key file {path}: it already exists and is never replaced; name another",
+            param="key",
+            expected="a new name",
+            found="a file of this name",
+        ) from None
     except OSError as error:
-        raise StorageFailed(f"key file {path}: cannot be created ({error.strerror}); name another") from error
+        raise StorageFailed(
+            f"key file {path}: cannot be created ({error.strerror}); name another",
+            param="key",
+            expected="a place that can be written",
+            found=error.strerror,
+        ) from error
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(signer.secret() + "\n")
@@ -53,7 +68,10 @@ def new_key(path: Path, name: str) -> Verifier:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise StorageFailed(
-            f"key file {path}: cannot be written ({error.strerror}); nothing half-written is left"
+            f"key file {path}: cannot be written ({error.strerror}); nothing half-written is left",
+            param="key",
+            expected="a place that can be written",
+            found=error.strerror,
         ) from error
     return signer.verifier
 
@@ -63,16 +81,28 @@ def read_signer(path: Path) -> Signer:
     text = _key_text(path, "signing key")
     if not text.startswith("PRIVATE+KEY+") and _is_verifier(text):
         raise BadInput(
-            f"signing key {path}: this is a public key, which cannot sign; name the file that `key new` wrote"
+            f"signing key {path}: this is a public key, which cannot sign; "
+            "name the file that `key new` wrote",
+            param="key",
+            expected="a key that signs",
+            found="a public key",
         )
     try:
         signer = Signer.parse(text)
     except CheckpointInvalid as error:
         detail = str(error).removeprefix("signing key: ")
-        raise BadInput(f"signing key {path}: {detail}; `sora-ledger key new FILE` creates one") from None
+        raise BadInput(
+            f"signing key {path}: {detail}; `sora-ledger key new FILE` creates one",
+            param="key",
+            expected="a key that `sora-ledger key new` wrote",
+            found=detail,
+        ) from None
     if path.stat().st_mode & OTHERS:
         raise BadInput(
-            f"signing key {path}: other users can read it; run `chmod 600 {path}`, or create a new one"
+            f"signing key {path}: other users can read it; run `chmod 600 {path}`, or create a new one",
+            param="key",
+            expected="a file that only you can read",
+            found="one that others can read",
         )
     return signer
 
@@ -86,7 +116,12 @@ def read_verifier(value: str) -> Verifier:
     except CheckpointInvalid as error:
         where = f"verifier key {path}" if text != value.strip() else "--verifier"
         detail = str(error).removeprefix("verifier key: ")
-        raise BadInput(f"{where}: {detail}; `sora-ledger key show FILE` prints one") from None
+        raise BadInput(
+            f"{where}: {detail}; `sora-ledger key show FILE` prints one",
+            param="verifier",
+            expected="a verifier key",
+            found=detail,
+        ) from None
 
 
 def read_policy(path: Path) -> NamedPolicy:
@@ -96,7 +131,10 @@ def read_policy(path: Path) -> NamedPolicy:
         return NamedPolicy(TrustPolicy.parse(data), hashlib.sha256(data).hexdigest())
     except PolicyInvalid as error:
         raise BadInput(
-            f"witness policy {path}: {printable(str(error))}; docs/witnesses.md describes the file"
+            f"witness policy {path}: {printable(str(error))}; docs/witnesses.md describes the file",
+            param="witnesses",
+            expected="a witness policy",
+            found=printable(str(error)),
         ) from None
 
 
@@ -114,9 +152,17 @@ def _key_text(path: Path, what: str) -> str:
         if data.lstrip().startswith(beginning):
             raise BadInput(
                 f"{what} {path}: expected an Ed25519 key in signed-note form, found {kind}; "
-                "`sora-ledger key new FILE` creates one"
+                "`sora-ledger key new FILE` creates one",
+                param="key",
+                expected="an Ed25519 key in signed-note form",
+                found=kind,
             )
     try:
         return data.decode().strip()
     except UnicodeDecodeError:
-        raise BadInput(f"{what} {path}: expected one line of text, found binary data") from None
+        raise BadInput(
+            f"{what} {path}: expected one line of text, found binary data",
+            param="key",
+            expected="one line of text",
+            found="binary data",
+        ) from None

@@ -63,17 +63,28 @@ class HttpSource:
                     return None
                 if answer.status_code != HTTPStatus.OK:
                     raise LogUnreachable(
-                        f"{url}: expected HTTP 200, found {answer.status_code}; try again later"
+                        f"{url}: expected HTTP 200, found {answer.status_code}; try again later",
+                        expected="HTTP 200",
+                        found=answer.status_code,
                     )
                 content = bytearray()
                 for part in answer.iter_bytes():
                     content += part
                     if len(content) > limit:
-                        raise LogUnreachable(f"{url}: expected at most {limit} bytes; check the URL")
+                        raise LogUnreachable(
+                            f"{url}: expected at most {limit} bytes; check the URL",
+                            expected=f"at most {limit} bytes",
+                            found="more",
+                        )
                 return bytes(content)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             detail = str(error) or type(error).__name__
-            raise LogUnreachable(f"{url}: {detail}; check the URL, or try again later") from error
+            raise LogUnreachable(
+                f"{url}: {detail}; check the URL, or try again later",
+                param="log",
+                expected="a log that can be read",
+                found=detail,
+            ) from error
 
 
 class FolderSource:
@@ -97,7 +108,10 @@ def source_at(place: str) -> Iterator[Source]:
         return
     if not Path(place).is_dir():
         raise BadInput(
-            f"{place}: expected the URL of a log, such as https://example.org/log, or a folder of tiles"
+            f"{place}: expected the URL of a log, such as https://example.org/log, or a folder of tiles",
+            param="log",
+            expected="the URL of a log, such as https://example.org/log, or a folder of tiles",
+            found=place,
         )
     yield FolderSource(Path(place))
 
@@ -127,12 +141,25 @@ class Followed(NamedTuple):
             frontier = Frontier.from_bytes(head.checkpoint.size, bytes.fromhex(document["edge"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BadInput(
-                f"state {path}: expected what `sora-ledger monitor` wrote; name another file"
+                f"state {path}: expected what `sora-ledger monitor` wrote; name another file",
+                param="state",
+                expected="what `sora-ledger monitor` wrote",
+                found="another file",
             ) from error
         if not known:
-            raise BadInput(f"state {path}: expected the format {FORMAT}; use the version that wrote it")
+            raise BadInput(
+                f"state {path}: expected the format {FORMAT}; use the version that wrote it",
+                param="state",
+                expected=f"the format {FORMAT}",
+                found="another format",
+            )
         if frontier.root() != head.checkpoint.root:
-            raise BadInput(f"state {path}: its edge does not have the root of its checkpoint: it was changed")
+            raise BadInput(
+                f"state {path}: its edge does not have the root of its checkpoint: it was changed",
+                param="state",
+                expected="an unchanged file",
+                found="a changed one",
+            )
         return cls(head, frontier)
 
 
@@ -187,7 +214,10 @@ class Monitor:
         there = read_file(self._state, "state", MOST_STATE_BYTES) if self._state.exists() else b""
         if there != self._read_state:
             raise StorageFailed(
-                f"state {self._state}: another monitor changed it meanwhile; run one for each state file"
+                f"state {self._state}: another monitor changed it meanwhile; run one for each state file",
+                param="state",
+                expected="a state file of one monitor",
+                found="a change by another",
             )
         content = followed.to_bytes()
         if content != there:
@@ -197,11 +227,21 @@ class Monitor:
     def _shown(self, before: TreeHead | None) -> tuple[TreeHead, list[str]]:
         content = self._source.read("checkpoint", MAX_NOTE_BYTES)
         if content is None:
-            raise LogUnreachable("checkpoint: the log has none there; check the URL or folder")
+            raise LogUnreachable(
+                "checkpoint: the log has none there; check the URL or folder",
+                param="log",
+                expected="a checkpoint",
+                found="none",
+            )
         try:
             head = TreeHead.parse(content)
         except CheckpointInvalid as error:
-            raise LogUnreachable(f"checkpoint: {error}; check the URL or folder") from error
+            raise LogUnreachable(
+                f"checkpoint: {error}; check the URL or folder",
+                param="log",
+                expected="a checkpoint",
+                found=error,
+            ) from error
         signed_by: list[str] = []
         if self._verifiers:
             try:

@@ -41,7 +41,10 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
     if record.position > head.checkpoint.size:
         raise BadInput(
             f"position {record.position}: the checkpoint {checkpoint} ends at {head.checkpoint.size}; "
-            "use a newer checkpoint"
+            "use a newer checkpoint",
+            param="checkpoint",
+            expected=f"a checkpoint of at least {record.position} records",
+            found=f"{head.checkpoint.size} records",
         )
     try:
         edge = ledger.store.head()
@@ -58,11 +61,21 @@ def prove_consistency(
     """Prove that the log of size `sizes[1]` extends the log of size `sizes[0]`."""
     old, new = sizes
     if not 0 <= old <= new:
-        raise BadInput(f"--consistency {old} {new}: expected two sizes, 0 <= OLD <= NEW")
+        raise BadInput(
+            f"--consistency {old} {new}: expected two sizes, 0 <= OLD <= NEW",
+            param="consistency",
+            expected="two sizes, 0 <= OLD <= NEW",
+            found=f"{old} {new}",
+        )
     try:
         head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key, new)
         if head.checkpoint.size != new:
-            raise BadInput(f"checkpoint {checkpoint}: it has {head.checkpoint.size} records, not {new}")
+            raise BadInput(
+                f"checkpoint {checkpoint}: it has {head.checkpoint.size} records, not {new}",
+                param="checkpoint",
+                expected=f"{new} records",
+                found=head.checkpoint.size,
+            )
         return ConsistencyProof.of(ledger.store, old, head)
     except ProofInvalid as error:
         raise NotIntact(f"sizes {old} and {new}: {error}; {NEXT_STEP}") from error
@@ -76,7 +89,12 @@ def read_proof(path: Path) -> Proof:
             return ConsistencyProof.parse(data)
         return InclusionProof.parse(data)
     except ProofInvalid as error:
-        raise BadInput(f"proof {path}: {error}; `sora-ledger prove` creates one ({VERSION})") from None
+        raise BadInput(
+            f"proof {path}: {error}; `sora-ledger prove` creates one ({VERSION})",
+            param="proof",
+            expected="a file that `sora-ledger prove` wrote",
+            found=error,
+        ) from None
 
 
 def check_proof(
@@ -133,7 +151,12 @@ def _find_record(ledger: Ledger, name: str) -> Record:
         position = int(name)
         found = next(ledger.read(after=position - 1, limit=1), None) if position else None
         if found is None or found.position != position:
-            raise BadInput(f"position {name}: the ledger has positions 1 to {newest}")
+            raise BadInput(
+                f"position {name}: the ledger has positions 1 to {newest}",
+                param="position",
+                expected=f"1 to {newest}",
+                found=name,
+            )
         return found
     record = ledger.event(name)
     if record is not None:
@@ -143,7 +166,10 @@ def _find_record(ledger: Ledger, name: str) -> Record:
     except JobNotFound as unknown:
         raise BadInput(
             f"{name!r} is neither a position (1 to {newest}) nor an event id or a job of this ledger: "
-            "`sora-ledger log` shows them"
+            "`sora-ledger log` shows them",
+            param="position",
+            expected=f"a position from 1 to {newest}, an event id or a job",
+            found=name,
         ) from unknown
 
 
@@ -151,11 +177,21 @@ def _record_bytes(proof: InclusionProof, record: Path | None) -> bytes:
     if record is not None:
         return read_file(record, "record", RECORD_LIMIT_BYTES)
     if proof.record is None:
-        raise BadInput("this proof does not contain its record: name the record file with --record")
+        raise BadInput(
+            "this proof does not contain its record: name the record file with --record",
+            param="record",
+            expected="the file of the record",
+            found="nothing",
+        )
     return proof.record
 
 
 def _read_old_head(path: Path | None) -> TreeHead:
     if path is None:
-        raise BadInput("a consistency proof starts at a checkpoint: name its file with --against")
+        raise BadInput(
+            "a consistency proof starts at a checkpoint: name its file with --against",
+            param="against",
+            expected="the file of a checkpoint",
+            found="nothing",
+        )
     return read_head(path)

@@ -77,7 +77,10 @@ async def publish_checkpoint(session: Session, wanted: Publication) -> Published
     if wanted.timestamp and not chain:
         raise BadInput(
             "--timestamp needs the certificates by which the authority is believed: add --tsa-chain FILE, "
-            "or set SORA_LEDGER_TSA_CHAIN"
+            "or set SORA_LEDGER_TSA_CHAIN",
+            param="tsa_chain",
+            expected="the certificates of the authority",
+            found="nothing",
         )
     if wanted.witnesses:
         policy = await asyncio.to_thread(read_policy, wanted.witnesses)
@@ -156,7 +159,10 @@ def _replaced_by(token: bytes) -> Callable[[bytes], bytes]:
         if there[:1] not in {b"", token[:1]}:
             raise BadInput(
                 f"--publish: beside the target is a file that is not a timestamp ({SUFFIX}) and was not "
-                "replaced; name another target"
+                "replaced; name another target",
+                param="publish",
+                expected="a timestamp, or no file, beside the target",
+                found="another file",
             )
         return token
 
@@ -189,12 +195,20 @@ def _check_log(head: TreeHead, policy: NamedPolicy) -> None:
     if head.note is None:
         raise BadInput(
             "witnesses cosign signed checkpoints only: add --key FILE, or set SORA_LEDGER_KEY "
-            "(`sora-ledger key new FILE` creates one)"
+            "(`sora-ledger key new FILE` creates one)",
+            param="key",
+            expected="a key that signs",
+            found="nothing",
         )
     try:
         policy.trust.count(head)
     except CheckpointInvalid as error:
-        raise BadInput(f"witness policy: {error}; its log lines have to name the key that signs") from None
+        raise BadInput(
+            f"witness policy: {error}; its log lines have to name the key that signs",
+            param="witnesses",
+            expected="a policy whose log lines name the key that signs",
+            found=error,
+        ) from None
 
 
 def _dating(head: TreeHead, made: Stamp) -> CheckpointTimestamped:
@@ -218,7 +232,12 @@ async def _stamp(url: str, head: TreeHead, chain: "list[Certificate]", now: date
     made = check_token(token, {hashlib.sha256(data).digest()}, chain, f"timestamp of {url}", request.nonce)
     if abs((made.at - now).total_seconds()) > CLOCK_SKEW_S:
         states, here = timestamp(made.at), timestamp(now)
-        raise NotStamped(f"timestamp of {url}: it states {states}, and here it is {here}: check both clocks")
+        raise NotStamped(
+            f"timestamp of {url}: it states {states}, and here it is {here}: check both clocks",
+            param="timestamp",
+            expected=here,
+            found=states,
+        )
     return made
 
 
@@ -226,17 +245,37 @@ async def _post(url: str, body: bytes) -> bytes:
     """Send a request; return the answer."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise BadInput(f"--timestamp {printable(url)}: expected the address of a time-stamping authority")
+        raise BadInput(
+            f"--timestamp {printable(url)}: expected the address of a time-stamping authority",
+            param="timestamp",
+            expected="the address of a time-stamping authority",
+            found=printable(url),
+        )
     try:
         async with asyncio.timeout(LONGEST_S), new_client([url], LONGEST_S) as client:
             status, answer = await post(client, url, body, "application/timestamp-query")
     except TimeoutError:
-        raise NotStamped(f"timestamp of {url}: no answer within {LONGEST_S:g} s; try again later") from None
+        raise NotStamped(
+            f"timestamp of {url}: no answer within {LONGEST_S:g} s; try again later",
+            param="timestamp",
+            expected=f"an answer within {LONGEST_S:g} s",
+            found="none",
+        ) from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
-        raise NotStamped(f"timestamp of {url}: the authority cannot be asked ({reason})") from None
+        raise NotStamped(
+            f"timestamp of {url}: the authority cannot be asked ({reason})",
+            param="timestamp",
+            expected="an answer",
+            found=reason,
+        ) from None
     if status != HTTPStatus.OK:
-        raise NotStamped(f"timestamp of {url}: the authority answered {status}")
+        raise NotStamped(
+            f"timestamp of {url}: the authority answered {status}",
+            param="timestamp",
+            expected="HTTP 200",
+            found=status,
+        )
     return answer
 
 

@@ -51,7 +51,10 @@ def read_chain(path: Path) -> "list[Certificate]":
     except ValueError as error:
         raise BadInput(
             f"certificates {path}: expected PEM, one or more “BEGIN CERTIFICATE” ({error}); name the file "
-            "of the time-stamping authority's root certificates"
+            "of the time-stamping authority's root certificates",
+            param="tsa_chain",
+            expected="PEM, one or more “BEGIN CERTIFICATE”",
+            found=error,
         ) from None
 
 
@@ -80,21 +83,39 @@ def check_token(
     try:
         response = client.decode_timestamp_response(token)
     except ValueError:
-        raise NotStamped(f"{what}: not a timestamp of RFC 3161 ({len(token)} bytes)") from None
+        raise NotStamped(
+            f"{what}: not a timestamp of RFC 3161 ({len(token)} bytes)",
+            param="timestamp",
+            expected="a timestamp of RFC 3161",
+            found=f"{len(token)} other bytes",
+        ) from None
     if response.status > 1:  # granted, or granted with modifications
         words = "; ".join(map(str, response.status_string or ())) or f"status {response.status}"
-        raise NotStamped(f"{what}: the authority refused ({printable(words)})")
+        raise NotStamped(
+            f"{what}: the authority refused ({printable(words)})",
+            param="timestamp",
+            expected="a timestamp",
+            found=printable(words),
+        )
     builder = client.VerifierBuilder(roots=list(chain), nonce=nonce)
     try:
         info = response.tst_info
         digest = bytes(info.message_imprint.message)
         if digest not in digests:
-            raise NotStamped(f"{what}: it is of another checkpoint, or this one was changed since")
+            raise NotStamped(
+                f"{what}: it is of another checkpoint, or this one was changed since",
+                param="timestamp",
+                expected="a timestamp of this checkpoint",
+                found="one of another",
+            )
         builder.build().verify(response, digest)
         at, signer = info.gen_time, _signer(response)
     except (client.VerificationError, ValueError) as error:
         raise NotStamped(
-            f"{what}: {_reason(str(error))}; name the certificates of this authority with --tsa-chain"
+            f"{what}: {_reason(str(error))}; name the certificates of this authority with --tsa-chain",
+            param="tsa_chain",
+            expected="a timestamp of a known authority",
+            found=_reason(str(error)),
         ) from None
     return Stamp(at, printable(signer), token)
 
@@ -118,4 +139,9 @@ def timestamp_client() -> Any:
     try:
         return import_module("rfc3161_client")
     except ImportError:
-        raise BadInput("timestamps need an extra package: pip install 'sora-ledger[timestamps]'") from None
+        raise BadInput(
+            "timestamps need an extra package: pip install 'sora-ledger[timestamps]'",
+            param="timestamp",
+            expected="the extra timestamps",
+            found="it is not installed",
+        ) from None

@@ -95,7 +95,12 @@ def read_trusted(path: Path) -> Policy:
     try:
         return read_policy(read_file(path, "witness policy", MAX_POLICY_BYTES))
     except ValueError as error:
-        raise BadInput(f"witness policy {path}: {error}; docs/witnesses.md describes the file") from None
+        raise BadInput(
+            f"witness policy {path}: {error}; docs/witnesses.md describes the file",
+            param="witnesses",
+            expected="a witness policy",
+            found=error,
+        ) from None
 
 
 def _dated(report: Report, against: Path, chain: Path) -> str | None:
@@ -128,7 +133,12 @@ def _check_since(settings: Settings, since: int, held: Head | None) -> int | Non
         newest, _ = snapshot.head()
     if held and 0 < since <= held.size:
         return None
-    raise BadInput(f"--since {since}: expected a position from 1 to {newest}")
+    raise BadInput(
+        f"--since {since}: expected a position from 1 to {newest}",
+        param="since",
+        expected=f"a position from 1 to {newest}",
+        found=since,
+    )
 
 
 def _read_checkpoint(path: Path) -> Head:
@@ -137,7 +147,10 @@ def _read_checkpoint(path: Path) -> Head:
         return read_head(data)
     except ValueError as error:
         raise BadInput(
-            f"checkpoint {path}: {error}; name a file that `sora-ledger checkpoint --publish` wrote"
+            f"checkpoint {path}: {error}; name a file that `sora-ledger checkpoint --publish` wrote",
+            param="checkpoint",
+            expected="a file that `sora-ledger checkpoint --publish` wrote",
+            found=error,
         ) from None
 
 

@@ -70,12 +70,18 @@ def check_can_be_met(policy: TrustPolicy) -> None:
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise BadInput(
                 f"witness policy: {witness.name} has the address {printable(witness.url or '')!r}; "
-                "expected its submission prefix, such as https://witness.example"
+                "expected its submission prefix, such as https://witness.example",
+                param="witnesses",
+                expected="its submission prefix, such as https://witness.example",
+                found=printable(witness.url or ""),
             )
     if not policy.is_met({witness.name for witness in policy.witnesses.values() if witness.url}):
         raise BadInput(
             f"witness policy: the quorum is {printable(policy.rule())}, and the witnesses with an address "
-            "are not enough for it; add the URL after the key of each witness to ask"
+            "are not enough for it; add the URL after the key of each witness to ask",
+            param="witnesses",
+            expected="addresses of enough witnesses",
+            found=f"too few for {printable(policy.rule())}",
         )
 
 

@@ -191,4 +191,6 @@ def read_destinations(path: Path) -> Destinations:
     try:
         return Destinations.load(read_file(path, "file of destinations", FILE_LIMIT_BYTES))
     except BadDocument as error:
-        raise BadInput(f"{path}: {error}") from None
+        raise BadInput(
+            f"{path}: {error}", param=path, expected="a file of destinations", found=error
+        ) from None

@@ -262,7 +262,10 @@ def _kafka(destination: KafkaDestination) -> Any:
         return import_module("aiokafka")
     except ImportError:
         raise BadInput(
-            f"destination {destination.name}: Kafka needs the extra kafka: pip install 'sora-ledger[kafka]'"
+            f"destination {destination.name}: Kafka needs the extra kafka: pip install 'sora-ledger[kafka]'",
+            param="destination",
+            expected="the extra kafka",
+            found="it is not installed",
         ) from None
 
 
@@ -273,7 +276,10 @@ def _loaded(destination: NatsDestination) -> Any:
         return import_module("nats")
     except ImportError:
         raise BadInput(
-            f"destination {destination.name}: NATS needs the extra nats: pip install 'sora-ledger[nats]'"
+            f"destination {destination.name}: NATS needs the extra nats: pip install 'sora-ledger[nats]'",
+            param="destination",
+            expected="the extra nats",
+            found="it is not installed",
         ) from None
 
 

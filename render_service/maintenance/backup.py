@@ -47,9 +47,19 @@ class Backup:
 def back_up(url: str, file: Path, progress: Progress) -> Backup:
     """Write the ledger at `url` to the new file `file`."""
     if file.exists():
-        raise BadInput(f"{file}: it already exists, and a backup replaces nothing: name a new file")
+        raise BadInput(
+            f"{file}: it already exists, and a backup replaces nothing: name a new file",
+            param="file",
+            expected="a new name",
+            found="a file of this name",
+        )
     if not file.parent.is_dir():
-        raise BadInput(f"{file}: the folder {file.parent} does not exist; create it first")
+        raise BadInput(
+            f"{file}: the folder {file.parent} does not exist; create it first",
+            param="file",
+            expected="a folder that exists",
+            found="no such folder",
+        )
     path = file_of(url)
     with open_ledger(url):  # raises if there is no readable ledger
         pass
@@ -78,7 +88,12 @@ def restore(file: Path, url: str, progress: Progress) -> "Report":
     """
     kind, path = _detect_kind(file), file_of(url)
     if path is not None and path.exists():
-        raise LedgerUnusable(f"ledger {path}: it already exists, and a backup replaces nothing: name another")
+        raise LedgerUnusable(
+            f"ledger {path}: it already exists, and a backup replaces nothing: name another",
+            param="file",
+            expected="a new name",
+            found="a file of this name",
+        )
     if kind == POSTGRES_MAGIC:
         return _restore_archive(file, url)
     if path is None:
@@ -91,18 +106,31 @@ def _detect_kind(file: Path) -> bytes:
         with file.open("rb") as opened:
             start = opened.read(len(SQLITE_MAGIC))
     except OSError as error:
-        raise BadInput(f"backup {file}: cannot be read ({error.strerror})") from error
+        raise BadInput(
+            f"backup {file}: cannot be read ({error.strerror})",
+            param="backup",
+            expected="a file that can be read",
+            found=error.strerror,
+        ) from error
     for magic in (SQLITE_MAGIC, POSTGRES_MAGIC):
         if start.startswith(magic):
             return magic
-    raise BadInput(f"backup {file}: expected a file that `sora-ledger backup` wrote")
+    raise BadInput(
+        f"backup {file}: expected a file that `sora-ledger backup` wrote",
+        param="backup",
+        expected="a file that `sora-ledger backup` wrote",
+        found="another file",
+    )
 
 
 def _restore_archive(file: Path, url: str) -> "Report":
     if file_of(url) is not None:
         raise BadInput(
             f"backup {file}: it is an archive of PostgreSQL, and {label_of(url)} is a file: restore it to a "
-            "database, then `sora-ledger copy` copies it to a file"
+            "database, then `sora-ledger copy` copies it to a file",
+            param="ledger",
+            expected="a database",
+            found="a file",
         )
     from ledger.store.postgres.connection import Place  # only the store in use is loaded
     from ledger.store.postgres.snapshot import restore as put
@@ -130,7 +158,12 @@ def _restore_file(file: Path, path: Path, progress: Progress) -> "Report":
     try:
         make_folders(path.parent)
     except OSError as error:
-        raise LedgerUnusable(f"ledger {path}: its folder cannot be created ({error.strerror})") from error
+        raise LedgerUnusable(
+            f"ledger {path}: its folder cannot be created ({error.strerror})",
+            param="ledger",
+            expected="a place that can be written",
+            found=error.strerror,
+        ) from error
     # A crash leaves at most a temporary file, and no ledger: the same command starts again.
     copy_file(file, path, progress, check)
     return reports[0]

@@ -84,7 +84,12 @@ def _check_target(source_url: str, target_url: str) -> None:
     source, target = file_of(source_url), file_of(target_url)
     same_file = source and target and source.resolve() == target.resolve()
     if same_file or source_url == target_url:
-        raise BadInput(f"ledger {label_of(target_url)}: source and target are the same: name another target")
+        raise BadInput(
+            f"ledger {label_of(target_url)}: source and target are the same: name another target",
+            param="to",
+            expected="another ledger",
+            found="the source itself",
+        )
 
 
 def _count_common(source: EventStore, size: int, target: EventStore, names: tuple[str, str]) -> int:
@@ -156,5 +161,6 @@ def _check_copy(expected: Frontier, found: Frontier, name: str) -> None:
     if (expected.size, expected.root()) != (found.size, found.root()):
         raise LedgerUnusable(
             f"ledger {name}: after copying it has {found.size} records and root {found.root().hex()}, "
-            f"expected {expected.size} and {expected.root().hex()}: run `sora-ledger verify` on both"
+            f"expected {expected.size} and {expected.root().hex()}: run `sora-ledger verify` on both",
+            expected=f"{expected.size} and {expected.root().hex()}: run `sora-ledger verify` on both",
         )

@@ -193,7 +193,10 @@ def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
         if _needs_text(job):
             raise NotReady(
                 f"{job.job_id} is {job.state}, so its text is still needed: "
-                f"`sora-ledger cancel {job.job_id}` withdraws it before submission, `poll` settles it after"
+                f"`sora-ledger cancel {job.job_id}` withdraws it before submission, `poll` settles it after",
+                param="job",
+                expected="a job that is over, or was never sent",
+                found=f"a {job.state} job",
             )
         return frozenset()
     return frozenset(job.job_id for job in ledger.jobs() if _needs_text(job))

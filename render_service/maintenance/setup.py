@@ -353,11 +353,19 @@ def begin(settings: Settings, trace: Trace, *, role: str | None = None, applies:
 
 def _check_role(role: str, url: str) -> None:
     if not role.strip():
-        raise BadInput("--role: expected the name of a role, found nothing")
+        raise BadInput(
+            "--role: expected the name of a role, found nothing",
+            param="role",
+            expected="the name of a role",
+            found="nothing",
+        )
     if file_of(url) is not None:
         raise BadInput(
             f"--role {role}: {label_of(url)} is a file, and SQLite has no roles: leave --role out and use "
-            "file permissions, or name a ledger with --ledger postgresql://…"
+            "file permissions, or name a ledger with --ledger postgresql://…",
+            param="role",
+            expected="a ledger in PostgreSQL",
+            found="a file",
         )
 
 

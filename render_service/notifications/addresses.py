@@ -84,7 +84,12 @@ class Addresses:
             is_right = False
         if not is_right:
             more = "" if self.permits_private else f"; {PRIVATE_ENDPOINTS}=allow permits {self._plain}"
-            raise Refused(f"the URL of {self._of}: {wrong}{more}")
+            raise Refused(
+                f"the URL of {self._of}: {wrong}{more}",
+                param="url",
+                expected=wrong.removeprefix("expected "),
+                found=url[:LONGEST_URL],
+            )
         return parts
 
     async def _resolve(self, parts: SplitResult) -> list[str]:
@@ -92,7 +97,12 @@ class Addresses:
         addresses = await self._look_up(host, port)
         for address in addresses:
             if why := self._objection(address):
-                raise Refused(f"the URL of {self._of}: {host} leads to {address}, {why}")
+                raise Refused(
+                    f"the URL of {self._of}: {host} leads to {address}, {why}",
+                    param="url",
+                    expected="an address that may be reached",
+                    found=address,
+                )
         if not addresses:
             raise OSError(f"{host} has no address")
         return addresses

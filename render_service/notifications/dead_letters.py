@@ -101,7 +101,11 @@ def send_again(session: Session, delivery_ids: Collection[str]) -> list[str]:
     wanted = set(dead) if ALL in delivery_ids else set(delivery_ids)
     if unknown := sorted(wanted - dead.keys()):
         raise BadInput(
-            f"{', '.join(unknown)}: not a dead letter; nothing was sent again: `sora-ledger queue` lists them"
+            f"{', '.join(unknown)}: not a dead letter; nothing was sent again: "
+            "`sora-ledger queue` lists them",
+            param="dead_letter",
+            expected="a dead letter",
+            found=", ".join(unknown),
         )
     if not wanted:
         return []

@@ -38,7 +38,12 @@ class NoSuchEndpoint(ServiceError):
     """The endpoint does not exist, was deleted, or belongs to others."""
 
     def __init__(self, endpoint_id: str) -> None:
-        super().__init__(f"Webhook endpoint with id '{endpoint_id[:200]}' not found.")
+        super().__init__(
+            f"Webhook endpoint with id '{endpoint_id[:200]}' not found.",
+            param="webhook_endpoint_id",
+            expected="the id of an endpoint of yours",
+            found=endpoint_id[:200],
+        )
 
 
 class EndpointState(StrEnum):
@@ -154,7 +159,10 @@ class Endpoints:
             own = [one for one in self.by_id.values() if (one.team or one.owner) == (team or owner)]
             if len(own) >= MOST_OF_ONE_OWNER:
                 raise BadInput(
-                    f"{team or owner} has {len(own)} webhook endpoints, which is the limit: delete one"
+                    f"{team or owner} has {len(own)} webhook endpoints, which is the limit: delete one",
+                    param="endpoint",
+                    expected="fewer endpoints",
+                    found=len(own),
                 )
             return [
                 EndpointCreated(

@@ -59,12 +59,18 @@ class Certificate:
         if now >= self.not_after:
             raise BadInput(
                 f"{where}: the certificate of {self.signer} expired on {self.not_after:%Y-%m-%d}; "
-                "import its successor with `sora-ledger key certificate`"
+                "import its successor with `sora-ledger key certificate`",
+                param="certificate",
+                expected="a certificate that is valid today",
+                found=f"one that expired on {self.not_after:%Y-%m-%d}",
             )
         if now < self.not_before:
             raise BadInput(
                 f"{where}: the certificate of {self.signer} is not valid before "
-                f"{self.not_before:%Y-%m-%d %H:%M} UTC: check the clock of this machine"
+                f"{self.not_before:%Y-%m-%d %H:%M} UTC: check the clock of this machine",
+                param="certificate",
+                expected="a certificate that is valid today",
+                found=f"one that begins on {self.not_before:%Y-%m-%d}",
             )
 
 
@@ -73,7 +79,12 @@ def read_certificate(path: Path, now: datetime) -> Certificate:
     where = f"certificate {path}"
     content = read_file(path, "certificate", LIMIT_BYTES)
     if path.stat().st_mode & OTHERS:
-        raise BadInput(f"{where}: other users can read the key in it; run `chmod 600 {path}`")
+        raise BadInput(
+            f"{where}: other users can read the key in it; run `chmod 600 {path}`",
+            param="certificate",
+            expected="a file that only you can read",
+            found="one that others can read",
+        )
     certificate = _certificate(content, content, where)
     certificate.check_valid_at(now, where)
     return certificate
@@ -98,10 +109,20 @@ def make_test_certificate(target: Path, name: str, now: datetime) -> tuple[Certi
     an unknown signer.
     """
     if not name.isprintable() or not 1 <= len(name) <= MOST_NAME:
-        raise BadInput(f"--name: expected 1 to {MOST_NAME} printable characters")
+        raise BadInput(
+            f"--name: expected 1 to {MOST_NAME} printable characters",
+            param="name",
+            expected=f"1 to {MOST_NAME} printable characters",
+            found=name,
+        )
     authority = target.with_name(f"{target.name}.authority.pem")
     if authority.exists():
-        raise BadInput(f"{authority}: it already exists and is never replaced; name another file")
+        raise BadInput(
+            f"{authority}: it already exists and is never replaced; name another file",
+            param="certificate",
+            expected="a new name",
+            found="a file of this name",
+        )
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     begin, end = now - timedelta(hours=1), now + timedelta(days=TEST_DAYS)
     root_name = _named("sora-ledger test authority")
@@ -168,13 +189,21 @@ def _certificate(chain_pem: bytes, key_pem: bytes, where: str) -> Certificate:
     try:  # 1
         certificates = x509.load_pem_x509_certificates(chain_pem)
     except ValueError:
-        raise BadInput(f"{where}: expected certificates in PEM form, the signer's first") from None
+        raise BadInput(
+            f"{where}: expected certificates in PEM form, the signer's first",
+            param="certificate",
+            expected="certificates in PEM form, the signer's first",
+            found="none",
+        ) from None
     key = _private_key(key_pem, where)
     leaf = certificates[0]
     if _public(key) != leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):  # 2
         raise BadInput(
             f"{where}: the key is not the one of the first certificate, {_common_name(leaf)}; the signer's "
-            "certificate comes first"
+            "certificate comes first",
+            param="certificate",
+            expected="the key of the first certificate",
+            found="another key",
         )
     _check_chain(certificates, where)  # 3
     _check_usage(leaf, where)  # 4
@@ -194,12 +223,25 @@ def _private_key(pem: bytes, where: str) -> Key:
         key = load_pem_private_key(pem, password=None)
     except TypeError:
         raise BadInput(
-            f"{where}: the private key is encrypted; decrypt it first (`openssl pkey -in KEY -out PLAIN`)"
+            f"{where}: the private key is encrypted; decrypt it first (`openssl pkey -in KEY -out PLAIN`)",
+            param="certificate",
+            expected="a private key that is not encrypted",
+            found="an encrypted one",
         ) from None
     except ValueError:
-        raise BadInput(f"{where}: expected a private key in PEM form beside the chain") from None
+        raise BadInput(
+            f"{where}: expected a private key in PEM form beside the chain",
+            param="certificate",
+            expected="a private key in PEM form beside the chain",
+            found="none",
+        ) from None
     if not isinstance(key, Key):
-        raise BadInput(f"{where}: expected an EC, RSA or Ed25519 key (ES256, PS256, Ed25519)")
+        raise BadInput(
+            f"{where}: expected an EC, RSA or Ed25519 key (ES256, PS256, Ed25519)",
+            param="certificate",
+            expected="an EC, RSA or Ed25519 key (ES256, PS256, Ed25519)",
+            found="another key",
+        )
     return key
 
 
@@ -208,10 +250,20 @@ def _algorithm(key: Key, where: str) -> str:
         return "ed25519"
     if isinstance(key, rsa.RSAPrivateKey):
         if key.key_size < SHORTEST_RSA_BITS:
-            raise BadInput(f"{where}: expected an RSA key of at least {SHORTEST_RSA_BITS} bits")
+            raise BadInput(
+                f"{where}: expected an RSA key of at least {SHORTEST_RSA_BITS} bits",
+                param="certificate",
+                expected=f"an RSA key of at least {SHORTEST_RSA_BITS} bits",
+                found="a shorter one",
+            )
         return "ps256"
     if key.curve.name not in _CURVES:
-        raise BadInput(f"{where}: expected a key on P-256, P-384 or P-521, found {key.curve.name}")
+        raise BadInput(
+            f"{where}: expected a key on P-256, P-384 or P-521, found {key.curve.name}",
+            param="certificate",
+            expected="a key on P-256, P-384 or P-521",
+            found=key.curve.name,
+        )
     return _CURVES[key.curve.name]
 
 
@@ -220,7 +272,10 @@ def _check_chain(certificates: Sequence[x509.Certificate], where: str) -> None:
     if leaf.issuer == leaf.subject:
         raise BadInput(
             f"{where}: {_common_name(leaf)} signed its own certificate, which C2PA readers refuse; "
-            "get one from an authority, or try with `--test-ca`"
+            "get one from an authority, or try with `--test-ca`",
+            param="certificate",
+            expected="a certificate of an authority",
+            found=f"one that {_common_name(leaf)} signed itself",
         )
     for one, issuer in itertools.pairwise(certificates):
         try:
@@ -228,7 +283,10 @@ def _check_chain(certificates: Sequence[x509.Certificate], where: str) -> None:
         except (InvalidSignature, TypeError, ValueError):
             raise BadInput(
                 f"{where}: {_common_name(issuer)} did not issue the certificate before it, "
-                f"{_common_name(one)}; give the chain in order, the signer's certificate first"
+                f"{_common_name(one)}; give the chain in order, the signer's certificate first",
+                param="certificate",
+                expected="the chain in order",
+                found=f"{_common_name(issuer)} after {_common_name(one)}",
             ) from None
 
 
@@ -241,7 +299,10 @@ def _check_usage(leaf: x509.Certificate, where: str) -> None:
     if usage is None or not usage.digital_signature or not purposes & _USAGES:
         raise BadInput(
             f"{where}: {_common_name(leaf)} may not sign content: expected the key usage "
-            "digitalSignature and an extended key usage such as emailProtection or C2PA claim signing"
+            "digitalSignature and an extended key usage such as emailProtection or C2PA claim signing",
+            param="certificate",
+            expected="the key usage digitalSignature and an extended one for content",
+            found="a certificate without them",
         )
 
 
@@ -262,16 +323,34 @@ def _common_name(certificate: x509.Certificate) -> str:
 def _write_new(path: Path, content: bytes) -> None:
     """Write `content` to a new file of mode 0600, completely or not at all."""
     if not path.parent.is_dir():
-        raise BadInput(f"{path}: the folder {path.parent} does not exist; create it first")
+        raise BadInput(
+            f"{path}: the folder {path.parent} does not exist; create it first",
+            param="certificate",
+            expected="a folder that exists",
+            found="no such folder",
+        )
     if os.path.lexists(path):
-        raise BadInput(f"{path}: it already exists and is never replaced; name another file")
+        raise BadInput(
+            f"{path}: it already exists and is never replaced; name another file",
+            param="certificate",
+            expected="a new name",
+            found="a file of this name",
+        )
     try:
         with NewFile(path) as file:
             file.write(content)
             file.link()
     except FileExistsError:
-        raise BadInput(f"{path}: it already exists and is never replaced; name another file") from None
+        raise BadInput(
+            f"{path}: it already exists and is never replaced; name another file",
+            param="certificate",
+            expected="a new name",
+            found="a file of this name",
+        ) from None
     except OSError as error:
         raise StorageFailed(
-            f"{path}: cannot be written ({error.strerror}); nothing half-written is left"
+            f"{path}: cannot be written ({error.strerror}); nothing half-written is left",
+            param="certificate",
+            expected="a place that can be written",
+            found=error.strerror,
         ) from error

@@ -113,7 +113,12 @@ def _read(path: Path, trust: TrustList | None) -> Followed:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         embedded = find_embedded(path)
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); name a video file") from error
+        raise BadInput(
+            f"{path}: cannot be read ({error.strerror}); name a video file",
+            param="file",
+            expected="a file that can be read",
+            found=error.strerror,
+        ) from error
     if embedded is not None and embedded.manifest_bytes == 0:
         return Followed(digest, None)
     media_type = MEDIA_TYPES.get(path.suffix.lower(), "video/mp4")

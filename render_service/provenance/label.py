@@ -138,18 +138,31 @@ def draw_label(
 
     kind = _DRAWN_INTO.get(media_type)
     if kind is None:
-        raise BadInput(f"a label is drawn into MP4 and QuickTime videos; the stored file is {media_type}")
+        raise BadInput(
+            f"a label is drawn into MP4 and QuickTime videos; the stored file is {media_type}",
+            param="job",
+            expected="an MP4 or QuickTime video",
+            found=media_type,
+        )
     try:
         with av.open(str(source)) as film, av.open(str(target), "w", format=kind) as copy:
             if not film.streams.video:
-                raise BadInput("a label needs pictures, and the stored file has no video track")
+                raise BadInput(
+                    "a label needs pictures, and the stored file has no video track",
+                    param="job",
+                    expected="a video track",
+                    found="none",
+                )
             _copy(film, copy, label, is_stopped)
     except av.FFmpegError as error:
         if isinstance(error, OSError):  # a full disk, say
             raise
         raise BadInput(
             f"the stored file cannot be decoded ({error.strerror}), so no label can be drawn into it; "
-            "publish it without a label"
+            "publish it without a label",
+            param="job",
+            expected="a file that can be decoded",
+            found=error.strerror,
         ) from None
     with target.open("ab") as file:
         file.write(xmp_box(source))
@@ -162,14 +175,20 @@ def _check_text(text: str, font: "FreeTypeFont") -> None:
     if not text.strip() or not text.isprintable() or len(text) > LONGEST_LABEL:
         raise BadInput(
             f"--label: expected 1 to {LONGEST_LABEL} printable characters in one line, not {len(text)}; "
-            "a longer text can be drawn as an image (--icon FILE)"
+            "a longer text can be drawn as an image (--icon FILE)",
+            param="label",
+            expected=f"1 to {LONGEST_LABEL} printable characters",
+            found=len(text),
         )
     unknown = _shape(font, "\uffff")
     missing = sorted({letter for letter in text if _shape(font, letter) == unknown})
     if missing:
         raise BadInput(
             f"--label: the font has no {' '.join(missing)}; name another with --font FILE (TTF or OTF), "
-            "or draw the text as an image (--icon FILE)"
+            "or draw the text as an image (--icon FILE)",
+            param="label",
+            expected="characters that the font has",
+            found=" ".join(missing),
         )
 
 
@@ -187,7 +206,12 @@ def _font(label: Label, size: int) -> "FreeTypeFont":
     try:
         return ImageFont.truetype(io.BytesIO(read_file(label.font, "font", FONT_LIMIT_BYTES)), size)
     except OSError:
-        raise BadInput(f"--font {label.font}: expected a font, a TTF or OTF file") from None
+        raise BadInput(
+            f"--font {label.font}: expected a font, a TTF or OTF file",
+            param="font",
+            expected="a TTF or OTF file",
+            found=label.font,
+        ) from None
 
 
 def _image(label: Label) -> "Image":
@@ -197,17 +221,32 @@ def _image(label: Label) -> "Image":
     try:
         image = Image.open(io.BytesIO(label.image_bytes()), formats=IMAGE_KINDS)
         if image.width * image.height > MOST_IMAGE_PIXELS:
-            raise BadInput(f"{name}: {image.width} x {image.height} pixels are too many; scale it down")
+            raise BadInput(
+                f"{name}: {image.width} x {image.height} pixels are too many; scale it down",
+                param="icon",
+                expected="fewer pixels",
+                found=f"{image.width} x {image.height}",
+            )
         return image.convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise BadInput(f"{name}: expected an image, a PNG, WebP or JPEG file; convert an SVG first") from None
+        raise BadInput(
+            f"{name}: expected an image, a PNG, WebP or JPEG file; convert an SVG first",
+            param="icon",
+            expected="a PNG, WebP or JPEG file",
+            found=name,
+        ) from None
 
 
 def _drawn(label: Label, place: Place) -> "Image":
     """Return the label in the size in which it is drawn."""
     image = _text(label, place) if label.kind == "text" else _scaled(_image(label), place)
     if image.width > place.width * _WIDEST or image.height > place.height * _WIDEST:
-        raise BadInput(f"the label does not fit into pictures of {place.width} x {place.height}; shorten it")
+        raise BadInput(
+            f"the label does not fit into pictures of {place.width} x {place.height}; shorten it",
+            param="label",
+            expected=f"a label that fits into {place.width} x {place.height}",
+            found="a longer one",
+        )
     return image
 
 
@@ -323,7 +362,12 @@ class _Overlay:
         source = pictures.codec_context
         format_ = _LAYERS.get(source.pix_fmt or "")
         if format_ is None:
-            raise BadInput(f"a label cannot be drawn into pictures of the format {source.pix_fmt}")
+            raise BadInput(
+                f"a label cannot be drawn into pictures of the format {source.pix_fmt}",
+                param="job",
+                expected="pictures of a known format",
+                found=source.pix_fmt,
+            )
         frame = _as_frame(image, source)
         frame.pts, frame.time_base = 0, pictures.time_base
         graph = self._graph = av.filter.Graph()  # its filters do not keep it alive

@@ -67,7 +67,10 @@ class TrustList:
             return cls(content.decode(), hashlib.sha256(content).hexdigest())
         except ValueError as error:
             raise BadInput(
-                f"{what} {path}: expected certificates in PEM form, as `certificate` files are ({error})"
+                f"{what} {path}: expected certificates in PEM form, as `certificate` files are ({error})",
+                param=what,
+                expected="certificates in PEM form, as `certificate` files are",
+                found=error,
             ) from None
 
 
@@ -116,7 +119,12 @@ def is_installed() -> bool:
 def check_installed() -> None:
     """Raise `BadInput` if the extra is missing."""
     if not is_installed():
-        raise BadInput(f"C2PA manifests need the extra c2pa: {INSTALL}")
+        raise BadInput(
+            f"C2PA manifests need the extra c2pa: {INSTALL}",
+            param="c2pa",
+            expected="the extra c2pa",
+            found="it is not installed",
+        )
 
 
 @cache

@@ -160,12 +160,18 @@ def _stored(job: Job, history: JobHistory) -> Entry[AssetStored]:
     if not videos:
         raise NotReady(
             f"{job.job_id} is {job.state}, so there is no video to publish: "
-            f"`sora-ledger show {job.job_id}` says where it stands"
+            f"`sora-ledger show {job.job_id}` says where it stands",
+            param="job",
+            expected="a job with a video",
+            found=f"a {job.state} job",
         )
     if Variant.VIDEO in history.lost_variants:
         raise NotReady(
             f"{job.job_id}: its video was erased or lost, as `sora-ledger show {job.job_id}` says; "
-            "it cannot be published"
+            "it cannot be published",
+            param="job",
+            expected="a job with a video",
+            found="one whose video was erased or lost",
         )
     return videos[-1]
 
@@ -175,13 +181,19 @@ def _path_of(session: Session, job: Job, stored: AssetStored) -> Path:
     if not path.is_file():
         raise NotReady(
             f"{job.job_id}: its file is not in {session.assets.place.url}; "
-            f"`sora-ledger download {job.job_id}` stores it again if the server still has it"
+            f"`sora-ledger download {job.job_id}` stores it again if the server still has it",
+            param="job",
+            expected="a stored file",
+            found="none",
         )
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != stored.sha256:
             raise NotAsStored(
                 f"{stored.storage_uri} of {job.job_id}: its bytes differ from those that were stored, "
-                "so it is not published; `sora-ledger assets check` has details"
+                "so it is not published; `sora-ledger assets check` has details",
+                param="job",
+                expected="the bytes that were stored",
+                found="others",
             )
     return path
 
@@ -196,7 +208,10 @@ def _local(target: str) -> Path | None:
     if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
         raise BadInput(
             f"--to {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key or "
-            "az://container/key"
+            "az://container/key",
+            param="to",
+            expected="a path, file:///path, s3://bucket/key, gs://bucket/key or az://container/key",
+            found=target,
         )
     return None
 
@@ -210,9 +225,19 @@ def _check_bucket(target: str, *, force: bool) -> None:
         with suppress(FileNotFoundError):
             obstore.head(store, key)
             if not force:
-                raise BadInput(f"--to {target}: it exists already; name another target or add --force")
+                raise BadInput(
+                    f"--to {target}: it exists already; name another target or add --force",
+                    param="to",
+                    expected="a new name",
+                    found="a file of this name",
+                )
     except BaseError as error:
-        raise StorageFailed(f"--to {target}: cannot be used ({str(error).splitlines()[0]})") from error
+        raise StorageFailed(
+            f"--to {target}: cannot be used ({str(error).splitlines()[0]})",
+            param="to",
+            expected="a target that can be written",
+            found=str(error).splitlines()[0],
+        ) from error
 
 
 def _certificate(session: Session, wanted: Publication) -> Certificate:
@@ -220,7 +245,10 @@ def _certificate(session: Session, wanted: Publication) -> Certificate:
     if path is None:
         raise BadInput(
             "no certificate signs the copy: add --certificate FILE or set SORA_LEDGER_CERTIFICATE "
-            "(`sora-ledger key certificate FILE` makes one), or publish the bytes unchanged with --as-stored"
+            "(`sora-ledger key certificate FILE` makes one), or publish the bytes unchanged with --as-stored",
+            param="certificate",
+            expected="a certificate that signs",
+            found="nothing",
         )
     check_installed()
     return read_certificate(path, session.clock())
@@ -233,10 +261,18 @@ def _authority(session: Session, wanted: Publication) -> TimeAuthority | None:
     if chain is None:
         raise BadInput(
             "--timestamp: name the certificates by which the authority is believed, with --tsa-chain FILE or "
-            "SORA_LEDGER_TSA_CHAIN"
+            "SORA_LEDGER_TSA_CHAIN",
+            param="tsa_chain",
+            expected="the certificates of the authority",
+            found="nothing",
         )
     if urlsplit(wanted.timestamp).scheme not in ("http", "https"):
-        raise BadInput(f"--timestamp {wanted.timestamp}: expected a URL that begins with http:// or https://")
+        raise BadInput(
+            f"--timestamp {wanted.timestamp}: expected a URL that begins with http:// or https://",
+            param="timestamp",
+            expected="a URL that begins with http:// or https://",
+            found=wanted.timestamp,
+        )
     return TimeAuthority(wanted.timestamp, TrustList.read(chain, "--tsa-chain"))
 
 
@@ -264,7 +300,10 @@ def _check_policy(session: Session, job: Job, marking: Marking) -> None:
     if marking == "none" and job.purpose in purposes:
         raise NotMarked(
             f"{job.job_id}: the policy wants a valid C2PA manifest in what is published of purpose "
-            f"{job.purpose}, and this file has none; sign it (--certificate FILE, without --as-stored)"
+            f"{job.purpose}, and this file has none; sign it (--certificate FILE, without --as-stored)",
+            param="job",
+            expected="a file with a valid C2PA manifest",
+            found="one without",
         )
 
 
@@ -278,7 +317,7 @@ def _new_file(session: Session, place: Path | None) -> NewFile:
         beside.parent.mkdir(parents=True, exist_ok=True)
         return NewFile(beside, mode=OPEN if place else 0o600)
     except OSError as error:
-        raise StorageFailed(unwritable(beside, error)) from error
+        raise unwritable(beside, error) from error
 
 
 def _copied(path: Path, copy: NewFile) -> str:
@@ -289,7 +328,7 @@ def _copied(path: Path, copy: NewFile) -> str:
                 digest.update(chunk)
                 copy.write(chunk)
     except OSError as error:
-        raise StorageFailed(unwritable(copy.target, error)) from error
+        raise unwritable(copy.target, error) from error
     return digest.hexdigest()
 
 
@@ -305,7 +344,7 @@ def _pictures(
         try:
             draw_label(wanted.label, path, stored.media_type, drawn.path, stopped.is_set)
         except OSError as error:
-            raise StorageFailed(unwritable(copy.target, error)) from error
+            raise unwritable(copy.target, error) from error
         yield drawn.path
 
 
@@ -331,7 +370,10 @@ def _sign(
     if came is not None and {TOO_LARGE, TOO_SLOW} & set(came.failures):
         raise BadInput(
             f"{job.job_id}: the manifest that came with its file could not be read ({came.failures[0]}), so "
-            "the file is not signed over it; `--as-stored` publishes it as it is"
+            "the file is not signed over it; `--as-stored` publishes it as it is",
+            param="job",
+            expected="a manifest that can be read",
+            found=came.failures[0],
         )
     proof = _proof(session, record.position, wanted)
     wish = Wish(
@@ -377,7 +419,10 @@ def _proof(session: Session, position: int, wanted: Publication) -> InclusionPro
     if position > head.checkpoint.size:
         raise BadInput(
             f"checkpoint {wanted.checkpoint}: it has {head.checkpoint.size} records, and record {position} "
-            "stored the video; publish a newer checkpoint first"
+            "stored the video; publish a newer checkpoint first",
+            param="checkpoint",
+            expected=f"a checkpoint of at least {position} records",
+            found=f"{head.checkpoint.size} records",
         )
     return InclusionProof.of(session.ledger.store, position - 1, head, None, session.ledger.store.head())
 
@@ -412,10 +457,13 @@ def _put(copy: NewFile, place: Path | None, wanted: Publication) -> str:
             copy.link()
     except FileExistsError:
         raise BadInput(
-            f"--to {place}: another process has just made it; name another target or add --force"
+            f"--to {place}: another process has just made it; name another target or add --force",
+            param="to",
+            expected="a new name",
+            found="what another process has just made",
         ) from None
     except OSError as error:
-        raise StorageFailed(unwritable(place, error)) from error
+        raise unwritable(place, error) from error
     return place.absolute().as_uri()
 
 
@@ -430,12 +478,18 @@ def _upload(copy: NewFile, wanted: Publication) -> str:
         obstore.put(store, key, copy.path, mode=mode, use_multipart=not small)
     except AlreadyExistsError:
         raise BadInput(
-            f"--to {wanted.target}: it exists already; name another target or add --force"
+            f"--to {wanted.target}: it exists already; name another target or add --force",
+            param="to",
+            expected="a new name",
+            found="a file of this name",
         ) from None
     except (BaseError, FileNotFoundError) as error:
         raise StorageFailed(
             f"--to {wanted.target}: cannot be written ({str(error).splitlines()[0]}); check name and "
-            "credentials"
+            "credentials",
+            param="to",
+            expected="a place that can be written",
+            found=str(error).splitlines()[0],
         ) from error
     return wanted.target
 

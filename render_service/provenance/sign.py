@@ -94,18 +94,33 @@ def sign_copy(wish: Wish, certificate: Certificate, target: Path, now: datetime)
         _sign(wish, certificate, target)
     except C2paError as error:
         if shutil.disk_usage(target.parent).free <= wish.path.stat().st_size:  # the library does not say it
-            raise StorageFailed(f"{target.parent}: the disk is full; make room and publish again") from None
+            raise StorageFailed(
+                f"{target.parent}: the disk is full; make room and publish again",
+                param="to",
+                expected="room on the disk",
+                found="none",
+            ) from None
         if wish.authority is not None and isinstance(error, C2paError.Signature):
             raise NotStamped(
                 f"the time-stamping authority {wish.authority.url} did not date the signature ({error}); "
-                "nothing was published. Try again later, or publish without --timestamp"
+                "nothing was published. Try again later, or publish without --timestamp",
+                param="timestamp",
+                expected="a timestamp",
+                found=error,
             ) from None
         raise BadInput(
             f"{wish.title}: it cannot be signed ({error}); if the manifest that came with it is damaged, "
-            "`--as-stored` publishes the file as it is"
+            "`--as-stored` publishes the file as it is",
+            param="job",
+            expected="a file that can be signed",
+            found=error,
         ) from None
     except OSError as error:
-        raise StorageFailed(f"{target.parent}: cannot be written ({error.strerror}); make room") from error
+        raise StorageFailed(
+            f"{target.parent}: cannot be written ({error.strerror}); make room",
+            expected="a place that can be written",
+            found=error.strerror,
+        ) from error
     stamped_at = _check(wish, target, now)
     with target.open("rb") as file:
         os.fsync(file.fileno())
@@ -168,18 +183,29 @@ def _check(wish: Wish, target: Path, now: datetime) -> str | None:
     said = manifest.assertion(LABEL) if manifest else None
     if manifest is None or manifest.validity == "invalid" or said is None:
         codes = ", ".join(manifest.failures) if manifest else "no manifest"
-        raise BadInput(f"{wish.title}: the signed copy does not validate ({codes}); nothing was published")
+        raise BadInput(
+            f"{wish.title}: the signed copy does not validate ({codes}); nothing was published",
+            param="job",
+            expected="a signed copy that validates",
+            found=codes,
+        )
     if authority is None:
         return None
     if manifest.stamp != "trusted" or manifest.signed_at is None:
         raise NotStamped(
             f"the timestamp of {authority.url} is not by an authority whose certificates --tsa-chain names; "
-            "nothing was published"
+            "nothing was published",
+            param="tsa_chain",
+            expected="the certificates of the authority",
+            found=authority.url,
         )
     stamped = datetime.fromisoformat(manifest.signed_at).astimezone(UTC)
     if abs((stamped - now).total_seconds()) > CLOCK_SKEW_S:
         raise NotStamped(
             f"the time-stamping authority {authority.url} dated the signature {timestamp(stamped)}, and the "
-            f"clock here says {timestamp(now)}; nothing was published. Check the clock of this machine"
+            f"clock here says {timestamp(now)}; nothing was published. Check the clock of this machine",
+            param="timestamp",
+            expected=timestamp(now),
+            found=timestamp(stamped),
         )
     return timestamp(stamped)

@@ -292,5 +292,10 @@ def audited_at(ledger: Ledger, position: int) -> Attempts:
     """Count the attempts as of `position`; `BadInput` if the ledger is not that long."""
     size = ledger.head().size
     if position > size:
-        raise BadInput(f"--as-of {position}: expected at most {size}, the end of the ledger")
+        raise BadInput(
+            f"--as-of {position}: expected at most {size}, the end of the ledger",
+            param="as_of",
+            expected=f"at most {size}, the end of the ledger",
+            found=position,
+        )
     return count_attempts(ledger, position)

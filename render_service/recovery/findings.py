@@ -220,9 +220,19 @@ async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
     left = [one for one in found if not await asyncio.to_thread(is_dealt_with, session.ledger, one)]
     if not left:
         done = "was already dealt with" if found else "has no finding to deal with"
-        raise BadInput(f"{job.job_id} {done}: `sora-ledger show {job.job_id}` shows what is recorded")
+        raise BadInput(
+            f"{job.job_id} {done}: `sora-ledger show {job.job_id}` shows what is recorded",
+            param="job",
+            expected="a job that is not settled",
+            found=f"one that {done}",
+        )
     if job.outcome is None:
-        raise BadInput(f"{job.job_id} is {job.state}, not over: `sora-ledger poll {job.job_id}` comes first")
+        raise BadInput(
+            f"{job.job_id} is {job.state}, not over: `sora-ledger poll {job.job_id}` comes first",
+            param="job",
+            expected="a job that is over",
+            found=f"a {job.state} one",
+        )
     for finding in left:
         note = session.draft(NoteRecorded(text=Private.seal("text", why)), event_id=_note_id(finding))
         with suppress(EventIdConflict):  # another process recorded it in between

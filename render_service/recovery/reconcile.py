@@ -56,7 +56,12 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
     `force` accepts a video that the server describes differently, but never one that another job has.
     """
     if job.state is State.ABSENT and job.outcome is not None:
-        raise BadInput(f"{job.job_id} is closed: `sora-ledger adopt --id {video_id}` imports the video")
+        raise BadInput(
+            f"{job.job_id} is closed: `sora-ledger adopt --id {video_id}` imports the video",
+            param="job",
+            expected="an open job",
+            found="a closed one",
+        )
     attempt = await _attempt(session, job, (*OPEN, State.ABSENT))
     profile = session.profile(job.profile)
     async with session.connect_to(job) as client:
@@ -65,7 +70,10 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
     if compared.differences and not force:
         raise BadInput(
             f"{video_id} differs from the request of {job.job_id} in {', '.join(compared.differences)}; "
-            "check it with `sora-ledger list`, and add --force if it is the right one"
+            "check it with `sora-ledger list`, and add --force if it is the right one",
+            param="video_id",
+            expected="a video of this request",
+            found=f"another {', '.join(compared.differences)}",
         )
     recovered = SubmissionRecovered(
         attempt_id=attempt.intent.attempt_id,
@@ -107,7 +115,10 @@ async def _attempt(session: Session, job: Job, states: tuple[State, ...]) -> Att
     if job.state not in states:
         raise BadInput(
             f"{job.job_id} is {job.state}, so there is no lost submission to settle: "
-            f"`sora-ledger show {job.job_id}` shows what is recorded"
+            f"`sora-ledger show {job.job_id}` shows what is recorded",
+            param="job",
+            expected="a job whose submission was lost",
+            found=f"a {job.state} one",
         )
     return await asyncio.to_thread(attempt_of, session.ledger, job)
 
@@ -121,11 +132,21 @@ def _lost_first(attempt: Attempt) -> list[Event]:
 
 def _taken(video_id: str, other: Job | None) -> BadInput:
     owner = other.job_id if other else "another job"
-    return BadInput(f"{video_id} belongs to {owner}: see `sora-ledger show {owner}`, and name another video")
+    return BadInput(
+        f"{video_id} belongs to {owner}: see `sora-ledger show {owner}`, and name another video",
+        param="video_id",
+        expected="a video of no other job",
+        found=f"one of {owner}",
+    )
 
 
 def _moved_on(job: Job) -> BadInput:
-    return BadInput(f"{job.job_id} was changed in the meantime: `sora-ledger show {job.job_id}` shows how")
+    return BadInput(
+        f"{job.job_id} was changed in the meantime: `sora-ledger show {job.job_id}` shows how",
+        param="job",
+        expected="an unchanged job",
+        found="a changed one",
+    )
 
 
 ROUNDS = 3

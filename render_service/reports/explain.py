@@ -22,11 +22,11 @@ from ledger.terms import Outcome
 from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
 from render_service.approvals.reviews import reviews_document, reviews_in
 from render_service.provenance.words import provenance_document
-from render_service.reports.fix_commands import command_again, commands_after
 from render_service.rules.policies import activation_before
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import NotReady
 from render_service.session.history import Decision, JobHistory
+from render_service.submission.fix_commands import command_again, commands_after
 from render_service.submission.request_again import RETRYABLE
 
 NOBODY: Mapping[int, str] = MappingProxyType({})
@@ -135,7 +135,10 @@ def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Ent
     if history.requested is None or history.decision is None:
         raise NotReady(
             f"{job.job_id} was made by another tool, so there is no decision: "
-            f"`sora-ledger show {job.job_id}` shows what is recorded"
+            f"`sora-ledger show {job.job_id}` shows what is recorded",
+            param="job",
+            expected="a job with a decision",
+            found="a video of another tool",
         )
     return history, history.requested, history.decision
 

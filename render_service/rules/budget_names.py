@@ -132,11 +132,18 @@ def read_name(text: str, period: Period) -> BudgetName:
     name = parse_name(text)
     if name is None or name.dated or name.period is not Period.NONE:
         hint = "; give the period with --period" if name else ""
-        raise BadInput(f"budget {text!r}: expected {_EXAMPLES}{hint}")
+        raise BadInput(
+            f"budget {text!r}: expected {_EXAMPLES}{hint}", param="budget", expected=_EXAMPLES, found=text
+        )
     name = replace(name, period=period)
     longest = str(name.at(datetime(2000, 1, 1, tzinfo=UTC)))
     if len(longest) > LONGEST:
-        raise BadInput(f"budget {text!r}: {longest} would have more than {LONGEST} characters; shorten it")
+        raise BadInput(
+            f"budget {text!r}: {longest} would have more than {LONGEST} characters; shorten it",
+            param="budget",
+            expected=f"at most {LONGEST} characters",
+            found=text,
+        )
     return name
 
 

@@ -38,7 +38,12 @@ class PolicyReplaced(NotReady):
     """Another policy is in force than the one that decided; nothing was recorded or sent."""
 
     def __init__(self) -> None:
-        super().__init__("the policy was replaced during this decision; nothing was sent: repeat the command")
+        super().__init__(
+            "the policy was replaced during this decision; nothing was sent: repeat the command",
+            param="policy",
+            expected="the policy that decided",
+            found="another one in force",
+        )
 
 
 @contextmanager

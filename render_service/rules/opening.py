@@ -54,5 +54,8 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
         except WrongExpectedVersion:
             raise NotReady(
                 "another policy was activated just now: check it with `sora-ledger policy show`, "
-                "and activate yours again if you still want it"
+                "and activate yours again if you still want it",
+                param="policy",
+                expected="the policy that you saw",
+                found="another one in force",
             ) from None

@@ -43,7 +43,12 @@ def read_override(codes: Sequence[str], reason: str, until: datetime, now: datet
     for code in codes:
         validators.word("denial", code, sorted(REFUSALS))
     if until <= now:
-        raise BadInput(f"--override-until {timestamp(until)[:19]}Z is in the past: name a future time")
+        raise BadInput(
+            f"--override-until {timestamp(until)[:19]}Z is in the past: name a future time",
+            param="override_until",
+            expected="a future time",
+            found=f"{timestamp(until)[:19]}Z",
+        )
     return Override(tuple(dict.fromkeys(codes)), reason, until)
 
 
@@ -55,7 +60,10 @@ def set_aside(ruling: Considered, wish: Override, *, catalog: Catalog, policy: P
     for code in wish.codes:
         if not isinstance(ruling, RenderDenied):
             raise BadRequest(
-                f"the request is not denied for {code}, so there is nothing to override; leave it out"
+                f"the request is not denied for {code}, so there is nothing to override; leave it out",
+                param="override",
+                expected="a code of the denial",
+                found=code,
             )
         ruling = override(ruling, code, catalog=catalog, policy=policy)
     return ruling

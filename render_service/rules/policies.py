@@ -49,7 +49,10 @@ class Rules:
         if rules:
             raise NeedsApproval(
                 f"{change} needs approval by rule {', '.join(rule.code for rule in rules)} of the policy "
-                f"{self.policy.name}: propose it with `sora-ledger {change.command}`"
+                f"{self.policy.name}: propose it with `sora-ledger {change.command}`",
+                param="approval",
+                expected=f"an approval by the rule {', '.join(rule.code for rule in rules)}",
+                found="none yet",
             )
 
     @property
@@ -162,7 +165,10 @@ def read_rules(
     if guardrails_file and policy.guardrails:
         raise BadInput(
             f"policy file {policy_file} has guardrails of its own: take out [guardrails], or leave out"
-            " --guardrails"
+            " --guardrails",
+            param="guardrails",
+            expected="guardrails in one place",
+            found="two",
         )
     guardrails = _read(guardrails_file, "guardrails", load_guardrails) if guardrails_file else None
     catalog = _read(catalog_file, "catalog", load_catalog) if catalog_file else active().catalog
@@ -170,7 +176,12 @@ def read_rules(
         return Rules(with_guardrails(policy, guardrails or active().policy.guardrails), catalog)
     except ValidationError as error:
         wrong = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise BadInput(f"policy file {policy_file} with its guardrails: {wrong}") from None
+        raise BadInput(
+            f"policy file {policy_file} with its guardrails: {wrong}",
+            param="policy",
+            expected="a policy with its guardrails",
+            found=wrong,
+        ) from None
 
 
 def with_guardrails(policy: Policy, guardrails: Guardrails | None) -> Policy:
@@ -186,7 +197,9 @@ def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:
     try:
         return load(read_file(path, f"{what} file", FILE_LIMIT_BYTES))
     except BadDocument as error:
-        raise BadInput(f"{what} file {path}: {error}") from None
+        raise BadInput(
+            f"{what} file {path}: {error}", param=what, expected=f"a {what} file", found=error
+        ) from None
 
 
 def check_new(active: Rules, rules: Rules) -> None:
@@ -195,7 +208,10 @@ def check_new(active: Rules, rules: Rules) -> None:
     if last and _cites(last) == (rules.policy.digest, rules.catalog.digest):
         raise NotReady(
             f"policy {rules.policy.name} ({rules.policy.digest[:12]}…) and this catalog are active"
-            f" since position {last.position}: nothing was recorded"
+            f" since position {last.position}: nothing was recorded",
+            param="policy",
+            expected="another policy",
+            found="the one that is active",
         )
 
 

@@ -30,9 +30,9 @@ ServiceError
     └── PlaceTaken    the files there are another ledger's
 """
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
-from ledger.errors import LedgerUnusable, Retry, SoraLedgerError
+from ledger.errors import Facts, LedgerUnusable, Retry, SoraLedgerError
 
 
 class ServiceError(SoraLedgerError):
@@ -46,8 +46,8 @@ class BadInput(ServiceError):
 class WrongPerson(BadInput):
     """This person may not do that; `on_page` says why without naming options of commands."""
 
-    def __init__(self, words: str, on_page: str) -> None:
-        super().__init__(words)
+    def __init__(self, words: str, on_page: str, *, found: str) -> None:
+        super().__init__(words, param="actor", expected="a person who may do this", found=found)
         self.on_page = on_page
 
 
@@ -62,8 +62,8 @@ class ProfileRetired(BadInput):
 class WrongServer(BadInput):
     """The job belongs to `server`, but another one is in use: nothing was sent."""
 
-    def __init__(self, message: str, *, server: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, server: str, in_use: str | None = None) -> None:
+        super().__init__(message, param="OPENAI_BASE_URL", expected=server, found=in_use or "nothing")
         self.server = server
 
 
@@ -91,8 +91,8 @@ class TooManyRequests(ServiceError):
     retry: ClassVar[Retry] = "after_s"
     retry_after_s: float
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, retry_after_s: float, **facts: Unpack[Facts]) -> None:
+        super().__init__(message, **facts)
         self.retry_after_s = retry_after_s
 
 
@@ -124,7 +124,9 @@ class MayBeOurs(ServiceError):
     """A video that was to be adopted may be what the submission of `job_id` created."""
 
     def __init__(self, message: str, job_id: str) -> None:
-        super().__init__(message)
+        super().__init__(
+            message, param="video_id", expected="a video that no open job may have", found=f"one of {job_id}"
+        )
         self.job_id = job_id
 
 
@@ -166,7 +168,7 @@ class LogDisputed(NotIntact):
     """A log does not extend what it showed before, or does not show what it signed; `kind` says which."""
 
     def __init__(self, message: str, kind: str) -> None:
-        super().__init__(message)
+        super().__init__(message, param="log", expected="a log that extends what it showed", found=kind)
         self.kind = kind
 
 

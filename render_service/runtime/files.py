@@ -19,18 +19,35 @@ def read_file(path: Path, what: str, limit: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise BadInput(f"{what} {path}: cannot be read ({error.strerror}); name another file") from error
+        raise BadInput(
+            f"{what} {path}: cannot be read ({error.strerror}); name another file",
+            param=what,
+            expected="a file that can be read",
+            found=error.strerror,
+        ) from error
     if len(data) > limit:
-        raise BadInput(f"{what} {path}: expected at most {limit} bytes; name another file")
+        raise BadInput(
+            f"{what} {path}: expected at most {limit} bytes; name another file",
+            param=what,
+            expected=f"at most {limit} bytes",
+            found="more",
+        )
     return data
 
 
 def write_file(path: Path, data: bytes) -> None:
     """Write `data` to `path`, completely or not at all; durable on return."""
     if path.is_dir():
-        raise BadInput(f"{path}: it is a folder; name a file in it")
+        raise BadInput(
+            f"{path}: it is a folder; name a file in it", param="out", expected="a file", found="a folder"
+        )
     if not path.parent.is_dir():
-        raise BadInput(f"{path}: the folder {path.parent} does not exist; create it first")
+        raise BadInput(
+            f"{path}: the folder {path.parent} does not exist; create it first",
+            param="out",
+            expected="a folder that exists",
+            found="no such folder",
+        )
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -45,7 +62,10 @@ def write_file(path: Path, data: bytes) -> None:
             with suppress(OSError):
                 Path(temporary).unlink()
         raise StorageFailed(
-            f"{path}: cannot be written ({error.strerror}); nothing half-written is left"
+            f"{path}: cannot be written ({error.strerror}); nothing half-written is left",
+            param="out",
+            expected="a place that can be written",
+            found=error.strerror,
         ) from error
 
 

@@ -208,9 +208,9 @@ class Settings:
         if self.file is None or self.api_key is None or KEY in self.from_file:
             return
         if BASE_URL in self.from_file:
-            raise BadInput(refusal(self.file, BASE_URL))
+            raise refusal(self.file, BASE_URL)
         if own_profile and self.base_url is None and PROFILES in self.from_file:
-            raise BadInput(refusal(self.file, PROFILES))
+            raise refusal(self.file, PROFILES)
 
     def provenance(self, trace: Trace) -> Provenance:
         """Return the actor and trace to record."""
@@ -298,7 +298,12 @@ def named_secret(whose: str, variable: str | None, environment: Mapping[str, str
         return None
     text = environment.get(variable, "").strip()
     if not text:
-        raise BadInput(f"{whose}: the variable {variable}, which it names, is not set")
+        raise BadInput(
+            f"{whose}: the variable {variable}, which it names, is not set",
+            param=variable,
+            expected="a value",
+            found="nothing",
+        )
     return text
 
 
@@ -331,7 +336,12 @@ def login_name() -> str:
 def checked_actor(where: str, actor: str) -> str:
     """Return `actor` if it can be the name of an actor; `BadInput` says what `where` expects."""
     if not actor.isprintable() or len(actor) > LONGEST_ACTOR:
-        raise BadInput(f"{where}: expected 1 to {LONGEST_ACTOR} printable characters, such as ana or ci-42")
+        raise BadInput(
+            f"{where}: expected 1 to {LONGEST_ACTOR} printable characters, such as ana or ci-42",
+            param="actor",
+            expected=f"1 to {LONGEST_ACTOR} printable characters, such as ana or ci-42",
+            found=actor[:LONGEST_ACTOR],
+        )
     return actor
 
 
@@ -340,7 +350,10 @@ def checked_word(where: str, word: str | None) -> str | None:
     if word is not None and not _WORD.fullmatch(word):
         raise BadInput(
             f"{where}: expected lower-case letters and digits, with single underscores between them, "
-            f"such as film or spring_2027; found {word!r}"
+            f"such as film or spring_2027; found {word!r}",
+            param=where,
+            expected="lower-case letters and digits, with single underscores between them",
+            found=f"{word!r}",
         )
     return word
 
@@ -353,7 +366,12 @@ def _permission(name: str, text: str | None) -> bool | None:
     if not text:
         return None
     if text not in {"allow", "refuse"}:
-        raise BadInput(f"{name}: expected allow or refuse, found {text!r}")
+        raise BadInput(
+            f"{name}: expected allow or refuse, found {text!r}",
+            param=name,
+            expected="allow or refuse",
+            found=f"{text!r}",
+        )
     return text == "allow"
 
 
@@ -367,7 +385,12 @@ def _public_url(text: str) -> str | None:
     except ValueError:
         parts, port = urlsplit(""), ""
     if parts.scheme != "https" or not parts.hostname or parts.username or parts.path not in {"", "/"}:
-        raise BadInput(f"{CONSOLE_URL}: expected an address such as https://renders.example.org")
+        raise BadInput(
+            f"{CONSOLE_URL}: expected an address such as https://renders.example.org",
+            param=CONSOLE_URL,
+            expected="an address such as https://renders.example.org",
+            found="another text",
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"https://{host}{port}"
 
@@ -376,7 +399,10 @@ def _secret(text: str) -> str | None:
     if text and len(text) < SHORTEST_SECRET:
         raise BadInput(
             f"{CONSOLE_SIGNING}: expected at least {SHORTEST_SECRET} random characters, "
-            "as `openssl rand -hex 32` prints"
+            "as `openssl rand -hex 32` prints",
+            param=CONSOLE_SIGNING,
+            expected=f"at least {SHORTEST_SECRET} random characters, as `openssl rand -hex 32` prints",
+            found="fewer",
         )
     return text or None
 
@@ -389,5 +415,10 @@ def _seconds(name: str, text: str | None, default: float) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise BadInput(f"{name}: expected a number of seconds from 0, found {text!r}")
+        raise BadInput(
+            f"{name}: expected a number of seconds from 0, found {text!r}",
+            param=name,
+            expected="a number of seconds from 0",
+            found=f"{text!r}",
+        )
     return seconds

@@ -55,7 +55,12 @@ def read_settings_file(path: Path) -> SettingsFile:
         except OSError as error:
             raise _unreadable(path, error) from error
     if len(content) > MOST_BYTES:
-        raise BadInput(f"settings file {path}: expected at most {MOST_BYTES} bytes")
+        raise BadInput(
+            f"settings file {path}: expected at most {MOST_BYTES} bytes",
+            param=".env",
+            expected=f"at most {MOST_BYTES} bytes",
+            found="more",
+        )
     try:
         return SettingsFile(path, _parsed(path, content.decode()))
     except UnicodeDecodeError as error:
@@ -63,7 +68,12 @@ def read_settings_file(path: Path) -> SettingsFile:
 
 
 def _unreadable(path: Path, error: Exception) -> BadInput:
-    return BadInput(f"settings file {path}: expected lines NAME=value in UTF-8 ({error})")
+    return BadInput(
+        f"settings file {path}: expected lines NAME=value in UTF-8 ({error})",
+        param=".env",
+        expected="lines NAME=value in UTF-8",
+        found=error,
+    )
 
 
 def _suspicion(link: os.stat_result, found: os.stat_result) -> str | None:
@@ -81,7 +91,12 @@ def _parsed(path: Path, text: str) -> dict[str, str]:
 
     for line in parse_stream(StringIO(text)):
         if line.error and _OURS.search(line.original.string):  # otherwise the wrong ledger would be used
-            raise BadInput(f"settings file {path}, line {line.original.line}: expected NAME=value")
+            raise BadInput(
+                f"settings file {path}, line {line.original.line}: expected NAME=value",
+                param=".env",
+                expected="NAME=value",
+                found="another line",
+            )
     found = dotenv_values(stream=StringIO(text), interpolate=False)
     return {name: value for name, value in found.items() if value is not None and _OURS.match(name)}
 
@@ -95,14 +110,20 @@ def check_ledger(file: SettingsFile, url: str, environment: Mapping[str, str]) -
         raise BadInput(
             f"settings file {file.path}: it names the database {LEDGER}, which would be sent the password in "
             f"{DATABASE_PASSWORD}; nothing was sent. Put the password into that URL, "
-            + _TRUSTED.format(name=LEDGER)
+            + _TRUSTED.format(name=LEDGER),
+            param=".env",
+            expected="the password and the database in one place",
+            found="two",
         )
 
 
-def refusal(file: SettingsFile, name: str) -> str:
+def refusal(file: SettingsFile, name: str) -> BadInput:
     """Return why the key is not sent to the server that `file` names with `name`."""
-    return (
+    return BadInput(
         f"settings file {file.path}: it names the server ({name}), and the key comes from your environment; "
         f"nothing was sent, for a file in a folder must not choose where your key goes. Put the {KEY} of "
-        f"that server into the same file, " + _TRUSTED.format(name=name)
+        f"that server into the same file, " + _TRUSTED.format(name=name),
+        param=name,
+        expected="the server and its key in one place",
+        found="the key in the environment, and the server in a file",
     )

@@ -62,12 +62,20 @@ def read_config(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError, PermissionError):  # a service has another person's home
         return {}
     except OSError as error:
-        raise BadInput(f"config file {path}: cannot be read ({error.strerror})") from error
+        raise BadInput(
+            f"config file {path}: cannot be read ({error.strerror})",
+            param="config",
+            expected="a file that can be read",
+            found=error.strerror,
+        ) from error
     try:
         found = tomllib.loads(content.decode())
     except ValueError as error:
         raise BadInput(
-            f"config file {path}: expected TOML, one key = value on each line ({error})"
+            f"config file {path}: expected TOML, one key = value on each line ({error})",
+            param="config",
+            expected="TOML, one key = value on each line",
+            found=error,
         ) from error
     return {name: _text(path, name, value) for name, value in found.items()}
 
@@ -93,22 +101,42 @@ def set_config(name: str, value: str | None) -> Path:
             file.write("".join(lines).encode())
             file.replace()
     except OSError as error:
-        raise StorageFailed(f"config file {path}: cannot be written ({error.strerror})") from error
+        raise StorageFailed(
+            f"config file {path}: cannot be written ({error.strerror})",
+            param="config",
+            expected="a place that can be written",
+            found=error.strerror,
+        ) from error
     return path
 
 
 def checked_key(name: str) -> str:
     """Return `name` if it is a key of the file; `BadInput` lists the keys."""
     if name not in KEYS:
-        raise BadInput(f"config key {name!r}: expected one of {', '.join(KEYS)}")
+        raise BadInput(
+            f"config key {name!r}: expected one of {', '.join(KEYS)}",
+            param=name,
+            expected=f"one of {', '.join(KEYS)}",
+            found=name,
+        )
     return name
 
 
 def _text(path: Path, name: str, value: object) -> str:
     if name not in KEYS:
-        raise BadInput(f"config file {path}: unknown key {name!r}; expected {', '.join(KEYS)}")
+        raise BadInput(
+            f"config file {path}: unknown key {name!r}; expected {', '.join(KEYS)}",
+            param=name,
+            expected=", ".join(KEYS),
+            found=name,
+        )
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
-        raise BadInput(f"config file {path}: {name} expects text, a number, true or false")
+        raise BadInput(
+            f"config file {path}: {name} expects text, a number, true or false",
+            param=name,
+            expected="text, a number, true or false",
+            found="another value",
+        )
     return str(value)

@@ -203,7 +203,16 @@ REST_OF_BODY_BYTES = 64 * 1024 * 1024
 def too_busy(log: Log) -> ASGIApp:
     """Return what answers the requests for which there is no connection left."""
     message = "All connections of this server are in use, so nothing was done: try again in a second."
-    refusal = Refusal(503, "server_busy", message, type="server_error", retry_after_s=1, should_retry=True)
+    refusal = Refusal(
+        503,
+        "server_busy",
+        message,
+        type="server_error",
+        retry_after_s=1,
+        should_retry=True,
+        expected="a free connection",
+        found="none",
+    )
     headers = refusal.headers | {"connection": "close"}
     answer = JSONResponse(refusal.envelope, refusal.status, headers=headers)
     return AccessLog(RestOfBody(answer), log)

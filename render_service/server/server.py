@@ -161,7 +161,12 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         reason = error.strerror or error
-        raise BadInput(f"cannot listen at {host}:{port} ({reason}); try another --host or --port") from error
+        raise BadInput(
+            f"cannot listen at {host}:{port} ({reason}); try another --host or --port",
+            param="port",
+            expected="a free address",
+            found=reason,
+        ) from error
     return listening
 
 
@@ -171,7 +176,10 @@ def check_reach(settings: Settings, listening: socket.socket) -> None:
     if settings.console_url is None and not ip_address(host).is_loopback:
         raise BadInput(
             f"the console at {host} would be open to the network without TLS: set {CONSOLE_URL} to the https "
-            "address of the proxy in front of it, listen at --host 127.0.0.1, or add --no-console"
+            "address of the proxy in front of it, listen at --host 127.0.0.1, or add --no-console",
+            param="host",
+            expected="an address that only this machine reaches, or TLS in front of it",
+            found=host,
         )
 
 
@@ -331,8 +339,15 @@ class BoundedConnection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that is not HTTP, or whose header is too large, as the API answers errors."""
-        envelope = {"type": "invalid_request_error", "param": None}
-        body = json.dumps({"error": error_facts("invalid_http", msg, retry="never") | envelope}).encode()
+        envelope = {"type": "invalid_request_error", "calls": []}
+        body = json.dumps(
+            {
+                "error": error_facts(
+                    "invalid_http", msg, expected="a request of HTTP/1.1", found="something else"
+                )
+                | envelope
+            }
+        ).encode()
         headers = [("content-type", "application/json"), ("connection", "close")]
         for event in (
             h11.Response(status_code=400, headers=[*headers, ("content-length", str(len(body)))]),

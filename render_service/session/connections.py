@@ -133,11 +133,14 @@ def usable_profile(settings: Settings, name: str | None, *, even_if_retired: boo
     if needs_key and not (
         retired and chosen.base_url is None
     ):  # the message about the key mentions the end of OpenAI's API
-        raise KeyMissing(KEY_MISSING)
+        raise KeyMissing(KEY_MISSING, param=chosen.key_variable, expected="an API key", found="nothing")
     _check_key_goes_to(settings, chosen)
     if retired:
         raise ProfileRetired(
-            f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries anyway)"
+            f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries anyway)",
+            param="profile",
+            expected="a server that exists",
+            found=chosen.name,
         )
     return chosen
 

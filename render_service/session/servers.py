@@ -129,6 +129,7 @@ def check_server(settings: Settings, ledger: Ledger, job: Job) -> None:
         f"{job.job_id} belongs to {recorded}, and {named}: nothing was asked or recorded; "
         f"{_what_to_set(settings, server, recorded)}",
         server=recorded,
+        in_use=in_use,
     )
 
 

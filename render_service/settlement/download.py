@@ -97,7 +97,11 @@ class Receiving:
             if content.begins_at != self._incoming.bytes:
                 self.restart()
             if content.begins_at != self._incoming.bytes:
-                raise AssetUnusable(f"{job.video_id}: the server sent a range that was not requested")
+                raise AssetUnusable(
+                    f"{job.video_id}: the server sent a range that was not requested",
+                    expected="the requested range",
+                    found="another",
+                )
             self._tag = content.tag
             await drain(content, self._incoming)
         return media_type
@@ -168,6 +172,9 @@ def _media_type(content: "Content", variant: Variant) -> str:
     if not announced.startswith(MEDIA_TYPES[variant]):
         raise AssetUnusable(
             f"requested the {variant}, the server sent {announced}: this server may not support variants; "
-            "every server has `--variant video`"
+            "every server has `--variant video`",
+            param="variant",
+            expected=variant,
+            found=announced,
         )
     return announced

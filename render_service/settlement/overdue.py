@@ -66,7 +66,12 @@ async def give_up(session: Session, job: Job, reason: str) -> Job:
     if job.state is State.ABANDONED:
         return job
     if job.state not in CAN_BE_GIVEN_UP or job.outcome is not None:
-        raise NotReady(f"{job.job_id} is {job.state}: {_instead(job)}")
+        raise NotReady(
+            f"{job.job_id} is {job.state}: {_instead(job)}",
+            param="job",
+            expected="a job that is overdue",
+            found=f"a {job.state} one",
+        )
     abandoned = RenderAbandoned(why=Private.seal("why", reason))
     events: list[Event] = [abandoned, *closing(session.clock(), job, Outcome.ABANDONED)]
     try:

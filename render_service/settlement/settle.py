@@ -143,7 +143,12 @@ async def fetch(session: Session, job: Job, variant: Variant) -> Job:
             if job.state is State.RUNNING
             else f"`sora-ledger show {job.job_id}` says why"
         )
-        raise NotReady(f"{job.job_id} is {job.state}{_at(job)}, so there is nothing to download: {next_step}")
+        raise NotReady(
+            f"{job.job_id} is {job.state}{_at(job)}, so there is nothing to download: {next_step}",
+            param="job",
+            expected="a job with files",
+            found=f"a {job.state} one",
+        )
     async with session.connect_to(job) as client:
         job = await _store(session, client, job, variant)
     return await _close(session, job) if variant is Variant.VIDEO else job

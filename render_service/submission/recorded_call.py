@@ -48,13 +48,19 @@ class Files:
         if path is None or not path.is_file():
             raise NotReady(
                 f"{self.job_id}: the file of its request is no longer in asset storage ({file.storage_uri}): "
-                f"put it back, or `sora-ledger cancel {self.job_id}` and repeat the request"
+                f"put it back, or `sora-ledger cancel {self.job_id}` and repeat the request",
+                param="job",
+                expected="the file of its request",
+                found="none",
             )
         content = path.read_bytes()
         if (actual := _sha256(content)) != file.sha256:
             raise NotReady(
                 f"{self.job_id}: the stored file {path} differs from that of its request "
-                f"(sha256 {actual[:12]}…, recorded {file.sha256[:12]}…): nothing was sent"
+                f"(sha256 {actual[:12]}…, recorded {file.sha256[:12]}…): nothing was sent",
+                param="job",
+                expected="the file of its request",
+                found="another one",
             )
         return content
 
@@ -112,7 +118,10 @@ def text_of(job_id: str, what: str, private: Private) -> str:
     if private.text is None:
         raise NotReady(
             f"{job_id}: the {what} was erased, so it cannot be sent: "
-            f"`sora-ledger cancel {job_id}` withdraws it; make a new request"
+            f"`sora-ledger cancel {job_id}` withdraws it; make a new request",
+            param="job",
+            expected=f"the {what} of the request",
+            found="an erased one",
         )
     return private.text
 

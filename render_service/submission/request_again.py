@@ -91,16 +91,29 @@ def _check(session: Session, job: Job, history: JobHistory) -> RenderRequested:
     """Return the request of `job`, which may be retried; `NotReady` if it may not."""
     requested = history.requested
     if requested is None:
-        raise NotReady(f"{job.job_id} was made by another tool: there is no request to repeat")
+        raise NotReady(
+            f"{job.job_id} was made by another tool: there is no request to repeat",
+            param="job",
+            expected="a request of this ledger",
+            found="a video of another tool",
+        )
     outcome = history.outcome.event if history.outcome else None
     if may_try_again(session, job, outcome):
         raise NotReady(
             f"{job.job_id} is not over: its decision holds and it created nothing so far: "
-            f"`sora-ledger resume {job.job_id}` submits it"
+            f"`sora-ledger resume {job.job_id}` submits it",
+            param="job",
+            expected="a job that is over",
+            found=f"a {job.state} one",
         )
     if job.state not in RETRYABLE:
         instead = _INSTEAD.get(job.state, "`sora-ledger show {id}` says why").format(id=job.job_id)
-        raise NotReady(f"{job.job_id} is {job.state} and is not requested again: {instead}")
+        raise NotReady(
+            f"{job.job_id} is {job.state} and is not requested again: {instead}",
+            param="job",
+            expected="a job that may be requested again",
+            found=f"a {job.state} one",
+        )
     return requested
 
 
@@ -168,7 +181,12 @@ def _attachments(
         raise _gone(job_id, "video", video.storage_uri)
     file = read_source_file(path) if path else None
     if video and file and file.sha256 != video.sha256:
-        raise StorageFailed(f"{job_id}: the stored video {path} differs from that of its request")
+        raise StorageFailed(
+            f"{job_id}: the stored video {path} differs from that of its request",
+            param="job",
+            expected="the video of the request",
+            found="another file",
+        )
     name = _text(job_id, "name of its video", video.name) if video else ""
     values: dict[str, Any] = {
         "input_reference": _image(job_id, first, content) if first else None,
@@ -205,13 +223,19 @@ def _content(assets: AssetStore, job_id: str, image: InputReference) -> bytes:
 def _gone(job_id: str, what: str, uri: str | None) -> NotReady:
     return NotReady(
         f"{job_id}: the {what} of its request is no longer in asset storage ({uri}): put it back, or make a "
-        f"new request with the {what}"
+        f"new request with the {what}",
+        param="job",
+        expected=f"the {what} of its request",
+        found="none",
     )
 
 
 def _text(job_id: str, what: str, private: Private) -> str:
     if private.text is None:
         raise BadInput(
-            f"{job_id}: the {what} was erased, so the same request cannot be made again: make a new one"
+            f"{job_id}: the {what} was erased, so the same request cannot be made again: make a new one",
+            param="job",
+            expected=f"the {what} of the request",
+            found="an erased one",
         )
     return private.text

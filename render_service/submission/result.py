@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from decision.engine.approval import Considered
-from decision.engine.explain import what_now, why
+from decision.engine.explain import denied_field, what_now, why
 from decision.request.request import RenderRequest
-from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.errors import argv_of
+from ledger.events import ApprovalGranted, RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.store.interface import Batch
@@ -24,6 +25,7 @@ from render_service.runtime.errors import NotReady, RequestKeyTaken
 from render_service.session.event_ids import request_id
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
+from render_service.submission.fix_commands import commands_after
 from render_service.submission.intent import requested
 from render_service.submission.recorded_call import comparable
 from sora_adapter.errors import AnswerError
@@ -70,7 +72,12 @@ class Placed:
         """The decision that allows the request; `NotReady` if it was not allowed."""
         if isinstance(self.ruling, RenderDecided):
             return self.ruling
-        raise NotReady(f"{self.job.job_id} was not allowed: `sora-ledger show {self.job.job_id}` says why")
+        raise NotReady(
+            f"{self.job.job_id} was not allowed: `sora-ledger show {self.job.job_id}` says why",
+            param="job",
+            expected="a job that was allowed",
+            found=self.job.state,
+        )
 
 
 def placed_in(ledger: Ledger, job: Job, *, repeated: bool = False) -> Placed:
@@ -80,7 +87,12 @@ def placed_in(ledger: Ledger, job: Job, *, repeated: bool = False) -> Placed:
     """
     history = JobHistory.of(ledger, job)
     if history.requested is None or history.decision is None:
-        raise NotReady(f"{job.job_id} was made by another tool: there is no request to submit")
+        raise NotReady(
+            f"{job.job_id} was made by another tool: there is no request to submit",
+            param="job",
+            expected="a request of this ledger",
+            found="a video of another tool",
+        )
     outcome = history.outcome.event if history.outcome else None
     return Placed(job, history.requested, history.decision.event, outcome, repeated=repeated)
 
@@ -103,6 +115,43 @@ def held_for(ledger: Ledger, job: Job) -> str:
         f"{who}: `sora-ledger approve {job.job_id}{key}`; "
         f"`sora-ledger cancel {job.job_id}` withdraws the request"
     )
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """Why a job has no video, for programs: the field it is about, and the commands that help."""
+
+    param: str | None
+    expected: str
+    found: str
+    commands: tuple[tuple[str, ...], ...] = ()
+
+
+def shortfall(ledger: Ledger, job: Job) -> Shortfall:
+    """Return why `job` was not allowed, not sent or not rendered."""
+    if job.state is State.DENIED:
+        return _denied(JobHistory.of(ledger, job))
+    if job.state in {State.HELD, State.APPROVED}:
+        history = JobHistory.of(ledger, job)
+        hold = history.all_of(RenderHeld)[-1].event
+        approved = len(history.all_of(ApprovalGranted))
+        needed = f"{hold.approvals_needed} approvals by the rule {', '.join(hold.reason_codes)}"
+        return Shortfall("approval", needed, str(approved))
+    found = f"{job.state}: {job.error_code}" if job.error_code else job.state.value
+    if job.state in {State.SUBMITTING, State.UNKNOWN}:
+        return Shortfall("job", "an answer of the server", found)
+    wanted = "a submission" if job.state in {State.ABSENT, State.REJECTED, State.REFUSED} else "a video"
+    return Shortfall("job", wanted, found)
+
+
+def _denied(history: JobHistory) -> Shortfall:
+    denied = history.all_of(RenderDenied)[-1].event
+    trace, requested = denied.denial_trace, history.requested
+    commands = commands_after(denied, requested, with_keys=True) if requested else []
+    if trace.detail_code == "BUDGET_EXHAUSTED":
+        commands = ["sora-ledger budget list"]
+    argv = tuple(tuple(argv_of(command)) for command in commands)
+    return Shortfall(denied_field(trace), trace.expected, trace.found, argv)
 
 
 def submission_trouble(ledger: Ledger, job: Job, profiles_file: Path | None) -> AnswerError | None:
@@ -150,7 +199,10 @@ def repeated_in(ledger: Ledger, request: RenderRequest) -> Placed | None:
     if repeated is not None and (differing := differences(repeated.requested, request)):
         raise RequestKeyTaken(
             f"request key {request.request_key!r} belongs to {repeated.job.job_id}, which was requested with "
-            f"other {', '.join(differing)}: use another --request-key, or repeat that request exactly"
+            f"other {', '.join(differing)}: use another --request-key, or repeat that request exactly",
+            param="request_key",
+            expected=f"a new key, or the same {', '.join(differing)}",
+            found=request.request_key,
         )
     return repeated
 

@@ -75,7 +75,12 @@ WITHDRAWABLE = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
 async def cancel(session: Session, job: Job, why: str | None = None) -> Job:
     """Withdraw `job`, which is pending approval or submission; `NotReady` if it is not."""
     if job.state not in WITHDRAWABLE or job.outcome is not None:
-        raise NotReady(f"{job.job_id} is {job.state}: {_instead(job)}")
+        raise NotReady(
+            f"{job.job_id} is {job.state}: {_instead(job)}",
+            param="job",
+            expected="a job that can be submitted",
+            found=f"a {job.state} one",
+        )
     events = (
         RenderCancelled(why=Private.seal("why", why) if why else None),
         closed(session.clock(), job, Outcome.CANCELLED),

@@ -83,7 +83,10 @@ def video_in(job: Job) -> tuple[str, str]:
     """Return the id of the job's video and the profile of its server; `NotReady` if it never got one."""
     if job.video_id is None or job.profile is None:
         raise NotReady(
-            f"{job.job_id} is {job.state} and has no video: `sora-ledger show {job.job_id}` says why"
+            f"{job.job_id} is {job.state} and has no video: `sora-ledger show {job.job_id}` says why",
+            param="job",
+            expected="a job with a video",
+            found=f"a {job.state} one",
         )
     return job.video_id, job.profile
 

@@ -363,7 +363,10 @@ def _check_overrides(session: Session, job: Job, overridden: Sequence[str]) -> N
     if over:
         raise NotReady(
             f"{job.job_id} was allowed by an override of {', '.join(over)} that has expired: "
-            f"`sora-ledger cancel {job.job_id}`, and make a new request"
+            f"`sora-ledger cancel {job.job_id}`, and make a new request",
+            param="job",
+            expected="a valid override",
+            found="an expired one",
         )
 
 
@@ -373,7 +376,10 @@ def _check_approvals(session: Session, job: Job) -> None:
     if until is not None and until <= timestamp(session.clock()):
         raise NotReady(
             f"{job.job_id} was approved until {until[:19]}Z, which is past: "
-            f"`sora-ledger cancel {job.job_id}`, and make a new request"
+            f"`sora-ledger cancel {job.job_id}`, and make a new request",
+            param="job",
+            expected="a valid approval",
+            found=f"one until {until[:19]}Z",
         )
 
 
@@ -392,7 +398,12 @@ async def _intended_again(session: Session, job: Job, intent: SubmissionIntended
     except BudgetExceeded as gone:
         if job.state is State.REJECTED and job.request_key is None:
             await session.advance(job, [session.draft(closed(session.clock(), job, Outcome.REJECTED))])
-        raise BudgetGone(f"{job.job_id} was not sent again: {gone}; `sora-ledger budget list`") from gone
+        raise BudgetGone(
+            f"{job.job_id} was not sent again: {gone}; `sora-ledger budget list`",
+            param="job",
+            expected="money in the budget",
+            found=gone,
+        ) from gone
 
 
 async def _wait(session: Session, job: Job, wait_s: float) -> None:

@@ -43,7 +43,12 @@ async def call_server(
 def checked_url(url: str) -> str:
     """Return `url` if a server can post to it."""
     if not url.startswith(("https://", "http://")) or not url.isascii() or " " in url:
-        raise BadInput(f"--url {url!r}: expected https://host/webhooks/PROFILE, where `serve` is reached")
+        raise BadInput(
+            f"--url {url!r}: expected https://host/webhooks/PROFILE, where `serve` is reached",
+            param="url",
+            expected="https://host/webhooks/PROFILE",
+            found=url,
+        )
     return url
 
 
@@ -78,15 +83,27 @@ def _profile_of(variable: str, settings: Settings) -> str:
         return settings.chosen_profile()
     known = {secrets_variable(name): name for name in profiles(settings.profiles_file)}
     if variable not in known:
-        raise BadInput(f"{variable}: unknown profile; expected one of {', '.join(known)}")
+        raise BadInput(
+            f"{variable}: unknown profile; expected one of {', '.join(known)}",
+            param=variable,
+            expected=f"one of {', '.join(known)}",
+            found="another",
+        )
     return known[variable]
 
 
 def _secrets(variable: str, text: str) -> tuple[str, ...]:
     secrets = text.replace(",", " ").split()
     if not secrets:
-        raise BadInput(f"{variable} is empty: set it to what `webhook register` printed, or unset it")
+        raise BadInput(
+            f"{variable} is empty: set it to what `webhook register` printed, or unset it",
+            param=variable,
+            expected="a secret",
+            found="nothing",
+        )
     try:
         return tuple(map(checked_secret, secrets))
     except SettingsUnusable as error:
-        raise BadInput(f"{variable}: {error}") from error
+        raise BadInput(
+            f"{variable}: {error}", param=variable, expected="a webhook secret", found=error
+        ) from error

@@ -62,7 +62,10 @@ def read_limits(flag: str, options: Iterable[str]) -> dict[str, int]:
         match = _LIMIT.fullmatch(text)
         if match is None:
             raise BadInput(
-                f"{flag} {text}: expected MODEL=N with N from 1 to 999999, such as {flag} sora-2=5"
+                f"{flag} {text}: expected MODEL=N with N from 1 to 999999, such as {flag} sora-2=5",
+                param=flag,
+                expected=f"MODEL=N with N from 1 to 999999, such as {flag} sora-2=5",
+                found=text,
             )
         limits[match["model"]] = int(match["number"])
     return limits

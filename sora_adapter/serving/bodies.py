@@ -101,17 +101,32 @@ async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
 
 def _too_large(limit: int) -> ApiError:
     message = f"The request is larger than {limit} bytes."
-    return ApiError(message, code="request_too_large", status=413)
+    return ApiError(
+        message,
+        code="request_too_large",
+        status=413,
+        param="body",
+        expected=f"at most {limit} bytes",
+        found="more",
+    )
 
 
 def _json_fields(body: bytes) -> Fields:
     if sum(body.count(sign) for sign in (b"{", b"[", b",")) > MAX_VALUES:
-        raise ApiError.invalid(f"The body has more than {MAX_VALUES} values.", code="invalid_json")
+        raise ApiError.invalid(
+            f"The body has more than {MAX_VALUES} values.",
+            code="invalid_json",
+            param="body",
+            expected=f"at most {MAX_VALUES} values",
+            found="more",
+        )
     try:
         fields = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
         message = f"We could not parse the body as JSON ({error}). Send JSON or multipart/form-data."
-        raise ApiError.invalid(message, code="invalid_json") from error
+        raise ApiError.invalid(
+            message, code="invalid_json", param="body", expected="JSON or multipart/form-data", found=error
+        ) from error
     if not isinstance(fields, dict):
         raise ApiError.wrong_type("body", "an object", type_name(fields))
     return fields
@@ -147,7 +162,13 @@ async def _form_fields(request: Request, keep: KeepUpload, max_bytes: int, max_f
         form = await parser.parse()
     except (MultiPartException, UnicodeError) as error:
         message = f"We could not parse the multipart form of your request ({_why(error)})."
-        raise ApiError.invalid(message, code="invalid_multipart_form") from error
+        raise ApiError.invalid(
+            message,
+            code="invalid_multipart_form",
+            param="body",
+            expected="a form that is whole",
+            found=_why(error),
+        ) from error
     try:
         return await _merged(form, keep)
     finally:

@@ -78,7 +78,9 @@ def _event_types(value: Any, offered: Sequence[str]) -> tuple[str, ...]:
         raise ApiError.wrong_type("event_types", "an array", type_name(value))
     if not value:
         message = "Invalid 'event_types': expected at least one event type, but got none."
-        raise ApiError.invalid(message, code="empty_array", param="event_types")
+        raise ApiError.invalid(
+            message, code="empty_array", param="event_types", expected="at least one event type", found="none"
+        )
     wanted = [one_of({"event_types": one}, "event_types", offered) for one in value]
     return tuple(dict.fromkeys(wanted))
 
@@ -131,13 +133,25 @@ def deleted_endpoint(endpoint_id: str) -> dict[str, Any]:
 def no_such_endpoint(endpoint_id: str, param: str = "webhook_endpoint_id") -> ApiError:
     """Return the refusal for an endpoint that does not exist."""
     message = f"Webhook endpoint with id '{endpoint_id[:MAX_TEXT]}' not found."
-    return ApiError.not_found(message, code="webhook_endpoint_not_found", param=param)
+    return ApiError.not_found(
+        message,
+        code="webhook_endpoint_not_found",
+        param=param,
+        expected="the id of an endpoint",
+        found=endpoint_id[:MAX_TEXT],
+    )
 
 
 def unreachable(url: str, why: str | None = None) -> ApiError:
     """Return the answer to a test that got none from the receiver."""
     message = f"The webhook endpoint at '{url}' gave no answer{f' ({why})' if why else ''}."
-    return ApiError.invalid(message, code="webhook_endpoint_unreachable", param="webhook_endpoint_id")
+    return ApiError.invalid(
+        message,
+        code="webhook_endpoint_unreachable",
+        param="webhook_endpoint_id",
+        expected="an endpoint that answers",
+        found=why or "no answer",
+    )
 
 
 def event_type_list(offered: Sequence[str] = EVENT_TYPES) -> dict[str, Any]:

@@ -11,95 +11,128 @@ where one is known; the real server leaves `param` and `code` null more often th
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any, Self, Unpack, overload
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ledger.errors import Facts, SoraLedgerError
 
-class ApiError(Exception):
-    """A refusal: an HTTP status, the four fields of the envelope, and when to retry."""
+
+class ApiError(SoraLedgerError):
+    """A refusal: an HTTP status, the four fields of the envelope, and when to retry; `code` may be empty."""
 
     def __init__(
         self,
         message: str,
         *,
         code: str | None,
-        param: str | None = None,
         status: int = 400,
         kind: str = "invalid_request_error",
         retry_after_s: int | None = None,
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(message)
-        self.message, self.code, self.param = message, code, param
+        super().__init__(message, **facts)
+        self.message, self.code = message, code or ""
         self.status, self.kind, self.retry_after_s = status, kind, retry_after_s
 
     @property
     def envelope(self) -> dict[str, Any]:
         """The body of the answer."""
-        param = self.param and _encodable(self.param)
-        message = _encodable(self.message)
-        return {"error": {"message": message, "type": self.kind, "param": param, "code": self.code}}
+        param, message = encodable(self.param), encodable(self.message)
+        return {"error": {"message": message, "type": self.kind, "param": param, "code": self.code or None}}
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the refusal."""
-        return {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
+        return {} if self.retry_after_s is None else {"retry-after": f"{self.retry_after_s:g}"}
 
     @classmethod
     def missing_parameter(cls, param: str) -> Self:
         """Return the refusal of a request without a required parameter."""
-        return cls(f"Missing required parameter: '{param}'.", code="missing_required_parameter", param=param)
+        return cls(
+            f"Missing required parameter: '{param}'.",
+            code="missing_required_parameter",
+            param=param,
+            expected="a value",
+            found="nothing",
+        )
 
     @classmethod
     def unknown_parameter(cls, param: str) -> Self:
         """Return the refusal of a parameter that is not in the official description."""
-        return cls(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
+        return cls(
+            f"Unknown parameter: '{param}'.",
+            code="unknown_parameter",
+            param=param,
+            expected="a parameter of this operation",
+            found=param,
+        )
 
     @classmethod
     def duplicate_parameter(cls, param: str) -> Self:
         """Return the refusal of a form with a duplicate parameter."""
-        return cls(f"Duplicate parameter: '{param}'.", code="duplicate_parameter", param=param)
+        return cls(
+            f"Duplicate parameter: '{param}'.",
+            code="duplicate_parameter",
+            param=param,
+            expected="one value",
+            found="several",
+        )
 
     @classmethod
     def wrong_type(cls, param: str, expected: str, got: str) -> Self:
         """Return the refusal of a value of the wrong JSON type; both types are named with their article."""
         message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
-        return cls(message, code="invalid_type", param=param)
+        return cls(message, code="invalid_type", param=param, expected=expected, found=got)
 
     @classmethod
     def not_offered(cls, param: str, value: str, offered: Iterable[str]) -> Self:
         """Return the refusal of a value outside a closed list, with that list."""
+        offered = tuple(offered)
         supported = ", ".join(f"'{one}'" for one in offered)
         message = f"Invalid value: '{value}'. Supported values are: {supported}."
-        return cls(message, code="invalid_value", param=param)
+        return cls(message, code="invalid_value", param=param, expected=", ".join(offered), found=value)
 
     @classmethod
-    def invalid(cls, message: str, *, code: str, param: str | None = None) -> Self:
+    def invalid(cls, message: str, *, code: str, **facts: Unpack[Facts]) -> Self:
         """Return the refusal of a request for another reason."""
-        return cls(message, code=code, param=param)
+        return cls(message, code=code, **facts)
 
     @classmethod
     def unauthorized(cls, message: str) -> Self:
         """Return the refusal of a caller without the key."""
-        return cls(message, code="invalid_api_key", status=401)
+        return cls(
+            message, code="invalid_api_key", status=401, expected="a key of this server", found="another"
+        )
 
     @classmethod
     def no_such_video(cls, video_id: str, param: str = "video_id") -> Self:
         """Return the answer for an unknown or deleted job."""
-        return cls(f"Video with id '{video_id}' not found.", code="video_not_found", param=param, status=404)
+        return cls(
+            f"Video with id '{video_id}' not found.",
+            code="video_not_found",
+            status=404,
+            param=param,
+            expected="the id of a video",
+            found=video_id,
+        )
 
     @classmethod
-    def not_found(cls, message: str, *, code: str, param: str | None = None) -> Self:
+    def not_found(cls, message: str, *, code: str, **facts: Unpack[Facts]) -> Self:
         """Return the answer for another unknown object."""
-        return cls(message, code=code, param=param, status=404)
+        return cls(message, code=code, status=404, **facts)
 
 
-def _encodable(text: str) -> str:
+@overload
+def encodable(text: str) -> str: ...
+@overload
+def encodable(text: None) -> None: ...
+def encodable(text: str | None) -> str | None:
     """Return `text` as UTF-8 can carry it: a refusal may quote half of a surrogate pair from JSON."""
-    return text.encode(errors="backslashreplace").decode()
+    return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
 class DressedAnswers:

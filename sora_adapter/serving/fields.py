@@ -40,16 +40,30 @@ def text_up_to(fields: Fields, param: str, most: int) -> str:
         message = (
             f"Invalid '{param}': expected a string with minimum length 1, but got an empty string instead."
         )
-        raise ApiError.invalid(message, code="empty_string", param=param)
+        raise ApiError.invalid(
+            message, code="empty_string", param=param, expected="at least one character", found="none"
+        )
     if len(value) > most:
         message = (
             f"Invalid '{param}': string too long. Expected a string with maximum length {most}, "
             f"but got a string with length {len(value)} instead."
         )
-        raise ApiError.invalid(message, code="string_above_max_length", param=param)
+        raise ApiError.invalid(
+            message,
+            code="string_above_max_length",
+            param=param,
+            expected=f"at most {most} characters",
+            found=len(value),
+        )
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         message = f"Invalid '{param}': it holds half of a surrogate pair, which is no character."
-        raise ApiError.invalid(message, code="invalid_unicode", param=param)
+        raise ApiError.invalid(
+            message,
+            code="invalid_unicode",
+            param=param,
+            expected="valid Unicode",
+            found="half of a surrogate pair",
+        )
     return value
 
 
@@ -68,5 +82,11 @@ def limit(query: Mapping[str, str], least: int = 0) -> int:
         message = (
             f"Invalid 'limit': expected an integer from {least} to {MAX_LIMIT}, but got '{written}' instead."
         )
-        raise ApiError.invalid(message, code="invalid_value", param="limit")
+        raise ApiError.invalid(
+            message,
+            code="invalid_value",
+            param="limit",
+            expected=f"an integer from {least} to {MAX_LIMIT}",
+            found=written,
+        )
     return int(written)

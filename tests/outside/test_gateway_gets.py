@@ -375,7 +375,7 @@ def test_odd_requests_are_answered_in_the_envelope_of_the_api(outside: Start, ga
     ):
         head, _, body = exchanged(one, request).partition(b"\r\n\r\n")
         assert head.split()[1] == status, head
-        names = {"message", "type", "param", "code", "expected", "found", "next", "retry"}
+        names = {"message", "type", "param", "code", "expected", "found", "next", "calls", "retry"}
         assert set(json.loads(body)["error"]) - {"retry_after_s"} == names
     assert b"allow: GET, HEAD, POST" in head
 

@@ -198,7 +198,9 @@ def _frontier(row: Sequence[Any] | None) -> Frontier:
     except (TypeError, ValueError) as error:
         raise LedgerUnusable(
             f"the ledger's head is damaged ({error if row else 'it is missing'}): "
-            "run `sora-ledger verify`, then restore a backup"
+            "run `sora-ledger verify`, then restore a backup",
+            expected="an intact head of the ledger",
+            found="a damaged one",
         ) from error
 
 

@@ -272,7 +272,9 @@ def _check_server(db: Connection, place: Place) -> None:
     if encoding != "UTF8":
         raise LedgerUnusable(
             f"ledger {place.label}: the database's encoding is {encoding}, expected UTF8: "
-            "create one with createdb --encoding=UTF8 --template=template0"
+            "create one with createdb --encoding=UTF8 --template=template0",
+            param="ledger",
+            expected="UTF8: create one with createdb --encoding=UTF8 --template=template0",
         )
 
 
@@ -286,10 +288,15 @@ def recognise(db: Connection, place: Place, *, reading: bool = False) -> bool:
     if tables:
         raise LedgerUnusable(
             f"ledger {place.label}: it is another program's database: "
-            "create an empty one (createdb) and name it in SORA_LEDGER_URL"
+            "create an empty one (createdb) and name it in SORA_LEDGER_URL",
+            param="ledger",
+            expected="a ledger or an empty database",
+            found="another program's database",
         )
     if db.execute("SELECT current_schema()").fetchone() == (None,):
-        raise LedgerUnusable(f"ledger {place.label}: {NO_SCHEMA}")
+        raise LedgerUnusable(
+            f"ledger {place.label}: {NO_SCHEMA}", param="ledger", expected="a schema to work in", found="none"
+        )
     return False
 
 
@@ -298,7 +305,10 @@ def refuse_newer(version: int, label: str) -> None:
     if version > SCHEMA_VERSION:
         raise LedgerUnusable(
             f"ledger {label}: its schema is version {version}, this sora-ledger knows up to "
-            f"version {SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
+            f"version {SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)",
+            param="ledger",
+            expected=f"a schema up to version {SCHEMA_VERSION}",
+            found=f"version {version}",
         )
 
 
@@ -306,7 +316,10 @@ def check_readable(db: Connection, place: Place) -> None:
     """Raise `LedgerUnusable` if there is no ledger."""
     if not recognise(db, place, reading=True):
         raise LedgerUnusable(
-            f"ledger {place.label}: it is empty: `sora-ledger create` or `demo` begins a ledger"
+            f"ledger {place.label}: it is empty: `sora-ledger create` or `demo` begins a ledger",
+            param="ledger",
+            expected="a ledger with records",
+            found="an empty one",
         )
 
 

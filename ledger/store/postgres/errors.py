@@ -77,7 +77,9 @@ def label(url: str) -> str:
     except psycopg.Error:
         raise LedgerUnusable(
             "ledger URL postgresql://…: it cannot be read: expected "
-            "postgresql://user:password@host:5432/database, with %40 for an @ in the password and so on"
+            "postgresql://user:password@host:5432/database, with %40 for an @ in the password and so on",
+            param="ledger",
+            expected="postgresql://user:password@host:5432/database",
         ) from None  # the cause may repeat the password
     user = parts.get("user")
     where = f"{user}@" if user else ""

@@ -62,7 +62,11 @@ def patience_s() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= LONGEST_S:
-        raise LedgerUnusable(f"{VARIABLE}: expected 0 to {LONGEST_S:g} seconds, found {value!r}")
+        raise LedgerUnusable(
+            f"{VARIABLE}: expected 0 to {LONGEST_S:g} seconds, found {value!r}",
+            expected=f"0 to {LONGEST_S:g} seconds",
+            found=f"{value!r}",
+        )
     return seconds
 
 

@@ -60,7 +60,12 @@ def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -
             _run(place, [program, *what, *where])
             part.link()
     except OSError as error:
-        raise LedgerUnusable(f"{file}: cannot be written ({error.strerror})") from error
+        raise LedgerUnusable(
+            f"{file}: cannot be written ({error.strerror})",
+            param="ledger",
+            expected="a place that can be written",
+            found=error.strerror,
+        ) from error
 
 
 def restore(place: Place, file: Path) -> None:
@@ -72,7 +77,12 @@ def restore(place: Place, file: Path) -> None:
     with usable(place.label), closing(outage_of(place).connect(read_only=False)) as db:
         _refuse_pooler(db, place, "pg_restore")
         if recognise(db, place):
-            raise LedgerUnusable(f"ledger {place.label}: it already exists: name an empty database")
+            raise LedgerUnusable(
+                f"ledger {place.label}: it already exists: name an empty database",
+                param="ledger",
+                expected="a new name",
+                found="a file of this name",
+            )
         (schema,) = db.execute("SELECT current_schema()").fetchone() or (None,)
         major = db.info.server_version // 10_000
     program = _program("pg_restore", major)

@@ -120,7 +120,11 @@ class PostgresStore:
 
     def _check_writable(self) -> None:
         if self.read_only:
-            raise LedgerUnusable(f"ledger {self.place.label}: it is open for reading only")
+            raise LedgerUnusable(
+                f"ledger {self.place.label}: it is open for reading only",
+                expected="a ledger that is open for writing",
+                found="one for reading only",
+            )
 
     @contextmanager
     def _for_long(self) -> Iterator[Connection]:

@@ -149,7 +149,12 @@ def open_reading(path: Path) -> Connection:
         raise
     if not is_ledger:
         connection.close()
-        raise LedgerUnusable(f"ledger {path}: it is empty: `sora-ledger create` or `demo` begins a ledger")
+        raise LedgerUnusable(
+            f"ledger {path}: it is empty: `sora-ledger create` or `demo` begins a ledger",
+            param="ledger",
+            expected="a ledger with records",
+            found="an empty file",
+        )
     return connection
 
 
@@ -164,7 +169,10 @@ def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = Fal
         return version >= (OLDEST_READABLE if reading else SCHEMA_VERSION)
     if has_tables:
         raise LedgerUnusable(
-            f"ledger {path}: it is another program's SQLite database: name another file with --ledger"
+            f"ledger {path}: it is another program's SQLite database: name another file with --ledger",
+            param="ledger",
+            expected="a ledger or a new file",
+            found="another program's SQLite database",
         )
     return False
 
@@ -178,7 +186,10 @@ def _refuse_newer(version: int, path: Path) -> None:
     if version > SCHEMA_VERSION:
         raise LedgerUnusable(
             f"ledger {path}: its schema is version {version}, this sora-ledger knows up to version "
-            f"{SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)"
+            f"{SCHEMA_VERSION}: upgrade sora-ledger (pip install --upgrade sora-ledger)",
+            param="ledger",
+            expected=f"a schema up to version {SCHEMA_VERSION}",
+            found=f"version {version}",
         )
 
 

@@ -40,7 +40,11 @@ def copy_file(
             f"{target}: another program created it in the meantime; it was left unchanged"
         ) from None
     except OSError as error:
-        raise LedgerUnusable(f"{target}: cannot be written ({error.strerror})") from error
+        raise LedgerUnusable(
+            f"{target}: cannot be written ({error.strerror})",
+            expected="a place that can be written",
+            found=error.strerror,
+        ) from error
 
 
 def _copy(db: sqlite3.Connection, part: Path, target: Path, progress: Callable[[int, int], object]) -> None:

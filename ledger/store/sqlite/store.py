@@ -164,7 +164,11 @@ class SqliteStore:
 
     def _begin(self) -> sqlite3.Connection:
         if self._writer is None:
-            raise LedgerUnusable(f"ledger {self.path}: it is open for reading only")
+            raise LedgerUnusable(
+                f"ledger {self.path}: it is open for reading only",
+                expected="a ledger that is open for writing",
+                found="one for reading only",
+            )
         self._check_file()
         self._writer.execute("BEGIN IMMEDIATE")
         return self._writer
@@ -272,7 +276,11 @@ class SqliteStore:
         """Remove what erased bodies left behind in the file and its write-ahead log."""
         with usable(self.path), self._writing:
             if self._writer is None:
-                raise LedgerUnusable(f"ledger {self.path}: it is open for reading only")
+                raise LedgerUnusable(
+                    f"ledger {self.path}: it is open for reading only",
+                    expected="a ledger that is open for writing",
+                    found="one for reading only",
+                )
             append_rows.no_temporary_files(self._writer)
             with self._transaction() as db:
                 append_rows.rewrite_bodies(db)

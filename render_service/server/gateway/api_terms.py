@@ -29,31 +29,18 @@ def _field(option: str) -> str:
 
 
 _PARAMS = {
-    "prompt": "prompt",
-    "model": "model",
-    "size": "size",
-    "seconds": "seconds",
-    "purpose": "purpose",
-    "team": "team",
-    "project": "project",
     "reference": "input_reference",
-    "reference_url": "input_reference.image_url",
-    "reference_file_id": "input_reference.file_id",
     "image": "input_reference",
-    "video": "video",
+    "reference_url": "input_reference.image_url",
+    "input_reference_url": "input_reference.image_url",
+    "reference_file_id": "input_reference.file_id",
     "max_cost_usd_micros": "max_cost_usd",
-    "deadline_minutes": "deadline_minutes",
     "character_id": "characters",
     "request_key": "Idempotency-Key",
-    "declare_change": "declare_change",
-    "seed": "seed",
-    "loop": "loop",
-    "input_references": "input_references",
-    "promotes": "promotes",
 }
-"""The first words of messages of the parsers, and the fields of the API that they are about."""
+"""Fields that the API calls otherwise than errors do."""
 
 
-def param_in(message: str) -> str | None:
-    """Return the field that a message is about: its first word, by the convention of the parsers."""
-    return _PARAMS.get(message.partition(" ")[0].rstrip(":,"))
+def api_param(param: str) -> str:
+    """Return the field of the API for the `param` of an error."""
+    return _PARAMS.get(param, param)

@@ -114,7 +114,9 @@ def read_extension(fields: Fields, headers: Mapping[str, str]) -> Ask:
             "Extend a video by its id: an uploaded file cannot be extended. Edit it first (POST "
             "/videos/edits), then extend the result."
         )
-        raise ApiError.invalid(message, code="invalid_value", param="video")
+        raise ApiError.invalid(
+            message, code="invalid_value", param="video", expected="the id of a video", found="a file"
+        )
     require(fields, "seconds")
     values = _values(Operation.EXTEND, fields) | {"seconds": _number(fields, "seconds")}
     wished = {"model": text(fields, "model")} if "model" in fields else {}
@@ -142,7 +144,9 @@ def _given(fields: Fields, headers: Mapping[str, str], known: tuple[str, ...]) -
             continue
         if name in given and str(given[name]) != value:
             message = f"'{name}' is {given[name]} in the body and {value} in a header: send one of them."
-            raise ApiError.invalid(message, code="invalid_value", param=name)
+            raise ApiError.invalid(
+                message, code="invalid_value", param=name, expected=value, found=given[name]
+            )
         given[name] = value
     return given
 
@@ -204,7 +208,13 @@ def _references(
         raise ApiError.wrong_type(SEVERAL_IMAGES, "an array", type_name(given))
     if not given or len(given) > MAX_IMAGES:
         message = f"Invalid '{SEVERAL_IMAGES}': expected 1 to {MAX_IMAGES} images, but got {len(given)}."
-        raise ApiError.invalid(message, code="invalid_value", param=SEVERAL_IMAGES)
+        raise ApiError.invalid(
+            message,
+            code="invalid_value",
+            param=SEVERAL_IMAGES,
+            expected=f"1 to {MAX_IMAGES} images",
+            found=len(given),
+        )
     read = [_further(item, index, uploads) for index, item in enumerate(given)]
     if not first:
         frame = read.pop(0)
@@ -221,7 +231,9 @@ def _further(value: Any, index: int, uploads: Uploads) -> Frame:
         key, named = _one_reference(value, param)
         if key != "image_url" or named[:5].lower() != "data:":
             message = f"Send each of several images as a file or a data URL, in '{param}'."
-            raise ApiError.invalid(message, code="invalid_value", param=param)
+            raise ApiError.invalid(
+                message, code="invalid_value", param=param, expected="a file or a data URL", found=key
+            )
         value = uploads.keep_data_url(named, f"{param}.image_url")
     if not isinstance(value, Uploaded):
         raise ApiError.wrong_type(param, "a file or an object", type_name(value))
@@ -232,7 +244,13 @@ def _one_reference(value: dict[str, Any], param: str = "input_reference") -> tup
     refuse_unknown(value, ("image_url", "file_id"), f"{param}.")
     if len(value) != 1:
         message = f"Provide exactly one of 'image_url' or 'file_id' in '{param}'."
-        raise ApiError.invalid(message, code="invalid_value", param=param)
+        raise ApiError.invalid(
+            message,
+            code="invalid_value",
+            param=param,
+            expected="one of image_url and file_id",
+            found=len(value),
+        )
     (key,) = value
     return key, text(value, key, f"{param}.")
 
@@ -278,7 +296,13 @@ def _dollars(fields: Fields) -> int:
     micros = micros_of(str(value))
     if micros is None:
         message = f"Invalid 'max_cost_usd': expected dollars from 0, such as 2.50, but got {str(value)[:40]}."
-        raise ApiError.invalid(message, code="invalid_value", param="max_cost_usd")
+        raise ApiError.invalid(
+            message,
+            code="invalid_value",
+            param="max_cost_usd",
+            expected="dollars from 0, such as 2.50",
+            found=str(value)[:40],
+        )
     return micros
 
 

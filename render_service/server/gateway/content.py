@@ -66,7 +66,9 @@ class Signature(NamedTuple):
         """Return the signature of an open file; `NotAsStored` for anything but a regular file."""
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise NotAsStored("the stored file is not a regular file")
+            raise NotAsStored(
+                "the stored file is not a regular file", expected="a regular file", found="another one"
+            )
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
@@ -90,7 +92,11 @@ class OpenFile:
             if Signature.of(self.descriptor) == self.signature:
                 return chunk
             self.signature = _checked(self.descriptor, self._asset)
-        raise StorageFailed(f"{self._asset.storage_uri}: the stored file keeps changing")
+        raise StorageFailed(
+            f"{self._asset.storage_uri}: the stored file keeps changing",
+            expected="a stored file that stays as it is",
+            found="one that changes",
+        )
 
 
 class StoredFiles:
@@ -128,7 +134,11 @@ class StoredFiles:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageFailed(f"{path}: cannot be read ({error.strerror})") from error
+            raise StorageFailed(
+                f"{path}: cannot be read ({error.strerror})",
+                expected="a file that can be read",
+                found=error.strerror,
+            ) from error
 
     def _remember(self, sha256: str, path: os.PathLike[str], signature: Signature) -> None:
         self._intact.pop(sha256, None)
@@ -148,11 +158,17 @@ def _checked(descriptor: int, asset: Asset) -> Signature:
         if digest != asset.sha256:
             raise NotAsStored(
                 f"{asset.storage_uri}: the stored file is not the recorded one, so it is not served: "
-                "`sora-ledger verify --with-assets` reports it; restore it from a backup"
+                "`sora-ledger verify --with-assets` reports it; restore it from a backup",
+                expected="the recorded file",
+                found="another one",
             )
         if Signature.of(descriptor) == before:
             return before
-    raise StorageFailed(f"{asset.storage_uri}: the stored file keeps changing")
+    raise StorageFailed(
+        f"{asset.storage_uri}: the stored file keeps changing",
+        expected="a stored file that stays as it is",
+        found="one that changes",
+    )
 
 
 class Content:
@@ -189,7 +205,11 @@ class Content:
                 return job, file
             if attempt == 0:
                 job = await self._fetched(caller, job, variant)
-        raise StorageFailed(f"{job.job_id}: the {variant} was stored, and is not there now")
+        raise StorageFailed(
+            f"{job.job_id}: the {variant} was stored, and is not there now",
+            expected=f"a stored {variant}",
+            found="none",
+        )
 
     async def _open_checked(self, asset: Asset) -> OpenFile | None:
         """Open a file; many who ask for it at once let it be hashed once."""
@@ -263,6 +283,8 @@ class FileAnswer(Response):
                 "range_not_satisfiable",
                 f"The file has {size} bytes, and the range begins after its end.",
                 param="range",
+                expected=f"a range within {size} bytes",
+                found=text,
             ).about({"content-range": f"bytes */{size}"})
         headers["content-range"] = f"bytes {chosen.start}-{chosen.stop - 1}/{size}"
         self.status_code, self._range = HTTPStatus.PARTIAL_CONTENT, chosen
@@ -316,12 +338,21 @@ def _names_tag(text: str | None, tag: str) -> bool:
 def _not_ready(job: Job, name: str) -> Refusal:
     status = status_of(job)
     if status is Status.FAILED:
-        return Refusal(404, "video_failed", f"Video '{name}' failed and has no content.", param="video_id")
+        return Refusal(
+            404,
+            "video_failed",
+            f"Video '{name}' failed and has no content.",
+            param="video_id",
+            expected="a completed video",
+            found=status,
+        )
     message = f"Video is not ready yet, its status is {status}. Use GET /v1/videos/{name} to check it."
-    return Refusal(404, "video_not_ready", message, param="video_id")
+    return Refusal(
+        404, "video_not_ready", message, param="video_id", expected="a completed video", found=status
+    )
 
 
 def _gone(job: Job, variant: Variant) -> Refusal:
     video = public_id(job.job_id)
     message = f"The {variant} of video '{video}' is not stored here, and its server no longer has it."
-    return Refusal(404, "video_expired", message, param="video_id")
+    return Refusal(404, "video_expired", message, param="video_id", expected="a stored file", found="none")

@@ -1,14 +1,17 @@
 """Denials in the error envelope: the reason, and the smallest change that would be allowed, in API terms."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from decision.engine.explain import why
 from decision.money import format_usd, usd_digits
-from ledger.events import DenialTrace, Fix, RenderDenied
+from ledger.errors import argv_of
+from ledger.events import DenialTrace, Fix, RenderDenied, RenderRequested
 from ledger.job import Job
+from render_service.runtime.documents import Json
 from render_service.server.gateway.api_terms import in_api_terms
 from render_service.server.gateway.errors import Refusal, over_budget
 from render_service.server.gateway.headers import job_headers
+from render_service.submission.fix_commands import commands_after
 
 FORBIDDEN = frozenset(
     "ATTESTATION_MISSING DRAFT_NOT_APPROVED FACE_IN_IMAGE FACES_NOT_CHECKED TERM_NOT_ALLOWED"
@@ -37,7 +40,7 @@ _NOT_SENT = frozenset({"operation", "profile", "catalog", "budget_left_usd_micro
 """What a fix may name that is not a field of a request."""
 
 
-def denial(job: Job, denied: RenderDenied) -> Refusal:
+def denial(job: Job, denied: RenderDenied, requested: RenderRequested) -> Refusal:
     """Return the refusal for a denied job: 429 for lack of budget, 403 for a policy on content, else 400."""
     trace = denied.denial_trace
     steps = [step_of(fix) for fix in trace.minimal_fix]
@@ -45,9 +48,57 @@ def denial(job: Job, denied: RenderDenied) -> Refusal:
     message = in_api_terms(f"{_sentence(why(denied)[0])}{remedy}")
     document, headers = trace.as_json(), job_headers(job, denied)
     if trace.detail_code == BUDGET:
-        return over_budget(message).about(headers, document)
+        return over_budget(message, param="budget", expected=trace.expected, found=trace.found).about(
+            headers, document
+        )
     status = 403 if trace.detail_code in FORBIDDEN else 400
-    return Refusal(status, trace.detail_code, message, param=_param(trace)).about(headers, document)
+    refusal = Refusal(
+        status,
+        trace.detail_code,
+        message,
+        param=_param(trace),
+        expected=trace.expected,
+        found=trace.found,
+    )
+    commands = [argv_of(command) for command in commands_after(denied, requested, with_keys=True)]
+    calls = [call for call in map(call_of, commands) if call is not None]
+    return refusal.about(headers, document).followed_by(calls, commands)
+
+
+_FIELD_OF = {
+    f"--{name.replace('_', '-')}": name for name in ("prompt", "model", "size", "seconds", "purpose")
+} | {
+    "--max-cost": "max_cost_usd",
+    "--declare-change": "declare_change",
+    "--promotes": "promotes",
+}
+
+
+def call_of(argv: Sequence[str]) -> Json | None:
+    """Return the call of the API that does what a command does; None for one that the API has not."""
+    words, source = list(argv[2:]), None
+    body: Json = {}
+    headers: Json = {}
+    while words:
+        option = words.pop(0)
+        if option == "--attest":
+            body["attested"] = True
+        elif option == "--no-augment":
+            pass  # the API never augments
+        elif not words:
+            return None
+        elif option in _FIELD_OF:
+            body[_FIELD_OF[option]] = words.pop(0)
+        elif option == "--request-key":  # of which the first part is the access key's
+            headers["Idempotency-Key"] = words.pop(0).partition("/")[2]
+        elif option == "--id":
+            source = words.pop(0)
+        else:
+            return None
+    path = {"create": "/v1/videos", "remix": f"/v1/videos/{source}/remix"}.get(argv[1])
+    if path is None:
+        return None
+    return {"method": "POST", "path": path, **({"headers": headers} if headers else {}), "body": body}
 
 
 def _sentence(text: str) -> str:

@@ -102,7 +102,11 @@ class EndpointRoutes:
         endpoint = await self._found(request, caller)
         if endpoint.state is EndpointState.ERASED:
             raise NotReady(
-                f"{endpoint.endpoint_id}: its URL or its secret was erased: set the URL, or rotate the secret"
+                f"{endpoint.endpoint_id}: its URL or its secret was erased: set the URL, "
+                "or rotate the secret",
+                param="url",
+                expected="a URL and a secret",
+                found="erased ones",
             )
         now, name = self._session.clock(), uuid.uuid4().hex
         subject = f"{event_type.partition('.')[0]}_sample"
@@ -120,7 +124,10 @@ class EndpointRoutes:
         if caller.key_id is None:
             raise NotPermitted(
                 f"{caller.name} signed in, and a webhook comes when nobody is: register endpoints with an "
-                "access key (`sora-ledger access grant NAME --role requester`)"
+                "access key (`sora-ledger access grant NAME --role requester`)",
+                param="Authorization",
+                expected="an access key",
+                found="a sign-in",
             )
         if APPROVAL_REQUESTED in event_types:
             caller.check(Permission.APPROVE)
@@ -128,7 +135,14 @@ class EndpointRoutes:
             try:
                 await self._post.addresses.check(url)
             except Refused as refused:
-                raise Refusal(400, "invalid_url", str(refused), param="url") from refused
+                raise Refusal(
+                    400,
+                    "invalid_url",
+                    str(refused),
+                    param="url",
+                    expected=refused.expected,
+                    found=refused.found,
+                ) from refused
 
     async def _found(self, request: Request, caller: Caller) -> Endpoint:
         name = str(request.path_params["endpoint_id"])

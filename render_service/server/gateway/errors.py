@@ -4,10 +4,12 @@ The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another
 ``x-should-retry: false``, which they obey. A 5xx is only for what was certainly not sent.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from starlette.responses import JSONResponse
 
@@ -16,15 +18,18 @@ from ledger.errors import (
     AmbiguousJob,
     AppendRefused,
     BudgetExceeded,
+    Facts,
     JobNotFound,
     LedgerError,
     RecordTooLarge,
     Retry,
+    SoraLedgerError,
     error_facts,
 )
 from ledger.events import ErrorDetail
 from render_service.notifications.endpoints import NoSuchEndpoint
 from render_service.rules.budgets import PolicyReplaced
+from render_service.runtime.documents import Json
 from render_service.runtime.errors import (
     AnsweredTooLate,
     AnswerSpooled,
@@ -47,7 +52,7 @@ from render_service.runtime.errors import (
     WrongServer,
 )
 from render_service.runtime.telemetry import Log
-from render_service.server.gateway.api_terms import in_api_terms, param_in
+from render_service.server.gateway.api_terms import api_param, in_api_terms
 from render_service.server.gateway.resources import ABOUT_THE_GATEWAY, REFUSED_GATEWAY
 from sora_adapter.errors import (
     AdapterError,
@@ -60,7 +65,7 @@ from sora_adapter.errors import (
 )
 from sora_adapter.messages import needs_a_person
 from sora_adapter.serving.endpoints import no_such_endpoint
-from sora_adapter.serving.errors import ApiError
+from sora_adapter.serving.errors import ApiError, encodable
 
 RETRY_S = 5
 """When to come back if the ledger cannot be used."""
@@ -78,18 +83,16 @@ class Refusal(ApiError):
         code: str | None,
         message: str,
         *,
-        param: str | None = None,
         type: str = _INVALID,  # noqa: A002  # the name in the envelope
         retry_after_s: int | None = None,
         should_retry: bool = False,
+        **facts: Unpack[Facts],
     ) -> None:
-        super().__init__(
-            message, code=code, param=param, status=status, kind=type, retry_after_s=retry_after_s
-        )
+        super().__init__(message, code=code, status=status, kind=type, retry_after_s=retry_after_s, **facts)
         self._should_retry = should_retry
         self._trace: Mapping[str, Any] | None = None
         self._more: Mapping[str, str] = {}
-        self._calls: list[list[str]] = []
+        self._calls: list[Json] = []
 
     def about(self, headers: Mapping[str, str], trace: Mapping[str, Any] | None = None) -> Self:
         """Add the headers of the job that records this refusal, and the trace of its denial."""
@@ -101,20 +104,23 @@ class Refusal(ApiError):
         """The body of the answer: the error, with what every error says, and the trace of a denial."""
         later, again = self.retry_after_s is not None, self._should_retry
         retry: Retry = "never" if not again else "after_s" if later else "same_key"
-        envelope: dict[str, Any] = super().envelope["error"]
+        envelope: Json = super().envelope["error"]
         facts = error_facts(
-            self.code or "",
+            self.code,
             envelope["message"],
             retry=retry,
             retry_after_s=self.retry_after_s if again else None,
+            expected=encodable(self.expected),
+            found=encodable(self.found),
+            commands=self.commands,
         )
-        facts["next"] = [*self._calls, *facts["next"]]
-        error = facts | envelope
+        error = facts | {"calls": self._calls} | envelope
         return {"error": error} | ({"denial_trace": self._trace} if self._trace else {})
 
-    def followed_by(self, *calls: Sequence[str]) -> Self:
-        """Name the calls of the API to make next, each as its method and its path."""
-        self._calls = [list(call) for call in calls]
+    def followed_by(self, calls: Sequence[Json], commands: Sequence[Sequence[str]] = ()) -> Self:
+        """Name the calls of the API to make next, and the commands that do the same for the operator."""
+        self._calls = [*self._calls, *calls]
+        self.commands = [*self.commands, *commands]
         return self
 
     @property
@@ -124,14 +130,14 @@ class Refusal(ApiError):
         return super().headers | again | dict(self._more)
 
 
-def refused(error: Exception, log: Log, call: Sequence[str] = ()) -> JSONResponse:
+def refused(error: Exception, log: Log, call: "Call | None" = None) -> JSONResponse:
     """Return the answer for `error`; what was not expected, or is trouble of this server, is logged.
 
-    `call` is the method and path of the request, which may be made again or with another value.
+    `call` is the request, which may be made again or with another value.
     """
     refusal = refusal_of(error)
-    if call:
-        refusal.followed_by(*_next_calls(refusal, call))
+    if call is not None:
+        refusal.followed_by(*_following(refusal, call))
     if refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("gateway.failed", status=refusal.status, **loggable(error))
     return JSONResponse(refusal.envelope, refusal.status, headers=refusal.headers)
@@ -141,31 +147,98 @@ def refusal_of(error: Exception) -> Refusal:
     """Return the refusal that `error` stands for; an unexpected one is a 500 that repeats nothing of it."""
     if isinstance(error, Refusal):
         return error
-    for kinds, refusal in _REFUSALS:
+    for kinds, answer in _REFUSALS:
         if isinstance(error, kinds):
-            return refusal(error)
+            refusal = answer(error)
+            if refusal.expected is None and str(error) == str(refusal):
+                return _with_facts(refusal, error)
+            return refusal
     message = "The gateway failed on this request; its log says why."
-    return Refusal(500, "internal_error", message, type=_SERVER)
+    return Refusal(500, "internal_error", message, type=_SERVER, expected="an answer", found="a defect")
 
 
-def _next_calls(refusal: Refusal, call: Sequence[str]) -> list[Sequence[str]]:
-    """Return the calls of the API that are right after a refusal of `call`."""
-    if refusal.code in {"video_not_found", "idempotency_key_reused", "answer_not_recorded"}:
-        return [("GET", "/v1/videos")]
-    if refusal.code == "insufficient_quota" or refusal.status in {401, 403, 405, 501}:
-        return []
+def _with_facts(refusal: Refusal, error: Exception) -> Refusal:
+    """Return a refusal in an error's own words with what the error says to programs."""
+    if isinstance(error, SoraLedgerError):
+        refusal.param = refusal.param or error.param
+        refusal.expected, refusal.found, refusal.instead = error.expected, error.found, error.instead
+    return refusal
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request of the API: its method and path, its fields, and its idempotency key."""
+
+    method: str
+    path: str
+    fields: Mapping[str, Any]
+    key: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it can be made again from this alone: it has no files, and text that JSON can carry."""
+        try:
+            json.dumps(self.fields, allow_nan=False, ensure_ascii=False).encode()
+        except (TypeError, ValueError):
+            return False
+        return True
+
+    def document(self, **changes: Any) -> Json:
+        """Return the call with these fields changed, as JSON."""
+        shown: Json = {"method": self.method, "path": self.path}
+        if self.key is not None:
+            shown["headers"] = {"Idempotency-Key": self.key}
+        if self.fields or changes:
+            shown["body"] = {**self.fields, **changes}
+        return shown
+
+    def command(self, **changes: Any) -> list[str]:
+        """Return the command that does the same on the ledger of this server."""
+        words = ["sora-ledger", _COMMAND_OF.get(self.path, "remix")]
+        fields = {**self.fields, **changes}
+        if self.path.endswith("/remix"):
+            words += ["--id", self.path.split("/")[-2]]
+        for name, value in fields.items():
+            if name in _OPTIONS and isinstance(value, str | int | float) and not isinstance(value, bool):
+                words += [_OPTIONS[name], str(value)]
+        return words
+
+
+_COMMAND_OF = {"/v1/videos": "create"}
+_OPTIONS = {name: f"--{name}" for name in ("prompt", "model", "size", "seconds", "purpose")} | {
+    "max_cost_usd": "--max-cost"
+}
+JOBS: Json = {"method": "GET", "path": "/v1/videos"}
+_LOOK_FIRST = frozenset({"video_not_found", "idempotency_key_reused", "answer_not_recorded"})
+
+
+def _following(refusal: Refusal, call: Call) -> tuple[list[Json], list[list[str]]]:
+    """Return the calls of the API, and the commands, that are right after a refusal of `call`."""
+    if refusal.code in _LOOK_FIRST:
+        return [JOBS], [["sora-ledger", "jobs"]]
+    if refusal.instead is not None and refusal.param is not None and call.is_whole:
+        better = {refusal.param: refusal.instead}
+        return [call.document(**better)], [call.command(**better)]
     is_repeated = "retry-after" in refusal.headers or refusal.headers["x-should-retry"] == "true"
-    return [call] if is_repeated or refusal.param is not None else []
+    return [call.document()] if is_repeated and call.is_whole else [], []
 
 
-def no_such_video(param: str = "video_id") -> Refusal:
+def no_such_video(param: str = "video_id", found: str | None = None) -> Refusal:
     """Return the refusal for a video that does not exist, or that the caller may not see."""
-    return Refusal(404, "video_not_found", "No video with this id.", param=param)
+    return Refusal(
+        404,
+        "video_not_found",
+        "No video with this id.",
+        param=param,
+        expected="the id of a video that you may see",
+        found=found or "another id",
+    )
 
 
-def over_budget(message: str) -> Refusal:
+def over_budget(message: str, **facts: Unpack[Facts]) -> Refusal:
     """Return the refusal for lack of money, as OpenAI's own quota answers; it must not be sent again."""
-    return Refusal(429, "insufficient_quota", message, type="insufficient_quota")
+    refusal = Refusal(429, "insufficient_quota", message, type="insufficient_quota", **facts)
+    return refusal.followed_by((), [["sora-ledger", "budget", "list"]])
 
 
 def ledger_unusable() -> Refusal:
@@ -173,7 +246,16 @@ def ledger_unusable() -> Refusal:
     message = (
         f"The ledger cannot record anything now, so no video was requested. Try again in {RETRY_S} seconds."
     )
-    return Refusal(503, "ledger_unavailable", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
+    return Refusal(
+        503,
+        "ledger_unavailable",
+        message,
+        type=_SERVER,
+        retry_after_s=RETRY_S,
+        should_retry=True,
+        expected="a ledger that can be written",
+        found="one that cannot be at the moment",
+    )
 
 
 def upload_failed(error: OSError) -> Refusal:
@@ -181,7 +263,16 @@ def upload_failed(error: OSError) -> Refusal:
     message = (
         f"The gateway cannot keep the upload now ({error.strerror}), so nothing was sent. Try again later."
     )
-    return Refusal(503, "upload_failed", message, type=_SERVER, retry_after_s=RETRY_S, should_retry=True)
+    return Refusal(
+        503,
+        "upload_failed",
+        message,
+        type=_SERVER,
+        retry_after_s=RETRY_S,
+        should_retry=True,
+        expected="room for the upload",
+        found=error.strerror,
+    )
 
 
 def _provider(error: Exception) -> Refusal:
@@ -211,7 +302,15 @@ def _refuse(status: int, code: str, message: str, **more: Any) -> Callable[[Exce
 def unreachable() -> Refusal:
     """Return the refusal while the server behind the gateway gives no answer: no video was created."""
     message = "The server behind this gateway gave no answer; no video was created. Try again later."
-    return Refusal(502, "server_unreachable", message, type=_SERVER, should_retry=True)
+    return Refusal(
+        502,
+        "server_unreachable",
+        message,
+        type=_SERVER,
+        should_retry=True,
+        expected="an answer of the server",
+        found="none",
+    )
 
 
 def character_unknown() -> Refusal:
@@ -220,7 +319,14 @@ def character_unknown() -> Refusal:
         "The server behind this gateway gave no usable answer. It may have created the character, under an "
         "id that nobody knows; creating it again costs nothing."
     )
-    return Refusal(502, "server_unreachable", message, type=_SERVER)
+    return Refusal(
+        502,
+        "server_unreachable",
+        message,
+        type=_SERVER,
+        expected="a usable answer of the server",
+        found="none",
+    )
 
 
 def _of_server(error: Exception) -> Refusal:
@@ -231,7 +337,14 @@ def _of_server(error: Exception) -> Refusal:
     if isinstance(error, ServerTrouble):
         return unreachable()
     message = "The server behind this gateway gave an answer that cannot be used."
-    return Refusal(502, "server_unreadable", message, type=_SERVER)
+    return Refusal(
+        502,
+        "server_unreadable",
+        message,
+        type=_SERVER,
+        expected="an answer of the Videos API",
+        found="another",
+    )
 
 
 def from_server(
@@ -246,7 +359,14 @@ def from_server(
     said = detail.message.text if detail.message else None
     text = said or "The server behind this gateway refused the request."
     if status in ABOUT_THE_GATEWAY:
-        return Refusal(502, detail.code or "server_refused_gateway", REFUSED_GATEWAY, type=_SERVER)
+        return Refusal(
+            502,
+            detail.code or "server_refused_gateway",
+            REFUSED_GATEWAY,
+            type=_SERVER,
+            expected="a server that takes this gateway's key",
+            found=f"HTTP {status}",
+        )
     if status < HTTPStatus.BAD_REQUEST:  # a redirect is for the gateway's operator
         status = HTTPStatus.BAD_GATEWAY
     default = _INVALID if status < HTTPStatus.INTERNAL_SERVER_ERROR else _SERVER
@@ -258,6 +378,8 @@ def from_server(
         type=detail.type or default,
         retry_after_s=None if retry_after_ms is None else -(-retry_after_ms // 1000),
         should_retry=may_repeat and status == HTTPStatus.TOO_MANY_REQUESTS and not needs_a_person(detail),
+        expected="a request that the server accepts",
+        found=f"HTTP {int(status)}",
     )
 
 
@@ -265,15 +387,31 @@ def _in_words(status: int, code: str, param: str | None = None) -> Callable[[Exc
     """Return how to refuse with an error's own message, in which its first word is the field if any."""
 
     def refusal(error: Exception) -> Refusal:
-        message = in_api_terms(str(error))
-        return Refusal(status, code, message, param=param or param_in(message))
+        message, named = in_api_terms(str(error)), param
+        if isinstance(error, SoraLedgerError) and error.param is not None:
+            named = param or api_param(error.param)
+        refusal = Refusal(status, code, message, param=named)
+        return _with_facts(refusal, error)
 
     return refusal
 
 
+def _over_budget(error: Exception) -> Refusal:
+    assert isinstance(error, SoraLedgerError)
+    return over_budget(str(error), param=error.param, expected=error.expected, found=error.found)
+
+
 def _envelope_of(error: Exception) -> Refusal:
     assert isinstance(error, ApiError)
-    return Refusal(error.status, error.code, error.message, param=error.param, type=error.kind)
+    return Refusal(
+        error.status,
+        error.code,
+        error.message,
+        param=error.param,
+        type=error.kind,
+        expected=error.expected,
+        found=error.found,
+    )
 
 
 _NOT_OUR_PLACE = (
@@ -298,30 +436,115 @@ _REFUSALS: tuple[
     (ProviderUnavailable, _provider),
     (NotPermitted, lambda error: Refusal(403, "permission_denied", str(error))),
     (TooManyRequests, _too_many),
-    (PlaceTaken, _refuse(503, "storage_not_configured", _NOT_OUR_PLACE)),
-    (NotAsStored, _refuse(500, "storage_failed", _NOT_AS_STORED)),
+    (
+        PlaceTaken,
+        _refuse(
+            503,
+            "storage_not_configured",
+            _NOT_OUR_PLACE,
+            expected="a place of this ledger",
+            found="another's",
+        ),
+    ),
+    (
+        NotAsStored,
+        _refuse(500, "storage_failed", _NOT_AS_STORED, expected="the recorded file", found="another"),
+    ),
     (
         StorageFailed,
-        _refuse(503, "storage_unavailable", _NO_STORAGE, retry_after_s=RETRY_S, should_retry=True),
+        _refuse(
+            503,
+            "storage_unavailable",
+            _NO_STORAGE,
+            retry_after_s=RETRY_S,
+            should_retry=True,
+            expected="files that can be used",
+            found="files that cannot be at the moment",
+        ),
     ),
-    ((BudgetExceeded, BudgetGone, SessionCeiling), lambda error: over_budget(str(error))),
+    ((BudgetExceeded, BudgetGone, SessionCeiling), _over_budget),
     (RequestKeyTaken, _in_words(409, "idempotency_key_reused", "Idempotency-Key")),
-    (WrongServer, _refuse(409, "wrong_server", _ELSEWHERE, param="video_id")),
-    ((KeyMissing, ProfileRetired, SettingsUnusable), _refuse(503, "server_not_configured", _NO_SERVER)),
+    (
+        WrongServer,
+        _refuse(
+            409,
+            "wrong_server",
+            _ELSEWHERE,
+            param="video_id",
+            expected="a video of the server in use",
+            found="one of another",
+        ),
+    ),
+    (
+        (KeyMissing, ProfileRetired, SettingsUnusable),
+        _refuse(
+            503,
+            "server_not_configured",
+            _NO_SERVER,
+            expected="a server behind this gateway",
+            found="none that can be used",
+        ),
+    ),
     ((DecisionError, BadInput), _in_words(400, "invalid_value")),
-    (PolicyReplaced, _refuse(503, "policy_replaced", _REPLACED, retry_after_s=1, should_retry=True)),
+    (
+        PolicyReplaced,
+        _refuse(
+            503,
+            "policy_replaced",
+            _REPLACED,
+            retry_after_s=1,
+            should_retry=True,
+            expected="the policy that decided",
+            found="another in force",
+        ),
+    ),
     (NotReady, _in_words(409, "video_not_ready", "video_id")),
     (
         MayBeOurs,
-        _refuse(409, "video_unsettled", _UNSETTLED, param="video_id", retry_after_s=2, should_retry=True),
+        _refuse(
+            409,
+            "video_unsettled",
+            _UNSETTLED,
+            param="video_id",
+            retry_after_s=2,
+            should_retry=True,
+            expected="a video of no open request",
+            found="one that may be of one",
+        ),
     ),
-    ((JobNotFound, AmbiguousJob), lambda _: no_such_video()),
+    ((JobNotFound, AmbiguousJob), lambda error: no_such_video(found=getattr(error, "found", None))),
     (NoSuchEndpoint, lambda error: refusal_of(no_such_endpoint(str(error)))),
     ((OperationUnsupported, ReferenceUnreadable), _in_words(400, "operation_not_offered")),
     ((AdapterError, AssetUnusable), _of_server),
-    (RecordTooLarge, _refuse(413, "request_too_large", _TOO_LARGE)),
-    ((AnswerSpooled, AnsweredTooLate), _refuse(409, "answer_not_recorded", _ANSWERED)),
-    (AppendRefused, _refuse(409, "changed_meanwhile", _CHANGED, retry_after_s=1, should_retry=True)),
+    (
+        RecordTooLarge,
+        _refuse(
+            413,
+            "request_too_large",
+            _TOO_LARGE,
+            param="prompt",
+            expected="a shorter text",
+            found="more than a record may have",
+        ),
+    ),
+    (
+        (AnswerSpooled, AnsweredTooLate),
+        _refuse(
+            409, "answer_not_recorded", _ANSWERED, expected="a recorded answer", found="one that is not yet"
+        ),
+    ),
+    (
+        AppendRefused,
+        _refuse(
+            409,
+            "changed_meanwhile",
+            _CHANGED,
+            retry_after_s=1,
+            should_retry=True,
+            expected="the state that was decided on",
+            found="a later one",
+        ),
+    ),
     ((LedgerError, TimeoutError), lambda _: ledger_unusable()),
 )
 """How each error is answered: the first entry that matches counts, so narrower classes come first."""

@@ -64,6 +64,9 @@ class PollingLimit:
                 f"{name[:64]} is polled more than {1 / INTERVAL_S:.0f} times a second: wait for the "
                 "milliseconds in the header openai-poll-after-ms, or register a webhook",
                 retry_after_s=wait_s,
+                param="video_id",
+                expected=f"at most {1 / INTERVAL_S:.0f} calls a second",
+                found="more",
             )
         self._free_at[key, name] = free_at + INTERVAL_S
         if len(self._free_at) > MOST_WATCHED:
@@ -117,12 +120,26 @@ class Gets:
             raise no_such_video()
         if status_of(job) in _NO_CLIENT_DELETES:
             message = f"Only a completed or failed video can be deleted; '{name}' is {status_of(job)}."
-            raise Refusal(400, "video_not_finished", message, param="video_id")
+            raise Refusal(
+                400,
+                "video_not_finished",
+                message,
+                param="video_id",
+                expected="a completed or failed video",
+                found=status_of(job),
+            )
         if job.video_id is None:
             message = (
                 f"'{name}' ended before it reached the server ({job.state}), so there is no video to delete."
             )
-            raise Refusal(400, "video_never_created", message, param="video_id")
+            raise Refusal(
+                400,
+                "video_never_created",
+                message,
+                param="video_id",
+                expected="a video at the server",
+                found=job.state,
+            )
         job = await delete(caller.session(self._session), job)
         body = {"id": name, "deleted": True, "object": "video.deleted"}
         return JSONResponse(body, headers=job_headers(job, now=self._session.clock()))
@@ -137,7 +154,14 @@ class Gets:
         model = next((model for model in self._models(caller) if model["id"] == name), None)
         if model is None:
             message = f"The model '{name[:200]}' does not exist or you do not have access to it."
-            raise Refusal(404, "model_not_found", message, param="model")
+            raise Refusal(
+                404,
+                "model_not_found",
+                message,
+                param="model",
+                expected=", ".join(each["id"] for each in self._models(caller)),
+                found=name[:200],
+            )
         return JSONResponse(model)
 
     def _models(self, caller: Caller) -> list[dict[str, Any]]:
@@ -181,7 +205,14 @@ def _check_encodable(body: Fields) -> None:
         json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
         message = "Only JSON with text, numbers, arrays and objects can be sent on to the server."
-        raise Refusal(400, "invalid_json", message) from error
+        raise Refusal(
+            400,
+            "invalid_json",
+            message,
+            param="body",
+            expected="JSON with text, numbers, arrays and objects",
+            found=error,
+        ) from error
 
 
 def usable_models(policy: Policy, catalog: Catalog) -> list[Model]:

@@ -55,7 +55,14 @@ async def known_character(session: Session, caller: Caller, name: str, param: st
 def no_such_character(name: str, param: str) -> Refusal:
     """Return the refusal for a character that does not exist, or that is not the caller's."""
     message = f"Character with id '{name[:SHOWN]}' not found."
-    return Refusal(404, "character_not_found", message, param=param)
+    return Refusal(
+        404,
+        "character_not_found",
+        message,
+        param=param,
+        expected="the id of a character of yours",
+        found=name[:SHOWN],
+    )
 
 
 def check_file(caller: Caller, file_id: str, param: str) -> None:
@@ -65,4 +72,11 @@ def check_file(caller: Caller, file_id: str, param: str) -> None:
             f"File with id '{file_id[:SHOWN]}' not found. This gateway keeps no files: send the image "
             "itself, or its URL."
         )
-        raise Refusal(404, "file_not_found", message, param=param)
+        raise Refusal(
+            404,
+            "file_not_found",
+            message,
+            param=param,
+            expected="the image itself, or its URL",
+            found=file_id[:SHOWN],
+        )

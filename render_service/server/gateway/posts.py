@@ -222,7 +222,7 @@ class Posts:
         job, outcome = placed.job, placed.outcome
         headers = job_headers(job, placed.ruling)
         if isinstance(placed.ruling, RenderDenied):
-            raise denial(job, placed.ruling)
+            raise denial(job, placed.ruling, placed.requested)
         if job.state is State.REJECTED and isinstance(outcome, SubmissionRejected):
             free = session.profile(job.profile).is_free(outcome)
             raise from_server(outcome.error, outcome.retry_after_ms, may_repeat=free).about(headers)
@@ -262,6 +262,7 @@ async def _reading(request: Request) -> AsyncIterator[tuple[Fields, Uploads]]:
         except OSError as error:
             raise upload_failed(error) from error
         await request.state.identified()
+        request.state.fields = fields
         yield fields, uploads
     finally:
         await uploads.close()

@@ -19,9 +19,9 @@ from render_service.notifications.post import Post
 from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway.content import Content
 from render_service.server.gateway.endpoints import EndpointRoutes
-from render_service.server.gateway.errors import Refusal, refused
+from render_service.server.gateway.errors import Call, Refusal, refused
 from render_service.server.gateway.gets import Gets
-from render_service.server.gateway.posts import Posts
+from render_service.server.gateway.posts import IDEMPOTENCY_KEY, Posts
 from render_service.server.gateway.projection import PATIENCE_S, Projection
 from render_service.session.session import Session
 
@@ -75,15 +75,38 @@ def refused_by_router(request: Request, status: int) -> Response:
     matching = [route for route in routes if route.path_regex.match(request.url.path)]
     what = f"{request.method} {request.url.path[:LONGEST_PATH]}"
     if status != HTTPStatus.METHOD_NOT_ALLOWED:
-        return _answer(Refusal(status, "unknown_url", f"Unknown request URL: {what}."))
+        return _answer(
+            Refusal(
+                status,
+                "unknown_url",
+                f"Unknown request URL: {what}.",
+                param="url",
+                expected="a URL of the Videos API",
+                found=what,
+            )
+        )
     same = [route for route in matching if route.path == matching[0].path]
     methods = sorted({method for route in same for method in route.methods or ()})
     message = f"Not allowed method: {what} (allowed: {', '.join(methods)})."
-    return _answer(Refusal(status, "method_not_allowed", message).about({"allow": ", ".join(methods)}))
+    refusal = Refusal(
+        status,
+        "method_not_allowed",
+        message,
+        param="method",
+        expected=", ".join(methods),
+        found=request.method,
+    )
+    return _answer(refusal.about({"allow": ", ".join(methods)}))
 
 
 def _answer(refusal: Refusal) -> Response:
     return JSONResponse(refusal.envelope, refusal.status, headers=refusal.headers)
+
+
+def _call(request: Request) -> Call:
+    """Return a request as it may be made again, with the fields that were read of it."""
+    key = request.headers.get(IDEMPOTENCY_KEY)
+    return Call(request.method, request.url.path[:LONGEST_PATH], request.state.fields, key)
 
 
 def _guarded(
@@ -109,6 +132,7 @@ def _guarded(
         return caller
 
     async def answer(request: Request) -> Response:
+        request.state.fields = {}
         try:
             caller = await identified(request)
             request.state.identified = partial(identified, request)
@@ -123,6 +147,6 @@ def _guarded(
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001  # a client of the API gets the API's envelope, always
-            return refused(error, session.log, (request.method, request.url.path[:LONGEST_PATH]))
+            return refused(error, session.log, _call(request))
 
     return answer

@@ -217,6 +217,9 @@ class _Attempt:
                 f"{running} jobs of the key of {self.caller.name} are running, and it permits "
                 f"{self.caller.running_jobs}: repeat the request when one has ended",
                 retry_after_s=RUNNING_RETRY_S,
+                param="Authorization",
+                expected=f"fewer than {self.caller.running_jobs} running jobs",
+                found=running,
             )
 
     def _check_payer(self, repeated: Placed) -> None:
@@ -224,7 +227,10 @@ class _Attempt:
         if (repeated.job.team, repeated.job.project) != payer_of(self.session):
             raise RequestKeyTaken(
                 "this Idempotency-Key belongs to a request for another team or project: use another key, or "
-                "repeat that request exactly"
+                "repeat that request exactly",
+                param="Idempotency-Key",
+                expected="a new key, or the same request",
+                found="a key of another request",
             )
 
     async def _first(self, version: int) -> Placed:

@@ -62,10 +62,18 @@ class Uploads:
             content = base64.b64decode(data, validate=True) if is_base64 else unquote_to_bytes(data)
         except (binascii.Error, ValueError) as error:
             message = f"Invalid '{param}': the data URL is not valid base64 ({error})."
-            raise ApiError.invalid(message, code="invalid_image_url", param=param) from error
+            raise ApiError.invalid(
+                message, code="invalid_image_url", param=param, expected="valid base64", found=error
+            ) from error
         if not comma:
             message = f"Invalid '{param}': expected data:image/png;base64, and the image behind it."
-            raise ApiError.invalid(message, code="invalid_image_url", param=param)
+            raise ApiError.invalid(
+                message,
+                code="invalid_image_url",
+                param=param,
+                expected="data:image/png;base64, and the image behind it",
+                found="no image",
+            )
         path = self._next_path()
         path.write_bytes(content)
         return Uploaded("image", media_type, path)
@@ -106,4 +114,6 @@ def _checked(file: Uploaded, read: Callable[[Path], T], param: str, code: str) -
         return read(file.path)
     except BadInput as refused:
         message = str(refused).replace(str(file.path), repr(file.name))
-        raise ApiError.invalid(message, code=code, param=param) from refused
+        raise ApiError.invalid(
+            message, code=code, param=param, expected=refused.expected, found=refused.found
+        ) from refused

@@ -13,5 +13,8 @@ def needs_extra(missing: ModuleNotFoundError) -> BadInput:
         raise missing
     return BadInput(
         f"the package {missing.name} is not installed: run pip install '.[mcp]' in the repository, or pip "
-        "install mcp"
+        "install mcp",
+        param="mcp",
+        expected="the extra mcp",
+        found="it is not installed",
     )

@@ -91,7 +91,12 @@ async def _place(agent: Agent, values: dict[str, Any], material: Material = NOTH
     request = await asyncio.to_thread(parsed, agent.session, agent.terms(values))
     if questions := missing_details(request):
         text = "; ".join(question.question for question in questions)
-        raise BadInput(f"{text} (answer it in the prompt); nothing was recorded")
+        raise BadInput(
+            f"{text} (answer it in the prompt); nothing was recorded",
+            param="prompt",
+            expected=text,
+            found="a prompt that leaves it open",
+        )
     return await agent.place(request, material)
 
 
@@ -115,7 +120,9 @@ async def _answer(agent: Agent, key: str, placing: Callable[[Session], Awaitable
         f"the request is not recorded after {agent.answer_s:g} s, because the ledger is busy; it continues: "
         f"make the same call with the same request key {key!r} to see its job"
     )
-    return error_document("timed_out", message, "same_key")
+    return error_document(
+        "timed_out", message, "same_key", param="request_key", expected="a recorded request", found="none yet"
+    )
 
 
 async def wait_tool(agent: Agent, arguments: WaitArguments) -> Json:

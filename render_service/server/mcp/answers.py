@@ -4,16 +4,21 @@ No answer says to try again where something may be billed: it names the job to w
 under which the same call returns the same job.
 """
 
+import hashlib
+import json
 import re
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import ValidationError
 
 from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
 from decision.money import usd_digits
-from ledger.errors import BudgetExceeded, LedgerUnusable, Retry, SoraLedgerError, error_facts
+from decision.request.prompt import FIELDS
+from ledger.errors import BudgetExceeded, Facts, LedgerUnusable, Retry, SoraLedgerError, argv_of, error_facts
 from ledger.events import RenderDecided
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
@@ -21,7 +26,7 @@ from render_service.runtime.documents import Json
 from render_service.runtime.errors import BudgetGone
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
-from render_service.submission.result import held_for, submission_trouble
+from render_service.submission.result import held_for, shortfall, submission_trouble
 from sora_adapter.errors import AdapterError
 
 TOOL_OF = {"create": "render", "remix": "remix", "edit": "edit", "extend": "extend"}
@@ -134,7 +139,29 @@ def job_answer(session: Session, job: Job, **more: Any) -> Json:
         document["decision"] = decision_of(history.decision.event, job)
     if trouble := submission_trouble(session.ledger, job, session.settings.profiles_file):
         document["trouble"] = in_tool_terms(str(trouble))
+    if "error" not in more and job.state in REFUSED:
+        document["error"] = _refusal(session, job, following)
     return document | more
+
+
+REFUSED = (State.DENIED, State.HELD, State.APPROVED, State.REFUSED)
+"""States of a job that was not sent, and that the agent cannot send."""
+
+
+def _refusal(session: Session, job: Job, following: Next) -> Json:
+    """Return the error of a job that was refused: what was expected, and the calls that would be allowed."""
+    lacks = shortfall(session.ledger, job)
+    commands = [*map(shlex.join, lacks.commands), *following.person]
+    document: Json = error_document(
+        f"job_{job.state}",
+        f"{job.job_id} is {job.state}: {following.because}",
+        otherwise=following.tool,
+        commands=commands,
+        param=lacks.param and argument_of(lacks.param),
+        expected=lacks.expected,
+        found=lacks.found,
+    )["error"]
+    return document
 
 
 def decision_of(ruling: Any, job: Job) -> Json:
@@ -166,6 +193,14 @@ def _argument(option: str) -> str:
     return {"max_cost": "max_cost_usd", "id": "job", "input_reference": "first_frame"}.get(option, option)
 
 
+def argument_of(param: str) -> str:
+    """Return the argument of a tool for the `param` of an error."""
+    name = param.removeprefix("--").replace("-", "_")
+    return {"max_cost_usd_micros": "max_cost_usd", "declared_change": "declare_change"}.get(
+        name, _argument(name)
+    )
+
+
 _USUALLY_NEXT: dict[type[Exception], str] = {
     DecisionError: "decide",
     BudgetGone: "budget",
@@ -177,10 +212,26 @@ _USUALLY_NEXT: dict[type[Exception], str] = {
 _JOB = re.compile(r"\bjob_[0-9a-f]{32}\b")
 
 
-def error_answer(error: Exception) -> Json | None:
-    """Return the answer for an error raised on purpose; None for any other."""
+def error_answer(error: Exception, tool: str = "", arguments: Mapping[str, Any] | None = None) -> Json | None:
+    """Return the answer for an error raised on purpose by a call of `tool`; None for any other.
+
+    If the error says which value would be accepted, the same call with that comes first in `calls`.
+    """
     if isinstance(error, ValidationError):
-        return _bad_arguments(error)
+        return _bad_arguments(error, tool, arguments or {})
+    answer = _of_ours(error)
+    if answer is not None and isinstance(error, SoraLedgerError) and error.param and error.instead and tool:
+        name = argument_of(error.param)
+        better: str | int = int(error.instead) if error.instead.isdecimal() else error.instead
+        _put_first(answer, tool, {**(arguments or {}), name: better})
+    return answer
+
+
+def _put_first(answer: Json, tool: str, arguments: Mapping[str, Any]) -> None:
+    answer["error"]["calls"].insert(0, {"tool": tool, "arguments": dict(arguments)})
+
+
+def _of_ours(error: Exception) -> Json | None:
     if not isinstance(error, SoraLedgerError):
         return None
     helpful = next((tool for kind, tool in _USUALLY_NEXT.items() if isinstance(error, kind)), None)
@@ -190,6 +241,10 @@ def error_answer(error: Exception) -> Json | None:
         error.retry,
         otherwise=helpful,
         retry_after_s=error.retry_after_s,
+        param=error.param and argument_of(error.param),
+        expected=error.expected and in_tool_terms(error.expected),
+        found=error.found,
+        commands=list(map(shlex.join, error.commands)),
     )
 
 
@@ -200,30 +255,35 @@ def error_document(
     *,
     otherwise: str | None = None,
     retry_after_s: float | None = None,
-    **more: Any,
+    commands: Sequence[str] = (),
+    **about: Unpack[Facts],
 ) -> Json:
-    """Return an error with the tools to call next: those that its message names, or the tool `otherwise`.
+    """Return an error with the tools to call next: those of `next`, or the tool `otherwise`.
 
     `person` are the commands that only a person may run.
     """
+    argvs = [argv_of(command) for command in commands]
+    facts = error_facts(code, message, retry=retry, retry_after_s=retry_after_s, commands=argvs, **about)
     calls, person = [], []
-    for command in dict.fromkeys(_COMMAND.findall(message)):
-        call = _as_call(command)
+    for argv in facts["next"]:
+        call = call_of(argv)
         if call is None:
-            person.append(command)
+            person.append(shlex.join(argv))
         else:
             calls.append(call)
     if not calls and (named := _JOB.search(message)):
         calls.append({"tool": "job", "arguments": {"job": named[0]}})
     if not calls and otherwise:
         calls.append({"tool": otherwise, "arguments": {}})
-    facts = error_facts(code, message, retry=retry, retry_after_s=retry_after_s)
-    return {"error": facts | {"calls": calls, "person": person} | more}
+    return {"error": facts | {"calls": calls, "person": person}}
 
 
-def _as_call(command: str) -> Json | None:
+def call_of(argv: Sequence[str]) -> Json | None:
     """Return the tool call that does what a command does; None if only a person may run it."""
-    _, name, *words = command.split()
+    name, words = argv[1], argv[2:]
+    if name in TOOL_OF:
+        arguments = _arguments(words)
+        return None if arguments is None else {"tool": TOOL_OF[name], "arguments": arguments}
     tool = _TOOL_OF_COMMAND.get(name)
     if tool is None or "--absent" in words or "set" in words:
         return None
@@ -231,13 +291,47 @@ def _as_call(command: str) -> Json | None:
     return {"tool": tool, "arguments": {"job": job} if job else {}}
 
 
-def _bad_arguments(error: ValidationError) -> Json:
+_TAKEN = frozenset(
+    "prompt job model size seconds purpose max_cost_usd declare_change promotes request_key".split()
+)
+
+
+def _arguments(words: Sequence[str]) -> Json | None:
+    """Return the arguments of a paid tool for the options of a command; None if it does not take them."""
+    left = list(words)
+    arguments: Json = {}
+    while left:
+        option = left.pop(0)
+        name = argument_of(option)
+        if option == "--attest":
+            arguments["attested"] = True
+        elif option == "--no-augment":
+            arguments["augment"] = False
+        elif name in FIELDS and left:
+            arguments.setdefault("fields", {})[name] = left.pop(0)
+        elif name in _TAKEN and left:
+            arguments[name] = int(left.pop(0)) if name == "seconds" else left.pop(0)
+        else:
+            return None
+    return arguments
+
+
+def _bad_arguments(error: ValidationError, tool: str, arguments: Mapping[str, Any]) -> Json:
     first = error.errors(include_url=False, include_context=False)[0]
     param = ".".join(map(str, first["loc"])) or "arguments"
     found = first.get("input")
     shown = repr(found) if isinstance(found, str | int | float | bool) else type(found).__name__
-    message = f"{param}: {first['msg']}; found {shown[:80]}; nothing was recorded"
-    facts: Json = {"param": param, "expected": first["msg"], "found": shown[:80]}
-    if first["type"] == "missing":
-        message, facts["found"] = f"{param} is missing; nothing was recorded", None
-    return error_document("bad_arguments", message, **facts)
+    if first["type"] != "missing":
+        message = f"{param}: {first['msg']}; found {shown[:80]}; nothing was recorded"
+        return error_document("bad_arguments", message, param=param, expected=first["msg"], found=shown[:80])
+    message = f"{param} is missing; nothing was recorded"
+    answer = error_document("bad_arguments", message, param=param, expected="a value", found="nothing")
+    if param == "request_key" and len(error.errors()) == 1:
+        _put_first(answer, tool, {**arguments, param: suggested_key(arguments)})
+    return answer
+
+
+def suggested_key(arguments: Mapping[str, Any]) -> str:
+    """Return a request key for a call without one: the same for the same call, so that a repeat is safe."""
+    text = json.dumps(arguments, sort_keys=True, default=str)
+    return f"key-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

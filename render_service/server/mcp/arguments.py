@@ -115,10 +115,15 @@ class ChangeArguments(Wording):
 
     request_key: RequestKey
     job: JobName
+    declare_change: str | None = Field(
+        default=None,
+        description="The one thing that a remix changes, if the words of the prompt do not tell; recorded.",
+    )
 
     def values(self) -> dict[str, Any]:
         """Return the request values, named as `parse_request` names them."""
-        return super().values() | {"request_key": self.request_key}
+        declared = {} if self.declare_change is None else {"declared_change": self.declare_change}
+        return super().values() | {"request_key": self.request_key} | declared
 
 
 class ExtendArguments(ChangeArguments):

@@ -106,7 +106,10 @@ class Agent:
         if len(self.person) > LONGEST_PERSON:
             raise BadInput(
                 f"--actor or SORA_LEDGER_ACTOR: expected at most {LONGEST_PERSON} characters, because the "
-                f"agent's name is recorded with it; found {len(self.person)}"
+                f"agent's name is recorded with it; found {len(self.person)}",
+                param="actor",
+                expected=f"at most {LONGEST_PERSON} characters",
+                found=len(self.person),
             )
 
     def named(self, client: str | None) -> "Agent":
@@ -137,7 +140,12 @@ class Agent:
             return await self.session.job(name)
         job = await asyncio.to_thread(visible_job, self.session.ledger, self.caller, name)
         if job is None:
-            raise JobNotFound(f"no job that you may see has the id {name!r}: `sora-ledger jobs` lists them")
+            raise JobNotFound(
+                f"no job that you may see has the id {name!r}: `sora-ledger jobs` lists them",
+                param="job",
+                expected="a job that you may see",
+                found=name,
+            )
         return job
 
     def visible(self, where: JobFilter) -> list[JobFilter]:
@@ -187,6 +195,9 @@ class Agent:
             arguments["request_key"] = key.removeprefix(self._keys)
         if isinstance(error := document.get("error"), dict):
             error["message"] = error["message"].replace(self._keys, "")
+            for call in error["calls"]:
+                if isinstance(key := call["arguments"].get("request_key"), str):
+                    call["arguments"]["request_key"] = key.removeprefix(self._keys)
         return document
 
     @property
@@ -199,7 +210,10 @@ class Agent:
         if person_of(job.actor) != self.person:
             raise BadInput(
                 f"{job.job_id} was requested by {job.actor}, not on behalf of {self.person}, so you may not "
-                f"withdraw it; a person can: `sora-ledger cancel {job.job_id}`"
+                f"withdraw it; a person can: `sora-ledger cancel {job.job_id}`",
+                param="job",
+                expected=f"a job requested on behalf of {self.person}",
+                found=f"one of {job.actor}",
             )
 
     def path(self, name: str, what: str) -> Path:
@@ -207,13 +221,19 @@ class Agent:
         if self.at.folder is None:
             raise BadInput(
                 f"{what} {name}: expected no file, because this server is not on your machine; leave {what} "
-                f"out. POST {self.at.origin}/v1/videos takes a first frame, and download answers with a URL"
+                f"out. POST {self.at.origin}/v1/videos takes a first frame, and download answers with a URL",
+                param=what,
+                expected="no file",
+                found=name,
             )
         folder = self.at.folder.resolve()
         path = (folder / name).resolve()
         if not path.is_relative_to(folder):
             raise BadInput(
-                f"{what} {name}: expected a file in {folder}, where this server runs; name one in it"
+                f"{what} {name}: expected a file in {folder}, where this server runs; name one in it",
+                param=what,
+                expected=f"a file in {folder}",
+                found=name,
             )
         return path
 

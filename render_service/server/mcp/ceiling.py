@@ -67,7 +67,10 @@ class Ceiling:
                     f"this session may spend {format_usd(limit)} by the policy {session.policy.name}: "
                     f"{format_usd(taken)} are taken, and this request would cost {format_usd(estimate)}; "
                     "nothing was recorded. `sora-ledger jobs` shows what was requested; a person may raise "
-                    "session_usd_micros in the policy"
+                    "session_usd_micros in the policy",
+                    param="max_cost_usd",
+                    expected=f"at most {format_usd(limit - taken)} left of {format_usd(limit)}",
+                    found=format_usd(estimate),
                 )
             self._taken[key] = estimate
             return True

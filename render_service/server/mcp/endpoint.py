@@ -68,11 +68,25 @@ class AgentEndpoint:
     async def _admitted(self, request: Request) -> ASGIApp:
         """Identify the caller, and return what answers the request."""
         if request.method not in {"POST", "DELETE"}:
-            refusal = Refusal(405, "method_not_allowed", f"Not allowed method: {request.method} {PATH}.")
+            refusal = Refusal(
+                405,
+                "method_not_allowed",
+                f"Not allowed method: {request.method} {PATH}.",
+                param="method",
+                expected="POST, DELETE",
+                found=request.method,
+            )
             raise refusal.about({"allow": "POST, DELETE"})
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-            raise Refusal(403, "origin_not_allowed", "A page of another origin may not call tools.")
+            raise Refusal(
+                403,
+                "origin_not_allowed",
+                "A page of another origin may not call tools.",
+                param="origin",
+                expected=request.headers.get("host"),
+                found=origin,
+            )
         async with asyncio.timeout(PATIENCE_S):
             caller = await self._gatekeeper.identify(request.headers.get("authorization"))
         request.state.logged["actor"] = caller.name
@@ -109,11 +123,25 @@ class AgentEndpoint:
         except ModuleNotFoundError as missing:
             needs_extra(missing)
             self._session.log.warning("mcp.not_installed", package=missing.name or "mcp")
-            refusal = Refusal(501, "not_installed", NOT_INSTALLED, type="server_error")
+            refusal = Refusal(
+                501,
+                "not_installed",
+                NOT_INSTALLED,
+                type="server_error",
+                expected="the extra mcp",
+                found="it is not installed",
+            )
             yield JSONResponse(refusal.envelope, refusal.status, headers=refusal.headers)
             return
         async with serving.protocol_app(self._session, self._submissions) as app:
             yield app
 
 
-_STOPPING = Refusal(503, "server_stopping", "This server is stopping.", type="server_error")
+_STOPPING = Refusal(
+    503,
+    "server_stopping",
+    "This server is stopping.",
+    type="server_error",
+    expected="a running server",
+    found="one that stops",
+)

@@ -39,7 +39,10 @@ async def decide_tool(agent: Agent, arguments: DecideArguments) -> Json:
         source = None
     elif arguments.job is None:
         raise BadRequest(
-            f"operation {arguments.operation} needs the job whose video it changes: name it with job"
+            f"operation {arguments.operation} needs the job whose video it changes: name it with job",
+            param="job",
+            expected="the job whose video it changes",
+            found="nothing",
         )
     else:
         source = (await agent.job(arguments.job)).job_id

@@ -6,7 +6,6 @@ The same handlers serve stdio and HTTP. A transport only says which agent made a
 import asyncio
 import base64
 import json
-import re
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, TypeAlias
@@ -42,7 +41,6 @@ from decision.errors import DecisionError
 from decision.request.prompt import template, templates
 from decision.rules.roles import Permission
 from ledger.errors import AmbiguousJob, JobNotFound
-from ledger.job import State
 from ledger.store.interface import JobFilter
 from ledger.terms import Variant
 from render_service.runtime.documents import Json, job_document
@@ -58,10 +56,8 @@ LISTED_JOBS = 20
 MOST_VIDEO_BYTES = 24 * 1024 * 1024
 """A card plays no longer video: a host holds all of a resource in memory."""
 JSON = "application/json"
-_CORRECTED = re.compile(r"\buse (seconds|size|model|purpose) ([^\s;,)]+)")
 JOBS, TEMPLATES = "sora-ledger://jobs/", "sora-ledger://templates/"
 VIDEOS = "sora-ledger://videos/"
-REFUSED = (State.DENIED, State.HELD, State.APPROVED, State.REFUSED)
 INSTRUCTIONS = (
     "Renders AI videos. Every paid call is decided by policy and budget, recorded before it is sent, and "
     "billed at most once. Call decide first. Give each render a request key of its own, and keep it: after a "
@@ -90,7 +86,13 @@ class ToolServer:
         if tool is None:
             known = ", ".join(TOOLS)
             return result_of(
-                error_document("unknown_tool", f"there is no tool {params.name!r}; known: {known}")
+                error_document(
+                    "unknown_tool",
+                    f"there is no tool {params.name!r}; known: {known}",
+                    param="name",
+                    expected=known,
+                    found=params.name,
+                )
             )
         agent = self._agent_of(context)
         document = await _called(agent, tool, params.arguments)
@@ -213,17 +215,8 @@ async def _called(agent: Agent, tool: ToolEntry, arguments: Mapping[str, Any] | 
         agent.check(tool.permission)
         document = await tool.handler(agent, tool.arguments.model_validate(arguments or {}))
     except Exception as error:  # noqa: BLE001  # an agent reads answers, not tracebacks
-        document = error_answer(error) or _unexpected(agent, error)
-        _correct(document["error"], tool.name, arguments or {})
+        document = error_answer(error, tool.name, arguments) or _unexpected(agent, error)
     return agent.shown(document)
-
-
-def _correct(error: Json, tool: str, arguments: Mapping[str, Any]) -> None:
-    """Put first the same call with the value that the message says to use, if it says one."""
-    if (wanted := _CORRECTED.search(error["message"])) is not None:
-        name, value = wanted.groups()
-        better: str | int = int(value) if value.isdecimal() else value
-        error["calls"].insert(0, {"tool": tool, "arguments": {**arguments, name: better}})
 
 
 async def _read(agent: Agent, uri: str, name: str) -> Json:
@@ -232,16 +225,31 @@ async def _read(agent: Agent, uri: str, name: str) -> Json:
         return await asyncio.to_thread(job_document, job, agent.session.ledger)
     if uri.startswith(TEMPLATES):
         return {"name": name} | template(name).model_dump(mode="json")
-    raise DecisionError(f"expected {JOBS}JOB, {VIDEOS}JOB or {TEMPLATES}NAME")
+    raise DecisionError(
+        f"expected {JOBS}JOB, {VIDEOS}JOB or {TEMPLATES}NAME",
+        param="uri",
+        expected=f"{JOBS}JOB, {VIDEOS}JOB or {TEMPLATES}NAME",
+        found="another address",
+    )
 
 
 async def _video(agent: Agent, uri: str, name: str) -> BlobResourceContents:
     job = await agent.job(name)
     asset = job.assets.get(Variant.VIDEO)
     if asset is None:
-        raise JobNotFound(f"{job.job_id} is {job.state}, and its video is not stored")
+        raise JobNotFound(
+            f"{job.job_id} is {job.state}, and its video is not stored",
+            param="job",
+            expected="a job with a stored video",
+            found=f"a {job.state} job",
+        )
     if asset.bytes > MOST_VIDEO_BYTES:
-        raise JobNotFound(f"its video has {asset.bytes} bytes, more than a card plays: call download")
+        raise JobNotFound(
+            f"its video has {asset.bytes} bytes, more than a card plays: call download",
+            param="job",
+            expected=f"at most {MOST_VIDEO_BYTES} bytes",
+            found=asset.bytes,
+        )
     content = await asyncio.to_thread(agent.session.assets.read, asset.storage_uri)
     return BlobResourceContents(
         uri=uri, mime_type=asset.media_type, blob=base64.b64encode(content).decode("ascii")
@@ -252,7 +260,7 @@ def result_of(document: Json) -> CallToolResult:
     """Return an answer as text and as structure; a refusal is marked as an error."""
     text = json.dumps(document, ensure_ascii=False, default=str)
     text = text.encode("utf-8", "replace").decode()  # a server's words may hold half of a character
-    refused = "error" in document or document.get("state") in REFUSED
+    refused = "error" in document
     return CallToolResult(
         content=[TextContent(text=text)], structured_content=json.loads(text), is_error=refused
     )
@@ -264,7 +272,9 @@ def _unexpected(agent: Agent, error: Exception) -> Json:
         f"{type(error).__name__}: this is a defect of sora-ledger, and its log has more; before you request "
         "anything again, look with find: the same request key returns the same job"
     )
-    return error_document("internal", message, "same_key")
+    return error_document(
+        "internal", message, "same_key", otherwise="find", expected="an answer", found=type(error).__name__
+    )
 
 
 def protocol_server(agent_of: Callable[[Context], Agent]) -> Server[Any]:

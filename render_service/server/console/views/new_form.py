@@ -71,7 +71,7 @@ class FieldError(BadInput):
     """What is wrong with one field of the form."""
 
     def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message, param=field)
         self.field = field
 
 

@@ -13,6 +13,7 @@ import render_service
 import sora_adapter
 from ledger.errors import SoraLedgerError
 from render_service.server.gateway.errors import refusal_of
+from sora_adapter.serving.errors import ApiError
 
 APART = ("render_service.server.mcp", "render_service.server.console")
 """What answers agents and people, in its own way."""
@@ -43,6 +44,7 @@ def errors() -> list[type[SoraLedgerError]]:
         for module in modules(package)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, SoraLedgerError) and kind.__module__ == module.__name__
+        if not issubclass(kind, ApiError)  # which is an answer
     }
     return sorted(defined, key=lambda kind: kind.__name__)
 
@@ -64,7 +66,7 @@ def test_every_error_of_the_product_has_an_answer_that_was_chosen_for_it(kind: t
     answered = (refusal.status, refusal.headers["x-should-retry"])
     assert expected or refusal.code == "storage_failed" or refusal.status != 500
     assert answered[1] == "false" or refusal.status in {409, 429, 502, 503}
-    names = {"message", "type", "param", "code", "expected", "found", "next", "retry"}
+    names = {"message", "type", "param", "code", "expected", "found", "next", "calls", "retry"}
     assert set(refusal.envelope["error"]) - {"retry_after_s"} == names
     if answered == (503, "true"):
         assert int(refusal.headers["retry-after"]) > 0

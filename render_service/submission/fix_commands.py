@@ -45,8 +45,23 @@ _SET = {
 }
 
 
-def commands_after(denied: RenderDenied, requested: RenderRequested) -> list[str]:
-    """Return the commands, in order, that would be allowed; none if no command can fix the denial."""
+def commands_after(denied: RenderDenied, requested: RenderRequested, *, with_keys: bool = False) -> list[str]:
+    """Return the commands, in order, that would be allowed; none if no command can fix the denial.
+
+    `with_keys` gives each a request key made of the one that was denied, so that it can be repeated.
+    """
+    commands = _commands_after(denied, requested)
+    if not with_keys or requested.request_key is None:
+        return commands
+    keys = (shlex.quote(f"{requested.request_key}.{number}") for number in range(1, len(commands) + 1))
+    pays = tuple(f"sora-ledger {operation}" for operation in Operation)
+    return [
+        f"{command} --request-key {next(keys)}" if command.startswith(pays) else command
+        for command in commands
+    ]
+
+
+def _commands_after(denied: RenderDenied, requested: RenderRequested) -> list[str]:
     fixes = denied.denial_trace.minimal_fix
     if any(fix.field in {"catalog", "budget_left_usd_micros"} for fix in fixes):
         return []
