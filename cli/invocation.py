@@ -5,8 +5,8 @@ stdout is data: for reading on a terminal, one JSON document anywhere else. stde
 
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from cli.text import output
+from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
-from ledger.log.opening import open_ledger, open_store
+from ledger.log.opening import open_ledger, open_now, open_store
 from ledger.record import Authority
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.job import Job
+    from ledger.log.replica import ReadFrom
     from render_service.rules.policies import Rules
     from render_service.runtime.documents import Json
     from render_service.session.session import Session
@@ -42,6 +44,8 @@ class Invocation:
     as_json: bool | None = None
     json_out: Path | None = None
     even_if_retired: bool = False
+    read_from: "list[ReadFrom]" = field(default_factory=list)
+    """Where `reader` read, once it did."""
 
     def session(
         self,
@@ -99,6 +103,29 @@ class Invocation:
             self._say_what_waits(ledger)
         return ledger
 
+    @contextmanager
+    def reader(self, *, searchable: bool = False) -> Iterator[Ledger]:
+        """Open the ledger for a command that only reads: its replica if SORA_LEDGER_READ_URL names one.
+
+        Where it was read from is printed on stderr, and is in the command's document as ``read_from``.
+        """
+        if self.settings.read_url is None:
+            with self.searchable_ledger() if searchable else self.ledger() as ledger:
+                yield ledger
+            return
+        from ledger.log.replica import Replica  # few installations have one
+
+        with ExitStack() as opened:
+            primary: Ledger | None = None
+            with suppress(LedgerUnusable):  # a replica can be read while the primary is away
+                primary = opened.enter_context(open_now(self.settings.ledger_url))
+            replica = Replica(self.settings.read_url, primary, open_now)
+            opened.callback(replica.close)
+            ledger, read_from = replica.for_person(self.settings.actor)
+            self.read_from.append(read_from)
+            say(f"read {read_from.sentence}")
+            yield ledger
+
     def searchable_ledger(self) -> Ledger:
         """Open the ledger for reading as `ledger` does, after upgrading one of an older version if needed.
 
@@ -148,6 +175,8 @@ class Invocation:
 
     def emit(self, document: Any, text: "Callable[[Console], None]") -> None:
         """Print one result, `document` as JSON or with `text`, and write it to --json-out."""
+        if self.read_from and isinstance(document, dict):
+            document = document | {"read_from": self.read_from[-1].document()}
         if self.json_out:
             write_json(self.json_out, document)
         with output.stdout_trouble():
@@ -165,6 +194,8 @@ class Invocation:
         facts: Mapping[str, Any] | None = None,
     ) -> None:
         """Print a list called `name` as `emit` does, each of `things` as it comes, after `facts` about it."""
+        if self.read_from:
+            facts = {**(facts or {}), "read_from": self.read_from[-1].document()}
         with output.stdout_trouble(), ExitStack() as opened:
             lists = (
                 [opened.enter_context(output.filed_list(self.json_out, name, facts))] if self.json_out else []

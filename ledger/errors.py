@@ -9,6 +9,7 @@ LedgerError
 │   ├── BudgetExceeded       the budget's limit would be exceeded
 │   └── RecordTooLarge       a record or payload over its limit
 ├── LedgerUnusable           the store cannot serve: missing, foreign, newer, read-only, full, busy
+│   ├── NotAReplica          what is to be its replica is another ledger
 │   └── NewerFormat          its first record names a format this version does not know
 ├── JobNotFound              no job has this id
 └── AmbiguousJob             several jobs have this prefix
@@ -167,6 +168,12 @@ class LedgerUnusable(LedgerError):
 
 class NewerFormat(LedgerUnusable):
     """The ledger has a later format than this version knows, as its first record says."""
+
+    retry: ClassVar[Retry] = "never"
+
+
+class NotAReplica(LedgerUnusable):
+    """The database that is to be a replica of the ledger holds another one."""
 
     retry: ClassVar[Retry] = "never"
 

@@ -174,7 +174,7 @@ def list_command(inv: Invocation, *, everything: bool) -> None:
       sora-ledger access list --all --json
     """
     now = utc_now()
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         found = [key for key in Register(ledger).keys.values() if is_listed(key, now, everything=everything)]
     document = {"keys": [document_of(key, now) for key in found]}
 

@@ -169,7 +169,7 @@ def changes_command(inv: Invocation, *, everything: bool) -> None:
       sora-ledger changes
       sora-ledger changes --all
     """
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         found = [one for one in changes(ledger) if everything or one.state == PENDING]
         document = {"changes": [change_document(ledger, one) for one in found]}
 

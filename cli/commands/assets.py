@@ -126,7 +126,7 @@ def claim_command(inv: Invocation) -> None:
 
 
 def _list(inv: Invocation, assets: "AssetStore") -> None:
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         files = [file_document(file) for file in named_files(ledger)]
     total = sum({file["sha256"]: file["bytes"] for file in files}.values())
     document = {"place": assets.place.url, "files": files, "bytes": total}

@@ -81,7 +81,7 @@ def list_command(inv: Invocation, *, past: bool) -> None:
     Example:
       sora-ledger budget list --past
     """
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         _show(inv, ledger, past=past)
 
 

@@ -36,7 +36,7 @@ def explain_command(inv: Invocation, *, name: str) -> None:
     Example:
       sora-ledger explain job_01a2
     """
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         document = explain(ledger, name).document
     inv.emit(document, lambda console: _show_answers(console, document))
     if not document["record"]["trusted"]:
@@ -60,7 +60,7 @@ def whynot_command(inv: Invocation, *, name: str) -> None:
     Example:
       sora-ledger whynot job_01a2
     """
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         document = why_not(ledger, name).document
     inv.emit(document, lambda console: _show_reasons(console, document))
 
@@ -116,7 +116,7 @@ def what_if_command(
     rules = read_rules(policy_file, catalog_file, lambda: inv.rules, guardrails_file)
     for warning in rules.warnings:
         say(f"warning: {warning}")
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         tally = what_if(ledger, rules.policy, rules.catalog if catalog_file else None, since)
     document = _tally_document(tally) | {"policy_sha256": rules.policy.digest}
     inv.emit(document, lambda console: _show_tally(console, tally))

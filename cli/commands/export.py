@@ -90,7 +90,7 @@ def export_command(  # one parameter per option
             expected="the name of a file",
             found="nothing",
         )
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         wanted = bundles.Export(
             target=out,
             scope=bundles.scope_of(ledger, job, positions),
@@ -124,7 +124,7 @@ def _emit_bundle(inv: Invocation, done: "Exported") -> None:
 
 
 def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         done = export_tiles(ledger, folder, key)
     document = {
         "tiles": str(done.folder),

@@ -57,7 +57,7 @@ def find_command(inv: Invocation, *, words: tuple[str, ...], limit: int, **where
             expected="a word with a letter or digit",
             found=query,
         )
-    with inv.searchable_ledger() as ledger:
+    with inv.reader(searchable=True) as ledger:
 
         def document(found: "FoundJob") -> dict[str, Any]:
             return job_document(found.job, ledger) | {

@@ -73,7 +73,7 @@ def jobs_command(  # one parameter per option
     """
     described = filter_of(**where)
     check_csv(inv, as_csv=as_csv, out=out)
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         found = each_found(ledger, described, limit, of=of)
 
         def document(job: "Job") -> dict[str, Any]:

@@ -95,7 +95,7 @@ def log_command(  # one parameter per option
             expected="--follow or --out",
             found="both",
         )
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         stream = ledger.job(job).job_id if job else stream
         where = RecordFilter(
             stream=stream, type=type_, actor=by_actor, trace_id=trace, since=since, until=until
@@ -140,7 +140,7 @@ def show_command(inv: Invocation, *, name: str) -> None:
     Example:
       sora-ledger show job_01a2
     """
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         job = ledger.job(name)
         history = JobHistory.of(ledger, job)
         answered = _answers(ledger, history)

@@ -46,7 +46,7 @@ def open_command(inv: Invocation, *, name: str | None, variant: str, prints: boo
       mpv "$(sora-ledger open job_01a2 --print --format text)"
     """
     wanted = Variant(variant)
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         job = ledger.job(name or last_job(inv.settings))
         assets = AssetStore.of(inv.settings)
         path = stored_path(ledger, assets, job, wanted)

@@ -159,7 +159,7 @@ def list_command(inv: Invocation) -> None:
     Example:
       sora-ledger policy list
     """
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         found = activations(ledger)[::-1]
     document = {"activations": [_activation(each) for each in found]}
     inv.emit(document, lambda console: _print_activations(console, found))

@@ -91,7 +91,7 @@ def article_50_command(
             expected="a key that signs",
             found="nothing",
         )
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         report = article_50(ledger, since, until)
     if envelope and signing:
         _write_envelope(report, envelope, signing)

@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.flows import run_all
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.working import (
@@ -23,19 +24,22 @@ from cli.options.working import (
     read_worker_options,
     worker_options,
 )
+from ledger.errors import LedgerUnusable
+from ledger.log.opening import open_ledger
 from ledger.record import Authority
-from render_service.access.local import TICKET_S, find_console, leading_to, link, make_ticket, noted
+from render_service.access.local import TICKET_S, choosing, find_console, leading_to, link, make_ticket, noted
 from render_service.access.signing import Signer, open_signer
 from render_service.alerts.targets import read_targets
 from render_service.evidence.checkpoints import Scheduled
 from render_service.evidence.keys import read_signer
 from render_service.forwarding.destinations import read_destinations
-from render_service.runtime.errors import BadInput
-from render_service.runtime.settings import Settings
+from render_service.runtime.errors import BadInput, ServiceError
+from render_service.runtime.ledgers import apart, below, end_with_parent, placed
+from render_service.runtime.settings import Settings, read_settings
 from render_service.server.app import Parts
 from render_service.server.background import Work
 from render_service.server.log_routes import PREFIX as LOG
-from render_service.server.server import check_reach, listen, serve
+from render_service.server.server import address_of, check_reach, listen, listen_below, serve
 from render_service.session.connections import usable_profile
 from render_service.session.session import utc_now
 from render_service.webhooks.endpoints import webhook_secrets
@@ -67,6 +71,7 @@ COLLECT_AFTER = 20_000
     "--tiles", is_flag=True, help="Serve the log under /log, to everybody (C2SP tlog-tiles); needs --key."
 )
 @common.signing
+@run_all.option
 @worker_options
 @publishing_options
 @common.calling
@@ -83,6 +88,7 @@ def serve_command(
     no_webhooks: bool,
     tiles: bool,
     key: Path | None,
+    all_in: Path | None,
     **options: Any,
 ) -> None:
     """Serve the Videos API under /v1, tools for AI agents under /mcp, and the console under /console.
@@ -96,6 +102,9 @@ def serve_command(
     file that SORA_LEDGER_FORWARD names, as with `sora-ledger forward`; people are told what the file that
     SORA_LEDGER_ALERTS names asks for.
 
+    With --all, each ledger of a folder has what is described here below /t/NAME: clients set OPENAI_BASE_URL
+    to …/t/NAME/v1. A ledger that cannot be used is answered with 503, and the others go on.
+
     SIGTERM or Ctrl-C answers the requests under way and hands jobs back; a second one ends it at once.
 
     \b
@@ -104,13 +113,22 @@ def serve_command(
       sora-ledger serve --no-work
       sora-ledger serve --no-gateway --no-work
       sora-ledger serve --tiles --key signing.key
+      sora-ledger serve --all ledgers
     """
+    if all_in:
+        with contextlib.closing(listen(host, port)) as listening:
+            if not no_console:
+                check_reach(inv.settings, listening)
+            run_all.serve_all(inv, all_in, listening, _origin(listening, host), console=not no_console)
+        return
     secrets = {} if no_webhooks else webhook_secrets(inv.settings)
     publication = read_publication(inv.settings, options, key)
     terms = None if no_work else read_worker_options(**options)
     log_key = _log_key(key or inv.settings.key_file) if tiles else None
     parts = Parts(not no_gateway, not no_console, not no_notifications, log_key=log_key)
-    with contextlib.closing(listen(host, port)) as listening:
+    here = placed()
+    end_with_parent()
+    with contextlib.closing(listen(host, port) if here is None else listen_below(here)) as listening:
         origin = _origin(listening, host)
         if parts.console:
             check_reach(inv.settings, listening)
@@ -187,12 +205,12 @@ def collect_less_often() -> None:
 
 
 def _origin(listening: socket.socket, host: str) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{address_of(listening)[1]}{below()}"
 
 
 def _local_origin(listening: socket.socket) -> str | None:
     """Return where this machine reaches the server; None if it listens at another address only."""
-    address = ip_address(listening.getsockname()[0])
+    address = ip_address(address_of(listening)[0])
     if address.is_loopback or address.is_unspecified:
         return _origin(listening, "::1" if address.version == 6 else "127.0.0.1")  # noqa: PLR2004  # the version
     return None
@@ -204,9 +222,16 @@ def _local_origin(listening: socket.socket) -> str | None:
     "--port", metavar="N", type=PORT, default=0, help="Port, if it is served here.  [default: free]"
 )
 @click.option("--no-work", is_flag=True, help="If it is served here, leave the queue to a worker elsewhere.")
+@click.option(
+    "--all",
+    "all_in",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="The consoles of all ledgers in this folder, which `serve --all` serves.",
+)
 @common.calling
 @common.invocation
-def console_command(inv: Invocation, *, prints: bool, port: int, no_work: bool) -> None:
+def console_command(inv: Invocation, *, prints: bool, port: int, no_work: bool, all_in: Path | None) -> None:
     """Open the console of this ledger in the browser of this machine, signed in as you.
 
     If `serve` runs on this machine, its console is opened. Otherwise this command serves one on a free port
@@ -216,7 +241,11 @@ def console_command(inv: Invocation, *, prints: bool, port: int, no_work: bool) 
     Example:
       sora-ledger console
       sora-ledger console --print
+      sora-ledger console --all ledgers
     """
+    if all_in:
+        _choose(inv, all_in, prints=prints)
+        return
     if inv.settings.may_have_ledger:
         with inv.ledger() as ledger:
             signer = open_signer(inv.settings, ledger.ledger_id)
@@ -233,6 +262,49 @@ def console_command(inv: Invocation, *, prints: bool, port: int, no_work: bool) 
             say("serving until Ctrl-C or SIGTERM" + ("" if works else "; no queue is worked here"))
 
         _serve(inv, listening, {}, parts, WorkerOptions() if works else None, started)
+
+
+def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
+    """Open a page with a link to the console of each ledger, or print the links."""
+    run_all.check_options()
+    consoles: list[dict[str, Any]] = []
+    for name, one in apart(folder).items():
+        settings = replace(
+            read_settings(environment=one.environment, folder=one.folder),
+            actor=inv.settings.actor,
+            actor_source=inv.settings.actor_source,
+        )
+        try:
+            with open_ledger(settings.ledger_url) as ledger:
+                signer = open_signer(settings, ledger.ledger_id)
+            found = find_console(settings, signer)
+        except (LedgerUnusable, ServiceError) as error:
+            consoles.append({"ledger": name, "console": None, "because": str(error)})
+            continue
+        if found is None:
+            consoles.append({"ledger": name, "console": None, "because": "it is not served here now"})
+            continue
+        ticket = make_ticket(signer, settings.actor, settings.actor_source, utc_now())
+        consoles.append({"ledger": name, "console": f"{found}/console", "link": link(found, ticket)})
+    links = {one["ledger"]: one["link"] for one in consoles if one["console"]}
+    if not links:
+        raise BadInput(
+            f"--all {folder}: none of its consoles is served here; `sora-ledger serve --all` does that",
+            param="all",
+            expected="a console that is served here",
+            found="none",
+        )
+    shown = prints or not (_has_windows() and webbrowser.open(choosing(inv.settings, links).as_uri()))
+    document: dict[str, Any] = {
+        "ledgers": [{k: v for k, v in one.items() if shown or k != "link"} for one in consoles],
+        "valid_seconds": TICKET_S,
+    }
+    inv.emit(document, lambda console: _print_links(console, document["ledgers"]))
+
+
+def _print_links(console: "Console", ledgers: Iterable[Mapping[str, Any]]) -> None:
+    for one in ledgers:
+        console.print(f"{one['ledger']}: {one.get('link', one['console']) or one['because']}", soft_wrap=True)
 
 
 def _can_call(inv: Invocation) -> bool:
@@ -257,8 +329,11 @@ def _open(inv: Invocation, signer: Signer, origin: str, *, prints: bool) -> None
 
 def _opens(settings: Settings, address: str) -> bool:
     """Open a browser with windows; return whether there is one."""
-    has_windows = sys.platform in {"darwin", "win32"} or any(map(os.environ.get, SCREENS))
-    return has_windows and webbrowser.open(leading_to(settings, address).as_uri())
+    return _has_windows() and webbrowser.open(leading_to(settings, address).as_uri())
+
+
+def _has_windows() -> bool:
+    return sys.platform in {"darwin", "win32"} or any(map(os.environ.get, SCREENS))
 
 
 async def _work(session: "Session", terms: WorkerOptions, stop: asyncio.Event) -> None:

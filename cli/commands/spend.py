@@ -47,7 +47,7 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
       sora-ledger spend
       sora-ledger spend --by day --since 2026-11-01
     """
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         found = spending(ledger, By(by), utc_now(), since)
     document = {
         "by": by,

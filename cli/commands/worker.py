@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.flows import run_all
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.working import (
@@ -20,6 +22,7 @@ from ledger.record import Authority
 from render_service.alerts.targets import Targets, read_targets
 from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
 from render_service.runtime.documents import counted
+from render_service.runtime.ledgers import end_with_parent
 from render_service.server.background import Work, working
 from render_service.worker.leases import WorkerOptions
 from render_service.worker.worker import Worker, queue_document, stop_signals
@@ -35,16 +38,17 @@ if TYPE_CHECKING:
 @click.command("worker", short_help="Submit, observe and store jobs as they become due.")
 @worker_options
 @publishing_options
+@run_all.option
 @click.option("--drain", is_flag=True, help="Exit when no job is due, waiting or leased.")
 @common.calling
 @common.invocation
-def worker_command(inv: Invocation, **options: Any) -> None:
+def worker_command(inv: Invocation, *, all_in: Path | None, **options: Any) -> None:
     """Work on due jobs: submit queued ones, observe running ones, store videos, find lost submissions.
 
     Any number of workers share one ledger; on PostgreSQL they may run on several machines. `create --queue`
     and an approval leave jobs to them, and they continue what a crashed command left. SIGTERM or Ctrl-C ends
     a worker within ten seconds; it finishes or hands back its jobs. It also sends the alerts of the file that
-    SORA_LEDGER_ALERTS names.
+    SORA_LEDGER_ALERTS names. With --all, each ledger of a folder gets a worker in a process of its own.
 
     \b
     Example:
@@ -52,7 +56,12 @@ def worker_command(inv: Invocation, **options: Any) -> None:
       sora-ledger worker --per-minute sora-2-pro=25 --running sora-2-pro=5
       sora-ledger worker --drain
       sora-ledger worker --publish checkpoint.txt --publish-every 3600
+      sora-ledger worker --all ledgers
     """
+    if all_in:
+        run_all.work_all(inv, all_in, drains=options["drain"])
+        return
+    end_with_parent()
     publication = read_publication(inv.settings, options)
     terms = read_worker_options(**options)
     targets = read_targets(inv.settings.alerts_file) if inv.settings.alerts_file else None
@@ -121,7 +130,7 @@ def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
 
         sent = inv.session(send, begins=False, calls=False)
         say(f"{counted(len(sent), 'dead letter')} due now")
-    with inv.ledger() as ledger:
+    with inv.reader() as ledger:
         document = queue_document(ledger) | {
             "notifications": outbox_document(ledger),
             "forwarding": forwarding_document(ledger),

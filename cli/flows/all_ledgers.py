@@ -1,8 +1,7 @@
 """Checks of several ledgers, one after the other: `verify --all DIR` and `audit --all DIR`.
 
-An installation with a ledger per team has a folder for each, since stored files belong to one ledger:
-``DIR/film/ledger.db``. Ledgers directly in the folder, ``DIR/*.db``, are found too. One that cannot be read
-does not keep the others from being checked.
+`render_service.runtime.ledgers` says which ledgers a folder has. One that cannot be read does not keep the
+others from being checked.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,9 @@ from cli.invocation import Invocation
 from cli.text.tables import columns
 from cli.text.usage import Usage
 from ledger.errors import LedgerUnusable
-from render_service.runtime.errors import BadInput, ServiceError
+from render_service.runtime.errors import ServiceError
+from render_service.runtime.ledgers import OneLedger, ledgers_in
+from render_service.runtime.settings import read_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +30,7 @@ option = click.option(
     "all_in",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Check every ledger in this folder: DIR/*.db and DIR/*/ledger.db.",
+    help="Check every ledger in this folder: DIR/*.db, DIR/*/ledger.db and DIR/*/settings.env.",
 )
 
 
@@ -44,32 +45,12 @@ def refuse(options: Mapping[str, object]) -> None:
         )
 
 
-def ledgers_in(folder: Path) -> list[Path]:
-    """Return the ledgers in a folder by path; `BadInput` if there are none."""
-    if not folder.is_dir():
-        raise BadInput(
-            f"--all {folder}: expected a folder of ledgers; there is none",
-            param="all",
-            expected="a folder of ledgers",
-            found="none",
-        )
-    found = sorted({*folder.glob("*.db"), *folder.glob("*/ledger.db")})
-    if not found:
-        raise BadInput(
-            f"--all {folder}: expected {folder}/NAME/ledger.db or {folder}/NAME.db; there is none",
-            param="all",
-            expected=f"{folder}/NAME/ledger.db or {folder}/NAME.db",
-            found="none",
-        )
-    return found
-
-
 def check_all(inv: Invocation, folder: Path, check: Callable[[Invocation], Json], findings: ExitCode) -> None:
     """Check each ledger with `check`, print the results, and end with the code of the worst.
 
     That is `findings` if one is not clean, and otherwise the code of one that could not be checked.
     """
-    results = [_checked(inv, path, check) for path in ledgers_in(folder)]
+    results = [_checked(inv, one, check) for one in ledgers_in(folder)]
     document = {"clean": all(one["clean"] is True for one in results), "ledgers": results}
     inv.emit(document, lambda console: _text(console, results))
     if any(one["clean"] is False for one in results):
@@ -78,20 +59,12 @@ def check_all(inv: Invocation, folder: Path, check: Callable[[Invocation], Json]
         raise click.exceptions.Exit(ExitCode.LEDGER_UNUSABLE)
 
 
-def _checked(inv: Invocation, path: Path, check: Callable[[Invocation], Json]) -> Json:
-    beside = path.parent
-    settings = replace(
-        inv.settings,
-        ledger_url=str(path),
-        ledger_path=path,
-        data_folder=beside,
-        assets_folder=beside / "assets",
-        assets_url=None,
-    )
+def _checked(inv: Invocation, one: OneLedger, check: Callable[[Invocation], Json]) -> Json:
     try:
-        return {"ledger": str(path), **check(replace(inv, settings=settings))}
+        settings = read_settings(environment=one.environment, folder=one.folder)
+        return {"ledger": one.shown, **check(replace(inv, settings=settings))}
     except (LedgerUnusable, ServiceError) as error:
-        return {"ledger": str(path), "clean": None, "because": str(error)}
+        return {"ledger": one.shown, "clean": None, "because": str(error)}
 
 
 def _text(console: "Console", results: Iterable[Json]) -> None:

@@ -1,6 +1,7 @@
 """Options that several commands share, as decorators. A command's first argument is its `Invocation`."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,9 @@ from decision.rules.purpose import PURPOSES
 from ledger.log.job_names import NAMES
 from ledger.record import timestamp
 from render_service.assets.folder import irreplaceable
+from render_service.runtime.ledgers import of_folder
 from render_service.runtime.settings import read_settings
+from render_service.runtime.settings_file import LEDGER
 from render_service.runtime.telemetry import Log, begin_trace
 
 
@@ -141,7 +144,8 @@ def _of_every_command(*actor: Callable[[F], F]) -> Callable[[F], F]:
         click.option(
             "--ledger",
             metavar="URL",
-            help="A file, sqlite:///… or postgresql://….  [env: SORA_LEDGER_URL; default: user data folder]",
+            help="A file, sqlite:///…, postgresql://… or the folder of a ledger.  [env: SORA_LEDGER_URL; "
+            "default: user data folder]",
         ),
         *actor,
         click.option(
@@ -190,6 +194,10 @@ def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             words = context.command_path.partition(" ")[2]
             log = Log(trace, quiet=for_people and not verbose, command=words)
             announce(log, words)
+            if one := of_folder(rest.get("ledger") or os.environ.get(LEDGER)):
+                rest["ledger"] = None
+                os.environ.clear()
+                os.environ.update(one.environment)
             settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
             settings = replace(settings, request_key_file=rest.pop("signing_key", None))
             announce_settings(log, settings)

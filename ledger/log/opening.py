@@ -26,9 +26,12 @@ FORMAT = 1
 LEDGER_STREAM = "ledger"
 
 
-def open_store(url: str, *, read_only: bool) -> EventStore:
-    """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``."""
-    store = _open(url, read_only=read_only)
+def open_store(url: str, *, read_only: bool, patient_s: float | None = None) -> EventStore:
+    """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``.
+
+    `patient_s` is how long to wait for a server that is away, if not as long as the environment says.
+    """
+    store = _open(url, read_only=read_only, patient_s=patient_s)
     try:
         _check_format(store, url)
     except BaseException:
@@ -56,12 +59,12 @@ def _check_format(store: EventStore, url: str) -> None:
             )
 
 
-def _open(url: str, *, read_only: bool) -> EventStore:
+def _open(url: str, *, read_only: bool, patient_s: float | None) -> EventStore:
     path = file_of(url)
     if path is None:
         from ledger.store.postgres import PostgresStore  # only the store in use is loaded
 
-        return PostgresStore(url, read_only=read_only)
+        return PostgresStore(url, read_only=read_only, patient_s=patient_s)
     check_url(url)
     return _open_sqlite(path, read_only=read_only)
 
@@ -128,6 +131,11 @@ def _open_sqlite(path: Path, *, read_only: bool) -> EventStore:
 def open_ledger(url: str) -> Ledger:
     """Open the ledger at `url` for reading; `LedgerUnusable` says why not."""
     return Ledger(open_store(url, read_only=True))
+
+
+def open_now(url: str) -> Ledger:
+    """Open the ledger at `url` for reading, without waiting for a server that is away."""
+    return Ledger(open_store(url, read_only=True, patient_s=0.0))
 
 
 def open_or_create(url: str, provenance: Provenance, now: datetime) -> Ledger:

@@ -13,7 +13,7 @@ import os
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from html import escape
@@ -90,11 +90,20 @@ def link(origin: str, ticket: str) -> str:
 
 def leading_to(settings: Settings, address: str) -> Path:
     """Write a file that leads a browser to `address`, readable by its owner only; return its path."""
-    file = secret_file(settings).with_name(f"{secret_file(settings).name}.html")
-    page = (
-        '<!doctype html><meta charset="utf-8"><title>sora-ledger</title>'
-        f'<meta http-equiv="refresh" content="0;url={escape(address)}">'
+    return _page(settings, f'<meta http-equiv="refresh" content="0;url={escape(address)}">')
+
+
+def choosing(settings: Settings, links: Mapping[str, str]) -> Path:
+    """Write a file with a link to each ledger's console, readable by its owner only; return its path."""
+    items = "".join(f'<li><a href="{escape(at)}">{escape(name)}</a></li>' for name, at in links.items())
+    return _page(
+        settings, f"<h1>Ledgers</h1><p>These links sign in once, within a minute.</p><ul>{items}</ul>"
     )
+
+
+def _page(settings: Settings, content: str) -> Path:
+    file = secret_file(settings).with_name(f"{secret_file(settings).name}.html")
+    page = f'<!doctype html><meta charset="utf-8"><title>sora-ledger</title>{content}'
     with NewFile(file) as new:
         new.write(page.encode())
         new.replace(durable=False)

@@ -23,7 +23,8 @@ from typing import Any
 from ledger.canonical import leaf_hash
 from ledger.errors import LedgerError, LedgerUnusable
 from ledger.events import LedgerCreated
-from ledger.log.opening import open_ledger, open_or_create, open_store
+from ledger.log.opening import open_ledger, open_now, open_or_create, open_store
+from ledger.log.replica import Replica
 from ledger.log.urls import check_url, file_of, label_of
 from ledger.store.interface import RecordFilter
 from render_service.assets.names import name_of, uri_of
@@ -39,7 +40,7 @@ from render_service.runtime.exporting import (
     interval_ms,
     signals,
 )
-from render_service.runtime.settings import SANDBOX, Settings
+from render_service.runtime.settings import READ_URL, SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connections import connection, usable_profile
 from render_service.session.session import utc_now
@@ -99,6 +100,8 @@ async def checkup(
         yield _check_clock(their_time, utc_now())
     ledger = _check_ledger(settings)
     yield ledger
+    if settings.read_url is not None:
+        yield _check_replica(settings, settings.read_url) if asks else _skipped("replica", "the replica")
     if ledger.found is Found.OK and settings.may_have_ledger and settings.may_have_spool:
         yield _check_spool(settings)
     yield _check_storage(settings.assets_folder.absolute())
@@ -184,6 +187,19 @@ def _check_ledger(settings: Settings) -> Finding:
         )
     says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks everything"
     return _check_writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
+
+
+def _check_replica(settings: Settings, url: str) -> Finding:
+    """Check that SORA_LEDGER_READ_URL is a replica of the ledger, and how far it is behind."""
+    fix = f"name a replica of the ledger in {READ_URL}, or unset it; until then the ledger itself is read"
+    try:
+        with open_now(settings.ledger_url) as primary, closing(Replica(url, primary, open_now)) as replica:
+            _, read_from = replica.for_person(settings.actor)
+    except LedgerUnusable as error:
+        return Finding("replica", Found.WRONG, str(error), fix)
+    if not read_from.is_replica and read_from.records_behind is None:
+        return Finding("replica", Found.WRONG, str(read_from.because), fix)
+    return Finding("replica", Found.OK, f"{label_of(url)}: commands that only read are {read_from.sentence}")
 
 
 def _check_spool(settings: Settings) -> Finding:

@@ -4,6 +4,10 @@ variable                   meaning                                         defau
 OPENAI_API_KEY             the key, as for the SDK                         none
 OPENAI_BASE_URL            the server, as for the SDK                      the profile's
 SORA_LEDGER_URL            a path, ``sqlite:///…`` or ``postgresql://…``   in the user data folder
+SORA_LEDGER_READ_URL       a replica of the ledger's PostgreSQL, for commands   none: the ledger
+                           that only read, and for the console
+SORA_LEDGER_DATA           folder for what belongs to the ledger: stored   that of the ledger, or
+                           files, the sandbox, the console's secret         the user data folder
 SORA_LEDGER_PROFILE        the server profile                              ``custom`` with a base URL
 SORA_LEDGER_PROFILES       a TOML file of your own profiles                none
 SORA_LEDGER_ACTOR          who acts                                        the login name
@@ -29,6 +33,8 @@ SORA_LEDGER_CONSOLE_URL    the public https address of the console,        none:
                            when a proxy serves it
 SORA_LEDGER_CONSOLE_SECRET what signs the console's cookies, the same for  a file beside the ledger
                            all instances behind one address
+SORA_LEDGER_METRICS_TOKEN  what Prometheus sends to read the metrics of    none: not served
+                           all ledgers of `serve --all`
 SORA_LEDGER_CERTIFICATE    file of the certificate and key that sign       none: `publish` needs
                            what is published (`key certificate`)           --certificate
 SORA_LEDGER_TRUST_LIST     certificates (PEM) of the signers that are     none: signers are not
@@ -58,6 +64,7 @@ from urllib.parse import urlsplit
 from ledger.log.urls import file_of
 from ledger.record import BY_ACCESS, ActorSource, Authority, Provenance
 from render_service.runtime.errors import BadInput
+from render_service.runtime.ledgers import DATA
 from render_service.runtime.settings_file import (
     BASE_URL,
     KEY,
@@ -87,6 +94,9 @@ JUDGE_KEY = "SORA_LEDGER_JUDGE_KEY"
 CONSOLE_URL = "SORA_LEDGER_CONSOLE_URL"
 CONSOLE_SIGNING = "SORA_LEDGER_CONSOLE_SECRET"
 """Not read from ``.env``: who writes that file in a folder must not be able to sign in as anyone."""
+READ_URL = "SORA_LEDGER_READ_URL"
+"""Not read from ``.env``: what a folder contains must not say what reviewers are shown."""
+METRICS_TOKEN = "SORA_LEDGER_METRICS_TOKEN"  # noqa: S105  # the name of a variable
 SHORTEST_SECRET = 32
 TRUST_LIST = "SORA_LEDGER_TRUST_LIST"
 """Not read from ``.env``: what a folder contains must not decide whom to trust."""
@@ -147,6 +157,8 @@ class Settings:
     tsa_chain_file: Path | None = None
     judge_key: str | None = None
     certificate_file: Path | None = None
+    metrics_token: str | None = None
+    read_url: str | None = None
 
     def __repr__(self) -> str:
         """Omit key and password: a settings object may end up in a log or traceback."""
@@ -249,7 +261,8 @@ def read_settings(
     if not ledger and LEDGER in own:
         check_ledger(file, url, environment)
     path = file_of(url)
-    beside = path.parent if path else _data_folder()
+    data = _path(environment.get(DATA))
+    beside = data or (path.parent if path else _data_folder())
     who, source = _actor(actor, get("SORA_LEDGER_ACTOR"))
     assets = get("SORA_LEDGER_ASSETS")
     in_bucket = assets is not None and "://" in assets
@@ -284,6 +297,8 @@ def read_settings(
         certificate_file=_path(get("SORA_LEDGER_CERTIFICATE")),
         trust_list_file=_path(environment.get(TRUST_LIST)),
         tsa_chain_file=_path(environment.get(TSA_CHAIN)),
+        read_url=_replica(environment.get(READ_URL, "").strip(), path),
+        metrics_token=environment.get(METRICS_TOKEN, "").strip() or None,
         file=file,
         from_file=tuple(sorted(own)),
     )
@@ -393,6 +408,19 @@ def _public_url(text: str) -> str | None:
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"https://{host}{port}"
+
+
+def _replica(text: str, file: Path | None) -> str | None:
+    if text and (file is not None or file_of(text) is not None):
+        raise BadInput(
+            f"{READ_URL}: expected postgresql://… of a replica, for a ledger on PostgreSQL; found "
+            + (f"the ledger {file}" if file is not None else "another kind of URL")
+            + f"; unset {READ_URL}",
+            param=READ_URL,
+            expected="postgresql://… of a replica",
+            found="a file",
+        )
+    return text or None
 
 
 def _secret(text: str) -> str | None:

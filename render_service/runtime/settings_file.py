@@ -23,6 +23,7 @@ LEDGER = "SORA_LEDGER_URL"
 DATABASE_PASSWORD = "PGPASSWORD"  # noqa: S105  # the name of a variable
 MOST_BYTES = 1 << 20
 _OURS = re.compile(r"\b(?:OPENAI|SORA)_")
+_ANY = re.compile(r"\b[A-Za-z_]")
 _TRUSTED = "or, if you trust it, set it in your own shell: export {name}=…"
 
 
@@ -35,8 +36,11 @@ class SettingsFile:
     ignored: str | None = None
 
 
-def read_settings_file(path: Path) -> SettingsFile:
-    """Read `path` if it is there; `BadInput` names the line that cannot be read."""
+def read_settings_file(path: Path, *, every_name: bool = False) -> SettingsFile:
+    """Read `path` if it is there; `BadInput` names the line that cannot be read.
+
+    `every_name` is for a file that an operator named: it may set any variable, not only ours.
+    """
     try:
         link = path.lstat()
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -62,7 +66,7 @@ def read_settings_file(path: Path) -> SettingsFile:
             found="more",
         )
     try:
-        return SettingsFile(path, _parsed(path, content.decode()))
+        return SettingsFile(path, _parsed(path, content.decode(), _ANY if every_name else _OURS))
     except UnicodeDecodeError as error:
         raise _unreadable(path, error) from error
 
@@ -85,12 +89,12 @@ def _suspicion(link: os.stat_result, found: os.stat_result) -> str | None:
     return None
 
 
-def _parsed(path: Path, text: str) -> dict[str, str]:
+def _parsed(path: Path, text: str, names: re.Pattern[str]) -> dict[str, str]:
     from dotenv import dotenv_values  # only where there is a file to read
     from dotenv.parser import parse_stream
 
     for line in parse_stream(StringIO(text)):
-        if line.error and _OURS.search(line.original.string):  # otherwise the wrong ledger would be used
+        if line.error and names.search(line.original.string):  # otherwise the wrong ledger would be used
             raise BadInput(
                 f"settings file {path}, line {line.original.line}: expected NAME=value",
                 param=".env",
@@ -98,7 +102,7 @@ def _parsed(path: Path, text: str) -> dict[str, str]:
                 found="another line",
             )
     found = dotenv_values(stream=StringIO(text), interpolate=False)
-    return {name: value for name, value in found.items() if value is not None and _OURS.match(name)}
+    return {name: value for name, value in found.items() if value is not None and names.match(name)}
 
 
 def check_ledger(file: SettingsFile, url: str, environment: Mapping[str, str]) -> None:

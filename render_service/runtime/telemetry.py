@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
+from render_service.runtime.ledgers import placed
+
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 _KEY = re.compile(r"(sk-|slk_)[A-Za-z0-9_\-]{3,}")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -100,7 +102,9 @@ class Log:
 
 
 def _ids(trace: Trace) -> dict[str, str]:
-    return {"trace_id": trace.trace_id, "span_id": trace.span_id}
+    here = placed()
+    of = {} if here is None else {"ledger": here.name}
+    return {"trace_id": trace.trace_id, "span_id": trace.span_id, **of}
 
 
 _as_json = json.JSONEncoder(default=repr).encode

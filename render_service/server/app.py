@@ -33,6 +33,7 @@ from render_service.notifications.post import Post
 from render_service.runtime.spans import NO_SPAN, REQUEST, Beginning, Span, Telemetry
 from render_service.runtime.telemetry import Log, Trace, begin_trace, sender_of
 from render_service.server.background import Work, working
+from render_service.server.console.pages import PREFIX as CONSOLE
 from render_service.server.console.shared import without_secret
 from render_service.server.console_routes import console_routes
 from render_service.server.gateway.errors import Refusal
@@ -49,7 +50,7 @@ from sora_adapter.errors import DeliveryRefused
 from sora_adapter.webhooks import Delivery, Verifier
 
 LONGEST_PATH = 200
-_TRACED = ("/v1/", "/console")
+_TRACED = ("/v1/", CONSOLE)
 _SERVER = Beginning("server")
 
 
@@ -76,7 +77,7 @@ class AccessLog:
         logged: dict[str, Any] = {"request_id": request_id}
         scope.setdefault("state", {}).update(logged=logged, request_id=request_id)
         header = (b"x-request-id", request_id.encode())
-        app = _refuse_two_lengths if _has_two_lengths(scope) else self._app
+        app = refuse_two_lengths if has_two_lengths(scope) else self._app
         trace = begin_trace({}) if scope["path"].startswith(_TRACED) else None
         log = self._log if trace is None else self._log.of(trace)
 
@@ -225,12 +226,13 @@ def _has_body(scope: Scope) -> bool:
     )
 
 
-def _has_two_lengths(scope: Scope) -> bool:
+def has_two_lengths(scope: Scope) -> bool:
     """Return whether a request could be read as two, by a proxy that believes the other header."""
     return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
 
 
-async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse such a request, and close its connection."""
     error = {
         "message": "The request has both Content-Length and Transfer-Encoding: send one of them.",
         "type": "invalid_request_error",

@@ -16,6 +16,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from ledger.errors import SoraLedgerError
+from ledger.log.opening import open_now
+from ledger.log.replica import Replica
 from render_service.access.code_flow import CodeFlow
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.access.sign_ins import EndedSessions
@@ -103,7 +105,8 @@ def console_routes(
     sessions = Sessions(signer, gatekeeper, session, ended, ledger_id)
     static = Static(STATIC)
     templates = Templates(static.url)
-    site = Site(session, sessions, templates, PAGES)
+    replica = Replica(settings.read_url, session.ledger, open_now) if settings.read_url else None
+    site = Site(session, sessions, templates, PAGES, replica)
     endpoints = (*ENDPOINTS, *files.endpoints(), *Live(session, templates, stopping).endpoints())
     known = gatekeeper.signed_in
     flow = None if known is None else CodeFlow(known, settings.oidc_secret)

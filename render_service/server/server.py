@@ -21,6 +21,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import h11
@@ -33,9 +34,12 @@ from render_service.notifications.addresses import Addresses
 from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
 from render_service.runtime.errors import BadInput
+from render_service.runtime.ledgers import Placed, placed
 from render_service.runtime.settings import CONSOLE_URL, SANDBOX, Settings
+from render_service.runtime.telemetry import Log
 from render_service.server.app import NO_PARTS, Parts, create_app, too_busy
 from render_service.server.background import Work
+from render_service.server.front import FromFront
 from render_service.session.session import Session
 
 HEADER_S = 10.0
@@ -112,15 +116,22 @@ async def serve(
     if parts.notifies:
         works = [*works, lambda stop: Notifier(session, post).run(stop)]
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+    app: ASGIApp = create_app(session, secrets, parts, works=works, post=post, stop=stop)
+    if placed() is not None:
+        app = FromFront(app)
+    await serve_app(app, session.log, listening, started, stop)
+
+
+async def serve_app(
+    app: ASGIApp,
+    log: Log,
+    listening: socket.socket,
+    started: Callable[[], None],
+    stop: asyncio.Event,
+) -> None:
+    """Serve `app` on `listening` until a signal, which sets `stop`."""
     config = uvicorn.Config(
-        create_app(
-            session,
-            secrets,
-            parts,
-            works=works,
-            post=post,
-            stop=stop,
-        ),
+        app,
         access_log=False,
         log_config=None,
         log_level="critical",
@@ -128,7 +139,7 @@ async def serve(
         ws="none",
         server_header=False,
         proxy_headers=False,
-        http=bounded_connections(too_busy(session.log)),
+        http=bounded_connections(too_busy(log)),
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=round(IDLE_S),
@@ -146,7 +157,7 @@ def _permits_private(session: Session, listening: socket.socket) -> bool:
     if settings.private_endpoints is not None:
         return settings.private_endpoints
     is_trial = settings.chosen_profile() == SANDBOX
-    return is_trial and ip_address(listening.getsockname()[0]).is_loopback
+    return is_trial and ip_address(address_of(listening)[0]).is_loopback
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -170,9 +181,39 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def listen_below(here: Placed) -> socket.socket:
+    """Bind the Unix socket at which the front end reaches this process, in place of an earlier process's.
+
+    Nothing can connect before the ledger was opened and the server listens, so that a request for a ledger
+    that cannot be used is refused at once.
+    """
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        Path(here.socket).unlink(missing_ok=True)
+        listening.bind(here.socket)
+    except OSError as error:
+        listening.close()
+        raise BadInput(
+            f"cannot listen at {here.socket} ({error.strerror})",
+            param="all",
+            expected="a folder for sockets",
+            found=error.strerror,
+        ) from error
+    return listening
+
+
+def address_of(listening: socket.socket) -> tuple[str, int]:
+    """Return the address and port that clients connect to: those of the front end, if there is one."""
+    here = placed()
+    if here is not None and here.socket:
+        return here.host, here.port
+    host, port = listening.getsockname()[:2]
+    return host, port
+
+
 def check_reach(settings: Settings, listening: socket.socket) -> None:
     """Raise `BadInput` if sign-ins to the console would cross a network unencrypted."""
-    host = listening.getsockname()[0]
+    host, _ = address_of(listening)
     if settings.console_url is None and not ip_address(host).is_loopback:
         raise BadInput(
             f"the console at {host} would be open to the network without TLS: set {CONSOLE_URL} to the https "

@@ -58,7 +58,7 @@ def test_one_that_cannot_be_read_does_not_pass_as_clean(sora: Any, ledgers: Path
     ("arguments", "message"),
     [
         (["verify", "--all", "nowhere"], "--all nowhere: expected a folder of ledgers"),
-        (["audit", "--all", "."], "expected ./NAME/ledger.db or ./NAME.db"),
+        (["audit", "--all", "."], "expected ./NAME/ledger.db, ./NAME/settings.env or ./NAME.db"),
         (["verify", "--all", "all", "--record"], "--record is about one ledger"),
         (["audit", "--all", "all", "--as-of", "3"], "--as-of is about one ledger"),
     ],

@@ -1,8 +1,8 @@
 """Notifications of committed appends (LISTEN), on a connection of their own.
 
 A notification only says that there is more to read; followers read by position. A notification that is lost
-with its connection costs one wait, so followers read after every wait. Behind a pooler there are no
-notifications: there the wait is short and the result is always True.
+with its connection costs one wait, so followers read after every wait. Behind a pooler and on a standby there
+are no notifications: there the wait is short and the result is always True.
 """
 
 import threading
@@ -52,7 +52,7 @@ class Listener:
 
     def _listen(self) -> None:
         db = self._outage.connect(read_only=True)
-        if db.pooled:
+        if db.pooled or db.info.parameter_status("in_hot_standby") == "on":  # where LISTEN is refused
             db.close()
             self._db, self._is_pooled = None, True
             return

@@ -70,9 +70,9 @@ def patience_s() -> float:
     return seconds
 
 
-def outage_of(place: Place) -> "Outage":
+def outage_of(place: Place, patient_s: float | None = None) -> "Outage":
     """Return the shared state of this process about the server of `place`."""
-    return _outage_of(place, patience_s())
+    return _outage_of(place, patience_s() if patient_s is None else patient_s)
 
 
 @cache
@@ -194,8 +194,8 @@ MOST_CONNECTIONS = 8
 class Pool:
     """Connections to `place`; a thread takes an idle one or opens another."""
 
-    def __init__(self, place: Place, *, read_only: bool) -> None:
-        self.outage = outage_of(place)
+    def __init__(self, place: Place, *, read_only: bool, patient_s: float | None = None) -> None:
+        self.outage = outage_of(place, patient_s)
         self._generation = 0
         self._read_only = read_only
         self._idle: deque[Connection] = deque()

@@ -79,12 +79,15 @@ Found = TypeVar("Found")
 
 
 class PostgresStore:
-    """A ledger in the database at `url`; an empty one becomes a ledger, unless `read_only`."""
+    """A ledger in the database at `url`; an empty one becomes a ledger, unless `read_only`.
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
+    `patient_s` is how long to wait for a server that is away; without it, as long as the environment says.
+    """
+
+    def __init__(self, url: str, *, read_only: bool = False, patient_s: float | None = None) -> None:
         self.place = Place.at(url)
         self.read_only = read_only
-        self._pool = Pool(self.place, read_only=read_only)
+        self._pool = Pool(self.place, read_only=read_only, patient_s=patient_s)
         self._listener = Listener(self._pool.outage)
         self._ahead = Ahead()
         self._xid = 0

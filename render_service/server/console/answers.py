@@ -23,6 +23,7 @@ from starlette.types import Message
 
 from decision.errors import DecisionError
 from ledger.errors import AmbiguousJob, BudgetExceeded, JobNotFound, LedgerError, SoraLedgerError
+from ledger.log.replica import Replica
 from render_service.runtime.errors import (
     BadInput,
     BudgetGone,
@@ -46,6 +47,9 @@ from sora_adapter.errors import AdapterError, loggable
 SIGN_IN = f"{PREFIX}/sign-in"
 PATIENCE_S = 10.0
 """How long a page may wait for the ledger."""
+
+READ_FROM = "x-sora-ledger-read-from"
+"""The header of a page as JSON that says whether it was read from a replica, and how far that was behind."""
 
 _FORM = "console_form"
 HTML, JSON, CSV = "html", "json", "csv"
@@ -80,6 +84,8 @@ class Site:
     sessions: Sessions
     templates: Templates
     pages: Sequence[Page]
+    replica: Replica | None = None
+    """What pages are read from; actions, streams and files are those of the primary."""
 
     def routes(self, actions: Sequence[Action], endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
         """Return the routes of the pages, the actions and the rest, below the console's path."""
@@ -109,9 +115,11 @@ class Site:
 
     def _shown(self, page: Page, kind: str, visit: Visit, status: int = 200) -> Response:
         """Read and render a page, in a thread."""
+        visit = self._from_replica(visit)
         view = page.read(visit)
         if kind == JSON:
-            return JSONResponse(view.model_dump(mode="json"), status)
+            headers = {READ_FROM: json.dumps(visit.read_from.document())} if visit.read_from else None
+            return JSONResponse(view.model_dump(mode="json"), status, headers=headers)
         if kind == CSV:
             assert page.rows is not None  # otherwise there is no such route
             return _csv(page.rows(view))
@@ -120,6 +128,13 @@ class Site:
             status,
             page.headers,
         )
+
+    def _from_replica(self, visit: Visit) -> Visit:
+        """Return `visit` reading from the replica, if there is one that has every record of the person."""
+        if self.replica is None:
+            return visit
+        ledger, read_from = self.replica.for_person(visit.caller.name)
+        return replace(visit, session=replace(visit.session, ledger=ledger), read_from=read_from)
 
     def _counts(self, visit: Visit) -> dict[str, int]:
         """Return how much waits for the person on each page of the menu that counts it."""

@@ -18,10 +18,12 @@ from starlette.responses import Response
 
 from decision.rules.roles import Permission
 from ledger.job import Job
+from ledger.log.replica import ReadFrom
 from render_service.access.callers import Caller
+from render_service.runtime.ledgers import below
 from render_service.session.session import Session
 
-PREFIX = "/console"
+PREFIX = f"{below()}/console"
 LONGEST_QUERY = 1_000
 """Characters of a parameter that pages read; a longer one is cut, and finds nothing."""
 
@@ -53,6 +55,8 @@ class Visit:
     """The fields of a form that was refused, to be shown again."""
     problem: str | None = None
     """Why it was refused."""
+    read_from: ReadFrom | None = None
+    """Where the page is read, if the ledger has a replica."""
     still_signed_in: Callable[[], Awaitable[bool]] = always
     """For streams: whether the key is still valid, and the session has not ended."""
 

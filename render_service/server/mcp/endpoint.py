@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from decision.rules.roles import Permission
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.runtime.errors import NotAuthenticated
+from render_service.runtime.ledgers import below
 from render_service.server.gateway.errors import Refusal, refused
 from render_service.server.gateway.projection import PATIENCE_S
 from render_service.server.gateway.submissions import Submissions
@@ -92,7 +93,7 @@ class AgentEndpoint:
         request.state.logged["actor"] = caller.name
         caller.check(Permission.READ)
         self._gatekeeper.admit(caller)
-        base = self._session.settings.console_url or str(request.base_url)
+        base = (self._session.settings.console_url or str(request.base_url).rstrip("/")) + below()
         request.state.caller = caller
         request.state.origin = base.rstrip("/")
         request.state.has_console = self._has_console
