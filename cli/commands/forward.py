@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 @click.command("forward", short_help="Send events to HTTP endpoints, NATS and Kafka.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--drain", is_flag=True, help="Exit when everything recorded so far was taken.")
+@click.option("--forget", metavar="NAME", help="Delete the position of a removed destination, and exit.")
 @common.invocation
-def forward_command(inv: Invocation, *, file: Path | None, drain: bool) -> None:
+def forward_command(inv: Invocation, *, file: Path | None, drain: bool, forget: str | None) -> None:
     """Send the events of the ledger as CloudEvents to the destinations in FILE.
 
     FILE is a TOML file; without it, SORA_LEDGER_FORWARD names it. Each destination gets every event at least
@@ -35,7 +36,11 @@ def forward_command(inv: Invocation, *, file: Path | None, drain: bool) -> None:
     Example:
       sora-ledger forward forward.toml
       sora-ledger forward --drain
+      sora-ledger forward --forget warehouse
     """
+    if forget is not None:
+        _forget(inv, forget, alone=file is None and not drain)
+        return
     from render_service.forwarding.destinations import read_destinations
     from render_service.forwarding.forwarder import Forwarding
     from render_service.worker.worker import stop_signals
@@ -63,3 +68,21 @@ def forward_command(inv: Invocation, *, file: Path | None, drain: bool) -> None:
         columns(console, ("destination", "up to", "sent", "refused"), rows)
 
     inv.emit({"destinations": [each._asdict() for each in done]}, text)
+
+
+def _forget(inv: Invocation, name: str, *, alone: bool) -> None:
+    """Delete the position of a destination, and its dead letters."""
+    from render_service.notifications.dead_letters import forget_destination
+
+    if not alone:
+        raise click.UsageError("--forget NAME is used without FILE and --drain")
+
+    async def forget(session: "Session") -> int:
+        return forget_destination(session.ledger, name)
+
+    position = inv.session(forget, calls=False, authority=Authority.SYSTEM)
+
+    def text(console: "Console") -> None:
+        console.print(f"{name} is forgotten; it was at {position:,}", highlight=False)
+
+    inv.emit({"destination": name, "position": position}, text)

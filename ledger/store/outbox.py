@@ -107,6 +107,9 @@ class Outbox(Protocol):
     def readers(self) -> list[Reader]:
         """Return the readers by name."""
 
+    def forget_reader(self, name: str) -> bool:
+        """Delete a reader and its dead letters; False, and nothing changes, if a process has its turn."""
+
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
         """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
 

@@ -43,6 +43,20 @@ def forwarding_document(ledger: Ledger) -> list[dict[str, Any]]:
     ]
 
 
+def forget_destination(ledger: Ledger, name: str) -> int:
+    """Delete the position of a destination of `forward`, and its dead letters; return the position."""
+    readers = {one.name: one for one in ledger.store.outbox.readers() if one.name.startswith(FORWARD)}
+    reader = readers.get(FORWARD + name)
+    if reader is None:
+        names = ", ".join(one.removeprefix(FORWARD) for one in readers) or "none"
+        raise BadInput(f"destination {name}: nothing was ever forwarded to it; there are: {names}")
+    if not ledger.store.outbox.forget_reader(reader.name):
+        raise BadInput(
+            f"destination {name}: a process forwards to it: take it out of its file, restart it, try again"
+        )
+    return reader.position
+
+
 def _document(ledger: Ledger, letter: Delivery, endpoint: Endpoint | None) -> dict[str, Any]:
     record = next(ledger.read(after=letter.position - 1, limit=1), None)
     if letter.endpoint_id.startswith(FORWARD):

@@ -17,6 +17,7 @@ from ledger.events import EVENT_TYPES, CostSettled, RenderClosed
 from ledger.job import State
 from ledger.log.ledger import Ledger
 from ledger.store.interface import JobFilter, RecordFilter
+from ledger.store.outbox import FORWARD
 from ledger.terms import Outcome
 from render_service.evidence.recorded_checks import last_checks
 from render_service.rules.budgets import KnownLimits, standing
@@ -115,6 +116,7 @@ class LedgerMetrics(Collector):
         )
 
         yield from self._gauges(now)
+        yield from self._forwarding(now)
 
         waiting, dead = self._ledger.store.outbox.tally()
         description = "Webhooks to clients that were not accepted yet."
@@ -157,6 +159,29 @@ class LedgerMetrics(Collector):
             if entry is not None:  # without a record there is no time
                 at = datetime.fromisoformat(entry.record.envelope.recorded_at).timestamp()
                 yield GaugeMetricFamily(f"sora_ledger_{name}", description, at)
+
+    def _forwarding(self, now: datetime) -> Iterator[Metric]:
+        """Return how far each destination of `forward` is behind the head, in records and in time."""
+        behind = GaugeMetricFamily(
+            "sora_ledger_forward_behind",
+            "Records after the position of a destination of forward.",
+            labels=["destination"],
+        )
+        lag = GaugeMetricFamily(
+            "sora_ledger_forward_lag_seconds",
+            "How long the oldest record after the position of a destination has waited.",
+            labels=["destination"],
+        )
+        size = self._ledger.head().size
+        for reader in self._ledger.store.outbox.readers():
+            if reader.name.startswith(FORWARD):
+                first = next(self._ledger.read(after=reader.position, limit=1), None)
+                recorded = datetime.fromisoformat(first.recorded_at) if first else now
+                name = reader.name.removeprefix(FORWARD)
+                behind.add_metric([name], max(size - reader.position, 0))
+                lag.add_metric([name], max((now - recorded).total_seconds(), 0.0))
+        yield behind
+        yield lag
 
     def _add_up(self) -> None:
         """Add what was settled and closed since the last scrape."""

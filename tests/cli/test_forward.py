@@ -71,6 +71,56 @@ def test_drain_forwards_what_was_recorded_and_ends(
     ]
 
 
+def test_a_destination_is_forgotten_with_its_position_and_begins_anew(
+    sora: Any, file: Path, jobs: int, there: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(*next(iter(PERMITTED.items())))
+    assert sora("forward", str(file), "--drain").code == 0
+    ended = sora("forward", "--forget", "there")
+    assert (ended.code, ended.document) == (0, {"destination": "there", "position": jobs})
+    assert sora("queue").document["forwarding"] == []
+    assert sora("forward", str(file), "--drain").document["destinations"][0]["sent"] == jobs
+    assert len(there.received) == 2 * jobs
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--forget", "other"), "nothing was ever forwarded to it; there are: there"),
+        (("--forget", "there", "--drain"), "without FILE and --drain"),
+    ],
+)
+def test_what_cannot_be_forgotten_is_named(
+    sora: Any,
+    file: Path,
+    jobs: int,
+    there: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    words: str,
+) -> None:
+    assert jobs
+    monkeypatch.setenv(*next(iter(PERMITTED.items())))
+    assert sora("forward", str(file), "--drain").code == 0
+    ended = sora("forward", *options)
+    assert (ended.code, words in ended.err) == (2, True), ended.err
+    assert there.received
+    assert sora("queue").document["forwarding"]
+
+
+def test_the_position_of_a_destination_that_is_forwarded_to_is_not_forgotten(
+    sora: Any, folder: Path, file: Path, jobs: int, there: Receiver, forks: Forks
+) -> None:
+    process = forks.popen(["forward", str(file)], folder, os.environ | PERMITTED)
+    waited_for(process)
+    ended = sora("forward", "--forget", "there")
+    assert (ended.code, "a process forwards to it" in ended.err) == (2, True), ended.err
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert set(sequences(there)) <= set(range(1, jobs + 1))
+
+
 def test_a_forwarder_that_is_killed_loses_nothing(
     folder: Path, file: Path, jobs: int, there: Receiver, forks: Forks
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from ledger.events import SubmissionAccepted
-from ledger.log.opening import open_ledger
+from ledger.log.opening import open_ledger, open_store
 from ledger.record import Record
 from tests.collector import Collector, Span, collecting
 from tests.forks import Forks, Running
@@ -181,6 +181,8 @@ def test_a_server_exports_its_requests_its_webhooks_and_every_metric_it_shows(
 ) -> None:
     key = sora("access", "grant", "ana", "--role", "requester", "--json").document["key"]
     sora("budget", "set", "all", "--limit", "9", "--reason", "agreed")
+    with closing(open_store("ledger.db", read_only=False)) as store:
+        assert store.outbox.begin_turn("forward:lake", 0, 1)
     client_span = ("a" * 32, "b" * 16)
     headers = {"authorization": f"Bearer {key}", "traceparent": f"00-{'-'.join(client_span)}-01"}
     with (

@@ -161,11 +161,15 @@ class Node:
         try:
             with psycopg.connect(self.url, autocommit=True, connect_timeout=2) as db:
                 db.execute("SET statement_timeout = '2s'")
+                unconfirmed: list[object] = []  # a commit that gives up its wait for a standby warns of it
+                db.add_notice_handler(unconfirmed.append)
+                db.execute("SET client_min_messages = 'warning'")
                 if (db.execute("SELECT pg_is_in_recovery()").fetchone() or (True,))[0]:
                     return False
                 db.execute("CREATE TABLE IF NOT EXISTS public.beats (at timestamptz)")
+                unconfirmed.clear()
                 db.execute("INSERT INTO public.beats VALUES (now())")
-                return True
+                return not unconfirmed
         except psycopg.Error:
             return False
 

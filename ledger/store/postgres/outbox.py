@@ -55,6 +55,7 @@ WHERE readers.until_ms <= {NOW_MS} OR readers.until_ms > excluded.until_ms RETUR
 """
 _EXTEND = f"UPDATE readers SET position = %s, until_ms = {NOW_MS} + %s WHERE name = %s AND token = %s"
 _END_TURN = "UPDATE readers SET until_ms = 0 WHERE name = %s AND token = %s"
+_FORGET_READER = f"DELETE FROM readers WHERE name = %s AND until_ms <= {NOW_MS}"
 _READERS = f"SELECT name, position, until_ms > {NOW_MS} FROM readers ORDER BY name"
 _IS_THERE = "SELECT to_regclass(%s) IS NOT NULL"
 _TALLY = "SELECT COUNT(due_at_ms), COUNT(*) - COUNT(due_at_ms) FROM deliveries"
@@ -105,6 +106,10 @@ class PostgresOutbox:
         """Return the readers by name."""
         return self._ask(_readers)
 
+    def forget_reader(self, name: str) -> bool:
+        """Delete a reader and its dead letters; False, and nothing changes, if a process has its turn."""
+        return self._change(lambda db: _forget_reader(db, name))
+
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
         """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
         values = (list(room), list(room.values()), lease_ms)
@@ -149,6 +154,14 @@ class PostgresOutbox:
 def _is_there(db: Connection, table: str) -> bool:
     """Return whether there is such a table: a ledger that is only read is not migrated."""
     return bool((db.execute(_IS_THERE, (table,)).fetchone() or (False,))[0])
+
+
+def _forget_reader(db: Connection, name: str) -> bool:
+    with db.transaction():
+        if not db.execute(_FORGET_READER, (name,)).rowcount:
+            return False
+        db.execute(_FORGET, ([name],))
+    return True
 
 
 def _readers(db: Connection) -> list[Reader]:

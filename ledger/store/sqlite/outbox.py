@@ -48,6 +48,7 @@ WHERE until_ms <= {NOW_MS} OR until_ms > excluded.until_ms RETURNING name, posit
 """
 _EXTEND = f"UPDATE readers SET position = ?, until_ms = {NOW_MS} + ? WHERE name = ? AND token = ?"
 _END_TURN = "UPDATE readers SET until_ms = 0 WHERE name = ? AND token = ?"
+_FORGET_READER = f"DELETE FROM readers WHERE name = ? AND until_ms <= {NOW_MS}"
 _READERS = f"SELECT name, position, until_ms > {NOW_MS} FROM readers ORDER BY name"
 _IS_THERE = "SELECT 1 FROM sqlite_master WHERE name = ?"  # a ledger that is only read is not migrated
 _TALLY = "SELECT COUNT(due_at_ms), COUNT(*) - COUNT(due_at_ms) FROM deliveries"
@@ -116,6 +117,14 @@ class SqliteOutbox:
             if not db.execute(_IS_THERE, ("readers",)).fetchone():
                 return []
             return [Reader(name, position, bool(taken)) for name, position, taken in db.execute(_READERS)]
+
+    def forget_reader(self, name: str) -> bool:
+        """Delete a reader and its dead letters; False, and nothing changes, if a process has its turn."""
+        with self._writing() as db:
+            if not db.execute(_FORGET_READER, (name,)).rowcount:
+                return False
+            db.execute(_FORGET, (json.dumps([name]),))
+        return True
 
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
         """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""

@@ -35,6 +35,20 @@ def test_a_reader_who_comes_second_adds_nothing(store: EventStore) -> None:
     assert claim(store) == []
 
 
+def test_a_reader_is_forgotten_with_its_dead_letters_once_no_process_has_its_turn(store: EventStore) -> None:
+    turn = store.outbox.begin_turn("forward:a", 0, LEASE_MS)
+    assert turn is not None
+    assert store.outbox.move(
+        turn, 5, LEASE_MS, [NewDelivery("wh_1", "forward:a", 3, is_dead=True), NewDelivery("wh_2", "we_2", 4)]
+    )
+    assert store.outbox.forget_reader("forward:a") is False
+    assert store.outbox.readers() == [("forward:a", 5, True)]
+    store.outbox.end_turn(turn)
+    assert store.outbox.forget_reader("forward:a") is True
+    assert store.outbox.readers() == []
+    assert store.outbox.tally() == (1, 0)
+
+
 def test_of_many_readers_one_adds(store: EventStore) -> None:
     store.outbox.add(None, 1, [])
     with ThreadPoolExecutor(8) as threads:

@@ -32,7 +32,7 @@ from ledger.events import (
 )
 from ledger.private import Private
 from ledger.store.interface import ANY, Batch
-from ledger.store.outbox import NewDelivery
+from ledger.store.outbox import FORWARD, NewDelivery
 from ledger.terms import Status, Variant
 from render_service.session.session import Session
 from render_service.submission import submit
@@ -214,6 +214,12 @@ async def _dead(scene: Scene) -> None:
     scene.session.ledger.store.outbox.add(None, 1, [NewDelivery("wh_1", "whe_1", 1, is_dead=True)])
 
 
+async def _behind(scene: Scene) -> None:
+    size = scene.session.ledger.head().size
+    assert scene.session.ledger.store.outbox.begin_turn(FORWARD + "lake", size, 10_000)
+    record(scene.session, "checks", verified(), days_ago=1)
+
+
 async def _not_verified(scene: Scene) -> None:
     record(scene.session, "checks", verified(), days_ago=3)
 
@@ -233,6 +239,7 @@ TROUBLES = {
     "Budget": _budget,
     "ForgedWebhook": _forged,
     "DeadLetter": _dead,
+    "ForwardLag": _behind,
     "NotVerified": _not_verified,
     "NotPublished": _not_published,
 }
@@ -305,6 +312,7 @@ async def test_rules_and_dashboard_name_only_metrics_that_a_server_has(
 ) -> None:
     record(session, "budget_all", BudgetSet(budget="all", limit_usd_micros=450_000))
     record(session, "checks", verified(), published())
+    assert session.ledger.store.outbox.begin_turn(FORWARD + "lake", 0, 10_000)
     sender = serving(session)
     await stored(session)
     there = {name.partition("{")[0] for name in scraped(sender)}

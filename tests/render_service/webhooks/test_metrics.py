@@ -59,6 +59,18 @@ def test_the_queue_shows_by_depth_and_by_how_late_it_is(serving: Any, at: Callab
     assert 5 <= seen["sora_ledger_queue_lag_seconds"] < 60
 
 
+def test_a_destination_of_forward_shows_by_how_many_records_and_how_long_it_is_behind(
+    serving: Any, at: Callable[[str], Session]
+) -> None:
+    session = at("http://127.0.0.1:9")
+    for name, position in (("lake", 0), ("bus", 1)):
+        assert session.ledger.store.outbox.begin_turn(f"forward:{name}", position, 10_000)
+    seen = told(serving(session))
+    assert seen['sora_ledger_forward_behind{destination="lake"}'] == 1
+    assert seen['sora_ledger_forward_lag_seconds{destination="lake"}'] > 0
+    assert 'sora_ledger_forward_behind{destination="bus"}' not in seen, "it has read everything"
+
+
 def test_health_and_readiness_are_told_apart(serving: Any, at: Callable[[str], Session]) -> None:
     session = at("http://127.0.0.1:9")
     sender = serving(session)
