@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ledger.errors import LedgerError
@@ -319,7 +319,7 @@ def create_app(
             *(gateway_routes(session, gatekeeper, posts, post) if parts.gateway else ()),
             *([Route(AGENTS_PATH, agents)] if parts.gateway else ()),
             *(console_routes(session, gatekeeper, posts, stopping, parts.worker) if parts.console else ()),
-            *(log_routes(session.ledger, parts.log_key) if parts.log_key else ()),
+            *_log_routes(session, parts),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),
@@ -334,6 +334,12 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+def _log_routes(session: Session, parts: Parts) -> Sequence[BaseRoute]:
+    if parts.log_key is None:
+        return ()
+    return log_routes(session.ledger, parts.log_key, witnessed=session.settings.witnesses_file is not None)
 
 
 async def _alive(_: Request) -> Response:

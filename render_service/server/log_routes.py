@@ -3,7 +3,8 @@
 It is open to everybody who reaches the server. Entries are the records alone: they commit to payloads,
 private text and files, and contain none of them.
 
-The content of a tile never changes, so caches may keep it. The checkpoint is that of the moment.
+The content of a tile never changes, so caches may keep it. The checkpoint is that of the moment; where a
+policy of witnesses is set, it is the last one that they cosigned, and newer records wait for the next.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from ledger.errors import LedgerError
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import Tile, tile_content
 from render_service.evidence.checkpoints import tree_head
+from render_service.evidence.recorded_checks import last_witnessed
 from render_service.runtime.errors import NotIntact, ServiceError
 
 PREFIX = "/log"
@@ -28,9 +30,9 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 _NOT_KEPT = "no-cache"
 
 
-def log_routes(ledger: Ledger, key: Path) -> Sequence[BaseRoute]:
-    """Return the routes; the checkpoint is signed with the key in the file `key`."""
-    log = _ServedLog(ledger, key)
+def log_routes(ledger: Ledger, key: Path, *, witnessed: bool) -> Sequence[BaseRoute]:
+    """Return the routes; the checkpoint is signed with `key`, or is the last one `witnessed`."""
+    log = _ServedLog(ledger, key, witnessed=witnessed)
     return (
         Route(f"{PREFIX}/checkpoint", log.checkpoint),
         Route(f"{PREFIX}/{{path:path}}", log.tile),
@@ -38,9 +40,10 @@ def log_routes(ledger: Ledger, key: Path) -> Sequence[BaseRoute]:
 
 
 class _ServedLog:
-    def __init__(self, ledger: Ledger, key: Path) -> None:
+    def __init__(self, ledger: Ledger, key: Path, *, witnessed: bool) -> None:
         self._ledger = ledger
         self._key = key
+        self._witnessed = witnessed
         self._signed: tuple[int, bytes] = (-1, b"")
 
     async def checkpoint(self, _: Request) -> Response:
@@ -49,6 +52,11 @@ class _ServedLog:
         return Response(text, media_type="text/plain", headers={"cache-control": _NOT_KEPT})
 
     def _checkpoint(self) -> bytes:
+        if self._witnessed:
+            found = last_witnessed(self._ledger)
+            if found is None:
+                raise HTTPException(503, "no checkpoint was cosigned by witnesses yet", {"retry-after": "60"})
+            return found.event.checkpoint.encode()
         size, text = self._signed
         if self._ledger.head().size != size:
             head = tree_head(self._ledger, self._key)

@@ -2,7 +2,13 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
 from typing import Any
+
+import httpx2
+import pytest
 
 from tests.outside.conftest import Witness, write_policy
 
@@ -300,3 +306,71 @@ def test_a_worker_publishes_on_its_schedule_and_goes_on_when_the_witnesses_are_a
     assert signers(person)[1:] == ["north", "south", "east"]
     kinds = [each["type"] for each in person("log", "--stream", "checks").document["records"]]
     assert kinds == ["checkpoint.witnessed", "checkpoint.published"]
+
+
+KILLED = """
+import os, signal, sys
+from ledger.log.ledger import Ledger
+from render_service.evidence import publishing
+
+append, put = Ledger.append, publishing.put
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+def append_and_die(*arguments, **options):
+    append(*arguments, **options)
+    die()
+where = sys.argv.pop(1)
+if where == "witnessed":
+    Ledger.append = die
+elif where == "recorded":
+    publishing.put = die
+elif where == "published":
+    publishing.put = lambda *arguments: (put(*arguments), die())
+from cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("where", ["witnessed", "recorded", "published"])
+def test_a_kill_between_witnessing_and_publishing_leaves_nothing_untrue_and_the_next_run_publishes(
+    person: Any, witnesses: list[Witness], where: str
+) -> None:
+    grow(person, 1)
+    head = person("checkpoint").document["size"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, where, *PUBLISH],
+        cwd=person.folder,
+        env=person.environment,
+        check=False,
+        capture_output=True,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert all(len(each.requests()) == 1 for each in witnesses)
+    recorded = witnessed(person)
+    assert [each["size"] for each in recorded] == ([] if where == "witnessed" else [head])
+    assert (person.folder / "checkpoint.txt").exists() == (where == "published")
+    assert not [*person.folder.glob(".checkpoint.txt*")]
+    assert person("verify", "--with-assets").code == 0
+    assert person(*PUBLISH).code == 0
+    assert signers(person)[1:] == ["north", "south", "east"]
+    checked = person("checkpoint", "--check", "checkpoint.txt", "--witnesses", "policy")
+    assert (checked.code, person("verify").code) == (0, 0)
+
+
+def test_a_served_log_shows_the_checkpoint_that_witnesses_cosigned_and_a_monitor_follows_it(
+    person: Any, witnesses: list[Witness], outside: Any, gateway: Any
+) -> None:
+    options = ("--tiles", "--key", "signing.key", "--no-work")
+    served = gateway(outside(), *options, SORA_LEDGER_WITNESSES="policy")
+    address = f"http://127.0.0.1:{served.port}/log"
+    early = httpx2.get(f"{address}/checkpoint", timeout=60)
+    assert (early.status_code, "retry-after" in early.headers) == (503, True)
+    assert person(*PUBLISH).code == 0
+    grow(person, 2)
+    cosigned = (person.folder / "checkpoint.txt").read_text(encoding="utf-8")
+    assert httpx2.get(f"{address}/checkpoint", timeout=60).text == cosigned
+    followed = person("monitor", address, "--state", "state.json")
+    assert (followed.code, followed.document["size"]) == (0, int(cosigned.splitlines()[1]))
+    assert person(*PUBLISH).code == 0
+    assert person("monitor", address, "--state", "state.json").document["size"] > followed.document["size"]
