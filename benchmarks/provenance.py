@@ -1,7 +1,7 @@
 """What reading a C2PA manifest adds to the settlement of a clip of 10 MB.
 
-A sandbox in this process serves one clip with a manifest, whose signature covers all bytes. Renders are
-settled one after the other, from the request for the status to the closed job: with the manifest read and
+A sandbox in a process of its own serves one clip with a manifest, whose signature covers all bytes. Renders
+are settled one after the other, from the request for the status to the closed job: with the manifest read and
 recorded, and, taking turns, as where the extra is not installed. The first reading in a process loads the
 library, so it is shown apart. The ledger and the files are on disk.
 
@@ -14,7 +14,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -54,7 +56,7 @@ def reading(*, on: bool) -> Iterator[None]:
 
 
 class Took(NamedTuple):
-    """Seconds of the clock, and of the processor: the sandbox's are among them."""
+    """Seconds of the clock, and of the processor in this process."""
 
     clock_s: float
     processor_s: float
@@ -79,13 +81,34 @@ async def settled(session: Session, number: int, *, on: bool) -> Took:
     return took
 
 
+def serve(folder: Path, pipe: Connection) -> None:
+    """Serve the clip until the other end of the pipe is closed."""
+    with SandboxServer(SandboxSettings(folder / "sandbox", render_seconds=0, media="cached")) as server:
+        pipe.send(server.base_url)
+        with suppress(EOFError):
+            pipe.recv()
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[str]:
+    """Start the sandbox; yield its address."""
+    ours, theirs = get_context("spawn").Pipe()
+    process = get_context("spawn").Process(target=serve, args=(folder, theirs))
+    process.start()
+    theirs.close()
+    try:
+        yield ours.recv()
+    finally:
+        ours.close()
+        process.join()
+
+
 async def measure(folder: Path) -> None:
     """Settle in turns and print the medians."""
-    sandbox = SandboxSettings(folder / "sandbox", render_seconds=0, media="cached")
-    with SandboxServer(sandbox) as server:
+    with sandbox(folder) as address:
         environment = {
             "OPENAI_API_KEY": "sk-bench",
-            "OPENAI_BASE_URL": server.base_url,
+            "OPENAI_BASE_URL": address,
             "SORA_LEDGER_PROFILE": "openai",
         }
         settings = read_settings(

@@ -449,6 +449,7 @@ def exported() -> Schema:
             "scope": an_object(scope, optional=("job_id", "from", "to")),
             **dict.fromkeys(("bytes", "records", "texts", "documents", "assets"), WHOLE),
             "assets_absent": TEXTS,
+            **dict.fromkeys(("manifests", "copies_absent"), WHOLE),
             "head": HEAD,
         }
     )

@@ -118,6 +118,8 @@ def _emit_bundle(inv: Invocation, done: "Exported") -> None:
         "documents": done.contents.documents,
         "assets": done.contents.assets,
         "assets_absent": [asset.sha256 for asset in done.contents.absent],
+        "manifests": done.contents.manifests,
+        "copies_absent": done.contents.copies_absent,
         "head": head_document(done.head),
     }
     inv.emit(document, lambda console: _text(console, done))
@@ -145,6 +147,14 @@ def _text(console: "Console", done: "Exported") -> None:
         f"{counted(held.texts, 'private text')}, {counted(held.assets, 'file')}; checked",
         markup=False,
     )
+    if held.manifests:
+        console.print(f"with {counted(held.manifests, 'C2PA manifest')}", markup=False)
+    if held.copies_absent:
+        console.print(
+            f"without the manifests of {counted(held.copies_absent, 'published copy', 'published copies')}, "
+            "which are in a bucket, or not where they were published any more",
+            markup=False,
+        )
     console.print(
         f"to check it elsewhere: unzip -p {done.path} verify_bundle.py > verify_bundle.py", markup=False
     )

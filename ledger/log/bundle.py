@@ -22,6 +22,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ledger.canonical import canonical_json
+from ledger.events import AssetPublished, AssetStored
 from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.interface import RecordFilter
@@ -102,21 +103,31 @@ class Cited:
 
 @dataclass
 class Contents:
-    """The contents of a bundle; `absent` are requested files that were not available."""
+    """The contents of a bundle; `absent` are requested files that were not available.
+
+    `copies_absent` counts published copies that are no longer where they were published.
+    """
 
     records: int = 0
     texts: int = 0
     documents: int = 0
     assets: int = 0
+    manifests: int = 0
     absent: list[Cited] = field(default_factory=list)
+    copies_absent: int = 0
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to include as well: private text, and stored files (`open_asset` returns the bytes, or None)."""
+    """What to include as well: private text, and stored files (`open_asset` returns the bytes, or None).
+
+    `find_manifest` returns the C2PA manifest store of the file that a record is about: empty if it has none,
+    None if the file is not there.
+    """
 
     with_text: bool = True
     open_asset: Callable[[Cited], IO[bytes] | None] | None = None
+    find_manifest: Callable[[Record], bytes | None] | None = None
     verifier: str | None = None
     timestamp: bytes | None = None
     build: Mapping[str, str] = field(default_factory=dict)
@@ -194,6 +205,7 @@ class _Bundling:
         self.wish = wish
         self.contents = Contents()
         self.documents: set[str] = set()
+        self.manifests: set[str] = set()
         self.assets: dict[str, Cited] = {}
 
     def write(self, name: str) -> None:
@@ -227,6 +239,7 @@ class _Bundling:
                 parts = list(_objects(json.loads(record.payload)))
                 for part in parts:
                     self._cite(record.position, part)
+                self._manifest_of(record)
                 self.contents.records += 1
                 spools["records"].write(record.record + b"\n")
                 spools["payloads"].write(record.payload + b"\n")
@@ -246,6 +259,18 @@ class _Bundling:
             self.assets.setdefault(part["sha256"], Cited(position, part["sha256"], part["storage_uri"]))
             if original := part.get("original_sha256"):
                 self.assets.setdefault(original, Cited(position, original, None))
+
+    def _manifest_of(self, record: Record) -> None:
+        """Write the manifest of a stored or published file, once for each digest."""
+        if self.wish.find_manifest is None or record.type not in (AssetStored.type, AssetPublished.type):
+            return
+        store = self.wish.find_manifest(record)
+        if store is None:
+            self.contents.copies_absent += record.type == AssetPublished.type
+        elif store and (digest := hashlib.sha256(store).hexdigest()) not in self.manifests:
+            self.manifests.add(digest)
+            self.writing.add(f"provenance/{digest}.c2pa", store)
+            self.contents.manifests += 1
 
     def _documents(self) -> None:
         for sha256 in sorted(self.documents):

@@ -53,6 +53,7 @@ MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 64
 MAX_POLICY_BYTES = 256 << 10
 MAX_TIMESTAMP_BYTES = 64 << 10
+MAX_MANIFEST_STORE_BYTES = 8 << 20
 MAX_RATIO = 400  # of unpacked to packed bytes, for files larger than SMALL_BYTES
 SMALL_BYTES = 4 << 20
 MAX_DEPTH = 64
@@ -76,6 +77,7 @@ RECORD_KEYS = frozenset(
 )
 DOMAIN = b"sora-ledger/private/v1\0"
 CLOSING = "render.closed"
+STORING = "asset.stored"
 UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -648,6 +650,57 @@ def stampable(note: bytes) -> set[bytes]:
     ends = [b"".join(line + b"\n" for line in lines[: count + 1]) for count in range(len(lines))]
     prefixes = {hashlib.sha256(head + b"\n\n" + end).digest() for end in ends}
     return prefixes | {hashlib.sha256(note).digest()}
+
+
+# --- C2PA: which record a manifest names, without checking who signed it ---------------------------------
+
+RECORD_ASSERTION = "org.sora-ledger.record"
+ASSERTION_FORMAT = "sora-ledger/provenance/v1"
+
+
+def named_record(store: bytes) -> dict[str, Any] | None:
+    """Return what the active manifest of a C2PA store says of its record; None if it names none.
+
+    ValueError if `store` is not a manifest store, which is a tree of JUMBF boxes (ISO 19566-5).
+    """
+    label, manifests = _superbox(store)
+    if label != "c2pa" or not manifests:
+        raise ValueError("no C2PA manifest store")
+    active = _superbox(manifests[-1])[1]
+    for box in active:
+        if box[4:8] == b"jumb" and _superbox(box)[0] == "c2pa.assertions":
+            for assertion in _superbox(box)[1]:
+                name, content = _superbox(assertion)
+                if name == RECORD_ASSERTION and content and content[0][4:8] == b"json":
+                    claim = json.loads(content[0][8:])
+                    if not isinstance(claim, dict) or claim.get("format") != ASSERTION_FORMAT:
+                        raise ValueError(f"an assertion {RECORD_ASSERTION} of another form")
+                    return claim
+    return None
+
+
+def _superbox(data: bytes) -> tuple[str, list[bytes]]:
+    """Return the label of a JUMBF superbox and the boxes in it."""
+    boxes = _boxes(data)
+    if len(boxes) != 1 or data[4:8] != b"jumb":
+        raise ValueError("no JUMBF box")
+    inside = _boxes(data[8:])
+    if not inside or inside[0][4:8] != b"jumd" or len(inside[0]) < 25:
+        raise ValueError("a JUMBF box without its description")
+    label = inside[0][25:].split(b"\0")[0] if inside[0][24] & 2 else b""
+    return label.decode("utf-8", "backslashreplace"), inside[1:]
+
+
+def _boxes(data: bytes) -> list[bytes]:
+    """Split boxes that follow each other."""
+    boxes = []
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        if not 8 <= size <= len(data):
+            raise ValueError("a box that does not fit")
+        boxes.append(data[:size])
+        data = data[size:]
+    return boxes
 
 
 # --- RFC 6962: the tree ----------------------------------------------------------------------------------
@@ -1487,6 +1540,7 @@ class _Check:
         self.closed = False
         self.activated: list[tuple[int, str]] = []
         self.cases: dict[str, Any] = {}
+        self.stored: dict[int, tuple[str, str]] = {}  # stream and leaf of the records that stored files
         self.permissions = Permissions(lru_cache(maxsize=32)(self._rules), None)
 
     def run(self) -> None:
@@ -1651,6 +1705,8 @@ class _Check:
                 whole.add(leaf_of(line))
             else:
                 self._included(line, position, next(proofs, None), head)
+            if record["type"] == STORING and len(self.stored) < MAX_CITED:
+                self.stored[position] = (record["stream"], leaf_of(line).hex())
             self._payload(record, leaf_of(line), payload_line, bodies)
         if next(payloads, None) is not None or next(proofs, None) is not None:
             raise Damaged("BUNDLE_FILE", "records.jsonl", "a record for each payload and proof", "fewer")
@@ -1839,14 +1895,38 @@ class _Check:
             )
 
     def _provenance(self) -> None:
-        names = [name for name in self.archive.entries if name.startswith("provenance/")]
+        out, names = self.outcome, [name for name in self.archive.entries if name.startswith("provenance/")]
         for name in sorted(names):
             if (found := self.archive.digest(name)) != (digest := name.split("/")[1][:64]):
-                self.outcome.add("ATTACHED_DIGEST", None, name, digest, found)
+                out.add("ATTACHED_DIGEST", None, name, digest, found)
+            elif name.endswith(".c2pa"):
+                self._manifest_store(name)
         if names:
-            self.outcome.shows_not.append(
-                f"What {len(names)} provenance files say: C2PA and certificates are not checked here."
+            out.shows_not.append(
+                f"Who signed the C2PA manifests ({len(names)}), and that the films they are of are as they "
+                "were signed: certificates (X.509), signatures (COSE) and hashes of content are not checked "
+                "here. c2patool FILE checks a published film."
             )
+
+    def _manifest_store(self, name: str) -> None:
+        """Compare the record that a manifest names with the one in this bundle."""
+        out = self.outcome
+        try:
+            claim = named_record(self.archive.read(name, MAX_MANIFEST_STORE_BYTES))
+        except (ValueError, RecursionError) as error:
+            out.add("PROVENANCE", None, name, "a C2PA manifest store", error)
+            return
+        if claim is None:
+            return
+        position = claim.get("position")
+        held = self.stored.get(position) if isinstance(position, int) else None
+        if held is None:
+            out.shows_not.append(f"Which record {name} is of: it names {shown(position)}, not here.")
+        elif held != (claim.get("job"), claim.get("leaf")):
+            expected, found = " ".join(held), f"{claim.get('job')} {claim.get('leaf')}"
+            out.add("PROVENANCE", position, name, expected, found)
+        else:
+            out.shows.append(f"The manifest {name} names the record at position {position}, by its leaf.")
 
     def _limits(self, scope: dict[str, Any]) -> None:
         if scope["kind"] == "job":

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from render_service.assets.folder import writing
 from render_service.assets.interface import MOST_NOTE_BYTES, NOTE, Digested, Kept
@@ -40,6 +40,24 @@ _TIMEOUTS: Any = {  # per request: a large object may take long as long as data 
     "read_timeout": timedelta(minutes=2),
 }
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT", "GOOGLE_BASE_URL")
+
+
+def local_path(target: str) -> Path | None:
+    """Return the path that `target`, a path or a URI, names; None if it is a bucket's."""
+    if "://" not in target:
+        return Path(target).expanduser()
+    parts = urlsplit(target)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path))
+    if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
+        raise BadInput(
+            f"--to {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key or "
+            "az://container/key",
+            param="to",
+            expected="a path, file:///path, s3://bucket/key, gs://bucket/key or az://container/key",
+            found=target,
+        )
+    return None
 
 
 class ObjectPlace:

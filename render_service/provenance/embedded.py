@@ -19,6 +19,7 @@ MOST_XMP_BYTES = 1 << 20
 _HEADER = 8
 _LONG_HEADER = 16
 _UUID = 16
+_FLAGS, _OFFSET, _MANIFEST = 4, 8, b"manifest"
 _LONG, _TO_THE_END = 1, 0
 C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _XMP_UUID = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
@@ -85,6 +86,27 @@ def xmp_box(path: Path) -> bytes:
                 content = file.read(box.bytes)
                 if content.startswith(_XMP_UUID):
                     return (len(content) + _HEADER).to_bytes(4) + b"uuid" + content
+    return b""
+
+
+def manifest_store(path: Path, most_bytes: int) -> bytes:
+    """Return the C2PA manifest store in an MP4 or QuickTime file; empty if it has none, or a larger one.
+
+    The box has a UUID, four bytes of version and flags, a purpose that ends with a zero, and the place of
+    another box (8 bytes); then comes the store.
+    """
+    with path.open("rb") as file:
+        for count, box in enumerate(boxes(file, path.stat().st_size)):
+            if count >= MOST_BOXES:
+                break
+            if box.kind != b"uuid" or not _UUID <= box.bytes <= most_bytes:
+                continue
+            file.seek(box.begins_at)
+            content = file.read(box.bytes)
+            purpose, _, rest = content[_UUID + _FLAGS :].partition(b"\0")
+            if content.startswith(C2PA_UUID) and purpose == _MANIFEST:
+                store = rest[_OFFSET:]
+                return store[: int.from_bytes(store[:4])]
     return b""
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Literal, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from ledger.canonical import leaf_hash
 from ledger.events import AssetPublished, AssetStored, ProvenanceSigned, VisibleLabel
@@ -32,7 +32,7 @@ from ledger.record import Entry
 from ledger.store.interface import ANY, Batch
 from ledger.terms import Operation, Variant
 from ledger.tree.proof import InclusionProof
-from render_service.assets.bucket import SCHEMES, store_and_key
+from render_service.assets.bucket import local_path, store_and_key
 from render_service.assets.folder import COPY_BYTES, unwritable
 from render_service.assets.store import check_target
 from render_service.evidence.checkpoints import given_head, tree_head
@@ -117,7 +117,7 @@ def _publish(session: Session, job: Job, wanted: Publication, stopped: Event) ->
     history = JobHistory(session.ledger.history(job.job_id))
     stored = _stored(job, history)
     path = _path_of(session, job, stored.event)
-    place = _local(wanted.target)
+    place = local_path(wanted.target)
     if place is not None and not wanted.force and (done := _was_published(session, job, history, place)):
         return done
     if place is not None:
@@ -196,24 +196,6 @@ def _path_of(session: Session, job: Job, stored: AssetStored) -> Path:
                 found="others",
             )
     return path
-
-
-def _local(target: str) -> Path | None:
-    """Return the path that `target` names; None if it is a bucket's."""
-    if "://" not in target:
-        return Path(target).expanduser()
-    parts = urlsplit(target)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return Path(unquote(parts.path))
-    if parts.scheme not in SCHEMES or not parts.netloc or not parts.path.strip("/"):
-        raise BadInput(
-            f"--to {target}: expected a path, file:///path, s3://bucket/key, gs://bucket/key or "
-            "az://container/key",
-            param="to",
-            expected="a path, file:///path, s3://bucket/key, gs://bucket/key or az://container/key",
-            found=target,
-        )
-    return None
 
 
 def _check_bucket(target: str, *, force: bool) -> None:

@@ -163,14 +163,15 @@ function typedKeys() {
 
 /** Return what the person typed, by which it is told whether files have to be checked again. */
 function typed() {
-  return ["keys", "trust"].map((id) => document.getElementById(id).value.trim()).join("\n\n");
+  return ["keys", "policy", "trust"].map((id) => document.getElementById(id).value.trim()).join("\n\n");
 }
 
 const FILMS = /\.(mp4|m4v|mov|jpe?g|png|webp)$/i;
 
 /** Check one file: evidence by verify.js, a film or a picture by the reader of the C2PA project. */
-async function outcomeOf(file, keys, known) {
-  if (!FILMS.test(file.name)) return verify.checkFile(file, { keys, known });
+async function outcomeOf(file, { keys, known, policy, notes }) {
+  if (file.name.toLowerCase().endsWith(".tsr")) return verify.checkTimestamp(file, notes);
+  if (!FILMS.test(file.name)) return verify.checkFile(file, { keys, known, policy });
   const { checkOrigin } = await import(place.dataset.origin);
   const trust = document.getElementById("trust").value.trim();
   return checkOrigin(file, { verify, trust, keys, addresses: place.dataset });
@@ -183,6 +184,7 @@ async function checkFiles(files) {
   const problem = document.getElementById("problem-file");
   problem.textContent = "";
   let keys;
+  let policy = null;
   checkedWith = typed();
   try {
     keys = await readKeys(typedKeys());
@@ -190,11 +192,20 @@ async function checkFiles(files) {
     problem.textContent = `A public key cannot be read: ${verify.shown(error)}`;
     return;
   }
-  const known = [...(await checkpointsAmong(files)), ...heldCheckpoints(recall())];
+  const policyText = document.getElementById("policy").value;
+  try {
+    if (policyText.trim()) policy = await verify.readPolicy(policyText);
+  } catch (error) {
+    problem.textContent = `The policy of witnesses cannot be read: ${verify.shown(error)}`;
+    return;
+  }
+  const added = await checkpointsAmong(files);
+  const notes = added.map((one) => new TextEncoder().encode(one.whole));
+  const known = [...added, ...heldCheckpoints(recall())];
   const cards = [];
   for (const file of files) {
     try {
-      cards.push(showOutcome(file.name, await outcomeOf(file, keys, known)));
+      cards.push(showOutcome(file.name, await outcomeOf(file, { keys, known, policy, notes })));
     } catch (error) {
       cards.push(showUnreadable(file.name, error));
     }
@@ -232,7 +243,7 @@ function beginFiles() {
   keys.value = known.keys.join("\n");
   showKnown(known);
   files.addEventListener("change", () => checkFiles([...files.files]));
-  for (const id of ["keys", "trust"]) {
+  for (const id of ["keys", "policy", "trust"]) {
     document.getElementById(id).addEventListener("change", () => {
       if (files.files.length && typed() !== checkedWith) checkFiles([...files.files]);
     });

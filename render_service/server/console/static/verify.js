@@ -13,6 +13,9 @@ proof files, who permitted what, the zip file.
 */
 
 export const FORMATS = ["sora-ledger/bundle/v1", "sora-ledger/bundle/v2"];
+const MAX_POLICY_BYTES = 256 << 10;
+const MAX_TIMESTAMP_BYTES = 64 << 10;
+const MAX_MANIFEST_STORE_BYTES = 8 << 20;
 export const PROOF_VERSION = "c2sp.org/tlog-proof@v1";
 
 const MAX_FILES = 20_000;
@@ -498,6 +501,187 @@ export class WholeTree {
     for (const left of this.stack.slice(0, -1).reverse()) value = await parentOf(left, value);
     return value;
   }
+}
+
+// --- C2SP tlog-policy: whose cosignatures are enough -------------------------------------------------------
+
+/** Read a policy file; `Invalid` names the line that is wrong. */
+export async function readPolicy(text) {
+  if (encoder.encode(text).length > MAX_POLICY_BYTES) throw new Invalid(`more than ${MAX_POLICY_BYTES} bytes`);
+  const policy = { logs: [], witnesses: new Map(), groups: new Map(), quorum: null };
+  for (const [index, line] of text.split("\n").entries()) {
+    try {
+      if (/[\u0000-\u0008\u000b-\u001f\u007f]/.test(line)) throw new Invalid("a control character");
+      const words = line.split(/[ \t]/).filter(Boolean);
+      if (words.length && !words[0].startsWith("#")) await policyLine(policy, words);
+    } catch (error) {
+      if (!(error instanceof Invalid)) throw error;
+      throw new Invalid(`line ${index + 1}: ${error.message}`);
+    }
+  }
+  if (policy.quorum === null) throw new Invalid("no line that begins with quorum");
+  return policy;
+}
+
+async function policyLine(policy, words) {
+  const [kind, name, third] = words;
+  const isDefined = (one) => policy.witnesses.has(one) || policy.groups.has(one);
+  if (kind === "quorum") {
+    if (policy.quorum !== null || words.length !== 2) throw new Invalid("expected one line: quorum NAME");
+    if (name !== "none" && !isDefined(name)) throw new Invalid("a quorum that no line above defines");
+    policy.quorum = name;
+  } else if (kind === "log" && (words.length === 2 || words.length === 3)) {
+    const key = await readKey(name);
+    if (key.kind === WITNESS_KEY || policy.logs.some((log) => same(log.publicKey, key.publicKey))) {
+      throw new Invalid("a log's key has type 1, and a line of its own");
+    }
+    policy.logs.push(key);
+  } else if (!name || name === "none" || isDefined(name)) {
+    throw new Invalid("a line without a name, or with one that is taken");
+  } else if (kind === "witness" && (words.length === 3 || words.length === 4)) {
+    const key = await readKey(third);
+    if (key.kind !== WITNESS_KEY || [...policy.witnesses.values()].some((one) => same(one.publicKey, key.publicKey))) {
+      throw new Invalid("a witness's key has type 4, and a line of its own");
+    }
+    policy.witnesses.set(name, key);
+  } else if (kind === "group" && words.length > 3) {
+    policy.groups.set(name, readGroup(policy, third, words.slice(3), isDefined));
+  } else throw new Invalid("expected log, witness, group or quorum");
+}
+
+function readGroup(policy, count, members, isDefined) {
+  const taken = [...policy.groups.values()].flatMap((group) => group.members);
+  if (new Set([...members, ...taken]).size !== members.length + taken.length) throw new Invalid("a member that would count twice");
+  if (!members.every(isDefined)) throw new Invalid("a member that no line above defines");
+  const threshold = count === "any" ? 1 : count === "all" ? members.length : /^[0-9]{1,4}$/.test(count) ? Number(count) : 0;
+  if (threshold < 1 || threshold > members.length) throw new Invalid("a number of members that is not possible");
+  return { threshold, members };
+}
+
+/** Return the witnesses of a policy that cosigned a checkpoint; `Invalid` if one signed something else, or no log did. */
+export async function cosigners(checkpoint, policy) {
+  if (policy.logs.length && !(await signersOf(checkpoint, policy.logs)).includes(checkpoint.origin)) {
+    throw new Invalid("no signature by a log of the policy, under the name of its origin");
+  }
+  const names = [];
+  for (const [name, key] of policy.witnesses) if ((await signersOf(checkpoint, [key])).length) names.push(name);
+  return names;
+}
+
+/** Return whether cosignatures by the witnesses `names` are enough. */
+export function isQuorum(policy, names) {
+  const met = new Set(["none", ...names.filter((name) => policy.witnesses.has(name))]);
+  for (const [name, { threshold, members }] of policy.groups) if (members.filter((one) => met.has(one)).length >= threshold) met.add(name);
+  return met.has(policy.quorum);
+}
+
+// --- RFC 3161: what a timestamp says, without checking who says it ------------------------------------------
+
+const TST_INFO = "060b2a864886f70d0109100104";
+const SHA_256 = "0609608648016503040201";
+
+/** Read what a timestamp response (DER) says: the digest it is of, and the time; `Invalid` if it is none. */
+export function readTimestamp(bytes) {
+  const [status, content] = derParts(derInside(bytes, 0x30));
+  if (!["020100", "020101"].includes(toHex(derParts(derInside(status, 0x30))[0] ?? new Uint8Array(0)))) throw new Invalid("a timestamp that was not granted");
+  const signed = derParts(derInside(derInside(derParts(derInside(content, 0x30))[1], 0xa0), 0x30));
+  const [kind, wrapped] = derParts(derInside(signed[2], 0x30));
+  const info = derParts(derInside(derInside(derInside(wrapped, 0xa0), 0x04), 0x30));
+  const [algorithm, digest] = derParts(derInside(info[2], 0x30));
+  const stated = String.fromCharCode(...derInside(info[4], 0x18));
+  if (toHex(kind) !== TST_INFO || !toHex(derInside(algorithm, 0x30)).startsWith(SHA_256)) throw new Invalid("no timestamp of a SHA-256 digest");
+  const when = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.\d{1,9})?Z$/.exec(stated);
+  if (!when) throw new Invalid("a time that is not one of UTC");
+  const [, year, month, day, hour, minute, second] = when;
+  return { digest: toHex(derInside(digest, 0x04)), time: `${year}-${month}-${day} ${hour}:${minute}:${second}Z` };
+}
+
+function derInside(data, tag) {
+  if (!data || derParts(data).length !== 1 || data[0] !== tag) throw new Invalid("no timestamp response of RFC 3161");
+  return data.subarray(derHeader(data));
+}
+
+function derParts(data) {
+  const parts = [];
+  for (let rest = data; rest.length; ) {
+    const start = derHeader(rest);
+    const size = rest[1] < 0x80 ? rest[1] : rest.subarray(2, start).reduce((sum, byte) => sum * 256 + byte, 0);
+    if (!(start + size <= rest.length)) throw new Invalid("DER that ends too soon");
+    parts.push(rest.subarray(0, start + size));
+    rest = rest.subarray(start + size);
+  }
+  return parts;
+}
+
+function derHeader(data) {
+  if (data.length < 2 || data[1] === 0x80 || (data[1] > 0x80 && (data[1] & 0x7f) > 4)) throw new Invalid("a length that is not DER");
+  return 2 + (data[1] & 0x80 ? data[1] & 0x7f : 0);
+}
+
+/** Return the digests under which a checkpoint counts as stamped: with all its signatures, or the first of them. */
+async function stampable(note) {
+  const text = decoded(note);
+  const digests = new Set([toHex(await sha256(note))]);
+  const blank = text.lastIndexOf("\n\n");
+  if (blank < 0) return digests;
+  let end = blank + 2;
+  for (const line of text.slice(end).split("\n").slice(0, -1)) {
+    end += line.length + 1;
+    digests.add(toHex(await sha256(encoder.encode(text.slice(0, end)))));
+  }
+  return digests;
+}
+
+// --- C2PA: which record a manifest names, without checking who signed it -------------------------------------
+
+const RECORD_ASSERTION = "org.sora-ledger.record";
+const ASSERTION_FORMAT = "sora-ledger/provenance/v1";
+
+/** Return what the active manifest of a C2PA store says of its record; null if it names none, `Invalid` if it is no store. */
+export function namedRecord(store) {
+  const [label, manifests] = superbox(store);
+  if (label !== "c2pa" || !manifests.length) throw new Invalid("no C2PA manifest store");
+  const [, active] = superbox(manifests.at(-1));
+  for (const box of active) {
+    if (boxKind(box) !== "jumb" || superbox(box)[0] !== "c2pa.assertions") continue;
+    for (const assertion of superbox(box)[1]) {
+      const [name, content] = superbox(assertion);
+      if (name !== RECORD_ASSERTION || !content.length || boxKind(content[0]) !== "json") continue;
+      let claim = null;
+      try {
+        claim = JSON.parse(decoded(content[0].subarray(8)));
+      } catch (error) {
+        throw new Invalid(String(error.message));
+      }
+      if (!isObject(claim) || claim.format !== ASSERTION_FORMAT) throw new Invalid(`an assertion ${RECORD_ASSERTION} of another form`);
+      return claim;
+    }
+  }
+  return null;
+}
+
+function boxKind(box) {
+  return String.fromCharCode(...box.subarray(4, 8));
+}
+
+function superbox(data) {
+  if (boxesIn(data).length !== 1 || boxKind(data) !== "jumb") throw new Invalid("no JUMBF box");
+  const [description, ...inside] = boxesIn(data.subarray(8));
+  if (!description || boxKind(description) !== "jumd" || description.length < 25) throw new Invalid("a JUMBF box without its description");
+  const end = description.indexOf(0, 25);
+  const label = description[24] & 2 ? description.subarray(25, end < 0 ? description.length : end) : new Uint8Array(0);
+  return [String.fromCharCode(...label.subarray(0, 200)), inside];
+}
+
+function boxesIn(data) {
+  const boxes = [];
+  for (let rest = data; rest.length; ) {
+    const size = rest.length < 8 ? 0 : new DataView(rest.buffer, rest.byteOffset, 4).getUint32(0);
+    if (size < 8 || size > rest.length) throw new Invalid("a box that does not fit");
+    boxes.push(rest.subarray(0, size));
+    rest = rest.subarray(size);
+  }
+  return boxes;
 }
 
 // --- proof files: C2SP tlog-proof, and the request to a tlog-witness --------------------------------------
@@ -1467,9 +1651,10 @@ class Outcome {
 }
 
 /** Check who signed a checkpoint, and whether it is the one that the person holds. */
-async function vouch(outcome, checkpoint, { keys, held: given, known }, ownKey) {
+async function vouch(outcome, checkpoint, { keys, held: given, known, policy }, ownKey) {
   outcome.checkpoint = checkpoint;
   await checkSignatures(outcome, checkpoint, keys, ownKey);
+  if (policy) await countCosignatures(outcome, checkpoint, policy);
   const held = given ?? findHeld(known, checkpoint.origin, checkpoint.size);
   if (!held) {
     outcome.showsNot.push(
@@ -1485,6 +1670,35 @@ async function vouch(outcome, checkpoint, { keys, held: given, known }, ownKey) 
     outcome.vouchedFor = true;
     outcome.shows.push("The checkpoint is the one that you hold.");
   }
+}
+
+/** Count the cosignatures by the policy of the person. */
+async function countCosignatures(outcome, checkpoint, policy) {
+  let names;
+  try {
+    names = await cosigners(checkpoint, policy);
+  } catch (error) {
+    if (!(error instanceof Invalid)) throw error;
+    outcome.add("CHECKPOINT_WITNESSES", null, "checkpoint", "valid cosignatures", error.message);
+    return;
+  }
+  const words = names.map(shown).join(", ") || "nobody";
+  if (!isQuorum(policy, names)) outcome.add("CHECKPOINT_WITNESSES", null, "checkpoint", "the quorum of your policy", `cosigned by ${words}`);
+  else if (names.length) {
+    outcome.vouchedFor ||= policy.logs.length > 0; // witnesses cosign other logs too
+    outcome.shows.push(
+      `The checkpoint is cosigned by witnesses you trust (${words}), which is enough by your policy: none of them has ` +
+        "seen another history of this log.",
+    );
+  }
+}
+
+function dateNotChecked(stamp) {
+  return (
+    `That the checkpoint existed by ${stamp.time}: a timestamp of it says so, and its digest was compared, but who signed ` +
+    "that (X.509, CMS) is not checked here. With the certificates of an authority you trust: " +
+    "openssl ts -verify -data checkpoint -in FILE.tsr -CAfile CERTIFICATES"
+  );
 }
 
 /** Return the checkpoint of a log and size among those that a person holds. */
@@ -1529,11 +1743,11 @@ async function checkOwnSignature(outcome, checkpoint, ownKey, wrong) {
 }
 
 /** Check a bundle as `checkFile` does; `Unreadable` if it is not one. */
-export async function checkBundle(blob, { keys = [], held = null, known = [] } = {}) {
+export async function checkBundle(blob, { keys = [], held = null, known = [], policy = null } = {}) {
   const outcome = new Outcome("bundle", "a bundle");
   try {
     const archive = await Archive.open(blob);
-    await new BundleCheck(archive, outcome, { keys, held, known }).run();
+    await new BundleCheck(archive, outcome, { keys, held, known, policy }).run();
   } catch (error) {
     if (!(error instanceof Damaged)) throw error;
     outcome.findings.push(error.finding);
@@ -1555,6 +1769,7 @@ class BundleCheck {
     this.activated = [];
     this.cases = new Map();
     this.policies = new Map();
+    this.stored = new Map(); // stream and leaf of the records that stored files
     this.permissions = new Permissions((digest) => this.rules(digest));
   }
 
@@ -1566,8 +1781,8 @@ class BundleCheck {
     await this.records(manifest.scope, checkpoint);
     await this.attached("documents", this.citedDocuments, "documents (policies, catalogs)");
     await this.attached("assets", this.citedAssets, "stored files");
-    this.unread("timestamps", "timestamps of the checkpoint say (RFC 3161)");
-    this.unread("provenance", "provenance files say (C2PA)");
+    await this.timestamps();
+    await this.provenance();
     this.limits(manifest.scope);
   }
 
@@ -1633,6 +1848,7 @@ class BundleCheck {
       const leaf = await leafOf(line);
       if (whole) await whole.add(leaf);
       else await this.included(leaf, record.position, (await proofs.next()).value ?? null, checkpoint);
+      if (record.type === "asset.stored" && this.stored.size < MAX_CITED) this.stored.set(record.position, [record.stream, toHex(leaf)]);
       await this.payload(record, leaf, payloadLine, bodies);
     }
     if (!(await payloads.next()).done || !(await proofs.next()).done) {
@@ -1821,9 +2037,64 @@ class BundleCheck {
     if (absent > 0) out.showsNot.push(`${absent} ${what} cited by the records: only their digests are here.`);
   }
 
-  unread(folder, what) {
-    const count = [...this.archive.entries.keys()].filter((name) => name.startsWith(`${folder}/`)).length;
-    if (count) this.outcome.showsNot.push(`What ${count} ${what}: the page checks no certificates.`);
+  // timestamps/ and provenance/: what can be read without X.509, CMS and C2PA
+
+  named(folder) {
+    return [...this.archive.entries.keys()].filter((name) => name.startsWith(`${folder}/`)).sort(compareText);
+  }
+
+  async timestamps() {
+    const out = this.outcome;
+    const names = this.named("timestamps");
+    if (!names.length) return;
+    const digests = await stampable(await this.archive.read("checkpoint", MAX_NOTE_BYTES));
+    for (const name of names) {
+      let stamp;
+      try {
+        stamp = readTimestamp(await this.archive.read(name, MAX_TIMESTAMP_BYTES));
+      } catch (error) {
+        if (!(error instanceof Invalid)) throw error;
+        out.add("TIMESTAMP", null, name, "a timestamp response of RFC 3161", error.message);
+        continue;
+      }
+      if (!digests.has(stamp.digest)) out.add("TIMESTAMP", null, name, "a timestamp of this checkpoint", `of ${stamp.digest}`);
+      else out.showsNot.push(dateNotChecked(stamp));
+    }
+  }
+
+  async provenance() {
+    const out = this.outcome;
+    const names = this.named("provenance");
+    for (const name of names) {
+      const digest = name.split("/")[1].slice(0, 64);
+      const found = await this.archive.digest(name);
+      if (found !== digest) out.add("ATTACHED_DIGEST", null, name, digest, found);
+      else if (name.endsWith(".c2pa")) await this.manifestStore(name);
+    }
+    if (names.length) {
+      out.showsNot.push(
+        `Who signed the C2PA manifests (${names.length}), and that the films they come from are as they were signed: this ` +
+          "is not checked in a bundle. Choose the published film itself to have it checked.",
+      );
+    }
+  }
+
+  async manifestStore(name) {
+    const out = this.outcome;
+    let claim;
+    try {
+      claim = namedRecord(await this.archive.read(name, MAX_MANIFEST_STORE_BYTES));
+    } catch (error) {
+      if (!(error instanceof Invalid)) throw error;
+      out.add("PROVENANCE", null, name, "a C2PA manifest store", error.message);
+      return;
+    }
+    if (!claim) return;
+    const held = this.stored.get(claim.position);
+    if (!held) out.showsNot.push(`Which record ${name} is of: it names ${shown(claim.position)}, not here.`);
+    else if (held[0] !== claim.job || held[1] !== claim.leaf) {
+      out.add("PROVENANCE", claim.position, name, held.join(" "), `${shown(claim.job)} ${shown(claim.leaf)}`);
+    } else out.shows.push(`The manifest ${name} names the record at position ${claim.position}, by its leaf.`);
   }
 
   limits(scope) {
@@ -1975,7 +2246,7 @@ async function checkInclusion(proof, trusted) {
 }
 
 /** Check that one checkpoint extends another. */
-async function checkExtension(proof, { keys, held, known }) {
+async function checkExtension(proof, { keys, held, known, policy }) {
   const title = `${shown(proof.checkpoint.origin)} from ${proof.oldSize} to ${proof.checkpoint.size} records`;
   const outcome = new Outcome("consistency proof", title);
   const old = held ?? findHeld(known, proof.checkpoint.origin, proof.oldSize);
@@ -1986,6 +2257,7 @@ async function checkExtension(proof, { keys, held, known }) {
   }
   outcome.checkpoint = proof.checkpoint;
   for (const checkpoint of [proof.checkpoint, old]) await checkSignatures(outcome, checkpoint, keys, null);
+  if (policy) await countCosignatures(outcome, proof.checkpoint, policy);
   outcome.vouchedFor = true; // the old checkpoint is the one that the person holds
   if (old.origin !== proof.checkpoint.origin) {
     outcome.add("CHECKPOINT_OTHER", null, "origin", old.origin, proof.checkpoint.origin);
@@ -2008,11 +2280,12 @@ async function checkExtension(proof, { keys, held, known }) {
   return outcome;
 }
 
-async function checkCheckpoint(checkpoint, { keys, held: given, known }) {
+async function checkCheckpoint(checkpoint, { keys, held: given, known, policy }) {
   const title = `${shown(checkpoint.origin)} at ${checkpoint.size} records, root ${toHex(checkpoint.root)}`;
   const outcome = new Outcome("checkpoint", title);
   outcome.checkpoint = checkpoint;
   await checkSignatures(outcome, checkpoint, keys, null);
+  if (policy) await countCosignatures(outcome, checkpoint, policy);
   const others = known.filter((one) => one.whole !== checkpoint.whole);
   const held = given ?? findHeld(others, checkpoint.origin, checkpoint.size) ?? others.find((one) => one.origin === checkpoint.origin) ?? null;
   if (held && held.origin === checkpoint.origin && held.size === checkpoint.size) {
@@ -2030,13 +2303,31 @@ async function checkCheckpoint(checkpoint, { keys, held: given, known }) {
   return outcome;
 }
 
+/** Check a timestamp response (`.tsr`) of one of the checkpoints `notes` (bytes): its digest, not who signed it. */
+export async function checkTimestamp(blob, notes) {
+  const outcome = new Outcome("timestamp", "a timestamp of RFC 3161");
+  const stamp = readTimestamp(await bytesOf(blob, 0, MAX_TIMESTAMP_BYTES + 1));
+  outcome.title = `SHA-256 ${stamp.digest}`;
+  for (const note of notes) {
+    if (!(await stampable(note)).has(stamp.digest)) continue;
+    const { origin, size } = readCheckpoint(note);
+    outcome.shows.push(`It is of the checkpoint of ${shown(origin)} at ${size} records, which you added: the digest is the same.`);
+    outcome.showsNot.push(dateNotChecked(stamp));
+    return outcome;
+  }
+  if (notes.length) outcome.add("TIMESTAMP", null, "digest", "a timestamp of a checkpoint that you added", `of ${stamp.digest}`);
+  outcome.showsNot.push(`What it is of: it states the time ${stamp.time}. Add the checkpoint that it was made of.`);
+  return outcome;
+}
+
 /** Check one file: a bundle, a proof or a checkpoint; `Unreadable` or `Invalid` says why it cannot be checked.
  *
  * What the person knows from elsewhere: `keys` (see `readKey`) that must have signed; `held`, the checkpoint (see
- * `readCheckpoint`) that the file must be under; or `known`, checkpoints of which the one of the same size counts.
+ * `readCheckpoint`) that the file must be under; or `known`, checkpoints of which the one of the same size counts;
+ * `policy` (see `readPolicy`), whose witnesses have to have cosigned.
  */
-export async function checkFile(blob, { keys = [], held = null, known = [] } = {}) {
-  const trusted = { keys, held, known };
+export async function checkFile(blob, { keys = [], held = null, known = [], policy = null } = {}) {
+  const trusted = { keys, held, known, policy };
   const kind = await kindOf(blob);
   if (kind === "bundle") return checkBundle(blob, trusted);
   const bytes = await bytesOf(blob, 0, MAX_PROOF_BYTES + 1);
