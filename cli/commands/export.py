@@ -16,6 +16,7 @@ from ledger.verify.verify_bundle import report
 from render_service.assets.store import AssetStore
 from render_service.evidence import bundles
 from render_service.evidence.bundles import check_received, export_tiles
+from render_service.provenance.embedded import manifest_finder
 from render_service.runtime.documents import counted
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def export_command(  # one parameter per option
             found="nothing",
         )
     with inv.reader() as ledger:
+        assets = AssetStore.of(inv.settings)
         wanted = bundles.Export(
             target=out,
             scope=bundles.scope_of(ledger, job, positions),
@@ -98,9 +100,10 @@ def export_command(  # one parameter per option
             checkpoint=checkpoint,
             with_text=not without_text,
             with_assets=with_assets,
+            find_manifest=manifest_finder(assets, stored=with_assets),
             force=force,
         )
-        done = bundles.export_bundle(ledger, wanted, AssetStore.of(inv.settings))
+        done = bundles.export_bundle(ledger, wanted, assets)
     _emit_bundle(inv, done)
 
 

@@ -16,21 +16,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
-from ledger.events import EVENT_TYPES, AssetPublished, AssetStored
 from ledger.log.bundle import Cited, Contents, Scope, Wish, write_bundle
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import write_tiles
-from ledger.record import Record, entries
+from ledger.record import Record
 from ledger.tree.head import TreeHead
 from ledger.verify import verify_bundle
 from ledger.verify.verify_bundle import NotABundle, Outcome, check_bundle, read_head, read_key
-from render_service.assets.bucket import local_path
 from render_service.assets.store import AssetStore, check_target, uris
 from render_service.evidence.checkpoints import cosigned, given_head, tree_head
 from render_service.evidence.checkpoints import read_head as read_checkpoint
 from render_service.evidence.keys import read_signer, read_verifier
 from render_service.evidence.verify import read_trusted
-from render_service.provenance.embedded import manifest_store
 from render_service.runtime.errors import BadInput, NotIntact, ServiceError, StorageFailed
 from render_service.runtime.files import read_file
 
@@ -39,7 +36,10 @@ _RANGE = re.compile(r"([1-9][0-9]{0,17})\.\.([1-9][0-9]{0,17})")
 
 @dataclass(frozen=True)
 class Export:
-    """An export to perform. `key` signs a new head; `checkpoint` is an existing one to use instead."""
+    """An export to perform. `key` signs a new head; `checkpoint` is an existing one to use instead.
+
+    `find_manifest` returns the C2PA manifest of the file that a record is about (`ledger.log.bundle.Wish`).
+    """
 
     target: Path
     scope: Scope
@@ -47,6 +47,7 @@ class Export:
     checkpoint: Path | None = None
     with_text: bool = True
     with_assets: bool = False
+    find_manifest: Callable[[Record], bytes | None] | None = None
     force: bool = False
 
 
@@ -87,7 +88,7 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
     wish = Wish(
         with_text=wanted.with_text,
         open_asset=_opener(assets) if wanted.with_assets else None,
-        find_manifest=_manifests(assets, stored=wanted.with_assets),
+        find_manifest=wanted.find_manifest,
         verifier=str(read_signer(wanted.key).verifier) if wanted.key and not wanted.checkpoint else None,
         timestamp=_timestamp_beside(wanted.checkpoint) if wanted.checkpoint else None,
         build=build_information(),
@@ -181,34 +182,6 @@ def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
         return None
 
     return open_asset
-
-
-def _manifests(assets: AssetStore, *, stored: bool) -> Callable[[Record], bytes | None]:
-    """Return a function that finds the manifest of a published copy, and of `stored` files as well.
-
-    Copies in a bucket, and those that were moved or replaced since, are not found.
-    """
-
-    def find(record: Record) -> bytes | None:
-        [entry] = entries([record], EVENT_TYPES[record.type])
-        event = entry.event
-        if isinstance(event, AssetPublished):
-            path = local_path(event.target.text) if event.target.text else None
-        elif isinstance(event, AssetStored) and stored:
-            path = assets.path(event.storage_uri)
-        else:
-            return b""
-        with suppress(OSError, ServiceError):
-            if path is not None and path.is_file() and _digest_of(path) == event.sha256:
-                return manifest_store(path, verify_bundle.MAX_MANIFEST_STORE_BYTES)
-        return None
-
-    return find
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_received(

@@ -8,11 +8,20 @@ Everything here is written by strangers. Lengths are checked against the file, b
 searched with a pattern and never parsed as XML.
 """
 
+import hashlib
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from ledger.events import EVENT_TYPES, AssetPublished, AssetStored
+from ledger.record import Record, entries
+from ledger.verify.verify_bundle import MAX_MANIFEST_STORE_BYTES
+from render_service.assets.bucket import local_path
+from render_service.assets.store import AssetStore
+from render_service.runtime.errors import ServiceError
 
 MOST_BOXES = 100_000
 MOST_XMP_BYTES = 1 << 20
@@ -145,3 +154,34 @@ def _embedded(manifest_bytes: int | None, xmp: bytes) -> Embedded:
         names_remote=_REMOTE.search(xmp) is not None,
         xmp_source_type=source_type_term(named[1].decode(errors="replace")) if named else None,
     )
+
+
+# --- the manifests of a job's files, for bundles ---
+
+
+def manifest_finder(assets: AssetStore, *, stored: bool) -> Callable[[Record], bytes | None]:
+    """Return a function that finds the manifest of a published copy, and of `stored` files as well.
+
+    Copies in a bucket, and those that were moved or replaced since, are not found.
+    """
+
+    def find(record: Record) -> bytes | None:
+        [entry] = entries([record], EVENT_TYPES[record.type])
+        event = entry.event
+        if isinstance(event, AssetPublished):
+            path = local_path(event.target.text) if event.target.text else None
+        elif isinstance(event, AssetStored) and stored:
+            path = assets.path(event.storage_uri)
+        else:
+            return b""
+        with suppress(OSError, ServiceError):
+            if path is not None and path.is_file() and _digest_of(path) == event.sha256:
+                return manifest_store(path, MAX_MANIFEST_STORE_BYTES)
+        return None
+
+    return find
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ from ledger.job import Asset, Job
 from ledger.log.bundle import Scope
 from ledger.terms import Variant
 from render_service.evidence.bundles import Export, export_bundle
+from render_service.provenance.embedded import manifest_finder
 from render_service.server.console.answers import NotHere
 from render_service.server.console.jobs import find_job, is_about_gateway
 from render_service.server.console.pages import Endpoint, Visit
@@ -109,6 +110,7 @@ def _bundle(session: Session, job: Job, *, with_text: bool, with_assets: bool) -
             scope=Scope(job_id=job.job_id),
             with_text=with_text,
             with_assets=with_assets,
+            find_manifest=manifest_finder(session.assets, stored=with_assets),
         )
         done = export_bundle(session.ledger, wanted, session.assets)
         return done.path.open("rb"), done.bytes
