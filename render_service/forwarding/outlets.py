@@ -115,6 +115,8 @@ class NatsOutlet:
         )
         self._nats = _loaded(destination)
         self._client: Client | None = None
+        self._trouble = ""
+        """Why the last attempt to connect failed: the client itself only times out."""
         self._connecting = asyncio.Lock()
 
     async def check(self) -> None:
@@ -137,7 +139,8 @@ class NatsOutlet:
         except Refused as error:
             return Reply(Meaning.LATER, None, str(error))
         except (self._nats.errors.Error, OSError, TimeoutError, ValueError) as error:
-            return Reply(Meaning.LATER, None, str(error) or type(error).__name__)
+            return Reply(Meaning.LATER, None, str(error) or self._trouble or type(error).__name__)
+        self._trouble = ""
         return Reply(Meaning.TAKEN)
 
     async def _connected(self) -> "Client":
@@ -171,8 +174,9 @@ class NatsOutlet:
         return client
 
     async def _note(self, error: Exception) -> None:
+        self._trouble = str(error) or repr(error)
         self._session.log.info(
-            "forward.connection", destination=self._destination.name, because=str(error) or repr(error)
+            "forward.connection", destination=self._destination.name, because=self._trouble
         )
 
     async def close(self) -> None:

@@ -1,9 +1,10 @@
 """Targets on this machine, and a mail server that writes down what it takes."""
 
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -23,6 +24,10 @@ class Mailbox:
 
     port: int = 0
     refuses: str | None = None
+    starttls: ssl.SSLContext | None = None
+    implicit: ssl.SSLContext | None = None
+    encrypted: int = 0
+    """How many conversations were encrypted."""
     mails: list[tuple[list[str], EmailMessage]] = field(default_factory=list)
     attempts: int = 0
 
@@ -31,8 +36,17 @@ class _Conversation(socketserver.StreamRequestHandler):
     box: Mailbox
 
     def handle(self) -> None:
+        try:
+            with suppress(OSError):  # a client that does not trust the certificate hangs up
+                self._converse()
+        finally:
+            self.request.close()
+
+    def _converse(self) -> None:
         self.box.attempts += 1
         recipients: list[str] = []
+        if self.box.implicit is not None:
+            self._encrypt(self.box.implicit)
         self._say("220 ready")
         while line := self.rfile.readline().decode().strip():
             verb = line.upper().split(" ")[0].split(":")[0]
@@ -43,11 +57,21 @@ class _Conversation(socketserver.StreamRequestHandler):
                 self._say("354 go on")
                 self.box.mails.append((recipients, self._message()))
                 self._say("250 taken")
+            elif verb == "EHLO" and self.box.starttls is not None:
+                self._say("250-mail\r\n250 STARTTLS")
+            elif verb == "STARTTLS" and self.box.starttls is not None:
+                self._say("220 go on")
+                self._encrypt(self.box.starttls)
             elif verb == "QUIT":
                 self._say("221 bye")
                 return
             else:
                 self._say("250 ok")
+
+    def _encrypt(self, context: ssl.SSLContext) -> None:
+        self.request = context.wrap_socket(self.connection, server_side=True)
+        self.setup()
+        self.box.encrypted += 1
 
     def _message(self) -> EmailMessage:
         lines: list[bytes] = []

