@@ -32,7 +32,7 @@ from ledger.job import Job, State
 from ledger.private_bodies import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
+from ledger.store.search import Facet, FoundJob, Match, Money, SpentBy
 from ledger.terms import Status
 from ledger.tree.merkle import Frontier
 
@@ -483,8 +483,11 @@ class EventStore(Protocol):
         position of the last one that was returned before, to read a long list in parts.
         """
 
-    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Facets]:
-        """Return the properties of the newest jobs whose prompts have all `words`, to count them."""
+    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Match]:
+        """Return the newest jobs whose prompts have all `words`, with the properties to count them by."""
+
+    def listed(self, positions: Sequence[int]) -> list[FoundJob]:
+        """Return the jobs that began at `positions`, in their order."""
 
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

@@ -1,6 +1,6 @@
 """Finding jobs by the words of their prompts and by their properties: what is indexed, what a search means.
 
-No SQL here. Both stores keep four tables that follow from the log, written in the transaction of an append:
+No SQL here. Both stores keep these tables that follow from the log, written in the transaction of an append:
 
 - ``listing``: one narrow row per job, under the position of its first record, with the properties that lists
   are filtered by, and its money;
@@ -153,6 +153,13 @@ def by_model(rows: Iterable[tuple[str, str, int]]) -> Mapping[str, int]:
         for name in {model, requested_model}:
             numbers[name] += jobs
     return numbers
+
+
+class Match(NamedTuple):
+    """A job that a search found: the position of its first record, and its properties."""
+
+    position: int
+    facets: Facets
 
 
 class FoundJob(NamedTuple):

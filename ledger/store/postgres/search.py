@@ -23,6 +23,7 @@ from ledger.store.search import (
     Facet,
     Facets,
     FoundJob,
+    Match,
     Money,
     Spender,
     SpentBy,
@@ -185,7 +186,19 @@ def search(  # the arguments of the contract
     )
     # With the values in its text the statement is planned for them: a frequent word is best searched along
     # the list, a rare one through the index.
-    rows = psycopg.ClientCursor(db).execute(query.encode(), [*values, limit]).fetchall()
+    return _with_texts(db, psycopg.ClientCursor(db).execute(query.encode(), [*values, limit]).fetchall())
+
+
+def listed(db: Connection, positions: Sequence[int]) -> list[FoundJob]:
+    """Return the jobs that began at these positions, in their order."""
+    query = b"""
+    SELECT listing.position, body FROM unnest(%s::bigint[]) WITH ORDINALITY AS wanted (position, number)
+    JOIN listing USING (position) JOIN jobs USING (job_id) ORDER BY number
+    """
+    return _with_texts(db, db.execute(query, (list(positions),), binary=True).fetchall())
+
+
+def _with_texts(db: Connection, rows: Sequence[tuple[Any, ...]]) -> list[FoundJob]:
     texts = db.execute(
         "SELECT position, field, text FROM private_bodies WHERE position = ANY(%s)",
         ([position for position, _ in rows],),
@@ -198,19 +211,19 @@ def _tsquery(prefixes: Iterable[str]) -> str:
     return " & ".join(f"'{word}':*" for word in prefixes)
 
 
-def matches(db: Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Facets]:
-    """Return the properties of the newest jobs whose prompts have all `words`."""
+def matches(db: Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Match]:
+    """Return the newest jobs whose prompts have all `words`, with their properties."""
     prefixes = prefixes_of(words)
     if not prefixes:
         return []
     clauses, values = _joined([_any_of(sees), ("words @@ %s::tsquery", [_tsquery(prefixes)])])
     query = (
-        "SELECT substr(created_at, 1, 7), state, model, requested_model, purpose, actor, team FROM listing "
-        "JOIN search ON search.position = listing.position "
+        "SELECT listing.position, substr(created_at, 1, 7), state, model, requested_model, purpose, actor, "
+        "team FROM listing JOIN search ON search.position = listing.position "
         f"WHERE {clauses} ORDER BY listing.position DESC LIMIT %s"
     )
     rows = psycopg.ClientCursor(db).execute(query.encode(), [*values, limit])
-    return [Facets(*map(_text, row)) for row in rows]
+    return [Match(position, Facets(*map(_text, facets))) for position, *facets in rows]
 
 
 def counts(db: Connection, by: Facet, where: JobFilter, *, sees: Sequence[JobFilter]) -> Mapping[str, int]:

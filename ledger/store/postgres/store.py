@@ -54,7 +54,7 @@ from ledger.store.postgres.outage import Pool
 from ledger.store.postgres.outbox import PostgresOutbox
 from ledger.store.postgres.queue import PostgresQueue, now
 from ledger.store.postgres.write_rows import commit, insert_jobs, write_ahead
-from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
+from ledger.store.search import Facet, FoundJob, Match, Money, SpentBy
 from ledger.tree.merkle import Frontier
 
 
@@ -279,9 +279,13 @@ class PostgresStore:
         """Return the jobs whose prompts have `words`; see the contract."""
         return self._ask(lambda db: searching.search(db, words, where, limit, sees=sees, beyond=beyond))
 
-    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Facets]:
-        """Return the properties of the newest jobs whose prompts have all `words`."""
+    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Match]:
+        """Return the newest jobs whose prompts have all `words`."""
         return self._ask(lambda db: searching.matches(db, words, limit, sees=sees))
+
+    def listed(self, positions: Sequence[int]) -> list[FoundJob]:
+        """Return the jobs that began at `positions`."""
+        return self._ask(lambda db: searching.listed(db, positions))
 
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

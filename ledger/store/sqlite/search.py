@@ -15,15 +15,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
+from typing import Any, NamedTuple
 
 from ledger.errors import LedgerUnusable
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.store.append import Changes
 from ledger.store.interface import EVERY_JOB, JobFilter, ListDrift, Standing
 from ledger.store.search import (
     Facet,
     Facets,
     FoundJob,
+    Match,
     Money,
     Spender,
     SpentBy,
@@ -38,17 +40,28 @@ from ledger.store.sqlite.blocks import BLOCK
 from ledger.store.sqlite.connection import Connection
 from ledger.store.sqlite.reading import LAST_LETTER
 
-_LIST = "INSERT INTO listing VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LIST = f"INSERT INTO listing VALUES ({', '.join('?' * 20)})"
 _RELIST = (
     "UPDATE listing SET state = ?, model = ?, verdict = ?, "
     "reserved_usd_micros = ?, settled_usd_micros = ?, estimated_usd_micros = ? WHERE job_id = ?"
 )
 _COUNT = "INSERT INTO counts VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PART = "INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_MORE_JOBS = "ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs"
 _SPEND = "INSERT INTO spending VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TOUCHED = f"""
+job_id IN (SELECT stream FROM events WHERE position > ?1 * {BLOCK} AND position <= (?1 + 1) * {BLOCK})
+"""
+_BEGAN = f"(position - 1) / {BLOCK}"
+_SPANS = " ".join(f"WHEN {_BEGAN} >> {span} = max(block, ?1) >> {span} THEN {span}" for span in range(48))
 _MOVE = f"""
-UPDATE listing SET block = ?1 WHERE +block < ?1 AND job_id IN (
-    SELECT stream FROM events WHERE position > ?1 * {BLOCK} AND position <= (?1 + 1) * {BLOCK}
-)"""
+UPDATE listing SET block = max(block, ?1), span = CASE {_SPANS} END,
+    counted_state = state, counted_model = model WHERE {_TOUCHED}
+"""
+_CHANGED = f"""
+SELECT position, counted_state, counted_model, state, model, substr(created_at, 1, 7), requested_model,
+    purpose, actor, team FROM listing WHERE {_TOUCHED} AND (counted_state <> state OR counted_model <> model)
+"""
 _INDEX = "INSERT INTO search (rowid, words) VALUES (?, ?)"
 _UNINDEX = "INSERT INTO search (search, rowid, words) VALUES ('delete', ?, ?)"
 _KINDS = ("reserved_usd_micros", "settled_usd_micros", "estimated_usd_micros")
@@ -61,11 +74,22 @@ _SUMMED = (
 LISTING = 13
 """From this schema on there are the other tables."""
 SPENDING = 18
-"""From this schema on there are the sums of money, the blocks of jobs, and the list of indexed words."""
+"""From this schema on there are the sums of money, and the list of indexed words."""
+PARTS = 21
+"""From this schema on there are the numbers of parts of the log, and the spans of jobs."""
+_NOTED = 4
+"""Columns of a row that are written when a block is complete."""
+PART = 16 * BLOCK
+"""Positions in a part of the log, for which jobs are counted by the combination of their properties."""
 MOST_NAMED = 16
 """Words that begin with a prefix and are named in a query."""
+MOST_READ = 1_000
+"""Jobs that are compared one by one with what is wanted."""
+MONTH = len("2026-11")
 _FIRST_LETTER = "0"
 """The least character of a word."""
+Clause = tuple[str, Sequence[object]]
+"""A condition, and the values of its question marks."""
 _SEARCHED = "(field = 'prompt' OR field GLOB 'fields.*')"
 
 
@@ -82,10 +106,8 @@ def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
             for job in map(changes.jobs.__getitem__, changes.relisted - changes.begun.keys())
         ],
     )
-    db.executemany(
-        f"{_COUNT} ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs",
-        [(*facets, change) for facets, change in changes.counts.items() if change],
-    )
+    counted = [(*facets, change) for facets, change in changes.counts.items() if change]
+    db.executemany(f"{_COUNT} {_MORE_JOBS}", counted)
     db.executemany(
         f"{_SPEND} ON CONFLICT DO UPDATE SET jobs = jobs + excluded.jobs, {_MORE_MONEY}",
         [(*spender, *money) for spender, money in changes.spending.items() if any(money)],
@@ -94,15 +116,33 @@ def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
 
 
 def move(db: sqlite3.Connection, number: int) -> None:
-    """Note the jobs that changed last in a block, which the open transaction completes."""
+    """Note the jobs that have a record in a block, which the open transaction completes, and count them anew.
+
+    Once for 256 records, and not with each of them: most changes of a job's state fall into one block.
+    """
+    numbers = Counter[tuple[object, ...]]()
+    for position, old_state, old_model, state, model, month, *rest in db.execute(_CHANGED, (number,)):
+        part = _part_of(position)
+        numbers[part, month, state, model, *rest] += 1
+        if old_state:
+            numbers[part, month, old_state, old_model, *rest] -= 1
+    changed = [(*key, change) for key, change in numbers.items() if change]
+    db.executemany(f"{_PART} {_MORE_JOBS}", changed)
     db.execute(_MOVE, (number,))
 
 
-def _row(position: int, job: Job) -> tuple[object, ...]:
+def _part_of(position: int) -> int:
+    return (position - 1) // PART
+
+
+def _row(position: int, job: Job, *, counted: bool = False) -> tuple[object, ...]:
     _, *facets = facets_of(job)
     sources = job.source_job or "", job.remix_video_id or "", job.verdict or ""
     money, block = money_of(job), (job.position - 1) // BLOCK
-    return position, job.job_id, job.created_at, *facets, job.profile or "", *money, *sources, block
+    span = ((position - 1) // BLOCK ^ block).bit_length()
+    as_counted = (job.state.value, job.model or "") if counted else ("", "")
+    known = position, job.job_id, job.created_at, *facets, job.profile or "", *money, *sources
+    return *known, block, *as_counted, span
 
 
 def _index(db: sqlite3.Connection, words: Mapping[int, Iterable[str]]) -> None:
@@ -126,11 +166,11 @@ def unindex(db: sqlite3.Connection, erased: list[str]) -> None:
 
 
 def rebuild(db: sqlite3.Connection) -> None:
-    """Make all four tables again from the job rows and the texts, in the transaction that is open.
+    """Make all five tables again from the job rows and the texts, in the transaction that is open.
 
     A damaged job row is left out: `verify` reports it, and `replay --swap` makes it again.
     """
-    counts = Counter[Facets]()
+    counts, parts = Counter[Facets](), Counter[tuple[int, Facets]]()
 
     def listed() -> Iterator[tuple[object, ...]]:
         query = (
@@ -142,13 +182,16 @@ def rebuild(db: sqlite3.Connection) -> None:
                 job = Job.from_canonical(body)
             except LedgerUnusable:
                 continue
-            counts[facets_of(job)] += 1
-            yield _row(position, job)
+            facets = facets_of(job)
+            counts[facets] += 1
+            parts[_part_of(position), facets] += 1
+            yield _row(position, job, counted=True)
 
-    db.execute("DELETE FROM listing")
-    db.execute("DELETE FROM counts")
+    for table in ("listing", "counts", "parts"):
+        db.execute(f"DELETE FROM {table}")
     db.executemany(_LIST, listed())
     db.executemany(_COUNT, [(*facets, jobs) for facets, jobs in counts.items()])
+    db.executemany(_PART, [(number, *facets, jobs) for (number, facets), jobs in parts.items()])
     db.execute("DELETE FROM spending")
     db.execute(f"INSERT INTO spending {_SUMMED}")
     rewrite_words(db)
@@ -179,39 +222,219 @@ def search(  # the arguments of the contract
     prefixes = prefixes_of(words)
     if words.strip() and not prefixes:
         return []
-    tables, position = "listing", "listing.position"
-    clauses = [_any_of(sees), *_properties(where, "created_at"), *_more_properties(where)]
-    if prefixes:
-        tables, position = "search CROSS JOIN listing ON listing.position = search.rowid", "search.rowid"
-        clauses.append(("search MATCH ?", [_match(db, prefixes)]))
-    comparison, order = (">", "ASC") if where.oldest_first else ("<", "DESC")
-    if beyond is not None:
-        clauses.append((f"{position} {comparison} ?", [beyond]))
-    text, values = _joined(clauses)
-    query = (
-        f"SELECT listing.position, body FROM {tables} CROSS JOIN jobs USING (job_id) "
-        f"WHERE {text} ORDER BY {position} {order} LIMIT ?"
-    )
-    rows = db.execute(query, (*values, limit)).fetchall()
+    wanted = _Wanted(where, sees, limit, beyond)
+    return listed(db, [position for (position,) in _rows(db, "listing.position", prefixes, wanted)])
+
+
+def listed(db: sqlite3.Connection, positions: Sequence[int]) -> list[FoundJob]:
+    """Return the jobs that began at these positions, in their order."""
+    names = json.dumps(positions)
+    rows = db.execute(
+        "SELECT value, body FROM json_each(?) CROSS JOIN listing ON listing.position = value "
+        "CROSS JOIN jobs USING (job_id)",
+        (names,),
+    ).fetchall()
     texts = db.execute(
         "SELECT position, field, CAST(text AS TEXT) FROM private_bodies "
         "WHERE position IN (SELECT value FROM json_each(?))",
-        (json.dumps([position for position, _ in rows]),),
+        (names,),
     )
     return found(rows, texts)
 
 
-def _match(db: Connection, prefixes: Iterable[str]) -> str:
-    """Return a query for the positions with a word for each of the prefixes.
+def matches(db: Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Match]:
+    """Return the newest jobs whose prompts have all `words`, with their properties."""
+    prefixes = prefixes_of(words)
+    if not prefixes:
+        return []
+    columns = (
+        "listing.position, substr(created_at, 1, 7), listing.state, model, requested_model, purpose, "
+        "listing.actor, listing.team"
+    )
+    rows = _rows(db, columns, prefixes, _Wanted(EVERY_JOB, sees, limit, None))
+    return [Match(position, Facets(*facets)) for position, *facets in rows]
+
+
+class _Wanted(NamedTuple):
+    """Which rows of ``listing`` are wanted, how many, and after which the search continues."""
+
+    where: JobFilter
+    sees: Sequence[JobFilter]
+    limit: int
+    beyond: int | None
+
+    @property
+    def order(self) -> str:
+        return "ASC" if self.where.oldest_first else "DESC"
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether it names a property that parts of the log are counted by."""
+        return bool([*_properties(self.where, "month")]) or EVERY_JOB not in self.sees
+
+    def tables(self) -> str:
+        """Return the tables to join; job rows are long, and are read for what is only in them."""
+        return "listing CROSS JOIN jobs USING (job_id)" if [*_more_properties(self.where)] else "listing"
+
+    def clauses(self, position: str = "listing.position") -> list[Clause]:
+        where = self.where
+        clauses = [_any_of(self.sees), *_properties(where, "created_at"), *_more_properties(where)]
+        if self.beyond is not None:
+            clauses.append((f"{position} {'>' if where.oldest_first else '<'} ?", [self.beyond]))
+        return clauses
+
+
+def _rows(db: Connection, columns: str, prefixes: Sequence[str], wanted: _Wanted) -> list[tuple[Any, ...]]:
+    """Return the wanted rows of jobs whose prompts have a word for each of the prefixes, in order."""
+    parts = _parts(db, wanted) if db.schema >= PARTS and wanted.is_restricted else None
+    if parts is not None and (not prefixes or sum(jobs for _, jobs in parts) <= MOST_READ):
+        return _rows_of_parts(db, columns, prefixes, wanted, parts)
+    if not prefixes:
+        return _select(db, columns, wanted.tables(), wanted.clauses(), wanted)
+    match, are_named = _match(db, prefixes)
+    matching: Clause = ("search MATCH ?", [match])
+    if len(prefixes) > 1:
+        # Where one word is rare and another is not, the index skips what lies between only from old to new.
+        query = "SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid LIMIT ?"
+        few = [position for (position,) in db.execute(query, (match, MOST_READ + 1))]
+        if len(few) <= MOST_READ:
+            chosen = ("listing.position IN (SELECT value FROM json_each(?))", [json.dumps(few)])
+            return _select(db, columns, wanted.tables(), [chosen, *wanted.clauses()], wanted)
+    tables = f"search CROSS JOIN {wanted.tables()} ON listing.position = search.rowid"
+    if "jobs" in tables:
+        tables = "search CROSS JOIN listing ON listing.position = search.rowid CROSS JOIN jobs USING (job_id)"
+    clauses = [matching, *wanted.clauses("search.rowid")]
+    if len(prefixes) > 1 and are_named and not wanted.where.oldest_first:
+        return _rows_of_windows(db, columns, tables, clauses, wanted)
+    return _select(db, columns, tables, clauses, wanted, by="search.rowid")
+
+
+def _select(
+    db: Connection,
+    columns: str,
+    tables: str,
+    clauses: Iterable[Clause],
+    wanted: _Wanted,
+    *,
+    by: str = "listing.position",
+) -> list[tuple[Any, ...]]:
+    text, values = _joined(clauses)
+    query = f"SELECT {columns} FROM {tables} WHERE {text} ORDER BY {by} {wanted.order} LIMIT ?"
+    return db.execute(query, (*values, wanted.limit)).fetchall()
+
+
+def _parts(db: Connection, wanted: _Wanted) -> list[tuple[int, int]]:
+    """Return the parts of the log in which matching jobs may have begun, in order, and about how many.
+
+    Jobs with a record in the last block, which is not complete, may have changed since they were counted.
+    """
+    where = wanted.where
+    months = replace(where, since=where.since and where.since[:MONTH])
+    text, values = _joined([_any_of(wanted.sees), *_properties(months, "month")])
+    changed, more = _joined([_any_of(wanted.sees), *_properties(where, "created_at")])
+    comparison = ">=" if where.oldest_first else "<="
+    query = f"""
+    SELECT number, SUM(jobs) FROM (
+        SELECT number, jobs FROM parts AS listing WHERE {text}
+        UNION ALL SELECT (position - 1) / {PART}, 1 FROM listing WHERE job_id IN (
+            SELECT stream FROM events WHERE position > (SELECT size / {BLOCK} * {BLOCK} FROM head)
+        ) AND {changed}
+    ) WHERE ?1 IS NULL OR number {comparison} ?1
+    GROUP BY number HAVING SUM(jobs) > 0 ORDER BY number {wanted.order}
+    """
+    bound = None if wanted.beyond is None else _part_of(wanted.beyond)
+    return db.execute(query.replace("?1", "?"), [*values, *more, bound, bound]).fetchall()
+
+
+def _rows_of_parts(
+    db: Connection,
+    columns: str,
+    prefixes: Sequence[str],
+    wanted: _Wanted,
+    parts: Sequence[tuple[int, int]],
+) -> list[tuple[Any, ...]]:
+    """Return the wanted rows from the parts that have some; their prompts are read if there are words."""
+    rows = list[tuple[Any, ...]]()
+    tables = (
+        f"json_each(?) CROSS JOIN listing ON listing.position > value * {PART} "
+        f"AND listing.position <= (value + 1) * {PART}"
+    )
+    if "jobs" in wanted.tables():
+        tables += " CROSS JOIN jobs USING (job_id)"
+    text, values = _joined(wanted.clauses())
+    query = f"SELECT {columns} FROM {tables} WHERE {text} ORDER BY listing.position {wanted.order} LIMIT ?"
+    for numbers in _by_jobs(parts, wanted.limit):
+        most = -1 if prefixes else wanted.limit - len(rows)
+        found = db.execute(query, (json.dumps(numbers), *values, most)).fetchall()
+        rows += _with_words(db, found, prefixes) if prefixes else found
+        if len(rows) >= wanted.limit:
+            break
+    return rows[: wanted.limit]
+
+
+def _by_jobs(parts: Iterable[tuple[int, int]], limit: int) -> Iterator[list[int]]:
+    """Yield the numbers of parts, in groups that have as many jobs as are wanted, then more."""
+    numbers, jobs, enough = list[int](), 0, limit
+    for number, more in parts:
+        numbers.append(number)
+        jobs += more
+        if jobs >= enough and len(numbers) > 1:  # some of the first part may have been returned before
+            yield numbers
+            numbers, jobs, enough = [], 0, enough * 4
+    if numbers:
+        yield numbers
+
+
+def _with_words(
+    db: Connection, rows: Sequence[tuple[Any, ...]], prefixes: Iterable[str]
+) -> list[tuple[Any, ...]]:
+    """Return the rows whose prompts have a word for each of the prefixes."""
+    words: dict[int, set[str]] = {}
+    query = (
+        "SELECT position, CAST(text AS TEXT) FROM private_bodies "
+        f"WHERE position IN (SELECT value FROM json_each(?)) AND {_SEARCHED}"
+    )
+    for position, text in db.execute(query, (json.dumps([row[0] for row in rows]),)):
+        words.setdefault(position, set()).update(words_of(text))
+    return [
+        row
+        for row in rows
+        if all(any(word.startswith(each) for word in words.get(row[0], ())) for each in prefixes)
+    ]
+
+
+def _rows_of_windows(
+    db: Connection, columns: str, tables: str, clauses: Sequence[Clause], wanted: _Wanted
+) -> list[tuple[Any, ...]]:
+    """Return the newest rows, read from old to new in parts of the log, each larger than those before."""
+    rows, width = list[tuple[Any, ...]](), PART
+    high = db.execute("SELECT MAX(position) FROM listing").fetchone()[0] or 0
+    if wanted.beyond is not None:
+        high = min(high, wanted.beyond - 1)
+    text, values = _joined(clauses)
+    query = (
+        f"SELECT {columns} FROM {tables} WHERE {text} AND search.rowid > ? AND search.rowid <= ? "
+        "ORDER BY search.rowid"
+    )
+    while high > 0 and len(rows) < wanted.limit:
+        low = max(0, high - width)
+        rows += reversed(db.execute(query, (*values, low, high)).fetchall())
+        high, width = low, width * 2
+    return rows[: wanted.limit]
+
+
+def _match(db: Connection, prefixes: Iterable[str]) -> tuple[str, bool]:
+    """Return a query for the positions with a word for each of the prefixes; whether all words are named.
 
     If few words begin with a prefix, they are named: the index yields the positions of a word from the newest
     one on, but collects all positions of a prefix before it yields one.
     """
-    parts = []
+    parts, are_named = [], True
     for prefix in prefixes:
         words = _beginning(db, prefix) if db.schema >= SPENDING else None
+        are_named = are_named and words is not None
         parts.append(f'"{prefix}" *' if words is None else " OR ".join(f'"{word}"' for word in words))
-    return " AND ".join(f"({part})" for part in parts)
+    return " AND ".join(f"({part})" for part in parts), are_named
 
 
 def _beginning(db: sqlite3.Connection, prefix: str) -> list[str] | None:
@@ -224,20 +447,6 @@ def _beginning(db: sqlite3.Connection, prefix: str) -> list[str] | None:
         words.append(row[0])
         least = row[0] + _FIRST_LETTER
     return None
-
-
-def matches(db: Connection, words: str, limit: int, *, sees: Sequence[JobFilter]) -> list[Facets]:
-    """Return the properties of the newest jobs whose prompts have all `words`."""
-    prefixes = prefixes_of(words)
-    if not prefixes:
-        return []
-    clauses, values = _joined([_any_of(sees), ("search MATCH ?", [_match(db, prefixes)])])
-    query = (
-        "SELECT substr(created_at, 1, 7), state, model, requested_model, purpose, actor, team FROM search "
-        "CROSS JOIN listing ON listing.position = search.rowid "
-        f"WHERE {clauses} ORDER BY search.rowid DESC LIMIT ?"
-    )
-    return [Facets(*row) for row in db.execute(query, (*values, limit))]
 
 
 def counts(
@@ -269,7 +478,7 @@ def spent(db: Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFi
 
 def standing(db: Connection, position: int, *, sees: Sequence[JobFilter]) -> Standing:
     """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others."""
-    if db.schema < SPENDING:
+    if db.schema < PARTS:
         return _standing_of_streams(db, position, sees)
     db.execute("BEGIN")  # what follows is one snapshot
     try:
@@ -280,43 +489,70 @@ def standing(db: Connection, position: int, *, sees: Sequence[JobFilter]) -> Sta
 
 
 def _standing(db: Connection, position: int, size: int, sees: Sequence[JobFilter]) -> Standing:
-    """Subtract the jobs that changed later from the counts, or count the others, whichever are fewer.
+    """Count the jobs that had begun, without those that changed later.
 
     A job changed later if its block is a later one, or if it has a record after the position in the block of
     the position, or in the last block, which is not complete: those are few, and `named`.
     """
     block, end = (position - 1) // BLOCK, size // BLOCK * BLOCK
-    parts = ((position, min((block + 1) * BLOCK, size)), (max(end, position), size))
+    visible, values = _any_of(sees)
     streams = "SELECT stream FROM events WHERE position > ? AND position <= ?"
-    names = json.dumps(sorted({stream for part in parts for (stream,) in db.execute(streams, part)}))
-    visible, values = _any_of(sees)
-    query = (
-        "SELECT state, position, job_id FROM json_each(?) CROSS JOIN listing ON job_id = value "
-        f"WHERE block <= ? AND {visible}"
-    )
-    named = db.execute(query, [names, block, *values]).fetchall()
-    if position < size // 2:
-        unchanged = _by_state(db, "block <= ?", block, sees)
-        began_then = "position <= ? AND +block > ?", [position, block]
-    else:
-        unchanged = Counter(counts(db, "state", EVERY_JOB, sees=sees))
-        unchanged.subtract(_by_state(db, "block > ?", block, sees))
-        states = ", ".join("?" * len(State))
-        began_then = f"+position <= ? AND block > ? AND state IN ({states})", [position, block, *State]
-    unchanged.subtract(state for state, _, _ in named)
-    text, bound = began_then
-    rows = db.execute(f"SELECT job_id FROM listing WHERE {text} AND {visible}", [*bound, *values])
-    changed = [job_id for (job_id,) in rows]
-    return Standing(+unchanged, changed + [job_id for _, began, job_id in named if began <= position])
+    stretches = ((position, min((block + 1) * BLOCK, size)), (end, size))
+    here, last = (sorted({stream for (stream,) in db.execute(streams, each)}) for each in stretches)
+    later = here if position > end else {*here, *last}
+    changed = db.execute(
+        "SELECT state, job_id FROM json_each(?) CROSS JOIN listing ON job_id = value "
+        f"WHERE block <= ? AND position <= ? AND {visible}",
+        [json.dumps([*later]), block, position, *values],
+    ).fetchall()
+    for clause, bound in _across(position, size // BLOCK):
+        across = f"SELECT state, job_id FROM listing WHERE span > 0 AND {clause} AND {visible}"
+        changed += db.execute(across, [*bound, *values])
+    begun = _begun(db, position, last, sees)
+    begun.subtract(state for state, _ in changed)
+    return Standing(+begun, [job_id for _, job_id in changed])
 
 
-def _by_state(db: Connection, where: str, block: int, sees: Sequence[JobFilter]) -> Counter[str]:
-    """Count the jobs of some blocks by state; a part of the index is read for each state."""
+def _begun(db: Connection, position: int, last: Sequence[str], sees: Sequence[JobFilter]) -> Counter[str]:
+    """Count the jobs that had begun at `position` by their state now.
+
+    Whole parts are counted. Jobs with a record in the last block, which is not complete, may have changed
+    their state since then.
+    """
     visible, values = _any_of(sees)
-    query = f"SELECT COUNT(*) FROM listing WHERE state = ? AND {where} AND {visible}"
-    return Counter(
-        {state: db.execute(query, [state, block, *values]).fetchone()[0] for state in map(str, State)}
+    whole = position // PART
+    counted = (
+        ("SUM(jobs) FROM parts AS listing WHERE number < ?", [whole]),
+        ("COUNT(*) FROM listing WHERE position > ? AND position <= ?", [whole * PART, position]),
     )
+    begun = Counter[str]()
+    for counting, bound in counted:
+        query = f"SELECT state, {counting} AND {visible} GROUP BY state"
+        begun.update(dict(db.execute(query, [*bound, *values]).fetchall()))
+    changed = (
+        "SELECT state, counted_state FROM json_each(?) CROSS JOIN listing ON job_id = value "
+        f"WHERE position <= ? AND state <> counted_state AND {visible}"
+    )
+    for state, before in db.execute(changed, [json.dumps(last), whole * PART, *values]):
+        begun[state] += 1
+        begun[before] -= 1
+    return begun
+
+
+def _across(position: int, blocks: int) -> Iterator[Clause]:
+    """Yield a clause for each span: the jobs that had begun at `position` and changed in a later block.
+
+    Those of one span began in the first half of an aligned range of blocks and changed last in its second
+    half. So before the middle they need only have begun, and after it only have changed later.
+    """
+    block = (position - 1) // BLOCK
+    for span in range(1, max(blocks, 1).bit_length() + 1):
+        first = block >> span << span
+        middle, end = first + (1 << span - 1), first + (1 << span)
+        if block < middle:
+            yield "span = ? AND position > ? AND position <= ?", [span, first * BLOCK, position]
+        else:
+            yield "span = ? AND block > ? AND block < ?", [span, block, end]
 
 
 def _standing_of_streams(db: Connection, position: int, sees: Sequence[JobFilter]) -> Standing:
@@ -338,7 +574,7 @@ def _standing_of_streams(db: Connection, position: int, sees: Sequence[JobFilter
 
 def list_drift(db: Connection) -> list[ListDrift]:
     """Compare the tables of lists with the job rows; those of counts and money with the lists."""
-    if db.schema < SPENDING:
+    if db.schema < PARTS:
         return []
     db.execute("BEGIN")  # what follows is one snapshot
     try:
@@ -358,10 +594,10 @@ def _listing_drift(db: Connection, blocks: int) -> Iterator[ListDrift]:
             job = Job.from_canonical(body)
         except LedgerUnusable:
             continue
-        row = _row(position, job)
-        *others, changed = live
-        last = (job.position - 1) // BLOCK
-        if (*others,) != row[:-1] or (last < blocks and changed != last):
+        row = _row(position, job, counted=True)
+        is_noted = (job.position - 1) // BLOCK < blocks  # the block in which it changed last is complete
+        compared = None if is_noted else -_NOTED
+        if (*live,)[:compared] != row[:compared]:
             yield ListDrift("listing", job.job_id, None if live[0] is None else (*live,), row)
     query = "SELECT * FROM listing WHERE job_id NOT IN (SELECT job_id FROM jobs)"
     yield from (ListDrift("listing", live[1], live, None) for live in db.execute(query))
@@ -372,16 +608,22 @@ def _sum_drift(db: Connection) -> Iterator[ListDrift]:
         f"SELECT substr(created_at, 1, 7), {', '.join(Facets._fields[1:])}, COUNT(*) FROM listing "
         "GROUP BY 1, 2, 3, 4, 5, 6, 7"
     )
-    tables = (("counts", Facets._fields, counted), ("spending", Spender._fields, _SUMMED))
+    properties = f"substr(created_at, 1, 7), counted_state, counted_model, {', '.join(Facets._fields[3:])}"
+    parted = (
+        f"SELECT (position - 1) / {PART}, {properties}, COUNT(*) FROM listing WHERE counted_state <> '' "
+        "GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"
+    )
+    tables = (
+        ("counts", Facets._fields, counted),
+        ("parts", ("number", *Facets._fields), parted),
+        ("spending", Spender._fields, _SUMMED),
+    )
     for table, names, expected in tables:
         live = {row[: len(names)]: row for row in db.execute(f"SELECT * FROM {table} WHERE jobs <> 0")}
         right = {row[: len(names)]: row for row in db.execute(expected)}
         for key in live.keys() | right.keys():
             if live.get(key) != right.get(key):
-                yield ListDrift(table, " ".join(key), live.get(key), right.get(key))
-
-
-Clause = tuple[str, Sequence[object]]
+                yield ListDrift(table, " ".join(map(str, key)), live.get(key), right.get(key))
 
 
 def _joined(clauses: Iterable[Clause]) -> tuple[str, list[object]]:

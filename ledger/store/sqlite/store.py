@@ -40,7 +40,7 @@ from ledger.store.interface import (
     WorkQueue,
 )
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, Facets, FoundJob, Money, SpentBy
+from ledger.store.search import Facet, FoundJob, Match, Money, SpentBy
 from ledger.store.sqlite import append_rows, blocks, reading
 from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import data_version, read, read_head, write, write_jobs
@@ -366,10 +366,15 @@ class SqliteStore:
         with self._reading() as db:
             return searching.search(db, words, where, limit, sees=sees, beyond=beyond)
 
-    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Facets]:
-        """Return the properties of the newest jobs whose prompts have all `words`."""
+    def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Match]:
+        """Return the newest jobs whose prompts have all `words`."""
         with self._reading() as db:
             return searching.matches(db, words, limit, sees=sees)
+
+    def listed(self, positions: Sequence[int]) -> list[FoundJob]:
+        """Return the jobs that began at `positions`."""
+        with self._reading() as db:
+            return searching.listed(db, positions)
 
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
+from msgspec import structs
 
-from ledger.store.interface import (
-    EventStore,
-)
+from ledger.private import Private
+from ledger.store.interface import EventStore
 from ledger.store.postgres import PostgresStore
 from ledger.store.sqlite import SqliteStore
 
+LONG = 620
 KINDS = ("sqlite", "postgres")
 
 
@@ -64,3 +66,36 @@ def store(kit: Kit, scribe: Any) -> Iterator[EventStore]:
 def clean(kit: Kit) -> Callable[[], bool]:
     """Return the oracle: whether verification finds nothing in the store."""
     return lambda: kit.findings("one") == []
+
+
+@pytest.fixture
+def long_log(store: EventStore, scribe: Any, vocabulary: ModuleType) -> EventStore:
+    """Return a store of 620 jobs, most of them short, some open for long; few are of the team blue."""
+    random, open_jobs, number = Random(11), dict[str, tuple[str, list[Any]]](), 0
+    asked, *rest, _ = vocabulary.life()
+    rest[1] = structs.replace(rest[1], sent_sha256=None, key_digest=None)  # it is sealed for one job
+    while number < LONG or open_jobs:
+        batches = []
+        for _ in range(random.randrange(1, 400)):
+            if number < LONG and len(open_jobs) < random.choice((3, 60)):
+                words = (
+                    f"boat {number} {'odd' if number % 2 else 'even'}{' comet' if number % 300 == 7 else ''}"
+                )
+                team = "blue" if number % 90 == 0 else None if number % 3 else "film"
+                private = {
+                    "prompt": Private.seal("prompt", words),
+                    "fields": {},
+                    "augmented_prompt": None,
+                }
+                changed = structs.replace(asked, team=team, input_reference=None, **private)
+                open_jobs[f"job_{number:04}"] = ("ana", "ben")[number % 7 == 0], [changed, *rest]
+                number += 1
+            elif open_jobs:
+                recent = list(open_jobs)[-3:] if random.random() < 0.9 else list(open_jobs)
+                job_id = random.choice(recent)
+                actor, left = open_jobs[job_id]
+                batches.append(scribe.batch(job_id, left.pop(0), actor=actor))
+                if not left:
+                    del open_jobs[job_id]
+        store.append(batches)
+    return store

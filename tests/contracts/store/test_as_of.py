@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ledger.job import Job, State
+from ledger.job import Job, State, fold
 from ledger.log.as_of import AsOf
 from ledger.log.ledger import Ledger
 from ledger.log.replay import jobs_at, position_at
@@ -117,3 +117,26 @@ def test_a_time_is_the_last_position_recorded_by_then(ledger: Ledger) -> None:
         expected = max(each.position for each in records if each.recorded_at <= record.recorded_at)
         assert position_at(ledger, record.recorded_at) == expected
     assert position_at(ledger, "2000-01-01T00:00:00.000000Z") == 0
+
+
+def test_they_are_what_replay_folds_in_a_log_of_thousands_of_records(long_log: EventStore) -> None:
+    ledger, size = Ledger(long_log), long_log.head().size
+    assert size > 4_096 + 256  # more than one of the parts that SQLite counts
+    positions = [1, 255, 256, 257, 300, 2_000, 4_095, 4_096, 4_097, size - 300, size - 1]
+    jobs: dict[str, Job] = {}
+    for record in ledger.read():
+        if record.stream.startswith("job_"):
+            jobs[record.stream] = fold(jobs.get(record.stream), record)
+        if record.position in positions:
+            for sees in (ALL_JOBS, [JobFilter(of_team="blue")], [JobFilter(of_actor="ben", teamless=True)]):
+                seen = [job for job in jobs.values() if any(may_see(job, each) for each in sees)]
+                then = AsOf(ledger, record.position, sees)
+                assert then.states == Counter(job.state for job in seen), (record.position, sees)
+
+
+def may_see(job: Job, where: JobFilter) -> bool:
+    return (
+        where.of_team in (None, job.team)
+        and where.of_actor in (None, job.actor)
+        and not (where.teamless and job.team)
+    )

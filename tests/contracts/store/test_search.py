@@ -10,8 +10,8 @@ from msgspec import structs
 from ledger.job import Job, State
 from ledger.log.ledger import Ledger
 from ledger.private import private_values
-from ledger.store.interface import EventStore, JobFilter, RecordFilter
-from ledger.store.search import Money, SpentBy, money_of
+from ledger.store.interface import ALL_JOBS, EventStore, JobFilter, RecordFilter
+from ledger.store.search import Match, Money, SpentBy, facets_of, money_of
 from ledger.terms import Status
 
 PROMPTS = {
@@ -331,6 +331,71 @@ def test_every_step_leaves_lists_that_agree_with_the_jobs(
     for event in vocabulary.life():
         store.append([scribe.batch("job_a", event)])
         assert store.list_drift() == []
+
+
+WHERE = [
+    JobFilter(),
+    JobFilter(oldest_first=True),
+    JobFilter(states=(State.REQUESTED,)),
+    JobFilter(states=(State.STORED,)),
+    JobFilter(states=(State.STORED,), oldest_first=True),
+    JobFilter(states=(State.FAILED,)),
+    JobFilter(team="blue"),
+    JobFilter(team="blue", oldest_first=True),
+    JobFilter(team="blue", id_suffix="0"),
+    JobFilter(actor="ben", purpose="draft"),
+    JobFilter(actor="nobody"),
+    JobFilter(model="sora-2", since="2026-01-01T00:30:00.000Z", until="2026-01-01T01:30:00.000Z"),
+    JobFilter(since="2026-01", until="2026-01~"),
+    JobFilter(project="none"),
+]
+WORDS = ["", "boat", "comet", "boat comet", "bo odd", "odd even", "boat 7", "bo 77 od", "nowhere boat", "lo"]
+
+
+def test_a_search_in_thousands_of_records_finds_what_a_reader_of_all_prompts_finds(
+    long_log: EventStore,
+) -> None:
+    everything = long_log.search("", JobFilter(), 2_000)
+    assert len(everything) == 620
+    for where, sees in [(each, ALL_JOBS) for each in WHERE] + [(JobFilter(), [JobFilter(of_team="blue")])]:
+        listed = {job.job_id for job in long_log.jobs(where)}
+        for words in WORDS:
+            right = [
+                found
+                for found in everything
+                if found.job.job_id in listed
+                and (sees is ALL_JOBS or found.job.team == "blue")
+                and all(
+                    any(word.startswith(each) for text in found.texts.values() for word in text.split())
+                    for each in words.split()
+                )
+            ]
+            right.sort(key=lambda found: found.position, reverse=not where.oldest_first)
+            first = long_log.search(words, where, 5, sees=sees)
+            assert first == right[:5], (words, where)
+            if first:
+                rest = long_log.search(words, where, 700, sees=sees, beyond=first[-1].position)
+                assert [each.position for each in rest] == [each.position for each in right[5:]], (
+                    words,
+                    where,
+                )
+            if where == JobFilter() and words:
+                matches = long_log.matches(words, 40, sees=sees)
+                assert matches == [Match(each.position, facets_of(each.job)) for each in right[:40]]
+                positions = [each.position for each in matches]
+                assert long_log.listed(positions[::-1]) == right[:40][::-1]
+
+
+def test_lists_of_thousands_of_records_agree_with_the_jobs(long_log: EventStore) -> None:
+    assert long_log.list_drift() == []
+    jobs = long_log.jobs(JobFilter())
+    before = [long_log.standing(position) for position in range(1, long_log.head().size, 500)]
+    long_log.replace_jobs(jobs, long_log.head().size)
+    assert long_log.list_drift() == []
+    after = [long_log.standing(position) for position in range(1, long_log.head().size, 500)]
+    assert [(each.unchanged, sorted(each.changed)) for each in after] == [
+        (each.unchanged, sorted(each.changed)) for each in before
+    ]
 
 
 def spent(store: EventStore, by: SpentBy, **where: Any) -> dict[str, Money]:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from decision.rules.roles import Permission
 from ledger.job import State
 from ledger.store.interface import EventStore, JobFilter
-from ledger.store.search import Facet, Facets, FoundJob, prefixes_of
+from ledger.store.search import Facet, Facets, FoundJob, Match, prefixes_of
 from ledger.terms import Variant
 from render_service.reports.find import snippet_of
 from render_service.runtime.errors import BadInput
@@ -173,11 +173,15 @@ class Wanted:
 def read_videos(visit: Visit) -> VideosView:
     """Return the part of the list that the address asks for."""
     wanted, store, sees = Wanted.read(visit), visit.session.ledger.store, visit.caller.sees
-    numbers, total, is_partial = _counted(store, wanted, sees)
+    matches = store.matches(wanted.words, MOST_COUNTED, sees=sees) if wanted.words else []
+    numbers, total = _counted(store, wanted, sees, matches)
     before, after = _position(visit, "before"), _position(visit, "after")
     where = replace(wanted.where(), oldest_first=after is not None)
     beyond = after if after is not None else before
-    found = store.search(wanted.words, where, PAGE_SIZE + 1, sees=sees, beyond=beyond)
+    if wanted.words and after is None:
+        found = _older_matches(store, wanted, before, sees, matches)
+    else:
+        found = store.search(wanted.words, where, PAGE_SIZE + 1, sees=sees, beyond=beyond)
     has_more, found = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
     if after is not None:
         found.reverse()
@@ -188,7 +192,7 @@ def read_videos(visit: Visit) -> VideosView:
         has_no_word=bool(wanted.words) and not prefixes_of(wanted.words),
         filters=tuple(_filter(name, wanted, numbers[name]) for name in FILTERS),
         total=total,
-        is_partial=is_partial,
+        is_partial=len(matches) == MOST_COUNTED,
         videos=tuple(_card(each, wanted.words) for each in found),
         newer=wanted.query(after=found[0].position) if has_newer else None,
         older=wanted.query(before=found[-1].position) if has_older else None,
@@ -196,20 +200,40 @@ def read_videos(visit: Visit) -> VideosView:
     )
 
 
+def _older_matches(
+    store: EventStore,
+    wanted: Wanted,
+    before: int | None,
+    sees: Sequence[JobFilter],
+    matches: Sequence[Match],
+) -> list[FoundJob]:
+    """Return one video more than a page, from the newest matches of the search as far as they reach."""
+    positions = [
+        position
+        for position, facets in matches
+        if (before is None or position < before) and wanted.matches(facets)
+    ]
+    found = store.listed(positions[: PAGE_SIZE + 1])
+    if len(found) <= PAGE_SIZE and len(matches) == MOST_COUNTED:
+        beyond = min(matches[-1].position, before or matches[-1].position)
+        rest = PAGE_SIZE + 1 - len(found)
+        found += store.search(wanted.words, wanted.where(), rest, sees=sees, beyond=beyond)
+    return found
+
+
 def _counted(
-    store: EventStore, wanted: Wanted, sees: Sequence[JobFilter]
-) -> tuple[dict[Facet, Mapping[str, int]], int, bool]:
-    """Return the numbers of each filter, of all that match, and whether those are not all."""
+    store: EventStore, wanted: Wanted, sees: Sequence[JobFilter], matches: Sequence[Match]
+) -> tuple[dict[Facet, Mapping[str, int]], int]:
+    """Return the numbers of each filter, and of all that match; those of a search are those of `matches`."""
     numbers: dict[Facet, Mapping[str, int]]
     if not wanted.words:
         numbers = {name: store.counts(name, wanted.where(without=name), sees=sees) for name in FILTERS}
         free = next((name for name in _EACH_JOB_ONCE if name not in wanted.chosen), None)
         all_of_them = numbers[free] if free else store.counts("month", wanted.where(), sees=sees)
-        return numbers, sum(all_of_them.values()), False
-    matches = Counter(store.matches(wanted.words, MOST_COUNTED, sees=sees))
-    numbers = {name: _values(matches, wanted, name) for name in FILTERS}
-    total = sum(jobs for facets, jobs in matches.items() if wanted.matches(facets))
-    return numbers, total, matches.total() == MOST_COUNTED
+        return numbers, sum(all_of_them.values())
+    combinations = Counter(match.facets for match in matches)
+    numbers = {name: _values(combinations, wanted, name) for name in FILTERS}
+    return numbers, sum(jobs for facets, jobs in combinations.items() if wanted.matches(facets))
 
 
 def _values(matches: Mapping[Facets, int], wanted: Wanted, name: Facet) -> Mapping[str, int]:
