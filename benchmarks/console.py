@@ -10,10 +10,11 @@ without anything in its cache loads for the first page.
 The searches find as many videos in both ledgers, and their pages show as many: all, 111 or one. Filters that
 no video matches once read every row.
 
-Measured on a machine with five to ten times the work it can do, so only the server's own work says something:
-at 100,000 jobs in milliseconds (at 1,000): inbox 5 (5), videos 9 (10), one video 10 (9), log 15 (14), spend 6
-(7), operations 6 (6), search for a word 19 (18), with 111 matches 18 (16), with one match 8 (8), jobs as of half
-of the log 23 (21), of shortly ago 23 (23); the largest ratio of any page was 1.14.
+Measured on a machine with five to ten times the work it can do, so only the server's own work says something,
+in milliseconds at 100,000 jobs (at 1,000): inbox 5 (5), videos 9 (10), one video 10 (9), log 15 (14), spend 6
+(7), operations 6 (6), search for a word 19 (18), with 111 matches 18 (16), with one match 8 (8), jobs as of
+half of the log 23 (21), of shortly ago 23 (23). The largest ratio of any page was 1.14.
+
     .venv/bin/python benchmarks/console.py
     .venv/bin/python benchmarks/console.py --jobs 10000 --rounds 20
 """

@@ -373,6 +373,18 @@ def test_the_menu_counts_what_waits_for_the_reader(desk: Console, held: Callable
         assert "waiting for you" not in rita.get("/access").text
 
 
+def test_a_final_without_a_thumbnail_shows_its_first_frame(console: Console, page: Any) -> None:
+    console.studio(
+        "create", "--prompt", "A final owl", "--purpose=final", "--queue", "--team=film", "--actor=ana"
+    )
+    console.studio("worker", "--drain", "--interval=0.1", "--grace=0")
+    console.sign_in(page, "sol", "/inbox")
+    finals = page.get_by_role("region", name="Finals to review")
+    finals.locator("video").first.evaluate(
+        "video => video.readyState || new Promise(r => video.onloadeddata = r)"
+    )
+
+
 def test_the_inbox_is_accessible_with_something_in_it(desk: Console, page: Any) -> None:
     job = ask(desk, promotes=desk.studio.jobs["fox"])
     lost = lose(desk, "A boat in the fog")

@@ -51,6 +51,12 @@ PATIENCE_S = 10.0
 READ_FROM = "x-sora-ledger-read-from"
 """The header of a page as JSON that says whether it was read from a replica, and how far that was behind."""
 
+HIDDEN = frozenset(
+    {"action", "as_shown", "credential", "csrf", "delivery_id", "key", "key_id", "next", "share_id", "state"}
+    | {"ticket", "until"}
+)
+"""Fields of forms that nobody types."""
+
 _FORM = "console_form"
 HTML, JSON, CSV = "html", "json", "csv"
 _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], HTTPStatus], ...] = (
@@ -297,7 +303,11 @@ class Site:
             return JSONResponse({"error": str(error)}, HTTPStatus.UNAUTHORIZED)
         if request.method == "POST":
             typed = await _whatever_was_typed(request)
-            shown = {name: text for name, text in typed.items() if name != "csrf" and isinstance(text, str)}
+            shown = {
+                name: text
+                for name, text in typed.items()
+                if name not in HIDDEN and isinstance(text, str) and text.strip()
+            }
             text = self.render("signed_out.html", None, typed=shown, because=str(error))
             return HTMLResponse(text, HTTPStatus.UNAUTHORIZED)
         where = request.url.path + (f"?{request.url.query}" if request.url.query else "")

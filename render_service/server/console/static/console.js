@@ -38,6 +38,10 @@
       form.classList.remove("sent");
       form.removeAttribute("aria-busy");
     }
+    // The browser brings back what was typed in a form, and the decision follows it.
+    const prompt = document.querySelector("form[hx-post] textarea[name=prompt]");
+    const came = performance.getEntriesByType("navigation")[0]?.type;
+    if (prompt?.value && came !== "navigate") prompt.dispatchEvent(new Event("input", { bubbles: true }));
   });
 
   // A part of a page that could not be loaded says so; the rest of the page stays.

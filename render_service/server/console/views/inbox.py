@@ -53,6 +53,7 @@ class Final(View):
     requester: str
     finished_at: str
     has_poster: bool
+    has_film: bool
 
 
 class Unknown(View):
@@ -274,6 +275,7 @@ def _final(visit: Visit, job: Job) -> Final:
         requester=job.actor,
         finished_at=job.updated_at,
         has_poster=Variant.THUMBNAIL in job.assets,
+        has_film=Variant.VIDEO in job.assets,
     )
 
 
