@@ -25,7 +25,7 @@ from cli.options.working import (
     worker_options,
 )
 from ledger.errors import LedgerUnusable
-from ledger.log.opening import open_ledger
+from ledger.log.opening import open_now
 from ledger.record import Authority
 from render_service.access.local import TICKET_S, choosing, find_console, leading_to, link, make_ticket, noted
 from render_service.access.signing import Signer, open_signer
@@ -275,7 +275,7 @@ def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
             actor_source=inv.settings.actor_source,
         )
         try:
-            with open_ledger(settings.ledger_url) as ledger:
+            with open_now(settings.ledger_url) as ledger:
                 signer = open_signer(settings, ledger.ledger_id)
             found = find_console(settings, signer)
         except (LedgerUnusable, ServiceError) as error:
