@@ -16,6 +16,7 @@ from types import FrameType
 import pytest
 
 from ledger.events import RenderAdopted, StatusObserved
+from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.log.replay import replay
@@ -23,6 +24,8 @@ from ledger.log.verification import verify_ranges
 from ledger.record import ActorSource, Authority, Draft, Provenance, draft
 from ledger.store.interface import ANY, Batch
 from ledger.terms import Status
+from ledger.verify.verify_bundle import check_bundle
+from render_service.evidence.checkpoints import tree_head
 
 WHO = Provenance("floors", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16)
 JOB = f"job_{1:032x}"
@@ -99,6 +102,18 @@ def test_replaying_calls_few_functions_for_each_record(url: str) -> None:
         ledger.append([Batch(JOB, ANY, [observed(number) for number in range(MANY)])])
     with open_ledger(url) as ledger:
         assert calls_of(lambda: replay(ledger)) / MANY < 26
+
+
+def test_exporting_and_checking_the_bundle_call_few_functions_for_each_record(
+    url: str, tmp_path: Path
+) -> None:
+    with writing(url) as ledger:
+        ledger.append([Batch(JOB, ANY, [observed(number) for number in range(MANY)])])
+    bundle = tmp_path / "all.zip"
+    with open_ledger(url) as ledger, bundle.open("wb") as file:
+        head = tree_head(ledger, None)
+        assert calls_of(lambda: write_bundle(file, "all.zip", ledger, Scope(), head, Wish())) / MANY < 59
+    assert calls_of(lambda: check_bundle(str(bundle))) / MANY < 102
 
 
 def test_reading_one_job_loads_few_modules(url: str, tmp_path: Path) -> None:

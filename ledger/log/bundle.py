@@ -8,7 +8,6 @@ same head give the same bytes.
 
 import hashlib
 import io
-import json
 import re
 import zipfile
 import zlib
@@ -20,6 +19,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from ledger.canonical import canonical_json
 from ledger.events import AssetPublished, AssetStored
@@ -236,7 +237,7 @@ class _Bundling:
         with ExitStack() as stack:
             spools = {name: stack.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES)) for name in names}
             for record in self.scope.records(self.ledger, size):
-                parts = list(_objects(json.loads(record.payload)))
+                parts = list(_objects(msgspec.json.decode(record.payload)))
                 for part in parts:
                     self._cite(record.position, part)
                 self._manifest_of(record)
@@ -318,8 +319,8 @@ def _objects(document: Any) -> Iterator[dict[str, Any]]:
     rest = [document]
     while rest:
         value = rest.pop()
-        if isinstance(value, list):
-            rest += value
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             yield value
-            rest += value.values()
+            rest += [item for item in value.values() if isinstance(item, dict | list)]
+        elif isinstance(value, list):
+            rest += [item for item in value if isinstance(item, dict | list)]

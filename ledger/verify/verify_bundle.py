@@ -29,6 +29,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import io
 import json
 import re
 import stat
@@ -39,7 +40,7 @@ from functools import lru_cache
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 FORMATS = ("sora-ledger/bundle/v1", "sora-ledger/bundle/v2")
 """Version 2 may have `timestamps/` and `provenance/`."""
@@ -75,6 +76,8 @@ RECORD_KEYS = frozenset(
     "actor actor_source authority causation_id event_id kind occurred_at payload_sha256 position recorded_at "
     "schema_version span_id stream trace_id type version".split()
 )
+CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256", "sha256", "original_sha256")
+"""The names under which payloads cite documents, and files last."""
 DOMAIN = b"sora-ledger/private/v1\0"
 CLOSING = "render.closed"
 STORING = "asset.stored"
@@ -115,6 +118,8 @@ def shown(value: object) -> str:
     """Return `value` as short text that is safe to print to a terminal."""
     text = str(value)
     cut = text if len(text) <= 200 else text[:200] + "…"
+    if cut.isprintable():
+        return cut
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in cut)
 
 
@@ -141,16 +146,23 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(
     parse_float=_no_float, parse_constant=_no_float, parse_int=_integer, object_pairs_hook=_object
 )
+_QUICK = json.JSONDecoder(parse_float=_no_float, parse_constant=_no_float)
+_ENCODE = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 _MARK = re.compile(rb'["\\{}\[\]]')
+_LONG_INTEGER = re.compile(rb"[:,\[]-?[0-9]{16}")
 
 
 def strict_json(data: bytes) -> dict[str, Any]:
     """Parse a canonical JSON object; ValueError unless serialising it again gives the same bytes."""
     if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
         _check_depth(data)
-    document = _DECODER.decode(data.decode("utf-8"))
-    again = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
-    if not isinstance(document, dict) or again != data:
+    text = data.decode("utf-8")
+    if _LONG_INTEGER.search(data) is None:  # a key that stands twice does not serialise to the same bytes
+        document, _ = _QUICK.raw_decode(text)
+        if isinstance(document, dict) and _ENCODE(document).encode("utf-8") == data:
+            return document
+    document = _DECODER.decode(text)
+    if not isinstance(document, dict) or _ENCODE(document).encode("utf-8") != data:
         raise ValueError("JSON that is not canonical")
     return document
 
@@ -1444,7 +1456,7 @@ class Archive:
     def lines(self, name: str) -> Iterator[bytes]:
         """Yield the lines of a file without their newlines; the last line must end with one, too."""
         try:
-            with self.open(name) as file:
+            with self.open(name) as packed, io.BufferedReader(packed, PART_BYTES) as file:  # type: ignore[type-var]
                 while True:
                     line = file.readline(MAX_LINE_BYTES + 1)
                     if not line:
@@ -1700,14 +1712,14 @@ class _Check:
             self.outcome.records += 1
             payload_line = next(payloads, None)
             record = self._record(line, scope)
-            position = record["position"]
+            position, leaf = record["position"], leaf_of(line)
             if whole is not None:
-                whole.add(leaf_of(line))
+                whole.add(leaf)
             else:
-                self._included(line, position, next(proofs, None), head)
+                self._included(leaf, position, next(proofs, None), head)
             if record["type"] == STORING and len(self.stored) < MAX_CITED:
-                self.stored[position] = (record["stream"], leaf_of(line).hex())
-            self._payload(record, leaf_of(line), payload_line, bodies)
+                self.stored[position] = (record["stream"], leaf.hex())
+            self._payload(record, leaf, payload_line, bodies)
         if next(payloads, None) is not None or next(proofs, None) is not None:
             raise Damaged("BUNDLE_FILE", "records.jsonl", "a record for each payload and proof", "fewer")
         bodies.end()
@@ -1739,13 +1751,13 @@ class _Check:
         self.closed = self.closed or record["type"] == CLOSING
         return record
 
-    def _included(self, record: bytes, position: int, proof_line: bytes | None, head: Head) -> None:
+    def _included(self, leaf: bytes, position: int, proof_line: bytes | None, head: Head) -> None:
         try:
             proof = strict_json(proof_line or b"")
             path = [bytes.fromhex(item) for item in proof["hashes"] if HEX.fullmatch(item)]
             if proof["position"] != position or len(path) != len(proof["hashes"]):
                 raise ValueError("a proof of another record, or hashes that are none")
-            root = root_of_path(leaf_of(record), position - 1, head.size, path)
+            root = root_of_path(leaf, position - 1, head.size, path)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             self.outcome.add("PROOF", position, "proofs.jsonl", "a proof of this record", error)
             return
@@ -1764,7 +1776,7 @@ class _Check:
             return
         committed = {}
         for path, value in _objects(payload):
-            if set(value) == {"commitment"}:
+            if len(value) == 1 and "commitment" in value:
                 committed[str(value["commitment"])] = path
             self._cite(value)
         bodies.check(position, committed)
@@ -1795,13 +1807,14 @@ class _Check:
 
     def _cite(self, part: dict[str, Any]) -> None:
         """Collect the documents and files that a part of a payload cites."""
-        for key, item in part.items():
+        for key in CITING:
+            item = part.get(key)
             if not isinstance(item, str) or len(self.cited_assets) + len(self.cited_documents) > MAX_CITED:
                 continue
-            if key in ("policy_sha256", "catalog_sha256", "required_by_sha256"):
-                self.cited_documents.add(item)
-            elif key in ("sha256", "original_sha256"):
+            if key in CITING[-2:]:
                 self.cited_assets.add(item)
+            else:
+                self.cited_documents.add(item)
 
     def _end(self, scope: dict[str, Any], head: Head, whole: WholeTree | None) -> None:
         out = self.outcome
@@ -1984,7 +1997,7 @@ class _Bodies:
                 )
             else:
                 message = DOMAIN + field.encode("utf-8") + b"\0" + body["text"].encode("utf-8")
-                found = hmac.new(bytes.fromhex(body["salt"]), message, hashlib.sha256).hexdigest()
+                found = hmac.digest(bytes.fromhex(body["salt"]), message, "sha256").hex()
                 if found != body["commitment"]:
                     self.outcome.add("BODY_MISMATCH", position, field, body["commitment"], found)
                 else:
@@ -2007,32 +2020,27 @@ def _is_scope(scope: dict[str, Any]) -> bool:
 
 
 def _has_places(record: dict[str, Any]) -> bool:
-    integers, texts = (
-        ("position", "schema_version", "version"),
-        (
-            "actor",
-            "actor_source",
-            "event_id",
-            "payload_sha256",
-            "recorded_at",
-            "stream",
-            "type",
-        ),
-    )
-    numbers = all(type(record[name]) is int and record[name] > 0 for name in integers)
-    return numbers and all(isinstance(record[name], str) for name in texts)
+    integers = [record[name] for name in ("position", "schema_version", "version")]
+    texts = [record[name] for name in _TEXTS]
+    return {*map(type, integers)} == {int} and min(integers) > 0 and {*map(type, texts)} == {str}
+
+
+_TEXTS = ("actor", "actor_source", "event_id", "payload_sha256", "recorded_at", "stream", "type")
 
 
 def _objects(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each object in a document with its dotted path."""
     rest: list[tuple[str, Any]] = [("", document)]
-    while rest:
+    while rest:  # objects and lists
         path, value = rest.pop()
         if isinstance(value, dict):
             yield path, value
-            rest += [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
-        elif isinstance(value, list):
-            rest += [(f"{path}.{index}" if path else str(index), item) for index, item in enumerate(value)]
+            items: Iterable[tuple[Any, Any]] = value.items()
+        else:
+            items = enumerate(value)
+        for key, item in items:
+            if isinstance(item, (dict, list)):
+                rest.append((f"{path}.{key}" if path else str(key), item))
 
 
 def _title(scope: dict[str, Any], count: int, head: Head) -> str:
