@@ -1,5 +1,7 @@
 """Measure the one-change rule on labelled requests: ``python tools/measure_one_change.py [FILE…]``.
 
+With ``--encoder`` the encoder of the extra ``one-change`` reads them, and its chance is shown.
+
 Each file of ``tests/decision/data`` is a set by one writer. Prints for each set, and for each language and
 kind in it, a confusion table, what share of several changes is let through as one, and the processor time per
 request. Then how far its chance of several changes is true: of the requests with a chance of 20 to 30 %, say,
@@ -10,13 +12,14 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from decision.one_change.verdict import chance_of_several, check_single_change
+from decision.one_change import encoder
+from decision.one_change.verdict import RemixVerdict, chance_of_several, check_single_change
 
 DATA = Path(__file__).parent.parent / "tests" / "decision" / "data"
 VERDICTS = ("single", "multiple", "ambiguous", "none")
@@ -30,6 +33,9 @@ HEAD = (
     "ms",
 )
 BINS = 10
+Readers = tuple[Callable[[str], RemixVerdict], Callable[[str], float | None]]
+BY_WORDS: Readers = (check_single_change, chance_of_several)
+BY_ENCODER: Readers = (encoder.check_by_encoder, encoder.chance_by_encoder)
 
 
 class Answer(NamedTuple):
@@ -41,11 +47,9 @@ class Answer(NamedTuple):
     spent_s: float
 
 
-def print_tables(files: Sequence[Path]) -> None:
+def print_tables(files: Sequence[Path], readers: Readers) -> None:
     """Print the tables of all sets."""
-    sets = {
-        file.stem.removeprefix("remix-prompts").strip("-") or "asked-for": _groups(file) for file in files
-    }
+    sets = {_name(file): _groups(file, readers) for file in files}
     print("{:<34}{:>9}  {:<26}{:<30}{:>6}{:>13}{:>7}".format(*HEAD))
     for name, groups in sets.items():
         for group, answers in sorted(groups.items()):
@@ -62,14 +66,14 @@ def _name(file: Path) -> str:
     return file.stem.removeprefix("remix-prompts").strip("-") or "asked-for"
 
 
-def _groups(file: Path) -> dict[str, list[Answer]]:
+def _groups(file: Path, readers: Readers) -> dict[str, list[Answer]]:
     groups: dict[str, list[Answer]] = defaultdict(list)
     for line in file.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         began = time.process_time()
-        verdict = check_single_change(row["prompt"]).verdict
+        verdict = readers[0](row["prompt"]).verdict
         spent_s = time.process_time() - began
-        answer = Answer(row["changes"], verdict, chance_of_several(row["prompt"]), spent_s)
+        answer = Answer(row["changes"], verdict, readers[1](row["prompt"]), spent_s)
         groups[" ".join(filter(None, (row.get("language"), row.get("kind"))))].append(answer)
         if row.get("language") not in (None, "en"):
             groups["all but English"].append(answer)
@@ -106,4 +110,8 @@ def _reliability(name: str, answers: Sequence[Answer]) -> str:
 
 
 if __name__ == "__main__":
-    print_tables([Path(name) for name in sys.argv[1:]] or sorted(DATA.glob("*.jsonl")))
+    by_encoder = "--encoder" in sys.argv
+    named = [Path(name) for name in sys.argv[1:] if name != "--encoder"]
+    if by_encoder:
+        encoder.check_by_encoder("Make it rain.")  # load it before anything is timed
+    print_tables(named or sorted(DATA.glob("*.jsonl")), BY_ENCODER if by_encoder else BY_WORDS)

@@ -1,7 +1,7 @@
 """``check-remix``: whether a prompt asks for one change; no ledger, no server."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ from cli.invocation import Invocation, write_json
 from cli.options import common
 from cli.text import output
 from cli.text.usage import Usage
-from decision.one_change.verdict import check_single_change
+from decision.one_change.verdict import RemixVerdict, check_single_change
 from decision.rules.catalog import default_catalog
+from render_service.runtime.errors import BadInput
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
     help='Many prompts: JSON Lines, each {"prompt": TEXT}; - is stdin.',
 )
+@click.option("--encoder", is_flag=True, help="Read it with the encoder of the extra one-change.")
 @common.invocation
-def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | None) -> None:
+def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | None, encoder: bool) -> None:
     """Check whether a prompt asks for one change, several or none, or is ambiguous, and name each change.
 
     The answer is `verdict` (single, multiple, none or ambiguous) and `changes`, each with its aspect, its
-    words and their position; for a file, one such answer per line. Nothing is recorded.
+    words and their position; for a file, one such answer per line. Nothing is recorded. --encoder answers
+    as the judge "local" of a policy does, which is right more often for long or terse prompts.
 
     \b
     Example:
@@ -47,11 +50,23 @@ def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | Non
             expected="one of --prompt and --file",
             found=f"{which}",
         )
+    read = _by_encoder if encoder else check_single_change
     if file is None:
-        answer = _answer(_checked("--prompt", prompt))
+        answer = _answer(_checked("--prompt", prompt), read)
         inv.emit(answer, lambda console: _text(console, answer))
         return
-    _emit_lines(inv, [_answer(text) for text in _prompts(file)])
+    _emit_lines(inv, [_answer(text, read) for text in _prompts(file)])
+
+
+def _by_encoder(prompt: str) -> RemixVerdict:
+    from decision.one_change.encoder import EncoderMissing, check_by_encoder
+
+    try:
+        return check_by_encoder(prompt)
+    except EncoderMissing as error:
+        raise BadInput(
+            f"--encoder: {error}", param="encoder", expected="the extra one-change", found="no encoder"
+        ) from error
 
 
 def _emit_lines(inv: Invocation, answers: list[dict[str, Any]]) -> None:
@@ -64,8 +79,8 @@ def _emit_lines(inv: Invocation, answers: list[dict[str, Any]]) -> None:
             _text(inv.console, answer)
 
 
-def _answer(prompt: str) -> dict[str, Any]:
-    verdict, changes = check_single_change(prompt)
+def _answer(prompt: str, read: Callable[[str], RemixVerdict]) -> dict[str, Any]:
+    verdict, changes = read(prompt)
     return {
         "verdict": verdict,
         "why": _why(verdict, [(change.aspect, prompt[change.start : change.end]) for change in changes]),

@@ -1,8 +1,9 @@
 """What a judge says of the changes that a remix asks for: inputs of its decision, and what they may change.
 
-A judge is a chat model that the policy names. It is asked before the decision, so that a recorded decision is
-repeated without it: from the offline verdict and the judge's, `joined` gives the same verdict every time. A
-judge that was not asked, or did not answer, leaves the offline verdict as it is.
+A judge is a chat model that the policy names, or the encoder in this program. It is asked before the
+decision, so that a recorded decision is repeated without it: from the offline verdict and the judge's,
+`joined` gives the same verdict every time. A judge that was not asked, or did not answer, leaves the offline
+verdict as it is.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ class JudgeStatus(StrEnum):
     REFUSED = "refused"
     UNREADABLE = "unreadable"
     NOT_ASKED = "not_asked"
+    NOT_INSTALLED = "not_installed"
 
 
 class Place(NamedTuple):
@@ -125,6 +127,7 @@ _MISSING: Mapping[str, str] = {
     JudgeStatus.REFUSED: "refused to answer",
     JudgeStatus.UNREADABLE: "gave an answer that cannot be used",
     JudgeStatus.NOT_ASKED: "was not asked",
+    JudgeStatus.NOT_INSTALLED: "is not installed here (pip install 'sora-ledger[one-change]')",
 }
 _WORDS: Mapping[str, str] = {
     "single": "one change",

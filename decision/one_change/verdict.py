@@ -12,7 +12,7 @@ a choice that is left to the renderer ("either … or …").
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -94,18 +94,18 @@ class RemixVerdict(NamedTuple):
 @lru_cache(maxsize=256)
 def check_single_change(text: str) -> RemixVerdict:
     """Return whether `text` asks for one change, several, none (only what stays), or cannot be told."""
-    reading, odds = _weighed(text)
+    reading, odds = weighed(text)
     if odds is None:
         return reading or RemixVerdict("ambiguous")
     surely_one = _SURELY_ONE if reading is None else _AGREED_ONE
     verdict: Verdict = "multiple" if odds > 0 else "single" if odds < surely_one else "ambiguous"
     if reading is None:
-        return _located(_without_labels(text), verdict)
+        return located(text, verdict)
     if verdict == reading.verdict:
         return reading
     if verdict == "ambiguous":
         return RemixVerdict("ambiguous", reading.changes)
-    return _located(_without_labels(text), verdict)
+    return located(text, verdict)
 
 
 def chance_of_several(text: str) -> float | None:
@@ -114,11 +114,11 @@ def chance_of_several(text: str) -> float | None:
     Of texts with a chance of 0.3, about three in ten ask for several: `tools/measure_one_change.py` shows how
     far that is true of each set. The verdict depends on the odds alone, not on this number.
     """
-    _, odds = _weighed(text)
+    _, odds = weighed(text)
     return None if odds is None else 1 / (1 + math.exp(-(_SCALE * odds + _SHIFT)))
 
 
-def _weighed(text: str) -> tuple[RemixVerdict | None, float | None]:
+def weighed(text: str) -> tuple[RemixVerdict | None, float | None]:
     """Return what the grammar says of `text`, None if it does not read it, and the odds for several changes.
 
     Without odds, the grammar's word is the verdict; without either, it cannot be told.
@@ -149,9 +149,9 @@ _SURELY_ONE = -1.1
 """Odds below which it is one change: of several changes by an unknown writer, about 8 in 100 are below."""
 
 
-def _located(text: str, verdict: Verdict) -> RemixVerdict:
-    """Return `verdict` with the places where its changes most probably are."""
-    several = verdict == "multiple"
+def located(text: str, verdict: Verdict) -> RemixVerdict:
+    """Return `verdict` with the places in `text` where its changes most probably are."""
+    several, text = verdict == "multiple", _without_labels(text)
     places = locate(text, several=several)
     if several and not places:
         return RemixVerdict("ambiguous")
@@ -186,13 +186,15 @@ def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
     return _verdict_on_fragments([clause for clause in found if clause.role is Role.FRAGMENT]), found
 
 
-def check_remix(prompt: str, fields: Mapping[str, str]) -> RemixVerdict:
+def check_remix(
+    prompt: str, fields: Mapping[str, str], read: Callable[[str], RemixVerdict] = check_single_change
+) -> RemixVerdict:
     """Tell the same of a prompt with fields; a change that stands in a field only has an empty span at 0.
 
-    A field about an aspect the prompt changes anyway elaborates it.
+    A field about an aspect the prompt changes anyway elaborates it. `read` reads the prompt.
     """
     written = asked_key(prompt, fields) is not None  # by `change_spec`, in words the grammar knows
-    verdict, changes = read_clauses(prompt)[0] if written else check_single_change(prompt)
+    verdict, changes = read_clauses(prompt)[0] if written else read(prompt)
     changed = {change.aspect for change in changes}
     aspects = {FIELD_ASPECTS[name] for name in fields if name in FIELD_ASPECTS} - changed
     added = tuple(Change(aspect=aspect, start=0, end=0) for aspect in sorted(aspects))

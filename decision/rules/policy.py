@@ -79,7 +79,15 @@ class JudgeAsked(StrEnum):
     ALWAYS = "always"
 
 
+LOCAL = "local"
+"""Instead of the address of a judge: the encoder of this program, which needs the extra ``one-change``."""
+ENCODER = "one-change-encoder-1"
+"""The only model that is asked at `LOCAL`; another set of weights gets another number."""
+
+
 def _checked_url(url: str) -> str:
+    if url == LOCAL:
+        return url
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -94,15 +102,17 @@ def _checked_url(url: str) -> str:
         or "@" in parts.netloc
     ):
         raise ValueError(
-            "expected the base URL of an endpoint, such as https://host/v1, without user, query or fragment"
+            "expected the base URL of an endpoint, such as https://host/v1, without user, query or fragment, "
+            f'or "{LOCAL}" for the encoder in this program'
         )
     return url.rstrip("/")
 
 
 class Judge(Entry):
-    """Ask a chat model whether a remix changes one thing, before it is decided.
+    """Ask a model whether a remix changes one thing, before it is decided.
 
-    `url` is the base URL of its OpenAI-compatible endpoint; None asks the server of the render. `ask` says
+    `url` is the base URL of its OpenAI-compatible endpoint; None asks the server of the render, and `LOCAL`
+    the encoder in this program. `ask` says
     when. Several changes, or none, of which the offline rule is sure, stay denied whatever the judge says,
     unless it `may_overrule`.
     """
@@ -111,6 +121,12 @@ class Judge(Entry):
     url: Annotated[str, AfterValidator(_checked_url)] | None = None
     ask: JudgeAsked = JudgeAsked.UNSURE
     may_overrule: StrictBool = False
+
+    @model_validator(mode="after")
+    def _is_here(self) -> "Judge":
+        if self.url == LOCAL and self.model != ENCODER:
+            raise ValueError(f'expected model = "{ENCODER}" with url = "{LOCAL}", found "{self.model}"')
+        return self
 
 
 class Requester(StrEnum):

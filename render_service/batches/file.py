@@ -1,7 +1,8 @@
 """Read a batch file: JSON objects or raw prompts, in the format of the Sora skill's ``create-batch``.
 
 - An object has ``prompt`` and may override model, size, seconds, purpose, input_reference and out; the fields
-  of a structured prompt are keys of the object or of ``fields``. It may span several lines.
+  of a structured prompt are keys of the object or of ``fields``. It may span several lines. Instead of one
+  input_reference it may list several ``input_references``.
 - A line that starts neither an object nor a JSON string is a raw prompt.
 - Blank lines and lines that start with ``#`` are skipped.
 
@@ -21,7 +22,7 @@ from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import slug
 
-OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "out")
+OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "input_references", "out")
 KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
 NO_PATH = PurePosixPath()
 _NO_PROMPTS = frozenset({"null", "true", "false"})  # written by a buggy program, never meant as a prompt
@@ -42,7 +43,7 @@ class Entry:
     prompt: str
     values: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
-    input_reference: Path | None = None
+    images: tuple[Path, ...] = ()
     out: PurePosixPath = NO_PATH
 
 
@@ -184,16 +185,27 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
     values = {key: item for key, item in value.items() if item is not None}
     if "prompt" not in values:
         raise ValueError("the key prompt is missing; it holds the text")
-    image = values.get("input_reference")
     return Entry(
         line=line,
         number=number,
         prompt=_text(values["prompt"], "prompt"),
         values={key: values[key] for key in ("model", "size", "seconds", "purpose") if key in values},
         fields=_fields(values),
-        input_reference=folder / Path(_text(image, "input_reference")) if image is not None else None,
+        images=tuple(folder / Path(image) for image in _images(values)),
         out=_out(values.get("out")),
     )
+
+
+def _images(values: Mapping[str, Any]) -> list[str]:
+    """Return the names of the images of an entry: one, or several of one subject."""
+    one, several = values.get("input_reference"), values.get("input_references")
+    if several is None:
+        return [] if one is None else [_text(one, "input_reference")]
+    if one is not None:
+        raise ValueError("input_reference and input_references are both there; list all in input_references")
+    if not isinstance(several, list) or not several:
+        raise ValueError(f"input_references: expected a list of image files, found {several!r}")  # bad text
+    return [_text(name, "input_references") for name in several]
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, str]:

@@ -6,7 +6,7 @@ because a key cannot be erased. All problems of all entries are reported at once
 or sent.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from decision.advice.reading import missing_details
 from decision.errors import DecisionError
+from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, parse_request
 from decision.rules.catalog import Catalog
 from render_service.assets.fit import Fit, first_frame
@@ -47,19 +48,22 @@ def plan(
     A missing detail is a problem on a terminal too: it belongs in the file, which --resume reads again.
     Images are fitted to the size of their entry with `fit`, and refused if they differ from it without `fit`.
     """
-    read = cache(partial(_read_reference, catalog.sizes))
+    read = cache(partial(_read_references, catalog.sizes))
     planned: list[Planned] = []
     problems = list(reading.problems)
     for entry in reading.entries:
         try:
             values = {**defaults, **entry.values}
-            image, material = read(entry.input_reference, str(values.get("size") or DEFAULT_SIZE), fit)
+            images, material = read(entry.images, str(values.get("size") or DEFAULT_SIZE), fit)
+            if len(images) > 1:
+                values["options"] = {**values.get("options", {}), SEVERAL_IMAGES: True}
             request = parse_request(
                 catalog=catalog,
                 operation="create",
                 prompt=entry.prompt,
                 fields=entry.fields,
-                input_reference=image,
+                input_reference=images[0] if images else None,
+                further_images=images[1:],
                 request_key=request_key(batch, entry.number),
                 **values,
             )
@@ -85,11 +89,21 @@ def request_key(batch: str, number: int) -> str:
     return f"batch:{batch}:{number:03d}"
 
 
-def _read_reference(
-    sizes: Collection[str], path: Path | None, size: str, fit: Fit | None
-) -> tuple[ReferenceImage | None, Material]:
-    """Return an entry's image and its content; an invalid size is left for `parse_request` to refuse."""
-    if path is None:
-        return None, NOTHING
-    frame = first_frame(path, size, fit if size in sizes else None)
-    return frame.image, Material(reference=frame.content, original=frame.original)
+def _read_references(
+    sizes: Collection[str], paths: Sequence[Path], size: str, fit: Fit | None
+) -> tuple[tuple[ReferenceImage, ...], Material]:
+    """Return an entry's images and their contents; an invalid size is left for `parse_request` to refuse.
+
+    Only the first is fitted to the size: the others show a subject, not a frame.
+    """
+    if not paths:
+        return (), NOTHING
+    first = first_frame(paths[0], size, fit if size in sizes else None)
+    further = [first_frame(path) for path in paths[1:]]
+    material = Material(
+        reference=first.content,
+        original=first.original,
+        further=tuple(frame.content for frame in further),
+        further_originals=tuple(frame.original for frame in further),
+    )
+    return tuple(frame.image for frame in (first, *further)), material

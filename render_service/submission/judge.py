@@ -3,7 +3,8 @@
 The prompt and its fields are private: they go to the endpoint that the policy names, or to the server of the
 render if it names none, and to no other; to none if a term of the policy denies the prompt already. Nothing
 is billed by us and nothing is recorded but the result, as inputs of the decision. Whatever goes wrong is a
-result too, which leaves the offline verdict as it is.
+result too, which leaves the offline verdict as it is. The encoder in this program is a judge that sends the
+text nowhere.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING
 from decision.engine.guardrails import is_denied_by_terms
 from decision.engine.judge import JudgeResult, JudgeStatus, Place, wanted_judge
 from decision.one_change.aspects import DEFAULT_ASPECT
+from decision.one_change.verdict import check_remix
 from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest
-from decision.rules.policy import Judge, Policy
+from decision.rules.policy import LOCAL, Judge, Policy
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace, begin_trace
@@ -41,6 +43,8 @@ async def judge_of(session: Session, request: RenderRequest) -> JudgeResult | No
     judge = _wanted(session.policy, request)
     if judge is None:
         return None
+    if judge.url == LOCAL:
+        return await asyncio.to_thread(_ask_here, judge, request)
     if judge.url is None:
         async with session.connect(session.profile(request.profile)) as client:
             return await _ask(client, judge, request)
@@ -54,6 +58,8 @@ def judge_ahead(
     judge = _wanted(policy, request)
     if judge is None:
         return None
+    if judge.url == LOCAL:
+        return _ask_here(judge, request)
     parts = [
         judge.model_dump(mode="json"),
         request.profile,
@@ -94,6 +100,18 @@ async def _ahead(
             return await _ask(client, judge, request)
     except (BadInput, SettingsUnusable):
         return JudgeResult(status=JudgeStatus.NOT_ASKED)
+
+
+def _ask_here(judge: Judge, request: RenderRequest) -> JudgeResult:
+    """Ask the encoder in this program; the first time, its weights are loaded."""
+    from decision.one_change.encoder import EncoderMissing, check_by_encoder  # noqa: PLC0415  # of an extra
+
+    try:
+        verdict, changes = check_remix(request.prompt, request.fields, check_by_encoder)
+    except EncoderMissing:
+        return JudgeResult(status=JudgeStatus.NOT_INSTALLED)
+    places = () if verdict == "ambiguous" else tuple(Place(one.aspect, one.start, one.end) for one in changes)
+    return JudgeResult(status=JudgeStatus.CHECKED, model=judge.model, verdict=verdict, places=places[:50])
 
 
 async def _ask_elsewhere(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from decision.one_change import encoder
 from render_service.submission import judge as asking
 
 UNCLEAR = "Make it pop"
@@ -304,3 +305,73 @@ def test_the_policy_says_where_the_text_goes(sora: Any, chat: Chat, policy: Call
     shown = sora("policy", "show", "--format=text").out.replace("\n", " ")
     assert "wise, asked where the offline rule is not sure" in shown
     assert chat.url in shown
+
+
+LOCAL = 'model = "one-change-encoder-1"\nurl = "local"\nask = "always"\nmay_overrule = true\n'
+
+
+@pytest.fixture
+def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return what makes the program behave as without the extra from then on."""
+
+    def without() -> None:
+        monkeypatch.setattr(encoder, "is_installed", lambda: False)
+        encoder.load_encoder.cache_clear()
+        encoder.joint_odds.cache_clear()
+
+    return without
+
+
+@pytest.fixture
+def encoder_asked(sora: Any, folder: Path, source: str) -> str:
+    """Activate a policy whose judge is the encoder in the program; return the source of a remix."""
+    packaged = sora("policy", "show", "--packaged", "policy").out.replace('"default"', '"team"', 1)
+    (folder / "local.toml").write_text(f"{packaged}\n[judge]\n{LOCAL}")
+    assert sora("policy", "activate", "local.toml", "--reason", "terse notes").code == 0
+    return source
+
+
+def test_the_encoder_in_the_program_is_a_judge_whose_word_is_recorded_and_not_asked_for_again(
+    sora: Any, encoder_asked: str, uninstall: Callable[[], None]
+) -> None:
+    denied = sora(
+        "remix", encoder_asked, "--prompt", "lose the vignette and the grain, hold on the wide longer"
+    )
+    found = inputs(denied)
+    assert denied.code == 3
+    assert (found["judge_status"], found["judge_model"], found["judge_verdict"]) == (
+        "checked",
+        "one-change-encoder-1",
+        "multiple",
+    )
+    uninstall()
+    assert (sora("replay", "--decisions").code, sora("verify").code) == (0, 0)
+
+
+def test_without_its_extra_the_offline_rule_decides_and_the_record_says_so(
+    sora: Any, encoder_asked: str, uninstall: Callable[[], None]
+) -> None:
+    uninstall()
+    placed = sora("remix", encoder_asked, "--prompt", "Make the sky purple.")
+    assert (placed.code, inputs(placed)["judge_status"]) == (0, "not_installed")
+    told = sora("explain", placed.document["job_id"], "--format=text").out.replace("\n", " ")
+    assert "pip install 'sora-ledger[one-change]'" in " ".join(told.split())
+
+
+def test_check_remix_reads_with_the_encoder_if_asked_to(sora: Any, uninstall: Callable[[], None]) -> None:
+    terse = ("check-remix", "--prompt", "goalie dives left, ball goes right", "--encoder")
+    assert sora(*terse).document["verdict"] == "multiple"
+    uninstall()
+    refused = sora(*terse)
+    assert refused.code == 2
+    assert "sora-ledger[one-change]" in refused.document["error"]["message"]
+
+
+def test_a_policy_that_names_another_model_for_the_judge_in_the_program_is_refused(
+    sora: Any, folder: Path
+) -> None:
+    packaged = sora("policy", "show", "--packaged", "policy").out
+    (folder / "local.toml").write_text(f'{packaged}\n[judge]\nmodel = "wise"\nurl = "local"\n')
+    refused = sora("policy", "activate", "local.toml", "--reason", "x")
+    assert refused.code == 2
+    assert 'expected model = "one-change-encoder-1"' in refused.document["error"]["message"]

@@ -1,5 +1,6 @@
 """Several images, seed and loop: what arrives at a server that takes them, and the denial if it does not."""
 
+import json
 import re
 import urllib.request
 from collections.abc import Callable
@@ -65,6 +66,49 @@ def test_a_queued_request_is_sent_from_its_record_when_the_images_are_gone(
         image.unlink()
     assert person("resume", job).code == 0
     assert [name for _, name, _ in files(server)] == ["hero.png", "side.png", "back.png"]
+
+
+def test_an_entry_of_a_batch_sends_all_images_it_lists(omni: tuple[Outside, Person]) -> None:
+    server, person = omni
+    entries = [
+        {"prompt": "a fox", "input_references": ["hero.png", "side.png"]},
+        {"prompt": "an owl", "input_references": ["back.png"]},
+    ]
+    (person.folder / "batch.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    batch = ("create-batch", "--input", "batch.jsonl", "--out-dir", "out", "--size", "1280x720")
+    refused = person(*batch)
+    assert "back.png" in refused.err + refused.out  # 800x720: the first image is the first frame
+    assert server.requests("POST") == []
+    ended = person(*batch, "--fit", "cover")
+    assert ended.code == 0, ended.err
+    posts = [bytes.fromhex(post["body"]) for post in server.requests("POST")]
+    names = [re.findall(rb'name="(input_references?)"; filename="(.*?)"', body) for body in posts]
+    assert sorted(names) == [
+        [(b"input_reference", b"back.png")],
+        [(b"input_references", b"hero.png"), (b"input_references", b"side.png")],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "problem"),
+    [
+        ({"input_references": "hero.png"}, "expected a list of image files"),
+        ({"input_references": []}, "expected a list of image files"),
+        ({"input_references": ["hero.png", 7]}, "input_references: expected text"),
+        ({"input_references": ["hero.png"], "input_reference": "side.png"}, "list all in input_references"),
+        ({"input_references": ["hero.png", "gone.png"]}, "gone.png"),
+    ],
+)
+def test_images_of_an_entry_that_cannot_be_sent_are_named_with_the_line(
+    omni: tuple[Outside, Person], images: dict[str, object], problem: str
+) -> None:
+    server, person = omni
+    (person.folder / "batch.jsonl").write_text(json.dumps({"prompt": "a fox"} | images) + "\n")
+    refused = person("create-batch", "--input", "batch.jsonl", "--out-dir", "out")
+    assert refused.code == 2
+    assert "line 1" in refused.err + refused.out
+    assert problem in refused.err + refused.out
+    assert server.requests("POST") == []
 
 
 def test_a_retry_sends_the_same_images(omni: tuple[Outside, Person]) -> None:
