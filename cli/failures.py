@@ -93,6 +93,7 @@ def explain_error(error: BaseException) -> Failure | None:
 
     if not isinstance(error, SoraLedgerError):
         return Failure(code.name.lower(), code, str(error))
+    again = [["sora-ledger", *output.current().words]] if error.code == "key_missing" else ()
     return Failure(
         error.code,
         code,
@@ -102,7 +103,7 @@ def explain_error(error: BaseException) -> Failure | None:
         param=error.param,
         expected=error.expected,
         found=error.found,
-        next=error.commands,
+        next=[*again, *error.commands],
         instead=error.instead,
     )
 

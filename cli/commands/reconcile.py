@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.exit_codes import ExitCode
+from cli.failures import Failure
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.usage import Usage
+from ledger.errors import argv_of
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.verdict import settlements_document
@@ -78,7 +80,16 @@ def reconcile_command(  # one parameter per option
     settlements = inv.session(follow)
 
     inv.emit(settlements_document(settlements), lambda console: _text(console, settlements))
-    if any(one.is_open for one in settlements):
+    if left := [one for one in settlements if one.is_open]:
+        Failure(
+            "not_settled",
+            ExitCode.UNKNOWN,
+            "; ".join(f"{one.job.job_id} is not settled: {one.why}" for one in left),
+            param="job",
+            expected="a submission whose outcome is known",
+            found=", ".join(one.verdict for one in left),
+            next=[argv_of(command) for one in left for command in one.commands],
+        ).report()
         raise click.exceptions.Exit(ExitCode.UNKNOWN)
 
 

@@ -138,9 +138,10 @@ class Requester(StrEnum):
 
 
 class Agents(Entry):
-    """Rules for AI agents: `session_usd_micros` is what one session of an agent may spend."""
+    """Rules for AI agents: `session_usd_micros` is what an agent may spend in `session_hours`, 24 if None."""
 
     session_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
+    session_hours: Annotated[int, Field(ge=1, le=8_760, strict=True)] | None = None
 
 
 class Policy(Document):

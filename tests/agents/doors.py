@@ -1,7 +1,7 @@
 """The three doors of an agent, driven from outside: the command line, the gateway, and the tools over stdio.
 
-Each door is told a call in its own words, and answers with a document. `following` is the call that the
-document names, and nothing else: an agent that reads only the error has to find its way from there.
+Each door is told a call in its own words, and answers with a document. `follow` makes a call that the
+document names, as it stands there, and nothing else: an agent that reads only the error has to find its way.
 """
 
 import json
@@ -19,10 +19,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 180.0
+PATIENCE_S = 600.0
 Json = dict[str, Any]
 Until = Callable[[], None]
 TOOLS = {"create": "render", "remix": "remix"}
+BEFORE = "ID_OF_THE_REMIX_BEFORE"
+"""What a list of calls calls the result of the one before."""
+SERVER_KEY = "sk-outside-0123456789"
 
 
 @dataclass
@@ -47,16 +50,15 @@ class Place:
     folder: Path
     environment: dict[str, str]
 
-    def run(self, *words: str, without: str = "", until: Until | None = None) -> Answer:
+    def run(self, *words: str, until: Until | None = None) -> Answer:
         """Run a command; its document, or the error of its last log line if it has both.
 
         `until` returns when the agent loses patience, and the command is killed then.
         """
-        environment = {name: text for name, text in self.environment.items() if name != without}
         with subprocess.Popen(
             [sys.executable, "-m", "cli", *words],
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -93,16 +95,22 @@ class CommandLine:
     def keyless(self, terms: Mapping[str, Any]) -> Answer:
         """Request a render without the key that this door needs: that of the server."""
         words = ["create", "--no-augment", "--prompt", str(terms["prompt"])]
-        return self.place.run(*words, without="OPENAI_API_KEY")
+        del self.place.environment["OPENAI_API_KEY"]
+        return self.place.run(*words)
 
-    def names_its_key(self, answer: Answer) -> bool:
-        """Return whether the error says which key is missing."""
-        return "OPENAI_API_KEY" in answer.error["message"]
+    def with_key(self, refused: Answer) -> Answer:
+        """Set the variable that the error names, and run the command that it names."""
+        named = refused.error["param"]
+        self.place.environment[named] = SERVER_KEY
+        return self.follow(refused)
 
-    def following(self, answer: Answer) -> Answer | None:
-        """Run the first command that the error names."""
-        commands = answer.error.get("next") or []
-        return self.place.run(*commands[0][1:]) if commands else None
+    def named(self, answer: Answer) -> list[list[str]]:
+        """Return the commands that an answer names."""
+        return list(answer.error.get("next") or [])
+
+    def follow(self, answer: Answer, number: int = 0, before: str = "") -> Answer:
+        """Run a command that the answer names; `before` is the result of the one before."""
+        return self.place.run(*(word.replace(BEFORE, before) for word in self.named(answer)[number][1:]))
 
     def job(self, answer: Answer) -> str:
         """Return the job of an answer."""
@@ -170,21 +178,23 @@ class Gateway:
         headers = {"Content-Type": "application/json"}
         return self.send("POST", "/v1/videos", {"prompt": terms["prompt"]}, headers)
 
-    def names_its_key(self, answer: Answer) -> bool:
-        """Return whether the error says where the key comes from."""
-        return ["sora-ledger", "access", "grant"] in [words[:3] for words in answer.error["next"]]
+    def with_key(self, refused: Answer) -> Answer:
+        """Have the operator run the command that the error names, and make the call with that key."""
+        granted = self.place.run(*refused.error["next"][0][1:])
+        self.key = str(granted.document["key"])
+        return self.call("create", {"prompt": "a fox runs"})
 
-    def following(self, answer: Answer) -> Answer | None:
-        """Make the call that the error names, with the first value that it says is offered."""
-        calls = [call for call in answer.error["next"] if call[0] in {"GET", "POST"}]
-        if not calls:
-            return None
-        method, path = calls[0]
-        body = None
-        if method == "POST":
-            offered = str(answer.error["expected"]).partition(",")[0]
-            body = {"prompt": "a fox runs", answer.error["param"]: offered}
-        return self.send(method, path, body, self._headers("followed"))
+    def named(self, answer: Answer) -> list[Any]:
+        """Return the calls of the API that an answer names, or the commands of the operator."""
+        return list(answer.error.get("calls") or answer.error.get("next") or [])
+
+    def follow(self, answer: Answer, number: int = 0, before: str = "") -> Answer:
+        """Make a call that the answer names, whole; `before` is the result of the one before."""
+        named = self.named(answer)[number]
+        if isinstance(named, list):
+            return self.place.run(*named[1:])
+        headers = self._headers(None) | named.get("headers", {})
+        return self.send(named["method"], named["path"].replace(BEFORE, before), named.get("body"), headers)
 
     def job(self, answer: Answer) -> str:
         """Return the video of an answer."""
@@ -263,14 +273,23 @@ class Tools:
         """Request a render without a request key."""
         return self.tool("render", {"prompt": terms["prompt"]})
 
-    def names_its_key(self, answer: Answer) -> bool:
-        """Return whether the error names the argument that is missing."""
-        return answer.error["param"] == "request_key"
+    def with_key(self, refused: Answer) -> Answer:
+        """Make the call that the error names, which has the key."""
+        return self.follow(refused)
 
-    def following(self, answer: Answer) -> Answer | None:
-        """Call the first tool that the answer names."""
+    def named(self, answer: Answer) -> list[Json]:
+        """Return the calls that an answer names: of an error, or the next one of a job."""
         calls = answer.error.get("calls") or ([answer.document["next"]] if "next" in answer.document else [])
-        return self.tool(calls[0]["tool"], calls[0]["arguments"]) if calls and calls[0]["tool"] else None
+        return [call for call in calls if call["tool"]]
+
+    def follow(self, answer: Answer, number: int = 0, before: str = "") -> Answer:
+        """Call a tool that the answer names; `before` is the result of the one before."""
+        named = self.named(answer)[number]
+        arguments = {
+            name: value.replace(BEFORE, before) if isinstance(value, str) else value
+            for name, value in named["arguments"].items()
+        }
+        return self.tool(named["tool"], arguments)
 
     def job(self, answer: Answer) -> str:
         """Return the job of an answer."""
@@ -299,6 +318,6 @@ def environment(base_url: str, profiles: Path) -> dict[str, str]:
         "SORA_LEDGER_URL": "sqlite:///ledger.db",
         "SORA_LEDGER_PROFILES": str(profiles),
         "SORA_LEDGER_PROFILE": "outside",
-        "OPENAI_API_KEY": "sk-outside-0123456789",
+        "OPENAI_API_KEY": SERVER_KEY,
         "OPENAI_BASE_URL": base_url,
     }

@@ -44,6 +44,12 @@ OPENAI_GO = "github.com/openai/openai-go/v3@v3.52.0"
 SCHEMATHESIS = "4.32.5"
 LITELLM = "1.106.2"
 INSPECTOR = "2.12.0"
+APPS = (
+    "@modelcontextprotocol/ext-apps@2.0.4",
+    *(f"@modelcontextprotocol/{package}@2" for package in ("client", "core", "server")),
+    "zod@4",
+    "esbuild@0.28.2",
+)
 PYRIGHT = "1.1.414"
 WITNESS = ("aics-witness==0.1.0", "aics-tlog==0.2.1")
 LINTERS = (
@@ -349,6 +355,18 @@ def run_inspector(folder: Path, servers: Sequence[str]) -> int:
     return max(codes)
 
 
+def run_apps(folder: Path, _: Sequence[str]) -> int:
+    """Open the card of a job in a host of MCP Apps: the reference bridge from npm, in a real Chromium."""
+    npm = _program("npm")
+    (folder / "package.json").write_text('{"private": true}')
+    _fetch(folder, npm, "install", "--no-package-lock", *APPS)
+    shutil.copy(HERE / "card_host.js", folder)
+    bundle = (str(folder / "node_modules" / ".bin" / "esbuild"), "card_host.js", "--bundle", "--format=iife")
+    _call(folder, *bundle, "--log-level=error", "--outfile=host.js")
+    pytest = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses", "0")
+    return _run(HERE.parents[1], *pytest, str(HERE / "card_host.py"), CARD_HOST=str(folder / "host.js"))
+
+
 def _inspected(folder: Path, inspector: Sequence[str], target: Sequence[str]) -> int:
     """Ask a server for its tools, resources and prompts, and call two tools; 1 if an answer is not right."""
     asked = {
@@ -381,6 +399,7 @@ RUNS: dict[str, Callable[[Path, Sequence[str]], int]] = {
     "schemathesis": run_schemathesis,
     "litellm": run_litellm,
     "inspector": run_inspector,
+    "apps": run_apps,
     "pyright": run_pyright,
     "witness": run_witness,
     "deploy": run_linters,

@@ -238,7 +238,7 @@ def test_a_client_that_shows_cards_gets_one_with_the_video(outside: Outside, per
     run(use())
 
 
-def test_a_session_spends_no_more_than_the_policy_lets_it_even_in_parallel(
+def test_a_session_spends_no_more_than_the_policy_lets_it_in_parallel_and_after_a_restart(
     outside: Outside, person: Any
 ) -> None:
     server = outside(create="slow@0.5")
@@ -254,7 +254,10 @@ def test_a_session_spends_no_more_than_the_policy_lets_it_even_in_parallel(
             assert (await call("render", **FOX | {"request_key": again["request_key"]}))["job"] == again[
                 "job"
             ]
-            return list(answers)
+        async with agent(person) as call:  # another process
+            after = await call("render", **FOX | {"request_key": "after"})
+            assert (after["error"]["code"], after["error"]["found"]) == ("session_ceiling", "0.40 USD")
+        return list(answers)
 
     answers = run(use())
     codes = sorted(answer["error"]["code"] if "error" in answer else answer["state"] for answer in answers)

@@ -19,6 +19,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import Implementation
 
 from tests.cli.test_schema import check
+from tests.outside.test_mcp_extensions import PACKAGED
 
 T = TypeVar("T")
 Outside = Callable[..., Any]
@@ -207,3 +208,26 @@ def test_a_client_that_disconnects_in_mid_call_is_billed_once(outside: Outside, 
     assert serving.end(15) == 0
     assert [job["state"] for job in serving.person("jobs").document["jobs"]] == ["running"]
     assert prompts(server) == ["a fox runs"]
+
+
+def test_two_servers_on_one_ledger_keep_the_ceiling_of_a_session_together(
+    outside: Outside, gateway: Any
+) -> None:
+    server = outside(create="slow@0.3")
+    servers = [gateway(server, "--no-work") for _ in range(2)]
+    person = servers[0].person
+    (person.folder / "strict.toml").write_text(PACKAGED + "\n[agents]\nsession_usd_micros = 900_000\n")
+    assert person("policy", "activate", "strict.toml", "--reason", "a rule for agents").code == 0
+    key = servers[0].grant("ana", "requester", team="film")
+
+    async def use() -> list[dict[str, Any]]:
+        async with agent(servers[0], key) as one, agent(servers[1], key) as other:
+            calls = (one, other) * 3
+            return await asyncio.gather(
+                *(call("render", **FOX | {"request_key": f"{n}"}) for n, call in enumerate(calls))
+            )
+
+    answers = run(use())
+    codes = sorted(answer["error"]["code"] if "error" in answer else answer["state"] for answer in answers)
+    assert codes == ["running"] * 2 + ["session_ceiling"] * 4
+    assert len(server.bills()) == 2

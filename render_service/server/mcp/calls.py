@@ -27,9 +27,9 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.telemetry import begin_trace
 from render_service.server.gateway.projection import visible_job
 from render_service.server.gateway.submissions import Submissions
-from render_service.server.mcp.ceiling import Ceiling
+from render_service.server.mcp.ceiling import room
 from render_service.session.session import Session
-from render_service.submission.result import Placed
+from render_service.submission.result import Opening, Placed
 from render_service.submission.submit import place
 from sora_adapter.errors import loggable
 
@@ -97,7 +97,6 @@ class Agent:
     at: Place
     answer_s: float
     calls: Calls = field(default_factory=Calls)
-    ceiling: Ceiling = field(default_factory=Ceiling)
     caller: Caller | None = None
     submissions: Submissions | None = None
 
@@ -175,14 +174,16 @@ class Agent:
         if self.caller is not None:
             self.caller.check_profile(request.profile)
             self.caller.check_purpose(request.purpose)
-        async with self.ceiling.room(self.session, request) as taken:
+        async with room(self.session, request) as recorded:
             if self.caller is None or self.submissions is None:
-                placed = await place(self.session, request, material)
-            else:
-                entry = self.submissions.begin(self.caller, self.session, request, material, 0)
-                placed = await asyncio.shield(entry.task)
-            taken(placed.job)
-        return placed
+                opening = Opening(opened=lambda _: recorded())
+                return await place(self.session, request, material, opening=opening)
+            entry = self.submissions.begin(self.caller, self.session, request, material, 0)
+            waiting = asyncio.create_task(entry.recorded.wait())
+            await asyncio.wait({entry.task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            recorded()
+            return await asyncio.shield(entry.task)
 
     def shown(self, document: Json) -> Json:
         """Return an answer in which request keys are written as the agent writes them."""
