@@ -8,6 +8,7 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.tables import columns
+from cli.text.usage import Usage
 from ledger.record import Authority
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import FORWARD
@@ -75,7 +76,12 @@ def _forget(inv: Invocation, name: str, *, alone: bool) -> None:
     from render_service.notifications.dead_letters import forget_destination
 
     if not alone:
-        raise click.UsageError("--forget NAME is used without FILE and --drain")
+        raise Usage(
+            "--forget NAME is used without FILE and --drain",
+            param="forget",
+            expected="--forget without FILE and --drain",
+            found="both",
+        )
 
     async def forget(session: "Session") -> int:
         return forget_destination(session.ledger, name)

@@ -49,10 +49,18 @@ def forget_destination(ledger: Ledger, name: str) -> int:
     reader = readers.get(FORWARD + name)
     if reader is None:
         names = ", ".join(one.removeprefix(FORWARD) for one in readers) or "none"
-        raise BadInput(f"destination {name}: nothing was ever forwarded to it; there are: {names}")
+        raise BadInput(
+            f"destination {name}: nothing was ever forwarded to it; there are: {names}",
+            param="destination",
+            expected=names,
+            found=name,
+        )
     if not ledger.store.outbox.forget_reader(reader.name):
         raise BadInput(
-            f"destination {name}: a process forwards to it: take it out of its file, restart it, try again"
+            f"destination {name}: a process forwards to it: take it out of its file, restart it, try again",
+            param="destination",
+            expected="a destination that no process forwards to",
+            found=name,
         )
     return reader.position
 

@@ -138,7 +138,16 @@ class Front:
     def _refuse(self, status: int, code: str, message: str, *, retry_after_s: int | None = None) -> Response:
         kind = "invalid_request_error" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
         again = retry_after_s is not None
-        refusal = Refusal(status, code, message, type=kind, retry_after_s=retry_after_s, should_retry=again)
+        refusal = Refusal(
+            status,
+            code,
+            message,
+            type=kind,
+            retry_after_s=retry_after_s,
+            should_retry=again,
+            expected="an answer of the server of this ledger",
+            found=f"HTTP {status}",
+        )
         return JSONResponse(refusal.envelope, status, headers=refusal.headers)
 
     def has_token(self, request: Request) -> bool:
@@ -401,7 +410,9 @@ def create_front(
         )
 
     async def no_ledger(_: Request) -> Response:
-        refusal = Refusal(404, "no_such_ledger", NO_LEDGER)
+        refusal = Refusal(
+            404, "no_such_ledger", NO_LEDGER, param="url", expected="the address of a ledger", found="another"
+        )
         return JSONResponse(refusal.envelope, 404, headers=refusal.headers)
 
     async def alive(_: Request) -> Response:
