@@ -326,7 +326,14 @@ LONGEST_PAUSE_MS = 60_000
 
 
 class WorkQueue(Protocol):
-    """Due jobs, leases and slots. They are not facts, so they leave no events."""
+    """Due jobs, leases and slots. They are not facts, so they leave no events.
+
+    This is all that the use cases know of the queue. A job is due by `schedule` and no longer by `cancel`; a
+    worker has it from `claim` to `release`, by `renew`. `wake`, `keep` and `release_all` are the same for
+    many jobs in one transaction; the rest finds jobs that nothing scheduled, and limits requests. An append
+    checks the token of a lease (`Fence`) in its own transaction, so the store has the queue's table beside
+    the log's (decision 267).
+    """
 
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
         """Make a job due `delay_ms` from now, by the store's clock.
@@ -339,6 +346,9 @@ class WorkQueue(Protocol):
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Claim up to `limit` due jobs without a live lease; each gets a new, higher token."""
+
+    def cancel(self, job_id: str) -> None:
+        """Make a job due no more, at no time it was scheduled for; a live lease on it stays."""
 
     def enqueue_stale(self, states: Collection[State], before: str) -> int:
         """Make due the jobs in one of `states` that are not scheduled; return how many.

@@ -86,12 +86,15 @@ async def cancel(session: Session, job: Job, why: str | None = None) -> Job:
         closed(session.clock(), job, Outcome.CANCELLED),
     )
     try:
-        return await session.advance(job, [session.draft(event) for event in events])
+        withdrawn = await session.advance(job, [session.draft(event) for event in events])
     except (WrongExpectedVersion, IllegalTransition):  # it was submitted, approved or withdrawn in between
         now = await session.job(job.job_id)
         if now.version == job.version:
             raise
         return await cancel(session, now, why)
+    # A crash before this leaves the job due; the worker that claims it finds nothing to do.
+    await asyncio.to_thread(session.ledger.store.queue.cancel, job.job_id)
+    return withdrawn
 
 
 def _instead(job: Job) -> str:

@@ -60,6 +60,9 @@ RETURNING work.job_id, holder, fence, until_ms
 """
 """Find first, then lock: one statement would follow the order of an index over every job there ever was."""
 
+_CANCEL = f"""
+UPDATE work SET due_at_ms = CASE WHEN holder IS NOT NULL AND until_ms >= {NOW_MS} THEN 0 END WHERE job_id = %s
+"""
 _LEASES = f"""
 SELECT job_id, holder, fence, until_ms FROM work WHERE holder IS NOT NULL AND until_ms >= {NOW_MS}
 ORDER BY until_ms, job_id
@@ -149,6 +152,10 @@ class PostgresQueue:
     def wake(self, job_ids: Collection[str]) -> None:
         """Make jobs due now; a job that was due earlier keeps its time."""
         self._change(lambda db: db.execute(_WAKE, (sorted(job_ids),)))
+
+    def cancel(self, job_id: str) -> None:
+        """Make a job due no more; a live lease on it stays."""
+        self._change(lambda db: db.execute(_CANCEL, (job_id,)))
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Claim due jobs without a live lease, oldest first; skip what another worker is claiming now."""

@@ -37,6 +37,9 @@ _KEEP = f"""
 UPDATE work SET until_ms = {NOW_MS} + ? WHERE holder = ? AND until_ms >= {NOW_MS}
 RETURNING job_id, holder, fence, until_ms
 """
+_CANCEL = f"""
+UPDATE work SET due_at_ms = CASE WHEN holder IS NOT NULL AND until_ms >= {NOW_MS} THEN 0 END WHERE job_id = ?
+"""
 _LEASES = f"""
 SELECT job_id, holder, fence, until_ms FROM work WHERE holder IS NOT NULL AND until_ms >= {NOW_MS}
 ORDER BY until_ms, job_id
@@ -99,6 +102,11 @@ class SqliteQueue:
         """Make jobs due now; a job that was due earlier keeps its time."""
         with self._writing() as db:
             db.executemany(_WAKE, [(job_id,) for job_id in job_ids])
+
+    def cancel(self, job_id: str) -> None:
+        """Make a job due no more; a live lease on it stays."""
+        with self._writing() as db:
+            db.execute(_CANCEL, (job_id,))
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Claim due jobs without a live lease, oldest first."""

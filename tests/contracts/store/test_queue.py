@@ -34,6 +34,34 @@ def lease(store: EventStore) -> Lease:
     return claimed
 
 
+def test_a_cancelled_job_is_due_no_more(store: EventStore) -> None:
+    store.queue.schedule("job_1")
+    store.queue.schedule("job_2", 60_000)
+    for job_id in ("job_1", "job_2", "job_unknown"):
+        store.queue.cancel(job_id)
+    assert store.queue.claim("w1", 60_000, 10) == []
+    assert store.queue.depth() == (0, 0, 0, 0)
+    store.queue.schedule("job_1")
+    assert [lease.job_id for lease in store.queue.claim("w1", 60_000, 10)] == ["job_1"]
+
+
+def test_a_cancelled_job_stays_with_its_worker_and_is_not_due_after_it(
+    store: EventStore, lease: Lease
+) -> None:
+    store.queue.schedule("job_1")
+    store.queue.cancel("job_1")
+    assert store.queue.leases() == [lease]
+    store.queue.release(lease, None)
+    assert store.queue.claim("w2", 60_000) == []
+
+
+def test_a_cancelled_job_of_a_dead_worker_is_not_taken_over(store: EventStore) -> None:
+    store.queue.schedule("job_1")
+    [_] = store.queue.claim("w1", -1)
+    store.queue.cancel("job_1")
+    assert store.queue.claim("w2", 60_000) == []
+
+
 def writes(store: EventStore, scribe: Any, lease: Lease) -> bool:
     with suppress(StaleFence):
         return bool(store.append([scribe.note()], fence=Fence(lease.job_id, lease.token)))
