@@ -170,7 +170,8 @@ def show_preview(
 
     def text(console: "Console") -> None:
         show_ruling(console, previewed.ruling, request)
-        console.print_json(data=document["request"])
+        if document["request"] is not None:
+            console.print_json(data=document["request"])
         console.print(f"dry run: nothing was recorded, {what_was_sent(previewed.ruling)}")
 
     inv.emit(document, text)

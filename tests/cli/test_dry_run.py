@@ -74,6 +74,13 @@ def test_a_dry_run_of_a_denial_ends_with_3(sora: Any, folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_a_dry_run_of_a_denial_shows_no_request_because_none_would_be_sent(sora: Any) -> None:
+    wide = ("create", "--prompt", "a fox", "--model", "sora-2", "--size", "1792x1024", "--dry-run")
+    ended = sora(*wide, "--format=text")
+    assert "null" not in ended.out + ended.err
+    assert "use --model sora-2-pro" in ended.out
+
+
 def test_a_dry_remix_is_decided_on_the_source_and_records_nothing(sora: Any, server: Any) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
