@@ -100,8 +100,8 @@ class SoraLedgerError(Exception):
 
     def __init__(self, message: str = "", **facts: Unpack[Facts]) -> None:
         super().__init__(message)
-        self.param, self.expected = _text(facts.get("param")), _text(facts.get("expected"))
-        self.found, self.instead = _text(facts.get("found")), _text(facts.get("instead"))
+        for name, fact in facts.items():
+            setattr(self, name, _text(fact))
 
     def __init_subclass__(cls, **settings: Any) -> None:
         """Derive the code from the name of the class."""
@@ -135,6 +135,9 @@ class LedgerError(SoraLedgerError):
 class AppendRefused(LedgerError):
     """The append was refused as a whole; nothing of it was recorded."""
 
+    expected = "the state that was decided on"
+    found = "a later one"
+
 
 class EventIdConflict(AppendRefused):
     """Some event ids belong to events with other content, or only some of them are recorded."""
@@ -163,6 +166,8 @@ class RecordTooLarge(AppendRefused):
 class LedgerUnusable(LedgerError):
     """The store cannot be opened, read or written; the message says why and what to do."""
 
+    expected = "a ledger that can be read and written"
+    found = "one that cannot be at the moment"
     retry: ClassVar[Retry] = "same_key"
 
 

@@ -143,6 +143,9 @@ class AnswerSpooled(LedgerUnusable, ServiceError):
 class AnsweredTooLate(ServiceError):
     """An answer arrived after its attempt had been settled otherwise."""
 
+    expected = "an attempt that waits for its answer"
+    found = "one that is settled"
+
 
 class AssetUnusable(ServiceError):
     """The downloaded bytes are not what the server said they are."""
@@ -152,6 +155,9 @@ class AssetUnusable(ServiceError):
 
 class NotIntact(ServiceError):
     """The ledger cannot prove what was asked: it was changed after it was recorded."""
+
+    expected = "records as they were recorded"
+    found = "changed ones"
 
 
 class NotStamped(ServiceError):
@@ -174,6 +180,9 @@ class LogDisputed(NotIntact):
 
 class LogUnreachable(ServiceError):
     """A log cannot be read at its place, or not now; nothing was changed."""
+
+    expected = "a log that can be read"
+    found = "one that cannot be at the moment"
 
     retry: ClassVar[Retry] = "same_key"
 
