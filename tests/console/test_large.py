@@ -85,6 +85,14 @@ def test_a_video_is_found_by_its_words_and_the_back_button_returns(large: Consol
     signed_in.get_by_role("status").get_by_text("1 video").wait_for()
 
 
+def test_a_search_counts_its_newest_matches_and_says_so_unless_all_are_shown(large: Console) -> None:
+    with large.reader("sol") as sol:
+        every, none = (sol.get(f"/videos.json?q=canal{more}").json() for more in ("", "&state=failed"))
+        assert (every["total"], every["is_least"], every["is_partial"]) == (1_000, True, True)
+        assert (none["total"], none["is_least"], none["videos"]) == (0, False, [])
+        assert "The numbers count the newest 1,000 matches" in sol.get("/videos?q=canal&state=failed").text
+
+
 def test_the_slider_moves_through_the_whole_log(large: Console, signed_in: Any) -> None:
     signed_in.goto(f"{large.url}/operations/as-of")
     signed_in.get_by_text("10,000 jobs as of position").wait_for()

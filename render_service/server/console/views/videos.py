@@ -105,14 +105,16 @@ class Filter(View):
 class VideosView(View):
     """A part of the list of videos.
 
-    `total` counts all that match; with `is_partial` there are more, because only the newest matches of a
-    search are counted. `newer` and `older` are the queries of the neighbouring parts.
+    With `is_partial` only the newest matches of a search are counted, by the filters too; `total` counts all
+    that match unless `is_least` says that there may be more. `newer` and `older` are the queries of the
+    neighbouring parts.
     """
 
     words: str
     has_no_word: bool
     filters: tuple[Filter, ...]
     total: int
+    is_least: bool
     is_partial: bool
     videos: tuple[Card, ...]
     newer: str | None
@@ -187,12 +189,15 @@ def read_videos(visit: Visit) -> VideosView:
         found.reverse()
     has_older = bool(found) and (has_more if after is None else True)
     has_newer = bool(found) and (has_more if after is not None else before is not None)
+    is_partial = len(matches) == MOST_COUNTED
+    shows_all = before is None and after is None and not has_more
     return VideosView(
         words=wanted.words,
         has_no_word=bool(wanted.words) and not prefixes_of(wanted.words),
         filters=tuple(_filter(name, wanted, numbers[name]) for name in FILTERS),
-        total=total,
-        is_partial=len(matches) == MOST_COUNTED,
+        total=len(found) if shows_all else total,
+        is_least=is_partial and not shows_all,
+        is_partial=is_partial,
         videos=tuple(_card(each, wanted.words) for each in found),
         newer=wanted.query(after=found[0].position) if has_newer else None,
         older=wanted.query(before=found[-1].position) if has_older else None,
