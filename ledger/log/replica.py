@@ -23,7 +23,7 @@ from ledger.log.urls import label_of
 from ledger.store.interface import RecordFilter
 
 WAIT_S = 2.0
-AWAY_S = 10.0
+AWAY_S = 30.0
 _POLL_S = 0.05
 
 
@@ -87,7 +87,9 @@ class Replica:
             self._leave_alone(error)
             if self.primary is None:
                 raise
-            return self.primary, ReadFrom(is_replica=False, records_behind=None, because=self._because)
+            return self.primary, ReadFrom(
+                is_replica=False, records_behind=None, seconds_behind=None, because=self._because
+            )
         try:
             return self._compared(replica, there, actor)
         except LedgerUnusable:
@@ -181,4 +183,5 @@ class Replica:
                 self._ledger = None
             if self.elapsing() >= self._away_until:
                 self._away_until = self.elapsing() + AWAY_S
-                self._because = f"the replica cannot be read ({error})"
+                words = str(error).replace("SORA_LEDGER_URL", "SORA_LEDGER_READ_URL")
+                self._because = f"the replica cannot be read ({words})"

@@ -199,7 +199,7 @@ def _check_replica(settings: Settings, url: str) -> Finding:
         return Finding("replica", Found.WRONG, str(error), fix)
     if not read_from.is_replica and read_from.records_behind is None:
         return Finding("replica", Found.WRONG, str(read_from.because), fix)
-    return Finding("replica", Found.OK, f"{label_of(url)}: commands that only read are {read_from.sentence}")
+    return Finding("replica", Found.OK, f"{label_of(url)}: reading is {read_from.sentence}")
 
 
 def _check_spool(settings: Settings) -> Finding:

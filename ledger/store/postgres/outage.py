@@ -105,7 +105,7 @@ class Outage:
                 try:
                     db = self._connect_once(read_only=read_only)
                 except psycopg.OperationalError as error:
-                    if not may_pass(error) or self.noticed(error) > self.patience_s:
+                    if not may_pass(error) or self.noticed(error) >= self.patience_s:
                         raise
                     # Within the turn: the threads that wait for it would only ask the same hosts.
                     time.sleep(pause_s)
