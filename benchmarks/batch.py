@@ -156,14 +156,14 @@ async def sweep(base_url: str) -> None:
         began = time.perf_counter()
         ends = await settle_all(session, jobs, interval_s=INTERVAL_S, timeout_s=60)
         took = time.perf_counter() - began
-        asked = {name: count - before.get(name, 0) for name, count in requests(base_url).items()}
+        calls = {name: count - before.get(name, 0) for name, count in requests(base_url).items()}
         await session.close()
     stored = sum(end.job.state == "stored" for end in ends.values())
     rounds = took / INTERVAL_S
-    looks = asked.get("lists", 0) + asked.get("retrieves", 0)
+    looks = calls.get("lists", 0) + calls.get("retrieves", 0)
     print(f"sweep of {JOBS} running jobs, every {INTERVAL_S:g} s: {stored} stored after {took:.1f} s")
     print(
-        f"  {asked.get('lists', 0)} lists, {asked.get('retrieves', 0)} single questions: "
+        f"  {calls.get('lists', 0)} lists, {calls.get('retrieves', 0)} single questions: "
         f"at least {looks / rounds:.1f} a round"
     )
 
@@ -224,9 +224,9 @@ def pragmas() -> str:
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(Path(folder), "http://127.0.0.1:9/v1")
         db = session.ledger.store._writer  # type: ignore[attr-defined]  # noqa: SLF001  # those really in force
-        told = ", ".join(f"{name} = {db.execute(f'PRAGMA {name}').fetchone()[0]}" for name in PRAGMAS)
+        pragmas_text = ", ".join(f"{name} = {db.execute(f'PRAGMA {name}').fetchone()[0]}" for name in PRAGMAS)
         session.ledger.close()
-        return told
+        return pragmas_text
 
 
 def spread(rounds: list[Took]) -> str:

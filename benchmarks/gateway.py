@@ -173,7 +173,7 @@ def report(peers: list[Peer]) -> None:
             ratio = ours.rate(method, clients) / peer.rate(method, clients)
             aim = AIMS.get((peer.name, method))
             goals.note(f"{method}, {clients} clients", peer.name, ratio)
-            told = (
+            counted = (
                 ""
                 if peer is ours
                 else f"  ours is {ratio:.2f} times" + (f" (aim: at least {aim:g})" if aim else "")
@@ -181,7 +181,7 @@ def report(peers: list[Peer]) -> None:
             cpu = f"{peer.cpu_ms(method, clients):.1f} ms"
             print(
                 f"    {peer.name:<15}{peer.rate(method, clients):7,.0f}/s  ({low:.1f}/{high:.1f}), "
-                f"processor {cpu}{told}"
+                f"processor {cpu}{counted}"
             )
 
 
@@ -224,10 +224,10 @@ async def load(
     async def client() -> None:
         reading, writing = await asyncio.open_connection("127.0.0.1", port)
         for request in requests:
-            asked = time.perf_counter()
+            started = time.perf_counter()
             writing.write(request)
             head, body = await answer(reading)
-            took.append(time.perf_counter() - asked)
+            took.append(time.perf_counter() - started)
             if not head.startswith(b"HTTP/1.1 200"):
                 raise SystemExit(f"{request[:300]!r} was answered with {head!r} {body[:500]!r}")
             answers.append(body)

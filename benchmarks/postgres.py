@@ -114,7 +114,7 @@ def _ours(url: str, case: Case, profiler: cProfile.Profile | None = None) -> flo
 
 
 def _peer(url: str, case: Case) -> float:
-    given = conninfo_to_dict(url)
+    place = conninfo_to_dict(url)
     state = _size_of_ours()
     events = [
         StoredEvent(
@@ -124,8 +124,8 @@ def _peer(url: str, case: Case) -> float:
     ]
     with _schema(url) as schema:
         store = PostgresDatastore(
-            dbname=given["dbname"], host=given["host"], port=given.get("port", "5432"), user=given["user"],
-            password=given.get("password") or "", schema=schema, pool_size=case.writers, max_overflow=0,
+            dbname=place["dbname"], host=place["host"], port=place.get("port", "5432"), user=place["user"],
+            password=place.get("password") or "", schema=schema, pool_size=case.writers, max_overflow=0,
         )  # fmt: skip
         recorder = PostgresApplicationRecorder(store, events_table_name="events")
         recorder.create_table()

@@ -52,14 +52,16 @@ def main() -> None:
     reader.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(SCRIPTS)}")
     reader.add_argument("--json", action="store_true", help="print the table as JSON")
     reader.add_argument("--keep", action="store_true", help="add the figures to history.csv")
-    given = reader.parse_args()
-    if unknown := set(given.names) - SCRIPTS.keys():
+    chosen = reader.parse_args()
+    if unknown := set(chosen.names) - SCRIPTS.keys():
         reader.error(f"no benchmark is called {', '.join(sorted(unknown))}")
-    failed, figures = run([name for name in SCRIPTS if name in (given.names or SCRIPTS)], as_json=given.json)
-    print(json.dumps({"figures": figures, "failed": failed}, indent=2) if given.json else table(figures))
-    if failed and not given.json:
+    failed, figures = run(
+        [name for name in SCRIPTS if name in (chosen.names or SCRIPTS)], as_json=chosen.json
+    )
+    print(json.dumps({"figures": figures, "failed": failed}, indent=2) if chosen.json else table(figures))
+    if failed and not chosen.json:
         print(f"\nfailed: {', '.join(failed)}")
-    if given.keep:
+    if chosen.keep:
         keep(figures)
     sys.exit(bool(failed))
 
@@ -97,8 +99,8 @@ def table(figures: list[dict[str, Any]]) -> str:
 
 def keep(figures: list[dict[str, Any]]) -> None:
     """Add the figures to the history under the commit that is checked out, and draw it."""
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(asked, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
     today = datetime.now(UTC).date().isoformat()
     is_new = not HISTORY.exists()
     with HISTORY.open("a", encoding="utf-8", newline="") as file:

@@ -34,8 +34,8 @@ def main() -> None:
     """Measure both, on both ledgers."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--events", type=int, default=100_000)
-    given = arguments.parse_args()
-    paths = {size: big_ledger(size) for size in (given.events, SHORT)}
+    options = arguments.parse_args()
+    paths = {size: big_ledger(size) for size in (options.events, SHORT)}
     for path in paths.values():
         _warm(path)
     for name, measure, aim in (("inclusion proof", _proofs, 2.0), ("status JOB", _status, 1.5)):
@@ -46,7 +46,7 @@ def main() -> None:
         print(name)
         for size, times in found.items():
             print(f"  {size:>9,} events  {_spread(times)}")
-        ratio = statistics.median(found[given.events]) / statistics.median(found[SHORT])
+        ratio = statistics.median(found[options.events]) / statistics.median(found[SHORT])
         print(f"  ratio of medians {ratio:.2f} (at most {aim:g})")
 
 

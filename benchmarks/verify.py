@@ -129,14 +129,14 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=ROUNDS)
     arguments.add_argument("--profile", action="store_true")
     arguments.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
-    given = arguments.parse_args()
-    path = big_ledger(given.events)
-    if given.one:
-        _measure(given.one, path)
-    elif given.profile:
+    options = arguments.parse_args()
+    path = big_ledger(options.events)
+    if options.one:
+        _measure(options.one, path)
+    elif options.profile:
         _profile(path)
     else:
-        _compare(given.events, given.rounds)
+        _compare(options.events, options.rounds)
 
 
 def _measure(side: str, path: Path) -> None:
@@ -161,8 +161,8 @@ def _compare(events: int, rounds: int) -> None:
     for _ in range(rounds):
         for side in SIDES:
             command = [sys.executable, __file__, "--events", str(events), "--one", side]
-            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found[side].append(json.loads(told))
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            found[side].append(json.loads(printed))
     print(f"{events:,} events, {rounds} processes each, in turn; median (min to max) microseconds per event")
     for ours, peer in PAIRS:
         for side in (ours, peer):

@@ -71,7 +71,7 @@ class Worked(NamedTuple):
 
     took_s: float
     processor_s: float
-    asked: Counter[str]
+    arrivals: Counter[str]
 
 
 def main() -> None:
@@ -143,8 +143,8 @@ async def queue(environment: dict[str, str], folder: Path, jobs: int) -> None:
 
     async def ask() -> None:
         for number in numbers:
-            asked = {"operation": "create", "prompt": f"Shot {number}: a fox runs", "profile": "openai"}
-            await place(session, parse_request(catalog=default_catalog(), **asked), queue=True)
+            fields = {"operation": "create", "prompt": f"Shot {number}: a fox runs", "profile": "openai"}
+            await place(session, parse_request(catalog=default_catalog(), **fields), queue=True)
 
     await asyncio.gather(*(ask() for _ in range(QUEUED_AT_ONCE)))
     await session.close()
@@ -191,10 +191,10 @@ def report(jobs: int, ours: list[Worked], peers: list[Worked]) -> None:
     print(f"  ratio {rates[0] / rates[1]:.2f} (goal: {GOAL:g})")
     note("4 workers", "procrastinate", rates[0] / rates[1])
     print(f"  ratio by processor time {per_job_s[1] / per_job_s[0]:.2f}")
-    asked = ours[-1].asked
-    downloads = asked.pop("contents", 0)
-    each = sum(asked.values()) / jobs
-    counted = ", ".join(f"{count} {name}" for name, count in sorted(asked.items()))
+    counts = ours[-1].asked
+    downloads = counts.pop("contents", 0)
+    each = sum(counts.values()) / jobs
+    counted = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     print(f"  requests: {counted}; {downloads} downloads")
     print(f"  requests per finished job, downloads not counted: {each:.2f} (goal: under {MOST_REQUESTS:g})")
 

@@ -96,15 +96,15 @@ def _inlined(value: Any, parts: Mapping[str, Any]) -> Any:
         return value
     if "$ref" in value:
         return _inlined(parts[value["$ref"].rpartition("/")[2]], parts)
-    kept = {name: item for name, item in value.items() if name not in {"title", "discriminator", "default"}}
-    if kept.get("additionalProperties") is False:
-        del kept["additionalProperties"]
-    if "properties" in kept:  # a field may be called title
+    shown = {name: item for name, item in value.items() if name not in {"title", "discriminator", "default"}}
+    if shown.get("additionalProperties") is False:
+        del shown["additionalProperties"]
+    if "properties" in shown:  # a field may be called title
         fields = {name: _inlined(item, parts) for name, item in value["properties"].items()}
-        kept = {name: item for name, item in kept.items() if name != "properties"}
-        schema = _inlined(kept, parts) | {"properties": fields}
+        shown = {name: item for name, item in shown.items() if name != "properties"}
+        schema = _inlined(shown, parts) | {"properties": fields}
         return _shown(schema) if set(fields) == {"commitment"} else schema
-    return {name: _inlined(item, parts) for name, item in kept.items()}
+    return {name: _inlined(item, parts) for name, item in shown.items()}
 
 
 def _shown(private: Schema) -> Schema:
@@ -145,11 +145,11 @@ def job() -> Schema:
 
 def ruling(more: Mapping[str, Schema] | None = None) -> Schema:
     """Return the schema of a decision with its explanation, and `more` fields."""
-    said = {"why": TEXTS, **(more or {})}
-    denied = {"what_now": TEXTS, **said}
+    prose = {"why": TEXTS, **(more or {})}
+    denied = {"what_now": TEXTS, **prose}
     return {
         "anyOf": [
-            with_fields(of_struct(RenderDecided), said),
+            with_fields(of_struct(RenderDecided), prose),
             with_fields(of_struct(RenderHeld), denied),
             with_fields(of_struct(RenderDenied), denied),
         ]
@@ -368,7 +368,7 @@ def authority() -> Schema:
 def reviews() -> Schema:
     """Return the schema of the reviews of a video, and how far they agree."""
     note = an_object({"at_ms": WHOLE, "text": TEXT})
-    given = {
+    members = {
         **{("reviewer" if name == "actor" else name): schema for name, schema in PERSON.items()},
         "verdict": TEXT,
         "scores": {"type": "object", "additionalProperties": WHOLE},
@@ -382,7 +382,7 @@ def reviews() -> Schema:
         "scores": {"type": "object"},
         "words": TEXT,
     }
-    return an_object({"given": a_list(an_object(given)), "agreement": an_object(agreement)})
+    return an_object({"given": a_list(an_object(members)), "agreement": an_object(agreement)})
 
 
 def provenance() -> Schema:

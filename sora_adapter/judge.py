@@ -88,15 +88,15 @@ def _read(content: str) -> tuple[str, tuple[tuple[str, str], ...]]:
         raise NotAVerdict(f"a message of {len(content):,} characters")
     fenced = _FENCED.fullmatch(content)
     try:
-        said = json.loads(fenced[1] if fenced else content)
+        document = json.loads(fenced[1] if fenced else content)
     except (ValueError, RecursionError) as error:
         raise NotAVerdict("a message that is no JSON") from error
-    if not isinstance(said, dict) or said.get("verdict") not in VERDICTS:
+    if not isinstance(document, dict) or document.get("verdict") not in VERDICTS:
         raise NotAVerdict("JSON without a verdict")
-    changes = said.get("changes")
+    changes = document.get("changes")
     if not isinstance(changes, list) or len(changes) > MOST_CHANGES:
         raise NotAVerdict("JSON without a list of changes")
-    return str(said["verdict"]), tuple(map(_change, changes))
+    return str(document["verdict"]), tuple(map(_change, changes))
 
 
 def _change(item: Any) -> tuple[str, str]:

@@ -338,20 +338,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--out", type=Path, default=ROOT / "docs-output", help="the folder to write")
     parser.add_argument("--pages", action="store_true", help="write the Markdown, and build nothing")
-    asked = parser.parse_args()
-    shutil.rmtree(asked.out, ignore_errors=True)
-    pages = asked.out / "pages"
+    wanted = parser.parse_args()
+    shutil.rmtree(wanted.out, ignore_errors=True)
+    pages = wanted.out / "pages"
     stage(pages)
     settings = (SITE / "zensical.toml").read_text(encoding="utf-8")
     nav = f"[project]\nnav = {_toml(navigation(pages))}\n"
-    (asked.out / "zensical.toml").write_text(settings.replace("[project]\n", nav, 1), encoding="utf-8")
-    if asked.pages:
+    (wanted.out / "zensical.toml").write_text(settings.replace("[project]\n", nav, 1), encoding="utf-8")
+    if wanted.pages:
         return
     zensical = Path(sys.prefix) / "docs" / "bin" / "zensical"
-    subprocess.run([zensical, "build", "--clean", "--strict"], check=True, cwd=asked.out)
-    if problems := broken((asked.out / "site").resolve()):
+    subprocess.run([zensical, "build", "--clean", "--strict"], check=True, cwd=wanted.out)
+    if problems := broken((wanted.out / "site").resolve()):
         sys.exit("\n".join(problems))
-    print(f"open {asked.out / 'site' / 'index.html'}")
+    print(f"open {wanted.out / 'site' / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -122,15 +122,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--python", default=sys.executable, help="the Python to install for")
     parser.add_argument("--by", action="append", choices=WAYS, help="may be repeated (default: pip)")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         builder = _environment(place / "builder", sys.executable)
         _call([str(builder), "-m", "pip", "install", "--quiet", "hatchling"], place, bare_environment())
         wheel = build(place, [str(builder), "-m", "hatchling", "build"])
-        version = _call([asked.python, "--version"], place).strip()
-        for way in asked.by or ["pip"]:
-            run_five(place / f"run-{way}", WAYS[way](place, wheel, asked.python))
+        version = _call([options.python, "--version"], place).strip()
+        for way in options.by or ["pip"]:
+            run_five(place / f"run-{way}", WAYS[way](place, wheel, options.python))
             print(f"{wheel.name}: installed by {way} on {version}; the five commands ran")
 
 

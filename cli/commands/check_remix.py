@@ -91,7 +91,7 @@ def _answer(prompt: str, read: Callable[[str], RemixVerdict]) -> dict[str, Any]:
 
 def _why(verdict: str, changes: list[tuple[str, str]]) -> str:
     """Return in one line why a prompt has its verdict."""
-    named = ", ".join(f"{aspect} (“{said}”)" if said else aspect for aspect, said in changes)
+    named = ", ".join(f"{aspect} (“{words}”)" if words else aspect for aspect, words in changes)
     if verdict == "none":
         return "nothing in it says what is to change"
     if verdict == "single":

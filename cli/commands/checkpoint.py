@@ -181,7 +181,7 @@ def _emit(
         say(UNSIGNED)
     if published:
         say(f"published: {published}")
-    asked = [
+    requests = [
         {
             "witness": each.witness.name,
             "cosigned": each.cosignature is not None,
@@ -190,7 +190,7 @@ def _emit(
         for each in answers
     ]
     inv.emit(
-        head_document(head) | {"published": published, "witnesses": asked, "stamped_at": stamped_at},
+        head_document(head) | {"published": published, "witnesses": requests, "stamped_at": stamped_at},
         lambda _: output.print_text(head.to_bytes().decode(), newline=False),
     )
 

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 @common.dry_run
 @common.calling
 @common.invocation
-def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing, **asked: Any) -> None:
+def create_command(
+    inv: Invocation, *, models: bool, dry_run: bool, how: Placing, **request_options: Any
+) -> None:
     """Request a render and return immediately; `poll` waits for it.
 
     Without PROMPT it reads a pipe, or asks on a terminal.
@@ -62,7 +64,7 @@ def create_command(inv: Invocation, *, models: bool, dry_run: bool, how: Placing
     if models:
         list_models(inv)
     else:
-        place_and_show(inv, *request_of(inv, **asked), dry_run=dry_run, how=how)
+        place_and_show(inv, *request_of(inv, **request_options), dry_run=dry_run, how=how)
 
 
 @click.command("create-and-poll", cls=LoopCommand, short_help="Request a render, wait, and save its video.")
@@ -90,7 +92,7 @@ def create_and_poll_command(  # one parameter per option
     copies: Copies,
     poll_interval: float,
     timeout: float,
-    **asked: Any,
+    **request_options: Any,
 ) -> None:
     """Request a render, wait for it, and save its video.
 
@@ -101,7 +103,7 @@ def create_and_poll_command(  # one parameter per option
     if models:
         list_models(inv)
         return
-    request, material = request_of(inv, **asked)
+    request, material = request_of(inv, **request_options)
     wishes = Wishes(copies if download or copies.out else None, poll_interval, timeout)
     check_variants(inv.settings, request.profile, copies.variants)
     if dry_run:
@@ -170,7 +172,7 @@ def image2video_command(  # one parameter per option
     copies: Copies,
     poll_interval: float,
     timeout: float,
-    **asked: Any,
+    **request_options: Any,
 ) -> None:
     """Accept the command lines of image2video: render, wait, and write VIDEO_ID.mp4 to the working folder.
 
@@ -184,14 +186,14 @@ def image2video_command(  # one parameter per option
     if models:
         list_models(inv)
         return
-    if asked["prompt"] is None:
+    if request_options["prompt"] is None:
         raise Usage(
             "the prompt is missing; it is the last word, in quotes",
             param="prompt",
             expected="a prompt",
             found="nothing",
         )
-    request, material = request_of(inv, fields={}, augment=False, **asked)
+    request, material = request_of(inv, fields={}, augment=False, **request_options)
     check_variants(inv.settings, request.profile, copies.variants)
     if dry_run:
         show_preview(inv, request, material, how)

@@ -50,7 +50,7 @@ def decide_command(
     extend: str | None,
     changes: tuple[str, ...],
     prompt: str | None,
-    **asked: Any,
+    **wishes: Any,
 ) -> None:
     """Show the decision on a request, with every candidate. Records nothing.
 
@@ -81,9 +81,9 @@ def decide_command(
             found="nothing",
         )
     request = (
-        _of_video(inv, *chosen[0], changes, prompt, **asked)
+        _of_video(inv, *chosen[0], changes, prompt, **wishes)
         if chosen
-        else request_of(inv, prompt=prompt, **asked)[0]
+        else request_of(inv, prompt=prompt, **wishes)[0]
     )
     ruling = _considered(inv, request)
     ahead = _outlook(inv, request)
@@ -102,11 +102,14 @@ def _of_video(
     name: str,
     changes: tuple[str, ...],
     prompt: str | None,
-    **asked: Any,
+    **wishes: Any,
 ) -> RenderRequest:
     """Return the request for a remix, edit or extension; what only a new render takes is refused."""
-    extra = asked.pop("extra")
-    only_for_create = {"--input-reference": asked.pop("input_reference"), "--promotes": asked.pop("promotes")}
+    extra = wishes.pop("extra")
+    only_for_create = {
+        "--input-reference": wishes.pop("input_reference"),
+        "--promotes": wishes.pop("promotes"),
+    }
     stray = next((flag for flag, value in only_for_create.items() if value), None) or extra.first_flag()
     if stray:
         raise Usage(
@@ -115,8 +118,8 @@ def _of_video(
             expected="a new render",
             found=operation,
         )
-    model = asked.pop("model")
-    asked["model"] = None if model == "auto" else model
+    model = wishes.pop("model")
+    wishes["model"] = None if model == "auto" else model
     if changes:
         if prompt is not None:
             raise Usage(
@@ -125,10 +128,10 @@ def _of_video(
                 expected="--change or a prompt",
                 found="both",
             )
-        prompt, asked = changed(inv, name, changes, asked)
+        prompt, wishes = changed(inv, name, changes, wishes)
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)
-    return advised_request(inv, operation, source, prompt=require_prompt(prompt), profile=profile, **asked)
+    return advised_request(inv, operation, source, prompt=require_prompt(prompt), profile=profile, **wishes)
 
 
 def _considered(inv: Invocation, request: RenderRequest) -> "Considered":

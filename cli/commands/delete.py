@@ -56,6 +56,6 @@ def _confirm(job: "Job") -> None:
     """Ask before a video is deleted, where a person can answer; a script said what it wants."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    kept = "its file is stored here" if Variant.VIDEO in job.assets else "its file is NOT stored here"
-    if not click.confirm(f"Delete {job.video_id} ({job.state}) from the server? {kept}", err=True):
+    warning = "its file is stored here" if Variant.VIDEO in job.assets else "its file is NOT stored here"
+    if not click.confirm(f"Delete {job.video_id} ({job.state}) from the server? {warning}", err=True):
         raise click.ClickException("nothing was deleted")

@@ -105,8 +105,8 @@ def _drawn(ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
     path: list[Tree] = []
     for depth, job in trees(jobs):
         render = " ".join(str(part) for part in (job.operation or "adopted", job.model, job.size) if part)
-        said = step_of(ledger, job).label if depth else short(prompt_of(ledger, job) or "", MOST_WORDS)
-        label = f"{job.job_id}  {job.state}  {escape(render)}" + (f"  {escape(said)}" if said else "")
+        words = step_of(ledger, job).label if depth else short(prompt_of(ledger, job) or "", MOST_WORDS)
+        label = f"{job.job_id}  {job.state}  {escape(render)}" + (f"  {escape(words)}" if words else "")
         del path[depth:]
         path.append(path[-1].add(label) if path else Tree(label))
         if depth == 0:

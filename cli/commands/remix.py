@@ -203,7 +203,7 @@ def remix_command(  # one parameter per option
     how: Placing,
     poll_interval: float,
     timeout: float,
-    **asked: Any,
+    **wishes: Any,
 ) -> None:
     """Change exactly one thing in a completed video.
 
@@ -226,24 +226,24 @@ def remix_command(  # one parameter per option
                 expected="--change or a prompt",
                 found="both",
             )
-        prompt, asked = changed(inv, name, changes, asked)
+        prompt, wishes = changed(inv, name, changes, wishes)
     wording = require_prompt(prompt, instead=", or one thing to change with --change KEY=VALUE")
     if splits:
         terms = SplitOptions(poll_interval, timeout, how.queue, how.override)
-        _split(inv, name, wording, asked, terms, dry_run=dry_run)
+        _split(inv, name, wording, wishes, terms, dry_run=dry_run)
         return
 
-    derive(inv, name, "remix", asked | {"prompt": wording}, dry_run=dry_run, how=how)
+    derive(inv, name, "remix", wishes | {"prompt": wording}, dry_run=dry_run, how=how)
 
 
 def _split(
-    inv: Invocation, name: str, prompt: str, asked: dict[str, Any], terms: SplitOptions, *, dry_run: bool
+    inv: Invocation, name: str, prompt: str, wishes: dict[str, Any], terms: SplitOptions, *, dry_run: bool
 ) -> None:
-    split = split_of(prompt, asked.pop("fields"), asked.pop("request_key"))
+    split = split_of(prompt, wishes.pop("fields"), wishes.pop("request_key"))
     if dry_run:
-        preview_split(inv, name, split, asked, terms.override)
+        preview_split(inv, name, split, wishes, terms.override)
     else:
-        remix_split(inv, name, split, asked, terms)
+        remix_split(inv, name, split, wishes, terms)
 
 
 @click.command("edit", cls=RequestCommand, short_help="Change a video, by its id or from a file.")
@@ -269,7 +269,7 @@ def edit_command(  # one parameter per option
     prompt: str | None,
     dry_run: bool,
     how: Placing,
-    **asked: Any,
+    **wishes: Any,
 ) -> None:
     """Change a completed video, or one in a file; unlike a remix, an edit may change several things.
 
@@ -286,17 +286,17 @@ def edit_command(  # one parameter per option
             expected="one of --id and --video",
             found=which,
         )
-    asked["prompt"] = require_prompt(prompt)
+    wishes["prompt"] = require_prompt(prompt)
 
     if name is not None:
-        derive(inv, name, "edit", asked, dry_run=dry_run, how=how)
+        derive(inv, name, "edit", wishes, dry_run=dry_run, how=how)
     elif video is not None:
-        place_and_show(inv, *_of_file(inv, video, asked), dry_run=dry_run, how=how)
+        place_and_show(inv, *_of_file(inv, video, wishes), dry_run=dry_run, how=how)
 
 
-def _of_file(inv: Invocation, video: Path, asked: dict[str, Any]) -> tuple[RenderRequest, Material]:
+def _of_file(inv: Invocation, video: Path, wishes: dict[str, Any]) -> tuple[RenderRequest, Material]:
     file = read_source_file(video)
-    request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **asked)
+    request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **wishes)
     return request, Material(video=video)
 
 
@@ -318,7 +318,7 @@ def extend_command(  # one parameter per option
     prompt: str | None,
     dry_run: bool,
     how: Placing,
-    **asked: Any,
+    **wishes: Any,
 ) -> None:
     """Add seconds to the end of a completed video; the result contains the old and the new part.
 
@@ -326,9 +326,9 @@ def extend_command(  # one parameter per option
     Example:
       sora-ledger extend --id job_01a2 --seconds 8 --prompt "The coupe drives on"
     """
-    asked["prompt"] = require_prompt(prompt)
+    wishes["prompt"] = require_prompt(prompt)
 
-    derive(inv, name, "extend", asked, dry_run=dry_run, how=how)
+    derive(inv, name, "extend", wishes, dry_run=dry_run, how=how)
 
 
 def derive(

@@ -50,8 +50,8 @@ def install_command(inv: Invocation, *, to: Path, force: bool) -> None:
     target = to.expanduser() / NAME
     written, unchanged = install_skill(target, force=force)
     document = {"folder": str(target), "written": written, "unchanged": unchanged}
-    said = f"{target}: {len(written)} pages written, {len(unchanged)} were there already"
-    inv.emit(document, lambda _: output.print_text(said))
+    summary = f"{target}: {len(written)} pages written, {len(unchanged)} were there already"
+    inv.emit(document, lambda _: output.print_text(summary))
 
 
 def install_skill(target: Path, *, force: bool) -> tuple[list[str], list[str]]:

@@ -91,7 +91,7 @@ def _document(name: str, template: "Template") -> dict[str, Any]:
     return {
         "name": name,
         **template.model_dump(include={"title", "use_when", "purpose", "size", "seconds"}),
-        "blanks": {blank: asked.model_dump() for blank, asked in template.blanks.items()},
+        "blanks": {blank: blank_field.model_dump() for blank, blank_field in template.blanks.items()},
     }
 
 

@@ -14,7 +14,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.tables import show_findings
 from cli.text.usage import Usage
-from render_service.evidence.verify import Asked, check
+from render_service.evidence.verify import Scope, check
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
 
@@ -81,9 +81,9 @@ def verify_command(
     """
     if all_in:
         all_ledgers.refuse({"--against": against, "--since": since is not None, "--record": record})
-        asked = Asked(None, (), None, with_assets, processes)
+        scope = Scope(None, (), None, with_assets, processes)
         all_ledgers.check_all(
-            inv, all_in, lambda one: _document(check(one.settings, asked)), ExitCode.INTEGRITY
+            inv, all_in, lambda one: _document(check(one.settings, scope)), ExitCode.INTEGRITY
         )
         return
     if (witnesses or tsa_chain) and not against:
@@ -115,7 +115,7 @@ def verify_command(
             found="both",
         )
     checked = check(
-        inv.settings, Asked(against, verifier, since, with_assets, processes, witnesses, tsa_chain)
+        inv.settings, Scope(against, verifier, since, with_assets, processes, witnesses, tsa_chain)
     )
     report = checked.report
     if record and report.clean:

@@ -140,13 +140,13 @@ def _record(stage: Stage, trace_id: str) -> None:
 
 def _crash(stage: Stage, out: Path) -> None:
     stage.scene("6  A crash in the middle of a paid call: found again, not paid for twice")
-    asked = ["create", "--prompt", CRASH_PROMPT, "--request-key", f"demo-{uuid.uuid4().hex[:8]}"]
+    create_command = ["create", "--prompt", CRASH_PROMPT, "--request-key", f"demo-{uuid.uuid4().hex[:8]}"]
     data = new_folder(out)
     with forgetful_server(data) as server:
         stage.narrate("a server that makes the next video, and keeps the answer back:")
         stage.show("sandbox", "--data", str(data), "--fault", FAULT, "&")
-        stage.show(*asked, "&")
-        killed_in_the_call(server, asked)
+        stage.show(*create_command, "&")
+        killed_in_the_call(server, create_command)
         stage.narrate("\n$ kill -9 %2", colour="cyan")
         stage.narrate("the server has made the video, and the process died before it heard of it")
         job = _newest_job().job_id
@@ -156,7 +156,7 @@ def _crash(stage: Stage, out: Path) -> None:
         stage.narrate("(--grace 0: nobody else is submitting just now)")
         line_with(stage.run("reconcile", job, "--grace", "0"), "recovered ")
         stage.narrate("\nthe same request under the same key is the same job, and nothing is sent:")
-        stage.run(*asked)
+        stage.run(*create_command)
         clip = str(out / "coupe-rain.mp4")
         stage.run("poll", "--id", job, "--out", clip, "--force", "--poll-interval", "0.2")
         count = _one(created(server))

@@ -25,7 +25,7 @@ change_option = click.option(
 
 
 def changed(
-    inv: Invocation, name: str, changes: tuple[str, ...], asked: dict[str, Any]
+    inv: Invocation, name: str, changes: tuple[str, ...], request_options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Return prompt and options of the remix of the video called `name` that makes `changes`.
 
@@ -46,10 +46,10 @@ def changed(
         unknown = [key for key in lines if key not in FIELDS]
         if unknown:
             change_spec({}, unknown[0], lines[unknown[0]])  # says which keys there are
-        return KEEPS, asked | wishes | {"fields": {**lines, **asked["fields"]}}
+        return KEEPS, request_options | wishes | {"fields": {**lines, **request_options["fields"]}}
     ((key, value),) = lines.items()
     spec = change_spec(_spec(inv, name), key, value)
-    return spec.prompt, asked | {"fields": {**spec.fields, **asked["fields"]}}
+    return spec.prompt, request_options | {"fields": {**spec.fields, **request_options["fields"]}}
 
 
 def _pair(change: str) -> tuple[str, str]:

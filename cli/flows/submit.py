@@ -118,7 +118,7 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
     input_reference: Path | None,
     extra: Ingredients,
     promotes: str | None = None,
-    **asked: Any,
+    **wishes: Any,
 ) -> tuple[RenderRequest, Material]:
     """Return the request that the options describe, and its files."""
     values, material = gather(
@@ -136,7 +136,7 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
         prompt=find_prompt(prompt),
         profile=inv.settings.chosen_profile(),
         promotes=promotes and promoted_job(inv, promotes),
-        **asked,
+        **wishes,
     )
     return request, material
 

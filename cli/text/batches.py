@@ -96,11 +96,11 @@ def _row(item: "Planned", member: "Member | None") -> tuple[str, ...]:
 
 def time_left(members: "Iterable[Member]", total: int, now: datetime) -> str:
     """Return when the whole batch is expected to be done: with its slowest render; they run together."""
-    seen = list(members)
-    open_ = [member for member in seen if under_way(member.job)]
-    if len(seen) == total and not open_:
+    all_members = list(members)
+    open_ = [member for member in all_members if under_way(member.job)]
+    if len(all_members) == total and not open_:
         return "done"
-    if len(seen) < total or any(member.expected is None for member in open_):
+    if len(all_members) < total or any(member.expected is None for member in open_):
         return "time left unknown"
     left = max(
         member.expected.p50_seconds - (now - datetime.fromisoformat(member.job.created_at)).total_seconds()

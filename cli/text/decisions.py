@@ -70,18 +70,18 @@ def _origin(document: Json) -> Iterable[str]:
     yield from (one["words"] for one in document["observed"])
     yield from (f"signed: {one['words']}" for one in document["signed"])
     for one in document["published"]:
-        seen = f", {one['label']}" if one["label"] else ""
+        label = f", {one['label']}" if one["label"] else ""
         where = f"{one['target']} by {one['by']} at {one['at'][:19]}Z"
-        yield f"published at {where} (marking: {one['marking']}{seen})"
+        yield f"published at {where} (marking: {one['marking']}{label})"
 
 
 def _reviews(document: Json) -> Iterable[str]:
     yield document["agreement"]["words"]
-    for given in document["given"]:
-        scores = "".join(f", {name} {score}" for name, score in given["scores"].items())
-        notes = f": “{given['notes']}”" if given["notes"] else ""
-        yield f"{given['verdict']} by {given['reviewer']} at {given['at'][:19]}Z{scores}{notes}"
-        for note in given["timed_notes"]:
+    for review in document["given"]:
+        scores = "".join(f", {name} {score}" for name, score in review["scores"].items())
+        notes = f": “{review['notes']}”" if review["notes"] else ""
+        yield f"{review['verdict']} by {review['reviewer']} at {review['at'][:19]}Z{scores}{notes}"
+        for note in review["timed_notes"]:
             yield f"  at {note['at_ms'] / 1000:g} s: “{note['text']}”"
 
 

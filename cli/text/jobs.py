@@ -104,7 +104,7 @@ def show_jobs(
     for job in listed:
         name = handle_of(job.job_id) if is_narrow else job.job_id
         begun = (name, job.state, job.created_at[dates].replace("T", " "), _price(job))
-        rows.append((*begun, *(_asked(job, prompt(job)) if prompt else (_render(job),))))
+        rows.append((*begun, *(_request_words(job, prompt(job)) if prompt else (_render(job),))))
     columns(console, header, rows, [state_style(job.state) for job in listed], cuts=True)
 
 
@@ -120,7 +120,7 @@ def _render(job: Job) -> str:
     return render + (f" · {job.verdict}" if job.verdict else "")
 
 
-def _asked(job: Job, prompt: str | None) -> tuple[str, str, str]:
+def _request_words(job: Job, prompt: str | None) -> tuple[str, str, str]:
     """Return who asked for `job`, what it renders, and the prompt after what it makes of its source."""
     length = f"{job.seconds} s" if job.seconds else None
     render = " ".join(part for part in (job.model or job.requested_model, length) if part)

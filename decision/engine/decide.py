@@ -197,7 +197,7 @@ def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: 
     return (
         *_reasons_for_model(basis, winner, choice, inputs),
         *_reasons_about_changes(inputs),
-        *(code for code, given in answered.items() if given),
+        *(code for code, is_override in answered.items() if is_override),
     )
 
 

@@ -139,10 +139,10 @@ def _aspect_found(inputs: Inputs) -> str:
 
 
 def _nearest_allowed(inputs: Inputs, catalog: Catalog) -> tuple[Fix, ...]:
-    asked = _Shape(None if inputs.source_model else inputs.wished_model, inputs.size, inputs.seconds)
-    shapes = _shapes_of_source(inputs, catalog) if inputs.source_model else _shapes(inputs, asked, catalog)
-    ways = [(_fixes(inputs, asked, shape, cost), shape) for shape, cost in shapes]
-    return min(ways, key=lambda way: _effort(way[0], asked, way[1]))[0]
+    original = _Shape(None if inputs.source_model else inputs.wished_model, inputs.size, inputs.seconds)
+    shapes = _shapes_of_source(inputs, catalog) if inputs.source_model else _shapes(inputs, original, catalog)
+    ways = [(_fixes(inputs, original, shape, cost), shape) for shape, cost in shapes]
+    return min(ways, key=lambda way: _effort(way[0], original, way[1]))[0]
 
 
 def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
@@ -154,13 +154,13 @@ def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape
         yield _Shape(None, inputs.size, seconds), cost or 0
 
 
-def _shapes(inputs: Inputs, asked: _Shape, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
+def _shapes(inputs: Inputs, original: _Shape, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
     """Yield what the catalog offers, with its lowest cost; an open choice of model stays open."""
     of_file = inputs.operation is Operation.EDIT
-    wished = catalog.model(asked.model) if asked.model else None
+    wished = catalog.model(original.model) if original.model else None
     models = {model.name: model for model in (*catalog.models, *([wished] if wished else ()))}
-    for size in (asked.size,) if of_file else catalog.sizes:
-        for seconds in (asked.seconds,) if of_file else catalog.seconds:
+    for size in (original.size,) if of_file else catalog.sizes:
+        for seconds in (original.seconds,) if of_file else catalog.seconds:
             costs = {
                 name: cost
                 for name, model in models.items()
@@ -168,17 +168,17 @@ def _shapes(inputs: Inputs, asked: _Shape, catalog: Catalog) -> Iterator[tuple[_
                 and not model.retired
                 and (cost := model.cost_usd_micros(size, seconds, inputs.priced_on)) is not None
             }
-            if asked.model:
+            if original.model:
                 yield from ((_Shape(name, size, seconds), cost) for name, cost in costs.items())
             elif costs:
                 yield _Shape(None, size, seconds), min(costs.values())
 
 
-def _fixes(inputs: Inputs, asked: _Shape, shape: _Shape, cost: int) -> tuple[Fix, ...]:
+def _fixes(inputs: Inputs, original: _Shape, shape: _Shape, cost: int) -> tuple[Fix, ...]:
     changed = [
         Fix(field=field, action="set", value=value)
         for field, value in shape._asdict().items()
-        if value != getattr(asked, field)
+        if value != getattr(original, field)
     ]
     raised = [
         Fix(field=field, action="raise", value=cost)
@@ -188,7 +188,7 @@ def _fixes(inputs: Inputs, asked: _Shape, shape: _Shape, cost: int) -> tuple[Fix
     return (*changed, *raised)
 
 
-def _effort(fixes: tuple[Fix, ...], asked: _Shape, shape: _Shape) -> tuple[object, ...]:
+def _effort(fixes: tuple[Fix, ...], original: _Shape, shape: _Shape) -> tuple[object, ...]:
     kinds = sorted((_COST_OF_CHANGING[fix.field] for fix in fixes), reverse=True)
-    away = size_distance(asked.size, shape.size), abs(asked.seconds - shape.seconds)
+    away = size_distance(original.size, shape.size), abs(original.seconds - shape.seconds)
     return len(fixes), kinds, away, shape.seconds

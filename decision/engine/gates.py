@@ -162,18 +162,18 @@ def _total_seconds(inputs: Inputs, _: Entrant, catalog: Catalog) -> Failure | No
 
 
 def _model_kept(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
-    return _kept("MODEL_FIXED_BY_SOURCE", entrant.model, inputs.wished_model)
+    return _unless_changed("MODEL_FIXED_BY_SOURCE", entrant.model, inputs.wished_model)
 
 
 def _size_kept(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
-    return _kept("SIZE_FIXED_BY_SOURCE", inputs.size, inputs.wished_size)
+    return _unless_changed("SIZE_FIXED_BY_SOURCE", inputs.size, inputs.wished_size)
 
 
 def _seconds_kept(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
-    return _kept("SECONDS_FIXED_BY_SOURCE", inputs.seconds, inputs.wished_seconds)
+    return _unless_changed("SECONDS_FIXED_BY_SOURCE", inputs.seconds, inputs.wished_seconds)
 
 
-def _kept(detail_code: str, fixed: str | int, wished: str | int | None) -> Failure | None:
+def _unless_changed(detail_code: str, fixed: str | int, wished: str | int | None) -> Failure | None:
     return None if wished in (None, fixed) else Failure(detail_code, str(fixed), str(wished))
 
 

@@ -87,14 +87,14 @@ def joined(found: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdi
 
     Several changes, or none, of which the offline rule is sure, become one only if the policy says so.
     """
-    said = result.verdict
-    if result.status is not JudgeStatus.CHECKED or said is None or said == found.verdict:
+    opinion = result.verdict
+    if result.status is not JudgeStatus.CHECKED or opinion is None or opinion == found.verdict:
         return found
     places = tuple(Change(aspect=one.aspect, start=one.start, end=one.end) for one in result.places)
     if found.verdict in _SURE_OF_A_DENIAL:
-        return RemixVerdict("single", places) if said == "single" and judge.may_overrule else found
-    if said in ("single", "multiple"):
-        return RemixVerdict(said, places)
+        return RemixVerdict("single", places) if opinion == "single" and judge.may_overrule else found
+    if opinion in ("single", "multiple"):
+        return RemixVerdict(opinion, places)
     return RemixVerdict("ambiguous", found.changes)
 
 
@@ -118,8 +118,8 @@ def about_judge(inputs: Mapping[str, Any]) -> list[str]:
     if status != JudgeStatus.CHECKED:
         return [f"the policy's judge {_MISSING.get(str(status), status)}, so the offline rule's word counts"]
     by = f" ({inputs['judge_model']})" if inputs.get("judge_model") else ""
-    said = _WORDS.get(str(inputs.get("judge_verdict")), "unclear")
-    return [f"the policy's judge{by} took it for {said}, the offline rule for {_WORDS.get(str(offline))}"]
+    opinion = _WORDS.get(str(inputs.get("judge_verdict")), "unclear")
+    return [f"the policy's judge{by} took it for {opinion}, the offline rule for {_WORDS.get(str(offline))}"]
 
 
 _MISSING: Mapping[str, str] = {

@@ -114,14 +114,14 @@ class Besides(Reading):
         graded = [word for word in so_far if lexicon.is_comparative(word)]
         if not graded or self.words[index] not in ADDING | {","} or {"with", "than"} & set(so_far):
             return False
-        told = item[0] in lexicon.DEFINITE and any(map(lexicon.is_comparative, item[2:3]))
-        return told or (so_far[-1] not in graded and self.is_graded(start))
+        is_comparison = item[0] in lexicon.DEFINITE and any(map(lexicon.is_comparative, item[2:3]))
+        return is_comparison or (so_far[-1] not in graded and self.is_graded(start))
 
     def illustrates(self, index: int) -> bool:
         """Return whether what is to be done is only spelled out: "age the house: [peeling paint]"."""
         so_far = self.words[self.begin : index + 1]
-        told = list(takewhile(lambda word: word != ":", so_far))
-        spelled_out = self.head and len(told) < len(so_far) and told[-1] not in _POINTING
+        introduction = list(takewhile(lambda word: word != ":", so_far))
+        spelled_out = self.head and len(introduction) < len(so_far) and introduction[-1] not in _POINTING
         return "including" in so_far or bool(spelled_out)
 
     def dresses_and_acts(self, index: int, start: int) -> bool:

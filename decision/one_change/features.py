@@ -43,7 +43,7 @@ def blocks(text: str, levels: Levels) -> tuple[frozenset[int], ...]:
         _grams("w", words, _WORDS),
         _grams("s", skeleton(words, shapes, levels, least=1), _SKELETON),
         _grams("S", skeleton(words, shapes, levels, least=3), _COARSE),
-        _pairs([_kept(word, shape, levels, least=2) for word, shape in zip(words, shapes, strict=True)]),
+        _pairs([_frequent(word, shape, levels, least=2) for word, shape in zip(words, shapes, strict=True)]),
     )
     return tuple(frozenset(hashed(feature, BITS) for feature in view) for view in views)
 
@@ -55,12 +55,12 @@ def hashed(feature: str, bits: int) -> int:
 
 def skeleton(words: Sequence[str], shapes: Sequence[str], levels: Levels, *, least: int) -> list[str]:
     """Return `words` with those below the level `least` replaced by their shapes, runs of one as one."""
-    kept = [_kept(word, shape, levels, least) for word, shape in zip(words, shapes, strict=True)]
-    joined = [one for one, other in pairwise([*kept, ""]) if one != other or one not in _RUNS]
+    informative = [_frequent(word, shape, levels, least) for word, shape in zip(words, shapes, strict=True)]
+    joined = [one for one, other in pairwise([*informative, ""]) if one != other or one not in _RUNS]
     return ["<", *joined, ">"]
 
 
-def _kept(word: str, shape: str, levels: Levels, least: int) -> str:
+def _frequent(word: str, shape: str, levels: Levels, least: int) -> str:
     return word if levels.get(word, 0) >= least else shape
 
 
@@ -117,9 +117,9 @@ def _grams(view: str, words: Sequence[str], longest: int) -> Iterator[str]:
             yield f"{view}{' '.join(words[start : start + size])}"
 
 
-def _pairs(kept: Sequence[str]) -> Iterator[str]:
+def _pairs(informative: Sequence[str]) -> Iterator[str]:
     """Yield pairs of frequent words and punctuation that follow each other at a small distance."""
-    frequent = [word for word in kept if word not in _RUNS]
+    frequent = [word for word in informative if word not in _RUNS]
     for start, first in enumerate(frequent):
         for second in frequent[start + 1 : start + 1 + _AHEAD]:
             yield f"g{first}_{second}"

@@ -196,11 +196,11 @@ class Reading:
             return False
         stretch = list(takewhile(lambda word: word not in lexicon.RELATIVES, self.stretch(start)))
         finite = [index for index, _ in enumerate(stretch) if index > 0 and _is_finite(stretch, index)]
-        asked = start > 0 and self.words[start - 1] in lexicon.MODALS
+        after_modal = start > 0 and self.words[start - 1] in lexicon.MODALS
         if stretch and stretch[0] in lexicon.CONTRACTED:
             return True
         named = bool(stretch) and stretch[0] in lexicon.DETERMINERS
-        return (asked and named) or (bool(finite) and (named or finite[0] == 1))
+        return (after_modal and named) or (bool(finite) and (named or finite[0] == 1))
 
     def is_novelty(self, start: int) -> bool:
         """Return whether a new or different thing follows."""

@@ -63,18 +63,21 @@ def _names_somebody_else(so_far: Sequence[str], rest: Sequence[str], head: str) 
 def _gives_again(rest: Sequence[str], head: str) -> bool:
     """Return whether another person is given something: "give the man a beard and [the boy a kite]"."""
     item = _stretch(rest)
-    given = [place for place, word in enumerate(item) if place and word in {"a", "an", "the"}]
+    articles = [place for place, word in enumerate(item) if place and word in {"a", "an", "the"}]
     names = head == "give" and item[0] in lexicon.ARTICLES
-    return names and given != [] and not set(item[: given[0]]) & lexicon.PREPOSITIONS
+    return names and articles != [] and not set(item[: articles[0]]) & lexicon.PREPOSITIONS
 
 
 def repeats_predicate(words: Sequence[str], begin: int, start: int, head: str) -> bool:
     """Return whether a second thing gets its own state: "the light brighter, [the background simpler]"."""
     so_far, item = words[begin:start], _stretch(words[start:])
     before = [word for word in _last_item(so_far) if word != head]
-    asked = bool(lexicon.STATING & set(so_far)) and len(before) > len(("the", "sky"))
+    states = bool(lexicon.STATING & set(so_far)) and len(before) > len(("the", "sky"))
     stated = (
-        asked or (not head and _is_placed(so_far)) or bool(lexicon.FINITE & set(so_far)) or _has_state(before)
+        states
+        or (not head and _is_placed(so_far))
+        or bool(lexicon.FINITE & set(so_far))
+        or _has_state(before)
     )
     if item[0] in lexicon.DEFINITE:
         is_statement = (
@@ -147,8 +150,8 @@ def reaches_elsewhere(words: Sequence[str], start: int) -> bool:
 
 def is_heard(so_far: Sequence[str], item: Sequence[str]) -> bool:
     """Return whether "with" brings a sound into a look: "… to a crane up, with [an orchestral score]"."""
-    seen = aspect_of_thing(so_far) in {"camera", "lighting", "palette", "style"}
-    return seen and aspect_of_thing(item) == "audio"
+    is_visible = aspect_of_thing(so_far) in {"camera", "lighting", "palette", "style"}
+    return is_visible and aspect_of_thing(item) == "audio"
 
 
 def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> bool:

@@ -76,7 +76,9 @@ def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
         )
     fields = {
         key: text,
-        "constraints": "; ".join(filter(None, [_kept(parent, key), parent.get("constraints", "").strip()])),
+        "constraints": "; ".join(
+            filter(None, [_invariants(parent, key), parent.get("constraints", "").strip()])
+        ),
         "negative": parent.get("negative", "").strip(),
     }
     ordered = {name: fields[name] for name in FIELDS if fields.get(name)}
@@ -127,7 +129,7 @@ def _asking(key: str) -> str:
     return f"{shot}; change only the {NAMES[key]}"
 
 
-def _kept(parent: Spec, key: str) -> str:
+def _invariants(parent: Spec, key: str) -> str:
     """Return the invariants in words: what every shot has, and what is known of this one."""
     known = {name for name, line in parent.items() if line.strip()} | set(_ALWAYS_KEPT)
     unchanged = ", ".join(noun for name, noun in NAMES.items() if name in known - {key})

@@ -68,12 +68,12 @@ def augment(prompt: str, fields: Mapping[str, str]) -> str:
     Missing lines are added to a structured prompt. `BadRequest` if it already has one of them, because one of
     the two would be lost.
     """
-    given = {name: fields[name].strip() for name in FIELDS if fields.get(name, "").strip()}
+    entries = {name: fields[name].strip() for name in FIELDS if fields.get(name, "").strip()}
     if not is_structured(prompt):
-        given["prompt"] = prompt
-        return "\n".join(_line(name, given[name]) for name in LABELS if name in given)
-    _refuse_lines_given_twice(prompt, given)
-    return "\n".join([prompt, *(_line(name, text) for name, text in given.items())])
+        entries["prompt"] = prompt
+        return "\n".join(_line(name, entries[name]) for name in LABELS if name in entries)
+    _refuse_lines_given_twice(prompt, entries)
+    return "\n".join([prompt, *(_line(name, text) for name, text in entries.items())])
 
 
 def is_structured(prompt: str) -> bool:
@@ -106,8 +106,8 @@ def read_lines(prompt: str) -> dict[str, str]:
     return lines
 
 
-def _refuse_lines_given_twice(prompt: str, given: Mapping[str, str]) -> None:
-    twice = [name for name in given if name in labelled_lines(prompt)]
+def _refuse_lines_given_twice(prompt: str, entries: Mapping[str, str]) -> None:
+    twice = [name for name in entries if name in labelled_lines(prompt)]
     if twice:
         raise BadRequest(
             f"{twice[0]} is given, but the prompt already has a line {LABELS[twice[0]]!r}:"
@@ -167,9 +167,10 @@ class Template(Entry):
         """
         for name in values:
             validators.word("blank", name, self.blanks)
-        given = {name: value.strip() for name, value in values.items() if value.strip()}
+        entries = {name: value.strip() for name, value in values.items() if value.strip()}
         return Draft(
-            _filled(self.prompt, given), {name: _filled(text, given) for name, text in self.fields.items()}
+            _filled(self.prompt, entries),
+            {name: _filled(text, entries) for name, text in self.fields.items()},
         )
 
     @property

@@ -126,19 +126,19 @@ def parse_request(*, catalog: Catalog, **values: object) -> RenderRequest:
 
     `BadRequest` names the first invalid value, what was expected, what came, and the next step.
     """
-    given = {key: value for key, value in values.items() if value is not None}
+    entries = {key: value for key, value in values.items() if value is not None}
     known = [key for key in RenderRequest.model_fields if key != "wished"]
-    for key in given:
+    for key in entries:
         validators.word("request value", key, known)
-    operation = Operation(validators.word("operation", given.get("operation"), list(Operation)))
-    wish = _wish(operation, given, catalog)
-    material = read_material(operation, given, catalog)
+    operation = Operation(validators.word("operation", entries.get("operation"), list(Operation)))
+    wish = _wish(operation, entries, catalog)
+    material = read_material(operation, entries, catalog)
     request = RenderRequest(
         operation=operation,
         **material._asdict(),
         **_settled(operation, wish, material, catalog),
-        **_texts(given, catalog),
-        **_terms(given),
+        **_texts(entries, catalog),
+        **_terms(entries),
     )
     _check_sent_prompt(request, catalog)
     if request.input_reference:
@@ -146,13 +146,13 @@ def parse_request(*, catalog: Catalog, **values: object) -> RenderRequest:
     return request
 
 
-def _wish(operation: Operation, given: Mapping[str, object], catalog: Catalog) -> Wish:
-    model = validators.word("model", given.get("model", AUTO), (AUTO, *catalog.model_names))
+def _wish(operation: Operation, entries: Mapping[str, object], catalog: Catalog) -> Wish:
+    model = validators.word("model", entries.get("model", AUTO), (AUTO, *catalog.model_names))
     read_seconds = extension_seconds_of if operation is Operation.EXTEND else seconds_of
     return Wish(
         model=None if model == AUTO else model,
-        size=read_size(given["size"], catalog, model) if "size" in given else None,
-        seconds=read_seconds(given["seconds"], catalog) if "seconds" in given else None,
+        size=read_size(entries["size"], catalog, model) if "size" in entries else None,
+        seconds=read_seconds(entries["seconds"], catalog) if "seconds" in entries else None,
     )
 
 
@@ -187,8 +187,8 @@ def _added_seconds(wish: Wish, catalog: Catalog) -> int:
     return wish.seconds
 
 
-def _texts(given: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
-    prompt = validators.text("prompt", given.get("prompt", ""))
+def _texts(entries: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
+    prompt = validators.text("prompt", entries.get("prompt", ""))
     if not prompt.strip():
         raise BadRequest(
             "prompt is empty; say what the clip should show, for example --prompt 'A cat on a roof'",
@@ -197,50 +197,52 @@ def _texts(given: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
             found="an empty prompt",
         )
     _check_length("prompt", prompt, catalog)
-    return {"prompt": prompt, "fields": _fields(given.get("fields", {}))}
+    return {"prompt": prompt, "fields": _fields(entries.get("fields", {}))}
 
 
-def _fields(given: object) -> dict[str, str]:
-    if not isinstance(given, Mapping):
+def _fields(entries: object) -> dict[str, str]:
+    if not isinstance(entries, Mapping):
         raise BadRequest(
-            f"fields must be an object of texts, found {type(given).__name__}",
+            f"fields must be an object of texts, found {type(entries).__name__}",
             param="fields",
             expected="an object of texts",
-            found=type(given).__name__,
+            found=type(entries).__name__,
         )
     texts = {
         validators.word("field", key, FIELDS): validators.text(f"field {key}", value)
-        for key, value in given.items()
+        for key, value in entries.items()
         if value is not None
     }
     return {key: texts[key].strip() for key in FIELDS if texts.get(key, "").strip()}
 
 
-def _terms(given: Mapping[str, object]) -> dict[str, object]:
+def _terms(entries: Mapping[str, object]) -> dict[str, object]:
     terms: dict[str, object] = {
-        "purpose": validators.word("purpose", given.get("purpose", "draft"), PURPOSES),
-        "profile": validators.name("profile", given.get("profile", "openai")),
-        "augment": validators.yes_or_no("augment", given.get("augment", True)),
-        "attested": validators.yes_or_no("attested", given.get("attested", False)),
+        "purpose": validators.word("purpose", entries.get("purpose", "draft"), PURPOSES),
+        "profile": validators.name("profile", entries.get("profile", "openai")),
+        "augment": validators.yes_or_no("augment", entries.get("augment", True)),
+        "attested": validators.yes_or_no("attested", entries.get("attested", False)),
     }
-    if "declared_change" in given:
-        if given["operation"] != Operation.REMIX:
+    if "declared_change" in entries:
+        if entries["operation"] != Operation.REMIX:
             raise BadRequest(
                 "declare_change is for a remix, which must change one thing; leave it out here",
                 param="declare_change",
                 expected="no declaration, because it is no remix",
                 found="one",
             )
-        terms["declared_change"] = validators.word("declare_change", given["declared_change"], CHANGE_ASPECTS)
+        terms["declared_change"] = validators.word(
+            "declare_change", entries["declared_change"], CHANGE_ASPECTS
+        )
     terms |= {
-        name: validators.whole_number(name, given[name], example)
+        name: validators.whole_number(name, entries[name], example)
         for name, example in _NUMBERS.items()
-        if name in given
+        if name in entries
     }
     terms |= {
-        name: validators.label(name, given[name], example)
+        name: validators.label(name, entries[name], example)
         for name, example in _LABELS.items()
-        if name in given
+        if name in entries
     }
     return terms
 

@@ -92,8 +92,8 @@ def _clusters(text: str) -> Iterator[tuple[int, int]]:
 @lru_cache(maxsize=8_192)
 def _fold(cluster: str) -> str:
     text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", cluster).casefold())
-    kept = (char for char in text.translate(_APOSTROPHES) if not _is_left_out(char))
-    return "".join(" " if unicodedata.category(char) in _GAPS else char for char in kept)
+    chars = (char for char in text.translate(_APOSTROPHES) if not _is_left_out(char))
+    return "".join(" " if unicodedata.category(char) in _GAPS else char for char in chars)
 
 
 def _is_left_out(char: str) -> bool:

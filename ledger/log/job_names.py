@@ -101,9 +101,11 @@ def jobs_named(store: EventStore, name: str, sees: Sequence[JobFilter] = ALL_JOB
     def visible(where: JobFilter) -> list[Job]:
         found = {
             job.job_id: job
-            for seen in sees
+            for reachable in sees
             for job in store.jobs(
-                replace(seen, video_id=where.video_id, id_prefix=where.id_prefix, id_suffix=where.id_suffix),
+                replace(
+                    reachable, video_id=where.video_id, id_prefix=where.id_prefix, id_suffix=where.id_suffix
+                ),
                 limit=_MOST_NAMED,
             )
         }

@@ -127,19 +127,19 @@ class Approvals:
 
     def follow(self, stream: Stream, record: Json, leaf: bytes, payload: Json) -> None:
         """Check the permissions behind a record."""
-        asked = stream.asked
-        if is_followed(record, asked):
+        request = stream.asked
+        if is_followed(record, request):
             stream.asked = None
-            stream.asked, found = self._permissions.follow(asked, record, leaf, payload)
+            stream.asked, found = self._permissions.follow(request, record, leaf, payload)
             for code, subject, expected, what in found:
                 self._report.add(code, record["position"], subject, expected, what)
 
-    def recall(self, asked: Json | None, record: Json, leaf: bytes, payload: Json) -> Json | None:
+    def recall(self, request: Json | None, record: Json, leaf: bytes, payload: Json) -> Json | None:
         """Return the state of a stream after an earlier record, which is checked elsewhere."""
-        if not is_followed(record, asked):
-            return asked
+        if not is_followed(record, request):
+            return request
         self._recalled.ledger_id = self._permissions.ledger_id
-        return self._recalled.follow(asked, record, leaf, payload)[0]
+        return self._recalled.follow(request, record, leaf, payload)[0]
 
     def bind(self, record: Json) -> None:
         """Note an earlier answer: from the first that cites its policy on, all have to."""

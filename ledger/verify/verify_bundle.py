@@ -1216,14 +1216,14 @@ class Permissions:
     ) -> list[Found]:
         """Return a finding for each of `rules` that the approvals valid at that time do not satisfy."""
         found: list[Found] = []
-        asked = self._requester(case, under)
-        kept = _that_count(asked, self._approvers(case["answers"], under, at))
+        asker = self._requester(case, under)
+        counted = _that_count(asker, self._approvers(case["answers"], under, at))
         for rule in rules:
-            wanted = sum(person.satisfies(rule) for person in kept)
-            enough = rule["people"] + (asked.source == "typed")
-            if wanted < rule["people"] or len(kept) < enough:
+            wanted = sum(person.satisfies(rule) for person in counted)
+            enough = rule["people"] + (asker.source == "typed")
+            if wanted < rule["people"] or len(counted) < enough:
                 expected = f"{enough} approvals that count, {rule['people']} of them as the rule wants"
-                found.append((code, f"rule {shown(rule['code'])}", expected, f"{len(kept)}, {wanted}"))
+                found.append((code, f"rule {shown(rule['code'])}", expected, f"{len(counted)}, {wanted}"))
         return found
 
     # changes of the policy and of budgets
@@ -1374,14 +1374,14 @@ def _dated(budget: str, recorded_at: str) -> str | None:
     return f"{name}__{recorded_at[:length].replace('-', '_')}" if length else None
 
 
-def _that_count(asked: Person, approvals: Sequence[Person]) -> list[Person]:
+def _that_count(asker: Person, approvals: Sequence[Person]) -> list[Person]:
     """Return the approvers who differ from the requester, who may be anyone if typed, and from each other."""
-    kept: list[Person] = []
+    counted: list[Person] = []
     for one in approvals:
-        another = one.source == "signature" if asked.source == "typed" else one.is_another_than(asked)
-        if another and all(one.is_another_than(other) for other in kept):
-            kept.append(one)
-    return kept
+        another = one.source == "signature" if asker.source == "typed" else one.is_another_than(asker)
+        if another and all(one.is_another_than(other) for other in counted):
+            counted.append(one)
+    return counted
 
 
 # --- the zip file ----------------------------------------------------------------------------------------
@@ -2089,12 +2089,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--verifier", action="append", default=[], metavar="VKEY")
     parser.add_argument("--checkpoint", metavar="FILE")
     parser.add_argument("--witnesses", metavar="FILE")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        keys = [read_key(text) for text in given.verifier]
-        outcome = check_bundle(given.bundle, keys, _held(given.checkpoint), _policy(given.witnesses))
+        keys = [read_key(text) for text in options.verifier]
+        outcome = check_bundle(options.bundle, keys, _held(options.checkpoint), _policy(options.witnesses))
     except (NotABundle, OSError, ValueError) as error:
-        print(f"cannot check {given.bundle}: {error}", file=sys.stderr)
+        print(f"cannot check {options.bundle}: {error}", file=sys.stderr)
         return CANNOT_READ
     print(report(outcome))
     return FOUND_SOMETHING if outcome.findings else DONE

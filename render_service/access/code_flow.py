@@ -53,7 +53,7 @@ class CodeFlow:
             verifier=secrets.token_urlsafe(VERIFIER_BYTES),
             after=after,
         )
-        about = await self._asked(self._describe())
+        about = await self._document(self._describe())
         query = {
             "response_type": "code",
             "client_id": provider.audience,
@@ -86,7 +86,7 @@ class CodeFlow:
                 expected="a code",
                 found=f"{query.get('error', 'no code')[:100]}",
             )
-        token = await self._asked(self._exchange(code, pending.verifier, redirect_uri))
+        token = await self._document(self._exchange(code, pending.verifier, redirect_uri))
         claims = await self._signed_in.claims(str(token.get("id_token", "")), now)
         if claims.get("nonce") != pending.nonce:
             raise NotAuthenticated(
@@ -115,7 +115,7 @@ class CodeFlow:
             where = checked_url(str(about.get("token_endpoint")))
             return await read_json(client.stream("POST", where, data=form))
 
-    async def _asked(self, asking: Any) -> dict[str, Any]:
+    async def _document(self, asking: Any) -> dict[str, Any]:
         try:
             async with asyncio.timeout(ANSWER_S):
                 answer: dict[str, Any] = await asking

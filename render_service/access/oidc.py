@@ -283,10 +283,10 @@ def new_client() -> httpx2.AsyncClient:
     return httpx2.AsyncClient(verify=ssl.create_default_context(), follow_redirects=False, timeout=ANSWER_S)
 
 
-async def read_json(asked: AbstractAsyncContextManager[httpx2.Response]) -> dict[str, Any]:
+async def read_json(response: AbstractAsyncContextManager[httpx2.Response]) -> dict[str, Any]:
     """Return the JSON object that answers a request; `ValueError` if the answer is something else."""
     content = b""
-    async with asked as answer:
+    async with response as answer:
         url = answer.request.url
         if answer.status_code != HTTPStatus.OK:
             raise ValueError(f"{url} answered with HTTP {answer.status_code}")

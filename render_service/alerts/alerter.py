@@ -182,16 +182,16 @@ class Alerter:
     async def _deliver(self, delivery: Delivery) -> None:
         body = await asyncio.to_thread(self._rows.body, delivery.delivery_id)
         notice: dict[str, Any] = json.loads(body or "{}")
-        told = await self._channels[delivery.endpoint_id].tell(delivery.delivery_id, notice)
+        outcome = await self._channels[delivery.endpoint_id].tell(delivery.delivery_id, notice)
         facts = {"target": delivery.endpoint_id, "delivery_id": delivery.delivery_id}
         # A crash here leaves an alert that was sent under its lease: it is sent again.
-        if told.is_accepted:
+        if outcome.is_accepted:
             await asyncio.to_thread(self._rows.finish, delivery)
             self._session.log.info("alert.sent", **facts, occasion=notice.get("occasion"))
             return
-        wait = None if told.is_final else wait_ms(delivery.age_ms)
-        self._session.log.warning("alert.not_sent", **facts, because=told.because, is_final=wait is None)
+        wait = None if outcome.is_final else wait_ms(delivery.age_ms)
+        self._session.log.warning("alert.not_sent", **facts, because=outcome.because, is_final=wait is None)
         if wait is None:
-            await asyncio.to_thread(self._rows.give_up, delivery, told.http_status)
+            await asyncio.to_thread(self._rows.give_up, delivery, outcome.http_status)
         else:
-            await asyncio.to_thread(self._rows.retry, delivery, wait, told.http_status)
+            await asyncio.to_thread(self._rows.retry, delivery, wait, outcome.http_status)

@@ -409,10 +409,10 @@ def _parsed(session: Session, values: Mapping[str, Any]) -> RenderRequest:
 def _decided(session: Session, values: Mapping[str, Any]) -> Decided:
     request = _parsed(session, values)
     ruling = ruling_on(session.settings, request)
-    asked = tuple(question.question for question in missing_details(request))
+    details = tuple(question.question for question in missing_details(request))
     if isinstance(ruling, RenderDecided):
         return Decided(
-            ruling.decision, ruling.model, usd(ruling.cost_usd_micros), tuple(why(ruling)), missing=asked
+            ruling.decision, ruling.model, usd(ruling.cost_usd_micros), tuple(why(ruling)), missing=details
         )
     chosen = choice_of(ruling) if isinstance(ruling, RenderHeld) else None
     return Decided(
@@ -421,7 +421,7 @@ def _decided(session: Session, values: Mapping[str, Any]) -> Decided:
         usd(chosen.cost_usd_micros) if chosen else None,
         tuple(why(ruling)),
         tuple(what_now(ruling, request)),
-        asked,
+        details,
     )
 
 

@@ -120,23 +120,23 @@ def _left(session: Session, job: Job, spooled: Spooled, drafts: Sequence[Draft])
     accepted = drafts[0].event
     assert isinstance(accepted, SubmissionAccepted)  # only its event id may be taken by others
     event, event_id = answered_with_anothers(job, accepted, there.stream)
-    is_said = event_id is not None and session.ledger.event(event_id) is not None
-    return [] if is_said else [session.draft(event, event_id=event_id)]
+    is_recorded = event_id is not None and session.ledger.event(event_id) is not None
+    return [] if is_recorded else [session.draft(event, event_id=event_id)]
 
 
 def _append(session: Session, job: Job, spooled: Spooled, left: list[Draft] | None, done_id: str) -> bool:
     if left is not None:
         try:
-            _advance(session, job, [*left, _said(session, spooled, done_id, applied=True)])
+            _advance(session, job, [*left, _spool_record(session, spooled, done_id, applied=True)])
         except IllegalTransition:  # the attempt was settled otherwise
             pass
         else:
             return True
-    _advance(session, job, [_said(session, spooled, done_id, applied=False)])
+    _advance(session, job, [_spool_record(session, spooled, done_id, applied=False)])
     return False
 
 
-def _said(session: Session, spooled: Spooled, done_id: str, *, applied: bool) -> Draft:
+def _spool_record(session: Session, spooled: Spooled, done_id: str, *, applied: bool) -> Draft:
     event = SubmissionSpooled(
         attempt_id=spooled.attempt_id,
         outcome=spooled.outcome,

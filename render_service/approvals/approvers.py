@@ -152,9 +152,11 @@ def passkeys_of(policy: Policy, person: str) -> list[Passkey]:
     return [Passkey.parse(key) for key in (policy.approvers or {}).get(person, ()) if is_passkey(key)]
 
 
-def _signed_by_passkey(policy: Policy, actor: str, text: str, given: PasskeySignature) -> tuple[str, str]:
+def _signed_by_passkey(
+    policy: Policy, actor: str, text: str, passkey_signature: PasskeySignature
+) -> tuple[str, str]:
     """Return key id and signature, encoded as in events; `BadInput` unless `actor` signed `text`."""
-    passkey = given.key_among((policy.approvers or {}).get(actor, ()))
+    passkey = passkey_signature.key_among((policy.approvers or {}).get(actor, ()))
     if passkey is None:
         raise BadInput(
             f"the policy {policy.name} does not name this passkey for {actor}; nothing was recorded: the "
@@ -163,14 +165,14 @@ def _signed_by_passkey(policy: Policy, actor: str, text: str, given: PasskeySign
             expected=f"a passkey that the policy names for {actor}",
             found="another one",
         )
-    if (wrong := what_is_wrong(passkey, text, given)) is not None:
+    if (wrong := what_is_wrong(passkey, text, passkey_signature)) is not None:
         raise BadInput(
             f"the passkey of {actor} did not sign this answer: {wrong}; nothing was recorded",
             param="passkey",
             expected="the signature of this answer",
             found=wrong,
         )
-    return passkey.key_id, base64.b64encode(given.signature).decode()
+    return passkey.key_id, base64.b64encode(passkey_signature.signature).decode()
 
 
 def _owner(settings: Settings, policy: Policy, signer: Signer) -> str:
@@ -293,10 +295,10 @@ def how_to_sign_on_page(policy: Policy) -> str:
     return f"The policy names who can sign: {'; '.join(filter(None, (here, elsewhere)))}."
 
 
-def takes_signature(asked: Record, hold: RenderHeld, policy: Policy) -> bool:
+def takes_signature(requested: Record, hold: RenderHeld, policy: Policy) -> bool:
     """Return whether approving a held job requires a signature."""
     rules = (rule for rule in policy.approvals or () if rule.code in hold.reason_codes)
-    source = asked.envelope.actor_source
+    source = requested.envelope.actor_source
     return source in {*CLAIMED, ActorSource.SIGNATURE} or any(rule.wants_signature for rule in rules)
 
 

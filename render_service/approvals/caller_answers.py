@@ -41,54 +41,54 @@ class AnswerOnPage:
     until: datetime | None = None
 
 
-async def answer_on_page(session: Session, caller: Caller, given: AnswerOnPage) -> Answered | Outcome | None:
+async def answer_on_page(session: Session, caller: Caller, answer: AnswerOnPage) -> Answered | Outcome | None:
     """Record the answer that `caller` gave on a page; None if that very answer is recorded already.
 
     That happens on a second click. `ChangedSinceShown` if the request or the policy changed after the page
     was made, `BadInput` without a reason, and what `approve_job` raises.
     """
-    if not given.reason.strip():
+    if not answer.reason.strip():
         raise BadInput(
-            f"{given.name}: an answer needs a reason; nothing was recorded",
+            f"{answer.name}: an answer needs a reason; nothing was recorded",
             param="reason",
             expected="a reason",
             found="nothing",
         )
     try:
-        return await _answer_once(session, caller, given)
+        return await _answer_once(session, caller, answer)
     except (BadInput, NotReady):
-        if await asyncio.to_thread(_is_recorded, session.ledger, caller, given):
+        if await asyncio.to_thread(_is_recorded, session.ledger, caller, answer):
             return None
         raise
 
 
-async def _answer_once(session: Session, caller: Caller, given: AnswerOnPage) -> Answered | Outcome:
-    name, reason, as_shown = given.name, given.reason, given.as_shown
+async def _answer_once(session: Session, caller: Caller, answer: AnswerOnPage) -> Answered | Outcome:
+    name, reason, as_shown = answer.name, answer.reason, answer.as_shown
     if name.startswith(PREFIX):
         office = _office(session, caller)
-        if not given.approves:
+        if not answer.approves:
             return await asyncio.to_thread(
-                reject_change, office, name, reason, given.signed, as_shown=as_shown
+                reject_change, office, name, reason, answer.signed, as_shown=as_shown
             )
         return await asyncio.to_thread(
-            approve_change, office, name, reason, given.signed, given.until, as_shown=as_shown
+            approve_change, office, name, reason, answer.signed, answer.until, as_shown=as_shown
         )
     job = await session.job(name)
     _check(caller, Permission.APPROVE, job)
     acting = caller.session(session)
-    if given.approves:
-        return await approve(acting, job, reason, given.signed, given.until, as_shown=as_shown)
-    return await reject(acting, job, reason, given.signed, as_shown=as_shown)
+    if answer.approves:
+        return await approve(acting, job, reason, answer.signed, answer.until, as_shown=as_shown)
+    return await reject(acting, job, reason, answer.signed, as_shown=as_shown)
 
 
-def _is_recorded(ledger: Ledger, caller: Caller, given: AnswerOnPage) -> bool:
+def _is_recorded(ledger: Ledger, caller: Caller, answer: AnswerOnPage) -> bool:
     """Return whether `caller` gave the same answer to what they were shown."""
-    version = given.as_shown.partition("-")[0]
-    answers = StreamHistory(ledger.history(given.name)).answers
+    version = answer.as_shown.partition("-")[0]
+    answers = StreamHistory(ledger.history(answer.name)).answers
     return version.isdecimal() and any(
         entry.record.actor == caller.name
         and entry.record.version > int(version)
-        and isinstance(entry.event, ApprovalGranted) == given.approves
+        and isinstance(entry.event, ApprovalGranted) == answer.approves
         for entry in answers
     )
 

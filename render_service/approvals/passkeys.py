@@ -69,9 +69,9 @@ def in_base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def what_is_wrong(passkey: Passkey, statement: str, given: PasskeySignature) -> str | None:
-    """Return why `given` is not the signature of `statement` by `passkey`; None if it is."""
-    data, about = given.authenticator_data, given.client_data
+def what_is_wrong(passkey: Passkey, statement: str, presented: PasskeySignature) -> str | None:
+    """Return why `presented` is not the signature of `statement` by `passkey`; None if it is."""
+    data, about = presented.authenticator_data, presented.client_data
     client = _read_client(about)
     if client is None or client.get("type") != "webauthn.get" or not _is_authenticators(data):
         return "it is not what a browser returns for a signature"
@@ -85,7 +85,9 @@ def what_is_wrong(passkey: Passkey, statement: str, given: PasskeySignature) -> 
         return "the authenticator did not check that its owner was there"
     signed = data + hashlib.sha256(about).digest()
     return (
-        None if _verifies(passkey, signed, given.signature) else "the signature is not of the passkey's key"
+        None
+        if _verifies(passkey, signed, presented.signature)
+        else "the signature is not of the passkey's key"
     )
 
 
@@ -114,8 +116,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def has_signed(key: str, statement: str, signature: str, assertion: PasskeyAssertion) -> bool:
     """Return whether a recorded signature is that of `statement` by the passkey `key`."""
     try:
-        given = PasskeySignature.recorded(signature, assertion)
-        return what_is_wrong(Passkey.parse(key), statement, given) is None
+        presented = PasskeySignature.recorded(signature, assertion)
+        return what_is_wrong(Passkey.parse(key), statement, presented) is None
     except (binascii.Error, ValueError):
         return False
 

@@ -194,14 +194,14 @@ def last_by_person(reviews: Iterable[Entry[ReviewRecorded]]) -> dict[str, Entry[
 def agreement(reviews: Iterable[Entry[ReviewRecorded]]) -> Agreement:
     """Return how far reviewers agree."""
     last = [review.event for review in last_by_person(reviews).values()]
-    given: dict[str, list[int]] = {}
+    by_verdict: dict[str, list[int]] = {}
     for review in last:
         for name, score in review.scores.items():
-            given.setdefault(name, []).append(score)
+            by_verdict.setdefault(name, []).append(score)
     return Agreement(
         reviewers=len(last),
         verdicts=dict(Counter(review.verdict for review in last).most_common()),
-        scores={name: (min(own), round(sum(own) / len(own)), max(own)) for name, own in given.items()},
+        scores={name: (min(own), round(sum(own) / len(own)), max(own)) for name, own in by_verdict.items()},
     )
 
 

@@ -32,7 +32,7 @@ _REWRITTEN = ("HEAD_", "CHECKPOINT_")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Scope:
     """Options of a verification."""
 
     against: Path | None = None
@@ -57,19 +57,19 @@ class Checked:
     stamped_at: str | None = None
 
 
-def check(settings: Settings, asked: Asked) -> Checked:
+def check(settings: Settings, scope: Scope) -> Checked:
     """Verify the ledger of `settings`; `BadInput` if the file to check it against is not a checkpoint.
 
     `NewerFormat` if the format of the ledger is newer than this version, unless the ledger was rewritten.
     """
-    held = _read_checkpoint(asked.against) if asked.against else None
-    policy = read_trusted(asked.witnesses) if asked.witnesses else None
-    keys = [read_key(str(read_verifier(text))) for text in asked.verifiers]
+    held = _read_checkpoint(scope.against) if scope.against else None
+    policy = read_trusted(scope.witnesses) if scope.witnesses else None
+    keys = [read_key(str(read_verifier(text))) for text in scope.verifiers]
     newer = _newer_format(settings)
     sizes = [held.size] if held else []
-    since = None if asked.since is None else _check_since(settings, asked.since, held)
+    since = None if scope.since is None else _check_since(settings, scope.since, held)
     if since is None:
-        report = verify_ledger(settings.ledger_url, sizes, asked.processes)
+        report = verify_ledger(settings.ledger_url, sizes, scope.processes)
     else:
         with open_tail(settings.ledger_url, since) as tail:
             report = verify_since(tail, since, sizes)
@@ -81,9 +81,9 @@ def check(settings: Settings, asked: Asked) -> Checked:
             signed_by = check_against(report, held, keys, first[9] if first else b"")
         if held and policy:
             cosigned_by = check_witnesses(report, held, policy)
-        if asked.against and asked.tsa_chain:
-            stamped_at = _dated(report, asked.against, asked.tsa_chain)
-        if asked.with_assets:
+        if scope.against and scope.tsa_chain:
+            stamped_at = _dated(report, scope.against, scope.tsa_chain)
+        if scope.with_assets:
             files = check_assets(report, snapshot.events(), _Digests(AssetStore.of(settings)))
     if newer and not any(finding.code.startswith(_REWRITTEN) for finding in report.findings):
         raise newer

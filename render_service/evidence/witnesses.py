@@ -99,12 +99,12 @@ async def ask_witnesses(
     `last_sizes` has the size that each witness is known to have cosigned last, by verifier key.
     """
     async with new_client([witness.url or "" for witness in policy.witnesses.values()], longest_s) as client:
-        asked = [
+        requests = [
             _Asking(client, ledger, head, witness, last_sizes.get(str(witness.verifier), 0), now)
             for witness in policy.witnesses.values()
             if witness.url
         ]
-        tasks = [asyncio.create_task(each.answer(longest_s)) for each in asked]
+        tasks = [asyncio.create_task(each.answer(longest_s)) for each in requests]
         try:
             await _enough(tasks, policy)
         finally:  # also after Ctrl-C: nobody is asked any longer
@@ -112,7 +112,7 @@ async def ask_witnesses(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     return [
-        each.late() if task.cancelled() else task.result() for each, task in zip(asked, tasks, strict=True)
+        each.late() if task.cancelled() else task.result() for each, task in zip(requests, tasks, strict=True)
     ]
 
 

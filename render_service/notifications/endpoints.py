@@ -191,10 +191,10 @@ class Endpoints:
 
         def events() -> list[Event]:
             endpoint = self.get(endpoint_id)
-            given = {"name": (endpoint.name, name), "url": (endpoint.url, url)}
+            changes = {"name": (endpoint.name, name), "url": (endpoint.url, url)}
             texts = {
                 field: Private.seal(field, new)
-                for field, (old, new) in given.items()
+                for field, (old, new) in changes.items()
                 if new is not None and new != old.text
             }
             types = None if event_types is None else tuple(event_types)

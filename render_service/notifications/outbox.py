@@ -202,8 +202,10 @@ class Notifier:
             announcement = announcement_of(self._ledger, record)
             if announcement is None or _is_answered(announcement):
                 continue
-            told = self._audience.of(announcement, [one for one in active if one.position < record.position])
-            for endpoint in told:
+            receivers = self._audience.of(
+                announcement, [one for one in active if one.position < record.position]
+            )
+            for endpoint in receivers:
                 name = delivery_id(endpoint.endpoint_id, record.event_id)
                 new.append(NewDelivery(name, endpoint.endpoint_id, record.position))
         return new

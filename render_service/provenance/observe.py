@@ -135,10 +135,10 @@ def observe_stored(session: Session) -> Backlog:
 
 
 def _with_files(session: Session) -> Iterator[str]:
-    seen = set()
+    digests = set()
     for record in session.ledger.read(RecordFilter(type=AssetStored.type)):
-        if record.stream not in seen:
-            seen.add(record.stream)
+        if record.stream not in digests:
+            digests.add(record.stream)
             yield record.stream
 
 

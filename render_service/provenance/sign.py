@@ -180,8 +180,8 @@ def _check(wish: Wish, target: Path, now: datetime) -> str | None:
     authority = wish.authority
     chain = authority.chain if authority else None
     manifest = read_manifest(target, wish.media_type, chain, longest_s=LONGEST_CHECK_S)
-    said = manifest.assertion(LABEL) if manifest else None
-    if manifest is None or manifest.validity == "invalid" or said is None:
+    claim_label = manifest.assertion(LABEL) if manifest else None
+    if manifest is None or manifest.validity == "invalid" or claim_label is None:
         codes = ", ".join(manifest.failures) if manifest else "no manifest"
         raise BadInput(
             f"{wish.title}: the signed copy does not validate ({codes}); nothing was published",

@@ -87,8 +87,8 @@ def signed(event: ProvenanceSigned) -> str:
 def published(event: AssetPublished) -> str:
     """Return what was published in one line."""
     marking = {"signed": "with our manifest", "original": "with its own manifest", "none": "NOT MARKED"}
-    seen = f", {label_words(event.label)}" if event.label else ""
-    return f"{event.variant} to {short(_text(event.target), 80)}, {marking[event.marking]}{seen}"
+    mark = f", {label_words(event.label)}" if event.label else ""
+    return f"{event.variant} to {short(_text(event.target), 80)}, {marking[event.marking]}{mark}"
 
 
 def label_words(label: VisibleLabel) -> str:

@@ -215,20 +215,20 @@ def _is_in(scope: Scope, created_at: str) -> bool:
     return scope.since is None or created_at >= scope.since
 
 
-def _not_asked(used: Iterable[tuple[str, str | None]], asked: ServerLook) -> list[ServerLook]:
+def _not_asked(used: Iterable[tuple[str, str | None]], covered: ServerLook) -> list[ServerLook]:
     """Return the servers of this ledger that were not asked: a command has one server and one key."""
     by_profile: dict[str, set[str]] = defaultdict(set)
     for profile, server in used:
         by_profile[profile] |= {server} if server and profile != SANDBOX else set()
     looks = []
     for profile, servers in sorted(by_profile.items()):
-        if profile != asked.profile:
+        if profile != covered.profile:
             because = f"not asked; --profile {profile} asks it"
             looks += [
                 ServerLook(profile, because=because, server=address) for address in sorted(servers) or (None,)
             ]
-        elif asked.server is not None:
-            others = sorted(address for address in servers if not is_same_server(address, asked.server))
+        elif covered.server is not None:
+            others = sorted(address for address in servers if not is_same_server(address, covered.server))
             because = "not asked; OPENAI_BASE_URL names another server"
             looks += [ServerLook(profile, because=because, server=address) for address in others]
     return looks

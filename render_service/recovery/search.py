@@ -154,10 +154,10 @@ async def with_prompts(
 
 async def _described(client: "VideosClient", video: Observation) -> Observation:
     try:
-        asked = await patiently(partial(client.observe, video.video_id))
+        observed = await patiently(partial(client.observe, video.video_id))
     except (VideoNotFound, ServerUnreadable, ServerRefused):  # without a prompt, a person decides
         return video
-    return replace(asked, video_id=video.video_id, created_at=asked.created_at or video.created_at)
+    return replace(observed, video_id=video.video_id, created_at=observed.created_at or video.created_at)
 
 
 def _has_claim_before(

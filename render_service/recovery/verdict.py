@@ -154,10 +154,10 @@ def settled(job: Job) -> Settlement:
     return Settlement(job, "settled", f"it is {job.state}: there is no lost submission to look for")
 
 
-def sent_elsewhere(attempt: Attempt, asked: str) -> Settlement:
+def sent_elsewhere(attempt: Attempt, other_server: str) -> Settlement:
     """Return the settlement of an attempt that was sent to another server than the one in use."""
     server = attempt.intent.server
-    why = f"it was sent to {server}, but {asked} is in use: its list says nothing about this attempt"
+    why = f"it was sent to {server}, but {other_server} is in use: its list says nothing about this attempt"
     return Settlement(attempt.job, "needs_person", why, commands=(f"export OPENAI_BASE_URL={server}",))
 
 

@@ -66,8 +66,8 @@ def snippet_of(found: FoundJob, words: str, width: int) -> Snippet:
     end = "…" if len(line) - start > width - len(begin) else ""
     cut = line[start : start + width - len(begin) - len(end)]
     shift = len(begin) - start
-    seen = [(a + shift, b + shift) for a, b in spans if a >= start and b <= start + len(cut)]
-    return Snippet(f"{begin}{cut}{end}", tuple(seen))
+    visible = [(a + shift, b + shift) for a, b in spans if a >= start and b <= start + len(cut)]
+    return Snippet(f"{begin}{cut}{end}", tuple(visible))
 
 
 def poster_of(job: Job, settings: Settings) -> str | None:

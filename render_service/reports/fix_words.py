@@ -40,8 +40,8 @@ def _usd(fix: Fix) -> str:
 
 def _left_out(what: str) -> _Words:
     def words(_: Fix, denied: RenderDenied) -> str:
-        kept = " has that of its source" if denied.basis.inputs.get("operation") == "remix" else " keeps it"
-        return f"Leave the {what} open: the result{kept}. Or request a new video with the {what} you want."
+        rest = " has that of its source" if denied.basis.inputs.get("operation") == "remix" else " keeps it"
+        return f"Leave the {what} open: the result{rest}. Or request a new video with the {what} you want."
 
     return words
 

@@ -64,9 +64,9 @@ def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
     else:
         first = next(ledger.read(RecordFilter(stream=job.job_id), limit=1))
     begun = first.event
-    asked = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
+    wording = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
     if isinstance(begun, RenderRequested):
-        asked = begun.augmented_prompt or begun.prompt
+        wording = begun.augmented_prompt or begun.prompt
     completed_at = None
     if job.status is Status.COMPLETED:
         events: Iterable[Event] = (
@@ -76,7 +76,7 @@ def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
         )
         observed = (one for one in events if isinstance(one, StatusObserved))
         completed_at = next((one.completed_at for one in observed if one.status is Status.COMPLETED), None)
-    return {"completed_at": completed_at, "prompt": None if asked is None else _shown(asked)}
+    return {"completed_at": completed_at, "prompt": None if wording is None else _shown(wording)}
 
 
 def _seconds(moment: str) -> int | None:

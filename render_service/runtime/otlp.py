@@ -83,12 +83,12 @@ class OtlpExporter:
             """Takes the ids of the record for the span that begins a trace."""
 
             def generate_trace_id(self) -> int:
-                given = _GIVEN.get()
-                return int(given.trace_id, 16) if given else super().generate_trace_id()
+                providers = _GIVEN.get()
+                return int(providers.trace_id, 16) if providers else super().generate_trace_id()
 
             def generate_span_id(self) -> int:
-                given = _GIVEN.get()
-                return int(given.span_id, 16) if given else super().generate_span_id()
+                providers = _GIVEN.get()
+                return int(providers.span_id, 16) if providers else super().generate_span_id()
 
         provider = TracerProvider(resource=resource, id_generator=Ids(), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

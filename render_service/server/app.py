@@ -311,8 +311,8 @@ def create_app(
         return JSONResponse({"ready": is_ready, "size": head.size}, 200 if is_ready else 503)
 
     async def scrape(_: Request) -> Response:
-        told = await asyncio.to_thread(generate_latest, metrics.registry)
-        return Response(told, media_type=CONTENT_TYPE_LATEST)
+        text = await asyncio.to_thread(generate_latest, metrics.registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     app = Starlette(
         routes=[

@@ -60,7 +60,7 @@ async def download(session: Session, client: "VideosClient", job: Job, variant: 
             before = incoming.bytes
             try:
                 media_type = await receiving.take(client, job, variant)
-                return await _kept(session, job, variant, incoming, media_type)
+                return await _stored(session, job, variant, incoming, media_type)
             except ContentMissing as missing:
                 pause_s = next(pauses, None)
                 if pause_s is None:
@@ -126,7 +126,7 @@ async def drain(content: "Content", incoming: Incoming) -> None:
             await asyncio.to_thread(incoming.write, received)
 
 
-async def _kept(
+async def _stored(
     session: Session, job: Job, variant: Variant, incoming: Incoming, media_type: str
 ) -> Downloaded:
     def keep() -> Downloaded:

@@ -67,7 +67,7 @@ def _commands_after(denied: RenderDenied, requested: RenderRequested) -> list[st
         return []
     if any(fix.action == "split" for fix in fixes):
         return list(_one_by_one(denied, requested, fixes))
-    operation, flags = requested.operation, _asked(denied, requested)
+    operation, flags = requested.operation, _recorded_options(denied, requested)
     for fix in fixes:
         operation = _apply(fix, flags, operation)
     waits = [_WAITS[fix.field].format(source=_source(requested)) for fix in fixes if fix.field in _WAITS]
@@ -76,7 +76,7 @@ def _commands_after(denied: RenderDenied, requested: RenderRequested) -> list[st
 
 def command_again(ruling: Considered, requested: RenderRequested) -> str:
     """Return the command that requests the same render once more, as a new job."""
-    return _line(requested.operation, _asked(ruling, requested))
+    return _line(requested.operation, _recorded_options(ruling, requested))
 
 
 def _one_by_one(denied: RenderDenied, requested: RenderRequested, fixes: tuple[Fix, ...]) -> Iterator[str]:
@@ -85,7 +85,11 @@ def _one_by_one(denied: RenderDenied, requested: RenderRequested, fixes: tuple[F
     source = _source(requested)
     changes = denied.denial_trace.changes if requested.prompt.text is not None else ()
     for text in split_by(_text(requested.prompt, "prompt"), texts, changes):
-        flags = {name: value for name, value in _asked(denied, requested).items() if name[2:] not in _FLAGS}
+        flags = {
+            name: value
+            for name, value in _recorded_options(denied, requested).items()
+            if name[2:] not in _FLAGS
+        }
         for fix in fixes:
             if fix.action != "split":
                 _apply(fix, flags, requested.operation)
@@ -122,7 +126,7 @@ def _apply(fix: Fix, flags: Flags, operation: Operation) -> Operation:
     return operation
 
 
-def _asked(ruling: Considered, requested: RenderRequested) -> Flags:
+def _recorded_options(ruling: Considered, requested: RenderRequested) -> Flags:
     """Return the options of the request, as far as they are recorded.
 
     A field without an entry in `_typed` has an option of the same name.
@@ -145,7 +149,8 @@ def _typed(ruling: Considered, requested: RenderRequested) -> dict[str, Flags]:
         "operation": {"--id": None if creates else _source(requested)},
         "prompt": {"--prompt": _text(requested.prompt, "prompt")},
         "fields": {
-            f"--{name.replace('_', '-')}": _text(requested.fields[name], name) for name in _given(requested)
+            f"--{name.replace('_', '-')}": _text(requested.fields[name], name)
+            for name in _field_names(requested)
         },
         "requested_model": {
             "--model": None if requested.requested_model == AUTO else requested.requested_model
@@ -189,7 +194,7 @@ def _value(name: str, requested: RenderRequested) -> str | bool | None:
 _FLAGS = frozenset(name.replace("_", "-") for name in FIELDS)
 
 
-def _given(requested: RenderRequested) -> list[str]:
+def _field_names(requested: RenderRequested) -> list[str]:
     return [name for name in FIELDS if name in requested.fields]
 
 

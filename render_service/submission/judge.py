@@ -139,32 +139,37 @@ async def _ask(client: "VideosClient", judge: Judge, request: RenderRequest) -> 
 
     try:
         async with asyncio.timeout(LONGEST_S):
-            said = await ask_judge(client, judge.model, request.prompt, request.fields, CHANGE_ASPECTS)
+            judgement = await ask_judge(client, judge.model, request.prompt, request.fields, CHANGE_ASPECTS)
     except (TimeoutError, ServerTrouble):
         return JudgeResult(status=JudgeStatus.UNREACHABLE)
     except (NotAVerdict, ServerUnreadable):
         return JudgeResult(status=JudgeStatus.UNREADABLE)
     except AnswerError:
         return JudgeResult(status=JudgeStatus.REFUSED)
-    return _result(said, request)
+    return _result(judgement, request)
 
 
-def _result(said: "Judgement", request: RenderRequest) -> JudgeResult:
+def _result(judgement: "Judgement", request: RenderRequest) -> JudgeResult:
     """Return what was said, if it fits: the words are in the prompt, and as many as the verdict says."""
-    places = tuple(_places(said, request))
+    places = tuple(_places(judgement, request))
     fits = {"single": len(places) == 1, "multiple": len(places) > 1, "none": not places}
-    if len(places) != len(said.changes) or not fits.get(said.verdict, True):
-        return JudgeResult(status=JudgeStatus.UNREADABLE, model=said.model)
-    places = () if said.verdict == "ambiguous" else places
+    if len(places) != len(judgement.changes) or not fits.get(judgement.verdict, True):
+        return JudgeResult(status=JudgeStatus.UNREADABLE, model=judgement.model)
+    places = () if judgement.verdict == "ambiguous" else places
     return JudgeResult.model_validate(
-        {"status": JudgeStatus.CHECKED, "model": said.model, "verdict": said.verdict, "places": places}
+        {
+            "status": JudgeStatus.CHECKED,
+            "model": judgement.model,
+            "verdict": judgement.verdict,
+            "places": places,
+        }
     )
 
 
-def _places(said: "Judgement", request: RenderRequest) -> Iterator[Place]:
+def _places(judgement: "Judgement", request: RenderRequest) -> Iterator[Place]:
     """Yield where each quotation stands; one of a field stands nowhere in the prompt, at 0."""
     after = 0
-    for aspect, words in said.changes:
+    for aspect, words in judgement.changes:
         quote = words.strip()
         known = aspect if aspect in CHANGE_ASPECTS else DEFAULT_ASPECT
         start = request.prompt.find(quote, after) if quote else -1

@@ -132,11 +132,11 @@ async def recorded_request(
         values["source"], _ = await source_of(session, source)
     else:
         values["promotes"] = requested.source_job
-    said = {name: _text(job.job_id, f"field {name}", text) for name, text in requested.fields.items()}
+    texts = {name: _text(job.job_id, f"field {name}", text) for name, text in requested.fields.items()}
     values |= {
         "operation": requested.operation,
         "prompt": _text(job.job_id, "prompt", requested.prompt),
-        "fields": said,
+        "fields": texts,
         "purpose": requested.purpose,
         "profile": requested.profile,
         "model": requested.requested_model,

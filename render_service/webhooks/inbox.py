@@ -155,7 +155,7 @@ class Inbox:
         if delivered.event_id in new:
             new.remove(delivered.event_id)
             return Reception.RECORDED
-        if self._seen[delivered.event_id] != _said(delivered.event):
+        if self._seen[delivered.event_id] != _delivery(delivered.event):
             return Reception.CONFLICTING
         return Reception.REPEATED
 
@@ -180,7 +180,7 @@ class Inbox:
                     raise
                 self._seen.update(known)
                 new = {event_id: delivery for event_id, delivery in new.items() if event_id not in known}
-        self._seen.update({event_id: _said(delivery.event) for event_id, delivery in new.items()})
+        self._seen.update({event_id: _delivery(delivery.event) for event_id, delivery in new.items()})
         return list(unseen.values()), set(new)
 
     def _draft(self, delivered: Delivered) -> Draft:
@@ -196,7 +196,9 @@ class Inbox:
 
     def _known(self, event_ids: Iterable[str]) -> dict[str, Said]:
         records = {event_id: self._session.ledger.event(event_id) for event_id in event_ids}
-        return {event_id: _said(record.event) for event_id, record in records.items() if record is not None}
+        return {
+            event_id: _delivery(record.event) for event_id, record in records.items() if record is not None
+        }
 
     def _forget(self) -> None:
         while len(self._seen) > REMEMBERED:
@@ -225,6 +227,6 @@ class Inbox:
         return match(self._session, delivery.profile, delivery.event, delivery.received.event_id)
 
 
-def _said(event: Event) -> Said:
+def _delivery(event: Event) -> Said:
     assert isinstance(event, WebhookReceived)  # no other event has such an id
     return Said(event.webhook_type, event.video_id)

@@ -41,9 +41,9 @@ def complete(fields: Fields) -> Json:
     model = fields.get("model") or MODEL
     if not isinstance(model, str):
         raise ApiError.wrong_type("model", "a string", type_name(model))
-    asked = str(messages[-1].get("content", ""))
-    digest = hashlib.sha256(asked.encode(errors="replace")).hexdigest()
-    message = {"role": "assistant", "content": _answer(asked)}
+    question = str(messages[-1].get("content", ""))
+    digest = hashlib.sha256(question.encode(errors="replace")).hexdigest()
+    message = {"role": "assistant", "content": _answer(question)}
     return {
         "id": f"chatcmpl-{digest[:24]}",
         "object": "chat.completion",
@@ -53,9 +53,9 @@ def complete(fields: Fields) -> Json:
     }
 
 
-def _answer(asked: str) -> str:
+def _answer(question: str) -> str:
     try:
-        document = json.loads(asked)
+        document = json.loads(question)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or not isinstance(document.get("text"), str):

@@ -46,14 +46,14 @@ def moderate(fields: Fields) -> Json:
 
 def _texts(fields: Fields) -> list[str]:
     require(fields, "input")
-    asked = fields["input"]
-    if isinstance(asked, str):
-        return [asked]
-    if isinstance(asked, list) and asked and all(isinstance(item, str) for item in asked):
-        return [str(item) for item in asked]
-    if isinstance(asked, list) and asked and all(isinstance(item, dict) for item in asked):
-        return ["\n".join(str(item.get("text", "")) for item in asked if isinstance(item, dict))]
-    raise ApiError.wrong_type("input", "a string or an array", type_name(asked))
+    inputs = fields["input"]
+    if isinstance(inputs, str):
+        return [inputs]
+    if isinstance(inputs, list) and inputs and all(isinstance(item, str) for item in inputs):
+        return [str(item) for item in inputs]
+    if isinstance(inputs, list) and inputs and all(isinstance(item, dict) for item in inputs):
+        return ["\n".join(str(item.get("text", "")) for item in inputs if isinstance(item, dict))]
+    raise ApiError.wrong_type("input", "a string or an array", type_name(inputs))
 
 
 def _result(text: str) -> Json:

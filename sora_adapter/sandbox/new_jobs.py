@@ -46,13 +46,13 @@ class Limits:
             yield
 
     def _check_minute(self, model: str, now: float, most: int) -> None:
-        asked = self._asked[model]
-        while asked and asked[0] <= now - _MINUTE_S:
-            asked.popleft()
-        if len(asked) >= most:
-            wait_s = asked[0] + _MINUTE_S - now if asked else _MINUTE_S
+        arrivals = self._asked[model]
+        while arrivals and arrivals[0] <= now - _MINUTE_S:
+            arrivals.popleft()
+        if len(arrivals) >= most:
+            wait_s = arrivals[0] + _MINUTE_S - now if arrivals else _MINUTE_S
             raise too_many_requests(model, most, math.ceil(wait_s))
-        asked.append(now)
+        arrivals.append(now)
 
 
 MAX_EXTENSIONS = 6

@@ -187,9 +187,11 @@ class PostgresQueue:
 
     def release_all(self, releases: Collection[Release]) -> list[Lease]:
         """Give leases back; return those that were lost."""
-        given = [(lease.job_id, lease.holder, lease.token, delay_ms) for lease, delay_ms in releases]
-        columns = [list(column) for column in zip(*given, strict=True)]
-        rows = self._change(lambda db: db.execute(_RELEASE, columns).fetchall()) if given else []
+        releases_by_lease = [
+            (lease.job_id, lease.holder, lease.token, delay_ms) for lease, delay_ms in releases
+        ]
+        columns = [list(column) for column in zip(*releases_by_lease, strict=True)]
+        rows = self._change(lambda db: db.execute(_RELEASE, columns).fetchall()) if releases_by_lease else []
         released = {job_id for (job_id,) in rows}
         return [lease for lease, _ in releases if lease.job_id not in released]
 

@@ -176,15 +176,15 @@ def _statement(names: tuple[tuple[str, bool], ...], *, is_fenced: bool) -> bytes
         numbered = ", ".join(f"c{number}" for number in range(1, len(columns) + 1))
         if is_single:
             sent = ["%b::bigint::integer" if column == "integer" else f"%b::{column}" for column in columns]
-            given = f"(VALUES ({', '.join(sent)})) AS given ({numbered})"
+            source = f"(VALUES ({', '.join(sent)})) AS given ({numbered})"
         else:
             arrays = ", ".join(f"%b::{column}[]" for column in columns)
-            given = f"unnest({arrays}) AS given ({numbered})"
+            source = f"unnest({arrays}) AS given ({numbered})"
         if is_fenced and name == "events":
-            given += " JOIN all_live ON all_live.one = 1"
-        parts.append(f"{name} AS ({statement.format(given=given)})")
-    said = f"SELECT xid, pg_notify('{CHANNEL}', current_schema()) FROM moved"
-    return f"WITH {', '.join(parts)} {said}".encode()
+            source += " JOIN all_live ON all_live.one = 1"
+        parts.append(f"{name} AS ({statement.format(given=source)})")
+    notification = f"SELECT xid, pg_notify('{CHANNEL}', current_schema()) FROM moved"
+    return f"WITH {', '.join(parts)} {notification}".encode()
 
 
 def _write(

@@ -203,10 +203,10 @@ class SqliteStore:
                 ahead, self._ahead = self._ahead, Ahead()  # after a failure, nothing is remembered
                 db = self._begin()
                 try:
-                    seen = data_version(db)
-                    if seen != self._seen:  # another process wrote: its records, or a newer schema
+                    version = data_version(db)
+                    if version != self._seen:  # another process wrote: its records, or a newer schema
                         check_schema(db, self.path)
-                        ahead, self._seen = Ahead(), seen
+                        ahead, self._seen = Ahead(), version
                     decided = ahead.decide(group)
                     if decided and self._write_ahead(db, decided):
                         before, present = decided.before, decided.present

@@ -390,8 +390,12 @@ async def _whatever_was_typed(request: Request) -> Mapping[str, object]:
 
 def check_token(form: Mapping[str, object], token: str) -> None:
     """Raise `FormExpired` unless a form carries the token of the session."""
-    given = form.get("csrf")
-    if not isinstance(given, str) or not given.isascii() or not hmac.compare_digest(given, token):
+    form_token = form.get("csrf")
+    if (
+        not isinstance(form_token, str)
+        or not form_token.isascii()
+        or not hmac.compare_digest(form_token, token)
+    ):
         raise FormExpired("this form is from an earlier session: check it, and send it again")
 
 

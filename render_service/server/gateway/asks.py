@@ -68,7 +68,7 @@ def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) ->
     """Read ``POST /videos``; raises `ApiError`. Reads files, so it is called in a thread if there are any."""
     images = ("input_reference", SEVERAL_IMAGES)
     known = ("prompt", "model", "size", "seconds", *images, "characters", *_READ_OPTION)
-    fields = _given(fields, headers, known)
+    fields = _merged(fields, headers, known)
     options = {name: _READ_OPTION[name](fields, name) for name in _READ_OPTION if name in fields}
     values = _values(Operation.CREATE, fields) | {
         "model": text(fields, "model") if "model" in fields else MODEL,
@@ -87,13 +87,13 @@ def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) ->
 
 def read_remix(fields: Fields, headers: Mapping[str, str], source: str) -> Ask:
     """Read ``POST /videos/{id}/remix``."""
-    fields = _given(fields, headers, ("prompt",))
+    fields = _merged(fields, headers, ("prompt",))
     return _ask(fields, _values(Operation.REMIX, fields), source=source)
 
 
 def read_edit(fields: Fields, headers: Mapping[str, str]) -> Ask:
     """Read ``POST /videos/edits``, of a video of this ledger or of an uploaded one."""
-    fields = _given(fields, headers, ("prompt", "video", "model"))
+    fields = _merged(fields, headers, ("prompt", "video", "model"))
     require(fields, "video")
     values = _values(Operation.EDIT, fields)
     if not isinstance(fields["video"], Uploaded):
@@ -107,7 +107,7 @@ def read_edit(fields: Fields, headers: Mapping[str, str]) -> Ask:
 
 def read_extension(fields: Fields, headers: Mapping[str, str]) -> Ask:
     """Read ``POST /videos/extensions``; only a video of this ledger can be extended."""
-    fields = _given(fields, headers, ("prompt", "video", "model", "seconds"))
+    fields = _merged(fields, headers, ("prompt", "video", "model", "seconds"))
     require(fields, "video")
     if isinstance(fields["video"], Uploaded):
         message = (
@@ -134,21 +134,21 @@ def read_character(fields: Fields) -> tuple[str, Uploaded]:
     return name, fields["video"]
 
 
-def _given(fields: Fields, headers: Mapping[str, str], known: tuple[str, ...]) -> Fields:
+def _merged(fields: Fields, headers: Mapping[str, str], known: tuple[str, ...]) -> Fields:
     """Return the fields that have a value, and the terms in headers; a field of both must agree."""
     refuse_unknown(fields, (*known, *TERMS))
-    given = {name: value for name, value in fields.items() if value is not None}
+    entries = {name: value for name, value in fields.items() if value is not None}
     for name in TERMS:
         value = headers.get(HEADER + name.replace("_", "-"))
         if value is None:
             continue
-        if name in given and str(given[name]) != value:
-            message = f"'{name}' is {given[name]} in the body and {value} in a header: send one of them."
+        if name in entries and str(entries[name]) != value:
+            message = f"'{name}' is {entries[name]} in the body and {value} in a header: send one of them."
             raise ApiError.invalid(
-                message, code="invalid_value", param=name, expected=value, found=given[name]
+                message, code="invalid_value", param=name, expected=value, found=entries[name]
             )
-        given[name] = value
-    return given
+        entries[name] = value
+    return entries
 
 
 def _values(operation: Operation, fields: Fields) -> dict[str, object]:
@@ -203,19 +203,19 @@ def _references(
     fields: Fields, uploads: Uploads, first: dict[str, object], material: Material
 ) -> tuple[dict[str, object], Material]:
     """Return the first frame and the further images of ``input_references``, whose first may be the frame."""
-    given = fields[SEVERAL_IMAGES]
-    if not isinstance(given, list):
-        raise ApiError.wrong_type(SEVERAL_IMAGES, "an array", type_name(given))
-    if not given or len(given) > MAX_IMAGES:
-        message = f"Invalid '{SEVERAL_IMAGES}': expected 1 to {MAX_IMAGES} images, but got {len(given)}."
+    entries = fields[SEVERAL_IMAGES]
+    if not isinstance(entries, list):
+        raise ApiError.wrong_type(SEVERAL_IMAGES, "an array", type_name(entries))
+    if not entries or len(entries) > MAX_IMAGES:
+        message = f"Invalid '{SEVERAL_IMAGES}': expected 1 to {MAX_IMAGES} images, but got {len(entries)}."
         raise ApiError.invalid(
             message,
             code="invalid_value",
             param=SEVERAL_IMAGES,
             expected=f"1 to {MAX_IMAGES} images",
-            found=len(given),
+            found=len(entries),
         )
-    read = [_further(item, index, uploads) for index, item in enumerate(given)]
+    read = [_further(item, index, uploads) for index, item in enumerate(entries)]
     if not first:
         frame = read.pop(0)
         first = {"input_reference": frame.image.model_dump()}
@@ -256,10 +256,10 @@ def _one_reference(value: dict[str, Any], param: str = "input_reference") -> tup
 
 
 def _character_ids(fields: Fields) -> list[str]:
-    given = fields.get("characters", [])
-    if not isinstance(given, list):
-        raise ApiError.wrong_type("characters", "an array", type_name(given))
-    return [_id_of(one, f"characters[{index}]") for index, one in enumerate(given)]
+    entries = fields.get("characters", [])
+    if not isinstance(entries, list):
+        raise ApiError.wrong_type("characters", "an array", type_name(entries))
+    return [_id_of(one, f"characters[{index}]") for index, one in enumerate(entries)]
 
 
 def _id_of(value: Any, param: str) -> str:

@@ -261,11 +261,11 @@ class FileAnswer(Response):
             "cache-control": "private",
         }
         self.status_code: int = HTTPStatus.OK
-        asked = request.headers
-        if _names_tag(asked.get("if-none-match"), tag):
+        sent = request.headers
+        if _names_tag(sent.get("if-none-match"), tag):
             self.status_code, self._range = HTTPStatus.NOT_MODIFIED, range(0)
-        elif request.method == "GET" and asked.get("if-range", tag) == tag:
-            self._choose_range(asked.get("range"), asset.bytes, headers)
+        elif request.method == "GET" and sent.get("if-range", tag) == tag:
+            self._choose_range(sent.get("range"), asset.bytes, headers)
         if self.status_code != HTTPStatus.NOT_MODIFIED:
             headers["content-length"] = str(len(self._range))
         self.media_type = asset.media_type

@@ -356,8 +356,8 @@ def from_server(
     gateway's key, that is not about the client's key, so it is a 502; what it says quotes parts of that key.
     """
     status = detail.http_status or HTTPStatus.BAD_GATEWAY
-    said = detail.message.text if detail.message else None
-    text = said or "The server behind this gateway refused the request."
+    cause = detail.message.text if detail.message else None
+    text = cause or "The server behind this gateway refused the request."
     if status in ABOUT_THE_GATEWAY:
         return Refusal(
             502,

@@ -136,9 +136,9 @@ class Projection:
     def _page(self, caller: Caller, limit: int, after: Job | None, oldest_first: bool) -> Page:  # noqa: FBT001
         beyond = after.job_id if after else None
         jobs: list[Job] = []
-        for seen in caller.sees:
+        for permitted in caller.sees:
             where = replace(
-                seen,
+                permitted,
                 states=LISTED,
                 before=None if oldest_first else beyond,
                 after=beyond if oldest_first else None,

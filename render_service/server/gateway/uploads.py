@@ -92,8 +92,8 @@ class Uploads:
 
 def _printable(name: str) -> str:
     """Return a client's file name as it may be recorded and sent on."""
-    kept = "".join(letter for letter in name if letter.isprintable())
-    return kept.encode(errors="ignore").decode()[-_NAME_CHARACTERS:] or "upload"
+    printable = "".join(letter for letter in name if letter.isprintable())
+    return printable.encode(errors="ignore").decode()[-_NAME_CHARACTERS:] or "upload"
 
 
 def read_frame(file: Uploaded, param: str = "input_reference") -> Frame:

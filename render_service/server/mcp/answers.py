@@ -96,9 +96,9 @@ _SENDS = "nothing is billed so far: the same call with the same request key send
 def next_call(job: Job, ledger: Ledger) -> Next:
     """Return what may be called next about `job`."""
     if job.state in {State.HELD, State.APPROVED} and job.outcome is None:
-        told = held_for(ledger, job)
-        because = f"nothing was sent, and nothing will be until a person approves it; you cannot. {told}"
-        return Next("job", because, {"job": job.job_id}, tuple(_COMMAND.findall(told)))
+        hold = held_for(ledger, job)
+        because = f"nothing was sent, and nothing will be until a person approves it; you cannot. {hold}"
+        return Next("job", because, {"job": job.job_id}, tuple(_COMMAND.findall(hold)))
     if job.state in {State.DECIDED, State.ABSENT, State.REJECTED}:
         return _not_sent(job)
     tool, because = _THEN[job.state]

@@ -41,8 +41,8 @@ class Approval:
         """Return the question that leads to the page; None if it was asked or cannot be asked."""
         if responses and APPROVAL in responses:
             return None
-        asked = await self.requests()
-        return InputRequiredResult(input_requests=asked) if asked else None
+        questions = await self.requests()
+        return InputRequiredResult(input_requests=questions) if questions else None
 
     async def requests(self) -> dict[str, Any]:
         """Return the requests to the client that lead to the page; none if it cannot show one."""

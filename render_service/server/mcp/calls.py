@@ -151,13 +151,14 @@ class Agent:
         """Return filters that find, of the jobs that `where` describes, those the agent may see."""
         if self.caller is None:
             return [where]
-        seen = list(self.caller.sees)
-        if JobFilter() not in seen:  # what it requested under its own name is not under the person's
-            seen.append(
+        filters = list(self.caller.sees)
+        if JobFilter() not in filters:  # what it requested under its own name is not under the person's
+            filters.append(
                 JobFilter(of_actor=self.session.settings.actor, teamless=self.caller.team is not None)
             )
         return [
-            replace(where, of_team=one.of_team, of_actor=one.of_actor, teamless=one.teamless) for one in seen
+            replace(where, of_team=one.of_team, of_actor=one.of_actor, teamless=one.teamless)
+            for one in filters
         ]
 
     def terms(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -97,8 +97,8 @@ def parsed(session: Session, values: dict[str, Any]) -> RenderRequest:
 def _summary(decision: str, questions: list[str], refused: str | None) -> str:
     if questions:
         return f"the prompt is incomplete: {'; '.join(questions)}"
-    said = {"ALLOW": "it would be allowed", "HOLD": "it would wait for a person to approve it"}
-    would = said.get(decision, "it would be denied")
+    words = {"ALLOW": "it would be allowed", "HOLD": "it would wait for a person to approve it"}
+    would = words.get(decision, "it would be denied")
     return f"{would}, but it could not be sent now: {refused}" if refused else would
 
 
@@ -117,7 +117,7 @@ async def find_tool(agent: Agent, arguments: FindArguments) -> Json:
             actor=agent.session.settings.actor if arguments.mine else None,
             purpose=arguments.purpose,
         )
-        found = [find_jobs(ledger, seen, arguments.limit, of=related) for seen in agent.visible(where)]
+        found = [find_jobs(ledger, filter_, arguments.limit, of=related) for filter_ in agent.visible(where)]
         newest = sorted({job.job_id: job for jobs in found for job in jobs}.items(), reverse=True)
         jobs = [job for _, job in newest[: arguments.limit]]
         rows = [

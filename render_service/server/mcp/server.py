@@ -182,9 +182,11 @@ class ToolServer:
                     description=one.use_when,
                     arguments=[
                         PromptArgument(
-                            name=blank, description=f"{asked.ask} Such as: {asked.example}", required=True
+                            name=blank,
+                            description=f"{blank_field.ask} Such as: {blank_field.example}",
+                            required=True,
                         )
-                        for blank, asked in one.blanks.items()
+                        for blank, blank_field in one.blanks.items()
                     ],
                 )
                 for name, one in templates().items()

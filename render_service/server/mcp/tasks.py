@@ -92,8 +92,8 @@ class Tasks:
         job = await agent.job(job.job_id)
         about = document.get("summary")
         if job.state.value in HELD:
-            asked = await Approval(context, agent, job.job_id).requests()
-            shown = {name: _wire(one) for name, one in asked.items()}
+            questions = await Approval(context, agent, job.job_id).requests()
+            shown = {name: _wire(one) for name, one in questions.items()}
             more = {"inputRequests": shown} if shown else {}
             return {**_task(job, "input_required" if shown else "working", about), **more}
         if job.state is State.CANCELLED:

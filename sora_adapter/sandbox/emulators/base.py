@@ -32,7 +32,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Asked:
+class Call:
     """A request, in the sandbox's terms after `Imitation.ask`."""
 
     operation: str
@@ -73,7 +73,7 @@ class Imitation:
         """Read the body of a request."""
         return await read_fields(request)
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, call: Call) -> None:
         """Translate a request for the sandbox, or raise `Refused`."""
 
     def id_in(self, video_id: str) -> str:
@@ -92,7 +92,7 @@ class Imitation:
         """Return a refusal in the server's format."""
         return answer
 
-    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:  # noqa: ARG002 - for subclasses
+    def tell(self, answer: JsonAnswer, call: Call) -> JsonAnswer:  # noqa: ARG002 - for subclasses
         """Return an answer as the server sends it; its content is already in the server's format."""
         return answer
 
@@ -109,7 +109,7 @@ class Imitation:
             return
         request = Request(scope, receive)
         try:
-            asked = await self._understood(request, operation, video_id)
+            call = await self._understood(request, operation, video_id)
         except Refused as refused:
             await self.tell(refused.answer, _nothing(operation)).response(scope, receive, send)
             return
@@ -117,38 +117,38 @@ class Imitation:
             answer = self.error(JsonAnswer(refusal.status, refusal.envelope, {}))
             await answer.response(scope, receive, send)
             return
-        relay = Relay(self._app, lambda answer: self._shown(answer, asked), self.head)
-        await relay(*_put(asked, scope, receive), send)
+        relay = Relay(self._app, lambda answer: self._shown(answer, call), self.head)
+        await relay(*_put(call, scope, receive), send)
 
-    async def _understood(self, request: Request, operation: str, video_id: str | None) -> Asked:
+    async def _understood(self, request: Request, operation: str, video_id: str | None) -> Call:
         if operation in self.absent:
             raise self.no_route(operation)
         fields = await self.read(request) if request.method == "POST" else {}
         headers = dict(request.headers)
         if self.is_open:
             headers.setdefault("authorization", "Bearer nobody")
-        asked = Asked(operation, video_id, dict(request.query_params), fields, headers)
+        call = Call(operation, video_id, dict(request.query_params), fields, headers)
         if video_id is not None:
-            asked.video_id = self.id_in(video_id)
-            if self.forgets and asked.video_id not in self._made:
+            call.video_id = self.id_in(video_id)
+            if self.forgets and call.video_id not in self._made:
                 raise self.no_video(video_id)
-        self.ask(asked)
-        return asked
+        self.ask(call)
+        return call
 
-    def _shown(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
+    def _shown(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
         if not answer.is_success:
-            return self.tell(self.error(answer), asked)
+            return self.tell(self.error(answer), call)
         body = answer.body
         if body.get("object") == "video":
-            body = self._video(body, asked)
+            body = self._video(body, call)
         elif body.get("object") == "list":
-            body = self._page(body, asked)
-        elif asked.operation == "delete":
+            body = self._page(body, call)
+        elif call.operation == "delete":
             body = {**body, "id": self.id_out(body["id"])}
-        return self.tell(JsonAnswer(answer.status, body, answer.headers), asked)
+        return self.tell(JsonAnswer(answer.status, body, answer.headers), call)
 
-    def _video(self, video: Json, asked: Asked) -> Json:
-        if asked.operation in CREATORS:
+    def _video(self, video: Json, call: Call) -> Json:
+        if call.operation in CREATORS:
             self._made.add(video["id"])
         source = video["remixed_from_video_id"]
         shown = {
@@ -157,9 +157,9 @@ class Imitation:
         }
         return self.video({**video, **shown})
 
-    def _page(self, page: Json, asked: Asked) -> Json:
+    def _page(self, page: Json, call: Call) -> Json:
         videos = [video for video in page["data"] if not self.forgets or video["id"] in self._made]
-        data = [self._video(video, asked) for video in videos]
+        data = [self._video(video, call) for video in videos]
         first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
         return {**page, "data": data, "first_id": first, "last_id": last}
 
@@ -168,22 +168,22 @@ class Imitation:
         self._made.discard(video_id)
 
 
-def _nothing(operation: str) -> Asked:
-    return Asked(operation, None, {}, {}, {})
+def _nothing(operation: str) -> Call:
+    return Call(operation, None, {}, {}, {})
 
 
-def _put(asked: Asked, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
+def _put(call: Call, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
     """Return the request that replaces the original one for the sandbox."""
-    headers = {name: value for name, value in asked.headers.items() if name != "content-length"}
+    headers = {name: value for name, value in call.headers.items() if name != "content-length"}
     body = b""
     if scope["method"] == "POST":
-        body = json.dumps(asked.fields, default=_data_url).encode()
+        body = json.dumps(call.fields, default=_data_url).encode()
         headers |= {"content-type": "application/json", "content-length": str(len(body))}
-    path = path_of(asked.operation, asked.video_id)
+    path = path_of(call.operation, call.video_id)
     put = {
         "path": path,
         "raw_path": path.encode(),
-        "query_string": urlencode(asked.query).encode(),
+        "query_string": urlencode(call.query).encode(),
         "headers": Headers(headers).raw,
     }
     is_given = False
@@ -204,6 +204,6 @@ def _data_url(value: Any) -> Json:
     return {"image_url": f"data:{value.media_type};base64,{base64.b64encode(value.body).decode()}"}
 
 
-def keep_fields(asked: Asked) -> None:
+def keep_fields(call: Call) -> None:
     """Drop fields beyond the protocol: the sandbox refuses unknown ones."""
-    asked.fields = {name: value for name, value in asked.fields.items() if name in PROTOCOL_FIELDS}
+    call.fields = {name: value for name, value in call.fields.items() if name in PROTOCOL_FIELDS}

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
+from sora_adapter.sandbox.emulators.base import Call, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
 from sora_adapter.serving.bodies import Fields, Upload
 
@@ -55,17 +55,17 @@ class SGLang(Imitation):
             raise Refused(422, {"detail": [{**wrong, "input": seconds}]})
         return {**fields, "seconds": str(seconds)}
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, call: Call) -> None:
         """Accept its own fields, and apply its own rules for lists and downloads."""
-        if asked.operation == "list" and asked.query.get("limit") == "0":  # 1.3, quirks: "limit 1..100"
+        if call.operation == "list" and call.query.get("limit") == "0":  # 1.3, quirks: "limit 1..100"
             raise Refused(422, {"detail": "limit must be at least 1"})
-        variant = asked.query.pop("variant", "0")
-        if asked.operation == "content" and variant != "0":  # 1.3, quirks: "an output index"
+        variant = call.query.pop("variant", "0")
+        if call.operation == "content" and variant != "0":  # 1.3, quirks: "an output index"
             raise Refused(404, {"detail": f"Video variant {variant} not found"})
-        if asked.operation == "create":
-            if "reference_url" in asked.fields:  # 1.3, request
-                asked.fields["input_reference"] = {"image_url": asked.fields["reference_url"]}
-            keep_fields(asked)
+        if call.operation == "create":
+            if "reference_url" in call.fields:  # 1.3, request
+                call.fields["input_reference"] = {"image_url": call.fields["reference_url"]}
+            keep_fields(call)
 
     def video(self, video: Json) -> Json:
         """1.3, response: no prompt, `expires_at` always null, an error without code, extras."""
@@ -84,12 +84,12 @@ class SGLang(Imitation):
         """1.3, quirks: "Errors are FastAPI `{"detail":..}`"."""
         return JsonAnswer(answer.status, {"detail": answer.body["error"]["message"]}, answer.headers)
 
-    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
+    def tell(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
         """1.3, quirks: DELETE "answers the video object with `status:"deleted"`", also of a running job."""
-        if asked.operation != "delete" or asked.video_id not in self._made or not _is_gone(answer):
+        if call.operation != "delete" or call.video_id not in self._made or not _is_gone(answer):
             return answer
-        self.forget(asked.video_id)
-        video = self._last_seen.pop(asked.video_id)
+        self.forget(call.video_id)
+        video = self._last_seen.pop(call.video_id)
         return JsonAnswer(200, {**video, "status": "deleted"}, answer.headers)
 
 
@@ -134,21 +134,21 @@ class VLLMOmni(Imitation):
         """Translate an id; 1.2, response."""
         return _THEIRS + video_id.removeprefix(_OURS)
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, call: Call) -> None:
         """Accept its own fields for images, and apply its own rules for lists."""
-        asked.query.pop("variant", None)  # 1.2, quirks: "no variant parameter (ignored)"
-        if asked.operation == "list":
-            self._ask_for_page(asked)
-        if asked.operation == "create":
-            asked.fields = _with_image(asked.fields)
-            keep_fields(asked)
+        call.query.pop("variant", None)  # 1.2, quirks: "no variant parameter (ignored)"
+        if call.operation == "list":
+            self._ask_for_page(call)
+        if call.operation == "create":
+            call.fields = _with_image(call.fields)
+            keep_fields(call)
 
-    def _ask_for_page(self, asked: Asked) -> None:
+    def _ask_for_page(self, call: Call) -> None:
         """1.2, quirks: "no default limit", "unknown `after` -> empty page"."""
-        asked.query.setdefault("limit", "100")
-        if "after" in asked.query:
-            asked.query["after"] = self.id_in(asked.query["after"])
-            if asked.query["after"] not in self._made:
+        call.query.setdefault("limit", "100")
+        if "after" in call.query:
+            call.query["after"] = self.id_in(call.query["after"])
+            if call.query["after"] not in self._made:
                 raise Refused(200, {"object": "list", "data": [], "has_more": False})
 
     def video(self, video: Json) -> Json:
@@ -161,18 +161,18 @@ class VLLMOmni(Imitation):
         progress = 100 if video["status"] == "completed" else 0
         return {**shown, "progress": progress, "quality": "default", "inference_time_s": None, "fps": None}
 
-    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
+    def tell(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
         """Answer failed jobs as errors, and allow deleting running ones; 1.2, quirks."""
         body = answer.body
-        if asked.operation == "retrieve" and body.get("status") == "failed":
+        if call.operation == "retrieve" and body.get("status") == "failed":
             status = 400 if body["error"]["code"] == _BLOCKED else 500
             return JsonAnswer(status, body, answer.headers)
         code = body["error"]["code"] if isinstance(body.get("error"), dict) else None
-        if asked.operation == "content" and code == "video_failed":
+        if call.operation == "content" and code == "video_failed":
             return JsonAnswer(_NO_CONTENT_OF_FAILED, body, answer.headers)
-        if asked.operation == "delete" and code == "video_not_finished" and asked.video_id:
-            self.forget(asked.video_id)
-            deleted = {"id": self.id_out(asked.video_id), "deleted": True, "object": "video.deleted"}
+        if call.operation == "delete" and code == "video_not_finished" and call.video_id:
+            self.forget(call.video_id)
+            deleted = {"id": self.id_out(call.video_id), "deleted": True, "object": "video.deleted"}
             return JsonAnswer(200, deleted, answer.headers)
         return answer
 

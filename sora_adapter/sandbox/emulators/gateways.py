@@ -11,7 +11,7 @@ from typing import ClassVar
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 
-from sora_adapter.sandbox.emulators.base import Asked, Imitation, Refused, keep_fields
+from sora_adapter.sandbox.emulators.base import Call, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
 from sora_adapter.serving.bodies import Fields, Upload, read_fields
 from sora_adapter.serving.errors import ApiError
@@ -50,25 +50,25 @@ class LiteLLM(Imitation):
         """Encode an id; 1.1, create. All other answers omit the model from it (seen with 1.106.2)."""
         return _encoded(video_id, "")
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, call: Call) -> None:
         """Forward what can be forwarded."""
-        if asked.operation == "list":  # 1.1, list
+        if call.operation == "list":  # 1.1, list
             raise Refused(_REFUSAL, _envelope(_REFUSAL, "LLM Provider NOT provided."))
-        if asked.operation in {"character", "get-character"}:  # 1.1, edit with uploaded file, …
+        if call.operation in {"character", "get-character"}:  # 1.1, edit with uploaded file, …
             raise _sent_to_openai()
-        if isinstance(asked.fields.get("input_reference"), dict):  # 1.1, JSON input_reference
+        if isinstance(call.fields.get("input_reference"), dict):  # 1.1, JSON input_reference
             raise Refused(_REFUSAL, _envelope(_REFUSAL, "Invalid request format"))
-        match asked.fields.get("video"):
+        match call.fields.get("video"):
             case Upload():  # the same row
                 raise _sent_to_openai()
             case {"id": str(video_id)}:  # 1.1, edit/extend by id: "JSON with the upstream id"
-                asked.fields["video"] = {"id": self.id_in(video_id)}
+                call.fields["video"] = {"id": self.id_in(video_id)}
             case _:
                 pass
-        keep_fields(asked)  # 1.1, create: extra_body fields pass through to a server that takes them
-        asked.query.pop("variant", None)  # 1.1, content: "without variant"
+        keep_fields(call)  # 1.1, create: extra_body fields pass through to a server that takes them
+        call.query.pop("variant", None)  # 1.1, content: "without variant"
         for name in _DROPPED:  # 1.1, create: "client headers dropped"
-            asked.headers.pop(name, None)
+            call.headers.pop(name, None)
 
     def video(self, video: Json) -> Json:
         """Show a video without its prompt and with `usage`; 1.1, create."""
@@ -83,7 +83,7 @@ class LiteLLM(Imitation):
         message = f"litellm.APIError: OpenAIException - {json.dumps(answer.body)}"
         return JsonAnswer(status, _envelope(status, message), answer.headers)
 
-    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
+    def tell(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
         """Rename or drop headers of the server behind it, and add the cost of a call; 1.1, create, errors."""
         headers = {name: value for name, value in answer.headers.items() if name not in _UPSTREAM_HEADERS}
         if not answer.is_success:
@@ -95,10 +95,10 @@ class LiteLLM(Imitation):
         headers["x-litellm-call-id"] = "00000000-0000-4000-8000-000000000000"
         if not answer.is_success:
             return JsonAnswer(answer.status, answer.body, {**headers, _COST: "0"})  # seen with 1.106.2
-        if asked.operation in {"create", "remix"}:
+        if call.operation in {"create", "remix"}:
             per_second = _USD_PER_SECOND.get(answer.body["model"], 0.1)
             headers[_COST] = str(per_second * float(answer.body["seconds"]))
-        if asked.operation == "create":
+        if call.operation == "create":
             named = _encoded(self.id_in(answer.body["id"]), answer.body["model"])
             return JsonAnswer(answer.status, {**answer.body, "id": named}, headers)
         return JsonAnswer(answer.status, answer.body, headers)
@@ -149,9 +149,9 @@ class NewApi(Imitation):
         """Translate an id; 1.6."""
         return _NEW_API_ID + video_id.removeprefix(_OURS)
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, call: Call) -> None:
         """1.9: no variants."""
-        asked.query.pop("variant", None)
+        call.query.pop("variant", None)
 
     def video(self, video: Json) -> Json:
         """1.6: `task_id`, times in milliseconds, empty fields omitted, `usage` and `metadata`."""
@@ -188,10 +188,10 @@ class Merge(Imitation):
         """Translate an id; 1.7."""
         return _MERGE_ID + video_id.removeprefix(_OURS)
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, call: Call) -> None:
         """1.9: no variants."""
-        asked.query.pop("variant", None)
-        keep_fields(asked)
+        call.query.pop("variant", None)
+        keep_fields(call)
 
     def video(self, video: Json) -> Json:
         """1.7: "`progress` nullable, `cost` in the completed job"."""
@@ -199,7 +199,7 @@ class Merge(Imitation):
         progress = {"progress": None} if video["status"] == "queued" else {}
         return {**video, **progress, **({"cost": 0.1 * float(video["seconds"])} if is_done else {})}
 
-    def tell(self, answer: JsonAnswer, asked: Asked) -> JsonAnswer:
+    def tell(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
         """1.7: "202 Accepted"."""
-        is_new = asked.operation == "create" and answer.is_success
+        is_new = call.operation == "create" and answer.is_success
         return JsonAnswer(_ACCEPTED, answer.body, answer.headers) if is_new else answer

@@ -201,7 +201,7 @@ class JobStore:
     def counts(self) -> dict[str, int]:
         """Return the request counts since the data dir was created."""
         rows = self._database.rows("SELECT name, asked FROM counts")
-        return dict.fromkeys(COUNTED, 0) | {str(name): int(str(asked)) for name, asked in rows}
+        return dict.fromkeys(COUNTED, 0) | {str(name): int(str(arrivals)) for name, arrivals in rows}
 
     def _position(self, job_id: str) -> object:
         rows = self._database.rows("SELECT position FROM jobs WHERE id = ?", (job_id,))

@@ -132,13 +132,13 @@ class WebhookRoutes:
         body = event_body(f"evt_{name}", event_type, subject, now)
         return await self._post(letter_to(endpoint, f"wh_{name}", body, now))
 
-    def _usable(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _usable(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of an endpoint if it can be posted to; unlike the real server, by http too."""
-        url = given.get("url")
+        url = fields.get("url")
         if url is not None and not self._permissive and not is_postable(url):
             message = f"Invalid 'url': expected an https (or http) URL with a host, but got '{url}'."
             raise ApiError.invalid(message, code="invalid_url", param="url")
-        return given
+        return fields
 
     async def _found(self, request: Request) -> Endpoint:
         endpoint_id = str(request.path_params["endpoint_id"])

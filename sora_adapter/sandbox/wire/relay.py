@@ -108,5 +108,7 @@ class Relay:
 
 def _json_answer(start: Message, body: bytes) -> JsonAnswer:
     headers = dict(MutableHeaders(scope=start))
-    kept = {name: value for name, value in headers.items() if name not in {"content-length", "content-type"}}
-    return JsonAnswer(start["status"], json.loads(body), kept)
+    passed = {
+        name: value for name, value in headers.items() if name not in {"content-length", "content-type"}
+    }
+    return JsonAnswer(start["status"], json.loads(body), passed)

@@ -190,15 +190,16 @@ def _reference(fields: Fields, size: str, file: Files, *, permissive: bool) -> b
 
 
 def _character_ids(fields: Fields) -> tuple[str, ...]:
-    given = fields.get("characters", [])
-    if not isinstance(given, list):
-        raise ApiError.wrong_type("characters", "an array", type_name(given))
-    if len(given) > MAX_CHARACTERS:
+    characters = fields.get("characters", [])
+    if not isinstance(characters, list):
+        raise ApiError.wrong_type("characters", "an array", type_name(characters))
+    if len(characters) > MAX_CHARACTERS:
         message = (
-            f"Invalid 'characters': array too long. Expected at most {MAX_CHARACTERS}, but got {len(given)}."
+            "Invalid 'characters': array too long. "
+            f"Expected at most {MAX_CHARACTERS}, but got {len(characters)}."
         )
         raise ApiError.invalid(message, code="array_above_max_length", param="characters")
-    return tuple(_id_of(one, f"characters[{index}]") for index, one in enumerate(given))
+    return tuple(_id_of(one, f"characters[{index}]") for index, one in enumerate(characters))
 
 
 def _source(fields: Fields, known: Iterable[str], *, permissive: bool) -> tuple[str | Film, str]:

@@ -88,15 +88,15 @@ def read(visit: Visit) -> AccessView:
         visit.may(Permission.ADMINISTER) or visit.may(Permission.AUDIT) or visit.may(Permission.OPERATE)
     )
     keys = [_row(key, visit.now) for key in Register(session.ledger).keys.values()]
-    seen = [key for key in keys if sees_all or key.name == visit.caller.name]
-    valid = [key for key in seen if key.state == "valid"]
+    visible = [key for key in keys if sees_all or key.name == visit.caller.name]
+    valid = [key for key in visible if key.state == "valid"]
     shows_all = visit.query("all") == "yes"
     policy = session.policy
     return AccessView(
-        keys=tuple(reversed(seen if shows_all else valid))[:MOST_SHOWN],
+        keys=tuple(reversed(visible if shows_all else valid))[:MOST_SHOWN],
         proposed=tuple(_proposed(visit)) if sees_all else (),
         valid=len(valid),
-        ended=len(seen) - len(valid),
+        ended=len(visible) - len(valid),
         shows_all=shows_all,
         sees_all=sees_all,
         roles=tuple(
@@ -104,7 +104,7 @@ def read(visit: Visit) -> AccessView:
         ),
         policy=policy.name,
         needs_approval=bool(policy.rules_for(Change.ACCESS)),
-        teams=tuple(sorted({key.team for key in seen if key.team})),
+        teams=tuple(sorted({key.team for key in visible if key.team})),
         purposes=tuple(PURPOSES),
         next_key_id=make_key_id(),
     )
@@ -120,9 +120,9 @@ def _proposed(visit: Visit) -> Iterator[ProposedKey]:
     for name in known(ledger).changes.names()[:MOST_SHOWN]:
         change = read_change(ledger, name)
         if change.change is Change.ACCESS:
-            asked = change.history.first
+            proposal = change.history.first
             yield ProposedKey(
-                name=name, words=change.words, requester=asked.actor, asked_at=asked.recorded_at
+                name=name, words=change.words, requester=proposal.actor, asked_at=proposal.recorded_at
             )
 
 

@@ -245,8 +245,8 @@ def _budgets(visit: Visit) -> list[Budget]:
     limits = {
         name: limit for name, limit in known(ledger).limits.get().items() if visit.caller.may_see_budget(name)
     }
-    seen = standing(ledger, visit.now, known=limits)
-    return [used for left in seen if (used := _nearly_used(left)) is not None]
+    standings = standing(ledger, visit.now, known=limits)
+    return [used for left in standings if (used := _nearly_used(left)) is not None]
 
 
 def _change(visit: Visit, name: str) -> Request:

@@ -26,7 +26,7 @@ async def answer(visit: Visit, form: FormData) -> Done:
     if verdict not in {"approve", "refuse"}:
         raise BadInput("choose whether you approve or refuse the request; nothing was recorded")
     approves = verdict == "approve"
-    given = AnswerOnPage(
+    submitted = AnswerOnPage(
         name,
         approves,
         text_of(form, "reason"),
@@ -34,7 +34,7 @@ async def answer(visit: Visit, form: FormData) -> Done:
         signed=_passkey(form),
         until=_until(form, visit.now) if approves and form.get("signature") else None,
     )
-    answered = await answer_on_page(visit.session, visit.caller, given)
+    answered = await answer_on_page(visit.session, visit.caller, submitted)
     if answered is None:
         return Done("/inbox", f"Your answer to {name} was already recorded.")
     if not approves:

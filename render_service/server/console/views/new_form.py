@@ -61,10 +61,10 @@ class Typed(View):
     def read(cls, fields: Mapping[str, Any], *, key: str) -> "Typed":
         """Return what `fields` hold; `key` is that of a form without one."""
         names = set(cls.model_fields) - {"attested", "prompt"}
-        given = {name: text.strip() for name in names if isinstance(text := fields.get(name), str)}
+        fields_set = {name: text.strip() for name in names if isinstance(text := fields.get(name), str)}
         prompt = fields.get("prompt")
         text = prompt.replace("\r\n", "\n").strip() if isinstance(prompt, str) else ""
-        return cls(**{"key": key, **given, "prompt": text, "attested": fields.get("attested") == "yes"})
+        return cls(**{"key": key, **fields_set, "prompt": text, "attested": fields.get("attested") == "yes"})
 
 
 class FieldError(BadInput):
@@ -127,8 +127,8 @@ def read_ask(visit: Visit, typed: Typed, image: object) -> Ask:
     values |= {"model": typed.model, "size": typed.size, "seconds": _number(typed.seconds)}
     values |= {IMAGE: frame.image.model_dump()} if frame else {}
     material = Material(reference=frame.content, original=frame.original) if frame else NOTHING
-    given = {name: value for name, value in values.items() if value is not None}
-    return Ask(given, material, profile=typed.profile or None)
+    fields_set = {name: value for name, value in values.items() if value is not None}
+    return Ask(fields_set, material, profile=typed.profile or None)
 
 
 def _micros(dollars: str) -> int:

@@ -18,7 +18,7 @@ from ledger.tree.head import TreeHead
 from render_service.evidence.keys import read_policy
 from render_service.evidence.recorded_checks import last_checks, record_verified
 from render_service.evidence.timestamps import check_token, read_chain
-from render_service.evidence.verify import Asked, Checked, check
+from render_service.evidence.verify import Checked, Scope, check
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import Attempt, open_attempts
@@ -386,7 +386,7 @@ async def verify(visit: Visit, _: FormData) -> Done:
     if _VERIFYING.locked():
         raise BadInput("a verification is under way: open the page again in a while")
     async with _VERIFYING:
-        checked = await asyncio.to_thread(check, visit.session.settings, Asked())
+        checked = await asyncio.to_thread(check, visit.session.settings, Scope())
         await asyncio.to_thread(record_verified, visit.session, checked)
     return Done("/operations", _outcome(checked))
 

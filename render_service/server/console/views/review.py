@@ -158,9 +158,9 @@ def _page(visit: Visit, which: Unreviewed, job: Job | None) -> Review:
 
 def _clip(visit: Visit, job: Job) -> Clip:
     history = JobHistory.of(visit.session.ledger, job)
-    given = reviews_in(history)
-    agreed = agreement(given)
-    last = {review.record.position for review in last_by_person(given).values()}
+    earlier = reviews_in(history)
+    agreed = agreement(earlier)
+    last = {review.record.position for review in last_by_person(earlier).values()}
     video = job.assets.get(Variant.VIDEO)
     return Clip(
         job_id=job.job_id,
@@ -175,7 +175,7 @@ def _clip(visit: Visit, job: Job) -> Clip:
         has_poster=Variant.THUMBNAIL in job.assets,
         duration_ms=clip_ms(history, job),
         source_job=job.source_job,
-        reviews=[_given(review, is_last=review.record.position in last) for review in reversed(given)],
+        reviews=[_row(review, is_last=review.record.position in last) for review in reversed(earlier)],
         agreement=agreed.words,
         ranges=[
             Range(name=name, low=low, mean=mean, high=high)
@@ -185,7 +185,7 @@ def _clip(visit: Visit, job: Job) -> Clip:
     )
 
 
-def _given(review: Entry[ReviewRecorded], *, is_last: bool) -> Given:
+def _row(review: Entry[ReviewRecorded], *, is_last: bool) -> Given:
     event = review.event
     return Given(
         reviewer=review.record.actor,

@@ -146,7 +146,7 @@ def read_video(visit: Visit) -> VideoView:
     own = next(member for member in place if member.job.job_id == job.job_id)
     return VideoView(
         **_named(job, history, request or adopted),
-        **_asked(request, adopted),
+        **_request_fields(request, adopted),
         source=own.source,
         standing=_standing(visit, job, history),
         media=media(job, history, made),
@@ -214,7 +214,7 @@ def _named(job: Job, history: JobHistory, began: RenderRequested | RenderAdopted
     }
 
 
-def _asked(request: RenderRequested | None, adopted: RenderAdopted | None) -> dict[str, Any]:
+def _request_fields(request: RenderRequested | None, adopted: RenderAdopted | None) -> dict[str, Any]:
     if request is None:
         return {
             "attested": None,

@@ -91,20 +91,23 @@ def _sent(history: JobHistory) -> list[File]:
     if request is None:
         return []
     images = [request.input_reference, *request.further_images]
-    sent = [_given(history, "reference", image) for image in images if image is not None]
-    return [*sent, *([_given(history, "source", request.source_file)] if request.source_file else ())]
+    sent = [_reference_file(history, "reference", image) for image in images if image is not None]
+    return [
+        *sent,
+        *([_reference_file(history, "source", request.source_file)] if request.source_file else ()),
+    ]
 
 
-def _given(history: JobHistory, role: str, given: InputReference | SourceFile) -> File:
-    shape = f"{given.width}x{given.height}" if isinstance(given, InputReference) else None
+def _reference_file(history: JobHistory, role: str, reference: InputReference | SourceFile) -> File:
+    shape = f"{reference.width}x{reference.height}" if isinstance(reference, InputReference) else None
     return File(
         role=role,
         href=None,
-        name=private(given.name),
-        media_type=given.media_type,
-        bytes=given.bytes,
-        sha256=given.sha256,
-        storage_uri=given.storage_uri,
+        name=private(reference.name),
+        media_type=reference.media_type,
+        bytes=reference.bytes,
+        sha256=reference.sha256,
+        storage_uri=reference.storage_uri,
         shape=shape,
         mismatches=(),
         stored_at=history.first.recorded_at,

@@ -144,9 +144,10 @@ def _decided(_: Visit, job: Job, __: JobHistory) -> Next:
 
 
 def _rejected(visit: Visit, job: Job, history: JobHistory) -> Next:
-    said = _said(visit, history)
+    reason = _last_error(visit, history)
     return Next(
-        words=f"The server did not accept the request{said}, so nothing was created and nothing was billed.",
+        words=f"The server did not accept the request{reason}, so nothing was created "
+        "and nothing was billed.",
         who=_requester(job),
         steps=("Submit it again once the reason is gone; the decision still holds.",),
     )
@@ -187,14 +188,14 @@ def _stored(visit: Visit, job: Job, __: JobHistory) -> Next:
             who=people(visit, Permission.REVIEW),
             **_link(visit, Permission.REVIEW, f"/review/{job.job_id}", "Review it"),
         )
-    said = job.verdict.replace("_", " ")
-    return Next(words=f"The video is stored and checked; the last review says {said}.")
+    sentence = job.verdict.replace("_", " ")
+    return Next(words=f"The video is stored and checked; the last review says {sentence}.")
 
 
 def _failed(visit: Visit, job: Job, history: JobHistory) -> Next:
     return Next(
-        words=f"The server could not render it{_said(visit, history)}. The estimate counts as spent, because "
-        "servers may bill for failures.",
+        words=f"The server could not render it{_last_error(visit, history)}. "
+        "The estimate counts as spent, because servers may bill for failures.",
         who=_requester(job),
         **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
         steps=("Change what the server objects to, then make a new request.",),
@@ -228,13 +229,13 @@ def _abandoned(visit: Visit, job: Job, history: JobHistory) -> Next:
 
 
 def _deleted(_: Visit, job: Job, __: JobHistory) -> Next:
-    kept = "; its record and its stored file stay here" if job.assets else "; its record stays here"
-    return Next(words=f"The video was deleted at the server{kept}.")
+    rest = "; its record and its stored file stay here" if job.assets else "; its record stays here"
+    return Next(words=f"The video was deleted at the server{rest}.")
 
 
 def _closed(visit: Visit, job: Job, history: JobHistory) -> Next:
     words = {
-        State.REJECTED: f"The server did not accept it{_said(visit, history)}, so nothing was billed.",
+        State.REJECTED: f"The server did not accept it{_last_error(visit, history)}, so nothing was billed.",
         State.ABSENT: "It is established that the server created nothing, so nothing was billed.",
     }
     return Next(
@@ -262,7 +263,7 @@ _NEXT: Mapping[State, Callable[[Visit, Job, JobHistory], Next]] = {
 }
 
 
-def _said(visit: Visit, history: JobHistory) -> str:
+def _last_error(visit: Visit, history: JobHistory) -> str:
     """Return what the server said last, as far as this person may read it."""
     errors = (getattr(record.event, "error", None) for record in reversed(history.records))
     error = next(filter(None, errors), None)

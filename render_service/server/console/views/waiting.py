@@ -144,13 +144,13 @@ def waiting_job(visit: Visit, job: Job, pending: Pending) -> Waiting:
     """Return a held render with what it would cost, by which rules it waits, and for whom."""
     history = pending.history
     assert isinstance(history, JobHistory)  # the history of a job
-    hold, asked = history.hold, history.requested
+    hold, begun = history.hold, history.requested
     assert hold is not None  # otherwise the job is not held
     choice = choice_of(hold.event)
     return Waiting(
         name=job.job_id,
         is_change=False,
-        title=_text(asked.prompt) if asked else None,
+        title=_text(begun.prompt) if begun else None,
         state=job.state,
         asked_at=history.first.recorded_at,
         team=job.team,
