@@ -129,7 +129,7 @@ def profile() -> None:
 def _ours(
     path: Path, case: Case, rates: list[Rate], profiler: cProfile.Profile | None = None
 ) -> tuple[list[tuple[Any, ...]], str]:
-    """Measure one round of ours; return the rows it wrote and the pragmas it wrote them with."""
+    """Measure one of our rounds; return the rows it wrote and the pragmas it wrote them with."""
     drafts = [workload.draft(workload.observed(number)) for number in range(case.events)]
     with SqliteStore(path) as store:
         for number in range(workload.JOBS):

@@ -7,7 +7,7 @@ last, imports included. Both sides take turns. The peer (`worker_peer.py`) claim
 flushes a file and closes; it records no intent before the call, no answer and no cost, and does not look into
 the file.
 
-Every request is counted by the sandbox; downloads are shown apart. After each round of ours everything is
+Every request is counted by the sandbox; downloads are shown apart. After each of our rounds everything is
 checked: each job submitted once and stored, and the ledger verified. Processor time is that of the workers
 alone, which a busy machine disturbs less than the rate.
 

@@ -4,7 +4,7 @@ A task sends the request, looks until the video is completed, downloads it to a 
 the disk and renames it to its digest. What it does not do is all that a ledger is for: no intent before the
 call, no record, no budget, no check of the bytes.
 
-Each process runs `CONCURRENCY` tasks at once, as many as a worker of ours sends requests, and ends when
+Each process runs `CONCURRENCY` tasks at once, as many requests as our worker sends, and ends when
 the queue is empty.
 """
 

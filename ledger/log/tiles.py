@@ -76,7 +76,7 @@ class Tile(NamedTuple):
 
     @classmethod
     def parse(cls, path: str) -> "Tile | None":
-        """Read a path of the specification; None if it is none."""
+        """Read a path of the specification; None if it is not one."""
         parts = _PATH.fullmatch(path)
         if parts is None:
             return None

@@ -90,7 +90,7 @@ class Outbox(Protocol):
         """Add deliveries that follow from no record."""
 
     def body(self, delivery_id: str) -> str | None:
-        """Return what an alert says; None for a delivery that is none."""
+        """Return what an alert says; None for other deliveries."""
 
     def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
         """Take the turn at a reader, which begins at `first`; None while another process has it.

@@ -456,7 +456,7 @@ def read_head(data: bytes) -> Head:
 def _signature(line: str) -> tuple[str, bytes, bytes]:
     name, space, encoded = line[2:].partition(" ")
     if not line.startswith("\u2014 ") or not space or not name:
-        raise ValueError("a signature line that is none")
+        raise ValueError("not a signature line")
     if "+" in name or any(letter.isspace() for letter in name):
         raise ValueError("a signature by a name with a plus sign or a space")
     data = _base64(encoded)
@@ -604,7 +604,7 @@ class Stamp(NamedTuple):
 
 
 def read_timestamp(data: bytes) -> Stamp:
-    """Read what a timestamp response (DER) says; ValueError if it is none that was granted, by SHA-256."""
+    """Read what a timestamp response (DER) says; ValueError unless it was granted, by SHA-256."""
     try:
         status, content = _parts(_inside(data, 0x30))[:2]
         if _parts(_inside(status, 0x30))[0] not in (b"\2\1\0", b"\2\1\1"):
@@ -1624,7 +1624,7 @@ class _Check:
         if self.held is None:
             out.shows_not.append(
                 "That the ledger is still the same today, or that others were shown the same ledger: "
-                "for that, compare the checkpoint with one that somebody else holds."
+                "for that, compare the checkpoint with one that another party holds."
             )
         elif (self.held.origin, self.held.size) != (head.origin, head.size):
             what = f"{self.held.origin} at {self.held.size} records"
@@ -1980,7 +1980,7 @@ class _Bodies:
             if not all(isinstance(text, str) for text in texts) or type(body["position"]) is not int:
                 raise ValueError("values of another kind")
             if not SALT.fullmatch(body["salt"]) or len(body["salt"]) % 2:
-                raise ValueError("a salt that is none")
+                raise ValueError("not a salt")
         except (ValueError, RecursionError) as error:
             raise Damaged("BODY", "bodies.jsonl", "a private text", error) from None
         return body

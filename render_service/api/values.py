@@ -18,7 +18,7 @@ Money: TypeAlias = Decimal | str
 
 
 def usd_micros(what: str, amount: Money) -> int:
-    """Return an amount in micro-dollars; `BadInput` if it is none."""
+    """Return an amount in micro-dollars; `BadInput` if it is not one."""
     micros = micros_of(str(amount))
     if micros is None:
         raise BadInput(
@@ -100,7 +100,7 @@ class VideoPage:
 
 @dataclass(frozen=True)
 class LedgerEvent:
-    """A record of the ledger. `position` is where `RenderDesk.events` goes on after it."""
+    """A record of the ledger. Pass `position` to `RenderDesk.events` to continue after it."""
 
     position: int
     type: str

@@ -6,7 +6,7 @@ signatures of
 
     PAE = "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body
 
-so a signature of one type of body is none of another. Keys are those of checkpoints, and so is the `keyid`.
+so a signature of one type of body is not valid for another. Keys and the `keyid` are those of checkpoints.
 """
 
 import base64

@@ -133,7 +133,7 @@ class Followed(NamedTuple):
 
     @classmethod
     def parse(cls, content: bytes, path: Path) -> "Followed":
-        """Read the content of a state file; `BadInput` if it is none, or was changed."""
+        """Read the content of a state file; `BadInput` if it is not one or was changed."""
         try:
             document = json.loads(content)
             known = document["format"] == FORMAT

@@ -41,7 +41,7 @@ class NoSuchEndpoint(ServiceError):
         super().__init__(
             f"Webhook endpoint with id '{endpoint_id[:200]}' not found.",
             param="webhook_endpoint_id",
-            expected="the id of an endpoint of yours",
+            expected="the id of one of your endpoints",
             found=endpoint_id[:200],
         )
 

@@ -170,6 +170,6 @@ def _record_once(session: Session, job_id: str, event: ProvenanceObserved) -> bo
             return False
         try:
             session.ledger.append([Batch(job_id, history.version, [session.draft(event)])])
-        except WrongExpectedVersion:  # somebody else added to the job: look again
+        except WrongExpectedVersion:  # another process added to the job: read it again
             continue
         return True

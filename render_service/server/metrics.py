@@ -48,7 +48,7 @@ class Metrics:
             ["profile", "outcome"],
             registry=self.registry,
         )
-        for profile in profiles:  # an increase from nothing is none, and the first forgery is to be noticed
+        for profile in profiles:  # no increase is seen without a zero, and the first forgery must be noticed
             self._webhooks.labels(profile, "forged")
         if session.telemetry.exporter is not None:  # which has the histograms already
             session.telemetry.exporter.add(ledger_metrics.collect)

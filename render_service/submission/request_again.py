@@ -2,8 +2,8 @@
 
 The request is built from the record of the earlier job, files included; who acts, and the rules in force, are
 those of now. The new job has its own idempotency key, made from the id of the earlier job, so that a job is
-retried once, whoever repeats the command and however often. A retry that fails in turn is retried by its own
-id. The new request names the record that ended the earlier job as its cause.
+retried once, however often the command is repeated, and by whom. A retry that fails in turn is retried by
+its own id. The new request names the record that ended the earlier job as its cause.
 
 A job is retried only if nothing more can be billed for it.
 """

@@ -1,6 +1,6 @@
 """An independent server of the OpenAI Videos API that renders small real files.
 
-It imports nothing of ours but `sora_adapter.serving`, which is what every server of this API needs.
+From this project it imports only `sora_adapter.serving`, which is what every server of this API needs.
 
 `server` runs the `app`, whose routes call the `service`. From the bottom up:
 

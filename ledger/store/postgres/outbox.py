@@ -84,7 +84,7 @@ class PostgresOutbox:
         self._change(lambda db: _insert(db, new))
 
     def body(self, delivery_id: str) -> str | None:
-        """Return what an alert says; None for a delivery that is none."""
+        """Return what an alert says; None for other deliveries."""
         row = self._ask(lambda db: db.execute(_BODY, (delivery_id,)).fetchone())
         return row[0] if row else None
 

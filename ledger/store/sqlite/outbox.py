@@ -86,7 +86,7 @@ class SqliteOutbox:
             _add(db, new)
 
     def body(self, delivery_id: str) -> str | None:
-        """Return what an alert says; None for a delivery that is none."""
+        """Return what an alert says; None for other deliveries."""
         with self._reading() as db:
             row = db.execute(_BODY, (delivery_id,)).fetchone()
         return row[0] if row else None

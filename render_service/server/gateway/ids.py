@@ -60,7 +60,7 @@ def no_such_character(name: str, param: str) -> Refusal:
         "character_not_found",
         message,
         param=param,
-        expected="the id of a character of yours",
+        expected="the id of one of your characters",
         found=name[:SHOWN],
     )
 

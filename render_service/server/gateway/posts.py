@@ -138,7 +138,7 @@ class Posts:
     async def submit(self, caller: Caller, ask: Ask, key: str) -> Job:
         """Submit the request of a person's form, once for each idempotency `key`; return its job.
 
-        It returns as soon as the job is recorded; sending it goes on, and what comes of it is recorded.
+        It returns as soon as the job is recorded; it is sent in the background, and the outcome is recorded.
         """
         acting, wanted = await self._wanted(caller, ask, key)
         entry = self._begin(caller, acting, wanted, ask, 0)

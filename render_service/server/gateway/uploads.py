@@ -54,7 +54,7 @@ class Uploads:
         return Uploaded(_printable(file.filename or "upload"), media_type_of(file), path)
 
     def keep_data_url(self, url: str, param: str) -> Uploaded:
-        """Keep the content of a ``data:`` URL; raises `ApiError` if it is none."""
+        """Keep the content of a ``data:`` URL; raises `ApiError` if it is not one."""
         head, comma, data = url[len("data:") :].partition(",")
         media_type = head.partition(";")[0].lower()
         try:

@@ -49,7 +49,7 @@ _TOOL_OF_COMMAND = {
 
 @dataclass(frozen=True)
 class Next:
-    """The next allowed call, why, and the commands that only a person can run; `tool` None is none."""
+    """The next allowed call, why, and the commands that only a person can run; `tool` may be None."""
 
     tool: str | None
     because: str

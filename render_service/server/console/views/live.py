@@ -254,7 +254,7 @@ def matches(where: RecordFilter, record: Record) -> bool:
 
 
 def _position_of(visit: Visit, now: int) -> int:
-    """Return the position from which a browser goes on."""
+    """Return the position from which a browser continues."""
     text = visit.request.headers.get("last-event-id") or visit.query("after") or ""
     return min(int(text[:16]), now) if text.isascii() and text.isdecimal() else now
 

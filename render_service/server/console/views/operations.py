@@ -398,7 +398,7 @@ def _outcome(checked: Checked) -> str:
     first, found = report.findings[0], counted(len(report.findings) + report.more_findings, "finding")
     return (
         f"{found}, the first about {first.subject[:80]}: {first.code}. Nothing was recorded. "
-        "Keep the ledger as it is, as evidence, and call whoever runs it."
+        "Keep the ledger as it is, as evidence, and call its operator."
     )
 
 
