@@ -146,11 +146,11 @@ def module_of(command: str) -> str:
 class LazyGroup(click.Group):
     """Lists its commands from the table, and imports a command's module when the command is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the commands in the order of the help."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command."""
         if cmd_name not in SHORT_HELP:
             return None
@@ -175,7 +175,7 @@ class LazyGroup(click.Group):
                 )
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands under their headings, aligned in one column."""
         width = max(map(len, COMMANDS))
         for heading, commands in SECTIONS.items():

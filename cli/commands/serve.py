@@ -9,7 +9,7 @@ import sys
 import webbrowser
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,7 +212,7 @@ def _local_origin(listening: socket.socket) -> str | None:
     """Return where this machine reaches the server; None if it listens at another address only."""
     address = ip_address(address_of(listening)[0])
     if address.is_loopback or address.is_unspecified:
-        return _origin(listening, "::1" if address.version == 6 else "127.0.0.1")  # noqa: PLR2004  # the version
+        return _origin(listening, "::1" if isinstance(address, IPv6Address) else "127.0.0.1")
     return None
 
 

@@ -46,7 +46,7 @@ class Group(click.Group):
     def _names(self) -> str:
         return ", ".join(self.commands)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the subcommands in the order of the module, not of the alphabet."""
         return list(self.commands)
 

@@ -36,14 +36,14 @@ class JobName(click.ParamType[JobWord]):
 
     name = "job"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> JobWord:  # noqa: ARG002  # click's signature
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> JobWord:
         """Mark the value."""
         return JobWord(value)
 
     def shell_complete(
         self,
         ctx: click.Context,
-        param: click.Parameter,  # noqa: ARG002  # click's signature
+        _param: click.Parameter,
         incomplete: str,
     ) -> list[CompletionItem]:
         """Offer the newest jobs that fit, by handle, or by id if one was begun."""

@@ -73,8 +73,9 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> int:
 def _write(file: TextIO, rows: Iterable[Sequence[object]]) -> int:
     shown = printable if file.isatty() else str
     writer = csv.writer(file)
-    count = -1
-    for count, row in enumerate(rows):  # noqa: B007  # counts them while they are written
+    lines = 0  # the first is the heading
+    for row in rows:
         writer.writerow([shown(str(guarded(cell))) for cell in row])
         file.flush()
-    return max(count, 0)
+        lines += 1
+    return max(lines - 1, 0)

@@ -139,7 +139,8 @@ def show_found(
     """Print found jobs, each with the piece of its prompt that has `words`, and the path of its thumbnail."""
     width = console.width - len(_INDENT) if console.is_terminal else _LONG
     count = 0
-    for count, each in enumerate(found, 1):  # noqa: B007  # counts them while they are printed
+    for each in found:
+        count += 1
         job = each.job
         created = job.created_at[:16].replace("T", " ")
         facts = " ".join(part for part in (job.model or job.requested_model, job.purpose) if part)

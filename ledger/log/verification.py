@@ -33,6 +33,7 @@ WORTH_A_PROCESS = 50_000
 """Fewer events per process are checked before a second process has begun."""
 _MOST_PROCESSES = 8
 _MOST_TRIES = 20
+_LENGTH_BYTES = 8
 
 
 class Order(msgspec.Struct, omit_defaults=True):
@@ -163,16 +164,16 @@ encode = msgspec.json.Encoder().encode
 def write_frame(pipe: IO[bytes] | None, data: bytes) -> None:
     """Write some bytes to the other process, after their number."""
     assert pipe is not None  # every process has both pipes
-    pipe.write(len(data).to_bytes(8, "big") + data)
+    pipe.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
     pipe.flush()
 
 
 def read_frame(pipe: IO[bytes] | None) -> bytes:
     """Read some bytes from the other process; `NotSound` if it has ended."""
     assert pipe is not None
-    length = pipe.read(8)
+    length = pipe.read(_LENGTH_BYTES)
     data = pipe.read(int.from_bytes(length, "big"))
-    if len(length) < 8 or len(data) < int.from_bytes(length, "big"):  # noqa: PLR2004
+    if len(length) < _LENGTH_BYTES or len(data) < int.from_bytes(length, "big"):
         raise NotSound("a process ended")
     return data
 

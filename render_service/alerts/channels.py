@@ -156,7 +156,7 @@ class _Plain(smtplib.SMTP):
         self._address = address
         super().__init__(server, port, timeout=MAIL_S)
 
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # noqa: ARG002  # smtplib's
+    def _get_socket(self, _host: str, port: int, timeout: float) -> socket.socket:
         return socket.create_connection((self._address, port), timeout)
 
 

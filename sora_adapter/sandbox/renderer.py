@@ -10,7 +10,6 @@ the camera keeps moving, and colours and captions are cross-faded for a second.
 """
 
 import math
-import os
 import threading
 import time
 import uuid
@@ -241,7 +240,7 @@ class Studio:
         try:
             write(part)
             part.chmod(0o600)
-            os.replace(part, path)  # noqa: PTH105 - the name shows that it overwrites
+            part.replace(path)
         finally:
             part.unlink(missing_ok=True)
         return path

@@ -125,6 +125,7 @@ def _frames(film: bytes) -> Iterator[tuple[av.VideoFrame, float]]:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         for frame in container.decode(stream):
-            assert frame.pts is not None and frame.time_base is not None  # noqa: PT018 - MP4 always has them
+            assert frame.pts is not None
+            assert frame.time_base is not None  # an MP4 always has them
             ends_s = float((frame.pts + max(1, frame.duration)) * frame.time_base)
             yield scaler.reformat(frame, format="yuv420p"), ends_s

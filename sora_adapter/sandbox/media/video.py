@@ -35,7 +35,8 @@ def spritesheet(clip: Path) -> bytes:
     """Return a JPEG of four by three frames, evenly spaced from the first one, in reading order."""
     with av.open(clip) as container:
         stream = container.streams.video[0]
-        assert stream.duration is not None and stream.time_base is not None  # noqa: PT018 - our own MP4
+        assert stream.duration is not None
+        assert stream.time_base is not None  # it is our own MP4
         length_s = stream.duration * stream.time_base
         tile = _tile(stream.width, stream.height)
     sheet = Image.new("RGB", (tile[0] * _COLUMNS, tile[1] * _ROWS))
@@ -64,7 +65,8 @@ def _frames(clip: Path, moments: list[Fraction]) -> Iterator[Image.Image]:
 
 
 def _shown_until(frame: av.VideoFrame) -> Fraction:
-    assert frame.pts is not None and frame.time_base is not None  # noqa: PT018 - our own MP4
+    assert frame.pts is not None
+    assert frame.time_base is not None  # it is our own MP4
     return (frame.pts + frame.duration) * frame.time_base
 
 

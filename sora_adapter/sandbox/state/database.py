@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 Row = tuple[object, ...]
 
@@ -40,8 +41,8 @@ class Database:
         with self._lock:
             self._connection.executescript(schema)
 
-    def rows(self, query: str, values: Row = ()) -> list[Row]:
-        """Return all rows of a query."""
+    def rows(self, query: str, values: Row = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query; the tables are STRICT, so the types are those of the columns."""
         with self._lock:
             return self._connection.execute(query, values).fetchall()
 

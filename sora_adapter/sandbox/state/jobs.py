@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sora_adapter.sandbox.state.database import Database, Row, marks
 from sora_adapter.sandbox.state.lifecycle import FAIL_MARKER, Moment, moment_of
@@ -226,9 +227,9 @@ def _row(job: Job) -> Row:
     )  # fmt: skip
 
 
-def _job(row: Row) -> Job:
-    fields: dict[str, object] = dict(zip(_COLUMNS.split(", "), row, strict=True))
+def _job(row: tuple[Any, ...]) -> Job:
+    fields: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
     for name in ("prompts", "cast_ids", "cast_names"):
         fields[name] = tuple(json.loads(str(fields[name])))
     earlier = (Act(tuple(prompts), seconds) for prompts, seconds in json.loads(str(fields["earlier"])))
-    return Job(**{**fields, "earlier": tuple(earlier)})  # type: ignore[arg-type]  # the table is STRICT and its columns are Job's
+    return Job(**{**fields, "earlier": tuple(earlier)})

@@ -45,7 +45,7 @@ class CharacterStore:
         rows = self._database.rows(
             "SELECT id, name, created_at FROM characters WHERE id = ?", (character_id,)
         )
-        return Character(*rows[0]) if rows else None  # type: ignore[arg-type]  # the table is STRICT
+        return Character(*rows[0]) if rows else None
 
 
 _UPLOADS = """
@@ -85,7 +85,7 @@ class UploadStore:
         """Return a file, or None if the id is unknown."""
         query = "SELECT id, name, purpose, bytes, created_at FROM uploads WHERE id = ?"
         rows = self._database.rows(query, (file_id,))
-        return UploadedFile(*rows[0]) if rows else None  # type: ignore[arg-type]  # the table is STRICT
+        return UploadedFile(*rows[0]) if rows else None
 
     def body(self, file_id: str) -> bytes | None:
         """Return the bytes of a file, or None if the id is unknown."""

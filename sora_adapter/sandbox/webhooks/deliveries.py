@@ -90,7 +90,7 @@ class DeliveryStore:
     def all(self) -> list[Delivery]:
         """Return the deliveries, oldest first."""
         query = f"SELECT {_COLUMNS} FROM webhook_deliveries ORDER BY rowid"
-        return [Delivery(*row) for row in self._database.rows(query)]  # type: ignore[arg-type]  # the table is STRICT
+        return [Delivery(*row) for row in self._database.rows(query)]
 
     def forget(self, endpoint_id: str) -> None:
         """Delete the deliveries of an endpoint."""

@@ -104,6 +104,6 @@ def _row(endpoint: Endpoint) -> Row:
     return astuple(replace(endpoint, event_types=json.dumps(endpoint.event_types)))  # type: ignore[arg-type]  # as stored
 
 
-def _endpoint(row: Row) -> Endpoint:
-    stored = Endpoint(*row)  # type: ignore[arg-type]  # the table is STRICT and its columns are Endpoint's
+def _endpoint(row: tuple[Any, ...]) -> Endpoint:
+    stored = Endpoint(*row)
     return replace(stored, event_types=tuple(json.loads(str(stored.event_types))))
