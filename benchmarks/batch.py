@@ -6,18 +6,15 @@ commit is synchronised to disk before the call, or before the next step), and wr
 new ledger each round. The loop keeps the SDK's answers. Imports, the start of the process and the opening of
 the ledger are outside the time, a client of its own is within it on both sides; the aim is a ratio of 1.3.
 
-Where the processor's time went with the HTTP client's connections (sampled on a disk of memory; of 100):
-sending 59, nearly all of it the SDK and its HTTP client, for which the loop pays 80; appends 9 (more on
-ext4); requests, commitments and decisions 5; the drafts of intents and outcomes 8; files 2 (more on ext4);
-the file of entries and opening the ledger 4; tasks and hand-overs between threads the rest. Connections are
-ours since (docs/decisions/0284-a-connection-of-our-own.md), and sending takes two thirds: in alternating
-runs on a busy machine, of 100 jobs each, a job took 1.10 times the processor time of the loop's, and 1.22
-before. Tried and left out, as they saved nothing: `uvloop`, waiting 2 or 4 ms for more appends to share a
-commit, appending on the event loop's own thread, no garbage collection. Left out for what they would
-weaken: intents recorded long before their calls, commits without their sync, connections kept for longer
-than half a second, `aiohttp` below the SDK (docs/decisions/0031-connections.md). Files cost what the file
-system takes for new ones, which is printed: ext4 passes over every inode that was deleted in the last
-minutes, by whomever.
+Where the processor's time goes (sampled on a disk of memory; of 100): sending 59, nearly all of it the SDK
+and its HTTP client, for which the loop pays 80; appends 9 (more on ext4); requests, commitments and decisions
+5; the drafts of intents and outcomes 8; files 2 (more on ext4); the file of entries and opening the ledger 4;
+tasks and hand-overs between threads the rest. Tried and left out, as they saved nothing: `uvloop`, waiting 2
+or 4 ms for more appends to share a commit, appending on the event loop's own thread, no garbage collection.
+Left out for what they would weaken: intents recorded long before their calls, commits without their sync,
+connections kept for longer than half a second, `aiohttp` below the SDK (docs/decisions/0031-connections.md).
+Files cost what the file system takes for new ones, which is printed: ext4 passes over every inode that was
+deleted in the last minutes, by whomever.
 
 The sweep then settles 200 running jobs; its requests are counted by the sandbox.
 

@@ -33,10 +33,7 @@ each request (1 %); structlog in five lines of the log, a thread for the expecte
 that was parsed twice (5 to 7 %, in alternating runs).
 Tried and left out: a switch interval of threads of 0.5 ms (no faster, a tenth more processor time); uvloop
 (no less processor time).
-Since those figures, requests go over connections of our own
-(docs/decisions/0284-a-connection-of-our-own.md): in alternating runs on a busy machine a POST took 0.87 of
-the processor time it took before at 16 clients, and 0.81 at 64. Half of what sending takes now is the SDK,
-which makes the options, headers and form of each request anew.
+Measured and left out: a connection of httpcore without its pool, on asyncio's streams (a fifth of sending).
 Left untried on purpose: the paid call without the SDK. See docs/decisions/0195-what-a-post-costs.md.
 """
 

@@ -15,8 +15,8 @@ Goals: 0.8 of the peer's jobs per second, and fewer than 1.3 requests per job. M
 with 500 jobs: 0.61 and 0.80 of the rate, 0.63 and 0.69 by processor time. What takes our time, by samples of
 one worker that holds the interpreter's lock: the start (importing the SDK and PyAV) a fifth of 400 jobs; of
 the rest the SDK and its HTTP client a half, looking into the file a tenth (the peer does not), log lines
-6 %, the ledger and PostgreSQL a tenth. Since then connections are ours, not the HTTP client's
-(docs/decisions/0284-a-connection-of-our-own.md), and a download is no longer read in pieces of 64 KiB.
+6 %, the ledger and PostgreSQL a tenth. Not changed: the HTTP client reads a download in pieces of 64 KiB and
+has no setting for bigger ones.
 
     .venv/bin/python benchmarks/worker.py                  3 rounds of 500 jobs
     .venv/bin/python benchmarks/worker.py --jobs 5000 --rounds 1

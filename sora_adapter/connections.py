@@ -2,7 +2,8 @@
 
 Before and after each request, the HTTP client's pool asks the system about every idle connection: has the
 server closed it? Between an answer and the next intent most connections of a batch are idle, and these checks
-took a tenth of its time. Here only the connection about to be used is checked (`sora_adapter.lane`).
+took a tenth of its time. Here each connection is a pool of its own, so only the connection about to be used
+is checked.
 
 A server may send, or compress, more than memory holds. The HTTP client decompresses a whole chunk at once,
 whatever its size. Therefore compressed bodies are decoded here, in pieces of bounded size, before the client
@@ -127,11 +128,9 @@ class Lanes(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send `request` over a connection that no other request uses until the response is closed."""
-        oldest = time.monotonic() - self._kept_s
-        is_kept = bool(self._idle) and self._idle[-1].since > oldest
-        lane = self._idle.pop().lane if is_kept else self._make()
+        lane = self._idle.pop().lane if self._idle else self._make()
         self._busy.add(lane)
-        await self._close_idle(oldest)
+        await self._close_idle(time.monotonic() - self._kept_s)
         try:
             response = await lane.handle_async_request(request)
         except BaseException:

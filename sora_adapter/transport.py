@@ -4,7 +4,6 @@ Everything the SDK and its HTTP client would do on their own is switched off her
 
 - retries, for every method (it sends a POST up to three times, with no idempotency key),
 - redirects of anything but GET (a 307 would send the POST a second time),
-- its pool of connections: `sora_adapter.lane` has them (docs/decisions/0284-a-connection-of-our-own.md),
 - long keep-alive: a server may close a connection at the instant it is reused, and then it is unknown
   whether the request arrived, whereas a failed connect proves that nothing was sent. A connection is
   reused only within half a second, sooner than servers close it (docs/decisions/0031-connections.md),
@@ -34,8 +33,6 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsync
 
 from sora_adapter.connections import ACCEPTED_ENCODING, MOST_CONTENT_BYTES, Lanes, bound, is_text
 from sora_adapter.errors import ContentTooLarge, ContentTruncated, NotAsCommitted
-from sora_adapter.lane import FIRST_BYTE as _FIRST_BYTE
-from sora_adapter.lane import Lane
 from sora_adapter.responses import Answer, NoAnswer
 from sora_adapter.untrusted import followed, is_same_origin
 from sora_adapter.wire import Post, received_sha256, sent_sha256
@@ -50,23 +47,21 @@ _ACCOUNT = "sora-ledger/account/v1"
 _DIGEST_CHARACTERS = 16
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
-# Names of the trace events of httpcore2, which carries requests through proxies: those of connecting have
-# these prefixes; `_FIRST_BYTE` comes right before the first byte of a request, and from `Lane` too.
+# Names of httpcore2's trace events: the steps of connecting begin with these prefixes, and the last one
+# comes right before the first byte of a request.
 _CONNECTING = ("connection.", "proxy.", "socks.")
+_FIRST_BYTE = "http11.send_request_headers.started"
 
-# These are raised before the first byte of a request: by `Lane` while it opens a connection or negotiates
-# TLS, by httpcore2 while it waits for a connection or asks a proxy for a tunnel. After any other error the
-# request may have arrived.
+# httpcore2 raises these before it writes the first byte of a request: while it waits for a connection, opens
+# one, negotiates TLS or asks a proxy for a tunnel. After any other error the request may have arrived.
 _NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
 
 
 class _Client(DefaultAsyncHttpxClient):
     """The SDK's client with `Lanes` as its transport; proxies from the environment keep their own pool."""
 
-    def _init_transport(self, *_: Any, **options: Any) -> httpx2.AsyncBaseTransport:
-        trusted: ssl.SSLContext = options["verify"]
-        trusted.set_alpn_protocols(["http/1.1"])
-        return Lanes(partial(Lane, trusted), KEPT_S)
+    def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
+        return Lanes(partial(super()._init_transport, *args, **options), KEPT_S)
 
 
 class Transport:
