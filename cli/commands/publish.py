@@ -102,20 +102,8 @@ def publish_command(
     from render_service.provenance.publish import Publication, publish
 
     label = _label(**drawn)
-    if as_stored and (certificate or checkpoint or key or timestamp):
-        raise Usage(
-            "--as-stored signs nothing; leave out --certificate, --checkpoint, --key and --timestamp",
-            param="as_stored",
-            expected="--as-stored without --certificate, --checkpoint, --key and --timestamp",
-            found="both",
-        )
-    if as_stored and label:
-        raise Usage(
-            "--as-stored changes nothing; leave out --label, --eu-icon and --icon",
-            param="as_stored",
-            expected="--as-stored without --label, --eu-icon and --icon",
-            found="both",
-        )
+    if as_stored:
+        _refuse_changes(signs=bool(certificate or checkpoint or key or timestamp), draws=bool(label))
     wanted = Publication(target, certificate, as_stored, checkpoint, key, force, label, timestamp, tsa_chain)
 
     async def write(session: "Session") -> "Published":
@@ -147,6 +135,24 @@ def publish_command(
     inv.emit(document, text)
     if done.marking == "none":
         say("it carries no mark that machines can read: leave out --as-stored to sign it")
+
+
+def _refuse_changes(*, signs: bool, draws: bool) -> None:
+    """Refuse options that would change a file that is to be published as it is stored."""
+    if signs:
+        raise Usage(
+            "--as-stored signs nothing; leave out --certificate, --checkpoint, --key and --timestamp",
+            param="as_stored",
+            expected="--as-stored without --certificate, --checkpoint, --key and --timestamp",
+            found="both",
+        )
+    if draws:
+        raise Usage(
+            "--as-stored changes nothing; leave out --label, --eu-icon and --icon",
+            param="as_stored",
+            expected="--as-stored without --label, --eu-icon and --icon",
+            found="both",
+        )
 
 
 def _label(

@@ -109,7 +109,19 @@ def replay_command(
         return
     with inv.ledger() as ledger:
         result = replay(ledger)
-    document = {
+    if swap:
+        _swap(inv, result)
+    records = record and (swap or not result.drift)
+    if records:
+        inv.session(_record, calls=False)
+    inv.emit(_document(result), lambda console: _text(console, result, swapped=swap))
+    if not (result.is_clean or records):
+        raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _document(result: "Replay") -> dict[str, Any]:
+    """Return the JSON document of a replay."""
+    return {
         "position": result.position,
         "jobs": result.jobs,
         "drift": [{"job_id": drift.job_id, "fields": drift.fields()} for drift in result.drift],
@@ -120,14 +132,6 @@ def replay_command(
             "drifted": [span._asdict() for span in result.drifted],
         },
     }
-    if swap:
-        _swap(inv, result)
-    records = record and (swap or not result.drift)
-    if records:
-        inv.session(_record, calls=False)
-    inv.emit(document, lambda console: _text(console, result, swapped=swap))
-    if not (result.is_clean or records):
-        raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
 def _list_document(row: "ListDrift") -> dict[str, Any]:

@@ -81,42 +81,14 @@ def verify_command(
     """
     if all_in:
         all_ledgers.refuse({"--against": against, "--since": since is not None, "--record": record})
-        scope = Scope(None, (), None, with_assets, processes)
+        each = Scope(None, (), None, with_assets, processes)
         all_ledgers.check_all(
-            inv, all_in, lambda one: _document(check(one.settings, scope)), ExitCode.INTEGRITY
+            inv, all_in, lambda one: _document(check(one.settings, each)), ExitCode.INTEGRITY
         )
         return
-    if (witnesses or tsa_chain) and not against:
-        raise Usage(
-            "--witnesses and --tsa-chain are about a checkpoint; add --against FILE",
-            param="against",
-            expected="--against FILE",
-            found="nothing",
-        )
-    if verifier and not against:
-        raise Usage(
-            "--verifier checks the signature of a checkpoint; add --against FILE",
-            param="against",
-            expected="--against FILE",
-            found="nothing",
-        )
-    if record and since is not None:
-        raise Usage(
-            "--record is for a verification of all records; leave out --since",
-            param="record",
-            expected="a verification of all records",
-            found="--since",
-        )
-    if processes and since is not None:
-        raise Usage(
-            "--since is read by one process; leave --processes out",
-            param="processes",
-            expected="--since without --processes",
-            found="both",
-        )
-    checked = check(
-        inv.settings, Scope(against, verifier, since, with_assets, processes, witnesses, tsa_chain)
-    )
+    scope = Scope(against, verifier, since, with_assets, processes, witnesses, tsa_chain)
+    _refuse_contradictions(scope, record=record)
+    checked = check(inv.settings, scope)
     report = checked.report
     if record and report.clean:
         inv.session(partial(_record, checked=checked), calls=False)
@@ -127,6 +99,38 @@ def verify_command(
         say(f"positions 1 to {checked.since} were taken as they are; `sora-ledger verify` reads them too")
     if not report.clean:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
+
+
+def _refuse_contradictions(scope: Scope, *, record: bool) -> None:
+    """Refuse options that contradict each other."""
+    if (scope.witnesses or scope.tsa_chain) and not scope.against:
+        raise Usage(
+            "--witnesses and --tsa-chain are about a checkpoint; add --against FILE",
+            param="against",
+            expected="--against FILE",
+            found="nothing",
+        )
+    if scope.verifiers and not scope.against:
+        raise Usage(
+            "--verifier checks the signature of a checkpoint; add --against FILE",
+            param="against",
+            expected="--against FILE",
+            found="nothing",
+        )
+    if record and scope.since is not None:
+        raise Usage(
+            "--record is for a verification of all records; leave out --since",
+            param="record",
+            expected="a verification of all records",
+            found="--since",
+        )
+    if scope.processes and scope.since is not None:
+        raise Usage(
+            "--since is read by one process; leave --processes out",
+            param="processes",
+            expected="--since without --processes",
+            found="both",
+        )
 
 
 def _document(checked: "Checked") -> dict[str, Any]:
