@@ -50,6 +50,18 @@ MOST = 0.9
 WORKERS = Path(__file__).with_name("queue_workers.py")
 QUEUES = ("ours", "procrastinate", "pgqueuer")
 LEDGER = "ours, in the ledger"
+NEAR = """\
+[near]
+title = "A sandbox on this machine"
+description = "It lists a video as soon as its call can have made one."
+needs_key = true
+key_variable = "OPENAI_API_KEY"
+operations = ["create", "retrieve", "list", "content"]
+variants = ["video"]
+list_proves_absence = true
+takes_effect_s = 10
+"""
+"""The server of the ledger's workers. By default, a call that was cut off proves nothing for 600 s."""
 
 
 class Kill(NamedTuple):
@@ -78,7 +90,7 @@ def main() -> None:
     reader.add_argument("--side", choices=(*QUEUES, LEDGER), action="append", help="Measure only these.")
     options = reader.parse_args()
     rounds: dict[str, list[Worked]] = {name: [] for name in options.side or (*QUEUES, LEDGER)}
-    with tempfile.TemporaryDirectory() as folder, postgresql(Path(folder)) as url:
+    with tempfile.TemporaryDirectory() as folder, postgresql() as url:
         for number in range(options.rounds):
             for name, worked in rounds.items():
                 place = Path(folder) / f"{number}-{len(name)}"
@@ -223,10 +235,12 @@ def taken_over(notes: list[Noted], kills: list[Kill]) -> tuple[list[float], int]
 
 def in_ledger(_: str, url: str, base_url: str, folder: Path, jobs: int) -> Worked:
     """Let the workers of the ledger do the jobs, and check the record."""
+    (folder / "profiles.toml").write_text(NEAR)
     environment = {
         "OPENAI_API_KEY": "any",
         "OPENAI_BASE_URL": base_url,
-        "SORA_LEDGER_PROFILE": "openai",
+        "SORA_LEDGER_PROFILE": "near",
+        "SORA_LEDGER_PROFILES": str(folder / "profiles.toml"),
         "SORA_LEDGER_URL": url,
         "SORA_LEDGER_ASSETS": str(folder / "assets"),
     }

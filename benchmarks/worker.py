@@ -143,7 +143,8 @@ async def queue(environment: dict[str, str], folder: Path, jobs: int) -> None:
 
     async def ask() -> None:
         for number in numbers:
-            fields = {"operation": "create", "prompt": f"Shot {number}: a fox runs", "profile": "openai"}
+            prompt = f"Shot {number}: a fox runs"
+            fields = {"operation": "create", "prompt": prompt, "profile": settings.profile_name}
             await place(session, parse_request(catalog=default_catalog(), **fields), queue=True)
 
     await asyncio.gather(*(ask() for _ in range(QUEUED_AT_ONCE)))

@@ -241,11 +241,7 @@ def read_settings(
 ) -> Settings:
     """Read the settings; arguments (command-line options) override the environment and ``.env``."""
     file = read_settings_file(folder / ".env")
-    own = {
-        name: text for name, text in file.values.items() if _READ.fullmatch(name) and name not in environment
-    }
-    if BASE_URL in own and KEY in file.values:
-        own[KEY] = file.values[KEY]  # a server and its key stay together
+    own = _taken_from(file, environment)
     defaults = variables(read_config(environment))
     if BASE_URL in environment or BASE_URL in own:  # a server was named, which is more than a habit
         defaults.pop("SORA_LEDGER_PROFILE", None)
@@ -302,6 +298,16 @@ def read_settings(
         file=file,
         from_file=tuple(sorted(own)),
     )
+
+
+def _taken_from(file: SettingsFile, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a ``.env`` file may set and the environment does not; a server comes with its key."""
+    own = {
+        name: text for name, text in file.values.items() if _READ.fullmatch(name) and name not in environment
+    }
+    if BASE_URL in own and KEY in file.values:
+        own[KEY] = file.values[KEY]
+    return own
 
 
 def named_secret(whose: str, variable: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
