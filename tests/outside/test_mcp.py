@@ -369,7 +369,8 @@ def test_the_tools_are_those_an_agent_may_have_and_paid_ones_need_a_request_key(
 
 MISTAKES: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
     "no key": ("render", {"prompt": "a fox runs"}, "bad_arguments", ["render"]),
-    "a misspelt limit": ("render", FOX | {"max_cots_usd": "1"}, "bad_arguments", []),
+    "a misspelt limit": ("render", FOX | {"max_cots_usd": "1"}, "bad_arguments", ["render"]),
+    "an argument of another tool": ("wait", {"job": "job_0000", "words": "x"}, "bad_arguments", []),
     "a length no model has": ("render", FOX | {"seconds": 5}, "bad_request", ["render", "decide"]),
     "a blank": ("render", FOX | {"prompt": "a {colour} fox"}, "bad_input", []),
     "a file outside": ("render", FOX | {"first_frame": "../../etc/passwd"}, "bad_input", []),

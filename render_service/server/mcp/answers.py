@@ -8,8 +8,9 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Unpack
 
 from pydantic import ValidationError
@@ -212,13 +213,19 @@ _USUALLY_NEXT: dict[type[Exception], str] = {
 _JOB = re.compile(r"\bjob_[0-9a-f]{32}\b")
 
 
-def error_answer(error: Exception, tool: str = "", arguments: Mapping[str, Any] | None = None) -> Json | None:
+def error_answer(
+    error: Exception,
+    tool: str = "",
+    arguments: Mapping[str, Any] | None = None,
+    known: Collection[str] = (),
+) -> Json | None:
     """Return the answer for an error raised on purpose by a call of `tool`; None for any other.
 
-    If the error says which value would be accepted, the same call with that comes first in `calls`.
+    `known` are the names of the tool's arguments. If the error says which value or name would be accepted,
+    the same call with that comes first in `calls`.
     """
     if isinstance(error, ValidationError):
-        return _bad_arguments(error, tool, arguments or {})
+        return _bad_arguments(error, tool, arguments or {}, known)
     answer = _of_ours(error)
     if answer is not None and isinstance(error, SoraLedgerError) and error.param and error.instead and tool:
         name = argument_of(error.param)
@@ -316,9 +323,13 @@ def _arguments(words: Sequence[str]) -> Json | None:
     return arguments
 
 
-def _bad_arguments(error: ValidationError, tool: str, arguments: Mapping[str, Any]) -> Json:
+def _bad_arguments(
+    error: ValidationError, tool: str, arguments: Mapping[str, Any], known: Collection[str]
+) -> Json:
     first = error.errors(include_url=False, include_context=False)[0]
     param = ".".join(map(str, first["loc"])) or "arguments"
+    if first["type"] == "extra_forbidden" and param in arguments:
+        return _unknown_argument(param, tool, arguments, known)
     found = first.get("input")
     shown = repr(found) if isinstance(found, str | int | float | bool) else type(found).__name__
     if first["type"] != "missing":
@@ -328,6 +339,18 @@ def _bad_arguments(error: ValidationError, tool: str, arguments: Mapping[str, An
     answer = error_document("bad_arguments", message, param=param, expected="a value", found="nothing")
     if param == "request_key" and len(error.errors()) == 1:
         _put_first(answer, tool, {**arguments, param: suggested_key(arguments)})
+    return answer
+
+
+def _unknown_argument(param: str, tool: str, arguments: Mapping[str, Any], known: Collection[str]) -> Json:
+    names = ", ".join(sorted(known))
+    near = get_close_matches(param, [name for name in known if name not in arguments], n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    message = f"{tool} has no argument {param}; {hint}it has {names}; nothing was recorded"
+    answer = error_document("bad_arguments", message, param=param, expected=names, found=param)
+    if near:
+        renamed = {near[0] if name == param else name: value for name, value in arguments.items()}
+        _put_first(answer, tool, renamed)
     return answer
 
 

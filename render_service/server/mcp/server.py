@@ -217,7 +217,8 @@ async def _called(agent: Agent, tool: ToolEntry, arguments: Mapping[str, Any] | 
         agent.check(tool.permission)
         document = await tool.handler(agent, tool.arguments.model_validate(arguments or {}))
     except Exception as error:  # noqa: BLE001  # an agent reads answers, not tracebacks
-        document = error_answer(error, tool.name, arguments) or _unexpected(agent, error)
+        known = tool.arguments.model_fields
+        document = error_answer(error, tool.name, arguments, known) or _unexpected(agent, error)
     return agent.shown(document)
 
 
