@@ -177,7 +177,7 @@ def hostile(console: Console) -> None:
     assert [answer.status_code for answer in made] == [200, 409], made[0].text
     planted = made[0].json()["id"].replace("video_", "job_")
     studio("cancel", studio.jobs["queued"], f"--reason={HOSTILE}")
-    studio("worker", "--drain", "--interval=0.1", "--grace=0")
+    studio("poll", planted, "--poll-interval=0.1")
     studio(
         "review",
         planted,
