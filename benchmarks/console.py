@@ -11,9 +11,9 @@ The searches find as many videos in both ledgers, and their pages show as many: 
 no video matches once read every row.
 
 Measured on two shared cores with nothing else running, 40 requests for each page, in milliseconds at 100,000
-jobs (at 1,000): inbox 5 (5), videos 9 (8), one video 9 (9), log 13 (13), spend 5 (5), operations 6 (6), search
-for a word 17 (16), with 111 matches 20 (18), with one match 10 (8), jobs as of half of the log 31 (29), of
-shortly ago 31 (31). The largest ratio of any page was 1.15, the slowest 99th percentile 50 ms.
+jobs (at 1,000): inbox 5 (5), videos 9 (8), one video 9 (9), log 13 (13), spend 5 (5), operations 6 (6),
+search for a word 17 (16), with 111 matches 20 (18), with one match 10 (8), jobs as of half of the log
+31 (29), of shortly ago 31 (31). The largest ratio of any page was 1.15, the slowest 99th percentile 50 ms.
 
     .venv/bin/python benchmarks/console.py
     .venv/bin/python benchmarks/console.py --jobs 10000 --rounds 20
