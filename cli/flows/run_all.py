@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from click.core import ParameterSource
 from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.text.usage import Usage
+from ledger.errors import SoraLedgerError
+from render_service.runtime.errors import BadInput
 from render_service.runtime.ledgers import PLACED, OneLedger, Placed, apart
 from render_service.server.processes import Ended, Processes, Started, environment_of
 
@@ -35,10 +37,32 @@ _NOT_PASSED_ON = {"all_in", "json_out", "ledger"}
 _OF_ONE = {"ledger": "--ledger", "key": "--key", "publish": "--publish"}
 
 
+def refuse_copies(ledgers: Iterable[OneLedger]) -> None:
+    """Raise `BadInput` if two folders have the same ledger: each would submit what waits in it, and pay."""
+    from ledger.log.opening import open_now
+
+    known: dict[str, str] = {}
+    for one in ledgers:
+        try:
+            with open_now(one.url) as ledger:
+                ledger_id = ledger.ledger_id
+        except SoraLedgerError:  # it does not exist yet, or its own process says what is wrong
+            continue
+        if (other := known.setdefault(ledger_id, one.shown)) != one.shown:
+            raise BadInput(
+                f"{one.shown}: it is a copy of {other}, so what waits in it would be paid for twice; "
+                "move one of them out of the folder",
+                param="all",
+                expected="each ledger once",
+                found="a copy",
+            )
+
+
 def work_all(inv: Invocation, folder: Path, *, drains: bool) -> None:
     """Work the queues of all ledgers until a signal, or with `drains` until nothing is left in any."""
     check_options()
     ledgers = apart(folder)
+    refuse_copies(ledgers.values())
     wanted = {name: _started(one, ("worker", *passed_on()), Placed(name)) for name, one in ledgers.items()}
 
     async def work() -> Mapping[str, Ended]:
@@ -88,6 +112,7 @@ def serve_all(inv: Invocation, folder: Path, listening: socket.socket, origin: s
 
     check_options()
     ledgers = apart(folder)
+    refuse_copies(ledgers.values())
     host, port = address_of(listening)
     documents = [_addresses(origin, name, console=console) for name in ledgers]
     document = {"serving": origin, "ledgers": documents}

@@ -265,9 +265,9 @@ def hidden_states(encoder: Encoder, numbers: list[int]) -> "Array":
         own = {
             name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"l{layer}.")
         }
-        asked, keys, values = (_linear(states, own, name) for name in "qkv")
-        seen = _attended(asked, keys, values, ATTENTIONS)
-        states = _normed(states + _linear(seen, own, "ao"), own["aln.w"], own["aln.b"])
+        queries, keys, values = (_linear(states, own, name) for name in "qkv")
+        attended = _attended(queries, keys, values, ATTENTIONS)
+        states = _normed(states + _linear(attended, own, "ao"), own["aln.w"], own["aln.b"])
         inner = _linear(_gelu(_linear(states, own, "fi")), own, "fo")
         states = _normed(states + inner, own["oln.w"], own["oln.b"])
     return states
@@ -279,17 +279,17 @@ def _linear(states: "Array", weights: Mapping[str, "Array"], name: str) -> "Arra
     return product
 
 
-def _attended(asked: "Array", keys: "Array", values: "Array", heads: int) -> "Array":
+def _attended(queries: "Array", keys: "Array", values: "Array", heads: int) -> "Array":
     import numpy as np  # of an extra
 
-    count, width = asked.shape
+    count, width = queries.shape
     shape = (count, heads, width // heads)
-    one, other, content = (part.reshape(shape).transpose(1, 0, 2) for part in (asked, keys, values))
+    one, other, content = (part.reshape(shape).transpose(1, 0, 2) for part in (queries, keys, values))
     scores = one @ other.transpose(0, 2, 1) / np.sqrt(np.float32(width // heads))
     shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares /= shares.sum(axis=-1, keepdims=True)
-    seen: Array = (shares @ content).transpose(1, 0, 2).reshape(count, width)
-    return seen
+    attended: Array = (shares @ content).transpose(1, 0, 2).reshape(count, width)
+    return attended
 
 
 def _normed(states: "Array", weight: "Array", bias: "Array", epsilon: float = _EPSILON) -> "Array":
@@ -345,8 +345,8 @@ def _odds(head: Mapping[str, "Array"], states: "Array") -> float:
         return _normed(values, head[f"{name}.w"], head[f"{name}.b"], _HEADS_EPSILON)
 
     read = normed(_linear(states, head, "in"), "in.norm")
-    asked, keys, values = np.split(_linear(normed(read, "attention.norm"), head, "qkv"), 3, axis=1)
-    read = read + _linear(_attended(asked, keys, values, _HEADS_ATTENTIONS), head, "attention")
+    queries, keys, values = np.split(_linear(normed(read, "attention.norm"), head, "qkv"), 3, axis=1)
+    read = read + _linear(_attended(queries, keys, values, _HEADS_ATTENTIONS), head, "attention")
     read = read + _linear(_gelu(_linear(normed(read, "inner.norm"), head, "inner")), head, "outer")
     pooled = np.concatenate([read.max(axis=0), read.mean(axis=0)])[None]
     return float(_linear(_gelu(_linear(pooled, head, "pooled")), head, "odds")[0, 0])

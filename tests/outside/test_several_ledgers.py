@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -319,6 +320,19 @@ def test_a_folder_that_cannot_be_served_is_refused_before_anything_starts(
     (folder / "film" / "settings.env").write_text("SORA_LEDGER_URL=../games/ledger.db")
     assert refused("the same ledger as")
     assert "--ledger is about one ledger" in person(command, "--all", "all", "--ledger", "x.db").err
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_a_copied_folder_is_refused_so_that_nothing_in_it_is_paid_for_twice(
+    installation: Installation, outside: Outside, command: str
+) -> None:
+    server = outside()
+    installation.add("film", OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="sk")
+    installation.of("film", "create", "--prompt", "a fox runs", "--queue")
+    shutil.copytree(installation.folder / "film", installation.folder / "film-copy")
+    ended = installation.person(command, "--all", "all")
+    assert (ended.code, "it is a copy of all/film" in ended.err) == (BAD_INPUT, True), ended.err
+    assert server.bills() == []
 
 
 def test_settings_that_every_user_may_write_are_not_used(installation: Installation) -> None:
