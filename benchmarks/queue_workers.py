@@ -74,8 +74,8 @@ def queue_ours(jobs: int) -> None:
 
 async def work_ours() -> None:
     """Work on them until killed."""
-    from ledger.store.interface import Lease, Release  # noqa: PLC0415
     from ledger.store.postgres import PostgresStore  # noqa: PLC0415
+    from ledger.store.queue import Lease, Release  # noqa: PLC0415
     from render_service.runtime.coalesce import Coalescer  # noqa: PLC0415
 
     queue, holder, lease_ms = PostgresStore(URL).queue, f"worker-{os.getpid()}", round(LEASE_S * 1000)

@@ -36,7 +36,7 @@ import httpx2
 from worker import fresh, postgresql, queue, sandbox
 
 from ledger.log.opening import open_ledger, open_snapshot
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.verify import verify
 
 JOBS = 2_000

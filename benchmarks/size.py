@@ -20,7 +20,7 @@ from big_ledger import PER_JOB, big_ledger, job_id
 
 from ledger.canonical import leaf_hash
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.store.sqlite import SqliteStore
 from ledger.tree.merkle import inclusion_proof, verify_inclusion
 

@@ -38,7 +38,8 @@ import goals
 from ledger.events import RenderAdopted, WebhookReceived
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import ActorSource, Authority, Provenance, draft
-from ledger.store.interface import NEW, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import NEW, Batch
 from ledger.terms import Status
 
 ROUNDS = 5

@@ -49,7 +49,7 @@ from decision.request.request import parse_request
 from decision.rules.catalog import default_catalog
 from ledger.events import RenderClosed, SubmissionIntended
 from ledger.log.opening import open_ledger, open_snapshot
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.verify import verify
 from render_service.api.sessions import open_session
 from render_service.runtime.settings import read_settings

@@ -56,7 +56,7 @@ OF_STATE = {
     "rejected": ExitCode.SERVER,
     "absent": ExitCode.SERVER,
 }
-"""By `ledger.job.State`; any other state ends with 0."""
+"""By `ledger.terms.State`; any other state ends with 0."""
 
 WORST_FIRST = (
     ExitCode.LEDGER_UNUSABLE,

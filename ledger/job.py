@@ -5,8 +5,6 @@ way. `ledger.verify` has its own copy of these rules and works on the stored byt
 them for readers.
 """
 
-from enum import StrEnum
-
 from msgspec import MsgspecError, Struct
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
@@ -28,36 +26,12 @@ from ledger.events import (
     SubmissionRejected,
 )
 from ledger.record import Record
-from ledger.terms import Operation, Outcome, Status, Variant
+from ledger.terms import Operation, Outcome, State, Status, Variant
 
 JOB_PREFIX = "job_"
 
 ROW_FORM = 1
 """Raised when the same events lead to other bytes of a row; only digests of this form are compared."""
-
-
-class State(StrEnum):
-    """The state of a job."""
-
-    REQUESTED = "requested"
-    HELD = "held"
-    APPROVED = "approved"
-    REFUSED = "refused"
-    DENIED = "denied"
-    DECIDED = "decided"
-    SUBMITTING = "submitting"
-    REJECTED = "rejected"
-    UNKNOWN = "unknown"
-    ABSENT = "absent"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    STORED = "stored"
-    FAILED = "failed"
-    LOST = "lost"
-    ABANDONED = "abandoned"
-    CANCELLED = "cancelled"
-    DELETED = "deleted"
-
 
 OVER = ("denied", "refused", "stored", "failed", "lost", "abandoned", "cancelled", "deleted")
 """States in which a job needs no further work."""

@@ -6,20 +6,44 @@ salt and text are in the table ``private_bodies``. Deleting the body therefore l
 with a random salt of 32 bytes the text cannot be guessed from the commitment.
 """
 
+import hmac
 import secrets
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, NamedTuple, Self, get_args
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
 
-from ledger.private_bodies import SALT_BYTES, PrivateBody, commit
+DOMAIN = b"sora-ledger/private/v1\0"
+SALT_BYTES = 32
+SECRETS = frozenset({"signing_secret"})
+"""Fields whose text is a secret: no command prints it, and no bundle contains it."""
 
 END_OF_TEXT = r"(?!\n)"
 """After ``$``, which otherwise matches before a final line feed too."""
 
 Sha256Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$" + END_OF_TEXT)]
+
+
+class PrivateBody(NamedTuple):
+    """One row of ``private_bodies``: the salt and text behind a commitment."""
+
+    commitment: str
+    field: str
+    salt: bytes
+    text: str
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the text must not leave the ledger."""
+        return self.field in SECRETS
+
+
+def commit(field: str, text: str, salt: bytes) -> str:
+    """Return the commitment to `text` as the value of `field`, 64 lower-case hex digits."""
+    message = DOMAIN + field.encode() + b"\0" + text.encode()
+    return hmac.digest(salt, message, "sha256").hex()
 
 
 class Private(Struct, frozen=True, forbid_unknown_fields=True, dict=True):

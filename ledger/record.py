@@ -21,8 +21,7 @@ from uuid_utils import uuid7
 from ledger.canonical import NotCanonicalError, canonical_json, encoded, leaf_hash, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import EVENT_TYPES, Event, EventBase
-from ledger.private import private_values
-from ledger.private_bodies import PrivateBody, commit
+from ledger.private import PrivateBody, commit, private_values
 from ledger.terms import Kind
 from ledger.upcast import UPGRADE, upcast
 

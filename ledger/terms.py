@@ -36,6 +36,29 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class State(StrEnum):
+    """The state of a job."""
+
+    REQUESTED = "requested"
+    HELD = "held"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    DENIED = "denied"
+    DECIDED = "decided"
+    SUBMITTING = "submitting"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    ABSENT = "absent"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    STORED = "stored"
+    FAILED = "failed"
+    LOST = "lost"
+    ABANDONED = "abandoned"
+    CANCELLED = "cancelled"
+    DELETED = "deleted"
+
+
 class Variant(StrEnum):
     """A file that can be downloaded of a completed video."""
 

@@ -15,7 +15,8 @@ from cli.options import common
 from cli.text.decisions import show_ruling
 from cli.text.jobs import show_job, show_submitting
 from cli.text.usage import Usage
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.approvals.answer_changes import approve_change, reject_change
 from render_service.approvals.approvals import approve, reject
 from render_service.approvals.changes import PENDING, changes

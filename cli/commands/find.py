@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ledger.store.search import FoundJob
+    from ledger.store.interface import FoundJob
 
 MOST = 1_000_000
 IN_JSON = 200

@@ -18,9 +18,9 @@ from cli.text.jobs import show_job
 from cli.text.record_lines import RecordLines
 from cli.text.usage import Usage
 from ledger.events import EVENT_TYPES, RenderHeld
-from ledger.job import State
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.terms import State
 from render_service.reports.jobs import retried_as, retried_from
 from render_service.runtime.documents import job_document, record_document
 from render_service.runtime.printable import printable

@@ -9,9 +9,9 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.job_names import last_job
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.terms import Variant
+from ledger.terms import State, Variant
 from render_service.assets.names import SUFFIXES
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import NotAsStored, NotReady

@@ -9,7 +9,7 @@ from cli.flows.video import job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
-from ledger.job import State
+from ledger.terms import State
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,7 +19,7 @@ from decision.advice.reading import Question, answered, missing_details
 from decision.request.request import RenderRequest, Source, parse_request
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 
 if TYPE_CHECKING:
     from render_service.batches.plan import Planned

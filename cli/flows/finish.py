@@ -14,8 +14,8 @@ from cli.invocation import Invocation, say
 from cli.options.copies import Copies
 from cli.text import output
 from cli.text.jobs import show_job
-from ledger.job import Job, State
-from ledger.terms import Variant
+from ledger.job import Job
+from ledger.terms import State, Variant
 from render_service.rules.measurements import Duration
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import ServiceError

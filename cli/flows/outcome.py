@@ -8,7 +8,8 @@ import click
 from cli.exit_codes import ExitCode, of_error, of_job
 from cli.failures import Failure
 from cli.invocation import Invocation, say
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 
 if TYPE_CHECKING:
     from render_service.batches.item import Member

@@ -13,9 +13,9 @@ from cli.flows.finish import Wishes
 from cli.invocation import Invocation, say
 from cli.text import output
 from cli.text.jobs import show_jobs
-from ledger.job import Job, State
-from ledger.store.interface import JobFilter
-from ledger.terms import Variant
+from ledger.job import Job
+from ledger.store.filters import JobFilter
+from ledger.terms import State, Variant
 from render_service.recovery.attempts import OPEN
 from render_service.runtime.documents import Json
 from render_service.settlement.observe import ON_PURPOSE

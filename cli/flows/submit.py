@@ -19,8 +19,9 @@ from decision.money import usd_digits
 from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import AUTO, RenderRequest
 from decision.rules.catalog import Model
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.opening import open_ledger
+from ledger.terms import State
 from render_service.assets.inputs import Material
 from render_service.rules.measurements import Duration, expected_of, expected_words, under_way
 from render_service.runtime.documents import Json

@@ -8,9 +8,8 @@ import click
 from cli.options import common, words
 from cli.options.command import Renamed
 from cli.options.since import FORMS, read_since
-from ledger.job import State
-from ledger.store.interface import JobFilter
-from ledger.terms import Status
+from ledger.store.filters import JobFilter
+from ledger.terms import State, Status
 
 _OPTIONS = (
     click.option(

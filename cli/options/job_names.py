@@ -10,7 +10,7 @@ from ledger.errors import SoraLedgerError
 from ledger.job import JOB_PREFIX
 from ledger.log.job_names import NAMES, SUBMITTED, handle_of
 from ledger.log.opening import open_ledger
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
 from render_service.runtime.settings import Settings, read_settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from cli.text.printable import escape
 from cli.text.tables import columns
 from decision.engine.explain import why
 from decision.money import format_usd
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.rules.measurements import under_way
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import short

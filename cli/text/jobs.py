@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from cli.text.printable import NOTHING, escape
 from cli.text.tables import columns
 from decision.money import format_usd, usd_digits
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.job_names import handle_of
-from ledger.store.search import FoundJob
-from ledger.terms import Operation, Variant
+from ledger.store.interface import FoundJob
+from ledger.terms import Operation, State, Variant
 from render_service.reports.find import Snippet, snippet_of
 from render_service.runtime.printable import printable, short
 

@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from ledger.job import Job, State, fold
+from ledger.job import Job, fold
 from ledger.log.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import ALL_JOBS, JobFilter, RecordFilter, Standing
+from ledger.store.filters import ALL_JOBS, JobFilter, RecordFilter
+from ledger.store.interface import Standing
+from ledger.terms import State
 
 _MARGIN = 20
 """Jobs that are read beyond those wanted: some of them may have changed since."""

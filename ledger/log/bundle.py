@@ -26,7 +26,7 @@ from ledger.canonical import canonical_json
 from ledger.events import AssetPublished, AssetStored
 from ledger.log.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.tree.head import TreeHead
 from ledger.tree.merkle import TILE_HEIGHT, Frontier, Nodes, inclusion_proof
 from ledger.verify import verify_bundle

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ledger.errors import AmbiguousJob, JobNotFound
-from ledger.job import JOB_PREFIX, Job, State
-from ledger.store.interface import ALL_JOBS, EventStore, JobFilter
+from ledger.job import JOB_PREFIX, Job
+from ledger.store.filters import ALL_JOBS, JobFilter
+from ledger.terms import State
 
 HANDLE_DIGITS = 8
 """Digits of the handle of a job that tables show: the end of its id."""
@@ -24,6 +25,9 @@ _ELLIPSIS = re.compile(r"…|\.\.\.")
 _PUBLIC = re.compile(r"video_(?P<digits>[0-9a-f]{32})")
 _END = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},32}}")
 _BACK = re.compile(r"@(?:last|-(?P<count>[1-9][0-9]{0,5}))")
+
+JobsOf = Callable[[JobFilter, int], list[Job]]
+"""Lists the jobs that a filter matches, at most so many: `jobs` of a store."""
 
 NAMES = "job id, video id, the beginning or the end of a job id, @last or @-2"
 
@@ -42,7 +46,7 @@ SUBMITTED = tuple(
 
 
 def one_job(
-    store: EventStore, name: str, actor: str | None = None, states: tuple[State, ...] | None = None
+    jobs_of: JobsOf, name: str, actor: str | None = None, states: tuple[State, ...] | None = None
 ) -> Job:
     """Return the one job called `name`; `JobNotFound` or `AmbiguousJob`, which lists them.
 
@@ -50,12 +54,12 @@ def one_job(
     they are named.
     """
     if back := _BACK.fullmatch(name):
-        return _counted_back(store, name, int(back["count"] or 1), JobFilter(actor=actor, states=states))
-    return the_one(jobs_named(store, name), name)
+        return _counted_back(jobs_of, name, int(back["count"] or 1), JobFilter(actor=actor, states=states))
+    return the_one(jobs_named(jobs_of, name), name)
 
 
-def _counted_back(store: EventStore, name: str, count: int, where: JobFilter) -> Job:
-    jobs = store.jobs(where, limit=count)
+def _counted_back(jobs_of: JobsOf, name: str, count: int, where: JobFilter) -> Job:
+    jobs = jobs_of(where, count)
     if len(jobs) < count:
         whose = f" of {where.actor}" if where.actor else ""
         kind = "submitted " if where.states else ""
@@ -90,7 +94,7 @@ def the_one(jobs: Sequence[Job], name: str) -> Job:
     return jobs[0]
 
 
-def jobs_named(store: EventStore, name: str, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Job]:
+def jobs_named(jobs_of: JobsOf, name: str, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Job]:
     """Return the jobs among `sees` that `name` may mean, at most a few.
 
     The id of a server's video comes first, then the public id that the gateway gives; then the beginning and
@@ -102,11 +106,11 @@ def jobs_named(store: EventStore, name: str, sees: Sequence[JobFilter] = ALL_JOB
         found = {
             job.job_id: job
             for reachable in sees
-            for job in store.jobs(
+            for job in jobs_of(
                 replace(
                     reachable, video_id=where.video_id, id_prefix=where.id_prefix, id_suffix=where.id_suffix
                 ),
-                limit=_MOST_NAMED,
+                _MOST_NAMED,
             )
         }
         return [found[job_id] for job_id in sorted(found, reverse=True)][:_MOST_NAMED]

@@ -7,18 +7,12 @@ from typing import NamedTuple, Self
 
 from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.job_names import one_job
 from ledger.record import E, Entry, Record, StoredRow, entries
-from ledger.store.interface import (
-    AppendCall,
-    Batch,
-    Document,
-    EventStore,
-    Fence,
-    JobFilter,
-    RecordFilter,
-)
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import AppendCall, Batch, Document, EventStore, Fence
+from ledger.terms import State
 
 EVERYTHING = RecordFilter()
 ALL_JOBS = JobFilter()
@@ -137,7 +131,7 @@ class Ledger:
 
         `ledger.log.job_names` says which names there are.
         """
-        return self.store.job(name) or one_job(self.store, name, actor, states)
+        return self.store.job(name) or one_job(self.store.jobs, name, actor, states)
 
     def jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> list[Job]:
         """Return jobs, newest first unless the filter is `oldest_first`."""

@@ -16,7 +16,7 @@ from ledger.events import ProjectionRecorded
 from ledger.job import ROW_FORM, Job
 from ledger.log.ledger import Ledger
 from ledger.record import entries
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 
 STREAM = "projection"
 _BYTES = 256

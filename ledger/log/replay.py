@@ -16,7 +16,8 @@ from ledger.job import JOB_PREFIX, ROW_FORM, Job, fold
 from ledger.log.ledger import Ledger
 from ledger.log.projection import Drifted, Milestones, digest_of, row_number
 from ledger.record import Record, StoredRow
-from ledger.store.interface import ListDrift, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ListDrift
 from ledger.verify.shapes import encode
 from ledger.verify.slim_fold import NotSound
 from ledger.verify.slim_fold import fold as fold_slim

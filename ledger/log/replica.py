@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ledger.errors import LedgerUnusable, NotAReplica
 from ledger.log.ledger import EVERYTHING, Ledger
 from ledger.log.urls import label_of
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 
 WAIT_S = 2.0
 AWAY_S = 30.0

@@ -23,11 +23,25 @@ from typing import NamedTuple
 from ledger.errors import BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
 from ledger.events import PrivateErased, RenderDecided
 from ledger.job import JOB_PREFIX, Job, fold
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request
-from ledger.store.interface import ANY, AppendCall, Batch, Document, Fence, Hold, holds_of
-from ledger.store.search import Facets, Money, Spender, facets_of, is_searched, money_of, spender_of, words_of
+from ledger.store.interface import (
+    ANY,
+    AppendCall,
+    Batch,
+    Document,
+    Facets,
+    Fence,
+    Hold,
+    Money,
+    Spender,
+    facets_of,
+    holds_of,
+    money_of,
+    spender_of,
+)
+from ledger.store.search import is_searched, words_of
 from ledger.tree.merkle import Frontier, TileNode
 
 _BUDGET_PREFIX = "budget_"

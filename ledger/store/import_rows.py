@@ -10,7 +10,7 @@ from itertools import islice
 from ledger.canonical import leaf_hash, sha256_hex
 from ledger.errors import AppendRefused, WrongExpectedVersion
 from ledger.job import JOB_PREFIX
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.append import (
     Changes,

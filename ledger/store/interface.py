@@ -16,24 +16,30 @@ What no store could record (an id of another shape, text sealed for another even
 attempt, so it is recorded once, whichever attempt succeeded. A store retries by itself only if its connection
 broke: it looks up the event ids, and returns the records or decides the append again.
 
+*Lists.* Both stores keep these tables that follow from the log, written in the transaction of an append:
+``listing``, one narrow row per job under the position of its first record, with the properties that lists
+are filtered by, and its money; ``counts``, how many jobs there are of each combination of `Facets`, so that
+a count never reads the jobs; ``spending``, the money of each combination of `Spender`, so that a sum never
+reads the jobs; ``search``, the words of each job's prompt (`ledger.store.search`), which an erasure removes
+together with the text.
+
 *Absent* is None or an empty list. A failure of the store itself is `LedgerUnusable`, with the next step.
 """
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
-from ledger.canonical import encoded, sha256_hex
-from ledger.errors import StaleFence
-from ledger.job import Job, State
-from ledger.private_bodies import PrivateBody
+from ledger.canonical import sha256_hex
+from ledger.job import Job
+from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
+from ledger.store.filters import ALL_JOBS, EVERY_JOB, JobFilter, RecordFilter
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, FoundJob, Match, Money, SpentBy
-from ledger.terms import Status
+from ledger.store.queue import WorkQueue
+from ledger.store.search import is_searched
 from ledger.tree.merkle import Frontier
 
 
@@ -86,6 +92,112 @@ def holds_of(job: Job) -> Iterator[Hold]:
         yield Hold(budget, job.job_id, reserved, job.settled_usd_micros or 0)
 
 
+Facet = Literal["month", "state", "model", "purpose", "actor", "team"]
+"""A property by which jobs are counted."""
+
+
+class Facets(NamedTuple):
+    """The properties of a job that are counted; an empty string where it has none."""
+
+    month: str
+    state: str
+    model: str
+    requested_model: str
+    purpose: str
+    actor: str
+    team: str
+
+
+def facets_of(job: Job) -> Facets:
+    """Return the combination that `job` is counted under."""
+    return Facets(
+        job.created_at[:7],
+        job.state.value,
+        job.model or "",
+        job.requested_model or "",
+        job.purpose or "",
+        job.actor,
+        job.team or "",
+    )
+
+
+SpentBy = Literal["day", "model", "purpose", "actor", "team"]
+"""A property by which money is summed."""
+
+
+class Money(NamedTuple):
+    """The money of some jobs, in micro-dollars; `estimated` is the settled part that no server reported."""
+
+    jobs: int
+    reserved: int
+    settled: int
+    estimated: int
+
+
+class Spender(NamedTuple):
+    """What the money of a job is summed under; an empty string where it has none."""
+
+    day: str
+    model: str
+    purpose: str
+    actor: str
+    team: str
+
+
+def spender_of(job: Job) -> Spender | None:
+    """Return the combination under which the money of `job` is summed; None if it was paid for elsewhere."""
+    if not job.requested_model:
+        return None
+    return Spender(job.created_at[:10], job.model or "", job.purpose or "", job.actor, job.team or "")
+
+
+def money_of(job: Job) -> tuple[int, int, int]:
+    """Return what `job` reserves, what was settled, and what of that is an estimate, in micro-dollars."""
+    settled = job.settled_usd_micros or 0
+    return job.reserved_usd_micros, settled, settled if job.cost_basis == "estimated" else 0
+
+
+def by_model(rows: Iterable[tuple[str, str, int]]) -> Mapping[str, int]:
+    """Return the numbers of jobs by model: a job counts under its decided and its requested one."""
+    numbers = Counter[str]()
+    for model, requested_model, jobs in rows:
+        for name in {model, requested_model}:
+            numbers[name] += jobs
+    return numbers
+
+
+class Match(NamedTuple):
+    """A job that a search found: the position of its first record, and its properties."""
+
+    position: int
+    facets: Facets
+
+
+class FoundJob(NamedTuple):
+    """A job in a list: the position of its first record, its row, and the texts of its prompt by field.
+
+    Texts that were erased are absent.
+    """
+
+    position: int
+    job: Job
+    texts: Mapping[str, str]
+
+    @property
+    def prompt(self) -> str | None:
+        """The prompt; None if it was erased, or if the job has none."""
+        return self.texts.get("prompt")
+
+
+def found(rows: Iterable[tuple[int, bytes]], texts: Iterable[tuple[int, str, str]]) -> list[FoundJob]:
+    """Return what a store read: positions with job rows, and positions with the fields and texts there."""
+    by_position: dict[int, dict[str, str]] = {}
+    for position, field, text in texts:
+        if is_searched(field):
+            by_position.setdefault(position, {})[field] = text
+    return [FoundJob(at, Job.from_canonical(body), by_position.get(at, {})) for at, body in rows]
+
+
 class Fence(NamedTuple):
     """Proof of a lease: the append is refused unless `token` is that of a live lease on the job.
 
@@ -94,69 +206,6 @@ class Fence(NamedTuple):
 
     job_id: str
     token: int
-
-
-class Lease(NamedTuple):
-    """A claimed job: holder, fencing token, and expiry (Unix milliseconds of the store's clock)."""
-
-    job_id: str
-    holder: str
-    token: int
-    until_ms: int
-
-
-class Release(NamedTuple):
-    """The end of a lease: its job is due in `delay_ms`, or done with None."""
-
-    lease: Lease
-    delay_ms: int | None
-
-
-class Limit(NamedTuple):
-    """What all workers together may request from one model of a server; None is unlimited.
-
-    `per_minute` requests, evenly spaced; `running` jobs that hold a slot at the same time.
-    """
-
-    name: str
-    per_minute: int | None = None
-    running: int | None = None
-
-    @property
-    def interval_ms(self) -> int:
-        """The least time between two requests."""
-        return -(-MINUTE_MS // self.per_minute) if self.per_minute else 0
-
-
-def lost(lease: Lease) -> StaleFence:
-    """Return the error for a lease that is no longer the current one."""
-    return StaleFence(f"{lease.job_id}: the lease with fence {lease.token} was lost to another holder")
-
-
-MINUTE_MS = 60_000
-SLOT_WAIT_MS = 1_000
-"""When to retry if all slots are taken: the end of a render cannot be predicted."""
-
-
-class Pace(NamedTuple):
-    """What a limit allows now: the jobs that hold a slot, and the milliseconds until the next request."""
-
-    name: str
-    running: int
-    wait_ms: int
-
-
-class Depth(NamedTuple):
-    """The numbers of the queue.
-
-    `due` jobs wait for a worker, the oldest for `overdue_ms`; `waiting` jobs are due later; `leased` jobs
-    have a worker. Jobs that need no further work (`ledger.job.OVER`) do not count.
-    """
-
-    due: int
-    waiting: int
-    leased: int
-    overdue_ms: int
 
 
 class Standing(NamedTuple):
@@ -196,209 +245,6 @@ class Document:
     def sha256(self) -> str:
         """The digest under which records cite the document."""
         return sha256_hex(self.body)
-
-
-@dataclass(frozen=True)
-class RecordFilter:
-    """Which records to read; None does not restrict. Times are RFC 3339 UTC, `until` exclusive."""
-
-    stream: str | None = None
-    type: str | None = None
-    actor: str | None = None
-    trace_id: str | None = None
-    since: str | None = None
-    until: str | None = None
-    before: int | None = None
-    """Only records at positions before this one."""
-    newest_first: bool = False
-    """Read in the opposite order, from the newest one."""
-    of_jobs: "tuple[JobFilter, ...] | None" = None
-    """Only records of jobs that match one of these, which name only `of_team`, `of_actor` and `teamless`."""
-
-
-CREATED_AT: Final = b'"created_at":"'
-"""JSON key that precedes a job's creation time; used for byte search."""
-
-_SOURCES: Final = (b'"source_job":"', b'"remix_video_id":"')
-"""JSON keys that precede the source of a job, if it has one; used for byte search."""
-
-
-class Unreviewed(StrEnum):
-    """Which finished videos without a review: all of them, or those for a final purpose."""
-
-    ALL = "all"
-    FINALS = "finals"
-
-
-_DAY = len("2026-11-30")
-_MIDNIGHT = re.compile(r"T00:00:00(\.0+)?Z$")
-
-
-@dataclass(frozen=True)
-class JobFilter:
-    """Which jobs to list; a field that is None does not restrict.
-
-    `model` matches the requested or the decided model. Times are RFC 3339 UTC, `until` exclusive.
-    """
-
-    states: tuple[State, ...] | None = None
-    profile: str | None = None
-    video_id: str | None = None
-    id_prefix: str | None = None
-    id_suffix: str | None = None
-    """Only jobs whose id ends like this; every id is looked at."""
-    before: str | None = None
-    """Only jobs with an id before this one, to read a long list in parts."""
-    after: str | None = None
-    """Only jobs with an id after this one."""
-    oldest_first: bool = False
-    """List in the order of the ids; without it, newest first."""
-    of_team: str | None = None
-    of_actor: str | None = None
-    teamless: bool = False
-    """Whose jobs, from an index: of a team, of an actor, and with `teamless` only those of no team.
-
-    `actor` and `team` below say the same without an index, so that ledgers of older schemas can be read.
-    """
-    statuses: tuple[Status, ...] | None = None
-    model: str | None = None
-    purpose: str | None = None
-    actor: str | None = None
-    team: str | None = None
-    project: str | None = None
-    access_key_id: str | None = None
-    since: str | None = None
-    until: str | None = None
-    derived: bool = False
-    """Only jobs that were made from another job or video."""
-    source_job: str | None = None
-    """Only jobs that were made from this job, from an index."""
-    source_video: str | None = None
-    """Only jobs that name this video as their source and no job, from an index."""
-
-    unreviewed: Unreviewed | None = None
-    """Only finished videos that nobody has reviewed, from an index."""
-
-    def by_day(self) -> "JobFilter | None":
-        """Return this filter with days instead of times; None if sums of whole days cannot answer it."""
-        times = [time for time in (self.since, self.until) if time is not None and len(time) > _DAY]
-        if self.states is not None or self.model is not None or not all(map(_MIDNIGHT.search, times)):
-            return None
-        return replace(self, since=self.since and self.since[:_DAY], until=self.until and self.until[:_DAY])
-
-    def pieces(self) -> list[list[bytes]]:
-        """Return lists of bytes; the row of a matching job contains at least one item of each list.
-
-        A row is canonical JSON: each field and value has one spelling, and quotes within a value are
-        escaped. So a byte search finds a field without a column for it and without parsing JSON.
-        """
-        wanted: list[list[tuple[str, str]]] = []
-        if self.statuses is not None:
-            wanted.append([("status", status.value) for status in self.statuses])
-        if self.model is not None:
-            wanted.append([("model", self.model), ("requested_model", self.model)])
-        if self.purpose is not None:
-            wanted.append([("purpose", self.purpose)])
-        same = ("actor", "team", "project", "access_key_id", "source_job")
-        wanted += [[(name, value)] for name in same if (value := getattr(self, name)) is not None]
-        if self.source_video is not None:
-            wanted.append([("remix_video_id", self.source_video)])
-        pieces = [[encoded({name: value})[1:-1] for name, value in fields] for fields in wanted]
-        return [*pieces, list(_SOURCES)] if self.derived else pieces
-
-
-def key_range(value: str, longest: int) -> tuple[bytes, bytes]:
-    """Return a range of the first `longest` bytes after a JSON key whose value is `value`, the end exclusive.
-
-    Those bytes are the value with its closing quote, and what follows in the row if the value is shorter.
-    """
-    least = encoded({"": value})[len(b'{"":"') : -1][:longest]
-    return least, least[:-1] + bytes([least[-1] + 1])
-
-
-EVERY_JOB: Final = JobFilter()
-ALL_JOBS: Final = (EVERY_JOB,)
-"""What a caller sees who sees every job."""
-
-
-LONGEST_PAUSE_MS = 60_000
-"""Pauses under a limit end within this time after the clock was set back."""
-
-
-class WorkQueue(Protocol):
-    """Due jobs, leases and slots. They are not facts, so they leave no events.
-
-    This is all that the use cases know of the queue. A job is due by `schedule` and no longer by `cancel`; a
-    worker has it from `claim` to `release`, by `renew`. `wake`, `keep` and `release_all` are the same for
-    many jobs in one transaction; the rest finds jobs that nothing scheduled, and limits requests. An append
-    checks the token of a lease (`Fence`) in its own transaction, so the store has the queue's table beside
-    the log's (decision 267).
-    """
-
-    def schedule(self, job_id: str, delay_ms: int = 0) -> None:
-        """Make a job due `delay_ms` from now, by the store's clock.
-
-        While the job is leased, the earliest such time is stored and counts once the lease is released.
-        """
-
-    def wake(self, job_ids: Collection[str]) -> None:
-        """Make jobs due now, in one transaction."""
-
-    def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
-        """Claim up to `limit` due jobs without a live lease; each gets a new, higher token."""
-
-    def cancel(self, job_id: str) -> None:
-        """Make a job due no more, at no time it was scheduled for; a live lease on it stays."""
-
-    def enqueue_stale(self, states: Collection[State], before: str) -> int:
-        """Make due the jobs in one of `states` that are not scheduled; return how many.
-
-        Only jobs with an id below `before`, which are older: a job that was begun just now still has a
-        process working on it.
-        """
-
-    def renew(self, lease: Lease, lease_ms: int) -> Lease:
-        """Extend a lease that is still current, or raise `StaleFence`."""
-
-    def keep(self, holder: str, lease_ms: int) -> list[Lease]:
-        """Extend every live lease of `holder` and return them; a missing one was lost."""
-
-    def release(self, lease: Lease, delay_ms: int | None) -> None:
-        """Release a lease, or raise `StaleFence`; the job is due in `delay_ms`, or done with None.
-
-        If the job was scheduled while it was leased, the earlier time counts.
-        """
-
-    def release_all(self, releases: Collection[Release]) -> list[Lease]:
-        """Release leases of different jobs in one transaction; return those that were lost."""
-
-    def acquire_slot(self, job_id: str, limit: Limit) -> int:
-        """Acquire permission for one request, and a slot for the job; 0, or the milliseconds until a retry.
-
-        The job has the slot until `release_slots`. A job that already has a slot keeps it and needs no
-        second one.
-        """
-
-    def release_slots(self, job_ids: Collection[str]) -> None:
-        """Free the slots of jobs that no longer run; jobs without a slot are ignored."""
-
-    def back_off(self, name: str, delay_ms: int) -> None:
-        """Permit no request under the limit `name` for `delay_ms`: the server is at capacity."""
-
-    def bring_forward(self, lease_ms: int) -> None:
-        """Correct times that are too late because the clock was set back.
-
-        What was to be due later is due now, leases end within `lease_ms`, pauses within a minute.
-        """
-
-    def leases(self) -> list[Lease]:
-        """Return the live leases, the first to expire first."""
-
-    def paces(self) -> list[Pace]:
-        """Return the limits under which jobs hold a slot, or that once delayed a request, by name."""
-
-    def depth(self) -> Depth:
-        """Return how many jobs wait and are worked on; it reads nothing else."""
 
 
 class AppendCall(NamedTuple):

@@ -1,12 +1,4 @@
-"""Finding jobs by the words of their prompts and by their properties: what is indexed, what a search means.
-
-No SQL here. Both stores keep these tables that follow from the log, written in the transaction of an append:
-
-- ``listing``: one narrow row per job, under the position of its first record, with the properties that lists
-  are filtered by, and its money;
-- ``counts``: how many jobs there are of each combination of `Facets`, so that a count never reads the jobs;
-- ``spending``: the money of each combination of `Spender`, so that a sum never reads the jobs;
-- ``search``: the words of each job's prompt. An erasure removes them together with the text.
+"""Finding jobs by the words of their prompts: what is indexed, and what a search means. No SQL here.
 
 A word of a query is found at the beginning of a word of the prompt. Chinese, Japanese, Thai and other scripts
 without spaces are indexed in pairs of characters, so that any part of a text is found. Case, accents
@@ -15,11 +7,8 @@ and compatibility forms make no difference. Everything else (quotes, operators, 
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal, NamedTuple
-
-from ledger.job import Job
+from collections.abc import Iterator
+from typing import Final
 
 MOST_WORDS: Final = 32
 """Further words of a query are ignored."""
@@ -79,112 +68,6 @@ def folded(text: str) -> str:
 
 def _pairs(run: str) -> Iterator[str]:
     return (run[at : at + 2] for at in range(len(run)))
-
-
-Facet = Literal["month", "state", "model", "purpose", "actor", "team"]
-"""A property by which jobs are counted."""
-
-
-class Facets(NamedTuple):
-    """The properties of a job that are counted; an empty string where it has none."""
-
-    month: str
-    state: str
-    model: str
-    requested_model: str
-    purpose: str
-    actor: str
-    team: str
-
-
-def facets_of(job: Job) -> Facets:
-    """Return the combination that `job` is counted under."""
-    return Facets(
-        job.created_at[:7],
-        job.state.value,
-        job.model or "",
-        job.requested_model or "",
-        job.purpose or "",
-        job.actor,
-        job.team or "",
-    )
-
-
-SpentBy = Literal["day", "model", "purpose", "actor", "team"]
-"""A property by which money is summed."""
-
-
-class Money(NamedTuple):
-    """The money of some jobs, in micro-dollars; `estimated` is the settled part that no server reported."""
-
-    jobs: int
-    reserved: int
-    settled: int
-    estimated: int
-
-
-class Spender(NamedTuple):
-    """What the money of a job is summed under; an empty string where it has none."""
-
-    day: str
-    model: str
-    purpose: str
-    actor: str
-    team: str
-
-
-def spender_of(job: Job) -> Spender | None:
-    """Return the combination under which the money of `job` is summed; None if it was paid for elsewhere."""
-    if not job.requested_model:
-        return None
-    return Spender(job.created_at[:10], job.model or "", job.purpose or "", job.actor, job.team or "")
-
-
-def money_of(job: Job) -> tuple[int, int, int]:
-    """Return what `job` reserves, what was settled, and what of that is an estimate, in micro-dollars."""
-    settled = job.settled_usd_micros or 0
-    return job.reserved_usd_micros, settled, settled if job.cost_basis == "estimated" else 0
-
-
-def by_model(rows: Iterable[tuple[str, str, int]]) -> Mapping[str, int]:
-    """Return the numbers of jobs by model: a job counts under its decided and its requested one."""
-    numbers = Counter[str]()
-    for model, requested_model, jobs in rows:
-        for name in {model, requested_model}:
-            numbers[name] += jobs
-    return numbers
-
-
-class Match(NamedTuple):
-    """A job that a search found: the position of its first record, and its properties."""
-
-    position: int
-    facets: Facets
-
-
-class FoundJob(NamedTuple):
-    """A job in a list: the position of its first record, its row, and the texts of its prompt by field.
-
-    Texts that were erased are absent.
-    """
-
-    position: int
-    job: Job
-    texts: Mapping[str, str]
-
-    @property
-    def prompt(self) -> str | None:
-        """The prompt; None if it was erased, or if the job has none."""
-        return self.texts.get("prompt")
-
-
-def found(rows: Iterable[tuple[int, bytes]], texts: Iterable[tuple[int, str, str]]) -> list[FoundJob]:
-    """Return what a store read: positions with job rows, and positions with the fields and texts there."""
-    by_position: dict[int, dict[str, str]] = {}
-    for position, field, text in texts:
-        if is_searched(field):
-            by_position.setdefault(position, {})[field] = text
-    return [FoundJob(at, Job.from_canonical(body), by_position.get(at, {})) for at, body in rows]
 
 
 def spans_of(text: str, query: str) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from decision.rules.roles import Permission, Roles, permissions_of, roles_with
 from ledger.job import Job
 from ledger.record import ActorSource, Authority
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
 from render_service.access.register import AccessKey
 from render_service.rules.budget_names import actor_word, parse_name, person_of
 from render_service.runtime.errors import NotPermitted

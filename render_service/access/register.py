@@ -15,7 +15,7 @@ from ledger.canonical import sha256_hex
 from ledger.events import AccessGranted, AccessRevoked, Grant
 from ledger.log.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 
 STREAM = "access"
 PREFIX = "slk_"

@@ -17,7 +17,8 @@ from ledger.events import ShareCreated, ShareRevoked
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Record, entries, timestamp
-from ledger.store.interface import ANY, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY
 from render_service.access.signing import Signer
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.session import Session

@@ -15,7 +15,8 @@ from ledger.errors import EventIdConflict
 from ledger.events import SessionBegan, SessionEnded
 from ledger.log.ledger import Ledger
 from ledger.record import timestamp
-from ledger.store.interface import ANY, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY
 from render_service.runtime.errors import NotAuthenticated
 from render_service.session.session import Session
 

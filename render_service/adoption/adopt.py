@@ -22,11 +22,12 @@ from typing import Any
 
 from ledger.errors import EventIdConflict
 from ledger.events import Event, RenderAdopted, StatusObserved
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import new_job_id
-from ledger.store.interface import NEW, JobFilter
-from ledger.terms import Status, Variant
+from ledger.store.filters import JobFilter
+from ledger.store.interface import NEW
+from ledger.terms import State, Status, Variant
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempts import OPEN, Attempt, attempt_of, went_to
 from render_service.recovery.listing import pages

@@ -14,7 +14,8 @@ from ledger.events import CharacterCreated
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record
-from ledger.store.interface import ANY, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import structs
 
 from ledger.events import Event
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.recovery.listing import pages
 from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings

@@ -22,7 +22,7 @@ from datetime import timedelta
 from typing import Any, Self
 
 from ledger.errors import LedgerError
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.store.outbox import Delivery, NewDelivery
 from render_service.alerts.channels import channel_to
 from render_service.alerts.occasions import (

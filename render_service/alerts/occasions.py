@@ -21,11 +21,11 @@ from typing import Any
 
 from decision.money import format_usd
 from ledger.events import RenderClosed, RenderHeld
-from ledger.job import JOB_PREFIX, Job, State
+from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.record import Record, timestamp
-from ledger.store.interface import JobFilter
-from ledger.terms import Outcome
+from ledger.store.filters import JobFilter
+from ledger.terms import Outcome, State
 from render_service.notifications.announcements import is_pending
 from render_service.recovery.findings import Finding
 from render_service.rules.budget_names import parse_name

@@ -13,10 +13,10 @@ from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import RenderRequest, parse_request
 from ledger.errors import JobNotFound
 from ledger.events import RenderDecided, RenderHeld
-from ledger.job import JOB_PREFIX, Job, State
+from ledger.job import JOB_PREFIX, Job
 from ledger.record import Record
-from ledger.store.interface import JobFilter
-from ledger.terms import Variant
+from ledger.store.filters import JobFilter
+from ledger.terms import State, Variant
 from render_service.adoption.adopt import adopt
 from render_service.adoption.characters import KnownCharacter, check_film, create_character
 from render_service.adoption.external import record_external

@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, Unpack
 
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.adoption.characters import KnownCharacter
 from render_service.api.desk import EVENTS_S, INTERVAL_S, TIMEOUT_S, RenderDesk
 from render_service.api.values import ChangeOptions, CreateOptions, Decided, LedgerEvent, Spend, VideoPage

@@ -18,10 +18,10 @@ from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
 from ledger.errors import BudgetExceeded, IllegalTransition, WrongExpectedVersion
 from ledger.events import ApprovalGranted, ApprovalRefused, RenderDenied, RenderHeld
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.approvals.approvers import Pending, Signing, answered, identity_of, read_pending
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import PolicyReplaced, Races, purse

@@ -22,7 +22,8 @@ from ledger.events import ChangeClosed, ChangeProposed, Grant
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Entry, Provenance
-from ledger.store.interface import NEW, Batch, Document, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import NEW, Batch, Document
 from render_service.access.register import words_of
 from render_service.approvals.approvers import how_to_sign
 from render_service.approvals.requesters import asker, check_requester

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ledger.errors import WrongExpectedVersion
 from ledger.events import AssetStored, ReviewRecorded, TimedNote
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Entry
-from ledger.terms import Variant
+from ledger.terms import State, Variant
 from render_service.runtime.documents import ERASED
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.history import JobHistory

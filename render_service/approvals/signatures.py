@@ -7,7 +7,7 @@ from decision.rules.policy import Policy, default_policy
 from ledger.events import PolicyActivated, RenderHeld, RequestSigned
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.approvals.statements import (
     BINDS_LEAVES,
     answer_statement,

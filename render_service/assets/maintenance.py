@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ledger.events import AssetLost, AssetStored, InputReference, PrivateErased, RenderRequested, SourceFile
 from ledger.log.ledger import Ledger
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.assets.interface import Kept
 from render_service.assets.ownership import named_digests
 from render_service.assets.store import AssetStore

@@ -21,7 +21,7 @@ from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
 from ledger.log.ledger import Ledger
 from ledger.log.urls import file_of, label_of
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.assets.folder import FolderPlace
 from render_service.assets.interface import NOTE, Place
 from render_service.runtime.errors import PlaceTaken

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.terms import State
 from render_service.batches.plan import Planned
 from render_service.rules.measurements import Duration
 from render_service.runtime.documents import Json, job_document

@@ -24,11 +24,11 @@ from typing import TypeVar
 from decision.engine.guardrails import ModerationResult
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable, WrongExpectedVersion
 from ledger.events import RenderDecided, RenderDenied
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Draft
 from ledger.store.interface import NEW, Batch
-from ledger.terms import Variant
+from ledger.terms import State, Variant
 from render_service.batches.file import BatchInvalid, Problem
 from render_service.batches.folder import BatchFolder
 from render_service.batches.item import FAILURES, Member, Watch

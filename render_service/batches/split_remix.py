@@ -14,7 +14,7 @@ from decision.errors import BadRequest
 from decision.one_change.aspects import FIELD_ASPECTS
 from decision.one_change.split import split_request
 from decision.request.request import RenderRequest, Source
-from ledger.job import State
+from ledger.terms import State
 from render_service.rules.overrides import Override
 from render_service.runtime.errors import ServiceError
 from render_service.session.session import Session

@@ -26,7 +26,8 @@ from ledger.errors import SoraLedgerError
 from ledger.events import CheckpointTimestamped, CheckpointWitnessed, Cosignature, Event
 from ledger.private import Private
 from ledger.record import timestamp
-from ledger.store.interface import ANY, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY, Batch
 from ledger.tree.checkpoint import CheckpointInvalid
 from ledger.tree.head import TreeHead
 from render_service.evidence.checkpoints import Publication, Scheduled, publish, put, tree_head

@@ -26,7 +26,8 @@ from ledger.log.projection import STREAM as PROJECTIONS
 from ledger.log.replay import live_projection
 from ledger.private import Private
 from ledger.record import E, Entry, entries
-from ledger.store.interface import ANY, NEW, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY, NEW, Batch
 from ledger.tree.head import TreeHead
 from render_service.session.session import Session
 

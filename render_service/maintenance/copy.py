@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_snapshot, open_store
 from ledger.log.urls import file_of, label_of
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody
 from ledger.record import StoredRow
 from ledger.store.interface import Document, EventStore
 from ledger.tree.merkle import Frontier, root_at

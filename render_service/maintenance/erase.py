@@ -25,11 +25,13 @@ from ledger.events import (
     PrivateErased,
     RenderRequested,
 )
-from ledger.job import JOB_PREFIX, Job, State
+from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.private import private_values
 from ledger.record import Record
-from ledger.store.interface import ANY, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY, Batch
+from ledger.terms import State
 from render_service.assets.by_name import unlink_video
 from render_service.assets.store import AssetStore
 from render_service.notifications.endpoints import Endpoints

@@ -26,7 +26,7 @@ from ledger.events import LedgerCreated
 from ledger.log.opening import open_ledger, open_now, open_or_create, open_store
 from ledger.log.replica import Replica
 from ledger.log.urls import check_url, file_of, label_of
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.assets.names import name_of, uri_of
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted

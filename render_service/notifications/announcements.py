@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from decision.rules.roles import Permission
 from ledger.events import AssetStored, RenderClosed, RenderHeld, SubmissionUnknown
-from ledger.job import JOB_PREFIX, Job, State
+from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.record import Record, timestamp
-from ledger.store.interface import RecordFilter
-from ledger.terms import Outcome, Variant
+from ledger.store.filters import RecordFilter
+from ledger.terms import Outcome, State, Variant
 from render_service.access.callers import Caller, caller_of
 from render_service.access.register import KeyState, Register
 from render_service.notifications.endpoints import Endpoint

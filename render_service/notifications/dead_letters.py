@@ -7,7 +7,8 @@ from typing import Any
 from ledger.events import NotificationFailed, NotificationResent
 from ledger.log.ledger import Ledger
 from ledger.record import Draft, Entry
-from ledger.store.interface import ANY, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY, Batch
 from ledger.store.outbox import ALERT, FORWARD, Delivery
 from render_service.notifications.announcements import announcement_of
 from render_service.notifications.endpoints import Endpoint, Endpoints

@@ -24,7 +24,7 @@ from ledger.events import (
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record, new_event_id, timestamp
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.runtime.errors import BadInput, ServiceError
 from render_service.session.session import Session
 from sora_adapter.serving.signatures import new_secret

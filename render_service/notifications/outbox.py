@@ -22,7 +22,8 @@ from typing import Any
 from ledger.errors import EventIdConflict, LedgerError
 from ledger.events import NotificationFailed, NotificationSent
 from ledger.record import Authority, Record, draft
-from ledger.store.interface import ANY, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY
 from ledger.store.outbox import Delivery, NewDelivery
 from render_service.notifications.announcements import (
     APPROVAL_REQUESTED,

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from ledger.errors import WrongExpectedVersion
 from ledger.events import AssetStored, ObservedIngredient, ProvenanceObserved
 from ledger.private import Private
-from ledger.store.interface import Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import Batch
 from ledger.terms import Variant
 from render_service.provenance.embedded import find_embedded
 from render_service.provenance.manifest import (

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested, SubmissionIntended, SubmissionUnknown
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
+from ledger.terms import State
 from render_service.runtime.settings import SANDBOX
 from render_service.session.event_ids import CLAIMED
 from render_service.session.history import JobHistory

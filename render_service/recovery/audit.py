@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import timestamp
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
+from ledger.terms import State
 from render_service.recovery.assignment import may_be_of
 from render_service.recovery.attempt_counts import Attempts, count_attempts
 from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts

@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from decision.money import format_usd
 from ledger.errors import EventIdConflict
 from ledger.events import NoteRecorded
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.store.interface import ANY
-from ledger.terms import Status, Variant
+from ledger.terms import State, Status, Variant
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempt_counts import Attempts
 from render_service.recovery.attempts import Attempt

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 
 from ledger.errors import EventIdConflict, IllegalTransition, WrongExpectedVersion
 from ledger.events import Event, NoteRecorded, SubmissionAbsent, SubmissionRecovered, SubmissionUnknown
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Draft
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
+from ledger.terms import State
 from render_service.recovery.assignment import Finding, assign, likeness
 from render_service.recovery.attempts import GRACE_S, OPEN, Attempt, attempt_of, open_attempts, went_to
 from render_service.recovery.listing import Sightings

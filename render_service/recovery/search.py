@@ -21,9 +21,10 @@ from ledger.events import (
     SubmissionIntended,
     WebhookReceived,
 )
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import JobFilter, RecordFilter
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.terms import State
 from render_service.recovery.assignment import doubts_about
 from render_service.recovery.attempts import CLOCKS_DIFFER, Attempt
 from render_service.recovery.listing import Listing, Sightings, read_list

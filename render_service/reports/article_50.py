@@ -29,7 +29,7 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import origin_of
 from ledger.record import Entry, entries
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.terms import Variant
 from render_service.approvals.reviews import last_by_person
 from render_service.evidence.envelope import Subject, statement

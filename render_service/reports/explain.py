@@ -14,11 +14,11 @@ from decision.engine.approval import Considered
 from decision.engine.explain import about_failure, what_now, why, why_not_chosen
 from ledger.canonical import leaf_hash, sha256_hex
 from ledger.events import Candidate, RenderDecided, RenderDenied, RenderHeld, RenderRequested, RequestSigned
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Entry, Record
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from ledger.tree.merkle import Frontier, ProofInvalid, inclusion_proof, verify_inclusion
 from render_service.approvals.reviews import reviews_document, reviews_in
 from render_service.provenance.words import provenance_document

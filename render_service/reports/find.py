@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import ALL_JOBS, JobFilter
-from ledger.store.search import FoundJob, spans_of
+from ledger.store.filters import ALL_JOBS, JobFilter
+from ledger.store.interface import FoundJob
+from ledger.store.search import spans_of
 from ledger.terms import Variant
 from render_service.runtime.documents import ERASED
 from render_service.runtime.printable import printable

@@ -6,7 +6,7 @@ from ledger.events import RenderRequested
 from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
 from render_service.runtime.documents import ERASED
 from render_service.session.event_ids import request_id, retry_key
 from render_service.session.history import prompt_in

@@ -11,7 +11,7 @@ from itertools import pairwise
 from ledger.events import RenderDenied, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.terms import Operation
 from render_service.reports.jobs import made_from, source_job
 from render_service.runtime.printable import short

@@ -32,7 +32,7 @@ from ledger.errors import LedgerUnusable
 from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.terms import Operation
 from render_service.rules.policies import kept_document
 from render_service.session.history import Decision

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import ALL_JOBS, JobFilter
-from ledger.store.search import SpentBy
+from ledger.store.filters import ALL_JOBS, JobFilter
+from ledger.store.interface import SpentBy
 from render_service.rules.budgets import Left, Limit, standing
 
 UNDECIDED = "not decided"

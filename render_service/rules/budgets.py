@@ -22,7 +22,8 @@ from ledger.events import BudgetSet
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Authority, Entry, Provenance, Record, draft, entries
-from ledger.store.interface import ANY, NEW, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY, NEW, Batch
 from render_service.rules.budget_names import BudgetName, Scope, parse_name, stream_of
 from render_service.rules.policies import STREAM, InForce, Rules, active_rules
 from render_service.runtime.errors import NotReady

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypedDict
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import JobFilter
-from ledger.terms import Outcome
+from ledger.store.filters import JobFilter
+from ledger.terms import Outcome, State
 
 LEAST_RENDERS = 10
 """Finished renders of one model at one server; with fewer, nothing is measured."""

@@ -22,7 +22,8 @@ from ledger.errors import LedgerUnusable
 from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.record import Record, entries
-from ledger.store.interface import NEW, Batch, Document, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import NEW, Batch, Document
 from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
 from render_service.runtime.files import read_file
 

@@ -14,7 +14,7 @@ from decision.rules.policy import LOCAL, PPM_PER_PERCENT, JudgeAsked, Policy
 from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.rules.policies import STREAM, Rules, kept_document, packaged_rules
 from render_service.runtime.documents import counted
 

@@ -18,7 +18,7 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private, private_values
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.terms import Status
 
 

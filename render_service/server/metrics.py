@@ -14,11 +14,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from ledger.events import EVENT_TYPES, CostSettled, RenderClosed
-from ledger.job import State
 from ledger.log.ledger import Ledger
-from ledger.store.interface import JobFilter, RecordFilter
+from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.outbox import FORWARD
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.evidence.recorded_checks import last_checks
 from render_service.rules.budgets import KnownLimits, standing
 from render_service.runtime.durations import measured

@@ -37,7 +37,7 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import E, Entry, Record, entries
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.terms import Variant
 from render_service.session.event_ids import late_claim_id
 

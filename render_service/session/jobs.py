@@ -12,11 +12,11 @@ from ledger.events import (
     SubmissionAccepted,
     SubmissionUnknown,
 )
-from ledger.job import Job, State, fold
+from ledger.job import Job, fold
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import NEW
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.session.event_ids import CLAIMED, late_claim_id
 
 

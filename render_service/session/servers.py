@@ -12,9 +12,10 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from ledger.events import SubmissionIntended
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
+from ledger.terms import State
 from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.session.event_ids import claim_id

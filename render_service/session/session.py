@@ -19,7 +19,8 @@ from ledger.events import Event
 from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import AnyVersion, AppendCall, Batch, Document, Fence, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import AnyVersion, AppendCall, Batch, Document, Fence
 from render_service.assets.store import AssetStore
 from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce, Rules

@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import Event, RenderAbandoned
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import timestamp
-from ledger.store.interface import JobFilter
-from ledger.terms import Outcome
+from ledger.store.filters import JobFilter
+from ledger.terms import Outcome, State
 from render_service.runtime.errors import NotReady
 from render_service.session.history import JobHistory
 from render_service.session.jobs import closing

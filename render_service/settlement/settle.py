@@ -15,9 +15,9 @@ from msgspec import structs
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import AssetLost, Event, StatusObserved
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.terms import Outcome, Status, Variant
+from ledger.terms import Outcome, State, Status, Variant
 from render_service.assets.by_name import link_video
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed

@@ -16,7 +16,8 @@ from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.runtime.errors import WrongServer
 from render_service.session.session import Session
 from render_service.settlement.observe import ON_PURPOSE, Observer

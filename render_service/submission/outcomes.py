@@ -19,10 +19,10 @@ from ledger.errors import (
     WrongExpectedVersion,
 )
 from ledger.events import Event, SubmissionAbsent, SubmissionAccepted, SubmissionRejected, SubmissionUnknown
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import Draft, timestamp
 from ledger.store.interface import ANY
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
 from render_service.session.event_ids import claim_id
 from render_service.session.jobs import answered_with_anothers, closed

@@ -16,9 +16,9 @@ from typing import Any
 from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import ReferenceImage, RenderRequest, parse_request
 from ledger.events import Basis, InputReference, RenderRequested
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
-from ledger.terms import Operation
+from ledger.terms import Operation, State
 from render_service.assets.fit import detect_faces
 from render_service.assets.inputs import Material, read_source_file
 from render_service.assets.store import AssetStore

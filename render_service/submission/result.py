@@ -14,9 +14,10 @@ from decision.engine.explain import denied_field, what_now, why
 from decision.request.request import RenderRequest
 from ledger.errors import argv_of
 from ledger.events import ApprovalGranted, RenderDecided, RenderDenied, RenderHeld, RenderRequested
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.interface import Batch
+from ledger.terms import State
 from render_service.approvals.approvers import takes_signature, who_may_answer
 from render_service.assets.inputs import NOTHING
 from render_service.rules.overrides import Override

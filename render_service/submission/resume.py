@@ -7,9 +7,9 @@ import asyncio
 
 from ledger.errors import IllegalTransition, WrongExpectedVersion
 from ledger.events import RenderCancelled
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.runtime.errors import NotApproved, NotReady
 from render_service.session.jobs import closed
 from render_service.session.session import Session

@@ -17,10 +17,10 @@ from decision.one_change.aspects import FIELD_ASPECTS
 from decision.one_change.shot_spec import asked_key, spec_of
 from decision.request.request import RenderRequest, Source
 from ledger.events import RenderDecided
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
-from ledger.terms import Operation, Status
+from ledger.terms import Operation, State, Status
 from render_service.rules.opening import ledger_if_any
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import SANDBOX, Settings

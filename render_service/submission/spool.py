@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ledger.canonical import canonical_json
 from ledger.errors import LedgerError
 from ledger.log.ledger import Ledger
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody
 from ledger.private_files import sync_folder
 from ledger.record import ActorSource, Authority, Draft, Provenance, parse_event
 from render_service.runtime.settings import Settings

@@ -28,10 +28,10 @@ from ledger.events import (
     SubmissionIntended,
     SubmissionRejected,
 )
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import Draft, new_job_id, timestamp
 from ledger.store.interface import NEW
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN

@@ -23,7 +23,8 @@ from ledger.events import Event, WebhookMatched, WebhookReceived
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Authority, Draft, draft
-from ledger.store.interface import ANY, Batch, JobFilter, RecordFilter
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import ANY, Batch
 from render_service.runtime.coalesce import Coalescer
 from render_service.session.event_ids import match_id, receipt_id
 from render_service.session.history import JobHistory

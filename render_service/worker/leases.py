@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from random import random
 
 from ledger.job import Job
-from ledger.store.interface import SLOT_WAIT_MS, Fence, Lease, Limit, Release, WorkQueue
+from ledger.store.interface import Fence
+from ledger.store.queue import SLOT_WAIT_MS, Lease, Limit, Release, WorkQueue
 from render_service.recovery.attempts import GRACE_S
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput

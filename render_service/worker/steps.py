@@ -12,7 +12,8 @@ from random import random
 from typing import TYPE_CHECKING
 
 from ledger.errors import IllegalTransition, LedgerUnusable, StaleFence, WrongExpectedVersion
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.recovery.reconcile import reconcile
 from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
 from render_service.session.session import Session

@@ -28,9 +28,10 @@ from dataclasses import dataclass
 from random import random
 from typing import Any
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import timestamp
+from ledger.terms import State
 from render_service.api.sessions import drain
 from render_service.evidence.recorded_checks import record_projection_if_due
 from render_service.recovery.attempts import OPEN

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli.text.batches import time_left
-from ledger.job import State
+from ledger.terms import State
 from render_service.rules.measurements import Duration
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)

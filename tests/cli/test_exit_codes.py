@@ -11,7 +11,7 @@ import pytest
 from cli.exit_codes import MEANINGS, OF_ERROR, OF_STATE, ExitCode, of_error
 from decision.errors import BadRequest
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
-from ledger.job import State
+from ledger.terms import State
 from render_service.runtime.errors import (
     AssetUnusable,
     BadInput,

@@ -22,7 +22,7 @@ import pytest
 
 from cli.commands.serve import COLLECT_AFTER, collect_less_often
 from ledger.log.opening import open_ledger, open_snapshot
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.verify import verify
 from render_service.server.server import listen
 from sora_adapter.sandbox.server import SandboxServer

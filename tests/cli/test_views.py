@@ -14,8 +14,9 @@ from cli.text.jobs import show_job, show_jobs
 from cli.text.record_lines import RecordLines
 from cli.text.tables import columns
 from ledger.events import ErrorDetail, StatusObserved
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
+from ledger.terms import State
 from render_service.reports.record_words import describe_error, what
 from render_service.reports.spending import By, Spending, Spent
 from render_service.runtime.printable import short

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from decision.rules.roles import Permission
 from ledger.record import ActorSource
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.access.callers import Caller
 from render_service.server.console.pages import Visit
 from render_service.server.console.rendering import Templates

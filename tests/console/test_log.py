@@ -15,7 +15,7 @@ from decision.rules.roles import Permission
 from ledger.events import OutputAttached
 from ledger.log.opening import open_ledger
 from ledger.record import ActorSource
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.access.callers import Caller
 from render_service.server.console.log_reader import Jobs, LogReader, Part, may_see_records
 from tests.console.conftest import Console

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.log.opening import open_or_create
 from ledger.record import ActorSource, Authority, Provenance
-from ledger.store.interface import Limit
+from ledger.store.queue import Limit
 from render_service.session.session import utc_now
 from tests.console.conftest import Console, Studio, serving
 from tests.outside.authority import Authority as Clock

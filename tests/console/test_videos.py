@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
 from ledger.record import new_job_id
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
 from tests.console.conftest import COUPE, CRIMSON, FOX, Console
 
 

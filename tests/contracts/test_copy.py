@@ -12,7 +12,8 @@ import pytest
 from ledger.errors import LedgerUnusable
 from ledger.events import PrivateErased
 from ledger.log.opening import open_snapshot, open_store
-from ledger.store.interface import Document, JobFilter, RecordFilter
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import Document
 from ledger.verify import verify
 from render_service.maintenance.copy import Copy, copy_ledger
 from render_service.runtime.errors import BadInput

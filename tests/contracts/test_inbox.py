@@ -9,7 +9,8 @@ import pytest
 
 from ledger.events import RenderAdopted, WebhookReceived
 from ledger.log.opening import open_snapshot
-from ledger.store.interface import NEW, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import NEW
 from ledger.terms import Status
 from ledger.verify import verify
 from render_service.api.sessions import open_session

@@ -27,7 +27,7 @@ import psycopg
 from ledger.events import SubmissionIntended
 from ledger.job import Job
 from ledger.log.opening import open_ledger, open_snapshot
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.verify import verify
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings

@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ledger.job import State
 from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.opening import open_ledger
 from ledger.log.tiles import head_of
+from ledger.terms import State
 from ledger.tree.checkpoint import Signer
 from ledger.tree.proof import ConsistencyProof, InclusionProof
 

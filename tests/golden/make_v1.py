@@ -15,10 +15,10 @@ from uuid import UUID
 
 from ledger import events as e
 from ledger.job import Job
-from ledger.private import Private
-from ledger.private_bodies import PrivateBody, commit
+from ledger.private import Private, PrivateBody, commit
 from ledger.record import ActorSource, Authority, Provenance, Record, draft
-from ledger.store.interface import NEW, Batch, Document, JobFilter
+from ledger.store.filters import JobFilter
+from ledger.store.interface import NEW, Batch, Document
 from ledger.store.sqlite import SqliteStore
 from ledger.terms import Operation, Outcome, Status, Variant
 

@@ -14,7 +14,7 @@ from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.log.opening import open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance, Record
-from ledger.store.interface import JobFilter, RecordFilter, Unreviewed
+from ledger.store.filters import JobFilter, RecordFilter, Unreviewed
 from ledger.store.sqlite import SqliteStore, connection
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import verify

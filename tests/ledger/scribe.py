@@ -20,7 +20,8 @@ from ledger.log.ledger import Ledger
 from ledger.log.opening import open_or_create
 from ledger.private import Private
 from ledger.record import ActorSource, Authority, Draft, Provenance, Record, draft
-from ledger.store.interface import ANY, NEW, AnyVersion, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY, NEW, AnyVersion, Batch
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import Report, verify
 from ledger.verify.joined import joined

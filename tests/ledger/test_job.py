@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from ledger.canonical import canonical_json
 from ledger.errors import IllegalTransition
 from ledger.events import EVENT_TYPES
-from ledger.job import ANNOTATIONS, NOT_AFTER_CLOSING, TRANSITIONS, Job, State, fold, next_state, step
+from ledger.job import ANNOTATIONS, NOT_AFTER_CLOSING, TRANSITIONS, Job, fold, next_state, step
 from ledger.log.replay import fold_bytes
 from ledger.record import Record, StoredRow
+from ledger.terms import State
 from ledger.verify import rules, slim_fold
 from ledger.verify.shapes import as_namespace, encode
 

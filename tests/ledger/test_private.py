@@ -5,8 +5,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Struct, ValidationError, convert, to_builtins
 
-from ledger.private import Private, private_values
-from ledger.private_bodies import PrivateBody, commit
+from ledger.private import Private, PrivateBody, commit, private_values
 
 SALT = bytes(range(32))
 

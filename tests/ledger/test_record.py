@@ -12,8 +12,7 @@ from msgspec.structs import asdict
 from ledger.canonical import canonical_json
 from ledger.errors import RecordTooLarge
 from ledger.events import OutputAttached, RenderCancelled
-from ledger.private import Private
-from ledger.private_bodies import commit
+from ledger.private import Private, commit
 from ledger.record import Record, StoredRow, draft, entries, new_event_id, new_job_id, timestamp
 
 NOTE = OutputAttached(workflow="trailer", uri="u")

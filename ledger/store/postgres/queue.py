@@ -14,9 +14,10 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from ledger.job import OVER, State
-from ledger.store.interface import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Pace, Release, lost
+from ledger.job import OVER
 from ledger.store.postgres.connection import Connection
+from ledger.store.queue import LONGEST_PAUSE_MS, SLOT_WAIT_MS, Depth, Lease, Limit, Pace, Release, lost
+from ledger.terms import State
 
 NOW_MS = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)"
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ledger.job import Job
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody
 from ledger.record import StoredRow
-from ledger.store.interface import CREATED_AT, Hold, JobFilter, RecordFilter, Tally, Unreviewed, key_range
+from ledger.store.filters import CREATED_AT, JobFilter, RecordFilter, Unreviewed, key_range
+from ledger.store.interface import Hold, Tally
 from ledger.store.postgres import queue
 from ledger.store.postgres.connection import Connection
 

@@ -17,23 +17,24 @@ import psycopg
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.store.append import Changes
-from ledger.store.interface import JobFilter, ListDrift, Standing
-from ledger.store.postgres.connection import Connection
-from ledger.store.search import (
+from ledger.store.filters import JobFilter
+from ledger.store.interface import (
     Facet,
     Facets,
     FoundJob,
+    ListDrift,
     Match,
     Money,
     Spender,
     SpentBy,
+    Standing,
     by_model,
     facets_of,
     found,
     money_of,
-    prefixes_of,
-    words_of,
 )
+from ledger.store.postgres.connection import Connection
+from ledger.store.search import prefixes_of, words_of
 
 _LIST = "INSERT INTO listing VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _COUNT = "INSERT INTO counts VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"

@@ -22,26 +22,27 @@ import psycopg
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.ahead import Ahead, Decided
 from ledger.store.append import Append, AppendRequest, Keys, append_each, decide_all
+from ledger.store.filters import ALL_JOBS, EVERY_JOB, JobFilter, RecordFilter
 from ledger.store.group_commit import GroupCommit
 from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
 from ledger.store.interface import (
-    ALL_JOBS,
-    EVERY_JOB,
     AppendCall,
     Batch,
     Document,
+    Facet,
     Fence,
+    FoundJob,
     Hold,
-    JobFilter,
     ListDrift,
-    RecordFilter,
+    Match,
+    Money,
+    SpentBy,
     Standing,
     Tally,
-    WorkQueue,
 )
 from ledger.store.outbox import Outbox
 from ledger.store.postgres import append_rows, reading
@@ -54,7 +55,7 @@ from ledger.store.postgres.outage import Pool
 from ledger.store.postgres.outbox import PostgresOutbox
 from ledger.store.postgres.queue import PostgresQueue, now
 from ledger.store.postgres.write_rows import commit, insert_jobs, write_ahead
-from ledger.store.search import Facet, FoundJob, Match, Money, SpentBy
+from ledger.store.queue import WorkQueue
 from ledger.tree.merkle import Frontier
 
 

@@ -20,22 +20,23 @@ from typing import Any, NamedTuple
 from ledger.errors import LedgerUnusable
 from ledger.job import Job
 from ledger.store.append import Changes
-from ledger.store.interface import EVERY_JOB, JobFilter, ListDrift, Standing
-from ledger.store.search import (
+from ledger.store.filters import EVERY_JOB, JobFilter
+from ledger.store.interface import (
     Facet,
     Facets,
     FoundJob,
+    ListDrift,
     Match,
     Money,
     Spender,
     SpentBy,
+    Standing,
     by_model,
     facets_of,
     found,
     money_of,
-    prefixes_of,
-    words_of,
 )
+from ledger.store.search import prefixes_of, words_of
 from ledger.store.sqlite.blocks import BLOCK
 from ledger.store.sqlite.connection import Connection
 from ledger.store.sqlite.reading import LAST_LETTER

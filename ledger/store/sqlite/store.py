@@ -18,29 +18,30 @@ from typing import Self
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.job import Job
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.store.ahead import Ahead, Decided
 from ledger.store.append import Append, AppendRequest, Keys, Present, append_each, decide_all
+from ledger.store.filters import ALL_JOBS, EVERY_JOB, JobFilter, RecordFilter
 from ledger.store.group_commit import GroupCommit
 from ledger.store.import_rows import Row, add_imported, chunks, intact, keys_of
 from ledger.store.interface import (
-    ALL_JOBS,
-    EVERY_JOB,
     AppendCall,
     Batch,
     Document,
+    Facet,
     Fence,
+    FoundJob,
     Hold,
-    JobFilter,
     ListDrift,
-    RecordFilter,
+    Match,
+    Money,
+    SpentBy,
     Standing,
     Tally,
-    WorkQueue,
 )
 from ledger.store.outbox import Outbox
-from ledger.store.search import Facet, FoundJob, Match, Money, SpentBy
+from ledger.store.queue import WorkQueue
 from ledger.store.sqlite import append_rows, blocks, reading
 from ledger.store.sqlite import search as searching
 from ledger.store.sqlite.append_rows import data_version, read, read_head, write, write_jobs

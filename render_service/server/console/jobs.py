@@ -32,7 +32,7 @@ def job_called(ledger: Ledger, caller: Caller, name: str) -> Job | None:
     job = visible_job(ledger, caller, name)
     if job is not None or not may_be_id(name):
         return job
-    jobs = jobs_named(ledger.store, name, caller.sees)
+    jobs = jobs_named(ledger.store.jobs, name, caller.sees)
     return the_one(jobs, name) if jobs else None
 
 

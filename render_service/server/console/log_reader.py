@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
 from ledger.record import Record, timestamp
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.access.callers import Caller
 
 CLOCK_SKEW = timedelta(days=1)

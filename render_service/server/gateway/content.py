@@ -25,8 +25,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ledger.job import Asset, Job, State
-from ledger.terms import Status, Variant
+from ledger.job import Asset, Job
+from ledger.terms import State, Status, Variant
 from render_service.access.callers import Caller
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import NotAsStored, StorageFailed

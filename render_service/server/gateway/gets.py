@@ -17,8 +17,7 @@ from starlette.responses import JSONResponse, Response
 
 from decision.rules.catalog import Catalog, Model
 from decision.rules.policy import Policy
-from ledger.job import State
-from ledger.terms import Status
+from ledger.terms import State, Status
 from render_service.access.callers import Caller
 from render_service.adoption.characters import profile_of
 from render_service.adoption.server_library import delete

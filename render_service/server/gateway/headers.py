@@ -8,7 +8,8 @@ from decision.engine.approval import Considered, choice_of
 from decision.money import usd_digits
 from ledger.errors import LedgerError
 from ledger.events import RenderDecided, RenderHeld
-from ledger.job import OVER, Job, State
+from ledger.job import OVER, Job
+from ledger.terms import State
 from render_service.rules.measurements import Duration
 from render_service.server.gateway.projection import PATIENCE_S
 from render_service.session.session import Session

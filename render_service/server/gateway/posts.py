@@ -16,7 +16,8 @@ from decision.errors import DecisionError
 from decision.request.request import RenderRequest, parse_request
 from ledger.errors import LedgerError
 from ledger.events import RenderDenied, SubmissionRejected
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.access.callers import Caller
 from render_service.adoption.characters import check_film, create_character
 from render_service.rules.policies import Rules

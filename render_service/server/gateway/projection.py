@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ledger.errors import LedgerError
-from ledger.job import JOB_PREFIX, Job, State
+from ledger.job import JOB_PREFIX, Job
 from ledger.log.ledger import Ledger
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
+from ledger.terms import State
 from render_service.access.callers import Caller
 from render_service.runtime.coalesce import Coalescer
 from render_service.server.gateway.resources import show

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from ledger.events import RenderRequested
 from ledger.log.ledger import Ledger
 from ledger.record import Record, timestamp
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.session.clock_steps import ClockSteps
 
 Owner = tuple[str | None, str]

@@ -19,12 +19,12 @@ from ledger.events import (
     StatusObserved,
     SubmissionRejected,
 )
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import Record
-from ledger.store.interface import JobFilter, RecordFilter
-from ledger.terms import Operation, Status
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.terms import Operation, State, Status
 from render_service.session.event_ids import public_id
 
 WHOLE = 100

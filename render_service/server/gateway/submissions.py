@@ -16,8 +16,9 @@ from datetime import datetime
 from decision.request.request import RenderRequest
 from ledger.errors import WrongExpectedVersion
 from ledger.events import RenderDecided, RenderDenied
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.store.interface import Batch
+from ledger.terms import State
 from render_service.access.callers import Caller
 from render_service.assets.inputs import Material
 from render_service.runtime.errors import NotReady, RequestKeyTaken, TooManyRequests

@@ -23,10 +23,11 @@ from typing import NamedTuple
 from decision.request.request import RenderRequest
 from ledger.errors import EventIdConflict
 from ledger.events import AccessUsed, RenderRequested
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import Draft, timestamp
-from ledger.store.interface import ANY, Batch, JobFilter, RecordFilter
-from ledger.terms import Outcome
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import ANY, Batch
+from ledger.terms import Outcome, State
 from render_service.access.callers import Caller
 from render_service.server.gateway.recent import RecentRequests
 from render_service.session.event_ids import use_id

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from decision.advice.reading import missing_details
-from ledger.job import Job, State
-from ledger.terms import Variant
+from ledger.job import Job
+from ledger.terms import State, Variant
 from render_service.approvals.reviews import review
 from render_service.assets.fit import first_frame
 from render_service.assets.inputs import NOTHING, Material

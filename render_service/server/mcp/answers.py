@@ -21,8 +21,9 @@ from decision.money import usd_digits
 from decision.request.prompt import FIELDS
 from ledger.errors import BudgetExceeded, Facts, LedgerUnusable, Retry, SoraLedgerError, argv_of, error_facts
 from ledger.events import RenderDecided
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.terms import State
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import BudgetGone
 from render_service.session.history import JobHistory

@@ -14,7 +14,7 @@ from mcp.server.context import ServerRequestContext
 from mcp_types import ElicitRequest, ElicitRequestURLParams, ElicitResult, InputRequiredResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from ledger.job import State
+from ledger.terms import State
 from render_service.access.local import find_console
 from render_service.access.signing import open_signer
 from render_service.runtime.documents import Json

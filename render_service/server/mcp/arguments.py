@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from decision.money import MICROS_PER_USD
 from decision.request.prompt import FIELDS
 from decision.rules.purpose import PURPOSES
-from ledger.job import State
+from ledger.terms import State
 from render_service.approvals.reviews import Verdict
 
 MOST_FOUND = 100

@@ -18,7 +18,7 @@ from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
 from ledger.job import Job
 from ledger.record import ActorSource
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
 from render_service.access.callers import Caller
 from render_service.assets.inputs import Material
 from render_service.rules.budget_names import AGENT, ON_BEHALF_OF, person_of

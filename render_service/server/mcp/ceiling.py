@@ -25,9 +25,11 @@ from decision.money import format_usd
 from decision.request.request import RenderRequest
 from decision.rules.policy import Policy
 from ledger.events import RenderDenied, RenderHeld
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import timestamp
-from ledger.store.interface import JobFilter, Limit
+from ledger.store.filters import JobFilter
+from ledger.store.queue import Limit
+from ledger.terms import State
 from render_service.runtime.errors import SessionCeiling
 from render_service.session.session import Session
 from render_service.submission.preview import ruling_on

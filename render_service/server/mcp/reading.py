@@ -12,7 +12,7 @@ from decision.money import usd_digits
 from decision.one_change.verdict import check_single_change
 from decision.request.request import RenderRequest, parse_request
 from ledger.events import Candidate, RenderDecided, RenderDenied
-from ledger.store.interface import ALL_JOBS, JobFilter
+from ledger.store.filters import ALL_JOBS, JobFilter
 from render_service.reports.explain import candidates_of, explain, why_not
 from render_service.reports.jobs import find_jobs
 from render_service.reports.spending import By, spending

@@ -41,7 +41,7 @@ from decision.errors import DecisionError
 from decision.request.prompt import template, templates
 from decision.rules.roles import Permission
 from ledger.errors import AmbiguousJob, JobNotFound
-from ledger.store.interface import JobFilter
+from ledger.store.filters import JobFilter
 from ledger.terms import Variant
 from render_service.runtime.documents import Json, job_document
 from render_service.server.mcp.answers import error_answer, error_document

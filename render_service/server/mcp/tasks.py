@@ -24,7 +24,8 @@ from pydantic import BaseModel
 
 from decision.rules.roles import Permission
 from ledger.errors import SoraLedgerError
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import NotPermitted
 from render_service.server.mcp.acting import wait_tool

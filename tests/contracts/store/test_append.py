@@ -13,15 +13,8 @@ from ledger.errors import (
 )
 from ledger.events import OutputAttached
 from ledger.record import Record
-from ledger.store.interface import (
-    ANY,
-    NEW,
-    Batch,
-    EventStore,
-    Fence,
-    JobFilter,
-    RecordFilter,
-)
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import ANY, NEW, Batch, EventStore, Fence
 
 ALL = RecordFilter()
 

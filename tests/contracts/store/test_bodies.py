@@ -11,11 +11,8 @@ from ledger.errors import (
 )
 from ledger.events import PrivateErased, RenderCancelled
 from ledger.private import Private
-from ledger.store.interface import (
-    Document,
-    EventStore,
-    RecordFilter,
-)
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import Document, EventStore
 from ledger.tree.merkle import Frontier
 
 ALL = RecordFilter()

@@ -15,13 +15,8 @@ from ledger.errors import (
 )
 from ledger.events import BudgetSet, RenderCancelled
 from ledger.private import Private
-from ledger.store.interface import (
-    ANY,
-    NEW,
-    EventStore,
-    JobFilter,
-    RecordFilter,
-)
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import ANY, NEW, EventStore
 
 ALL = RecordFilter()
 KINDS = ("sqlite", "postgres")

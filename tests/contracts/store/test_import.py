@@ -10,11 +10,8 @@ from ledger.errors import (
     AppendRefused,
     WrongExpectedVersion,
 )
-from ledger.store.interface import (
-    EventStore,
-    JobFilter,
-    RecordFilter,
-)
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import EventStore
 
 ALL = RecordFilter()
 

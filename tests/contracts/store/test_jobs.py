@@ -10,13 +10,10 @@ from ledger.errors import (
     IllegalTransition,
     WrongExpectedVersion,
 )
-from ledger.job import State, fold
-from ledger.store.interface import (
-    EventStore,
-    JobFilter,
-    Unreviewed,
-)
-from ledger.terms import Status
+from ledger.job import fold
+from ledger.store.filters import JobFilter, Unreviewed
+from ledger.store.interface import EventStore
+from ledger.terms import State, Status
 
 
 def test_a_job_row_is_the_fold_of_its_events(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:

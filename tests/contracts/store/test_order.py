@@ -12,10 +12,8 @@ from ledger.errors import (
 )
 from ledger.log.opening import open_tail
 from ledger.record import Record
-from ledger.store.interface import (
-    EventStore,
-    RecordFilter,
-)
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import EventStore
 from ledger.tree.merkle import Frontier, root_at
 from ledger.verify.incremental import verify_since
 

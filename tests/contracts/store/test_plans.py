@@ -6,13 +6,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from ledger.job import State
-from ledger.store.interface import JobFilter, Unreviewed
+from ledger.store.filters import JobFilter, Unreviewed
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import reading as of_postgres
 from ledger.store.sqlite import SqliteStore
 from ledger.store.sqlite import reading as of_sqlite
 from ledger.store.sqlite.connection import connect_reading
+from ledger.terms import State
 
 INDEXES = {"_SOURCE_JOB": "jobs_source_job", "_SOURCE_VIDEO": "jobs_source_video"}
 

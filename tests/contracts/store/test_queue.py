@@ -13,17 +13,9 @@ from ledger.errors import (
     StaleFence,
 )
 from ledger.events import RenderAdopted
-from ledger.job import State
-from ledger.store.interface import (
-    NEW,
-    Batch,
-    EventStore,
-    Fence,
-    Lease,
-    Limit,
-    Release,
-)
-from ledger.terms import Status
+from ledger.store.interface import NEW, Batch, EventStore, Fence
+from ledger.store.queue import Lease, Limit, Release
+from ledger.terms import State, Status
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from typing import Any, get_args
 import pytest
 from msgspec import structs
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import private_values
-from ledger.store.interface import ALL_JOBS, EventStore, JobFilter, RecordFilter
-from ledger.store.search import Match, Money, SpentBy, facets_of, money_of
-from ledger.terms import Status
+from ledger.store.filters import ALL_JOBS, JobFilter, RecordFilter
+from ledger.store.interface import EventStore, Match, Money, SpentBy, facets_of, money_of
+from ledger.terms import State, Status
 
 PROMPTS = {
     "job_a": "A paper boat on the canal at dusk, naïve style",

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from ledger.errors import AmbiguousJob, JobNotFound, WrongExpectedVersion
-from ledger.job import State
 from ledger.log.ledger import Ledger
-from ledger.store.interface import NEW, JobFilter, RecordFilter
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import NEW
+from ledger.terms import State
 
 
 def positions(records: Any) -> list[int]:

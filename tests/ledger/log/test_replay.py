@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
-from ledger.job import State
 from ledger.log.ledger import Ledger
 from ledger.log.replay import jobs_at, position_at, replay, swap
+from ledger.terms import State
 
 
 def tamper(path: Path, statement: str, *values: Any) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.record import Record
-from ledger.store.interface import ANY, Batch, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY, Batch
 from ledger.store.sqlite import SqliteStore
 
 EVENTS = 700

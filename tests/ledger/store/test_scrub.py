@@ -10,9 +10,8 @@ import pytest
 from msgspec import structs
 
 from ledger.log.ledger import Ledger
-from ledger.private import private_values
-from ledger.private_bodies import PrivateBody
-from ledger.store.interface import JobFilter
+from ledger.private import PrivateBody, private_values
+from ledger.store.filters import JobFilter
 from ledger.store.sqlite import SqliteStore
 
 JOBS = 600

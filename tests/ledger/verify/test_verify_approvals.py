@@ -12,12 +12,13 @@ import pytest
 from msgspec import structs
 
 from ledger import events as e
-from ledger.job import TRANSITIONS, State
+from ledger.job import TRANSITIONS
 from ledger.log.bundle import Scope
 from ledger.log.ledger import Ledger
 from ledger.record import ActorSource
 from ledger.store.interface import Document
 from ledger.store.sqlite.snapshot import SqliteTail
+from ledger.terms import State
 from ledger.tree.checkpoint import Signer
 from ledger.verify.incremental import verify_since
 from tests.ledger.office import (

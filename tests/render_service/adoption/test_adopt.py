@@ -8,8 +8,8 @@ import httpx2
 import pytest
 
 from ledger.events import CostSettled, RenderAdopted
-from ledger.job import Job, State
-from ledger.terms import Outcome, Status, Variant
+from ledger.job import Job
+from ledger.terms import Outcome, State, Status, Variant
 from render_service.adoption.adopt import _await_all, adopt, archive, take_in
 from render_service.adoption.server_library import list_all
 from render_service.runtime.errors import AssetUnusable

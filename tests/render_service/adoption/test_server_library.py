@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from ledger.events import VideoDeleted
-from ledger.job import Job, State
-from ledger.terms import Outcome, Variant
+from ledger.job import Job
+from ledger.terms import Outcome, State, Variant
 from render_service.adoption.server_library import delete, list_videos, page_document
 from render_service.runtime.errors import AssetUnusable, NotReady
 from render_service.runtime.telemetry import Trace

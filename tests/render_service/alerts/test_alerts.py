@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from decision.rules.policy import Policy, default_policy
-from ledger.job import State
+from ledger.terms import State
 from render_service.alerts import alerter as alerter_module
 from render_service.alerts.alerter import Alerter
 from render_service.alerts.targets import Targets, read_targets

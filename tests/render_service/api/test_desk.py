@@ -20,8 +20,8 @@ from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.events import RenderDecided
-from ledger.job import State
 from ledger.log.opening import open_ledger
+from ledger.terms import State
 from ledger.tree.checkpoint import Signer
 from render_service import NotSubmitted, RenderDesk, SyncRenderDesk
 from render_service.api.sessions import open_session

@@ -16,9 +16,10 @@ from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.canonical import canonical_json
 from ledger.events import ApprovalGranted, RenderDecided, RenderHeld
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import ActorSource, draft
 from ledger.store.interface import Batch
+from ledger.terms import State
 from ledger.tree.checkpoint import Signer
 from render_service.approvals.approvals import approve, reject
 from render_service.approvals.statements import answer_statement_1, sign

@@ -10,11 +10,12 @@ import pytest
 from decision.rules.policy import Policy, default_policy
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
 from ledger.events import ApprovalGranted, NoteRecorded
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import ActorSource
 from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.terms import State
 from ledger.verify import verify
 from render_service.access.callers import Caller
 from render_service.access.grants import Terms, grant

@@ -11,7 +11,7 @@ import pytest
 from decision.rules.policy import Policy, default_policy
 from ledger.events import BudgetSet, PolicyActivated
 from ledger.record import ActorSource
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.tree.checkpoint import Signer
 from render_service.approvals.answer_changes import approve_change, cancel_change, reject_change
 from render_service.approvals.changes import (

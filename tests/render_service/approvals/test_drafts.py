@@ -7,7 +7,8 @@ import pytest
 from decision.engine.explain import what_now
 from decision.rules.policy import Policy, default_policy
 from ledger.events import RenderDenied, ReviewRecorded
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.reports.explain import why_not
 from render_service.session.session import Session
 from render_service.settlement.settle import record, settle

@@ -10,9 +10,10 @@ from decision.rules.passkeys import EDDSA, ES256, Passkey
 from decision.rules.policy import Policy, default_policy
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
 from ledger.events import ApprovalGranted, ApprovalRefused
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import ActorSource, timestamp
 from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.terms import State
 from ledger.verify import verify
 from render_service.access.callers import Caller
 from render_service.access.grants import Terms, grant

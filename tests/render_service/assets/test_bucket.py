@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from ledger.job import State
-from ledger.terms import Variant
+from ledger.terms import State, Variant
 from render_service.api.sessions import open_session
 from render_service.assets import bucket as buckets
 from render_service.assets.ownership import Owner

@@ -14,8 +14,7 @@ import pytest
 
 from decision.rules.catalog import default_catalog
 from ledger.events import RenderRequested
-from ledger.job import State
-from ledger.terms import Variant
+from ledger.terms import State, Variant
 from render_service.batches.file import BatchInvalid, read_batch
 from render_service.batches.folder import BatchFolder
 from render_service.batches.item import Member

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from ledger.events import NotificationResent, PrivateErased
-from ledger.store.interface import ANY, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY
 from render_service.forwarding import forwarder
 from render_service.forwarding.destinations import read_destinations
 from render_service.forwarding.forwarder import Forwarding

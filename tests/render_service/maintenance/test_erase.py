@@ -12,13 +12,13 @@ from PIL import Image
 
 from decision.request.request import RenderRequest
 from ledger.events import AssetLost, PrivateErased, ReviewRecorded
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.opening import open_ledger
 from ledger.private import Private, private_values
 from ledger.record import timestamp
 from ledger.store.interface import ANY
 from ledger.store.sqlite.snapshot import SqliteSnapshot
-from ledger.terms import Variant
+from ledger.terms import State, Variant
 from ledger.tree.merkle import root_at
 from ledger.verify import verify
 from render_service.assets.fit import Fit, first_frame

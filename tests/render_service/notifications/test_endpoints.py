@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ledger.events import EndpointUpdated, NotificationSent
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.notifications.announcements import APPROVAL_REQUESTED, COMPLETED
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.notifications.endpoints import (

@@ -11,7 +11,8 @@ from decision.rules.policy import default_policy
 from decision.rules.roles import Permission
 from ledger.events import AccessRevoked, NotificationFailed, NotificationSent, PrivateErased
 from ledger.record import Record
-from ledger.store.interface import ANY, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import ANY
 from render_service.access.register import STREAM
 from render_service.notifications.endpoints import Endpoints
 from render_service.notifications.outbox import AT_ONCE_OF_ONE, GIVE_UP_MS, wait_ms

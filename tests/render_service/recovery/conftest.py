@@ -12,7 +12,8 @@ from msgspec import structs
 
 from decision.request.request import RenderRequest
 from ledger.events import RenderDecided
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.runtime.settings import Settings
 from render_service.session.session import Session, utc_now
 from render_service.submission.intent import intended

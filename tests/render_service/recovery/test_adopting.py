@@ -9,9 +9,9 @@ import pytest
 
 from decision.request.request import RenderRequest
 from ledger.events import NoteRecorded, SubmissionRecovered
-from ledger.job import State
 from ledger.private import Private
 from ledger.store.interface import ANY
+from ledger.terms import State
 from render_service.adoption.adopt import adopt, archive, take_in
 from render_service.recovery.reconcile import reconcile, reconcile_job
 from render_service.recovery.search import known_job, with_prompts

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.events import RenderRequested, SubmissionIntended, SubmissionUnknown
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
-from ledger.terms import Operation, Status
+from ledger.terms import Operation, State, Status
 from render_service.recovery.assignment import assign
 from render_service.recovery.attempts import Attempt
 from sora_adapter.models import Observation

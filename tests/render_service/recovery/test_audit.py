@@ -8,9 +8,8 @@ import pytest
 from msgspec import structs
 
 from ledger.events import AssetLost, StatusObserved, SubmissionAccepted
-from ledger.job import State
 from ledger.store.interface import NEW
-from ledger.terms import Outcome, Status, Variant
+from ledger.terms import Outcome, State, Status, Variant
 from render_service.adoption.server_library import delete
 from render_service.recovery.audit import Audit, Scope, audit, audited_at
 from render_service.recovery.findings import deal_with, of_jobs

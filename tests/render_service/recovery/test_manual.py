@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from ledger.events import NoteRecorded, SubmissionRecovered
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.recovery.reconcile import declare_absent, take_video
 from render_service.runtime.errors import BadInput
 from render_service.session.session import Session

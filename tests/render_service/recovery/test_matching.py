@@ -9,9 +9,9 @@ import pytest
 from msgspec import structs
 
 from ledger.events import RenderRequested, SubmissionIntended, SubmissionUnknown
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
-from ledger.terms import Operation, Status
+from ledger.terms import Operation, State, Status
 from render_service.recovery.assignment import doubts_about, likeness, may_be_of, may_stand_for
 from render_service.recovery.attempts import Attempt
 from sora_adapter.models import Observation

@@ -16,10 +16,10 @@ from ledger.events import (
     SubmissionUnknown,
     WebhookReceived,
 )
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
 from ledger.store.interface import ANY
-from ledger.terms import Outcome
+from ledger.terms import Outcome, State
 from render_service.adoption.adopt import take_in
 from render_service.recovery.attempts import open_attempts
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job

@@ -7,8 +7,8 @@ import pytest
 from msgspec import structs
 
 from ledger.events import ErrorDetail, SubmissionUnknown
-from ledger.job import State
 from ledger.private import Private
+from ledger.terms import State
 from render_service.recovery.assignment import ANOTHER_TIME, Finding
 from render_service.recovery.listing import Sightings
 from render_service.recovery.verdict import SHOWN, Settlement, conclude, sent_elsewhere, settled, under_way

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ledger.job import State
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import ActorSource, Authority, Provenance
+from ledger.terms import State
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
 from render_service.runtime.settings import Settings

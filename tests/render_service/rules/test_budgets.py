@@ -12,8 +12,8 @@ from msgspec import structs
 
 from ledger.errors import WrongExpectedVersion
 from ledger.events import BudgetSet, CostSettled, RenderDecided, RenderDenied
-from ledger.job import State
 from ledger.store.interface import ANY, Batch
+from ledger.terms import State
 from render_service.adoption.server_library import delete
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import (

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.terms import Operation, Outcome
+from ledger.terms import Operation, Outcome, State
 from render_service.rules.measurements import LEAST_RENDERS, Measured, Measuring, measure
 from render_service.session.session import Session
 

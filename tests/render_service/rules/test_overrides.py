@@ -9,8 +9,8 @@ import pytest
 from decision.errors import BadRequest
 from decision.rules.policy import Policy, default_policy
 from ledger.events import DecisionOverridden, RenderDecided
-from ledger.job import State
 from ledger.record import ActorSource
+from ledger.terms import State
 from render_service.approvals.approvals import approve
 from render_service.rules.overrides import Override, read_override
 from render_service.runtime.errors import BadInput, NotReady

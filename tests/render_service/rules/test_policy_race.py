@@ -14,7 +14,7 @@ from decision.rules.catalog import Catalog, default_catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.errors import WrongExpectedVersion
 from ledger.events import RequestSigned
-from ledger.job import State
+from ledger.terms import State
 from ledger.tree.checkpoint import Signer
 from render_service.batches import run
 from render_service.batches.file import read_batch

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from ledger.events import AssetLost
-from ledger.job import Job, State
-from ledger.terms import Variant
+from ledger.job import Job
+from ledger.terms import State, Variant
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session

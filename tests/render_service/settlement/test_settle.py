@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ledger.events import AssetLost, AssetStored, CostSettled, RenderClosed, StatusObserved
-from ledger.job import Job, State
-from ledger.terms import Outcome, Status, Variant
+from ledger.job import Job
+from ledger.terms import Outcome, State, Status, Variant
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import fetch, refresh, settle

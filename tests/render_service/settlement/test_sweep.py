@@ -11,7 +11,8 @@ import httpx2
 import pytest
 
 from ledger.events import StatusObserved
-from ledger.job import Job, State
+from ledger.job import Job
+from ledger.terms import State
 from render_service.session.session import Session, utc_now
 from render_service.settlement.observe import Observer
 from render_service.settlement.sweep import settle_all

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from freezegun import freeze_time
 
-from ledger.job import State
 from ledger.log.opening import open_ledger, open_or_create
+from ledger.terms import State
 from render_service.api.sessions import open_session
 from render_service.runtime.telemetry import Log, begin_trace
 from render_service.session.session import Session, utc_now

@@ -14,10 +14,11 @@ from ledger.events import (
     SubmissionRecovered,
     SubmissionUnknown,
 )
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Draft
 from ledger.store.interface import ANY
+from ledger.terms import State
 from render_service.runtime.errors import AnsweredTooLate
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import server_name

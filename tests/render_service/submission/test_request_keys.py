@@ -10,7 +10,7 @@ import pytest
 
 import decision.request.request
 import render_service.submission.result
-from ledger.job import State
+from ledger.terms import State
 from render_service.runtime.errors import RequestKeyTaken
 from render_service.session.session import Session
 from render_service.submission.result import Placed

@@ -9,9 +9,10 @@ import pytest
 
 from decision.rules.policy import Policy, default_policy
 from ledger.events import PrivateErased, RenderHeld, RenderRequested
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import private_values
 from ledger.store.interface import ANY
+from ledger.terms import State
 from render_service.assets.fit import first_frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.runtime.errors import NotReady

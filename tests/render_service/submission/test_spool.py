@@ -17,8 +17,9 @@ from ledger.events import (
     SubmissionSpooled,
     SubmissionUnknown,
 )
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.store.interface import Fence
+from ledger.terms import State
 from render_service.api.sessions import drain, open_session
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
 from render_service.session.session import Session

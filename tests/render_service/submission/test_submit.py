@@ -21,8 +21,8 @@ from ledger.events import (
     SubmissionRejected,
     SubmissionUnknown,
 )
-from ledger.job import Job, State
-from ledger.terms import Outcome
+from ledger.job import Job
+from ledger.terms import Outcome, State
 from render_service.assets.inputs import Material
 from render_service.assets.probe import read_image
 from render_service.runtime.errors import BudgetGone, KeyMissing, ProfileRetired

@@ -19,7 +19,7 @@ import uvicorn
 from ledger.events import WebhookReceived
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.runtime.settings import Settings
 from render_service.server.app import create_app
 from render_service.server.server import listen

@@ -7,8 +7,9 @@ import httpx2
 import pytest
 
 from ledger.events import WebhookMatched, WebhookReceived
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.store.interface import ANY, Batch
+from ledger.terms import State
 from render_service.adoption.adopt import adopt
 from render_service.session.session import Session
 from render_service.settlement.settle import settle

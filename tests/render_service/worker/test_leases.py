@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ledger.store.interface import Limit
+from ledger.store.queue import Limit
 from ledger.store.sqlite import SqliteStore
 from render_service.worker.leases import LONGEST_PAUSE_S, Capacity
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ledger.job import Job, State
-from ledger.terms import Outcome
+from ledger.job import Job
+from ledger.terms import Outcome, State
 from render_service.worker.steps import NOT_TO_BE_LEFT, Step, next_step
 
 

@@ -15,12 +15,14 @@ import pytest
 
 from ledger.errors import LedgerUnusable, StaleFence
 from ledger.events import PrivateErased, ProjectionRecorded
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.replay import replay
 from ledger.private import private_values
 from ledger.record import new_job_id
-from ledger.store.interface import ANY, Lease, Release
+from ledger.store.interface import ANY
+from ledger.store.queue import Lease, Release
+from ledger.terms import State
 from render_service.evidence import recorded_checks
 from render_service.evidence.recorded_checks import record_projection_if_due
 from render_service.runtime.errors import NotReady

@@ -6,11 +6,11 @@ It is what `sora-ledger replay --as-of` shows, of the jobs that the person may s
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
-from ledger.job import State
 from ledger.log.as_of import AsOf, JobThen
 from ledger.log.ledger import Ledger
 from ledger.log.replay import position_at
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.terms import State
 from render_service.runtime.errors import BadInput
 from render_service.server.console.pages import Page, View, Visit
 from render_service.server.console.views.log import moment_in, position_in

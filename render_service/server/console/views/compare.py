@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import Literal
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.terms import State
 from render_service.reports.jobs import source_job
 from render_service.reports.lineage import Step, steps_between
 from render_service.runtime.printable import short

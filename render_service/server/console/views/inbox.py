@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 
 from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import timestamp
-from ledger.store.interface import JobFilter, Unreviewed
-from ledger.terms import Variant
+from ledger.store.filters import JobFilter, Unreviewed
+from ledger.terms import State, Variant
 from render_service.approvals.answer_changes import read_proposed
 from render_service.approvals.approvals import read_case
 from render_service.approvals.changes import PREFIX as CHANGE

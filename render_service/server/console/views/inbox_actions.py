@@ -8,7 +8,7 @@ from datetime import datetime
 from starlette.datastructures import FormData
 
 from decision.rules.roles import Permission
-from ledger.job import State
+from ledger.terms import State
 from render_service.approvals.approvals import VALID_FOR, Answered
 from render_service.approvals.caller_answers import AnswerOnPage, answer_on_page
 from render_service.approvals.passkeys import PasskeySignature

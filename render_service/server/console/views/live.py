@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 from decision.rules.roles import Permission
 from ledger.job import JOB_PREFIX, Job
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.access.callers import Caller
 from render_service.server.console.log_reader import LogReader, may_see_records
 from render_service.server.console.pages import Endpoint, Visit

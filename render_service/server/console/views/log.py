@@ -13,7 +13,7 @@ from ledger.errors import LedgerUnusable
 from ledger.events import EVENT_TYPES
 from ledger.job import JOB_PREFIX
 from ledger.record import Record, timestamp
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from render_service.reports.record_words import what
 from render_service.runtime.errors import BadInput
 from render_service.server.console.answers import NotHere

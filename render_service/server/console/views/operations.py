@@ -10,9 +10,10 @@ from starlette.datastructures import FormData
 
 from decision.rules.roles import Permission
 from ledger.events import CheckpointTimestamped, CheckpointWitnessed
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record, timestamp
+from ledger.terms import State
 from ledger.tree.checkpoint import CheckpointInvalid, Verifier
 from ledger.tree.head import TreeHead
 from render_service.evidence.keys import read_policy

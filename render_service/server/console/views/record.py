@@ -16,7 +16,7 @@ from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import origin_of
 from ledger.record import Record
-from ledger.store.interface import RecordFilter
+from ledger.store.filters import RecordFilter
 from ledger.tree.checkpoint import Checkpoint
 from ledger.tree.merkle import Frontier, ProofInvalid, consistency_proof, inclusion_proof
 from render_service.runtime.documents import record_document

@@ -6,7 +6,7 @@ from ledger.events import ReviewRecorded
 from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Entry
-from ledger.store.interface import JobFilter, Unreviewed
+from ledger.store.filters import JobFilter, Unreviewed
 from ledger.terms import Variant
 from render_service.approvals.reviews import (
     HIGHEST,

@@ -6,8 +6,9 @@ from markupsafe import Markup
 
 from decision.rules.roles import Permission
 from ledger.events import RenderAdopted, RenderRequested
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.terms import State
 from render_service.adoption.server_library import DELETABLE
 from render_service.reports.answers import HOW
 from render_service.reports.explain import explain

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.log.ledger import Ledger
+from ledger.terms import State
 from render_service.reports.lineage import MOST_WORDS, Member, Step
 from render_service.runtime.printable import short
 from render_service.server.console import charts

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from decision.rules.roles import Permission, roles_with
 from ledger.events import AssetLost, RenderDenied, SubmissionUnknown
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import timestamp
+from ledger.terms import State
 from render_service.approvals.approvers import takes_signature
 from render_service.reports.fix_words import ways_out, who_can
 from render_service.reports.record_words import describe_error

@@ -11,10 +11,10 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from decision.rules.roles import Permission
-from ledger.job import State
-from ledger.store.interface import EventStore, JobFilter
-from ledger.store.search import Facet, Facets, FoundJob, Match, prefixes_of
-from ledger.terms import Variant
+from ledger.store.filters import JobFilter
+from ledger.store.interface import EventStore, Facet, Facets, FoundJob, Match
+from ledger.store.search import prefixes_of
+from ledger.terms import State, Variant
 from render_service.reports.find import snippet_of
 from render_service.runtime.errors import BadInput
 from render_service.server.console.pages import PREFIX, Page, View, Visit

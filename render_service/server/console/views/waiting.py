@@ -9,11 +9,11 @@ from decision.rules.approvals import ApprovalRule
 from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
 from ledger.events import ApprovalGranted, ApprovalRefused
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import timestamp
-from ledger.store.interface import JobFilter, RecordFilter
-from ledger.terms import Variant
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.terms import State, Variant
 from render_service.access.callers import Caller
 from render_service.approvals.answer_changes import read_proposed
 from render_service.approvals.approvals import VALID_FOR, read_case

@@ -17,7 +17,8 @@ from ledger.job import Job
 from ledger.log.replay import replay, swap
 from ledger.private import Private
 from ledger.store import ahead
-from ledger.store.interface import ANY, NEW, Batch, Document, Fence, JobFilter, RecordFilter
+from ledger.store.filters import JobFilter, RecordFilter
+from ledger.store.interface import ANY, NEW, Batch, Document, Fence
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import store as store_module
 

@@ -18,7 +18,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ledger.errors import LedgerUnusable, StaleFence
-from ledger.store.interface import Fence, Hold, RecordFilter
+from ledger.store.filters import RecordFilter
+from ledger.store.interface import Fence, Hold
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import connection as connection_module
 from ledger.store.postgres import store as store_module

@@ -10,10 +10,11 @@ from psycopg.conninfo import make_conninfo
 
 from ledger.errors import LedgerUnusable
 from ledger.events import PrivateErased
-from ledger.job import State
-from ledger.store.interface import Document, Fence, Hold, JobFilter
+from ledger.store.filters import JobFilter
+from ledger.store.interface import Document, Fence, Hold
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.grants import RIGHTS, grants
+from ledger.terms import State
 
 FORBIDDEN = [
     "UPDATE events SET actor = 'x'",

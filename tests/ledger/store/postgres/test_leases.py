@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from ledger.job import State
-from ledger.store.interface import Lease
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.queue import LIVE_TOKENS
+from ledger.store.queue import Lease
+from ledger.terms import State
 
 
 def test_no_job_is_claimed_twice_by_many_at_once(store: PostgresStore) -> None:

@@ -12,8 +12,7 @@ import pytest
 from msgspec import structs
 from psycopg.conninfo import make_conninfo
 
-from ledger.private import private_values
-from ledger.private_bodies import PrivateBody
+from ledger.private import PrivateBody, private_values
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.append_rows import DEAD_ROWS, ELSEWHERE, STILL_SEEN
 from ledger.store.postgres.grants import grants

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ledger.job import Job, State
+from ledger.job import Job
 from ledger.record import timestamp
+from ledger.terms import State
 from render_service.runtime.errors import TooManyRequests
 from render_service.server.gateway import gets
 from render_service.server.gateway.gets import BURST, INTERVAL_S, PollingLimit

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ledger.events import RenderRequested
-from ledger.job import State
+from ledger.terms import State
 from render_service.access.grants import Terms, grant
 from render_service.server import app as serving
 from render_service.server.gateway.api_terms import in_api_terms

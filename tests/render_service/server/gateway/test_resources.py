@@ -8,11 +8,12 @@ import pytest
 from msgspec import structs
 
 from ledger import events as e
-from ledger.job import TRANSITIONS, Job, State, next_state
+from ledger.job import TRANSITIONS, Job, next_state
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.store.interface import ANY, Batch
 from ledger.store.sqlite import SqliteStore
+from ledger.terms import State
 from render_service.server.gateway.projection import Projection, job_id_of
 from render_service.server.gateway.resources import status_of, video_resource
 from render_service.session.event_ids import public_id

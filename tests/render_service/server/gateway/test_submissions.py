@@ -13,9 +13,9 @@ from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import default_policy
 from decision.rules.roles import Permission
 from ledger.events import AccessGranted
-from ledger.job import State
 from ledger.record import ActorSource
 from ledger.store.interface import ANY, Batch
+from ledger.terms import State
 from render_service.access.callers import Caller
 from render_service.assets.inputs import NOTHING
 from render_service.rules.opening import activate

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("mcp", reason="the extra mcp")
 from ledger.errors import JobNotFound, LedgerUnusable
-from ledger.job import Job, State
-from ledger.terms import Operation
+from ledger.job import Job
+from ledger.terms import Operation, State
 from render_service.runtime.errors import BadInput, NotReady, RequestKeyTaken
 from render_service.server.mcp.answers import error_answer, error_document, in_tool_terms, next_call
 from render_service.server.mcp.calls import Agent, Calls, Place, recordable
