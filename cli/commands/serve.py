@@ -36,10 +36,18 @@ from render_service.forwarding.destinations import read_destinations
 from render_service.runtime.errors import BadInput, ServiceError
 from render_service.runtime.ledgers import apart, below, end_with_parent, placed
 from render_service.runtime.settings import Settings, read_settings
-from render_service.server.app import Parts
+from render_service.server.app import Parts, serve, too_busy
 from render_service.server.background import Work
+from render_service.server.front import create_front
 from render_service.server.log_routes import PREFIX as LOG
-from render_service.server.server import address_of, check_reach, listen, listen_below, serve
+from render_service.server.server import (
+    address_of,
+    check_reach,
+    listen,
+    listen_below,
+    most_connections,
+    serve_app,
+)
 from render_service.session.connections import usable_profile
 from render_service.session.session import utc_now
 from render_service.webhooks.endpoints import webhook_secrets
@@ -119,7 +127,9 @@ def serve_command(
         with contextlib.closing(listen(host, port)) as listening:
             if not no_console:
                 check_reach(inv.settings, listening)
-            run_all.serve_all(inv, all_in, listening, _origin(listening, host), console=not no_console)
+            site = run_all.Site(_origin(listening, host), *address_of(listening))
+            front = _front(inv, listening, console=not no_console)
+            run_all.serve_all(inv, all_in, site, front, console=not no_console)
         return
     secrets = {} if no_webhooks else webhook_secrets(inv.settings)
     publication = read_publication(inv.settings, options, key)
@@ -140,6 +150,23 @@ def serve_command(
             say("serving until Ctrl-C or SIGTERM")
 
         _serve(inv, listening, secrets, parts, terms, started, publication)
+
+
+def _front(inv: Invocation, listening: socket.socket, *, console: bool) -> run_all.Serve:
+    """Return what serves all ledgers on `listening`."""
+
+    async def serving(sockets: Mapping[str, Path], started: Callable[[], None], stop: asyncio.Event) -> None:
+        app = create_front(
+            sockets,
+            inv.log,
+            stop,
+            most=max(1, most_connections() // 2),
+            token=inv.settings.metrics_token,
+            has_console=console,
+        )
+        await serve_app(app, too_busy(inv.log), listening, started, stop)
+
+    return serving
 
 
 def _log_key(key: Path | None) -> Path:

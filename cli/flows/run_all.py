@@ -2,11 +2,10 @@
 
 import asyncio
 import signal
-import socket
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -105,46 +104,48 @@ def _print(console: "Console", ledgers: list[Json]) -> None:
         console.print(f"{one['ledger']}: {words or 'ended with ' + str(one['exit_code'])}")
 
 
-def serve_all(inv: Invocation, folder: Path, listening: socket.socket, origin: str, *, console: bool) -> None:
-    """Serve all ledgers on `listening`, at `origin`, until a signal."""
-    from render_service.server.front import create_front
-    from render_service.server.server import address_of, most_connections, serve_app
+class Site(NamedTuple):
+    """Where all ledgers are served: the origin, and the host and port that the processes are told."""
 
+    origin: str
+    host: str
+    port: int
+
+
+Serve = Callable[[Mapping[str, Path], Callable[[], None], asyncio.Event], Awaitable[None]]
+"""Serves the ledgers of these names from these sockets: says when it is ready, ends when the event is set."""
+
+
+def serve_all(inv: Invocation, folder: Path, site: Site, serve: Serve, *, console: bool) -> None:
+    """Serve all ledgers at `site`, each in a process behind `serve`, until a signal."""
     check_options()
     ledgers = apart(folder)
     refuse_copies(ledgers.values())
-    host, port = address_of(listening)
-    documents = [_addresses(origin, name, console=console) for name in ledgers]
-    document = {"serving": origin, "ledgers": documents}
+    documents = [_addresses(site.origin, name, console=console) for name in ledgers]
+    document = {"serving": site.origin, "ledgers": documents}
 
     def started() -> None:
         inv.emit(document, lambda out: _print_addresses(out, document))
         say("serving until Ctrl-C or SIGTERM")
 
-    async def serve(place: Path) -> None:
+    async def serving(place: Path) -> None:
         stop = asyncio.Event()
         sockets = {name: place / f"{number}" for number, name in enumerate(ledgers)}
         wanted = {
-            name: _started(one, ("serve", *passed_on()), Placed(name, str(sockets[name]), host, port))
+            name: _started(
+                one, ("serve", *passed_on()), Placed(name, str(sockets[name]), site.host, site.port)
+            )
             for name, one in ledgers.items()
         }
-        app = create_front(
-            sockets,
-            inv.log,
-            stop,
-            most=max(1, most_connections() // 2),
-            token=inv.settings.metrics_token,
-            has_console=console,
-        )
         running = asyncio.create_task(Processes(inv.log).run(wanted, stop))
         try:
-            await serve_app(app, inv.log, listening, started, stop)
+            await serve(sockets, started, stop)
         finally:
             stop.set()
             await running
 
     with tempfile.TemporaryDirectory(prefix="sora-ledger-") as place:  # only this user may enter it
-        asyncio.run(serve(Path(place)))
+        asyncio.run(serving(Path(place)))
 
 
 def _addresses(origin: str, name: str, *, console: bool) -> Json:

@@ -21,7 +21,6 @@ from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connections import connection, usable_profile
 from render_service.session.session import Session
-from render_service.submission.submit import uninterrupted
 from sora_adapter.errors import ServerFailed, ServerUnreachable, ServerUnreadable
 from sora_adapter.models import Character
 from sora_adapter.profiles import require
@@ -92,7 +91,7 @@ async def create_character(session: Session, name: str, file: SourceFile, path: 
     await asyncio.to_thread(session.assets.put_file, path, file.media_type)
     upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
     async with session.connect(profile) as client:
-        return await uninterrupted(session, _create(session, client, name, file, upload))
+        return await session.uninterrupted(_create(session, client, name, file, upload))
 
 
 async def _create(

@@ -18,7 +18,6 @@ from render_service.session.jobs import closing
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
 from render_service.settlement.settle import is_over, over_at, record
-from render_service.submission.submit import uninterrupted
 from sora_adapter.errors import ServerRefused, VideoNotFound
 from sora_adapter.models import Observation, Page
 
@@ -78,7 +77,7 @@ async def delete(session: Session, job: Job, why: str | None = None) -> Job:
             found=f"a {job.state} job",
         )
     async with session.connect_to(job) as client:
-        return await uninterrupted(session, _delete(session, client, job, why))
+        return await session.uninterrupted(_delete(session, client, job, why))
 
 
 async def _delete(session: Session, client: "VideosClient", job: Job, why: str | None) -> Job:

@@ -1,4 +1,4 @@
-"""The ASGI app: routes, and a log line for every answer.
+"""The ASGI app of one ledger, and how it is served: routes, and a log line for every answer.
 
 ``/v1`` is the Videos API (`render_service.server.gateway`), ``/mcp`` the tools for agents
 (`render_service.server.mcp`), ``/console`` the pages for people (`render_service.server.console`), ``/log``
@@ -8,11 +8,14 @@ server is not stopping. ``GET /metrics`` is for Prometheus.
 """
 
 import asyncio
+import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from http import HTTPStatus
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +32,18 @@ from ledger.errors import LedgerError
 from ledger.events import WebhookReceived
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.notifications.addresses import Addresses
+from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
+from render_service.runtime.ledgers import placed
+from render_service.runtime.settings import SANDBOX
 from render_service.runtime.spans import NO_SPAN, REQUEST, Beginning, Span, Telemetry
 from render_service.runtime.telemetry import Log, Trace, begin_trace, sender_of
 from render_service.server.background import Work, working
+from render_service.server.bodies import RestOfBody, has_two_lengths, refuse_two_lengths
 from render_service.server.console.pages import PREFIX as CONSOLE
-from render_service.server.console.shared import without_secret
+from render_service.server.console.pages import without_secret
 from render_service.server.console_routes import console_routes
+from render_service.server.front import FromFront
 from render_service.server.gateway.errors import Refusal
 from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
@@ -43,6 +51,7 @@ from render_service.server.log_routes import log_routes
 from render_service.server.mcp.endpoint import PATH as AGENTS_PATH
 from render_service.server.mcp.endpoint import AgentEndpoint
 from render_service.server.metrics import Metrics
+from render_service.server.server import THREADS, address_of, serve_app
 from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox, Reception
 from render_service.worker.leases import WorkerOptions
@@ -140,67 +149,6 @@ def _describe(span: Span, scope: Scope, request_id: str, status: int) -> None:
         span.fail(str(status))
 
 
-class RestOfBody:
-    """Reads the rest of a request's body before the end of an answer that came early.
-
-    A connection that is closed while the client still sends is reset, and a reset can overtake the answer:
-    the client would see a broken connection instead of the refusal. The answer itself is sent at once; only
-    its end waits, for `REST_OF_BODY_S` or `REST_OF_BODY_BYTES` at most.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, and leave nothing of it unread."""
-        if scope["type"] != "http" or not _has_body(scope):
-            await self._app(scope, receive, send)
-            return
-        body = _Body(scope, receive)
-
-        async def ending(message: Message) -> None:
-            if (
-                message["type"] == "http.response.body"
-                and not message.get("more_body", False)
-                and body.is_coming
-            ):
-                await send({**message, "more_body": True})
-                await body.discard()
-                message = {"type": "http.response.body"}
-            await send(message)
-
-        await self._app(scope, body.read, ending)
-
-
-class _Body:
-    """The body of a request, and whether more of it is coming."""
-
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self._receive = receive
-        # A client that waits for a `100 Continue` sends nothing before the app reads.
-        self.is_coming = all(name != b"expect" for name, _ in scope["headers"])
-
-    async def read(self) -> Message:
-        """Return the next message about the body."""
-        message = await self._receive()
-        self.is_coming = message.get("more_body", False)
-        return message
-
-    async def discard(self) -> None:
-        """Read the rest, within the limits."""
-        unread = REST_OF_BODY_BYTES
-        with suppress(TimeoutError):
-            async with asyncio.timeout(REST_OF_BODY_S):
-                while self.is_coming and unread > 0:
-                    unread -= len((await self.read()).get("body", b""))
-
-
-REST_OF_BODY_S = 30.0
-
-
-REST_OF_BODY_BYTES = 64 * 1024 * 1024
-
-
 def too_busy(log: Log) -> ASGIApp:
     """Return what answers the requests for which there is no connection left."""
     message = "All connections of this server are in use, so nothing was done: try again in a second."
@@ -217,30 +165,6 @@ def too_busy(log: Log) -> ASGIApp:
     headers = refusal.headers | {"connection": "close"}
     answer = JSONResponse(refusal.envelope, refusal.status, headers=headers)
     return AccessLog(RestOfBody(answer), log)
-
-
-def _has_body(scope: Scope) -> bool:
-    return any(
-        name in {b"content-length", b"transfer-encoding"} and value != b"0"
-        for name, value in scope["headers"]
-    )
-
-
-def has_two_lengths(scope: Scope) -> bool:
-    """Return whether a request could be read as two, by a proxy that believes the other header."""
-    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
-
-
-async def refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
-    """Refuse such a request, and close its connection."""
-    error = {
-        "message": "The request has both Content-Length and Transfer-Encoding: send one of them.",
-        "type": "invalid_request_error",
-        "param": None,
-        "code": "invalid_http",
-    }
-    response = JSONResponse({"error": error}, 400, headers={"connection": "close"})
-    await response(scope, receive, send)
 
 
 UNREADY = "the ledger cannot be used now; the log of this server says why"
@@ -334,6 +258,42 @@ def create_app(
     )
     app.router.redirect_slashes = False
     return app
+
+
+async def serve(
+    session: Session,
+    listening: socket.socket,
+    secrets: Mapping[str, tuple[str, ...]],
+    started: Callable[[], None] = lambda: None,
+    parts: Parts = NO_PARTS,
+    works: Sequence[Work] = (),
+) -> None:
+    """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready.
+
+    The first signal stops the server and its background `works` at the same time; requests under way are
+    answered. The second ends it at once.
+    """
+    stop = asyncio.Event()
+    post = Post(Addresses(permits_private=_permits_private(session, listening)))
+    if parts.notifies:
+        works = [*works, lambda stop: Notifier(session, post).run(stop)]
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+    app: ASGIApp = create_app(session, secrets, parts, works=works, post=post, stop=stop)
+    if placed() is not None:
+        app = FromFront(app)
+    await serve_app(app, too_busy(session.log), listening, started, stop)
+
+
+def _permits_private(session: Session, listening: socket.socket) -> bool:
+    """Return whether webhooks may go to this machine and its network.
+
+    That is the default only for a trial on one machine: a server on loopback may be behind a public proxy.
+    """
+    settings = session.settings
+    if settings.private_endpoints is not None:
+        return settings.private_endpoints
+    is_trial = settings.chosen_profile() == SANDBOX
+    return is_trial and ip_address(address_of(listening)[0]).is_loopback
 
 
 def _log_routes(session: Session, parts: Parts) -> Sequence[BaseRoute]:

@@ -31,7 +31,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from render_service.runtime.telemetry import Log
-from render_service.server.app import RestOfBody, has_two_lengths, refuse_two_lengths
+from render_service.server.bodies import RestOfBody, has_two_lengths, refuse_two_lengths
 from render_service.server.console.pages import PREFIX
 from render_service.server.console.security import HEADERS, PRIVATE
 from render_service.server.console.static import STATIC, Static

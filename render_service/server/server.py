@@ -18,8 +18,7 @@ import json
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -30,17 +29,9 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from ledger.errors import error_facts
-from render_service.notifications.addresses import Addresses
-from render_service.notifications.outbox import Notifier
-from render_service.notifications.post import Post
 from render_service.runtime.errors import BadInput
 from render_service.runtime.ledgers import Placed, placed
-from render_service.runtime.settings import CONSOLE_URL, SANDBOX, Settings
-from render_service.runtime.telemetry import Log
-from render_service.server.app import NO_PARTS, Parts, create_app, too_busy
-from render_service.server.background import Work
-from render_service.server.front import FromFront
-from render_service.session.session import Session
+from render_service.runtime.settings import CONSOLE_URL, Settings
 
 HEADER_S = 10.0
 
@@ -98,38 +89,17 @@ _ACCEPTED_AT_ONCE = 50
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def serve(
-    session: Session,
-    listening: socket.socket,
-    secrets: Mapping[str, tuple[str, ...]],
-    started: Callable[[], None] = lambda: None,
-    parts: Parts = NO_PARTS,
-    works: Sequence[Work] = (),
-) -> None:
-    """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready.
-
-    The first signal stops the server and its background `works` at the same time; requests under way are
-    answered. The second ends it at once.
-    """
-    stop = asyncio.Event()
-    post = Post(Addresses(permits_private=_permits_private(session, listening)))
-    if parts.notifies:
-        works = [*works, lambda stop: Notifier(session, post).run(stop)]
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
-    app: ASGIApp = create_app(session, secrets, parts, works=works, post=post, stop=stop)
-    if placed() is not None:
-        app = FromFront(app)
-    await serve_app(app, session.log, listening, started, stop)
-
-
 async def serve_app(
     app: ASGIApp,
-    log: Log,
+    if_full: ASGIApp,
     listening: socket.socket,
     started: Callable[[], None],
     stop: asyncio.Event,
 ) -> None:
-    """Serve `app` on `listening` until a signal, which sets `stop`."""
+    """Serve `app` on `listening` until a signal, which sets `stop`.
+
+    `if_full` answers the requests for which there is no connection left.
+    """
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -139,25 +109,13 @@ async def serve_app(
         ws="none",
         server_header=False,
         proxy_headers=False,
-        http=bounded_connections(too_busy(log)),
+        http=bounded_connections(if_full),
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         backlog=_ACCEPTED_AT_ONCE,
         timeout_keep_alive=round(IDLE_S),
         timeout_graceful_shutdown=GRACE_S,
     )
     await _Server(config, started, stop).serve(sockets=[listening])
-
-
-def _permits_private(session: Session, listening: socket.socket) -> bool:
-    """Return whether webhooks may go to this machine and its network.
-
-    That is the default only for a trial on one machine: a server on loopback may be behind a public proxy.
-    """
-    settings = session.settings
-    if settings.private_endpoints is not None:
-        return settings.private_endpoints
-    is_trial = settings.chosen_profile() == SANDBOX
-    return is_trial and ip_address(address_of(listening)[0]).is_loopback
 
 
 def listen(host: str, port: int) -> socket.socket:

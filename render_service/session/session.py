@@ -5,12 +5,12 @@ event loop never waits for a disk.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
@@ -36,6 +36,7 @@ from sora_adapter.profiles import Profile
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
+T = TypeVar("T")
 _MOST_CHECKED = 20_000
 CLOCKS_AGREE = timedelta(seconds=1)
 """Clock skew below this is ignored, because the query itself takes time."""
@@ -214,6 +215,16 @@ class Session:
     async def job(self, name: str) -> Job:
         """Return the job that `name` means; ``@last`` is the last one of the person who acts."""
         return await asyncio.to_thread(self.ledger.job, name, self.settings.actor)
+
+    async def uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
+        """Finish `work` even after Ctrl-C: an answer under way is recorded first."""
+        task = asyncio.ensure_future(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self.log.warning("submission.finishing", hint="press Ctrl-C again to leave the outcome unknown")
+            await task
+            raise
 
     async def close(self) -> None:
         """Close servers and ledger; before the ledger, since the last metrics are read from it, telemetry."""

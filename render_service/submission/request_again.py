@@ -28,21 +28,9 @@ from render_service.session.event_ids import RETRY, retry_key
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.result import Opening, Placed
+from render_service.submission.retry import RETRYABLE
 from render_service.submission.sources import source_of
 from render_service.submission.submit import may_try_again, place
-
-RETRYABLE = frozenset(
-    {
-        State.DENIED,
-        State.REFUSED,
-        State.CANCELLED,
-        State.REJECTED,
-        State.ABSENT,
-        State.FAILED,
-        State.LOST,
-    }
-)
-"""States in which nothing more can be billed and no video is here."""
 
 _INSTEAD: Mapping[State, str] = {
     State.HELD: "it waits for approval: `sora-ledger approve {id}`, or `sora-ledger cancel {id}` first",

@@ -6,7 +6,7 @@ time unless the last attempt is known to have created nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -343,7 +343,7 @@ async def attempt(
         in_time = may_send(job.job_id, session.held_until)
         recording = _recording(session, placed, job, intent)
         attempt = _attempt(session, client, recording, intent, prepared, patience, in_time)
-        job, outcome, wait_s = await uninterrupted(session, attempt)
+        job, outcome, wait_s = await session.uninterrupted(attempt)
     session.note_server(job)
     return replace(placed, job=job, outcome=outcome), wait_s
 
@@ -484,14 +484,3 @@ async def _sent(
         else:
             span.fail(how)
     return submitted
-
-
-async def uninterrupted(session: Session, work: Coroutine[Any, Any, T]) -> T:
-    """Finish `work` even after Ctrl-C: an answer under way is recorded first."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        session.log.warning("submission.finishing", hint="press Ctrl-C again to leave the outcome unknown")
-        await task
-        raise

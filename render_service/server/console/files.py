@@ -20,8 +20,8 @@ from render_service.provenance.embedded import manifest_finder
 from render_service.server.console.answers import NotHere
 from render_service.server.console.jobs import find_job, is_about_gateway
 from render_service.server.console.pages import Endpoint, Visit
-from render_service.server.gateway.content import CHUNK_BYTES, READERS, FileAnswer, OpenFile, StoredFiles
 from render_service.server.gateway.errors import Refusal
+from render_service.server.gateway.stored_files import CHUNK_BYTES, READERS, FileAnswer, OpenFile, StoredFiles
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 

@@ -24,6 +24,9 @@ from render_service.runtime.ledgers import below
 from render_service.session.session import Session
 
 PREFIX = f"{below()}/console"
+SHARED = "/shared/"
+"""Below the prefix: what shared links show."""
+
 LONGEST_QUERY = 1_000
 """Characters of a parameter that pages read; a longer one is cut, and finds nothing."""
 
@@ -144,3 +147,9 @@ def text_of(form: FormData, name: str) -> str:
     """Return what was typed in a field, without spaces around it; empty for a file, or without the field."""
     value = form.get(name, "")
     return value.strip() if isinstance(value, str) else ""
+
+
+def without_secret(path: str) -> str:
+    """Return a path as it may be logged: without the text of a shared link, which would open it."""
+    secret = path.removeprefix(PREFIX + SHARED).partition("/")[0]
+    return path.replace(secret, "…", 1) if secret and path.startswith(PREFIX + SHARED) else path

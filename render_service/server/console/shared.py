@@ -14,16 +14,9 @@ from render_service.access.shares import Share, read_share
 from render_service.access.signing import Signer
 from render_service.server.console.answers import NotHere, Site
 from render_service.server.console.files import Files, serve_bundle
-from render_service.server.console.pages import PREFIX
+from render_service.server.console.pages import PREFIX, SHARED
 
-SHARED = "/shared/"
 Answer = Callable[[Request, Share, Job], Awaitable[Response]]
-
-
-def without_secret(path: str) -> str:
-    """Return a path as it may be logged: without the text of a shared link, which would open it."""
-    secret = path.removeprefix(PREFIX + SHARED).partition("/")[0]
-    return path.replace(secret, "…", 1) if secret and path.startswith(PREFIX + SHARED) else path
 
 
 class SharedLinks:

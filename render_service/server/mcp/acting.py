@@ -28,8 +28,7 @@ from render_service.server.mcp.arguments import (
     ReviewArguments,
     WaitArguments,
 )
-from render_service.server.mcp.calls import Agent
-from render_service.server.mcp.reading import parsed
+from render_service.server.mcp.calls import Agent, parsed
 from render_service.session.event_ids import public_id
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from decision.request.request import RenderRequest
+from decision.errors import DecisionError
+from decision.request.request import RenderRequest, parse_request
 from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
 from ledger.job import Job
@@ -22,6 +23,7 @@ from ledger.store.filters import JobFilter
 from render_service.access.callers import Caller
 from render_service.assets.inputs import Material
 from render_service.rules.budget_names import AGENT, ON_BEHALF_OF, person_of
+from render_service.rules.policies import Rules
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput
 from render_service.runtime.telemetry import begin_trace
@@ -246,3 +248,12 @@ def recordable(client: str | None) -> str:
         "".join(letter for letter in client or "" if letter.isprintable()).replace(ON_BEHALF_OF, " ").strip()
     )
     return name[:LONGEST_NAME].strip() or "unknown"
+
+
+def parsed(session: Session, values: dict[str, Any]) -> RenderRequest:
+    """Parse a request by the catalog in force."""
+
+    def by(rules: Rules) -> RenderRequest:
+        return parse_request(catalog=rules.catalog, **values)
+
+    return session.in_force.judge(by, (DecisionError,))

@@ -7,16 +7,15 @@ from decision.advice.advice import GUARDRAILS, advise
 from decision.advice.reading import missing_details
 from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
-from decision.errors import BadRequest, DecisionError
+from decision.errors import BadRequest
 from decision.money import usd_digits
 from decision.one_change.verdict import check_single_change
-from decision.request.request import RenderRequest, parse_request
+from decision.request.request import RenderRequest
 from ledger.events import Candidate, RenderDecided, RenderDenied
 from ledger.store.filters import ALL_JOBS, JobFilter
 from render_service.reports.explain import candidates_of, explain, why_not
 from render_service.reports.jobs import find_jobs
 from render_service.reports.spending import By, spending
-from render_service.rules.policies import Rules
 from render_service.runtime.documents import Json
 from render_service.server.mcp.answers import cost_of, in_tool_terms, job_answer, next_call
 from render_service.server.mcp.arguments import (
@@ -26,7 +25,7 @@ from render_service.server.mcp.arguments import (
     JobArguments,
     Nothing,
 )
-from render_service.server.mcp.calls import Agent
+from render_service.server.mcp.calls import Agent, parsed
 from render_service.session.session import Session
 from render_service.submission.preview import ruling_on
 from render_service.submission.sources import outlook, source_ahead
@@ -83,15 +82,6 @@ def _chosen(ruling: Considered) -> Candidate | None:
     if isinstance(ruling, RenderDecided):
         passed = [candidate for candidate in passed if candidate.model == ruling.model]
     return max(passed, key=lambda candidate: candidate.score or 0, default=None)
-
-
-def parsed(session: Session, values: dict[str, Any]) -> RenderRequest:
-    """Parse a request by the catalog in force."""
-
-    def by(rules: Rules) -> RenderRequest:
-        return parse_request(catalog=rules.catalog, **values)
-
-    return session.in_force.judge(by, (DecisionError,))
 
 
 def _summary(decision: str, questions: list[str], refused: str | None) -> str:

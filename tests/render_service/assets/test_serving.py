@@ -10,7 +10,7 @@ import pytest
 from ledger.job import Asset
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
-from render_service.server.gateway.content import OpenFile, StoredFiles
+from render_service.server.gateway.stored_files import OpenFile, StoredFiles
 
 BODY = os.urandom(300_000)
 
