@@ -29,8 +29,9 @@ types: .venv/ready      ## mypy, strict
 bench: .venv/ready      ## ratios against named peers, alternating in one run; ends with a table of goals
 	$(BIN)/python benchmarks/run_all.py
 
-figures: .venv/ready    ## the structure in figures: import chains, short modules, what is silenced; seconds
+figures: .venv/ready    ## the structure in figures: import chains, short modules, what is silenced, hops of four walks; a minute
 	@$(BIN)/python benchmarks/figures.py
+	@$(BIN)/python benchmarks/hops.py
 
 conformance: .venv/ready ## what strangers wrote, and the real LiteLLM proxy; fetched from PyPI and npm, takes two minutes
 	tests/conformance/run all

@@ -59,14 +59,16 @@ class Invocation:
 
         One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
         """
-        from render_service.api.sessions import in_session  # reading needs none of it
+        import asyncio  # reading needs none of it
+
+        from render_service.api.sessions import in_session
         from render_service.session.connections import usable_profile
 
         if begins and calls:
             usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
             open_ledger(self.settings.ledger_url).close()  # reports a missing ledger
-        return in_session(
+        in_use = in_session(
             self.settings,
             self.trace,
             self.log,
@@ -74,6 +76,7 @@ class Invocation:
             even_if_retired=self.even_if_retired,
             authority=authority,
         )
+        return asyncio.run(in_use)
 
     def drain_spool(self) -> None:
         """Record the answers that wait in files; for commands that write the ledger without a session."""

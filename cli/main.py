@@ -216,29 +216,25 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
     with output.begin(is_json=wants_json(words), words=words):
-        return _run(words)
-
-
-def _run(arguments: list[str]) -> int:
-    try:
-        result: Any = cli.main(
-            args=arguments, prog_name=PROGRAM, standalone_mode=False, default_map=_defaults(arguments)
-        )
-    except click.exceptions.Exit as ended:
-        return ended.exit_code
-    except SystemExit:  # click exits like this when the reader of stdout is gone, as with `| head`
-        return ExitCode.DONE
-    except (Exception, KeyboardInterrupt) as error:
-        if isinstance(error, click.UsageError) and error.ctx is None:
-            error.ctx = _context_of(arguments)  # click's parser sets none
-        failure = explain_error(error)
-        if failure is None and isinstance(error, Exception) and output.current().is_json:
-            failure = unexpected(error)
-        if failure is None:
-            raise
-        failure.report()
-        return failure.exit_code
-    return result if isinstance(result, int) else ExitCode.DONE
+        try:
+            result: Any = cli.main(
+                args=words, prog_name=PROGRAM, standalone_mode=False, default_map=_defaults(words)
+            )
+        except click.exceptions.Exit as ended:
+            return ended.exit_code
+        except SystemExit:  # click exits like this when the reader of stdout is gone, as with `| head`
+            return ExitCode.DONE
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(error, click.UsageError) and error.ctx is None:
+                error.ctx = _context_of(words)  # click's parser sets none
+            failure = explain_error(error)
+            if failure is None and isinstance(error, Exception) and output.current().is_json:
+                failure = unexpected(error)
+            if failure is None:
+                raise
+            failure.report()
+            return failure.exit_code
+        return result if isinstance(result, int) else ExitCode.DONE
 
 
 def _defaults(arguments: list[str]) -> "Defaults | None":

@@ -88,7 +88,7 @@ def grant_command(
 
     NAME is one person or program: a second key of the same name replaces the first without a gap, and is the
     same person for approvals. If the active policy requires approval of grants, or of changes of the policy,
-    the key works once another person approved it; `changes` lists what waits.
+    the key works once another person has approved it; `changes` lists what waits.
 
     \b
     Example:
@@ -142,7 +142,7 @@ def _show_once(inv: Invocation, key: NewKey, document: dict[str, Any], state: st
 def revoke_command(inv: Invocation, *, which: str, reason: str | None) -> None:
     """Revoke the key with an id, or all keys of a name.
 
-    Every instance of the gateway refuses it within a second. Jobs that were accepted run on.
+    Every instance of the gateway refuses it within a second. Jobs already accepted continue.
 
     \b
     Example:

@@ -114,7 +114,7 @@ def gc_command(inv: Invocation, *, dry_run: bool) -> None:
 @assets_command.command("claim", short_help="Make the stored files this ledger's own.")
 @common.invocation
 def claim_command(inv: Invocation) -> None:
-    """Make the files this ledger's own, whatever the note in the folder or bucket says.
+    """Make this ledger the owner of the files, regardless of the note in the folder or bucket.
 
     Use it for a restored ledger that replaces a lost one, or if there are files that no event names.
 

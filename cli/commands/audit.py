@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     help="Record that the findings of this job are dealt with.",
 )
 @all_ledgers.option
-@common.reason("What was done about it; recorded with --dealt-with.")
+@common.reason("What was done about them; recorded with --dealt-with.")
 @click.option("--alert", is_flag=True, help="Tell the people in SORA_LEDGER_ALERTS of new findings.")
 @common.calling
 @common.invocation

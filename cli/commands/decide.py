@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 @common.promotes
 @click.option("--remix", metavar="JOB", type=JOB, help="Decide on a remix of this job or video.")
 @change_option
-@click.option("--edit", metavar="JOB", type=JOB, help="Decide on an edit of it.")
-@click.option("--extend", metavar="JOB", type=JOB, help="Decide on an extension of it by --seconds.")
+@click.option("--edit", metavar="JOB", type=JOB, help="Decide on an edit of this job or video.")
+@click.option(
+    "--extend", metavar="JOB", type=JOB, help="Decide on an extension of this job or video by --seconds."
+)
 @common.calling
 @common.invocation
 def decide_command(
@@ -54,7 +56,7 @@ def decide_command(
 ) -> None:
     """Show the decision on a request, with every candidate. Records nothing.
 
-    It calls nothing, unless the policy wants the server to moderate the prompt: then that is asked.
+    It calls no server, unless the policy has one moderate the prompt.
 
     The options are those of `create`; exit code 3 if it would be denied or held.
 

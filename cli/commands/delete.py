@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool, dry_run: bool) -> None:
     """Delete a video from the server; the record and the stored file stay.
 
-    On a terminal it asks first, because this cannot be undone.
+    On a terminal it asks for confirmation, because this cannot be undone.
 
     \b
     Example:

@@ -56,7 +56,7 @@ def export_command(  # one parameter per option
     checkpoint: Path | None,
     force: bool,
 ) -> None:
-    """Export a bundle: the records of a job, a range or everything, with all that is needed to check them.
+    """Export a bundle: the records of a job, a range or everything, with all that a check needs.
 
     A bundle contains verify_bundle.py, which checks it with nothing but Python and says what it proves and
     what it does not. A bundle of one job reveals nothing about other jobs.
@@ -183,7 +183,7 @@ def verify_bundle_command(
     verifier: tuple[str, ...],
     witnesses: Path | None,
 ) -> None:
-    """Check a bundle like the verify_bundle.py in it, and say what it proves and what it does not.
+    """Check a bundle as the verify_bundle.py in it does, and say what it proves and what it does not.
 
     The bundle is treated as hostile: nothing is unpacked and nothing in it is run. Needs no ledger. Exit
     code 0 if the bundle is valid, 10 with findings, 2 if the file is not a bundle.

@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 @click.command("forward", short_help="Send events to HTTP endpoints, NATS and Kafka.")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--drain", is_flag=True, help="Exit when everything recorded so far was taken.")
+@click.option(
+    "--drain", is_flag=True, help="Exit when every destination has accepted everything recorded so far."
+)
 @click.option("--forget", metavar="NAME", help="Delete the position of a removed destination, and exit.")
 @common.invocation
 def forward_command(inv: Invocation, *, file: Path | None, drain: bool, forget: str | None) -> None:
     """Send the events of the ledger as CloudEvents to the destinations in FILE.
 
     FILE is a TOML file; without it, SORA_LEDGER_FORWARD names it. Each destination gets every event at least
-    once, those of one job in their order, from where it was left off. Any number of processes may run this:
-    one of them sends to a destination, and another one takes over within ten seconds. `queue` shows how far
-    each destination is, and the events that it refused.
+    once, in order for each job, and continues where the last run stopped. Any number of processes
+    may run this: one sends to each destination, and another takes over within ten seconds if it
+    dies. `queue` shows the position of each destination and the events that it refused.
 
     \b
     Example:

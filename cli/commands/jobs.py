@@ -62,7 +62,7 @@ def jobs_command(  # one parameter per option
 ) -> None:
     """List the ledger's jobs, newest first; `list` lists the server's videos.
 
-    A narrow terminal shows the end of each id, which every command takes for the whole.
+    A narrow terminal shows only the end of each id; every command accepts it in place of the whole id.
 
     \b
     Example:

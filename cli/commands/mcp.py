@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @common.calling
 @common.invocation
 def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
-    """Serve tools for AI agents by the Model Context Protocol, on stdin and stdout.
+    """Serve tools for AI agents over the Model Context Protocol, on stdin and stdout.
 
     An agent can decide, render, remix, edit, extend, wait, download, review and withdraw. It cannot approve,
     change the policy or budgets, erase, or make keys. What it does is recorded as "agent NAME on behalf of

@@ -40,7 +40,7 @@ NOT_CHECKED = "signature not checked: no --verifier was named, so anyone could h
     help="Follow it again after so many seconds, until Ctrl-C.",
 )
 @click.option("--records", is_flag=True, help="Print each new record, one JSON document per line.")
-@click.option("--webhook", metavar="URL", help="POST what is wrong to this URL, if anything is.")
+@click.option("--webhook", metavar="URL", help="POST each finding to this URL.")
 @common.invocation
 def monitor_command(
     inv: Invocation,
@@ -54,9 +54,9 @@ def monitor_command(
 ) -> None:
     """Follow the log at URL, or its tiles in DIR, and check that it extends what it showed before.
 
-    Run it where the operator of the log cannot write: the state is what a rewritten or split log is measured
-    against. The log is what `serve --tiles` serves under /log, or `export --tiles` writes. New records
-    are compared with the tree, and printed with --records.
+    Run it where the operator of the log cannot write: a rewritten or split log is detected by comparing
+    it with the state. The log is the one that `serve --tiles` serves under /log or `export --tiles`
+    writes. New records are compared with the tree, and printed with --records.
 
     Exit code 10 if the log was cut off, rewritten or split. The state then stays as it is, and the
     checkpoint that shows it is kept beside it. Exit code 8 if the log cannot be read.

@@ -36,7 +36,7 @@ _FETCHED = (State.RUNNING, State.COMPLETED)
 @click.option("--print", "prints", is_flag=True, help="Print the path; open nothing.")
 @common.invocation
 def open_command(inv: Invocation, *, name: str | None, variant: str, prints: bool) -> None:
-    """Open the stored video of a job, by default of your last one; where there is no screen, print its path.
+    """Open the stored video of a job, by default your last one; without a display, print its path.
 
     Videos are also linked in the folder `videos` of the asset store, named by day, prompt and id.
 

@@ -50,7 +50,7 @@ _guardrails = click.option(
 
 @click.group("policy", cls=Group, short_help="Show, check or activate the policy.")
 def policy_command() -> None:
-    """Show the policy and catalog that decide, check the files of others, or activate them.
+    """Show the active policy and catalog; check or activate other files.
 
     \b
     Example:

@@ -80,7 +80,7 @@ def prove_command(  # one parameter per option
 
     A proof is a small text file that anyone can check without the ledger and without this program. It
     shows the record, the path to the tree's root, and the checkpoint; nothing else of the ledger.
-    Of a JOB it proves the last record; `export JOB` proves all of them.
+    For a JOB it proves the last record; `export JOB` proves all of them.
 
     \b
     Example:

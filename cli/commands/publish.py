@@ -199,8 +199,8 @@ def verify_provenance_command(
 ) -> None:
     """Check the C2PA manifest of FILE with the C2PA project's reader, and find the record it names.
 
-    Without a ledger here, the file alone is checked. Exit code 10 if something does not hold: what was
-    changed is printed. Needs the extra c2pa.
+    Without a ledger here, the file alone is checked. Exit code 10 if a check fails;
+    what was changed is printed. Needs the extra c2pa.
 
     \b
     Example:

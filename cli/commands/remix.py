@@ -210,7 +210,7 @@ def remix_command(  # one parameter per option
     With --change, the prompt is written from the recorded shot and names everything that stays. With --split,
     a prompt for several changes becomes one remix per change, each of the previous result; it waits for each,
     and the same command with the --request-key it prints continues after an interruption. With --split
-    --queue it waits for none: each run with that key queues the next remix, once the one before is stored.
+    --queue it does not wait: each run with that key queues the next remix once the previous one is stored.
 
     \b
     Example:

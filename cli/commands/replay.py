@@ -43,7 +43,7 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option(
     "--swap",
     is_flag=True,
-    help="Replace the live rows with the replayed jobs, and build the search index again.",
+    help="Replace the live rows with the replayed jobs, and rebuild the search index.",
 )
 @click.option(
     "--record",
@@ -62,10 +62,10 @@ def replay_command(
 ) -> None:
     """Rebuild every job from its records and compare with the live rows. Calls nothing, changes nothing.
 
-    The tables that lists, counts and the console's charts are read from are compared, too.
+    It also compares the tables behind lists, counts and the console's charts.
 
-    Workers record the digest of all rows every 10,000 records, and --record does so now. Replay computes each
-    of these digests again, so it can say between which two a drift began.
+    Workers record the digest of all rows every 10,000 records, and --record does so now. Replay recomputes
+    each of them, so it can tell between which two a drift began.
 
     With --decisions, every recorded decision is repeated under the policy and catalog it cites. A different
     result is DECISION_DRIFT; NOT_RECOMPUTABLE means that the inputs are gone.

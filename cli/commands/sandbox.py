@@ -84,7 +84,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
 @click.option(
     "--permissive",
     is_flag=True,
-    help="Know video_123 and char_123, and accept uploads that are not images; for others' tests.",
+    help="Know video_123 and char_123, and accept uploads that are not images, for tests of other programs.",
 )
 @click.option(
     "--fault",

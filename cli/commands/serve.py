@@ -106,12 +106,12 @@ def serve_command(
     The same process works the queue, so it needs no other; it serves /healthz, /readyz and /metrics. With
     secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in SORA_LEDGER_WEBHOOK_SECRETS_PROFILE, it
     receives webhooks at POST /webhooks/PROFILE; during a rotation, separate them with commas. Clients
-    register their own receivers of webhooks at /v1/webhook_endpoints. Events go to the destinations in the
-    file that SORA_LEDGER_FORWARD names, as with `sora-ledger forward`; people are told what the file that
-    SORA_LEDGER_ALERTS names asks for.
+    register their own receivers of webhooks at /v1/webhook_endpoints. It sends events to the destinations in
+    the file that SORA_LEDGER_FORWARD names, as `sora-ledger forward` does, and alerts to the people in the
+    file that SORA_LEDGER_ALERTS names.
 
-    With --all, each ledger of a folder has what is described here below /t/NAME: clients set OPENAI_BASE_URL
-    to …/t/NAME/v1. A ledger that cannot be used is answered with 503, and the others go on.
+    With --all, each ledger of a folder is served in this way under /t/NAME: clients set OPENAI_BASE_URL
+    to …/t/NAME/v1. A ledger that cannot be used answers 503; the others are not affected.
 
     SIGTERM or Ctrl-C answers the requests under way and hands jobs back; a second one ends it at once.
 

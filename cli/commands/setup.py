@@ -76,7 +76,7 @@ _STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
 
 
 @click.command("doctor", short_help="Check the setup and suggest fixes.")
-@click.option("--deployment", is_flag=True, help="Also check what others depend on: rights, limits, secrets.")
+@click.option("--deployment", is_flag=True, help="Also check the deployment: rights, limits, secrets.")
 @common.dry_run
 @common.calling
 @common.invocation

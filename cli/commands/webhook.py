@@ -28,9 +28,9 @@ _endpoint_id = click.option(
 
 @click.group("webhook", cls=Group, short_help="Manage the server's webhook endpoints.")
 def webhook_command() -> None:
-    """Have the server announce finished videos at your endpoint.
+    """Have the server send webhooks about finished videos to your endpoint.
 
-    A secret is printed once, by `register` and `rotate`, and recorded nowhere: put it where `serve` reads it.
+    `register` and `rotate` print a secret once and record it nowhere: put it where `serve` reads it.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def register_command(inv: Invocation, *, url: str | None, name: str) -> None:
 @common.calling
 @common.invocation
 def list_command(inv: Invocation) -> None:
-    """List the endpoints that the server has.
+    """List the endpoints registered at the server.
 
     \b
     Example:

@@ -113,9 +113,9 @@ async def _work(
 def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
     """Show how many jobs are due, the age of the oldest, the workers' leases, and undelivered webhooks.
 
-    A webhook to a client is a dead letter once its endpoint has not accepted it for 72 hours, or can no
-    longer be told, and so is an alert; an event that `forward` sends is one if its destination refuses it. A
-    running `serve`, `worker` or `forward` delivers those that are sent again.
+    A webhook or an alert becomes a dead letter if its receiver has not accepted it within
+    72 hours or no longer exists; an event that `forward` sends, if its destination refuses
+    it. A running `serve`, `worker` or `forward` delivers what --send-again names.
 
     \b
     Example:

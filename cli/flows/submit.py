@@ -86,11 +86,14 @@ def list_models(inv: Invocation) -> None:
 def place_and_show(
     inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, how: Placing
 ) -> None:
-    """Place a request that needs nothing from the ledger, and emit the result."""
+    """Decide, record and, unless it is queued, submit a request; emit the result."""
     if dry_run:
         show_preview(inv, request, material, how)
         return
-    placed = place_in_session(inv, request, material, how)
+    placed = inv.session(
+        lambda session: place(session, request, material, queue=how.queue, override=how.override),
+        begins=True,
+    )
     emit_placed(inv, placed, request)
     end_placed(inv, placed)
 
@@ -151,14 +154,6 @@ def promoted_job(inv: Invocation, name: str) -> str:
     """Return the job of the draft that is called `name`."""
     with inv.ledger() as ledger:
         return ledger.job(name).job_id
-
-
-def place_in_session(inv: Invocation, request: RenderRequest, material: Material, how: Placing) -> "Placed":
-    """Decide, record and, unless it is queued, submit the request."""
-    return inv.session(
-        lambda session: place(session, request, material, queue=how.queue, override=how.override),
-        begins=True,
-    )
 
 
 def show_preview(

@@ -157,7 +157,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--nearest",
         is_flag=True,
         default=None,
-        help="Take the nearest size and length that is offered, and say so.",
+        help="Use the nearest size and length on offer, and say so.",
     ),
     click.option("--loop/--no-loop", default=None, help="End on the first frame, if the server supports it."),
 )

@@ -117,7 +117,7 @@ def append_each(
             works[number] = Append.of(*call)
         except Exception as error:  # noqa: BLE001  # a mistake of this caller is not one of the others
             outcomes[number] = error
-    for number, request in zip(works, commits.run_all(list(works.values())), strict=True):
+    for number, request in zip(works, commits.run(*works.values()), strict=True):
         try:
             outcomes[number] = request.outcome()
         except Exception as error:  # noqa: BLE001  # raised for its caller

@@ -58,12 +58,8 @@ class GroupCommit(Generic[Work, Result]):
         self._last_size = 1
         self._last_s = 0.0
 
-    def run(self, work: Work) -> Result:
-        """Return the result of `work`; blocks until it is committed."""
-        return self.run_all([work])[0].outcome()
-
-    def run_all(self, works: Sequence[Work]) -> list[Request[Work, Result]]:
-        """Commit `works` in one group, in this order, and return what became of each."""
+    def run(self, *works: Work) -> list[Request[Work, Result]]:
+        """Commit `works` in one group, in this order; return a request for each, with its outcome."""
         requests: list[Request[Work, Result]] = [Request(work) for work in works]
         if not requests:
             return []

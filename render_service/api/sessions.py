@@ -1,6 +1,6 @@
 """Open sessions for commands and programs; answers in the spool are recorded first.
 
-`open_session` opens one; `in_session` runs one use case in a session, for synchronous callers.
+`open_session` opens one; `in_session` runs one use case in a session.
 
 `drain` records each spooled answer once, whichever process reads it first. Whatever happened in the meantime,
 a single append settles the file: the outcome with ``submission.spooled``, or only that event if the attempt
@@ -186,7 +186,7 @@ def open_session(
     return session
 
 
-def in_session(
+async def in_session(
     settings: Settings,
     trace: Trace,
     log: Log,
@@ -199,17 +199,13 @@ def in_session(
 
     Ctrl-C cancels `use`, which finishes a submission in progress, and raises KeyboardInterrupt.
     """
-
-    async def use_it() -> T:
-        session = await asyncio.to_thread(
-            open_session, settings, trace, log, even_if_retired=even_if_retired, authority=authority
-        )
-        try:
-            return await use(session)
-        finally:
-            await session.close()
-
-    return asyncio.run(use_it())
+    session = await asyncio.to_thread(
+        open_session, settings, trace, log, even_if_retired=even_if_retired, authority=authority
+    )
+    try:
+        return await use(session)
+    finally:
+        await session.close()
 
 
 def finished(use: Coroutine[Any, Any, T]) -> T:

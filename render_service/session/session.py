@@ -65,6 +65,11 @@ class Append(NamedTuple):
     call: AppendCall
     check: Callable[[], None] | None = None
 
+    def raise_if_refused(self) -> None:
+        """Raise what `check` raises."""
+        if self.check is not None:
+            self.check()
+
 
 def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
     """Make the appends of many tasks; return the records of each, or why its append failed.
@@ -73,28 +78,23 @@ def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | 
     that is refused does not fail the others. Any other error (a full disk, a lost database) is returned for
     every task.
     """
-    failed = {number: error for number, each in enumerate(group) if (error := _failure_of(each)) is not None}
-    made = iter(_made(ledger, [each.call for number, each in enumerate(group) if number not in failed]))
-    return [failed[number] if number in failed else next(made) for number in range(len(group))]
-
-
-def _made(ledger: Ledger, calls: Sequence[AppendCall]) -> Sequence[list[Record] | Exception]:
-    if len(calls) != 1:
-        return ledger.append_each(calls)
-    try:
-        batches, fence, documents = calls[0]
-        return [ledger.append(batches, fence=fence, documents=documents)]
-    except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
-        return [error]
-
-
-def _failure_of(append: Append) -> Exception | None:
-    if append.check is not None:
+    if len(group) == 1:
+        ((batches, fence, documents), _) = group[0]
         try:
-            append.check()
+            group[0].raise_if_refused()
+            return [ledger.append(batches, fence=fence, documents=documents)]
         except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
-            return error
-    return None
+            return [error]
+    errors: dict[int, Exception] = {}
+    for number, append in enumerate(group):
+        try:
+            append.raise_if_refused()
+        except Exception as error:  # noqa: BLE001  # raised in the task that waits for it
+            errors[number] = error
+    outcomes = iter(
+        ledger.append_each([append.call for number, append in enumerate(group) if number not in errors])
+    )
+    return [errors[number] if number in errors else next(outcomes) for number in range(len(group))]
 
 
 def appends_to(ledger: Ledger) -> Coalescer[Append, list[Record]]:

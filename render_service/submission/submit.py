@@ -128,8 +128,8 @@ async def place(
     if repeated is None:
         event = await _requested(session, request, material)
         try:
-            new = _New(session, request, event, override, opening)
-            return await new.recorded(queue=True) if queue else await new.submitted(material, patience)
+            new = _NewRequest(session, request, event, material, override, opening)
+            return await new.place(patience, queue=queue)
         except EventIdConflict:  # another process used the key in between
             repeated = await find_repeated(session, request)
             if repeated is None:
@@ -145,7 +145,7 @@ async def record(
 ) -> Placed:
     """Decide on `request` and record it; an allowed one is neither sent nor queued: see `submit`."""
     event = await _requested(session, request, material)
-    return await _New(session, request, event, None, opening).recorded(queue=False)
+    return await _NewRequest(session, request, event, opening=opening).place(None)
 
 
 async def _requested(session: Session, request: RenderRequest, material: Material) -> RenderRequested:
@@ -156,34 +156,22 @@ async def _requested(session: Session, request: RenderRequest, material: Materia
 
 
 @dataclass(frozen=True)
-class _New:
-    """A request without a record so far.
-
-    It is decided again if another render took the money in between, or if another policy is in force at the
-    append, which comes before anything is sent.
-    """
+class _NewRequest:
+    """A request without a record so far."""
 
     session: Session
     request: RenderRequest
     event: RenderRequested
-    override: Override | None
-    opening: Opening
+    material: Material = NOTHING
+    override: Override | None = None
+    opening: Opening = NOTHING_ELSE
 
-    async def submitted(self, material: Material, patience: Patience) -> Placed:
-        """Decide and record, and submit if that is allowed."""
+    async def place(self, patience: Patience | None, *, queue: bool = False) -> Placed:
+        """Decide, record, and submit what is allowed; without `patience` nothing is sent, nor with `queue`.
 
-        async def proceed(placed: Placed) -> Placed:
-            if isinstance(placed.ruling, RenderDecided):
-                return await submit(self.session, placed, patience, material)
-            return await _recorded(self.session, placed, queue=False)
-
-        return await self._decided(proceed)
-
-    async def recorded(self, *, queue: bool) -> Placed:
-        """Decide and record; with `queue`, an allowed request is left to a worker."""
-        return await self._decided(lambda placed: _recorded(self.session, placed, queue=queue))
-
-    async def _decided(self, proceed: Callable[[Placed], Awaitable[Placed]]) -> Placed:
+        It is decided again if another render took the money in between, or if another policy is in force at
+        the append, which comes before anything is sent.
+        """
         races, moderation, judge = Races(self.session.log), None, None
         while True:
             moderation = moderation or await moderated(self.session, self.request)
@@ -193,7 +181,10 @@ class _New:
                 placed = await asyncio.to_thread(
                     decide, self.session, self.request, self.event, self.override, **answers
                 )
-                return await proceed(replace(placed, opening=self.opening))
+                placed = replace(placed, opening=self.opening)
+                if patience is None or queue or not isinstance(placed.ruling, RenderDecided):
+                    return await _record(self.session, placed, queue=queue)
+                return await submit(self.session, placed, patience, self.material)
             except (BudgetExceeded, PolicyReplaced) as race:
                 races.lost(race)
 
@@ -265,25 +256,28 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
     return drafts
 
 
-async def _recorded(session: Session, placed: Placed, *, queue: bool) -> Placed:
+async def _record(session: Session, placed: Placed, *, queue: bool) -> Placed:
     """Record a request that is not submitted now; with `queue`, an allowed one is made due for a worker."""
     work, job_id = session.ledger.store.queue, placed.job.job_id
     queued = queue and isinstance(placed.ruling, RenderDecided)
     if queued:  # first: a crash before the append leaves a due id without a job, which a worker drops
         await asyncio.to_thread(work.schedule, job_id, QUEUED_BY_MS)
-    job = await _opened(session, placed, opening(session, placed))
+    job = await _open(session, placed)
     if queued:
         # A crash here leaves the job due a little later, and a worker submits it then.
         await asyncio.to_thread(work.wake, [job_id])
     return replace(placed, job=job)
 
 
-async def _opened(session: Session, placed: Placed, drafts: Sequence[Draft]) -> Job:
-    """Record the first events of a job with what is appended beside them.
+async def _open(session: Session, placed: Placed, intent: SubmissionIntended | None = None) -> Job:
+    """Record the first events of a job, with its first intent if it is sent now, and what goes beside them.
 
     `PolicyReplaced` if rules other than those of the decision are in force.
     """
     assert placed.under is not None  # it was decided just now
+    drafts = opening(session, placed)
+    if intent is not None:
+        drafts.append(session.draft(intent, causation_id=drafts[-1].event_id))
     also = placed.opening.batches(placed.job.job_id)
     with replaced_if_refused(session.in_force, placed.under):
         job = await session.advance(placed.job, drafts, under=placed.under, also=also)
@@ -341,7 +335,8 @@ async def attempt(
         fence = session.fences.get(job.job_id)
         intent = intended(client, profile, placed.requested, ruling, fence, sent_sha256)
         in_time = may_send(job.job_id, session.held_until)
-        recording = _recording(session, placed, job, intent)
+        is_first = job.version == NEW
+        recording = _open(session, placed, intent) if is_first else _intend_again(session, job, intent)
         attempt = _attempt(session, client, recording, intent, prepared, patience, in_time)
         job, outcome, wait_s = await session.uninterrupted(attempt)
     session.note_server(job)
@@ -383,15 +378,7 @@ def _check_approvals(session: Session, job: Job) -> None:
         )
 
 
-async def _recording(session: Session, placed: Placed, job: Job, intent: SubmissionIntended) -> Job:
-    """Record the intent, and before the first one the request and the decision it follows from."""
-    if job.version != NEW:
-        return await _intended_again(session, job, intent)
-    opened = opening(session, placed)
-    return await _opened(session, placed, [*opened, session.draft(intent, causation_id=opened[-1].event_id)])
-
-
-async def _intended_again(session: Session, job: Job, intent: SubmissionIntended) -> Job:
+async def _intend_again(session: Session, job: Job, intent: SubmissionIntended) -> Job:
     """Record another intent; its money was free in between, and another render may have taken it."""
     try:
         return await session.advance(job, [session.draft(intent)])

@@ -145,7 +145,7 @@ class PostgresStore:
         documents: Sequence[Document] = (),
     ) -> list[Record]:
         """Record `batches` in one transaction; see the contract."""
-        return self._commits.run(Append.of(batches, fence, documents))
+        return self._commits.run(Append.of(batches, fence, documents))[0].outcome()
 
     def append_each(self, calls: Sequence[AppendCall]) -> list[list[Record] | Exception]:
         """Make several appends in one transaction; see the contract."""

@@ -12,8 +12,13 @@ def double(group: list[Request[int, int]]) -> None:
         request.result = request.work * 2
 
 
-def in_threads(count: int, run: Callable[[int], object]) -> None:
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+def result_of(commits: GroupCommit[int, int], number: int) -> int:
+    """Return the result of one request, or raise its error."""
+    return commits.run(number)[0].outcome()
+
+
+def in_threads(count: int, work: Callable[[int], object]) -> None:
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -21,13 +26,13 @@ def in_threads(count: int, run: Callable[[int], object]) -> None:
 
 
 def test_one_caller_gets_its_result() -> None:
-    assert GroupCommit(double).run(21) == 42
+    assert result_of(GroupCommit(double), 21) == 42
 
 
 def test_every_caller_gets_its_own_result() -> None:
     commits = GroupCommit(double)
     results: dict[int, int] = {}
-    in_threads(16, lambda i: results.update({i: commits.run(i)}))
+    in_threads(16, lambda i: results.update({i: result_of(commits, i)}))
     assert results == {i: 2 * i for i in range(16)}
 
 
@@ -56,7 +61,7 @@ def test_who_waits_during_a_commit_is_committed_by_the_next() -> None:
     commit = Stopped()
     commits = GroupCommit(commit)
     results: list[int] = []
-    threads = [threading.Thread(target=lambda i=i: results.append(commits.run(i))) for i in range(8)]
+    threads = [threading.Thread(target=lambda i=i: results.append(result_of(commits, i))) for i in range(8)]
     threads[0].start()
     commit.begun.wait()
     for thread in threads[1:]:
@@ -73,14 +78,14 @@ def test_a_leader_waits_for_those_who_shared_the_commit_before() -> None:
     commit.go.set()
     commits = GroupCommit(commit)
     commits._last_size, commits._last_s = 3, 3600.0
-    in_threads(3, commits.run)
+    in_threads(3, lambda number: result_of(commits, number))
     assert commit.sizes == [3]
 
 
 def test_a_leader_alone_does_not_wait_for_others_for_long() -> None:
     commits = GroupCommit(double)
     commits._last_size, commits._last_s = 3, 0.0
-    assert [commits.run(1), commits._last_size] == [2, 1]
+    assert [result_of(commits, 1), commits._last_size] == [2, 1]
 
 
 def test_who_is_interrupted_while_it_waits_is_not_committed_and_keeps_nobody_waiting() -> None:
@@ -88,7 +93,7 @@ def test_who_is_interrupted_while_it_waits_is_not_committed_and_keeps_nobody_wai
     commits = GroupCommit(commit)
     interrupted: Request[int, int] = Request(1)
     results: list[int] = []
-    threads = [threading.Thread(target=lambda i=i: results.append(commits.run(i))) for i in (10, 20)]
+    threads = [threading.Thread(target=lambda i=i: results.append(result_of(commits, i))) for i in (10, 20)]
     threads[0].start()
     commit.begun.wait()
     commits._waiting.append(interrupted)  # it waits, and is next
@@ -113,7 +118,7 @@ def test_a_refused_request_raises_in_its_own_caller_alone() -> None:
 
     def run(number: int) -> None:
         try:
-            commits.run(number)
+            result_of(commits, number)
         except KeyError:
             refused.append(number)
 
@@ -127,7 +132,7 @@ def test_a_commit_that_fails_fails_for_its_whole_group() -> None:
         raise OSError("disk")
 
     with pytest.raises(OSError, match="disk"):
-        GroupCommit(commit).run(1)
+        result_of(GroupCommit(commit), 1)
 
 
 def test_the_next_commit_goes_through_after_one_that_failed() -> None:
@@ -140,8 +145,8 @@ def test_the_next_commit_goes_through_after_one_that_failed() -> None:
 
     commits = GroupCommit(commit)
     with pytest.raises(OSError, match="disk"):
-        commits.run(1)
-    assert commits.run(2) == 4
+        result_of(commits, 1)
+    assert result_of(commits, 2) == 4
 
 
 def test_an_interrupt_right_after_gathering_fails_the_group_and_hands_over(
@@ -158,17 +163,17 @@ def test_an_interrupt_right_after_gathering_fails_the_group_and_hands_over(
 
     monkeypatch.setattr(commits, "_gather", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        commits.run(1)
+        result_of(commits, 1)
     monkeypatch.undo()
     assert (other.done, type(other.error)) == (True, KeyboardInterrupt)
     assert other.turn.acquire(blocking=False)
-    assert commits.run(3) == 6
+    assert result_of(commits, 3) == 6
 
 
 def test_ctrl_c_while_waiting_is_raised_and_commits_nothing_of_the_waiting() -> None:
     commit = Stopped()
     commits = GroupCommit(commit)
-    leader = threading.Thread(target=commits.run, args=(1,))
+    leader = threading.Thread(target=result_of, args=(commits, 1))
     leader.start()
     commit.begun.wait()
 
@@ -179,12 +184,12 @@ def test_ctrl_c_while_waiting_is_raised_and_commits_nothing_of_the_waiting() -> 
     interrupter = threading.Thread(target=interrupt)
     interrupter.start()
     with pytest.raises(KeyboardInterrupt):
-        commits.run(2)
+        result_of(commits, 2)
     commit.go.set()
     for thread in (interrupter, leader):
         thread.join()
     assert commit.sizes == [1]
-    assert commits.run(3) == 6
+    assert result_of(commits, 3) == 6
 
 
 def test_a_request_that_was_refused_before_the_commit_failed_gets_its_own_error() -> None:
@@ -193,7 +198,7 @@ def test_a_request_that_was_refused_before_the_commit_failed_gets_its_own_error(
         raise OSError("disk")
 
     with pytest.raises(KeyError, match="refused"):
-        GroupCommit(commit).run(1)
+        result_of(GroupCommit(commit), 1)
 
 
 def test_ctrl_c_before_it_waits_leaves_nobody_waiting_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +209,6 @@ def test_ctrl_c_before_it_waits_leaves_nobody_waiting_for_it(monkeypatch: pytest
 
     monkeypatch.setattr(commits._changing, "notify", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        commits.run(1)
+        result_of(commits, 1)
     monkeypatch.undo()
-    assert commits.run(2) == 4
+    assert result_of(commits, 2) == 4

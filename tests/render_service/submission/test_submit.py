@@ -266,5 +266,5 @@ async def test_only_a_rejected_job_without_a_key_ends_where_its_money_is_gone(
 
     monkeypatch.setattr(Session, "advance", advance)
     with pytest.raises(BudgetGone, match="was not sent again: budget all is used up"):
-        await submit._intended_again(session, job, intent)
+        await submit._intend_again(session, job, intent)
     assert recorded == (["render.closed"] if is_closed else [])
