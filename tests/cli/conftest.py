@@ -67,6 +67,11 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _ledgers(copied_ledgers: None) -> None:
+    """Begin the ledgers of these tests quickly."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in a new folder with a clean environment; the ledger is `ledger.db` in it."""

@@ -35,6 +35,11 @@ def decide_by(session: Session, policy: Policy) -> Session:
     return replace(session, in_force=InForce(session.ledger, rules))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _ledgers(copied_ledgers: None) -> None:
+    """Begin the ledgers of these tests quickly."""
+
+
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"

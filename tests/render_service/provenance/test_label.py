@@ -215,9 +215,9 @@ def _crash(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def png(size: tuple[int, int] = (40, 20)) -> bytes:
+def png(size: tuple[int, int] = (40, 20), mode: str = "RGBA") -> bytes:
     content = io.BytesIO()
-    Image.new("RGBA", size, (200, 0, 0, 128)).save(content, "PNG")
+    Image.new(mode, size).save(content, "PNG")
     return content.getvalue()
 
 
@@ -227,7 +227,7 @@ def png(size: tuple[int, int] = (40, 20)) -> bytes:
         (b"<svg/>", "expected an image"),
         (b"", "expected an image"),
         (png()[:60], "expected an image"),
-        (png((9000, 9000)), "too many"),
+        (png((9000, 9000), "1"), "too many"),
     ],
     ids=["SVG", "empty", "cut off", "huge"],
 )
