@@ -224,7 +224,14 @@ def announce(log: Log, command: str) -> None:
 def announce_settings(log: Log, settings: Settings) -> None:
     """Report which settings ``.env`` set, by name and never by value, or why it was ignored."""
     file = settings.file
-    if file is None or not (file.ignored or settings.from_file):
+    if file is None:
+        return
+    for line in file.without_effect():
+        if log.quiet:
+            say(f"settings file {file.path.absolute()}: {line}")
+        else:
+            log.warning("settings.without_effect", file=str(file.path.absolute()), because=line)
+    if not (file.ignored or settings.from_file):
         return
     path, names = str(file.path.absolute()), ", ".join(settings.from_file)
     if file.ignored:

@@ -174,6 +174,13 @@ class PrivateErased(EventBase):
 # --- Requests and decisions -----------------------------------------------------------------------------
 
 
+class PlannedRemix(Part):
+    """A remix that is to be requested; `declared_change` is the one aspect that the requester declared."""
+
+    prompt: Private
+    declared_change: Name | None = None
+
+
 class InputReference(Part):
     """A reference image; its bytes are in asset storage under their digest.
 
@@ -239,6 +246,21 @@ class RenderRequested(EventBase):
     team: Name | None = None
     project: Name | None = None
     access_key_id: AccessKeyId | None = None
+
+
+class SplitPlanned(EventBase):
+    """The remixes that follow this one, each of the result of the previous one, once its video is stored.
+
+    They are what is left of a split with the request key `split_key`, of which this job is remix `number`;
+    the request keys of its remixes are made from both. Once the next one is requested, or the rest is
+    withdrawn, a ``private.erased`` deletes the prompts here: they are then in the job of the next one.
+    """
+
+    type: ClassVar[str] = "split.planned"
+    kind: ClassVar[Kind] = Kind.PLAN
+    split_key: str
+    number: int
+    rest: tuple[PlannedRemix, ...]
 
 
 class RequestSigned(EventBase):
@@ -1073,6 +1095,7 @@ Event = (
     | SessionEnded
     | PrivateErased
     | RenderRequested
+    | SplitPlanned
     | RequestSigned
     | ChangeProposed
     | ChangeClosed

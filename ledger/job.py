@@ -149,6 +149,7 @@ ANNOTATIONS = frozenset(
         "provenance.observed",
         "provenance.signed",
         "asset.published",
+        "split.planned",
     }
 )
 """Events that add to a job without changing it: allowed in every state."""

@@ -9,9 +9,10 @@ from cli.flows.submit import end_placed, placed_document, show_placed, submit_an
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.placement import Placing, placing
-from cli.text.jobs import show_job
+from cli.text.jobs import show_job, show_split
 from cli.text.usage import Usage
 from render_service.approvals.answer_changes import cancel_change
+from render_service.session.splits import standing_of
 from render_service.settlement.overdue import give_up
 from render_service.submission.request_again import request_again, retried_job
 from render_service.submission.resume import cancel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from decision.request.request import RenderRequest
     from ledger.job import Job
     from render_service.session.session import Session
+    from render_service.session.splits import SplitStanding
     from render_service.submission.result import Placed
 
 
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
     """Withdraw a job that waits for approval or submission; its reservation is released.
 
-    It also withdraws a proposed change of the policy or of a budget (`changes`). It does not remove a video
-    from the server; `delete` does.
+    Of a remix that was submitted, it withdraws what was to follow it in a split. It also withdraws a proposed
+    change of the policy or of a budget (`changes`). It does not remove a video from the server; `delete`
+    does.
 
     \b
     Example:
@@ -51,15 +54,17 @@ def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
         answer_change(inv, lambda office: cancel_change(office, name))
         return
 
-    async def follow(session: "Session") -> "Job":
-        return await cancel(session, await session.job(name), reason)
+    async def follow(session: "Session") -> "tuple[Job, SplitStanding | None]":
+        job = await cancel(session, await session.job(name), reason)
+        return job, standing_of(session.ledger, job)
 
-    job = inv.session(follow)
+    job, standing = inv.session(follow)
 
     def text(console: "Console") -> None:
         show_job(console, job, inv.settings.place_url)
+        show_split(console, standing)
 
-    inv.emit(inv.job_document(job), text)
+    inv.emit(inv.job_document(job) | {"split": standing.document() if standing else None}, text)
 
 
 @click.command("resume", short_help="Submit a job that was decided but not sent.")

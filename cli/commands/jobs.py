@@ -18,6 +18,7 @@ from render_service.reports.jobs import each_found, prompt_of, source_of, trees
 from render_service.reports.lineage import MOST_WORDS, step_of
 from render_service.runtime.documents import job_document
 from render_service.runtime.printable import short
+from render_service.session.splits import Progress, standing_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,6 +108,9 @@ def _drawn(ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
         render = " ".join(str(part) for part in (job.operation or "adopted", job.model, job.size) if part)
         words = step_of(ledger, job).label if depth else short(prompt_of(ledger, job) or "", MOST_WORDS)
         label = f"{job.job_id}  {job.state}  {escape(render)}" + (f"  {escape(words)}" if words else "")
+        standing = standing_of(ledger, job)
+        if standing and standing.job_id == job.job_id and standing.progress is not Progress.DONE:
+            label += f"\n[yellow]split: {escape(standing.sentence)}[/]"
         del path[depth:]
         path.append(path[-1].add(label) if path else Tree(label))
         if depth == 0:

@@ -14,7 +14,7 @@ from cli.options.job_names import JOB
 from cli.options.since import read_since
 from cli.text import output
 from cli.text.csv_rows import record_rows
-from cli.text.jobs import show_job
+from cli.text.jobs import show_job, show_split
 from cli.text.record_lines import RecordLines
 from cli.text.usage import Usage
 from ledger.events import EVENT_TYPES, RenderHeld
@@ -25,6 +25,7 @@ from render_service.reports.jobs import retried_as, retried_from
 from render_service.runtime.documents import job_document, record_document
 from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
+from render_service.session.splits import standing_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,10 +147,12 @@ def show_command(inv: Invocation, *, name: str) -> None:
         answered = _answers(ledger, history)
         about = job_document(job, ledger)
         retries, retried = retried_from(ledger, history.first), retried_as(ledger, job.job_id)
+        standing = standing_of(ledger, job)
     document = {
         "job": about,
         "retry_of": retries,
         "retried_as": retried,
+        "split": standing.document() if standing else None,
         "answers": [answer.document() for answer in answered],
         "records": [record_document(record) for record in history.records],
     }
@@ -159,6 +162,7 @@ def show_command(inv: Invocation, *, name: str) -> None:
         for words, other in (("retries", retries), ("retried as", retried)):
             if other:
                 console.print(f"{words} {other}")
+        show_split(console, standing)
 
     inv.emit(document, text)
 

@@ -26,6 +26,7 @@ from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
 from cli.text.decisions import show_ruling, what_was_sent
+from cli.text.jobs import show_split
 from cli.text.usage import Usage
 from decision.errors import BadRequest
 from decision.money import format_usd
@@ -34,8 +35,9 @@ from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest, Source, parse_request
 from ledger.events import RenderDenied
 from render_service.assets.inputs import NOTHING, Material, read_source_file
-from render_service.batches.split_remix import SplitOptions, remix_one_by_one, split_of
+from render_service.batches.split_remix import SplitOptions, queue_one_by_one, remix_one_by_one, split_of
 from render_service.runtime.printable import printable
+from render_service.session.splits import Progress as Standing
 from render_service.submission.preview import preview
 from render_service.submission.sources import source_ahead, source_of
 from render_service.submission.submit import place
@@ -116,8 +118,10 @@ def remix_split(
     split = replace(split, prompts=tuple(request.prompt for request in advised), fields=fields)
     catalog = inv.rules.catalog
     count = len(split.prompts)
-    again = "queues the next one" if terms.queue else "continues after an interruption"
-    say(f"{count} remixes, one after the other; --request-key {split.key} {again}")
+    by = "a worker requests each once the one before is stored" if terms.queue else "one after the other"
+    say(f"{count} remixes, {by}; --request-key {split.key} continues after an interruption")
+    if terms.queue and terms.override and count > 1:
+        say("the override is for the first remix only; `retry JOB --override CODE` overrides a later denial")
 
     def request_from(source: Source, profile: str, prompt: str, key: str) -> RenderRequest:
         values = options | {"prompt": prompt, "fields": split.fields, "request_key": key}
@@ -125,16 +129,20 @@ def remix_split(
         return parse_request(catalog=catalog, operation="remix", source=source, profile=profile, **values)
 
     async def follow(session: "Session") -> "Progress":
-        return await remix_one_by_one(session, job_id, split, request_from, terms)
+        make = queue_one_by_one if terms.queue else remix_one_by_one
+        return await make(session, job_id, split, request_from, terms)
 
     progress = inv.session(follow)
+    standing = progress.standing
+    waits = standing is not None and standing.progress is Standing.UNDER_WAY
     document = {
         "request_key": split.key,
         "remixes": count,
         "done": count - len(progress.rest),
         "jobs": [placed_document(inv, placed) for placed in progress.placed],
         "rest": list(progress.rest),
-        "waits_for": progress.placed[-1].job.job_id if progress.waits else None,
+        "waits_for": standing.job_id if standing and waits else None,
+        "split": standing.document() if standing else None,
         "next": next_command(progress),
     }
     inv.emit(document, lambda console: _text(inv, console, progress, document))
@@ -146,10 +154,13 @@ def remix_split(
 def next_command(progress: "Progress") -> str | None:
     """Return the command for what was not done, from the last video there is.
 
-    None if all were done, or if the last render still runs: requested again, it would be paid for twice.
+    None if all were done, if the last render still runs (requested again, it would be paid for twice), or if
+    a queued split continues by itself.
     """
-    rest = progress.rest
-    if not rest or progress.trouble or progress.waits:
+    rest, standing = progress.rest, progress.standing
+    if standing is not None:
+        return standing.next
+    if not rest or progress.trouble:
         return None
     prompt = shlex.quote(". ".join(rest))
     split = " --split" if len(rest) > 1 else ""
@@ -162,9 +173,8 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
         console.print(printable(progress.split.prompts[number - 1]), markup=False)
         show_placed(inv, console, placed, waiting=True)
     undone = f"not done: {len(document['rest'])} of {document['remixes']}"
-    if progress.waits:
-        console.print(f"{undone}; once {document['waits_for']} is stored, the same command with")
-        console.print(f"  --request-key {document['request_key']} queues the next one", markup=False)
+    if progress.standing:
+        show_split(console, progress.standing)
     elif progress.trouble:
         console.print(f"{undone}; the same command with --request-key {document['request_key']} continues")
     elif document["next"]:
@@ -210,7 +220,7 @@ def remix_command(  # one parameter per option
     With --change, the prompt is written from the recorded shot and names everything that stays. With --split,
     a prompt for several changes becomes one remix per change, each of the previous result; it waits for each,
     and the same command with the --request-key it prints continues after an interruption. With --split
-    --queue it does not wait: each run with that key queues the next remix once the previous one is stored.
+    --queue it does not wait: workers make them all, each once the previous one is stored.
 
     \b
     Example:

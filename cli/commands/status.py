@@ -8,8 +8,9 @@ from cli.flows.outcome import end
 from cli.flows.video import job_of, show_get
 from cli.invocation import Invocation
 from cli.options import common
-from cli.text.jobs import show_job
+from cli.text.jobs import show_job, show_split
 from ledger.terms import State
+from render_service.session.splits import standing_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,15 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     job = _known(inv, name) if offline else job_of(inv, name)
     if job.state is State.RUNNING and not offline:
         job = inv.session(lambda session: _refreshed(session, job.job_id))
-    inv.emit(inv.job_document(job), lambda console: _show_state(console, inv, job))
+    with inv.ledger() as ledger:
+        standing = standing_of(ledger, job)
+    document = inv.job_document(job) | {"split": standing.document() if standing else None}
+
+    def text(console: "Console") -> None:
+        _show_state(console, inv, job)
+        show_split(console, standing)
+
+    inv.emit(document, text)
     end(inv, job)
 
 

@@ -16,6 +16,8 @@ from render_service.runtime.printable import printable, short
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from render_service.session.splits import SplitStanding
+
 _INDENT = "    "
 _LONG = 200
 _LONGEST_NAME = 12
@@ -53,6 +55,12 @@ def show_job(console: "Console", job: Job, assets_url: str = "") -> None:
 def show_submitting(console: "Console", job: Job) -> None:
     """Print how a job that was decided but not sent gets submitted."""
     console.print(f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job.job_id}")
+
+
+def show_split(console: "Console", standing: "SplitStanding | None") -> None:
+    """Print how far the split of a job has come, if it is part of one."""
+    if standing is not None:
+        console.print(f"split: {standing.sentence}", markup=False)
 
 
 def _facts(job: Job, assets_url: str) -> Iterable[tuple[str, str]]:

@@ -48,7 +48,7 @@ deleted    cost.settled > deleted              render.closed > deleted
 
 _KINDS = """
 INTENT              render.requested request.signed change.proposed
-PLAN                render.decided render.held approval.granted approval.refused
+PLAN                render.decided render.held approval.granted approval.refused split.planned
 DENY                render.denied
 ACTION              submission.intended render.cancelled video.deleted render.abandoned
 ACTION              notification.resent checkpoint.published provenance.signed asset.published
@@ -77,6 +77,7 @@ ANYWHERE = {
     "provenance.observed",
     "provenance.signed",
     "asset.published",
+    "split.planned",
 }
 ONCE_OPEN = {"submission.intended", "render.closed"}
 

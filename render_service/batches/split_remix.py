@@ -2,9 +2,11 @@
 
 Each remix is a separate job whose request key consists of the key of the split and its number, so the same
 split with the same key continues where it stopped, and nothing is rendered twice. The first remix without a
-video ends the chain. A split that is queued waits for none: it queues the first remix that is not stored.
+video ends the chain. A split that is queued waits for none: it queues the first remix and records the others
+beside it, and whichever worker stores the video of one requests the next (`submission.next_remix`).
 """
 
+import asyncio
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,21 +14,21 @@ from dataclasses import dataclass, field, replace
 
 from decision.errors import BadRequest
 from decision.one_change.aspects import FIELD_ASPECTS
-from decision.one_change.split import split_request
+from decision.one_change.split import declared, split_request
 from decision.request.request import RenderRequest, Source
 from ledger.terms import State
 from render_service.rules.overrides import Override
 from render_service.runtime.errors import ServiceError
 from render_service.session.session import Session
+from render_service.session.splits import SplitStanding, planned_split, standing_of, step_key
 from render_service.settlement.settle import settle
-from render_service.submission.result import Placed
+from render_service.submission.next_remix import next_remix
+from render_service.submission.result import Opening, Placed
 from render_service.submission.sources import source_of
 from render_service.submission.submit import place
 from sora_adapter.errors import AdapterError
 
 UNDER_WAY = (State.RUNNING, State.COMPLETED, State.STORED)
-WAITING = (State.DECIDED, State.SUBMITTING, State.RUNNING, State.COMPLETED)
-"""States of a queued remix that may still become a video by itself."""
 
 RequestFrom = Callable[[Source, str, str, str], RenderRequest]
 """Returns a remix request for a source, a profile, a prompt, and a request key."""
@@ -45,8 +47,8 @@ class Split:
 class SplitOptions:
     """How the remixes of a split are placed.
 
-    With `queue`, the next one is left to `resume` or a worker and none is waited for. `override` is applied
-    to those that are denied, if the policy allows that.
+    With `queue`, all are left to workers, and none is waited for. `override` is applied to those that are
+    denied, if the policy allows that; of a queued split to the first one only.
     """
 
     interval_s: float = 10.0
@@ -60,19 +62,14 @@ class Progress:
     """The progress of a split: a job for each prompt that was submitted, and the remaining prompts in `rest`.
 
     `trouble` is the error that interrupted the wait for the last job, such as a timeout: that render
-    continues, and the split continues with the same key. `queued` says that nothing was waited for.
+    continues, and the split continues with the same key. `standing` is where a queued split is.
     """
 
     split: Split
     placed: list[Placed] = field(default_factory=list)
     last_video: str = ""
     trouble: Exception | None = None
-    queued: bool = False
-
-    @property
-    def waits(self) -> bool:
-        """Whether the last remix is queued or under way, and the rest has to wait for its video."""
-        return self.queued and bool(self.rest) and self.placed[-1].job.state in WAITING
+    standing: SplitStanding | None = None
 
     @property
     def rest(self) -> tuple[str, ...]:
@@ -91,14 +88,12 @@ async def remix_one_by_one(
     session: Session, name: str, split: Split, request_from: RequestFrom, terms: SplitOptions
 ) -> Progress:
     """Make the remixes of `split`, starting from the video `name`; return the progress."""
-    progress = Progress(split, last_video=name, queued=terms.queue)
+    progress = Progress(split, last_video=name)
     for number, prompt in enumerate(split.prompts, 1):
         source, profile = await source_of(session, progress.last_video)
-        request = request_from(source, profile, prompt, f"{split.key}/{number}")
-        placed = await _placed(session, request, terms)
+        request = request_from(source, profile, prompt, step_key(split.key, number))
+        placed = await _placed(session, request, terms, Opening())
         progress.placed.append(placed)
-        if terms.queue and placed.job.state is not State.STORED:
-            break  # a crash here leaves a queued job, which the same command with the key finds
         if placed.job.state not in UNDER_WAY:
             break
         try:
@@ -113,9 +108,37 @@ async def remix_one_by_one(
     return progress
 
 
-async def _placed(session: Session, request: RenderRequest, terms: SplitOptions) -> Placed:
+async def queue_one_by_one(
+    session: Session, name: str, split: Split, request_from: RequestFrom, terms: SplitOptions
+) -> Progress:
+    """Queue the first remix of `split` that is not stored, with the rest recorded beside it.
+
+    A split that was queued before is continued, if no worker has done that yet.
+    """
+    progress = Progress(split, last_video=name)
+    following: Placed | None = None
+    for number, prompt in enumerate(split.prompts, 1):
+        if following is None:
+            source, profile = await source_of(session, progress.last_video)
+            request = request_from(source, profile, prompt, step_key(split.key, number))
+            plan = planned_split(
+                split.key, number, [(rest, declared(rest)) for rest in split.prompts[number:]]
+            )
+            # A crash after this leaves a queued job, which a worker continues, and the same command finds.
+            following = await _placed(session, request, terms, Opening(plan=plan))
+        progress.placed.append(following)
+        job = following.job
+        if job.state is not State.STORED:
+            break
+        progress.last_video = job.job_id
+        following = await next_remix(session, job)
+    progress.standing = await asyncio.to_thread(standing_of, session.ledger, progress.placed[0].job)
+    return progress
+
+
+async def _placed(session: Session, request: RenderRequest, terms: SplitOptions, opening: Opening) -> Placed:
     """Place one remix; one that is allowed needs no override, and is placed without it."""
     if terms.override is not None:
         with suppress(BadRequest):  # there is no denial to override, and nothing was recorded
-            return await place(session, request, queue=terms.queue, override=terms.override)
-    return await place(session, request, queue=terms.queue)
+            return await place(session, request, queue=terms.queue, override=terms.override, opening=opening)
+    return await place(session, request, queue=terms.queue, opening=opening)

@@ -28,6 +28,7 @@ from render_service.recovery.findings import (
     of_missing,
     of_open_attempts,
     of_overdue,
+    of_splits,
     of_spool,
     of_unclaimed,
 )
@@ -176,6 +177,7 @@ def _audit_ledger(
         *of_missing(_missing(ledger, look, listed, scope, before), now),
         *about_jobs,
         *of_overdue((job for job in overdue if _is_in(scope, job.created_at)), longest_render_s),
+        *of_splits(ledger, now, scope.since),
     ]
     done = [finding for finding in found if is_dealt_with(ledger, finding)]
     return Audit(
@@ -285,6 +287,7 @@ def standing_findings(ledger: Ledger, settings: Settings, now: datetime) -> list
         *of_spool(list(waiting(settings, ledger))),
         *of_open_attempts(open_attempts(ledger, None), now, GRACE_S),
         *of_overdue(overdue_jobs(ledger, now, longest_s), longest_s),
+        *of_splits(ledger, now),
         *(finding for finding in lost if not is_dealt_with(ledger, finding)),
     ]
 

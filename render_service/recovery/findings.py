@@ -13,6 +13,7 @@ SPEND_WITHOUT_ASSET     money was spent, and there is no video for it
 ASSET_EXPIRED           a video expired before it was downloaded
 RENDER_OVERDUE          a render has been running, or waiting to be stored, for too long
 ANSWER_NOT_RECORDED     an answer the ledger could not record waits in a file
+SPLIT_STOPPED           remixes of a queued split are not requested, and will not be by themselves
 ======================  =================================================================================
 
 `docs/operations.md` says what to do for each; `deal_with` ends findings whose cause cannot be removed.
@@ -39,6 +40,7 @@ from render_service.recovery.attempt_counts import Attempts
 from render_service.recovery.attempts import Attempt
 from render_service.runtime.errors import BadInput
 from render_service.session.event_ids import note_id
+from render_service.session.splits import OpenSplits, Progress
 from render_service.submission.spool import Waiting
 from sora_adapter.models import Observation
 
@@ -57,6 +59,7 @@ Code = Literal[
     "ASSET_EXPIRED",
     "RENDER_OVERDUE",
     "ANSWER_NOT_RECORDED",
+    "SPLIT_STOPPED",
 ]
 
 
@@ -194,6 +197,27 @@ def of_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
         found = f"the answer to {file.spooled.attempt_id}{made} is in a file, waiting to be recorded"
         do = f"`sora-ledger poll --id {file.spooled.job_id}` records it"
         yield Finding("ANSWER_NOT_RECORDED", str(file.path), found, do, file.spooled.job_id)
+
+
+SPLIT_STALLED_S = 600
+"""A remix that was to be requested is reported after this time: no worker runs, or none can request it."""
+
+_BY_A_PERSON = (State.CANCELLED, State.REFUSED)
+
+
+def of_splits(ledger: Ledger, now: datetime, since: str | None = None) -> Iterator[Finding]:
+    """Yield a finding for each split that stopped, or that nobody continues, unless a person ended it."""
+    for standing in OpenSplits(ledger).renew():
+        name, job = standing.job_id, ledger.job(standing.job_id)
+        is_ready = standing.progress is Progress.READY
+        silent_s = (now - datetime.fromisoformat(job.updated_at)).total_seconds()
+        stopped = standing.progress is Progress.STOPPED and job.state not in _BY_A_PERSON
+        if not (stopped or (is_ready and silent_s >= SPLIT_STALLED_S)) or (since and job.created_at < since):
+            continue
+        number, total = standing.number, standing.total
+        found = f"remix {number} of {total} is {job.state}, and {standing.remaining} more were not requested"
+        do = f"{standing.next}; or withdraw the others: sora-ledger cancel {name}"
+        yield Finding("SPLIT_STOPPED", name, found, do, name)
 
 
 LASTING = ("SPEND_WITHOUT_ASSET", "ASSET_EXPIRED", "VIDEO_CLAIMED_TWICE")

@@ -26,8 +26,8 @@ from render_service.rules.policies import activation_before
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import NotReady
 from render_service.session.history import Decision, JobHistory
+from render_service.session.jobs import RETRYABLE
 from render_service.submission.fix_commands import command_again, commands_after
-from render_service.submission.retry import RETRYABLE
 
 NOBODY: Mapping[int, str] = MappingProxyType({})
 _CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.REJECTED, State.ABSENT})

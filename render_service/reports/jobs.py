@@ -100,7 +100,10 @@ def retried_from(ledger: Ledger, first: Record) -> str | None:
     """Return the id of the job that another one retries, from its `first` record; None if it is no retry."""
     cause = first.envelope.causation_id
     record = ledger.event(str(cause)) if cause and first.type == RenderRequested.type else None
-    return record.stream if record and record.stream.startswith(JOB_PREFIX) else None
+    if record is None or not record.stream.startswith(JOB_PREFIX):
+        return None
+    # the next remix of a split has a record of a job as its cause too, and another request id
+    return record.stream if first.event_id == request_id(retry_key(record.stream)) else None
 
 
 def retried_as(ledger: Ledger, job_id: str) -> str | None:

@@ -38,6 +38,7 @@ from ledger.events import (
     SessionBegan,
     SessionEnded,
     ShareCreated,
+    SplitPlanned,
     StatusObserved,
     SubmissionAbsent,
     SubmissionAccepted,
@@ -70,6 +71,8 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case RenderHeld():
             people = counted(event.approvals_needed, "person", "people")
             return f"needs {people} ({', '.join(event.reason_codes)})"
+        case SplitPlanned():
+            return _planned(event)
         case ApprovalGranted() | ApprovalRefused():
             comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
             return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
@@ -150,6 +153,12 @@ def _origin(event: ProvenanceObserved | ProvenanceSigned | AssetPublished) -> st
     if isinstance(event, ProvenanceObserved):
         return observed(event)
     return signed(event) if isinstance(event, ProvenanceSigned) else published(event)
+
+
+def _planned(event: SplitPlanned) -> str:
+    place = f"remix {event.number} of {event.number + len(event.rest)} of a split"
+    rest = ", ".join(f"“{short(remix.prompt.text)}”" for remix in event.rest)
+    return f"{place}, then {rest}" if rest else place
 
 
 def _closed(event: RenderClosed) -> str:

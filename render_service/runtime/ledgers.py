@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from ledger.log.urls import file_of
 from render_service.runtime.errors import BadInput
-from render_service.runtime.settings_file import BASE_URL, KEY, LEDGER, read_settings_file
+from render_service.runtime.settings_file import BASE_URL, KEY, LEDGER, misspelt, read_settings_file
 
 SETTINGS = "settings.env"
 DATA = "SORA_LEDGER_DATA"
@@ -141,6 +141,14 @@ def _read(path: Path, environment: Mapping[str, str]) -> OneLedger:
             expected="a file that only its owner may write",
             found=file.ignored,
         )
+    for name, nearest in misspelt(file.values).items():
+        if nearest is not None:  # another name may be that of a secret, which a file of its own names
+            raise BadInput(
+                f"settings file {path}: {name} is not a setting; did you mean {nearest}? Nothing was started",
+                param=name,
+                expected=nearest,
+                found=name,
+            )
     own = {name: text.strip() for name, text in file.values.items()}
     own[LEDGER] = _located(own.get(LEDGER) or "ledger.db", folder)
     if (assets := own.get("SORA_LEDGER_ASSETS")) and "://" not in assets:

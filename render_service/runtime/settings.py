@@ -72,6 +72,7 @@ from render_service.runtime.settings_file import (
     PROFILES,
     SettingsFile,
     check_ledger,
+    is_in_a_file,
     read_settings_file,
     refusal,
 )
@@ -106,8 +107,6 @@ WITNESSES = "SORA_LEDGER_WITNESSES"
 TSA_CHAIN = "SORA_LEDGER_TSA_CHAIN"
 PRIVATE_ENDPOINTS = "SORA_LEDGER_PRIVATE_ENDPOINTS"
 """Not read from ``.env``: what a folder contains must not open the network of this machine."""
-_READ = re.compile(rf"{KEY}|{BASE_URL}|SORA_[A-Z0-9_]+")
-"""Variables read from ``.env``."""
 
 
 @dataclass(frozen=True)
@@ -302,9 +301,7 @@ def read_settings(
 
 def _taken_from(file: SettingsFile, environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a ``.env`` file may set and the environment does not; a server comes with its key."""
-    own = {
-        name: text for name, text in file.values.items() if _READ.fullmatch(name) and name not in environment
-    }
+    own = {name: text for name, text in file.values.items() if is_in_a_file(name) and name not in environment}
     if BASE_URL in own and KEY in file.values:
         own[KEY] = file.values[KEY]
     return own

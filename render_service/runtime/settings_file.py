@@ -8,8 +8,9 @@ environment variable. An address in the file gets only secrets that are also in 
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,67 @@ _ANY = re.compile(r"\b[A-Za-z_]")
 _TRUSTED = "or, if you trust it, set it in your own shell: export {name}=…"
 
 
+SECRETS_OF_PROFILES = "SORA_LEDGER_WEBHOOK_SECRETS"
+"""The name, and the beginning of the names for one profile each."""
+IN_A_FILE = frozenset(
+    {
+        KEY,
+        BASE_URL,
+        PROFILES,
+        LEDGER,
+        SECRETS_OF_PROFILES,
+        "SORA_LEDGER_ACTOR",
+        "SORA_LEDGER_ASSETS",
+        "SORA_LEDGER_CERTIFICATE",
+        "SORA_LEDGER_KEY",
+        "SORA_LEDGER_LONGEST_RENDER",
+        "SORA_LEDGER_PROFILE",
+        "SORA_LEDGER_PROJECT",
+        "SORA_LEDGER_RETRY_SECONDS",
+        "SORA_LEDGER_TEAM",
+        "SORA_SANDBOX_SECONDS",
+    }
+)
+"""The settings that ``.env`` may contain."""
+IN_THE_SHELL = frozenset(
+    {
+        "SORA_LEDGER_ALERTS",
+        "SORA_LEDGER_CONSOLE_SECRET",
+        "SORA_LEDGER_CONSOLE_URL",
+        "SORA_LEDGER_DATA",
+        "SORA_LEDGER_FAILOVER_SECONDS",
+        "SORA_LEDGER_FORWARD",
+        "SORA_LEDGER_JUDGE_KEY",
+        "SORA_LEDGER_METRICS_TOKEN",
+        "SORA_LEDGER_OIDC",
+        "SORA_LEDGER_OIDC_SECRET",
+        "SORA_LEDGER_PRIVATE_ENDPOINTS",
+        "SORA_LEDGER_READ_URL",
+        "SORA_LEDGER_TRUST_LIST",
+        "SORA_LEDGER_TSA_CHAIN",
+        "SORA_LEDGER_WITNESSES",
+    }
+)
+"""The settings that only the environment sets; for each of them, see `render_service.runtime.settings`."""
+_OWN = ("SORA_LEDGER_", "SORA_SANDBOX_")
+
+
+def is_in_a_file(name: str) -> bool:
+    """Return whether ``.env`` may set the variable `name`."""
+    return name in IN_A_FILE or name.startswith(f"{SECRETS_OF_PROFILES}_")
+
+
+def misspelt(names: Iterable[str]) -> dict[str, str | None]:
+    """Return those of `names` that begin like a setting and are none, each with the nearest one if any."""
+    settings = sorted(IN_A_FILE | IN_THE_SHELL)
+    unknown = (
+        name
+        for name in names
+        if name.startswith(_OWN) and not is_in_a_file(name) and name not in IN_THE_SHELL
+    )
+    return {name: next(iter(get_close_matches(name, settings, 1, 0.85)), None) for name in unknown}
+
+
 @dataclass(frozen=True)
 class SettingsFile:
     """The relevant settings in a ``.env``; `ignored` says why it was not read."""
@@ -34,6 +96,15 @@ class SettingsFile:
     path: Path
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     ignored: str | None = None
+
+    def without_effect(self) -> list[str]:
+        """Return why some of its lines set nothing: they name no setting, or one of the environment only."""
+        lines = []
+        for name, nearest in misspelt(self.values).items():
+            hint = f"did you mean {nearest}?" if nearest else "docs/settings.md lists the settings"
+            lines.append(f"{name} is not a setting and sets nothing; {hint}")
+        shell = sorted(IN_THE_SHELL.intersection(self.values))
+        return lines + [f"{name} is not read from this file; set it in your shell" for name in shell]
 
 
 def read_settings_file(path: Path, *, every_name: bool = False) -> SettingsFile:

@@ -19,6 +19,19 @@ from ledger.store.interface import NEW
 from ledger.terms import Outcome, State
 from render_service.session.event_ids import CLAIMED, late_claim_id
 
+RETRYABLE = frozenset(
+    {
+        State.DENIED,
+        State.REFUSED,
+        State.CANCELLED,
+        State.REJECTED,
+        State.ABSENT,
+        State.FAILED,
+        State.LOST,
+    }
+)
+"""States in which nothing more can be billed and no video is here."""
+
 
 def after(job: Job | None, records: Iterable[Record]) -> Job:
     """Return `job` after `records`, which follow in its stream: the fold that also makes its row."""

@@ -11,13 +11,15 @@ A job is retried only if nothing more can be billed for it.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import ReferenceImage, RenderRequest, parse_request
-from ledger.events import Basis, InputReference, RenderRequested
+from ledger.events import Basis, InputReference, RenderRequested, SplitPlanned
 from ledger.job import Job
 from ledger.private import Private
+from ledger.store.interface import ANY
 from ledger.terms import Operation, State
 from render_service.assets.fit import detect_faces
 from render_service.assets.inputs import Material, read_source_file
@@ -26,11 +28,14 @@ from render_service.rules.overrides import Override
 from render_service.runtime.errors import BadInput, NotReady, StorageFailed
 from render_service.session.event_ids import RETRY, retry_key
 from render_service.session.history import JobHistory
+from render_service.session.jobs import RETRYABLE
 from render_service.session.session import Session
+from render_service.session.splits import MOVED, deletion, planned_split
 from render_service.submission.result import Opening, Placed
-from render_service.submission.retry import RETRYABLE
 from render_service.submission.sources import source_of
 from render_service.submission.submit import may_try_again, place
+
+AS_RECORDED: Mapping[str, Any] = MappingProxyType({})
 
 _INSTEAD: Mapping[State, str] = {
     State.HELD: "it waits for approval: `sora-ledger approve {id}`, or `sora-ledger cancel {id}` first",
@@ -68,11 +73,26 @@ async def request_again(
     paying = replace(session.settings, team=requested.team, project=requested.project)
     session = replace(session, settings=paying)
     request, material = await recorded_request(session, job, history, attested=attested)
-    cause = history.records[-1].event_id
-    placed = await place(
-        session, request, material, queue=queue, override=override, opening=Opening(caused_by=cause)
-    )
+    opening = _carried_on(session, history)
+    placed = await place(session, request, material, queue=queue, override=override, opening=opening)
     return placed, request
+
+
+def _carried_on(session: Session, history: JobHistory) -> Opening:
+    """Return what a retry of a job is recorded with: the plan of its split, if it is part of one."""
+    cause = history.records[-1].event_id
+    planned = history.last_of(SplitPlanned)
+    if planned is None:
+        return Opening(caused_by=cause)
+    plan = planned.event
+    texts = [(remix.prompt.text, remix.declared_change) for remix in plan.rest]
+    rest = [(text, declared) for text, declared in texts if text is not None]
+    moved = deletion(session, history.first.stream, plan, MOVED, ANY)
+    return Opening(
+        caused_by=cause,
+        plan=planned_split(plan.split_key, plan.number, rest),
+        batches=lambda _: moved,
+    )
 
 
 def _check(session: Session, job: Job, history: JobHistory) -> RenderRequested:
@@ -106,17 +126,23 @@ def _check(session: Session, job: Job, history: JobHistory) -> RenderRequested:
 
 
 async def recorded_request(
-    session: Session, job: Job, history: JobHistory, *, attested: bool = False
+    session: Session,
+    job: Job,
+    history: JobHistory,
+    *,
+    attested: bool = False,
+    instead: Mapping[str, Any] = AS_RECORDED,
 ) -> tuple[RenderRequest, Material]:
     """Return the request of `job` as its record has it, with its files and the key of a retry.
 
     The guardrails count as confirmed if the same person confirmed them then, or with `attested` now.
+    `instead` are values that differ; a `source` is the name of its job.
     """
     requested, decided = history.requested, history.decisions[0].event
     assert requested is not None  # checked by the caller
     values, material = await asyncio.to_thread(_attachments, session.assets, job.job_id, requested)
     source = requested.remix_video_id and (requested.source_job or requested.remix_video_id)
-    if source:
+    if source := instead.get("source", source):
         values["source"], _ = await source_of(session, source)
     else:
         values["promotes"] = requested.source_job
@@ -134,6 +160,7 @@ async def recorded_request(
         "attested": attested or (requested.attested and job.actor == session.settings.actor),
         "request_key": retry_key(job.job_id),
         **_shape(requested, decided.basis),
+        **{name: value for name, value in instead.items() if name != "source"},
     }
 
     def parsed() -> RenderRequest:

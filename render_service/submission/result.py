@@ -13,7 +13,14 @@ from decision.engine.approval import Considered
 from decision.engine.explain import denied_field, what_now, why
 from decision.request.request import RenderRequest
 from ledger.errors import argv_of
-from ledger.events import ApprovalGranted, RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.events import (
+    ApprovalGranted,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+    RenderRequested,
+    SplitPlanned,
+)
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.interface import Batch
@@ -41,12 +48,13 @@ class Opening:
     `batches` returns conditions and records of other streams for the id of the new job. If they are refused,
     nothing is recorded, and `WrongExpectedVersion` or `EventIdConflict` is raised. `opened` gets the job as
     it was first recorded, before anything is sent. `caused_by` is the event id of the record that the
-    request follows from, if there is one.
+    request follows from, if there is one. `plan` is recorded beside the request: what is to follow it.
     """
 
     batches: Callable[[str], Sequence[Batch]] = lambda _: ()
     opened: Callable[[Job], None] = lambda _: None
     caused_by: str | None = None
+    plan: SplitPlanned | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ledger.terms import Outcome, State
 from render_service.runtime.errors import NotApproved, NotReady
 from render_service.session.jobs import closed
 from render_service.session.session import Session
+from render_service.submission.next_remix import withdraw_rest
 from render_service.submission.result import Placed, placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import may_try_again, submit
@@ -73,8 +74,13 @@ WITHDRAWABLE = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
 
 
 async def cancel(session: Session, job: Job, why: str | None = None) -> Job:
-    """Withdraw `job`, which is pending approval or submission; `NotReady` if it is not."""
+    """Withdraw `job`, which is pending approval or submission; `NotReady` if it is not.
+
+    Of a remix that was submitted, what was to follow it in a split is withdrawn, if anything.
+    """
     if job.state not in WITHDRAWABLE or job.outcome is not None:
+        if await withdraw_rest(session, job):
+            return await session.job(job.job_id)
         raise NotReady(
             f"{job.job_id} is {job.state}: {_instead(job)}",
             param="job",

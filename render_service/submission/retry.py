@@ -12,27 +12,12 @@ from http import HTTPStatus
 from typing import TypeVar
 
 from ledger.events import SubmissionAbsent, SubmissionRejected
-from ledger.terms import State
 from sora_adapter.errors import ServerTrouble
 from sora_adapter.messages import Submission, needs_a_person
 from sora_adapter.polling import pace_after_trouble
 from sora_adapter.profiles import Profile
 
 T = TypeVar("T")
-
-RETRYABLE = frozenset(
-    {
-        State.DENIED,
-        State.REFUSED,
-        State.CANCELLED,
-        State.REJECTED,
-        State.ABSENT,
-        State.FAILED,
-        State.LOST,
-    }
-)
-"""States in which nothing more can be billed and no video is here."""
-
 
 TRIES = 4
 

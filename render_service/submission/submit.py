@@ -249,7 +249,8 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
     decided = (
         same.again(session.clock(), causation_id=cause) if same else session.draft(ruling, causation_id=cause)
     )
-    drafts = [*asking, *overrides, decided]
+    planned = [session.draft(plan, causation_id=first.event_id)] if (plan := placed.opening.plan) else []
+    drafts = [*asking, *overrides, decided, *planned]
     if isinstance(ruling, RenderDenied):
         end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
         drafts.append(session.draft(end))

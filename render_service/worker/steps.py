@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from ledger.errors import IllegalTransition, LedgerUnusable, StaleFence, WrongExpectedVersion
 from ledger.job import Job
-from ledger.terms import State
+from ledger.terms import Operation, State
 from render_service.recovery.reconcile import reconcile
 from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
 from render_service.session.session import Session
 from render_service.settlement.observe import Observed, Observer
 from render_service.settlement.overdue import is_overdue, may_be_overdue
 from render_service.settlement.settle import finish
+from render_service.submission.next_remix import next_remix
 from render_service.submission.result import placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import attempt, may_try_again, recorded_call
@@ -176,7 +177,31 @@ class StepRunner:
     async def _done(self, job: Job) -> None:
         """Release a job without scheduling it again; any later request for it makes it due."""
         await self._capacity.free(job.job_id)
-        await self._hands.put(job.job_id, None)
+        # A crash here leaves a lease on a stored remix: once it has expired, the worker that claims the job
+        # requests the remix that follows it in its split.
+        await self._hands.put(job.job_id, await self._continue_split(job))
+
+    async def _continue_split(self, job: Job) -> float | None:
+        """Request the remix that follows `job`; return after how many seconds to try again, None for never.
+
+        One that another process requested, or that has to wait for a person, is left alone.
+        """
+        if job.operation is not Operation.REMIX or job.state is not State.STORED:
+            return None
+        try:
+            placed = await next_remix(self._session, job)
+        except LedgerUnusable:
+            raise
+        except ServerTrouble as trouble:
+            self._warn(job, trouble)
+            return AFTER_TROUBLE_S
+        except Exception as error:  # noqa: BLE001  # even a bug must not stop the queue
+            self._session.log.warning("split.waits", job_id=job.job_id, **loggable(error))
+            return NEEDS_A_PERSON_S
+        if placed is not None and not placed.repeated:
+            next_id, state = placed.job.job_id, placed.job.state
+            self._session.log.info("split.continued", job_id=job.job_id, next=next_id, state=state)
+        return None
 
     # --- submitting ---
 

@@ -39,6 +39,7 @@ from render_service.runtime.errors import WrongServer
 from render_service.runtime.settings import SANDBOX
 from render_service.session.clock_steps import ClockSteps, is_behind
 from render_service.session.session import Session
+from render_service.session.splits import OpenSplits, Progress
 from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
 
@@ -115,6 +116,7 @@ class Worker:
         self._elsewhere: set[str] = set()
         self._other_servers: set[str] = set()
         self._steps = ClockSteps(session.clock)
+        self._splits = OpenSplits(session.ledger)
         self._attempts_end_at = float("inf")
 
     async def run(self, stop: asyncio.Event) -> Worked:
@@ -189,6 +191,7 @@ class Worker:
             self._attempts_end_at = float("inf")
             enqueue_stale = self._session.ledger.store.queue.enqueue_stale
             stale += await asyncio.to_thread(enqueue_stale, OPEN, _NEWEST)
+        stale += await self._enlist_splits()
         if stale:
             self._session.log.info("worker.enlisted", jobs=stale)
 
@@ -196,6 +199,15 @@ class Worker:
         before = round((self._session.clock().timestamp() - age_s) * 1000)
         enqueue_stale = self._session.ledger.store.queue.enqueue_stale
         return await asyncio.to_thread(enqueue_stale, states, f"job_{before:012x}")
+
+    async def _enlist_splits(self) -> int:
+        """Make due the stored remixes whose split nobody has continued, such as after a crash or a copy."""
+        standings = await asyncio.to_thread(self._splits.renew)
+        ready = [standing.job_id for standing in standings if standing.progress is Progress.READY]
+        jobs = [job for job in await asyncio.to_thread(self._read, ready) if job and await self._is_ours(job)]
+        if jobs:
+            await asyncio.to_thread(self._session.ledger.store.queue.wake, [job.job_id for job in jobs])
+        return len(jobs)
 
     async def _begin(self, job_ids: Sequence[str]) -> None:
         groups: dict[tuple[Step, str | None], list[Job]] = defaultdict(list)
@@ -212,8 +224,9 @@ class Worker:
 
     async def _serves(self, job: Job) -> bool:
         """Return whether `job` belongs to this worker's server; for other servers, log once what to set."""
-        if next_step(job) is Step.NOTHING:
-            return True
+        return next_step(job) is Step.NOTHING or await self._is_ours(job)
+
+    async def _is_ours(self, job: Job) -> bool:
         settings = self._session.settings
         try:
             await self._session.check_server(job)

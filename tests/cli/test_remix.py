@@ -147,27 +147,29 @@ def test_a_queued_split_queues_one_remix_and_names_what_it_waits_for(sora: Any, 
     assert (first.document["next"], len(sora("jobs").document["jobs"])) == (None, 2)
 
 
-def test_a_queued_split_queues_the_next_remix_once_the_one_before_is_stored(sora: Any, stored: str) -> None:
-    jobs, rest = [], [""]
-    while rest:
-        ended = sora("remix", "--id", stored, *QUEUED)
-        jobs, rest = [job["job_id"] for job in ended.document["jobs"]], ended.document["rest"]
-        if rest:
-            sora("resume", jobs[-1])
-            assert sora("poll", "--id", jobs[-1], "--poll-interval", "0.1").code == 0
+def test_workers_make_every_remix_of_a_queued_split(sora: Any, stored: str) -> None:
+    queued = sora("remix", "--id", stored, *QUEUED)
+    assert (queued.document["split"]["progress"], queued.document["split"]["remaining"]) == ("under_way", 1)
+    assert sora("worker", "--drain", "--interval", "0.1").code == 0
+    ended = sora("remix", "--id", stored, *QUEUED)
+    jobs = [job["job_id"] for job in ended.document["jobs"]]
     listed = {job["job_id"]: job["source_job"] for job in sora("jobs").document["jobs"]}
     assert ([listed[job] for job in jobs], len(listed)) == ([stored, jobs[0]], 3)
+    assert (ended.document["split"]["progress"], ended.document["rest"]) == ("done", [])
+    assert sora("verify").code == 0
 
 
-def test_a_queued_split_says_in_text_how_its_next_remix_is_queued(sora: Any, stored: str) -> None:
+def test_a_queued_split_says_in_text_that_it_continues_by_itself(sora: Any, stored: str) -> None:
     ended = sora("remix", "--id", stored, *QUEUED, "--format=text")
-    assert "not done: 2 of 2; once job_" in ended.out
-    assert "--request-key spring queues the next one" in ended.out
+    assert "split: remix 1 of 2 is decided (job_" in ended.out
+    assert "the rest follows by itself" in ended.out
 
 
-def test_a_queued_split_that_is_denied_does_not_wait(sora: Any, stored: str) -> None:
+def test_a_queued_split_that_is_denied_names_the_command_that_continues_it(sora: Any, stored: str) -> None:
     ended = sora("remix", "--id", stored, *QUEUED, "--max-cost", "0.01")
+    [job] = ended.document["jobs"]
     assert (ended.code, ended.document["waits_for"]) == (3, None)
+    assert ended.document["next"] == f"sora-ledger retry {job['job_id']}"
 
 
 def test_a_split_overrides_only_the_remixes_that_are_denied(sora: Any, stored: str, folder: Path) -> None:

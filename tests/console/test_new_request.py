@@ -199,6 +199,36 @@ def test_an_image_is_the_first_frame(billed: Any) -> None:
     assert len(server.bills()) == 1
 
 
+def test_several_images_are_sent_where_the_server_takes_them(
+    consoles: Callable[..., Console], outside: Callable[..., Any], page: Any, tmp_path: Any
+) -> None:
+    server = outside()
+    console = consoles("--no-work", **(at(server) | {"SORA_LEDGER_PROFILE": "vllm-omni"}))
+    names = ["hero.png", "side.png", "back.png"]
+    for name, width in zip(names, (1280, 900, 700), strict=True):
+        Image.new("RGB", (width, 720), "teal").save(tmp_path / name)
+    console.sign_in(page, "ana", "/new")
+    page.get_by_label("Prompt").fill(FOX["prompt"])
+    page.get_by_text("First frame, or remix of another video").click()
+    field = page.get_by_label("Image for the first frame")
+    field.set_input_files([tmp_path / name for name in names])
+    decision = page.locator("#decision")
+    expect(decision).to_contain_text("hero.png then side.png, back.png")
+    expect(decision).to_contain_text("Allowed")
+    page.get_by_label("Server").select_option("sglang")
+    expect(decision).to_contain_text("Denied")
+    expect(decision).to_contain_text("input_references")
+    page.get_by_label("Server").select_option("vllm-omni")
+    expect(decision).to_contain_text("Allowed")
+    page.get_by_role("button", name="Send").click()
+    page.wait_for_url("**/console/videos/job_*")
+    with console.client("ana") as ana:
+        submitted(ana, page.url.rpartition("/")[2])
+    [sent] = [bytes.fromhex(post["body"]) for post in server.requests("POST")]
+    places = [sent.index(f'filename="{name}"'.encode()) for name in names]
+    assert (len(server.bills()), places) == (1, sorted(places))
+
+
 def test_a_person_without_the_role_sees_no_form_and_sends_nothing(shared: Console) -> None:
     with shared.client("aud") as aud:
         assert aud.get("/new").status_code == 403

@@ -298,6 +298,16 @@ def samples() -> list[Any]:
         requested(),
         decided(),
         e.RenderHeld(basis=basis(), reason_codes=("NEEDS_PERSON",)),
+        e.SplitPlanned(
+            split_key="spring",
+            number=1,
+            rest=(
+                e.PlannedRemix(
+                    prompt=Private.seal("rest.0.prompt", "let it snow"), declared_change="weather"
+                ),
+                e.PlannedRemix(prompt=Private.seal("rest.1.prompt", "make it dusk")),
+            ),
+        ),
         e.RequestSigned(key_id="k", signature="s", login="ana", policy_sha256=SHA),
         e.ApprovalGranted(
             comment=Private.seal("comment", "fine"),

@@ -319,6 +319,8 @@ def test_a_folder_that_cannot_be_served_is_refused_before_anything_starts(
     (folder / "Film").rename(folder / "film")
     (folder / "film" / "settings.env").write_text("SORA_LEDGER_URL=../games/ledger.db")
     assert refused("the same ledger as")
+    (folder / "film" / "settings.env").write_text("SORA_LEDGER_PROFIL=sandbox")
+    assert refused("did you mean SORA_LEDGER_PROFILE?")
     assert "--ledger is about one ledger" in person(command, "--all", "all", "--ledger", "x.db").err
 
 

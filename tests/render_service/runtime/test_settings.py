@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ledger.record import ActorSource
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings, read_settings
+from render_service.runtime.settings_file import IN_A_FILE, IN_THE_SHELL
 
 
 def settings(folder: Path, **environment: str) -> Settings:
@@ -203,3 +205,26 @@ def test_whose_money_it_is_comes_from_the_flag_or_the_environment(tmp_path: Path
 def test_a_team_whose_name_could_not_be_in_a_budgets_is_refused(tmp_path: Path, word: str) -> None:
     with pytest.raises(BadInput, match="expected lower-case letters and digits"):
         read_settings(environment={}, team=word, folder=tmp_path)
+
+
+def test_a_line_that_sets_nothing_is_named_with_the_nearest_setting(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "SORA_LEDGER_PROFIL=sandbox\nSORA_LEDGER_OIDC=idp.toml\nSORA_LEDGER_WEBHOOK_SECRETS_MINE=a\nPATH=/\n"
+    )
+    found = read_settings(environment={}, folder=tmp_path)
+    assert found.file is not None
+    assert found.file.without_effect() == [
+        "SORA_LEDGER_PROFIL is not a setting and sets nothing; did you mean SORA_LEDGER_PROFILE?",
+        "SORA_LEDGER_OIDC is not read from this file; set it in your shell",
+    ]
+    assert found.from_file == ("SORA_LEDGER_WEBHOOK_SECRETS_MINE",)
+
+
+def test_the_page_of_the_settings_lists_those_that_a_file_and_only_a_shell_can_set() -> None:
+    lines = (Path(__file__).parents[3] / "docs" / "settings.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| `")]
+    shell, file = set(), set()
+    for row in rows:
+        names = set(re.findall(r"`((?:SORA|OPENAI)_[A-Z_]+)`", row.split("|")[1]))
+        (shell if "not read from `.env`" in row else file).update(names)
+    assert (shell, file) == (IN_THE_SHELL, IN_A_FILE)

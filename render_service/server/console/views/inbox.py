@@ -95,6 +95,7 @@ STEPS: Mapping[str, tuple[str, str | None]] = {
     "ATTEMPTS_DO_NOT_ADD_UP": ("Have all records verified", "/operations"),
     "RENDER_OVERDUE": ("Look at the video; an operator can give it up there", "/videos/{job_id}"),
     "ASSET_EXPIRED": ("Request it again, then say how this was dealt with", "/videos/{job_id}"),
+    "SPLIT_STOPPED": ("Look at the remix; the command continues or ends the split", "/videos/{job_id}"),
     "ANSWER_NOT_RECORDED": (
         "It is recorded once the ledger can be written; if it stays, call its operator",
         None,

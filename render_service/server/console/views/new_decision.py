@@ -57,6 +57,7 @@ class Decision(View):
     cost_usd_micros: int | None
     size: str
     seconds: int
+    images: tuple[str, ...]
     why: tuple[str, ...]
     steps: tuple[str, ...]
     missing: tuple[str, ...]
@@ -102,6 +103,9 @@ def decide(visit: Visit, ask: Ask) -> Decision:
         cost_usd_micros=ruling.cost_usd_micros if isinstance(ruling, RenderDecided) else _cost(chosen),
         size=request.size,
         seconds=request.seconds,
+        images=tuple(
+            image.name for image in (request.input_reference, *request.further_images) if image is not None
+        ),
         why=tuple(map(sentence, why(ruling))),
         steps=_steps(ruling, request),
         missing=tuple(question.question for question in missing_details(request)),

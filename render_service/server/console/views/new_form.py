@@ -5,16 +5,16 @@ Each error belongs to a field, where the page shows it.
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from decision.money import micros_of
-from decision.request.attachments import DEFAULT_SECONDS, DEFAULT_SIZE
+from decision.request.attachments import DEFAULT_SECONDS, DEFAULT_SIZE, SEVERAL_IMAGES
 from decision.request.request import AUTO
 from ledger.errors import SoraLedgerError
 from ledger.terms import Operation
@@ -23,7 +23,7 @@ from render_service.assets.inputs import NOTHING, Material
 from render_service.runtime.errors import BadInput
 from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import View, Visit
-from render_service.server.gateway.asks import Ask
+from render_service.server.gateway.asks import MAX_IMAGES, Ask
 
 IMAGE = "input_reference"
 MOST_IMAGE_BYTES = 24 * 1024 * 1024
@@ -101,8 +101,17 @@ def about(field: str) -> Iterator[None]:
         raise FieldError(field, str(error)) from error
 
 
-def read_ask(visit: Visit, typed: Typed, image: object) -> Ask:
-    """Return what the form asks for, in a thread; `FieldError` names a field that cannot be."""
+def images_in(form: Mapping[str, Any]) -> list[UploadFile]:
+    """Return the images that were sent with a form, in the order of the list that the browser showed."""
+    sent = form.getlist(IMAGE) if isinstance(form, FormData) else [form.get(IMAGE)]
+    return [image for image in sent if isinstance(image, UploadFile) and image.filename]
+
+
+def read_ask(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> Ask:
+    """Return what the form asks for, in a thread; `FieldError` names a field that cannot be.
+
+    The first of `images` is the first frame. Several are all sent, where the server takes them.
+    """
     if not _KEY.fullmatch(typed.key):
         raise BadInput("the form is incomplete: open the page again")
     values: dict[str, object] = {
@@ -123,10 +132,9 @@ def read_ask(visit: Visit, typed: Typed, image: object) -> Ask:
         with about("remix_of"):
             source = find_job(visit, typed.remix_of).job_id
         return Ask({name: value for name, value in values.items() if value is not None}, source=source)
-    frame = _frame(image, typed)
     values |= {"model": typed.model, "size": typed.size, "seconds": _number(typed.seconds)}
-    values |= {IMAGE: frame.image.model_dump()} if frame else {}
-    material = Material(reference=frame.content, original=frame.original) if frame else NOTHING
+    reference, material = _references(images, typed)
+    values |= reference
     fields_set = {name: value for name, value in values.items() if value is not None}
     return Ask(fields_set, material, profile=typed.profile or None)
 
@@ -144,18 +152,38 @@ def _number(text: str) -> int:
     return int(text[:6])
 
 
-def _frame(image: object, typed: Typed) -> Frame | None:
-    """Return the image that was sent with the form as the first frame; None if none was."""
-    if not isinstance(image, UploadFile) or not image.filename:
-        return None
-    name = "".join(letter for letter in image.filename if letter.isprintable())[-200:] or "image"
+def _references(images: Sequence[UploadFile], typed: Typed) -> tuple[dict[str, object], Material]:
+    """Return the images as values of a request, and their contents; only the first is fitted to the size."""
+    if not images:
+        return {}, NOTHING
+    if len(images) > MAX_IMAGES:
+        raise FieldError(IMAGE, f"expected at most {MAX_IMAGES} images, found {len(images)}")
+    first, *further = (_frame(image, typed, is_first=not index) for index, image in enumerate(images))
+    values: dict[str, object] = {IMAGE: first.image.model_dump()}
+    if further:
+        values |= {"further_images": [frame.image.model_dump() for frame in further]}
+        values |= {"options": {SEVERAL_IMAGES: True}}
+    material = Material(
+        reference=first.content,
+        original=first.original,
+        further=tuple(frame.content for frame in further),
+        further_originals=tuple(frame.original for frame in further),
+    )
+    return values, material
+
+
+def _frame(image: UploadFile, typed: Typed, *, is_first: bool) -> Frame:
+    """Return an image that was sent with the form; the first frame in the size of the video."""
+    name = "".join(letter for letter in str(image.filename) if letter.isprintable())[-200:] or "image"
     with TemporaryDirectory(prefix="sora-ledger-image-") as folder, about(IMAGE):
         path = Path(folder) / "image"
         image.file.seek(0)
         with path.open("wb") as target:
             shutil.copyfileobj(image.file, target)
         try:
-            frame = first_frame(path, typed.size, read_fit(typed.fit or None))
+            frame = (
+                first_frame(path, typed.size, read_fit(typed.fit or None)) if is_first else first_frame(path)
+            )
         except BadInput as refused:
             raise BadInput(str(refused).replace(str(path), repr(name))) from refused
     return Frame(frame.image.model_copy(update={"name": name}), frame.content, frame.original)

@@ -6,11 +6,13 @@ an idempotency key that the form carries: a form that is sent twice makes one vi
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
 from decision.advice.advice import ATTESTATION, GUARDRAILS
 from decision.errors import DecisionError
+from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.prompt import CHANGE_ASPECTS
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
@@ -22,11 +24,11 @@ from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import Action, Done, Page, View, Visit
 from render_service.server.console.views.new_decision import Decision, decide
 from render_service.server.console.views.new_form import (
-    IMAGE,
     MOST_IMAGE_BYTES,
     FieldError,
     Typed,
     field_of,
+    images_in,
     read_ask,
     sentence,
 )
@@ -53,8 +55,9 @@ class SourceView(View):
 class NewRequestView(View):
     """The form as it was typed, what it offers, and the decision on it.
 
-    `errors` are sentences by the names of their fields; the empty name is for the form as a whole. `decision`
-    is null as long as there is no prompt, or an error.
+    `take_several_images` are the servers that take more than a first frame. `errors` are sentences by the
+    names of their fields; the empty name is for the form as a whole. `decision` is null as long as there is
+    no prompt, or an error.
     """
 
     form: Typed
@@ -63,6 +66,7 @@ class NewRequestView(View):
     sizes: tuple[str, ...]
     seconds: tuple[int, ...]
     profiles: tuple[str, ...]
+    take_several_images: tuple[str, ...]
     fits: tuple[str, ...]
     aspects: tuple[str, ...]
     team: str | None
@@ -77,28 +81,33 @@ def read_form(visit: Visit) -> NewRequestView:
     """Return the form: new, with the words of the address, or as it was typed when it was refused."""
     if visit.typed:
         typed = Typed.read(visit.typed, key=_new_key())
-        return _view(visit, typed, visit.typed.get(IMAGE))
+        return _view(visit, typed, images_in(visit.typed))
     named = {"remix_of": visit.query("remix") or "", "prompt": visit.query("prompt") or ""}
-    return _view(visit, Typed.read(named, key=_new_key()), None)
+    return _view(visit, Typed.read(named, key=_new_key()), [])
 
 
-def _view(visit: Visit, typed: Typed, image: object) -> NewRequestView:
+def _view(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> NewRequestView:
     errors, decision = dict[str, str](), None
     if typed.prompt or visit.typed:
         try:
-            decision = decide(visit, read_ask(visit, typed, image))
+            decision = decide(visit, read_ask(visit, typed, images))
         except SoraLedgerError as error:
             errors[field_of(error)] = sentence(str(error))
     session, catalog, caller = visit.session, visit.session.catalog, visit.caller
     usual = session.settings.chosen_profile()
-    offered = [name for name, one in profiles(session.settings.profiles_file).items() if not one.retired]
+    known = profiles(session.settings.profiles_file)
+    offered = [name for name, one in known.items() if not one.retired]
+    servers = tuple(dict.fromkeys((usual, *(caller.profiles or offered))))
     return NewRequestView(
         form=typed,
         purposes=caller.purposes or PURPOSES,
         models=tuple(model.name for model in catalog.models if not model.retired),
         sizes=catalog.sizes,
         seconds=catalog.seconds,
-        profiles=tuple(dict.fromkeys((usual, *(caller.profiles or offered)))),
+        profiles=servers,
+        take_several_images=tuple(
+            name for name in servers if name in known and known[name].offers(SEVERAL_IMAGES)
+        ),
         fits=tuple(Fit),
         aspects=CHANGE_ASPECTS,
         team=session.settings.team,
@@ -135,7 +144,7 @@ def _new_key() -> str:
 async def check(visit: Visit, form: FormData) -> NewRequestView:
     """Show the decision on what was typed; nothing is recorded."""
     typed = Typed.read(form, key=_new_key())
-    return await asyncio.to_thread(_view, visit, typed, form.get(IMAGE))
+    return await asyncio.to_thread(_view, visit, typed, images_in(form))
 
 
 async def send(visit: Visit, form: FormData) -> Done | NewRequestView:
@@ -143,11 +152,11 @@ async def send(visit: Visit, form: FormData) -> Done | NewRequestView:
     typed = Typed.read(form, key="")
     posts: Posts = visit.request.app.state.posts
     try:
-        ask = await asyncio.to_thread(read_ask, visit, typed, form.get(IMAGE))
+        ask = await asyncio.to_thread(read_ask, visit, typed, images_in(form))
         job = await posts.submit(visit.caller, ask, f"form-{typed.key}")
     except RequestKeyTaken:
         again = await asyncio.to_thread(
-            _view, visit, typed.model_copy(update={"key": _new_key()}), form.get(IMAGE)
+            _view, visit, typed.model_copy(update={"key": _new_key()}), images_in(form)
         )
         return again.model_copy(update={"errors": {"": SENT_BEFORE, **again.errors}})
     except (BadInput, DecisionError) as error:

@@ -34,6 +34,7 @@ from render_service.server.console.views.video_parts import (
 )
 from render_service.session.event_ids import public_id
 from render_service.session.history import JobHistory
+from render_service.session.splits import standing_of
 from render_service.settlement.overdue import CAN_BE_GIVEN_UP
 from render_service.submission.resume import WITHDRAWABLE
 
@@ -43,6 +44,13 @@ WHOLE_FAN = 200
 
 EVERYTHING = 600
 REMIXABLE = (State.COMPLETED, State.STORED)
+
+
+class SplitOnPage(View):
+    """How far the split of a remix has come; `job_id` is the remix that it is at, if that is another one."""
+
+    words: str
+    job_id: str | None
 
 
 class Standing(View):
@@ -55,6 +63,7 @@ class Standing(View):
     progress: int | None
     next: Next
     expected: Expected | None
+    split: SplitOnPage | None
 
 
 class Offer(View):
@@ -180,7 +189,16 @@ def _standing(visit: Visit, job: Job, history: JobHistory) -> Standing:
         progress=job.progress if job.state is State.RUNNING else None,
         next=next_of(visit, job, history),
         expected=expected(visit, job),
+        split=_split(visit, job),
     )
+
+
+def _split(visit: Visit, job: Job) -> SplitOnPage | None:
+    standing = standing_of(visit.session.ledger, job)
+    if standing is None:
+        return None
+    other = None if standing.job_id == job.job_id else standing.job_id
+    return SplitOnPage(words=standing.sentence, job_id=other)
 
 
 def _explained(ledger: Ledger, job: Job) -> tuple[dict[str, Any] | None, str | None]:
