@@ -99,7 +99,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     "imitates",
     metavar="NAME",
     callback=_imitated,
-    help="Imitate a server: litellm, vllm-omni, sglang, trtllm, new-api, merge.",
+    help="Imitate a server: litellm, vllm-omni, sglang, trtllm, new-api, merge, custom.",
 )
 def sandbox_command(  # one parameter per option
     *,

@@ -217,7 +217,7 @@ def test_several_images_are_sent_where_the_server_takes_them(
     expect(decision).to_contain_text("Allowed")
     page.get_by_label("Server").select_option("sglang")
     expect(decision).to_contain_text("Denied")
-    expect(decision).to_contain_text("input_references")
+    expect(decision).to_contain_text("the profile of a server that takes several")
     page.get_by_label("Server").select_option("vllm-omni")
     expect(decision).to_contain_text("Allowed")
     page.get_by_role("button", name="Send").click()

@@ -7,7 +7,7 @@ Anything that this page does not describe stays as in the sandbox. `base` has th
 from starlette.middleware import Middleware
 
 from sora_adapter.sandbox.emulators.base import Imitation
-from sora_adapter.sandbox.emulators.engines import SGLang, TensorRTLLM, VLLMOmni
+from sora_adapter.sandbox.emulators.engines import OwnServer, SGLang, TensorRTLLM, VLLMOmni
 from sora_adapter.sandbox.emulators.gateways import LiteLLM, Merge, NewApi
 
 _IMITATIONS: dict[str, type[Imitation]] = {
@@ -17,6 +17,7 @@ _IMITATIONS: dict[str, type[Imitation]] = {
     "trtllm": TensorRTLLM,
     "new-api": NewApi,
     "merge": Merge,
+    "custom": OwnServer,
 }
 NAMES = tuple(_IMITATIONS)
 

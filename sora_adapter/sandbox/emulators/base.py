@@ -7,7 +7,7 @@ in process memory does the layer remember which it created, and forgets them whe
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
@@ -40,6 +40,8 @@ class Call:
     query: dict[str, str]
     fields: Fields
     headers: dict[str, str]
+    extras: Json = field(default_factory=dict)
+    """Fields beyond the protocol that the imitated server took."""
 
 
 class Imitation:

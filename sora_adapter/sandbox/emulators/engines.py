@@ -1,5 +1,7 @@
 """Imitations of engines that render themselves, each documented in its section of docs/servers.md.
 
+`OwnServer` is no released one: it takes what the profile `custom` says that a server of your own may take.
+
 vLLM-Omni (1.2): multipart only, failed jobs as HTTP errors, jobs in memory. SGLang diffusion (1.3): integer
 seconds, a variant as an index, jobs in memory. TensorRT-LLM's trtllm-serve (1.4): two statuses of its own for
 a running job.
@@ -14,6 +16,7 @@ from starlette.requests import Request
 from sora_adapter.sandbox.emulators.base import Call, Imitation, Refused, keep_fields
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer
 from sora_adapter.serving.bodies import Fields, Upload
+from sora_adapter.serving.errors import ApiError
 
 _ENCODING_FROM = 90
 
@@ -187,3 +190,59 @@ def _with_image(fields: Fields) -> Fields:
     if "input_references" in fields:
         return {**fields, "input_reference": fields["input_references"]}
     return fields
+
+
+_WORDS = {"true": True, "false": False}
+
+
+class OwnServer(Imitation):
+    """The protocol with the fields of the profile `custom`, which a video shows as they were taken."""
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        self._taken: dict[str, Json] = {}
+
+    def ask(self, call: Call) -> None:
+        """Take the fields, and refuse a value of another type; a form has text for numbers and flags."""
+        if call.operation == "create":
+            call.extras = {name: _read(name, call.fields[name]) for name in _READ if name in call.fields}
+            keep_fields(call)
+
+    def video(self, video: Json) -> Json:
+        """Show what was taken for a video."""
+        return {**video, **self._taken.get(video["id"], {})}
+
+    def tell(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
+        """Remember what was taken for a new video, and show it."""
+        if call.operation != "create" or not answer.is_success:
+            return answer
+        self._taken[answer.body["id"]] = call.extras
+        return JsonAnswer(answer.status, {**answer.body, **call.extras}, answer.headers)
+
+
+def _whole(value: Any) -> int | None:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() and not isinstance(value, bool) else None
+
+
+def _flag(value: Any) -> bool | None:
+    return _WORDS.get(str(value).lower())
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+_READ = {
+    "seed": (_whole, "an integer"),
+    "loop": (_flag, "true or false"),
+    "fps": (_whole, "an integer"),
+    "negative_prompt": (_text, "text"),
+}
+
+
+def _read(name: str, value: Any) -> Any:
+    read, expected = _READ[name]
+    if (taken := read(value)) is None:
+        raise Refused(400, ApiError.wrong_type(name, expected, type(value).__name__).envelope)
+    return taken

@@ -260,3 +260,19 @@ def test_a_planned_429_comes_in_the_words_of_the_imitated_server(start: Start) -
     assert (answer.status_code, answer.json()["error"]["type"]) == (429, "throttling_error")
     assert (answer.headers.get("retry-after"), answer.headers["llm_provider-retry-after"]) == (None, "7")
     assert json.loads(answer.json()["error"]["message"].partition(" - ")[2])["error"]["type"] == "requests"
+
+
+# --- a server of your own, with the fields of the profile custom --------------------------------------------
+
+
+def test_a_server_of_your_own_takes_seed_and_loop_and_shows_them(start: Start) -> None:
+    own = start(imitates="custom")
+    made = create(own, seed=7, loop="true")
+    assert [retrieve(own, made).json()[name] for name in ("seed", "loop")] == [7, True]
+    assert (made["seed"], made["loop"], "loop" in retrieve(own, create(own)).json()) == (7, True, False)
+
+
+def test_a_server_of_your_own_refuses_a_seed_that_is_no_number(start: Start) -> None:
+    parts = {name: (None, str(value)) for name, value in {**RENDER, "seed": "many"}.items()}
+    answer = start(imitates="custom").post("/v1/videos", files=parts)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "seed")
