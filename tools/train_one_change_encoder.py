@@ -1,16 +1,19 @@
 """Train the networks of the encoder of the one-change rule: they write ``decision/one_change/encoder.model``.
 
 Run from the root of the repository, with the extra ``one-change``, torch, and what `tools.train_one_change`
-needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4]``. The encoder itself is not
-trained: its vectors of all requests in ``tools/one_change`` are computed once, then each seed trains one
-network on them. After each round it prints how many requests of the set ``tuning`` are classified correctly,
-by kind. The other measured sets take no part.
+needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--vectors FOLDER]``. The encoder
+itself is not trained: its vectors of all requests in ``tools/one_change`` are computed once (with
+``--vectors``, they are kept there), then each seed trains one network on them. After each round it prints how
+many requests of the set ``tuning`` are classified correctly, by kind. The other measured sets take no part.
+On one machine, the same requests and seeds give the same bytes.
 """
 
 import argparse
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +21,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from decision.one_change.encoder import HEADS, hidden_states, load_encoder, piece_numbers
+from decision.one_change.encoder import HEADS, Encoder, hidden_states, load_encoder, piece_numbers
 from tools.train_one_change import ENGLISH, ROOT, WRITERS, plain, read
 
-ADDED = ROOT / "tools" / "one_change" / "encoder-writer-g.jsonl"
+ADDED = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name in "hg"]
+"""Requests that only the networks learn from."""
 TUNING = ROOT / "tests" / "decision" / "data" / "remix-prompts-tuning.jsonl"
-MOST_OF_A_GRAMMAR_SET = 700
-"""The English sets that the grammar was improved on are easy: only so many of their requests take part."""
 WIDTH, ATTENTIONS, BATCH, RATE, DROPPED = 96, 4, 64, 2e-3, 0.2
 NAMES = {
     "inp": "in",
@@ -71,16 +73,38 @@ class Head(nn.Module):
         return self.fin(functional.gelu(self.out(self.drop(torch.cat([largest, mean], 1)))))[:, 0]
 
 
-def cases(rows: Sequence[dict[str, str]]) -> list[Case]:
+def labelled_rows() -> list[dict[str, str]]:
+    """Return all requests to learn from."""
+    return [row for path in (*WRITERS, *ADDED, *ENGLISH) for row in read(path)]
+
+
+def vectors(
+    rows: Sequence[dict[str, str]], encoder: Encoder, folder: Path | None
+) -> Iterator[tuple[list[int], Any]]:
+    """Yield the encoder's pieces of each request, and its vectors for them; they are kept in `folder`."""
+    texts = [f"query: {plain(row)}" for row in rows]
+    numbers = [piece_numbers(encoder.pieces, text) for text in texts]
+    name = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    path = folder / f"{name}.npy" if folder else None
+    if path is None or not path.exists():
+        found = np.concatenate([hidden_states(encoder, own).astype(np.float16) for own in numbers])
+        if path:
+            np.save(path, found)
+    else:
+        found = np.load(path)
+    ends = np.cumsum([len(own) for own in numbers])
+    yield from zip(numbers, np.split(found, ends[:-1]), strict=True)
+
+
+def cases(rows: Sequence[dict[str, str]], folder: Path | None) -> list[Case]:
     """Return the vectors of labelled requests."""
-    encoder = load_encoder()
     return [
         Case(
-            hidden_states(encoder, piece_numbers(encoder.pieces, f"query: {plain(row)}")).astype(np.float16),
+            own,
             row["changes"] == "multiple",
             f"{'English' if row.get('language', 'en') == 'en' else 'other'} {row.get('kind', 'plain')}",
         )
-        for row in rows
+        for row, (_, own) in zip(rows, vectors(rows, load_encoder(), folder), strict=True)
     ]
 
 
@@ -153,13 +177,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--vectors", type=Path)
     asked = parser.parse_args()
-    rows = [row for path in (*WRITERS, ADDED) for row in read(path)]
-    for path in ENGLISH:
-        own = read(path)
-        some = np.random.default_rng(0).permutation(len(own))[:MOST_OF_A_GRAMMAR_SET]
-        rows += [own[number] for number in some]
-    found, tuning = cases(rows), cases(read(TUNING))
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
+    found, tuning = cases(labelled_rows(), asked.vectors), cases(read(TUNING), asked.vectors)
     write([trained(int(seed), found, tuning, asked.epochs) for seed in asked.seeds.split(",")])
     print(f"{HEADS.name}: {len(found)} requests, {HEADS.stat().st_size:,} bytes")
 

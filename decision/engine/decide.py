@@ -29,7 +29,7 @@ from ledger.terms import Operation
 
 __all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
 
-ENGINE = "decide/5"
+ENGINE = "decide/6"
 """The version of these rules, including the one-change rules; other versions are not reproduced."""
 
 Ruling = RenderDecided | RenderDenied

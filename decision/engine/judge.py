@@ -127,7 +127,9 @@ _MISSING: Mapping[str, str] = {
     JudgeStatus.REFUSED: "refused to answer",
     JudgeStatus.UNREADABLE: "gave an answer that cannot be used",
     JudgeStatus.NOT_ASKED: "was not asked",
-    JudgeStatus.NOT_INSTALLED: "is not installed here (pip install 'sora-ledger[one-change]')",
+    JudgeStatus.NOT_INSTALLED: (
+        "is not installed here (pip install 'sora-ledger[one-change]'), or the policy names an earlier one"
+    ),
 }
 _WORDS: Mapping[str, str] = {
     "single": "one change",

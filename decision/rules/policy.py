@@ -81,8 +81,10 @@ class JudgeAsked(StrEnum):
 
 LOCAL = "local"
 """Instead of the address of a judge: the encoder of this program, which needs the extra ``one-change``."""
-ENCODER = "one-change-encoder-1"
+ENCODER = "one-change-encoder-2"
 """The only model that is asked at `LOCAL`; another set of weights gets another number."""
+_EARLIER_ENCODERS = ("one-change-encoder-1",)
+"""Policies in force before may name them: they are read, and the judge counts as not installed."""
 
 
 def _checked_url(url: str) -> str:
@@ -124,7 +126,7 @@ class Judge(Entry):
 
     @model_validator(mode="after")
     def _is_here(self) -> "Judge":
-        if self.url == LOCAL and self.model != ENCODER:
+        if self.url == LOCAL and self.model not in (ENCODER, *_EARLIER_ENCODERS):
             raise ValueError(f'expected model = "{ENCODER}" with url = "{LOCAL}", found "{self.model}"')
         return self
 

@@ -20,7 +20,7 @@ from decision.one_change.aspects import DEFAULT_ASPECT
 from decision.one_change.verdict import check_remix
 from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest
-from decision.rules.policy import LOCAL, Judge, Policy
+from decision.rules.policy import ENCODER, LOCAL, Judge, Policy
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace, begin_trace
@@ -103,9 +103,11 @@ async def _ahead(
 
 
 def _ask_here(judge: Judge, request: RenderRequest) -> JudgeResult:
-    """Ask the encoder in this program; the first time, its weights are loaded."""
+    """Ask the encoder in this program; the first time, its weights are loaded. Other weights are not here."""
     from decision.one_change.encoder import EncoderMissing, check_by_encoder  # noqa: PLC0415  # of an extra
 
+    if judge.model != ENCODER:
+        return JudgeResult(status=JudgeStatus.NOT_INSTALLED)
     try:
         verdict, changes = check_remix(request.prompt, request.fields, check_by_encoder)
     except EncoderMissing:

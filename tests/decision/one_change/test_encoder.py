@@ -55,7 +55,7 @@ def test_most_requests_of_a_writer_it_was_not_trained_on_are_told_right() -> Non
 
 
 def test_what_the_offline_rule_leaves_open_stays_open() -> None:
-    for prompt in ("Make it night or make it rain", "Keep everything as it is.", "Rendi il cielo più scuro."):
+    for prompt in ("Make it night or make it rain", "Keep everything as it is.", "Fai nevicare sulla città."):
         assert check_by_encoder(prompt) == check_single_change(prompt)
 
 

@@ -1,0 +1,218 @@
+"""A small network that tells one change from several by what words mean; it needs no library and no floats.
+
+It learned from the encoder of the extra ``one-change`` (`decision.one_change.encoder`): a row of 64 numbers
+for each piece of a word, two layers of attention, and the odds. Its weights are whole numbers in the file
+``network.model``, which `tools/train_one_change_network.py` writes, and so are all numbers in between: equal
+texts have equal odds on every machine.
+
+Rows of a matrix are whole numbers of thousands of bits, with a lane of 32 bits for each weight. One
+multiplication of Python then multiplies a whole row, which is why a text takes milliseconds.
+"""
+
+import json
+import struct
+import unicodedata
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import accumulate
+from math import isqrt
+from operator import add, mul
+from pathlib import Path
+from typing import NamedTuple
+
+FILE = Path(__file__).with_name("network.model")
+
+WIDTH, INNER, LAYERS, ATTENTIONS, POOLED = 64, 128, 2, 4, 32
+HEAD = WIDTH // ATTENTIONS
+MOST_PIECES = 126
+POINT, WEIGHT_POINT, ROW_POINT = 7, 10, 3
+"""Binary places of numbers that pass between layers, of weights, and of rows of pieces."""
+_STREAM_POINT = POINT + WEIGHT_POINT
+"""Binary places of what layers add up."""
+_LARGEST = (1 << 11) - 1
+_LANE = 32
+_HALF = 1 << (_LANE - 1)
+GAINS = (*(f"{layer}.{half}" for layer in range(LAYERS) for half in (1, 2)), "out")
+_SPACE = "\u2581"
+_FAR = -(1 << 40)
+_UNKNOWN_COSTS = 1_000
+"""What an unknown letter costs more than the rarest piece."""
+_STEPS, _SHARES = 5, 12
+"""Binary places of the steps of the exponential table, and of its values."""
+
+Vector = Sequence[int]
+
+
+class Matrix(NamedTuple):
+    """A layer: a packed row for each of its inputs, and what is added, both packed; `size` is its outputs."""
+
+    rows: Sequence[int]
+    added: int
+    size: int
+
+
+class Network(NamedTuple):
+    """The numbers and scores of pieces by their letters, the rows of pieces and places, and the layers."""
+
+    pieces: Mapping[str, tuple[int, int]]
+    longest: int
+    unknown_score: int
+    rows: memoryview
+    places: Sequence[Vector]
+    gains: Mapping[str, Vector]
+    layers: Mapping[str, Matrix]
+
+
+def odds_by_network(text: str) -> float:
+    """Return the logarithm of the odds that `text` asks for several changes; 0 is undecided."""
+    network = load_network()
+    rows = [_row(network, number) for number in piece_numbers(network, text)]
+    stream = [
+        [(value << (_STREAM_POINT - ROW_POINT)) + place for value, place in zip(row, places, strict=True)]
+        for row, places in zip(rows, network.places, strict=False)
+    ]
+    for layer in range(LAYERS):
+        stream = _layer(network, f"{layer}", stream)
+    read = [_normed(values, network.gains["out"]) for values in stream]
+    columns = list(zip(*read, strict=True))
+    pooled = [*map(max, columns), *(sum(column) // len(column) for column in columns)]
+    inner = _passed(_product(network.layers["pooled"], pooled))
+    return _product(network.layers["odds"], inner)[0] / (1 << _STREAM_POINT)
+
+
+@cache
+def load_network() -> Network:
+    """Return the network in the package, read once per process."""
+    header, letters, content = zlib.decompress(FILE.read_bytes()).split(b"\n", 2)
+    shapes: Mapping[str, tuple[int, int]] = json.loads(header)
+    pieces = letters.decode().split(" ")
+    at = 0
+
+    def numbers(form: str, count: int) -> Vector:
+        nonlocal at
+        found = struct.unpack_from(f"<{count}{form}", content, at)
+        at += struct.calcsize(f"<{count}{form}")
+        return found
+
+    scores = numbers("h", len(pieces))
+    places = numbers("i", (MOST_PIECES + 2) * WIDTH)
+    gains = {name: numbers("h", WIDTH) for name in GAINS}
+    layers = {name: _matrix(numbers, *shape) for name, shape in shapes.items()}
+    return Network(
+        pieces={piece: (number, scores[number]) for number, piece in enumerate(pieces)},
+        longest=max(map(len, pieces)),
+        unknown_score=min(scores) - _UNKNOWN_COSTS,
+        rows=memoryview(content)[at:].cast("b"),
+        places=[places[start : start + WIDTH] for start in range(0, len(places), WIDTH)],
+        gains=gains,
+        layers=layers,
+    )
+
+
+def _matrix(numbers: Callable[[str, int], Vector], inputs: int, outputs: int) -> Matrix:
+    rows = [_packed(numbers("h", outputs)) for _ in range(inputs)]
+    return Matrix(rows, _packed(numbers("i", outputs)), outputs)
+
+
+def piece_numbers(network: Network, text: str) -> list[int]:
+    """Return the pieces of `text` with the best scores, at most `MOST_PIECES`, between start and end."""
+    marked = _SPACE + _SPACE.join(unicodedata.normalize("NFKC", text).split())
+    size, unknown = len(marked), len(network.pieces)
+    best = [0] + [_FAR] * size
+    came = [(0, 0)] * (size + 1)
+    find = network.pieces.get
+    for start in range(size):
+        so_far = best[start]
+        for end in range(start + 1, min(size, start + network.longest) + 1):
+            piece = find(marked[start:end])
+            if piece is not None and so_far + piece[1] > best[end]:
+                best[end], came[end] = so_far + piece[1], (piece[0], start)
+        if so_far + network.unknown_score > best[start + 1]:
+            best[start + 1], came[start + 1] = so_far + network.unknown_score, (unknown, start)
+    found, end = [], size
+    while end:
+        number, end = came[end]
+        found.append(number)
+    return [unknown + 1, *found[::-1][:MOST_PIECES], unknown + 2]
+
+
+def _row(network: Network, number: int) -> Vector:
+    return network.rows[number * WIDTH : (number + 1) * WIDTH]
+
+
+def _layer(network: Network, name: str, stream: list[list[int]]) -> list[list[int]]:
+    """Return the stream after one layer: attention, then the inner network."""
+    layers, gains = network.layers, network.gains
+    read = [_product(layers[f"{name}.qkv"], _normed(values, gains[f"{name}.1"])) for values in stream]
+    attended = _attended([[value >> WEIGHT_POINT for value in values] for values in read])
+    after = []
+    for before, own in zip(stream, attended, strict=True):
+        values = list(map(add, before, _product(layers[f"{name}.attention"], own)))
+        inner = _passed(_product(layers[f"{name}.inner"], _normed(values, gains[f"{name}.2"])))
+        after.append(list(map(add, values, _product(layers[f"{name}.outer"], inner))))
+    return after
+
+
+def _attended(read: Sequence[Vector]) -> list[list[int]]:
+    """Return for each piece the mean of the values of all pieces, by how well its query fits their keys."""
+    count, table = len(read), _exponential()
+    attended: list[list[int]] = [[] for _ in read]
+    for start in range(0, WIDTH, HEAD):
+        of_keys, of_values = (slice(part * WIDTH + start, part * WIDTH + start + HEAD) for part in (1, 2))
+        keys = [_packed(column) for column in zip(*(own[of_keys] for own in read), strict=True)]
+        values = [_packed(own[of_values]) for own in read]
+        for own, found in zip(read, attended, strict=True):
+            scores = _unpacked(sum(map(mul, own[start : start + HEAD], keys)), count)
+            least = max(scores) - _FARTHEST
+            shares = [table[(score - least) >> _SCORE_SHIFT] if score > least else 0 for score in scores]
+            total = sum(shares)
+            found += [value // total for value in _unpacked(sum(map(mul, shares, values)), HEAD)]
+    return attended
+
+
+_SCORE_SHIFT = 2 * POINT + 2 - _STEPS
+"""From the places of a product of query and key, divided by the root of `HEAD`, to steps of the table."""
+_NOTHING = 10 << _STEPS
+"""So many steps below the best score, a share is nothing."""
+_FARTHEST = _NOTHING << _SCORE_SHIFT
+
+
+@cache
+def _exponential() -> list[int]:
+    """Return ``exp(n / 32)`` for every whole n up to 0, from `_NOTHING` steps below."""
+    falls = 1_117_449_839_007_427_529  # 2 ** 60 * exp(-1 / 32)
+    exact = accumulate(range(_NOTHING), lambda value, _: value * falls >> 60, initial=1 << 60)
+    return [(value + (1 << (59 - _SHARES))) >> (60 - _SHARES) for value in exact][::-1]
+
+
+def _normed(values: Vector, gains: Vector) -> list[int]:
+    """Return `values` divided by the root of the mean of their squares, times `gains`."""
+    root = isqrt(sum(map(mul, values, values)) // WIDTH) or 1
+    return [value // root for value in map(mul, values, gains)]
+
+
+def _passed(values: Vector) -> list[int]:
+    """Return what is positive."""
+    return [value >> WEIGHT_POINT if value > 0 else 0 for value in values]
+
+
+def _product(matrix: Matrix, values: Vector) -> Vector:
+    return _unpacked(sum(map(mul, matrix.rows, values), matrix.added), matrix.size)
+
+
+def _packed(values: Vector) -> int:
+    """Return `values` as one whole number with a lane for each."""
+    halves = _halves(len(values))
+    return (int.from_bytes(struct.pack(f"<{len(values)}i", *values), "little") ^ halves) - halves
+
+
+def _unpacked(packed: int, count: int) -> Vector:
+    """Return the values in the lanes of `packed`; none is larger than a lane."""
+    halves = _halves(count)
+    return struct.unpack(f"<{count}i", ((packed + halves) ^ halves).to_bytes(count * 4, "little"))
+
+
+@cache
+def _halves(count: int) -> int:
+    return sum(_HALF << (_LANE * number) for number in range(count))
