@@ -340,7 +340,7 @@ def write(student: Student, pieces: Sequence[str], scores: Any) -> None:
 def main() -> None:
     """Mix requests, train the network and write it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--vectors", type=Path)
     asked = parser.parse_args()
     torch.manual_seed(0)

@@ -26,6 +26,8 @@ FILE = Path(__file__).with_name("network.model")
 WIDTH, INNER, LAYERS, ATTENTIONS, POOLED = 64, 128, 2, 4, 32
 HEAD = WIDTH // ATTENTIONS
 MOST_PIECES = 126
+MOST_LETTERS = 2_500
+"""More than the pieces that are read can have."""
 POINT, WEIGHT_POINT, ROW_POINT = 7, 10, 3
 """Binary places of numbers that pass between layers, of weights, and of rows of pieces."""
 _STREAM_POINT = POINT + WEIGHT_POINT
@@ -117,7 +119,8 @@ def _matrix(numbers: Callable[[str, int], Vector], inputs: int, outputs: int) ->
 
 def piece_numbers(network: Network, text: str) -> list[int]:
     """Return the pieces of `text` with the best scores, at most `MOST_PIECES`, between start and end."""
-    marked = _SPACE + _SPACE.join(unicodedata.normalize("NFKC", text).split())
+    read = unicodedata.normalize("NFKC", " ".join(text.split())[:MOST_LETTERS])
+    marked = (_SPACE + _SPACE.join(read.split()))[:MOST_LETTERS]
     size, unknown = len(marked), len(network.pieces)
     best = [0] + [_FAR] * size
     came = [(0, 0)] * (size + 1)

@@ -105,7 +105,9 @@ def test_any_text_has_odds(text: str) -> None:
 
 
 def test_a_text_of_many_pieces_is_read_up_to_the_most_it_takes() -> None:
-    assert len(piece_numbers(load_network(), "make it rain " * 9_000)) == network.MOST_PIECES + 2
+    for text in ("make it rain " * 9_000, "\ufdfa" * 30_000, " " * 30_000 + "make it rain " * 90):
+        assert len(piece_numbers(load_network(), text)) == network.MOST_PIECES + 2
+    assert load_network().longest * network.MOST_PIECES < network.MOST_LETTERS
 
 
 @pytest.mark.parametrize(
