@@ -10,6 +10,8 @@ import signal
 import socket
 import sys
 import time
+from asyncio import AbstractEventLoop, get_running_loop
+from asyncio.events import _set_running_loop
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -287,12 +289,12 @@ def consoles(studio: Studio, tmp_path: Path) -> Iterator[Callable[..., Console]]
         each.__exit__(None, None, None)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Start a browser for the tests of one file.
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[tuple[Any, AbstractEventLoop]]:
+    """Start the browser of a process, in which nothing runs yet; return it with the event loop of Playwright.
 
-    While it runs, Playwright's event loop runs in this thread, so no other test can have one: a browser for
-    the whole process would break the asynchronous tests of other files.
+    Playwright calls its loop running from the first of its calls to the last, and then no other test could
+    have a loop. So the loop is set aside whenever no test needs the browser: it stands still until a call.
     """
     program = find_browser()
     if program is None:
@@ -306,8 +308,22 @@ def browser() -> Iterator[Any]:
     root = ["--no-sandbox"] if sys.platform == "linux" and os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=[*ARGUMENTS, *root])
-        yield started
+        loop = get_running_loop()
+        _set_running_loop(None)
+        yield started, loop
+        _set_running_loop(loop)
         started.close()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: tuple[Any, AbstractEventLoop]) -> Iterator[Any]:
+    """Return the browser for the tests of one file, without a profile of another's."""
+    started, loop = chromium
+    _set_running_loop(loop)
+    yield started
+    for context in started.contexts:
+        context.close()
+    _set_running_loop(None)
 
 
 @pytest.fixture
