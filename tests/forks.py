@@ -168,15 +168,17 @@ class Forks:
         environment: Mapping[str, str],
         out: IO[Any] | int,
         err: IO[Any] | int,
-        largest_file: int | None = None,
-        program: str = "cli.main:run",
+        *,
+        stdin: IO[Any] | int | None = None,
+        **options: Any,
     ) -> Running:
-        """Start commands in one process, one after the other until one fails."""
+        """Start commands in one process, one after the other until one fails; `options` go with the order."""
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self.address)
         with open(os.devnull, "rb") as nothing:  # noqa: PTH123  # as fast as can be
-            streams = [each if isinstance(each, int) else each.fileno() for each in (nothing, out, err)]
-            send_order(connection, commands, str(folder), environment, streams, largest_file, program)
+            given = (nothing if stdin is None else stdin, out, err)
+            streams = [each if isinstance(each, int) else each.fileno() for each in given]
+            send_order(connection, commands, str(folder), environment, streams, **options)
         return Running(connection)
 
     def popen(

@@ -2,8 +2,6 @@
 
 import os
 import pty
-import subprocess
-import sys
 from typing import Any
 
 CREATE = ["create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05"]
@@ -12,9 +10,8 @@ CREATE = ["create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05"
 def on_a_terminal(place: Any, *arguments: str, **more: str) -> tuple[int, str]:
     """Run a command with a terminal as its stdout and stderr; return code and what was shown."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "cli", *arguments]
     environment = place.environment | {"TERM": "xterm-256color", "COLUMNS": "80"} | more
-    process = subprocess.Popen(command, cwd=place.folder, env=environment, stdout=theirs, stderr=theirs)
+    process = place.forks.start([arguments], place.folder, environment, theirs, theirs)
     os.close(theirs)
     shown = b""
     try:

@@ -2,8 +2,9 @@
 
 import io
 import json
-import subprocess
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,35 @@ def test_two_prompts_are_refused(sora: Any, folder: Path, more: list[str]) -> No
     assert (ended.code, "give the prompt" in ended.error) == (2, True)
 
 
-def piped(words: list[str], text: bytes, folder: Path) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *words, "--json"],
-        input=text,
-        capture_output=True,
-        cwd=folder,
-        check=False,
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), "SORA_LEDGER_URL": "ledger.db"},
-    )
+Piped = Callable[[list[str], bytes], tuple[int, bytes]]
 
 
-def test_a_pipe_is_the_prompt(folder: Path) -> None:
-    ran = piped(["create", *FREE], "a fox in snow, naïve\n".encode(), folder)
-    assert "Primary request: a fox in snow, naïve" in json.loads(ran.stdout)["request"]["body"]["prompt"]
+@pytest.fixture
+def piped(folder: Path, forks: Any) -> Piped:
+    """Pipe a text to a command; return its exit code and what it prints to stdout."""
+
+    def run(words: list[str], text: bytes) -> tuple[int, bytes]:
+        (reads, writes), out = os.pipe(), folder / "out"
+        os.write(writes, text)
+        os.close(writes)
+        with out.open("wb") as to_out, Path(os.devnull).open("wb") as nowhere:
+            where = (folder, {"SORA_LEDGER_URL": "ledger.db"})
+            code = forks.start([[*words, "--json"]], *where, to_out, nowhere, stdin=reads).wait(60)
+        os.close(reads)
+        return code, out.read_bytes()
+
+    return run
+
+
+def test_a_pipe_is_the_prompt(piped: Piped) -> None:
+    _, out = piped(["create", *FREE], "a fox in snow, naïve\n".encode())
+    assert "Primary request: a fox in snow, naïve" in json.loads(out)["request"]["body"]["prompt"]
 
 
 @pytest.mark.parametrize("text", [b"", b" \n", b"\xff\xfe fox"])
-def test_an_empty_or_broken_pipe_is_refused(folder: Path, text: bytes) -> None:
-    ran = piped(["create", *FREE], text, folder)
-    assert (ran.returncode, b'"error"' in ran.stdout) == (2, True)
+def test_an_empty_or_broken_pipe_is_refused(piped: Piped, text: bytes) -> None:
+    code, out = piped(["create", *FREE], text)
+    assert (code, b'"error"' in out) == (2, True)
 
 
 def test_without_pipe_and_terminal_the_prompt_is_missing(sora: Any) -> None:

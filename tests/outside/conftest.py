@@ -130,19 +130,23 @@ class Person:
         return Person(self.folder, self.forks, {**self.environment, **variables})
 
     def start(self, *arguments: str, streams: int | None = None, **options: Any) -> Any:
-        """Start a command, which the caller waits for or kills; as a new interpreter if asked for more.
+        """Start a command, which the caller waits for or kills; `streams` is the terminal it has.
 
-        More is the terminal `streams` or options of `subprocess.Popen`, whose like is returned.
+        With options of `subprocess.Popen`, whose like is returned, it is a new interpreter.
         """
-        if streams is None and not options:
+        if streams is not None:
+            return self.forks.start(
+                [arguments], self.folder, self.environment, streams, streams, stdin=streams
+            )
+        if not options:
             return self.forks.popen(arguments, self.folder, self.environment)
         return subprocess.Popen(
             [sys.executable, "-m", "cli", *arguments],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL if streams is None else streams,
-            stdout=subprocess.PIPE if streams is None else streams,
-            stderr=subprocess.PIPE if streams is None else streams,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             **options,
         )
@@ -222,7 +226,9 @@ class Gateway:
         ):
             command = ("serve", "--port", str(self.port), *self.options)
             environment = self.person.environment
-            self.running = self.person.forks.start([command], folder, environment, out, err, largest_file)
+            self.running = self.person.forks.start(
+                [command], folder, environment, out, err, largest_file=largest_file
+            )
         until = time.monotonic() + START_S
         while True:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

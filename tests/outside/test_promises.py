@@ -100,7 +100,7 @@ class World:
                 {**self.environment, "SORA_LEDGER_ACTOR": actor},
                 to_out,
                 to_err,
-                largest_file,
+                largest_file=largest_file,
             )
         return running, out, err
 
