@@ -147,10 +147,10 @@ class Invocation:
             return
         from render_service.submission.spool import waiting  # few ledgers have an answer that waits
 
-        if found := [one.path for one in waiting(self.settings, ledger)]:
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        if paths := [answer.path for answer in waiting(self.settings, ledger)]:
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             say(
-                f"note: an answer that is not recorded yet waits in {found[0]}{more}; the next command that "
+                f"note: an answer that is not recorded yet waits in {paths[0]}{more}; the next command that "
                 "records something takes it from there, and `sora-ledger doctor` says what keeps it"
             )
 

@@ -124,11 +124,11 @@ def _original_error(answer: Answer) -> dict[str, Any] | None:
     message = answer.error.message or ""
     for start in (index for index, letter in enumerate(message) if letter == "{"):
         try:
-            found, _ = json.JSONDecoder().raw_decode(message, start)
+            error, _ = json.JSONDecoder().raw_decode(message, start)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found.get("error"), dict):
-            return {"error": found["error"]}
+        if isinstance(error.get("error"), dict):
+            return {"error": error["error"]}
     return None
 
 

@@ -71,9 +71,9 @@ def followed(base_url: str, url: str) -> str | None:
         return None
 
 
-def is_same_origin(one: str, other: str) -> bool:
-    """Return whether scheme, host and port are the same, so that credentials for `one` may go to `other`."""
-    return _origin(one) == _origin(other)
+def is_same_origin(url: str, other: str) -> bool:
+    """Return whether scheme, host and port are the same, so that credentials for `url` may go to `other`."""
+    return _origin(url) == _origin(other)
 
 
 def _may_lead(base_url: str, target: str) -> bool:

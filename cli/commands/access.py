@@ -175,15 +175,15 @@ def list_command(inv: Invocation, *, everything: bool) -> None:
     """
     now = utc_now()
     with inv.reader() as ledger:
-        found = [key for key in Register(ledger).keys.values() if is_listed(key, now, everything=everything)]
-    document = {"keys": [document_of(key, now) for key in found]}
+        keys = [key for key in Register(ledger).keys.values() if is_listed(key, now, everything=everything)]
+    document = {"keys": [document_of(key, now) for key in keys]}
 
     def text(console: "Console") -> None:
-        if not found:
+        if not keys:
             console.print("there is no valid key: sora-ledger access grant NAME --role requester")
             return
         header = ("key", "name", "state", "team", "granted by", "roles")
-        columns(console, header, [_row(key, now) for key in found], cuts=True)
+        columns(console, header, [_row(key, now) for key in keys], cuts=True)
 
     inv.emit(document, text)
 

@@ -171,14 +171,14 @@ def changes_command(inv: Invocation, *, everything: bool) -> None:
       sora-ledger changes --all
     """
     with inv.reader() as ledger:
-        found = [one for one in changes(ledger) if everything or one.state == PENDING]
-        document = {"changes": [change_document(ledger, one) for one in found]}
+        listed = [change for change in changes(ledger) if everything or change.state == PENDING]
+        document = {"changes": [change_document(ledger, one) for one in listed]}
 
         def text(console: "Console") -> None:
-            for one in found:
+            for one in listed:
                 for line in change_lines(ledger, one):
                     console.print(printable(line), markup=False)
-            if not found:
+            if not listed:
                 console.print("no change waits for approval")
 
         inv.emit(document, text)

@@ -89,8 +89,8 @@ def observe_command(inv: Invocation) -> None:
     document = {"observed": observations, "missing": done.missing}
 
     def text(console: "Console") -> None:
-        for one in observations:
-            console.print(f"{one['job_id']} {printable(one['words'])}", markup=False)
+        for observation in observations:
+            console.print(f"{observation['job_id']} {printable(observation['words'])}", markup=False)
         for job_id in done.missing:
             console.print(f"{job_id} its file is not here", markup=False)
         console.print(f"{counted(len(done.observed), 'file')} read and recorded")

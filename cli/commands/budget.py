@@ -97,17 +97,17 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
 
 
 def _show(inv: Invocation, ledger: Any, *, past: bool = False) -> None:
-    found = standing(ledger, utc_now(), past=past)
-    inv.emit({"budgets": [left.document() for left in found]}, lambda console: _text(console, found))
+    budgets = standing(ledger, utc_now(), past=past)
+    inv.emit({"budgets": [left.document() for left in budgets]}, lambda console: _text(console, budgets))
 
 
-def _text(console: "Console", found: "list[Left]") -> None:
+def _text(console: "Console", budgets: "list[Left]") -> None:
     def usd(amount: int | None) -> str:
         return "no limit" if amount is None else format_usd(amount)
 
     rows = [
         (left.budget, usd(left.usd_micros), usd(left.limit_usd_micros), usd(left.held_usd_micros))
-        for left in found
+        for left in budgets
     ]
     if rows:
         columns(console, ("budget", "left", "limit", "reserved and settled"), rows)

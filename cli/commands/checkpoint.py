@@ -140,11 +140,11 @@ def _check(
     keys = [read_verifier(text) for text in verifier]
     policy = read_policy(witnesses).trust if witnesses else None
     with inv.ledger() as ledger:
-        found = checkpoints.compare(ledger, checkpoints.read_head(file), keys, policy)
+        comparison = checkpoints.compare(ledger, checkpoints.read_head(file), keys, policy)
     if tsa_chain:
-        found = dated(found, file, tsa_chain)
-    inv.emit(comparison_document(found), lambda console: _text(console, found))
-    if found.trouble:
+        comparison = dated(comparison, file, tsa_chain)
+    inv.emit(comparison_document(comparison), lambda console: _text(console, comparison))
+    if comparison.trouble:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
@@ -183,11 +183,11 @@ def _emit(
         say(f"published: {published}")
     requests = [
         {
-            "witness": each.witness.name,
-            "cosigned": each.cosignature is not None,
-            "problem": each.problem or None,
+            "witness": answer.witness.name,
+            "cosigned": answer.cosignature is not None,
+            "problem": answer.problem or None,
         }
-        for each in answers
+        for answer in answers
     ]
     inv.emit(
         head_document(head) | {"published": published, "witnesses": requests, "stamped_at": stamped_at},
@@ -206,43 +206,43 @@ def head_document(head: "TreeHead") -> dict[str, Any]:
     }
 
 
-def comparison_document(found: "Comparison") -> dict[str, Any]:
+def comparison_document(comparison: "Comparison") -> dict[str, Any]:
     """Return what a comparison came to as JSON."""
     return {
-        "extends": not found.trouble,
-        "signature_checked": bool(found.signed_by),
-        "signed_by": found.signed_by,
-        "cosigned_by": found.cosigned_by,
-        "split_view": found.split_view,
-        "stamped_at": found.stamped_at,
-        "trouble": found.trouble,
-        "given": head_document(found.earlier),
-        "now": head_document(found.now),
-        "proof": [value.hex() for value in found.proof],
+        "extends": not comparison.trouble,
+        "signature_checked": bool(comparison.signed_by),
+        "signed_by": comparison.signed_by,
+        "cosigned_by": comparison.cosigned_by,
+        "split_view": comparison.split_view,
+        "stamped_at": comparison.stamped_at,
+        "trouble": comparison.trouble,
+        "given": head_document(comparison.earlier),
+        "now": head_document(comparison.now),
+        "proof": [value.hex() for value in comparison.proof],
     }
 
 
-def _text(console: "Console", found: "Comparison") -> None:
-    old, new = found.earlier.checkpoint, found.now.checkpoint
-    for trouble in found.trouble:
+def _text(console: "Console", comparison: "Comparison") -> None:
+    old, new = comparison.earlier.checkpoint, comparison.now.checkpoint
+    for trouble in comparison.trouble:
         console.print(f"changed: {printable(trouble)}", markup=False, style="red")
-    if not found.trouble:
+    if not comparison.trouble:
         console.print(
             f"the ledger extends the checkpoint: {counted(old.size, 'record')} then, {new.size:,} now; "
             f"the first {old.size:,} are unchanged"
         )
-    print_vouchers(console, found)
+    print_vouchers(console, comparison)
 
 
-def print_vouchers(console: "Console", found: "Comparison | Checked") -> None:
+def print_vouchers(console: "Console", checked: "Comparison | Checked") -> None:
     """Print who signed and cosigned a checkpoint, or that nobody's signature was checked."""
-    if stamped_at := getattr(found, "stamped_at", None):
+    if stamped_at := getattr(checked, "stamped_at", None):
         console.print(printable(f"dated {stamped_at}"), markup=False)
-    if found.cosigned_by:
-        console.print(printable(f"cosigned by {', '.join(found.cosigned_by)}"), markup=False)
-    if found.signed_by:
-        console.print(printable(f"signed by {', '.join(found.signed_by)}"), markup=False)
-    elif not found.cosigned_by and not any(
-        trouble.startswith(("signature", "witnesses")) for trouble in found.trouble
+    if checked.cosigned_by:
+        console.print(printable(f"cosigned by {', '.join(checked.cosigned_by)}"), markup=False)
+    if checked.signed_by:
+        console.print(printable(f"signed by {', '.join(checked.signed_by)}"), markup=False)
+    elif not checked.cosigned_by and not any(
+        trouble.startswith(("signature", "witnesses")) for trouble in checked.trouble
     ):
         console.print(NOT_CHECKED, markup=False)

@@ -312,11 +312,11 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", h
 def _previews(inv: Invocation, planned: "list[Planned]", how: Placing) -> "Iterator[tuple[Planned, Preview]]":
     """Yield each entry with its preview, decided with the budgets reduced by the entries before it."""
     taken = Counter[str]()
-    for each in planned:
-        one = preview(inv.settings, each.request, each.material, taken=taken)
-        if how.override and isinstance(one.ruling, RenderDenied):
+    for item in planned:
+        previewed = preview(inv.settings, item.request, item.material, taken=taken)
+        if how.override and isinstance(previewed.ruling, RenderDenied):
             with suppress(BadRequest):  # the policy does not allow it, so it stays denied
-                one = preview(inv.settings, each.request, each.material, how.override, taken=taken)
-        if isinstance(one.ruling, RenderDecided):
-            taken.update({hold.budget: hold.usd_micros for hold in one.ruling.holds})
-        yield each, one
+                previewed = preview(inv.settings, item.request, item.material, how.override, taken=taken)
+        if isinstance(previewed.ruling, RenderDecided):
+            taken.update({hold.budget: hold.usd_micros for hold in previewed.ruling.holds})
+        yield item, previewed

@@ -133,20 +133,20 @@ def _tally_document(tally: "Tally") -> dict[str, Any]:
         "difference_usd_micros": tally.after_usd_micros - tally.before_usd_micros,
         "held_before_usd_micros": tally.held_before_usd_micros,
         "held_after_usd_micros": tally.held_after_usd_micros,
-        "jobs": [_job_document(one) for one in tally.shown],
+        "jobs": [_job_document(row) for row in tally.shown],
     }
 
 
-def _job_document(one: "Differing") -> dict[str, Any]:
+def _job_document(differing: "Differing") -> dict[str, Any]:
     return {
-        "job_id": one.record.stream,
-        "position": one.record.position,
-        "at": one.record.recorded_at,
-        "operation": one.inputs.operation.value,
-        "purpose": one.inputs.purpose,
-        "before": _outlook_document(one.before),
-        "after": _outlook_document(one.after),
-        "difference_usd_micros": one.difference_usd_micros,
+        "job_id": differing.record.stream,
+        "position": differing.record.position,
+        "at": differing.record.recorded_at,
+        "operation": differing.inputs.operation.value,
+        "purpose": differing.inputs.purpose,
+        "before": _outlook_document(differing.before),
+        "after": _outlook_document(differing.after),
+        "difference_usd_micros": differing.difference_usd_micros,
     }
 
 
@@ -162,8 +162,8 @@ def _outlook_document(outlook: "Outlook") -> dict[str, Any]:
 def _show_tally(console: "Console", tally: "Tally") -> None:
     console.print(f"{tally.different} of {tally.decisions} decisions would come out differently")
     rows = [
-        (one.record.stream, _short(one.before), _short(one.after), f"{_signed(one.difference_usd_micros)}")
-        for one in tally.shown[:LISTED]
+        (row.record.stream, _short(row.before), _short(row.after), f"{_signed(row.difference_usd_micros)}")
+        for row in tally.shown[:LISTED]
     ]
     if rows:
         columns(console, ("job", "then", "now", "cost"), rows)

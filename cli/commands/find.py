@@ -59,10 +59,10 @@ def find_command(inv: Invocation, *, words: tuple[str, ...], limit: int, **where
         )
     with inv.reader(searchable=True) as ledger:
 
-        def document(found: "FoundJob") -> dict[str, Any]:
-            return job_document(found.job, ledger) | {
-                "snippet": snippet_of(found, query, IN_JSON).text,
-                "poster": poster_of(found.job, inv.settings),
+        def document(match: "FoundJob") -> dict[str, Any]:
+            return job_document(match.job, ledger) | {
+                "snippet": snippet_of(match, query, IN_JSON).text,
+                "poster": poster_of(match.job, inv.settings),
             }
 
         def text(console: "Console", passing: "Iterable[FoundJob]") -> None:

@@ -67,10 +67,18 @@ def forward_command(inv: Invocation, *, file: Path | None, drain: bool, forget: 
     done = inv.session(forward, calls=False, authority=Authority.SYSTEM)
 
     def text(console: "Console") -> None:
-        rows = [(each.name, f"{each.position:,}", f"{each.sent:,}", f"{each.refused:,}") for each in done]
+        rows = [
+            (
+                destination.name,
+                f"{destination.position:,}",
+                f"{destination.sent:,}",
+                f"{destination.refused:,}",
+            )
+            for destination in done
+        ]
         columns(console, ("destination", "up to", "sent", "refused"), rows)
 
-    inv.emit({"destinations": [each._asdict() for each in done]}, text)
+    inv.emit({"destinations": [destination._asdict() for destination in done]}, text)
 
 
 def _forget(inv: Invocation, name: str, *, alone: bool) -> None:

@@ -75,7 +75,7 @@ def jobs_command(  # one parameter per option
     described = filter_of(**where)
     check_csv(inv, as_csv=as_csv, out=out)
     with inv.reader() as ledger:
-        found = each_found(ledger, described, limit, of=of)
+        matches = each_found(ledger, described, limit, of=of)
 
         def document(job: "Job") -> dict[str, Any]:
             poster = {"poster": poster_of(job, inv.settings)}
@@ -93,9 +93,9 @@ def jobs_command(  # one parameter per option
                     console.print(path, markup=False)
 
         if as_csv:
-            emit_csv(job_rows(found, ledger, inv.settings), out, "job")
+            emit_csv(job_rows(matches, ledger, inv.settings), out, "job")
         else:
-            inv.emit_each("jobs", found, document, text)
+            inv.emit_each("jobs", matches, document, text)
 
 
 def _drawn(ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":

@@ -88,18 +88,18 @@ def _follow(inv: Invocation, monitor: Monitor, log: str, *, every: float | None,
     first = True
     while True:
         try:
-            found = monitor.look(_print_record if records else lambda _: None)
+            round_ = monitor.look(_print_record if records else lambda _: None)
         except LogUnreachable as error:
             if every is None:
                 raise
             say(str(error))
         else:
-            if first and not found.signed_by:
+            if first and not round_.signed_by:
                 say(NOT_CHECKED)
             if records:
-                say(_summary(found))
-            elif first or found.new:
-                _emit(inv, log, found, one_of_many=every is not None)
+                say(_summary(round_))
+            elif first or round_.new:
+                _emit(inv, log, round_, one_of_many=every is not None)
             first = False
         if every is None:
             return
@@ -111,30 +111,30 @@ def _print_record(record: bytes) -> None:
         output.print_text(record.decode())
 
 
-def _emit(inv: Invocation, log: str, found: Round, *, one_of_many: bool) -> None:
-    checkpoint = found.head.checkpoint
+def _emit(inv: Invocation, log: str, round_: Round, *, one_of_many: bool) -> None:
+    checkpoint = round_.head.checkpoint
     document = {
         "log": log,
         "origin": checkpoint.origin,
         "size": checkpoint.size,
         "root": checkpoint.root.hex(),
-        "new": found.new,
-        "signed_by": found.signed_by,
+        "new": round_.new,
+        "signed_by": round_.signed_by,
     }
     if one_of_many and inv.prints_json:
         output.print_document(document, indent=None)
         return
 
     def text(console: "Console") -> None:
-        console.print(_summary(found), markup=False)
+        console.print(_summary(round_), markup=False)
 
     inv.emit(document, text)
 
 
-def _summary(found: Round) -> str:
-    checkpoint = found.head.checkpoint
-    signed = f"; signed by {', '.join(found.signed_by)}" if found.signed_by else ""
-    records = f"{counted(checkpoint.size, 'record')}, {found.new:,} new"
+def _summary(round_: Round) -> str:
+    checkpoint = round_.head.checkpoint
+    signed = f"; signed by {', '.join(round_.signed_by)}" if round_.signed_by else ""
+    records = f"{counted(checkpoint.size, 'record')}, {round_.new:,} new"
     return printable(f"{checkpoint.origin}: {records}; it extends what it showed before{signed}")
 
 

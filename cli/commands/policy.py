@@ -160,9 +160,9 @@ def list_command(inv: Invocation) -> None:
       sora-ledger policy list
     """
     with inv.reader() as ledger:
-        found = activations(ledger)[::-1]
-    document = {"activations": [_activation(each) for each in found]}
-    inv.emit(document, lambda console: _print_activations(console, found))
+        activations_ = activations(ledger)[::-1]
+    document = {"activations": [_activation(activation) for activation in activations_]}
+    inv.emit(document, lambda console: _print_activations(console, activations_))
 
 
 @policy_command.command("diff", short_help="Compare a policy file with the active policy.")
@@ -197,13 +197,13 @@ def _activation(activation: "Activation") -> dict[str, Any]:
 
 
 def _print_activations(console: "Console", found: "list[Activation]") -> None:
-    for each in found:
-        record = each.record
+    for activation in found:
+        record = activation.record
         who = f"{record.actor} ({record.envelope.actor_source})"
-        why = each.why or "erased"
-        text = f"{record.recorded_at[:16]}Z  {each.rules.policy.name}, activated by {who}: {why}"
+        why = activation.why or "erased"
+        text = f"{record.recorded_at[:16]}Z  {activation.rules.policy.name}, activated by {who}: {why}"
         console.print(printable(text), markup=False)
-        _print_changes(console, each.changes, "  ")
+        _print_changes(console, activation.changes, "  ")
     first = (
         "the policy of the package was in force before" if found else "the policy of the package is in force"
     )

@@ -214,19 +214,19 @@ def verify_provenance_command(
     keys = [read_verifier(text) for text in verifier]
     with ExitStack() as stack:
         ledger = stack.enter_context(inv.ledger()) if inv.settings.may_have_ledger else None
-        found = follow(file, trusted, keys, ledger)
-    inv.emit(_document(found), lambda console: _show(console, found))
-    if found.trouble:
+        followed = follow(file, trusted, keys, ledger)
+    inv.emit(_document(followed), lambda console: _show(console, followed))
+    if followed.trouble:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _document(found: "Followed") -> dict[str, Any]:
-    manifest = found.manifest
+def _document(followed: "Followed") -> dict[str, Any]:
+    manifest = followed.manifest
     return {
-        "holds": not found.trouble,
-        "trouble": found.trouble,
-        "notes": found.notes,
-        "sha256": found.sha256,
+        "holds": not followed.trouble,
+        "trouble": followed.trouble,
+        "notes": followed.notes,
+        "sha256": followed.sha256,
         "manifest": None
         if manifest is None
         else {
@@ -239,18 +239,22 @@ def _document(found: "Followed") -> dict[str, Any]:
             "stamp": manifest.stamp,
             "digital_source_type": manifest.digital_source_type,
             "ingredients": [
-                {"relationship": one.relationship, "title": one.title, "has_manifest": one.has_manifest}
-                for one in manifest.ingredients
+                {
+                    "relationship": ingredient.relationship,
+                    "title": ingredient.title,
+                    "has_manifest": ingredient.has_manifest,
+                }
+                for ingredient in manifest.ingredients
             ],
         },
         "record": None
-        if found.claim is None
-        else {name: found.claim[name] for name in ("origin", "job", "position", "leaf", "sha256")},
-        "proved_in": found.proved_in,
-        "signed_by": found.signed_by,
-        "record_found": found.record_found,
-        "is_exact_copy": found.is_exact_copy,
-        "published": found.published,
+        if followed.claim is None
+        else {name: followed.claim[name] for name in ("origin", "job", "position", "leaf", "sha256")},
+        "proved_in": followed.proved_in,
+        "signed_by": followed.signed_by,
+        "record_found": followed.record_found,
+        "is_exact_copy": followed.is_exact_copy,
+        "published": followed.published,
     }
 
 
@@ -268,8 +272,8 @@ STAMPS = {
 }
 
 
-def _show_manifest(console: "Console", found: "Followed") -> None:
-    manifest = found.manifest
+def _show_manifest(console: "Console", followed: "Followed") -> None:
+    manifest = followed.manifest
     if manifest is None:
         return
     console.print(f"C2PA manifest: {VALIDITY[manifest.validity]}")
@@ -279,28 +283,30 @@ def _show_manifest(console: "Console", found: "Followed") -> None:
     console.print(printable(f"{who}; source type {manifest.digital_source_type or 'none'}"), markup=False)
     if manifest.stamp:
         console.print(printable(f"dated {manifest.signed_at} by {STAMPS[manifest.stamp]}"), markup=False)
-    for one in manifest.ingredients:
-        console.print(printable(f"made from {one.title or 'a file'} ({one.relationship})"), markup=False)
+    for ingredient in manifest.ingredients:
+        console.print(
+            printable(f"made from {ingredient.title or 'a file'} ({ingredient.relationship})"), markup=False
+        )
 
 
-def _show(console: "Console", found: "Followed") -> None:
-    _show_manifest(console, found)
-    for trouble in found.trouble:
+def _show(console: "Console", followed: "Followed") -> None:
+    _show_manifest(console, followed)
+    for trouble in followed.trouble:
         console.print(printable(f"does not hold: {trouble}"), markup=False, style="red")
-    claim = found.claim
+    claim = followed.claim
     if claim is not None:
         where = f"record: position {claim['position']} of {claim['origin']}, {claim['job']}"
         console.print(printable(where), markup=False)
         console.print(printable(f"leaf {claim['leaf']}"), markup=False)
-    if found.proved_in is not None:
-        by = f", signed by {', '.join(found.signed_by)}" if found.signed_by else ""
-        console.print(printable(f"proved to be among the first {counted(found.proved_in, 'record')}{by}"))
-    if found.record_found and not found.trouble:
+    if followed.proved_in is not None:
+        by = f", signed by {', '.join(followed.signed_by)}" if followed.signed_by else ""
+        console.print(printable(f"proved to be among the first {counted(followed.proved_in, 'record')}{by}"))
+    if followed.record_found and not followed.trouble:
         console.print("the ledger has this record, in its tree")
-    for copy in found.published:
+    for copy in followed.published:
         console.print(
             printable(f"published at {copy['target'] or '[erased]'} by {copy['by']} at {copy['at'][:19]}Z"),
             markup=False,
         )
-    for note in found.notes:
+    for note in followed.notes:
         console.print(printable(note), markup=False, style="dim")

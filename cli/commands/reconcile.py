@@ -80,15 +80,15 @@ def reconcile_command(  # one parameter per option
     settlements = inv.session(follow)
 
     inv.emit(settlements_document(settlements), lambda console: _text(console, settlements))
-    if left := [one for one in settlements if one.is_open]:
+    if left := [settlement for settlement in settlements if settlement.is_open]:
         Failure(
             "not_settled",
             ExitCode.UNKNOWN,
-            "; ".join(f"{one.job.job_id} is not settled: {one.why}" for one in left),
+            "; ".join(f"{settlement.job.job_id} is not settled: {settlement.why}" for settlement in left),
             param="job",
             expected="a submission whose outcome is known",
-            found=", ".join(one.verdict for one in left),
-            next=[argv_of(command) for one in left for command in one.commands],
+            found=", ".join(settlement.verdict for settlement in left),
+            next=[argv_of(command) for settlement in left for command in settlement.commands],
         ).report()
         raise click.exceptions.Exit(ExitCode.UNKNOWN)
 
@@ -128,11 +128,11 @@ def _check(
 def _text(console: "Console", settlements: "Sequence[Settlement]") -> None:
     if not settlements:
         console.print("no submission is lost or under way")
-    for one in settlements:
-        style = "yellow" if one.is_open else "green"
-        console.print(f"[{style}]{one.verdict.replace('_', ' ')}[/]  {one.job.job_id}")
-        console.print(f"  {one.why}", markup=False)
-        for command in one.commands:
+    for settlement in settlements:
+        style = "yellow" if settlement.is_open else "green"
+        console.print(f"[{style}]{settlement.verdict.replace('_', ' ')}[/]  {settlement.job.job_id}")
+        console.print(f"  {settlement.why}", markup=False)
+        for command in settlement.commands:
             console.print(f"  → {command}", markup=False)
-        if one.verdict == "recovered":
-            console.print(f"  → sora-ledger poll --id {one.job.job_id}")
+        if settlement.verdict == "recovered":
+            console.print(f"  → sora-ledger poll --id {settlement.job.job_id}")

@@ -74,11 +74,11 @@ def preview_split(
 
 def _previewed(inv: Invocation, request: RenderRequest, override: "Override | None") -> "Preview":
     """Preview one remix; a denial is overridden if the policy allows it."""
-    one = preview(inv.settings, request, even_if_retired=inv.even_if_retired)
-    if override and isinstance(one.ruling, RenderDenied):
+    previewed = preview(inv.settings, request, even_if_retired=inv.even_if_retired)
+    if override and isinstance(previewed.ruling, RenderDenied):
         with suppress(BadRequest):
             return preview(inv.settings, request, override=override, even_if_retired=inv.even_if_retired)
-    return one
+    return previewed
 
 
 def _advised(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> "list[RenderRequest]":

@@ -49,8 +49,13 @@ def schema_command(inv: Invocation, *, name: str | None) -> None:
 
 def _documents() -> list[dict[str, Any]]:
     return [
-        {"name": name, "version": one.version, "title": one.title, "printed_by": one.printed_by}
-        for name, one in DOCUMENTS.items()
+        {
+            "name": name,
+            "version": document.version,
+            "title": document.title,
+            "printed_by": document.printed_by,
+        }
+        for name, document in DOCUMENTS.items()
     ]
 
 
@@ -60,8 +65,9 @@ def _events() -> list[dict[str, Any]]:
 
 def _list(console: "Console", listed: dict[str, Any]) -> None:
     rows = [
-        (one["name"], str(one["version"]), one["title"], one["printed_by"]) for one in listed["documents"]
+        (listing["name"], str(listing["version"]), listing["title"], listing["printed_by"])
+        for listing in listed["documents"]
     ]
     columns(console, ("document", "version", "what it is", "printed by"), rows)
-    events = [(one["name"], str(one["version"])) for one in listed["events"]]
+    events = [(listing["name"], str(listing["version"])) for listing in listed["events"]]
     columns(console, ("event", "version"), events)

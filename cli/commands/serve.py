@@ -276,8 +276,8 @@ def console_command(inv: Invocation, *, prints: bool, port: int, no_work: bool, 
     if inv.settings.may_have_ledger:
         with inv.ledger() as ledger:
             signer = open_signer(inv.settings, ledger.ledger_id)
-        if found := find_console(inv.settings, signer):
-            _open(inv, signer, found, prints=prints)
+        if console := find_console(inv.settings, signer):
+            _open(inv, signer, console, prints=prints)
             return
     works = not no_work and _can_call(inv)
     parts = Parts(gateway=works, console=True, notifies=works)
@@ -330,8 +330,11 @@ def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
 
 
 def _print_links(console: "Console", ledgers: Iterable[Mapping[str, Any]]) -> None:
-    for one in ledgers:
-        console.print(f"{one['ledger']}: {one.get('link', one['console']) or one['because']}", soft_wrap=True)
+    for ledger in ledgers:
+        console.print(
+            f"{ledger['ledger']}: {ledger.get('link', ledger['console']) or ledger['because']}",
+            soft_wrap=True,
+        )
 
 
 def _can_call(inv: Invocation) -> bool:

@@ -48,15 +48,15 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
       sora-ledger spend --by day --since 2026-11-01
     """
     with inv.reader() as ledger:
-        found = spending(ledger, By(by), utc_now(), since)
+        spending_ = spending(ledger, By(by), utc_now(), since)
     document = {
         "by": by,
         "since": since,
-        "parts": [_document(part) for part in found.parts],
-        "total": _document(found.total),
-        "budgets": [left.document() for left in found.budgets],
+        "parts": [_document(part) for part in spending_.parts],
+        "total": _document(spending_.total),
+        "budgets": [left.document() for left in spending_.budgets],
     }
-    inv.emit(document, lambda console: print_spending(console, found))
+    inv.emit(document, lambda console: print_spending(console, spending_))
 
 
 def _document(spent: "Spent") -> dict[str, Any]:

@@ -166,9 +166,11 @@ def _show_secret(inv: Invocation, endpoint: "NewSecret") -> None:
 
 
 def _list(inv: Invocation) -> None:
-    found = _ask(inv, endpoints)
-    document = {"endpoints": [endpoint_document(each) for each in found]}
-    lines = [f"{each.id}  {each.url}  {', '.join(each.event_types)}" for each in found] or ["there are none"]
+    endpoints_ = _ask(inv, endpoints)
+    document = {"endpoints": [endpoint_document(endpoint) for endpoint in endpoints_]}
+    lines = [
+        f"{endpoint.id}  {endpoint.url}  {', '.join(endpoint.event_types)}" for endpoint in endpoints_
+    ] or ["there are none"]
     inv.emit(document, lambda console: console.print("\n".join(lines), markup=False))
 
 

@@ -147,9 +147,11 @@ def print_queue(document: dict[str, Any], console: "Console") -> None:
     rows = [(lease["job_id"], _time(lease["until_ms"]), lease["holder"]) for lease in document["leases"]]
     if rows:
         columns(console, ("job", "until", "worker"), rows, cuts=True)
-    for each in document["forwarding"]:
-        state = "" if each["is_running"] else ", and no process forwards to it now"
-        console.print(f"{each['destination']} is {counted(each['behind'], 'record')} behind{state}")
+    for destination in document["forwarding"]:
+        state = "" if destination["is_running"] else ", and no process forwards to it now"
+        console.print(
+            f"{destination['destination']} is {counted(destination['behind'], 'record')} behind{state}"
+        )
     notifications = document["notifications"]
     if notifications["waiting"]:
         console.print(

@@ -50,31 +50,35 @@ def check_all(inv: Invocation, folder: Path, check: Callable[[Invocation], Json]
 
     That is `findings` if one is not clean, and otherwise the code of one that could not be checked.
     """
-    results = [_checked(inv, one, check) for one in ledgers_in(folder)]
-    document = {"clean": all(one["clean"] is True for one in results), "ledgers": results}
+    results = [_checked(inv, ledger, check) for ledger in ledgers_in(folder)]
+    document = {"clean": all(result["clean"] is True for result in results), "ledgers": results}
     inv.emit(document, lambda console: _text(console, results))
-    if any(one["clean"] is False for one in results):
+    if any(result["clean"] is False for result in results):
         raise click.exceptions.Exit(findings)
-    if any(one["clean"] is None for one in results):
+    if any(result["clean"] is None for result in results):
         raise click.exceptions.Exit(ExitCode.LEDGER_UNUSABLE)
 
 
-def _checked(inv: Invocation, one: OneLedger, check: Callable[[Invocation], Json]) -> Json:
+def _checked(inv: Invocation, ledger: OneLedger, check: Callable[[Invocation], Json]) -> Json:
     try:
-        settings = read_settings(environment=one.environment, folder=one.folder)
-        return {"ledger": one.shown, **check(replace(inv, settings=settings))}
+        settings = read_settings(environment=ledger.environment, folder=ledger.folder)
+        return {"ledger": ledger.shown, **check(replace(inv, settings=settings))}
     except (LedgerUnusable, ServiceError) as error:
-        return {"ledger": one.shown, "clean": None, "because": str(error)}
+        return {"ledger": ledger.shown, "clean": None, "because": str(error)}
 
 
 def _text(console: "Console", results: Iterable[Json]) -> None:
     words = {True: "clean", False: "findings", None: "not checked"}
     rows = [
-        (one["ledger"], words[one["clean"]], one.get("because") or _codes(one.get("findings") or ()))
-        for one in results
+        (
+            result["ledger"],
+            words[result["clean"]],
+            result.get("because") or _codes(result.get("findings") or ()),
+        )
+        for result in results
     ]
     columns(console, ("ledger", "result", "what"), rows, cuts=True)
 
 
 def _codes(findings: Iterable[Mapping[str, Any]]) -> str:
-    return ", ".join(dict.fromkeys(str(one["code"]) for one in findings))
+    return ", ".join(dict.fromkeys(str(finding["code"]) for finding in findings))

@@ -61,7 +61,7 @@ def poll_all(inv: Invocation, wishes: Wishes) -> None:
                 session, jobs, interval_s=wishes.interval_s, timeout_s=wishes.timeout_s, watch=watch
             )
         ended = [Ended(ends[job.job_id].job, (), ends[job.job_id].error) for job in jobs]
-        copied = [await _copied(session, each, wishes) for each in ended]
+        copied = [await _copied(session, outcome, wishes) for outcome in ended]
         return copied, session.ledger.jobs(JobFilter(states=OPEN))
 
     ended, unsettled = inv.session(follow)
@@ -70,17 +70,20 @@ def poll_all(inv: Invocation, wishes: Wishes) -> None:
         if not ended:
             console.print("no render is under way")
             return
-        show_jobs(console, [each.job for each in ended])
-        for path in (path for each in ended for path in each.copies):
+        show_jobs(console, [outcome.job for outcome in ended])
+        for path in (path for outcome in ended for path in outcome.copies):
             console.print(f"wrote {path}", markup=False)
 
-    inv.emit({"jobs": [each.document(inv) for each in ended]}, text)
-    for each in ended:
-        if each.code is not ExitCode.DONE:
-            say(f"Error: {each.job.job_id} is {each.job.state}" + (f": {each.error}" if each.error else ""))
+    inv.emit({"jobs": [outcome.document(inv) for outcome in ended]}, text)
+    for outcome in ended:
+        if outcome.code is not ExitCode.DONE:
+            say(
+                f"Error: {outcome.job.job_id} is {outcome.job.state}"
+                + (f": {outcome.error}" if outcome.error else "")
+            )
     for job in unsettled:
         say(f"{job.job_id} is {job.state}, and may be billed: `sora-ledger reconcile {job.job_id}` finds out")
-    code = worst([*(each.code for each in ended), *map(of_job, unsettled)])
+    code = worst([*(outcome.code for outcome in ended), *map(of_job, unsettled)])
     if code is not ExitCode.DONE:
         raise click.exceptions.Exit(code)
 

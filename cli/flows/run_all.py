@@ -62,7 +62,9 @@ def work_all(inv: Invocation, folder: Path, *, drains: bool) -> None:
     check_options()
     ledgers = apart(folder)
     refuse_copies(ledgers.values())
-    wanted = {name: _started(one, ("worker", *passed_on()), Placed(name)) for name, one in ledgers.items()}
+    wanted = {
+        name: _started(ledger, ("worker", *passed_on()), Placed(name)) for name, ledger in ledgers.items()
+    }
 
     async def work() -> Mapping[str, Ended]:
         stop = asyncio.Event()
@@ -89,19 +91,20 @@ def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 def _report(inv: Invocation, ended: Mapping[str, Ended]) -> None:
     """Print how each process ended; end with the first code that is not 0."""
     ledgers = [
-        {"ledger": name, "exit_code": one.code, "worked": one.document} for name, one in sorted(ended.items())
+        {"ledger": name, "exit_code": outcome.code, "worked": outcome.document}
+        for name, outcome in sorted(ended.items())
     ]
     inv.emit({"ledgers": ledgers}, lambda console: _print(console, ledgers))
-    if bad := [one for one in ledgers if one["exit_code"]]:
+    if bad := [ledger for ledger in ledgers if ledger["exit_code"]]:
         code = bad[0]["exit_code"]
         raise click.exceptions.Exit(code if code > 0 else ExitCode.FAILED)
 
 
 def _print(console: "Console", ledgers: list[Json]) -> None:
-    for one in ledgers:
-        done = one["worked"] or {}
+    for ledger in ledgers:
+        done = ledger["worked"] or {}
         words = ", ".join(f"{number} {what}" for what, number in done.items())
-        console.print(f"{one['ledger']}: {words or 'ended with ' + str(one['exit_code'])}")
+        console.print(f"{ledger['ledger']}: {words or 'ended with ' + str(ledger['exit_code'])}")
 
 
 class Site(NamedTuple):
@@ -133,9 +136,9 @@ def serve_all(inv: Invocation, folder: Path, site: Site, serve: Serve, *, consol
         sockets = {name: place / f"{number}" for number, name in enumerate(ledgers)}
         wanted = {
             name: _started(
-                one, ("serve", *passed_on()), Placed(name, str(sockets[name]), site.host, site.port)
+                ledger, ("serve", *passed_on()), Placed(name, str(sockets[name]), site.host, site.port)
             )
-            for name, one in ledgers.items()
+            for name, ledger in ledgers.items()
         }
         running = asyncio.create_task(Processes(inv.log).run(wanted, stop))
         try:
@@ -161,9 +164,9 @@ def _print_addresses(out: "Console", document: Mapping[str, Any]) -> None:
             out.print(f"  the console: {one['console']}")
 
 
-def _started(one: OneLedger, command: tuple[str, ...], placed: Placed) -> Started:
-    environment = environment_of({**one.environment, PLACED: placed.variable})
-    return Started(command, one.folder, environment)
+def _started(ledger: OneLedger, command: tuple[str, ...], placed: Placed) -> Started:
+    environment = environment_of({**ledger.environment, PLACED: placed.variable})
+    return Started(command, ledger.folder, environment)
 
 
 def check_options() -> None:

@@ -151,15 +151,15 @@ def show_preview(
     rows = [
         (
             str(planned.entry.line),
-            _DECISIONS[one.ruling.decision],
-            short(why(one.ruling)[0], 70),
+            _DECISIONS[preview.ruling.decision],
+            short(why(preview.ruling)[0], 70),
             str(folder.document(planned)),
         )
-        for planned, one in previews
+        for planned, preview in previews
     ]
     columns(console, ("line", "decision", "because", "file"), rows)
-    tally = Counter(_DECISIONS[one.ruling.decision] for _, one in previews)
+    tally = Counter(_DECISIONS[preview.ruling.decision] for _, preview in previews)
     words = ", ".join(f"{tally[word]} {word}" for word in _DECISIONS.values() if tally[word])
     console.print(f"{counted(len(previews), 'entry', 'entries')}: {words}; {format_usd(cost)} in total")
-    sent = what_was_sent(*(one.ruling for _, one in previews))
+    sent = what_was_sent(*(preview.ruling for _, preview in previews))
     console.print(f"dry run: nothing was recorded, {sent}")

@@ -67,12 +67,12 @@ def show_explanation(console: "Console", document: Json) -> None:
 
 
 def _origin(document: Json) -> Iterable[str]:
-    yield from (one["words"] for one in document["observed"])
-    yield from (f"signed: {one['words']}" for one in document["signed"])
-    for one in document["published"]:
-        label = f", {one['label']}" if one["label"] else ""
-        where = f"{one['target']} by {one['by']} at {one['at'][:19]}Z"
-        yield f"published at {where} (marking: {one['marking']}{label})"
+    yield from (entry["words"] for entry in document["observed"])
+    yield from (f"signed: {entry['words']}" for entry in document["signed"])
+    for entry in document["published"]:
+        label = f", {entry['label']}" if entry["label"] else ""
+        where = f"{entry['target']} by {entry['by']} at {entry['at'][:19]}Z"
+        yield f"published at {where} (marking: {entry['marking']}{label})"
 
 
 def _reviews(document: Json) -> Iterable[str]:

@@ -142,18 +142,18 @@ def _one_line(text: str | None) -> str:
 
 
 def show_found(
-    console: "Console", found: Iterable[FoundJob], words: str, poster: Callable[[Job], str | None]
+    console: "Console", matches: Iterable[FoundJob], words: str, poster: Callable[[Job], str | None]
 ) -> None:
     """Print found jobs, each with the piece of its prompt that has `words`, and the path of its thumbnail."""
     width = console.width - len(_INDENT) if console.is_terminal else _LONG
     count = 0
-    for each in found:
+    for match in matches:
         count += 1
-        job = each.job
+        job = match.job
         created = job.created_at[:16].replace("T", " ")
         facts = " ".join(part for part in (job.model or job.requested_model, job.purpose) if part)
         console.print(f"{job.job_id}  [{state_style(job.state)}]{job.state}[/]  {created}  {escape(facts)}")
-        console.print(_INDENT + _highlighted(snippet_of(each, words, width)))
+        console.print(_INDENT + _highlighted(snippet_of(match, words, width)))
         if path := poster(job):
             console.print(_INDENT + f"[bright_black]{escape(path)}[/]")
     if not count:

@@ -82,7 +82,7 @@ def found_by(error: click.UsageError, words: Sequence[str]) -> str | None:
 def _typed(param: str | None, context: click.Context | None) -> str | None:
     """Return a parameter of the command as it is typed; its name otherwise, such as that of a variable."""
     parameters = context.command.params if context else ()
-    named = next((one for one in parameters if one.name == param), None)
+    named = next((parameter for parameter in parameters if parameter.name == param), None)
     return max(named.opts, key=len) if isinstance(named, click.Option) else param
 
 

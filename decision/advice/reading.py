@@ -81,15 +81,15 @@ def _move(match: re.Match[str]) -> str:
 
 def main_actions(text: str) -> tuple[str, ...]:
     """Return the distinct action verbs in `text`, in their plain form."""
-    found: list[str] = []
+    actions: list[str] = []
     sentence: list[str] = []
     for word in [*_TOKEN.findall(_SPOKEN.sub(" ", text).lower()), "."]:
         if word in _SENTENCE_ENDS:
-            found += _finite(sentence) or _participles(sentence)
+            actions += _finite(sentence) or _participles(sentence)
             sentence = []
         else:
             sentence.append(word)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(actions))
 
 
 def spoken_words(dialogue: str) -> int:
@@ -106,18 +106,18 @@ def word_count(text: str) -> int:
 
 def _finite(sentence: list[str]) -> list[str]:
     """Return the actions in finite form: "she walks", "they run and jump"."""
-    found: list[str] = []
+    verbs: list[str] = []
     for index, word in enumerate(sentence):
         before = sentence[index - 1] if index else ""
         if _SUBORDINATE & set(sentence[max(0, index - 2) : index]):
             continue
-        chained = bool(found) and before in _CHAINING
+        chained = bool(verbs) and before in _CHAINING
         after_subject = before in _PRONOUNS or chained
         stem = _stem(word)
         inflected = word != stem and _may_precede_verb(before)
         if (after_subject and stem in _OFTEN_NOUNS) or (stem in _ACTIONS and (after_subject or inflected)):
-            found.append(stem)
-    return found
+            verbs.append(stem)
+    return verbs
 
 
 def _may_precede_verb(before: str) -> bool:

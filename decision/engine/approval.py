@@ -122,9 +122,9 @@ def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
     if not isinstance(ruling, RenderDecided) or inputs.approved:
         return None
     rules = [
-        one
-        for one in policy.approvals or ()
-        if one.matches(
+        approval
+        for approval in policy.approvals or ()
+        if approval.matches(
             model=ruling.model,
             purpose=inputs.purpose,
             operation=inputs.operation,

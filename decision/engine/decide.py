@@ -63,11 +63,11 @@ def requested_inputs(
 ) -> tuple[Inputs, tuple[Change, ...]]:
     """Return the inputs of the decision on `request`, and the positions of the changes in its prompt."""
     changes = request.operation in (Operation.REMIX, Operation.EDIT)
-    found = check_remix(request.prompt, request.fields) if changes else None
+    verdict = check_remix(request.prompt, request.fields) if changes else None
     judge = policy.judge if request.operation is Operation.REMIX else None
-    found, by_judge = judged(found, judge, context.judge)
+    verdict, by_judge = judged(verdict, judge, context.judge)
     guarded = found_in(request.sent_prompt, policy.guardrails, context.moderation)
-    return Inputs.of(request, context, found, {**guarded, **by_judge}), found.changes if found else ()
+    return Inputs.of(request, context, verdict, {**guarded, **by_judge}), verdict.changes if verdict else ()
 
 
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
@@ -249,7 +249,7 @@ def _reasons_for_model(
 
 def _reasons_about_changes(inputs: Inputs) -> tuple[str, ...]:
     """Return what was found in the prompt; several changes or none are let through in an edit only."""
-    found = {
+    codes = {
         "single": "SINGLE_CHANGE",
         "ambiguous": "SINGLE_CHANGE_NOT_ESTABLISHED",
         "multiple": "EDIT_OF_SEVERAL_CHANGES",
@@ -259,7 +259,7 @@ def _reasons_about_changes(inputs: Inputs) -> tuple[str, ...]:
         return ()  # only an override gets here, and says so
     if inputs.change_verdict == "ambiguous" and inputs.declared_change:
         return ("SINGLE_CHANGE_DECLARED",)
-    return (found[inputs.change_verdict],) if inputs.change_verdict else ()
+    return (codes[inputs.change_verdict],) if inputs.change_verdict else ()
 
 
 def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[str, ...]:
@@ -277,7 +277,7 @@ def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[s
     return tuple(code for code, holds in reasons.items() if holds)
 
 
-def _more(feature: str, one: Candidate, other: Candidate) -> bool:
-    """Return whether `feature` is known of both and more for `one`."""
-    known = feature in one.features and feature in other.features
-    return known and one.features[feature] > other.features[feature]
+def _more(feature: str, candidate: Candidate, other: Candidate) -> bool:
+    """Return whether `feature` is known of both and more for `candidate`."""
+    known = feature in candidate.features and feature in other.features
+    return known and candidate.features[feature] > other.features[feature]

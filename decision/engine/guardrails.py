@@ -53,12 +53,12 @@ def found_in(
         return {}
     places = _places(text, guardrails) if text is not None and guardrails.terms else None
     codes = list(places or ())
-    found: dict[str, str | None] = {} if places is None else {"terms_found": _joined_places(places)}
+    inputs: dict[str, str | None] = {} if places is None else {"terms_found": _joined_places(places)}
     if guardrails.moderation is not None:
         result = result or NOT_ASKED
         codes += moderation_codes(guardrails, result)
-        found |= _of_result(result)
-    return {"guardrails": ",".join(sorted(codes)), **found}
+        inputs |= _of_result(result)
+    return {"guardrails": ",".join(sorted(codes)), **inputs}
 
 
 def moderation_codes(guardrails: Guardrails, result: ModerationResult) -> list[str]:

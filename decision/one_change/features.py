@@ -96,8 +96,8 @@ def named_by_stem(text: str) -> str | None:
     named = next((aspect for word in words if (aspect := _aspect(word))), None)
     if named is not None:
         return named
-    found = [(text.find(stem), -len(stem), aspect) for stem, aspect in _ANYWHERE.items() if stem in text]
-    return min(found)[2] if found else None
+    stems = [(text.find(stem), -len(stem), aspect) for stem, aspect in _ANYWHERE.items() if stem in text]
+    return min(stems)[2] if stems else None
 
 
 _ANYWHERE = {stem: aspect for stem, aspect in _STEMS.items() if _IDEOGRAPH.match(stem)}

@@ -74,12 +74,12 @@ def language_of(text: str) -> str | None:
     if other is not None:
         return other
     words = [word.replace("\u2019", "'") for word in _LETTERS.findall(text.lower())]
-    found = {code: sum(word in own for word in words) for code, own in _WORDS.items()}
-    best = max(found, key=lambda code: (found[code], code == "en", code in READ, code))
-    lead = found[best] - max(found.get(code, 0) for code in READ)
+    counts = {code: sum(word in own for word in words) for code, own in _WORDS.items()}
+    best = max(counts, key=lambda code: (counts[code], code == "en", code in READ, code))
+    lead = counts[best] - max(counts.get(code, 0) for code in READ)
     if best not in READ and lead < _LEAST_LEAD:
-        best = max(READ, key=lambda code: (found.get(code, 0), code))
-    return best if found.get(best) else None
+        best = max(READ, key=lambda code: (counts.get(code, 0), code))
+    return best if counts.get(best) else None
 
 
 def _other_script(letters: list[str]) -> str | None:

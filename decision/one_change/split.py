@@ -19,12 +19,12 @@ def split(prompt: str) -> tuple[str, ...]:
     verdict = check_single_change(prompt)
     if verdict.verdict != "multiple":
         return (prompt,)
-    reading, found = read_clauses(prompt)
+    reading, clauses = read_clauses(prompt)
     if reading != verdict:  # not in words the grammar knows
         return tuple(_capital(prompt[change.start : change.end]) for change in verdict.changes)
-    sentences = [_capital(_written(prompt, clause)) for clause in found if _says_what_stays(clause)]
+    sentences = [_capital(_written(prompt, clause)) for clause in clauses if _says_what_stays(clause)]
     places = {change.start for change in verdict.changes}
-    parts = _changes(prompt, found, places)
+    parts = _changes(prompt, clauses, places)
     return tuple(". ".join([*sentences, _capital(part)]) for part in parts)
 
 
@@ -60,9 +60,9 @@ def split_by(prompt: str, fields: Mapping[str, str], changes: Sequence[Change]) 
 _SEVERAL = 2
 
 
-def _changes(prompt: str, found: Sequence[Clause], places: set[int]) -> Iterator[str]:
+def _changes(prompt: str, clauses: Sequence[Clause], places: set[int]) -> Iterator[str]:
     verb = ""
-    for clause in found:
+    for clause in clauses:
         text = _written(prompt, clause)
         words = clause.words
         if clause.role is Role.INVARIANT:

@@ -106,8 +106,8 @@ class RenderRequest(Parsed):
     @property
     def faces(self) -> Faces | None:
         """What was found in the images that are sent: a face in one of them, or one that was not checked."""
-        found = {image.faces for image in self.sent_images}
-        return next((faces for faces in _WORST_FACES_FIRST if faces in found), None)
+        counts = {image.faces for image in self.sent_images}
+        return next((faces for faces in _WORST_FACES_FIRST if faces in counts), None)
 
     @property
     def requested_model(self) -> str:

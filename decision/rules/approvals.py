@@ -137,7 +137,7 @@ class ApprovalRule(Entry):
     @property
     def changes(self) -> tuple[Change, ...]:
         """The changes it applies to, empty for a rule about renders."""
-        return tuple(one for one in self.operations or () if isinstance(one, Change))
+        return tuple(operation for operation in self.operations or () if isinstance(operation, Change))
 
     @property
     def wants_signature(self) -> bool:

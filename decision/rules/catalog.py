@@ -195,13 +195,13 @@ class Catalog(Document):
 
     def cost_usd_micros(self, model: str, size: str, seconds: int, on: date | None = None) -> int | None:
         """Return the cost of a render in micro-dollars on a day, None if it has no price then."""
-        found = self.model(model)
-        return found.cost_usd_micros(size, seconds, on) if found else None
+        entry = self.model(model)
+        return entry.cost_usd_micros(size, seconds, on) if entry else None
 
     def retired(self, model: str) -> str | None:
         """Return why the model is no longer served, None if it is served or unknown."""
-        found = self.model(model)
-        return found.retired if found else None
+        entry = self.model(model)
+        return entry.retired if entry else None
 
     @model_validator(mode="after")
     def _has_a_model_that_is_served(self) -> Self:

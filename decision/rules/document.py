@@ -125,9 +125,9 @@ class _Scan:
         return taken
 
     def _match(self, pattern: re.Pattern[str]) -> str:
-        found = pattern.match(self.text, self.at)
-        self.at = found.end() if found else self.at
-        return found[0] if found else ""
+        match = pattern.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+        return match[0] if match else ""
 
     def _line(self) -> int:
         return self.text.count("\n", 0, self.at) + 1

@@ -72,7 +72,7 @@ class AsOf:
         `before` is the position where the last job returned before had begun.
         """
         end = self.position + 1 if before is None else min(before, self.position + 1)
-        found = [
+        changed = [
             then for then in self._changed.values() if then.began < end and state in (None, then.job.state)
         ]
         where = JobFilter(states=None if state is None else (state,))
@@ -86,8 +86,8 @@ class AsOf:
                 if each.job.position <= self.position and each.job.job_id not in self._changed
             ]
             unchanged += len(same)
-            found += same
+            changed += same
             if len(part) < count:
                 break
             end = part[-1].position
-        return sorted(found, key=lambda then: then.began, reverse=True)[:limit]
+        return sorted(changed, key=lambda then: then.began, reverse=True)[:limit]

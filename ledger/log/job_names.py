@@ -103,7 +103,7 @@ def jobs_named(jobs_of: JobsOf, name: str, sees: Sequence[JobFilter] = ALL_JOBS)
     public = _PUBLIC.fullmatch(name)
 
     def visible(where: JobFilter) -> list[Job]:
-        found = {
+        jobs = {
             job.job_id: job
             for reachable in sees
             for job in jobs_of(
@@ -113,7 +113,7 @@ def jobs_named(jobs_of: JobsOf, name: str, sees: Sequence[JobFilter] = ALL_JOBS)
                 _MOST_NAMED,
             )
         }
-        return [found[job_id] for job_id in sorted(found, reverse=True)][:_MOST_NAMED]
+        return [jobs[job_id] for job_id in sorted(jobs, reverse=True)][:_MOST_NAMED]
 
     return (
         visible(JobFilter(video_id=name))
@@ -129,10 +129,10 @@ def _partly_named(visible: Callable[[JobFilter], list[Job]], name: str) -> list[
         begin, end = name[: cut.start()].removeprefix(JOB_PREFIX), name[cut.end() :]
     else:
         begin = end = name.removeprefix(JOB_PREFIX)
-    found: list[Job] = []
+    matches: list[Job] = []
     if begin and not (cut and end):
-        found += visible(JobFilter(id_prefix=JOB_PREFIX + begin))
+        matches += visible(JobFilter(id_prefix=JOB_PREFIX + begin))
     if _END.fullmatch(end) and (cut or not name.startswith(JOB_PREFIX)):
         prefix = JOB_PREFIX + begin if cut and begin else None
-        found += visible(JobFilter(id_prefix=prefix, id_suffix=end))
-    return list({job.job_id: job for job in found}.values())[:_MOST_NAMED]
+        matches += visible(JobFilter(id_prefix=prefix, id_suffix=end))
+    return list({job.job_id: job for job in matches}.values())[:_MOST_NAMED]

@@ -48,11 +48,11 @@ class Milestones:
 
     def __init__(self, ledger: Ledger, position: int) -> None:
         where = RecordFilter(stream=STREAM, before=position + 1)
-        found = [entry.event for entry in entries(ledger.read(where), ProjectionRecorded)]
+        events = [entry.event for entry in entries(ledger.read(where), ProjectionRecorded)]
         self.recorded = sorted(
-            (each for each in found if each.row_form == ROW_FORM), key=lambda e: e.position
+            (each for each in events if each.row_form == ROW_FORM), key=lambda e: e.position
         )
-        self.of_other_forms = len(found) - len(self.recorded)
+        self.of_other_forms = len(events) - len(self.recorded)
         self._positions = [each.position for each in self.recorded]
         self._added = [0] * len(self.recorded)
         self._jobs = [0] * len(self.recorded)

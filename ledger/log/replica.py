@@ -165,7 +165,7 @@ class Replica:
                 found=f"sora-ledger/{ledger.ledger_id}",
             )
         there = ledger.head().size
-        last, same = (one.store.rows(there - 1, 1, EVERYTHING) for one in (ledger, self.primary))
+        last, same = (ledger_.store.rows(there - 1, 1, EVERYTHING) for ledger_ in (ledger, self.primary))
         if [row.leaf for row in last] != [row.leaf for row in same]:
             raise NotAReplica(
                 f"SORA_LEDGER_READ_URL {label_of(self.url)}: its record {there} is another one than that of "

@@ -45,11 +45,13 @@ def words_of(text: str) -> set[str]:
 
 def prefixes_of(query: str) -> list[str]:
     """Return the beginnings of words that a prompt must contain to match `query`."""
-    found: dict[str, None] = {}
+    prefixes: dict[str, None] = {}
     for unspaced, run in _runs(query):
         pairs = list(_pairs(run)) if unspaced else [run]
-        found |= dict.fromkeys(pairs[:-1] if len(pairs) > 1 else pairs)  # the last one is a single character
-    return list(found)[:MOST_WORDS]
+        prefixes |= dict.fromkeys(
+            pairs[:-1] if len(pairs) > 1 else pairs
+        )  # the last one is a single character
+    return list(prefixes)[:MOST_WORDS]
 
 
 def _runs(text: str) -> Iterator[tuple[bool, str]]:

@@ -97,13 +97,13 @@ class TrustPolicy:
                 f"signed by a log of the policy, but not under the name of its origin, {origin}: "
                 "a log's key is named after its origin"
             )
-        found = {
+        signatures = {
             name: signature
             for name, witness in self.witnesses.items()
             for signature in note.signatures
             if witness.verifier.has_signed(note.text, signature)
         }
-        return Cosigned(found, self.is_met(set(found)))
+        return Cosigned(signatures, self.is_met(set(signatures)))
 
     def rule(self) -> str:
         """Return the quorum in words, such as ``2 of north, south, east``."""

@@ -223,7 +223,7 @@ class _Range:
         self._put_away(self.young)
         if not self.report.clean or len(self.part.missing) > MOST_MISSING:
             raise NotSound("findings")
-        self.part.streams = {name: [one.first, one.version] for name, one in self.others.items()}
+        self.part.streams = {name: [stream.first, stream.version] for name, stream in self.others.items()}
         return self.part
 
     # --- 1. blocks ---

@@ -205,7 +205,9 @@ class Memory:
 
     def erase(self, commitments: list[str]) -> None:
         """Note what an event erased."""
-        self._db.executemany("INSERT OR IGNORE INTO erased VALUES (?)", [(each,) for each in commitments])
+        self._db.executemany(
+            "INSERT OR IGNORE INTO erased VALUES (?)", [(commitment,) for commitment in commitments]
+        )
 
     def anything_erased(self) -> bool:
         """Say whether anything was."""

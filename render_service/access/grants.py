@@ -193,17 +193,17 @@ def revoke(ledger: Ledger, which: str, reason: str | None, now: datetime, who: P
 
 
 def _to_revoke(register: Register, which: str) -> Iterator[AccessKey]:
-    found = [register.keys[which]] if which in register.keys else register.named(which)
-    if not found:
+    keys = [register.keys[which]] if which in register.keys else register.named(which)
+    if not keys:
         raise BadInput(
             f"{which}: no access key has this id or name; `sora-ledger access list` lists the keys",
             param="key",
             expected="the id or name of an access key",
             found=which,
         )
-    valid = [key for key in found if key.revoked is None]
+    valid = [key for key in keys if key.revoked is None]
     if not valid:
-        last = found[-1].revoked
+        last = keys[-1].revoked
         assert last is not None  # all of them are revoked
         raise BadInput(
             f"{which} was already revoked by {last.actor} at {last.recorded_at[:19]}Z",

@@ -56,8 +56,8 @@ def make_key(key_id: str | None = None) -> NewKey:
 
 def key_id_of(text: str) -> str | None:
     """Return the id in the text of a key; None if it is not the text of a key."""
-    found = _KEY.fullmatch(text)
-    return found[1] if found else None
+    match = _KEY.fullmatch(text)
+    return match[1] if match else None
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ async def create_share(
 async def revoke_share(session: Session, job: Job, share_id: str) -> None:
     """Record that a link shows nothing any more; `BadInput` if the job has no such link that is valid."""
     shares = await asyncio.to_thread(shares_of, session.ledger, job.job_id)
-    if not any(one.event.share_id == share_id and one.revoked is None for one in shares):
+    if not any(share.event.share_id == share_id and share.revoked is None for share in shares):
         raise BadInput(
             f"{job.job_id} has no valid link {share_id[:40]}",
             param="link",

@@ -148,21 +148,21 @@ class Alerter:
             cursor = moved_to
 
     def _noticed(self, after: int, up_to: int) -> Iterable[tuple[int, Notice]]:
-        found = []
+        noticed = []
         for type_ in RECORD_TYPES:
             for record in self._ledger.read(RecordFilter(type=type_), after=after):
                 if record.position > up_to:
                     break
                 if (notice := notice_of(self._ledger, record)) is not None:
-                    found.append((record.position, notice))
-        return sorted(found, key=lambda one: one[0])
+                    noticed.append((record.position, notice))
+        return sorted(noticed, key=lambda one: one[0])
 
     def _announce_all(self, notices: Sequence[Notice]) -> None:
         """Add alerts about what no record says, each once."""
         alerts = self._alerts(notices, self._ledger.head().size)
-        if new := [one for one in alerts if one.delivery_id not in self._put]:
+        if new := [alert for alert in alerts if alert.delivery_id not in self._put]:
             self._rows.put(new)
-            self._put.update(one.delivery_id for one in new)
+            self._put.update(delivery.delivery_id for delivery in new)
 
     def _alerts(self, notices: Sequence[Notice], position: int) -> list[NewDelivery]:
         return [

@@ -218,10 +218,10 @@ class RenderDesk:
         """
         waits = (self.poll(name, poll_interval_s=poll_interval_s, timeout_s=timeout_s) for name in names)
         ended = await asyncio.gather(*waits, return_exceptions=True)
-        failed = [one for one in ended if isinstance(one, BaseException)]
+        failed = [outcome for outcome in ended if isinstance(outcome, BaseException)]
         if failed:
             raise failed[0]
-        return [one for one in ended if isinstance(one, Job)]
+        return [outcome for outcome in ended if isinstance(outcome, Job)]
 
     async def find(
         self,
@@ -238,7 +238,7 @@ class RenderDesk:
         def found() -> Sequence[Job]:
             if words is None:
                 return list(ledger.each_job(where, limit))
-            return [one.job for one in find_each(ledger, words, where, limit)]
+            return [match.job for match in find_each(ledger, words, where, limit)]
 
         return await asyncio.to_thread(found)
 
@@ -431,12 +431,15 @@ def _references(first: Path | str | None, further: Sequence[Path | str]) -> tupl
     more = [first_frame(Path(path)) for path in further]
     values = {
         "input_reference": frame and frame.image,
-        "further_images": [one.image for one in more],
+        "further_images": [reference.image for reference in more],
         "options": {SEVERAL_IMAGES: bool(more)},
     }
     if frame is None:
         return values, NOTHING
-    contents, originals = [one.content for one in more], [one.original for one in more]
+    contents, originals = (
+        [reference.content for reference in more],
+        [reference.original for reference in more],
+    )
     return values, Material(frame.content, frame.original, tuple(contents), tuple(originals))
 
 

@@ -44,16 +44,16 @@ class NoteAt(NamedTuple):
 def read_note(text: str) -> NoteAt:
     """Read ``SECONDS=TEXT`` or ``MINUTES:SECONDS=TEXT``; `BadInput` says what is expected."""
     moment, _, words = text.partition("=")
-    found = _MOMENT.fullmatch(moment.strip())
-    if found is None or not words.strip():
+    match = _MOMENT.fullmatch(moment.strip())
+    if match is None or not words.strip():
         raise BadInput(
             f"note {text[:60]!r}: expected a time in the clip and a text, such as 2.5=hands or 1:02.5=hands",
             param="note",
             expected="a time in the clip and a text, such as 2.5=hands or 1:02.5=hands",
             found=text[:60],
         )
-    seconds = int(found["minutes"] or 0) * 60 + int(found["seconds"])
-    return NoteAt(seconds * 1000 + int((found["part"] or "0").ljust(3, "0")), words.strip())
+    seconds = int(match["minutes"] or 0) * 60 + int(match["seconds"])
+    return NoteAt(seconds * 1000 + int((match["part"] or "0").ljust(3, "0")), words.strip())
 
 
 async def review(

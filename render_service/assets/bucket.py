@@ -136,8 +136,8 @@ class ObjectPlace:
         store, prefix = store_and_key(f"{self.url}/{CONTENT}")
         bucket = _bucket_of(self.url)
         with self._usable():
-            found = [meta for page in obstore.list(store, prefix=prefix) for meta in page]
-        for meta in sorted(found, key=lambda meta: meta["path"]):
+            objects = [meta for page in obstore.list(store, prefix=prefix) for meta in page]
+        for meta in sorted(objects, key=lambda meta: meta["path"]):
             uri = f"{bucket}/{meta['path']}"
             name = uri.removeprefix(f"{self.url}/")
             if is_name(name):

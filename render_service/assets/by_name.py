@@ -28,10 +28,10 @@ def link_video(assets: AssetStore, job: Job, prompt: str | None) -> Path | None:
     An earlier link of the job, under the name it had before its prompt was erased, say, is replaced.
     """
     asset = job.assets.get(Variant.VIDEO)
-    found = assets.locate(asset.storage_uri) if asset else None
-    if found is None or not isinstance(found.place, FolderPlace):
+    path = assets.locate(asset.storage_uri) if asset else None
+    if path is None or not isinstance(path.place, FolderPlace):
         return None
-    stored = found.place.folder / found.name
+    stored = path.place.folder / path.name
     link = assets.folder / FOLDER / _name(job, prompt, stored.suffix)
     with suppress(OSError):
         if link.samefile(stored):

@@ -58,8 +58,8 @@ def detect_faces(content: bytes) -> Faces:
         grey = image.convert("L")
     grey.thumbnail((LARGEST, LARGEST))
     sides = (grey, ImageOps.mirror(grey))  # the cascade detects profiles facing one side only
-    found = _detects(grey, _FRONT) or any(_detects(side, _SIDE) for side in sides)
-    return Faces.FOUND if found else Faces.NONE
+    has_faces = _detects(grey, _FRONT) or any(_detects(side, _SIDE) for side in sides)
+    return Faces.FOUND if has_faces else Faces.NONE
 
 
 def _detects(grey: "Image", cascade: str) -> bool:

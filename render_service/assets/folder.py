@@ -139,9 +139,9 @@ class FolderPlace:
             name = path.relative_to(self.folder).as_posix()
             with suppress(FileNotFoundError):
                 if self.path(name):
-                    found = path.lstat()
-                    kept_at = datetime.fromtimestamp(found.st_mtime, UTC)
-                    yield Kept(name, path.as_uri(), path.stem, found.st_size, kept_at)
+                    status = path.lstat()
+                    kept_at = datetime.fromtimestamp(status.st_mtime, UTC)
+                    yield Kept(name, path.as_uri(), path.stem, status.st_size, kept_at)
 
     def remove(self, name: str) -> None:
         """Unlink a file."""
@@ -204,6 +204,6 @@ def clear_stale(folder: Path) -> None:
     """Remove files that were not modified for a day."""
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # another process has just moved or removed it
-            found = path.lstat()
-            if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - STALE_AFTER_S:
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_mtime < time.time() - STALE_AFTER_S:
                 path.unlink()

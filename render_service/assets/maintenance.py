@@ -98,12 +98,12 @@ def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterato
 
 
 def _state_of(assets: AssetStore, file: Named, *, quick: bool) -> str:
-    found = assets.locate(file.storage_uri)
-    if found is None:
+    place = assets.locate(file.storage_uri)
+    if place is None:
         return "missing"
-    if found.sha256 != file.sha256 or found.bytes != file.bytes:
+    if place.sha256 != file.sha256 or place.bytes != file.bytes:
         return "damaged"
-    return "ok" if quick or found.place.digest(found.name) == file.sha256 else "damaged"
+    return "ok" if quick or place.place.digest(place.name) == file.sha256 else "damaged"
 
 
 def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run: bool) -> Removal:

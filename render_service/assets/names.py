@@ -64,10 +64,10 @@ def read_uri(storage_uri: str) -> Cited | None:
     if parts.query or parts.fragment:
         return None
     if parts.scheme == SCHEME and not parts.netloc:
-        found = _NAME.fullmatch(parts.path)
-        return Cited(found[0], found["sha256"], None) if found else None
+        match = _NAME.fullmatch(parts.path)
+        return Cited(match[0], match["sha256"], None) if match else None
     if parts.scheme not in _ABSOLUTE or (parts.scheme == "file") == bool(parts.netloc):
         return None
     root, separator, rest = parts.path.rpartition(f"/{CONTENT}/")
-    found = _NAME.fullmatch(f"{CONTENT}/{rest}") if separator else None
-    return Cited(found[0], found["sha256"], f"{parts.scheme}://{parts.netloc}{root}") if found else None
+    match = _NAME.fullmatch(f"{CONTENT}/{rest}") if separator else None
+    return Cited(match[0], match["sha256"], f"{parts.scheme}://{parts.netloc}{root}") if match else None

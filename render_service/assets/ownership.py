@@ -122,8 +122,8 @@ def _read(place: Place) -> Note | None:
     if content is None:
         return None
     try:
-        found = json.loads(content)
-        return Note(str(found["ledger_id"])[:100], str(found["ledger"])[:1000])
+        note = json.loads(content)
+        return Note(str(note["ledger_id"])[:100], str(note["ledger"])[:1000])
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         raise PlaceTaken(
             f"{place.url}/{NOTE}: the note that names the owner of the files is damaged: if they belong to "
@@ -146,10 +146,10 @@ def _location(url: str, place: Place) -> str:
 
 def named_digests(ledger: Ledger) -> set[str]:
     """Return everything that could be a digest in any payload."""
-    found: set[str] = set()
+    digests: set[str] = set()
     after = 0
     while rows := ledger.store.rows(after, _CHUNK, RecordFilter()):
         for row in rows:
-            found.update(match.decode() for match in _DIGEST.findall(row.payload))
+            digests.update(match.decode() for match in _DIGEST.findall(row.payload))
         after += len(rows)
-    return found
+    return digests

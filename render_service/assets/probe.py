@@ -77,15 +77,15 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
 def _content(path: Path) -> bytes:
     """Read a regular file of limited size; a device or a pipe is refused, because it may never end."""
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        found = os.fstat(file.fileno())
-        if stat.S_ISDIR(found.st_mode):
+        status = os.fstat(file.fileno())
+        if stat.S_ISDIR(status.st_mode):
             raise BadInput(
                 f"input reference {path}: expected an image file, but it is a folder",
                 param="input_reference",
                 expected="an image file",
                 found="a folder",
             )
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise BadInput(
                 f"input reference {path}: expected a regular file, but it is a device or a pipe; "
                 "save the image as a file first",
@@ -97,10 +97,10 @@ def _content(path: Path) -> bytes:
     if len(content) > MOST_BYTES:
         raise BadInput(
             f"input reference {path}: expected at most {MOST_BYTES:,} bytes, but it has "
-            f"{max(found.st_size, len(content)):,}; scale the image down first",
+            f"{max(status.st_size, len(content)):,}; scale the image down first",
             param="input_reference",
             expected=f"at most {MOST_BYTES:,} bytes",
-            found=f"{max(found.st_size, len(content)):,} bytes",
+            found=f"{max(status.st_size, len(content)):,} bytes",
         )
     return content
 

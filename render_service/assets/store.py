@@ -214,19 +214,19 @@ class AssetStore:
 
         `StorageFailed` if a bucket cannot be read, or its bytes do not match the name.
         """
-        found = self.locate(storage_uri)
-        if found is None:
+        place = self.locate(storage_uri)
+        if place is None:
             return self.folder / "nowhere" / storage_uri.rpartition("/")[2]
-        if isinstance(found.place, FolderPlace):
-            return found.place.folder / found.name
+        if isinstance(place.place, FolderPlace):
+            return place.place.folder / place.name
         with writing(self.folder):
-            copy = self._scratch("cache") / found.name.rpartition("/")[2]
+            copy = self._scratch("cache") / place.name.rpartition("/")[2]
             with suppress(FileNotFoundError):  # not cached, or just removed
                 os.utime(copy)
                 return copy
         with self.incoming() as fetched:
-            digest = found.place.fetch(found.name, fetched.path)
-            if digest == found.sha256:
+            digest = place.place.fetch(place.name, fetched.path)
+            if digest == place.sha256:
                 with writing(self.folder):
                     fetched.path.replace(copy)
             elif digest is not None:
@@ -243,14 +243,14 @@ class AssetStore:
 
     def doubt(self, storage_uri: str, sha256: str) -> str | None:
         """Return why the file of `storage_uri` must not be removed as the one with this digest, or None."""
-        found = self.locate(storage_uri)
-        if found is None:
+        place = self.locate(storage_uri)
+        if place is None:
             return None
-        if found.place not in self._own:
+        if place.place not in self._own:
             return f"outside {self.place.url}, the storage of this ledger"
         return (
             None
-            if found.place.digest(found.name) == sha256
+            if place.place.digest(place.name) == sha256
             else "its bytes differ from those that were stored"
         )
 

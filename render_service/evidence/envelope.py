@@ -34,7 +34,7 @@ def statement(subjects: Sequence[Subject], predicate_type: str, predicate: Json)
     """Return an in-toto statement."""
     return {
         "_type": STATEMENT,
-        "subject": [{"name": one.name, "digest": {"sha256": one.sha256}} for one in subjects],
+        "subject": [{"name": subject.name, "digest": {"sha256": subject.sha256}} for subject in subjects],
         "predicateType": predicate_type,
         "predicate": predicate,
     }

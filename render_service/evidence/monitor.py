@@ -181,8 +181,8 @@ class Monitor:
         self._verifiers = verifiers
         self._read_state = b""
 
-    def look(self, each: Callable[[bytes], object] = lambda _: None) -> Round:
-        """Follow the log to its current checkpoint; `each` is called with every new record, in order.
+    def look(self, use: Callable[[bytes], object] = lambda _: None) -> Round:
+        """Follow the log to its current checkpoint; `use` is called with every new record, in order.
 
         Raises `LogDisputed` if the log contradicts itself, `LogUnreachable` if it cannot be read.
         """
@@ -200,7 +200,7 @@ class Monitor:
             if not _is_record(record, first + number + 1):
                 message = f"the entry at position {first + number + 1} is not the record of that position"
                 raise self._dispute("record_mismatch", message, head)
-            each(record)
+            use(record)
         self._save(Followed(head, frontier))
         return Round(head, signed_by, len(leaves))
 

@@ -182,7 +182,7 @@ async def _witnessed(
         head = await asyncio.to_thread(tree_head, ledger, key)
         _check_log(head, policy)
         last = await asyncio.to_thread(last_witnessed, ledger)
-        sizes = {each.key: last.event.size for each in last.event.cosignatures} if last else {}
+        sizes = {cosignature.key: last.event.size for cosignature in last.event.cosignatures} if last else {}
         answers = await ask_witnesses(ledger, head, policy.trust, sizes, now=session.clock())
         try:
             return with_cosignatures(head, policy.trust, answers), answers

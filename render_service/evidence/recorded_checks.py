@@ -120,4 +120,4 @@ def record_published(session: Session, head: TreeHead, there: TreeHead, target: 
 
 
 def _signers(head: TreeHead) -> tuple[str, ...]:
-    return tuple(one.name for one in head.note.signatures) if head.note else ()
+    return tuple(signature.name for signature in head.note.signatures) if head.note else ()

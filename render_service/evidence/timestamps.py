@@ -66,13 +66,13 @@ def check_stamp(path: Path, chain: "list[Certificate]") -> Stamp:
     return check_token(token, stampable(note), chain, f"timestamp {beside}", None)
 
 
-def dated(found: Comparison, file: Path, chain: Path) -> Comparison:
-    """Return `found` with the time at which the timestamp beside `file` dates it, or with what is wrong."""
+def dated(comparison: Comparison, file: Path, chain: Path) -> Comparison:
+    """Return `comparison` with the time at which the timestamp beside `file` dates it, or with what is wrong."""
     try:
         checked = check_stamp(file, read_chain(chain))
     except NotStamped as error:
-        return replace(found, trouble=[*found.trouble, str(error)])
-    return replace(found, stamped_at=f"{timestamp(checked.at)} by {checked.authority}")
+        return replace(comparison, trouble=[*comparison.trouble, str(error)])
+    return replace(comparison, stamped_at=f"{timestamp(checked.at)} by {checked.authority}")
 
 
 def check_token(
@@ -126,10 +126,10 @@ def _reason(text: str) -> str:
 
 def _signer(response: Any) -> str:
     """Return the subject of the certificate that signed; the caller has checked that it is there."""
-    for one in response.signed_data.signer_infos:
+    for signer in response.signed_data.signer_infos:
         for data in response.signed_data.certificates:
             certificate = import_module(_X509).load_der_x509_certificate(data)
-            if (certificate.issuer, certificate.serial_number) == (one.issuer, one.serial_number):
+            if (certificate.issuer, certificate.serial_number) == (signer.issuer, signer.serial_number):
                 return str(certificate.subject.rfc4514_string())
     return "a certificate that is not in the timestamp"
 

@@ -161,8 +161,8 @@ class _Digests:
         self._assets = assets
 
     def __call__(self, file: StoredFile) -> str | None:
-        found = map(self._assets.locate, uris(file.storage_uri, file.sha256))
-        there = next(filter(None, found), None)
+        places = map(self._assets.locate, uris(file.storage_uri, file.sha256))
+        there = next(filter(None, places), None)
         if there is None:
             return None
         if file.bytes not in (None, there.bytes):  # never read more bytes than were recorded

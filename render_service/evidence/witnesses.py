@@ -104,7 +104,7 @@ async def ask_witnesses(
             for witness in policy.witnesses.values()
             if witness.url
         ]
-        tasks = [asyncio.create_task(each.answer(longest_s)) for each in requests]
+        tasks = [asyncio.create_task(request.answer(longest_s)) for request in requests]
         try:
             await _enough(tasks, policy)
         finally:  # also after Ctrl-C: nobody is asked any longer
@@ -112,7 +112,8 @@ async def ask_witnesses(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     return [
-        each.late() if task.cancelled() else task.result() for each, task in zip(requests, tasks, strict=True)
+        request.late() if task.cancelled() else task.result()
+        for request, task in zip(requests, tasks, strict=True)
     ]
 
 
@@ -233,7 +234,9 @@ class _Asking:
         text = self._head.note.text
         try:
             signatures = Note.parse(text.encode() + b"\n" + body).signatures
-            ours = [one for one in signatures if self._witness.verifier.has_signed(text, one)]
+            ours = [
+                signature for signature in signatures if self._witness.verifier.has_signed(text, signature)
+            ]
         except CheckpointInvalid as error:
             return self._problem(f"answered with something else than its cosignature ({error})")
         if not ours:

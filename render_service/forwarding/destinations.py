@@ -110,7 +110,7 @@ class Destination(Entry):
         if self.private_text and record.type == PrivateErased.type:
             return True
         return (
-            (self.types is None or any(_is_of(record.type, each) for each in self.types))
+            (self.types is None or any(_is_of(record.type, pattern) for pattern in self.types))
             and (self.jobs is None or record.stream in self.jobs)
             and (self.purposes is None or (job is not None and job.purpose in self.purposes))
             and (self.teams is None or (job is not None and job.team in self.teams))

@@ -142,14 +142,14 @@ class Forwarder:
 
     def records(self, after: int) -> tuple[list[Record], int]:
         """Return the wanted ones of the next records, and the position of the last one read."""
-        found = list(self._ledger.read(after=after, limit=READ_AT_ONCE))
+        records = list(self._ledger.read(after=after, limit=READ_AT_ONCE))
         store = self._ledger.store
         wanted = []
-        for record in found:
+        for record in records:
             is_of_job = self._to.needs_job and record.stream.startswith(JOB_PREFIX)
             if self._to.wants(record, store.job(record.stream) if is_of_job else None):
                 wanted.append(record)
-        return wanted, found[-1].position if found else after
+        return wanted, records[-1].position if records else after
 
     async def attempt(self, position: int, record: Record | None = None) -> Reply:
         """Send a record once, as it is now: text that was erased meanwhile is not sent."""
@@ -372,5 +372,5 @@ class Forwarding:
 
     async def run(self, stop: asyncio.Event, *, drains: bool = False) -> list[Forwarded]:
         """Forward until `stop` is set, or all was taken; return what was done for each destination."""
-        await asyncio.gather(*(each.run(stop, drains=drains) for each in self._forwarders))
-        return [each.forwarded for each in self._forwarders]
+        await asyncio.gather(*(forwarder.run(stop, drains=drains) for forwarder in self._forwarders))
+        return [forwarder.forwarded for forwarder in self._forwarders]

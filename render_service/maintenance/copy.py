@@ -157,10 +157,10 @@ def _with_progress(rows: Iterable[Row], copied_so_far: int, size: int, progress:
         progress(copied_so_far, size)
 
 
-def _check_copy(expected: Frontier, found: Frontier, name: str) -> None:
-    if (expected.size, expected.root()) != (found.size, found.root()):
+def _check_copy(expected: Frontier, edge: Frontier, name: str) -> None:
+    if (expected.size, expected.root()) != (edge.size, edge.root()):
         raise LedgerUnusable(
-            f"ledger {name}: after copying it has {found.size} records and root {found.root().hex()}, "
+            f"ledger {name}: after copying it has {edge.size} records and root {edge.root().hex()}, "
             f"expected {expected.size} and {expected.root().hex()}: run `sora-ledger verify` on both",
             expected=f"{expected.size} and {expected.root().hex()}: run `sora-ledger verify` on both",
         )

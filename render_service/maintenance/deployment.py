@@ -56,14 +56,14 @@ def _check_role(settings: Settings) -> Finding:
     from ledger.store.postgres.grants import standing  # only the store in use is loaded
 
     try:
-        found = standing(settings.ledger_url)
+        rights = standing(settings.ledger_url)
     except LedgerError as error:
         return Finding("role", Found.SKIPPED, f"the database could not be asked: {error}")
-    where = f"{label_of(settings.ledger_url)} as {found.user}"
-    if not found.has_ledger:
+    where = f"{label_of(settings.ledger_url)} as {rights.user}"
+    if not rights.has_ledger:
         fix = "as the owner: sora-ledger init --role NAME --apply"
         return Finding("role", Found.WRONG, f"{where}: there is no ledger yet", fix)
-    if found.may_rewrite:
+    if rights.may_rewrite:
         fix = "use a role that owns nothing: sora-ledger init --role NAME --apply"
         return Finding("role", Found.WRONG, f"{where}: owns the tables, so it can change records", fix)
     return Finding("role", Found.OK, f"{where}: can append to the log, and change nothing there")

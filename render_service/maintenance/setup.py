@@ -229,19 +229,19 @@ def _check_database(url: str) -> str | Finding:
     from ledger.store.postgres.grants import standing  # only the store in use is loaded
 
     try:
-        found = standing(url)
+        rights = standing(url)
     except LedgerError as error:
         says, _, fix = str(error).rpartition(": ")
         return Finding("ledger", Found.WRONG, says, fix)
-    where = f"{label_of(url)} (PostgreSQL {found.server.split()[0]}, as {found.user})"
-    if found.missing:
+    where = f"{label_of(url)} (PostgreSQL {rights.server.split()[0]}, as {rights.user})"
+    if rights.missing:
         fix = "have the owner run `sora-ledger init --apply --role` for this user"
-        return Finding("ledger", Found.WRONG, f"{where}: lacks {', '.join(found.missing)}", fix)
-    if not found.has_ledger:
+        return Finding("ledger", Found.WRONG, f"{where}: lacks {', '.join(rights.missing)}", fix)
+    if not rights.has_ledger:
         return Finding("ledger", Found.OK, f"{where}: no ledger yet; the first `create` creates it")
     return (
         f"{where}, which owns it; `init --role` sets up a role with fewer rights"
-        if found.may_rewrite
+        if rights.may_rewrite
         else where
     )
 

@@ -109,7 +109,7 @@ def _came_late(ledger: Ledger, record: Record, job: Job) -> bool:
     if job.outcome in {None, Outcome.STORED}:
         return False
     closed = ledger.entries(RenderClosed, RecordFilter(stream=job.job_id), limit=1)
-    return any(one.record.position < record.position for one in closed)
+    return any(entry.record.position < record.position for entry in closed)
 
 
 class Audience:

@@ -25,7 +25,7 @@ def outbox_document(ledger: Ledger) -> dict[str, Any]:
         return {"waiting": waiting, "dead_letters": []}
     endpoints = Endpoints(ledger).renew().by_id
     letters = ledger.store.outbox.dead_letters()
-    documents = [_document(ledger, one, endpoints.get(one.endpoint_id)) for one in letters]
+    documents = [_document(ledger, letter, endpoints.get(letter.endpoint_id)) for letter in letters]
     return {"waiting": waiting, "dead_letters": documents}
 
 
@@ -34,13 +34,13 @@ def forwarding_document(ledger: Ledger) -> list[dict[str, Any]]:
     size = ledger.head().size
     return [
         {
-            "destination": one.name.removeprefix(FORWARD),
-            "position": one.position,
-            "behind": size - one.position,
-            "is_running": one.is_taken,
+            "destination": reader.name.removeprefix(FORWARD),
+            "position": reader.position,
+            "behind": size - reader.position,
+            "is_running": reader.is_taken,
         }
-        for one in ledger.store.outbox.readers()
-        if one.name.startswith(FORWARD)
+        for reader in ledger.store.outbox.readers()
+        if reader.name.startswith(FORWARD)
     ]
 
 
@@ -107,7 +107,7 @@ def _failure(ledger: Ledger, letter: Delivery) -> Entry[NotificationFailed] | No
     """Return the last record of giving a delivery up."""
     entries = ledger.entries(NotificationFailed, RecordFilter(stream=letter.endpoint_id))
     return max(
-        (one for one in entries if one.event.delivery_id == letter.delivery_id),
+        (entry for entry in entries if entry.event.delivery_id == letter.delivery_id),
         key=lambda one: one.record.position,
         default=None,
     )
@@ -120,7 +120,7 @@ def send_again(session: Session, delivery_ids: Collection[str]) -> list[str]:
     the letters are dead as before, and the record says that this was asked.
     """
     ledger = session.ledger
-    dead = {one.delivery_id: one.endpoint_id for one in ledger.store.outbox.dead_letters()}
+    dead = {letter.delivery_id: letter.endpoint_id for letter in ledger.store.outbox.dead_letters()}
     wanted = set(dead) if ALL in delivery_ids else set(delivery_ids)
     if unknown := sorted(wanted - dead.keys()):
         raise BadInput(

@@ -239,7 +239,7 @@ class Endpoints:
         def events() -> list[Event]:
             now = timestamp(session.clock())
             endpoints = self.by_id.values()
-            old = [one.old_secret for one in endpoints if (one.old_secret_until or now) < now]
+            old = [endpoint.old_secret for endpoint in endpoints if (endpoint.old_secret_until or now) < now]
             return _erasure("secret_rotated", old)
 
         if events():

@@ -148,8 +148,8 @@ class Notifier:
         under_way = Counter(self._under_way.values())
         free = AT_ONCE - len(self._under_way)
         room = {
-            one.endpoint_id: AT_ONCE_OF_ONE - under_way[one.endpoint_id]
-            for one in sample(endpoints, min(len(endpoints), free // AT_ONCE_OF_ONE))
+            endpoint.endpoint_id: AT_ONCE_OF_ONE - under_way[endpoint.endpoint_id]
+            for endpoint in sample(endpoints, min(len(endpoints), free // AT_ONCE_OF_ONE))
         }
         room = {name: number for name, number in room.items() if number > 0}
         if not room:
@@ -185,7 +185,7 @@ class Notifier:
         self._audience.renew()
         size = self._ledger.head().size
         cursor = self._rows.cursor()
-        read_to = min(one.position for one in endpoints) if cursor is None else cursor
+        read_to = min(endpoint.position for endpoint in endpoints) if cursor is None else cursor
         while read_to < size:
             moved_to = min(read_to + POSITIONS_TOGETHER, size)
             new = self._new_deliveries(read_to, moved_to, endpoints)
@@ -222,9 +222,13 @@ class Notifier:
 
     def _not_settled(self, new: Sequence[NewDelivery]) -> list[NewDelivery]:
         """Leave out what was sent before the outbox of this database began, as in a copy of the ledger."""
-        sent = {one.event.delivery_id for one in self._ledger.entries(NotificationSent)}
-        failed = {one.event.delivery_id for one in self._ledger.entries(NotificationFailed)}
-        return [one._replace(is_dead=one.delivery_id in failed) for one in new if one.delivery_id not in sent]
+        sent = {entry.event.delivery_id for entry in self._ledger.entries(NotificationSent)}
+        failed = {entry.event.delivery_id for entry in self._ledger.entries(NotificationFailed)}
+        return [
+            delivery._replace(is_dead=delivery.delivery_id in failed)
+            for delivery in new
+            if delivery.delivery_id not in sent
+        ]
 
     # --- delivering ---
 

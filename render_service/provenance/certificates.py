@@ -211,9 +211,9 @@ def _certificate(chain_pem: bytes, key_pem: bytes, where: str) -> Certificate:
         algorithm=_algorithm(key, where),
         signer=_common_name(leaf),
         sha256=leaf.fingerprint(hashes.SHA256()).hex(),
-        not_before=max(one.not_valid_before_utc for one in certificates),
-        not_after=min(one.not_valid_after_utc for one in certificates),
-        chain=b"".join(one.public_bytes(Encoding.PEM) for one in certificates),
+        not_before=max(certificate.not_valid_before_utc for certificate in certificates),
+        not_after=min(certificate.not_valid_after_utc for certificate in certificates),
+        chain=b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates),
         key=_pem(key),
     )
 

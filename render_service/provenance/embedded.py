@@ -59,8 +59,8 @@ class Box(NamedTuple):
 
 def source_type_term(value: str) -> str | None:
     """Return the term of a digital source type, such as ``trainedAlgorithmicMedia``; None for other text."""
-    found = _TERM.fullmatch(value)
-    return found[1] if found else None
+    match = _TERM.fullmatch(value)
+    return match[1] if match else None
 
 
 def find_embedded(path: Path) -> Embedded | None:

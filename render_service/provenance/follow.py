@@ -74,37 +74,39 @@ def follow(
 ) -> Followed:
     """Check the file at `path`, with the `ledger` if there is one."""
     check_installed()
-    found = _read(path, trust)
-    if found.manifest is None:
-        found.trouble.append("it has no C2PA manifest, so nothing in it says where it is from")
-        return found
-    if found.manifest.validity == "invalid":
-        found.trouble += [f"{_CHANGED.get(code, 'it does not validate')} ({code})" for code in _codes(found)]
-    found.claim = found.manifest.assertion(LABEL)
-    if found.claim is None:
-        if not found.manifest.store:
-            return found
-        found.notes.append(
+    followed = _read(path, trust)
+    if followed.manifest is None:
+        followed.trouble.append("it has no C2PA manifest, so nothing in it says where it is from")
+        return followed
+    if followed.manifest.validity == "invalid":
+        followed.trouble += [
+            f"{_CHANGED.get(code, 'it does not validate')} ({code})" for code in _codes(followed)
+        ]
+    followed.claim = followed.manifest.assertion(LABEL)
+    if followed.claim is None:
+        if not followed.manifest.store:
+            return followed
+        followed.notes.append(
             "the manifest names no record of a ledger like this: it was signed by other software"
         )
-        return found
-    leaf = _leaf(found)
+        return followed
+    leaf = _leaf(followed)
     if leaf is None:
-        return found
-    _check_proof(found, leaf, verifiers)
+        return followed
+    _check_proof(followed, leaf, verifiers)
     if ledger is None:
-        found.notes.append("there is no ledger here, so the record was not looked up")
-    elif origin_of(ledger) != found.claim["origin"]:
-        found.notes.append(
-            f"the record is in another ledger, {found.claim['origin']}; this one is {origin_of(ledger)}"
+        followed.notes.append("there is no ledger here, so the record was not looked up")
+    elif origin_of(ledger) != followed.claim["origin"]:
+        followed.notes.append(
+            f"the record is in another ledger, {followed.claim['origin']}; this one is {origin_of(ledger)}"
         )
     else:
-        _check_record(found, leaf, ledger)
-    return found
+        _check_record(followed, leaf, ledger)
+    return followed
 
 
-def _codes(found: Followed) -> Sequence[str]:
-    return (found.manifest.failures if found.manifest else ()) or ("no code",)
+def _codes(followed: Followed) -> Sequence[str]:
+    return (followed.manifest.failures if followed.manifest else ()) or ("no code",)
 
 
 def _read(path: Path, trust: TrustList | None) -> Followed:
@@ -127,9 +129,9 @@ def _read(path: Path, trust: TrustList | None) -> Followed:
     )
 
 
-def _leaf(found: Followed) -> bytes | None:
+def _leaf(followed: Followed) -> bytes | None:
     """Return the leaf that our assertion names; its values are those of a stranger's file."""
-    claim = found.claim or {}
+    claim = followed.claim or {}
     texts = [claim.get(name) for name in ("origin", "job", "leaf", "sha256")]
     position = claim.get("position")
     try:
@@ -138,51 +140,53 @@ def _leaf(found: Followed) -> bytes | None:
         leaf = b""
     is_read = all(isinstance(text, str) for text in texts) and isinstance(position, int) and position > 0
     if claim.get("format") != FORMAT or not is_read or len(leaf) != hashlib.sha256().digest_size:
-        found.claim = None
-        found.trouble.append(f"its assertion {LABEL} is not of the form {FORMAT}")
+        followed.claim = None
+        followed.trouble.append(f"its assertion {LABEL} is not of the form {FORMAT}")
         return None
     return leaf
 
 
-def _check_proof(found: Followed, leaf: bytes, verifiers: Sequence[Verifier]) -> None:
-    assert found.claim is not None
-    text = found.claim.get("proof")
+def _check_proof(followed: Followed, leaf: bytes, verifiers: Sequence[Verifier]) -> None:
+    assert followed.claim is not None
+    text = followed.claim.get("proof")
     if not isinstance(text, str):
-        found.notes.append("the manifest has no checkpoint, so only the ledger can show the record")
+        followed.notes.append("the manifest has no checkpoint, so only the ledger can show the record")
         return
     try:
         proof = InclusionProof.parse(text.encode())
         at = proof.head.checkpoint
-        verify_inclusion(leaf, found.claim["position"] - 1, at.size, proof.path, at.root)
-        if at.origin != found.claim["origin"]:
-            found.trouble.append("the proof in the manifest is of another ledger than the record")
+        verify_inclusion(leaf, followed.claim["position"] - 1, at.size, proof.path, at.root)
+        if at.origin != followed.claim["origin"]:
+            followed.trouble.append("the proof in the manifest is of another ledger than the record")
             return
-        found.proved_in = at.size
+        followed.proved_in = at.size
         if verifiers:
-            found.signed_by = [key.name for key in proof.head.signed_by(verifiers)]
+            followed.signed_by = [key.name for key in proof.head.signed_by(verifiers)]
         else:
-            found.notes.append("no --verifier was named, so it was not checked who signed the checkpoint")
+            followed.notes.append("no --verifier was named, so it was not checked who signed the checkpoint")
     except (ProofInvalid, ValueError) as error:
-        found.trouble.append(f"the proof in the manifest does not hold: {error}")
+        followed.trouble.append(f"the proof in the manifest does not hold: {error}")
     except CheckpointInvalid as error:
-        found.trouble.append(f"the checkpoint in the manifest: {error}")
+        followed.trouble.append(f"the checkpoint in the manifest: {error}")
 
 
-def _check_record(found: Followed, leaf: bytes, ledger: Ledger) -> None:
+def _check_record(followed: Followed, leaf: bytes, ledger: Ledger) -> None:
     """Compare our assertion with the record of the ledger that it names."""
-    assert found.claim is not None
-    position, job = found.claim["position"], found.claim["job"]
+    assert followed.claim is not None
+    position, job = followed.claim["position"], followed.claim["job"]
     record = next(ledger.read(after=position - 1, limit=1), None)
-    found.record_found = record is not None and record.position == position
-    if record is None or not found.record_found:
-        found.trouble.append(f"the ledger has no position {position}: records were removed from it")
+    followed.record_found = record is not None and record.position == position
+    if record is None or not followed.record_found:
+        followed.trouble.append(f"the ledger has no position {position}: records were removed from it")
         return
     if leaf_hash(record.record) != leaf:
-        found.trouble.append(f"position {position} of the ledger is not the record that the manifest names")
+        followed.trouble.append(
+            f"position {position} of the ledger is not the record that the manifest names"
+        )
         return
     event = record.event
-    if record.stream != job or not isinstance(event, AssetStored) or event.sha256 != found.claim["sha256"]:
-        found.trouble.append(
+    if record.stream != job or not isinstance(event, AssetStored) or event.sha256 != followed.claim["sha256"]:
+        followed.trouble.append(
             f"position {position} does not record what the manifest says: {job} stored its file"
         )
         return
@@ -191,20 +195,20 @@ def _check_record(found: Followed, leaf: bytes, ledger: Ledger) -> None:
         path = inclusion_proof(ledger.store, position - 1, edge.size, edge)
         verify_inclusion(leaf, position - 1, edge.size, path, edge.root())
     except ProofInvalid as error:
-        found.trouble.append(f"position {position} is not in the ledger's tree ({error})")
-    _note_publications(found, JobHistory(ledger.history(job)))
+        followed.trouble.append(f"position {position} is not in the ledger's tree ({error})")
+    _note_publications(followed, JobHistory(ledger.history(job)))
 
 
-def _note_publications(found: Followed, history: JobHistory) -> None:
+def _note_publications(followed: Followed, history: JobHistory) -> None:
     copies = {entry.event.sha256 for entry in history.all_of(ProvenanceSigned)}
-    found.is_exact_copy = found.sha256 in copies
-    if not found.is_exact_copy:
-        found.notes.append(
+    followed.is_exact_copy = followed.sha256 in copies
+    if not followed.is_exact_copy:
+        followed.notes.append(
             "the ledger recorded no copy with exactly these bytes: it was signed elsewhere with the same "
             "record, or changed where the signature does not look"
         )
-    found.published = [
+    followed.published = [
         {"target": entry.event.target.text, "by": entry.record.actor, "at": entry.record.recorded_at}
         for entry in history.all_of(AssetPublished)
-        if entry.event.sha256 == found.sha256
+        if entry.event.sha256 == followed.sha256
     ]

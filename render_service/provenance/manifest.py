@@ -104,9 +104,9 @@ class Manifest:
 
     def assertion(self, label: str) -> Json | None:
         """Return the data of the assertion called `label` in the active manifest."""
-        for one in _dicts(_active(self.store).get("assertions")):
-            if one.get("label") == label and isinstance(one.get("data"), dict):
-                data: Json = one["data"]
+        for entry in _dicts(_active(self.store).get("assertions")):
+            if entry.get("label") == label and isinstance(entry.get("data"), dict):
+                data: Json = entry["data"]
                 return data
         return None
 
@@ -249,7 +249,7 @@ def _failures(store: Json) -> Iterator[str]:
 
 def _stamp(store: Json) -> Literal["trusted", "unknown_authority"] | None:
     results = (store.get("validation_results") or {}).get("activeManifest") or {}
-    codes = {one.get("code") for one in _dicts(results.get("success"))}
+    codes = {entry.get("code") for entry in _dicts(results.get("success"))}
     if "timeStamp.validated" not in codes:
         return None
     return "trusted" if "timeStamp.trusted" in codes else "unknown_authority"
@@ -265,8 +265,8 @@ def _labelled(store: Json, label: Any) -> Json | None:
 
 
 def _generator(active: Json) -> str | None:
-    for one in _dicts(active.get("claim_generator_info")):
-        return _text(" ".join(str(one[name]) for name in ("name", "version") if one.get(name)))
+    for entry in _dicts(active.get("claim_generator_info")):
+        return _text(" ".join(str(entry[name]) for name in ("name", "version") if entry.get(name)))
     return _text(active.get("claim_generator"))
 
 
@@ -287,21 +287,21 @@ def _source_type(store: Json, active: Json) -> str | None:
 
 
 def _parent_label(manifest: Json) -> Any:
-    for one in _dicts(manifest.get("ingredients")):
-        if one.get("relationship") == "parentOf":
-            return one.get("active_manifest")
+    for entry in _dicts(manifest.get("ingredients")):
+        if entry.get("relationship") == "parentOf":
+            return entry.get("active_manifest")
     return None
 
 
 def _ingredients(active: Json) -> Iterator[Ingredient]:
-    for one in _dicts(active.get("ingredients")):
-        relationship = one.get("relationship")
+    for entry in _dicts(active.get("ingredients")):
+        relationship = entry.get("relationship")
         if relationship in RELATIONSHIPS:
-            yield Ingredient(relationship, _text(one.get("title")), bool(one.get("active_manifest")))
+            yield Ingredient(relationship, _text(entry.get("title")), bool(entry.get("active_manifest")))
 
 
 def _dicts(value: Any) -> list[Json]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _text(value: Any) -> str | None:

@@ -100,11 +100,11 @@ def _event(
         xmp_digital_source_type=xmp_source_type,
         ingredients=tuple(
             ObservedIngredient(
-                relationship=one.relationship,
-                title=_sealed(f"ingredients.{number}.title", one.title),
-                has_manifest=one.has_manifest,
+                relationship=ingredient.relationship,
+                title=_sealed(f"ingredients.{number}.title", ingredient.title),
+                has_manifest=ingredient.has_manifest,
             )
-            for number, one in enumerate(manifest.ingredients)
+            for number, ingredient in enumerate(manifest.ingredients)
         ),
         failures=manifest.failures,
         trust_list_sha256=trust.sha256 if trust else None,

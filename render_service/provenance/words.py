@@ -49,8 +49,12 @@ def _observed(event: ProvenanceObserved) -> Json:
         "digital_source_type": event.digital_source_type,
         "xmp_digital_source_type": event.xmp_digital_source_type,
         "ingredients": [
-            {"relationship": one.relationship, "title": _text(one.title), "has_manifest": one.has_manifest}
-            for one in event.ingredients
+            {
+                "relationship": ingredient.relationship,
+                "title": _text(ingredient.title),
+                "has_manifest": ingredient.has_manifest,
+            }
+            for ingredient in event.ingredients
         ],
         "failures": list(event.failures),
         "trust_list_sha256": event.trust_list_sha256,

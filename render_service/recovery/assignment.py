@@ -137,7 +137,9 @@ def assign(
     waiting = set(under_way)
     videos = sorted(videos, key=lambda video: (video.created_at or 0, video.video_id))
     findings = _assign_matching(attempts, videos, waiting)
-    matching = (video for one in findings.values() for video in (one.video, *one.candidates) if video)
+    matching = (
+        video for finding in findings.values() for video in (finding.video, *finding.candidates) if video
+    )
     spoken_for = {video.video_id for video in matching}
     for attempt in attempts:
         name = attempt.job.job_id

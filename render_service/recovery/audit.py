@@ -165,7 +165,7 @@ def _audit_ledger(
     ]
     overdue = overdue_jobs(ledger, now, longest_render_s)
     unclaimed = _unclaimed(ledger, look, listed, scope, live)
-    found = [
+    findings = [
         *of_attempts(attempts),
         *of_spool(spooled),
         *of_open_attempts(
@@ -179,12 +179,12 @@ def _audit_ledger(
         *of_overdue((job for job in overdue if _is_in(scope, job.created_at)), longest_render_s),
         *of_splits(ledger, now, scope.since),
     ]
-    done = [finding for finding in found if is_dealt_with(ledger, finding)]
+    done = [finding for finding in findings if is_dealt_with(ledger, finding)]
     return Audit(
         attempts=attempts,
         open=still_open,
         servers=[look, *_not_asked({*attempts.servers, *((name, None) for name in tally.profiles)}, look)],
-        findings=[finding for finding in found if finding not in done],
+        findings=[finding for finding in findings if finding not in done],
         dealt_with=done,
         now=now,
         settled_usd_micros=tally.settled_usd_micros,

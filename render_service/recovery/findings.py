@@ -240,10 +240,10 @@ async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
     """
     job = await session.job(name)
     jobs = await asyncio.to_thread(session.ledger.jobs)
-    found = [finding for finding in of_jobs(jobs, session.clock()) if finding.job_id == job.job_id]
-    left = [one for one in found if not await asyncio.to_thread(is_dealt_with, session.ledger, one)]
+    findings = [finding for finding in of_jobs(jobs, session.clock()) if finding.job_id == job.job_id]
+    left = [one for one in findings if not await asyncio.to_thread(is_dealt_with, session.ledger, one)]
     if not left:
-        done = "was already dealt with" if found else "has no finding to deal with"
+        done = "was already dealt with" if findings else "has no finding to deal with"
         raise BadInput(
             f"{job.job_id} {done}: `sora-ledger show {job.job_id}` shows what is recorded",
             param="job",

@@ -83,21 +83,21 @@ async def read_list(
     `is_far_enough` is called only if the list is evidently newest first: all times are known and descend over
     all pages so far, with at least two distinct seconds among them.
     """
-    found: dict[str, Observation] = {}
+    videos: dict[str, Observation] = {}
     times: list[int | None] = []
     doubt = None
     async for page in pages(client, order="desc"):
-        new = {video.video_id: video for video in page.observations if video.video_id not in found}
-        says_more_than_it_shows = not new and (page.has_more is True or bool(found))
+        new = {video.video_id: video for video in page.observations if video.video_id not in videos}
+        says_more_than_it_shows = not new and (page.has_more is True or bool(videos))
         if page.has_more is None:
             doubt = SILENT
         elif says_more_than_it_shows or (page.has_more and page.last_id is None):
             doubt = doubt or REPEATING
-        found |= new
+        videos |= new
         times += [video.created_at for video in page.observations]
         if is_far_enough and _is_newest_first(times) and await is_far_enough(page):
-            return Listing(tuple(found.values()), "it was not read to its end", stopped=True)
-    return Listing(tuple(found.values()), doubt)
+            return Listing(tuple(videos.values()), "it was not read to its end", stopped=True)
+    return Listing(tuple(videos.values()), doubt)
 
 
 def _is_newest_first(times: list[int | None]) -> bool:

@@ -197,8 +197,8 @@ class _Search:
         for _ in range(ROUNDS):
             now = await self._settle_once(left)
             done |= now
-            left = [one.job for one in now.values() if one.is_open]
-            if not left or not any(one.verdict == "recovered" for one in now.values()):
+            left = [settlement.job for settlement in now.values() if settlement.is_open]
+            if not left or not any(settlement.verdict == "recovered" for settlement in now.values()):
                 break
         return done
 
@@ -266,11 +266,13 @@ class _Search:
         self, attempts: Sequence[Attempt], findings: Mapping[str, Finding], names: set[str]
     ) -> bool:
         """Return whether a conclusion depends on what the list does not show."""
-        unsure = [one for one in attempts if one.job.job_id in names and one.job.job_id in findings]
+        unsure = [
+            attempt for attempt in attempts if attempt.job.job_id in names and attempt.job.job_id in findings
+        ]
         return any(
-            findings[one.job.job_id].kind in {"nothing", "several"}
-            and not (self._profile.list_proves_absence and self._unproven_s(one) > 0)
-            for one in unsure
+            findings[attempt.job.job_id].kind in {"nothing", "several"}
+            and not (self._profile.list_proves_absence and self._unproven_s(attempt) > 0)
+            for attempt in unsure
         )
 
     def _unproven_s(self, attempt: Attempt) -> float:
@@ -279,8 +281,10 @@ class _Search:
     def _may_be_answered(self, attempts: Sequence[Attempt], names: set[str]) -> list[str]:
         """Name the other jobs whose answer may still come; a shorter grace period does not apply to them."""
         now, grace_s = self._session.clock(), max(GRACE_S, self._grace_s)
-        under_way = [one for one in attempts if one.lost is None and one.silent_s(now) < grace_s]
-        return [one.job.job_id for one in under_way if one.job.job_id not in names]
+        under_way = [
+            attempt for attempt in attempts if attempt.lost is None and attempt.silent_s(now) < grace_s
+        ]
+        return [attempt.job.job_id for attempt in under_way if attempt.job.job_id not in names]
 
     async def _conclude(
         self, client: "VideosClient", attempt: Attempt, finding: Finding, sightings: Sightings

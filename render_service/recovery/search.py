@@ -181,7 +181,7 @@ async def _announced(
     inbox = RecordFilter(stream=inbox_of(client.profile.name), type=WebhookReceived.type)
     records = await asyncio.to_thread(lambda: list(session.ledger.read(inbox, after=after)))
     named = {r.event.video_id for r in records if isinstance(r.event, WebhookReceived)}
-    found, unknown = [], []
+    announced, unknown = [], []
     for video_id in sorted(named - listed):
         known = await asyncio.to_thread(
             job_of_video, session.ledger, client.profile.name, client.base_url, video_id
@@ -189,10 +189,10 @@ async def _announced(
         if known is not None:
             continue
         try:
-            found.append(await patiently(partial(client.observe, video_id)))
+            announced.append(await patiently(partial(client.observe, video_id)))
         except VideoNotFound:
             unknown.append(video_id)
-    return found, unknown
+    return announced, unknown
 
 
 def _sightings(
@@ -237,11 +237,11 @@ def _doubt_times(
 def _flight(ledger: Ledger, job: Job, video: Observation, takes_effect_s: float) -> Flight | None:
     """Return when the video of a submission may have been created; None if the server shows no time."""
     history = JobHistory.of(ledger, job)
-    got = next((one for one in history.claims if one.event.video_id == video.video_id), None)
+    got = next((claim for claim in history.claims if claim.event.video_id == video.video_id), None)
     if got is None or video.created_at is None:
         return None
     attempt_id = got.event.attempt_id
-    [sent] = (one for one in history.all_of(SubmissionIntended) if one.event.attempt_id == attempt_id)
+    [sent] = (entry for entry in history.all_of(SubmissionIntended) if entry.event.attempt_id == attempt_id)
     intended_at, heard_at = (datetime.fromisoformat(one.record.recorded_at) for one in (sent, got))
     is_answered = isinstance(got.event, SubmissionAccepted)
     until = heard_at if is_answered else intended_at + timedelta(seconds=takes_effect_s)

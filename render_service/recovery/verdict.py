@@ -165,12 +165,12 @@ def settlements_document(settlements: Sequence[Settlement]) -> dict[str, Any]:
     """Return settlements as JSON."""
     data = [
         {
-            "verdict": one.verdict,
-            "why": one.why,
-            "candidates": list(one.candidates),
-            "commands": list(one.commands),
-            "job": job_document(one.job),
+            "verdict": settlement.verdict,
+            "why": settlement.why,
+            "candidates": list(settlement.candidates),
+            "commands": list(settlement.commands),
+            "job": job_document(settlement.job),
         }
-        for one in settlements
+        for settlement in settlements
     ]
-    return {"settlements": data, "open": sum(one.is_open for one in settlements)}
+    return {"settlements": data, "open": sum(settlement.is_open for settlement in settlements)}

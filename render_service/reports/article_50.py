@@ -110,14 +110,14 @@ def _cell(name: str, value: Any) -> object:
     if name == "gaps":
         return " ".join(value)
     if name in ("approved_by", "reviewed_by"):
-        return "; ".join(person_words(one) for one in value)
+        return "; ".join(person_words(entry) for entry in value)
     return "" if value is None else value
 
 
-def person_words(one: Json) -> str:
+def person_words(person: Json) -> str:
     """Return who approved or reviewed in a few words."""
-    verdict = f" {one['verdict']}" if "verdict" in one else ""
-    return f"{one['by']}{verdict} {one['at'][:10]} ({one['identified_by']})"
+    verdict = f" {person['verdict']}" if "verdict" in person else ""
+    return f"{person['by']}{verdict} {person['at'][:10]} ({person['identified_by']})"
 
 
 def article_50(ledger: Ledger, since: str | None, until: str | None) -> Report:
@@ -176,8 +176,10 @@ def _row(ledger: Ledger, published: Entry[AssetPublished]) -> Json:
 
 
 def _observed(before: JobHistory, sha256: str | None) -> ProvenanceObserved | None:
-    found = (one.event for one in reversed(before.all_of(ProvenanceObserved)) if one.event.sha256 == sha256)
-    return next(found, None)
+    observations = (
+        entry.event for entry in reversed(before.all_of(ProvenanceObserved)) if entry.event.sha256 == sha256
+    )
+    return next(observations, None)
 
 
 def _source_type(observed: ProvenanceObserved | None) -> str | None:
@@ -191,9 +193,9 @@ def _model(before: JobHistory) -> str | None:
 
 def _approvals(ledger: Ledger, before: JobHistory) -> list[Json]:
     return [
-        {"by": one["actor"], "at": one["at"], "identified_by": one["identified_by"]}
-        for one in people_of(ledger, before)
-        if one["event"] == "approval.granted"
+        {"by": person["actor"], "at": person["at"], "identified_by": person["identified_by"]}
+        for person in people_of(ledger, before)
+        if person["event"] == "approval.granted"
     ]
 
 
@@ -217,14 +219,14 @@ def _gaps(
     reviewed: list[Json],
 ) -> list[str]:
     """Return the gaps in the order of `GAPS`."""
-    consenting = [one for one in reviewed if one["verdict"] == "approved"]
+    consenting = [review for review in reviewed if review["verdict"] == "approved"]
     others = {one["by"] for one in (*approved, *consenting)} - {job.actor}
     last = max(reviewed, key=lambda one: one["at"], default=None)
-    found = {
+    gaps = {
         "NOT_MARKED": event.marking == "none",
         "NOT_APPROVED": not others,
         "REVIEWED_AGAINST": last is not None and last["verdict"] != "approved",
         "MANIFEST_INVALID": observed is not None and observed.validity == "invalid",
         "NOT_READ": observed is None,
     }
-    return [gap for gap in GAPS if found[gap]]
+    return [gap for gap in GAPS if gaps[gap]]

@@ -46,7 +46,7 @@ class Snippet(NamedTuple):
     spans: tuple[tuple[int, int], ...]
 
 
-def snippet_of(found: FoundJob, words: str, width: int) -> Snippet:
+def snippet_of(match: FoundJob, words: str, width: int) -> Snippet:
     """Return the piece of the prompt around the first match, at most `width` characters.
 
     If only a field of the prompt matches, the field is shown with its name.
@@ -55,10 +55,10 @@ def snippet_of(found: FoundJob, words: str, width: int) -> Snippet:
         printable(
             " ".join((text if field == "prompt" else f"{field.removeprefix('fields.')}: {text}").split())
         )
-        for field, text in sorted(found.texts.items(), key=lambda item: item[0] != "prompt")
+        for field, text in sorted(match.texts.items(), key=lambda item: item[0] != "prompt")
     ]
     if not lines:
-        return Snippet(ERASED if found.job.operation else "", ())
+        return Snippet(ERASED if match.job.operation else "", ())
     line = next((line for line in lines if spans_of(line, words)), lines[0])
     spans = spans_of(line, words)
     start = max(0, spans[0][0] - _BEFORE) if spans and len(line) > width else 0

@@ -40,16 +40,16 @@ def source_of(ledger: Ledger, job: Job) -> str | None:
 
 def lineage(ledger: Ledger, job: Job) -> list[Job]:
     """Return `job` with all its sources and everything made from it, oldest first."""
-    found = {job.job_id: job}
+    related = {job.job_id: job}
     ancestor: Job | None = job
-    while ancestor and (ancestor := source_job(ledger, ancestor)) and ancestor.job_id not in found:
-        found[ancestor.job_id] = ancestor
+    while ancestor and (ancestor := source_job(ledger, ancestor)) and ancestor.job_id not in related:
+        related[ancestor.job_id] = ancestor
     waiting = [job]
     while waiting:
-        new = [child for child in made_from(ledger, waiting.pop()) if child.job_id not in found]
-        found |= {child.job_id: child for child in new}
+        new = [child for child in made_from(ledger, waiting.pop()) if child.job_id not in related]
+        related |= {child.job_id: child for child in new}
         waiting += new
-    return [found[name] for name in sorted(found)]
+    return [related[name] for name in sorted(related)]
 
 
 def source_job(ledger: Ledger, job: Job) -> Job | None:
@@ -65,11 +65,11 @@ def source_job(ledger: Ledger, job: Job) -> Job | None:
 def made_from(ledger: Ledger, job: Job, limit: int | None = None) -> list[Job]:
     """Return the jobs that were made from `job`, according to `sources_in`, oldest first."""
     named = JobFilter(source_job=job.job_id, oldest_first=True)
-    found = ledger.jobs(named, limit)
+    jobs = ledger.jobs(named, limit)
     if job.video_id is not None:
         adopted = JobFilter(profile=job.profile, source_video=job.video_id, oldest_first=True)
-        found += ledger.jobs(adopted, limit)
-    return sorted(found, key=lambda child: child.job_id)[:limit]
+        jobs += ledger.jobs(adopted, limit)
+    return sorted(jobs, key=lambda child: child.job_id)[:limit]
 
 
 def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:

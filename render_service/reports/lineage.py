@@ -110,18 +110,18 @@ def _descendants(
     ledger: Ledger, root: Member, may_see: Callable[[Job], bool], fan: int, most: int
 ) -> tuple[list[Member], bool]:
     """Return `root` and what was made from it, depth first; and whether some were left out."""
-    found: list[Member] = []
+    descendants: list[Member] = []
     waiting = [root]  # popped from the end
     known = {root.job.job_id}
-    while waiting and len(found) < most:
+    while waiting and len(descendants) < most:
         member = waiting.pop()
         made = made_from(ledger, member.job, MOST_COUNTED + 1)
         children = [child for child in made if child.job_id not in known and may_see(child)]
         shown = children[-fan:]
-        found.append(replace(member, more=len(children) - len(shown)))
+        descendants.append(replace(member, more=len(children) - len(shown)))
         known |= {child.job_id for child in shown}
         waiting += [Member(child, member.job.job_id, step_of(ledger, child)) for child in reversed(shown)]
-    return found, bool(waiting)
+    return descendants, bool(waiting)
 
 
 def step_of(ledger: Ledger, job: Job) -> Step:
@@ -180,7 +180,7 @@ def steps_between(
 ) -> list[Step] | None:
     """Return the steps from `source` to `job`; None if it was not made from it, as far as can be seen."""
     above, _ = _ancestors(ledger, job, may_see, most)
-    names = [one.job_id for one in above]
+    names = [ancestor.job_id for ancestor in above]
     if source.job_id not in names:
         return None
     return [step_of(ledger, one) for one in [*above, job][names.index(source.job_id) + 1 :]]

@@ -142,7 +142,7 @@ def _checked(
     if isinstance(event, CheckpointTimestamped):
         return f"{counted(event.size, 'record')}, dated {event.stamped_at} by {short(event.authority.text)}"
     if isinstance(event, CheckpointWitnessed):
-        by = ", ".join(each.witness for each in event.cosignatures) or "nobody"
+        by = ", ".join(cosignature.witness for cosignature in event.cosignatures) or "nobody"
         return f"{counted(event.size, 'record')}, cosigned by {by}"
     names = ", ".join((*event.signed_by, *event.cosigned_by))
     signed = f"signed by {names}" if names else "not signed"
@@ -203,7 +203,9 @@ def _stored(event: AssetStored) -> str:
     probe = event.probe
     shape = f"{probe.width}x{probe.height}" if probe else ""
     length = f" {probe.duration_ms / 1000:g} s" if probe and probe.duration_ms else ""
-    off = f" MISMATCH {', '.join(each.field for each in event.mismatches)}" if event.mismatches else ""
+    off = (
+        f" MISMATCH {', '.join(mismatch.field for mismatch in event.mismatches)}" if event.mismatches else ""
+    )
     return f"{event.variant} {shape}{length}, {event.bytes:,} bytes, sha256 {event.sha256[:12]}…{off}"
 
 

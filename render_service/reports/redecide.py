@@ -169,9 +169,11 @@ def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs, policy: Pol
     texts = {name: private.text for name, private in request.fields.items()}
     if request.prompt.text is None or None in texts.values():
         return None
-    found = check_remix(request.prompt.text, {name: text for name, text in texts.items() if text is not None})
+    verdict = check_remix(
+        request.prompt.text, {name: text for name, text in texts.items() if text is not None}
+    )
     judge = policy.judge if inputs.operation is Operation.REMIX else None
-    return judged(found, judge, judge_result_in(inputs.recorded()))[0]
+    return judged(verdict, judge, judge_result_in(inputs.recorded()))[0]
 
 
 ERASED = "erased"
@@ -335,8 +337,8 @@ def _under(policy: Policy, ledger: Ledger, record: Record, inputs: Inputs) -> In
     if policy.guardrails is None:
         return inputs
     text = _sent_text(ledger, record) if policy.guardrails.terms else None
-    found = found_in(text, policy.guardrails, result_in(inputs.recorded()))
-    return Inputs.model_validate({**inputs.recorded(), **found})
+    inputs_found = found_in(text, policy.guardrails, result_in(inputs.recorded()))
+    return Inputs.model_validate({**inputs.recorded(), **inputs_found})
 
 
 def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:

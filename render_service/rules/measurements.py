@@ -142,10 +142,10 @@ def expected_duration(
     if not ledger.store.is_searchable():
         return None
     where = JobFilter(states=(State.STORED,), profile=profile, model=model)
-    found = (each.job for each in ledger.store.search("", where, WINDOW))
+    jobs = (each.job for each in ledger.store.search("", where, WINDOW))
     took = sorted(
         _seconds(job)
-        for job in found
+        for job in jobs
         if (job.model, job.size, job.seconds) == (model, size, seconds) and job.operation and job.closed_at
     )
     if len(took) < LEAST_OF_A_SHAPE:

@@ -57,8 +57,8 @@ def _judge(policy: Policy) -> Sentence:
     where = judge.url or "the server of the render"
     sent = "read on this machine" if judge.url == LOCAL else f"sent to {where}"
     may = "it may overrule the offline rule" if judge.may_overrule else "it never lets several changes pass"
-    asked = f"{judge.model}, asked {when}"
-    return Sentence("judge of remixes", asked, (f"the text of remixes is {sent}; {may}",))
+    words = f"{judge.model}, asked {when}"
+    return Sentence("judge of remixes", words, (f"the text of remixes is {sent}; {may}",))
 
 
 def _guardrails(guardrails: Guardrails | None) -> Iterator[Sentence]:
@@ -116,7 +116,7 @@ def differences(before: Document, after: Document) -> list[Difference]:
 def rules_differences(before: Rules, after: Rules) -> list[Difference]:
     """Return what changed in the policy, then in the catalog, whose settings are marked as such."""
     changes = differences(before.catalog, after.catalog)
-    in_catalog = [each._replace(setting=f"catalog: {each.setting}") for each in changes]
+    in_catalog = [change._replace(setting=f"catalog: {change.setting}") for change in changes]
     return [*differences(before.policy, after.policy), *in_catalog]
 
 
@@ -129,7 +129,7 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _flat(f"{path}.{name}" if path else name, inner)
-    elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
+    elif isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value):
         for index, inner in enumerate(value, 1):
             named = next((str(inner[key]) for key in NAMED_BY if key in inner), str(index))
             yield from _flat(f"{path}[{named}]", inner)
@@ -150,7 +150,7 @@ class Activation:
 
 def activations(ledger: Ledger) -> list[Activation]:
     """Return all activations, oldest first; the first one replaced the rules of the package."""
-    found: list[Activation] = []
+    activations_: list[Activation] = []
     before = packaged_rules()
     for entry in ledger.entries(PolicyActivated, RecordFilter(stream=STREAM)):
         event = entry.event
@@ -158,6 +158,6 @@ def activations(ledger: Ledger) -> list[Activation]:
         rules = Rules(policy, kept_document(ledger, Catalog, event.catalog_sha256), entry.record)
         changes = rules_differences(before, rules)
         why = event.why.text if event.why else None
-        found.append(Activation(entry.record, why, rules, tuple(changes)))
+        activations_.append(Activation(entry.record, why, rules, tuple(changes)))
         before = rules
-    return found
+    return activations_

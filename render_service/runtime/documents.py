@@ -74,8 +74,11 @@ def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
             if records
             else (entry.event for entry in ledger.entries(StatusObserved, RecordFilter(stream=job.job_id)))
         )
-        observed = (one for one in events if isinstance(one, StatusObserved))
-        completed_at = next((one.completed_at for one in observed if one.status is Status.COMPLETED), None)
+        observed = (event for event in events if isinstance(event, StatusObserved))
+        completed_at = next(
+            (observation.completed_at for observation in observed if observation.status is Status.COMPLETED),
+            None,
+        )
     return {"completed_at": completed_at, "prompt": None if wording is None else _shown(wording)}
 
 

@@ -79,7 +79,7 @@ class Durations(Collector):
 def measured(telemetry: Telemetry) -> Durations:
     """Measure the work of a session from now on; return the histograms."""
     known = (getattr(timer, "__self__", None) for timer in telemetry.timers)
-    durations = next((one for one in known if isinstance(one, Durations)), None)
+    durations = next((exporter for exporter in known if isinstance(exporter, Durations)), None)
     if durations is None:
         durations = Durations()
         telemetry.timers = (*telemetry.timers, durations.time)

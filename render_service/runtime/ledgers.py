@@ -64,12 +64,12 @@ def ledgers_in(folder: Path, environment: Mapping[str, str] = os.environ) -> lis
             expected="a folder of ledgers",
             found="none",
         )
-    found = {
+    paths = {
         *folder.glob("*.db"),
         *(path for path in folder.glob("*/ledger.db") if not (path.parent / SETTINGS).exists()),
         *folder.glob(f"*/{SETTINGS}"),
     }
-    if not found:
+    if not paths:
         raise BadInput(
             f"--all {folder}: expected {folder}/NAME/ledger.db, {folder}/NAME/{SETTINGS} or {folder}/NAME.db;"
             " there is none",
@@ -77,38 +77,38 @@ def ledgers_in(folder: Path, environment: Mapping[str, str] = os.environ) -> lis
             expected=f"{folder}/NAME/ledger.db, {folder}/NAME/{SETTINGS} or {folder}/NAME.db",
             found="none",
         )
-    return [_read(path, environment) for path in sorted(found)]
+    return [_read(path, environment) for path in sorted(paths)]
 
 
 def apart(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, OneLedger]:
     """Return the ledgers that can each have a process, by name; `BadInput` names one that cannot."""
     ledgers = ledgers_in(folder, environment)
     places: dict[str, str] = {}
-    for one in ledgers:
-        if one.folder == folder.absolute():
+    for ledger in ledgers:
+        if ledger.folder == folder.absolute():
             raise BadInput(
-                f"{one.shown}: a ledger needs a folder of its own, since stored files belong to one ledger: "
-                f"move it to {folder / one.name / 'ledger.db'}",
+                f"{ledger.shown}: a ledger needs its own folder, since stored files belong to one ledger: "
+                f"move it to {folder / ledger.name / 'ledger.db'}",
                 param="all",
                 expected="a folder for each ledger",
-                found=one.shown,
+                found=ledger.shown,
             )
-        if not _NAME.fullmatch(one.name):
+        if not _NAME.fullmatch(ledger.name):
             raise BadInput(
-                f"{one.shown}: the folder's name is part of addresses; expected up to 63 lower-case letters, "
-                f"digits, '-' and '_', found {one.name!r}",
+                f"{ledger.shown}: the folder's name is part of addresses; expected up to 63 lower-case "
+                f"letters, digits, '-' and '_', found {ledger.name!r}",
                 param="all",
                 expected="up to 63 lower-case letters, digits, '-' and '_'",
-                found=one.name,
+                found=ledger.name,
             )
-        if (other := places.setdefault(_place(one.url), one.shown)) != one.shown:
+        if (other := places.setdefault(_place(ledger.url), ledger.shown)) != ledger.shown:
             raise BadInput(
-                f"{one.shown}: it names the same ledger as {other}; remove one of them",
+                f"{ledger.shown}: it names the same ledger as {other}; remove one of them",
                 param="all",
                 expected="each ledger once",
                 found="it twice",
             )
-    return {one.name: one for one in ledgers}
+    return {ledger.name: ledger for ledger in ledgers}
 
 
 def of_folder(url: str | None, environment: Mapping[str, str] = os.environ) -> OneLedger | None:

@@ -63,26 +63,26 @@ class Translation:
         series: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
         for sample in family.samples:
             labels = {name: value for name, value in sample.labels.items() if name != "le"}
-            one = series.setdefault(tuple(sorted(labels.items())), {"bounds": [], "counts": []})
+            values = series.setdefault(tuple(sorted(labels.items())), {"bounds": [], "counts": []})
             part = sample.name.removeprefix(family.name)
             if part == "_bucket":
-                one["counts"].append(int(sample.value))
+                values["counts"].append(int(sample.value))
                 if sample.labels["le"] != _INFINITE:
-                    one["bounds"].append(float(sample.labels["le"]))
+                    values["bounds"].append(float(sample.labels["le"]))
             else:
-                one[part] = sample.value
-        return [self._histogram(dict(labels), one, now_ns) for labels, one in series.items()]
+                values[part] = sample.value
+        return [self._histogram(dict(labels), histogram, now_ns) for labels, histogram in series.items()]
 
-    def _histogram(self, labels: dict[str, str], one: dict[str, Any], now_ns: int) -> HistogramDataPoint:
-        up_to: list[int] = one["counts"]
+    def _histogram(self, labels: dict[str, str], series: dict[str, Any], now_ns: int) -> HistogramDataPoint:
+        up_to: list[int] = series["counts"]
         return HistogramDataPoint(
             attributes=labels,
             start_time_unix_nano=self._began_ns,
             time_unix_nano=now_ns,
             count=up_to[-1],
-            sum=one["_sum"],
+            sum=series["_sum"],
             bucket_counts=[count - below for count, below in zip(up_to, [0, *up_to[:-1]], strict=True)],
-            explicit_bounds=one["bounds"],
+            explicit_bounds=series["bounds"],
             min=_UNKNOWN,
             max=_UNKNOWN,
         )

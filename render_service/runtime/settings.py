@@ -244,10 +244,10 @@ def read_settings(
     defaults = variables(read_config(environment))
     if BASE_URL in environment or BASE_URL in own:  # a server was named, which is more than a habit
         defaults.pop("SORA_LEDGER_PROFILE", None)
-    found = {**defaults, **environment, **own}
+    values = {**defaults, **environment, **own}
 
     def get(name: str) -> str | None:
-        return found.get(name, "").strip() or None
+        return values.get(name, "").strip() or None
 
     def seconds(name: str, default: float) -> float:
         return _seconds(name, get(name), default)
@@ -277,7 +277,7 @@ def read_settings(
         key_file=_path(get("SORA_LEDGER_KEY")),
         assets_url=assets if in_bucket else None,
         longest_render_s=seconds("SORA_LEDGER_LONGEST_RENDER", DEFAULT_LONGEST_RENDER_S),
-        webhook_secrets={name: text for name, text in found.items() if name.startswith(WEBHOOK_SECRETS)},
+        webhook_secrets={name: text for name, text in values.items() if name.startswith(WEBHOOK_SECRETS)},
         team=checked_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
         project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),

@@ -120,10 +120,10 @@ def read_settings_file(path: Path, *, every_name: bool = False) -> SettingsFile:
     except OSError as error:
         raise _unreadable(path, error) from error
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             return SettingsFile(path)
-        if ignored := _suspicion(link, found):
+        if ignored := _suspicion(link, status):
             return SettingsFile(path, ignored=ignored)
         try:
             content = file.read(MOST_BYTES + 1)
@@ -151,11 +151,11 @@ def _unreadable(path: Path, error: Exception) -> BadInput:
     )
 
 
-def _suspicion(link: os.stat_result, found: os.stat_result) -> str | None:
+def _suspicion(link: os.stat_result, status: os.stat_result) -> str | None:
     """Return why another user could have written the file; root always could."""
-    if not {link.st_uid, found.st_uid} <= {os.geteuid(), 0}:
+    if not {link.st_uid, status.st_uid} <= {os.geteuid(), 0}:
         return "it belongs to another user"
-    if found.st_mode & stat.S_IWOTH:
+    if status.st_mode & stat.S_IWOTH:
         return "every user may write it"
     return None
 
@@ -172,8 +172,8 @@ def _parsed(path: Path, text: str, names: re.Pattern[str]) -> dict[str, str]:
                 expected="NAME=value",
                 found="another line",
             )
-    found = dotenv_values(stream=StringIO(text), interpolate=False)
-    return {name: value for name, value in found.items() if value is not None and names.match(name)}
+    values = dotenv_values(stream=StringIO(text), interpolate=False)
+    return {name: value for name, value in values.items() if value is not None and names.match(name)}
 
 
 def check_ledger(file: SettingsFile, url: str, environment: Mapping[str, str]) -> None:

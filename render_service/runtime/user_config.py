@@ -69,7 +69,7 @@ def read_config(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
             found=error.strerror,
         ) from error
     try:
-        found = tomllib.loads(content.decode())
+        table = tomllib.loads(content.decode())
     except ValueError as error:
         raise BadInput(
             f"config file {path}: expected TOML, one key = value on each line ({error})",
@@ -77,7 +77,7 @@ def read_config(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
             expected="TOML, one key = value on each line",
             found=error,
         ) from error
-    return {name: _text(path, name, value) for name, value in found.items()}
+    return {name: _text(path, name, value) for name, value in table.items()}
 
 
 def variables(config: Mapping[str, str]) -> dict[str, str]:

@@ -152,8 +152,8 @@ class Front:
 
     def has_token(self, request: Request) -> bool:
         """Return whether a request has the operator's token."""
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
-        return self._token is not None and compare_digest(given, self._token.encode())
+        token = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
+        return self._token is not None and compare_digest(token, self._token.encode())
 
     async def ready(self) -> dict[str, Any]:
         """Return which ledgers can be used."""
@@ -163,7 +163,7 @@ class Front:
             name: {"ready": status == HTTPStatus.OK, "because": _because(status, body)}
             for name, (status, body) in zip(names, answers, strict=True)
         }
-        unusable = [name for name, one in ledgers.items() if not one["ready"]]
+        unusable = [name for name, ledger in ledgers.items() if not ledger["ready"]]
         return {"ready": len(unusable) < len(names), "unusable": unusable, "ledgers": ledgers}
 
     async def metrics(self) -> str:
@@ -178,8 +178,8 @@ class Front:
                 for name, (status, _) in zip(names, answers, strict=True)
             ),
         ]
-        found = zip(names, answers, strict=True)
-        texts = {name: body.decode() for name, (status, body) in found if status == HTTPStatus.OK}
+        parts = zip(names, answers, strict=True)
+        texts = {name: body.decode() for name, (status, body) in parts if status == HTTPStatus.OK}
         return "\n".join([*up, *labelled(texts), ""])
 
     async def _ask(self, name: str, target: bytes) -> tuple[int, bytes]:
@@ -262,7 +262,7 @@ class _Choosing:
         if message["type"] == "http.response.start":
             cookies = [value for name, value in message["headers"] if name == b"set-cookie"]
             if (
-                mine := next((each for each in cookies if _SESSION in each.partition(b"=")[0]), None)
+                mine := next((cookie for cookie in cookies if _SESSION in cookie.partition(b"=")[0]), None)
             ) is not None:
                 message["headers"] = [*message["headers"], (b"set-cookie", self._cookie(mine))]
         await self._send(message)

@@ -53,10 +53,10 @@ class _ServedLog:
 
     def _checkpoint(self) -> bytes:
         if self._witnessed:
-            found = last_witnessed(self._ledger)
-            if found is None:
+            witnessed = last_witnessed(self._ledger)
+            if witnessed is None:
                 raise HTTPException(503, "no checkpoint was cosigned by witnesses yet", {"retry-after": "60"})
-            return found.event.checkpoint.encode()
+            return witnessed.event.checkpoint.encode()
         size, text = self._signed
         if self._ledger.head().size != size:
             head = tree_head(self._ledger, self._key)

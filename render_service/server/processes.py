@@ -72,12 +72,12 @@ class Processes:
         await stop.wait()
         self.signal(SIGTERM)
 
-    async def _keep(self, name: str, one: Started, stop: asyncio.Event) -> None:
+    async def _keep(self, name: str, started: Started, stop: asyncio.Event) -> None:
         pause_s = FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             began = loop.time()
-            self._ended[name] = ended = await self._run(name, one, stop)
+            self._ended[name] = ended = await self._run(name, started, stop)
             if stop.is_set() or self.once:
                 return
             if loop.time() - began > 2 * LONGEST_PAUSE_S:
@@ -87,15 +87,15 @@ class Processes:
                 await asyncio.wait_for(stop.wait(), pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _run(self, name: str, one: Started, stop: asyncio.Event) -> Ended:
+    async def _run(self, name: str, started: Started, stop: asyncio.Event) -> Ended:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # nothing in the folder of a ledger is imported
             "-m",
             "cli",
-            *one.command,
-            cwd=one.folder,
-            env=one.environment,
+            *started.command,
+            cwd=started.folder,
+            env=started.environment,
             stdin=asyncio.subprocess.PIPE,  # closed by the system when this process ends
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for this process, which stops them
@@ -122,5 +122,5 @@ def _document(printed: bytes) -> Any:
 
 def environment_of(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process, which finds this program where this process found it."""
-    path = os.pathsep.join(str(Path(each).absolute()) for each in sys.path if each)
+    path = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path if folder)
     return {**environment, "PYTHONPATH": path}

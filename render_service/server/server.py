@@ -193,8 +193,8 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
         await super().startup(sockets)
-        for each in sockets or ():
-            each.listen(_BACKLOG)  # uvicorn set it to the number accepted at once
+        for listener in sockets or ():
+            listener.listen(_BACKLOG)  # uvicorn set it to the number accepted at once
         self._started()
 
     @contextlib.contextmanager
@@ -265,7 +265,7 @@ class Room:
 
 
 def _close_one(connections: "dict[BoundedConnection, None]") -> None:
-    waiting = next((each for each in connections if each.waits), None)
+    waiting = next((connection for connection in connections if connection.waits), None)
     if waiting is not None:
         waiting.cut()
 

@@ -118,12 +118,14 @@ class Observer:
     def _remembered(self, jobs: Mapping[str, Job]) -> dict[str, Observation]:
         """Return, once, what recent pages showed of `jobs`, except of those that changed since."""
         oldest = time.monotonic() - REMEMBERED_S
-        self._listed = {video_id: each for video_id, each in self._listed.items() if each.at_s >= oldest}
+        self._listed = {
+            video_id: listing for video_id, listing in self._listed.items() if listing.at_s >= oldest
+        }
         recent = ((job, self._listed.pop(video_id, None)) for video_id, job in jobs.items())
         return {
-            each.observation.video_id: each.observation
-            for job, each in recent
-            if each is not None and each.at > datetime.fromisoformat(job.updated_at)
+            listing.observation.video_id: listing.observation
+            for job, listing in recent
+            if listing is not None and listing.at > datetime.fromisoformat(job.updated_at)
         }
 
     async def _poll(self, video_ids: Sequence[str]) -> dict[str, Observation | AnswerError]:

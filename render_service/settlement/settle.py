@@ -209,7 +209,7 @@ async def _wait(  # all parameters describe the wait
 async def record_observation(
     session: Session, job: Job, observation: "Observation", source: Literal["poll", "list"] = "poll"
 ) -> Job:
-    """Record `seen` if it is news: a new status, or ten more points of progress."""
+    """Record `observation` if it is news: a new status, or ten more points of progress."""
     if not _is_news(job, observation):
         return job
     return await record(

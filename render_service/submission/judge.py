@@ -112,7 +112,11 @@ def _ask_here(judge: Judge, request: RenderRequest) -> JudgeResult:
         verdict, changes = check_remix(request.prompt, request.fields, check_by_encoder)
     except EncoderMissing:
         return JudgeResult(status=JudgeStatus.NOT_INSTALLED)
-    places = () if verdict == "ambiguous" else tuple(Place(one.aspect, one.start, one.end) for one in changes)
+    places = (
+        ()
+        if verdict == "ambiguous"
+        else tuple(Place(change.aspect, change.start, change.end) for change in changes)
+    )
     return JudgeResult(status=JudgeStatus.CHECKED, model=judge.model, verdict=verdict, places=places[:50])
 
 

@@ -152,7 +152,7 @@ class Inbox:
         return receptions
 
     def _reception(self, delivered: Delivered, new: set[str]) -> Reception:
-        """Return the result for `one`; the first delivery of a new event removes it from `new`."""
+        """Return the result of `delivered`; the first delivery of a new event removes it from `new`."""
         if delivered.event_id in new:
             new.remove(delivered.event_id)
             return Reception.RECORDED

@@ -265,7 +265,7 @@ async def _list_records(request: Request) -> Response:
 
 async def _list_deliveries(request: Request) -> Response:
     deliveries = await run_in_threadpool(_service(request).outbox.deliveries.all)
-    return JSONResponse({"data": [delivery_record(each) for each in deliveries]})
+    return JSONResponse({"data": [delivery_record(delivery) for delivery in deliveries]})
 
 
 async def _refused(_request: Request, error: Exception) -> Response:

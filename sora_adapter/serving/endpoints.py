@@ -81,7 +81,7 @@ def _event_types(value: Any, offered: Sequence[str]) -> tuple[str, ...]:
         raise ApiError.invalid(
             message, code="empty_array", param="event_types", expected="at least one event type", found="none"
         )
-    wanted = [one_of({"event_types": one}, "event_types", offered) for one in value]
+    wanted = [one_of({"event_types": entry}, "event_types", offered) for entry in value]
     return tuple(dict.fromkeys(wanted))
 
 

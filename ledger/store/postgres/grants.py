@@ -74,15 +74,15 @@ def _check(db: Connection, place: Place, role: str) -> None:
             f"ledger {place.label}: {user!r} does not own the tables of the ledger, so it cannot "
             "grant anything: connect as their owner"
         )
-    found = db.execute(_ROLE, (role,)).fetchone()
-    if found is None:
+    row = db.execute(_ROLE, (role,)).fetchone()
+    if row is None:
         make = sql.SQL("CREATE ROLE {} LOGIN PASSWORD '…'").format(sql.Identifier(role)).as_string()
         raise LedgerUnusable(
             f"ledger {place.label}: the role {role!r} does not exist: create it "
             f"(psql -c {make!r}), then repeat"
         )
-    if any(found):
-        why = "is a superuser" if found[0] else "owns the tables of the ledger, or may act as their owner"
+    if any(row):
+        why = "is a superuser" if row[0] else "owns the tables of the ledger, or may act as their owner"
         raise LedgerUnusable(
             f"ledger {place.label}: role {role!r} {why}, so no grant prevents it from changing "
             "records: name a role that exists for this purpose alone"

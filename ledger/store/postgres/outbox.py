@@ -196,10 +196,12 @@ def _add(db: Connection, name: str, cursor: int | None, moved_to: int, new: Sequ
 def _insert(db: Connection, new: Sequence[NewDelivery]) -> None:
     """Add deliveries; an alert only if it was never added before."""
     with db.transaction():
-        alerts = {one.delivery_id: one.body for one in new if one.body is not None}
+        alerts = {delivery.delivery_id: delivery.body for delivery in new if delivery.body is not None}
         if alerts:
             added = db.execute(_ADD_BODIES, (list(alerts), list(alerts.values()))).fetchall()
             known = alerts.keys() - {delivery_id for (delivery_id,) in added}
-            new = [one for one in new if one.delivery_id not in known]
+            new = [delivery for delivery in new if delivery.delivery_id not in known]
         if new:
-            db.execute(_ADD, [list(column) for column in zip(*(one[:-1] for one in new), strict=True)])
+            db.execute(
+                _ADD, [list(column) for column in zip(*(delivery[:-1] for delivery in new), strict=True)]
+            )

@@ -32,8 +32,8 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     order = "position" if where.stream is None else "version"  # the same order, from the stream's index
     direction = "DESC" if where.newest_first else "ASC"
     query = f"SELECT record, payload, leaf FROM events WHERE {clauses} ORDER BY {order} {direction} LIMIT %s"
-    found = db.execute(query, (after, *bound.values(), *owners, limit), binary=True)
-    return [StoredRow(*row) for row in found]
+    cursor = db.execute(query, (after, *bound.values(), *owners, limit), binary=True)
+    return [StoredRow(*row) for row in cursor]
 
 
 def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
@@ -44,8 +44,8 @@ def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
         {"jobs.team = %s": each.of_team, "jobs.actor = %s": each.of_actor, "jobs.team IS NULL": each.teamless}
         for each in jobs
     ]
-    clauses = [" AND ".join(part for part, value in each.items() if value) or "1 = 1" for each in owners]
-    values = [value for each in owners for value in each.values() if isinstance(value, str)]
+    clauses = [" AND ".join(part for part, value in owner.items() if value) or "1 = 1" for owner in owners]
+    values = [value for owner in owners for value in owner.values() if isinstance(value, str)]
     matching = " OR ".join(f"({clause})" for clause in clauses)
     return [f"EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = events.stream AND ({matching}))"], values
 
@@ -82,10 +82,10 @@ def event(db: Connection, event_id: str) -> StoredRow | None:
 def bodies(db: Connection, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
     """Return the private bodies of these positions by commitment."""
     query = "SELECT commitment, field, salt, text FROM private_bodies WHERE position = ANY(%s)"
-    found = db.execute(query, (list(positions),), binary=True)
+    cursor = db.execute(query, (list(positions),), binary=True)
     return {
         commitment: PrivateBody(commitment, field, salt, text.decode())
-        for commitment, field, salt, text in found
+        for commitment, field, salt, text in cursor
     }
 
 

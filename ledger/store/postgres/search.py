@@ -232,8 +232,8 @@ def counts(db: Connection, by: Facet, where: JobFilter, *, sees: Sequence[JobFil
     clauses, values = _joined([_any_of(sees), ("jobs > 0", ()), *_properties(where, "month")])
     value = "model, requested_model" if by == "model" else by
     query = f"SELECT {value}, SUM(jobs) FROM counts AS listing WHERE {clauses} GROUP BY {value}"
-    found = db.execute(query.encode(), values, binary=True)
-    rows: list[Any] = [(*map(_text, names), int(jobs)) for *names, jobs in found]
+    cursor = db.execute(query.encode(), values, binary=True)
+    rows: list[Any] = [(*map(_text, names), int(jobs)) for *names, jobs in cursor]
     return by_model(rows) if by == "model" else dict(rows)
 
 
@@ -250,8 +250,8 @@ def spent(db: Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFi
     sums = ", ".join(f"SUM({kind})::bigint" for kind in _KINDS)
     value = day if by == "day" else by
     query = f"SELECT {value}, {jobs}, {sums} FROM {table} AS listing WHERE {clauses} GROUP BY 1"
-    found = db.execute(query.encode(), values, binary=True)
-    return {_text(name): Money(*numbers) for name, *numbers in found}
+    cursor = db.execute(query.encode(), values, binary=True)
+    return {_text(name): Money(*numbers) for name, *numbers in cursor}
 
 
 def _text(stored: str | bytes) -> str:
@@ -326,8 +326,8 @@ def _sum_drift(db: Connection) -> Iterator[ListDrift]:
     )
     tables = (("counts", Facets._fields, counted), ("spending", Spender._fields, _SUMMED))
     for table, names, expected in tables:
-        kept = db.execute(f"SELECT * FROM {table} WHERE jobs <> 0".encode(), binary=True)
-        live = {row[: len(names)]: row for row in kept}
+        stored = db.execute(f"SELECT * FROM {table} WHERE jobs <> 0".encode(), binary=True)
+        live = {row[: len(names)]: row for row in stored}
         right = {row[: len(names)]: row for row in db.execute(expected.encode(), binary=True)}
         for key in live.keys() | right.keys():
             if live.get(key) != right.get(key):
@@ -383,6 +383,6 @@ def _more_properties(where: JobFilter) -> Iterator[Clause]:
 
 def _any_of(sees: Sequence[JobFilter]) -> Clause:
     """Return the clause for the jobs of one of `sees`."""
-    alternatives = [_joined([("true", ()), *_properties(each, "month")]) for each in sees]
+    alternatives = [_joined([("true", ()), *_properties(filter_, "month")]) for filter_ in sees]
     texts = " OR ".join(text for text, _ in alternatives)
     return f"({texts or 'false'})", [value for _, values in alternatives for value in values]

@@ -105,23 +105,23 @@ def _refuse_pooler(db: Connection, place: Place, program: str) -> None:
 
 
 def _check_schema(listed: str, schema: str, file: Path, place: Place) -> None:
-    found = re.search(r"^\d+; \d+ \d+ TABLE (.+) sora_ledger_schema ", listed, re.MULTILINE)
-    if found is None:
+    match = re.search(r"^\d+; \d+ \d+ TABLE (.+) sora_ledger_schema ", listed, re.MULTILINE)
+    if match is None:
         raise LedgerUnusable(f"backup {file}: it is an archive of another program, not of a ledger")
-    if found[1] != schema:
+    if match[1] != schema:
         raise LedgerUnusable(
-            f"backup {file}: it has the schema {found[1]}, and {place.label} leads to {schema or 'none'}: "
-            f"create schema {found[1]} and add ?options=-csearch_path%3D{found[1]} to the URL"
+            f"backup {file}: it has the schema {match[1]}, and {place.label} leads to {schema or 'none'}: "
+            f"create schema {match[1]} and add ?options=-csearch_path%3D{match[1]} to the URL"
         )
 
 
 def _program(name: str, major: int) -> str:
     """Return the oldest program of this name that is as new as the server, or newer."""
-    found = {path: _major(path) for path in _candidates(name)}
-    fitting = {path: version for path, version in found.items() if version >= major}
+    versions = {path: _major(path) for path in _candidates(name)}
+    fitting = {path: version for path, version in versions.items() if version >= major}
     if fitting:
         return min(fitting, key=fitting.__getitem__)
-    there = ", ".join(f"{path} is of version {version}" for path, version in found.items())
+    there = ", ".join(f"{path} is of version {version}" for path, version in versions.items())
     raise LedgerUnusable(
         f"{name} {major} or newer is needed for this server, and {there or 'there is none on PATH'}: "
         f"install PostgreSQL's client programs (Debian: postgresql-client-{major}), or copy the ledger to a "
@@ -141,8 +141,8 @@ def _candidates(name: str) -> Iterator[str]:
 def _major(program: str) -> int:
     command = [program, "--version"]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603  # by name
-    found = re.search(r"\) (\d+)", ended.stdout)
-    return int(found[1]) if found else 0
+    match = re.search(r"\) (\d+)", ended.stdout)
+    return int(match[1]) if match else 0
 
 
 def _conninfo(place: Place) -> str:

@@ -144,7 +144,7 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
     if changes.nodes:
         db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", changes.nodes)
     if changes.bodies:
-        bodies = [(each.commitment, at, each.field, each.salt, each.text) for at, each in changes.bodies]
+        bodies = [(body.commitment, at, body.field, body.salt, body.text) for at, body in changes.bodies]
         db.executemany("INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", bodies)
     write_listing(db, changes)
     for node in changes.nodes:

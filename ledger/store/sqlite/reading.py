@@ -42,15 +42,15 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     field, value = ("trace_id", where.trace_id) if where.trace_id is not None else ("type", where.type)
     if where.stream is not None or value is None or not blocks.are_counted(db):
         return [StoredRow(*row) for row in db.execute(query.format(clauses), (*values, limit))]
-    found: list[StoredRow] = []
+    stored: list[StoredRow] = []
     query = query.format(f"position BETWEEN ? AND ? AND {clauses}")
     for part in blocks.ranges(
         db, field, value, newest_first=where.newest_first, after=after, before=where.before
     ):
-        found += [StoredRow(*row) for row in db.execute(query, (*part, *values, limit - len(found)))]
-        if len(found) >= limit:
+        stored += [StoredRow(*row) for row in db.execute(query, (*part, *values, limit - len(stored)))]
+        if len(stored) >= limit:
             break
-    return found
+    return stored
 
 
 def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
@@ -61,8 +61,8 @@ def _of_jobs(jobs: tuple[JobFilter, ...] | None) -> tuple[list[str], list[str]]:
         {"jobs.team = ?": each.of_team, "jobs.actor = ?": each.of_actor, "jobs.team IS NULL": each.teamless}
         for each in jobs
     ]
-    clauses = [" AND ".join(part for part, value in each.items() if value) or "1 = 1" for each in owners]
-    values = [value for each in owners for value in each.values() if isinstance(value, str)]
+    clauses = [" AND ".join(part for part, value in owner.items() if value) or "1 = 1" for owner in owners]
+    values = [value for owner in owners for value in owner.values() if isinstance(value, str)]
     matching = " OR ".join(f"({clause})" for clause in clauses)
     return [f"EXISTS (SELECT 1 FROM jobs WHERE jobs.job_id = events.stream AND ({matching}))"], values
 
@@ -86,13 +86,13 @@ def event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
 
 def bodies(db: sqlite3.Connection, positions: Sequence[int]) -> Mapping[str, PrivateBody]:
     """Return the private bodies of these positions by commitment."""
-    found: dict[str, PrivateBody] = {}
+    by_commitment: dict[str, PrivateBody] = {}
     for start in range(0, len(positions), _VARIABLES):
         part = positions[start : start + _VARIABLES]
         marks = ",".join("?" * len(part))
         query = f"SELECT {_BODY} FROM private_bodies WHERE position IN ({marks})"
-        found.update((row[0], PrivateBody(*row)) for row in db.execute(query, part))
-    return found
+        by_commitment.update((row[0], PrivateBody(*row)) for row in db.execute(query, part))
+    return by_commitment
 
 
 def document(db: sqlite3.Connection, sha256: str) -> bytes | None:
@@ -116,8 +116,8 @@ _SOURCE_VIDEO = f"{_HAS_VIDEO} > 0 AND {_HAS_JOB} = 0 AND {_VIDEO_KEY} >= ? AND 
 
 
 def _has(*pieces: str) -> str:
-    found = " OR ".join(f"instr(body, CAST('{piece}' AS BLOB)) > 0" for piece in pieces)
-    return found if len(pieces) == 1 else f"({found})"
+    condition = " OR ".join(f"instr(body, CAST('{piece}' AS BLOB)) > 0" for piece in pieces)
+    return condition if len(pieces) == 1 else f"({condition})"
 
 
 _UNREVIEWED = f"""{_has('"state":"completed"', '"state":"stored"')} AND {_has('"verdict":null')}"""

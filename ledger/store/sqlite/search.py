@@ -148,7 +148,7 @@ def _row(position: int, job: Job, *, counted: bool = False) -> tuple[object, ...
 
 def _index(db: sqlite3.Connection, words: Mapping[int, Iterable[str]]) -> None:
     if words:
-        db.executemany(_INDEX, [(at, " ".join(each)) for at, each in sorted(words.items())])
+        db.executemany(_INDEX, [(at, " ".join(found_by)) for at, found_by in sorted(words.items())])
 
 
 def unindex(db: sqlite3.Connection, erased: list[str]) -> None:
@@ -400,7 +400,7 @@ def _with_words(
     return [
         row
         for row in rows
-        if all(any(word.startswith(each) for word in words.get(row[0], ())) for each in prefixes)
+        if all(any(word.startswith(prefix) for word in words.get(row[0], ())) for prefix in prefixes)
     ]
 
 
@@ -499,7 +499,7 @@ def _standing(db: Connection, position: int, size: int, sees: Sequence[JobFilter
     visible, values = _any_of(sees)
     streams = "SELECT stream FROM events WHERE position > ? AND position <= ?"
     stretches = ((position, min((block + 1) * BLOCK, size)), (end, size))
-    here, last = (sorted({stream for (stream,) in db.execute(streams, each)}) for each in stretches)
+    here, last = (sorted({stream for (stream,) in db.execute(streams, stretch)}) for stretch in stretches)
     later = here if position > end else {*here, *last}
     changed = db.execute(
         "SELECT state, job_id FROM json_each(?) CROSS JOIN listing ON job_id = value "
@@ -674,6 +674,6 @@ def _more_properties(where: JobFilter) -> Iterator[Clause]:
 
 def _any_of(sees: Sequence[JobFilter]) -> Clause:
     """Return the clause for the jobs of one of `sees`."""
-    alternatives = [_joined([("1", ()), *_properties(each, "month")]) for each in sees]
+    alternatives = [_joined([("1", ()), *_properties(filter_, "month")]) for filter_ in sees]
     texts = " OR ".join(text for text, _ in alternatives)
     return f"({texts or '0'})", [value for _, values in alternatives for value in values]

@@ -54,9 +54,9 @@ def _copy(db: sqlite3.Connection, part: Path, target: Path, progress: Callable[[
     with trouble, closing(sqlite3.connect(part, isolation_level=None)) as copy:
         db.backup(copy, pages=PAGES, progress=lambda _, left, total: progress(total - left, total))
         copy.execute("PRAGMA journal_mode = DELETE")
-        [(found,), *_] = copy.execute("PRAGMA integrity_check(1)").fetchall()
-        if found != "ok":
-            raise LedgerUnusable(f"ledger file: the copy is damaged ({found}): make another backup")
+        [(problems,), *_] = copy.execute("PRAGMA integrity_check(1)").fetchall()
+        if problems != "ok":
+            raise LedgerUnusable(f"ledger file: the copy is damaged ({problems}): make another backup")
 
 
 _EVENTS = (

@@ -97,7 +97,7 @@ class Site:
         """Return the routes of the pages, the actions and the rest, below the console's path."""
         pages = {page.path: page for page in self.pages}
         return [
-            *(Route(each.path, self._endpoint(each), methods=["GET"]) for each in endpoints),
+            *(Route(endpoint.path, self._endpoint(endpoint), methods=["GET"]) for endpoint in endpoints),
             *(
                 Route(page.path + suffix, self._page(page, kind), methods=["GET"])
                 for page in self.pages

@@ -59,13 +59,13 @@ def lineage(nodes: Sequence[Node], title: str, above: str | None = None) -> Mark
     `above` says what leads to the first node, if that is not drawn.
     """
     placed = _place(nodes, LABEL_HEIGHT if above else 0)
-    height = max(_end(one) for one in placed) + 2
+    height = max(_end(box) for box in placed) + 2
     parts: list[Markup] = []
     if above:
         parts.append(_text(RAIL + 12, 14, above, "edge-label", WIDTH - RAIL - 12))
         parts.append(Markup('<path class="edge dashed" d="M%s 4V%s"/>') % (RAIL, LABEL_HEIGHT))
-    parts += [_edge(placed, one) for one in placed if one.node.source is not None]
-    parts += [part for one in placed for part in _box(one)]
+    parts += [_edge(placed, box) for box in placed if box.node.source is not None]
+    parts += [part for box in placed for part in _box(box)]
     box = f"0 0 {WIDTH} {height}"
     return Markup(
         '<svg class="chart lineage" role="group" aria-label="%s" viewBox="%s" width="%s" height="%s">%s</svg>'
@@ -86,42 +86,42 @@ def _place(nodes: Sequence[Node], top: int) -> list[_Placed]:
     return placed
 
 
-def _end(one: _Placed) -> int:
-    return one.top + NODE_HEIGHT + (LABEL_HEIGHT if one.node.more else 0)
+def _end(box: _Placed) -> int:
+    return box.top + NODE_HEIGHT + (LABEL_HEIGHT if box.node.more else 0)
 
 
-def _edge(placed: Sequence[_Placed], one: _Placed) -> Markup:
+def _edge(placed: Sequence[_Placed], box: _Placed) -> Markup:
     """Return the line to a node from its source, and what it says."""
-    assert one.node.source is not None  # checked by the caller
-    source = placed[one.node.source]
+    assert box.node.source is not None  # checked by the caller
+    source = placed[box.node.source]
     left = source.indent * INDENT + RAIL
-    own = one.indent * INDENT
+    own = box.indent * INDENT
     begin = source.top + NODE_HEIGHT
-    if one.indent == source.indent:
-        path = f"M{left} {begin}V{one.top}"
+    if box.indent == source.indent:
+        path = f"M{left} {begin}V{box.top}"
         at = left + 12
     else:
-        middle = one.top + NODE_HEIGHT // 2
+        middle = box.top + NODE_HEIGHT // 2
         path = f"M{left} {begin}V{middle - 6}q0 6 6 6H{own}"
         at = own + 4
-    label = _text(at, one.top - 8, one.node.edge, "edge-label", WIDTH - at)
+    label = _text(at, box.top - 8, box.node.edge, "edge-label", WIDTH - at)
     return Markup('<path class="edge" d="%s"/>') % (path,) + label
 
 
-def _box(one: _Placed) -> Iterable[Markup]:
-    node, left = one.node, one.indent * INDENT
+def _box(box: _Placed) -> Iterable[Markup]:
+    node, left = box.node, box.indent * INDENT
     width = WIDTH - left - 2
     room = width - 40 - (len(node.state) + 2) * LETTER_PX
     room *= LETTER_PX / BOLD_PX if node.is_current else 1
     inside = Markup("").join(
         [
             Markup('<rect x="%s" y="%s" width="%s" height="%s" rx="5"/>')
-            % (left + 1, one.top + 1, width, NODE_HEIGHT - 2),
+            % (left + 1, box.top + 1, width, NODE_HEIGHT - 2),
             Markup('<circle class="mark %s" cx="%s" cy="%s" r="4.5"/>')
-            % (node.kind, left + RAIL, one.top + NODE_HEIGHT // 2),
-            _text(left + 30, one.top + 21, node.words, "words", room),
+            % (node.kind, left + RAIL, box.top + NODE_HEIGHT // 2),
+            _text(left + 30, box.top + 21, node.words, "words", room),
             Markup('<text class="state" x="%s" y="%s" text-anchor="end">%s</text>')
-            % (left + width - 10, one.top + 21, node.state),
+            % (left + width - 10, box.top + 21, node.state),
         ]
     )
     name = "node current" if node.is_current else "node"
@@ -130,11 +130,11 @@ def _box(one: _Placed) -> Iterable[Markup]:
     else:
         yield Markup('<g class="%s">%s</g>') % (name, inside)
     if node.more:
-        at, line = left + RAIL + 12, one.top + NODE_HEIGHT + 16
+        at, line = left + RAIL + 12, box.top + NODE_HEIGHT + 16
         words = _text(at, line, node.more, "edge-label", WIDTH - at)
         yield Markup('<path class="edge dashed" d="M%s %sv%s"/>') % (
             left + RAIL,
-            one.top + NODE_HEIGHT,
+            box.top + NODE_HEIGHT,
             LABEL_HEIGHT - 4,
         )
         yield Markup('<a href="%s">%s</a>') % (node.more_href, words) if node.more_href else words

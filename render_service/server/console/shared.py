@@ -37,13 +37,13 @@ class SharedLinks:
         async def answering(request: Request) -> Response:
             session, text = self._site.session, request.path_params["text"]
             try:
-                found = await asyncio.to_thread(
+                share = await asyncio.to_thread(
                     read_share, session.ledger, self._signer, text, session.clock()
                 )
-                if found is None:
+                if share is None:
                     raise NotHere("this link shows nothing: it has ended, was revoked, or is not complete")
-                request.state.logged["share"] = found[0].event.share_id
-                return await answer(request, *found)
+                request.state.logged["share"] = share[0].event.share_id
+                return await answer(request, *share)
             except (SoraLedgerError, TimeoutError) as error:
                 return self._site.refused(error)
 

@@ -259,7 +259,7 @@ def _character_ids(fields: Fields) -> list[str]:
     entries = fields.get("characters", [])
     if not isinstance(entries, list):
         raise ApiError.wrong_type("characters", "an array", type_name(entries))
-    return [_id_of(one, f"characters[{index}]") for index, one in enumerate(entries)]
+    return [_id_of(entry, f"characters[{index}]") for index, entry in enumerate(entries)]
 
 
 def _id_of(value: Any, param: str) -> str:

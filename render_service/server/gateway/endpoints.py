@@ -61,11 +61,11 @@ class EndpointRoutes:
         own = [one for one in self._endpoints.by_id.values() if _may_manage(caller, one)][::-1]
         start = 0
         if page.after is not None:
-            names = [one.endpoint_id for one in own]
+            names = [endpoint.endpoint_id for endpoint in own]
             if page.after not in names:
                 raise api.no_such_endpoint(page.after, "after")
             start = names.index(page.after) + 1
-        data = [await self._shown(one) for one in own[start : start + page.limit]]
+        data = [await self._shown(endpoint) for endpoint in own[start : start + page.limit]]
         return JSONResponse(api.endpoint_list(data, has_more=len(own) > start + page.limit))
 
     async def retrieve(self, request: Request, caller: Caller) -> Response:
@@ -161,7 +161,7 @@ class EndpointRoutes:
     async def _shown(self, endpoint: Endpoint) -> dict[str, Any]:
         """Return an endpoint in the API's format, and whether it is told anything."""
         await asyncio.to_thread(self._audience.renew)
-        is_known = any(Permission.READ in one.permissions for one in self._audience.callers(endpoint))
+        is_known = any(Permission.READ in caller.permissions for caller in self._audience.callers(endpoint))
         status = endpoint.state if endpoint.state is EndpointState.ERASED or is_known else "no_valid_key"
         resource = api.endpoint_resource(
             endpoint.endpoint_id,

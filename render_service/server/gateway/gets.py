@@ -84,20 +84,20 @@ class Gets:
         """``GET /videos/{video_id}``: the video as the ledger knows it."""
         name = request.path_params["video_id"]
         self._polls.admit(caller.key_id or caller.name, name[:LONGEST_NAME])
-        found = await self._find(caller, name)
-        headers = job_headers(found.job, now=self._session.clock())
-        if under_way(found.job):
-            headers |= await expected_headers(self._session, found.job)
-        return _json(found.body, headers)
+        video = await self._find(caller, name)
+        headers = job_headers(video.job, now=self._session.clock())
+        if under_way(video.job):
+            headers |= await expected_headers(self._session, video.job)
+        return _json(video.body, headers)
 
     async def _find(self, caller: Caller, name: str) -> Found:
-        found = await self._projection.find(caller, name)
-        if found is None:
+        video = await self._projection.find(caller, name)
+        if video is None:
             job = await adopted_job(self._session, caller, name)
-            found = Found(job, await self._projection.show(job))
-        if found.job.state is State.DELETED:
+            video = Found(job, await self._projection.show(job))
+        if video.job.state is State.DELETED:
             raise no_such_video()
-        return found
+        return video
 
     async def list_videos(self, request: Request, caller: Caller) -> Response:
         """``GET /videos``: the videos that the caller may see, newest first unless `order` is ``asc``."""

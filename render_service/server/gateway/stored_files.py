@@ -52,12 +52,12 @@ class Signature(NamedTuple):
     @classmethod
     def of(cls, descriptor: int) -> "Signature":
         """Return the signature of an open file; `NotAsStored` for anything but a regular file."""
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise NotAsStored(
                 "the stored file is not a regular file", expected="a regular file", found="another one"
             )
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class OpenFile:

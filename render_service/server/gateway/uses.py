@@ -127,7 +127,7 @@ class Uses:
         now = self._session.clock()
         if entry.job is not None and entry.counts != {0}:
             self._joined[entry.job.job_id] = now, entry.counts
-        for job_id in [one for one, (at, _) in self._joined.items() if now - at > RESENT_WITHIN]:
+        for job_id in [request for request, (at, _) in self._joined.items() if now - at > RESENT_WITHIN]:
             del self._joined[job_id]
 
     def note_refused(self, request: RenderRequest, payer: Payer, count: int) -> None:
@@ -149,8 +149,10 @@ class Uses:
         joined = self._joined.get(job_id)
         if joined is not None and count in joined[1]:
             return True
-        own = (each for each in self.under_way if each.job is not None and each.job.job_id == job_id)
-        return any(count in each.counts for each in own)
+        own = (
+            request for request in self.under_way if request.job is not None and request.job.job_id == job_id
+        )
+        return any(count in request.counts for request in own)
 
     # --- in the ledger ---
 
@@ -206,8 +208,8 @@ class Uses:
         A job that the server refused comes first: of identical requests, that one is tried again. The job
         `without` is left out. Reads the ledger, and writes the claim.
         """
-        found = self._recent.find(self._owner, request.prompt)
-        jobs = [job for job in _jobs(session, found) if job.job_id != without]
+        recent = self._recent.find(self._owner, request.prompt)
+        jobs = [job for job in _jobs(session, recent) if job.job_id != without]
         jobs.sort(key=lambda job: job.outcome not in NOTHING_CREATED)
         return self._claimed(session, request, count, iter(jobs))
 
@@ -233,20 +235,20 @@ class Uses:
 
 
 def _jobs(session: Session, job_ids: Sequence[str]) -> Iterator[Job]:
-    found = (session.ledger.store.job(job_id) for job_id in job_ids)
-    return (job for job in found if job is not None)
+    jobs = (session.ledger.store.job(job_id) for job_id in job_ids)
+    return (job for job in jobs if job is not None)
 
 
 def _used(session: Session, job_id: str, count: int) -> Draft:
     return session.draft(AccessUsed(job_id=job_id, retry_count=count), event_id=use_id(job_id, count))
 
 
-def _is_same(one: RenderRequest, other: RenderRequest) -> bool:
+def _is_same(request: RenderRequest, other: RenderRequest) -> bool:
     """Return whether two requests are the same; the state of their source may differ."""
-    if one.prompt != other.prompt:
+    if request.prompt != other.prompt:
         return False
-    sources = [each.source.video_id if each.source else None for each in (one, other)]
-    bare = [each.model_copy(update={"source": None}) for each in (one, other)]
+    sources = [each.source.video_id if each.source else None for each in (request, other)]
+    bare = [each.model_copy(update={"source": None}) for each in (request, other)]
     return sources[0] == sources[1] and bare[0] == bare[1]
 
 

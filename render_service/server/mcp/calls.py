@@ -159,8 +159,8 @@ class Agent:
                 JobFilter(of_actor=self.session.settings.actor, teamless=self.caller.team is not None)
             )
         return [
-            replace(where, of_team=one.of_team, of_actor=one.of_actor, teamless=one.teamless)
-            for one in filters
+            replace(where, of_team=filter_.of_team, of_actor=filter_.of_actor, teamless=filter_.teamless)
+            for filter_ in filters
         ]
 
     def terms(self, values: dict[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,8 @@ class AgentEndpoint:
         """Load the protocol at the first request, and serve it until `stop`."""
         waiting = [asyncio.create_task(one.wait()) for one in (self._wanted, stop)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for each in waiting:
-            each.cancel()
+        for task in waiting:
+            task.cancel()
         if stop.is_set() or self._protocol is None:
             return
         async with self._loaded() as app:

@@ -107,8 +107,8 @@ async def find_tool(agent: Agent, arguments: FindArguments) -> Json:
             actor=agent.session.settings.actor if arguments.mine else None,
             purpose=arguments.purpose,
         )
-        found = [find_jobs(ledger, filter_, arguments.limit, of=related) for filter_ in agent.visible(where)]
-        newest = sorted({job.job_id: job for jobs in found for job in jobs}.items(), reverse=True)
+        pages = [find_jobs(ledger, filter_, arguments.limit, of=related) for filter_ in agent.visible(where)]
+        newest = sorted({job.job_id: job for jobs in pages for job in jobs}.items(), reverse=True)
         jobs = [job for _, job in newest[: arguments.limit]]
         rows = [
             {

@@ -111,10 +111,10 @@ class ToolServer:
         agent = self._agent_of(context)
         agent.check(Permission.READ)
         ledger = agent.session.ledger
-        found = await asyncio.to_thread(
+        pages = await asyncio.to_thread(
             lambda: [list(ledger.each_job(where, LISTED_JOBS)) for where in agent.visible(JobFilter())]
         )
-        newest = sorted({job.job_id: job for jobs in found for job in jobs}.items(), reverse=True)
+        newest = sorted({job.job_id: job for jobs in pages for job in jobs}.items(), reverse=True)
         jobs = [job for _, job in newest[:LISTED_JOBS]]
         listed = [
             Resource(

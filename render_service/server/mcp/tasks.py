@@ -94,7 +94,7 @@ class Tasks:
         about = document.get("summary")
         if job.state.value in HELD:
             questions = await Approval(context, agent, job.job_id).requests()
-            shown = {name: _wire(one) for name, one in questions.items()}
+            shown = {name: _wire(question) for name, question in questions.items()}
             more = {"inputRequests": shown} if shown else {}
             return {**_task(job, "input_required" if shown else "working", about), **more}
         if job.state is State.CANCELLED:

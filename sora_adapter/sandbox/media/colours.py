@@ -60,15 +60,15 @@ _WORD = re.compile(r"[a-z]+")
 def named(text: str) -> list[Colour]:
     """Return the colours named in the text, in order, without duplicates; "dark green" is one colour."""
     words = [*_WORD.findall(text.lower()), ""]
-    found: list[Colour] = []
+    colours: list[Colour] = []
     position = 0
     while position < len(words) - 1:
         pair = _colour(words[position] + words[position + 1]) if words[position + 1] else None
         colour = pair or _colour(words[position])
-        if colour and colour not in found:
-            found.append(colour)
+        if colour and colour not in colours:
+            colours.append(colour)
         position += 2 if pair else 1
-    return found
+    return colours
 
 
 def mood(text: str) -> list[Colour]:

@@ -77,7 +77,7 @@ class Picture:
     def mixed(self, other: "Picture", share: float) -> Self:
         """Return the picture `share` (0..1) of the way to another."""
         planes = ((self.y, other.y), (self.u, other.u), (self.v, other.v))
-        return type(self)(*(Image.blend(one, two, share) for one, two in planes))
+        return type(self)(*(Image.blend(plane, two, share) for plane, two in planes))
 
     def lay(self, other: "Picture", mask: Mask, at: tuple[int, int] = (0, 0)) -> None:
         """Place another picture on this one, through the mask."""

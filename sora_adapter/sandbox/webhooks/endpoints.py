@@ -84,8 +84,8 @@ class EndpointStore:
 
     def get(self, endpoint_id: str) -> Endpoint | None:
         """Return an endpoint, or None if the id is unknown or deleted."""
-        found = self._rows("WHERE id = ?", (endpoint_id,))
-        return found[0] if found else None
+        rows = self._rows("WHERE id = ?", (endpoint_id,))
+        return rows[0] if rows else None
 
     def all(self) -> list[Endpoint]:
         """Return the endpoints, newest first."""

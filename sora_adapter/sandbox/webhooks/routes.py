@@ -84,10 +84,10 @@ class WebhookRoutes:
     async def list_page(self, request: Request) -> Response:
         """List endpoints, newest first."""
         wanted = asked.parse_page(request.query_params)
-        found = await run_in_threadpool(self._endpoints.all)
-        start = self._start(found, wanted.after)
-        page = [shown(each) for each in found[start : start + wanted.limit]]
-        return JSONResponse(asked.endpoint_list(page, has_more=len(found) > start + wanted.limit))
+        endpoints = await run_in_threadpool(self._endpoints.all)
+        start = self._start(endpoints, wanted.after)
+        page = [shown(each) for each in endpoints[start : start + wanted.limit]]
+        return JSONResponse(asked.endpoint_list(page, has_more=len(endpoints) > start + wanted.limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return an endpoint."""
@@ -147,11 +147,11 @@ class WebhookRoutes:
             raise asked.no_such_endpoint(endpoint_id, "webhook_endpoint_id")
         return endpoint
 
-    def _start(self, found: list[Endpoint], after: str | None) -> int:
+    def _start(self, endpoints: list[Endpoint], after: str | None) -> int:
         """Return where the page after an endpoint starts."""
         if after is None:
             return 0
-        for index, endpoint in enumerate(found):
+        for index, endpoint in enumerate(endpoints):
             if endpoint.id == after:
                 return index + 1
         if self._permissive:

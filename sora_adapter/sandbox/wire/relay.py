@@ -32,9 +32,9 @@ def operation_of(scope: Scope) -> tuple[str | None, str | None]:
     if scope["type"] != "http":
         return None, None
     for operation, method, path in _PATTERNS:
-        found = path.fullmatch(scope["path"]) if scope["method"] == method else None
-        if found:
-            return operation, found.groupdict().get("id")
+        match = path.fullmatch(scope["path"]) if scope["method"] == method else None
+        if match:
+            return operation, match.groupdict().get("id")
     return None, None
 
 

@@ -199,7 +199,7 @@ def _character_ids(fields: Fields) -> tuple[str, ...]:
             f"Expected at most {MAX_CHARACTERS}, but got {len(characters)}."
         )
         raise ApiError.invalid(message, code="array_above_max_length", param="characters")
-    return tuple(_id_of(one, f"characters[{index}]") for index, one in enumerate(characters))
+    return tuple(_id_of(character, f"characters[{index}]") for index, character in enumerate(characters))
 
 
 def _source(fields: Fields, known: Iterable[str], *, permissive: bool) -> tuple[str | Film, str]:

@@ -56,8 +56,8 @@ def read(visit: Visit) -> AsOfView:
     position = _position(visit, ledger, size)
     state, before = _state(visit), position_in(visit, "before")
     then = AsOf(ledger, position, visit.caller.sees)
-    found = then.newest(ROWS + 1, state=state, before=before)
-    shown = found[:ROWS]
+    jobs = then.newest(ROWS + 1, state=state, before=before)
+    shown = jobs[:ROWS]
     chosen = {"position": position} | ({"state": state.value} if state else {})
     here = ledger.newest(RecordFilter(), before=position + 1, limit=1)
     return AsOfView(
@@ -66,8 +66,8 @@ def read(visit: Visit) -> AsOfView:
         recorded_at=here[0].recorded_at if here else None,
         states={each.value: then.states[each] for each in State if then.states.get(each)},
         state=state,
-        jobs=tuple(_row(visit, each) for each in shown),
-        older=urlencode(chosen | {"before": shown[-1].began}) if len(found) > ROWS else None,
+        jobs=tuple(_row(visit, row) for row in shown),
+        older=urlencode(chosen | {"before": shown[-1].began}) if len(jobs) > ROWS else None,
     )
 
 
@@ -108,7 +108,7 @@ def _row(visit: Visit, then: JobThen) -> JobRow:
 
 def rows(view: AsOfView) -> Sequence[Mapping[str, object]]:
     """Return the jobs of the list."""
-    return [each.model_dump() for each in view.jobs]
+    return [job.model_dump() for job in view.jobs]
 
 
 PAGE = Page(PATH, "Jobs as of a position", "as_of.html", read, rows=rows, menu=False)

@@ -146,14 +146,16 @@ def _rows(left: Job, right: Job) -> tuple[Row, ...]:
         "Requested by": ("actor",),
         "Last review": ("verdict",),
     }
-    found = {name: tuple(_first(job, fields) for job in (left, right)) for name, fields in named.items()} | {
+    values = {name: tuple(_first(job, fields) for job in (left, right)) for name, fields in named.items()} | {
         "Length": tuple(f"{job.seconds} s" if job.seconds else None for job in (left, right))
     }
     order = ["Model", "Size", "Length", *(name for name in named if name not in {"Model", "Size"})]
     return tuple(
-        Row(name=name, left=found[name][0], right=found[name][1], differs=found[name][0] != found[name][1])
+        Row(
+            name=name, left=values[name][0], right=values[name][1], differs=values[name][0] != values[name][1]
+        )
         for name in order
-        if any(found[name])
+        if any(values[name])
     )
 
 

@@ -194,8 +194,8 @@ def read(visit: Visit) -> Inbox:
     findings = _findings(visit)
     lost = _lost_jobs(visit) if visit.may(Permission.OPERATE) else []
     return Inbox(
-        to_answer=[one for one in shown if one.obstacle is None],
-        waiting_for_others=[one for one in shown if one.obstacle is not None],
+        to_answer=[row for row in shown if row.obstacle is None],
+        waiting_for_others=[row for row in shown if row.obstacle is not None],
         more_waiting=max(0, len(held) - MOST_SHOWN),
         finals=[_final(visit, job) for job in finals[:MOST_SHOWN]],
         more_finals=len(finals) > MOST_SHOWN,
@@ -236,9 +236,9 @@ def _findings(visit: Visit) -> list[Finding]:
     """Return the findings about jobs that the reader may see, and those of no job if they are of no team."""
     if not (visit.may(Permission.AUDIT) or visit.may(Permission.OPERATE)):
         return []
-    found = standing_findings(visit.session.ledger, visit.session.settings, visit.now)
+    findings = standing_findings(visit.session.ledger, visit.session.settings, visit.now)
     shown_apart = {"OUTCOME_UNKNOWN", "INTENT_OPEN"} if visit.may(Permission.OPERATE) else set()
-    return [finding for finding in found if finding.code not in shown_apart and _may_see(visit, finding)]
+    return [finding for finding in findings if finding.code not in shown_apart and _may_see(visit, finding)]
 
 
 def _budgets(visit: Visit) -> list[Budget]:

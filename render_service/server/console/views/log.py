@@ -93,9 +93,9 @@ def read(visit: Visit) -> LogView:
 def filter_of(visit: Visit) -> RecordFilter:
     """Return the filter in the address; `NotHere` if it is about a job that the person may not see."""
     ledger, stream, type_ = visit.session.ledger, visit.query("stream"), visit.query("type")
-    for each in FILTERS:
-        if "\0" in (visit.query(each) or ""):  # not every database can compare it
-            raise BadInput(f"{each}: expected text without the character U+0000")
+    for setting in FILTERS:
+        if "\0" in (visit.query(setting) or ""):  # not every database can compare it
+            raise BadInput(f"{setting}: expected text without the character U+0000")
     if name := visit.query("job"):
         job = ledger.job(name)
         if not visit.may_see(job):

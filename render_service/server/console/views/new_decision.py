@@ -87,14 +87,14 @@ def decide(visit: Visit, ask: Ask) -> Decision:
     ruling = ruling_on(session.settings, request)
     candidates = tuple(
         Candidate(
-            model=one["model"],
-            cost_usd_micros=one["cost_usd_micros"],
-            chosen=one["chosen"],
-            why_not=tuple(one["why_not"]),
+            model=candidate["model"],
+            cost_usd_micros=candidate["cost_usd_micros"],
+            chosen=candidate["chosen"],
+            why_not=tuple(candidate["why_not"]),
         )
-        for one in candidates_of(ruling)
+        for candidate in candidates_of(ruling)
     )
-    chosen = next((one for one in candidates if one.chosen), None)
+    chosen = next((candidate for candidate in candidates if candidate.chosen), None)
     ahead = outlook(session.settings, request)
     verdict = _changes(request)
     return Decision(

@@ -217,7 +217,7 @@ def read(visit: Visit) -> OperationsView:
     session, ledger = visit.session, visit.session.ledger
     everything = visit.caller.operates_everything
     longest_s = session.settings.longest_render_s
-    attempts = [each for each in open_attempts(ledger, None) if visit.may_see(each.job)]
+    attempts = [attempt for attempt in open_attempts(ledger, None) if visit.may_see(attempt.job)]
     overdue = [job for job in overdue_jobs(ledger, visit.now, longest_s) if visit.may_see(job)]
     states = ledger.store.counts("state") if everything else None
     return OperationsView(
@@ -226,7 +226,7 @@ def read(visit: Visit) -> OperationsView:
         queue=_queue(ledger) if everything else None,
         limits=_limits(visit) if everything else None,
         checks=_checks(visit) if everything else None,
-        open_attempts=tuple(_attempt(each, visit.now) for each in attempts[:MOST_SHOWN]),
+        open_attempts=tuple(_attempt(attempt, visit.now) for attempt in attempts[:MOST_SHOWN]),
         overdue=tuple(_overdue(job) for job in overdue[:MOST_SHOWN]),
         overdue_after_s=longest_s,
         deliveries=_deliveries(ledger) if everything else None,
@@ -253,7 +253,7 @@ def _limits(visit: Visit) -> Limits:
         here=WorkerTerms(at_once=here.at_once, per_minute=here.per_minute, running=here.running)
         if here
         else None,
-        paces=tuple(Pace(name=one.name, running=one.running, wait_s=one.wait_ms / 1000) for one in paces),
+        paces=tuple(Pace(name=pace.name, running=pace.running, wait_s=pace.wait_ms / 1000) for pace in paces),
     )
 
 
@@ -294,7 +294,9 @@ def _witnessed(visit: Visit, entry: Entry[CheckpointWitnessed], size: int, old: 
             counted_by = policy.count(head)
             names, is_enough, rule = list(counted_by.by), counted_by.is_enough, policy.rule()
         else:
-            keys = {each.witness: Verifier.parse(each.key) for each in event.cosignatures}
+            keys = {
+                cosignature.witness: Verifier.parse(cosignature.key) for cosignature in event.cosignatures
+            }
             names = [name for name, key in keys.items() if key in head.signed_by([key])]
     except (BadInput, CheckpointInvalid) as error:
         problem = str(error)
@@ -376,7 +378,10 @@ async def look(visit: Visit, _: FormData) -> Done:
     """Ask the servers what became of all submissions without an outcome that the person sees."""
     jobs = [job for job in await reconcile.open_jobs(visit.session) if visit.may_see(job)]
     settled = await reconcile.reconcile(visit.session, jobs)
-    words = " ".join(f"{one.job.job_id}: {one.verdict.replace('_', ' ')}; {one.why}." for one in settled)
+    words = " ".join(
+        f"{settlement.job.job_id}: {settlement.verdict.replace('_', ' ')}; {settlement.why}."
+        for settlement in settled
+    )
     return Done("/operations", words or "No submission is open.")
 
 
@@ -416,7 +421,7 @@ async def send_letters(visit: Visit, form: FormData) -> Done:
 
 def rows(view: OperationsView) -> Sequence[Mapping[str, object]]:
     """Return the submissions without an outcome."""
-    return [each.model_dump(mode="json") for each in view.open_attempts]
+    return [attempt.model_dump(mode="json") for attempt in view.open_attempts]
 
 
 PAGE = Page("/operations", "Operations", "operations.html", read, permission=Permission.OPERATE, rows=rows)

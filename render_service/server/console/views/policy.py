@@ -162,14 +162,14 @@ def _what_if(visit: Visit, rules: Rules, period: str, settings: Iterable[Differe
         held_after_usd_micros=tally.held_after_usd_micros,
         shown=tuple(
             Changed(
-                job_id=each.record.stream,
-                recorded_at=each.record.recorded_at,
-                before=_words(each.before),
-                after=_words(each.after),
-                difference_usd_micros=each.difference_usd_micros,
+                job_id=row.record.stream,
+                recorded_at=row.record.recorded_at,
+                before=_words(row.before),
+                after=_words(row.after),
+                difference_usd_micros=row.difference_usd_micros,
             )
-            for each in tally.shown
-            if visit.may_see(visit.session.ledger.job(each.record.stream))
+            for row in tally.shown
+            if visit.may_see(visit.session.ledger.job(row.record.stream))
         ),
     )
 
@@ -185,7 +185,7 @@ def _view(visit: Visit, compared: WhatIf | None) -> PolicyView:
     history = activations(ledger)[::-1]
     return PolicyView(
         in_force=_activation(history[0]) if history else _named(rules),
-        statements=tuple(Statement(**each._asdict()) for each in describe_policy(rules.policy)),
+        statements=tuple(Statement(**line._asdict()) for line in describe_policy(rules.policy)),
         warnings=rules.warnings,
         needs_approval=bool(rules.policy.rules_for(Change.POLICY)),
         history=tuple(_activation(each) for each in history[:MOST_ACTIVATIONS]),

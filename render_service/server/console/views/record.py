@@ -110,12 +110,12 @@ def _find(visit: Visit) -> Record:
     absent = NotHere(f"there is no record at position {text[:40]!r} that you may see")
     if not text.isascii() or not text.isdecimal() or not 0 < int(text[:20]) <= LAST:
         raise absent
-    found = next(ledger.read(after=int(text) - 1, limit=1), None)
-    if found is None or found.position != int(text):
+    record = next(ledger.read(after=int(text) - 1, limit=1), None)
+    if record is None or record.position != int(text):
         raise absent
-    if not may_see_records(visit.caller, Jobs(ledger)(found.stream)):
+    if not may_see_records(visit.caller, Jobs(ledger)(record.stream)):
         raise absent
-    return found
+    return record
 
 
 def _path(ledger: Ledger, index: int, edge: Frontier) -> tuple[tuple[str, ...], str | None]:
@@ -128,15 +128,15 @@ def _path(ledger: Ledger, index: int, edge: Frontier) -> tuple[tuple[str, ...], 
 
 def _extensions(visit: Visit, ledger: Ledger, size: int) -> tuple[Extension, ...]:
     """Prove that the log extends those of the sizes in the address, as far as there is a proof."""
-    found = []
+    extensions = []
     for text in islice(visit.queries("extends"), MOST_EXTENDED):
         old = int(text[:20]) if text.isascii() and text.isdecimal() else -1
         try:
             path = consistency_proof(ledger.store, old, size) if old else []
         except ProofInvalid:  # the browser says that there is none
             continue
-        found.append(Extension(old_size=old, path=tuple(item.hex() for item in path)))
-    return tuple(found)
+        extensions.append(Extension(old_size=old, path=tuple(item.hex() for item in path)))
+    return tuple(extensions)
 
 
 def _content(record: Record) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
@@ -151,17 +151,17 @@ def _content(record: Record) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
 
 def _commitments(document: dict[str, Any]) -> list[tuple[str, str]]:
     """Return path and commitment of each private text of a stored payload."""
-    found: list[tuple[str, str]] = []
+    commitments: list[tuple[str, str]] = []
     rest: list[tuple[str, Any]] = list(document.items())
     while rest:
         path, value = rest.pop()
         if isinstance(value, list):
             rest += [(f"{path}.{index}", item) for index, item in enumerate(value)]
         elif isinstance(value, dict) and value.keys() == {"commitment"}:
-            found.append((path, str(value["commitment"])))
+            commitments.append((path, str(value["commitment"])))
         elif isinstance(value, dict):
             rest += [(f"{path}.{key}", item) for key, item in value.items()]
-    return found
+    return commitments
 
 
 def _bodies(record: Record) -> tuple[Body, ...]:

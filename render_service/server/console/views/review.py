@@ -151,7 +151,7 @@ def _page(visit: Visit, which: Unreviewed, job: Job | None) -> Review:
         may_review=visit.may(Permission.REVIEW),
         newer=newer.job_id if newer else None,
         older=older.job_id if older else None,
-        queue=[_in_queue(visit, each) for each in others[:MOST_LISTED]],
+        queue=[_in_queue(visit, other_job) for other_job in others[:MOST_LISTED]],
         waiting=len(queue),
     )
 

@@ -85,7 +85,7 @@ def _link(share: Share, visit: Visit) -> Link:
 async def share(visit: Visit, form: FormData) -> Done:
     """Make a link, whose address is shown once."""
     job, days = find_job(visit, visit.part("name")), text_of(form, "days")
-    of = next((each for each in MAY_SHARE if each == form.get("of")), None)
+    of = next((permission for permission in MAY_SHARE if permission == form.get("of")), None)
     if of is None:
         raise BadInput("choose what the link shows: the video, or its evidence")
     if not _may_share(visit, of):

@@ -84,7 +84,7 @@ def read(visit: Visit) -> SpendView:
     period = visit.query("period") or "month"
     if period not in PERIODS:
         period = "month"
-    by = next((each for each in GROUPS if each == visit.query("by")), By.MODEL)
+    by = next((group for group in GROUPS if group == visit.query("by")), By.MODEL)
     since, today = _since(period, visit.now), _midnight(visit.now)
     paced_since = today - timedelta(days=PACE_DAYS)
     first = None if since is None else min(since, paced_since, today.replace(day=1))

@@ -49,7 +49,9 @@ def files(job: Job, history: JobHistory) -> tuple[File, ...]:
         for variant in Variant
         if (entry := stored.get(variant)) is not None
     ]
-    read = {(one.event.variant.value, one.event.sha256): one for one in history.all_of(ProvenanceObserved)}
+    read = {
+        (entry.event.variant.value, entry.event.sha256): entry for entry in history.all_of(ProvenanceObserved)
+    }
     return (*(_with_origin(file, read.get((file.role, file.sha256))) for file in made), *_sent(history))
 
 
@@ -77,7 +79,8 @@ def _made(job: Job, record: Record, event: AssetStored, lost: str | None) -> Fil
         storage_uri=event.storage_uri,
         shape=shape_of(event.probe),
         mismatches=tuple(
-            f"{one.field}: {one.expected} requested, {one.found} found" for one in event.mismatches
+            f"{mismatch.field}: {mismatch.expected} requested, {mismatch.found} found"
+            for mismatch in event.mismatches
         ),
         stored_at=record.recorded_at,
         stored_by=record.actor,

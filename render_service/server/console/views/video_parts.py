@@ -154,7 +154,7 @@ class Reviewed(View):
 
 def answered(visit: Visit, history: JobHistory) -> tuple[Answered, ...]:
     """Return the approvals, refusals and overrides of a job, and its request if that is signed."""
-    found = answers(visit.session.ledger, history)
+    answers_found = answers(visit.session.ledger, history)
     return tuple(
         Answered(
             said=one.said,
@@ -167,7 +167,7 @@ def answered(visit: Visit, history: JobHistory) -> tuple[Answered, ...]:
             at=one.record.recorded_at,
             position=one.record.position,
         )
-        for one in found
+        for one in answers_found
     )
 
 

@@ -124,7 +124,7 @@ class VideosView(View):
     @property
     def chosen(self) -> list[tuple[str, str]]:
         """The label of each filter that is chosen, with its value."""
-        return [(one.label, one.chosen) for one in self.filters if one.chosen]
+        return [(filter_.label, filter_.chosen) for filter_ in self.filters if filter_.chosen]
 
 
 @dataclass(frozen=True)
@@ -181,26 +181,26 @@ def read_videos(visit: Visit) -> VideosView:
     where = replace(wanted.where(), oldest_first=after is not None)
     beyond = after if after is not None else before
     if wanted.words and after is None:
-        found = _older_matches(store, wanted, before, sees, matches)
+        matching = _older_matches(store, wanted, before, sees, matches)
     else:
-        found = store.search(wanted.words, where, PAGE_SIZE + 1, sees=sees, beyond=beyond)
-    has_more, found = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
+        matching = store.search(wanted.words, where, PAGE_SIZE + 1, sees=sees, beyond=beyond)
+    has_more, matching = len(matching) > PAGE_SIZE, matching[:PAGE_SIZE]
     if after is not None:
-        found.reverse()
-    has_older = bool(found) and (has_more if after is None else True)
-    has_newer = bool(found) and (has_more if after is not None else before is not None)
+        matching.reverse()
+    has_older = bool(matching) and (has_more if after is None else True)
+    has_newer = bool(matching) and (has_more if after is not None else before is not None)
     is_partial = len(matches) == MOST_COUNTED
     shows_all = before is None and after is None and not has_more
     return VideosView(
         words=wanted.words,
         has_no_word=bool(wanted.words) and not prefixes_of(wanted.words),
         filters=tuple(_filter(name, wanted, numbers[name]) for name in FILTERS),
-        total=len(found) if shows_all else total,
+        total=len(matching) if shows_all else total,
         is_least=is_partial and not shows_all,
         is_partial=is_partial,
-        videos=tuple(_card(each, wanted.words) for each in found),
-        newer=wanted.query(after=found[0].position) if has_newer else None,
-        older=wanted.query(before=found[-1].position) if has_older else None,
+        videos=tuple(_card(match, wanted.words) for match in matching),
+        newer=wanted.query(after=matching[0].position) if has_newer else None,
+        older=wanted.query(before=matching[-1].position) if has_older else None,
         may_request=visit.may(Permission.REQUEST),
     )
 
@@ -218,12 +218,12 @@ def _older_matches(
         for position, facets in matches
         if (before is None or position < before) and wanted.matches(facets)
     ]
-    found = store.listed(positions[: PAGE_SIZE + 1])
-    if len(found) <= PAGE_SIZE and len(matches) == MOST_COUNTED:
+    matching = store.listed(positions[: PAGE_SIZE + 1])
+    if len(matching) <= PAGE_SIZE and len(matches) == MOST_COUNTED:
         beyond = min(matches[-1].position, before or matches[-1].position)
-        rest = PAGE_SIZE + 1 - len(found)
-        found += store.search(wanted.words, wanted.where(), rest, sees=sees, beyond=beyond)
-    return found
+        rest = PAGE_SIZE + 1 - len(matching)
+        matching += store.search(wanted.words, wanted.where(), rest, sees=sees, beyond=beyond)
+    return matching
 
 
 def _counted(
@@ -279,14 +279,14 @@ def _position(visit: Visit, name: str) -> int | None:
     return int(text)
 
 
-def _card(found: FoundJob, words: str) -> Card:
-    job, snippet = found.job, snippet_of(found, words, LONGEST_PROMPT)
+def _card(match: FoundJob, words: str) -> Card:
+    job, snippet = match.job, snippet_of(match, words, LONGEST_PROMPT)
     settled = job.settled_usd_micros
     files = {name: f"{PREFIX}/videos/{job.job_id}/files/{name}" for name in job.assets}
     return Card(
         job_id=job.job_id,
         state=job.state,
-        prompt=None if found.prompt is None else found.prompt[:LONGEST_CELL],
+        prompt=None if match.prompt is None else match.prompt[:LONGEST_CELL],
         words=snippet.text,
         marks=snippet.spans,
         operation=job.operation or "adopted",

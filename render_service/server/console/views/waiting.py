@@ -121,11 +121,11 @@ def held_jobs(visit: Visit) -> list[Job]:
 
 def seen_jobs(session: Session, caller: Caller, where: JobFilter, limit: int) -> list[Job]:
     """Return up to `limit` of the jobs in `where` that `caller` may see, in the order of the filter."""
-    found: dict[str, Job] = {}
+    jobs: dict[str, Job] = {}
     for sees in caller.sees:
         own = replace(where, of_team=sees.of_team, of_actor=sees.of_actor, teamless=sees.teamless)
-        found |= {job.job_id: job for job in session.ledger.jobs(own, limit)}
-    ordered = sorted(found.values(), key=lambda job: job.job_id, reverse=not where.oldest_first)
+        jobs |= {job.job_id: job for job in session.ledger.jobs(own, limit)}
+    ordered = sorted(jobs.values(), key=lambda job: job.job_id, reverse=not where.oldest_first)
     return ordered[:limit]
 
 
@@ -172,9 +172,9 @@ def waiting_changes(visit: Visit, open_changes: OpenChanges) -> list[Waiting]:
     if visit.caller.team is not None or not visit.may(Permission.APPROVE):
         return []
     return [
-        waiting_change(visit, *found)
+        waiting_change(visit, *proposed)
         for name in open_changes.names()[:MOST_COUNTED]
-        if (found := _proposed(visit, name)) is not None
+        if (proposed := _proposed(visit, name)) is not None
     ]
 
 
