@@ -49,7 +49,7 @@ def error_facts(
     """Return an error as every door of sora-ledger answers it: command line, gateway, MCP and Python.
 
     `next` has the `commands`, and those that the message sets in backticks, each as its arguments; one with a
-    “…” is a form to fill. What was found is quoted from elsewhere, so a command in it is none to run.
+    “…” is a form to fill. What was found is quoted from elsewhere, so a command in it must not be run.
     """
     found = _text(facts.get("found"))
     own_words = message.replace(found, "") if found and "`" in found else message

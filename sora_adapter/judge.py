@@ -1,6 +1,6 @@
 """Ask a chat model how many changes a request for a remix asks for.
 
-Any server with ``POST /chat/completions`` will do. The text to be judged is somebody's data: it is sent
+Any server with ``POST /chat/completions`` will do. The text to be judged is a person's data: it is sent
 as a JSON value, after instructions not to obey it, and what comes back is used only if it says something that
 can be checked: one of four verdicts, with quotations. Nothing else of an answer is read, and none of its
 words are recorded.

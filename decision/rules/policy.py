@@ -66,7 +66,7 @@ class FaceRule(StrEnum):
 
 
 class UnclearChange(StrEnum):
-    """What happens to a remix of which it cannot be told whether it changes one thing."""
+    """What happens to a remix that may or may not change exactly one thing."""
 
     DENY = "deny"
     ALLOW = "allow"
@@ -190,7 +190,7 @@ class Policy(Document):
 
     @property
     def unclear_changes_pass(self) -> bool:
-        """Whether a remix passes of which it cannot be told whether it changes one thing.
+        """Whether a remix passes that may or may not change exactly one thing.
 
         An approval rule for ``ambiguous`` lets it pass too, to a person.
         """

@@ -67,7 +67,7 @@ def check_stamp(path: Path, chain: "list[Certificate]") -> Stamp:
 
 
 def dated(comparison: Comparison, file: Path, chain: Path) -> Comparison:
-    """Return `comparison` with the time at which the timestamp beside `file` dates it, or with what is wrong."""
+    """Return `comparison` with the time at which the timestamp beside `file` dates it, or the problem."""
     try:
         checked = check_stamp(file, read_chain(chain))
     except NotStamped as error:
