@@ -23,7 +23,7 @@ def ledger(scribe: Any, path: Path) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def office(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> Office:
+def office(copied_ledgers: None, ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> Office:
     made = Office(ledger, scribe, vocabulary)
     made.activate(made.policy)  # 2
     return made
