@@ -280,6 +280,7 @@ def _attach(event: EventBase, bodies: Mapping[str, PrivateBody]) -> None:
 
 
 _DAMAGED = "a record is damaged: `sora-ledger verify` shows which one"
+_UNLIKE_ITS_TYPE = "a recorded {} does not have the fields of its type ({}): run `sora-ledger verify`"
 
 
 class StoredRow(NamedTuple):
@@ -319,7 +320,7 @@ class Record(Struct, frozen=True, gc=False):
         """The payload as an event."""
         if self.parsed is None:
             try:
-                event = parse_event(self.type, _parsed(self.payload), self.bodies, self.schema_version)
+                event = _event_of(self)
             except LedgerUnusable as error:
                 raise LedgerUnusable(f"position {self.position}: {error}") from error
             force_setattr(self, "parsed", event)
@@ -401,6 +402,22 @@ def entries(records: Iterable[Record], kind: type[E]) -> Iterator[Entry[E]]:
             yield Entry(record, event)
 
 
+def _event_of(record: Record) -> Event:
+    """Read the payload of a record: in one step, unless it was stored in another schema version."""
+    model = EVENT_TYPES.get(record.type)
+    if model is None or record.schema_version != model.schema_version:
+        return parse_event(record.type, _parsed(record.payload), record.bodies, record.schema_version)
+    try:
+        event = _reader(model)(record.payload)
+    except ValidationError as error:
+        raise LedgerUnusable(_UNLIKE_ITS_TYPE.format(record.type, error)) from error
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise LedgerUnusable(_DAMAGED) from error
+    if record.bodies:
+        _attach(event, record.bodies)
+    return event  # type: ignore[return-value]  # one of the union
+
+
 def _parsed(stored: bytes) -> dict[str, Any]:
     try:
         document = json.decode(stored)
@@ -427,9 +444,7 @@ def parse_event(
     try:
         event = convert(payload, model)
     except ValidationError as error:
-        raise LedgerUnusable(
-            f"a recorded {type_} does not have the fields of its type ({error}): run `sora-ledger verify`"
-        ) from error
+        raise LedgerUnusable(_UNLIKE_ITS_TYPE.format(type_, error)) from error
     if bodies:
         _attach(event, bodies)
     return event  # type: ignore[return-value]  # one of the union

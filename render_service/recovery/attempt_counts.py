@@ -22,6 +22,7 @@ from ledger.events import (
 )
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
+from ledger.store.filters import RecordFilter
 
 Standing = Literal["accepted", "rejected", "recovered", "absent", "unknown", "in_flight"]
 STANDINGS: tuple[Standing, ...] = ("accepted", "rejected", "recovered", "absent", "unknown", "in_flight")
@@ -87,8 +88,6 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
 
 def _in_order(ledger: Ledger, position: int) -> Iterator[Entry[AttemptEvent]]:
     """Yield the attempt events up to `position`, in order."""
-    by_type = (ledger.entries(kind) for kind in _SAYS)  # each is already in order
-    for entry in heapq.merge(*by_type, key=lambda entry: entry.record.position):
-        if entry.record.position > position:
-            return
-        yield entry
+    until = RecordFilter(before=position + 1)
+    by_type = (ledger.entries(kind, until) for kind in _SAYS)  # each is already in order
+    yield from heapq.merge(*by_type, key=lambda entry: entry.record.envelope.position)
