@@ -29,8 +29,9 @@ Taken out: reading what the process remembers; indexes on the bytes of job rows 
 page that each job row had to itself; a second writer of unchanged columns; pydantic and `json` for rows and
 records; a third of the function calls. Tried and left: a larger ``wal_autocheckpoint`` (slower), a larger
 cache (no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
-(no difference). Left for later: writing the index of words for several prompts at once (a sixth of the append
-that begins a job, and nothing here).
+(no difference), structures of msgspec for the two classes that hold what an append is decided on (no
+difference; docs/decisions/0284-what-compiling-does-not-save.md). Left for later: writing the index of words
+for several prompts at once (a sixth of the append that begins a job, and nothing here).
 """
 
 import cProfile

@@ -16,7 +16,8 @@ Goals, of the processor time of the bare read: `verify` 0.35 in one process and 
 processes 0.6 of its time on a clock and at least 0.44; `replay` 1.8 and at least 1. `verify` is short of
 0.35: what is left is spread over many steps of Python, of which hashing, parsing and comparing a record
 (a third), following it in its stream (a quarter) and the bodies (a seventh) take the most. Tried without
-gain: `orjson` for the payloads, and one dictionary per payload instead of a structure.
+gain: `orjson` for the payloads, one dictionary per payload instead of a structure, and compiling with mypyc
+(the loop of the interpreter takes 12 % of the time; docs/decisions/0284-what-compiling-does-not-save.md).
 
 docs/decisions/0091-long-ledgers.md and 0211-verify-in-ranges.md say where it goes, and what was tried.
 """

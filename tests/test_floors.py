@@ -112,7 +112,7 @@ def test_exporting_and_checking_the_bundle_call_few_functions_for_each_record(
     bundle = tmp_path / "all.zip"
     with open_ledger(url) as ledger, bundle.open("wb") as file:
         head = tree_head(ledger, None)
-        assert calls_of(lambda: write_bundle(file, "all.zip", ledger, Scope(), head, Wish())) / MANY < 59
+        assert calls_of(lambda: write_bundle(file, "all.zip", ledger, Scope(), head, Wish())) / MANY < 25
     assert calls_of(lambda: check_bundle(str(bundle))) / MANY < 102
 
 

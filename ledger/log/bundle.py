@@ -33,6 +33,8 @@ from ledger.verify import verify_bundle
 
 FORMAT = "sora-ledger/bundle/v2"
 _CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256")
+_CITES = re.compile(f'"(?:commitment|storage_uri|{"|".join(_CITING)})":'.encode()).search
+"""Finds the keys by which a payload cites a text, a file or a document: most payloads have none."""
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _IN_MEMORY_BYTES = 8 << 20
@@ -237,7 +239,7 @@ class _Bundling:
         with ExitStack() as stack:
             spools = {name: stack.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES)) for name in names}
             for record in self.scope.records(self.ledger, size):
-                parts = list(_objects(msgspec.json.decode(record.payload)))
+                parts = list(_objects(msgspec.json.decode(record.payload))) if _CITES(record.payload) else []
                 for part in parts:
                     self._cite(record.position, part)
                 self._manifest_of(record)
@@ -246,7 +248,7 @@ class _Bundling:
                 spools["payloads"].write(record.payload + b"\n")
                 if "proofs" in spools:
                     spools["proofs"].write(_proof_line(self.nodes, record, size, self.edge))
-                if "bodies" in spools:
+                if parts and "bodies" in spools:
                     lines = list(_body_lines(record, parts))
                     self.contents.texts += len(lines)
                     spools["bodies"].write(b"".join(lines))

@@ -102,8 +102,12 @@ DAMAGE = {
         "BODY_MISMATCH at position 2, prompt",
     ),
     "JSON that is nested too deep": (
-        f"UPDATE events SET payload = CAST('{'[' * 100_000}' AS BLOB) WHERE position = 3",
+        f"""UPDATE events SET payload = CAST('{{"commitment":{"[" * 100_000}' AS BLOB) WHERE position = 3""",
         "recursion",
+    ),
+    "JSON that is nested too deep and cites nothing": (
+        f"UPDATE events SET payload = CAST('{'[' * 100_000}' AS BLOB) WHERE position = 3",
+        "PAYLOAD_DIGEST at position 3",
     ),
     "a number where bytes belong": (
         "UPDATE events SET payload = 7 WHERE position = 3",
