@@ -105,11 +105,15 @@ def retry_command(inv: Invocation, *, name: str, attested: bool, how: Placing) -
         return await request_again(session, job, attested=attested, queue=how.queue, override=how.override)
 
     placed, request = inv.session(follow)
+    with inv.ledger() as ledger:
+        standing = standing_of(ledger, placed.job)
     document = placed_document(inv, placed, request) | {"retry_of": retried_job(request)}
+    document |= {"split": standing.document() if standing else None}
 
     def text(console: "Console") -> None:
         console.print(f"{'retried before' if placed.repeated else 'retries'}: {retried_job(request)}")
         show_placed(inv, console, placed)
+        show_split(console, standing)
 
     inv.emit(document, text)
     end_placed(inv, placed)

@@ -118,8 +118,8 @@ def remix_split(
     split = replace(split, prompts=tuple(request.prompt for request in advised), fields=fields)
     catalog = inv.rules.catalog
     count = len(split.prompts)
-    by = "a worker requests each once the one before is stored" if terms.queue else "one after the other"
-    say(f"{count} remixes, {by}; --request-key {split.key} continues after an interruption")
+    again = "shows how far it has come" if terms.queue else "continues after an interruption"
+    say(f"{count} remixes, one after the other; --request-key {split.key} {again}")
     if terms.queue and terms.override and count > 1:
         say("the override is for the first remix only; `retry JOB --override CODE` overrides a later denial")
 

@@ -38,6 +38,7 @@ from ledger.terms import State, Status, Variant
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempt_counts import Attempts
 from render_service.recovery.attempts import Attempt
+from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput
 from render_service.session.event_ids import note_id
 from render_service.session.splits import OpenSplits, Progress
@@ -215,8 +216,10 @@ def of_splits(ledger: Ledger, now: datetime, since: str | None = None) -> Iterat
         if not (stopped or (is_ready and silent_s >= SPLIT_STALLED_S)) or (since and job.created_at < since):
             continue
         number, total = standing.number, standing.total
-        found = f"remix {number} of {total} is {job.state}, and {standing.remaining} more were not requested"
-        do = f"{standing.next}; or withdraw the others: sora-ledger cancel {name}"
+        rest = counted(standing.remaining, "remix after it was", "remixes after it were")
+        found = f"remix {number} of {total} is {job.state}, and {rest} not requested"
+        cancel = f"sora-ledger cancel {name} withdraws what is left"
+        do = f"{standing.next}; or {cancel}" if standing.next else cancel
         yield Finding("SPLIT_STOPPED", name, found, do, name)
 
 

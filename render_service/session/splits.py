@@ -30,6 +30,9 @@ MOVED = "requested"
 
 WITHDRAWN = "withdrawn"
 
+SOURCE_DELETED = "SOURCE_DELETED"
+"""The denial of a remix whose source is gone, which no retry can change."""
+
 
 class Progress(StrEnum):
     """Where a split is: see `SplitStanding.sentence`."""
@@ -82,7 +85,7 @@ def is_withdrawn(plan: SplitPlanned) -> bool:
 class SplitStanding:
     """Where a split is: remix `number` of `total` is `job_id`, in `state`; `remaining` were not requested.
 
-    `next` is the command that continues it, None if it continues by itself or is over.
+    `next` is the command that continues it, None if it continues by itself, is over, or cannot continue.
     """
 
     progress: Progress
@@ -110,7 +113,12 @@ class SplitStanding:
             case Progress.WITHDRAWN:
                 return f"ended after {place}: the prompts of the others were withdrawn or erased"
             case Progress.STOPPED:
-                return f"stopped at {place}, which is {self.state}; to continue: {self.next}"
+                stopped = f"stopped at {place}, which is {self.state}"
+                return (
+                    f"{stopped}; to continue: {self.next}"
+                    if self.next
+                    else f"{stopped}: its source is deleted"
+                )
 
     def document(self) -> dict[str, Any]:
         """Return the standing as JSON."""
@@ -152,7 +160,7 @@ def _standing(job: Job, plan: SplitPlanned) -> SplitStanding:
         command = "sora-ledger worker"
     elif progress is Progress.HELD:
         command = f"sora-ledger approve {job.job_id}"
-    elif progress is Progress.STOPPED:
+    elif progress is Progress.STOPPED and job.detail_code != SOURCE_DELETED:
         command = f"sora-ledger retry {job.job_id}"
         if job.state not in RETRYABLE:
             command = f"sora-ledger remix --id {job.source_job} --prompt TEXT --split --queue"

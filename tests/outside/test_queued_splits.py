@@ -204,3 +204,20 @@ def test_a_copy_of_a_ledger_is_enough_to_continue_a_split_on_another_machine(sho
 def content_of(folder: Path) -> bytes:
     """Return the bytes of the database files in a folder."""
     return b"".join(path.read_bytes() for path in folder.glob("ledger.db*") if path.is_file())
+
+
+def test_a_split_whose_source_was_deleted_offers_no_command_that_cannot_help(shop: Any) -> None:
+    server, ana, source = shop
+    assert ana("delete", source).code == 0
+    denied = queue(ana, source)
+    assert (denied.code, denied.document["split"]["progress"], denied.document["next"]) == (
+        3,
+        "stopped",
+        None,
+    )
+    [finding] = ana("audit", "--offline").document["findings"]
+    job = denied.document["jobs"][0]["job_id"]
+    assert finding["do"] == f"sora-ledger cancel {job} withdraws what is left"
+    assert ana("cancel", job).document["split"]["progress"] == "withdrawn"
+    assert ana("audit", "--offline").code == 0
+    assert remixes(server) == []
