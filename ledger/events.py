@@ -373,6 +373,21 @@ class RenderHeld(EventBase):
     reason_codes: tuple[str, ...]
     approvals_needed: int = 1
 
+    @property
+    def choice(self) -> Candidate:
+        """What would be rendered if it were approved unchanged."""
+        wished = self.basis.inputs.get("wished_model")
+        passed = (item for item in self.basis.candidates if not item.gates_failed)
+        return min(
+            passed,
+            key=lambda item: (
+                item.model != wished,
+                -(item.score or 0),
+                item.cost_usd_micros or 0,
+                item.model,
+            ),
+        )
+
 
 class PasskeyAssertion(Part):
     """What a passkey signed beside the signature itself (WebAuthn), both in base64.
@@ -1083,6 +1098,15 @@ class RenderClosed(EventBase):
     duration_ms: int
     cost_usd_micros: Micros
 
+
+Ruling = RenderDecided | RenderDenied
+"""The result of a decision: allowed or denied."""
+
+Considered = Ruling | RenderHeld
+"""The result of considering a request: allowed, denied, or held for approval."""
+
+AnswerEvent = ApprovalGranted | ApprovalRefused
+"""What a person answers to a request that was held, or to a proposed change."""
 
 Event = (
     LedgerCreated

@@ -36,6 +36,10 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+UNDER_WAY = (Status.QUEUED, Status.IN_PROGRESS)
+"""Statuses of a video that is still being rendered."""
+
+
 class State(StrEnum):
     """The state of a job."""
 

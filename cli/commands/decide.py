@@ -18,15 +18,15 @@ from cli.text.usage import Usage
 from decision.request.request import RenderRequest
 from render_service.reports.explain import candidates_of
 from render_service.rules.measurements import expected_words
-from render_service.submission.preview import expected_on, ruling_document, ruling_on
-from render_service.submission.sources import outlook, source_ahead
+from render_service.submission.preview import expected_on, outlook, ruling_document, ruling_on
+from render_service.submission.sources import source_ahead
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from decision.engine.approval import Considered
+    from ledger.events import Considered
     from render_service.rules.measurements import Duration
-    from render_service.submission.sources import Outlook
+    from render_service.submission.preview import Outlook
 
 
 @click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")

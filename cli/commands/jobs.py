@@ -10,8 +10,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_filters import filter_of, job_filters
 from cli.options.job_names import JOB
-from cli.text.job_rows import job_rows
-from cli.text.jobs import show_jobs
+from cli.text.jobs import job_rows, show_jobs
 from cli.text.printable import escape
 from render_service.reports.find import poster_of
 from render_service.reports.jobs import each_found, prompt_of, source_of, trees

@@ -50,7 +50,7 @@ def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
     """
     output.current().is_json = False  # stdout is for the protocol, and errors go to stderr
     try:
-        from render_service.server.mcp.stdio import serve_stdio  # an extra
+        from render_service.server.mcp.server import serve_stdio  # an extra
     except ModuleNotFoundError as missing:
         raise needs_extra(missing) from missing
     if sys.stdin.isatty():

@@ -98,7 +98,7 @@ def article_50_command(
     if as_csv:
         emit_csv(report.table(), None, "file")
     elif as_html:
-        from render_service.reports.article_50_page import page
+        from render_service.reports.article_50 import page
 
         print_text(page(report), newline=False)
     else:

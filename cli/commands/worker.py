@@ -24,8 +24,8 @@ from render_service.notifications.dead_letters import forwarding_document, outbo
 from render_service.runtime.documents import counted
 from render_service.runtime.ledgers import end_with_parent
 from render_service.server.background import Work, working
-from render_service.worker.leases import WorkerOptions
-from render_service.worker.worker import Worker, queue_document, stop_signals
+from render_service.worker.leases import WorkerOptions, queue_document
+from render_service.worker.worker import Worker, stop_signals
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cli.text.printable import escape
-from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
 from decision.engine.guardrails import was_asked
 from decision.money import format_usd
 from decision.request.request import RenderRequest
-from ledger.events import RenderDecided
+from ledger.events import Considered, RenderDecided
 from render_service.runtime.documents import Json
 from render_service.runtime.printable import printable
 

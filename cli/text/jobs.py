@@ -1,6 +1,6 @@
 """A job in text: a short list of facts, or one line of a table."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cli.text.printable import NOTHING, escape
@@ -8,15 +8,62 @@ from cli.text.tables import columns
 from decision.money import format_usd, usd_digits
 from ledger.job import Job
 from ledger.log.job_names import handle_of
+from ledger.log.ledger import Ledger
 from ledger.store.interface import FoundJob
 from ledger.terms import Operation, State, Variant
-from render_service.reports.find import Snippet, snippet_of
+from render_service.reports.find import Snippet, path_of, snippet_of
+from render_service.reports.jobs import prompt_of, source_of
 from render_service.runtime.printable import printable, short
+from render_service.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.session.splits import SplitStanding
+
+_SAME = ("job_id", "video_id", "state", "created_at", "closed_at", "actor", "team", "project")
+"""The columns that are fields of a job of the same name; more follow."""
+
+COLUMNS = (
+    *_SAME,
+    "operation",
+    "source_job",
+    "purpose",
+    "model",
+    "size",
+    "seconds",
+    "cost_usd",
+    "cost_basis",
+    "verdict",
+    "error_code",
+    "prompt",
+    "file",
+    "poster",
+)
+
+
+def job_rows(jobs: Iterable[Job], ledger: Ledger, settings: Settings) -> Iterator[Sequence[object]]:
+    """Yield the header and a row for each of `jobs`, as they come; the cost is settled or reserved."""
+    yield COLUMNS
+    for job in jobs:
+        cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
+        cells = {name: getattr(job, name) for name in _SAME} | {
+            "operation": job.operation or "adopted",
+            "source_job": source_of(ledger, job),
+            "purpose": job.purpose,
+            "model": job.model or job.requested_model,
+            "size": job.size,
+            "seconds": job.seconds,
+            "cost_usd": None if job.operation is None else usd_digits(cost),
+            "cost_basis": job.cost_basis,
+            "verdict": job.verdict,
+            "error_code": job.detail_code or job.error_code,
+            "prompt": prompt_of(ledger, job),
+            "file": path_of(job, settings, Variant.VIDEO),
+            "poster": path_of(job, settings, Variant.THUMBNAIL),
+        }
+        yield ["" if cells[name] is None else cells[name] for name in COLUMNS]
+
 
 _INDENT = "    "
 _LONG = 200

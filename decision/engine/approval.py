@@ -6,20 +6,17 @@ every gate is checked again. The person's answer is one of the inputs, so the ne
 like any other.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 
-from decision.engine.decide import DecisionContext, Ruling, requested_inputs, rule
+from decision.engine.decide import DecisionContext, requested_inputs, rule
 from decision.engine.inputs import Inputs, split_names
 from decision.errors import BadRequest
 from decision.request import validators
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
-from ledger.events import Basis, Candidate, Change, RenderDecided, RenderDenied, RenderHeld
-
-Considered = Ruling | RenderHeld
-"""The result of considering a request: allowed, denied, or held for approval."""
+from ledger.events import Basis, Change, Considered, RenderDecided, RenderDenied, RenderHeld, Ruling
 
 _UNKNOWN = DecisionContext()
 
@@ -76,18 +73,8 @@ def after_approval(
     return consider_inputs(anew, catalog=catalog, policy=policy)
 
 
-def choice_of(held: RenderHeld) -> Candidate:
-    """Return what would be rendered if `held` were approved unchanged."""
-    wished = held.basis.inputs.get("wished_model")
-    passed = (item for item in held.basis.candidates if not item.gates_failed)
-    return min(
-        passed,
-        key=lambda item: (item.model != wished, -(item.score or 0), item.cost_usd_micros or 0, item.model),
-    )
-
-
 def _is_as_approved(held: RenderHeld, ruling: RenderDecided) -> bool:
-    approved = choice_of(held)
+    approved = held.choice
     return ruling.model == approved.model and ruling.cost_usd_micros <= (approved.cost_usd_micros or 0)
 
 
@@ -110,6 +97,23 @@ def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Polic
     before = str(denied.basis.inputs.get("overridden") or "")
     codes = ",".join(sorted({code, *filter(None, before.split(","))}))
     return consider_inputs(_with(denied.basis, {"overridden": codes}), catalog=catalog, policy=policy)
+
+
+def set_aside(ruling: Considered, codes: Iterable[str], *, catalog: Catalog, policy: Policy) -> Considered:
+    """Return the ruling with the denials `codes` overridden.
+
+    `BadRequest` if the policy does not permit that, or if one of them was not denied.
+    """
+    for code in codes:
+        if not isinstance(ruling, RenderDenied):
+            raise BadRequest(
+                f"the request is not denied for {code}, so there is nothing to override; leave it out",
+                param="override",
+                expected="a code of the denial",
+                found=code,
+            )
+        ruling = override(ruling, code, catalog=catalog, policy=policy)
+    return ruling
 
 
 def _with(basis: Basis, answer: Mapping[str, str | bool | int | None]) -> Inputs:

@@ -16,23 +16,30 @@ from decision.engine.fixes import fixes_for
 from decision.engine.gates import REFUSALS, entrants, pass_gates
 from decision.engine.guardrails import ModerationStatus, found_in
 from decision.engine.inputs import DecisionContext, Inputs
-from decision.engine.judge import JudgeStatus, judged
+from decision.engine.judge import judged
 from decision.errors import BadDocument
-from decision.one_change.verdict import check_remix
+from decision.one_change.verdict import JudgeStatus, check_remix
 from decision.request.attachments import Faces
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import FaceRule, Policy
 from ledger.canonical import digest
-from ledger.events import Basis, BudgetHold, Candidate, Change, DenialTrace, RenderDecided, RenderDenied
+from ledger.events import (
+    Basis,
+    BudgetHold,
+    Candidate,
+    Change,
+    DenialTrace,
+    RenderDecided,
+    RenderDenied,
+    Ruling,
+)
 from ledger.terms import Operation
 
-__all__ = ["ENGINE", "DecisionContext", "Ruling", "decide", "rule"]
+__all__ = ["ENGINE", "DecisionContext", "decide", "rule"]
 
 ENGINE = "decide/6"
 """The version of these rules, including the one-change rules; other versions are not reproduced."""
-
-Ruling = RenderDecided | RenderDenied
 
 MOST_CHANGES_SHOWN = 50
 """The most changes that a trace locates, to limit the size of a record; the inputs have the full count."""

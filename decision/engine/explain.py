@@ -9,7 +9,6 @@ import shlex
 from collections.abc import Callable, Mapping
 from itertools import chain, repeat
 
-from decision.engine.approval import Considered, choice_of
 from decision.engine.guardrail_words import (
     about_guardrails,
     moderated,
@@ -23,7 +22,16 @@ from decision.money import format_usd, usd_digits
 from decision.one_change.split import split_by
 from decision.request.request import RenderRequest
 from decision.request.validators import NOUNS
-from ledger.events import Candidate, DenialTrace, Fix, GateFailure, RenderDecided, RenderDenied, RenderHeld
+from ledger.events import (
+    Candidate,
+    Considered,
+    DenialTrace,
+    Fix,
+    GateFailure,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+)
 from ledger.terms import Operation
 
 __all__ = ["about_failure", "denied_field", "format_usd", "what_now", "why", "why_not_chosen"]
@@ -80,7 +88,7 @@ def denied_field(trace: DenialTrace) -> str | None:
 def _why_held(held: RenderHeld) -> list[str]:
     people = "a person has" if held.approvals_needed == 1 else f"{held.approvals_needed} people have"
     rules = ", ".join(held.reason_codes)
-    choice = choice_of(held)
+    choice = held.choice
     cost = format_usd(choice.cost_usd_micros or 0)
     unclear = held.basis.inputs.get("change_verdict") == "ambiguous"
     return [

@@ -4,10 +4,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 
-from decision.engine.approval import Considered
 from decision.engine.guardrails import ModerationStatus, places_in
 from decision.engine.inputs import split_names
-from ledger.events import Fix, RenderDenied
+from ledger.events import Considered, Fix, RenderDenied
 
 
 def about_guardrails(ruling: Considered) -> list[str]:

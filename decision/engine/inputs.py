@@ -14,8 +14,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from decision.engine.guardrails import ModerationResult, ModerationStatus
-from decision.engine.judge import JudgeResult
-from decision.one_change.verdict import RemixVerdict
+from decision.one_change.verdict import JudgeResult, RemixVerdict
 from decision.request.attachments import Faces
 from decision.request.request import AUTO, RenderRequest
 from decision.rules.policy import SECONDS_PER_MINUTE

@@ -7,49 +7,14 @@ verdict as it is.
 """
 
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from decision.one_change.verdict import RemixVerdict, Verdict, check_remix
+from decision.one_change.verdict import NOT_ASKED, JudgeResult, JudgeStatus, Place, RemixVerdict, check_remix
 from decision.request.request import RenderRequest
 from decision.rules.policy import Judge, JudgeAsked, Policy
 from ledger.events import Change
 from ledger.terms import Operation
 
-
-class JudgeStatus(StrEnum):
-    """How asking the judge ended; only ``checked`` has a verdict."""
-
-    CHECKED = "checked"
-    UNREACHABLE = "unreachable"
-    REFUSED = "refused"
-    UNREADABLE = "unreadable"
-    NOT_ASKED = "not_asked"
-    NOT_INSTALLED = "not_installed"
-
-
-class Place(NamedTuple):
-    """Where a change stands in the prompt, in code points."""
-
-    aspect: str
-    start: int
-    end: int
-
-
-class JudgeResult(BaseModel):
-    """What a judge said: its verdict, and where the changes stand in the prompt."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    status: JudgeStatus
-    model: str | None = None
-    verdict: Verdict | None = None
-    places: Annotated[tuple[Place, ...], Field(max_length=50)] = ()
-
-
-NOT_ASKED = JudgeResult(status=JudgeStatus.NOT_ASKED)
 _SURE_OF_A_DENIAL = ("multiple", "none")
 
 

@@ -14,9 +14,12 @@ better"), or of a choice that is left to the renderer ("either … or …").
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from decision.one_change import lexicon
 from decision.one_change.aspects import DEFAULT_ASPECT, FIELD_ASPECTS, aspect_of_thing, named_aspect
@@ -91,6 +94,39 @@ class RemixVerdict(NamedTuple):
 
     verdict: Verdict
     changes: tuple[Change, ...] = ()
+
+
+class JudgeStatus(StrEnum):
+    """How asking the judge ended; only ``checked`` has a verdict."""
+
+    CHECKED = "checked"
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+    NOT_ASKED = "not_asked"
+    NOT_INSTALLED = "not_installed"
+
+
+class Place(NamedTuple):
+    """Where a change stands in the prompt, in code points."""
+
+    aspect: str
+    start: int
+    end: int
+
+
+class JudgeResult(BaseModel):
+    """What a judge said: its verdict, and where the changes stand in the prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    status: JudgeStatus
+    model: str | None = None
+    verdict: Verdict | None = None
+    places: Annotated[tuple[Place, ...], Field(max_length=50)] = ()
+
+
+NOT_ASKED = JudgeResult(status=JudgeStatus.NOT_ASKED)
 
 
 @lru_cache(maxsize=256)

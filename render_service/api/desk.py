@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal, Self, Unpack
 
 from decision.advice.reading import missing_details
-from decision.engine.approval import choice_of
 from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
 from decision.request.attachments import SEVERAL_IMAGES
@@ -414,7 +413,7 @@ def _decided(session: Session, values: Mapping[str, Any]) -> Decided:
         return Decided(
             ruling.decision, ruling.model, usd(ruling.cost_usd_micros), tuple(why(ruling)), missing=details
         )
-    chosen = choice_of(ruling) if isinstance(ruling, RenderHeld) else None
+    chosen = ruling.choice if isinstance(ruling, RenderHeld) else None
     return Decided(
         ruling.decision,
         chosen.model if chosen else None,

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from decision.engine.approval import Considered, after_approval
+from decision.engine.approval import after_approval
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
 from ledger.errors import BudgetExceeded, IllegalTransition, WrongExpectedVersion
-from ledger.events import ApprovalGranted, ApprovalRefused, RenderDenied, RenderHeld
+from ledger.events import ApprovalGranted, ApprovalRefused, Considered, RenderDenied, RenderHeld
 from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp

@@ -20,10 +20,11 @@ from typing import Self
 
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
+from ledger.events import AnswerEvent
 from ledger.log.ledger import Ledger
 from ledger.record import BY_ACCESS, ActorSource, Entry, Record
 from render_service.approvals.signatures import Signed, signed_answer, signed_request
-from render_service.session.history import AnswerEvent, StreamHistory
+from render_service.session.history import StreamHistory
 
 CLAIMED = (ActorSource.FLAG, ActorSource.ENVIRONMENT)
 """The sources of a name that was only typed."""

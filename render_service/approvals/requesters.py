@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from decision.engine.approval import Considered
 from decision.engine.decide import DecisionContext
 from decision.rules.approvals import owner_of
 from decision.rules.policy import Policy, Requester
-from ledger.events import Event, RenderHeld, RequestSigned
+from ledger.events import Considered, Event, RenderHeld, RequestSigned
 from ledger.log.ledger import Ledger
 from ledger.record import BY_ACCESS, ActorSource, Draft, Provenance, draft
 from render_service.approvals.identities import CLAIMED

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from decision.rules.policy import Policy, default_policy
-from ledger.events import PolicyActivated, RenderHeld, RequestSigned
+from ledger.events import AnswerEvent, PolicyActivated, RenderHeld, RequestSigned
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
 from ledger.store.filters import RecordFilter
@@ -16,7 +16,7 @@ from render_service.approvals.statements import (
     verify_signature,
 )
 from render_service.rules.policies import STREAM, kept_document
-from render_service.session.history import AnswerEvent, StreamHistory
+from render_service.session.history import StreamHistory
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from typing import Literal
 
 from decision.rules.passkeys import is_passkey
 from ledger.canonical import canonical_json, leaf_hash
-from ledger.events import ApprovalGranted, PasskeyAssertion, RenderHeld, RequestSigned
+from ledger.events import AnswerEvent, ApprovalGranted, PasskeyAssertion, RenderHeld, RequestSigned
 from ledger.record import Entry, Record
 from ledger.tree.checkpoint import CheckpointInvalid, Signature, Signer, Verifier
 from render_service.approvals.passkeys import has_signed
-from render_service.session.history import AnswerEvent
 
 ANSWER_1 = "sora-ledger/approval/1"
 ANSWER_2 = "sora-ledger/approval/2"

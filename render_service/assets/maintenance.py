@@ -14,8 +14,7 @@ from ledger.events import AssetLost, AssetStored, InputReference, PrivateErased,
 from ledger.log.ledger import Ledger
 from ledger.store.filters import RecordFilter
 from render_service.assets.interface import Kept
-from render_service.assets.ownership import named_digests
-from render_service.assets.store import AssetStore
+from render_service.assets.store import AssetStore, named_digests
 from render_service.runtime.errors import BadInput
 
 YOUNG = timedelta(days=1)

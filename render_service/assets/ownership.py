@@ -11,23 +11,16 @@ file in it. Otherwise the user has to claim it with ``assets claim``.
 
 import json
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ledger.errors import LedgerUnusable
-from ledger.events import LedgerCreated
-from ledger.log.ledger import Ledger
 from ledger.log.urls import file_of, label_of
-from ledger.store.filters import RecordFilter
 from render_service.assets.folder import FolderPlace
 from render_service.assets.interface import NOTE, Place
 from render_service.runtime.errors import PlaceTaken
 
-_CHUNK = 1_000
-_DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 CLAIM = "`sora-ledger assets claim`"
 ELSEWHERE = "name another folder or bucket with SORA_LEDGER_ASSETS"
 
@@ -52,16 +45,6 @@ class Owner:
     digests: Callable[[], set[str]]
     _checked: set[str] = field(default_factory=set)
     """URLs of places whose note was checked."""
-
-    @classmethod
-    def of(cls, ledger: Ledger, url: str) -> "Owner":
-        """Return the owner for `ledger`, which was opened at `url`."""
-        created = next(ledger.read(limit=1)).event
-        if not isinstance(created, LedgerCreated):
-            raise LedgerUnusable(
-                f"ledger {label_of(url)}: its first record is damaged: run `sora-ledger verify`"
-            )
-        return cls(created.ledger_id, url, lambda: named_digests(ledger))
 
     def check(self, place: Place) -> None:
         """Raise `PlaceTaken` if another ledger owns `place` or may own it; claim a place without a note."""
@@ -142,14 +125,3 @@ def _location(url: str, place: Place) -> str:
     if isinstance(place, FolderPlace):
         return Path(os.path.relpath(path.resolve(), place.folder.resolve())).as_posix()
     return str(path.resolve())
-
-
-def named_digests(ledger: Ledger) -> set[str]:
-    """Return everything that could be a digest in any payload."""
-    digests: set[str] = set()
-    after = 0
-    while rows := ledger.store.rows(after, _CHUNK, RecordFilter()):
-        for row in rows:
-            digests.update(match.decode() for match in _DIGEST.findall(row.payload))
-        after += len(rows)
-    return digests

@@ -10,6 +10,7 @@ its last use. Files are added and removed only in places that the ledger owns
 
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,8 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from ledger.errors import LedgerUnusable
+from ledger.events import LedgerCreated
 from ledger.log.ledger import Ledger
+from ledger.log.urls import label_of
 from ledger.private_files import OPEN, NewFile, make_folders
+from ledger.store.filters import RecordFilter
 from render_service.assets.bucket import ObjectPlace
 from render_service.assets.folder import (
     COPY_BYTES,
@@ -41,6 +46,8 @@ def uris(storage_uri: str | None, sha256: str) -> list[str]:
     return [storage_uri] if storage_uri is not None else [uri_of(name) for name in names_of(sha256)]
 
 
+_CHUNK = 1_000
+_DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 SWEEPERS = 16
 CLEARED_EVERY_S = 3_600.0
 
@@ -111,7 +118,7 @@ class AssetStore:
     @classmethod
     def of(cls, settings: Settings, ledger: Ledger | None = None) -> "AssetStore":
         """Return the store of `settings` for an open ledger; without a ledger it is only read."""
-        owner = Owner.of(ledger, settings.ledger_url) if ledger else None
+        owner = owner_of(ledger, settings.ledger_url) if ledger else None
         return cls(settings.assets_folder, settings.assets_url, owner)
 
     def check_owner(self) -> None:
@@ -373,3 +380,22 @@ def check_target(target: Path, *, force: bool) -> None:
             expected="a new name",
             found="a file of this name",
         )
+
+
+def owner_of(ledger: Ledger, url: str) -> Owner:
+    """Return the owner that `ledger`, which was opened at `url`, is of its places."""
+    created = next(ledger.read(limit=1)).event
+    if not isinstance(created, LedgerCreated):
+        raise LedgerUnusable(f"ledger {label_of(url)}: its first record is damaged: run `sora-ledger verify`")
+    return Owner(created.ledger_id, url, lambda: named_digests(ledger))
+
+
+def named_digests(ledger: Ledger) -> set[str]:
+    """Return everything that could be a digest in any payload."""
+    digests: set[str] = set()
+    after = 0
+    while rows := ledger.store.rows(after, _CHUNK, RecordFilter()):
+        for row in rows:
+            digests.update(match.decode() for match in _DIGEST.findall(row.payload))
+        after += len(rows)
+    return digests

@@ -6,11 +6,11 @@ Reads only. No person is reported as identified by a signature that was not chec
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ledger.events import ApprovalGranted, DecisionOverridden
+from ledger.events import AnswerEvent, ApprovalGranted, DecisionOverridden
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
 from render_service.approvals.signatures import Signed, signed_answer, signed_request
-from render_service.session.history import AnswerEvent, StreamHistory
+from render_service.session.history import StreamHistory
 
 HOW = {
     "flag": "a typed name, which anyone can use",

@@ -10,11 +10,14 @@ Gaps come first:
 - ``NOT_READ``: nobody read the file for the manifest of the server.
 
 Whether a publication was allowed is for lawyers. The report says what is recorded, and where.
+
+As a page it is one HTML file: no script, no style or image from elsewhere, every text escaped.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from ledger.events import (
@@ -35,7 +38,8 @@ from render_service.approvals.reviews import last_by_person
 from render_service.evidence.envelope import Subject, statement
 from render_service.provenance.words import label_words
 from render_service.reports.explain import people_of
-from render_service.runtime.documents import ERASED, Json
+from render_service.runtime.documents import ERASED, Json, counted
+from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
 
 PREDICATE_TYPE = "urn:sora-ledger:predicate:article-50:1"
@@ -230,3 +234,60 @@ def _gaps(
         "NOT_READ": observed is None,
     }
     return [gap for gap in GAPS if gaps[gap]]
+
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
+table { border-collapse: collapse; width: 100% }
+th, td { border-bottom: 1px solid #ccc; padding: .4rem .6rem; text-align: left; vertical-align: top }
+td code { overflow-wrap: anywhere }
+.gap { color: #9b1c1c; font-weight: 600 }
+.none { color: #555 }
+"""
+_MARKING = {"signed": "signed by {signer}", "original": "manifest of the server", "none": "none"}
+
+
+def page(report: Report) -> str:
+    """Return the report as a page."""
+    document = report.document()
+    period = f"{report.since or 'the beginning'} to {report.until or 'now'}"
+    heads = ("Published", "File", "Marking", "Model and purpose", "Responsibility", "Gaps")
+    rows = (
+        "".join(map(_row_of_page, report.rows))
+        or f'<tr><td colspan="{len(heads)}">Nothing was published.</td></tr>'
+    )
+    header = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    summary = (
+        f"{counted(document['published'], 'file')} published, {document['marked']} marked, "
+        f"{document['with_gaps']} with gaps"
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Published AI video</title><style>{_STYLE}</style></head><body>"
+        f"<h1>Published AI video</h1><p>{_text(period)}. {_text(summary)}.</p>"
+        f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<p>From {_text(report.origin)} at {counted(report.size, 'record')}, "
+        f"root <code>{report.root}</code>. Each line is a record of that ledger, "
+        "which can be proved to be in it.</p></body></html>\n"
+    )
+
+
+def _row_of_page(row: Json) -> str:
+    people = [f"requested by {row['requested_by']} {row['requested_at'][:10]}"]
+    people += [f"approved by {person_words(one)}" for one in row["approved_by"]]
+    people += [f"reviewed by {person_words(one)}" for one in row["reviewed_by"]]
+    cells = (
+        f"{_text(row['published_at'][:19])}Z<br>by {_text(row['published_by'])}",
+        f"{_text(row['target'])}<br>{_text(row['job_id'])}<br><code>{row['sha256']}</code>",
+        _text(_MARKING[row["marking"]].format(signer=row["signer"])),
+        f"{_text(row['model'] or 'unknown')}<br>{_text(row['purpose'] or 'unknown')}",
+        "<br>".join(map(_text, people)),
+        "<br>".join(f'<span class="gap">{_text(GAPS[gap])}</span>' for gap in row["gaps"])
+        or '<span class="none">none</span>',
+    )
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _text(value: str) -> str:
+    return escape(printable(value))

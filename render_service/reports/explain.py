@@ -10,10 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from decision.engine.approval import Considered
 from decision.engine.explain import about_failure, what_now, why, why_not_chosen
 from ledger.canonical import leaf_hash, sha256_hex
-from ledger.events import Candidate, RenderDecided, RenderDenied, RenderHeld, RenderRequested, RequestSigned
+from ledger.events import (
+    Candidate,
+    Considered,
+    RenderDecided,
+    RenderDenied,
+    RenderHeld,
+    RenderRequested,
+    RequestSigned,
+)
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
@@ -25,7 +32,7 @@ from render_service.provenance.words import provenance_document
 from render_service.rules.policies import activation_before
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import NotReady
-from render_service.session.history import Decision, JobHistory
+from render_service.session.history import JobHistory
 from render_service.session.jobs import RETRYABLE
 from render_service.submission.fix_commands import command_again, commands_after
 
@@ -130,7 +137,7 @@ def _steps(job: Job, ruling: Considered, requested: RenderRequested) -> list[str
     return what_now(ruling, job_id=job.job_id, draft=job.source_job, sent=sent)
 
 
-def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Entry[Decision]]:
+def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Entry[Considered]]:
     history = JobHistory.of(ledger, job)
     if history.requested is None or history.decision is None:
         raise NotReady(
@@ -146,7 +153,7 @@ def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Ent
 # --- what and why ---
 
 
-def _what(decided: Entry[Decision], history: JobHistory) -> Json:
+def _what(decided: Entry[Considered], history: JobHistory) -> Json:
     ruling = decided.event
     return {
         "decision": ruling.decision,
@@ -190,7 +197,7 @@ def _candidate(candidate: Candidate, ruling: Considered) -> Json:
 # --- by whose authority ---
 
 
-def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Decision]) -> Json:
+def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Considered]) -> Json:
     record, basis = decided.record, decided.event.basis
     return {
         "requested_by": _who(history.first, _unproven(ledger, history)),

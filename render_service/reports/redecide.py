@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from decision.engine.approval import Considered, consider_inputs
+from decision.engine.approval import consider_inputs
 from decision.engine.decide import ENGINE, rule
 from decision.engine.guardrails import found_in, result_in
 from decision.engine.inputs import Inputs
@@ -29,13 +29,12 @@ from decision.one_change.verdict import Verdict as OneChange
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.errors import LedgerUnusable
-from ledger.events import RenderDecided, RenderDenied, RenderHeld, RenderRequested
+from ledger.events import Considered, RenderDecided, RenderDenied, RenderHeld, RenderRequested
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
 from ledger.store.filters import RecordFilter
 from ledger.terms import Operation
 from render_service.rules.policies import kept_document
-from render_service.session.history import Decision
 
 MOST_SHOWN = 1_000
 """Limit of the findings listed per kind."""
@@ -99,10 +98,10 @@ class Documents:
         self.catalog = lru_cache(KEPT_DOCUMENTS)(lambda sha256: kept_document(ledger, Catalog, sha256))
 
 
-def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Entry[Decision]]:
+def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Entry[Considered]]:
     """Yield the decisions in order, starting with those recorded at `since` (RFC 3339 UTC)."""
     where = RecordFilter(since=since)
-    by_type: tuple[Iterator[Entry[Decision]], ...] = (
+    by_type: tuple[Iterator[Entry[Considered]], ...] = (
         ledger.entries(RenderDecided, where),
         ledger.entries(RenderDenied, where),
         ledger.entries(RenderHeld, where),
@@ -127,7 +126,7 @@ def remake_summary(ledger: Ledger) -> Summary:
     return summary
 
 
-def remake(ledger: Ledger, decision: Entry[Decision], documents: Documents) -> Remade:
+def remake(ledger: Ledger, decision: Entry[Considered], documents: Documents) -> Remade:
     """Repeat one recorded decision."""
     record, ruling = decision.record, decision.event
     basis = ruling.basis
@@ -213,13 +212,13 @@ def _guardrails_differ(
     }
 
 
-def _has_trace_of_changes(ruling: Decision) -> bool:
+def _has_trace_of_changes(ruling: Considered) -> bool:
     """Return whether a denial says where the changes are in the text; one that a person reviewed does not."""
     return isinstance(ruling, RenderDenied) and bool(ruling.denial_trace.changes)
 
 
 def _differences(
-    ruling: Decision, remade: Considered, inputs: Inputs, verdict: RemixVerdict | None
+    ruling: Considered, remade: Considered, inputs: Inputs, verdict: RemixVerdict | None
 ) -> dict[str, tuple[object, object]]:
     before, after = _compared(ruling.as_json()), _compared(remade.as_json())
     if inputs.change_verdict is not None and verdict is None:
@@ -354,7 +353,7 @@ def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:
     return Inputs.model_validate({**inputs.recorded(), **update})
 
 
-def _recorded(ruling: Decision, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:
+def _recorded(ruling: Considered, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:
     if not isinstance(ruling, RenderHeld):
         return _outlook(ruling, ruling)
     policy = documents.policy(ruling.basis.policy_sha256)

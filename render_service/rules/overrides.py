@@ -9,13 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from decision.engine.approval import Considered, override
 from decision.engine.gates import REFUSALS
-from decision.errors import BadRequest
 from decision.request import validators
-from decision.rules.catalog import Catalog
-from decision.rules.policy import Policy
-from ledger.events import DecisionOverridden, RenderDenied
+from ledger.events import DecisionOverridden
 from ledger.private import Private
 from ledger.record import timestamp
 from render_service.runtime.errors import BadInput
@@ -50,20 +46,3 @@ def read_override(codes: Sequence[str], reason: str, until: datetime, now: datet
             found=f"{timestamp(until)[:19]}Z",
         )
     return Override(tuple(dict.fromkeys(codes)), reason, until)
-
-
-def set_aside(ruling: Considered, wish: Override, *, catalog: Catalog, policy: Policy) -> Considered:
-    """Return the ruling with the denials of `wish` overridden.
-
-    `BadRequest` if the policy does not permit that, or if one of them was not denied.
-    """
-    for code in wish.codes:
-        if not isinstance(ruling, RenderDenied):
-            raise BadRequest(
-                f"the request is not denied for {code}, so there is nothing to override; leave it out",
-                param="override",
-                expected="a code of the denial",
-                found=code,
-            )
-        ruling = override(ruling, code, catalog=catalog, policy=policy)
-    return ruling

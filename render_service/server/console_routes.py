@@ -22,13 +22,12 @@ from render_service.access.code_flow import CodeFlow
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.access.sign_ins import EndedSessions
 from render_service.access.signing import open_signer
-from render_service.server.console.answers import NotHere, Site
-from render_service.server.console.files import Files
-from render_service.server.console.pages import PREFIX, Action, Endpoint, Page
+from render_service.server.console.answers import Site
+from render_service.server.console.files import Files, SharedLinks
+from render_service.server.console.pages import PREFIX, Action, Endpoint, NotHere, Page
 from render_service.server.console.rendering import Templates
 from render_service.server.console.security import Guard
 from render_service.server.console.sessions import LONGEST, Sessions
-from render_service.server.console.shared import SharedLinks
 from render_service.server.console.signin import SignIn
 from render_service.server.console.static import STATIC, Static
 from render_service.server.console.views import (
@@ -44,7 +43,6 @@ from render_service.server.console.views import (
     policy,
     record,
     review,
-    review_actions,
     shares,
     spend,
     video,
@@ -76,7 +74,7 @@ PAGES: tuple[Page, ...] = (
 ACTIONS: tuple[Action, ...] = (
     *inbox_actions.ACTIONS,
     *new_request.ACTIONS,
-    *review_actions.ACTIONS,
+    *review.ACTIONS,
     *video_actions.ACTIONS,
     *shares.ACTIONS,
     *passkey.ACTIONS,

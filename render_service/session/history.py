@@ -10,12 +10,14 @@ from functools import cached_property
 from typing import Self
 
 from ledger.events import (
+    AnswerEvent,
     ApprovalGranted,
     ApprovalRefused,
     AssetLost,
     AssetStored,
     ChangeClosed,
     ChangeProposed,
+    Considered,
     DecisionOverridden,
     RenderAbandoned,
     RenderAdopted,
@@ -48,8 +50,6 @@ def prompt_in(ledger: Ledger, job_id: str) -> Private | None:
     return first.prompt if isinstance(first, RenderRequested | RenderAdopted) else None
 
 
-Decision = RenderDecided | RenderDenied | RenderHeld
-AnswerEvent = ApprovalGranted | ApprovalRefused
 OutcomeEvent = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | SubmissionAbsent
 ByPeople = AnswerEvent | DecisionOverridden | RenderCancelled | RenderAbandoned
 
@@ -156,12 +156,12 @@ class JobHistory(StreamHistory):
         return self._adoption.event if self._adoption else None
 
     @cached_property
-    def decisions(self) -> list[Entry[Decision]]:
+    def decisions(self) -> list[Entry[Considered]]:
         """The decisions, in order: the first one, and one after each approved hold."""
         return _in_order(self.all_of(RenderDecided), self.all_of(RenderDenied), self.all_of(RenderHeld))
 
     @property
-    def decision(self) -> Entry[Decision] | None:
+    def decision(self) -> Entry[Considered] | None:
         """The last decision, which is in force; None for a video that another tool made."""
         return self.decisions[-1] if self.decisions else None
 

@@ -7,12 +7,11 @@ change. Values that are no longer in the record appear in capitals, for the pers
 import shlex
 from collections.abc import Iterator, Mapping
 
-from decision.engine.approval import Considered
 from decision.money import usd_digits
 from decision.one_change.split import declared, split_by
 from decision.request.prompt import FIELDS
 from decision.request.request import AUTO, DEFAULT_SECONDS, DEFAULT_SIZE
-from ledger.events import Fix, RenderDenied, RenderRequested
+from ledger.events import Considered, Fix, RenderDenied, RenderRequested
 from ledger.private import Private
 from ledger.terms import Operation
 

@@ -15,9 +15,9 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from decision.engine.guardrails import is_denied_by_terms
-from decision.engine.judge import JudgeResult, JudgeStatus, Place, wanted_judge
+from decision.engine.judge import wanted_judge
 from decision.one_change.aspects import DEFAULT_ASPECT
-from decision.one_change.verdict import check_remix
+from decision.one_change.verdict import JudgeResult, JudgeStatus, Place, check_remix
 from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest
 from decision.rules.policy import ENCODER, LOCAL, Judge, Policy

@@ -1,4 +1,8 @@
-"""Show what a request would do, without doing it: the decision and the call.
+"""Show what a request would do, without doing it: the decision, the call, and what would prevent it.
+
+A decision says whether the policy allows a request. Whether it can be sent is another question: the profile
+may be retired, the key or the address missing, the source video on another server. Nothing is called to
+answer it.
 
 Needs no key and no network, unless the policy wants prompts moderated: then their server is asked that.
 """
@@ -7,31 +11,52 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from decision.engine.approval import Considered, choice_of, consider
+from decision.engine.approval import consider, set_aside
 from decision.engine.explain import what_now, why
 from decision.request.request import RenderRequest, SourceFile
-from ledger.events import RenderDecided, RenderDenied
+from ledger.events import Considered, RenderDecided, RenderDenied
+from ledger.terms import UNDER_WAY, State
 from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.measurements import Duration, expected_duration
 from render_service.rules.opening import ledger_if_any
-from render_service.rules.overrides import Override, set_aside
+from render_service.rules.overrides import Override
 from render_service.rules.policies import active_rules, packaged_rules
 from render_service.runtime.documents import Json
+from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
+from render_service.session.connections import usable_profile
+from render_service.session.servers import address_in_use, check_server
 from render_service.session.session import utc_now
 from render_service.submission.context import context_in
 from render_service.submission.intent import requested
 from render_service.submission.judge import judge_ahead
 from render_service.submission.moderation import moderated_ahead
 from render_service.submission.recorded_call import Files, call_of
-from render_service.submission.sources import Outlook, outlook
-from sora_adapter.profiles import profile
+from sora_adapter.errors import SettingsUnusable
+from sora_adapter.profiles import checked_base_url, checked_key, profile
 from sora_adapter.requests import ReferenceFile, character_post, post_of
 from sora_adapter.wire import Post
 
 EMBEDDED = "http://127.0.0.1:<free port>/v1"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Why the run would be refused at present, and what it would check first; None if nothing applies."""
+
+    refused: str | None = None
+    assumes: str | None = None
+
+    def document(self) -> Json:
+        """Return the outlook as fields of a preview."""
+        return {"refused": self.refused, "assumes": self.assumes}
+
+    def lines(self) -> list[str]:
+        """Return what a person should know in addition to the decision."""
+        refused = [f"the run would be refused: {self.refused}"] if self.refused else []
+        return [*refused, *([self.assumes] if self.assumes else [])]
 
 
 @dataclass(frozen=True)
@@ -99,7 +124,7 @@ def ruling_on(
     context = context.model_copy(update={"moderation": moderation, "judge": judge})
     ruling = consider(request, catalog=rules.catalog, policy=rules.policy, context=context)
     if override is not None:
-        ruling = set_aside(ruling, override, catalog=rules.catalog, policy=rules.policy)
+        ruling = set_aside(ruling, override.codes, catalog=rules.catalog, policy=rules.policy)
     who.check(ruling)
     return ruling
 
@@ -108,7 +133,7 @@ def expected_on(settings: Settings, ruling: Considered, request: RenderRequest) 
     """Return how long the render is expected to take, of the model that was chosen; None if unknown."""
     if isinstance(ruling, RenderDenied):
         return None
-    model = ruling.model if isinstance(ruling, RenderDecided) else choice_of(ruling).model
+    model = ruling.model if isinstance(ruling, RenderDecided) else ruling.choice.model
     with ledger_if_any(settings) as ledger:
         if ledger is None:
             return None
@@ -162,3 +187,32 @@ def request_document(post: Post, base_url: str) -> Json:
         "body": post.body,
         "files": files,
     }
+
+
+def outlook(settings: Settings, request: RenderRequest, *, even_if_retired: bool = False) -> Outlook:
+    """Return what prevents `request` from being sent, and what is assumed about its source video."""
+    assumes = None
+    try:
+        server = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
+        if server.name != SANDBOX:
+            checked_base_url(server, address_in_use(settings, server))
+            checked_key(server, settings.api_key)
+        if request.source is not None and request.source.job_id is not None:
+            assumes = _look_at_source(settings, request.source.job_id)
+    except (BadInput, SettingsUnusable) as refused:
+        return Outlook(refused=str(refused), assumes=assumes)
+    return Outlook(assumes=assumes)
+
+
+def _look_at_source(settings: Settings, job_id: str) -> str | None:
+    with ledger_if_any(settings) as ledger:
+        job = ledger.job(job_id) if ledger else None
+        if ledger is None or job is None:
+            return None
+        check_server(settings, ledger, job)
+    if job.status not in UNDER_WAY or job.state is not State.RUNNING:
+        return None
+    return (
+        f"this assumes that {job.video_id} is completed by then: it was last seen {job.status}, "
+        "and the run checks with the server first"
+    )

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from decision.engine.approval import Considered
 from decision.engine.explain import denied_field, what_now, why
 from decision.request.request import RenderRequest
 from ledger.errors import argv_of
 from ledger.events import (
     ApprovalGranted,
+    Considered,
     RenderDecided,
     RenderDenied,
     RenderHeld,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
-from decision.engine.approval import consider
+from decision.engine.approval import consider, set_aside
 from decision.engine.guardrails import ModerationResult
-from decision.engine.judge import JudgeResult
 from decision.errors import BadRequest
+from decision.one_change.verdict import JudgeResult
 from decision.request.request import RenderRequest
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable
 from ledger.events import (
@@ -36,7 +36,7 @@ from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.budgets import PolicyReplaced, Races, replaced_if_refused
-from render_service.rules.overrides import Override, set_aside
+from render_service.rules.overrides import Override
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
 from render_service.session.event_ids import request_id
@@ -194,7 +194,7 @@ def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
     if wish is None:
         return placed
     try:
-        ruling = set_aside(placed.ruling, wish, catalog=under.catalog, policy=under.policy)
+        ruling = set_aside(placed.ruling, wish.codes, catalog=under.catalog, policy=under.policy)
     except BadRequest as refused:
         if not isinstance(placed.ruling, RenderDenied):
             raise

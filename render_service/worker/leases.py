@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import random
+from typing import Any
 
 from ledger.job import Job
+from ledger.log.ledger import Ledger
 from ledger.store.interface import Fence
 from ledger.store.queue import SLOT_WAIT_MS, Lease, Limit, Release, WorkQueue
 from render_service.recovery.attempts import GRACE_S
@@ -239,3 +241,15 @@ class Capacity:
         """Release slots in one transaction."""
         await asyncio.to_thread(self._queue.release_slots, job_ids)
         return [None] * len(job_ids)
+
+
+def queue_document(ledger: Ledger) -> dict[str, Any]:
+    """Return depth, age and lease owners; times are Unix milliseconds of the store's clock."""
+    depth = ledger.store.queue.depth()
+    return {
+        "due": depth.due,
+        "oldest_due_s": depth.overdue_ms / 1000,
+        "waiting": depth.waiting,
+        "leased": depth.leased,
+        "leases": [lease._asdict() for lease in ledger.store.queue.leases()],
+    }

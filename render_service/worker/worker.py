@@ -26,10 +26,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import random
-from typing import Any
 
 from ledger.job import Job
-from ledger.log.ledger import Ledger
 from ledger.record import timestamp
 from ledger.terms import State
 from render_service.api.sessions import drain
@@ -42,18 +40,6 @@ from render_service.session.session import Session
 from render_service.session.splits import OpenSplits, Progress
 from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
-
-
-def queue_document(ledger: Ledger) -> dict[str, Any]:
-    """Return depth, age and lease owners; times are Unix milliseconds of the store's clock."""
-    depth = ledger.store.queue.depth()
-    return {
-        "due": depth.due,
-        "oldest_due_s": depth.overdue_ms / 1000,
-        "waiting": depth.waiting,
-        "leased": depth.leased,
-        "leases": [lease._asdict() for lease in ledger.store.queue.leases()],
-    }
 
 
 @contextmanager

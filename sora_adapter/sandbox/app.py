@@ -23,11 +23,10 @@ from starlette.routing import Route
 from sora_adapter.sandbox.emulators import imitation
 from sora_adapter.sandbox.fault_middleware import FaultyMail, Mishaps, fault_routes
 from sora_adapter.sandbox.faults import Faults
-from sora_adapter.sandbox.judge import complete
-from sora_adapter.sandbox.moderation import moderate
 from sora_adapter.sandbox.renderer import MEDIA_TYPES
 from sora_adapter.sandbox.service import Caller, Service
 from sora_adapter.sandbox.settings import SandboxSettings
+from sora_adapter.sandbox.stand_ins import complete, moderate
 from sora_adapter.sandbox.state.lifecycle import BIRTH
 from sora_adapter.sandbox.state.resources import (
     character_resource,

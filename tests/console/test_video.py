@@ -28,8 +28,7 @@ from render_service.api import sessions
 from render_service.rules.measurements import Duration
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from render_service.server.console.answers import NotHere
-from render_service.server.console.pages import Visit
+from render_service.server.console.pages import NotHere, Visit
 from render_service.server.console.rendering import Templates
 from render_service.server.console.views.video import VideoView, read_video
 from render_service.server.console.views.video_files import grid_of

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from decision.engine.decide import DecisionContext, Ruling, decide
+from decision.engine.decide import DecisionContext, decide
 from decision.request.request import RenderRequest, parse_request
 from decision.rules.catalog import Catalog, default_catalog
 from decision.rules.policy import Policy, default_policy
+from ledger.events import Ruling
 
 SOURCE = {
     "job_id": "job_0",

@@ -37,7 +37,16 @@ from render_service.runtime.errors import (
     WrongPerson,
 )
 from render_service.runtime.printable import guarded
-from render_service.server.console.pages import MOST_FORM_BYTES, PREFIX, Action, Done, Endpoint, Page, Visit
+from render_service.server.console.pages import (
+    MOST_FORM_BYTES,
+    PREFIX,
+    Action,
+    Done,
+    Endpoint,
+    NotHere,
+    Page,
+    Visit,
+)
 from render_service.server.console.rendering import Templates
 from render_service.server.console.security import check_from_here
 from render_service.server.console.sessions import Login, Sessions
@@ -72,10 +81,6 @@ _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], HTTPStatus],
     (ServiceError, HTTPStatus.CONFLICT),
 )
 """How each error is answered; the first entry that matches counts."""
-
-
-class NotHere(ServiceError):
-    """There is no such page, or nothing that this person may see."""
 
 
 class FormExpired(ServiceError):

@@ -10,8 +10,7 @@ from ledger.job import Job
 from ledger.log.job_names import jobs_named, the_one
 from ledger.log.ledger import Ledger
 from render_service.access.callers import Caller
-from render_service.server.console.answers import NotHere
-from render_service.server.console.pages import Visit
+from render_service.server.console.pages import NotHere, Visit
 from render_service.server.gateway.projection import may_be_id, visible_job
 from render_service.server.gateway.resources import ABOUT_THE_GATEWAY
 

@@ -20,6 +20,7 @@ from decision.rules.roles import Permission
 from ledger.job import Job
 from ledger.log.replica import ReadFrom
 from render_service.access.callers import Caller
+from render_service.runtime.errors import ServiceError
 from render_service.runtime.ledgers import below
 from render_service.session.session import Session
 
@@ -31,6 +32,10 @@ LONGEST_QUERY = 1_000
 """Characters of a parameter that pages read; a longer one is cut, and finds nothing."""
 
 MOST_FORM_BYTES = 512 * 1024
+
+
+class NotHere(ServiceError):
+    """There is no such page, or nothing that this person may see."""
 
 
 class View(BaseModel):

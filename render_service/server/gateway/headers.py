@@ -4,10 +4,9 @@ import asyncio
 from datetime import datetime
 from typing import Literal
 
-from decision.engine.approval import Considered, choice_of
 from decision.money import usd_digits
 from ledger.errors import LedgerError
-from ledger.events import RenderDecided, RenderHeld
+from ledger.events import Considered, RenderDecided, RenderHeld
 from ledger.job import OVER, Job
 from ledger.terms import State
 from render_service.rules.measurements import Duration
@@ -79,4 +78,4 @@ def _decision_of(ruling: Considered) -> Decision:
 def _cost_of(ruling: Considered) -> int | None:
     if isinstance(ruling, RenderDecided):
         return ruling.cost_usd_micros
-    return choice_of(ruling).cost_usd_micros if isinstance(ruling, RenderHeld) else None
+    return ruling.choice.cost_usd_micros if isinstance(ruling, RenderHeld) else None

@@ -17,8 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from render_service.access.callers import Caller
 from render_service.server.gateway.submissions import Submissions
 from render_service.server.mcp.calls import Agent, Calls, Place
-from render_service.server.mcp.server import client_name, protocol_server
-from render_service.server.mcp.stdio import ANSWER_S
+from render_service.server.mcp.server import ANSWER_S, client_name, protocol_server
 from render_service.session.session import Session
 
 MOST_SESSIONS = 1_000

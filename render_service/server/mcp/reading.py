@@ -5,13 +5,12 @@ from typing import Any
 
 from decision.advice.advice import GUARDRAILS, advise
 from decision.advice.reading import missing_details
-from decision.engine.approval import Considered
 from decision.engine.explain import what_now, why
 from decision.errors import BadRequest
 from decision.money import usd_digits
 from decision.one_change.verdict import check_single_change
 from decision.request.request import RenderRequest
-from ledger.events import Candidate, RenderDecided, RenderDenied
+from ledger.events import Candidate, Considered, RenderDecided, RenderDenied
 from ledger.store.filters import ALL_JOBS, JobFilter
 from render_service.reports.explain import candidates_of, explain, why_not
 from render_service.reports.jobs import find_jobs
@@ -27,8 +26,8 @@ from render_service.server.mcp.arguments import (
 )
 from render_service.server.mcp.calls import Agent, parsed
 from render_service.session.session import Session
-from render_service.submission.preview import ruling_on
-from render_service.submission.sources import outlook, source_ahead
+from render_service.submission.preview import outlook, ruling_on
+from render_service.submission.sources import source_ahead
 
 
 async def decide_tool(agent: Agent, arguments: DecideArguments) -> Json:

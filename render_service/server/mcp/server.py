@@ -6,13 +6,16 @@ The same handlers serve stdio and HTTP. A transport only says which agent made a
 import asyncio
 import base64
 import json
+import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from mcp.server.context import HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
@@ -46,11 +49,41 @@ from ledger.terms import Variant
 from render_service.runtime.documents import Json, job_document
 from render_service.server.mcp.answers import error_answer, error_document
 from render_service.server.mcp.approval import Approval, awaits
-from render_service.server.mcp.calls import Agent
+from render_service.server.mcp.calls import Agent, Place
 from render_service.server.mcp.card import CARD, CARD_TYPE, UI, card, shows_cards
 from render_service.server.mcp.tasks import TASKS, Tasks, is_task, takes_tasks, task_handle
 from render_service.server.mcp.tools import TOOLS, ToolEntry
+from render_service.session.session import Session
+from render_service.worker.worker import stop_signals
 from sora_adapter.errors import loggable
+
+ANSWER_S = 25.0
+"""Most clients give up on a tool after 60 seconds."""
+
+
+async def serve_stdio(session: Session, *, folder: Path, answer_s: float = ANSWER_S) -> None:
+    """Serve one client on stdin and stdout until it closes stdin, or until SIGTERM or Ctrl-C.
+
+    A submission under way is finished and recorded before this returns.
+    """
+    agent = Agent(session, session.settings.actor, Place(folder), answer_s)
+    server = protocol_server(lambda context: agent.named(client_name(context)))
+    with stop_signals() as stop:
+        serving = asyncio.create_task(_serve(server))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await agent.calls.close()
+        if not serving.done():
+            await session.close()
+            os._exit(0)  # a thread waits for a line on stdin that may never come, and cannot be interrupted
+        stopping.cancel()
+    await serving
+
+
+async def _serve(server: Server[Any]) -> None:
+    async with stdio_server() as (reading, writing):
+        await server.run(reading, writing, server.create_initialization_options())
+
 
 LISTED_JOBS = 20
 MOST_VIDEO_BYTES = 24 * 1024 * 1024

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sora_adapter.sandbox.state.jobs import Variant
 from sora_adapter.sandbox.wire.media import (
     BLANK,
     Files,
@@ -38,7 +39,6 @@ MAX_NAME = 80
 MAX_CHARACTERS = 2
 
 Order = Literal["asc", "desc"]
-Variant = Literal["video", "thumbnail", "spritesheet"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from decision.engine.approval import after_approval, choice_of, consider, override
+from decision.engine.approval import after_approval, consider, override
 from decision.engine.decide import decide, rule
 from decision.engine.explain import why
 from decision.engine.inputs import DecisionContext, Inputs
@@ -296,7 +296,7 @@ def test_a_price_above_the_approved_one_is_held_again(parse: Parse, catalog: Cat
     again = after_approval(held, catalog=priced(catalog, "sora-2", 250_001), policy=PEOPLE)
     assert isinstance(again, RenderHeld)
     assert (again.reason_codes, "approved" in again.basis.inputs) == (("FOR_CLIENTS",), False)
-    assert choice_of(again).cost_usd_micros == 1_000_004
+    assert again.choice.cost_usd_micros == 1_000_004
 
 
 def test_a_model_that_was_not_approved_is_held_again_though_it_costs_less(
@@ -304,7 +304,7 @@ def test_a_model_that_was_not_approved_is_held_again_though_it_costs_less(
 ) -> None:
     held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE)
     assert isinstance(held, RenderHeld)
-    assert choice_of(held).model == "sora-2-pro"
+    assert held.choice.model == "sora-2-pro"
     models = [
         entry.model_copy(update={"retired": "2026-01-01"}) if entry.name == "sora-2-pro" else entry
         for entry in catalog.models
@@ -312,16 +312,16 @@ def test_a_model_that_was_not_approved_is_held_again_though_it_costs_less(
     later = catalog.model_copy(update={"models": tuple(models)})
     again = after_approval(held, catalog=later, policy=PEOPLE)
     assert isinstance(again, RenderHeld)
-    assert (choice_of(again).model, again.reason_codes) == ("sora-2", ("FOR_CLIENTS",))
+    assert (again.choice.model, again.reason_codes) == ("sora-2", ("FOR_CLIENTS",))
 
 
 def test_an_approval_is_priced_on_the_day_of_the_answer(parse: Parse, catalog: Catalog) -> None:
     dearer = priced(catalog, "sora-2", 100_000, 200_000)
     held = held_for_client(parse, dearer, priced_on=date(2026, 1, 31))
-    assert choice_of(held).cost_usd_micros == 400_000
+    assert held.choice.cost_usd_micros == 400_000
     again = after_approval(held, catalog=dearer, policy=PEOPLE, priced_on=date(2026, 2, 1))
     assert isinstance(again, RenderHeld)
-    assert (again.basis.inputs["priced_on"], choice_of(again).cost_usd_micros) == ("2026-02-01", 800_000)
+    assert (again.basis.inputs["priced_on"], again.choice.cost_usd_micros) == ("2026-02-01", 800_000)
 
 
 def test_without_a_day_an_approval_is_priced_on_the_day_it_was_held(parse: Parse, catalog: Catalog) -> None:
@@ -386,7 +386,7 @@ def test_what_an_approval_is_for(
     ]
     inputs = {**held.basis.inputs, "wished_model": wished}
     basis = structs.replace(held.basis, candidates=tuple(of_each), inputs=inputs)
-    assert choice_of(structs.replace(held, basis=basis)).model == chosen
+    assert structs.replace(held, basis=basis).choice.model == chosen
 
 
 def test_each_reason_is_named_once_and_the_rule_that_wants_most_people_counts(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.engine.decide import ENGINE, Ruling, decide, rule
+from decision.engine.decide import ENGINE, decide, rule
 from decision.engine.inputs import Inputs
 from decision.errors import BadRequest
 from decision.request.request import RenderRequest
@@ -16,7 +16,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, UnclearChange
 from decision.rules.purpose import PURPOSES
 from ledger.canonical import canonical_json
-from ledger.events import RenderDecided, RenderDenied
+from ledger.events import RenderDecided, RenderDenied, Ruling
 from ledger.terms import DenialCode
 
 Parse = Callable[..., RenderRequest]

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from decision.engine.decide import Ruling, decide
+from decision.engine.decide import decide
 from decision.engine.explain import about_failure, format_usd, what_now, why, why_not_chosen
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
-from ledger.events import Fix, GateFailure, RenderDecided, RenderDenied
+from ledger.events import Fix, GateFailure, RenderDecided, RenderDenied, Ruling
 
 Parse = Callable[..., RenderRequest]
 Rule = Callable[..., Ruling]

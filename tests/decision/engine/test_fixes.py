@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.engine.decide import DecisionContext, Ruling, decide
+from decision.engine.decide import DecisionContext, decide
 from decision.one_change.verdict import check_single_change
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import FaceRule, Policy
 from decision.rules.purpose import PURPOSES
-from ledger.events import DenialTrace, Fix, RenderDecided, RenderDenied
+from ledger.events import DenialTrace, Fix, RenderDecided, RenderDenied, Ruling
 
 Parse = Callable[..., RenderRequest]
 Rule = Callable[..., Ruling]

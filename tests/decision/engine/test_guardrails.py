@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.engine.approval import Considered, after_approval, consider, consider_inputs, override
+from decision.engine.approval import after_approval, consider, consider_inputs, override
 from decision.engine.explain import what_now, why
 from decision.engine.guardrails import ModerationResult, ModerationStatus, found_in, result_in
 from decision.engine.inputs import DecisionContext, Inputs
@@ -15,7 +15,7 @@ from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from ledger.canonical import canonical_json
-from ledger.events import RenderDecided, RenderDenied, RenderHeld
+from ledger.events import Considered, RenderDecided, RenderDenied, RenderHeld
 from tests.decision.rules.test_guardrails import guardrails, with_rules
 
 Parse = Callable[..., RenderRequest]

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from decision.engine.decide import Ruling, decide
+from decision.engine.decide import decide
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
 from decision.rules.purpose import PURPOSES
-from ledger.events import RenderDecided, RenderDenied
+from ledger.events import RenderDecided, RenderDenied, Ruling
 from ledger.terms import DenialCode
 
 Parse = Callable[..., RenderRequest]

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from decision.engine.decide import Ruling, decide
+from decision.engine.decide import decide
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
-from ledger.events import Fix, RenderDecided, RenderDenied
+from ledger.events import Fix, RenderDecided, RenderDenied, Ruling
 
 Parse = Callable[..., RenderRequest]
 

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.engine.decide import Ruling
 from decision.errors import BadRequest
 from decision.one_change.aspects import FIELD_ASPECTS
 from decision.one_change.shot_spec import NAMES, change_spec, spec_of
 from decision.one_change.verdict import check_remix
 from decision.request.prompt import augment
 from decision.request.request import RenderRequest
-from ledger.events import RenderDecided
+from ledger.events import RenderDecided, Ruling
 
 SPEC = spec_of("a close-up of a camera", {"palette": "blue, grey", "camera": "85mm", "negative": "flicker"})
 TEXTS = st.text(st.characters(categories=("L", "N", "P", "Zs")), min_size=1).filter(str.strip)

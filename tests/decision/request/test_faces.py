@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from decision.engine.decide import Ruling, decide
+from decision.engine.decide import decide
 from decision.engine.explain import why
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import FaceRule, Policy, load_policy
-from ledger.events import RenderDecided, RenderDenied
+from ledger.events import RenderDecided, RenderDenied, Ruling
 
 Decide = Callable[[str | None, str | None], Ruling]
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import pytest
 from msgspec import structs
 
-from decision.engine.approval import choice_of
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.canonical import canonical_json
@@ -646,7 +645,7 @@ async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_ag
     catalog = Catalog.model_validate(content)
     ana = under(ana, ana.policy, catalog)
     job = await held(ana, model="sora-2")
-    assert choice_of(event(job, RenderHeld)).cost_usd_micros == 400_000
+    assert event(job, RenderHeld).choice.cost_usd_micros == 400_000
     tomorrow = replace(sits(ana, "bob"), clock=lambda: today + timedelta(days=1))
     assert (await approve(tomorrow, job)).job.state is State.HELD
 

@@ -16,9 +16,8 @@ from ledger.record import Record, timestamp
 from ledger.store.filters import RecordFilter
 from render_service.reports.record_words import what
 from render_service.runtime.errors import BadInput
-from render_service.server.console.answers import NotHere
 from render_service.server.console.log_reader import Jobs, LogReader, may_see_records
-from render_service.server.console.pages import PREFIX, Page, View, Visit
+from render_service.server.console.pages import PREFIX, NotHere, Page, View, Visit
 
 ROWS = 100
 PATH = "/log"

@@ -27,8 +27,7 @@ from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput, NotPermitted, NotStamped
 from render_service.server.console.pages import Action, Done, Page, View, Visit
 from render_service.settlement.overdue import overdue_jobs
-from render_service.worker.leases import WorkerOptions
-from render_service.worker.worker import queue_document
+from render_service.worker.leases import WorkerOptions, queue_document
 
 MOST_SHOWN = 100
 _VERIFYING = asyncio.Lock()

@@ -20,9 +20,8 @@ from ledger.store.filters import RecordFilter
 from ledger.tree.checkpoint import Checkpoint
 from ledger.tree.merkle import Frontier, ProofInvalid, consistency_proof, inclusion_proof
 from render_service.runtime.documents import record_document
-from render_service.server.console.answers import NotHere
 from render_service.server.console.log_reader import Jobs, LogReader, may_see_records
-from render_service.server.console.pages import Page, View, Visit
+from render_service.server.console.pages import NotHere, Page, View, Visit
 from render_service.server.console.security import WITH_WASM
 from render_service.server.console.views.log import LAST, Row, row_of
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from decision.engine.approval import choice_of
 from decision.engine.explain import why
 from decision.rules.approvals import ApprovalRule
 from decision.rules.roles import Permission
@@ -146,7 +145,7 @@ def waiting_job(visit: Visit, job: Job, pending: Pending) -> Waiting:
     assert isinstance(history, JobHistory)  # the history of a job
     hold, begun = history.hold, history.requested
     assert hold is not None  # otherwise the job is not held
-    choice = choice_of(hold.event)
+    choice = hold.event.choice
     return Waiting(
         name=job.job_id,
         is_change=False,
