@@ -36,7 +36,8 @@ from render_service.recovery.search import known_job
 from render_service.runtime.errors import AssetUnusable, MayBeOurs
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.connections import connection, usable_profile
+from render_service.session.connecting import connection
+from render_service.session.connections import usable_profile
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import address_in_use, server_name_in_use
 from render_service.session.session import Session

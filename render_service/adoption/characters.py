@@ -19,7 +19,8 @@ from ledger.store.interface import ANY
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.connections import connection, usable_profile
+from render_service.session.connecting import connection
+from render_service.session.connections import usable_profile
 from render_service.session.session import Session
 from sora_adapter.errors import ServerFailed, ServerUnreachable, ServerUnreadable
 from sora_adapter.models import Character

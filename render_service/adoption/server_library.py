@@ -13,7 +13,8 @@ from render_service.recovery.listing import pages
 from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.connections import connection, usable_profile
+from render_service.session.connecting import connection
+from render_service.session.connections import usable_profile
 from render_service.session.jobs import closing
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session

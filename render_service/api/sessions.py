@@ -32,6 +32,8 @@ from render_service.rules.policies import InForce
 from render_service.runtime.exporting import begin_telemetry
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
+from render_service.session.connecting import connection
+from render_service.session.connections import Connections
 from render_service.session.event_ids import spooled_id
 from render_service.session.jobs import answered_with_anothers
 from render_service.session.session import Session, appends_to, clock_of, utc_now
@@ -177,6 +179,7 @@ def open_session(
         in_force=InForce(ledger),
         appends=appends_to(ledger),
         measuring=Measuring(ledger),
+        connections=Connections(connection),
         clock=clock_of(ledger),
         even_if_retired=even_if_retired,
         authority=authority,

@@ -1,16 +1,12 @@
-"""Input files of a request: stored before anything is recorded, and sent unchanged."""
+"""Input files of a request, as they are at hand: what is read of them, and their content."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from decision.request.request import ReferenceImage, SourceFile
-from ledger.events import InputReference
-from ledger.events import SourceFile as RecordedFile
-from ledger.private import Private
+from decision.request.request import SourceFile
 from render_service.assets.probe import DURATION_TOLERANCE_MS, MICROSECONDS_PER_MS
-from render_service.assets.store import AssetStore
 from render_service.runtime.errors import BadInput
 
 if TYPE_CHECKING:
@@ -98,41 +94,3 @@ class Material:
 
 
 NOTHING = Material()
-
-
-def keep_image(
-    assets: AssetStore | None,
-    image: ReferenceImage,
-    content: bytes | None,
-    field: str,
-    original: Original | None = None,
-) -> InputReference:
-    """Store an image under its digest and return its reference for the record; `field` is its path there.
-
-    The `original` is stored too, under the digest recorded as ``original_sha256``. Without `assets` nothing
-    is stored.
-    """
-    if assets is not None and original is not None:
-        assets.put(original.content, original.media_type)
-    uri = assets.put(content, image.media_type) if assets is not None and content is not None else None
-    return InputReference(
-        name=Private.seal(f"{field}.name", image.name),
-        sha256=image.sha256,
-        original_sha256=image.original_sha256,
-        media_type=image.media_type,
-        width=image.width,
-        height=image.height,
-        bytes=image.bytes,
-        storage_uri=uri,
-    )
-
-
-def keep_video(assets: AssetStore | None, file: SourceFile, path: Path | None) -> RecordedFile:
-    """Store a video file under its digest, if there are `assets`; return its reference for the record."""
-    return RecordedFile(
-        name=Private.seal("source_file.name", file.name),
-        sha256=file.sha256,
-        media_type=file.media_type,
-        bytes=file.bytes,
-        storage_uri=assets.put_file(path, file.media_type) if assets and path else None,
-    )

@@ -42,7 +42,8 @@ from render_service.runtime.exporting import (
 )
 from render_service.runtime.settings import READ_URL, SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.connections import connection, usable_profile
+from render_service.session.connecting import connection
+from render_service.session.connections import usable_profile
 from render_service.session.session import utc_now
 from render_service.submission.preview import address
 from render_service.submission.spool import waiting

@@ -36,7 +36,8 @@ from render_service.recovery.listing import read_list
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.connections import connection, usable_profile
+from render_service.session.connecting import connection
+from render_service.session.connections import usable_profile
 from render_service.session.servers import is_at, is_same_server, job_of_video
 from render_service.session.session import clock_of
 from render_service.settlement.overdue import overdue_jobs

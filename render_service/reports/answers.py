@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ledger.events import AnswerEvent, ApprovalGranted, DecisionOverridden
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
-from render_service.approvals.signatures import Signed, signed_answer, signed_request
+from render_service.approvals.identities import Signed, signed_answer, signed_request
 from render_service.session.history import StreamHistory
 
 HOW = {

@@ -205,7 +205,7 @@ def create_app(
     """
     post = post or Post(Addresses(permits_private=False))
     stopping = stop or asyncio.Event()
-    inbox, metrics = Inbox(session), Metrics(session, secrets)
+    inbox, metrics, worker = Inbox(session), Metrics(session, secrets), parts.worker
     posts, gatekeeper = Posts(session), Gatekeeper(session)
     agents = AgentEndpoint(session, gatekeeper, posts.submissions, has_console=parts.console)
     beside = [*works, posts.tidy, agents.run] if parts.gateway else works
@@ -242,7 +242,7 @@ def create_app(
         routes=[
             *(gateway_routes(session, gatekeeper, posts, post) if parts.gateway else ()),
             *([Route(AGENTS_PATH, agents)] if parts.gateway else ()),
-            *(console_routes(session, gatekeeper, posts, stopping, parts.worker) if parts.console else ()),
+            *(console_routes(session, gatekeeper, posts.submit, stopping, worker) if parts.console else ()),
             *_log_routes(session, parts),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),

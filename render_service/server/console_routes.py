@@ -50,7 +50,6 @@ from render_service.server.console.views import (
     videos,
 )
 from render_service.server.console.views.live import Live
-from render_service.server.gateway.posts import Posts
 from render_service.session.session import Session
 from render_service.worker.leases import WorkerOptions
 
@@ -88,13 +87,13 @@ ENDPOINTS: tuple[Endpoint, ...] = ()
 def console_routes(
     session: Session,
     gatekeeper: Gatekeeper,
-    posts: Posts,
+    submit: new_request.Submit,
     stopping: asyncio.Event,
     worker: WorkerOptions | None,
 ) -> list[BaseRoute]:
     """Return the routes of the console, and of ``/``, which leads to it.
 
-    New requests are submitted by `posts`, as those of the gateway. Streams end when `stopping`. `worker` are
+    New requests are sent with `submit`, as those of the gateway. Streams end when `stopping`. `worker` are
     the terms of the worker in this process, if there is one.
     """
     settings, ledger_id = session.settings, session.ledger.ledger_id
@@ -121,7 +120,7 @@ def console_routes(
         exception_handlers={HTTPException: partial(_refused, site)},
     )
     console.router.redirect_slashes = False
-    console.state.posts, console.state.worker = posts, worker
+    console.state.submit, console.state.worker = submit, worker
     return [Route("/", _to_console), Route(PREFIX, _to_console), Mount(PREFIX, console)]
 
 

@@ -1,21 +1,18 @@
-"""Connect to servers; one client per profile serves a session until it is closed."""
+"""The clients of a session, one per profile until it is closed, and which profile can be used."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
-from http import HTTPStatus
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING
 
 from render_service.runtime.errors import KeyMissing, ProfileRetired
 from render_service.runtime.settings import SANDBOX, Settings
-from render_service.runtime.spans import Beginning, Span, Telemetry
+from render_service.runtime.spans import Telemetry
 from render_service.runtime.telemetry import Trace
 from sora_adapter.profiles import Profile, profile, profiles
 
 if TYPE_CHECKING:
-    from sora_adapter.client import Calls, VideosClient
+    from sora_adapter.client import VideosClient
 
 
 KEY_MISSING = """\
@@ -28,10 +25,15 @@ OPENAI_API_KEY is not set.
 To try everything now, without key or network, add --profile sandbox."""
 
 
-class Connections:
-    """One client per profile, created when first needed."""
+Connect = Callable[[Settings, Trace, Profile, Telemetry], AbstractAsyncContextManager["VideosClient"]]
+"""Connects to the server of a profile: `render_service.session.connecting.connection`."""
 
-    def __init__(self) -> None:
+
+class Connections:
+    """One client per profile, created when first needed by `connect`."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
         self._lock = asyncio.Lock()
         self._stack = AsyncExitStack()
         self._clients: dict[str, VideosClient] = {}
@@ -46,7 +48,7 @@ class Connections:
         """Return the client for `profile`."""
         async with self._lock:
             if profile.name not in self._clients:
-                made = connection(settings, trace, profile, telemetry)
+                made = self._connect(settings, trace, profile, telemetry)
                 self._clients[profile.name] = await self._stack.enter_async_context(made)
             return self._clients[profile.name]
 
@@ -54,75 +56,6 @@ class Connections:
         """Close all clients."""
         self._clients.clear()
         await self._stack.aclose()
-
-
-class _Call(AbstractContextManager["_Call"]):
-    """The span of an exchange with a server."""
-
-    def __init__(self, span: Span, base_url: str, method: str, route: str) -> None:
-        self._span, self._base_url, self._method, self._route = span, base_url, method, route
-
-    def __enter__(self) -> Self:
-        self._span.__enter__()
-        server = urlsplit(self._base_url)
-        self._span.rename(f"{self._method} {self._route}")
-        self._span.note(
-            {
-                "http.request.method": self._method,
-                "url.template": self._route,
-                "server.address": server.hostname,
-                "server.port": server.port,
-            }
-        )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._span.__exit__(kind, error, trace)
-
-    @property
-    def traceparent(self) -> str | None:
-        """The header that names this span."""
-        return self._span.traceparent
-
-    def answered(self, http_status: int | None, lost: str | None) -> None:
-        """Note the status of the answer, or how it was lost."""
-        self._span.note({"http.response.status_code": http_status})
-        if lost is not None:
-            self._span.fail(lost)
-        elif http_status is not None and http_status >= HTTPStatus.BAD_REQUEST:
-            self._span.fail(str(int(http_status)))
-
-
-@asynccontextmanager
-async def connection(
-    settings: Settings, trace: Trace, profile: Profile, telemetry: Telemetry | None = None
-) -> AsyncIterator["VideosClient"]:
-    """Connect to the server of `profile`; the embedded sandbox runs for as long as the connection."""
-    async with AsyncExitStack() as stack:
-        base_url, key = settings.base_url, settings.api_key
-        _check_key_goes_to(settings, profile)
-        if profile.name == SANDBOX:
-            base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
-        from sora_adapter.client import VideosClient  # importing openai takes half a second
-
-        client = VideosClient(
-            profile,
-            base_url,
-            key,
-            traceparent=lambda: trace.traceparent,
-            calls=_calls(telemetry, trace, base_url or profile.base_url or ""),
-        )
-        yield await stack.enter_async_context(client)
-
-
-def _calls(telemetry: Telemetry | None, trace: Trace, base_url: str) -> "Calls | None":
-    """Return what makes a span of each exchange, if spans are exported."""
-    if telemetry is None or telemetry.exporter is None:
-        return None
-    client = Beginning("client")
-    return lambda method, route: _Call(telemetry.span("call", trace, client), base_url, method, route)
 
 
 def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
@@ -134,7 +67,7 @@ def usable_profile(settings: Settings, name: str | None, *, even_if_retired: boo
         retired and chosen.base_url is None
     ):  # the message about the key mentions the end of OpenAI's API
         raise KeyMissing(KEY_MISSING, param=chosen.key_variable, expected="an API key", found="nothing")
-    _check_key_goes_to(settings, chosen)
+    check_key_goes_to(settings, chosen)
     if retired:
         raise ProfileRetired(
             f"profile {chosen.name}: {chosen.retired_because} (--even-if-retired tries anyway)",
@@ -145,21 +78,7 @@ def usable_profile(settings: Settings, name: str | None, *, even_if_retired: boo
     return chosen
 
 
-def _check_key_goes_to(settings: Settings, profile: Profile) -> None:
+def check_key_goes_to(settings: Settings, profile: Profile) -> None:
+    """Refuse to send a key to a server that it is not for; the sandbox gets none."""
     if profile.name != SANDBOX:
         settings.check_key_goes_to(own_profile=profile.name not in profiles())
-
-
-@asynccontextmanager
-async def embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
-    """Run the sandbox inside this process, its state kept beside the ledger; yield its base URL."""
-    from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server, imported only if it runs
-    from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
-
-    sandbox = SandboxSettings(data_dir=settings.sandbox_folder, render_seconds=settings.sandbox_seconds)
-    server = SandboxServer(sandbox)
-    await asyncio.to_thread(server.__enter__)
-    try:
-        yield server.base_url
-    finally:
-        await asyncio.to_thread(server.__exit__, None, None, None)

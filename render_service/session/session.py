@@ -121,6 +121,8 @@ class Session:
     """The appends of its event loop, batched by `render_service.runtime.coalesce`."""
     measuring: Measuring
     """The measurements of servers in this ledger."""
+    connections: Connections = field(repr=False)
+    """The connections to servers."""
     clock: Callable[[], datetime] = utc_now
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     even_if_retired: bool = False
@@ -131,7 +133,6 @@ class Session:
     """When the leases expire, by `submission.retry.elapsing`; nothing is sent for a job after that."""
     checked: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
     """Job, attempt and video that are known to belong to the server in use."""
-    connections: Connections = field(default_factory=Connections, repr=False)
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False)
     """What listens to the work of this session and of those derived from it."""
 

@@ -1,15 +1,17 @@
 """Build the records of a request: its event, and the intent of each attempt."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from decision.request.request import RenderRequest
-from ledger.events import RenderDecided, RenderRequested, SubmissionIntended
+from decision.request.request import ReferenceImage, RenderRequest, SourceFile
+from ledger.events import InputReference, RenderDecided, RenderRequested, SubmissionIntended
+from ledger.events import SourceFile as RecordedFile
 from ledger.private import Private
 from ledger.record import new_event_id
 from ledger.store.interface import Fence
-from render_service.assets.inputs import Material, keep_image, keep_video
+from render_service.assets.inputs import Material, Original
 from render_service.assets.store import AssetStore
 from render_service.runtime.settings import Settings
 from render_service.submission.recorded_call import request_sha256
@@ -93,4 +95,42 @@ def intended(
         fence=fence.token if fence else None,
         sent_sha256=Private.seal("sent_sha256", sent_sha256) if sent_sha256 else None,
         key_digest=Private.seal("key_digest", client.key_digest(attempt_id)),
+    )
+
+
+def keep_image(
+    assets: AssetStore | None,
+    image: ReferenceImage,
+    content: bytes | None,
+    field: str,
+    original: Original | None = None,
+) -> InputReference:
+    """Store an image under its digest and return its reference for the record; `field` is its path there.
+
+    The `original` is stored too, under the digest recorded as ``original_sha256``. Without `assets` nothing
+    is stored.
+    """
+    if assets is not None and original is not None:
+        assets.put(original.content, original.media_type)
+    uri = assets.put(content, image.media_type) if assets is not None and content is not None else None
+    return InputReference(
+        name=Private.seal(f"{field}.name", image.name),
+        sha256=image.sha256,
+        original_sha256=image.original_sha256,
+        media_type=image.media_type,
+        width=image.width,
+        height=image.height,
+        bytes=image.bytes,
+        storage_uri=uri,
+    )
+
+
+def keep_video(assets: AssetStore | None, file: SourceFile, path: Path | None) -> RecordedFile:
+    """Store a video file under its digest, if there are `assets`; return its reference for the record."""
+    return RecordedFile(
+        name=Private.seal("source_file.name", file.name),
+        sha256=file.sha256,
+        media_type=file.media_type,
+        bytes=file.bytes,
+        storage_uri=assets.put_file(path, file.media_type) if assets and path else None,
     )

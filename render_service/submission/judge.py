@@ -24,7 +24,8 @@ from decision.rules.policy import ENCODER, LOCAL, Judge, Policy
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace, begin_trace
-from render_service.session.connections import connection, usable_profile
+from render_service.session.connecting import connection
+from render_service.session.connections import usable_profile
 from render_service.session.session import Session
 from sora_adapter.errors import AnswerError, ServerTrouble, ServerUnreadable, SettingsUnusable
 from sora_adapter.profiles import profile

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import WEBHOOK_SECRETS, Settings
 from render_service.runtime.telemetry import Trace
-from render_service.session.connections import connection, usable_profile
+from render_service.session.connecting import connection
+from render_service.session.connections import usable_profile
 from sora_adapter.endpoints import Endpoint, NewSecret
 from sora_adapter.errors import SettingsUnusable
 from sora_adapter.profiles import profiles, require

@@ -33,7 +33,8 @@ from sora_adapter.sandbox.media.video import (
     thumbnail,
 )
 from sora_adapter.sandbox.settings import Media
-from sora_adapter.sandbox.state.jobs import Job, JobStore, Variant
+from sora_adapter.sandbox.state.jobs import Job, JobStore
+from sora_adapter.sandbox.wire.media import Variant
 
 _CHORDS = ((0, 7, 16, 23), (0, 7, 15, 22), (0, 7, 14, 19), (0, 12, 16, 21))
 _LOUDNESS = 0.045

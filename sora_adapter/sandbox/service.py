@@ -21,12 +21,12 @@ from pathlib import Path
 from sora_adapter.sandbox.renderer import Studio
 from sora_adapter.sandbox.settings import SandboxSettings
 from sora_adapter.sandbox.state.database import Database
-from sora_adapter.sandbox.state.jobs import Act, Job, JobStore, Variant, sha256_of
+from sora_adapter.sandbox.state.jobs import Act, Job, JobStore, sha256_of
 from sora_adapter.sandbox.state.lifecycle import Moment
 from sora_adapter.sandbox.state.uploads import Character, CharacterStore, UploadedFile, UploadStore
 from sora_adapter.sandbox.webhooks import fixtures
 from sora_adapter.sandbox.webhooks.outbox import Outbox
-from sora_adapter.sandbox.wire.media import Film
+from sora_adapter.sandbox.wire.media import Film, Variant
 from sora_adapter.sandbox.wire.refusals import too_many_requests, too_many_running
 from sora_adapter.sandbox.wire.requests import (
     CharacterRequest,

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sora_adapter.sandbox.state.database import Database, Row, marks
 from sora_adapter.sandbox.state.lifecycle import FAIL_MARKER, Moment, moment_of
@@ -65,9 +65,6 @@ DELETE FROM files WHERE sha256 NOT IN (
     UNION SELECT footage_sha256 FROM jobs WHERE footage_sha256 IS NOT NULL
 )
 """
-
-Variant = Literal["video", "thumbnail", "spritesheet"]
-"""A file of a finished job."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import io
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote_to_bytes
 
 import av
@@ -22,6 +22,9 @@ from PIL import Image
 
 from sora_adapter.serving.bodies import Upload, type_name
 from sora_adapter.serving.errors import ApiError
+
+Variant = Literal["video", "thumbnail", "spritesheet"]
+"""A file of a finished job."""
 
 _IMAGE = "input_reference"
 _FORMATS = ("JPEG", "PNG", "WEBP")

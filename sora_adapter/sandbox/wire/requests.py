@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sora_adapter.sandbox.state.jobs import Variant
 from sora_adapter.sandbox.wire.media import (
     BLANK,
     Files,
     Film,
+    Variant,
     check_character,
     check_source,
     read_film,

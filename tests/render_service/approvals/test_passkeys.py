@@ -20,8 +20,8 @@ from render_service.access.grants import Terms, grant
 from render_service.approvals.approvals import VALID_FOR, read_case
 from render_service.approvals.approvers import statement_to_sign
 from render_service.approvals.caller_answers import AnswerOnPage, answer_on_page
+from render_service.approvals.identities import signed_answer
 from render_service.approvals.passkeys import PasskeySignature
-from render_service.approvals.signatures import signed_answer
 from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, ChangedSinceShown

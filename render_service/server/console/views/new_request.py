@@ -8,7 +8,7 @@ The decision is the one that ``sora-ledger decide`` makes; nothing is recorded f
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from starlette.datastructures import FormData, UploadFile
 
@@ -25,7 +25,9 @@ from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
 from ledger.errors import SoraLedgerError
 from ledger.events import Considered, RenderDecided, RenderHeld
+from ledger.job import Job
 from ledger.terms import Operation
+from render_service.access.callers import Caller
 from render_service.assets.fit import Fit
 from render_service.reports.explain import candidates_of
 from render_service.rules.measurements import expected_duration
@@ -43,10 +45,12 @@ from render_service.server.console.views.new_form import (
     sentence,
 )
 from render_service.server.gateway.asks import Ask
-from render_service.server.gateway.posts import Posts
 from render_service.submission.preview import outlook, ruling_on
 from render_service.submission.sources import source_ahead
 from sora_adapter.profiles import profiles
+
+Submit = Callable[[Caller, Ask, str], Awaitable[Job]]
+"""Submits the request of a form, once for each key, and returns its job as soon as it is recorded."""
 
 _COMMAND = "sora-ledger "
 """How the steps begin that are commands; the page has links for them."""
@@ -301,10 +305,10 @@ async def check(visit: Visit, form: FormData) -> NewRequestView:
 async def send(visit: Visit, form: FormData) -> Done | NewRequestView:
     """Record and submit the request as the person who is signed in, once for each form."""
     typed = Typed.read(form, key="")
-    posts: Posts = visit.request.app.state.posts
+    submit: Submit = visit.request.app.state.submit
     try:
         ask = await asyncio.to_thread(read_ask, visit, typed, images_in(form))
-        job = await posts.submit(visit.caller, ask, f"form-{typed.key}")
+        job = await submit(visit.caller, ask, f"form-{typed.key}")
     except RequestKeyTaken:
         again = await asyncio.to_thread(
             _view, visit, typed.model_copy(update={"key": _new_key()}), images_in(form)
