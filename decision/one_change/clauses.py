@@ -121,8 +121,8 @@ class Besides(Reading):
         """Return whether what is to be done is only spelled out: "age the house: [peeling paint]"."""
         so_far = self.words[self.begin : index + 1]
         introduction = list(takewhile(lambda word: word != ":", so_far))
-        spelled_out = self.head and len(introduction) < len(so_far) and introduction[-1] not in _POINTING
-        return "including" in so_far or bool(spelled_out)
+        is_introduced = 0 < len(introduction) < len(so_far) and introduction[-1] not in _POINTING
+        return "including" in so_far or (bool(self.head) and is_introduced)
 
     def dresses_and_acts(self, index: int, start: int) -> bool:
         """Return whether a person wears one thing and does another: "have her wear a hat and [sit]"."""

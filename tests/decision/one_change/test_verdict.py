@@ -183,6 +183,24 @@ def test_any_text_gets_a_verdict_with_spans_inside_it(prompt: str) -> None:
     assert all(0 <= change.start < change.end <= len(prompt) for change in changes)
 
 
+WORDS = sorted(
+    {word for case in LABELLED for word in case["prompt"].split()} | set(", : ; . - no and like with".split())
+)
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=16))
+def test_any_order_of_words_of_requests_gets_a_verdict(words: list[str]) -> None:
+    prompt = " ".join(words)
+    assert all(
+        0 <= change.start < change.end <= len(prompt) for change in check_single_change(prompt).changes
+    )
+
+
+@pytest.mark.parametrize("prompt", [": add and no", ": make no : slower", "no dutch : plaza no pega, red"])
+def test_a_colon_with_nothing_before_it_introduces_nothing(prompt: str) -> None:
+    assert check_single_change(prompt).verdict in {"single", "multiple", "ambiguous"}
+
+
 @given(st.lists(st.sampled_from("and , with make the same a car red but keep . while new instead".split())))
 def test_the_verdict_agrees_with_the_number_of_changes(words: list[str]) -> None:
     verdict, changes = check_single_change(" ".join(words))
