@@ -68,6 +68,6 @@ def _list(console: "Console", listed: dict[str, Any]) -> None:
         (listing["name"], str(listing["version"]), listing["title"], listing["printed_by"])
         for listing in listed["documents"]
     ]
-    columns(console, ("document", "version", "what it is", "printed by"), rows)
+    columns(console, ("document", "version", "what it is", "printed by"), rows, cuts=True)
     events = [(listing["name"], str(listing["version"])) for listing in listed["events"]]
-    columns(console, ("event", "version"), events)
+    columns(console, ("event", "version"), events, cuts=True)

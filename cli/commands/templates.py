@@ -108,4 +108,4 @@ def _list(console: "Console", known: Any) -> None:
         (name, template.purpose, template.size, f"{template.seconds} s", template.use_when)
         for name, template in known
     ]
-    columns(console, ("template", "purpose", "size", "length", "use it when"), rows)
+    columns(console, ("template", "purpose", "size", "length", "use it when"), rows, cuts=True)
