@@ -22,7 +22,6 @@ from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.session.splits import (
     MOVED,
-    WITHDRAWN,
     deletion,
     is_withdrawn,
     plan_of,
@@ -76,15 +75,6 @@ async def _request(session: Session, job: Job, history: JobHistory, plan: SplitP
         batches=lambda _: moved,
     )
     return await place(acting, request, material, queue=True, opening=opening)
-
-
-async def withdraw_rest(session: Session, job: Job) -> int:
-    """Delete the prompts that were to follow `job`, so that its split ends with it; return how many."""
-    plan = await asyncio.to_thread(plan_of, session.ledger, job)
-    if plan is None or is_withdrawn(plan) or not plan.rest:
-        return 0
-    await session.append_together(deletion(session, job.job_id, plan, WITHDRAWN, job.version))
-    return len(plan.rest)
 
 
 def _in_the_name_of(session: Session, history: JobHistory) -> Session:

@@ -13,7 +13,7 @@ from ledger.terms import Outcome, State
 from render_service.runtime.errors import NotApproved, NotReady
 from render_service.session.jobs import closed
 from render_service.session.session import Session
-from render_service.submission.next_remix import withdraw_rest
+from render_service.session.splits import withdraw_rest
 from render_service.submission.result import Placed, placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import may_try_again, submit
