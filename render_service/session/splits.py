@@ -6,7 +6,6 @@ of the job that is retried, so that two processes cannot request the same remix 
 a split from any of its jobs.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -219,12 +218,3 @@ class OpenSplits:
                 self._last.discard(job_id)
             else:
                 yield standing
-
-
-async def withdraw_rest(session: "Session", job: Job) -> int:
-    """Delete the prompts that were to follow `job`, so that its split ends with it; return how many."""
-    plan = await asyncio.to_thread(plan_of, session.ledger, job)
-    if plan is None or is_withdrawn(plan) or not plan.rest:
-        return 0
-    await session.append_together(deletion(session, job.job_id, plan, WITHDRAWN, job.version))
-    return len(plan.rest)

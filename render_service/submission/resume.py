@@ -13,7 +13,7 @@ from ledger.terms import Outcome, State
 from render_service.runtime.errors import NotApproved, NotReady
 from render_service.session.jobs import closed
 from render_service.session.session import Session
-from render_service.session.splits import withdraw_rest
+from render_service.session.splits import WITHDRAWN, deletion, is_withdrawn, plan_of
 from render_service.submission.result import Placed, placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import may_try_again, submit
@@ -109,3 +109,12 @@ def _instead(job: Job) -> str:
     if job.state in {State.SUBMITTING, State.UNKNOWN}:
         return "a video may exist, so it cannot be withdrawn; `sora-ledger reconcile --all` looks for it"
     return "there is nothing to withdraw"
+
+
+async def withdraw_rest(session: Session, job: Job) -> int:
+    """Delete the prompts that were to follow `job`, so that its split ends with it; return how many."""
+    plan = await asyncio.to_thread(plan_of, session.ledger, job)
+    if plan is None or is_withdrawn(plan) or not plan.rest:
+        return 0
+    await session.append_together(deletion(session, job.job_id, plan, WITHDRAWN, job.version))
+    return len(plan.rest)
