@@ -140,7 +140,7 @@ def job() -> Schema:
         "begun_at": TEXT,
     }
     del fields["error_code"], fields["seconds"], fields["created_at"]
-    return an_object({**video, **fields})
+    return an_object({**video, **fields, "split": or_null({"type": "object"})}, optional=("split",))
 
 
 def ruling(more: Mapping[str, Schema] | None = None) -> Schema:
