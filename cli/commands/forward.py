@@ -46,7 +46,7 @@ def forward_command(inv: Invocation, *, file: Path | None, drain: bool, forget: 
         return
     from render_service.forwarding.destinations import read_destinations
     from render_service.forwarding.forwarder import Forwarding
-    from render_service.worker.worker import stop_signals
+    from render_service.runtime.signals import stop_signals
 
     path = file or inv.settings.forward_file
     if path is None:

@@ -61,21 +61,18 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case LedgerCreated():
             return str(event.origin)
         case RenderRequested():
-            words = f"{event.operation} {event.size} {event.seconds} s for {event.purpose}"
-            return f"{words}: “{short(event.prompt.text)}”"
+            return _requested(event)
         case RenderDecided():
             reasons = ", ".join(event.reason_codes)
             return f"{event.model}, {format_usd(event.cost_usd_micros)} reserved ({reasons})"
         case RenderDenied():
             return _denied(event.denial_trace)
         case RenderHeld():
-            people = counted(event.approvals_needed, "person", "people")
-            return f"needs {people} ({', '.join(event.reason_codes)})"
+            return _held(event)
         case SplitPlanned():
             return _planned(event)
         case ApprovalGranted() | ApprovalRefused():
-            comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
-            return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
+            return _answered(event)
         case DecisionOverridden():
             return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
         case SessionBegan() | SessionEnded():
@@ -127,6 +124,21 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             return f"{event.video_id} {event.status}"
         case _:
             return _fields(event)
+
+
+def _requested(event: RenderRequested) -> str:
+    words = f"{event.operation} {event.size} {event.seconds} s for {event.purpose}"
+    return f"{words}: “{short(event.prompt.text)}”"
+
+
+def _held(event: RenderHeld) -> str:
+    people = counted(event.approvals_needed, "person", "people")
+    return f"needs {people} ({', '.join(event.reason_codes)})"
+
+
+def _answered(event: ApprovalGranted | ApprovalRefused) -> str:
+    comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
+    return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
 
 
 def _fields(event: Event) -> str:

@@ -17,13 +17,11 @@ On SIGTERM it claims no more jobs, and finishes or releases those it has within 
 
 import asyncio
 import os
-import signal
 import socket
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import random
 
@@ -40,28 +38,6 @@ from render_service.session.session import Session
 from render_service.session.splits import OpenSplits, Progress
 from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
-
-
-@contextmanager
-def stop_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    names = (signal.SIGTERM, signal.SIGINT)
-
-    def asked() -> None:
-        stop.set()
-        for name in names:
-            loop.remove_signal_handler(name)
-
-    for name in names:
-        loop.add_signal_handler(name, asked)
-    try:
-        yield stop
-    finally:
-        for name in names:
-            loop.remove_signal_handler(name)
-
 
 FINISHING_S = 6.0
 CUTTING_OFF_S = 1.0

@@ -47,6 +47,7 @@ from ledger.errors import AmbiguousJob, JobNotFound
 from ledger.store.filters import JobFilter
 from ledger.terms import Variant
 from render_service.runtime.documents import Json, job_document
+from render_service.runtime.signals import stop_signals
 from render_service.server.mcp.answers import error_answer, error_document
 from render_service.server.mcp.approval import Approval, awaits
 from render_service.server.mcp.calls import Agent, Place
@@ -54,7 +55,6 @@ from render_service.server.mcp.card import CARD, CARD_TYPE, UI, card, shows_card
 from render_service.server.mcp.tasks import TASKS, Tasks, is_task, takes_tasks, task_handle
 from render_service.server.mcp.tools import TOOLS, ToolEntry
 from render_service.session.session import Session
-from render_service.worker.worker import stop_signals
 from sora_adapter.errors import loggable
 
 ANSWER_S = 25.0
