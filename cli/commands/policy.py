@@ -65,7 +65,7 @@ def policy_command() -> None:
     "--packaged",
     metavar="NAME",
     type=click.Choice(["policy", "catalog", "guardrails"]),
-    help="Print that file of the package (the guardrails are an example), to start your own from.",
+    help="Print that file of the package, to start your own from.",
 )
 @common.unused_key
 @common.invocation

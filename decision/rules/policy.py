@@ -23,7 +23,7 @@ from decision.rules.approvals import (
 )
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document, Entry
-from decision.rules.guardrails import Guardrails
+from decision.rules.guardrails import Guardrails, load_guardrails
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import DEFAULT_ROLES, RoleName, Roles, without_effect
 
@@ -340,7 +340,20 @@ def load_policy(toml: bytes) -> Policy:
     return Policy.load(toml)
 
 
+def with_guardrails(policy: Policy, guardrails: Guardrails | None) -> Policy:
+    """Return `policy` with these guardrails, unless it has its own; `ValidationError` if they do not fit."""
+    if guardrails is None or policy.guardrails is not None:
+        return policy
+    content = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+    own = guardrails.model_dump(mode="json", exclude_none=True)
+    return Policy.model_validate(content | {"guardrails": own})
+
+
 @cache
 def default_policy() -> Policy:
-    """Return the packaged policy."""
-    return load_policy(files("decision").joinpath("policy.toml").read_bytes())
+    """Return the packaged policy with the packaged guardrails."""
+    folder = files("decision")
+    return with_guardrails(
+        load_policy(folder.joinpath("policy.toml").read_bytes()),
+        load_guardrails(folder.joinpath("guardrails.toml").read_bytes()),
+    )

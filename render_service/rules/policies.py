@@ -15,8 +15,8 @@ from decision.errors import BadDocument
 from decision.rules.approvals import Change
 from decision.rules.catalog import Catalog, default_catalog, load_catalog
 from decision.rules.document import Document as DecisionDocument
-from decision.rules.guardrails import Guardrails, load_guardrails
-from decision.rules.policy import Policy, default_policy, load_policy
+from decision.rules.guardrails import load_guardrails
+from decision.rules.policy import Policy, default_policy, load_policy, with_guardrails
 from ledger.canonical import sha256_hex
 from ledger.errors import LedgerUnusable
 from ledger.events import PolicyActivated
@@ -183,15 +183,6 @@ def read_rules(
             expected="a policy with its guardrails",
             found=wrong,
         ) from None
-
-
-def with_guardrails(policy: Policy, guardrails: Guardrails | None) -> Policy:
-    """Return `policy` with these guardrails, unless it has its own; `ValidationError` if they do not fit."""
-    if guardrails is None or policy.guardrails is not None:
-        return policy
-    content = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
-    own = guardrails.model_dump(mode="json", exclude_none=True)
-    return Policy.model_validate(content | {"guardrails": own})
 
 
 def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:

@@ -1,6 +1,7 @@
 """Guardrails on the command line: what they find is denied or held with its rule and the way out."""
 
 import json
+import re
 import socket
 import sqlite3
 from contextlib import closing
@@ -10,6 +11,48 @@ from typing import Any
 import httpx2
 import pytest
 
+MODERATED = """
+version = 1
+
+[[terms]]
+code = "REAL_PERSON"
+then = "deny"
+terms = [
+  "Emma Watson", "Tom Hanks", "Taylor Swift", "Beyoncé", "Beyonce", "Lionel Messi", "Messi", "Elon Musk",
+  "Donald Trump", "Barack Obama", "Greta Thunberg", "艾玛·沃森", "エマ・ワトソン", "엠마 왓슨",
+]
+
+[[terms]]
+code = "COPYRIGHTED_CHARACTER"
+then = "deny"
+terms = [
+  "Mickey Mouse", "Minnie Mouse", "Donald Duck", "Darth Vader", "Baby Yoda", "Harry Potter", "Pikachu",
+  "Batman", "Spider-Man", "Spiderman", "Super Mario", "SpongeBob", "Micky Maus", "米老鼠", "ミッキーマウス",
+]
+
+[[terms]]
+code = "COPYRIGHTED_MUSIC"
+then = "hold"
+terms = ["Thriller", "Bohemian Rhapsody", "Billie Jean", "Imperial March", "Happy Birthday to You"]
+
+# The server that would render asks its moderations endpoint about the prompt first: the prompt goes to that
+# server and to no other, and nothing is billed. Leave this table out to ask no server.
+[moderation]
+# model = "omni-moderation-latest"   # the server's default without this line
+flagged = "hold"                     # what the server flags, in categories that no rule below names
+# unreachable = "hold"               # without this line: hold for final purposes, warn for the others
+
+[[moderation.rules]]
+code = "UNDER_18"
+then = "deny"
+categories = ["sexual", "sexual/minors", "violence/graphic", "self-harm/instructions", "hate/threatening"]
+
+[[moderation.rules]]
+code = "NEARLY_GRAPHIC"
+then = "hold"
+categories = ["violence/graphic"]
+min_ppm = 300000                     # a score of 30 %, whether or not the server flags it
+"""
 DENIED = [
     ("Emma Watson walks through Times Square", "TERM_NOT_ALLOWED", "REAL_PERSON"),
     ("Mickey Mouse dances to Thriller", "TERM_NOT_ALLOWED", "COPYRIGHTED_CHARACTER"),
@@ -27,10 +70,10 @@ def creates(running: Any) -> int:
 
 @pytest.fixture
 def running(sora: Any, server: Any, folder: Path) -> Any:
-    """Start a server, and activate the example guardrails of the package."""
+    """Start a server, and activate guardrails that ask it for its moderation of each prompt."""
     running = server()
-    for name in ("policy", "guardrails"):
-        (folder / f"{name}.toml").write_text(sora("policy", "show", "--packaged", name).out)
+    (folder / "policy.toml").write_text(sora("policy", "show", "--packaged", "policy").out)
+    (folder / "guardrails.toml").write_text(MODERATED)
     rules = ["policy.toml", "--guardrails", "guardrails.toml"]
     assert sora("policy", "check", *rules).code == 0
     assert sora("policy", "activate", *rules, "--reason", "no real people").code == 0
@@ -90,11 +133,32 @@ def test_the_server_is_asked_once_for_a_render_and_the_result_is_recorded(sora: 
     assert (inputs["guardrails"], inputs["terms_found"]) == ("", "")
 
 
-def test_without_moderation_in_the_policy_no_server_is_asked(sora: Any, server: Any, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "rule"),
+    [*((prompt, rule) for prompt, _, rule in DENIED), ("billie  JEAN", "COPYRIGHTED_MUSIC")],
+)
+def test_before_a_policy_is_activated_the_packaged_terms_deny_and_no_server_is_asked(
+    sora: Any, server: Any, prompt: str, rule: str
+) -> None:
     running = server()
-    assert sora("create", "--prompt", "a gory beheading").code == 0
-    assert sora("decide", "--prompt", "a gory beheading").code == 0
-    assert asked(running) == 0
+    denied = sora("create", prompt)
+    trace = denied.document["decision"]["denial_trace"]
+    assert (denied.code, trace["detail_code"], trace["found"]) == (3, "TERM_NOT_ALLOWED", rule)
+    assert sora("create", "A teal coupe").code == 0
+    assert (asked(running), creates(running)) == (0, 1)
+
+
+def test_the_packaged_guardrails_are_a_file_to_start_from(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    for name in ("policy", "guardrails"):
+        (folder / f"{name}.toml").write_text(sora("policy", "show", "--packaged", name).out)
+    same = sora("policy", "diff", "policy.toml", "--guardrails", "guardrails.toml")
+    assert same.document["changes"] == []
+    terms, _, examples = (folder / "guardrails.toml").read_text().partition("# A word that has")
+    in_use = re.sub(r"(?m)^# (?=\[|\w+ = )", "", examples.partition("\n")[2])
+    (folder / "all.toml").write_text(terms + in_use)
+    assert "[moderation]" in in_use.splitlines()
+    assert sora("policy", "check", "policy.toml", "--guardrails", "all.toml").code == 0
 
 
 def test_a_batch_is_searched_and_moderated_row_by_row(sora: Any, running: Any, folder: Path) -> None:

@@ -227,5 +227,6 @@ def test_a_recorded_decision_is_repeated_from_its_inputs_alone(
 def test_a_policy_without_guardrails_records_nothing_of_them(
     policy: Policy, parse: Parse, catalog: Catalog
 ) -> None:
-    ruling = consider(parse(), catalog=catalog, policy=policy)
+    bare = policy.model_copy(update={"guardrails": None})
+    ruling = consider(parse(), catalog=catalog, policy=bare)
     assert not {"guardrails", "terms_found", "moderation_status"} & set(ruling.basis.inputs)

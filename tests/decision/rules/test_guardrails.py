@@ -8,7 +8,7 @@ import pytest
 from decision.errors import BadDocument
 from decision.rules.catalog import Catalog
 from decision.rules.guardrails import Action, Guardrails, load_guardrails
-from decision.rules.policy import Policy
+from decision.rules.policy import Policy, load_policy
 from decision.rules.purpose import FINAL_PURPOSES, PURPOSES
 
 TERMS = '[[terms]]\ncode = "NAMES"\nthen = "deny"\nterms = ["Emma Watson"]\n'
@@ -25,16 +25,19 @@ def with_rules(policy: Policy, rules: Guardrails, **more: Any) -> Policy:
     )
 
 
-def test_the_example_of_the_package_can_be_used(policy: Policy, catalog: Catalog) -> None:
-    example = load_guardrails(files("decision").joinpath("guardrails.toml").read_bytes())
-    used = with_rules(policy, example)
-    assert used.warnings(catalog) == ()
-    assert [rule.code for rule in used.approvals or ()] == [
-        "COPYRIGHTED_MUSIC",
-        "NEARLY_GRAPHIC",
-        "MODERATION_FLAGGED",
-        "MODERATION_MISSING",
-    ]
+def test_the_packaged_guardrails_are_in_force_and_deny(policy: Policy, catalog: Catalog) -> None:
+    packaged = load_guardrails(files("decision").joinpath("guardrails.toml").read_bytes())
+    assert policy.guardrails == packaged
+    assert {rule.then for rule in packaged.terms} == {Action.DENY}
+    assert (policy.approvals, packaged.moderation, policy.warnings(catalog)) == (None, None, ())
+
+
+def test_what_holds_is_an_approval_rule_of_its_own(policy: Policy) -> None:
+    held = TERMS.replace("deny", "hold")
+    rule = '[[moderation.rules]]\ncode = "GRAPHIC"\nthen = "hold"\ncategories = ["violence/graphic"]\n'
+    used = with_rules(policy, guardrails(f"{held}[moderation]\n{rule}"))
+    codes = [rule.code for rule in used.approvals or ()]
+    assert codes == ["NAMES", "GRAPHIC", "MODERATION_FLAGGED", "MODERATION_MISSING"]
 
 
 def test_a_policy_with_guardrails_is_the_same_after_it_was_stored(policy: Policy) -> None:
@@ -43,7 +46,8 @@ def test_a_policy_with_guardrails_is_the_same_after_it_was_stored(policy: Policy
     assert Policy.model_validate_json(used.canonical).canonical == used.canonical
 
 
-def test_a_policy_without_guardrails_has_the_bytes_it_had(policy: Policy) -> None:
+def test_a_policy_without_guardrails_has_the_bytes_it_had() -> None:
+    policy = load_policy(files("decision").joinpath("policy.toml").read_bytes())
     assert b"guardrails" not in policy.canonical
 
 

@@ -8,12 +8,12 @@ from starlette.datastructures import FormData, UploadFile
 
 from decision.errors import BadDocument
 from decision.rules.approvals import Change
-from decision.rules.policy import Policy, load_policy
+from decision.rules.policy import Policy, load_policy, with_guardrails
 from decision.rules.roles import Permission
 from ledger.record import timestamp
 from ledger.store.filters import JobFilter
 from render_service.reports.redecide import Outlook, Tally, what_if
-from render_service.rules.policies import FILE_LIMIT_BYTES, Rules, active_rules, with_guardrails
+from render_service.rules.policies import FILE_LIMIT_BYTES, Rules, active_rules
 from render_service.rules.policy_words import (
     Activation,
     Difference,
