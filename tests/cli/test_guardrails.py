@@ -11,48 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-MODERATED = """
-version = 1
-
-[[terms]]
-code = "REAL_PERSON"
-then = "deny"
-terms = [
-  "Emma Watson", "Tom Hanks", "Taylor Swift", "Beyoncé", "Beyonce", "Lionel Messi", "Messi", "Elon Musk",
-  "Donald Trump", "Barack Obama", "Greta Thunberg", "艾玛·沃森", "エマ・ワトソン", "엠마 왓슨",
-]
-
-[[terms]]
-code = "COPYRIGHTED_CHARACTER"
-then = "deny"
-terms = [
-  "Mickey Mouse", "Minnie Mouse", "Donald Duck", "Darth Vader", "Baby Yoda", "Harry Potter", "Pikachu",
-  "Batman", "Spider-Man", "Spiderman", "Super Mario", "SpongeBob", "Micky Maus", "米老鼠", "ミッキーマウス",
-]
-
-[[terms]]
-code = "COPYRIGHTED_MUSIC"
-then = "hold"
-terms = ["Thriller", "Bohemian Rhapsody", "Billie Jean", "Imperial March", "Happy Birthday to You"]
-
-# The server that would render asks its moderations endpoint about the prompt first: the prompt goes to that
-# server and to no other, and nothing is billed. Leave this table out to ask no server.
-[moderation]
-# model = "omni-moderation-latest"   # the server's default without this line
-flagged = "hold"                     # what the server flags, in categories that no rule below names
-# unreachable = "hold"               # without this line: hold for final purposes, warn for the others
-
-[[moderation.rules]]
-code = "UNDER_18"
-then = "deny"
-categories = ["sexual", "sexual/minors", "violence/graphic", "self-harm/instructions", "hate/threatening"]
-
-[[moderation.rules]]
-code = "NEARLY_GRAPHIC"
-then = "hold"
-categories = ["violence/graphic"]
-min_ppm = 300000                     # a score of 30 %, whether or not the server flags it
-"""
+MODERATED = Path(__file__).parents[1] / "decision" / "data" / "guardrails-with-moderation.toml"
 DENIED = [
     ("Emma Watson walks through Times Square", "TERM_NOT_ALLOWED", "REAL_PERSON"),
     ("Mickey Mouse dances to Thriller", "TERM_NOT_ALLOWED", "COPYRIGHTED_CHARACTER"),
@@ -73,7 +32,7 @@ def running(sora: Any, server: Any, folder: Path) -> Any:
     """Start a server, and activate guardrails that ask it for its moderation of each prompt."""
     running = server()
     (folder / "policy.toml").write_text(sora("policy", "show", "--packaged", "policy").out)
-    (folder / "guardrails.toml").write_text(MODERATED)
+    (folder / "guardrails.toml").write_bytes(MODERATED.read_bytes())
     rules = ["policy.toml", "--guardrails", "guardrails.toml"]
     assert sora("policy", "check", *rules).code == 0
     assert sora("policy", "activate", *rules, "--reason", "no real people").code == 0

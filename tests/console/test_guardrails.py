@@ -9,12 +9,14 @@ import pytest
 from tests.console.conftest import Console
 from tests.console.test_new_request import SHAPE, fields_of, text_of
 
+MODERATED = Path(__file__).parents[1] / "decision" / "data" / "guardrails-with-moderation.toml"
+
 
 @pytest.fixture
 def guarded(console: Console, tmp_path: Path) -> Console:
-    """Activate the example guardrails of the package."""
-    for name in ("policy", "guardrails"):
-        (tmp_path / f"{name}.toml").write_bytes(files("decision").joinpath(f"{name}.toml").read_bytes())
+    """Activate guardrails that deny, hold and ask the server's moderation."""
+    (tmp_path / "policy.toml").write_bytes(files("decision").joinpath("policy.toml").read_bytes())
+    (tmp_path / "guardrails.toml").write_bytes(MODERATED.read_bytes())
     rules = [str(tmp_path / "policy.toml"), "--guardrails", str(tmp_path / "guardrails.toml")]
     console.studio("policy", "activate", *rules, "--reason", "no real people")
     return console

@@ -17,6 +17,7 @@ from render_service.reports.redecide import Remade, Verdict, remake_all, remake_
 from render_service.session.session import Session
 from render_service.submission.intent import requested
 from render_service.submission.submit import decide, opening, place
+from tests.render_service.conftest import decide_by
 
 pytestmark = pytest.mark.anyio
 Rewrite = Callable[[RenderDecided], RenderDecided]
@@ -117,14 +118,18 @@ async def test_where_the_text_was_erased_the_change_cannot_be_told_any_more(
     assert remade.verdict is Verdict.NOT_RECOMPUTABLE
 
 
+@pytest.mark.parametrize("searched", [False, True], ids=["no terms", "terms"])
 async def test_a_new_render_can_be_decided_again_without_its_text(
-    session: Session, ledger: Ledger, stored: Any
+    session: Session, ledger: Ledger, stored: Any, *, searched: bool
 ) -> None:
-    asked = ledger.history((await stored(session)).job_id)[0].event
+    policy = session.policy if searched else session.policy.model_copy(update={"guardrails": None})
+    asked = ledger.history((await stored(decide_by(session, policy))).job_id)[0].event
     assert isinstance(asked, RenderRequested)
     erased = PrivateErased(commitments=(asked.prompt.commitment,), reason_code="asked_to")
     await session.append("ledger", ANY, [session.draft(erased)])
-    assert only(ledger).verdict is Verdict.SAME
+    remade = only(ledger)
+    assert remade.verdict is (Verdict.NOT_RECOMPUTABLE if searched else Verdict.SAME)
+    assert not searched or remade.why.endswith("with its recorded analysis, the decision is the same")
 
 
 async def test_all_are_counted(ledger: Ledger, recorded_as: Any, session: Session, request_for: Any) -> None:

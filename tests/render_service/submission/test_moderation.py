@@ -10,8 +10,9 @@ import pytest
 from decision.engine.guardrails import ModerationStatus
 from decision.request.request import RenderRequest
 from decision.rules.guardrails import load_guardrails
+from decision.rules.policy import with_guardrails
 from render_service.rules.opening import activate
-from render_service.rules.policies import Rules, with_guardrails
+from render_service.rules.policies import Rules
 from render_service.server.mcp.arguments import DecideArguments
 from render_service.server.mcp.calls import Agent
 from render_service.server.mcp.reading import decide_tool
@@ -29,7 +30,8 @@ TEXT = 'version = 1\n[[terms]]\ncode = "NAMES"\nthen = "deny"\nterms = ["Emma Wa
 
 def guarded(session: Session) -> Session:
     """Return the session under a policy that wants moderation."""
-    return decide_by(session, with_guardrails(session.policy, load_guardrails(TEXT.encode())))
+    bare = session.policy.model_copy(update={"guardrails": None})
+    return decide_by(session, with_guardrails(bare, load_guardrails(TEXT.encode())))
 
 
 @asynccontextmanager

@@ -1,13 +1,14 @@
 """Guardrails through the gateway: the error envelope says which rule, and nothing reaches the server."""
 
-from importlib.resources import files
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from decision.rules.guardrails import load_guardrails
+from decision.rules.policy import with_guardrails
 from render_service.rules.opening import activate
-from render_service.rules.policies import Rules, with_guardrails
+from render_service.rules.policies import Rules
 from render_service.session.session import Session
 from tests.render_service.server.gateway.test_posts import client, gateway
 
@@ -15,13 +16,19 @@ __all__ = ["client", "gateway"]
 
 pytestmark = pytest.mark.anyio
 
+MODERATED = Path(__file__).parents[3] / "decision" / "data" / "guardrails-with-moderation.toml"
+
+
+def moderated(session: Session) -> Rules:
+    """Return the packaged rules with guardrails that also hold, and ask the server's moderation."""
+    bare = session.policy.model_copy(update={"guardrails": None})
+    return Rules(with_guardrails(bare, load_guardrails(MODERATED.read_bytes())), session.catalog)
+
 
 @pytest.fixture
 def guarded(session: Session) -> Session:
-    """Activate the example guardrails of the package."""
-    example = load_guardrails(files("decision").joinpath("guardrails.toml").read_bytes())
-    rules = Rules(with_guardrails(session.policy, example), session.catalog)
-    activate(session.settings, session.trace, session.clock(), rules, "for a test")
+    """Activate guardrails that deny, hold and ask the server."""
+    activate(session.settings, session.trace, session.clock(), moderated(session), "for a test")
     session.in_force.follow()
     return session
 
@@ -64,9 +71,8 @@ async def test_a_clean_prompt_is_rendered(guarded: Session, client: httpx2.Async
 async def test_guardrails_that_came_into_force_meanwhile_are_asked_before_anything_is_sent(
     session: Session, client: httpx2.AsyncClient
 ) -> None:
-    example = load_guardrails(files("decision").joinpath("guardrails.toml").read_bytes())
-    rules = Rules(with_guardrails(session.policy, example), session.catalog)
-    activate(session.settings, session.trace, session.clock(), rules, "in another process")
-    assert session.policy.guardrails is None  # as this process last read them
+    activate(session.settings, session.trace, session.clock(), moderated(session), "in another process")
+    assert session.policy.guardrails
+    assert session.policy.guardrails.moderation is None  # as this process last read them
     answer = await client.post("/videos", json={"prompt": "a gory beheading"})
     assert answer.json()["error"]["code"] == "MODERATION_FLAGGED"
