@@ -1,13 +1,14 @@
 """The gateway of ``serve`` against the LiteLLM proxy and a bare Starlette pass-through, before one server.
 
-All three are processes of their own in front of the same sandbox, whose renders take an hour, so that
+All are processes of their own in front of the same sandbox, whose renders take an hour, so that
 nothing is downloaded meanwhile. They take turns: for each number of clients, ``POST /videos`` as the official
 SDK sends it (multipart, another prompt each time), then ``GET /videos/{id}`` over the videos made so far. The
 gateway decides, records and submits each request durably (SQLite, synchronous FULL), and works its queue at
 the same time. LiteLLM runs as its Docker image starts it (one process, no database). The pass-through
-forwards bytes and does nothing else. The sandbox itself is measured too, and a server that answers with a
-constant shows what the load generator reaches. Memory is what the processes hold at the end. Then
-``/content`` of a stored 100 MB clip is compared with Starlette's FileResponse.
+forwards bytes and does nothing else; a second one, "official SDK", reads each request and sends it with the
+SDK, which is the limit of a gateway that calls it. The sandbox itself is measured too, and a server that
+answers with a constant shows what the load generator reaches. Memory is what the processes hold at the end.
+Then ``/content`` of a stored 100 MB clip is compared with Starlette's FileResponse.
 
 LiteLLM is installed from PyPI into a folder that is thrown away, unless `--litellm` names its program.
 
@@ -19,6 +20,11 @@ Measured on two shared cores with nothing else running, at 1, 16 and 64 clients:
 against 2 and 11 to 14. GET reaches 5.8, 2.5 and 3.2 of the pass-through (aim: 0.7) and 13 to 18 times LiteLLM
 (aim: 5). The gateway took 134 MB, LiteLLM 330. Rates follow the load of the machine, so compare within one
 run.
+
+The limit: on a day when everything took twice as long, the pass-through with the official SDK, which
+decides and records nothing, reached 0.72, 0.54 and 0.55 of the bare one and 2.7, 2.8 and 2.0 times
+LiteLLM, so three times LiteLLM is out of reach of whatever calls the SDK. The gateway
+reached 0.25, 0.48 and 0.66 of it.
 
 Where the time of a POST goes, of 8.5 ms of a processor under such load, without the worker: 2.7 to send it
 upstream (1.0 the official SDK, 0.4 our checks before and after it, 1.3 the HTTP client and its connection),
@@ -140,12 +146,13 @@ def measure_requests(folder: Path, litellm: str | None, rounds: int, seconds: fl
         direct = stack.enter_context(sandbox(folder / "sandbox"))
         upstream = f"http://127.0.0.1:{direct.port}/v1"
         through = stack.enter_context(bare("pass-through", upstream))
+        official = stack.enter_context(bare("official SDK", upstream))
         ours = stack.enter_context(gateway(folder, upstream))
-        peers = [ours, through, direct]
+        peers = [ours, through, official, direct]
         if program := litellm or install_litellm(folder):
-            peers.insert(2, stack.enter_context(litellm_proxy(folder, program, upstream)))
+            peers.insert(3, stack.enter_context(litellm_proxy(folder, program, upstream)))
         generator = generator_rate(seconds)
-        for peer in (ours, through):
+        for peer in (ours, through, official):
             asyncio.run(seed(peer, VIDEOS))
         for _ in range(rounds):
             for clients, peer in itertools.product(CLIENTS, peers):

@@ -1,4 +1,4 @@
-"""The bare servers that `gateway.py` compares with: a pass-through, a file server and a constant answer.
+"""The bare servers that `gateway.py` compares with: two pass-throughs, a file server and a constant answer.
 
 ``python gateway_peers.py NAME UPSTREAM`` serves one of them, and prints its port first.
 """
@@ -8,10 +8,12 @@ import json
 import socket
 import sys
 import time
-from typing import Any
+import warnings
+from typing import Any, cast
 
 import httpx2
 import uvicorn
+from openai import AsyncOpenAI
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -28,7 +30,7 @@ def serve(what: str, upstream: str = "") -> None:
         if what == "constant":
             asyncio.run(serve_constant(listening))
             return
-        app = pass_through(upstream) if what == "pass-through" else file_server(upstream)
+        app = APPS[what](upstream)
         uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False)).run([listening])
 
 
@@ -47,6 +49,28 @@ def pass_through(upstream: str) -> Any:
         return Response(came.content, came.status_code, passed)
 
     return Starlette(routes=[Route("/{path:path}", forward, methods=["GET", "POST"])])
+
+
+def sdk_pass_through(upstream: str) -> Any:
+    """Return an app that reads each create and sends it with the official SDK, and does nothing else."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # of the SDK's videos, for each call
+    client = AsyncOpenAI(base_url=upstream, api_key="any", max_retries=0, timeout=60)
+
+    async def create(request: Request) -> Response:
+        async with request.form() as form:
+            video = await client.videos.create(**cast("Any", dict(form)))
+        return JSONResponse(video.model_dump(mode="json"))
+
+    async def retrieve(request: Request) -> Response:
+        video = await client.videos.retrieve(request.path_params["video"])
+        return JSONResponse(video.model_dump(mode="json"))
+
+    return Starlette(
+        routes=[
+            Route("/v1/videos", create, methods=["POST"]),
+            Route("/v1/videos/{video}", retrieve),
+        ]
+    )
 
 
 def file_server(clip: str) -> Any:
@@ -94,6 +118,9 @@ async def serve_constant(listening: socket.socket) -> None:
 
     server = await asyncio.get_running_loop().create_server(Constant, sock=listening)
     await server.serve_forever()
+
+
+APPS = {"pass-through": pass_through, "official SDK": sdk_pass_through, "FileResponse": file_server}
 
 
 if __name__ == "__main__":
