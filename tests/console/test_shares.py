@@ -7,7 +7,22 @@ import zipfile
 import httpx2
 import pytest
 
+from render_service.server.console.pages import without_secret
 from tests.console.conftest import Console, Signed
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [
+        ("/console/shared/0aB1", "/console/shared/…"),
+        ("/t/art/console/shared/0aB1/clip.mp4", "/t/art/console/shared/…/clip.mp4"),
+        ("/console/shared/", "/console/shared/"),
+        ("/console/videos/job_1", "/console/videos/job_1"),
+        ("/v1/videos", "/v1/videos"),
+    ],
+)
+def test_the_log_has_no_secret_of_a_link_below_any_prefix(path: str, logged: str) -> None:
+    assert without_secret(path) == logged
 
 
 def make(client: Signed, job: str, of: str = "video", days: str = "7") -> str:

@@ -155,6 +155,7 @@ def text_of(form: FormData, name: str) -> str:
 
 
 def without_secret(path: str) -> str:
-    """Return a path as it may be logged: without the text of a shared link, which would open it."""
-    secret = path.removeprefix(PREFIX + SHARED).partition("/")[0]
-    return path.replace(secret, "…", 1) if secret and path.startswith(PREFIX + SHARED) else path
+    """Return a path as it may be logged: without the secret of a shared link, below any prefix."""
+    before, shared, rest = path.partition("/console" + SHARED)
+    secret, slash, after = rest.partition("/")
+    return f"{before}{shared}{'…' if secret else ''}{slash}{after}"
