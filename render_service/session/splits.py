@@ -86,6 +86,7 @@ class SplitStanding:
     """Where a split is: remix `number` of `total` is `job_id`, in `state`; `remaining` were not requested.
 
     `next` is the command that continues it, None if it continues by itself, is over, or cannot continue.
+    `taken_key` is the request key of the next remix if a request outside the split has it.
     """
 
     progress: Progress
@@ -95,6 +96,7 @@ class SplitStanding:
     job_id: str
     state: State
     next: str | None = None
+    taken_key: str | None = None
 
     @property
     def sentence(self) -> str:
@@ -114,6 +116,8 @@ class SplitStanding:
                 return f"ended after {place}: the prompts of the others were withdrawn or erased"
             case Progress.STOPPED:
                 stopped = f"stopped at {place}, which is {self.state}"
+                if self.taken_key:
+                    stopped += f", because another request has the key {self.taken_key} of the next one"
                 return (
                     f"{stopped}; to continue: {self.next}"
                     if self.next
@@ -135,10 +139,31 @@ def plan_of(ledger: Ledger, job: Job) -> SplitPlanned | None:
 
 def follower_of(ledger: Ledger, job: Job, plan: SplitPlanned) -> Job | None:
     """Return the job that follows `job` in its split: its retry, or the next remix; None if there is none."""
-    stored_key = step_key(plan.split_key, plan.number + 1)
-    key = stored_key if job.state in {State.STORED, State.DELETED} else retry_key(job.job_id)
-    record = ledger.event(request_id(key))
+    following = _under_next_key(ledger, job, plan)
+    return following if following and _continues(ledger, following, job, plan) else None
+
+
+def taken_key(ledger: Ledger, job: Job, plan: SplitPlanned) -> str | None:
+    """Return the request key of the next remix if a request outside the split has it, else None."""
+    following = _under_next_key(ledger, job, plan)
+    is_taken = following is not None and not _continues(ledger, following, job, plan)
+    return _next_key(job, plan) if is_taken else None
+
+
+def _next_key(job: Job, plan: SplitPlanned) -> str:
+    is_over = job.state in {State.STORED, State.DELETED}
+    return step_key(plan.split_key, plan.number + 1) if is_over else retry_key(job.job_id)
+
+
+def _under_next_key(ledger: Ledger, job: Job, plan: SplitPlanned) -> Job | None:
+    record = ledger.event(request_id(_next_key(job, plan)))
     return ledger.store.job(record.stream) if record else None
+
+
+def _continues(ledger: Ledger, following: Job, job: Job, plan: SplitPlanned) -> bool:
+    planned = plan_of(ledger, following)
+    is_remix_of_it = following.operation is Operation.REMIX and following.source_job == job.job_id
+    return is_remix_of_it or (planned is not None and planned.split_key == plan.split_key)
 
 
 def standing_of(ledger: Ledger, job: Job) -> SplitStanding | None:
@@ -151,12 +176,18 @@ def standing_of(ledger: Ledger, job: Job) -> SplitStanding | None:
         if then is None:
             break
         job, plan = following, then
-    return _standing(job, plan)
+    return _standing(ledger, job, plan)
 
 
-def _standing(job: Job, plan: SplitPlanned) -> SplitStanding:
+def _standing(ledger: Ledger, job: Job, plan: SplitPlanned) -> SplitStanding:
     progress, command = _progress(job, plan), None
-    if progress is Progress.READY:
+    taken = taken_key(ledger, job, plan) if progress is Progress.READY else None
+    if taken:
+        progress, command = (
+            Progress.STOPPED,
+            f"sora-ledger remix --id {job.job_id} --prompt TEXT --split --queue",
+        )
+    elif progress is Progress.READY:
         command = "sora-ledger worker"
     elif progress is Progress.HELD:
         command = f"sora-ledger approve {job.job_id}"
@@ -172,6 +203,7 @@ def _standing(job: Job, plan: SplitPlanned) -> SplitStanding:
         job_id=job.job_id,
         state=job.state,
         next=command,
+        taken_key=taken,
     )
 
 
@@ -210,7 +242,7 @@ class OpenSplits:
             if job is None or plan is None or follower_of(self._ledger, job, plan) is not None:
                 self._last.discard(job_id)
                 continue
-            standing = _standing(job, plan)
+            standing = _standing(self._ledger, job, plan)
             ended = (
                 standing.progress is Progress.STOPPED and not plan.rest
             )  # like any other job without a video

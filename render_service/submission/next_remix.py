@@ -17,19 +17,20 @@ from ledger.events import SplitPlanned
 from ledger.job import Job
 from ledger.record import ActorSource, Authority
 from ledger.terms import State
-from render_service.session.event_ids import request_id
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.session.splits import (
     MOVED,
     deletion,
+    follower_of,
     is_withdrawn,
     plan_of,
     planned_split,
     step_key,
+    taken_key,
 )
 from render_service.submission.request_again import recorded_request
-from render_service.submission.result import Opening, Placed, placed_under
+from render_service.submission.result import Opening, Placed, placed_in
 from render_service.submission.submit import place
 
 
@@ -45,10 +46,11 @@ async def next_remix(session: Session, job: Job) -> Placed | None:
         plan = next(iter(history.all_of(SplitPlanned))).event
         if not plan.rest:
             return None
-        key = step_key(plan.split_key, plan.number + 1)
-        if session.ledger.event(request_id(key)) is not None:
-            return await asyncio.to_thread(placed_under, session.ledger, key)
-        if is_withdrawn(plan):
+        following = await asyncio.to_thread(follower_of, session.ledger, job, plan)
+        if following is not None:
+            return await asyncio.to_thread(placed_in, session.ledger, following, repeated=True)
+        taken = await asyncio.to_thread(taken_key, session.ledger, job, plan)
+        if is_withdrawn(plan) or taken is not None:
             return None
         try:
             # A crash before the append leaves the job as it is: the next worker that looks finds it.

@@ -221,3 +221,19 @@ def test_a_split_whose_source_was_deleted_offers_no_command_that_cannot_help(sho
     assert ana("cancel", job).document["split"]["progress"] == "withdrawn"
     assert ana("audit", "--offline").code == 0
     assert remixes(server) == []
+
+
+def test_a_split_whose_next_key_another_request_has_stops_and_says_so(shop: Any) -> None:
+    server, ana, source = shop
+    first = queue(ana, source, "--request-key", "shot").document["jobs"][0]["job_id"]
+    assert ana("create", "--prompt", "an owl", "--request-key", "shot/2").code == 0
+    assert ana(*DRAIN).code == 0
+    stopped = standing(ana, first)
+    assert (stopped["progress"], stopped["number"], stopped["taken_key"]) == ("stopped", 1, "shot/2")
+    assert "another request has the key shot/2" in ana("status", first, "--offline", "--format=text").out
+    assert "SPLIT_STOPPED" in ana("audit", "--offline").out
+    assert remixes(server) == PARTS[:1]
+    assert stopped["next"] == f"sora-ledger remix --id {first} --prompt TEXT --split --queue"
+    rest = ana("remix", "--id", first, "--prompt", "Add heavy rain. Make the car blue.", "--split", "--queue")
+    assert (rest.code, ana(*DRAIN).code) == (0, 0)
+    assert remixes(server) == PARTS
