@@ -24,6 +24,9 @@ from typing import Any
 
 import httpx2
 
+from ledger.store.queue import Lease, Release
+from render_service.runtime.coalesce import Coalescer
+
 AT_ONCE = 16
 LEASE_S = 10.0
 IDLE_S = 0.2
@@ -75,8 +78,6 @@ def queue_ours(jobs: int) -> None:
 async def work_ours() -> None:
     """Work on them until killed."""
     from ledger.store.postgres import PostgresStore  # noqa: PLC0415
-    from ledger.store.queue import Lease, Release  # noqa: PLC0415
-    from render_service.runtime.coalesce import Coalescer  # noqa: PLC0415
 
     queue, holder, lease_ms = PostgresStore(URL).queue, f"worker-{os.getpid()}", round(LEASE_S * 1000)
     work = Work()
