@@ -108,7 +108,7 @@ class JudgeStatus(StrEnum):
 
 
 class Place(NamedTuple):
-    """Where a change stands in the prompt, in code points."""
+    """Where a change is in the prompt, in code points."""
 
     aspect: str
     start: int
@@ -116,7 +116,7 @@ class Place(NamedTuple):
 
 
 class JudgeResult(BaseModel):
-    """What a judge said: its verdict, and where the changes stand in the prompt."""
+    """What a judge said: its verdict, and where the changes are in the prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
