@@ -139,8 +139,8 @@ def befallen(server: Any) -> None:
     with httpx2.Client() as client:
         while client.get(f"{server.origin}/_sandbox/faults").json()["faults"]:
             time.sleep(0.01)
-    while not creates(server):
-        time.sleep(0.01)
+        while not client.get(f"{server.origin}/_sandbox/jobs").json()["data"]:
+            time.sleep(0.01)
 
 
 def test_drain_ends_once_everything_is_stored(
