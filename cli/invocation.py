@@ -182,7 +182,7 @@ class Invocation:
             document = document | {"read_from": self.read_from[-1].document()}
         if self.json_out:
             write_json(self.json_out, document)
-        with output.stdout_trouble():
+        with output.stdout_trouble(ends=False):
             if self.prints_json:
                 output.print_document(document)
             else:
@@ -216,7 +216,7 @@ class Invocation:
 def announce(log: Log, command: str) -> None:
     """Print or log the trace id, before anything can fail."""
     if log.quiet:
-        click.secho(f"trace {log.trace.trace_id}", fg="bright_black", err=True)
+        output.print_error(click.style(f"trace {log.trace.trace_id}", fg="bright_black"))
     else:
         log.started(command)
 

@@ -161,8 +161,9 @@ def create_batch_command(  # one parameter per option
     """Request every render of a JSONL file; each is decided and recorded on its own.
 
     Entries may override model, size, seconds and purpose, and name an input_reference and an out; several
-    input_references where the server takes them. The fields of a structured prompt go next
-    to the prompt or under "fields". Lines that begin with # are ignored.
+    input_references where the server takes them. The fields of a structured prompt go next to the prompt or
+    under "fields". Lines that begin with # are ignored. Each entry is a new video; for several changes of one
+    video there is `remix --split --queue`.
 
     \b
     Example:

@@ -91,9 +91,7 @@ def _advised(inv: Invocation, name: str, split: "Split", options: dict[str, Any]
         values["declared_change"] = options.get("declared_change") or declared(part)
         key = f"{split.key}/{number}"
         requests.append(
-            advised_request(
-                inv, "remix", source, profile=profile, request_key=key, reminds=not requests, **values
-            )
+            advised_request(inv, "remix", source, profile=profile, request_key=key, after=requests, **values)
         )
     return requests
 

@@ -32,24 +32,28 @@ def advised_request(
     operation: str = "create",
     source: Source | None = None,
     *,
-    reminds: bool = True,
+    after: Sequence[RenderRequest] = (),
     **values: Any,
 ) -> RenderRequest:
     """Parse a request, ask for what is missing, and print advice; never called in an event loop.
 
-    A request that changes a video names it as its `source`.
+    A request that changes a video names it as its `source`. Advice that the requests `after` which it comes
+    in one command have received is not repeated.
     """
     parsed = partial(parse_request, catalog=inv.rules.catalog, operation=operation, source=source)
     request = parsed(**values)
     while questions := missing_details(request):
         prompt, fields = answered(request, questions[0], _ask(questions))
         request = parsed(**(values | {"prompt": prompt, "fields": fields}))
+    repeated = {advice for earlier in after for advice in advise(earlier)}
     for advice in advise(request):
+        if advice in repeated:
+            continue
         if inv.log.quiet:
             say(f"advice: {advice.message}")
         else:
             inv.log.warning("prompt.advice", code=advice.code, field=advice.field, message=advice.message)
-    if reminds:
+    if not after:
         _remind(inv, request)
     return request
 

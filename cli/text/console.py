@@ -1,6 +1,8 @@
 """A rich console that text from others cannot control."""
 
+import os
 from collections.abc import Iterator
+from errno import EPIPE
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
 from rich.segment import Segment
@@ -10,9 +12,15 @@ from render_service.runtime.printable import printable
 
 def safe_console(*, stderr: bool, width: int | None) -> Console:
     """Return a console that folds no line of data, so that an id, a path or a command can be copied."""
-    console = Console(stderr=stderr, highlight=False, soft_wrap=not stderr, width=width)
+    console = _Console(stderr=stderr, highlight=False, soft_wrap=not stderr, width=width)
     console.push_render_hook(_Printable())
     return console
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise the error again, where rich would end the program: the caller knows what it ends."""
+        raise BrokenPipeError(EPIPE, os.strerror(EPIPE))
 
 
 class _Printable(RenderHook):

@@ -5,7 +5,9 @@ lines unless it is a terminal. Text from people and servers cannot control the t
 are replaced in text (`printable`) and escaped in JSON (`to_json`).
 """
 
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from errno import EPIPE
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import msgspec
@@ -88,16 +90,31 @@ def _dumps(document: Any, indent: int | None) -> str:
 
 
 @contextmanager
-def stdout_trouble() -> Iterator[None]:
-    """Report that stdout cannot be written; a reader that closed the pipe is not an error."""
+def stdout_trouble(*, ends: bool = True) -> Iterator[None]:
+    """Report that stdout cannot be written; a reader that closed the pipe is not an error.
+
+    A list `ends` there with exit code 0. Otherwise the command continues without stdout, as it was carried
+    out already and its exit code says how.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno == EPIPE and not ends:
+            _discard(sys.stdout)
+            return
         if error.errno == EPIPE:
             raise
         raise click.ClickException(
             f"stdout cannot be written ({error.strerror}); the command itself was carried out"
         ) from error
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what `stream` still gets to nowhere, also what is flushed when the program ends."""
+    with suppress(io.UnsupportedOperation, OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def print_document(document: Any, indent: int | None = INDENT) -> None:
@@ -203,6 +220,14 @@ def _file_trouble(path: Path) -> Iterator[None]:
 # --- stderr ---
 
 
+def print_error(text: str, *, newline: bool = True) -> None:
+    """Print text to stderr. A line that cannot be written is lost: it must not end a command that pays."""
+    try:
+        click.echo(text, nl=newline, err=True)
+    except OSError:
+        _discard(sys.stderr)
+
+
 def shows_progress() -> bool:
     """Return whether stderr gets a progress bar: on a terminal only."""
     return sys.stderr.isatty()
@@ -240,7 +265,7 @@ def note(message: str) -> None:
         if message:
             _log("note", "info", {"message": message})
     else:
-        click.echo(printable(message), err=True)
+        print_error(printable(message))
 
 
 def complain(message: str, **facts: Any) -> None:
@@ -248,7 +273,7 @@ def complain(message: str, **facts: Any) -> None:
     if current().logs_json:
         _log("command.failed", "error", {"message": message, **facts})
     else:
-        click.echo(f"Error: {printable(message)}", err=True)
+        print_error(f"Error: {printable(message)}")
 
 
 def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
@@ -260,7 +285,7 @@ def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
     if shown is None or output.logs_json:
         complain(message, **facts)
     else:
-        click.echo(printable(shown), err=True, nl=False)
+        print_error(printable(shown), newline=False)
     if not output.is_json:
         return
     error = {"code": facts.pop("code", None), "message": message, **facts}
@@ -276,4 +301,4 @@ def _log(event: str, level: str, facts: Mapping[str, Any]) -> None:
     trace = current().trace
     ids = {"trace_id": trace.trace_id, "span_id": trace.span_id} if trace else {}
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    click.echo(json.dumps({**ids, **facts, "event": event, "level": level, "timestamp": now}), err=True)
+    print_error(json.dumps({**ids, **facts, "event": event, "level": level, "timestamp": now}))

@@ -24,6 +24,8 @@ from render_service.runtime.files import slug
 
 OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "input_references", "out")
 KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
+_OF_A_VIDEO = frozenset({"remix_of", "source", "source_job", "source_video", "id", "video"})
+"""Keys that would name a video to change."""
 NO_PATH = PurePosixPath()
 _NO_PROMPTS = frozenset({"null", "true", "false"})  # written by a buggy program, never meant as a prompt
 MOST_CHARACTERS = 1_000_000
@@ -225,6 +227,8 @@ def _text(value: Any, key: str) -> str:
 
 
 def _check_key(key: str, known: tuple[str, ...]) -> None:
+    if key in _OF_A_VIDEO:
+        raise ValueError(f"unknown key {key!r}; each entry is a new video, `sora-ledger remix` changes one")
     if key not in known:
         near = get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"

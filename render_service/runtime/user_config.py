@@ -9,6 +9,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,26 +111,22 @@ def set_config(name: str, value: str | None) -> Path:
     return path
 
 
-def checked_key(name: str) -> str:
-    """Return `name` if it is a key of the file; `BadInput` lists the keys."""
-    if name not in KEYS:
-        raise BadInput(
-            f"config key {name!r}: expected one of {', '.join(KEYS)}",
-            param=name,
-            expected=f"one of {', '.join(KEYS)}",
-            found=name,
-        )
-    return name
+def checked_key(name: str, place: str = "config") -> str:
+    """Return `name` if it is a key of the file; `BadInput` lists the keys and names the nearest, if any."""
+    if name in KEYS:
+        return name
+    near = get_close_matches(name.lower().replace("-", "_").lstrip("_"), KEYS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise BadInput(
+        f"{place}: unknown key {name!r} (known: {', '.join(KEYS)}){hint}",
+        param=name,
+        expected=near[0] if near else f"one of {', '.join(KEYS)}",
+        found=name,
+    )
 
 
 def _text(path: Path, name: str, value: object) -> str:
-    if name not in KEYS:
-        raise BadInput(
-            f"config file {path}: unknown key {name!r}; expected {', '.join(KEYS)}",
-            param=name,
-            expected=", ".join(KEYS),
-            found=name,
-        )
+    checked_key(name, f"config file {path}")
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int | float):

@@ -86,3 +86,15 @@ def test_a_broken_file_is_named(sora: Any, folder: Path, text: str) -> None:
     file_of(folder).write_bytes(text.encode("latin-1"))
     ended = sora("create", "a fox in snow", "--dry-run", "--profile", "sandbox")
     assert (ended.code, f"config file {file_of(folder)}" in ended.error) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "nearest"), [("max-cost", "max_cost"), ("--Seconds", "seconds"), ("purpse", "purpose")]
+)
+def test_an_unknown_key_names_the_nearest(sora: Any, folder: Path, typed: str, nearest: str) -> None:
+    ended = sora("config", "set", "--", typed, "8")
+    assert (ended.code, f"did you mean {nearest}?" in ended.error) == (2, True)
+    file_of(folder).parent.mkdir(parents=True)
+    file_of(folder).write_text(f'"{typed}" = "8"\n')
+    ended = sora("config", "list")
+    assert (ended.code, f"did you mean {nearest}?" in ended.error) == (2, True)

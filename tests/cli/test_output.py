@@ -5,10 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cli.exit_codes import ExitCode
 
 DENIED = ["create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox"]
 READING = [["jobs"], ["log"], ["verify"], ["replay"], ["show"], ["status"], ["replay", "--as-of", "1"]]
@@ -125,13 +129,33 @@ def test_a_server_cannot_command_the_terminal(sora: Any, faulty: Any) -> None:
     assert (ended.code, ESCAPE in ended.err) == (8, False)
 
 
-def test_whoever_reads_may_leave(denied: str, folder: Path) -> None:
+@contextmanager
+def closed_pipe() -> Iterator[int]:
+    """Yield the end to write of a pipe whose reader has left."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "cli", "log"]
-    ended = subprocess.run(command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
+    yield writer
     os.close(writer)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_list_ends_without_an_error_once_its_reader_leaves(denied: str, folder: Path, form: str) -> None:
+    command = [sys.executable, "-m", "cli", "log", f"--format={form}"]
+    with closed_pipe() as writer:
+        ended = subprocess.run(command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
     assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_request_is_recorded_and_ends_with_its_code_though_nobody_reads(
+    sora: Any, denied: str, folder: Path, form: str
+) -> None:
+    request = ("create", "a heron", "--max-cost", "0", "--profile", "sandbox", f"--format={form}")
+    command = [sys.executable, "-m", "cli", *request]
+    with closed_pipe() as writer:
+        ended = subprocess.run(command, check=False, stdout=writer, stderr=writer)
+    assert ended.returncode == ExitCode.DENIED
+    assert sora("jobs").document["jobs"][0]["prompt"].endswith("a heron")
 
 
 def test_the_api_shape_is_kept_in_a_jobs_document(sora: Any, denied: str) -> None:

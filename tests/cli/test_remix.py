@@ -234,3 +234,10 @@ def test_an_unclear_change_is_denied_with_two_ways_out_and_each_works(sora: Any,
     assert (declared.code, declared.document["decision"]["reason_codes"][-1]) == (0, "SINGLE_CHANGE_DECLARED")
     written = sora("remix", "--id", stored, "--change", "style=watercolour", "--dry-run")
     assert (written.code, written.document["decision"]["reason_codes"][-1]) == (0, "SINGLE_CHANGE")
+
+
+def test_a_split_gives_each_piece_of_advice_once(sora: Any, stored: str) -> None:
+    both = "Make it a 30-second clip at night; make it a 30-second clip in snow"
+    ended = sora("remix", "--id", stored, "--prompt", both, "--split", "--dry-run", "--format=text")
+    advice = [line for line in ended.error.splitlines() if line.startswith("advice: ")]
+    assert (ended.out.count(" of 2 "), len(advice), len(set(advice))) == (2, 2, 2)

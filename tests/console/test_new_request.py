@@ -96,6 +96,17 @@ def test_a_remix_shows_whether_it_asks_for_one_change(shared: Console) -> None:
         assert "Wide tracking shot of a teal coupe" in ana.get(f"/new?remix={coupe}").text
 
 
+def test_an_unclear_remix_is_allowed_once_the_form_declares_its_change(shared: Console) -> None:
+    with shared.client("ana") as ana:
+        coupe = shared.studio.jobs["coupe"]
+        form = fields_of(ana, f"/new?remix={coupe}") | {"remix_of": coupe, "purpose": "draft"}
+        unclear = form | {"prompt": "Make it night or make it rain"}
+        denied = text_of(ana.post("/new/check", data=unclear))
+        assert ("Denied" in denied, "choose which under Declared change: " in denied) == (True, True)
+        declared = text_of(ana.post("/new/check", data=unclear | {"declared_change": "style"}))
+        assert ("Allowed" in declared, "--" in denied) == (True, False)
+
+
 def test_a_video_of_another_team_cannot_be_remixed(shared: Console) -> None:
     bottle = shared.studio.jobs["bottle"]
     with shared.client("ana") as ana:
@@ -217,7 +228,8 @@ def test_several_images_are_sent_where_the_server_takes_them(
     expect(decision).to_contain_text("Allowed")
     page.get_by_label("Server").select_option("sglang")
     expect(decision).to_contain_text("Denied")
-    expect(decision).to_contain_text("the profile of a server that takes several")
+    expect(decision).to_contain_text("does not take several images")
+    expect(decision).to_contain_text("or choose a server that takes several")
     page.get_by_label("Server").select_option("vllm-omni")
     expect(decision).to_contain_text("Allowed")
     page.get_by_role("button", name="Send").click()

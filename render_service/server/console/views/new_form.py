@@ -30,6 +30,19 @@ MOST_IMAGE_BYTES = 24 * 1024 * 1024
 _KEY = re.compile(r"[A-Za-z0-9_-]{16,64}")
 _NAMED = re.compile(r"(?:--)?([a-z][a-z_]*)")
 _FLAG = re.compile(r"(?<![\w-])--(?=[a-z])")
+_IN_THE_FORM = (
+    (" with --first-image", " image"),
+    ("--all-images", "several images"),
+    ("use the --profile of a server", "choose a server"),
+    ("use --profile with the name of a server", "choose a server"),
+    (" with --attest", ""),
+    (
+        " or say it as --change KEY=VALUE instead of --prompt",
+        " or rewrite the prompt so that it names one change",
+    ),
+    ("declare which: --declare-change", "choose which under Declared change:"),
+)
+"""What commands do with options, as it is done in the form."""
 _FIELDS = {
     "image": IMAGE,
     "reference": IMAGE,
@@ -86,7 +99,10 @@ def field_of(error: SoraLedgerError) -> str:
 
 def sentence(text: str) -> str:
     """Return `text` as a sentence; options of the command line that it names are fields of the form here."""
-    words = _FLAG.sub("", text)
+    words = text
+    for option, control in _IN_THE_FORM:
+        words = words.replace(option, control)
+    words = _FLAG.sub("", words)
     return words[:1].upper() + words[1:]
 
 
