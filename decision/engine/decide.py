@@ -38,7 +38,7 @@ from ledger.terms import Operation
 
 __all__ = ["ENGINE", "DecisionContext", "decide", "rule"]
 
-ENGINE = "decide/6"
+ENGINE = "decide/7"
 """The version of these rules, including the one-change rules; other versions are not reproduced."""
 
 MOST_CHANGES_SHOWN = 50

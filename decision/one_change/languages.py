@@ -60,6 +60,18 @@ _SCRIPTS: Mapping[str, str] = {
 """Scripts by the first word of their letters' Unicode names, and the language each stands for."""
 
 _WORDS = {code: frozenset(words.split()) for code, words in load_words()["small_words"].items()}
+_OWN_LETTERS = {
+    "cs": frozenset("řěůšžč"),
+    "da": frozenset("æøå"),
+    "hu": frozenset("őű"),
+    "no": frozenset("æøå"),
+    "pl": frozenset("łżźśćńąę"),
+    "ro": frozenset("șțşţă"),
+    "sv": frozenset("å"),
+    "tr": frozenset("ğış"),
+    "vi": frozenset("đơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ"),
+}
+"""Letters that hardly any word of a language the rule reads has: a word with one counts as a small word."""
 _LETTERS = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _UKRAINIAN = frozenset("іїєґ")
 _LEAST_LATIN_PERCENT = 50
@@ -75,6 +87,8 @@ def language_of(text: str) -> str | None:
         return other
     words = [word.replace("\u2019", "'") for word in _LETTERS.findall(text.lower())]
     counts = {code: sum(word in own for word in words) for code, own in _WORDS.items()}
+    for code, letters_of in _OWN_LETTERS.items():
+        counts[code] += sum(not letters_of.isdisjoint(word) for word in words)
     best = max(counts, key=lambda code: (counts[code], code == "en", code in READ, code))
     lead = counts[best] - max(counts.get(code, 0) for code in READ)
     if best not in READ and lead < _LEAST_LEAD:

@@ -155,7 +155,9 @@ def test_a_split_that_needs_approval_continues_once_it_is_approved(shop: Any) ->
         PACKAGED + APPROVALS.format(**{name: key.verifier for name, key in keys.items()})
     )
     assert ana("policy", "activate", "strict.toml", "--reason", "second eyes").code == 0
-    first = queue(ana, source, "--purpose", "final", "--key", "ana.key").document["jobs"][0]["job_id"]
+    queued = queue(ana, source, "--purpose", "final", "--key", "ana.key")
+    assert "your signature covers the first remix only" in queued.err
+    first = queued.document["jobs"][0]["job_id"]
     assert (ana(*DRAIN).code, remixes(server), standing(ana, first)["progress"]) == (0, [], "held")
     assert ana("approve", first, "--key", "maria.key").code == 0
     assert (ana(*DRAIN).code, remixes(server)) == (0, PARTS[:1])

@@ -229,6 +229,21 @@ def test_the_longest_prompts_are_checked_in_a_moment(prompt: str) -> None:
 DATA = Path(__file__).parents[1] / "data"
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Rendi il cielo più scuro",
+        "Verander de jas in groen",
+        "Zmień kolor samochodu na czerwony",
+        "Udskift ræven med en hare",
+        "Înlocuiește vulpea cu un iepure",
+        "Ubah warna mobil menjadi merah",
+    ],
+)
+def test_a_short_request_in_a_language_the_rule_does_not_read_is_ambiguous(prompt: str) -> None:
+    assert check_single_change(prompt).verdict == "ambiguous"
+
+
 def cases(name: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
