@@ -28,7 +28,8 @@ from PIL import Image
 from ledger import private_files
 from ledger.store.sqlite import SqliteStore
 from ledger.store.sqlite import connection as sqlite_connection
-from sora_adapter.sandbox import fault_middleware, renderer
+from sora_adapter.sandbox import faults as sandbox_faults
+from sora_adapter.sandbox import renderer
 from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
@@ -181,7 +182,7 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
                 while not told.is_set():  # noqa: ASYNC110  # by another thread
                     await asyncio.sleep(0.01)
 
-    monkeypatch.setattr(fault_middleware, "sleep", until_told)
+    monkeypatch.setattr(sandbox_faults, "sleep", until_told)
     yield told
     told.set()
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from cli.commands.open import has_screen
 from cli.demo.scenes import play_scenes
 from cli.demo.servers import environment
 from cli.demo.stage import Stage, open_stage
 from cli.main import run
+from cli.text.output import has_screen
 from ledger.log.job_names import handle_of
 from render_service.runtime.telemetry import begin_trace
 

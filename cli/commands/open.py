@@ -1,7 +1,5 @@
 """``open``: show the stored video of a job in the program of this machine that shows videos."""
 
-import os
-import sys
 from pathlib import Path
 
 import click
@@ -9,6 +7,7 @@ import click
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.job_names import last_job
+from cli.text.output import has_screen
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.terms import State, Variant
@@ -16,9 +15,6 @@ from render_service.assets.names import SUFFIXES
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import NotAsStored, NotReady
 from render_service.settlement.settle import link_stored
-
-SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")
-"""Variables of which one is set where a program has a window to open."""
 
 _FETCHED = (State.RUNNING, State.COMPLETED)
 
@@ -95,8 +91,3 @@ def stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) 
         )
     link = link_stored(ledger, assets, job) if variant is Variant.VIDEO else None
     return (link or path).absolute()
-
-
-def has_screen() -> bool:
-    """Return whether this machine has a screen to open a window on."""
-    return sys.platform in {"darwin", "win32"} or any(map(os.environ.get, SCREENS))

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from render_service.runtime.telemetry import Trace
 
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")
+"""Variables of which one is set where a program has a window to open."""
+
 WIDTH = 140  # of text that goes to a file
 INDENT = 2
 PROGRESS_LINES = 10
@@ -226,6 +229,11 @@ def print_error(text: str, *, newline: bool = True) -> None:
         click.echo(text, nl=newline, err=True)
     except OSError:
         _discard(sys.stderr)
+
+
+def has_screen() -> bool:
+    """Return whether this machine has a screen to open a window on."""
+    return sys.platform in {"darwin", "win32"} or any(map(os.environ.get, SCREENS))
 
 
 def shows_progress() -> bool:

@@ -1,10 +1,16 @@
-"""Approve, reject or withdraw a proposed change of the policy or of a budget.
+"""Approve, reject or withdraw a proposed change; and answer anything as a caller of the gateway or console.
 
 The last required approval applies the change in the same transaction. An answer is judged by the policy in
 force; the append fails if that policy is no longer in force when the answer is recorded.
+
+A caller answers under a role, a team and a name. The functions that decide whether the answer counts are
+those of everybody: never for one's own request, and once for each person, however many keys they have. Only
+what a key permits is added here. The caller's identity is at most half a second old
+(`render_service.access.gatekeeper`).
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,20 +18,27 @@ from datetime import datetime
 from decision.rules.approvals import Change
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
+from decision.rules.roles import Permission
 from ledger.errors import WrongExpectedVersion
 from ledger.events import ApprovalGranted, ApprovalRefused, ChangeClosed, PolicyActivated
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.record import draft, timestamp
 from ledger.store.interface import ANY, Batch, Document
+from render_service.access.callers import Caller
 from render_service.access.grants import grant_batch
-from render_service.approvals.approvals import VALID_FOR, check_until
+from render_service.approvals.approvals import VALID_FOR, Answered, approve, check_until, reject
 from render_service.approvals.approvers import A, Pending, Signing, answered, identity_of, read_pending
-from render_service.approvals.changes import MOST_RACES, Office, Proposed, open_change, read_change
+from render_service.approvals.changes import MOST_RACES, PREFIX, Office, Proposed, open_change, read_change
+from render_service.approvals.passkeys import PasskeySignature
+from render_service.approvals.reviews import NoteAt, Verdict, review
 from render_service.rules.budget_names import parse_name
 from render_service.rules.budgets import limit_batches
 from render_service.rules.policies import STREAM, Rules, active_rules, kept_document
-from render_service.runtime.errors import BadInput, NotReady
+from render_service.runtime.errors import BadInput, NotPermitted, NotReady
+from render_service.session.history import StreamHistory
+from render_service.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -161,3 +174,142 @@ def _effect(
     )
     batch = Batch(STREAM, ANY, [draft(activated, office.who, now, causation_id=cause)])
     return [batch], [Document(policy.canonical), Document(catalog.canonical)]
+
+
+@dataclass(frozen=True)
+class AnswerOnPage:
+    """An answer that a person gives on a page: to which job or change, and what the page showed of it.
+
+    `as_shown` is `render_service.approvals.approvers.Pending.as_shown`. A passkey may have `signed` it, with
+    `until` as the end of an approval.
+    """
+
+    name: str
+    approves: bool
+    reason: str
+    as_shown: str
+    signed: PasskeySignature | None = None
+    until: datetime | None = None
+
+
+async def answer_on_page(session: Session, caller: Caller, answer: AnswerOnPage) -> Answered | Outcome | None:
+    """Record the answer that `caller` gave on a page; None if that very answer is recorded already.
+
+    That happens on a second click. `ChangedSinceShown` if the request or the policy changed after the page
+    was made, `BadInput` without a reason, and what `approve_job` raises.
+    """
+    if not answer.reason.strip():
+        raise BadInput(
+            f"{answer.name}: an answer needs a reason; nothing was recorded",
+            param="reason",
+            expected="a reason",
+            found="nothing",
+        )
+    try:
+        return await _answer_once(session, caller, answer)
+    except (BadInput, NotReady):
+        if await asyncio.to_thread(_is_recorded, session.ledger, caller, answer):
+            return None
+        raise
+
+
+async def _answer_once(session: Session, caller: Caller, answer: AnswerOnPage) -> Answered | Outcome:
+    name, reason, as_shown = answer.name, answer.reason, answer.as_shown
+    if name.startswith(PREFIX):
+        office = _office(session, caller)
+        if not answer.approves:
+            return await asyncio.to_thread(
+                reject_change, office, name, reason, answer.signed, as_shown=as_shown
+            )
+        return await asyncio.to_thread(
+            approve_change, office, name, reason, answer.signed, answer.until, as_shown=as_shown
+        )
+    job = await session.job(name)
+    _check(caller, Permission.APPROVE, job)
+    acting = caller.session(session)
+    if answer.approves:
+        return await approve(acting, job, reason, answer.signed, answer.until, as_shown=as_shown)
+    return await reject(acting, job, reason, answer.signed, as_shown=as_shown)
+
+
+def _is_recorded(ledger: Ledger, caller: Caller, answer: AnswerOnPage) -> bool:
+    """Return whether `caller` gave the same answer to what they were shown."""
+    version = answer.as_shown.partition("-")[0]
+    answers = StreamHistory(ledger.history(answer.name)).answers
+    return version.isdecimal() and any(
+        entry.record.actor == caller.name
+        and entry.record.version > int(version)
+        and isinstance(entry.event, ApprovalGranted) == answer.approves
+        for entry in answers
+    )
+
+
+async def approve_job(
+    session: Session, caller: Caller, job: Job, comment: str | None = None, until: datetime | None = None
+) -> Answered:
+    """Approve a held job as `caller`; nothing is submitted, a worker does that.
+
+    `NotPermitted` if their key does not permit it, `BadInput` if they are the requester or approved before,
+    `NotReady` if the job is not held; nothing is recorded then.
+    """
+    _check(caller, Permission.APPROVE, job)
+    return await approve(caller.session(session), job, comment, until=until)
+
+
+async def reject_job(session: Session, caller: Caller, job: Job, reason: str) -> Answered:
+    """Reject a held job as `caller`, which closes it; the same people may reject as may approve."""
+    _check(caller, Permission.APPROVE, job)
+    return await reject(caller.session(session), job, reason)
+
+
+async def review_job(
+    session: Session,
+    caller: Caller,
+    job: Job,
+    verdict: Verdict,
+    scores: Mapping[str, int] | None = None,
+    notes: str | None = None,
+    timed_notes: Sequence[NoteAt] = (),
+) -> Job:
+    """Record a review of `job` by `caller`."""
+    _check(caller, Permission.REVIEW, job)
+    return await review(caller.session(session), job, verdict, scores, notes, timed_notes)
+
+
+async def approve_proposed(
+    session: Session, caller: Caller, name: str, comment: str | None = None, until: datetime | None = None
+) -> Outcome:
+    """Approve a proposed change as `caller`; the last approval needed applies it."""
+    office = _office(session, caller)
+    return await asyncio.to_thread(approve_change, office, name, comment, until=until)
+
+
+async def reject_proposed(session: Session, caller: Caller, name: str, reason: str) -> Outcome:
+    """Reject a proposed change as `caller`, which closes it."""
+    return await asyncio.to_thread(reject_change, _office(session, caller), name, reason)
+
+
+def _check(caller: Caller, permission: Permission, job: Job) -> None:
+    caller.check(permission)
+    if not caller.may_see(job):
+        raise NotPermitted(
+            f"{job.job_id} is not a job of the team {caller.team}, for which this key is",
+            param="job",
+            expected=f"a job of the team {caller.team}",
+            found="one of another team",
+        )
+
+
+def _office(session: Session, caller: Caller) -> Office:
+    """Return what changes are answered with; they are about everyone, so a key of one team does not do."""
+    caller.check(Permission.APPROVE)
+    if caller.team is not None:
+        raise NotPermitted(
+            f"this key of {caller.name} is for the team {caller.team}, and a change of policy, budgets or "
+            "access is about all teams: use a key without a team",
+            param="Authorization",
+            expected="a key without a team",
+            found=f"a key for the team {caller.team}",
+        )
+    acting = caller.session(session)
+    return Office(acting.ledger, acting.settings, acting.trace, acting.clock)

@@ -23,7 +23,7 @@ from render_service.access.gatekeeper import Gatekeeper
 from render_service.access.sign_ins import EndedSessions
 from render_service.access.signing import open_signer
 from render_service.server.console.answers import Site
-from render_service.server.console.files import Files, SharedLinks
+from render_service.server.console.files import SHARES_ACTIONS, SHARES_PAGE, Files, SharedLinks
 from render_service.server.console.pages import PREFIX, Action, Endpoint, NotHere, Page
 from render_service.server.console.rendering import Templates
 from render_service.server.console.security import Guard
@@ -35,21 +35,18 @@ from render_service.server.console.views import (
     as_of,
     compare,
     inbox,
-    inbox_actions,
     log,
     new_request,
     operations,
-    passkey,
     policy,
     record,
     review,
-    shares,
     spend,
     video,
     video_actions,
     videos,
 )
-from render_service.server.console.views.live import Live
+from render_service.server.console.views.log import Live
 from render_service.session.session import Session
 from render_service.worker.leases import WorkerOptions
 
@@ -58,12 +55,12 @@ PAGES: tuple[Page, ...] = (
     videos.PAGE,
     new_request.PAGE,
     *video.PAGES,
-    shares.PAGE,
+    SHARES_PAGE,
     compare.PAGE,
     *log.PAGES,
     *record.PAGES,
     *review.PAGES,
-    passkey.PAGE,
+    access.PASSKEY_PAGE,
     policy.PAGE,
     spend.PAGE,
     as_of.PAGE,
@@ -71,12 +68,12 @@ PAGES: tuple[Page, ...] = (
     access.PAGE,
 )
 ACTIONS: tuple[Action, ...] = (
-    *inbox_actions.ACTIONS,
+    *inbox.ACTIONS,
     *new_request.ACTIONS,
     *review.ACTIONS,
     *video_actions.ACTIONS,
-    *shares.ACTIONS,
-    *passkey.ACTIONS,
+    *SHARES_ACTIONS,
+    *access.PASSKEY_ACTIONS,
     *access.ACTIONS,
     *policy.ACTIONS,
     *operations.ACTIONS,

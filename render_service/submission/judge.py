@@ -32,7 +32,7 @@ from sora_adapter.profiles import profile
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
-    from sora_adapter.judge import Judgement
+    from sora_adapter.moderations import Judgement
 
 LONGEST_S = 20.0
 """How long a judge may take."""
@@ -142,7 +142,7 @@ async def _ask_elsewhere(
 
 
 async def _ask(client: "VideosClient", judge: Judge, request: RenderRequest) -> JudgeResult:
-    from sora_adapter.judge import NotAVerdict, ask_judge  # noqa: PLC0415  # only if a policy asks for it
+    from sora_adapter.moderations import NotAVerdict, ask_judge  # noqa: PLC0415  # only if a policy asks for it
 
     try:
         async with asyncio.timeout(LONGEST_S):

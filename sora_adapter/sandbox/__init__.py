@@ -2,12 +2,12 @@
 
 From this project it imports only `sora_adapter.serving`, which is what every server of this API needs.
 
-`server` runs the `app`, whose routes call the `service`. From the bottom up:
+`server` has the routes, which call the `service`, and runs them. From the bottom up:
 
 - `wire`: routes, requests and their checks, refusals, and how connections fail.
-- `state`: jobs and their life cycle, characters and uploads in one database, and their API documents.
+- `state`: jobs and their life cycle, characters and uploads in one database.
 - `media`: creates the video, thumbnail and spritesheet files; `renderer` decides which exist.
 - `webhooks`: endpoints, the outbox of deliveries, and the sender.
 - `emulators`: the ways in which other servers differ from the protocol.
-- `faults` and `fault_middleware`: failures on demand.
+- `faults`: failures on demand.
 """

@@ -15,8 +15,8 @@ from ledger.store.filters import RecordFilter
 from render_service.access.callers import Caller
 from render_service.server.console.pages import Visit
 from render_service.server.console.rendering import Templates
-from render_service.server.console.views import live
-from render_service.server.console.views.live import MOST_WAITING, Browser, Entry
+from render_service.server.console.views import log
+from render_service.server.console.views.log import MOST_WAITING, Browser, Entry
 
 AUDITOR = Caller("aud", ActorSource.ACCESS_KEY, ("auditor",), frozenset({Permission.READ, Permission.AUDIT}))
 
@@ -25,8 +25,8 @@ AUDITOR = Caller("aud", ActorSource.ACCESS_KEY, ("auditor",), frozenset({Permiss
 async def test_a_stream_ends_with_the_session_of_its_person(
     scribe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live, "SIGNED_IN_S", 0)
-    monkeypatch.setattr(live, "WAKE_S", 0.01)
+    monkeypatch.setattr(log, "SIGNED_IN_S", 0)
+    monkeypatch.setattr(log, "WAKE_S", 0.01)
 
     async def no() -> bool:
         return False
@@ -35,7 +35,7 @@ async def test_a_stream_ends_with_the_session_of_its_person(
         session: Any = SimpleNamespace(ledger=ledger, log=None)
         request = Request({"type": "http", "query_string": b"", "headers": []})
         visit = Visit(request, AUDITOR, session, datetime.now(UTC), still_signed_in=no)
-        stream: Any = await live.Live(session, Templates(str), asyncio.Event()).answer(visit)
+        stream: Any = await log.Live(session, Templates(str), asyncio.Event()).answer(visit)
         async with asyncio.timeout(30):
             assert [part async for part in stream.body_iterator] == [": connected\n\n"]
 

@@ -1,36 +1,44 @@
-"""The reading operations: list, retrieve, delete, models, characters, moderations.
+"""The reading operations: list, retrieve, delete, content, models, characters, moderations.
 
 Nothing here asks the server of the videos, except where a client asks for what only the server has: a
-deletion, a character, a moderation, and for operators a video that another tool made. Polling takes time of
-this process that other clients need, so one key may poll one video twice a second.
+deletion, a character, a moderation, a file that is not stored yet, and for operators a video that another
+tool made. Polling takes time of this process that other clients need, so one key may poll one video twice a
+second.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from datetime import time as time_of_day
 from typing import Any
+from weakref import WeakValueDictionary
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from decision.rules.catalog import Catalog, Model
 from decision.rules.policy import Policy
-from ledger.terms import State, Status
+from ledger.job import Asset, Job
+from ledger.terms import State, Status, Variant
 from render_service.access.callers import Caller
 from render_service.adoption.characters import profile_of
 from render_service.adoption.server_library import delete
 from render_service.rules.measurements import under_way
-from render_service.runtime.errors import TooManyRequests
+from render_service.runtime.errors import StorageFailed, TooManyRequests
 from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import expected_headers, job_headers
 from render_service.server.gateway.ids import adopted_job, find_job, known_character, no_such_character
 from render_service.server.gateway.projection import LONGEST_NAME, Found, Page, Projection, encode
 from render_service.server.gateway.resources import ANY_MODEL, status_of
+from render_service.server.gateway.stored_files import READERS, FileAnswer, OpenFile, StoredFiles
 from render_service.session.event_ids import public_id
+from render_service.session.history import JobHistory
 from render_service.session.session import Session
-from sora_adapter.errors import VideoNotFound
+from render_service.settlement.settle import fetch
+from sora_adapter.errors import ContentExpired, ContentGone, VideoNotFound
 from sora_adapter.moderations import moderate
 from sora_adapter.serving.bodies import Fields, read_fields
 from sora_adapter.serving.fields import limit, one_of
@@ -239,3 +247,91 @@ def _envelope(page: Page) -> bytes:
 
 def _json(body: bytes, headers: dict[str, str]) -> Response:
     return Response(body, headers=headers, media_type="application/json")
+
+
+class Content:
+    """Serves the files of videos."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._files = StoredFiles(session.assets)
+        self._readers = ThreadPoolExecutor(READERS)
+        self._fetching: dict[tuple[str, Variant], asyncio.Task[Job]] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def serve(self, request: Request, caller: Caller) -> Response:
+        """Answer with one variant of a completed video; one that is not stored yet is fetched first."""
+        name = request.path_params["video_id"]
+        variant = Variant(one_of(dict(request.query_params), "variant", list(Variant), Variant.VIDEO))
+        job = await find_job(self._session, caller, name)
+        if job.state is State.DELETED:
+            raise no_such_video()
+        if status_of(job) is not Status.COMPLETED:
+            raise _not_ready(job, name)
+        job, file = await self._open(caller, job, variant)
+        headers = job_headers(job)
+        return FileAnswer(
+            file, job.assets[variant], public_id(job.job_id), request, headers, readers=self._readers
+        )
+
+    async def _open(self, caller: Caller, job: Job, variant: Variant) -> tuple[Job, OpenFile]:
+        """Open the file of a variant, after fetching it from the server if it is not here."""
+        for attempt in range(2):
+            asset = job.assets.get(variant)
+            file = await self._open_checked(asset) if asset else None
+            if file is not None:
+                return job, file
+            if attempt == 0:
+                job = await self._fetched(caller, job, variant)
+        raise StorageFailed(
+            f"{job.job_id}: the {variant} was stored, and is not there now",
+            expected=f"a stored {variant}",
+            found="none",
+        )
+
+    async def _open_checked(self, asset: Asset) -> OpenFile | None:
+        """Open a file; many who ask for it at once let it be hashed once."""
+        lock = self._opening.setdefault(asset.sha256, asyncio.Lock())
+        async with lock:
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self._files.open, asset)
+
+    async def _fetched(self, caller: Caller, job: Job, variant: Variant) -> Job:
+        """Fetch a variant once, however many clients wait for it and whichever of them leave."""
+        if variant in job.assets:
+            history = await asyncio.to_thread(JobHistory.of, self._session.ledger, job)
+            if variant in history.lost_variants:
+                raise _gone(job, variant)
+        key = (job.job_id, variant)
+        task = self._fetching.get(key)
+        if task is None:
+            task = asyncio.create_task(fetch(caller.session(self._session), job, variant))
+            self._fetching[key] = task
+            task.add_done_callback(lambda _: self._fetching.pop(key, None))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.shield(task)
+        except (ContentExpired, ContentGone) as gone:
+            raise _gone(job, variant) from gone
+
+
+def _not_ready(job: Job, name: str) -> Refusal:
+    status = status_of(job)
+    if status is Status.FAILED:
+        return Refusal(
+            404,
+            "video_failed",
+            f"Video '{name}' failed and has no content.",
+            param="video_id",
+            expected="a completed video",
+            found=status,
+        )
+    message = f"Video is not ready yet, its status is {status}. Use GET /v1/videos/{name} to check it."
+    return Refusal(
+        404, "video_not_ready", message, param="video_id", expected="a completed video", found=status
+    )
+
+
+def _gone(job: Job, variant: Variant) -> Refusal:
+    video = public_id(job.job_id)
+    message = f"The {variant} of video '{video}' is not stored here, and its server no longer has it."
+    return Refusal(404, "video_expired", message, param="video_id", expected="a stored file", found="none")

@@ -1,12 +1,21 @@
 """The routes under ``/v1``: who may call each, and the error envelope around all of them.
 
 To add an operation: a method that takes the request and its caller, and a line here.
+
+``/webhook_endpoints`` are the receivers of webhooks that a caller has registered, as the SDKs manage them. An
+endpoint belongs to the team of the key that registered it, or without a team to its owner. Others get a
+404. A member of the team who changes an endpoint or rotates its secret becomes its owner, and the keys of the
+owner decide what it is told (`render_service.notifications.announcements`). Every type of event of the API is
+accepted, so that no client has to be changed, but only `SENT` are ever sent.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -15,19 +24,180 @@ from starlette.routing import Route
 from decision.rules.roles import Permission
 from render_service.access.callers import Caller
 from render_service.access.gatekeeper import Gatekeeper
+from render_service.notifications.addresses import Refused
+from render_service.notifications.announcements import APPROVAL_REQUESTED, EVENT_TYPES, Audience, event_body
+from render_service.notifications.endpoints import Endpoint, Endpoints, EndpointState, NoSuchEndpoint
+from render_service.notifications.outbox import letter_to
 from render_service.notifications.post import Post
-from render_service.runtime.errors import TooManyRequests
-from render_service.server.gateway.content import Content
-from render_service.server.gateway.endpoints import EndpointRoutes
+from render_service.runtime.errors import NotPermitted, NotReady, TooManyRequests
 from render_service.server.gateway.errors import Call, Refusal, refused
-from render_service.server.gateway.gets import Gets
+from render_service.server.gateway.gets import Content, Gets
 from render_service.server.gateway.posts import IDEMPOTENCY_KEY, Posts
 from render_service.server.gateway.projection import PATIENCE_S, Projection
 from render_service.session.session import Session
+from sora_adapter.serving import endpoints as api
+from sora_adapter.serving.bodies import read_fields
+from sora_adapter.serving.signatures import hint_of
 
-Endpoint = Callable[[Request, Caller], Awaitable[Response]]
+Operation = Callable[[Request, Caller], Awaitable[Response]]
 PREFIX = "/v1"
 LONGEST_PATH = 200
+SENT = EVENT_TYPES
+OFFERED = tuple(dict.fromkeys((*SENT, *api.EVENT_TYPES)))
+MOST_BODY_BYTES = 64 * 1024
+ERASED = "[erased]"
+
+
+class EndpointRoutes:
+    """The operations on webhook endpoints of one gateway; sample events are posted with `post`."""
+
+    def __init__(self, session: Session, post: Post) -> None:
+        self._session, self._post = session, post
+        self._endpoints = Endpoints(session.ledger)
+        self._audience = Audience(session)
+
+    async def event_types(self, _: Request, __: Caller) -> Response:
+        """``GET /webhook_event_types``: the types of events that this gateway sends."""
+        return JSONResponse(api.event_type_list(SENT))
+
+    async def create(self, request: Request, caller: Caller) -> Response:
+        """``POST /webhook_endpoints``: register a receiver; only this answer shows its secret."""
+        wanted = api.parse_endpoint(await self._fields(request), OFFERED)
+        await self._check(caller, wanted.get("event_types", ()), wanted.get("url"))
+        endpoint, secret = await self._endpoints.create(caller.session(self._session), **wanted)
+        return JSONResponse(await self._shown(endpoint) | {"signing_secret": secret})
+
+    async def list_page(self, request: Request, caller: Caller) -> Response:
+        """``GET /webhook_endpoints``: the caller's endpoints, newest first."""
+        page = api.parse_page(request.query_params)
+        await self._renew()
+        own = [one for one in self._endpoints.by_id.values() if _may_manage(caller, one)][::-1]
+        start = 0
+        if page.after is not None:
+            names = [endpoint.endpoint_id for endpoint in own]
+            if page.after not in names:
+                raise api.no_such_endpoint(page.after, "after")
+            start = names.index(page.after) + 1
+        data = [await self._shown(endpoint) for endpoint in own[start : start + page.limit]]
+        return JSONResponse(api.endpoint_list(data, has_more=len(own) > start + page.limit))
+
+    async def retrieve(self, request: Request, caller: Caller) -> Response:
+        """``GET /webhook_endpoints/{endpoint_id}``: one endpoint."""
+        return JSONResponse(await self._shown(await self._found(request, caller)))
+
+    async def update(self, request: Request, caller: Caller) -> Response:
+        """``POST /webhook_endpoints/{endpoint_id}``: change the given fields; all others stay."""
+        changes = api.parse_changes(await self._fields(request), OFFERED)
+        endpoint = await self._found(request, caller)
+        await self._check(caller, changes.get("event_types", endpoint.event_types), changes.get("url"))
+        session = caller.session(self._session)
+        changed = await self._endpoints.update(session, endpoint.endpoint_id, **changes)
+        return JSONResponse(await self._shown(changed))
+
+    async def rotate_secret(self, request: Request, caller: Caller) -> Response:
+        """``POST /webhook_endpoints/{endpoint_id}/rotate_secret``: give it a new secret and return it."""
+        keep_old = api.parse_rotation(await self._fields(request))
+        endpoint = await self._found(request, caller)
+        await self._check(caller, endpoint.event_types, None)
+        session = caller.session(self._session)
+        changed, secret = await self._endpoints.rotate(session, endpoint.endpoint_id, keep_old=keep_old)
+        return JSONResponse(await self._shown(changed) | {"signing_secret": secret})
+
+    async def delete(self, request: Request, caller: Caller) -> Response:
+        """``DELETE /webhook_endpoints/{endpoint_id}``: delete an endpoint and what is due to it."""
+        endpoint = await self._found(request, caller)
+        await self._endpoints.delete(caller.session(self._session), endpoint.endpoint_id)
+        return JSONResponse(api.deleted_endpoint(endpoint.endpoint_id))
+
+    async def test(self, request: Request, caller: Caller) -> Response:
+        """``POST /webhook_endpoints/{endpoint_id}/test``: send a sample event now, once."""
+        event_type = api.parse_test(await self._fields(request), OFFERED)
+        endpoint = await self._found(request, caller)
+        if endpoint.state is EndpointState.ERASED:
+            raise NotReady(
+                f"{endpoint.endpoint_id}: its URL or its secret was erased: set the URL, "
+                "or rotate the secret",
+                param="url",
+                expected="a URL and a secret",
+                found="erased ones",
+            )
+        now, name = self._session.clock(), uuid.uuid4().hex
+        subject = f"{event_type.partition('.')[0]}_sample"
+        body = event_body(f"evt_{name}", event_type, subject, int(now.timestamp()))
+        answer = await self._post(letter_to(self._session, endpoint, f"wh_{name}", body))
+        if answer.http_status is None:
+            raise api.unreachable(str(endpoint.url.text), answer.problem)
+        return JSONResponse(api.test_resource(endpoint.endpoint_id, event_type, answer.http_status))
+
+    async def _fields(self, request: Request) -> dict[str, Any]:
+        return await read_fields(request, max_bytes=MOST_BODY_BYTES)
+
+    async def _check(self, caller: Caller, event_types: Sequence[str], url: str | None) -> None:
+        """Refuse what the caller may not be told, and a URL to which nothing may be sent."""
+        if caller.key_id is None:
+            raise NotPermitted(
+                f"{caller.name} signed in, and a webhook comes when nobody is: register endpoints with an "
+                "access key (`sora-ledger access grant NAME --role requester`)",
+                param="Authorization",
+                expected="an access key",
+                found="a sign-in",
+            )
+        if APPROVAL_REQUESTED in event_types:
+            caller.check(Permission.APPROVE)
+        if url is not None:
+            try:
+                await self._post.addresses.check(url)
+            except Refused as refused:
+                raise Refusal(
+                    400,
+                    "invalid_url",
+                    str(refused),
+                    param="url",
+                    expected=refused.expected,
+                    found=refused.found,
+                ) from refused
+
+    async def _found(self, request: Request, caller: Caller) -> Endpoint:
+        name = str(request.path_params["endpoint_id"])
+        await self._renew()
+        try:
+            endpoint = self._endpoints.get(name)
+        except NoSuchEndpoint as error:
+            raise api.no_such_endpoint(name) from error
+        if not _may_manage(caller, endpoint):
+            raise api.no_such_endpoint(name)
+        return endpoint
+
+    async def _renew(self) -> None:
+        await asyncio.to_thread(self._endpoints.renew)
+
+    async def _shown(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Return an endpoint in the API's format, and whether it is told anything."""
+        await asyncio.to_thread(self._audience.renew)
+        is_known = any(Permission.READ in caller.permissions for caller in self._audience.callers(endpoint))
+        status = endpoint.state if endpoint.state is EndpointState.ERASED or is_known else "no_valid_key"
+        resource = api.endpoint_resource(
+            endpoint.endpoint_id,
+            endpoint.name.text or ERASED,
+            endpoint.url.text or ERASED,
+            endpoint.event_types,
+            hint=hint_of(endpoint.secret.text) if endpoint.secret.text else ERASED,
+            created_at=_seconds(endpoint.created_at),
+            updated_at=_seconds(endpoint.updated_at),
+        )
+        return resource | {"status": str(status)}
+
+
+def _may_manage(caller: Caller, endpoint: Endpoint) -> bool:
+    if caller.team is None and Permission.OPERATE in caller.permissions:
+        return True
+    if endpoint.team is not None:
+        return caller.team == endpoint.team
+    return caller.name == endpoint.owner
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
 
 
 def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post: Post) -> list[Route]:
@@ -36,11 +206,11 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post:
     gets, content = Gets(session, projection), Content(session)
     webhooks, one = EndpointRoutes(session, post), "/webhook_endpoints/{endpoint_id}"
 
-    def route(method: str, path: str, permission: Permission, endpoint: Endpoint) -> Route:
+    def route(method: str, path: str, permission: Permission, endpoint: Operation) -> Route:
         answer = _guarded(session, gatekeeper, permission, endpoint)
         return Route(f"{PREFIX}{path}", answer, methods=[method])
 
-    def paid(path: str, endpoint: Endpoint) -> Route:
+    def paid(path: str, endpoint: Operation) -> Route:
         answer = _guarded(session, gatekeeper, Permission.REQUEST, endpoint, reads_what_is_refused=True)
         return Route(f"{PREFIX}{path}", answer, methods=["POST"])
 
@@ -113,7 +283,7 @@ def _guarded(
     session: Session,
     gatekeeper: Gatekeeper,
     permission: Permission,
-    endpoint: Endpoint,
+    endpoint: Operation,
     *,
     reads_what_is_refused: bool = False,
 ) -> Callable[[Request], Awaitable[Response]]:

@@ -1,14 +1,21 @@
 """Imitations of servers that deviate from the protocol, as layers around the sandbox.
 
-Each module covers one server; comments cite the section of docs/servers.md that documents a deviation.
-Anything that this page does not describe stays as in the sandbox. `base` has the shared code.
+`servers` has a class for each server; comments cite the section of docs/servers.md that documents a
+deviation. Anything that this page does not describe stays as in the sandbox. `base` has the shared code.
 """
 
 from starlette.middleware import Middleware
 
 from sora_adapter.sandbox.emulators.base import Imitation
-from sora_adapter.sandbox.emulators.engines import OwnServer, SGLang, TensorRTLLM, VLLMOmni
-from sora_adapter.sandbox.emulators.gateways import LiteLLM, Merge, NewApi
+from sora_adapter.sandbox.emulators.servers import (
+    LiteLLM,
+    Merge,
+    NewApi,
+    OwnServer,
+    SGLang,
+    TensorRTLLM,
+    VLLMOmni,
+)
 
 _IMITATIONS: dict[str, type[Imitation]] = {
     "litellm": LiteLLM,

@@ -19,9 +19,8 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from sora_adapter.sandbox.media.colours import WHITE, Colour, mix
 from sora_adapter.sandbox.media.palette import Palette, palette_of
-from sora_adapter.sandbox.media.planes import Mask, Picture, even, plane_values
+from sora_adapter.sandbox.media.planes import Mask, Picture, Weather, even, plane_values
 from sora_adapter.sandbox.media.recipe import Recipe, Size, dice
-from sora_adapter.sandbox.media.weather import Weather
 
 Point = tuple[float, float]
 Outline = Callable[[random.Random, float], Iterator[Point]]

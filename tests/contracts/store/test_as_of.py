@@ -9,9 +9,8 @@ import pytest
 from msgspec import structs
 
 from ledger.job import Job, fold
-from ledger.log.as_of import AsOf
 from ledger.log.ledger import Ledger
-from ledger.log.replay import jobs_at, position_at
+from ledger.log.replay import AsOf, jobs_at, position_at
 from ledger.store.filters import ALL_JOBS, JobFilter
 from ledger.store.interface import EventStore
 from ledger.terms import State

@@ -20,17 +20,17 @@ from ledger.verify import verify
 from render_service.access.callers import Caller
 from render_service.access.grants import Terms, grant
 from render_service.access.register import Register, make_key
-from render_service.approvals.answer_changes import read_proposed
-from render_service.approvals.approvals import read_case
-from render_service.approvals.caller_answers import (
+from render_service.approvals.answer_changes import (
     AnswerOnPage,
     answer_on_page,
     approve_job,
     approve_proposed,
+    read_proposed,
     reject_job,
     reject_proposed,
     review_job,
 )
+from render_service.approvals.approvals import read_case
 from render_service.approvals.changes import Office, OpenChanges, propose_grant, propose_limit
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import limit_of

@@ -17,9 +17,9 @@ from ledger.terms import State
 from ledger.verify import verify
 from render_service.access.callers import Caller
 from render_service.access.grants import Terms, grant
+from render_service.approvals.answer_changes import AnswerOnPage, answer_on_page
 from render_service.approvals.approvals import VALID_FOR, read_case
 from render_service.approvals.approvers import statement_to_sign
-from render_service.approvals.caller_answers import AnswerOnPage, answer_on_page
 from render_service.approvals.identities import signed_answer
 from render_service.approvals.passkeys import PasskeySignature
 from render_service.rules.opening import activate

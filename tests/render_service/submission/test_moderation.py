@@ -15,7 +15,7 @@ from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
 from render_service.server.mcp.arguments import DecideArguments
 from render_service.server.mcp.calls import Agent
-from render_service.server.mcp.reading import decide_tool
+from render_service.server.mcp.tools import decide_tool
 from render_service.session.session import Session
 from render_service.submission import moderation
 from render_service.submission.moderation import moderated, moderated_each

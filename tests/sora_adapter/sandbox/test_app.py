@@ -184,7 +184,7 @@ def test_a_method_that_is_not_there_is_answered_with_those_that_are(
 def test_a_fault_of_the_sandbox_s_own_is_said_in_the_envelope(
     api: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sora_adapter.sandbox.app.parse_list", lambda _query: 1 / 0)
+    monkeypatch.setattr("sora_adapter.sandbox.server.parse_list", lambda _query: 1 / 0)
     assert code_of(api.get("/v1/videos")) == (500, "server_error")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from sora_adapter.sandbox.app import create_app
 from sora_adapter.sandbox.emulators import NAMES
+from sora_adapter.sandbox.server import create_app
 from sora_adapter.sandbox.settings import SandboxSettings
 
 Start = Callable[..., httpx2.Client]

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from sora_adapter.sandbox import app, renderer
+from sora_adapter.sandbox import renderer, server
 from sora_adapter.sandbox.media.video import RenderStoppedError
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
@@ -26,7 +26,7 @@ def rendering(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
         path.write_bytes(b"a clip")
 
     monkeypatch.setattr(renderer, "render", render)
-    monkeypatch.setattr(app, "CLIP_PATIENCE_S", 0.01)
+    monkeypatch.setattr(server, "CLIP_PATIENCE_S", 0.01)
     return mark_lost
 
 

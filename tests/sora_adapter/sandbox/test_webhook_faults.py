@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from sora_adapter.sandbox.fault_middleware import FaultyMail
-from sora_adapter.sandbox.faults import Faults, parse_fault
+from sora_adapter.sandbox.faults import Faults, FaultyMail, parse_fault
 from sora_adapter.sandbox.webhooks.outbox import Letter, event_body
 
 pytestmark = pytest.mark.anyio

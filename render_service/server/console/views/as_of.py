@@ -6,9 +6,8 @@ It is what `sora-ledger replay --as-of` shows, of the jobs that the person may s
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
-from ledger.log.as_of import AsOf, JobThen
 from ledger.log.ledger import Ledger
-from ledger.log.replay import position_at
+from ledger.log.replay import AsOf, JobThen, position_at
 from ledger.store.filters import RecordFilter
 from ledger.terms import State
 from render_service.runtime.errors import BadInput

@@ -1,23 +1,42 @@
 """Log: the records that the person may see, the newest first, filtered as `sora-ledger log` filters them.
 
-New records arrive by themselves where a script runs (`views.live`); without one,
-a link leads to them. `views.record` shows one record.
+New records arrive by themselves where a script runs; without one, a link leads to them. `views.record` shows
+one record.
+
+`Live` sends new records as server-sent events. One thread follows the log for all browsers of this process,
+as `sora-ledger log --follow` does; it runs while a page is open. Each record is rendered once. A browser has
+a queue of what matches its filter and may be seen by its person; every `FLUSH_S` all of it is sent as one
+event, whose id is the last position in it. A browser that does not take it in time is dropped, so that memory
+stays flat: it connects again by itself, says with `Last-Event-ID` how far it came, and gets what it missed
+from the log.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import threading
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
+from starlette.responses import Response, StreamingResponse
+
+from decision.rules.roles import Permission
 from ledger.errors import LedgerUnusable
 from ledger.events import EVENT_TYPES
-from ledger.job import JOB_PREFIX
+from ledger.job import JOB_PREFIX, Job
 from ledger.record import Record, timestamp
 from ledger.store.filters import RecordFilter
+from render_service.access.callers import Caller
 from render_service.reports.record_words import what
 from render_service.runtime.errors import BadInput
 from render_service.server.console.log_reader import Jobs, LogReader, may_see_records
-from render_service.server.console.pages import PREFIX, NotHere, Page, View, Visit
+from render_service.server.console.pages import PREFIX, Endpoint, NotHere, Page, View, Visit
+from render_service.server.console.rendering import Templates
+from render_service.session.session import Session
+from sora_adapter.errors import loggable
 
 ROWS = 100
 PATH = "/log"
@@ -172,3 +191,240 @@ def moment_in(visit: Visit, name: str) -> str | None:
 
 
 PAGES = (Page(PATH, "Log", "log.html", read, rows=rows),)
+
+
+FLUSH_S = 0.25
+WAKE_S = 1.0
+"""How soon a stream ends when the server stops, and the thread when nobody reads."""
+
+HEARTBEAT_S = 15.0
+SIGNED_IN_S = 30.0
+"""How often a stream looks whether its person is still signed in."""
+
+MOST_WAITING = 1_000
+"""Records that may wait for one browser."""
+
+MOST_MISSED = 200
+"""Records that a browser gets when it comes back; of more, the newest."""
+
+_BATCH = 100
+_JOBS = 5_000
+
+
+class Entry(NamedTuple):
+    """A record as browsers get it, and what decides who does."""
+
+    record: Record
+    job: Job | None
+    html: str
+
+
+@dataclass(eq=False)
+class Browser:
+    """One open page: its filter, its person, and what waits for it."""
+
+    caller: Caller
+    where: RecordFilter
+    waiting: deque[Entry] = field(default_factory=deque)
+    has_some: asyncio.Event = field(default_factory=asyncio.Event)
+    is_dropped: bool = False
+
+    def offer(self, entries: Sequence[Entry]) -> None:
+        """Queue those entries that match and may be seen; too many drop the browser."""
+        for entry in entries:
+            if matches(self.where, entry.record) and may_see_records(self.caller, entry.job):
+                self.waiting.append(entry)
+        if len(self.waiting) > MOST_WAITING:
+            self.drop()
+        if self.waiting:
+            self.has_some.set()
+
+    def drop(self) -> None:
+        """Let go of everything; the stream ends."""
+        self.is_dropped = True
+        self.waiting.clear()
+        self.has_some.set()
+
+    def take(self) -> list[Entry]:
+        """Return what waits."""
+        entries = list(self.waiting)
+        self.waiting.clear()
+        self.has_some.clear()
+        return entries
+
+
+class _NobodyReads(Exception):
+    """The last page was closed."""
+
+
+class Follower:
+    """The thread that follows the log, for as long as there are browsers."""
+
+    def __init__(self, session: Session, templates: Templates, position: int) -> None:
+        self.browsers: set[Browser] = set()
+        self.position = position
+        self.has_ended = False
+        self._session, self._templates = session, templates
+        self._jobs: OrderedDict[str, Job | None] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._follow, name="console-live", daemon=True).start()
+
+    def _follow(self) -> None:
+        ledger, batch = self._session.ledger, list[Entry]()
+
+        def flush() -> None:
+            if batch:
+                asyncio.run_coroutine_threadsafe(self._publish(batch), self._loop).result()
+                batch.clear()
+
+        def wait(_: float) -> None:
+            if self.has_ended:
+                raise _NobodyReads
+            flush()
+            ledger.store.wait_for_append(WAKE_S)
+
+        try:
+            for record in ledger.follow(after=self.position, wait=wait):
+                batch.append(self._entry(record))
+                if len(batch) == _BATCH:
+                    flush()
+        except _NobodyReads:
+            return
+        except Exception as error:  # noqa: BLE001  # browsers come back, and a new thread begins
+            if self.has_ended:  # the server stops, and has closed the ledger
+                return
+            self._session.log.warning("console.live_failed", **loggable(error))
+        with suppress(RuntimeError):  # the server has stopped
+            self._loop.call_soon_threadsafe(self._end)
+
+    async def _publish(self, entries: Sequence[Entry]) -> None:
+        self.position = entries[-1].record.position
+        for browser in list(self.browsers):
+            browser.offer(entries)
+
+    def _end(self) -> None:
+        self.has_ended = True
+        for browser in self.browsers:
+            browser.drop()
+
+    def leave(self, browser: Browser) -> None:
+        """Forget a browser; without any, the thread ends."""
+        self.browsers.discard(browser)
+        self.has_ended = self.has_ended or not self.browsers
+
+    def _entry(self, record: Record) -> Entry:
+        return Entry(
+            record, self._job(record.stream), self._templates.render(ROWS_TEMPLATE, records=[row_of(record)])
+        )
+
+    def _job(self, stream: str) -> Job | None:
+        """Return the job of a stream: its actor and team, which never change, say who may see it."""
+        if not stream.startswith(JOB_PREFIX):
+            return None
+        if stream not in self._jobs:
+            self._jobs[stream] = self._session.ledger.store.job(stream)
+            if len(self._jobs) > _JOBS:
+                self._jobs.popitem(last=False)
+        return self._jobs[stream]
+
+
+ROWS_TEMPLATE = "log_rows.html"
+
+
+class Live:
+    """Answers ``/log/live`` for all browsers of this process."""
+
+    def __init__(self, session: Session, templates: Templates, stopping: asyncio.Event) -> None:
+        self._session, self._templates, self._stopping = session, templates, stopping
+        self._follower: Follower | None = None
+        self._starting = asyncio.Lock()
+
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return what answers."""
+        return (Endpoint("/log/live", Permission.READ, self.answer),)
+
+    async def answer(self, visit: Visit) -> Response:
+        """Send the records that match the filter in the address, from now on or from where it left off."""
+        where = await asyncio.to_thread(filter_of, visit)
+        browser = Browser(visit.caller, where)
+        follower = await self._join(browser)
+        since = _position_of(visit, follower.position)
+        try:
+            missed = await asyncio.to_thread(self._missed, browser, since, follower.position)
+        except BaseException:
+            follower.leave(browser)
+            raise
+        return StreamingResponse(
+            self._stream(visit, follower, browser, missed),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+    async def _join(self, browser: Browser) -> Follower:
+        async with self._starting:
+            if self._follower is None or self._follower.has_ended:
+                size = (await asyncio.to_thread(self._session.ledger.head)).size
+                self._follower = Follower(self._session, self._templates, size)
+            self._follower.browsers.add(browser)
+            return self._follower
+
+    def _missed(self, browser: Browser, since: int, until: int) -> str:
+        """Return as an event what was recorded between two positions."""
+        if since >= until:
+            return ": connected\n\n"
+        ledger = self._session.ledger
+        reader = LogReader(ledger, browser.caller, browser.where)
+        part = reader.latest(until + 1, MOST_MISSED, after=since)
+        rows = self._templates.render(ROWS_TEMPLATE, records=[row_of(record) for record in part.records])
+        more = self._templates.render("log_more.html") if part.has_older and part.first > since + 1 else ""
+        return _event(until, rows + more) if rows or more else f"id: {until}\ndata:\n\n"
+
+    async def _stream(
+        self, visit: Visit, follower: Follower, browser: Browser, missed: str
+    ) -> AsyncIterator[str]:
+        loop = asyncio.get_running_loop()
+        beat = checked = loop.time()
+        try:
+            yield missed
+            while not self._stopping.is_set():
+                try:
+                    await asyncio.wait_for(browser.has_some.wait(), WAKE_S)
+                except TimeoutError:
+                    if loop.time() - beat > HEARTBEAT_S:
+                        beat = loop.time()
+                        yield ": still here\n\n"
+                if browser.is_dropped:
+                    return
+                if loop.time() - checked > SIGNED_IN_S:
+                    checked = loop.time()
+                    if not await visit.still_signed_in():
+                        return
+                if entries := browser.take():
+                    newest_first = "".join(entry.html for entry in reversed(entries))
+                    yield _event(entries[-1].record.position, newest_first)
+                    await asyncio.sleep(FLUSH_S)
+        finally:
+            follower.leave(browser)
+
+
+def matches(where: RecordFilter, record: Record) -> bool:
+    """Return whether a record matches a filter, as the store would find it."""
+    return (
+        where.stream in (None, record.stream)
+        and where.type in (None, record.type)
+        and where.actor in (None, record.actor)
+        and where.trace_id in (None, record.trace_id)
+        and (where.since is None or record.recorded_at >= where.since)
+        and (where.until is None or record.recorded_at < where.until)
+    )
+
+
+def _position_of(visit: Visit, now: int) -> int:
+    """Return the position from which a browser continues."""
+    text = visit.request.headers.get("last-event-id") or visit.query("after") or ""
+    return min(int(text[:16]), now) if text.isascii() and text.isdecimal() else now
+
+
+def _event(position: int, html: str) -> str:
+    lines = "".join(f"data: {line}\n" for line in html.splitlines())
+    return f"event: records\nid: {position}\n{lines}\n"

@@ -12,7 +12,7 @@ import pytest
 from ledger.job import Asset
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
-from render_service.server.gateway.content import Content
+from render_service.server.gateway.gets import Content
 from render_service.server.gateway.stored_files import OpenFile, StoredFiles, requested_range
 
 BODY = bytes(range(256)) * 40

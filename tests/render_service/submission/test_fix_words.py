@@ -9,7 +9,7 @@ from msgspec import structs
 
 from decision.rules.roles import Permission
 from ledger.events import Fix
-from render_service.reports.fix_words import ways_out, who_can
+from render_service.submission.fix_commands import ways_out, who_can
 
 FIXES = re.findall(
     r'^ +\("(\w+)", "(\w+)"\): ',

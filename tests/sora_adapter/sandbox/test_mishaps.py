@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from sora_adapter.sandbox.app import create_app
+from sora_adapter.sandbox.server import create_app
 from sora_adapter.sandbox.settings import SandboxSettings
 
 Start = Callable[..., httpx2.Client]
