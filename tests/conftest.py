@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from PIL import Image
 
 from ledger import private_files
@@ -75,6 +76,16 @@ ENDING = {
 for number, handler in ENDING.items():
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the examples that are the same in every run not depend on the code that happens to be imported.
+
+    Hypothesis draws some of its values from the constants of all local modules. To read them takes seconds in
+    each process; at random they are drawn as ever.
+    """
+    if config.getoption("--hypothesis-profile") is None:
+        providers._get_local_constants = lambda: providers._local_constants
 
 
 @pytest.hookimpl(optionalhook=True)
