@@ -17,7 +17,7 @@ from cli.invocation import Invocation, say
 from cli.options import common, words
 from cli.options.command import RequestCommand
 from cli.options.placement import Placing, overriding
-from cli.text.batches import progress_table, show_batch, show_preview
+from cli.text.decisions import progress_table, show_batch, show_preview
 from cli.text.usage import Usage
 from decision.errors import BadRequest
 from decision.rules.purpose import PURPOSES

@@ -17,9 +17,9 @@ from render_service.runtime.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.provenance.follow import Followed
     from render_service.provenance.label import Label
     from render_service.provenance.publish import Published
+    from render_service.provenance.sign import Followed
     from render_service.session.session import Session
 
 MARKINGS = {
@@ -206,8 +206,8 @@ def verify_provenance_command(
     Example:
       sora-ledger verify-provenance film.mp4 --trust authority.pem
     """
-    from render_service.provenance.follow import follow
     from render_service.provenance.manifest import TrustList
+    from render_service.provenance.sign import follow
 
     named = trust or inv.settings.trust_list_file
     trusted = TrustList.read(named) if named else None

@@ -1,14 +1,23 @@
-"""Grant and revoke access keys; each grant and revocation is one record with the actor who made it.
+"""Grant and revoke access: keys for people, and links for people without one.
+
+Each grant of a key and each revocation is one record with the actor who made it.
 
 A grant takes effect at once, unless the policy in force has rules for it: then it is proposed and takes
 effect once other people approved it (`render_service.approvals.changes`). A revocation needs nobody else.
+
+A link shows one video, or gives its evidence. It is signed by the installation and names its record:
+``share.created`` says who made it, for what and until when. It shows nothing once it has ended or was
+revoked. The signature keeps strangers from trying names; the record is what counts.
 """
 
+import asyncio
+import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from msgspec import structs
 
@@ -16,16 +25,20 @@ from decision.rules.approvals import Change
 from decision.rules.policy import Policy
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission, permissions_of
-from ledger.errors import EventIdConflict, WrongExpectedVersion
-from ledger.events import AccessGranted, AccessRevoked, Grant
+from ledger.errors import EventIdConflict, JobNotFound, WrongExpectedVersion
+from ledger.events import AccessGranted, AccessRevoked, Grant, ShareCreated, ShareRevoked
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.private import Private
-from ledger.record import Provenance, Record, draft, timestamp
+from ledger.record import Provenance, Record, draft, entries, timestamp
+from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY, AnyVersion, Batch
 from render_service.access.register import STREAM, AccessKey, KeyState, NewKey, Register, make_key
+from render_service.access.signing import Signer
 from render_service.rules.policies import active_rules
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import checked_actor, checked_word
+from render_service.session.session import Session
 from sora_adapter.profiles import profile
 
 MOST_RACES = 100
@@ -248,3 +261,89 @@ def document_of(key: AccessKey, now: datetime) -> dict[str, object]:
 def is_listed(key: AccessKey, now: datetime, *, everything: bool) -> bool:
     """Return whether a list has `key`: those that may be used, or all."""
     return everything or key.state(timestamp(now)) is KeyState.VALID
+
+
+PURPOSE = "share"
+MOST_DAYS = 90
+ID_BYTES = 12
+Shared = Literal["video", "bundle"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """A link to something of one job: who made it, when, and whether it was revoked."""
+
+    created: Record
+    event: ShareCreated
+    revoked: Record | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether the link shows anything."""
+        return self.revoked is None and timestamp(now) < self.event.expires_at
+
+
+def shares_in(records: Iterable[Record]) -> list[Share]:
+    """Return the links of a job, from its records, oldest first."""
+    records = list(records)
+    revoked = {entry.event.share_id: entry.record for entry in entries(records, ShareRevoked)}
+    return [
+        Share(entry.record, entry.event, revoked.get(entry.event.share_id))
+        for entry in entries(records, ShareCreated)
+    ]
+
+
+def shares_of(ledger: Ledger, job_id: str) -> list[Share]:
+    """Return the links of a job, oldest first."""
+    return shares_in(ledger.read(RecordFilter(stream=job_id)))
+
+
+async def create_share(
+    session: Session, signer: Signer, job: Job, of: Shared, days: int
+) -> tuple[Share, str]:
+    """Record a link that ends in `days`; return it with the text that its address carries."""
+    if not 1 <= days <= MOST_DAYS:
+        raise BadInput(
+            f"a link is valid for 1 to {MOST_DAYS} days, not for {days}",
+            param="days",
+            expected=f"1 to {MOST_DAYS}",
+            found=days,
+        )
+    if of == "video" and not job.assets:
+        raise NotReady(
+            f"{job.job_id} has no stored video to share: it is {job.state}",
+            param="job",
+            expected="a job with a stored video",
+            found=f"a {job.state} job",
+        )
+    share_id = f"shr_{secrets.token_hex(ID_BYTES)}"
+    expires = session.clock() + timedelta(days=days)
+    event = ShareCreated(share_id=share_id, of=of, expires_at=timestamp(expires))
+    (record,) = await session.append(job.job_id, ANY, [session.draft(event)])
+    text = signer.sign(PURPOSE, {"job": job.job_id, "share": share_id}, expires)
+    return Share(record, event), text
+
+
+async def revoke_share(session: Session, job: Job, share_id: str) -> None:
+    """Record that a link shows nothing any more; `BadInput` if the job has no such link that is valid."""
+    shares = await asyncio.to_thread(shares_of, session.ledger, job.job_id)
+    if not any(share.event.share_id == share_id and share.revoked is None for share in shares):
+        raise BadInput(
+            f"{job.job_id} has no valid link {share_id[:40]}",
+            param="link",
+            expected="a valid link",
+            found=share_id[:40],
+        )
+    await session.append(job.job_id, ANY, [session.draft(ShareRevoked(share_id=share_id))])
+
+
+def read_share(ledger: Ledger, signer: Signer, text: str, now: datetime) -> tuple[Share, Job] | None:
+    """Return the link whose address carries `text`, with its job; None if it shows nothing."""
+    named = signer.read(PURPOSE, text, now)
+    if named is None:
+        return None
+    try:
+        job = ledger.job(named["job"])
+    except JobNotFound:
+        return None
+    share = next((one for one in shares_of(ledger, job.job_id) if one.event.share_id == named["share"]), None)
+    return (share, job) if share and share.is_valid(now) else None

@@ -8,7 +8,7 @@ regular file, such as a link, a pipe or a device, is treated as absent by all me
 were verified against the digest. If it raises, nothing new exists under the name and no temporary object is
 left; storing the same file again is safe.
 
-*Ownership.* A place holds one note, which names its ledger (`render_service.assets.ownership`).
+*Ownership.* A place holds one note, which names its ledger (`render_service.assets.folder`).
 
 *Retries.* A place retries short failures itself (seconds). Longer failures raise `StorageFailed`: the job
 stays ``completed`` and is settled again later.

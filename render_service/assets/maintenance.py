@@ -3,7 +3,7 @@
 Nothing here writes to the ledger. Removal goes by digest: a file is kept if its digest appears anywhere in
 any event, whatever the event says about it. Because files are written before the event that names them, young
 files are kept too. Files are removed only for the ledger that owns the place
-(`render_service.assets.ownership`), and never if their bytes do not match their name.
+(`render_service.assets.folder`), and never if their bytes do not match their name.
 """
 
 from collections.abc import Iterator, Sequence

@@ -5,7 +5,7 @@ there, and then stored in a place: that folder, or a bucket (`render_service.ass
 contract). A URI is resolved in the local folder, in the bucket, and then in the place that an older URI
 names. A file from a bucket is copied into a local cache, verified against its digest, and removed a day after
 its last use. Files are added and removed only in places that the ledger owns
-(`render_service.assets.ownership`).
+(`render_service.assets.folder`).
 """
 
 import hashlib
@@ -29,6 +29,7 @@ from render_service.assets.bucket import ObjectPlace
 from render_service.assets.folder import (
     COPY_BYTES,
     FolderPlace,
+    Owner,
     clear_stale,
     irreplaceable,
     unwritable,
@@ -36,7 +37,6 @@ from render_service.assets.folder import (
 )
 from render_service.assets.interface import Digested, Place
 from render_service.assets.names import CONTENT, is_name, names_of, read_uri, uri_of
-from render_service.assets.ownership import Owner
 from render_service.runtime.errors import BadInput, NotAsStored, PlaceTaken, StorageFailed
 from render_service.runtime.settings import Settings
 

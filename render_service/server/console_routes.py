@@ -43,7 +43,7 @@ from render_service.server.console.views import (
     review,
     spend,
     video,
-    video_actions,
+    video_next,
     videos,
 )
 from render_service.server.console.views.log import Live
@@ -71,7 +71,7 @@ ACTIONS: tuple[Action, ...] = (
     *inbox.ACTIONS,
     *new_request.ACTIONS,
     *review.ACTIONS,
-    *video_actions.ACTIONS,
+    *video_next.ACTIONS,
     *SHARES_ACTIONS,
     *access.PASSKEY_ACTIONS,
     *access.ACTIONS,

@@ -31,17 +31,20 @@ from PIL import Image
 from sora_adapter.sandbox.media.landscape import Landscape
 from sora_adapter.sandbox.media.palette import palette_of
 from sora_adapter.sandbox.media.panel import panel_of
-from sora_adapter.sandbox.media.planes import Mask, Picture, Weather, even
-from sora_adapter.sandbox.media.recipe import Recipe, dice
-from sora_adapter.sandbox.media.video import (
+from sora_adapter.sandbox.media.planes import (
     FRAMES_PER_SECOND,
     SAMPLES_PER_SECOND,
+    Mask,
+    Picture,
+    Weather,
     as_frame,
     as_picture,
     encode,
+    even,
     spritesheet,
     thumbnail,
 )
+from sora_adapter.sandbox.media.recipe import Recipe, dice
 from sora_adapter.sandbox.settings import Media
 from sora_adapter.sandbox.state.jobs import Job, JobStore
 from sora_adapter.sandbox.wire.media import Variant

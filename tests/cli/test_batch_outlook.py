@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.text.batches import time_left
+from cli.text.decisions import time_left
 from ledger.terms import State
 from render_service.rules.measurements import Duration
 

@@ -22,7 +22,7 @@ from ledger.errors import SoraLedgerError
 from ledger.job import Asset, Job
 from ledger.log.bundle import Scope
 from ledger.terms import Variant
-from render_service.access.shares import (
+from render_service.access.grants import (
     MOST_DAYS,
     Share,
     Shared,

@@ -7,7 +7,7 @@ import pytest
 
 from decision.request.request import RenderRequest
 from ledger.job import Job
-from render_service.access.shares import create_share, read_share, revoke_share, shares_of
+from render_service.access.grants import create_share, read_share, revoke_share, shares_of
 from render_service.access.signing import Signer
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.session import Session

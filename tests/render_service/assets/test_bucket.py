@@ -15,7 +15,7 @@ import pytest
 from ledger.terms import State, Variant
 from render_service.api.sessions import open_session
 from render_service.assets import bucket as buckets
-from render_service.assets.ownership import Owner
+from render_service.assets.folder import Owner
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import BadInput, PlaceTaken, StorageFailed
 from render_service.runtime.settings import Settings, read_settings

@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from render_service.assets import bucket as buckets
-from render_service.assets.ownership import Owner
+from render_service.assets.folder import Owner
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import PlaceTaken, StorageFailed
 from tests.render_service.assets.gcs import Bucket, server_of

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from ledger.terms import Variant
-from render_service.assets.folder import FolderPlace
+from render_service.assets.folder import FolderPlace, Owner
 from render_service.assets.interface import Kept
-from render_service.assets.ownership import Owner
 from render_service.assets.store import AssetStore, check_target
 from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.settlement.download import drain
@@ -28,7 +27,7 @@ import resource, sys
 from pathlib import Path
 from render_service.assets.folder import FolderPlace
 from render_service.assets.interface import Kept
-from render_service.assets.ownership import Owner
+from render_service.assets.folder import Owner
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -9,9 +9,9 @@ import pytest
 from ledger.events import ProvenanceSigned
 from ledger.job import Job
 from render_service.provenance.certificates import make_test_certificate
-from render_service.provenance.follow import follow
 from render_service.provenance.manifest import TrustList
 from render_service.provenance.publish import Publication, publish
+from render_service.provenance.sign import follow
 from render_service.runtime.errors import BadInput, NotStamped
 from render_service.session.session import Session, utc_now
 from tests import c2pa_peer as peer

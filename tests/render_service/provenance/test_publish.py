@@ -27,9 +27,8 @@ from render_service.provenance.certificates import (
     make_test_certificate,
     read_certificate,
 )
-from render_service.provenance.follow import follow
 from render_service.provenance.publish import Publication, publish
-from render_service.provenance.sign import LABEL
+from render_service.provenance.sign import LABEL, follow
 from render_service.runtime.errors import BadInput, NotAsStored, NotMarked, NotReady, StorageFailed
 from render_service.session.session import Session, utc_now
 from render_service.submission.sources import source_of

@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 
 from sora_adapter.sandbox import renderer
-from sora_adapter.sandbox.media.planes import Picture
-from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
+from sora_adapter.sandbox.media.planes import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, Picture, encode
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 

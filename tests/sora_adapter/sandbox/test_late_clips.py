@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from sora_adapter.sandbox import renderer, server
-from sora_adapter.sandbox.media.video import RenderStoppedError
+from sora_adapter.sandbox.media.planes import RenderStoppedError
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 

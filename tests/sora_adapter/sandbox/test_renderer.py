@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sora_adapter.sandbox import renderer as studio_module
+from sora_adapter.sandbox.media.planes import RenderStoppedError
 from sora_adapter.sandbox.media.recipe import Recipe
-from sora_adapter.sandbox.media.video import RenderStoppedError
 from sora_adapter.sandbox.renderer import Studio
 from sora_adapter.sandbox.state.database import Database
 from sora_adapter.sandbox.state.jobs import Job, JobStore

@@ -21,19 +21,15 @@ from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import PREFIX, Page, View, Visit
 from render_service.server.console.rendering import STATES, usd
 from render_service.server.console.views.video_files import File, Media, files, media
+from render_service.server.console.views.video_next import Expected, Next, expected, is_final, next_of
 from render_service.server.console.views.video_parts import (
     Answered,
     Cost,
     EventLine,
-    Expected,
-    Next,
     PrivateText,
     Reviewed,
     answered,
     cost,
-    expected,
-    is_final,
-    next_of,
     private,
     reviewed,
     timeline,

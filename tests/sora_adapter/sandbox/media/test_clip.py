@@ -8,8 +8,8 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
+from sora_adapter.sandbox.media.planes import RenderStoppedError, spritesheet
 from sora_adapter.sandbox.media.recipe import Recipe
-from sora_adapter.sandbox.media.video import RenderStoppedError, spritesheet
 from sora_adapter.sandbox.renderer import render
 
 SIZE = (1280, 720)

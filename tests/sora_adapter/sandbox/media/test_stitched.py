@@ -9,9 +9,8 @@ import av
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from sora_adapter.sandbox.media.planes import Picture
+from sora_adapter.sandbox.media.planes import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, Picture, encode
 from sora_adapter.sandbox.media.recipe import Recipe
-from sora_adapter.sandbox.media.video import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, encode
 from sora_adapter.sandbox.renderer import render
 
 SIZE = (640, 360)
