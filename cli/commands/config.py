@@ -7,7 +7,7 @@ from click.shell_completion import CompletionItem
 
 from cli.defaults import check_default
 from cli.invocation import Invocation
-from cli.options import common
+from cli.options import common, words
 from cli.options.command import Group
 from render_service.runtime.printable import printable
 from render_service.runtime.user_config import KEYS, checked_key, config_path, read_config, set_config
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 def _keys(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name, help=key.help) for name, key in KEYS.items() if name.startswith(incomplete)]
+
+
+_OFFERED = {
+    "profile": words.profiles,
+    "model": words.models,
+    "size": words.sizes,
+    "seconds": words.lengths,
+    "purpose": words.purposes,
+    "fit": words.fits,
+    "nearest": words.switches,
+}
+
+
+def _values(context: click.Context, value: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    offer = _OFFERED.get(str(context.params.get("key")))
+    return offer(context, value, incomplete) if offer else []
 
 
 @click.group("config", cls=Group, short_help="Set your own defaults.")
@@ -70,7 +86,7 @@ def get_command(inv: Invocation, *, key: str) -> None:
 
 @config_command.command("set", short_help="Set a key.")
 @click.argument("key", shell_complete=_keys)
-@click.argument("value")
+@click.argument("value", shell_complete=_values)
 @common.invocation
 def set_command(inv: Invocation, *, key: str, value: str) -> None:
     """Set a key; the value is checked as the option would be.

@@ -124,6 +124,7 @@ MOST_CHARACTERS = 100_000_000
 @click.option(
     "--fit",
     metavar="HOW",
+    shell_complete=words.fits,
     help="Fit each image to its entry's size: cover (crop), contain (blurred bars) or pad (black bars).",
 )
 @click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails for all entries; recorded.")

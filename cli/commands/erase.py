@@ -48,7 +48,7 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option("--actor", "former_actor", hidden=True, help="The former name of --by-actor.")
 @common.with_assets("Delete the stored files as well.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-@common.dry_run
+@click.option("--dry-run", is_flag=True, help="Show what would be erased; change nothing.")
 @common.invocation_without_actor
 def erase_command(
     inv: Invocation,

@@ -21,7 +21,7 @@ from cli.flows.submit import (
 )
 from cli.flows.video import job_of
 from cli.invocation import Invocation, say
-from cli.options import common
+from cli.options import common, words
 from cli.options.command import RequestCommand
 from cli.options.placement import Placing, placing
 from cli.options.prompt import prompting, require_prompt
@@ -197,6 +197,7 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
     "--declare-change",
     "declared_change",
     metavar="ASPECT",
+    shell_complete=words.aspects,
     help=f"Declare that only this changes, where the prompt leaves it unclear: {', '.join(CHANGE_ASPECTS)}.",
 )
 @click.option("--split", "splits", is_flag=True, help="Make several changes as a series of remixes.")

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import click
 
 from cli.invocation import say
+from cli.options import words
 from cli.options.command import RequestCommand
 from cli.text.usage import Usage
 from decision.request.attachments import SEVERAL_IMAGES
@@ -147,6 +148,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--fit",
         metavar="HOW",
+        shell_complete=words.fits,
         help="Fit the image to the size: cover (crop), contain (blurred bars) or pad (black bars).",
     ),
     click.option("--duration", metavar="N", help="Same as --seconds."),

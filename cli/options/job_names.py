@@ -46,7 +46,7 @@ class JobName(click.ParamType[JobWord]):
         _param: click.Parameter,
         incomplete: str,
     ) -> list[CompletionItem]:
-        """Offer the newest jobs that fit, by handle, or by id if one was begun."""
+        """Offer the newest jobs that fit, by handle, or by the id of the job or video that was begun."""
         if incomplete.startswith("@"):
             return [CompletionItem(word) for word in (NEWEST, "@-2", "@-3") if word.startswith(incomplete)]
         with suppress(SoraLedgerError, OSError):
@@ -62,14 +62,21 @@ def _fitting(settings: Settings, incomplete: str) -> "list[Job]":
     with open_ledger(settings.ledger_url) as ledger:
         if incomplete.startswith(JOB_PREFIX):
             return ledger.jobs(JobFilter(id_prefix=incomplete), _MOST_OFFERED)
-        if not incomplete:
-            return ledger.jobs(limit=_MOST_OFFERED)
-        newest = ledger.jobs(limit=_LOOKED_AT)
-        return [job for job in newest if handle_of(job.job_id).startswith(incomplete)][:_MOST_OFFERED]
+        newest = ledger.jobs(limit=_LOOKED_AT if incomplete else _MOST_OFFERED)
+        return [job for job in newest if _word_for(job, incomplete).startswith(incomplete)][:_MOST_OFFERED]
+
+
+def _word_for(job: "Job", incomplete: str) -> str:
+    """Return the name of `job` that `incomplete` may begin: its id, that of its video, or its handle."""
+    if incomplete and (JOB_PREFIX.startswith(incomplete) or incomplete.startswith(JOB_PREFIX)):
+        return job.job_id
+    if incomplete and job.video_id and job.video_id.startswith(incomplete):
+        return job.video_id
+    return handle_of(job.job_id)
 
 
 def _offered(job: "Job", incomplete: str) -> CompletionItem:
-    word = job.job_id if incomplete.startswith(JOB_PREFIX) else handle_of(job.job_id)
+    word = _word_for(job, incomplete)
     shot = " ".join(part for part in (job.model or job.requested_model, job.size) if part)
     return CompletionItem(word, help=f"{job.state}, {job.created_at[:16].replace('T', ' ')} {shot}".strip())
 

@@ -48,5 +48,19 @@ def _profiles() -> Iterable[str]:
     return known(read_settings().profiles_file)
 
 
+def _fits() -> Iterable[str]:
+    from render_service.assets.fit import Fit
+
+    return (fit.value for fit in Fit)
+
+
+def _aspects() -> Iterable[str]:
+    from decision.request.prompt import CHANGE_ASPECTS
+
+    return CHANGE_ASPECTS
+
+
 models, sizes, lengths = completing(_models), completing(_sizes), completing(_seconds)
 purposes, profiles = completing(_purposes), completing(_profiles)
+fits, aspects = completing(_fits), completing(_aspects)
+switches = completing(lambda: ("true", "false"))

@@ -44,6 +44,10 @@ def test_values_of_an_option_are_completed(folder: Path) -> None:
         ("create --size 1920", ["1920x1080"]),
         ("download --variant thu", ["thumbnail"]),
         ("jobs --model au", ["auto"]),
+        ("create --fit cov", ["cover"]),
+        ("remix --declare-change lig", ["lighting"]),
+        ("config set purp", ["purpose"]),
+        ("config set profile sgl", ["sglang"]),
     ],
 )
 def test_words_of_an_option_are_completed(folder: Path, words: str, offered: list[str]) -> None:
@@ -54,7 +58,14 @@ def test_jobs_are_completed_by_handle_id_or_how_far_back(denied: str, folder: Pa
     assert completed("sora-ledger show ", folder) == [denied[-8:]]
     assert completed(f"sora-ledger show {denied[-8:-4]}", folder) == [denied[-8:]]
     assert completed(f"sora-ledger show {denied[:12]}", folder) == [denied]
+    assert completed("sora-ledger show j", folder) == [denied]
     assert "@last" in completed("sora-ledger poll @", folder)
+
+
+def test_a_job_is_completed_by_the_id_of_its_video(sora: Any, server: Any, folder: Path) -> None:
+    server()
+    video = sora("create-and-poll", "--prompt", "a fox").document["final"]["id"]
+    assert completed("sora-ledger show vid", folder) == [video]
 
 
 def test_no_ledger_completes_no_job(folder: Path) -> None:
