@@ -10,6 +10,7 @@ Processes are started, not forked: a forked process must not use SQLite that its
 that crashes answers nothing, which leads to the full check.
 """
 
+import gc
 import os
 import secrets
 import subprocess
@@ -32,6 +33,7 @@ from ledger.verify.spill import BUCKETS, Memory
 WORTH_A_PROCESS = 50_000
 """Fewer events per process are checked before a second process has begun."""
 _MOST_PROCESSES = 8
+_OBJECTS_PER_COLLECTION = 100_000
 _MOST_TRIES = 20
 _LENGTH_BYTES = 8
 
@@ -77,9 +79,20 @@ def verify_ranges(url: str, roots_at: Collection[int], processes: int | None) ->
 
 def verify_in_one(snapshot: Ranges, roots_at: Collection[int] = ()) -> Report:
     """Verify a snapshot as one range, in this process; `NotSound` if anything may be wrong."""
-    with Memory() as memory:
+    with Memory() as memory, _rare_collections():
         parts = [check_range(snapshot, memory, 0, snapshot.head()[0], roots_at)]
         return joined(snapshot, parts, ((part,) for part in memory.event_id_hashes()), roots_at)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Have Python search for circular garbage less often: a range leaves none, but has many objects."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(_OBJECTS_PER_COLLECTION, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def cut(size: int, count: int) -> list[tuple[int, int]]:

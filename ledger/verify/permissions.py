@@ -146,6 +146,12 @@ class Approvals:
         if record["schema_version"] > 1:
             self._permissions.binding_since = self._permissions.binding_since or record["position"]
 
+    def are_needless(self) -> bool:
+        """Return whether no approval is needed for a decision: the policy in force has no rule about any."""
+        in_force = self._permissions.in_force()
+        rules = self._permissions.rules_of(in_force) if in_force else None
+        return in_force is not None and (rules is None or not rules.approvals)
+
     def has_access(self, actor: str) -> bool:
         """Return whether an access key was granted to `actor`."""
         return actor in self._permissions.names

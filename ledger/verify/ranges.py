@@ -18,17 +18,17 @@ import hmac
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Annotated, Any, Protocol
 
 import msgspec
 
 from ledger.verify.checks import RECORD_LIMIT, Snapshot
-from ledger.verify.elsewhere import DOMAIN, is_at
+from ledger.verify.elsewhere import DOMAIN
 from ledger.verify.permissions import PREFIX, Approvals
 from ledger.verify.report import Report
 from ledger.verify.rules import KINDS, Json
-from ledger.verify.shapes import Collect, Shapes, as_namespace, encode
+from ledger.verify.shapes import Collect, Namespace, Shapes, as_namespace, encode, encode_lines
 from ledger.verify.slim_fold import MONEY, NotSound, fold
 from ledger.verify.spill import Memory, Stream
 from ledger.verify.strict import MAX_INTEGER, PAYLOAD_LIMIT, SHAPES, as_bytes
@@ -53,6 +53,8 @@ RARE = (
 """The events that change what is permitted later, in any stream."""
 _BESIDE_JOBS = frozenset(["ledger.created", "policy.activated", "private.erased", "budget.set"])
 _ANSWERS = ("approval.granted", "approval.refused")
+_PROVEN = ("access_key", "signature")
+"""Sources of an actor that something else in the ledger has to confirm."""
 _JOB = "job_"
 _sha256 = hashlib.sha256
 _Integer = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
@@ -145,29 +147,51 @@ class Part(msgspec.Struct):
 
 
 class _Stream(Stream):
-    """A stream in sight: its first version in the range, and its row if it is a job."""
+    """A stream in sight: its first version in the range, and its row if it is a job.
 
-    __slots__ = ("first", "is_job", "row")
+    `requested` is a request for a render whose permissions were not looked at so far.
+    """
+
+    __slots__ = ("first", "is_job", "requested", "row")
 
     def __init__(self, version: int = 0, *, is_job: bool = False) -> None:
         super().__init__(version)
         self.is_job = is_job
         self.first = version + 1
+        self.requested: tuple[Envelope, bytes, bytes] | None = None
         self.row: Any = None
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "\n".join([*texts, ""])
 
 
 def _lines(pattern: str) -> re.Pattern[str]:
     return re.compile(f"(?:(?:{pattern})\n)*")
 
 
-_decode_record = msgspec.json.Decoder(Envelope).decode
+_envelopes = msgspec.json.Decoder(Envelope)
+_decode_record, _decode_records = _envelopes.decode, _envelopes.decode_lines
 _decode = msgspec.json.Decoder().decode
-_columns = attrgetter("position", "event_id", "stream", "version", "type", "actor", "trace_id", "recorded_at")
-_stored_columns = itemgetter(0, 1, 2, 3, 4, 5, 6, 7)
-_COMPARED = frozenset(["causation_id", "kind", "payload_sha256", "type"])
-"""Texts whose shape follows from what they are compared with, and the one that may be absent."""
-_TEXTS = [(attrgetter(name), _lines(shape)) for name, shape in SHAPES.items() if name not in _COMPARED]
-_CAUSE = _lines(SHAPES["causation_id"])
+_COLUMNS = [
+    attrgetter(name) for name in "position event_id stream version type actor trace_id recorded_at".split()
+]
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_HEX_DIGITS = bytes.maketrans(b"123456789abcdef", b"0" * 15)
+_TIME = b"0000-00-00T00:00:00.000000Z\n"
+_ALIKE = [
+    (attrgetter("occurred_at"), _DIGITS, _TIME),
+    (attrgetter("recorded_at"), _DIGITS, _TIME),
+    (attrgetter("span_id"), _HEX_DIGITS, b"0" * 16 + b"\n"),
+]
+"""Texts that differ from record to record: they all look like this once their digits are zeros."""
+_HMAC_BLOCK = 64
+_INNER, _OUTER = (bytes(each ^ pad for each in range(256)) for pad in (0x36, 0x5C))
+_UUID = b"00000000-0000-0000-0000-000000000000\n"
+_ID = _lines(SHAPES["event_id"])
+_ALONE = frozenset("causation_id event_id kind occurred_at payload_sha256 recorded_at span_id type".split())
+"""Texts whose shape follows from what they are compared with, or is checked on its own."""
+_TEXTS = [(attrgetter(name), _lines(shape)) for name, shape in SHAPES.items() if name not in _ALONE]
 _ODD = (
     AttributeError,
     KeyError,
@@ -229,15 +253,16 @@ class _Range:
     # --- 1. blocks ---
 
     def _block(self, rows: list[tuple[Any, ...]], before: int) -> None:
-        *_, records, payloads, stored = zip(*rows, strict=True)
+        *columns, records, payloads, stored = zip(*rows, strict=True)
         leaves = [_sha256(b"\0" + record).digest() for record in records]
-        envelopes = [_decode_record(record) for record in records]
+        lines = b"\n".join([*records, b""])
+        envelopes = _decode_records(lines)
         if (
             leaves != list(stored)
-            or list(map(encode, envelopes)) != list(records)
-            or list(map(_columns, envelopes)) != list(map(_stored_columns, rows))
-            or [envelope.position for envelope in envelopes]
-            != list(range(before + 1, before + 1 + len(rows)))
+            or encode_lines(envelopes) != lines  # as many lines as envelopes, so each is one record
+            or len(envelopes) != len(rows)
+            or columns != [tuple(map(value_of, envelopes)) for value_of in _COLUMNS]
+            or columns[0] != tuple(range(before + 1, before + 1 + len(rows)))
             or [envelope.payload_sha256 for envelope in envelopes]
             != [_sha256(payload).hexdigest() for payload in payloads]
             or [envelope.kind for envelope in envelopes] != [KINDS[envelope.type] for envelope in envelopes]
@@ -245,8 +270,10 @@ class _Range:
             or max(map(len, payloads)) > PAYLOAD_LIMIT
         ):
             raise NotSound("a record")
+        if not before and envelopes[0].type != "ledger.created":
+            raise NotSound("the first record")
         self._check_texts(envelopes)
-        self.memory.note_event_ids([envelope.event_id for envelope in envelopes])
+        self._check_event_ids(columns[1])
         self._add(leaves, before)
         self._follow(envelopes, payloads, self._documents(envelopes, payloads), leaves)
 
@@ -257,7 +284,7 @@ class _Range:
             documents = [
                 known[envelope.type](payload) for envelope, payload in zip(envelopes, payloads, strict=True)
             ]
-            if list(map(encode, documents)) == list(payloads):
+            if encode_lines(documents) == b"\n".join([*payloads, b""]):
                 return documents
         return [
             self.shapes.parse(envelope.type, payload)
@@ -265,17 +292,26 @@ class _Range:
         ]
 
     def _check_texts(self, envelopes: list[Envelope]) -> None:
+        for value_of, zeros, like in _ALIKE:
+            if _joined(map(value_of, envelopes)).encode().translate(zeros) != like * len(envelopes):
+                raise NotSound("a time or a span")
         for (value_of, lines), known in zip(_TEXTS, self.texts, strict=True):
             fresh = {*map(value_of, envelopes)} - known
             if fresh:
-                if not lines.fullmatch("\n".join(fresh) + "\n"):
+                if not lines.fullmatch(_joined(fresh)):
                     raise NotSound("a text")
                 if len(known) > NEAR:
                     known.clear()
                 known.update(fresh)
         causes = {envelope.causation_id for envelope in envelopes} - {None}
-        if causes and not _CAUSE.fullmatch("\n".join(map(str, causes)) + "\n"):
+        if causes and not _ID.fullmatch(_joined(map(str, causes))):
             raise NotSound("a cause")
+
+    def _check_event_ids(self, event_ids: tuple[str, ...]) -> None:
+        ids = _joined(event_ids)
+        if ids.encode().translate(_HEX_DIGITS) != _UUID * len(event_ids) and not _ID.fullmatch(ids):
+            raise NotSound("the id of an event")
+        self.memory.note_event_ids(event_ids)
 
     def _add(self, leaves: list[bytes], before: int) -> None:
         part = self.part
@@ -302,44 +338,65 @@ class _Range:
     ) -> None:
         """Follow the records of a block, each in its stream."""
         young, others, collectors = self.young, self.others, self.shapes.collectors
-        next_body = self.next_body
+        next_body, of_others = self.next_body, 0
         for envelope, data, document, leaf in zip(envelopes, payloads, documents, leaves, strict=True):
-            type_, name = envelope.type, envelope.stream
+            type_, name, version = envelope.type, envelope.stream, envelope.version
             collect = collectors.get(type(document))
             if collect or envelope.position >= next_body:
-                self._check_bodies(envelope.position, data, collect, document)
+                self._check_bodies(envelope.position, collect, document)
                 next_body = self.next_body
-            if name.startswith(_JOB):
-                stream = young.get(name)
-                if stream is None:
-                    stream = self._sight(name, envelope)
-                    young = self.young
-                self.part.job_events += 1
-            else:
-                stream = others.get(name) or self._sight_other(name, envelope)
-            if envelope.version != stream.version + 1:
+            stream = young.get(name) or others.get(name)
+            if stream is None:
+                stream = self._sight(name, envelope)
+                young = self.young
+            if version != stream.version + 1:
                 raise NotSound("a version")
-            stream.version = envelope.version
+            stream.version = version
             if type_ in FOLLOWED or stream.asked is not None or envelope.actor_source == "access_key":
-                self._permit(stream, envelope, data, leaf)
-            if stream.is_job:
-                if type_ in MONEY:
-                    self._fold_money(stream, envelope, document)
-                else:
-                    stream.row = fold(stream.row, type_, envelope, document)
-            if type_ in _BESIDE_JOBS or envelope.position == 1:
+                self._permit(stream, envelope, data, document, leaf)
+            if not stream.is_job:
+                of_others += 1
+            elif type_ in MONEY:
+                self._fold_money(stream, envelope, document)
+            else:
+                stream.row = fold(stream.row, type_, envelope, document)
+            if type_ in _BESIDE_JOBS:
                 self._beside_jobs(envelope, _decode(data))
+        self.part.job_events += len(envelopes) - of_others
 
-    def _permit(self, stream: _Stream, envelope: Envelope, data: bytes, leaf: bytes) -> None:
+    def _permit(self, stream: _Stream, envelope: Envelope, data: bytes, document: Any, leaf: bytes) -> None:
+        """Check the permissions behind a record; a request waits until a record may depend on it."""
+        if envelope.actor_source not in _PROVEN and type(document) is not Namespace:
+            if envelope.type == "render.requested" and document.operation is not msgspec.UNSET:
+                stream.requested, stream.asked = (envelope, data, leaf), None
+                return
+            if envelope.type == "render.decided" and stream.requested and self._is_free(document):
+                stream.requested = None
+                return
+        if stream.requested:
+            earlier, payload, its_leaf = stream.requested
+            stream.requested = None
+            self.approvals.follow(stream, msgspec.structs.asdict(earlier), its_leaf, _decode(payload))
         if envelope.type in FOLLOWED or (stream.asked and stream.asked["signs"]):
             self.approvals.follow(stream, msgspec.structs.asdict(envelope), leaf, _decode(data))
         elif envelope.actor_source == "access_key" and not self.approvals.has_access(envelope.actor):
             raise NotSound("an access key that was not granted")
 
+    def _is_free(self, decided: Any) -> bool:
+        """Return whether nothing had to be permitted for a decision."""
+        inputs = decided.basis.inputs
+        return (
+            isinstance(inputs, msgspec.Struct)
+            and decided.model is not msgspec.UNSET
+            and not getattr(inputs, "approved", None)
+            and not getattr(inputs, "overridden", None)
+            and self.approvals.are_needless()
+        )
+
     def _beside_jobs(self, envelope: Envelope, payload: Json) -> None:
-        if (envelope.type == "ledger.created") != (envelope.position == 1):
-            raise NotSound("the first record")
         match envelope.type:
+            case "ledger.created" if envelope.position > 1:
+                raise NotSound("the first record")
             case "ledger.created":
                 self.approvals.log(payload["ledger_id"])
             case "policy.activated":
@@ -352,19 +409,23 @@ class _Range:
 
     def _fold_money(self, stream: _Stream, envelope: Envelope, document: Any) -> None:
         row = stream.row
-        before = {} if row is None else _held(row)
+        before = _held(row) if row is not None and row.budgets else {}
         row = stream.row = fold(row, envelope.type, envelope, document)
-        after = _held(row)
+        after = _held(row) if row.budgets else {}
+        if before == after:
+            return
         for budget in {*before, *after}:
             growth = after.get(budget, 0) - before.get(budget, 0)
             if growth:
-                now = self.part.money.setdefault(budget, [Stretch()])[-1]
+                now = (self.part.money.get(budget) or self.part.money.setdefault(budget, [Stretch()]))[-1]
                 now.total += growth
                 if growth > 0 and row.reserved_usd_micros and (now.most is None or now.total > now.most):
                     now.most = now.total
 
     def _sight(self, name: str, envelope: Envelope) -> _Stream:
-        """Return a job that is not among the young ones: an old one, a new one, or one that is read again."""
+        """Return a stream that is not at hand: an old one, a new one, or one that is read again."""
+        if not name.startswith(_JOB):
+            return self._sight_other(name, envelope)
         stream = self.old.pop(name, None)
         if stream is None:
             stream = _Stream(is_job=True)
@@ -417,22 +478,21 @@ class _Range:
 
     # --- 3. what is beside the log ---
 
-    def _check_bodies(self, position: int, data: bytes, collect: Collect | None, document: Any) -> None:
-        commitments: list[str] = []
+    def _check_bodies(self, position: int, collect: Collect | None, document: Any) -> None:
+        committed: dict[str, str] = {}
         if collect:
-            collect(document, commitments)
-        expected = set(commitments)
-        payload = _decode(data) if position >= self.next_body else None
+            collect(document, "", committed)
+        missing = set(committed.values())
         while position >= self.next_body:
             commitment, at, field, salt, text = self.body
-            if at != position or commitment not in expected or not is_at(payload, field, commitment):
+            if at != position or commitment not in missing or not field or committed.get(field) != commitment:
                 raise NotSound("a body")
-            expected.remove(commitment)
+            missing.remove(commitment)
             message = DOMAIN + as_bytes(field) + b"\0" + as_bytes(text)
-            if hmac.digest(salt, message, "sha256").hex() != commitment:
+            if _hmac(salt, message) != commitment:
                 raise NotSound("a body")
             self._read_body()
-        self.part.missing += expected
+        self.part.missing += missing
 
     def _read_body(self) -> None:
         self.body = next(self.bodies, ())
@@ -471,6 +531,16 @@ class _Range:
             self.part.holds += bool(reserved or settled)
         if any(amounts != [0, 0] for amounts in left.values()):
             raise NotSound("a hold")
+
+
+def _hmac(key: bytes, message: bytes) -> str:
+    """Return the HMAC-SHA-256 in hex; `hmac.digest` takes longer to begin than to compute one."""
+    if len(key) > _HMAC_BLOCK:
+        return hmac.digest(key, message, "sha256").hex()
+    padded = key.ljust(_HMAC_BLOCK, b"\0")
+    return _sha256(
+        padded.translate(_OUTER) + _sha256(padded.translate(_INNER) + message).digest()
+    ).hexdigest()
 
 
 def _held(row: Any) -> dict[str, int]:

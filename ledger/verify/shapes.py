@@ -8,7 +8,7 @@ stated here about any type of event.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from keyword import iskeyword
 from types import SimpleNamespace
 from typing import Annotated, Any, Union
@@ -24,10 +24,14 @@ _COMMITMENT = "commitment"
 _INTEGER = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 _NOTHING = Annotated[list[None], msgspec.Meta(max_length=0)]
 
-encode: Callable[[Any], bytes] = msgspec.json.Encoder(order="deterministic").encode
+_encoder = msgspec.json.Encoder(order="deterministic")
+encode: Callable[[Any], bytes] = _encoder.encode
 """Print a structure, or plain JSON, with sorted keys."""
+encode_lines: Callable[[Any], bytes] = _encoder.encode_lines
+"""Print several, each with a newline after it: in a third of the time of `encode` for each."""
 
-Collect = Callable[[Any, list[str]], None]
+Collect = Callable[[Any, str, dict[str, str]], None]
+"""Adds the commitments in a value, which is at a dotted path, to a dictionary by path."""
 
 
 class Unlearnable(ValueError):
@@ -109,31 +113,35 @@ class _Kind:
                 within.append((name, collect))
         structure = msgspec.defstruct("Learned", fields, forbid_unknown_fields=True, kw_only=True, gc=False)
         if commits:
-            return structure, lambda value, found: found.append(value.commitment)
+            return structure, _note
         return structure, (_from_members(within) if within else None)
 
 
+def _note(value: Any, path: str, found: dict[str, str]) -> None:
+    found[path] = value.commitment
+
+
 def _from_items(collect: Collect) -> Collect:
-    def items(value: Any, found: list[str]) -> None:
+    def items(value: Any, path: str, found: dict[str, str]) -> None:
         if type(value) is list:
-            for item in value:
-                collect(item, found)
+            for number, item in enumerate(value):
+                collect(item, f"{path}.{number}", found)
 
     return items
 
 
 def _from_object(structure: type, collect: Collect) -> Collect:
-    def one(value: Any, found: list[str]) -> None:
+    def one(value: Any, path: str, found: dict[str, str]) -> None:
         if type(value) is structure:
-            collect(value, found)
+            collect(value, path, found)
 
     return one
 
 
 def _from_members(within: list[tuple[str, Collect]]) -> Collect:
-    def members(value: Any, found: list[str]) -> None:
+    def members(value: Any, path: str, found: dict[str, str]) -> None:
         for name, collect in within:
-            collect(getattr(value, name), found)
+            collect(getattr(value, name), f"{path}.{name}" if path else name, found)
 
     return members
 
@@ -142,9 +150,9 @@ def _all(collectors: list[Collect]) -> Collect:
     if len(collectors) == 1:
         return collectors[0]
 
-    def each(value: Any, found: list[str]) -> None:
+    def each(value: Any, path: str, found: dict[str, str]) -> None:
         for collect in collectors:
-            collect(value, found)
+            collect(value, path, found)
 
     return each
 
@@ -158,19 +166,20 @@ def as_namespace(payload: bytes) -> Any:
     return json.loads(payload, object_hook=lambda members: Namespace(**members))
 
 
-def _collect_all(value: Any, found: list[str]) -> None:
+def _collect_all(value: Any, path: str, found: dict[str, str]) -> None:
     """Collect the commitments of a namespace."""
+    items: Iterable[tuple[Any, Any]] = ()
     if isinstance(value, list):
-        for item in value:
-            _collect_all(item, found)
+        items = enumerate(value)
     elif type(value) is Namespace:
         members = vars(value)
         if members.keys() == {_COMMITMENT}:
             if type(value.commitment) is not str:
                 raise Unlearnable("a commitment that is no text")
-            found.append(value.commitment)
-        for item in members.values():
-            _collect_all(item, found)
+            found[path] = value.commitment
+        items = members.items()
+    for name, item in items:
+        _collect_all(item, f"{path}.{name}" if path else str(name), found)
 
 
 class Shapes:

@@ -16,6 +16,7 @@ from ledger.log import verification
 from ledger.log.verification import verify_ledger, verify_ranges
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import ranges, verify
+from ledger.verify.elsewhere import is_at
 from ledger.verify.shapes import Shapes, Unlearnable, encode
 from ledger.verify.slim_fold import NotSound
 from ledger.verify.strict import NotCanonicalError, parse_payload
@@ -226,14 +227,15 @@ def test_a_shape_accepts_only_what_is_canonical_and_finds_all_its_commitments(do
             found = shapes.parse("type", canonical(other))
         except (NotCanonicalError, UnicodeEncodeError):
             continue
-        commitments: list[str] = []
+        commitments: dict[str, str] = {}
         collect = shapes.collectors.get(type(found))
         try:
             if collect:
-                collect(found, commitments)
+                collect(found, "", commitments)
         except Unlearnable:
             continue
-        assert sorted(commitments) == sorted(expected)
+        assert sorted(commitments.values()) == sorted(expected)
+        assert all(is_at(other, path, found) for path, found in commitments.items() if path)
 
 
 @given(DOCUMENTS, st.binary(max_size=6), st.integers(0, 60), st.integers(0, 6))
