@@ -70,8 +70,7 @@ SECTIONS = {
     "Prompt": "--prompt --prompt-file --change --declare-change --split --subject --action --scene --camera "
     "--lighting --palette --style --timing --audio --dialogue --text --constraints --negative "
     "--use-case --augment",
-    "Shot": "--model --size --seconds --nearest --purpose --seed --loop --duration --width --height "
-    "--list-models",
+    "Shot": "--model --size --seconds --nearest --purpose * --duration --width --height --list-models",
     "Image": "--images --all-images --fit --input-reference --input-reference-url --input-reference-file-id "
     "--character-id",
     "Money": "--max-cost --team --project",
@@ -80,7 +79,11 @@ SECTIONS = {
     "Advanced": "--profile --request-key --attest --promotes --override --reason --override-until --key "
     "--even-if-retired --backend --ledger --actor --help",
 }
-"""The options of a request by section, the common ones first."""
+"""The options of a request by section, the common ones first; ``*`` are those that only some servers take."""
+
+
+class OfServers(click.Option):
+    """An option that only some servers take."""
 
 
 class RequestCommand(click.Command):
@@ -88,13 +91,15 @@ class RequestCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options by section, those that no section names last."""
-        records = {}
+        records, of_servers = {}, []
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
             if record:
                 records[max(option.opts, key=len)] = record
+                of_servers += [max(option.opts, key=len)] if isinstance(option, OfServers) else []
         for heading, names in SECTIONS.items():
-            rows = [records.pop(name) for name in names.split() if name in records]
+            listed = names.replace("*", " ".join(of_servers)).split()
+            rows = [records.pop(name) for name in listed if name in records]
             if heading == "Advanced":
                 rows += records.values()
             if rows:

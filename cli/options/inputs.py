@@ -6,7 +6,7 @@ hand both to `gather`.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from glob import glob, has_magic
 from pathlib import Path
@@ -16,9 +16,9 @@ import click
 
 from cli.invocation import say
 from cli.options import words
-from cli.options.command import RequestCommand
+from cli.options.command import OfServers, RequestCommand
 from cli.text.usage import Usage
-from decision.request.attachments import SEVERAL_IMAGES
+from decision.request.attachments import SERVER_OPTIONS, SEVERAL_IMAGES, flag_of
 from decision.request.dimensions import nearest_offer, read_size, size_of
 from decision.request.request import DEFAULT_SIZE, RenderRequest
 from decision.rules.catalog import Catalog
@@ -87,19 +87,19 @@ class Ingredients:
     duration: str | None
     width: str | None
     height: str | None
-    seed: str | None
-    loop: bool | None
+    options: Mapping[str, str | bool | None]
     all_images: bool | None
     nearest: bool | None
 
     def first_flag(self) -> str | None:
         """Return the flag of the first option that was typed; None if there was none."""
-        typed = (field.name for field in fields(self) if getattr(self, field.name) not in (None, ()))
-        return next((f"--{name.replace('_', '-')}" for name in typed), None)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values |= values.pop("options")
+        return next((flag_of(name) for name, value in values.items() if value not in (None, ())), None)
 
     def named_as_asked(self) -> dict[str, Any]:
         """Return the options that have the name of a value of a request, and so become it as they are."""
-        names = (field.name for field in fields(self) if field.name in RenderRequest.model_fields)
+        names = {field.name for field in fields(self)} & RenderRequest.model_fields.keys() - {"options"}
         return {name: getattr(self, name) for name in names}
 
 
@@ -154,14 +154,20 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--duration", metavar="N", help="Same as --seconds."),
     click.option("--width", metavar="PIXELS", help="With --height: same as --size."),
     click.option("--height", metavar="PIXELS", help="With --width: same as --size."),
-    click.option("--seed", metavar="N", help="Seed for a repeatable render, if the server supports it."),
     click.option(
         "--nearest",
         is_flag=True,
         default=None,
         help="Use the nearest size and length on offer, and say so.",
     ),
-    click.option("--loop/--no-loop", default=None, help="End on the first frame, if the server supports it."),
+    *(
+        click.option(
+            f"{flag_of(name)}/--no-{flag_of(name)[2:]}", cls=OfServers, default=None, help=option.help
+        )
+        if option.example is None
+        else click.option(flag_of(name), cls=OfServers, metavar="N", help=option.help)
+        for name, option in SERVER_OPTIONS.items()
+    ),
 )
 
 
@@ -170,8 +176,9 @@ def ingredients(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def command(*args: Any, **rest: Any) -> Any:
-        values = {field.name: rest.pop(field.name) for field in fields(Ingredients)}
-        return function(*args, extra=Ingredients(**values), **rest)
+        options = {name: rest.pop(name) for name in SERVER_OPTIONS}
+        values = {field.name: rest.pop(field.name) for field in fields(Ingredients) if field.name in rest}
+        return function(*args, extra=Ingredients(**values, options=options), **rest)
 
     decorated: Any = command
     for option in reversed(_OPTIONS):
@@ -229,7 +236,7 @@ def gather(
         "further_images": tuple(frame.image for frame in further),
         "reference_url": extra.input_reference_url,
         "reference_file_id": extra.input_reference_file_id,
-        "options": {"seed": extra.seed, "loop": extra.loop, SEVERAL_IMAGES: several},
+        "options": {**extra.options, SEVERAL_IMAGES: several},
         **extra.named_as_asked(),
     }
     contents = tuple(frame.content for frame in further)

@@ -16,6 +16,7 @@ from decision.engine.inputs import split_names
 from decision.engine.judge import about_judge
 from decision.money import format_usd, usd_digits
 from decision.one_change.split import split_by
+from decision.request.attachments import SERVER_OPTIONS, flag_of
 from decision.request.request import RenderRequest
 from decision.request.validators import NOUNS
 from ledger.events import (
@@ -170,8 +171,7 @@ def _about_runner_up(decided: RenderDecided) -> list[str]:
 
 
 _FLAGS: Mapping[str, str] = {
-    "seed": "--seed",
-    "loop": "--loop",
+    **{name: flag_of(name) for name in SERVER_OPTIONS},
     "input_references": "--all-images",
     "url": "--input-reference-url",
     "file_id": "--input-reference-file-id",
@@ -316,8 +316,10 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -
         ("attested", "set"): "read the guardrails and confirm them with --attest",
         ("draft", "wait"): _draft_step(denied, draft),
         ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",
-        ("seed", "drop"): "leave out --seed, or use the --profile of a server that takes it",
-        ("loop", "drop"): "leave out --loop, or use the --profile of a server that takes it",
+        **{
+            (name, "drop"): f"leave out {flag_of(name)}, or use the --profile of a server that takes it"
+            for name in SERVER_OPTIONS
+        },
         ("input_references", "drop"): (
             "send only the first with --first-image, or use the --profile of a server that takes several"
         ),

@@ -21,7 +21,7 @@ from msgspec import structs
 from decision.engine.guardrails import ModerationStatus
 from decision.engine.inputs import Inputs
 from decision.one_change.aspects import DEFAULT_ASPECT
-from decision.request.attachments import SEVERAL_IMAGES
+from decision.request.attachments import SERVER_OPTIONS, SEVERAL_IMAGES
 from decision.request.dimensions import size_distance
 from decision.request.request import DEFAULT_SECONDS, DEFAULT_SIZE
 from decision.rules.catalog import Catalog
@@ -39,8 +39,7 @@ _NEEDED_BY: Mapping[str, str] = {
     "character": "character_ids",
     "url": "reference_url",
     "file_id": "reference_file_id",
-    "seed": "seed",
-    "loop": "loop",
+    **{name: name for name in SERVER_OPTIONS},
     SEVERAL_IMAGES: SEVERAL_IMAGES,
 }
 """The request field behind each server option that can be left out."""

@@ -112,8 +112,41 @@ def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
 SEVERAL_IMAGES: Final = "input_references"
 """The option, and a server's field, by which all images of a request are sent and not only the first."""
 
-OPTIONS = ("seed", "loop", SEVERAL_IMAGES)
-"""Options that only some servers take: the seed of a render, a seamless loop, and several images."""
+
+class ServerOption(NamedTuple):
+    """An option of a create that only some servers take.
+
+    It has one name in the request, in the record and in the body that is sent; its flag is made from that.
+    `example` is a value of a number; without one it is a switch, and off is the same as not requested.
+    `advice` says in a form what to do where the server does not take it.
+    """
+
+    help: str
+    advice: str
+    example: int | None = None
+
+
+SERVER_OPTIONS: Mapping[str, ServerOption] = {
+    "seed": ServerOption(
+        help="Seed for a repeatable render, if the server supports it.",
+        advice="Leave out the seed, or choose a server that takes one.",
+        example=42,
+    ),
+    "loop": ServerOption(
+        help="End on the first frame, if the server supports it.",
+        advice="Leave out looping, or choose a server that has it.",
+    ),
+}
+"""The one list of them: what reads, sends, shows or explains a request takes them from here."""
+
+OPTIONS = (*SERVER_OPTIONS, SEVERAL_IMAGES)
+"""Options that only some servers take, several images included."""
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a server option."""
+    return f"--{name.replace('_', '-')}"
+
 
 _TAKEN: Mapping[Operation, frozenset[str]] = {
     Operation.CREATE: frozenset(
@@ -136,7 +169,7 @@ _CALLED: Mapping[str, str] = {
     "reference_url": "reference image",
     "reference_file_id": "reference image",
     "character_ids": "characters",
-    "options": "seed or loop",
+    "options": " or ".join(SERVER_OPTIONS),
     "source_file": "video file",
 }
 
@@ -317,10 +350,13 @@ def _options(value: object) -> dict[str, int | bool]:
     for key in value:
         validators.word("option", key, OPTIONS)
     options: dict[str, int | bool] = {}
-    if value.get("seed") is not None:
-        options["seed"] = validators.whole_number("seed", value["seed"], "--seed 42")
-    for name in ("loop", SEVERAL_IMAGES):
-        if value.get(name) is not None and validators.yes_or_no(name, value[name]):
+    for name in OPTIONS:
+        example = SERVER_OPTIONS[name].example if name in SERVER_OPTIONS else None
+        if value.get(name) is None:
+            continue
+        if example is not None:
+            options[name] = validators.whole_number(name, value[name], f"{flag_of(name)} {example}")
+        elif validators.yes_or_no(name, value[name]):
             options[name] = True
     return options
 

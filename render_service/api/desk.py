@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, Unpack
 from decision.advice.reading import missing_details
 from decision.engine.explain import what_now, why
 from decision.errors import DecisionError
-from decision.request.attachments import SEVERAL_IMAGES
+from decision.request.attachments import SERVER_OPTIONS, SEVERAL_IMAGES
 from decision.request.request import RenderRequest, parse_request
 from ledger.errors import JobNotFound
 from ledger.events import RenderDecided, RenderHeld
@@ -377,7 +377,7 @@ class RenderDesk:
             values["max_cost_usd_micros"] = usd_micros("max_cost", most)
         paths = values.pop("input_reference", None), values.pop("further_references", ())
         images, material = await asyncio.to_thread(_references, *paths)
-        of_servers = {name: values.pop(name) for name in ("seed", "loop") if name in values}
+        of_servers = {name: values.pop(name) for name in SERVER_OPTIONS if name in values}
         of_servers |= images.pop("options")
         return {**values, **images, "options": of_servers, "profile": self._session.profile().name}, material
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from decision.money import format_usd, usd_digits
 from decision.one_change.split import declared, split_by
+from decision.request.attachments import SERVER_OPTIONS, flag_of
 from decision.request.prompt import FIELDS
 from decision.request.request import AUTO, DEFAULT_SECONDS, DEFAULT_SIZE
 from decision.rules.roles import Permission
@@ -27,8 +28,7 @@ _DROPPED = {
     "model": "--model",
     "size": "--size",
     "seconds": "--seconds",
-    "seed": "--seed",
-    "loop": "--loop",
+    **{name: flag_of(name) for name in SERVER_OPTIONS},
     "input_references": "--all-images",
     "character_ids": "--character-id",
     "reference_url": "--input-reference-url",
@@ -166,8 +166,9 @@ def _typed(ruling: Considered, requested: RenderRequested) -> dict[str, Flags]:
         "reference_file_id": {"--input-reference-file-id": requested.reference_file_id},
         "character_ids": {"--character-id": " --character-id ".join(requested.character_ids) or None},
         "options": {
-            "--seed": str(requested.options["seed"]) if "seed" in requested.options else None,
-            "--loop": requested.options.get("loop") is True,
+            flag_of(name): value if isinstance(value := requested.options[name], bool) else str(value)
+            for name in SERVER_OPTIONS
+            if name in requested.options
         },
         "purpose": {"--purpose": None if requested.purpose == "draft" else requested.purpose},
         "source_job": {"--promotes": requested.source_job if creates else None},
@@ -257,6 +258,10 @@ def _left_out(what: str) -> _Words:
     return words
 
 
+def _plain(words: str) -> _Words:
+    return lambda _, __: words
+
+
 _WORDS: Mapping[tuple[str, str], _Words] = {
     ("model", "set"): lambda fix, _: f"Choose the model {fix.value}.",
     ("size", "set"): lambda fix, _: f"Choose the size {fix.value}.",
@@ -295,8 +300,7 @@ _WORDS: Mapping[tuple[str, str], _Words] = {
     ("attested", "set"): lambda _, __: "Read the guardrails of the policy and confirm them.",
     ("draft", "wait"): lambda _, __: "Have a draft reviewed and approved, and base the final render on it.",
     ("profile", "set"): lambda _, __: "Choose a server that offers it.",
-    ("seed", "drop"): lambda _, __: "Leave out the seed, or choose a server that takes one.",
-    ("loop", "drop"): lambda _, __: "Leave out looping, or choose a server that has it.",
+    **{(name, "drop"): _plain(option.advice) for name, option in SERVER_OPTIONS.items()},
     ("input_references", "drop"): lambda _, __: (
         "Send the first image only, or choose a server that takes several."
     ),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from decision.money import micros_of
-from decision.request.attachments import SEVERAL_IMAGES
+from decision.request.attachments import SERVER_OPTIONS, SEVERAL_IMAGES
 from ledger.terms import Operation
 from render_service.assets.fit import Frame
 from render_service.assets.inputs import NOTHING, Material
@@ -306,4 +306,6 @@ def _dollars(fields: Fields) -> int:
     return micros
 
 
-_READ_OPTION: Mapping[str, Callable[[Fields, str], object]] = {"seed": _number, "loop": _yes_or_no}
+_READ_OPTION: Mapping[str, Callable[[Fields, str], object]] = {
+    name: _yes_or_no if option.example is None else _number for name, option in SERVER_OPTIONS.items()
+}

@@ -1,12 +1,16 @@
 """A field of a request has one name from the command line to the wire; what differs is written out once."""
 
 from dataclasses import fields
+from typing import get_args
 
 from cli.options.inputs import Ingredients
+from decision.request.attachments import SERVER_OPTIONS
 from decision.request.request import RenderRequest
 from ledger.events import RenderRequested
+from render_service.api.values import CreateOptions
 from render_service.submission.intent import SEALED
 from render_service.submission.recorded_call import NOT_SENT, SENT
+from sora_adapter.profiles import ExtraField
 from sora_adapter.requests import SubmitCall
 
 ASKED_OTHERWISE = {"augmented_prompt", "remix_video_id", "source_job"}
@@ -21,8 +25,6 @@ TYPED_OTHERWISE = {
     "duration",
     "width",
     "height",
-    "seed",
-    "loop",
     "all_images",
     "nearest",
 }
@@ -50,3 +52,8 @@ def test_a_recorded_field_is_sent_unless_it_is_named_as_ours() -> None:
 
 def test_the_texts_of_a_request_are_sealed_as_their_type_says() -> None:
     assert {"prompt", "augmented_prompt", "reference_url"} == SEALED
+
+
+def test_an_option_of_some_servers_is_known_to_the_adapter_and_typed_for_callers_in_python() -> None:
+    assert set(SERVER_OPTIONS) <= set(get_args(ExtraField))
+    assert set(SERVER_OPTIONS) <= set(CreateOptions.__annotations__)
