@@ -9,6 +9,8 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation
 from cli.options import common
 from cli.options.command import Group
+from cli.text.tables import columns
+from ledger.log.job_names import handle_of
 from render_service.assets.maintenance import check, file_document, named_files, remove_unnamed
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 _SHOWN = 12  # digits of a digest, for people
+_ROOM_BESIDE = 76  # columns that the place of a file leaves to the other cells
 
 
 @click.group("assets", cls=Group, short_help="List, check or clean up stored files.")
@@ -130,7 +133,7 @@ def _list(inv: Invocation, assets: "AssetStore") -> None:
         files = [file_document(file) for file in named_files(ledger)]
     total = sum({file["sha256"]: file["bytes"] for file in files}.values())
     document = {"place": assets.place.url, "files": files, "bytes": total}
-    inv.emit(document, lambda console: _table(console, files, total))
+    inv.emit(document, lambda console: print_files(console, files, total))
 
 
 def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
@@ -192,9 +195,17 @@ def _gc(inv: Invocation, *, dry_run: bool) -> None:
     inv.emit(document, text)
 
 
-def _table(console: "Console", files: list[dict[str, Any]], total: int) -> None:
-    for file in files:
-        size = f"{file['bytes'] / MEGABYTE:9.2f} MB"
-        line = f"{file['job_id']} {file['what']:<11} {size}  {file['sha256'][:_SHOWN]}  {file['storage_uri']}"
-        console.print(line, markup=False)
+def _cells(file: dict[str, Any]) -> tuple[str, ...]:
+    size = f"{file['bytes'] / MEGABYTE:.2f}"
+    return file["job_id"], file["what"], size, file["sha256"][:_SHOWN], file["storage_uri"]
+
+
+def print_files(console: "Console", files: list[dict[str, Any]], total: int) -> None:
+    """Print the files; on a terminal too narrow for where they are, the handle of each job and a digest."""
+    header: tuple[str, ...] = ("job", "file", "MB", "sha256", "place")
+    rows: list[tuple[str, ...]] = [_cells(file) for file in files]
+    longest = max((len(cells[-1]) for cells in rows), default=0)
+    if console.is_terminal and console.width < longest + _ROOM_BESIDE:
+        header, rows = header[:-1], [(handle_of(job), *rest[:-1]) for job, *rest in rows]
+    columns(console, header, rows)
     console.print(f"{counted(len(files), 'file')}, {total / MEGABYTE:.1f} MB")

@@ -8,6 +8,8 @@ from cli.flows.video import check_offered
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.tables import columns
+from decision.request.prompt import LABELS
+from ledger.terms import Status
 from render_service.adoption.server_library import list_all, list_videos, page_document
 from render_service.api.sessions import finished
 from render_service.runtime.printable import short
@@ -16,10 +18,12 @@ from render_service.submission.preview import address
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sora_adapter.models import Page
+    from sora_adapter.models import Observation, Page
 
 MOST = 100
 USUAL = 20
+LONGEST_PROMPT = 50
+_LABEL = f"{LABELS['prompt']}: "
 
 
 @click.command("list", short_help="List the server's videos.")
@@ -71,10 +75,8 @@ def list_command(  # one parameter per option
             inv.settings, inv.trace, limit=limit, after=after, order=order, even_if_retired=retired
         )
     page = finished(asking)
-    inv.emit(
-        page_document(page),
-        lambda console: _text(console, page, _next(page, limit=None if everything else limit, order=order)),
-    )
+    following = _next(page, limit=None if everything else limit, order=order)
+    inv.emit(page_document(page), lambda console: print_page(console, page, following))
 
 
 def _preview(inv: Invocation, limit: int, after: str | None, order: str) -> None:
@@ -93,22 +95,15 @@ def _next(page: "Page", *, limit: int | None, order: str) -> str | None:
     return f"sora-ledger list{limited}{'' if order == 'desc' else f' --order {order}'} --after {page.last_id}"
 
 
-def _text(console: "Console", page: "Page", following: str | None) -> None:
-    rows = [
-        (
-            entry.video_id,
-            entry.status.value,
-            "" if entry.progress is None else str(entry.progress),
-            " ".join(
-                filter(
-                    None,
-                    (entry.model, entry.size, entry.seconds and f"{entry.seconds} s"),
-                )
-            ),
-            short(entry.prompt or "", 50),
-        )
-        for entry in page.observations
-    ]
-    columns(console, ("video", "status", "%", "render", "prompt"), rows, cuts=True)
+def _row(video: "Observation") -> tuple[str, str, str, str]:
+    has_progress = video.status is Status.IN_PROGRESS and video.progress is not None
+    status = f"{video.status} {video.progress}%" if has_progress else video.status.value
+    render = " ".join(filter(None, (video.model, video.seconds and f"{video.seconds} s")))
+    return video.video_id, status, render, short((video.prompt or "").removeprefix(_LABEL), LONGEST_PROMPT)
+
+
+def print_page(console: "Console", page: "Page", following: str | None) -> None:
+    """Print the videos of a page, and the command for the next page."""
+    columns(console, ("video", "status", "render", "prompt"), list(map(_row, page.observations)), cuts=True)
     if following:
         console.print(f"next: {following}", markup=False)

@@ -11,6 +11,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.command import Group
 from cli.text import output
+from cli.text.tables import fold
 from cli.text.usage import Usage
 from decision.rules.approvals import Change
 from render_service.approvals.changes import propose_activation
@@ -262,7 +263,11 @@ def _checked(console: "Console", rules: "Rules") -> None:
 
 def _text(console: "Console", rules: "Rules") -> None:
     for line in _lines(rules):
-        console.print(printable(line), markup=False)
+        indent = len(line) - len(line.lstrip())
+        text = printable(line.strip())
+        is_command = "sora-ledger " in line  # which is not folded, so that it can be copied
+        for part in [text] if is_command else fold(console, text, beside=indent):
+            console.print(" " * indent + part, markup=False)
 
 
 def _lines(rules: "Rules") -> list[str]:

@@ -11,6 +11,7 @@ from cli.main import cli
 from cli.options import common
 from cli.text import output
 from cli.text.printable import escape
+from cli.text.tables import fold
 from cli.text.usage import Usage
 from render_service.api.sessions import finished
 from render_service.maintenance.deployment import checkup_of_deployment
@@ -104,16 +105,19 @@ def doctor_command(inv: Invocation, *, dry_run: bool, deployment: bool) -> None:
         findings += checkup_of_deployment(inv.settings)
     healthy = all(finding.found is not Found.WRONG for finding in findings)
     document = {"healthy": healthy, "dry_run": dry_run, "findings": [each.document() for each in findings]}
-    inv.emit(document, lambda console: _show_findings(console, findings))
+    inv.emit(document, lambda console: print_checkup(console, findings))
     if not healthy:
         raise click.exceptions.Exit(ExitCode.FAILED)
 
 
-def _show_findings(console: "Console", findings: "list[Finding]") -> None:
+def print_checkup(console: "Console", findings: "list[Finding]") -> None:
+    """Print what each check found, and under it what to do."""
     for finding in findings:
         style = _STYLES[finding.found.value]
-        says = escape(printable(finding.says))
-        console.print(f"[{style}]{finding.found:<8}[/]{finding.check:<9}{says}")
+        says, *further = fold(console, printable(finding.says), beside=len(INDENT))
+        console.print(f"[{style}]{finding.found:<8}[/]{finding.check:<9}{escape(says)}")
+        for line in further:
+            console.print(f"{INDENT}{line}", markup=False)
         if finding.fix:
             first, *more = printable(finding.fix).splitlines()
             console.print(f"{INDENT}[bold]→[/] {escape(first.strip())}")

@@ -1,5 +1,6 @@
 """Rows under a header, aligned and never folded; and the findings of a check."""
 
+import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from ledger.verify import Report
 
 GAP = "  "
+LEAST_ROOM = 12
+"""Least width that text is folded into."""
 
 
 def columns(
@@ -54,6 +57,17 @@ def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return GAP.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def fold(console: "Console", text: str, beside: int = 0) -> list[str]:
+    """Return a sentence as the lines that fit a terminal next to `beside` columns; elsewhere it is one line.
+
+    It is folded between words, so that an id, a path or a digest can be copied.
+    """
+    if not console.is_terminal or not text:
+        return [text]
+    room = max(console.width - beside, LEAST_ROOM)
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
 
 
 def show_findings(console: "Console", report: "Report") -> None:

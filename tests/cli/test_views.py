@@ -8,6 +8,9 @@ import pytest
 from msgspec import convert
 from rich.console import Console
 
+from cli.commands.assets import print_files
+from cli.commands.list import print_page
+from cli.commands.setup import print_checkup
 from cli.commands.spend import print_spending
 from cli.commands.worker import print_queue
 from cli.text.jobs import show_job, show_jobs
@@ -16,10 +19,12 @@ from cli.text.tables import columns
 from ledger.events import ErrorDetail, StatusObserved
 from ledger.job import Job
 from ledger.private import Private
-from ledger.terms import State
+from ledger.terms import State, Status
+from render_service.maintenance.setup import Finding, Found
 from render_service.reports.record_words import describe_error, what
 from render_service.reports.spending import By, Spending, Spent
 from render_service.runtime.printable import short
+from sora_adapter.models import Observation, Page
 
 WHEN = "2026-11-20T14:00:00.000000Z"
 
@@ -176,6 +181,44 @@ def test_the_queue_fits_80_columns() -> None:
         "notifications": {"waiting": 2, "dead_letters": [letter]},
     }
     assert max(map(len, on_a_terminal(lambda console: print_queue(document, console)))) <= 80
+
+
+def test_the_videos_of_a_server_fit_80_columns() -> None:
+    video = Observation(
+        video_id=f"video_{'0' * 32}",
+        status=Status.IN_PROGRESS,
+        progress=40,
+        model="sora-2-pro",
+        size="1792x1024",
+        seconds="12",
+        prompt=f"Primary request: {'a fox in snow ' * 20}",
+    )
+    lines = on_a_terminal(print_page, Page((video,), has_more=False, last_id=None), None)
+    assert max(map(len, lines)) <= 80
+    assert "in_progress 40%  sora-2-pro 12 s  a f" in lines[1]
+
+
+def test_stored_files_fit_80_columns_and_show_their_place_on_a_wider_terminal() -> None:
+    digest = "1d" * 32
+    file = {
+        "job_id": "job_01a1fb128a4671c8984dc5a0d6472077",
+        "what": "spritesheet",
+        "bytes": 12_345_678_901,
+        "sha256": digest,
+        "storage_uri": f"asset:sha256/1d/{digest}.mp4",
+    }
+    narrow, wide = (on_a_terminal(print_files, [file], 12_345_678_901, width=width) for width in (80, 170))
+    assert max(map(len, narrow)) <= 80
+    assert narrow[1].startswith("d6472077  spritesheet  12345.68  1d1d1d1d1d1d")
+    assert wide[1].startswith(file["job_id"])
+    assert wide[1].endswith(file["storage_uri"])
+
+
+def test_what_doctor_found_is_folded_between_words_on_a_terminal() -> None:
+    finding = Finding("ledger", Found.OK, "a sentence that goes beyond the edge of the terminal " * 3)
+    lines = on_a_terminal(print_checkup, [finding])
+    assert (max(map(len, lines)) <= 80, len(lines)) == (True, 3)
+    assert len(shown(print_checkup, [finding]).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["sora-2", "n" * 90])
