@@ -157,6 +157,7 @@ class LazyGroup(click.Group):
         module = import_module(f"cli.commands.{module_of(cmd_name)}")
         command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)  # our own module
+        command.short_help = SHORT_HELP[cmd_name]
         return command
 
     def resolve_command(

@@ -36,7 +36,7 @@ SHOWN_ONCE = "this is the only time the key is shown; the ledger has only its di
 USED = "use it as the API key of an SDK: OPENAI_API_KEY=slk_… with OPENAI_BASE_URL=http://HOST:PORT/v1"
 
 
-@click.group("access", cls=Group, short_help="Grant and revoke access keys of the gateway.")
+@click.group("access", cls=Group)
 def access_command() -> None:
     """Grant, revoke and list access keys of the gateway.
 

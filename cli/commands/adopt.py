@@ -25,7 +25,7 @@ _COUNTS = ("listed", "adopted", "known", "stored", "thumbnails", "running", "fai
 _SHOWN = {"failed": "failed to render"}  # not a failure of the archive
 
 
-@click.command("adopt", short_help="Import videos made with another tool.")
+@click.command("adopt")
 @click.option("--id", "video_id", metavar="VIDEO_ID", help="The video to import.")
 @click.option("--all", "everything", is_flag=True, help="Import every video of the account, with its files.")
 @common.dry_run

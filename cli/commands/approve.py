@@ -82,7 +82,7 @@ def _text(console: "Console", answered: "Answered") -> None:
         show_submitting(console, job)
 
 
-@click.command("approve", short_help="Approve a held render or a proposed change.")
+@click.command("approve")
 @common.job_id
 @common.reason("Why it is approved; recorded with the answer.", old="--comment")
 @click.option(
@@ -132,7 +132,7 @@ def approve_command(
         submit_and_show(inv, job.job_id)
 
 
-@click.command("reject", short_help="Reject a held render or a proposed change.")
+@click.command("reject")
 @common.job_id
 @common.reason("Why it is rejected; recorded with the answer.", old="--comment", required=True)
 @common.answer_key
@@ -157,7 +157,7 @@ def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None)
     answer_and_show(inv, name, key, follow)
 
 
-@click.command("changes", short_help="List proposed changes of policy and budgets.")
+@click.command("changes")
 @click.option("--all", "everything", is_flag=True, help="Include applied, rejected and cancelled changes.")
 @common.invocation
 def changes_command(inv: Invocation, *, everything: bool) -> None:

@@ -28,7 +28,7 @@ _SHOWN = 12  # digits of a digest, for people
 _ROOM_BESIDE = 76  # columns that the place of a file leaves to the other cells
 
 
-@click.group("assets", cls=Group, short_help="List, check or clean up stored files.")
+@click.group("assets", cls=Group)
 def assets_command() -> None:
     """List, check or clean up the stored files.
 

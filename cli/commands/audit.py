@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("audit", short_help="Check that every attempt and dollar is accounted for.")
+@click.command("audit")
 @click.option("--since", callback=read_since, metavar="TIME", help="Only what began at or after this time.")
 @click.option("--offline", is_flag=True, help="Ask no server; videos that only the server has are not found.")
 @click.option(

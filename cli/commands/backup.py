@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from render_service.maintenance.copy import Copy
 
 
-@click.command("backup", short_help="Write the whole ledger to a new file.")
+@click.command("backup")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @common.invocation
 def backup_command(inv: Invocation, *, file: Path) -> None:
@@ -48,7 +48,7 @@ def _show_backup(console: "Console", made: "Backup") -> None:
     console.print(f"next: sora-ledger restore {made.file} NEW-LEDGER", markup=False)
 
 
-@click.command("restore", short_help="Restore a ledger from a backup and verify it.")
+@click.command("restore")
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @click.argument("target", metavar="TARGET")
 @common.invocation
@@ -87,7 +87,7 @@ def _show_report(console: "Console", report: "Report", target: str) -> None:
     console.print("the backup is damaged: take another one")
 
 
-@click.command("copy", short_help="Copy a ledger to SQLite or PostgreSQL.")
+@click.command("copy")
 @click.argument("source", metavar="SOURCE")
 @click.argument("target", metavar="TARGET")
 @common.invocation

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LIFTED = "none"
 
 
-@click.group("budget", cls=Group, short_help="Set spending limits and show what is left.")
+@click.group("budget", cls=Group)
 def budget_command() -> None:
     """Set spending limits and show what is left.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from render_service.submission.result import Placed
 
 
-@click.command("cancel", short_help="Withdraw a job that was not submitted.")
+@click.command("cancel")
 @common.job_id
 @common.reason("Why it is withdrawn; recorded.")
 @common.invocation
@@ -67,7 +67,7 @@ def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
     inv.emit(inv.job_document(job) | {"split": standing.document() if standing else None}, text)
 
 
-@click.command("resume", short_help="Submit a job that was decided but not sent.")
+@click.command("resume")
 @common.job_id
 @common.calling
 @common.invocation
@@ -83,7 +83,7 @@ def resume_command(inv: Invocation, *, name: str) -> None:
     submit_and_show(inv, name)
 
 
-@click.command("retry", short_help="Request a failed render again.")
+@click.command("retry")
 @common.job_id
 @click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails; recorded.")
 @placing
@@ -119,7 +119,7 @@ def retry_command(inv: Invocation, *, name: str, attested: bool, how: Placing) -
     end_placed(inv, placed)
 
 
-@click.command("give-up", short_help="Close a job whose render never finishes.")
+@click.command("give-up")
 @common.job_id
 @click.option("--reason", metavar="TEXT", required=True, help="Why it is given up; recorded.")
 @common.invocation

@@ -35,7 +35,7 @@ NAME_CHARACTERS = 80
 """What the Videos API takes (docs/servers.md, 3)."""
 
 
-@click.command("create-character", short_help="Create a character from a short video.")
+@click.command("create-character")
 @click.option("--name", metavar="NAME", required=True, help="The name prompts use.")
 @click.option(
     "--video-file",
@@ -72,7 +72,7 @@ def _preview_creation(inv: Invocation, name: str, file: "SourceFile", path: Path
     inv.emit(document, lambda console: console.print_json(data=document["request"]))
 
 
-@click.command("character", short_help="Show what is known about a character.")
+@click.command("character")
 @click.option("--id", "character_id", metavar="CHAR_ID", required=True, help="The id of the character.")
 @click.option("--offline", is_flag=True, help="Show what the ledger knows; ask no server.")
 @common.dry_run

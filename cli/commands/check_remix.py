@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("check-remix", short_help="Check whether a prompt asks for exactly one change.")
+@click.command("check-remix")
 @click.option("--prompt", metavar="TEXT", help="The prompt of a remix.")
 @click.option(
     "--file",

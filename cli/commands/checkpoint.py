@@ -34,7 +34,7 @@ UNSIGNED = "not signed: no --key was given, so it does not show who vouches for 
 NOT_CHECKED = "signature not checked: no --verifier was given, so anyone could have written this checkpoint"
 
 
-@click.command("checkpoint", short_help="Sign the tree head, or compare with an old one.")
+@click.command("checkpoint")
 @common.signing
 @click.option(
     "--publish",

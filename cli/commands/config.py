@@ -36,7 +36,7 @@ def _values(context: click.Context, value: click.Parameter, incomplete: str) -> 
     return offer(context, value, incomplete) if offer else []
 
 
-@click.group("config", cls=Group, short_help="Set your own defaults.")
+@click.group("config", cls=Group)
 def config_command() -> None:
     """Set your own defaults; options, variables and `.env` override them.
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from render_service.submission.result import Placed
 
 
-@click.command("create", cls=LoopCommand, short_help="Request a render and return immediately.")
+@click.command("create", cls=LoopCommand)
 @prompting_first
 @prompting
 @common.shape
@@ -67,7 +67,7 @@ def create_command(
         place_and_show(inv, *request_of(inv, **request_options), dry_run=dry_run, how=how)
 
 
-@click.command("create-and-poll", cls=LoopCommand, short_help="Request a render, wait, and save its video.")
+@click.command("create-and-poll", cls=LoopCommand)
 @prompting_first
 @prompting
 @common.shape
@@ -147,7 +147,7 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-@click.command("image2video", cls=LoopCommand, short_help="Accept the command lines of image2video.")
+@click.command("image2video", cls=LoopCommand)
 @click.argument("prompt", metavar="[PROMPT]", required=False)
 @click.option(
     "--backend", metavar="NAME", default=BACKEND, show_default=True, callback=_backend, help="Only sora2."

@@ -44,7 +44,7 @@ MOST_CHARACTERS = 100_000_000
 """Of a batch file, which is held in memory."""
 
 
-@click.command("create-batch", cls=RequestCommand, short_help="Request every render of a JSONL file.")
+@click.command("create-batch", cls=RequestCommand)
 @click.option(
     "--input",
     "file",

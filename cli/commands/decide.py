@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from render_service.submission.preview import Outlook
 
 
-@click.command("decide", cls=LoopCommand, short_help="Show the decision on a request; record nothing.")
+@click.command("decide", cls=LoopCommand)
 @prompting_first
 @prompting
 @common.shape

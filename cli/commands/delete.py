@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("delete", short_help="Delete a video from the server.")
+@click.command("delete")
 @common.job_id
 @click.option("--reason", metavar="TEXT", help="Why it is deleted; recorded.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation on a terminal.")

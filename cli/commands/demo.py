@@ -32,7 +32,7 @@ FILES = (
 )
 
 
-@click.command("demo", short_help="Run a complete demonstration; needs no key or network.")
+@click.command("demo")
 @click.option(
     "--out",
     metavar="FOLDER",

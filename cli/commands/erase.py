@@ -36,7 +36,7 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
-@click.command("erase", short_help="Erase private text; the record stays provable.")
+@click.command("erase")
 @common.maybe_job_id
 @click.option(
     "--reason", required=True, metavar="CODE", callback=_reason, help="A code, such as subject_request."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from render_service.reports.redecide import Differing, Outlook, Tally
 
 
-@click.command("explain", short_help="Explain a decision, and check its record.")
+@click.command("explain")
 @common.job_id
 @common.invocation
 def explain_command(inv: Invocation, *, name: str) -> None:
@@ -47,7 +47,7 @@ def _show_answers(console: "Console", document: dict[str, Any]) -> None:
     show_explanation(console, document)
 
 
-@click.command("whynot", short_help="Explain why a job was denied or failed, with the fix.")
+@click.command("whynot")
 @common.job_id
 @common.invocation
 def whynot_command(inv: Invocation, *, name: str) -> None:
@@ -72,7 +72,7 @@ def _show_reasons(console: "Console", document: dict[str, Any]) -> None:
 LISTED = 20
 
 
-@click.command("what-if", short_help="Show which past decisions another policy would change.")
+@click.command("what-if")
 @click.option(
     "--policy",
     "policy_file",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from render_service.evidence.bundles import Exported
 
 
-@click.command("export", short_help="Export evidence that others can check.")
+@click.command("export")
 @click.argument("job", required=False, type=JOB)
 @click.option("--range", "positions", metavar="A..B", help="Export the records of these positions.")
 @click.option("--all", "everything", is_flag=True, help="Export all records.")
@@ -164,7 +164,7 @@ def _text(console: "Console", done: "Exported") -> None:
     console.print(f"                       python3 verify_bundle.py {done.path}", markup=False)
 
 
-@click.command("verify-bundle", short_help="Check exported evidence.")
+@click.command("verify-bundle")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--checkpoint",

@@ -25,7 +25,7 @@ IN_JSON = 200
 """Characters of a snippet in JSON."""
 
 
-@click.command("find", short_help="Find jobs by words of their prompts.")
+@click.command("find")
 @click.argument("words", nargs=-1, required=True)
 @job_filters
 @click.option(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("forward", short_help="Send events to HTTP endpoints, NATS and Kafka.")
+@click.command("forward")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--drain", is_flag=True, help="Exit when every destination has accepted everything recorded so far."

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MOST = 1_000_000
 
 
-@click.command("jobs", short_help="List the ledger's jobs.")
+@click.command("jobs")
 @job_filters
 @click.option(
     "--of", metavar="JOB", type=JOB, help="Only this job, its sources, and the jobs derived from it."

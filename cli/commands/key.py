@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ledger.tree.checkpoint import Verifier
 
 
-@click.group("key", cls=Group, short_help="Create a signing key, or show its public half.")
+@click.group("key", cls=Group)
 def key_command() -> None:
     """Create an Ed25519 signing key, or show its public half.
 

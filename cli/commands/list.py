@@ -26,7 +26,7 @@ LONGEST_PROMPT = 50
 _LABEL = f"{LABELS['prompt']}: "
 
 
-@click.command("list", short_help="List the server's videos.")
+@click.command("list")
 @click.option(
     "--limit",
     metavar="N",

@@ -39,7 +39,7 @@ AT_ONCE = 1_000  # records whose columns are aligned together
 LAST = 2**53 - 1  # no ledger has a position after this one
 
 
-@click.command("log", short_help="Show the records of the ledger, in order.")
+@click.command("log")
 @click.option("--job", metavar="JOB", type=JOB, help="Only this job.")
 @click.option("--stream", metavar="NAME", help="Only this stream, such as ledger.")
 @click.option(
@@ -131,7 +131,7 @@ def _emit(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> No
     inv.emit_each("records", records, record_document, text)
 
 
-@click.command("show", short_help="Show a job and everything recorded about it.")
+@click.command("show")
 @common.job_id
 @common.invocation
 def show_command(inv: Invocation, *, name: str) -> None:

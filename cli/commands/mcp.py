@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("mcp", short_help="Serve tools for AI agents over stdio.")
+@click.command("mcp")
 @click.option(
     "--folder",
     metavar="FOLDER",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NOT_CHECKED = "signature not checked: no --verifier was named, so anyone could have made this log"
 
 
-@click.command("monitor", short_help="Follow a log from outside, and check that it only grows.")
+@click.command("monitor")
 @click.argument("log", metavar="URL|DIR")
 @click.option(
     "--state",

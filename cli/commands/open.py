@@ -19,7 +19,7 @@ from render_service.settlement.settle import link_stored
 _FETCHED = (State.RUNNING, State.COMPLETED)
 
 
-@click.command("open", short_help="Open the stored video of a job.")
+@click.command("open")
 @common.maybe_job_id
 @click.option(
     "--variant",

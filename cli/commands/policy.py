@@ -49,7 +49,7 @@ _guardrails = click.option(
 )
 
 
-@click.group("policy", cls=Group, short_help="Show, check or activate the policy.")
+@click.group("policy", cls=Group)
 def policy_command() -> None:
     """Show the active policy and catalog; check or activate other files.
 

@@ -126,7 +126,7 @@ def _progress(jobs: Sequence[Job]) -> "Iterator[Watch | None]":
         yield watch
 
 
-@click.command("poll", short_help="Wait for a render and store its video.")
+@click.command("poll")
 @common.maybe_job_id
 @click.option("--all", "everything", is_flag=True, help="Wait for every render that is under way.")
 @common.waiting
@@ -211,7 +211,7 @@ def _check_all(name: str | None, copies: Copies, *, dry_run: bool) -> None:
         )
 
 
-@click.command("download", short_help="Copy the files of a completed job.")
+@click.command("download")
 @common.job_id
 @copying
 @common.dry_run

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from render_service.evidence.proofs import Checked, Proof
 
 
-@click.command("prove", short_help="Prove that a record is in the ledger.")
+@click.command("prove")
 @click.argument("name", metavar="[POSITION|EVENT_ID|JOB]", required=False, type=JOB)
 @click.option(
     "--consistency",

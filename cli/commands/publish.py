@@ -33,7 +33,7 @@ LABELS = {"text": "the label", "eu_icon": "the EU icon", "icon": "the icon"}
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 
-@click.command("publish", short_help="Write a signed copy of a video, marked as AI.")
+@click.command("publish")
 @click.argument("name", metavar="JOB")
 @click.option("--to", "target", required=True, metavar="FILE|URI", help="Where to write it.")
 @click.option(
@@ -184,7 +184,7 @@ def _label(
     return None
 
 
-@click.command("verify-provenance", short_help="Check a published file, back to its record.")
+@click.command("verify-provenance")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--trust",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("reconcile", short_help="Find the outcome of a submission whose answer was lost.")
+@click.command("reconcile")
 @common.maybe_job_id
 @click.option("--all", "everything", is_flag=True, help="Every job whose submission was lost or cut off.")
 @click.option(

@@ -45,7 +45,7 @@ def _fields(function: Any) -> Any:
     return function
 
 
-@click.command("record", short_help="Record a fact from another system.")
+@click.command("record")
 @click.argument("stream")
 @_fields
 @click.option(
@@ -134,7 +134,7 @@ def _read(file: TextIO) -> dict[str, Any]:
     return document
 
 
-@click.command("attach", short_help="Attach an output to a workflow.")
+@click.command("attach")
 @common.job_id
 @click.option(
     "--workflow",
@@ -167,7 +167,7 @@ def attach_command(inv: Invocation, *, name: str, workflow: str, uri: str) -> No
 SCORE = click.IntRange(0, 100)
 
 
-@click.command("review", short_help="Record a review of a video.")
+@click.command("review")
 @common.job_id
 @click.option(
     "--verdict",

@@ -186,7 +186,7 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
         console.print(f"  {document['next']}", markup=False)
 
 
-@click.command("remix", cls=RequestCommand, short_help="Change exactly one thing in a completed video.")
+@click.command("remix", cls=RequestCommand)
 @common.job_id
 @prompting
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
@@ -261,7 +261,7 @@ def _split(
         remix_split(inv, name, split, wishes, terms)
 
 
-@click.command("edit", cls=RequestCommand, short_help="Change a video, by its id or from a file.")
+@click.command("edit", cls=RequestCommand)
 @common.maybe_job_id
 @click.option(
     "--video",
@@ -315,7 +315,7 @@ def _of_file(inv: Invocation, video: Path, wishes: dict[str, Any]) -> tuple[Rend
     return request, Material(video=video)
 
 
-@click.command("extend", cls=RequestCommand, short_help="Add seconds to the end of a video.")
+@click.command("extend", cls=RequestCommand)
 @common.job_id
 @click.option("--seconds", metavar="N", help="Seconds to add: 4, 8, 12, 16 or 20.")
 @prompting

@@ -36,7 +36,7 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
     return int(value) if value.isdecimal() else common.moment(value)
 
 
-@click.command("replay", short_help="Rebuild every job from its records and compare.")
+@click.command("replay")
 @click.option(
     "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they were then."
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from render_service.reports.article_50 import Report
 
 
-@click.group("report", cls=Group, short_help="Report on what was published.")
+@click.group("report", cls=Group)
 def report_command() -> None:
     """Report on what was published.
 

@@ -43,7 +43,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     return name
 
 
-@click.command("sandbox", short_help="Run a local server of the Videos API.")
+@click.command("sandbox")
 @common.listening(port=8765)
 @click.option(
     "--data",

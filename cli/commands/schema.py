@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-@click.command("schema", short_help="Print JSON Schemas of documents and events.")
+@click.command("schema")
 @click.argument("name", required=False, metavar="[DOCUMENT|EVENT]")
 @common.invocation
 def schema_command(inv: Invocation, *, name: str | None) -> None:

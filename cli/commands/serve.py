@@ -68,7 +68,7 @@ COLLECT_AFTER = 20_000
 """Objects after which the garbage collector looks at the new ones; Python's default is 700."""
 
 
-@click.command("serve", short_help="Serve the Videos API and the console, work the queue.")
+@click.command("serve")
 @common.listening(port=8780)
 @click.option("--no-gateway", is_flag=True, help="Do not serve the Videos API under /v1, nor /mcp.")
 @click.option("--no-console", is_flag=True, help="Do not serve the console under /console.")
@@ -243,7 +243,7 @@ def _local_origin(listening: socket.socket) -> str | None:
     return None
 
 
-@click.command("console", short_help="Open the console in the browser, signed in.")
+@click.command("console")
 @click.option("--print", "prints", is_flag=True, help="Print the link; open no browser.")
 @click.option(
     "--port", metavar="N", type=PORT, default=0, help="Port, if it is served here.  [default: free]"

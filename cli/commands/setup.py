@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from render_service.maintenance.setup import Beginning, Finding
 
 
-@click.command("init", short_help="Create a ledger, or grant a database role access to it.")
+@click.command("init")
 @click.option(
     "--role", metavar="NAME", help="PostgreSQL: the role that will use the ledger and owns nothing."
 )
@@ -76,7 +76,7 @@ INDENT = " " * 17
 _STYLES = {"ok": "green", "wrong": "bold red", "skipped": "bright_black"}
 
 
-@click.command("doctor", short_help="Check the setup and suggest fixes.")
+@click.command("doctor")
 @click.option("--deployment", is_flag=True, help="Also check the deployment: rights, limits, secrets.")
 @common.dry_run
 @common.calling
@@ -129,7 +129,7 @@ PROGRAM = "sora-ledger"
 VARIABLE = "_SORA_LEDGER_COMPLETE"
 
 
-@click.command("completion", short_help="Print a shell completion script.")
+@click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(*, shell: str) -> None:
     """Print the script that completes commands and options in a shell.

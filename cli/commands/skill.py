@@ -16,7 +16,7 @@ NAME = "sora-ledger"
 DEFAULT_TO = Path(".agents") / "skills"
 
 
-@click.group("skill", cls=Group, short_help="Install the skill for AI agents.")
+@click.group("skill", cls=Group)
 def skill_command() -> None:
     """Install the skill that tells AI agents how to use sora-ledger.
 

@@ -26,7 +26,7 @@ SHORTEST_BAR = 8
 BY = ("model", "purpose", "actor", "team", "day", "budget")
 
 
-@click.command("spend", short_help="Show what was spent and what is left.")
+@click.command("spend")
 @click.option(
     "--by",
     metavar="WORD",

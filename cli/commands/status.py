@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("status", short_help="Show the state of a job.")
+@click.command("status")
 @common.job_id
 @click.option("--offline", is_flag=True, help="Show what the ledger knows; ask no server.")
 @common.dry_run

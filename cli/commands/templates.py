@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from decision.request.prompt import Template
 
 
-@click.command("templates", short_help="Show prompt templates.")
+@click.command("templates")
 @click.argument("name", required=False)
 @click.option(
     "--fill",

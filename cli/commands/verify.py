@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 
-@click.command("verify", short_help="Check that the record is intact.")
+@click.command("verify")
 @click.option(
     "--against",
     metavar="FILE",

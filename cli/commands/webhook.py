@@ -26,7 +26,7 @@ _endpoint_id = click.option(
 )
 
 
-@click.group("webhook", cls=Group, short_help="Manage the server's webhook endpoints.")
+@click.group("webhook", cls=Group)
 def webhook_command() -> None:
     """Have the server send webhooks about finished videos to your endpoint.
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from render_service.worker.worker import Worked
 
 
-@click.command("worker", short_help="Submit, observe and store jobs as they become due.")
+@click.command("worker")
 @worker_options
 @publishing_options
 @run_all.option
@@ -102,7 +102,7 @@ async def _work(
             return await worker.run(stop)
 
 
-@click.command("queue", short_help="Show the jobs that wait for a worker.")
+@click.command("queue")
 @click.option(
     "--send-again",
     "again",

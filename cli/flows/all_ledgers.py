@@ -16,6 +16,7 @@ from cli.invocation import Invocation
 from cli.text.tables import columns
 from cli.text.usage import Usage
 from ledger.errors import LedgerUnusable
+from render_service.runtime.documents import Json
 from render_service.runtime.errors import ServiceError
 from render_service.runtime.ledgers import OneLedger, ledgers_in
 from render_service.runtime.settings import read_settings
@@ -23,7 +24,6 @@ from render_service.runtime.settings import read_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-Json = dict[str, Any]
 
 option = click.option(
     "--all",

@@ -29,6 +29,7 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from cli.text.usage import Usage
 from ledger.errors import SoraLedgerError
+from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput
 from render_service.runtime.ledgers import PLACED, OneLedger, Placed, apart
 from render_service.runtime.telemetry import Log
@@ -141,8 +142,6 @@ def environment_of(environment: Mapping[str, str]) -> dict[str, str]:
     path = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path if folder)
     return {**environment, "PYTHONPATH": path}
 
-
-Json = dict[str, Any]
 
 option = click.option(
     "--all",

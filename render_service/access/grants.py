@@ -12,7 +12,6 @@ revoked. The signature keeps strangers from trying names; the record is what cou
 
 import asyncio
 import secrets
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,11 +37,11 @@ from render_service.access.signing import Signer
 from render_service.rules.policies import active_rules
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import checked_actor, checked_word
+from render_service.session.event_ids import grant_id
 from render_service.session.session import Session
 from sora_adapter.profiles import profile
 
 MOST_RACES = 100
-_GRANTS = uuid.UUID("2f6e7b0a-3c55-5b1e-8d7f-6a90c1e4b3d2")
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def grant_batch(
 ) -> Batch:
     """Return the record of a grant; its event id follows from the key id, which so belongs to one key."""
     event = AccessGranted(**structs.asdict(granted))
-    event_id = str(uuid.uuid5(_GRANTS, granted.key_id))
+    event_id = grant_id(granted.key_id)
     return Batch(
         STREAM, expected_version, [draft(event, who, now, event_id=event_id, causation_id=causation_id)]
     )

@@ -7,7 +7,6 @@ expired anyway.
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -18,11 +17,11 @@ from ledger.record import timestamp
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY
 from render_service.runtime.errors import NotAuthenticated
+from render_service.session.event_ids import sign_in_id
 from render_service.session.session import Session
 
 STREAM = "sessions"
 FRESH_S = 0.5
-_IDS = uuid.UUID("7d0c1c5e-54a0-5f0e-9f06-2b8f4a1d9c37")
 
 
 async def record_beginning(
@@ -30,7 +29,7 @@ async def record_beginning(
 ) -> None:
     """Record that the actor of `session` signed in; `NotAuthenticated` if this id was used before."""
     event = SessionBegan(session_id=session_id, key_id=key_id, expires_at=timestamp(expires))
-    event_id = str(uuid.uuid5(_IDS, session_id))
+    event_id = sign_in_id(session_id)
     try:
         records = await session.append(STREAM, ANY, [session.draft(event, event_id=event_id)])
     except EventIdConflict:

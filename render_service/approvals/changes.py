@@ -6,7 +6,6 @@ those for renders: `render_service.approvals.approvers`.
 """
 
 import threading
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,12 +33,11 @@ from render_service.runtime.documents import counted
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
+from render_service.session.event_ids import proposed_grant_id
 from render_service.session.history import ChangeHistory
 
 PREFIX = "change_"
 MOST_RACES = 100
-_GRANTS = uuid.UUID("9b0c1d64-6c1b-5f0c-9a55-0d3b0f6a7c11")
-"""A proposal's event id follows from the key it is for, so that a form proposes one."""
 
 PENDING = "pending"
 
@@ -111,7 +109,7 @@ def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why:
 
 def propose_grant(office: Office, granted: Grant, why: str | None) -> Proposed:
     """Propose the grant of an access key, which is not valid before; `NotReady` if that was done already."""
-    event_id = str(uuid.uuid5(_GRANTS, granted.key_id))
+    event_id = proposed_grant_id(granted.key_id)
     try:
         return _propose(office, Change.ACCESS, {"access": granted}, why, [], event_id)
     except EventIdConflict:  # a form that was sent twice: the second key would never be valid

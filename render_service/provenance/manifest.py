@@ -16,7 +16,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from render_service.provenance.embedded import source_type_term
+from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import read_file
 
@@ -42,7 +43,6 @@ UNTRUSTED = "signingCredential.untrusted"
 TOO_LARGE, TOO_SLOW, UNREADABLE = "manifest.too_large", "manifest.too_slow", "manifest.unreadable"
 RELATIONSHIPS = ("parentOf", "componentOf", "inputTo")
 
-Json = Mapping[str, Any]
 Relationship = Literal["parentOf", "componentOf", "inputTo"]
 Validity = Literal["trusted", "unknown_signer", "valid", "invalid"]
 

@@ -40,13 +40,13 @@ from render_service.evidence.witnesses import CLOCK_SKEW_S
 from render_service.provenance.certificates import Certificate
 from render_service.provenance.embedded import find_embedded
 from render_service.provenance.manifest import (
-    Json,
     Manifest,
     TrustList,
     check_installed,
     context,
     read_manifest,
 )
+from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput, NotStamped, StorageFailed
 from render_service.session.history import JobHistory
 

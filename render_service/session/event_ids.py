@@ -27,6 +27,9 @@ _DELIVERIES = uuid.UUID("b7f0a3c2-1d4e-5a6b-8c9d-4e2f6a7b8c90")
 _SENT = uuid.UUID("6e4b2a10-9f8d-5c7b-a6e5-d4c3b2a19080")
 _USES = uuid.UUID("c1d7a3b0-2f0e-5b56-8f0d-6a0f5d0c9b27")
 _REVIEWS = uuid.UUID("4a6f0f5e-7c1d-5b0e-9f36-1d2c8e5a7b40")
+_SIGN_INS = uuid.UUID("7d0c1c5e-54a0-5f0e-9f06-2b8f4a1d9c37")
+_GRANTS = uuid.UUID("2f6e7b0a-3c55-5b1e-8d7f-6a90c1e4b3d2")
+_PROPOSED_GRANTS = uuid.UUID("9b0c1d64-6c1b-5f0c-9a55-0d3b0f6a7c11")
 _BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 
 
@@ -86,6 +89,21 @@ def review_id(job_id: str, reviewer: str, as_shown: str) -> str:
 def use_id(job_id: str, retry_count: int) -> str:
     """Return the event id of the one attempt with this count that a job answers."""
     return _made_from(_USES, job_id, str(retry_count))
+
+
+def sign_in_id(session_id: str) -> str:
+    """Return the event id of the beginning of a person's session."""
+    return _made_from(_SIGN_INS, session_id)
+
+
+def grant_id(key_id: str) -> str:
+    """Return the event id of the grant of an access key, whose id so belongs to one key."""
+    return _made_from(_GRANTS, key_id)
+
+
+def proposed_grant_id(key_id: str) -> str:
+    """Return the event id of the proposal of a grant, so that a form proposes one."""
+    return _made_from(_PROPOSED_GRANTS, key_id)
 
 
 def note_id(code: str, job_id: str | None, subject: str) -> str:

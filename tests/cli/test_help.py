@@ -110,9 +110,11 @@ def test_the_core_commands_come_first() -> None:
     )
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_table_has_the_short_help_of_the_command(name: str) -> None:
-    assert SHORT_HELP[name] == command(name).short_help
+def test_the_short_help_of_a_command_is_in_the_table_alone() -> None:
+    declared = re.compile(r"^@click\.(?:command|group)\([^)]*short_help", re.MULTILINE)
+    files = Path(commands.__path__[0]).glob("*.py")
+    assert [file.name for file in files if declared.search(file.read_text(encoding="utf-8"))] == []
+    assert command("create").short_help == SHORT_HELP["create"]
 
 
 @pytest.mark.parametrize("name", [name for name in LEAVES if name not in {"sandbox", "demo", "completion"}])
