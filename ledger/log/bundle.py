@@ -8,6 +8,7 @@ same head give the same bytes.
 
 import hashlib
 import io
+import json
 import re
 import zipfile
 import zlib
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
@@ -35,10 +37,17 @@ FORMAT = "sora-ledger/bundle/v2"
 _CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256")
 _CITES = re.compile(f'"(?:commitment|storage_uri|{"|".join(_CITING)})":'.encode()).search
 """Finds the keys by which a payload cites a text, a file or a document: most payloads have none."""
+_canonical = msgspec.json.Encoder(order="sorted").encode
+"""Prints what has texts and integers alone, as `canonical_json` does."""
+_NAMES = frozenset([*_CITING, "storage_uri"])
+_FILES = (AssetStored.type, AssetPublished.type)
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _IN_MEMORY_BYTES = 8 << 20
 _PART_BYTES = 1 << 20
+_RECORDS_AT_ONCE = 500
+_LEVEL = 3
+"""Of compression: half the time of the usual 6, for a bundle that is a sixth larger."""
 _BLOCK = 1 << TILE_HEIGHT
 _BLOCKS = 64
 _README = """\
@@ -86,13 +95,9 @@ class Scope:
         return f"positions {self.first} to {self.last}" if self.first is not None else "everything"
 
     def records(self, ledger: Ledger, size: int) -> Iterator[Record]:
-        """Yield the records that are among the first `size`."""
-        where = RecordFilter(stream=self.job_id)
-        after, last = (self.first or 1) - 1, min(self.last or size, size)
-        for record in ledger.read(where, after=after):
-            if record.position > last:
-                return
-            yield record
+        """Return the records that are among the first `size`."""
+        where = RecordFilter(stream=self.job_id, before=min(self.last or size, size) + 1)
+        return ledger.read(where, after=(self.first or 1) - 1)
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,7 @@ class _Writing:
     def copy(self, name: str, source: IO[bytes]) -> None:
         info = zipfile.ZipInfo(name, _EPOCH)
         info.external_attr = 0o100644 << 16
+        info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # noqa: SLF001  # its public name is of Python 3.13
         info.compress_type = zipfile.ZIP_STORED if name.startswith("assets/") else _method(source)
         digest, size = hashlib.sha256(), 0
         with self._packed.open(info, "w", force_zip64=True) as target:
@@ -173,7 +179,7 @@ def _method(source: IO[bytes]) -> int:
     """Return the compression for `source`: none if it would shrink so far that readers suspect a zip bomb."""
     size = source.seek(0, io.SEEK_END)
     source.seek(0)
-    packer, packed = zlib.compressobj(), 0
+    packer, packed = zlib.compressobj(_LEVEL), 0
     enough = 0 if size <= verify_bundle.SMALL_BYTES else 2 * size // verify_bundle.MAX_RATIO
     while packed < enough and (part := source.read(_PART_BYTES)):
         packed += len(packer.compress(part))
@@ -210,6 +216,9 @@ class _Bundling:
         self.documents: set[str] = set()
         self.manifests: set[str] = set()
         self.assets: dict[str, Cited] = {}
+        self.objects: list[dict[str, Any]] = []
+        self.parse = json.JSONDecoder(object_hook=self.objects.append).decode
+        """Adds the objects of a payload of any version to `objects`, each without those within it."""
 
     def write(self, name: str) -> None:
         add = self.writing.add
@@ -238,25 +247,39 @@ class _Bundling:
         names += ["bodies"] if self.wish.with_text else []
         with ExitStack() as stack:
             spools = {name: stack.enter_context(SpooledTemporaryFile(_IN_MEMORY_BYTES)) for name in names}
-            for record in self.scope.records(self.ledger, size):
-                parts = list(_objects(msgspec.json.decode(record.payload))) if _CITES(record.payload) else []
-                for part in parts:
-                    self._cite(record.position, part)
-                self._manifest_of(record)
-                self.contents.records += 1
-                spools["records"].write(record.record + b"\n")
-                spools["payloads"].write(record.payload + b"\n")
-                if "proofs" in spools:
-                    spools["proofs"].write(_proof_line(self.nodes, record, size, self.edge))
-                if parts and "bodies" in spools:
-                    lines = list(_body_lines(record, parts))
-                    self.contents.texts += len(lines)
-                    spools["bodies"].write(b"".join(lines))
+            records = self.scope.records(self.ledger, size)
+            while some := list(islice(records, _RECORDS_AT_ONCE)):
+                self._write_some(some, spools)
             for name, spool in spools.items():
                 spool.seek(0)
                 self.writing.copy(f"{name}.jsonl", spool)
 
+    def _write_some(self, records: Sequence[Record], spools: Mapping[str, IO[bytes]]) -> None:
+        bodies: list[bytes] = []
+        for record in records:
+            if _CITES(record.payload):
+                self.objects.clear()
+                self.parse(record.payload.decode())
+                parts = self.objects
+                for part in parts:
+                    self._cite(record.position, part)
+                bodies += _body_lines(record, parts)
+            if record.type in _FILES:
+                self._manifest_of(record)
+        self.contents.records += len(records)
+        spools["records"].write(_lines(record.record for record in records))
+        spools["payloads"].write(_lines(record.payload for record in records))
+        if "proofs" in spools:
+            size = self.head.checkpoint.size
+            for record in records:
+                spools["proofs"].write(_proof_line(self.nodes, record, size, self.edge))
+        if "bodies" in spools:
+            self.contents.texts += len(bodies)
+            spools["bodies"].write(b"".join(bodies))
+
     def _cite(self, position: int, part: dict[str, Any]) -> None:
+        if _NAMES.isdisjoint(part):
+            return
         self.documents.update(part[key] for key in _CITING if part.get(key))
         if part.get("storage_uri") and part.get("sha256"):
             self.assets.setdefault(part["sha256"], Cited(position, part["sha256"], part["storage_uri"]))
@@ -265,7 +288,7 @@ class _Bundling:
 
     def _manifest_of(self, record: Record) -> None:
         """Write the manifest of a stored or published file, once for each digest."""
-        if self.wish.find_manifest is None or record.type not in (AssetStored.type, AssetPublished.type):
+        if self.wish.find_manifest is None:
             return
         store = self.wish.find_manifest(record)
         if store is None:
@@ -313,16 +336,8 @@ def _body_lines(record: Record, parts: Iterable[dict[str, Any]]) -> Iterator[byt
                 "salt": body.salt.hex(),
                 "text": body.text,
             }
-            yield canonical_json(line) + b"\n"
+            yield _canonical(line) + b"\n"
 
 
-def _objects(document: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object in a stored payload, whatever its schema version."""
-    rest = [document]
-    while rest:
-        value = rest.pop()
-        if isinstance(value, dict):
-            yield value
-            rest += [item for item in value.values() if isinstance(item, dict | list)]
-        elif isinstance(value, list):
-            rest += [item for item in value if isinstance(item, dict | list)]
+def _lines(parts: Iterable[bytes]) -> bytes:
+    return b"\n".join([*parts, b""])

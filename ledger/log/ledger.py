@@ -81,9 +81,9 @@ class Ledger:
             rows = self.store.rows(after, _CHUNK if left is None else min(_CHUNK, left), where)
             if not rows:
                 return
-            for record in self._records(rows):
-                yield record
-                after = record.position
+            records = self._records(rows)
+            yield from records
+            after = records[-1].position
             left = None if left is None else left - len(rows)
 
     def newest(

@@ -16,8 +16,7 @@ Anything odd is `NotSound`; `ledger.verify.checks` has the last word on it.
 import hashlib
 import hmac
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Annotated, Any, Protocol
 
@@ -32,6 +31,7 @@ from ledger.verify.shapes import Collect, Namespace, Shapes, as_namespace, encod
 from ledger.verify.slim_fold import MONEY, NotSound, fold
 from ledger.verify.spill import Memory, Stream
 from ledger.verify.strict import MAX_INTEGER, PAYLOAD_LIMIT, SHAPES, as_bytes
+from ledger.verify.tree import root_of_block
 from ledger.verify.verify_bundle import FOLLOWED
 
 BLOCK = 256
@@ -171,7 +171,9 @@ def _lines(pattern: str) -> re.Pattern[str]:
 
 
 _envelopes = msgspec.json.Decoder(Envelope)
-_decode_record, _decode_records = _envelopes.decode, _envelopes.decode_lines
+_decode_record = _envelopes.decode
+decode_records: Callable[[bytes], list[Envelope]] = _envelopes.decode_lines
+"""Parse records, each in a line."""
 _decode = msgspec.json.Decoder().decode
 _COLUMNS = [
     attrgetter(name) for name in "position event_id stream version type actor trace_id recorded_at".split()
@@ -256,7 +258,7 @@ class _Range:
         *columns, records, payloads, stored = zip(*rows, strict=True)
         leaves = [_sha256(b"\0" + record).digest() for record in records]
         lines = b"\n".join([*records, b""])
-        envelopes = _decode_records(lines)
+        envelopes = decode_records(lines)
         if (
             leaves != list(stored)
             or encode_lines(envelopes) != lines  # as many lines as envelopes, so each is one record
@@ -275,21 +277,7 @@ class _Range:
         self._check_texts(envelopes)
         self._check_event_ids(columns[1])
         self._add(leaves, before)
-        self._follow(envelopes, payloads, self._documents(envelopes, payloads), leaves)
-
-    def _documents(self, envelopes: list[Envelope], payloads: tuple[bytes, ...]) -> list[Any]:
-        """Return the payloads as structures, or as namespaces if no shape accepts them."""
-        known = self.shapes.known
-        with suppress(KeyError, msgspec.MsgspecError, UnicodeError):
-            documents = [
-                known[envelope.type](payload) for envelope, payload in zip(envelopes, payloads, strict=True)
-            ]
-            if encode_lines(documents) == b"\n".join([*payloads, b""]):
-                return documents
-        return [
-            self.shapes.parse(envelope.type, payload)
-            for envelope, payload in zip(envelopes, payloads, strict=True)
-        ]
+        self._follow(envelopes, payloads, self.shapes.parse_all(columns[4], payloads), leaves)
 
     def _check_texts(self, envelopes: list[Envelope]) -> None:
         for value_of, zeros, like in _ALIKE:
@@ -320,12 +308,7 @@ class _Range:
             return
         for size in self.roots_at.intersection(range(before + 1, before + BLOCK)) if self.roots_at else ():
             part.leaves[size] = leaves[: size - before]
-        while len(leaves) > 1:
-            pairs = iter(leaves)
-            leaves = [
-                _sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)
-            ]
-        part.roots.append(leaves[0])
+        part.roots.append(root_of_block(leaves))
 
     # --- 2. streams ---
 

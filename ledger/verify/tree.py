@@ -1,6 +1,7 @@
 """The Merkle tree of RFC 6962 once more, as a stack of finished subtrees."""
 
 import hashlib
+from collections.abc import Sequence
 
 _sha256 = hashlib.sha256
 _BLOCK_HEIGHT = 8
@@ -10,6 +11,15 @@ _BLOCK = 1 << _BLOCK_HEIGHT
 def leaf(record: bytes) -> bytes:
     """Return SHA-256(0x00 ‖ record)."""
     return _sha256(b"\0" + record).digest()
+
+
+def root_of_block(leaves: Sequence[bytes]) -> bytes:
+    """Return the root of 256 leaves."""
+    layer = leaves
+    while len(layer) > 1:
+        pairs = iter(layer)
+        layer = [_sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+    return layer[0]
 
 
 class Tree:
@@ -29,12 +39,9 @@ class Tree:
         self.block.append(leaf_hash)
         if len(self.block) < _BLOCK:
             return []
-        layer = self.block
-        while len(layer) > 1:
-            pairs = iter(layer)
-            layer = [_sha256(b"\1" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+        root = root_of_block(self.block)
         self.block = []
-        return self._push(_BLOCK_HEIGHT, layer[0])
+        return self._push(_BLOCK_HEIGHT, root)
 
     def add_block(self, root: bytes) -> list[tuple[int, int, bytes]]:
         """Add a whole block of 256 leaves by its root; return what `add` returns of its last leaf."""

@@ -17,9 +17,9 @@ format; RFC 6962 (tree), RFC 8032 (Ed25519), FIPS 186-5 (ECDSA), WebAuthn (passk
 and C2SP signed-note, tlog-checkpoint, tlog-cosignature and tlog-policy are the sources. It does not check
 X.509 certificates, CMS signatures and C2PA manifests, and says so where a bundle has any.
 
-How to read it: start with `main` and `report` at the end. `_Check.run` lists the checks in order, with one
-group of methods for each file of a bundle. The sections before it are the tools: strict JSON, Ed25519, ECDSA,
-passkeys, checkpoints, the tree, approvals, the zip file.
+How to read it: start with `main` and `report` at the end. `BundleCheck.run` lists the checks in order, with
+one group of methods for each file of a bundle. The sections before it are the tools: strict JSON, Ed25519,
+ECDSA, passkeys, checkpoints, the tree, approvals, the zip file.
 """
 
 from __future__ import annotations
@@ -1514,32 +1514,40 @@ class Trusted(NamedTuple):
 
 
 def check_bundle(
-    path: str, keys: Sequence[Key] = (), held: Head | None = None, policy: Policy | None = None
+    path: str,
+    keys: Sequence[Key] = (),
+    held: Head | None = None,
+    policy: Policy | None = None,
+    check: type[BundleCheck] | None = None,
 ) -> Outcome:
-    """Check the bundle at `path`; `NotABundle` if it is not one."""
+    """Check the bundle at `path`; `NotABundle` if it is not one. `check` is another class that checks it."""
     try:
         with open(path, "rb") as file:
             packed_bytes = file.seek(0, 2)
             with zipfile.ZipFile(file) as zip_file:
-                return _checked(zip_file, packed_bytes, Trusted(keys, held, policy))
+                return _checked(zip_file, packed_bytes, Trusted(keys, held, policy), check or BundleCheck)
     except (*UNREADABLE, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise NotABundle(f"{path}: no zip file that can be read ({shown(why)})") from None
 
 
-def _checked(zip_file: zipfile.ZipFile, packed_bytes: int, trusted: Trusted) -> Outcome:
+def _checked(
+    zip_file: zipfile.ZipFile, packed_bytes: int, trusted: Trusted, check: type[BundleCheck]
+) -> Outcome:
     outcome = Outcome()
     if "manifest.json" not in zip_file.namelist():
         raise NotABundle("a zip file without manifest.json: no bundle of a sora-ledger")
     try:
         archive = Archive(zip_file, packed_bytes)
-        _Check(archive, outcome, trusted).run()
+        check(archive, outcome, trusted).run()
     except Damaged as damaged:
         outcome.findings.append(damaged.finding)
     return outcome
 
 
-class _Check:
+class BundleCheck:
+    """The check of one bundle; `run` adds what it finds to the outcome."""
+
     def __init__(self, archive: Archive, outcome: Outcome, trusted: Trusted) -> None:
         self.archive = archive
         self.outcome = outcome
@@ -1556,6 +1564,7 @@ class _Check:
         self.permissions = Permissions(lru_cache(maxsize=32)(self._rules), None)
 
     def run(self) -> None:
+        """Check the files of the bundle, and then what they say."""
         manifest = self._manifest()
         head = self._head(manifest)
         self.permissions.ledger_id = head.origin[len("sora-ledger/") :]
@@ -1707,7 +1716,7 @@ class _Check:
         whole = WholeTree() if scope["kind"] == "all" else None
         payloads = self.archive.lines("payloads.jsonl")
         proofs = self._optional("proofs.jsonl")
-        bodies = _Bodies(self._optional("bodies.jsonl"), self.outcome)
+        bodies = Bodies(self._optional("bodies.jsonl"), self.outcome)
         for line in self.archive.lines("records.jsonl"):
             self.outcome.records += 1
             payload_line = next(payloads, None)
@@ -1764,7 +1773,7 @@ class _Check:
         if root != head.root:
             self.outcome.add("PROOF", position, "root", head.root.hex(), root.hex())
 
-    def _payload(self, record: dict[str, Any], leaf: bytes, line: bytes | None, bodies: _Bodies) -> None:
+    def _payload(self, record: dict[str, Any], leaf: bytes, line: bytes | None, bodies: Bodies) -> None:
         position = record["position"]
         found = hashlib.sha256(line or b"").hexdigest()
         if line is None or found != record["payload_sha256"]:
@@ -1775,7 +1784,7 @@ class _Check:
             self.outcome.add("PAYLOAD_NOT_CANONICAL", position, "payload", "canonical JSON", error)
             return
         committed = {}
-        for path, value in _objects(payload):
+        for path, value in objects(payload):
             if len(value) == 1 and "commitment" in value:
                 committed[str(value["commitment"])] = path
             self._cite(value)
@@ -1960,8 +1969,10 @@ class _Check:
         ]
 
 
-class _Bodies:
+class Bodies:
     """Reads the private texts in step with the records they belong to."""
+
+    parse = staticmethod(strict_json)
 
     def __init__(self, lines: Iterator[bytes], outcome: Outcome) -> None:
         self.lines = lines
@@ -1973,7 +1984,7 @@ class _Bodies:
         if line is None:
             return None
         try:
-            body = strict_json(line)
+            body = self.parse(line)
             if set(body) != {"commitment", "field", "position", "salt", "text"}:
                 raise ValueError("other keys")
             texts = (body["commitment"], body["field"], body["salt"], body["text"])
@@ -2028,7 +2039,7 @@ def _has_places(record: dict[str, Any]) -> bool:
 _TEXTS = ("actor", "actor_source", "event_id", "payload_sha256", "recorded_at", "stream", "type")
 
 
-def _objects(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def objects(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each object in a document with its dotted path."""
     rest: list[tuple[str, Any]] = [("", document)]
     while rest:  # objects and lists

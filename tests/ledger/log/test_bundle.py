@@ -1,5 +1,6 @@
 """Bundles: what is exported checks, what was changed is found, and what is hostile does no harm."""
 
+import base64
 import hashlib
 import io
 import json
@@ -24,6 +25,7 @@ from ledger.log.tiles import head_of
 from ledger.store.interface import Document
 from ledger.tree.checkpoint import Signer
 from ledger.verify import verify_bundle as vb
+from ledger.verify.quick_bundle import is_sound
 
 SIGNER = Signer("ledger.example", bytes(range(32)))
 KEY = vb.read_key(str(SIGNER.verifier))
@@ -555,6 +557,85 @@ def test_a_hostile_manifest_is_refused_or_reported(original: bytes, changes: dic
         check(repacked(unpacked(original) | {"manifest.json": manifest}, refit=False))
     except vb.NotABundle:
         assert "format" in changes
+
+
+# --- what `quick_bundle` calls sound, `verify_bundle` has no finding about ---------------------------------
+
+
+@pytest.fixture(scope="module")
+def everything(ledger_path: Path) -> bytes:
+    return bundle(ledger_path, Scope(), signed=False)
+
+
+def called_sound(data: bytes) -> bool:
+    """Return whether the bundle is called sound quickly, which must be what the full check finds."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        sound = is_sound(file.name)
+        assert sound == (not vb.check_bundle(file.name).findings)
+        return sound
+
+
+def with_records(files: Files, at: int, payload: bytes) -> bytes:
+    """Pack a bundle in which a record has another payload, and all digests fit, up to the checkpoint."""
+    records, payloads = (files[name].splitlines() for name in ("records.jsonl", "payloads.jsonl"))
+    payloads[at] = payload
+    record = json.loads(records[at])
+    records[at] = canonical_json(record | {"payload_sha256": hashlib.sha256(payload).hexdigest()})
+    tree = vb.WholeTree()
+    for each in records:
+        tree.add(vb.leaf_of(each))
+    origin, size, _ = files["checkpoint"].decode().splitlines()
+    head = f"{origin}\n{size}\n{base64.b64encode(tree.root()).decode()}\n"
+    lines = {"records.jsonl": records, "payloads.jsonl": payloads}
+    changed = {name: b"".join(each + b"\n" for each in found) for name, found in lines.items()}
+    return repacked(files | changed | {"checkpoint": head.encode()})
+
+
+def test_a_bundle_of_everything_is_called_sound_quickly(everything: bytes, ledger_path: Path) -> None:
+    assert called_sound(everything)
+    assert called_sound(bundle(ledger_path, Scope(), with_text=False))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [(name, change) for name, change, _ in FORGERIES.values() if name != "proofs.jsonl"],
+    ids=[key for key, (name, *_) in FORGERIES.items() if name != "proofs.jsonl"],
+)
+def test_a_forged_bundle_of_everything_is_not_called_sound_quickly(
+    everything: bytes, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    forged = changed(everything, name, change)
+    assert not called_sound(forged) or unpacked(forged) == unpacked(everything)
+
+
+SPOILT: list[Callable[[bytes], bytes]] = [
+    lambda payload: payload,
+    lambda payload: payload + b" ",
+    lambda payload: payload.replace(b":", b": ", 1),
+    lambda payload: payload.replace(b":null", b":1.5", 1),
+    lambda payload: payload.replace(b":null", b":9007199254740992", 1),
+    lambda payload: payload.replace(b":null", b":true", 1),
+    lambda payload: payload.replace(b":null", b':"\\u0041"', 1),
+    lambda payload: payload.replace(b'{"', b'{"zz":1,"', 1),
+    lambda payload: payload.replace(b'{"', b'{"aa":1,"aa":1,"', 1),
+    lambda payload: payload.replace(b'"commitment":"', b'"commitment":"0', 1),
+    lambda payload: payload.replace(b'"operation"', b'"operatiox"', 1),
+    lambda payload: payload.replace(b'"policy_sha256":"', b'"policy_sha256":"0', 1),
+    lambda payload: payload.replace(b'"basis"', b'"basic"', 1),
+    lambda payload: b"[" + payload + b"]",
+    lambda payload: b"",
+]
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_a_payload_that_was_spoilt_before_it_was_hashed_is_judged_alike(
+    everything: bytes, spoil: Callable[[bytes], bytes]
+) -> None:
+    files = unpacked(everything)
+    for at, payload in enumerate(files["payloads.jsonl"].splitlines()[:11]):
+        called_sound(with_records(files, at, spoil(payload)))  # which compares
 
 
 def test_the_report_is_fit_for_a_terminal(original: bytes) -> None:
