@@ -98,6 +98,7 @@ class GroupCommit(Generic[Work, Result]):
         try:
             self._gather(group)
             started = time.perf_counter()
+            # A crash in here ends the waiting threads with the process: the database has all or nothing.
             self._commit(group)
         except BaseException as error:  # the other threads must not wait for ever, whatever happened
             for request in group:

@@ -96,7 +96,10 @@ async def publish_checkpoint(session: Session, wanted: Publication) -> Published
     drafts = [session.draft(event) for event in events]
     if drafts:
         await asyncio.to_thread(ledger.append, [Batch(STREAM, ANY, drafts)])
+    # A crash here leaves the old checkpoint at the target, and what others signed in the record.
     target, there = await asyncio.to_thread(put, ledger, head, wanted.target)
+    # A crash here leaves the new checkpoint with the timestamp of the old one beside it, which readers
+    # refuse (`CHECKPOINT_TIMESTAMP`): the next publication replaces both.
     is_ours = there.checkpoint == head.checkpoint
     if made and is_ours:
         await asyncio.to_thread(publish, wanted.target + SUFFIX, made.token, _replaced_by(made.token))

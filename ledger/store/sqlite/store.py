@@ -214,6 +214,8 @@ class SqliteStore:
                     else:
                         decided = None
                         before, present = self._decide_and_write(db, group)
+                    # A crash before this leaves no record of the group, after it all of them; `_ahead` is
+                    # memory only. A caller without an answer repeats the append with the same event ids.
                     db.execute("COMMIT")
                 except BaseException:
                     roll_back(db)
