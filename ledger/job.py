@@ -254,10 +254,13 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
         """
         row = _print(self)
         if self.access_key_id is None:
-            row = row.replace(b'"access_key_id":null,', b"", 1)
+            row = b"{" + row[len(_NO_KEY) :]
         if self.project is None:
-            row = row.replace(b'"project":null,', b"", 1)
-        return row.replace(b'"team":null,', b"", 1) if self.team is None else row
+            row = row.replace(_NO_PROJECT, b"", 1)
+        if self.team is None:
+            at = row.rindex(_NO_TEAM)
+            row = row[:at] + row[at + len(_NO_TEAM) :]
+        return row
 
     @classmethod
     def from_canonical(cls, row: bytes) -> "Job":
@@ -273,6 +276,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
             ) from error
 
 
+_NO_KEY, _NO_PROJECT, _NO_TEAM = b'{"access_key_id":null,', b'"project":null,', b'"team":null,'
 _print = Encoder(order="deterministic").encode
 _read = Decoder(Job).decode
 

@@ -76,14 +76,14 @@ def test_a_single_append_calls_few_functions(url: str) -> None:
         for batch in batches[:WARM]:
             ledger.append(batch)
         calls = calls_of(lambda: [ledger.append(batch) for batch in batches[WARM:]])
-    assert calls / COUNTED < 190
+    assert calls / COUNTED < 160
 
 
 def test_an_append_of_many_calls_few_functions_for_each(url: str) -> None:
     some = [Batch(JOB, ANY, [observed(number) for number in range(MANY)])]
     with writing(url) as ledger:
         ledger.append([Batch(JOB, ANY, [observed(0)])])
-        assert calls_of(lambda: ledger.append(some)) / MANY < 44
+        assert calls_of(lambda: ledger.append(some)) / MANY < 42
 
 
 def test_a_draft_calls_few_functions() -> None:

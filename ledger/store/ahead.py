@@ -13,9 +13,10 @@ row have found the head where the one before left it.
 """
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
-from ledger.job import JOB_PREFIX, Job
+from msgspec import Struct
+
+from ledger.job import Job
 from ledger.record import Record
 from ledger.store.append import Append, AppendRequest, BudgetRow, Changes, Present, decide
 from ledger.store.interface import NEW, Fence
@@ -25,7 +26,7 @@ MOST_STREAMS = 1_000
 UNDISTURBED = 4
 
 
-class Decided(NamedTuple):
+class Decided(Struct):
     """A group of appends decided ahead: nothing is written yet, and no request has its result."""
 
     before: Frontier
@@ -61,7 +62,7 @@ class Ahead:
             return None
         if not changes.records or changes.erased:
             return None
-        fences = {request.work.fence for request in group if request.work.fence}
+        fences = {request.work.fence for request in group if request.work.fence} if present.tokens else ()
         return Decided(self._tree, present, changes, fences, results)
 
     def _recall(self, append: Append, present: Present) -> None:
@@ -76,8 +77,7 @@ class Ahead:
                 present.versions[stream] = version
                 if job is not None:
                     present.jobs[stream] = job
-            is_job = bool(drafts) and stream.startswith(JOB_PREFIX)
-            if is_job and present.versions[stream] and stream not in present.jobs:
+            if stream in append.jobs and present.versions[stream] and stream not in present.jobs:
                 raise _Unknown(stream)
         if fence := append.fence:
             token = present.tokens.setdefault(fence.job_id, fence.token)
@@ -92,7 +92,7 @@ class Ahead:
     def learn(self, before: Frontier, present: Present) -> None:
         """Remember what a commit leaves that was decided on `present`, at the edge `before`."""
         known, self._tree = self._tree, None  # Ctrl-C at any line below leaves nothing half remembered
-        if known is not None and known.to_bytes() == before.to_bytes():
+        if known is before or (known is not None and known.to_bytes() == before.to_bytes()):
             self._undisturbed += 1
         else:
             self._undisturbed = self._undisturbed if known is None else 0

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from ledger.errors import BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
 from ledger.events import PrivateErased, RenderDecided
 from ledger.job import JOB_PREFIX, Job, fold
@@ -77,30 +79,42 @@ class Keys(NamedTuple):
         )
 
 
-class Append(NamedTuple):
-    """The arguments of one `EventStore.append`, and the rows they depend on."""
+class Append(Struct, frozen=True):
+    """The arguments of one `EventStore.append`, and what they name of the rows that they depend on."""
 
     batches: Sequence[Batch]
     fence: Fence | None
     documents: Sequence[Document]
-    keys: Keys
+    event_ids: list[str]
+    streams: set[str]
+    jobs: set[str]
+    commitments: list[str]
+    fenced: AbstractSet[str]
 
     @classmethod
     def of(cls, batches: Sequence[Batch], fence: Fence | None, documents: Sequence[Document]) -> "Append":
         """Return one append. An argument of the wrong type raises here, in the thread of the caller."""
-        streams = {batch.stream for batch in batches}
-        jobs = {batch.stream for batch in batches if batch.drafts and batch.stream.startswith(JOB_PREFIX)}
-        event_ids, commitments, budgets = list[str](), list[str](), set[str]()
+        event_ids, streams, jobs, commitments = list[str](), set[str](), set[str](), list[str]()
         for batch in batches:
-            for draft in batch.drafts:
+            stream, drafts = batch.stream, batch.drafts
+            streams.add(stream)
+            if drafts and stream.startswith(JOB_PREFIX):
+                jobs.add(stream)
+            for draft in drafts:
                 event_ids.append(draft.event_id)
                 if draft.bodies:
                     commitments += [body.commitment for body in draft.bodies]
-                if isinstance(draft.event, RenderDecided):
-                    budgets.update(hold.budget for hold in draft.event.holds)
         fenced = {fence.job_id} if fence else _NOTHING
-        keys = Keys(event_ids, streams, jobs, commitments, fenced, budgets)
-        return cls(batches, fence, documents, keys)
+        return cls(batches, fence, documents, event_ids, streams, jobs, commitments, fenced)
+
+    @property
+    def keys(self) -> Keys:
+        """The rows to read, if the append is not decided ahead."""
+        events = (draft.event for batch in self.batches for draft in batch.drafts)
+        budgets = {
+            hold.budget for event in events if isinstance(event, RenderDecided) for hold in event.holds
+        }
+        return Keys(self.event_ids, self.streams, self.jobs, self.commitments, self.fenced, budgets)
 
 
 AppendRequest = Request[Append, list[Record]]
@@ -236,7 +250,7 @@ def decide(append: Append, present: Present, changes: Changes) -> list[Record]:
     holds = changed_holds(jobs, present)
     if holds:
         _check_budgets(holds, present)
-    bodies = _bodies(append, records, present) if append.keys.commitments else []
+    bodies = _bodies(append, records, present) if append.commitments else []
     add_records(records, present, changes)
     add_jobs(jobs, holds, present, changes)
     add_bodies(bodies, present, changes)
@@ -273,17 +287,18 @@ def changed_holds(jobs: Mapping[str, Job], present: Present) -> list[HoldChange]
 
 def add_records(records: Sequence[Record], present: Present, changes: Changes) -> None:
     """Add `records` with their tree nodes, the limits they set and the bodies they erase."""
-    changes.nodes += present.tree.extend(record.leaf for record in records)
+    changes.nodes += present.tree.extend([record.leaf for record in records])
+    events, versions = present.events, present.versions
     for record in records:
         envelope = record.envelope
-        stream, type_ = envelope.stream, envelope.type
-        present.events[envelope.event_id] = record
-        present.versions[stream] = envelope.version
+        stream, type_, version = envelope.stream, envelope.type, envelope.version
+        events[envelope.event_id] = record
+        versions[stream] = version
         if type_ == "budget.set":
             present.limits[stream.removeprefix(_BUDGET_PREFIX)] = record.payload
         elif type_ == "private.erased" and isinstance(record.event, PrivateErased):
             changes.erased += record.event.commitments
-        if envelope.version == 1 and stream.startswith(JOB_PREFIX):
+        if version == 1 and stream.startswith(JOB_PREFIX):
             changes.begun[stream] = envelope.position
     changes.records += records
 
@@ -332,8 +347,8 @@ def add_bodies(bodies: Iterable[tuple[int, PrivateBody]], present: Present, chan
 
 def _already_recorded(append: Append, present: Present) -> list[Record] | None:
     """Return the old records if this append was recorded before; refuse it if only a part of it was."""
-    event_ids = append.keys.event_ids
-    if len(set(event_ids)) < len(event_ids):
+    event_ids = append.event_ids
+    if len(event_ids) > 1 and len(set(event_ids)) < len(event_ids):
         raise EventIdConflict("the append uses an event id twice; every event needs an id of its own")
     if present.events.keys().isdisjoint(event_ids):
         return None

@@ -55,6 +55,7 @@ class GroupCommit(Generic[Work, Result]):
         self._changing = threading.Condition(self._lock)
         self._waiting: list[Request[Work, Result]] = []
         self._leader: Request[Work, Result] | None = None
+        self._gathering = False
         self._last_size = 1
         self._last_s = 0.0
 
@@ -69,7 +70,7 @@ class GroupCommit(Generic[Work, Result]):
                 self._waiting += requests
                 self._leader = self._leader or first
                 leads = self._leader is first
-                if len(self._waiting) >= self._last_size:
+                if self._gathering and len(self._waiting) >= self._last_size:
                     self._changing.notify()
             if not leads:
                 while not first.turn.acquire(timeout=SIGNAL_S):
@@ -85,9 +86,11 @@ class GroupCommit(Generic[Work, Result]):
         """Move the waiting requests into `group`, after a moment in which more may arrive."""
         with self._lock:
             if len(self._waiting) < self._last_size:
+                self._gathering = True
                 self._changing.wait_for(
                     lambda: len(self._waiting) >= self._last_size, timeout=PATIENCE * self._last_s
                 )
+                self._gathering = False
             group += self._waiting
             self._waiting.clear()
 

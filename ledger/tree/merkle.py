@@ -56,7 +56,7 @@ class Frontier:
 
     def copy(self) -> "Frontier":
         """Return an independent copy."""
-        same = Frontier()
+        same = Frontier.__new__(Frontier)  # in every append: without checking again what was checked
         same.size, same.hashes = self.size, self.hashes.copy()
         return same
 

@@ -153,7 +153,6 @@ class PostgresStore:
 
     def _commit(self, group: list[AppendRequest]) -> None:
         self._check_writable()
-        keys = Keys.joined([request.work.keys for request in group])
         committing = False
 
         def make(db: Connection) -> None:
@@ -162,6 +161,7 @@ class PostgresStore:
                 committing = True
                 if self._write_ahead(db, group, decided):
                     return
+            keys = Keys.joined([request.work.keys for request in group])
             present, before = begin(db, keys, self.place.label)
             if before.xid != self._xid:
                 self._ahead.missed()
@@ -184,12 +184,12 @@ class PostgresStore:
                 raise
 
     def _write_ahead(self, db: Connection, group: Sequence[AppendRequest], decided: Decided) -> bool:
-        before, present, changes, fences, results = decided
-        xid = write_ahead(db, changes, Head(before, self._xid), present.tree, fences)
+        before, present = decided.before, decided.present
+        xid = write_ahead(db, decided.changes, Head(before, self._xid), present.tree, decided.fences)
         if xid is None:
             self._ahead.missed()
             return False
-        for request, result in zip(group, results, strict=True):
+        for request, result in zip(group, decided.results, strict=True):
             request.result = result
         self._xid = xid
         self._ahead.learn(before, present)

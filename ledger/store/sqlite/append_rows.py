@@ -125,6 +125,9 @@ def read_head(db: sqlite3.Connection) -> Frontier:
         ) from error
 
 
+blob = bytearray
+"""What bytes are handed to the module `sqlite3` as: it binds a `bytearray` at once, but looks for an adapter
+of `bytes` every time, which takes several times as long as the copy."""
 _JOB = """
 INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job_id) DO UPDATE SET version = excluded.version, position = excluded.position,
@@ -144,7 +147,9 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
     if changes.nodes:
         db.executemany("INSERT INTO tiles VALUES (?, ?, ?)", changes.nodes)
     if changes.bodies:
-        bodies = [(body.commitment, at, body.field, body.salt, body.text) for at, body in changes.bodies]
+        bodies = [
+            (body.commitment, at, body.field, blob(body.salt), body.text) for at, body in changes.bodies
+        ]
         db.executemany("INSERT INTO private_bodies VALUES (?, ?, ?, ?, ?)", bodies)
     write_listing(db, changes)
     for node in changes.nodes:
@@ -156,7 +161,7 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
         erased = [(name,) for name in changes.erased]
         db.executemany("DELETE FROM private_bodies WHERE commitment = ?", erased)
     same = [job for job in changes.jobs.values() if job.job_id not in changes.moved]
-    _many(db, _SAME, [(job.version, job.position, job.canonical(), job.job_id) for job in same])
+    _many(db, _SAME, [(job.version, job.position, blob(job.canonical()), job.job_id) for job in same])
     if changes.moved:
         write_jobs(db, map(changes.jobs.__getitem__, changes.moved))
     if changes.holds:
@@ -164,7 +169,7 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
     if changes.documents:
         documents = [(document.sha256, document.body) for document in changes.documents.values()]
         db.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?)", documents)
-    db.execute("UPDATE head SET size = ?, frontier = ? WHERE id = 1", (tree.size, tree.to_bytes()))
+    db.execute("UPDATE head SET size = ?, frontier = ? WHERE id = 1", (tree.size, blob(tree.to_bytes())))
 
 
 def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
@@ -191,9 +196,9 @@ def _event_row(record: Record) -> tuple[object, ...]:
         envelope.actor,
         envelope.trace_id,
         envelope.recorded_at,
-        record.record,
-        record.payload,
-        record.leaf,
+        blob(record.record),
+        blob(record.payload),
+        blob(record.leaf),
     )
 
 
@@ -205,7 +210,7 @@ def _job_row(job: Job) -> tuple[object, ...]:
         job.state.value,
         job.profile,
         job.video_id,
-        job.canonical(),
+        blob(job.canonical()),
         job.actor,
         job.team,
     )

@@ -87,10 +87,10 @@ _MOVED = (
 )
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return which file `path` names now; None if there is none."""
+def _identity(name: str) -> tuple[int, int] | None:
+    """Return which file `name` names now; None if there is none."""
     try:
-        status = os.stat(path)  # noqa: PTH116  # half the time of `path.stat`, in every append
+        status = os.stat(name)  # noqa: PTH116  # half the time of `Path.stat`, in every append
     except OSError:
         return None
     return status.st_dev, status.st_ino
@@ -101,13 +101,14 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._name = os.fspath(path)
         self.read_only = read_only
         self._idle: deque[Connection] = deque()
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self._writer: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._writing = threading.RLock()
-        self._ahead = Ahead()
+        self._ahead: Ahead | None = None
         self._seen: int | None = None
         """SQLite's number of the last commit of another connection after which nothing is remembered."""
         self.queue: WorkQueue = SqliteQueue(self._changing, self._reading)
@@ -118,10 +119,10 @@ class SqliteStore:
     def _open(self) -> None:
         if self.read_only:
             self._idle.append(open_reading(self.path))
-            self._file = _identity(self.path)
+            self._file = _identity(self._name)
             return
         self._writer = connect(self.path, read_only=False)
-        self._file = _identity(self.path)
+        self._file = _identity(self._name)
         try:
             is_ready = recognise(self._writer, self.path)
             use_wal(self._writer)  # a copy made by VACUUM INTO is not in WAL mode
@@ -176,7 +177,7 @@ class SqliteStore:
 
     def _check_file(self) -> None:
         """Refuse a file that is no longer there: SQLite would write into the one that was moved away."""
-        if _identity(self.path) != self._file:
+        if _identity(self._name) != self._file:
             raise LedgerUnusable(f"ledger {self.path}: {_MOVED}")
 
     @contextmanager
@@ -201,7 +202,7 @@ class SqliteStore:
     def _commit(self, group: Sequence[AppendRequest]) -> None:
         try:
             with self._writing:  # what follows is `_changing`, without its cost
-                ahead, self._ahead = self._ahead, Ahead()  # after a failure, nothing is remembered
+                ahead, self._ahead = self._ahead or Ahead(), None  # after a failure, nothing is remembered
                 db = self._begin()
                 try:
                     version = data_version(db)
@@ -242,8 +243,9 @@ class SqliteStore:
 
     def _write_ahead(self, db: sqlite3.Connection, decided: Decided) -> bool:
         """Write what was decided ahead; False, and nothing is written, if a condition does not hold."""
-        if any(current_token(db, fence.job_id) != fence.token for fence in decided.fences):
-            return False
+        for fence in decided.fences:
+            if current_token(db, fence.job_id) != fence.token:
+                return False
         try:
             write(db, decided.changes, decided.present.tree)
         except sqlite3.IntegrityError:  # an event id or a text that is recorded: it is decided again
@@ -257,7 +259,7 @@ class SqliteStore:
         imported = 0
         for part in chunks(rows):
             with self._changing() as db:
-                self._ahead = Ahead()
+                self._ahead = None
                 imported += take_in(db, part)
         return imported
 
@@ -269,7 +271,7 @@ class SqliteStore:
                 raise WrongExpectedVersion(
                     f"jobs were folded up to position {at_position}, the ledger is at {size}: fold again"
                 )
-            self._ahead = Ahead()
+            self._ahead = None
             db.execute("DELETE FROM jobs")
             write_jobs(db, jobs)
             searching.rebuild(db)

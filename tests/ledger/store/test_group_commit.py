@@ -207,6 +207,7 @@ def test_ctrl_c_before_it_waits_leaves_nobody_waiting_for_it(monkeypatch: pytest
     def interrupted() -> None:
         raise KeyboardInterrupt
 
+    commits._gathering = True  # so that it notifies a leader
     monkeypatch.setattr(commits._changing, "notify", interrupted)
     with pytest.raises(KeyboardInterrupt):
         result_of(commits, 1)
