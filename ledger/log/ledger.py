@@ -73,7 +73,12 @@ class Ledger:
         return Head(tree.size, tree.root())
 
     def read(
-        self, where: RecordFilter = EVERYTHING, *, after: int = 0, limit: int | None = None
+        self,
+        where: RecordFilter = EVERYTHING,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        with_text: bool = True,
     ) -> Iterator[Record]:
         """Yield records in order, after position `after`, with the private text that was not erased."""
         left = limit
@@ -81,7 +86,7 @@ class Ledger:
             rows = self.store.rows(after, _CHUNK if left is None else min(_CHUNK, left), where)
             if not rows:
                 return
-            records = self._records(rows)
+            records = self._records(rows, with_text=with_text)
             yield from records
             after = records[-1].position
             left = None if left is None else left - len(rows)
@@ -148,7 +153,9 @@ class Ledger:
             left = None if left is None else left - len(part)
             where = replace(where, before=part[-1].job_id)
 
-    def _records(self, rows: Sequence[StoredRow]) -> list[Record]:
+    def _records(self, rows: Sequence[StoredRow], *, with_text: bool = True) -> list[Record]:
         bare = [Record.from_row(row, {}) for row in rows]
+        if not with_text:
+            return bare
         bodies = self.store.bodies([record.position for record in bare])
         return [record.with_bodies(bodies) for record in bare] if bodies else bare

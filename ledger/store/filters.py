@@ -19,6 +19,8 @@ class RecordFilter:
     trace_id: str | None = None
     since: str | None = None
     until: str | None = None
+    types: tuple[str, ...] | None = None
+    """Only records of one of these types; not together with `type`."""
     before: int | None = None
     """Only records at positions before this one."""
     newest_first: bool = False

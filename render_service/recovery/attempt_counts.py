@@ -6,7 +6,6 @@ The equation holds at any position of the ledger: an attempt counts by the last 
 that position.
 """
 
-import heapq
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ledger.events import (
     SubmissionUnknown,
 )
 from ledger.log.ledger import Ledger
-from ledger.record import Entry, Record
+from ledger.record import Record
 from ledger.store.filters import RecordFilter
 
 Standing = Literal["accepted", "rejected", "recovered", "absent", "unknown", "in_flight"]
@@ -72,8 +71,7 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
     """Count the attempts recorded up to `position`, by their last event."""
     intended, standing, strays = 0, dict[tuple[str, str], Standing](), list[Record]()
     servers = set[tuple[str, str]]()
-    for entry in _in_order(ledger, position):
-        record, event = entry.record, entry.event
+    for record, event in _in_order(ledger, position):
         attempt, is_intent = (record.stream, event.attempt_id), isinstance(event, SubmissionIntended)
         intended += is_intent
         if isinstance(event, SubmissionIntended):
@@ -86,8 +84,10 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
     return Attempts(position, intended, by_standing, tuple(strays), frozenset(servers))
 
 
-def _in_order(ledger: Ledger, position: int) -> Iterator[Entry[AttemptEvent]]:
+def _in_order(ledger: Ledger, position: int) -> Iterator[tuple[Record, AttemptEvent]]:
     """Yield the attempt events up to `position`, in order."""
-    until = RecordFilter(before=position + 1)
-    by_type = (ledger.entries(kind, until) for kind in _SAYS)  # each is already in order
-    yield from heapq.merge(*by_type, key=lambda entry: entry.record.envelope.position)
+    where = RecordFilter(types=tuple(kind.type for kind in _SAYS), before=position + 1)
+    for record in ledger.read(where, with_text=False):
+        event = record.event
+        if isinstance(event, AttemptEvent):
+            yield record, event

@@ -20,6 +20,7 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     conditions = {
         "stream = %s": where.stream,
         "type = %s": where.type,
+        "type = ANY(%s)": None if where.types is None else list(where.types),
         "actor = %s": where.actor,
         "trace_id = %s": where.trace_id,
         "recorded_at >= %s": where.since,

@@ -5,8 +5,9 @@ records by type and by trace, so that a search reads only blocks that have some.
 complete block are read one by one. A crash leaves the block incomplete, or complete and counted.
 """
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ledger.store.sqlite.connection import Connection
 from ledger.tree.merkle import TILE_HEIGHT
@@ -20,6 +21,11 @@ WHERE position > ?1 AND position <= ?2 GROUP BY 2, 3
 UNION ALL SELECT 'trace_id', trace_id, (position - 1) / {BLOCK}, COUNT(*) FROM events
 WHERE position > ?1 AND position <= ?2 GROUP BY 2, 3
 """
+_NUMBERS = (
+    "SELECT DISTINCT number FROM json_each(?) AS wanted CROSS JOIN blocks ON blocks.value = wanted.value "
+    "WHERE field = ? AND number >= ? AND number < ? ORDER BY number"
+)
+_BLOCKS_AT_ONCE = 64
 _END = f"SELECT size / {BLOCK} * {BLOCK} FROM head WHERE id = 1"
 _TALLY = f"""
 SELECT value, SUM(records) FROM (
@@ -51,24 +57,45 @@ def tally(db: Connection) -> dict[str, int]:
 
 
 def ranges(
-    db: sqlite3.Connection, field: str, value: str, *, newest_first: bool, after: int, before: int | None
+    db: sqlite3.Connection,
+    field: str,
+    values: Sequence[str],
+    *,
+    newest_first: bool,
+    after: int,
+    before: int | None,
 ) -> Iterator[tuple[int, int]]:
     """Yield the first and the last position of each part of the log that may have records with a value.
 
-    The end of the complete blocks is read before the blocks: what another process adds meanwhile is in the
-    last part.
+    Adjacent blocks are one part. The end of the complete blocks is read before the blocks: what another
+    process adds meanwhile is in the last part.
     """
     (end,) = db.execute(_END).fetchone()
     last = (end + 1, 2**63 - 1)
     if newest_first:
         yield last
-    query = (
-        "SELECT number FROM blocks WHERE field = ? AND value = ? AND number >= ? AND number < ? "
-        f"ORDER BY number {'DESC' if newest_first else 'ASC'}"
-    )
     stop = end if before is None else min(end, before - 1)
-    bounds = (after // BLOCK, -(-stop // BLOCK))
-    for (number,) in db.execute(query, (field, value, *bounds)).fetchall():
-        yield number * BLOCK + 1, (number + 1) * BLOCK
+    first, beyond, count = after // BLOCK, -(-stop // BLOCK), _BLOCKS_AT_ONCE
+    while first < beyond:  # most searches end in the first blocks that have something
+        if newest_first:
+            some, beyond = (max(first, beyond - count), beyond), max(first, beyond - count)
+        else:
+            some, first = (first, min(first + count, beyond)), min(first + count, beyond)
+        parts = _adjacent(db, field, values, some)
+        yield from reversed(parts) if newest_first else parts
+        count *= 2
     if not newest_first:
         yield last
+
+
+def _adjacent(
+    db: sqlite3.Connection, field: str, values: Sequence[str], among: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Return the parts of some blocks that have a value, by position."""
+    parts: list[tuple[int, int]] = []
+    for (number,) in db.execute(_NUMBERS, (json.dumps(values), field, *among)):
+        if parts and parts[-1][1] == number * BLOCK:
+            parts[-1] = (parts[-1][0], (number + 1) * BLOCK)
+        else:
+            parts.append((number * BLOCK + 1, (number + 1) * BLOCK))
+    return parts

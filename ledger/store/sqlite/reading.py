@@ -1,5 +1,6 @@
 """Queries on a ledger in a SQLite file; each function is one SELECT or a few."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,6 +25,7 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     conditions = {
         "stream = ?": where.stream,
         "type = ?": where.type,
+        "type IN (SELECT value FROM json_each(?))": None if where.types is None else json.dumps(where.types),
         "actor = ?": where.actor,
         "trace_id = ?": where.trace_id,
         "recorded_at >= ?": where.since,
@@ -39,13 +41,15 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     direction = "DESC" if where.newest_first else "ASC"
     query = f"SELECT {_ROW} FROM events WHERE {{}} ORDER BY {order} {direction} LIMIT ?"
     values = (after, *bound.values(), *owners)
-    field, value = ("trace_id", where.trace_id) if where.trace_id is not None else ("type", where.type)
-    if where.stream is not None or value is None or not blocks.are_counted(db):
+    field, wanted = "type", where.types or (() if where.type is None else (where.type,))
+    if where.trace_id is not None:
+        field, wanted = "trace_id", (where.trace_id,)
+    if where.stream is not None or not wanted or not blocks.are_counted(db):
         return [StoredRow(*row) for row in db.execute(query.format(clauses), (*values, limit))]
     stored: list[StoredRow] = []
     query = query.format(f"position BETWEEN ? AND ? AND {clauses}")
     for part in blocks.ranges(
-        db, field, value, newest_first=where.newest_first, after=after, before=where.before
+        db, field, wanted, newest_first=where.newest_first, after=after, before=where.before
     ):
         stored += [StoredRow(*row) for row in db.execute(query, (*part, *values, limit - len(stored)))]
         if len(stored) >= limit:

@@ -178,6 +178,29 @@ def test_rows_are_read_in_either_order_and_before_a_position(store: EventStore, 
     assert read(0, 9, stream="a", before=3) == of_a[:1]
 
 
+def test_records_of_several_types_are_read_in_one_order(
+    store: EventStore, scribe: Any, vocabulary: ModuleType
+) -> None:
+    store.append([scribe.note("a"), scribe.batch(vocabulary.JOB, *vocabulary.life())])
+    for _ in range(3):
+        store.append([scribe.note(f"n{number}") for number in range(300)])
+    store.append([scribe.batch(vocabulary.OTHER_JOB, *vocabulary.life())])
+    every = [Record.from_row(row, {}) for row in store.rows(0, 9_999, ALL)]
+    types = ("submission.intended", "submission.accepted", "asset.lost")
+
+    def positions(**where: Any) -> list[int]:
+        found = store.rows(0, 99, RecordFilter(**where))
+        return [Record.from_row(row, {}).position for row in found]
+
+    expected = [record.position for record in every if record.type in types]
+    assert len(expected) == 4
+    assert positions(types=types) == expected
+    assert positions(types=types, newest_first=True) == expected[::-1]
+    assert positions(types=types, before=expected[2] + 1) == expected[:3]
+    assert positions(types=types, stream=vocabulary.JOB) == expected[:2]
+    assert positions(types=("asset.lost",)) == []
+
+
 def test_records_of_jobs_are_found_by_the_team_or_actor_of_the_job(
     store: EventStore, scribe: Any, vocabulary: ModuleType
 ) -> None:
