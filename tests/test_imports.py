@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,15 +45,23 @@ print(json.dumps([code, sorted(sys.modules)]))
 """
 
 
+@cache
+def imported(path: Path) -> list[str]:
+    """Return the modules that a file imports, wherever in it."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute, so that this test can read them"
+            names.append(node.module or "")
+    return names
+
+
 def modules_of(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yield every module under `folder` with each module it imports, wherever in the file."""
+    """Yield every module under `folder` with each module it imports."""
     for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from ((path, alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom):
-                assert node.level == 0, f"{path}: imports are absolute, so that this test can read them"
-                yield path, node.module or ""
+        yield from ((path, name) for name in imported(path))
 
 
 def found(folder: Path, top: str) -> set[str]:
