@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,15 +15,19 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @pytest.fixture(scope="module")
-def several() -> dict[str, int]:
-    """Return the prompts of several changes that the rule finds to be several, and how many it counts."""
+def several() -> list[tuple[int, tuple[str, ...]]]:
+    """Return, of prompts that the rule finds to be several changes, how many it counts, and the parts."""
     checked = {
         case["prompt"]: check_single_change(case["prompt"])
         for name in ("remix-prompts.jsonl", "remix-prompts-dev.jsonl", "remix-prompts-held-out.jsonl")
         for case in map(json.loads, (DATA / name).read_text(encoding="utf-8").splitlines())
         if case["changes"] == "multiple"
     }
-    return {prompt: len(found.changes) for prompt, found in checked.items() if found.verdict == "multiple"}
+    return [
+        (len(found.changes), split(prompt))
+        for prompt, found in checked.items()
+        if found.verdict == "multiple"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -47,15 +52,15 @@ def test_every_part_says_its_change_with_its_verb_and_what_stays(prompt: str, pa
     assert split(prompt) == parts
 
 
-def test_nearly_every_part_is_told_to_be_one_change_or_may_be_declared(several: dict[str, int]) -> None:
-    parts = [part for prompt in several for part in split(prompt)]
+def test_nearly_every_part_is_told_to_be_one_change_or_may_be_declared(several: Any) -> None:
+    parts = [part for _, parts in several for part in parts]
     verdicts = [check_single_change(part).verdict for part in parts]
     assert verdicts.count("single") * 100 >= 90 * len(parts)
     assert verdicts.count("single") + verdicts.count("ambiguous") >= 0.97 * len(parts)
 
 
-def test_there_are_as_many_parts_as_changes(several: dict[str, int]) -> None:
-    assert {prompt: len(split(prompt)) for prompt in several} == several
+def test_there_are_as_many_parts_as_changes(several: Any) -> None:
+    assert [parts for changes, parts in several if len(parts) != changes] == []
 
 
 def test_what_stays_lends_no_verb_to_what_changes() -> None:

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -248,6 +248,15 @@ def cases(name: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.fixture(scope="module")
+def of_languages() -> list[tuple[dict[str, str], str, float | None]]:
+    """Return each case of seven languages with its verdict and its chance of several changes, read once."""
+    return [
+        (case, check_single_change(case["prompt"]).verdict, chance_of_several(case["prompt"]))
+        for case in cases("remix-prompts-languages.jsonl")
+    ]
+
+
 class Count(NamedTuple):
     """What was told of a set, in percent: right, several changes let through as one."""
 
@@ -255,8 +264,8 @@ class Count(NamedTuple):
     let_through: int
 
 
-def count(labelled: Sequence[Mapping[str, str]]) -> Count:
-    told = [(case["changes"], check_single_change(case["prompt"]).verdict) for case in labelled]
+def count(told: Sequence[tuple[str, str]]) -> Count:
+    """Count verdicts, each beside its label."""
     several = [verdict for changes, verdict in told if changes == "multiple"]
     right = sum(changes == verdict for changes, verdict in told)
     return Count(right * 100 // len(told), -(-several.count("single") * 100 // len(several)))
@@ -274,7 +283,8 @@ def count(labelled: Sequence[Mapping[str, str]]) -> Count:
     ],
 )
 def test_of_ordinary_english_this_much_is_told_right(name: str, right: int, let_through: int) -> None:
-    found = count(cases(name))
+    told = [(case["changes"], check_single_change(case["prompt"]).verdict) for case in cases(name)]
+    found = count(told)
     assert (found.right >= right, found.let_through <= let_through) == (True, True), found
 
 
@@ -292,10 +302,15 @@ def test_the_aspects_a_requester_may_declare_are_those_that_are_told() -> None:
     ],
 )
 def test_of_seven_languages_this_much_is_told_right_by_a_writer_never_seen(
-    languages: tuple[str, ...], kind: str, right: int, let_through: int
+    of_languages: Any, languages: tuple[str, ...], kind: str, right: int, let_through: int
 ) -> None:
-    labelled = cases("remix-prompts-languages.jsonl")
-    found = count([case for case in labelled if case["language"] in languages and case["kind"] == kind])
+    found = count(
+        [
+            (case["changes"], verdict)
+            for case, verdict, _ in of_languages
+            if case["language"] in languages and case["kind"] == kind
+        ]
+    )
     assert (found.right >= right, found.let_through <= let_through) == (True, True), found
 
 
@@ -416,11 +431,9 @@ def test_a_remedy_takes_the_place_of_the_complaint_before_it_alone() -> None:
     assert words == ["Make it night", "make it denim"]
 
 
-def test_the_chance_of_several_changes_is_true_of_a_writer_that_set_no_constant() -> None:
+def test_the_chance_of_several_changes_is_true_of_a_writer_that_set_no_constant(of_languages: Any) -> None:
     labelled = [
-        (chance, case["changes"] == "multiple")
-        for case in cases("remix-prompts-languages.jsonl")
-        if (chance := chance_of_several(case["prompt"])) is not None
+        (chance, case["changes"] == "multiple") for case, _, chance in of_languages if chance is not None
     ]
     gaps = []
     for low in range(0, 100, 10):
