@@ -9,7 +9,7 @@ demo: .venv/ready       ## the main job, before your eyes, into demo-output/
 	@$(BIN)/sora-ledger demo --out demo-output
 
 test: .venv/ready browser ## every test
-	$(BIN)/pytest --numprocesses auto
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 soak: .venv/ready       ## the tests that take minutes, not seconds
 	$(BIN)/pytest -m soak --numprocesses auto --timeout 7200

@@ -1,6 +1,8 @@
 """The servers of these tests: the real sandbox over HTTP, one that goes wrong as it is told, a PostgreSQL."""
 
 import asyncio
+import atexit
+import gc
 import importlib.util
 import io
 import itertools
@@ -57,6 +59,11 @@ def _has_room(folder: Path) -> bool:
 if sys.platform == "linux" and "TMPDIR" not in os.environ and _has_room(MEMORY):
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
+# What a test leaves in the folders of its user is not left in those of whoever runs it.
+_HOME = tempfile.mkdtemp(prefix="sora-ledger-home-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+os.environ |= {"XDG_DATA_HOME": f"{_HOME}/data", "XDG_CONFIG_HOME": f"{_HOME}/config"}
+
 # Every server of the tests is on this machine and speaks plain HTTP. A client would read the certificates of
 # all authorities for 50 ms; here it finds a single one, whose key was never kept.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("authority.pem"))
@@ -80,6 +87,29 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("--hypothesis-profile") is None:
         providers._get_local_constants = lambda: providers._local_constants
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return two per core, because tests wait for servers and browsers."""
+    return int(os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS", "0")) or 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without looking for garbage: there is none, and all that was made would be looked at often."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let what one of many processes has compiled serve the others, also where that is switched off."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @dataclass

@@ -97,21 +97,23 @@ class Studio:
 
 
 @pytest.fixture(scope="session")
-def studio(run_folder: Path, forks: Forks) -> Studio:
+def studio(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Studio:
     """Return the studio that all tests read; a test that changes it takes a copy.
 
     It is made once for all processes of the tests: rendering its clips in each of them would take minutes.
     """
-    folder, said = run_folder / "studio", run_folder / "studio.json"
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, said = shared / "studio", shared / "studio.json"
     clean = {n: v for n, v in os.environ.items() if not n.startswith(("SORA_", "OPENAI_", "TRACEPARENT"))}
     environment = clean | {
         "PYTHONPATH": str(Path(__file__).parents[2]),
         "SORA_LEDGER_URL": "sqlite:///ledger.db",
         "SORA_LEDGER_PROFILE": "sandbox",
         "SORA_SANDBOX_SECONDS": "0",
-        "XDG_DATA_HOME": str(run_folder / "studio-data"),
+        "XDG_DATA_HOME": str(shared / "studio-data"),
     }
-    with (run_folder / "studio.lock").open("w") as lock:
+    with (shared / "studio.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not said.exists():
             shutil.rmtree(folder, ignore_errors=True)

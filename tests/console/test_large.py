@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -31,11 +32,13 @@ def builder() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def large(studio: Studio, run_folder: Path) -> Iterator[Console]:
+def large(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """Serve the large ledger; it is made once for all processes of the tests, and none changes a job."""
-    folder, keys = run_folder / "large", run_folder / "large.json"
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, keys = shared / "large", shared / "large.json"
     made = Studio(folder, studio.environment, studio.forks)
-    with (run_folder / "large.lock").open("w") as lock:
+    with (shared / "large.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not keys.exists():
             folder.mkdir(exist_ok=True)
