@@ -23,10 +23,7 @@ import pycrfsuite
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 
-from decision.one_change.features import BITS, blocks, tokens
-from decision.one_change.model import FILE
-from decision.one_change.tagger import BITS as TAG_BITS
-from decision.one_change.tagger import TAGS, token_features
+from decision.one_change.features import BITS, FILE, TAG_BITS, TAGS, blocks, token_features, tokens
 
 ROOT = Path(__file__).parent.parent
 WRITERS = sorted((ROOT / "tools" / "one_change").glob("writer-*.jsonl"))

@@ -2,7 +2,7 @@
 
 Three readers judge a text. The grammar cuts an English text into clauses (`decision.one_change.clauses`):
 those that say what stays are no changes, what is left over elaborates the change before it, the rest is
-counted. The classifier (`decision.one_change.classifier`) was trained on requests in seven languages, and so
+counted. The classifier (`decision.one_change.features`) was trained on requests in seven languages, and so
 was a small network (`decision.one_change.network`), which knows better what words mean. The odds of all three
 are added; where they are not sure, the text is ``ambiguous``. Other languages than English are read without
 the grammar, and those that are not read are ``ambiguous`` by name.
@@ -23,15 +23,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from decision.one_change import lexicon
 from decision.one_change.aspects import DEFAULT_ASPECT, FIELD_ASPECTS, aspect_of_thing, named_aspect
-from decision.one_change.classifier import odds_of_several
 from decision.one_change.clauses import Clause, clauses
-from decision.one_change.features import named_by_stem, tokens
+from decision.one_change.features import locate, named_by_stem, odds_of_several, tokens
 from decision.one_change.grammar import Role, is_imperative
-from decision.one_change.languages import READ, language_of
 from decision.one_change.network import odds_by_network
 from decision.one_change.shot_spec import asked_key
-from decision.one_change.tagger import locate
 from decision.one_change.tokenizer import Lead
+from decision.one_change.words import READ, language_of
 from decision.request.prompt import LABELS
 from ledger.events import Change
 

@@ -3,8 +3,8 @@
 1. Each process opens a snapshot. All must have the same head; if another process appends in between, they
    open it again. On PostgreSQL they share one exported snapshot.
 2. Each process checks one range, and says that it is sound, or nothing.
-3. If all are sound and fit together (`ledger.verify.joined`), so is the ledger. In any other case the full
-   check of `ledger.verify` reads everything again in this process, and says what is wrong.
+3. If all are sound and fit together (`ledger.verify.incremental`), so is the ledger. In any other case the
+   full check of `ledger.verify` reads everything again in this process, and says what is wrong.
 
 Processes are started, not forked: a forked process must not use SQLite that its parent has used. A process
 that crashes answers nothing, which leads to the full check.
@@ -24,7 +24,7 @@ import msgspec
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_snapshot
 from ledger.verify.checks import verify
-from ledger.verify.joined import joined
+from ledger.verify.incremental import joined
 from ledger.verify.ranges import BLOCK, Part, Ranges, check_range
 from ledger.verify.report import Report
 from ledger.verify.slim_fold import NotSound

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, Protocol
 from pydantic_core import from_json
 
 from ledger.verify.elsewhere import Bodies
-from ledger.verify.fast_path import sound
 from ledger.verify.permissions import PREFIX, Approvals, Budgets, money
 from ledger.verify.report import Report
 from ledger.verify.rules import KINDS, Json, folded, state_after, step_name
@@ -27,6 +26,7 @@ from ledger.verify.strict import (
     odd_fields,
     parse,
     parse_payload,
+    sound,
 )
 from ledger.verify.tree import Tree, leaf
 

@@ -1,8 +1,8 @@
 """Check a range of positions, and say that it is sound or nothing.
 
 `check_range` accepts what `ledger.verify.checks` would have no finding about, as far as that shows within the
-range, and returns what is compared with the other ranges and with the whole ledger (`ledger.verify.joined`).
-Anything odd is `NotSound`; `ledger.verify.checks` has the last word on it.
+range, and returns what is compared with the other ranges and with the whole ledger
+(`ledger.verify.incremental`). Anything odd is `NotSound`; `ledger.verify.checks` has the last word on it.
 
 1. Records, payloads and hashes are checked in blocks of 256, with compiled parsers: a record or payload must
    print to its bytes again.

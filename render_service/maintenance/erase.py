@@ -32,7 +32,7 @@ from ledger.record import Record
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY, Batch
 from ledger.terms import State
-from render_service.assets.by_name import unlink_video
+from render_service.assets.maintenance import unlink_video
 from render_service.assets.store import AssetStore
 from render_service.notifications.endpoints import Endpoints
 from render_service.runtime.errors import NotReady

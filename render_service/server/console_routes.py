@@ -32,8 +32,6 @@ from render_service.server.console.signin import SignIn
 from render_service.server.console.static import STATIC, Static
 from render_service.server.console.views import (
     access,
-    as_of,
-    compare,
     inbox,
     log,
     new_request,
@@ -56,14 +54,14 @@ PAGES: tuple[Page, ...] = (
     new_request.PAGE,
     *video.PAGES,
     SHARES_PAGE,
-    compare.PAGE,
+    review.COMPARE_PAGE,
     *log.PAGES,
     *record.PAGES,
     *review.PAGES,
     access.PASSKEY_PAGE,
     policy.PAGE,
     spend.PAGE,
-    as_of.PAGE,
+    record.AS_OF_PAGE,
     operations.PAGE,
     access.PAGE,
 )

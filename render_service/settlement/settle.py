@@ -18,7 +18,7 @@ from ledger.events import AssetLost, Event, StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.terms import Outcome, State, Status, Variant
-from render_service.assets.by_name import link_video
+from render_service.assets.maintenance import link_video
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
 from render_service.session.history import prompt_in

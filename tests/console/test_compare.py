@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from render_service.server.console.views.compare import diff
+from render_service.server.console.views.review import diff
 from tests.console.conftest import Console
 from tests.console.test_pages import violations
 from tests.console.test_video import until

@@ -24,7 +24,7 @@ from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY, NEW, AnyVersion, Batch
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import Report, verify
-from ledger.verify.joined import joined
+from ledger.verify.incremental import joined
 from ledger.verify.ranges import check_range
 from ledger.verify.slim_fold import NotSound
 from ledger.verify.spill import Memory

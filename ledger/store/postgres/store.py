@@ -52,8 +52,7 @@ from ledger.store.postgres.connection import Connection, Place, check_readable, 
 from ledger.store.postgres.errors import meaning, usable
 from ledger.store.postgres.notify import Listener
 from ledger.store.postgres.outage import Pool
-from ledger.store.postgres.outbox import PostgresOutbox
-from ledger.store.postgres.queue import PostgresQueue, now
+from ledger.store.postgres.queue import PostgresOutbox, PostgresQueue, now
 from ledger.store.postgres.write_rows import commit, insert_jobs, write_ahead
 from ledger.store.queue import WorkQueue
 from ledger.tree.merkle import Frontier

@@ -58,8 +58,7 @@ from ledger.store.sqlite.connection import (
     usable,
     use_wal,
 )
-from ledger.store.sqlite.outbox import SqliteOutbox
-from ledger.store.sqlite.queue import SqliteQueue, current_token, now
+from ledger.store.sqlite.queue import SqliteOutbox, SqliteQueue, current_token, now
 from ledger.tree.merkle import Frontier
 
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import spill
-from ledger.verify.fast_path import sound
-from ledger.verify.strict import NotCanonicalError, odd_fields, parse, parse_payload
+from ledger.verify.strict import NotCanonicalError, odd_fields, parse, parse_payload, sound
 from ledger.verify.tree import leaf
 
 Row = tuple[Any, ...]

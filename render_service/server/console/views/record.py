@@ -1,29 +1,40 @@
-"""One record: its fields in words, its exact bytes and digests, and the proof that it is in the log.
+"""One position of the log: its record with the proof that it is there, and the jobs as they were then.
+
+A record is shown with its fields in words, its exact bytes and its digests.
 
 The JSON of this page is the evidence that `static/verify.js` checks in the browser: the bytes, the private
 text with its salts, the path to the root, and for each size in ``extends`` the proof that the log of today
 begins with the one of that size.
+
+The jobs as of a position, or of a time, are what `sora-ledger replay --as-of` shows: how many were in each
+state, and which, of those that the person may see.
 """
 
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
+from urllib.parse import urlencode
 
 from msgspec.structs import asdict
 
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
+from ledger.log.replay import AsOf, JobThen, position_at
 from ledger.log.tiles import origin_of
 from ledger.record import Record
 from ledger.store.filters import RecordFilter
+from ledger.terms import State
 from ledger.tree.checkpoint import Checkpoint
 from ledger.tree.merkle import Frontier, ProofInvalid, consistency_proof, inclusion_proof
 from render_service.runtime.documents import record_document
+from render_service.runtime.errors import BadInput
 from render_service.server.console.log_reader import Jobs, LogReader, may_see_records
 from render_service.server.console.pages import NotHere, Page, View, Visit
 from render_service.server.console.security import WITH_WASM
-from render_service.server.console.views.log import LAST, Row, row_of
+from render_service.server.console.views.log import LAST, Row, moment_in, position_in, row_of
+from render_service.server.console.views.waiting import prompt_of
 
 MOST_EXTENDED = 4
 EVERYTHING = RecordFilter()
@@ -182,3 +193,101 @@ PAGES = (
         headers={"content-security-policy": WITH_WASM},
     ),
 )
+
+
+AS_OF_PATH = "/operations/as-of"
+JOBS_SHOWN = 50
+
+
+class JobRow(View):
+    """A job as it was; `state_now` is what became of it, and `title` its prompt, None once it is erased."""
+
+    job_id: str
+    title: str | None
+    state: str
+    state_now: str
+    requester: str
+    changed_at: str
+    position: int
+
+
+class AsOfView(View):
+    """The page; `older` is the query of the rest of the list, `recorded_at` the time of the position."""
+
+    position: int
+    size: int
+    recorded_at: str | None
+    states: Mapping[str, int]
+    state: str | None
+    jobs: tuple[JobRow, ...]
+    older: str | None
+
+    @property
+    def total(self) -> int:
+        """How many jobs there were."""
+        return sum(self.states.values())
+
+
+def read_as_of(visit: Visit) -> AsOfView:
+    """Read the jobs as of the position or the time in the address; the end of the log without either."""
+    ledger = visit.session.ledger
+    size = ledger.head().size
+    position = _position(visit, ledger, size)
+    state, before = _state(visit), position_in(visit, "before")
+    then = AsOf(ledger, position, visit.caller.sees)
+    jobs = then.newest(JOBS_SHOWN + 1, state=state, before=before)
+    shown = jobs[:JOBS_SHOWN]
+    chosen = {"position": position} | ({"state": state.value} if state else {})
+    here = ledger.newest(RecordFilter(), before=position + 1, limit=1)
+    return AsOfView(
+        position=position,
+        size=size,
+        recorded_at=here[0].recorded_at if here else None,
+        states={each.value: then.states[each] for each in State if then.states.get(each)},
+        state=state,
+        jobs=tuple(_row(visit, row) for row in shown),
+        older=urlencode(chosen | {"before": shown[-1].began}) if len(jobs) > JOBS_SHOWN else None,
+    )
+
+
+def _position(visit: Visit, ledger: Ledger, size: int) -> int:
+    if (moment := moment_in(visit, "time")) is not None:
+        return min(position_at(ledger, moment), size)
+    position = position_in(visit, "position")
+    if position is None:
+        return size
+    if position > size:
+        raise BadInput(f"position: expected at most {size:,}, the end of the log; found {position:,}")
+    return position
+
+
+def _state(visit: Visit) -> State | None:
+    text = visit.query("state")
+    if text is None:
+        return None
+    try:
+        return State(text)
+    except ValueError:
+        raise BadInput(f"state: {text[:40]!r} is not the state of a job") from None
+
+
+def _row(visit: Visit, then: JobThen) -> JobRow:
+    job = then.job
+    now = visit.session.ledger.store.job(job.job_id)
+    return JobRow(
+        job_id=job.job_id,
+        title=prompt_of(visit.session, job),
+        state=job.state,
+        state_now=now.state if now else job.state,
+        requester=job.actor,
+        changed_at=job.updated_at,
+        position=job.position,
+    )
+
+
+def rows(view: AsOfView) -> Sequence[Mapping[str, object]]:
+    """Return the jobs of the list."""
+    return [job.model_dump() for job in view.jobs]
+
+
+AS_OF_PAGE = Page(AS_OF_PATH, "Jobs as of a position", "as_of.html", read_as_of, rows=rows, menu=False)
