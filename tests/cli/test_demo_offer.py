@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.forks import CODE, Forks
+
 OFFER = "import sys; from cli.commands.demo import offer_film; offer_film(sys.argv[1])"
 QUESTION = "Open it now?"
 VIEWER = '#!/bin/sh\nprintf %s "$1" > "$OPENED"\n'
@@ -37,13 +39,12 @@ def viewer(folder: Path) -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if name != "CI"} | ours
 
 
-def answer(film: str, environment: dict[str, str], typed: bytes) -> tuple[int, str]:
+def answer(forks: Forks, film: str, environment: dict[str, str], typed: bytes) -> tuple[int, str]:
     """Make the offer on a terminal where something was typed; return the exit code and what was shown."""
     ours, theirs = pty.openpty()
     os.write(ours, typed)
-    with subprocess.Popen(
-        [sys.executable, "-c", OFFER, film], env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    ) as process:
+    words = [OFFER, film]
+    with forks.start([words], Path.cwd(), environment, theirs, theirs, stdin=theirs, program=CODE) as process:
         code = process.wait(60)
     os.write(theirs, b"end")
     os.close(theirs)
@@ -54,23 +55,25 @@ def answer(film: str, environment: dict[str, str], typed: bytes) -> tuple[int, s
     return code, shown.decode()
 
 
-def test_a_yes_opens_the_film(film: str, viewer: dict[str, str], folder: Path) -> None:
-    code, shown = answer(film, viewer, b"\n")
+def test_a_yes_opens_the_film(forks: Forks, film: str, viewer: dict[str, str], folder: Path) -> None:
+    code, shown = answer(forks, film, viewer, b"\n")
     assert (code, QUESTION in shown) == (0, True)
     assert Path((folder / "opened").read_text()).suffix == ".mp4"
 
 
 @pytest.mark.parametrize("typed", [b"n\n", b"\x04"], ids=["no", "the end of the input"])
-def test_anything_else_opens_nothing(film: str, viewer: dict[str, str], folder: Path, typed: bytes) -> None:
-    code, shown = answer(film, viewer, typed)
+def test_anything_else_opens_nothing(
+    forks: Forks, film: str, viewer: dict[str, str], folder: Path, typed: bytes
+) -> None:
+    code, shown = answer(forks, film, viewer, typed)
     assert (code, QUESTION in shown, (folder / "opened").exists()) == (0, True, False)
 
 
 @pytest.mark.parametrize("changed", [{"CI": "true"}, {"DISPLAY": "", "WAYLAND_DISPLAY": ""}], ids=str)
 def test_nothing_is_asked_without_a_person_or_a_screen(
-    film: str, viewer: dict[str, str], folder: Path, changed: dict[str, str]
+    forks: Forks, film: str, viewer: dict[str, str], folder: Path, changed: dict[str, str]
 ) -> None:
-    code, shown = answer(film, viewer | changed, b"\n")
+    code, shown = answer(forks, film, viewer | changed, b"\n")
     assert (code, QUESTION in shown, (folder / "opened").exists()) == (0, False, False)
 
 

@@ -14,6 +14,7 @@ from ledger.events import StatusObserved
 from ledger.job import Job
 from ledger.terms import State
 from render_service.session.session import Session, utc_now
+from render_service.settlement import observe
 from render_service.settlement.observe import Observer
 from render_service.settlement.sweep import settle_all
 from render_service.submission.submit import place
@@ -69,11 +70,18 @@ def states(ends: Any) -> set[State]:
     return {end.job.state for end in ends.values()}
 
 
-async def test_two_hundred_running_jobs_cost_two_requests_a_round(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Have lists asked for in pages of ten: jobs for pages of a hundred take seconds to make."""
+    monkeypatch.setattr(observe, "PAGE", 10)
+    return 10
+
+
+async def test_two_pages_of_running_jobs_cost_two_requests_a_round(
+    at: Any, slow: SandboxServer, started: Any, time_flies: Clock, short_pages: int
 ) -> None:
     session = at(slow.base_url)
-    jobs = await started(session, 200)
+    jobs = await started(session, 2 * short_pages)
     ends = await settle_all(session, jobs, interval_s=15, timeout_s=50, clock=time_flies)
     rounds = 5  # at 0, 15, 30, 45 and the last look at 50
     assert (asked(slow)["lists"], asked(slow).get("retrieves", 0)) == (2 * rounds, 0)
@@ -81,16 +89,16 @@ async def test_two_hundred_running_jobs_cost_two_requests_a_round(
 
 
 async def test_groups_that_are_observed_together_share_one_reading_of_the_list(
-    at: Any, slow: SandboxServer, started: Any
+    at: Any, slow: SandboxServer, started: Any, short_pages: int
 ) -> None:
-    session = at(slow.base_url)
-    jobs = await started(session, 250)  # on three pages
+    session, size = at(slow.base_url), short_pages // 2
+    jobs = await started(session, 5 * size)  # on three pages
     async with session.connect(session.profile()) as client:
         observer = Observer(session, client, asyncio.Semaphore(4))
-        groups = [await observer.observe(jobs[start : start + 50]) for start in range(0, 250, 50)]
+        groups = [await observer.observe(jobs[start : start + size]) for start in range(0, 5 * size, size)]
         assert asked(slow)["lists"] == 3
-        assert [len([one for one in group if one.observation]) for group in groups] == [50] * 5
-        await observer.observe(jobs[:50])  # again: what was used is read anew
+        assert [len([one for one in group if one.observation]) for group in groups] == [size] * 5
+        await observer.observe(jobs[:size])  # again: what was used is read anew
     assert asked(slow)["lists"] == 6
 
 
@@ -134,11 +142,11 @@ async def test_where_the_profile_has_no_list_every_job_is_asked_for(
 
 
 async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock
+    at: Any, slow: SandboxServer, started: Any, time_flies: Clock, short_pages: int
 ) -> None:
     session = at(slow.base_url)
     jobs = await started(session, 2)
-    await started(session, 100)
+    await started(session, short_pages)
     await settle_all(session, jobs, interval_s=30, timeout_s=0, clock=time_flies)
     assert (asked(slow)["lists"], asked(slow)["retrieves"]) == (1, 2)
 

@@ -2,7 +2,6 @@
 
 import io
 import shutil
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ import pytest
 from PIL import Image
 
 from sora_adapter.sandbox import renderer
-from sora_adapter.sandbox.media.planes import FRAMES_PER_SECOND, SAMPLES_PER_SECOND, Picture, encode
+from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.clips import plain
 
 
 @dataclass
@@ -40,9 +40,9 @@ RENDER = renderer.render
 @pytest.fixture(scope="module", autouse=True)
 def _rendered_clips() -> Iterator[None]:
     """Have the sandboxes of this folder render, where all others make plain clips."""
-    plain, renderer.render = renderer.render, RENDER
+    others, renderer.render = renderer.render, RENDER
     yield
-    renderer.render = plain
+    renderer.render = others
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +95,12 @@ def picture() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
-    """Make an MP4 file that turns from red to blue in its middle; each is encoded once."""
+    """Make an MP4 file of a size and a length, each once."""
     path = tmp_path_factory.mktemp("films") / "film.mp4"
 
     @cache
     def make(size: tuple[int, int] = (1280, 720), seconds: int = 4) -> bytes:
-        halves = [Picture.of(Image.new("RGB", size, colour)) for colour in ("#c02020", "#2020c0")]
-        half = seconds * FRAMES_PER_SECOND // 2
-        pictures = [halves[0]] * half + [halves[1]] * half
-        sound = array("f", bytes(4 * SAMPLES_PER_SECOND * seconds))
-        encode(path, size, pictures, sound, lambda: False)
+        plain(Recipe("sandbox", size, seconds, ("any",)), path)
         return path.read_bytes()
 
     return make

@@ -106,9 +106,9 @@ def test_the_whole_of_an_extension_is_remixed(
     assert (record["seconds"], record["act_seconds"]) == ("16", [12, 4])
 
 
-def test_an_extension_outlives_the_video_it_continues(
-    api: httpx2.Client, video: dict[str, Any], extend: Extend
-) -> None:
+def test_an_extension_outlives_the_video_it_continues(api: httpx2.Client, clock: Any, extend: Extend) -> None:
+    video = api.post("/v1/videos", json={"prompt": "a kite", "seconds": "4"}).json()
+    clock.advance(10)
     longer = extend(video).json()
     api.delete(f"/v1/videos/{video['id']}")
     assert api.get(f"/v1/videos/{longer['id']}/content").content[4:8] == b"ftyp"
