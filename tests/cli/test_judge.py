@@ -177,6 +177,19 @@ def test_several_changes_that_are_sure_pass_only_where_the_policy_lets_the_judge
     assert sora("replay", "--decisions").code == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "code"), [({}, "SEVERAL_CHANGES"), ({"may_overrule": True}, "CHANGE_UNCLEAR")]
+)
+def test_a_judge_that_may_overrule_and_is_not_sure_turns_several_changes_into_an_unclear_one(
+    sora: Any, chat: Chat, source: str, policy: Callable[..., Any], settings: Any, code: str
+) -> None:
+    policy(chat.url, ask="always", **settings)
+    chat.say = verdict("ambiguous")
+    denied = sora("remix", source, "--prompt", SEVERAL)
+    assert denied.document["decision"]["denial_trace"]["detail_code"] == code
+    assert sora("replay", "--decisions").code == 0
+
+
 def test_a_judge_that_is_always_asked_may_object_to_what_seems_to_be_one_change(
     sora: Any, chat: Chat, source: str, policy: Callable[..., Any]
 ) -> None:
@@ -307,7 +320,7 @@ def test_the_policy_says_where_the_text_goes(sora: Any, chat: Chat, policy: Call
     assert chat.url in shown
 
 
-LOCAL = 'model = "one-change-encoder-2"\nurl = "local"\nask = "always"\nmay_overrule = true\n'
+LOCAL = 'model = "one-change-encoder-3"\nurl = "local"\nask = "always"\nmay_overrule = true\n'
 
 
 @pytest.fixture
@@ -341,7 +354,7 @@ def test_the_encoder_in_the_program_is_a_judge_whose_word_is_recorded_and_not_as
     assert denied.code == 3
     assert (found["judge_status"], found["judge_model"], found["judge_verdict"]) == (
         "checked",
-        "one-change-encoder-2",
+        "one-change-encoder-3",
         "multiple",
     )
     uninstall()
@@ -362,7 +375,7 @@ def test_a_policy_that_names_earlier_weights_is_read_and_the_offline_rule_decide
     sora: Any, folder: Path, source: str
 ) -> None:
     packaged = sora("policy", "show", "--packaged", "policy").out.replace('"default"', '"team"', 1)
-    (folder / "local.toml").write_text(f"{packaged}\n[judge]\n{LOCAL.replace('encoder-2', 'encoder-1')}")
+    (folder / "local.toml").write_text(f"{packaged}\n[judge]\n{LOCAL.replace('encoder-3', 'encoder-2')}")
     assert sora("policy", "activate", "local.toml", "--reason", "terse notes").code == 0
     placed = sora("remix", source, "--prompt", "Make the sky purple.")
     assert (placed.code, inputs(placed)["judge_status"]) == (0, "not_installed")
@@ -386,4 +399,4 @@ def test_a_policy_that_names_another_model_for_the_judge_in_the_program_is_refus
     (folder / "local.toml").write_text(f'{packaged}\n[judge]\nmodel = "wise"\nurl = "local"\n')
     refused = sora("policy", "activate", "local.toml", "--reason", "x")
     assert refused.code == 2
-    assert 'expected model = "one-change-encoder-2"' in refused.document["error"]["message"]
+    assert 'expected model = "one-change-encoder-3"' in refused.document["error"]["message"]

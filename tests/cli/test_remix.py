@@ -222,6 +222,14 @@ def test_a_dry_run_of_a_split_ends_with_3_where_a_remix_would_be_denied(sora: An
     assert sora("remix", "--id", stored, *asked).code == 3
 
 
+def test_one_change_that_the_network_alone_takes_for_several_can_be_declared(sora: Any, stored: str) -> None:
+    doubtful = ["remix", "--id", stored, "--prompt", "Push in on his eyes and hold there."]
+    denied = sora(*doubtful)
+    assert denied.document["decision"]["denial_trace"]["detail_code"] == "CHANGE_UNCLEAR"
+    declared = sora(*doubtful, "--declare-change", "camera", "--dry-run")
+    assert (declared.code, declared.document["decision"]["reason_codes"][-1]) == (0, "SINGLE_CHANGE_DECLARED")
+
+
 def test_an_unclear_change_is_denied_with_two_ways_out_and_each_works(sora: Any, stored: str) -> None:
     unclear = ["remix", "--id", stored, "--prompt", "Make it night or make it rain"]
     ended = sora(*unclear)

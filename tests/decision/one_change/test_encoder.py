@@ -41,10 +41,16 @@ def test_all_layers_of_it_give_the_vector_that_the_engine_of_the_package_gives(
 ) -> None:
     monkeypatch.setattr(encoder, "LAYERS", 12)
     encoder.load_encoder.cache_clear()
-    loaded, text = encoder.load_encoder(), "Make it night, 雨を降らせて, und der Hund bellt."
+    loaded, text = encoder.load_encoder(tuned=False), "Make it night, 雨を降らせて, und der Hund bellt."
     encoder.load_encoder.cache_clear()
     mean = encoder.hidden_states(loaded, encoder.piece_numbers(loaded.pieces, f"query: {text}")).mean(axis=0)
     assert float(mean / np.linalg.norm(mean) @ E5(num_threads=1).query(text)) > 0.999
+
+
+def test_three_of_its_layers_are_tuned_and_the_others_are_those_of_the_package() -> None:
+    tuned, plain = encoder.load_encoder().weights, encoder.load_encoder(tuned=False).weights
+    changed = {name.partition(".")[0] for name in plain if not np.array_equal(tuned[name], plain[name])}
+    assert changed == {"l3", "l4", "l5"}
 
 
 def test_most_requests_of_a_writer_it_was_not_trained_on_are_told_right() -> None:
