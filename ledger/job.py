@@ -253,14 +253,11 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
         value are escaped, so the bytes that are taken out occur nowhere else.
         """
         row = _print(self)
-        if self.access_key_id is None:
-            row = b"{" + row[len(_NO_KEY) :]
-        if self.project is None:
-            row = row.replace(_NO_PROJECT, b"", 1)
         if self.team is None:
-            at = row.rindex(_NO_TEAM)
-            row = row[:at] + row[at + len(_NO_TEAM) :]
-        return row
+            row = _without(b'"team":null,', row)
+        if self.project is None:
+            row = _without(b'"project":null,', row)
+        return row if self.access_key_id is not None else b"{" + row[len(_NO_KEY) :]
 
     @classmethod
     def from_canonical(cls, row: bytes) -> "Job":
@@ -276,9 +273,14 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
             ) from error
 
 
-_NO_KEY, _NO_PROJECT, _NO_TEAM = b'{"access_key_id":null,', b'"project":null,', b'"team":null,'
+_NO_KEY = b'{"access_key_id":null,'
 _print = Encoder(order="deterministic").encode
 _read = Decoder(Job).decode
+
+
+def _without(field: bytes, row: bytes) -> bytes:
+    at = row.rindex(field)  # from the end, where it is: `replace` would pass over the whole row twice
+    return row[:at] + row[at + len(field) :]
 
 
 def step(event: Event) -> str:

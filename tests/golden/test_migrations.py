@@ -105,6 +105,7 @@ def test_a_migration_is_made_once(path: Path, later: None) -> None:
         "0019_alerts",
         "0020_vocabulary",
         "0021_parts",
+        "0022_refusals",
         "9999_costs",
     ]
     assert names == names_of_all

@@ -133,7 +133,9 @@ INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job_id) DO UPDATE SET version = excluded.version, position = excluded.position,
     state = excluded.state, profile = excluded.profile, video_id = excluded.video_id, body = excluded.body
 """
-_EVENT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_EVENT = "INSERT OR ROLLBACK INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+"""A record that is refused ends the transaction: to take back this statement alone, SQLite would copy each
+page before changing it (migration 22)."""
 _SAME = "UPDATE jobs SET version = ?, position = ?, body = ? WHERE job_id = ?"
 """For a job whose other columns stay: their indexes are not touched."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x534C4447  # "SLDG"
-SCHEMA_VERSION = 21
+SCHEMA_VERSION = 22
 OLDEST_READABLE = 1
 """Reading does without the tables, columns and indexes of later migrations."""
 BUSY_TIMEOUT_MS = 30_000

@@ -248,7 +248,7 @@ class SqliteStore:
         try:
             write(db, decided.changes, decided.present.tree)
         except sqlite3.IntegrityError:  # an event id or a text that is recorded: it is decided again
-            db.execute("ROLLBACK")
+            roll_back(db)
             db.execute("BEGIN IMMEDIATE")
             return False
         return True

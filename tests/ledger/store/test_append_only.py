@@ -90,6 +90,15 @@ def test_recursive_triggers_do_not_open_a_way(db: sqlite3.Connection) -> None:
     assert content(db) == before
 
 
+def test_a_refused_insert_takes_back_its_transaction(db: sqlite3.Connection) -> None:
+    before = content(db)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute(f"INSERT {INSERT}", (NEXT, "new", 4))
+    with pytest.raises(sqlite3.IntegrityError, match="events is append-only"):
+        db.execute(f"INSERT {INSERT}", (NEXT + 2, "newer", 5))
+    assert (db.in_transaction, content(db)) == (False, before)
+
+
 def test_the_next_position_is_taken(db: sqlite3.Connection) -> None:
     db.execute(f"INSERT {INSERT}", (NEXT, "new", 4))
     assert len(content(db)) == NEXT
