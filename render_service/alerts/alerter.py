@@ -22,7 +22,6 @@ import smtplib
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
@@ -43,7 +42,7 @@ from render_service.alerts.occasions import (
 )
 from render_service.alerts.targets import EmailTarget, SlackTarget, Targets, WebhookTarget
 from render_service.notifications.addresses import Addresses, Refused
-from render_service.notifications.outbox import LEASE_MS, UNUSABLE_S, wait_ms
+from render_service.notifications.outbox import LEASE_MS, UNUSABLE_S, UnderWay, wait_ms
 from render_service.notifications.post import Letter, Post
 from render_service.recovery.findings import Finding
 from render_service.rules.budgets import KnownLimits, standing
@@ -235,7 +234,11 @@ class Alerter:
         self._ledger, self._rows = session.ledger, session.ledger.store.outbox
         self._channels = {each.endpoint_id: channel_to(session, each) for each in targets.each}
         self._limits = KnownLimits(session.ledger)
-        self._under_way: dict[asyncio.Task[None], str] = {}
+        self._under_way = UnderWay(
+            AT_ONCE_OF_ONE,
+            self._deliver,
+            lambda because: session.log.warning("alert.not_settled", because=because),
+        )
         self._closing = AsyncExitStack()
         self._put: set[str] = set()
         self._looked_at: float | None = None
@@ -272,26 +275,12 @@ class Alerter:
         if findings:
             await asyncio.to_thread(self._announce_all, list(finding_notices(findings)))
         await self._round()
-        if self._under_way:
-            await asyncio.wait(list(self._under_way), timeout=FINISHING_S)
-        for task in list(self._under_way):
-            task.cancel()
+        await self._under_way.finish(FINISHING_S)
 
     async def _round(self) -> None:
         await asyncio.to_thread(self._announce)
-        under_way = Counter(self._under_way.values())
-        room = {name: AT_ONCE_OF_ONE - under_way[name] for name in self._channels}
-        room = {name: free for name, free in room.items() if free > 0}
-        for delivery in await asyncio.to_thread(self._rows.claim, room, LEASE_MS):
-            task = asyncio.create_task(self._deliver(delivery))
-            self._under_way[task] = delivery.endpoint_id
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # The lease ends, and the alert is sent again.
-            self._session.log.warning("alert.not_settled", because=str(error))
+        room = self._under_way.room(self._channels)
+        self._under_way.start(await asyncio.to_thread(self._rows.claim, room, LEASE_MS))
 
     # --- announcing, in a thread ---
 

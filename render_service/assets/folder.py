@@ -92,11 +92,7 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StorageFailed(
-                f"{path}: cannot be read ({error.strerror})",
-                expected="a file that can be read",
-                found=error.strerror,
-            ) from error
+            raise unreadable(path, error) from error
 
     def size(self, name: str) -> int | None:
         """Return the size of a file; None if it does not exist."""
@@ -125,26 +121,12 @@ class FolderPlace:
             with file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise StorageFailed(
-                f"{self.folder / name}: cannot be read ({error.strerror})",
-                expected="a file that can be read",
-                found=error.strerror,
-            ) from error
+            raise unreadable(self.folder / name, error) from error
 
     def _open(self, name: str) -> BufferedReader | None:
         path = self.path(name)
-        if path is None:
-            return None
-        try:
-            return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageFailed(
-                f"{path}: cannot be read ({error.strerror})",
-                expected="a file that can be read",
-                found=error.strerror,
-            ) from error
+        descriptor = None if path is None else open_stored(path)
+        return None if descriptor is None else os.fdopen(descriptor, "rb")
 
     def files(self) -> Iterator[Kept]:
         """Yield the files that have a final name."""
@@ -174,11 +156,7 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StorageFailed(
-                f"{path}: cannot be read ({error.strerror})",
-                expected="a file that can be read",
-                found=error.strerror,
-            ) from error
+            raise unreadable(path, error) from error
 
     def put_note(self, content: bytes, *, replace: bool) -> None:
         """Write the note, atomically."""
@@ -211,6 +189,23 @@ def unwritable(place: Path, error: OSError) -> StorageFailed:
         expected="room on the disk" if is_full else "a place that can be written",
         found=error.strerror or error,
     )
+
+
+def unreadable(path: os.PathLike[str], error: OSError) -> StorageFailed:
+    """Return that a stored file cannot be read."""
+    return StorageFailed(
+        f"{path}: cannot be read ({error.strerror})", expected="a file that can be read", found=error.strerror
+    )
+
+
+def open_stored(path: os.PathLike[str]) -> int | None:
+    """Open a stored file, and no link; return its descriptor, None if it does not exist."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def clear_stale(folder: Path) -> None:

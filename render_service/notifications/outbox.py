@@ -13,7 +13,7 @@ the first one sent, except for time and signature.
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from random import sample, uniform
@@ -93,6 +93,55 @@ class Due:
         }
 
 
+class UnderWay:
+    """Deliveries under way, each in a task of its own, at most `at_once` to one receiver.
+
+    `not_settled` gets why the outcome of a delivery was not stored: its lease ends, and it is sent again.
+    """
+
+    def __init__(
+        self,
+        at_once: int,
+        deliver: Callable[[Delivery], Coroutine[Any, Any, None]],
+        not_settled: Callable[[str], None],
+    ) -> None:
+        self._at_once, self._deliver, self._not_settled = at_once, deliver, not_settled
+        self._tasks: dict[asyncio.Task[None], str] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._tasks)
+
+    def room(self, receivers: Iterable[str]) -> dict[str, int]:
+        """Return how many more may begin, by receiver; those that have their number are left out."""
+        busy = Counter(self._tasks.values())
+        return {name: self._at_once - busy[name] for name in receivers if busy[name] < self._at_once}
+
+    def full(self) -> list[asyncio.Task[None]]:
+        """Return the tasks of which one has to end before some receiver gets more; none if all have room."""
+        is_full = any(number >= self._at_once for number in Counter(self._tasks.values()).values())
+        return list(self._tasks) if is_full else []
+
+    def start(self, deliveries: Iterable[Delivery]) -> None:
+        """Begin claimed deliveries."""
+        for delivery in deliveries:
+            task = asyncio.create_task(self._deliver(delivery))
+            self._tasks[task] = delivery.endpoint_id
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._not_settled(str(error))
+
+    async def finish(self, wait_s: float) -> None:
+        """Wait for those under way, and cancel what takes longer."""
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=wait_s)
+        for task in list(self._tasks):
+            task.cancel()
+
+
 class Notifier:
     """Announces and delivers in a session, until it is stopped; for one event loop."""
 
@@ -102,7 +151,11 @@ class Notifier:
         self.endpoints = Endpoints(session.ledger)
         self._audience = Audience(session)
         self._forgotten: set[str] = set()
-        self._under_way: dict[asyncio.Task[None], str] = {}
+        self._under_way = UnderWay(
+            AT_ONCE_OF_ONE,
+            self._deliver,
+            lambda because: session.log.warning("notification.not_settled", because=because),
+        )
         self._steps = ClockSteps(session.clock)
         self._is_behind: bool | None = None
 
@@ -112,11 +165,11 @@ class Notifier:
         try:
             while not stop.is_set():
                 pause_s = await self._round()
-                waiting = {stopping, *self._full()}
+                waiting = {stopping, *self._under_way.full()}
                 await asyncio.wait(waiting, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            await self._finish()
+            await self._under_way.finish(FINISHING_S)
 
     async def _round(self) -> float:
         """Announce, and start what is due; return after how many seconds to do so again."""
@@ -139,37 +192,12 @@ class Notifier:
             await asyncio.to_thread(self._rows.bring_forward, LEASE_MS)
             self._is_behind = False
 
-    def _full(self) -> list[asyncio.Task[None]]:
-        """Return the deliveries under way if an endpoint has as many as it may: the end of one makes room."""
-        is_full = any(number >= AT_ONCE_OF_ONE for number in Counter(self._under_way.values()).values())
-        return list(self._under_way) if is_full else []
-
     async def _start_due(self, endpoints: Sequence[Endpoint]) -> None:
-        under_way = Counter(self._under_way.values())
         free = AT_ONCE - len(self._under_way)
-        room = {
-            endpoint.endpoint_id: AT_ONCE_OF_ONE - under_way[endpoint.endpoint_id]
-            for endpoint in sample(endpoints, min(len(endpoints), free // AT_ONCE_OF_ONE))
-        }
-        room = {name: number for name, number in room.items() if number > 0}
-        if not room:
-            return
-        for delivery in await asyncio.to_thread(self._rows.claim, room, LEASE_MS):
-            task = asyncio.create_task(self._deliver(delivery))
-            self._under_way[task] = delivery.endpoint_id
-            task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.pop(task, None)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # The lease ends, and the delivery is repeated.
-            self._session.log.warning("notification.not_settled", because=str(error))
-
-    async def _finish(self) -> None:
-        if self._under_way:
-            await asyncio.wait(list(self._under_way), timeout=FINISHING_S)
-        for task in list(self._under_way):
-            task.cancel()
+        some = sample(endpoints, min(len(endpoints), free // AT_ONCE_OF_ONE))
+        room = self._under_way.room(endpoint.endpoint_id for endpoint in some)
+        if room:
+            self._under_way.start(await asyncio.to_thread(self._rows.claim, room, LEASE_MS))
 
     # --- announcing, in a thread ---
 

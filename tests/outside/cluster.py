@@ -1,7 +1,4 @@
-"""A PostgreSQL primary and its standbys on loopback, run by PostgreSQL's own programs; and pgbouncer.
-
-Loaded by path through the `cluster` fixture of the tests that need it.
-"""
+"""A PostgreSQL primary and its standbys on loopback, run by PostgreSQL's own programs; and pgbouncer."""
 
 import os
 import pwd
@@ -12,7 +9,8 @@ import subprocess
 import tempfile
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -192,3 +190,14 @@ class Cluster:
         for server in (self.primary, self.standby):
             server.stop()
         shutil.rmtree(self._root)
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """Run a cluster whose primary has begun; `Cluster.follow` starts the standby."""
+    made = Cluster()
+    try:
+        made.begin()
+        yield made
+    finally:
+        made.end()

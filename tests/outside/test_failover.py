@@ -1,6 +1,5 @@
 """Workers and commands outlive a database that restarts, fails over or goes silent; a job is billed once."""
 
-import importlib.util
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.outside.cluster import running_cluster
+
 POOLER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 CREATE = ("create", "--prompt", "A lighthouse in fog", "--queue", "--json")
 LEDGER_UNUSABLE = 7
@@ -20,17 +21,8 @@ LEDGER_UNUSABLE = 7
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Yield a cluster with a primary and, after `follow`, a synchronous standby."""
-    spec = importlib.util.spec_from_file_location("cluster", Path(__file__).with_name("cluster.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made = module.Cluster()
-    try:
-        made.begin()
+    with running_cluster() as made:
         yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture

@@ -1,18 +1,17 @@
 """Reading commands and the console read from a standby, and nobody misses their own records."""
 
 import http.client
-import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import psycopg
 import pytest
 
+from tests.outside.cluster import running_cluster
 from tests.outside.conftest import Gateway, Outside, Person
 
 OK, SEE_OTHER, UNUSABLE = 200, 303, 7
@@ -23,19 +22,10 @@ PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """Yield a primary with a standby that confirms no commit, whose replay can be paused."""
-    spec = importlib.util.spec_from_file_location("cluster", Path(__file__).with_name("cluster.py"))
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    made = module.Cluster()
-    try:
-        made.begin()
+    with running_cluster() as made:
         made.follow()
         made.primary.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
         yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ledger.job import Asset
+from render_service.assets.folder import open_stored
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import NotAsStored, StorageFailed
 from render_service.server.gateway.errors import Refusal
@@ -102,10 +103,10 @@ class StoredFiles:
         if not self._assets.has(asset.storage_uri):
             return None
         path, intact = self._intact.get(asset.sha256, (None, None))
-        descriptor = self._descriptor(path) if path is not None else None
+        descriptor = open_stored(path) if path is not None else None
         if descriptor is None:
             path = self._assets.path(asset.storage_uri)
-            descriptor = self._descriptor(path)
+            descriptor = open_stored(path)
         if descriptor is None or path is None:
             return None
         try:
@@ -115,18 +116,6 @@ class StoredFiles:
             raise
         self._remember(asset.sha256, path, file.signature)
         return file
-
-    def _descriptor(self, path: os.PathLike[str]) -> int | None:
-        try:
-            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageFailed(
-                f"{path}: cannot be read ({error.strerror})",
-                expected="a file that can be read",
-                found=error.strerror,
-            ) from error
 
     def _remember(self, sha256: str, path: os.PathLike[str], signature: Signature) -> None:
         self._intact.pop(sha256, None)
