@@ -14,20 +14,25 @@ processor times is the steadier one.
     .venv/bin/python benchmarks/append.py --profile   show where our time goes
 
 Where the time goes, in microseconds of the processor for an event, on a disk of memory and two busy cores. A
-single append takes 213; it took 395 when it read what its process had just written. 134 of that are SQLite
-and the kernel: 19 for an empty transaction, the rest for six statements and the six pages that they change,
-four of them those of the bare insert. 79 are Python: in steps that take 35 together when each is repeated
-alone (placing the record 5, folding the job 3, deciding 7 more, printing and binding rows 5, the tree 1,
-`Append` 4, group commit 3, asking whether the file was moved 3), and twice as long where they alternate with
-SQLite. Sixteen threads take 94 of formerly 193, a third of it handing over between threads. In batches of
-1,000 an event takes 24 of formerly 49. More than half of that are the bare rows with three indexes and the
-trigger, five are placing the record, three the fold, two the tree. `eventsourcing` takes half of what the
-bare rows take: it writes finished bytes into a table with one index and hashes, encodes and folds nothing. So
-half of its rate is out of reach.
+single append takes 180; it took 395 when it read what its process had just written. More than half is SQLite
+and the kernel: 11 to 19 for an empty transaction, the rest for six statements and the six pages that
+they change, four of them those of the bare insert. The rest is Python: steps that take 30 together when each
+is repeated alone (placing the record 4, folding the job 2, its row 2, the tree 1, the file's identity 4), and
+twice as long where they alternate with SQLite. Sixteen threads take 126 where a single thread takes 180, a
+third of it handing over between threads. In batches of 1,000 an event takes 27. Half of that are the bare
+rows with three indexes and the trigger (13: the row alone 6, the two other indexes 4, the trigger 3), four
+are placing the record, two the fold, two hashing for record and tree. `eventsourcing` takes 7, half of what
+the bare rows take: it writes finished bytes into a table with one index and hashes, encodes and folds
+nothing. So half of its rate is out of reach.
 
 Taken out: reading what the process remembers; indexes on the bytes of job rows and on type and trace; the
 page that each job row had to itself; a second writer of unchanged columns; pydantic and `json` for rows and
-records; a third of the function calls. Tried and left: a larger ``wal_autocheckpoint`` (slower), a larger
+records; half of the function calls; parameters of type `bytes`, for which `sqlite3` looks for an adapter (1.2
+each, three for each event; the bare insert still has them, as most programs do); the copy of each page with
+which SQLite could take back a refused statement alone (1.5; the bare insert has that too). The last two and
+25 of 155 calls took a single append from 208 to 183 and batches from 30.5 to 27.1 (the least of 15 rounds, both
+orders of the two versions), sixteen threads from 141 to 126. Tried and left: `_sha256` instead of OpenSSL's
+(six times as long for 146 bytes), a larger ``wal_autocheckpoint`` (slower), a larger
 cache (no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
 (no difference), structures of msgspec for the two classes that hold what an append is decided on (no
 difference; docs/decisions/0284-what-compiling-does-not-save.md). Left for later: writing the index of words
