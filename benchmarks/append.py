@@ -30,10 +30,9 @@ page that each job row had to itself; a second writer of unchanged columns; pyda
 records; half of the function calls; parameters of type `bytes`, for which `sqlite3` looks for an adapter (1.2
 each, three for each event; the bare insert still has them, as most programs do); the copy of each page with
 which SQLite could take back a refused statement alone (1.5; the bare insert has that too). The last two and
-25 of 155 calls took a single append from 208 to 183 and batches from 30.5 to 27.1 (the least of 15 rounds, both
-orders of the two versions), sixteen threads from 141 to 126. Tried and left: `_sha256` instead of OpenSSL's
-(six times as long for 146 bytes), a larger ``wal_autocheckpoint`` (slower), a larger
-cache (no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
+25 of 155 calls took a single append from 208 to 183 and batches from 30.5 to 27.1 (the least of 15 rounds,
+both versions in turn, in both orders), sixteen threads from 141 to 126. Tried and left: `_sha256` instead of
+OpenSSL's (six times as long for 146 bytes), a larger ``wal_autocheckpoint`` (slower), a larger cache (no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
 (no difference), structures of msgspec for the two classes that hold what an append is decided on (no
 difference; docs/decisions/0284-what-compiling-does-not-save.md). Left for later: writing the index of words
 for several prompts at once (a sixth of the append that begins a job, and nothing here).
