@@ -32,7 +32,8 @@ each, three for each event; the bare insert still has them, as most programs do)
 which SQLite could take back a refused statement alone (1.5; the bare insert has that too). The last two and
 25 of 155 calls took a single append from 208 to 183 and batches from 30.5 to 27.1 (the least of 15 rounds,
 both versions in turn, in both orders), sixteen threads from 141 to 126. Tried and left: `_sha256` instead of
-OpenSSL's (six times as long for 146 bytes), a larger ``wal_autocheckpoint`` (slower), a larger cache (no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
+OpenSSL's (six times as long for 146 bytes), a larger ``wal_autocheckpoint`` (slower), a larger cache
+(no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
 (no difference), structures of msgspec for the two classes that hold what an append is decided on (no
 difference; docs/decisions/0284-what-compiling-does-not-save.md). Left for later: writing the index of words
 for several prompts at once (a sixth of the append that begins a job, and nothing here).
