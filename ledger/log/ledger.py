@@ -18,6 +18,8 @@ EVERYTHING = RecordFilter()
 ALL_JOBS = JobFilter()
 FOLLOW_INTERVAL_S = 5.0
 _CHUNK = 500
+_COMMITMENT = b'"commitment":'
+"""A key of every payload that has private text."""
 
 
 class Head(NamedTuple):
@@ -158,4 +160,6 @@ class Ledger:
         if not with_text:
             return bare
         bodies = self.store.bodies([record.position for record in bare])
-        return [record.with_bodies(bodies) for record in bare] if bodies else bare
+        if not bodies:
+            return bare
+        return [record.with_bodies(bodies) if _COMMITMENT in record.payload else record for record in bare]

@@ -2,7 +2,7 @@
 
 1. Each process opens a snapshot. All must have the same head; if another process appends in between, they
    open it again. On PostgreSQL they share one exported snapshot.
-2. Each process checks one range, and says that it is sound, or nothing.
+2. Each process, this one among them, checks one range, and says that it is sound, or nothing.
 3. If all are sound and fit together (`ledger.verify.incremental`), so is the ledger. In any other case the
    full check of `ledger.verify` reads everything again in this process, and says what is wrong.
 
@@ -12,7 +12,6 @@ that crashes answers nothing, which leads to the full check.
 
 import gc
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -67,14 +66,26 @@ def verify_ranges(url: str, roots_at: Collection[int], processes: int | None) ->
         count = len(cut(size, processes or _count_processes(size)))
         if count <= 1:
             return verify_in_one(snapshot, roots_at)
-    with _Processes(count) as started:
+    with _Processes(count - 1) as started:
         for _ in range(_MOST_TRIES):
             with open_snapshot(url) as snapshot:
                 size, frontier = snapshot.head()
                 if started.open(url, snapshot.share(), (size, frontier)):
-                    started.check(cut(size, count), roots_at)
-                    return joined(snapshot, started.parts(), started.event_ids(), roots_at)
+                    return _verify_with(started, snapshot, cut(size, count), roots_at)
     raise NotSound("the ledger grows too fast to be read by several processes")
+
+
+def _verify_with(
+    started: "_Processes", snapshot: Ranges, ranges: Sequence[tuple[int, int]], roots_at: Collection[int]
+) -> Report:
+    """Verify the first range in this process, and the others in those that were started."""
+    own, *others = ranges
+    started.check(others, roots_at)
+    with Memory() as memory, _rare_collections():
+        part = check_range(snapshot, memory, *own, roots_at)
+        parts = [part, *started.parts()]
+        event_ids = zip(memory.event_id_hashes(), started.event_ids(), strict=True)
+        return joined(snapshot, parts, ([mine, *theirs] for mine, theirs in event_ids), roots_at)
 
 
 def verify_in_one(snapshot: Ranges, roots_at: Collection[int] = ()) -> Report:
@@ -114,10 +125,8 @@ class _Processes:
         self._count = count
 
     def __enter__(self) -> Self:
-        # Hashes of event ids are compared between processes, so all have the same seed. Modules are found
-        # where this process finds them, and never in the current folder.
-        paths = os.pathsep.join(filter(None, sys.path))
-        environment = {**os.environ, "PYTHONHASHSEED": str(secrets.randbits(32)), "PYTHONPATH": paths}
+        # Modules are found where this process finds them, and never in the current folder.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-P", "-m", "ledger.log.range_process"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         with ExitStack() as stack:

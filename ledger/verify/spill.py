@@ -164,17 +164,17 @@ class Memory:
         if self._ids_at_hand == _IDS_AT_HAND:
             self._put_ids_away()
 
-    def note_event_ids(self, event_ids: Iterable[str]) -> None:
-        """Remember the ids of several events."""
+    def note_hashes(self, hashes: Iterable[int]) -> None:
+        """Remember the hashes of several events' ids, each of 8 bytes."""
         buckets = self._ids
-        for hashed in map(hash, event_ids):
+        for hashed in hashes:
             buckets[hashed % BUCKETS].append(hashed)
             self._ids_at_hand += 1
         if self._ids_at_hand >= _IDS_AT_HAND:
             self._put_ids_away()
 
     def event_id_hashes(self) -> Iterator[bytes]:
-        """Yield the noted hashes, bucket by bucket, which are the same in processes with the same seed."""
+        """Yield the noted hashes, bucket by bucket."""
         self._put_ids_away()
         rows = self._db.execute("SELECT bucket, hashes FROM event_ids ORDER BY bucket")
         for _, parts in groupby(rows, key=itemgetter(0)):
