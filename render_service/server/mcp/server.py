@@ -48,9 +48,8 @@ from ledger.store.filters import JobFilter
 from ledger.terms import Variant
 from render_service.runtime.documents import Json, job_document
 from render_service.runtime.signals import stop_signals
-from render_service.server.mcp.acting import TASKS, Tasks, is_task, takes_tasks, task_handle
+from render_service.server.mcp.acting import TASKS, Approval, Tasks, awaits, is_task, takes_tasks, task_handle
 from render_service.server.mcp.answers import error_answer, error_document
-from render_service.server.mcp.approval import Approval, awaits
 from render_service.server.mcp.calls import Agent, Place
 from render_service.server.mcp.card import CARD, CARD_TYPE, UI, card, shows_cards
 from render_service.server.mcp.tools import TOOLS, ToolEntry
