@@ -45,7 +45,7 @@ def test_a_command_to_copy_is_shown_unbroken(place: Any) -> None:
     assert command in shown
 
 
-def test_why_something_is_denied_is_said_once(place: Any) -> None:
+def test_why_something_is_denied_is_reported_once(place: Any) -> None:
     code, shown = on_a_terminal(place, "create", "--prompt", "a fox", "--max-cost", "0.01")
     assert (code, shown.count("sora-2 would cost 0.40 USD"), " is denied\r\n" in shown) == (3, 1, True)
 

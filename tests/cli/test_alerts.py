@@ -77,7 +77,7 @@ def test_audit_tells_of_its_findings_once(
         ({"SORA_LEDGER_PRIVATE_ENDPOINTS": "refuse"}, "target there: expected a URL (https)"),
     ],
 )
-def test_what_cannot_be_sent_is_said(
+def test_what_cannot_be_sent_is_reported(
     sora: Any,
     file: Path,
     there: Receiver,

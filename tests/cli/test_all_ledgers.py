@@ -63,7 +63,7 @@ def test_one_that_cannot_be_read_does_not_pass_as_clean(sora: Any, ledgers: Path
         (["audit", "--all", "all", "--as-of", "3"], "--as-of is about one ledger"),
     ],
 )
-def test_what_cannot_be_checked_together_is_said(
+def test_what_cannot_be_checked_together_is_reported(
     sora: Any, folder: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora(*arguments)

@@ -83,7 +83,7 @@ def test_a_page_without_videos_has_no_next(sora: Any, made: Any) -> None:
     assert "next:" not in sora("list", "--limit", "0", "--format=text").out
 
 
-def test_why_a_render_failed_is_told_with_the_command_that_tries_again(sora: Any, server: Any) -> None:
+def test_why_a_render_failed_is_shown_with_the_command_that_tries_again(sora: Any, server: Any) -> None:
     server()
     asked = ("--prompt", "it's a fox [fail]", "--seconds", "8", "--size", "720x1280")
     job = sora("create-and-poll", *asked).document["final"]

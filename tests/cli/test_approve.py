@@ -35,7 +35,7 @@ def held(sora: Any, server: Any, folder: Path) -> str:
     return str(ended.document["job_id"])
 
 
-def test_a_signed_approval_is_told_decided_again_and_resumed(sora: Any, held: str) -> None:
+def test_a_signed_approval_is_shown_decided_again_and_resumed(sora: Any, held: str) -> None:
     approved = sora("approve", held, "--key", "maria.key", "--reason", "fine")
     assert (approved.code, approved.document["state"]) == (0, "decided")
     assert approved.document["decision"]["decision"] == "ALLOW"
@@ -77,7 +77,7 @@ purposes = ["final"]
 """
 
 
-def test_who_asked_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
+def test_a_requester_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
     sora: Any, server: Any, folder: Path
 ) -> None:
     server()

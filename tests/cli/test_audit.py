@@ -63,7 +63,7 @@ def test_a_position_beyond_the_end_is_refused(sora: Sora, denied: str) -> None:
     assert (ended.code, "the end of the ledger" in ended.error) == (2, True)
 
 
-def test_a_failed_render_rests_once_somebody_says_what_was_done(sora: Sora, at_openai: Any) -> None:
+def test_a_failed_render_rests_once_a_person_says_what_was_done(sora: Sora, at_openai: Any) -> None:
     at_openai()
     job = sora("create", "--prompt", "a fox [fail]").document["job_id"]
     sora("poll", job, "--poll-interval", "0.05")
@@ -88,7 +88,7 @@ def test_a_job_without_a_lasting_finding_cannot_be_dealt_with(sora: Sora, denied
     assert (ended.code, "has no finding to deal with" in ended.error) == (2, True)
 
 
-def test_a_server_that_cannot_be_used_is_said(sora: Sora, denied: str) -> None:
+def test_a_server_that_cannot_be_used_is_reported(sora: Sora, denied: str) -> None:
     ended = sora("audit", "--profile", "openai")
     assert ended.code == 0
     assert ended.document["servers"][0]["because"] == "OPENAI_API_KEY is not set."
@@ -103,5 +103,5 @@ def test_a_server_that_does_not_answer_is_an_error(
     assert sora("audit").code == 8
 
 
-def test_no_ledger_is_said(sora: Sora) -> None:
+def test_a_missing_ledger_is_reported(sora: Sora) -> None:
     assert sora("audit").code == 7

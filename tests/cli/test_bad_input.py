@@ -157,7 +157,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("command", ["jobs", "create", "verify"])
 @pytest.mark.parametrize("kind", UNUSABLE)
-def test_a_file_that_is_no_ledger_of_ours_is_said_and_left_alone(
+def test_a_file_that_is_no_ledger_of_ours_is_reported_and_left_alone(
     sora: Any, folder: Path, kind: str, command: str
 ) -> None:
     make, said = UNUSABLE[kind]
@@ -300,7 +300,7 @@ main(sys.argv[2:])
 """
 
 
-def test_a_full_disk_is_said_and_leaves_the_ledger_intact(sora: Any, denied: str, folder: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_the_ledger_intact(sora: Any, denied: str, folder: Path) -> None:
     asked = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
     command = [sys.executable, "-c", SMALL_DISK, "8192", *asked]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)

@@ -38,7 +38,7 @@ def test_a_fit_that_is_none_is_refused(sora: Any) -> None:
     assert (ended.code, "expected one of cover, contain, pad" in ended.error) == (2, True)
 
 
-def test_a_size_that_is_none_is_told_for_its_line(sora: Any, folder: Path) -> None:
+def test_an_invalid_size_is_reported_with_its_line(sora: Any, folder: Path) -> None:
     entry = {"prompt": "a fox", "input_reference": "small.png", "size": ["wide"]}
     (folder / "prompts.jsonl").write_text(json.dumps(entry))
     ended = sora(*BATCH, "--fit", "cover")

@@ -93,7 +93,7 @@ def test_a_manifest_that_was_changed_is_a_finding(
     assert (checked.code, [one["code"] for one in checked.document["findings"]]) == (10, [code])
 
 
-def test_a_copy_that_was_moved_is_counted_and_said(
+def test_a_copy_that_was_moved_is_counted_and_reported(
     bundle: Path, job_id: str, sora: Any, folder: Path
 ) -> None:
     (folder / "film.mp4").rename(folder / "elsewhere.mp4")

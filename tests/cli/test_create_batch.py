@@ -49,7 +49,7 @@ def test_a_file_in_the_folder_is_the_jobs_document(
     assert written == {name: job[name] for name in written}
 
 
-def test_every_missing_detail_is_told_with_its_line_and_nothing_is_sent(
+def test_every_missing_detail_is_reported_with_its_line_and_nothing_is_sent(
     sora: Any, server: Any, prompts: Path
 ) -> None:
     running = server()
@@ -60,7 +60,7 @@ def test_every_missing_detail_is_told_with_its_line_and_nothing_is_sent(
     assert "line 3: the prompt names nothing to show: who or what is in the clip?" in ended.error
 
 
-def test_advice_is_said_once_with_the_lines_it_is_for(sora: Any, server: Any, prompts: Path) -> None:
+def test_advice_is_reported_once_with_the_lines_it_is_for(sora: Any, server: Any, prompts: Path) -> None:
     server()
     fox = "a fox; the camera pans left, then cranes up"
     prompts.write_text(f"{fox}\n# nothing\n{fox}\n")
@@ -69,7 +69,7 @@ def test_advice_is_said_once_with_the_lines_it_is_for(sora: Any, server: Any, pr
     assert [(line["code"], line["lines"]) for line in advice] == [("SEVERAL_CAMERA_MOVES", [1, 3])]
 
 
-def test_attempts_in_vain_are_said(sora: Any, server: Any, prompts: Path) -> None:
+def test_attempts_in_vain_are_reported(sora: Any, server: Any, prompts: Path) -> None:
     server()
     assert (
         "--max-attempts has no effect here: the profile custom" in sora(*BATCH, "--max-attempts", "5").error
@@ -116,7 +116,7 @@ def test_every_bad_entry_is_listed_before_anything_is_sent(
         (["--purpose", "fun"], "purpose fun is unknown"),
     ],
 )
-def test_bad_input_is_said_and_begins_nothing(
+def test_bad_input_is_reported_and_begins_nothing(
     sora: Any, prompts: Path, folder: Path, arguments: list[str], said: str
 ) -> None:
     ended = sora(*BATCH, *arguments, "--profile", "sandbox")
@@ -124,7 +124,7 @@ def test_bad_input_is_said_and_begins_nothing(
     assert re.search(said, ended.error)
 
 
-def test_bytes_that_are_no_text_are_said(sora: Any, prompts: Path) -> None:
+def test_bytes_that_are_no_text_are_reported(sora: Any, prompts: Path) -> None:
     prompts.write_bytes(b"\xff\xfe\x00")
     ended = sora(*BATCH)
     assert (ended.code, "prompts.jsonl: expected UTF-8 text" in ended.error) == (2, True)

@@ -16,7 +16,7 @@ def findings(ended: Any) -> dict[str, dict[str, Any]]:
     return {finding["check"]: finding for finding in ended.document["findings"]}
 
 
-def test_a_healthy_setup_is_said_to_be_healthy(sora: Any, server: Any, denied: str) -> None:
+def test_a_healthy_setup_is_reported_as_healthy(sora: Any, server: Any, denied: str) -> None:
     server()
     ended = sora("doctor")
     assert (ended.code, ended.document["healthy"]) == (0, True)
@@ -60,7 +60,7 @@ def test_a_wrong_key_says_which_variable_to_set(sora: Any, server: Any) -> None:
     assert (found["found"], "OPENAI_API_KEY" in f"{found['says']} {found['fix']}") == ("wrong", True)
 
 
-def test_a_server_nobody_reaches_is_said(sora: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_an_unreachable_server_is_reported(sora: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     found = findings(sora("doctor"))
     assert (found["server"]["found"], found["clock"]["found"]) == ("wrong", "skipped")
@@ -72,14 +72,16 @@ def test_a_server_that_cannot_list_is_asked_for_a_video_that_is_none(sora: Any, 
     assert findings(sora("doctor", "--profile", "litellm"))["server"]["found"] == "ok"
 
 
-def test_a_switched_off_server_is_said_with_the_way_out(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switched_off_server_is_reported_with_the_way_out(
+    sora: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     found = findings(sora("doctor", "--profile", "openai"))["key"]
     assert (found["found"], "switched its Videos API off" in found["says"]) == ("wrong", True)
 
 
 @pytest.mark.parametrize(("minutes", "said"), [(5, "300 s ahead of"), (-5, "300 s behind")])
-def test_a_clock_that_is_off_is_said_by_how_much(
+def test_a_clock_that_is_off_is_reported_with_the_difference(
     sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch, minutes: int, said: str
 ) -> None:
     server()
@@ -94,32 +96,32 @@ def test_a_clock_that_is_off_is_said_by_how_much(
     assert said.split(" s ")[1] in found["says"]
 
 
-def test_a_ledger_that_is_none_is_said(sora: Any, folder: Path) -> None:
+def test_a_ledger_that_is_none_is_reported(sora: Any, folder: Path) -> None:
     (folder / "ledger.db").write_text("no database, but text " * 9)
     found = findings(sora("doctor", "--profile", "sandbox"))["ledger"]
     assert (found["found"], "it is not a SQLite database" in found["says"]) == ("wrong", True)
 
 
-def test_a_ledger_of_a_kind_there_is_not_is_said(sora: Any, folder: Path) -> None:
+def test_an_unknown_kind_of_ledger_is_reported(sora: Any, folder: Path) -> None:
     ended = sora("doctor", "--dry-run", "--profile", "sandbox", "--ledger", "mysql://host/ledger")
     found = findings(ended)["ledger"]
     assert (ended.code, found["found"]) == (1, "wrong")
     assert found["says"].startswith("ledger URL mysql://…: expected sqlite:///")
 
 
-def test_a_ledger_folder_that_is_a_file_is_said(sora: Any, folder: Path) -> None:
+def test_a_ledger_folder_that_is_a_file_is_reported(sora: Any, folder: Path) -> None:
     (folder / "file").write_text("")
     ended = sora("doctor", "--profile", "sandbox", "--ledger", "file/ledger.db")
     assert (ended.code, "is not a folder" in findings(ended)["ledger"]["says"]) == (1, True)
 
 
-def test_a_full_disk_is_said_before_it_is_full(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_it_is_full(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("render_service.maintenance.setup.LEAST_FREE_BYTES", 1 << 60)
     found = findings(sora("doctor", "--profile", "sandbox"))["storage"]
     assert (found["found"], "make room" in found["fix"]) == ("wrong", True)
 
 
-def test_an_unknown_profile_is_said_with_the_known_ones(sora: Any) -> None:
+def test_an_unknown_profile_is_reported_with_the_known_ones(sora: Any) -> None:
     ended = sora("doctor", "--profile", "nonsense")
     assert (ended.code, "no server profile is called 'nonsense'" in findings(ended)["profile"]["says"]) == (
         1,

@@ -63,12 +63,12 @@ def test_a_person_does_not_read_that_a_file_is_there_that_was_erased(sora: Any, 
     assert ("no longer there" in before, "bytes, no longer there)" in after) == (False, True)
 
 
-def test_what_was_erased_is_said(sora: Any, job: str) -> None:
+def test_what_was_erased_is_reported(sora: Any, job: str) -> None:
     done = sora("erase", job, "--reason", "subject_request", "--yes", "--format=text")
     assert done.out.splitlines()[0].startswith("erased: ")
 
 
-def test_what_is_out_of_reach_is_said(sora: Any, job: str) -> None:
+def test_what_is_out_of_reach_is_reported(sora: Any, job: str) -> None:
     left = sora("erase", job, "--reason", "subject_request", "--yes").document["left"]
     assert [f"sora-ledger delete --id {job}" in where for where in left] == [True, False]
 

@@ -89,7 +89,7 @@ def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
     assert sora("verify", "--with-assets").document["files"] == 3
 
 
-def test_a_missing_file_is_said_and_left_out(sora: Any, stored: str, folder: Path) -> None:
+def test_a_missing_file_is_reported_and_left_out(sora: Any, stored: str, folder: Path) -> None:
     next((folder / "assets" / "sha256").rglob("*.mp4")).unlink()
     ended = sora("export", stored, "--out", "b.zip", "--with-assets")
     assert (ended.code, ended.document["assets"], len(ended.document["assets_absent"])) == (0, 0, 1)
@@ -131,7 +131,7 @@ def test_a_damaged_ledger_exports_nothing(
     assert [path.name for path in folder.iterdir() if "b.zip" in path.name] == []
 
 
-def test_evidence_can_go_by_a_checkpoint_somebody_holds(sora: Any, stored: str) -> None:
+def test_evidence_can_go_by_a_checkpoint_that_a_reader_holds(sora: Any, stored: str) -> None:
     sora("checkpoint", "--key", "signing.key", "--publish", "held")
     sora("record", "elsewhere", "--video-id", "video_9")
     sora("export", stored, "--out", "b.zip", "--checkpoint", "held")

@@ -152,7 +152,7 @@ def _triggers(db: sqlite3.Connection) -> list[str]:
 
 
 @pytest.mark.parametrize("command", [["jobs"], ["show"], ["jobs", "--format=text"]], ids=" ".join)
-def test_a_stdout_that_is_full_is_told(denied: str, command: list[str]) -> None:
+def test_a_stdout_that_is_full_is_reported(denied: str, command: list[str]) -> None:
     words = [*command, denied] if command == ["show"] else command
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(

@@ -184,7 +184,7 @@ def test_serve_forwards_where_the_variable_names_a_file(
         (["forward", "forward.toml"], "SORA_LEDGER_PRIVATE_ENDPOINTS=allow permits http"),
     ],
 )
-def test_what_cannot_be_forwarded_is_said_and_nothing_is_sent(
+def test_what_cannot_be_forwarded_is_reported_and_nothing_is_sent(
     sora: Any, file: Path, jobs: int, there: Receiver, arguments: list[str], message: str
 ) -> None:
     ended = sora(*arguments)

@@ -143,7 +143,7 @@ def test_a_role_that_may_act_as_the_owner_is_refused(
     assert (ended.code, "owns the tables of the ledger" in ended.error) == (7, True)
 
 
-def test_who_may_not_grant_is_told(sora: Any, as_role: str, role: str) -> None:
+def test_a_person_who_may_not_grant_is_told(sora: Any, as_role: str, role: str) -> None:
     ended = sora("init", "--role", role, "--apply")
     assert (
         ended.code,

@@ -69,7 +69,7 @@ def test_jobs_are_found_by_the_servers_status(sora: Any, family: list[str]) -> N
 
 
 @pytest.mark.parametrize("member", [0, 1, 2])
-def test_a_line_is_the_same_whoever_of_it_is_named(sora: Any, family: list[str], member: int) -> None:
+def test_a_line_is_the_same_whichever_job_of_it_is_named(sora: Any, family: list[str], member: int) -> None:
     assert found(sora, "--of", family[member]) == family[2::-1]
 
 

@@ -23,7 +23,7 @@ def locked(
     other.close()
 
 
-def test_who_writes_is_told_to_wait(sora: Any, locked: None) -> None:
+def test_a_writer_is_told_to_wait(sora: Any, locked: None) -> None:
     ended = sora("create", "--prompt", "a fox", "--profile", "sandbox", "--max-cost", "0")
     assert (ended.code, "another program kept it locked" in ended.error) == (7, True)
 

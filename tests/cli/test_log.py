@@ -36,7 +36,7 @@ def rows(text: str) -> list[dict[str, str]]:
         "UPDATE private_bodies SET text = x'ff'",
     ],
 )
-def test_what_cannot_be_read_is_said_without_repeating_it(sora: Any, denied: str, statement: str) -> None:
+def test_what_cannot_be_read_is_reported_without_repeating_it(sora: Any, denied: str, statement: str) -> None:
     db = sqlite3.connect("ledger.db", isolation_level=None)
     for trigger in ("private_bodies_no_update", "events_no_update"):
         db.execute(f"DROP TRIGGER {trigger}")

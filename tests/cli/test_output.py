@@ -94,7 +94,7 @@ def test_the_document_also_goes_into_a_file(
     assert json.loads((folder / written).read_text(encoding="utf-8")) == ended.document
 
 
-def test_a_file_that_cannot_be_written_is_said_before_anything_is_spent(sora: Any, folder: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_before_anything_is_spent(sora: Any, folder: Path) -> None:
     (folder / "file").write_text("in the way")
     ended = sora(*DENIED, "--json-out", "file/res")
     assert (ended.code, (folder / "ledger.db").exists()) == (2, False)
@@ -181,7 +181,7 @@ def test_files_are_named_after_the_video_where_no_name_is_given(sora: Any, serve
     assert all((folder / name).is_file() for name in files)
 
 
-def test_files_in_the_way_are_said_before_any_is_written(sora: Any, server: Any, folder: Path) -> None:
+def test_files_in_the_way_are_reported_before_any_is_written(sora: Any, server: Any, folder: Path) -> None:
     server()
     final = sora("create-and-poll", "--prompt", "a fox").document["final"]
     (folder / f"{final['id']}.thumbnail.webp").write_text("mine")
@@ -195,7 +195,7 @@ def test_a_job_that_ends_at_once_is_shown_once(sora: Any) -> None:
     assert sora("create-and-poll", *asked).out.count("state ") == 1
 
 
-def test_repeating_a_request_key_is_said(sora: Any, server: Any) -> None:
+def test_repeating_a_request_key_is_reported(sora: Any, server: Any) -> None:
     server()
     asked = ["create", "--prompt", "a fox", "--request-key", "teaser"]
     first, again = sora(*asked).document, sora(*asked).document

@@ -33,7 +33,7 @@ def test_a_proof_of_another_record_is_none(sora: Any, key: str, folder: Path) ->
     assert (ended.code, ended.document["trouble"][0].partition(":")[0]) == (10, "inclusion")
 
 
-def test_a_proof_signed_by_somebody_else_is_none(sora: Any, key: str) -> None:
+def test_a_proof_signed_by_another_person_is_none(sora: Any, key: str) -> None:
     sora("prove", "2", "--key", key, "--out", "p")
     sora("key", "new", "other", "--name", "other.example")
     ended = sora("prove", "--check", "p", "--verifier", "other")
@@ -46,7 +46,7 @@ def test_an_unsigned_proof_says_so(sora: Any, denied: str) -> None:
     assert "signature not checked" in sora("prove", "--check", "p", "--format=text").out
 
 
-def test_a_proof_can_lead_to_a_checkpoint_somebody_holds(sora: Any, key: str, folder: Path) -> None:
+def test_a_proof_can_lead_to_a_checkpoint_that_a_reader_holds(sora: Any, key: str, folder: Path) -> None:
     sora("checkpoint", "--key", key, "--publish", "held")
     sora("record", "elsewhere", "--video-id", "video_9")
     proof = sora("prove", "2", "--checkpoint", "held", "--format=text").out

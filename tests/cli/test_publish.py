@@ -85,7 +85,9 @@ def test_a_label_is_printed_reported_and_explained(job_id: str, sora: Any, certi
     assert row["label"] == "with the EU icon"
 
 
-def test_publishing_unmarked_bytes_is_said_and_can_be_forbidden(job_id: str, sora: Any, folder: Path) -> None:
+def test_publishing_unmarked_bytes_is_reported_and_can_be_forbidden(
+    job_id: str, sora: Any, folder: Path
+) -> None:
     published = sora("publish", job_id, "--to", "plain.mp4", "--as-stored")
     assert (published.code, published.document["marking"]) == (0, "none")
     assert "no mark" in published.err

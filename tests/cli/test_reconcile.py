@@ -74,7 +74,7 @@ def test_the_reason_is_in_the_log(sora: Sora, lost: Any) -> None:
     assert "“the operator sees none”" in sora("log", "--job", job, "--format=text").out
 
 
-def test_nothing_lost_is_said(sora: Sora, denied: str) -> None:
+def test_that_nothing_was_lost_is_reported(sora: Sora, denied: str) -> None:
     ended = sora("reconcile", "--all", "--format=text")
     assert (ended.code, ended.out) == (0, "no submission is lost or under way\n")
 

@@ -67,7 +67,7 @@ def test_a_flag_that_cannot_be_meant_is_refused(sora: Any, folder: Path, flags: 
     assert list(folder.iterdir()) == []
 
 
-def test_a_bad_fault_is_told_the_grammar(sora: Any) -> None:
+def test_a_bad_fault_is_refused_with_the_grammar(sora: Any) -> None:
     assert "A fault is OPERATION=FAULT[@DETAIL][:TIMES], such as" in sora("sandbox", "--fault", "x").error
 
 

@@ -90,7 +90,7 @@ def test_with_secrets_that_check_nothing_nothing_is_served_or_begun(
     assert list(folder.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_said(sora: Any, folder: Path) -> None:
+def test_a_port_that_is_taken_is_reported(sora: Any, folder: Path) -> None:
     with listen("127.0.0.1", 0) as taken:
         ended = sora("serve", "--no-webhooks", "--port", str(taken.getsockname()[1]))
     assert (ended.code, "try another --host or --port" in ended.error) == (2, True)

@@ -24,7 +24,7 @@ def test_money_is_shown_as_json_and_as_a_chart(sora: Any, server: Any) -> None:
     assert "all: 4.60 USD left of 5.00 USD" in chart
 
 
-def test_what_it_can_be_told_by_is_listed(sora: Any) -> None:
+def test_what_it_can_be_recognised_by_is_listed(sora: Any) -> None:
     ended = sora("spend", "--by", "colour")
     assert ended.code == 2
     assert "budget" in ended.error

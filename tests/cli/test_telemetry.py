@@ -130,7 +130,7 @@ def test_the_server_is_told_the_span_of_its_request(collector: Collector, server
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_no_private_text_is_exported_whatever_is_said_where(
+def test_no_private_text_is_exported_wherever_it_was_written(
     collector: Collector, faulty: Any, sora: Any, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setenv("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "process,os,host")

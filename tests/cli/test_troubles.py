@@ -61,7 +61,7 @@ def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Any, folder: Path) -
     assert sora("jobs").code == 7  # there is no ledger: nothing was recorded
 
 
-def test_a_server_at_capacity_is_waited_for_and_that_is_said(
+def test_a_server_at_capacity_is_waited_for_and_reported(
     sora: Any, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)

@@ -91,7 +91,9 @@ def test_a_person_is_asked_for_the_prompt(sora: Any, terminal: Any, monkeypatch:
         (["--size", "1280x720", "--seconds", "8"], "1280x720", "8"),
     ],
 )
-def test_the_nearest_offer_is_taken_and_said(sora: Any, asked: list[str], size: str, seconds: str) -> None:
+def test_the_nearest_offer_is_taken_and_reported(
+    sora: Any, asked: list[str], size: str, seconds: str
+) -> None:
     ended = sora("create", "a fox in snow", *asked, "--nearest", *FREE)
     assert (body(ended)["size"], body(ended)["seconds"]) == (size, seconds)
     changed = size not in asked and asked[0] in {"--size", "--width"}

@@ -83,7 +83,7 @@ def test_a_checkpoint_that_was_changed_is_found(sora: Any, held: str, folder: Pa
     assert found(ended) == ["CHECKPOINT_ROOT", "CHECKPOINT_SIGNATURE"]
 
 
-def test_a_checkpoint_somebody_else_signed_is_found(sora: Any, held: str) -> None:
+def test_a_checkpoint_that_another_person_signed_is_found(sora: Any, held: str) -> None:
     sora("key", "new", "other.key", "--name", "other.example")
     assert found(sora("verify", "--against", held, "--verifier", "other.key")) == ["CHECKPOINT_SIGNATURE"]
 

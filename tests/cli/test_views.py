@@ -96,7 +96,7 @@ def test_columns_are_aligned_and_never_folded() -> None:
     assert [len(line) for line in told.splitlines()] == [107, 109, 106]
 
 
-def test_no_rows_are_said_to_be_none() -> None:
+def test_a_list_without_rows_says_none() -> None:
     assert shown(columns, ("id", "state"), []) == "id  state\n(none)\n"
 
 

@@ -119,7 +119,7 @@ def test_a_server_without_endpoints_is_not_asked(server: Any, sora: Any) -> None
     assert (ended.code, "does not offer webhook endpoints" in ended.error) == (2, True)
 
 
-def test_an_endpoint_that_is_not_there_is_said(server: Any, sora: Any) -> None:
+def test_an_endpoint_that_is_not_there_is_reported(server: Any, sora: Any) -> None:
     server()
     ended = sora("webhook", "rotate", "--id", "whe_nobody")
     assert (ended.code, "`sora-ledger webhook list` shows" in ended.error) == (8, True)

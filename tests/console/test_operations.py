@@ -58,7 +58,7 @@ def test_a_lost_submission_is_settled_by_asking_the_server(lost: Any) -> None:
     studio("verify")
 
 
-def test_a_video_that_is_described_differently_is_taken_only_when_that_is_said(lost: Any) -> None:
+def test_a_video_that_is_described_differently_is_taken_only_when_that_is_confirmed(lost: Any) -> None:
     server, studio, job = lost
     other = server.create("a red kite over the sea", seconds="8")["id"]
     with serving(studio) as console, console.client("olga") as olga, console.reader("olga") as reader:

@@ -58,7 +58,7 @@ def test_without_the_authority_a_film_is_valid_by_a_signer_who_is_not_known(
     assert "Who the signer is" in shown
 
 
-def test_an_altered_a_stripped_and_a_broken_film_are_told_apart(
+def test_an_altered_a_stripped_and_a_broken_film_are_distinguished(
     page: Any, shared: Console, tmp_path: Path, film: bytes, clip: bytes
 ) -> None:
     altered = bytearray(film)

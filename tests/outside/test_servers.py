@@ -125,7 +125,7 @@ def test_a_dry_remix_and_a_decision_say_what_the_run_would_find_out(outside: Sta
     assert other.requests() == []
 
 
-def test_a_source_that_cannot_be_asked_is_not_said_to_be_queued(outside: Start, person: Person) -> None:
+def test_a_source_that_cannot_be_asked_is_not_reported_to_be_queued(outside: Start, person: Person) -> None:
     server = outside(render_s=0.3)
     job = created(person.at(server))
     before = types(person)

@@ -20,7 +20,7 @@ def test_a_cloned_folder_gets_no_key_and_no_other_secret(outside: Outside, perso
     assert theirs.requests() == []
 
 
-def test_a_server_and_its_key_in_one_file_are_used_together_and_said_by_name(
+def test_a_server_and_its_key_in_one_file_are_used_together_and_reported_by_name(
     outside: Outside, person: Any
 ) -> None:
     server = outside()
@@ -36,7 +36,7 @@ def test_a_server_and_its_key_in_one_file_are_used_together_and_said_by_name(
     assert f"settings from {person.folder / '.env'}: OPENAI_API_KEY, OPENAI_BASE_URL\n" in text
 
 
-def test_a_file_that_others_may_write_is_ignored_and_that_is_said(outside: Outside, person: Any) -> None:
+def test_a_file_that_others_may_write_is_ignored_and_reported(outside: Outside, person: Any) -> None:
     theirs, ours = outside(), outside()
     (person.folder / ".env").write_text(f"OPENAI_BASE_URL={theirs.base_url}\nOPENAI_API_KEY=sk-theirs\n")
     (person.folder / ".env").chmod(0o666)

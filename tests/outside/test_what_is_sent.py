@@ -131,7 +131,7 @@ def test_a_batch_resumed_with_no_augment_is_refused_before_anything_is_sent(
     assert (ana(*batch, "--resume").code, len(server.bills())) == (0, 2)
 
 
-def test_two_batches_with_one_path_and_one_ledger_are_told_apart_by_name(
+def test_two_batches_with_one_path_and_one_ledger_are_distinguished_by_name(
     outside: Outside, person: Any, tmp_path: Path
 ) -> None:
     server = outside()

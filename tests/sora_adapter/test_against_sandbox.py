@@ -89,7 +89,7 @@ async def test_a_video_it_never_made_is_not_found(sandbox: VideosClient) -> None
         await sandbox.observe("video_0")
 
 
-async def test_a_base_url_without_v1_is_told_with_the_one_that_is_meant(sandbox: VideosClient) -> None:
+async def test_a_base_url_without_v1_is_refused_with_the_one_that_is_meant(sandbox: VideosClient) -> None:
     root = sandbox.base_url.removesuffix("/v1")
     async with VideosClient(profile("custom"), root, "any-key") as client:
         with pytest.raises(ServerUnreadable, match=f"set OPENAI_BASE_URL to {root}/v1"):

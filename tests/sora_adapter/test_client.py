@@ -34,7 +34,7 @@ NO_VIDEO = {"error": {"message": "Video video_9 not found.", "type": "invalid_re
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def test_an_observation_holds_what_the_server_said(
+async def test_an_observation_holds_what_the_server_answered(
     server: Any, client: VideosClient, video: dict[str, Any]
 ) -> None:
     error = {"code": "moderation_blocked", "message": "Blocked."}
@@ -167,7 +167,7 @@ async def test_an_outcome_that_is_no_acceptance_has_words_for_a_person(
     assert told in str(trouble(outcome, profile("openai"), client.base_url))
 
 
-async def test_a_server_without_a_list_is_not_said_to_have_one(
+async def test_a_server_without_a_list_is_not_reported_to_have_one(
     server: Any, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(400, {"error": {"message": "No.", "code": "400"}})
@@ -183,7 +183,7 @@ async def test_a_cost_reported_with_an_observation_is_kept(server: Any, video: d
         assert (await client.observe("video_1")).reported_cost_usd_micros == 800_000
 
 
-async def test_a_character_is_told_as_the_server_has_it(server: Any, client: VideosClient) -> None:
+async def test_a_character_is_shown_as_the_server_has_it(server: Any, client: VideosClient) -> None:
     server.answers(200, {"id": "char_1", "name": "Rufus", "created_at": 1_790_000_000})
     assert await client.get_character("char_1") == Character("char_1", "Rufus", 1_790_000_000)
     assert server.requests[0].path == "/v1/videos/characters/char_1"

@@ -85,7 +85,7 @@ def impatient(video: dict[str, Any]) -> Iterator[ImpatientServer]:
     thread.join()
 
 
-async def test_whenever_the_server_closes_a_submission_arrives_at_most_once_and_is_told_as_it_was(
+async def test_whenever_the_server_closes_a_submission_arrives_at_most_once_and_is_reported_as_it_was(
     impatient: ImpatientServer, openai_profile: Profile, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     outcomes: dict[str, object] = {}

@@ -111,7 +111,7 @@ def test_where_a_refusal_proves_nothing_none_is_free() -> None:
         ("sglang", "file_id", False),
     ],
 )
-def test_what_a_server_offers_is_told_by_one_word(name: str, wanted: str, *, offered: bool) -> None:
+def test_what_a_server_offers_is_shown_by_one_word(name: str, wanted: str, *, offered: bool) -> None:
     assert profile(name).offers(wanted) is offered  # type: ignore[arg-type]  # one of the words
 
 

@@ -291,7 +291,7 @@ async def test_what_the_profile_does_not_offer_is_never_sent(
     assert server.connections == 0
 
 
-async def test_an_input_reference_that_cannot_be_read_is_said_before_anything_is_sent(
+async def test_an_input_reference_that_cannot_be_read_is_reported_before_anything_is_sent(
     server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, tmp_path: Path
 ) -> None:
     missing = ReferenceFile("fox.png", "image/png", tmp_path / "missing")
@@ -319,7 +319,7 @@ async def test_the_model_is_sent_under_the_servers_name(
     assert b'name="model"\r\n\r\nveo-3-fast\r\n' in server.requests[0].body
 
 
-async def test_a_redirect_is_told_without_its_query(
+async def test_a_redirect_is_reported_without_its_query(
     server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(308, "", location="https://user:pw@other.example/v1/videos?token=secret")

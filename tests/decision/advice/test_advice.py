@@ -46,7 +46,7 @@ def codes(request: RenderRequest) -> list[str]:
         ("gentle handheld drift", ()),
     ],
 )
-def test_camera_moves_are_told_from_things(text: str, moves: tuple[str, ...]) -> None:
+def test_camera_moves_are_distinguished_from_things(text: str, moves: tuple[str, ...]) -> None:
     assert camera_moves(text) == moves
 
 
@@ -63,7 +63,7 @@ def test_camera_moves_are_told_from_things(text: str, moves: tuple[str, ...]) ->
         ('A sign reading "she runs and jumps"', ("read",)),
     ],
 )
-def test_main_actions_are_verbs_somebody_does(text: str, actions: tuple[str, ...]) -> None:
+def test_main_actions_are_verbs_that_a_subject_does(text: str, actions: tuple[str, ...]) -> None:
     assert main_actions(text) == actions
 
 

@@ -50,7 +50,9 @@ def test_what_is_denied_is_not_held(parse: Parse, catalog: Catalog) -> None:
     assert isinstance(denied, RenderDenied)
 
 
-def test_a_remix_that_cannot_be_told_is_held_where_the_policy_says_so(remix: Parse, catalog: Catalog) -> None:
+def test_a_remix_whose_change_is_unclear_is_held_where_the_policy_says_so(
+    remix: Parse, catalog: Catalog
+) -> None:
     held = consider(remix(prompt="Fai nevicare sulla piazza, per favore"), catalog=catalog, policy=PEOPLE)
     assert isinstance(held, RenderHeld)
     assert held.reason_codes == ("UNCLEAR_REMIX",)
@@ -211,7 +213,7 @@ def test_what_was_not_denied_is_not_overridden_though_the_policy_lets_it(
 @pytest.mark.parametrize(
     ("approved", "found"), [(None, "none was named"), (False, "what it is made from was not approved")]
 )
-def test_a_missing_draft_and_one_that_was_not_approved_are_told_apart(
+def test_a_missing_draft_and_one_that_was_not_approved_are_distinguished(
     parse: Parse, catalog: Catalog, *, approved: bool | None, found: str
 ) -> None:
     policy = Policy.model_validate({**default_policy().model_dump(), "require_approved_draft": ["final"]})

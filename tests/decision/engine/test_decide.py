@@ -219,7 +219,7 @@ def test_a_remix_that_changes_nothing_is_denied(remix: Parse, ruling: Rule) -> N
 UNCLEAR = "Make it better"
 
 
-def test_a_remix_of_which_it_cannot_be_told_what_it_changes_is_denied(remix: Parse, ruling: Rule) -> None:
+def test_a_remix_whose_change_is_unclear_is_denied(remix: Parse, ruling: Rule) -> None:
     trace = denied(ruling(remix(prompt=UNCLEAR))).denial_trace
     [fix] = trace.minimal_fix
     assert (trace.detail_code, trace.failed_invariant) == ("CHANGE_UNCLEAR", "INV_SINGLE_CHANGE_REMIX")
@@ -343,7 +343,7 @@ def test_a_lower_budget_never_chooses_a_dearer_model(
         assert lower.cost_usd_micros <= allowed(higher).cost_usd_micros
 
 
-def test_a_cheaper_runner_up_is_not_said_to_cost_more(
+def test_a_cheaper_runner_up_is_not_reported_to_cost_more(
     parse: Callable[..., RenderRequest], catalog: Catalog, policy: Policy
 ) -> None:
     decided = decide(parse(purpose="final"), catalog=catalog, policy=policy)

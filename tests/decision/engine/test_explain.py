@@ -199,7 +199,7 @@ def test_the_next_step_of_a_remix_is_a_command(
     assert steps(ruling(remix(**values))) == [step]
 
 
-def test_a_wish_that_a_remix_does_not_grant_is_not_told_as_a_prompt_that_changes_nothing(
+def test_a_wish_that_a_remix_does_not_grant_is_not_shown_as_a_prompt_that_changes_nothing(
     remix: Parse, ruling: Rule
 ) -> None:
     denied = ruling(remix(prompt="same shot and framing", seconds=8))

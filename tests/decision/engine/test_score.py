@@ -64,7 +64,7 @@ def test_a_model_that_would_miss_the_deadline_gives_way(final: RenderRequest) ->
     assert model(chosen(final, median_seconds=measured, deadline_minutes=5)) == "sora-2"
 
 
-def test_a_model_that_often_fails_gives_way_and_the_reason_is_said(final: RenderRequest) -> None:
+def test_a_model_that_often_fails_gives_way_and_the_reason_is_reported(final: RenderRequest) -> None:
     decided = chosen(final, failure_ppm={"sora-2": 10_000, "sora-2-pro": 900_000})
     assert decided is not None
     assert decided.model == "sora-2"

@@ -52,7 +52,7 @@ def test_every_part_says_its_change_with_its_verb_and_what_stays(prompt: str, pa
     assert split(prompt) == parts
 
 
-def test_nearly_every_part_is_told_to_be_one_change_or_may_be_declared(several: Any) -> None:
+def test_nearly_every_part_is_classified_as_one_change_or_may_be_declared(several: Any) -> None:
     parts = [part for _, parts in several for part in parts]
     verdicts = [check_single_change(part).verdict for part in parts]
     assert verdicts.count("single") * 100 >= 90 * len(parts)

@@ -23,7 +23,7 @@ LABELLED = [
 
 
 @pytest.mark.parametrize("case", LABELLED, ids=[case["prompt"][:40] for case in LABELLED])
-def test_the_labelled_prompts_are_told_right(case: dict[str, str]) -> None:
+def test_the_labelled_prompts_are_classified_right(case: dict[str, str]) -> None:
     assert check_single_change(case["prompt"]).verdict == case["changes"]
 
 
@@ -282,13 +282,13 @@ def count(told: Sequence[tuple[str, str]]) -> Count:
         ("remix-prompts-last.jsonl", 89, 2),
     ],
 )
-def test_of_ordinary_english_this_much_is_told_right(name: str, right: int, let_through: int) -> None:
+def test_of_ordinary_english_this_much_is_classified_right(name: str, right: int, let_through: int) -> None:
     told = [(case["changes"], check_single_change(case["prompt"]).verdict) for case in cases(name)]
     found = count(told)
     assert (found.right >= right, found.let_through <= let_through) == (True, True), found
 
 
-def test_the_aspects_a_requester_may_declare_are_those_that_are_told() -> None:
+def test_the_aspects_a_requester_may_declare_are_those_that_are_found() -> None:
     assert set(CHANGE_ASPECTS) == {*ASPECTS, DEFAULT_ASPECT}
 
 
@@ -301,7 +301,7 @@ def test_the_aspects_a_requester_may_declare_are_those_that_are_told() -> None:
         (("de", "es", "fr", "ja", "pt", "zh"), "plain", 85, 6),
     ],
 )
-def test_of_seven_languages_this_much_is_told_right_by_a_writer_never_seen(
+def test_of_seven_languages_this_much_is_classified_right_for_a_writer_it_was_not_trained_on(
     of_languages: Any, languages: tuple[str, ...], kind: str, right: int, let_through: int
 ) -> None:
     found = count(
@@ -328,7 +328,7 @@ def test_several_changes_in_another_language_are_located(prompt: str, words: lis
     assert all(word in place for word, place in zip(words, places, strict=True)), places
 
 
-def test_an_ordinary_prompt_is_told_in_a_few_milliseconds() -> None:
+def test_an_ordinary_prompt_is_classified_in_a_few_milliseconds() -> None:
     prompts = [case["prompt"] for case in cases("remix-prompts-dev.jsonl")[:500]]
     enough = len(prompts) / 250
     assert least_seconds(prompts, enough=enough) < enough
@@ -349,7 +349,7 @@ def test_what_is_no_english_says_nothing_or_leaves_a_choice_is_ambiguous(prompt:
     assert check_single_change(prompt).verdict == "ambiguous"
 
 
-def test_what_cannot_be_told_stays_so_beside_a_field() -> None:
+def test_what_is_unclear_stays_so_beside_a_field() -> None:
     assert check_remix("Fai che nevichi sulla piazza, per favore", {}).verdict == "ambiguous"
 
 

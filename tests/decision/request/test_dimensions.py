@@ -45,5 +45,5 @@ def test_a_length_nobody_offers_is_refused_with_the_nearest(
         seconds_of(duration, catalog)
 
 
-def test_a_length_somebody_offers_is_taken(catalog: Catalog) -> None:
+def test_a_length_that_a_model_offers_is_taken(catalog: Catalog) -> None:
     assert seconds_of("20", catalog) == 20

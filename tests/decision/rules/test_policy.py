@@ -59,7 +59,7 @@ def test_a_policy_that_is_not_utf8_is_refused() -> None:
         load_policy(b"\xff\xfe")
 
 
-def test_what_is_wrong_in_a_file_is_said_with_line_key_and_what_was_found() -> None:
+def test_what_is_wrong_in_a_file_is_reported_with_line_key_and_what_was_found() -> None:
     with pytest.raises(BadDocument, match=r"line \d+, weights\.fit_weight: .* integer, found 'ten'"):
         load_policy(PACKAGED.replace("fit_weight = 10", 'fit_weight = "ten"').encode())
     with pytest.raises(BadDocument, match=r"line \d+, fit_wait: there is no such key"):

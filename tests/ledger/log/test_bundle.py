@@ -136,7 +136,7 @@ def test_an_unsigned_bundle_says_that_nobody_vouches_for_it(ledger_path: Path, j
     assert "Who vouches for it: the checkpoint is not signed." in outcome.shows_not
 
 
-def test_an_unsigned_bundle_is_not_what_somebody_with_a_key_asked_for(
+def test_an_unsigned_bundle_is_not_what_a_reader_with_a_key_asked_for(
     ledger_path: Path, job_scope: Scope
 ) -> None:
     assert codes(bundle(ledger_path, job_scope, signed=False)) == ["CHECKPOINT_SIGNATURE"]

@@ -618,7 +618,7 @@ def test_an_event_id_that_stands_twice_is_found(
     assert check(path) == [("EVENT_ID_TWICE", 12), ("EVENT_ID_TWICE", 13)]
 
 
-def test_the_first_cause_is_told_apart_from_what_may_follow_from_it(
+def test_the_first_cause_is_distinguished_from_what_may_follow_from_it(
     db: sqlite3.Connection, path: Path
 ) -> None:
     with SqliteSnapshot(path) as tables:

@@ -336,7 +336,7 @@ def test_the_same_person_twice_is_one(office: Office, found: Any) -> None:
 
 
 @pytest.mark.parametrize(("signers", "findings"), [([MARIA], [(NOT_PERMITTED, 6)]), ([MARIA, OMAR], [])])
-def test_who_asked_under_a_typed_name_takes_one_more_signature(
+def test_a_requester_under_a_typed_name_takes_one_more_signature(
     office: Office, found: Any, signers: list[Signer], findings: list[Any]
 ) -> None:
     office.ask(actor_source=ActorSource.FLAG)

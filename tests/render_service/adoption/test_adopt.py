@@ -223,7 +223,7 @@ async def test_trouble_with_the_server_ends_an_archive_as_what_it_is() -> None:
     assert ended == ["cancelled"]
 
 
-async def test_a_server_that_cannot_list_is_said_before_anything_is_asked(
+async def test_a_server_that_cannot_list_is_reported_before_anything_is_asked(
     settings: Any, at: Callable[[str], Session], sandbox: Callable[..., SandboxServer]
 ) -> None:
     session = at(sandbox().base_url)

@@ -54,7 +54,7 @@ def notices(receiver: Any) -> list[dict[str, Any]]:
     return [one.event for one in receiver.received if one.status == 200]
 
 
-async def test_a_held_render_is_told_to_each_target_in_its_form(
+async def test_a_held_render_is_announced_to_each_target_in_its_form(
     permitting: Session, receiver: Any, mailbox: Mailbox, held: Any
 ) -> None:
     hook, slack = receiver(), receiver()
@@ -75,7 +75,7 @@ async def test_a_held_render_is_told_to_each_target_in_its_form(
     assert PROMPT not in hook.received[0].body.decode() + message.body.decode() + mail.as_string()
 
 
-async def test_an_occasion_is_told_once_however_many_processes_and_restarts_there_are(
+async def test_an_occasion_is_announced_once_however_many_processes_and_restarts_there_are(
     permitting: Session, at: Any, receiver: Any, held: Any
 ) -> None:
     there = receiver()
@@ -97,7 +97,7 @@ async def test_a_new_installation_says_nothing_of_what_happened_before(
     assert there.received == []
 
 
-async def test_a_failed_render_is_told_with_its_next_step(
+async def test_a_failed_render_is_shown_with_its_next_step(
     permitting: Session, at: Any, sandbox: Any, receiver: Any, stored: Any
 ) -> None:
     there = receiver()
@@ -123,7 +123,7 @@ async def test_what_a_person_decided_is_no_failure(
     assert there.received == []
 
 
-async def test_an_outcome_that_stays_unknown_is_told_once_after_the_time_of_the_file(
+async def test_an_outcome_that_stays_unknown_is_announced_once_after_the_time_of_the_file(
     permitting: Session, at: Any, faults: Any, receiver: Any, request_for: Any
 ) -> None:
     there = receiver()
@@ -151,7 +151,7 @@ def allow(session: Session, usd_micros: int, name: str = "all") -> None:
     ("limit", "told"),
     [(506_000, []), (500_000, ["The budget all is at 80 %"]), (400_000, ["The budget all is at 100 %"])],
 )
-async def test_a_budget_is_told_at_80_and_at_100_percent(
+async def test_a_budget_is_announced_at_80_and_at_100_percent(
     permitting: Session, receiver: Any, request_for: Any, limit: int, told: list[str]
 ) -> None:
     there = receiver()
@@ -337,7 +337,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(tmp_path: Path, tex
         read_targets(file)
 
 
-async def test_a_finding_of_an_audit_is_told_once_and_without_the_words_of_a_server(
+async def test_a_finding_of_an_audit_is_announced_once_and_without_the_words_of_a_server(
     permitting: Session, receiver: Any
 ) -> None:
     there = receiver()

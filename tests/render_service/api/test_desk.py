@@ -187,7 +187,7 @@ def test_a_name_the_package_does_not_have_is_an_attribute_error() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_is_held_is_told_and_submitted_once_it_is_approved(at_server: dict[str, Any]) -> None:
+async def test_what_is_held_is_announced_and_submitted_once_it_is_approved(at_server: dict[str, Any]) -> None:
     signers = Signer("maria", bytes([1]) * 32), Signer("omar", bytes([2]) * 32)
     approvers = {signer.name: [str(signer.verifier)] for signer in signers}
     people = {"approvals": [{"code": "ALL"}], "approvers": approvers}

@@ -148,7 +148,7 @@ async def test_a_rejection_without_a_reason_is_refused(
         (ActorSource.ENVIRONMENT, "SORA_LEDGER_ACTOR=bob does not prove"),
     ],
 )
-async def test_a_name_that_anybody_can_take_is_no_second_pair_of_eyes(
+async def test_a_name_that_anyone_can_take_is_no_second_pair_of_eyes(
     ana: Session, held: Any, types: Any, source: ActorSource, said: str
 ) -> None:
     job = await held(ana)
@@ -218,7 +218,9 @@ async def test_two_who_sign_may_share_a_login(ana: Session, held: Any, signing: 
     assert (await approve(session, job, signer=MARIA)).job.state is State.DECIDED
 
 
-async def test_whoever_signed_the_request_does_not_approve_it(ana: Session, held: Any, signing: Any) -> None:
+async def test_the_person_who_signed_the_request_does_not_approve_it(
+    ana: Session, held: Any, signing: Any
+) -> None:
     session = signing(under(ana, policy(approvers=KEYS)), OMAR)
     job = await held(session)
     with pytest.raises(BadInput, match="was requested by omar: another person"):

@@ -40,7 +40,7 @@ KEY, OIDC = ActorSource.ACCESS_KEY, ActorSource.OIDC
         (Identity("bob", FLAG, "bob"), ANA, False),
     ],
 )
-def test_two_people_are_told_apart_by_what_establishes_them(
+def test_two_people_are_distinguished_by_what_establishes_them(
     one: Identity, other: Identity, *, another: bool
 ) -> None:
     assert (one.is_another_than(other), other.is_another_than(one)) == (another, another)

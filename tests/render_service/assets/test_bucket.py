@@ -106,7 +106,7 @@ def test_half_an_object_is_replaced(store: AssetStore, bucket: Any) -> None:
     assert store.path(store.put(b"a picture", "image/png")).read_bytes() == b"a picture"
 
 
-def test_what_arrives_spoiled_is_removed_and_said(store: AssetStore, bucket: Any, between: Any) -> None:
+def test_what_arrives_spoiled_is_removed_and_reported(store: AssetStore, bucket: Any, between: Any) -> None:
     between.spoil = lambda method, _, body: body.replace(b"p", b"q") if method == "PUT" else body
     with pytest.raises(StorageFailed, match="the uploaded bytes differ from those that were sent"):
         store.put(b"a picture", "image/png")

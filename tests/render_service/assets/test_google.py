@@ -76,6 +76,6 @@ def test_a_bucket_belongs_to_one_ledger(bucket: Bucket, tmp_path: Path) -> None:
         store(tmp_path, "l2").put(b"another", "image/png")
 
 
-def test_a_bucket_that_is_not_there_is_said(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_is_reported(bucket: Bucket, tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match=r"gs://missing/clips: the bucket cannot be used .*NoSuchBucket"):
         store(tmp_path, name="missing").put(b"a picture", "image/png")

@@ -43,7 +43,9 @@ def test_seconds_are_rounded_up_but_for_a_tenth(tmp_path: Path, lasts: float, se
 @pytest.mark.parametrize(
     ("container", "media_type"), [("mp4", "video/mp4"), ("mov", "video/quicktime"), ("webm", "video/webm")]
 )
-def test_the_kind_of_file_is_told_from_its_bytes(tmp_path: Path, container: str, media_type: str) -> None:
+def test_the_kind_of_file_is_recognised_from_its_bytes(
+    tmp_path: Path, container: str, media_type: str
+) -> None:
     assert read_source_file(film(tmp_path / "film.bin", 1, container)).media_type == media_type
 
 

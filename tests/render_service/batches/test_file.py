@@ -113,7 +113,7 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_with_its_line(text: str, line: int, said: str) -> None:
+def test_a_mistake_is_reported_with_its_line(text: str, line: int, said: str) -> None:
     [problem] = read_batch(text, Path()).problems
     assert (problem.line, said in problem.message) == (line, True)
 

@@ -48,7 +48,7 @@ async def test_a_change_that_changes_nothing_is_not_recorded(client: Callable[..
     assert list(alice.session.ledger.read(RecordFilter(type=EndpointUpdated.type))) == []
 
 
-async def test_whoever_changes_an_endpoint_answers_for_it(client: Callable[..., Any]) -> None:
+async def test_the_person_who_changes_an_endpoint_answers_for_it(client: Callable[..., Any]) -> None:
     alice, bob = await client(team="film"), await client("bob", team="film")
     endpoint, _ = await alice.listen(URL)
     changed = await Endpoints(bob.session.ledger).update(bob.session, endpoint.endpoint_id, name="ours")

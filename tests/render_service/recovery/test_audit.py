@@ -114,7 +114,7 @@ async def test_a_lost_answer_is_found_with_its_video(session: Session, lost: Any
     assert {finding.do for finding in done.findings} == {f"sora-ledger reconcile {job.job_id}"}
 
 
-async def test_a_video_of_somebody_else_is_found(session: Session, stored: Any, someone_else: Any) -> None:
+async def test_a_video_of_another_person_is_found(session: Session, stored: Any, someone_else: Any) -> None:
     await stored(session)
     video = someone_else()
     [finding] = (await audited(session)).findings
@@ -148,14 +148,16 @@ async def test_offline_asks_nobody(session: Session, stored: Any, someone_else: 
     )
 
 
-async def test_servers_that_were_not_asked_are_said(session: Session, stored: Any, request_for: Any) -> None:
+async def test_servers_that_were_not_asked_are_reported(
+    session: Session, stored: Any, request_for: Any
+) -> None:
     await stored(session)
     await place(session, request_for(profile="custom"))
     looks = [(one.profile, one.because) for one in (await audited(session)).servers]
     assert looks == [("openai", None), ("custom", "not asked; --profile custom asks it")]
 
 
-async def test_another_address_of_the_same_profile_is_said_to_be_unasked(
+async def test_another_address_of_the_same_profile_is_reported_as_unasked(
     session: Session, at: Any, stored: Any, cut_off: Any
 ) -> None:
     await stored(session)
@@ -164,7 +166,7 @@ async def test_another_address_of_the_same_profile_is_said_to_be_unasked(
     assert looks[1:] == [("http://127.0.0.1:9/v1", "not asked; OPENAI_BASE_URL names another server")]
 
 
-async def test_a_server_without_a_list_is_said_to_have_none(session: Session, stored: Any) -> None:
+async def test_a_server_without_a_list_is_reported_to_have_none(session: Session, stored: Any) -> None:
     await stored(session)
     elsewhere = replace(session.settings, profile_name="new-api")
     done = await audit(session.ledger, elsewhere, session.trace, Scope())
@@ -198,7 +200,7 @@ async def test_a_video_that_was_fetched_may_be_deleted(session: Session, stored:
     assert codes(await audited(session)) == []
 
 
-async def test_a_video_that_expired_unfetched_is_found_before_anybody_records_it(
+async def test_a_video_that_expired_unfetched_is_found_before_anyone_records_it(
     session: Session, request_for: Any
 ) -> None:
     job = (await place(session, request_for())).job
@@ -218,7 +220,7 @@ async def test_a_lost_video_is_reported_once(session: Session, request_for: Any)
     assert codes(await audited(session)) == ["ASSET_EXPIRED"]
 
 
-async def test_a_video_that_was_lost_before_it_was_done_is_not_said_to_have_been_done(
+async def test_a_video_that_was_lost_before_it_was_done_is_not_reported_to_have_been_done(
     session: Session, request_for: Any
 ) -> None:
     job = (await place(session, request_for())).job

@@ -301,7 +301,7 @@ def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Session]:
 @pytest.mark.parametrize(
     ("name", "said"), [("litellm", "asks api.openai.com"), ("new-api", "new-api has no list")]
 )
-async def test_where_there_is_no_list_it_is_said(
+async def test_where_there_is_no_list_it_is_reported(
     imitating: Any, request_for: Any, name: str, said: str
 ) -> None:
     session = imitating(name)

@@ -106,7 +106,7 @@ async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
 
 
 @pytest.mark.parametrize("prompt", ["Make it night", "Make it night and add a dog"])
-async def test_where_the_text_was_erased_the_change_cannot_be_told_any_more(
+async def test_where_the_text_was_erased_the_change_cannot_be_known_any_more(
     session: Session, ledger: Ledger, stored: Any, remix_of: Any, prompt: str
 ) -> None:
     placed = await place(session, remix_of(await stored(session), prompt))

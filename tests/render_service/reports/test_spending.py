@@ -44,7 +44,7 @@ async def spent(session: Session, request_for: Callable[..., Any], stored: Any) 
         (By.BUDGET, {"all": (CLIP, PRO, 2)}),
     ],
 )
-async def test_money_is_told_in_parts_the_dearest_first(
+async def test_money_is_shown_in_parts_the_dearest_first(
     spent: Session, by: By, expected: dict[str, tuple[int, int, int]]
 ) -> None:
     found = spending(spent.ledger, by, NOW)
@@ -53,7 +53,7 @@ async def test_money_is_told_in_parts_the_dearest_first(
     assert (found.total.settled_usd_micros, found.total.reserved_usd_micros) == (CLIP, PRO)
 
 
-async def test_what_is_left_of_each_budget_is_told_besides(spent: Session) -> None:
+async def test_what_is_left_of_each_budget_is_shown_too(spent: Session) -> None:
     [left] = spending(spent.ledger, By.MODEL, NOW).budgets
     assert (left.budget, left.usd_micros) == ("all", 2_000_000 - CLIP - PRO)
 

@@ -22,7 +22,7 @@ async def test_the_policy_that_decided_changes_nothing(session: Session, request
     assert what_if(session.ledger, default_policy(), None).different == 0
 
 
-async def test_a_dearer_choice_is_told_with_its_difference(session: Session, request_for: Any) -> None:
+async def test_a_dearer_choice_is_shown_with_its_difference(session: Session, request_for: Any) -> None:
     await place(session, request_for())
     (one,) = what_if(session.ledger, DEAR, None).shown
     assert (one.before.model, one.after.model, one.difference_usd_micros) == (

@@ -29,7 +29,7 @@ def test_a_clock_that_runs_on_was_not_set() -> None:
     assert machine.steps.before(10 * MINUTE) == machine.clock - 10 * MINUTE
 
 
-def test_a_step_back_is_told_once() -> None:
+def test_a_step_back_is_announced_once() -> None:
     machine = Machine()
     machine.wait(MINUTE)
     machine.clock -= HOUR

@@ -118,7 +118,7 @@ async def test_progress_is_recorded_every_ten_points(slow: Session, request_for:
     assert 4 + 5 <= job.version <= 4 + 11
 
 
-async def test_whoever_watches_is_told_of_every_observation(session: Session, request_for: Any) -> None:
+async def test_a_watcher_is_told_of_every_observation(session: Session, request_for: Any) -> None:
     seen: list[Status] = []
     placed = await place(session, request_for())
     await settle(session, placed.job, watch=lambda _, observation: seen.append(observation.status), **NO_WAIT)

@@ -242,7 +242,7 @@ async def test_the_time_counts_from_the_last_job_that_came(
     assert len(ends) == 3
 
 
-async def test_whoever_watches_is_told_of_every_change(session: Session, started: Any) -> None:
+async def test_a_watcher_is_told_of_every_change(session: Session, started: Any) -> None:
     told: list[State] = []
     jobs = await started(session, 2)
     await settle_all(session, jobs, interval_s=1, timeout_s=5, watch=lambda job: told.append(job.state))

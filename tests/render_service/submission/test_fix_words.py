@@ -41,7 +41,7 @@ def test_every_change_has_words_without_options_or_commands(denied: Any, field: 
     assert not words.startswith(f"{action.capitalize()} {field.replace('_', ' ')}")
 
 
-def test_a_change_of_a_later_version_is_said_as_it_was_recorded(denied: Any) -> None:
+def test_a_change_of_a_later_version_is_reported_as_it_was_recorded(denied: Any) -> None:
     assert len(FIXES) > 20
     assert ways_out(denied(Fix(field="frame_rate", action="set", value=24))) == ["Set frame rate: 24."]
 

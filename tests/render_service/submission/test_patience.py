@@ -54,7 +54,7 @@ def test_a_server_whose_refusal_may_have_cost_is_not_asked_again() -> None:
     assert not is_at_capacity(rejected(), CUSTOM)
 
 
-def test_who_waits_to_go_on_is_told_when_no_attempt_will_follow() -> None:
+def test_a_caller_who_waits_is_told_when_no_attempt_will_follow() -> None:
     told: list[str] = []
     waiting = patience(attempts=2)
     waiting.over = lambda: told.append("over")

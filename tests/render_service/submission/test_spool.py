@@ -208,7 +208,7 @@ async def test_where_the_folder_beside_the_ledger_takes_nothing_the_users_own_do
     assert [done.applied for done in drain(session)] == [True]
 
 
-async def test_where_no_folder_takes_it_both_ids_are_told_with_the_command(
+async def test_where_no_folder_takes_it_both_ids_are_shown_with_the_command(
     session: Session, spooled: Any, tmp_path: Path
 ) -> None:
     assert session.settings.ledger_path is not None

@@ -169,7 +169,7 @@ async def test_what_cannot_be_sent_is_recorded_as_absent(
     assert types(job)[-2:] == ["submission.absent", "render.closed"]
 
 
-async def test_a_missing_key_is_said_before_anything_is_recorded(
+async def test_a_missing_key_is_reported_before_anything_is_recorded(
     at: Callable[[str], Session], request_for: Any
 ) -> None:
     session = at("http://127.0.0.1:9/v1")

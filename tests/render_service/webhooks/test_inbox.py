@@ -115,7 +115,7 @@ def spoken(url: str, rest: bytes) -> bytes:
         return connection.recv(1_000)
 
 
-def test_a_ledger_that_cannot_be_written_is_said_so_that_it_comes_again(
+def test_a_ledger_that_cannot_be_written_is_reported_so_that_it_comes_again(
     serving: Any, at: Callable[[str], Session], inbox: Inbox, delivered: Any
 ) -> None:
     session = at("http://127.0.0.1:9")

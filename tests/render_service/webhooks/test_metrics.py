@@ -71,7 +71,7 @@ def test_a_destination_of_forward_shows_by_how_many_records_and_how_long_it_is_b
     assert 'sora_ledger_forward_behind{destination="bus"}' not in seen, "it has read everything"
 
 
-def test_health_and_readiness_are_told_apart(serving: Any, at: Callable[[str], Session]) -> None:
+def test_health_and_readiness_are_distinguished(serving: Any, at: Callable[[str], Session]) -> None:
     session = at("http://127.0.0.1:9")
     sender = serving(session)
     assert sender.client.get(f"{sender.url}/readyz").json() == {"ready": True, "size": 1}

@@ -403,7 +403,7 @@ async def test_what_a_crashed_command_left_is_taken_up(
     assert (await here.job(job)).state is State.STORED
 
 
-async def test_what_somebody_began_just_now_is_left_alone(
+async def test_what_another_process_began_just_now_is_left_alone(
     bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
 ) -> None:
     here = bench(sandbox().base_url)

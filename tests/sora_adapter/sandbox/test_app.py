@@ -161,7 +161,7 @@ def test_a_refusal_comes_in_the_envelope_of_the_api(api: httpx2.Client) -> None:
         ("GET", "/v1/videos?after=video_0", (404, "video_not_found")),
     ],
 )
-def test_what_is_not_there_is_said_in_the_envelope(
+def test_what_is_not_there_is_reported_in_the_envelope(
     api: httpx2.Client, method: str, path: str, expected: tuple[int, str]
 ) -> None:
     assert code_of(api.request(method, path)) == expected
@@ -181,7 +181,7 @@ def test_a_method_that_is_not_there_is_answered_with_those_that_are(
     assert api.options(path).headers["allow"] == allowed
 
 
-def test_a_fault_of_the_sandbox_s_own_is_said_in_the_envelope(
+def test_a_fault_of_the_sandbox_s_own_is_reported_in_the_envelope(
     api: httpx2.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sora_adapter.sandbox.server.parse_list", lambda _query: 1 / 0)

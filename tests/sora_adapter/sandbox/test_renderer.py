@@ -79,7 +79,9 @@ def test_a_clip_wanted_by_many_at_once_is_rendered_once(studio: Studio, easel: E
     assert easel.prompts == ["video_1"]
 
 
-def test_a_clip_somebody_waits_for_is_pulled_out_of_the_queue(studio: Studio, easel: Easel, add: Add) -> None:
+def test_a_clip_that_a_client_waits_for_is_pulled_out_of_the_queue(
+    studio: Studio, easel: Easel, add: Add
+) -> None:
     jobs = [add(f"video_{number}") for number in range(3)]
     for job in jobs:
         studio.start(job)

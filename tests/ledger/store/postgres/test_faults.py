@@ -229,7 +229,7 @@ def test_connections_older_than_one_that_broke_are_not_used_again(store: Postgre
         assert fresh not in (one, other)
 
 
-def test_what_only_psycopg_knows_is_not_told() -> None:
+def test_what_only_psycopg_knows_is_not_shown() -> None:
     busy = psycopg.OperationalError("cannot exit pipeline mode while busy")
     assert meaning(busy) == (
         "the connection to the server broke (it was cut off): check that it runs and can be reached"

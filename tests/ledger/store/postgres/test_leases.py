@@ -62,7 +62,7 @@ def enqueue_stale(store: PostgresStore) -> int:
         pytest.param(enqueue_stale, id="enqueue_stale"),
     ],
 )
-def test_whoever_waits_for_a_job_holds_none_that_comes_after_it(
+def test_a_caller_who_waits_for_a_job_holds_none_that_comes_after_it(
     store: PostgresStore, url: str, execute: Any, works: Callable[[PostgresStore], object]
 ) -> None:
     """Else two that want both would each wait for the other, and the database would end one of them."""

@@ -346,5 +346,5 @@ async def test_a_server_that_takes_long_leaves_the_video_queued(
         assert (await session.job(job)).state is State.RUNNING
 
 
-async def test_a_message_of_the_command_line_is_told_in_the_fields_of_the_api() -> None:
+async def test_a_message_of_the_command_line_is_written_in_the_fields_of_the_api() -> None:
     assert in_api_terms("use --max-cost 2.50, or --character-id") == "use max_cost_usd 2.50, or characters"

@@ -64,7 +64,7 @@ def verify(endpoint: dict[str, Any], received: Any) -> None:
 
 
 @pytest.mark.parametrize(("prompt", "kind"), [("a kite", "video.completed"), ("[fail]", "video.failed")])
-def test_the_end_of_a_job_is_told_in_the_form_of_the_api(
+def test_the_end_of_a_job_is_announced_in_the_form_of_the_api(
     api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any, prompt: str, kind: str
 ) -> None:
     subscribe()
@@ -180,7 +180,7 @@ def test_a_delivery_outlives_a_restart(start: Start, receiver: Any, clock: Any, 
     assert receiver.next().headers["webhook-id"] == before.headers["webhook-id"]
 
 
-def test_a_job_that_ends_while_the_sandbox_is_down_is_told_when_it_is_back(
+def test_a_job_that_ends_while_the_sandbox_is_down_is_announced_when_it_is_back(
     start: Start, receiver: Any, clock: Any, tmp_path: Path
 ) -> None:
     settings = SandboxSettings(tmp_path / "data", render_seconds=10, clock=clock, media="cached")
@@ -225,7 +225,9 @@ def test_an_endpoint_is_not_told_what_was_over_before_it_was_there(
     assert json.loads(receiver.next().body)["data"]["id"] == later["id"]
 
 
-def test_the_event_of_a_job_that_is_deleted_at_once_is_told_nevertheless(start: Start, receiver: Any) -> None:
+def test_the_event_of_a_job_that_is_deleted_at_once_is_announced_nevertheless(
+    start: Start, receiver: Any
+) -> None:
     api = start(render_seconds=0)
     wanted = {"name": "mine", "url": receiver.url, "event_types": ["video.completed"]}
     api.post("/v1/webhook_endpoints", json=wanted)
