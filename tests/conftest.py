@@ -188,8 +188,13 @@ def sandbox(tmp_path: Path, media: Path, clock: Clock) -> Iterator[Callable[...,
     with ExitStack() as stack:
 
         def start(**changes: Any) -> SandboxServer:
-            given = {"data_dir": tmp_path / "sandbox", "render_seconds": 0, "media": "cached", "clock": clock}
-            return stack.enter_context(SandboxServer(SandboxSettings(**(given | changes))))
+            values = {
+                "data_dir": tmp_path / "sandbox",
+                "render_seconds": 0,
+                "media": "cached",
+                "clock": clock,
+            }
+            return stack.enter_context(SandboxServer(SandboxSettings(**(values | changes))))
 
         yield start
 
@@ -270,14 +275,14 @@ def video() -> Callable[..., bytes]:
     """Return a video object as a server sends it."""
 
     def make(**changes: Any) -> bytes:
-        given = {
+        values = {
             "id": "video_1",
             "object": "video",
             "status": "completed",
             "progress": 100,
             "model": "sora-2",
         }
-        return json.dumps(given | changes).encode()
+        return json.dumps(values | changes).encode()
 
     return make
 

@@ -58,9 +58,9 @@ class Place:
 
 def clean_environment() -> dict[str, str]:
     """Return this environment without what would name a ledger, a server or a trace."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    python_path = os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH"))))
-    return kept | {"PYTHONPATH": python_path, "PYTHONWARNINGS": "ignore"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    python_path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
+    return environment | {"PYTHONPATH": python_path, "PYTHONWARNINGS": "ignore"}
 
 
 @pytest.fixture

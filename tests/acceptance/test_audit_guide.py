@@ -43,14 +43,14 @@ def test_the_commands_of_the_guide_say_what_the_guide_says(
     ended: subprocess.CompletedProcess[str], tmp_path: Path
 ) -> None:
     assert (ended.returncode, ended.stderr if ended.returncode else "") == (0, "")
-    said = ['"extends": true', '"clean": true', "nothing inside the file shows it", '"CHECKPOINT_SIZE"']
-    said += [
+    messages = ['"extends": true', '"clean": true', "nothing inside the file shows it", '"CHECKPOINT_SIZE"']
+    messages += [
         "exit code 10",
         "The checkpoint is the one you hold.",
         '"proved": true',
         "Nothing is wrong with it.",
     ]
-    assert [text for text in said if text not in ended.stdout] == []
+    assert [text for text in messages if text not in ended.stdout] == []
 
 
 def test_every_code_the_guide_names_is_one_of_the_format() -> None:

@@ -69,7 +69,7 @@ def test_every_scene_has_a_heading_and_one_or_two_lines(demo: Demo, scene: int) 
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "allowed: sora-2 because the purpose is draft",
         "coupe.mp4: sora-2, 1280x720, 4 s, 0.40 USD",
@@ -90,8 +90,8 @@ def test_every_scene_has_a_heading_and_one_or_two_lines(demo: Demo, scene: int) 
         " records; with other records refused, and not published",
     ],
 )
-def test_the_demo_says_what_each_scene_showed(demo: Demo, said: str) -> None:
-    assert said in demo[0].stdout
+def test_the_demo_says_what_each_scene_showed(demo: Demo, message: str) -> None:
+    assert message in demo[0].stdout
 
 
 def test_the_last_line_opens_the_film(demo: Demo, forks: Forks) -> None:
@@ -134,7 +134,7 @@ def test_the_transcript_has_no_colours(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "$ sora-ledger create-and-poll --prompt",
         "allowed",
@@ -158,8 +158,8 @@ def test_the_transcript_has_no_colours(demo: Demo) -> None:
         "decisions are made as recorded",
     ],
 )
-def test_the_transcript_has_every_command_with_its_output(demo: Demo, said: str) -> None:
-    assert said in transcript(demo)
+def test_the_transcript_has_every_command_with_its_output(demo: Demo, message: str) -> None:
+    assert message in transcript(demo)
 
 
 def test_the_demo_can_be_repeated_into_its_folder(again: Demo) -> None:

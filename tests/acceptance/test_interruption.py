@@ -133,22 +133,22 @@ def test_a_cut_off_submission_is_never_sent_again(place: Any, seen: Any) -> None
 
 
 def test_a_cut_off_submission_is_settled_and_then_rendered_once(place: Any, seen: Any) -> None:
-    asked = ["create", "--prompt", "a fox", "--request-key", "teaser"]
-    process = place.start(*asked)
+    command = ["create", "--prompt", "a fox", "--request-key", "teaser"]
+    process = place.start(*command)
     seen(process, "submission.intended")
     process.kill()
     process.wait()
     [settled] = place.json("reconcile", "--all", "--grace", "0")["settlements"]
     assert settled["verdict"] in {"recovered", "absent"}
-    assert place.run(*asked).returncode == 0
+    assert place.run(*command).returncode == 0
     [job] = place.jobs()
     assert place.json("poll", job["job_id"], *POLL)["state"] == "stored"
     assert (created(place.folder), place.run("audit").returncode, place.is_intact()) == (1, 0, True)
 
 
 def test_two_processes_with_one_request_key_make_one_video(place: Any) -> None:
-    asked = ["create", "--prompt", "a fox", "--request-key", "teaser"]
-    both = [place.start(*asked) for _ in range(2)]
+    command = ["create", "--prompt", "a fox", "--request-key", "teaser"]
+    both = [place.start(*command) for _ in range(2)]
     codes = {process.wait(120) for process in both}
     assert (len(place.jobs()), created(place.folder)) == (1, 1)
     assert {0} <= codes <= {0, 6}  # 6: the other one's submission was still under way

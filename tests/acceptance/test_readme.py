@@ -46,8 +46,8 @@ def test_a_block_of_the_readme_works_as_written(shell: Any, block: str) -> None:
 def test_every_command_of_the_readme_exists(place: Any) -> None:
     code = "\n".join(re.findall(r"```(?:bash|console)\n(.*?)```", README, re.DOTALL))
     named = set(re.findall(r"^(?:\$ )?sora-ledger ([a-z-]+)", code, re.MULTILINE))
-    told = place.run("--help").stdout
-    assert [name for name in named if f"\n  {name} " not in told] == []
+    text = place.run("--help").stdout
+    assert [name for name in named if f"\n  {name} " not in text] == []
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

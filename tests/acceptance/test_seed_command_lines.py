@@ -290,10 +290,10 @@ def provide(block: Block, folder: Path) -> None:
         (folder / "prompt.txt").write_text(
             "Use case: landing page hero\nPrimary request: a matte black camera\n"
         )
-    asked = [
+    requests = [
         (int(width), int(height)) for width, height in re.findall(r"--width (\d+) --height (\d+)", block.text)
     ]
-    size = asked[-1] if asked and asked[-1] in OFFERED else (1280, 720)
+    size = requests[-1] if requests and requests[-1] in OFFERED else (1280, 720)
     for pattern in IMAGE.findall(block.text):
         for name in {pattern.replace("*", word) for word in ("first", "second")}:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

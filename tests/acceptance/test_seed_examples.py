@@ -134,8 +134,8 @@ def server(tmp_path_factory: pytest.TempPathFactory, media: Path) -> Iterator[Sa
 @pytest.fixture
 def source(server: SandboxServer) -> str:
     """Return the id of a completed video."""
-    asked = {"prompt": "a mug", "size": "1280x720"}
-    video = httpx2.post(f"{server.base_url}/videos", json=asked, headers=bearer()).json()
+    values = {"prompt": "a mug", "size": "1280x720"}
+    video = httpx2.post(f"{server.base_url}/videos", json=values, headers=bearer()).json()
     return str(video["id"])
 
 

@@ -9,9 +9,9 @@ import pytest
 
 def made(running: Any, **changes: Any) -> str:
     """Make a video as another tool does."""
-    asked = {"prompt": "a heron"} | changes
+    values = {"prompt": "a heron"} | changes
     headers = {"authorization": "Bearer any"}
-    return str(httpx2.post(f"{running.base_url}/videos", json=asked, headers=headers).json()["id"])
+    return str(httpx2.post(f"{running.base_url}/videos", json=values, headers=headers).json()["id"])
 
 
 @pytest.mark.parametrize("command", [["adopt", "--id"], ["status"], ["poll"], ["download"]])

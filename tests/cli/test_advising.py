@@ -50,14 +50,14 @@ def test_a_remix_that_does_not_say_what_stays_is_advised(sora: Any, server: Any)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "said"),
+    ("prompt", "message"),
     [("a {product} on a table", "still has {product} in it"), ("make it nice", "who or what")],
 )
 def test_a_missing_detail_is_an_error_where_nobody_can_be_asked(
-    sora: Any, folder: Path, prompt: str, said: str
+    sora: Any, folder: Path, prompt: str, message: str
 ) -> None:
     ended = sora("create", "--profile", "sandbox", "--prompt", prompt)
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
     assert not (folder / "ledger.db").exists()
 
 
@@ -117,9 +117,9 @@ def test_the_guardrails_are_shown_to_each_person(sora: Any) -> None:
 
 
 def test_a_person_reads_the_guardrails_and_how_to_attest_them(sora: Any) -> None:
-    told = sora(*CREATE, "--prompt", "a fox", "--format=text").error
-    assert "No real person appears or is imitated" in told
-    assert "--attest records" in told
+    text = sora(*CREATE, "--prompt", "a fox", "--format=text").error
+    assert "No real person appears or is imitated" in text
+    assert "--attest records" in text
 
 
 @pytest.mark.parametrize("flags", [[], ["--attest"]])
@@ -160,7 +160,7 @@ def test_a_template_left_blank_is_not_rendered(sora: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["product-teser"], "did you mean product-teaser?"),
         (["product-teaser", "--fill", "color=red"], "blank color is unknown"),
@@ -169,7 +169,7 @@ def test_a_template_left_blank_is_not_rendered(sora: Any, folder: Path) -> None:
     ],
 )
 def test_a_wrong_template_says_the_right_one(
-    sora: Callable[..., Any], arguments: list[str], said: str
+    sora: Callable[..., Any], arguments: list[str], message: str
 ) -> None:
     ended = sora("templates", *arguments)
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)

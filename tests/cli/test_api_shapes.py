@@ -65,17 +65,17 @@ def test_deleting_answers_as_the_api_does(sora: Any, made: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [[], ["--limit", "2"], ["--order", "asc"], ["--limit", "1", "--order", "asc"]]
+    "options", [[], ["--limit", "2"], ["--order", "asc"], ["--limit", "1", "--order", "asc"]]
 )
-def test_the_next_page_is_asked_for_as_this_one_was(sora: Any, server: Any, asked: list[str]) -> None:
+def test_the_next_page_is_asked_for_as_this_one_was(sora: Any, server: Any, options: list[str]) -> None:
     server()
-    for _ in range(22 if asked in ([], ["--order", "asc"]) else 3):
+    for _ in range(22 if options in ([], ["--order", "asc"]) else 3):
         sora("create", "--prompt", "a fox", "--no-augment")
-    told = sora("list", *asked, "--format=text").out
-    line = next(line for line in told.splitlines() if line.startswith("next: "))
+    text = sora("list", *options, "--format=text").out
+    line = next(line for line in text.splitlines() if line.startswith("next: "))
     command = shlex.split(line)[2:]
-    page = sora("list", *asked).document
-    assert command == ["list", *asked, "--after", page["last_id"]]
+    page = sora("list", *options).document
+    assert command == ["list", *options, "--after", page["last_id"]]
     assert sora(*command).document["data"][0]["id"] not in {each["id"] for each in page["data"]}
 
 
@@ -85,12 +85,12 @@ def test_a_page_without_videos_has_no_next(sora: Any, made: Any) -> None:
 
 def test_why_a_render_failed_is_shown_with_the_command_that_tries_again(sora: Any, server: Any) -> None:
     server()
-    asked = ("--prompt", "it's a fox [fail]", "--seconds", "8", "--size", "720x1280")
-    job = sora("create-and-poll", *asked).document["final"]
-    told = sora("whynot", job["job_id"]).document
-    assert told["failure"]["code"] == job["error"]["code"] == "moderation_blocked"
-    assert told["failure"]["message"]
-    [command] = told["commands"]
+    options = ("--prompt", "it's a fox [fail]", "--seconds", "8", "--size", "720x1280")
+    job = sora("create-and-poll", *options).document["final"]
+    document = sora("whynot", job["job_id"]).document
+    assert document["failure"]["code"] == job["error"]["code"] == "moderation_blocked"
+    assert document["failure"]["message"]
+    [command] = document["commands"]
     again = sora(*shlex.split(command)[1:]).document
     assert [again[name] for name in ("prompt", "size", "seconds")] == [
         job[name] for name in ("prompt", "size", "seconds")
@@ -101,8 +101,8 @@ def test_why_a_render_failed_is_shown_with_the_command_that_tries_again(sora: An
 
 
 def test_why_an_allowed_render_that_did_not_fail_has_no_failure(sora: Any, made: Any) -> None:
-    told = sora("whynot", made["job_id"]).document
-    assert (told["failure"], told["commands"]) == (None, [])
+    document = sora("whynot", made["job_id"]).document
+    assert (document["failure"], document["commands"]) == (None, [])
 
 
 def test_a_webhook_endpoint_is_deleted(sora: Any, server: Any) -> None:

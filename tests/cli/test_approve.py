@@ -133,10 +133,10 @@ def test_a_rejected_render_is_closed_and_says_so(sora: Any, held: str) -> None:
     ended = sora("approve", held, "--key", "maria.key")
     assert ended.code == 1
     assert "is refused, not held" in ended.error
-    told = sora("whynot", held, "--format=text").out
-    assert "approval.refused by maria (identified by signature)" in told
-    assert "not yet" in told
-    assert "make a new request" in told
+    text = sora("whynot", held, "--format=text").out
+    assert "approval.refused by maria (identified by signature)" in text
+    assert "not yet" in text
+    assert "make a new request" in text
 
 
 @pytest.mark.parametrize("command", ["approve", "reject"])

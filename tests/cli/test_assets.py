@@ -16,8 +16,8 @@ def made(server: Any, sora: Any, picture: Any, folder: Path) -> dict[str, Any]:
     """Render a video from an image; returns the job."""
     server()
     (folder / "frame.png").write_bytes(picture())
-    given = ["--prompt", "a fox", "--input-reference", "frame.png", "--poll-interval", "0.05"]
-    ended = sora("create-and-poll", *given)
+    options = ["--prompt", "a fox", "--input-reference", "frame.png", "--poll-interval", "0.05"]
+    ended = sora("create-and-poll", *options)
     assert ended.code == 0
     document: dict[str, Any] = ended.document
     return document

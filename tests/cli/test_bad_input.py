@@ -78,11 +78,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), WRONG)
-def test_bad_input_says_what_was_expected_and_ends_with_2(sora: Any, arguments: list[str], said: str) -> None:
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_bad_input_says_what_was_expected_and_ends_with_2(
+    sora: Any, arguments: list[str], message: str
+) -> None:
     ended = sora(*arguments)
     assert ended.code == 2
-    assert re.search(said, ended.error)
+    assert re.search(message, ended.error)
 
 
 @pytest.mark.parametrize("arguments", [wrong[0] for wrong in WRONG])
@@ -171,10 +173,10 @@ def test_a_file_that_is_no_ledger_of_ours_is_reported_and_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("state", "said"), [("queued", "is queued; only a completed one"), ("failed", "failed")]
+    ("state", "message"), [("queued", "is queued; only a completed one"), ("failed", "failed")]
 )
 def test_a_remix_of_an_unfinished_or_failed_video_is_denied_with_a_way_out(
-    sora: Any, server: Any, state: str, said: str
+    sora: Any, server: Any, state: str, message: str
 ) -> None:
     server(render_seconds=0 if state == "failed" else 60)
     source = sora("create", "--prompt", "a [fail] fox").document["job_id"]
@@ -182,7 +184,7 @@ def test_a_remix_of_an_unfinished_or_failed_video_is_denied_with_a_way_out(
         sora("poll", source, "--poll-interval", "0.05")
     ended = sora("remix", source, "--prompt", "make it red")
     assert (ended.code, ended.document["state"]) == (3, "denied")
-    assert said in ended.error
+    assert message in ended.error
     assert "sora-ledger" in ended.error
 
 

@@ -71,8 +71,8 @@ def test_an_override_that_the_policy_does_not_allow_is_refused_for_its_entry(
 ) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.90")
-    asked = (*BATCH, "--override", "BUDGET_EXHAUSTED", "--reason", "the client pays")
-    ended = sora(*asked)
+    options = (*BATCH, "--override", "BUDGET_EXHAUSTED", "--reason", "the client pays")
+    ended = sora(*options)
     [denied] = [job for job in ended.document["jobs"] if job["state"] == "denied"]
     assert ended.code == 3
     assert denied["override_refused"]

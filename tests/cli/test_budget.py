@@ -7,8 +7,8 @@ import pytest
 
 def test_a_limit_is_set_listed_and_kept(sora: Any, server: Any) -> None:
     server()
-    told = sora("budget", "set", "team_film", "--limit", "0.50", "--reason", "agreed")
-    assert told.code == 0
+    ended = sora("budget", "set", "team_film", "--limit", "0.50", "--reason", "agreed")
+    assert ended.code == 0
     first = sora("create", "--prompt", "a fox", "--team", "film")
     second = sora("create", "--prompt", "a fox", "--team", "film")
     assert (first.code, second.code) == (0, 3)
@@ -55,7 +55,7 @@ def test_a_batch_is_decided_entry_by_entry_within_the_budget(sora: Any, server: 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["set", "all"], "Missing option '--limit'"),
         (["set", "studio", "--limit", "5"], "expected all, team_film"),
@@ -66,11 +66,11 @@ def test_a_batch_is_decided_entry_by_entry_within_the_budget(sora: Any, server: 
     ],
 )
 def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
-    sora: Any, folder: Any, arguments: list[str], said: str
+    sora: Any, folder: Any, arguments: list[str], message: str
 ) -> None:
     ended = sora("budget", *arguments)
     assert ended.code == 2
-    assert said in ended.error
+    assert message in ended.error
     assert not (folder / "ledger.db").exists()
 
 

@@ -53,8 +53,8 @@ def test_the_check_ties_the_manifest_to_its_record_and_names_what_it_did_not_che
     checked = sora("verify-bundle", "evidence.zip")
     claim = named_record(store)
     assert claim is not None
-    said = f"The manifest {name} names the record at position {claim['position']}, by its leaf."
-    assert (checked.code, said in checked.document["shows"]) == (0, True)
+    message = f"The manifest {name} names the record at position {claim['position']}, by its leaf."
+    assert (checked.code, message in checked.document["shows"]) == (0, True)
     assert any("X.509" in words and "c2patool" in words for words in checked.document["shows_not"])
 
 

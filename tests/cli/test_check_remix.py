@@ -76,8 +76,8 @@ def test_a_prompt_that_no_remix_could_have_is_refused(sora: Any) -> None:
 
 
 def test_for_reading_each_change_has_a_line(sora: Any) -> None:
-    told = sora("check-remix", "--prompt", SEVERAL, "--format=text").out
-    assert told.splitlines() == [
+    text = sora("check-remix", "--prompt", SEVERAL, "--format=text").out
+    assert text.splitlines() == [
         f"multiple  {SEVERAL}",
         "  it changes 2 things: setting (“Make the sky purple”), setting (“remove the trees”)",
         "  setting:    Make the sky purple",

@@ -106,8 +106,8 @@ def test_a_head_that_is_not_that_of_the_records_is_neither_signed_nor_taken_for_
 def test_a_ledger_made_anew_is_found(sora: Any, published: Path, folder: Path) -> None:
     (folder / "ledger.db").unlink()
     sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
-    told = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
-    assert (told.code, [trouble.partition(":")[0] for trouble in told.document["trouble"]]) == (
+    ended = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
+    assert (ended.code, [trouble.partition(":")[0] for trouble in ended.document["trouble"]]) == (
         10,
         ["origin", "root"],
     )
@@ -115,8 +115,8 @@ def test_a_ledger_made_anew_is_found(sora: Any, published: Path, folder: Path) -
 
 def test_a_checkpoint_that_was_changed_is_found(sora: Any, published: Path) -> None:
     published.write_text(re.sub("\n[0-9]+\n", "\n1\n", published.read_text()))
-    told = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
-    assert (told.code, told.document["trouble"][0].partition(":")[0]) == (10, "signature")
+    ended = sora("checkpoint", "--check", "checkpoint", "--verifier", "signing.key")
+    assert (ended.code, ended.document["trouble"][0].partition(":")[0]) == (10, "signature")
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"PNG\n\n", b"x" * 2_000_000, b"a\n1\nAA==\n"])

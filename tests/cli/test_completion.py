@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[2]
 
 def completed(words: str, folder: Path) -> list[str]:
     """Return what is offered for the last of `words`, asked as the bash script asks."""
-    asked = {"_SORA_LEDGER_COMPLETE": "bash_complete", "COMP_WORDS": words}
-    asked["COMP_CWORD"] = str(words.count(" "))
-    environment = os.environ | asked | {"PYTHONPATH": str(ROOT)}
+    values = {"_SORA_LEDGER_COMPLETE": "bash_complete", "COMP_WORDS": words}
+    values["COMP_CWORD"] = str(words.count(" "))
+    environment = os.environ | values | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         [sys.executable, "-m", "cli"], check=True, capture_output=True, text=True, env=environment, cwd=folder
     )

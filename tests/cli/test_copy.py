@@ -11,8 +11,8 @@ from cli.exit_codes import ExitCode
 def test_a_copy_prints_the_root_that_both_have(sora: Any, denied: str, folder: Path) -> None:
     ended = sora("copy", "ledger.db", "there.db")
     root = sora("verify", "--ledger", "there.db").document["root"]
-    told = ended.document
-    assert (ended.code, told["root"], told["target"]) == (ExitCode.DONE, root, "there.db")
+    document = ended.document
+    assert (ended.code, document["root"], document["target"]) == (ExitCode.DONE, root, "there.db")
 
 
 def test_how_far_it_has_come_goes_to_stderr(sora: Any, denied: str) -> None:

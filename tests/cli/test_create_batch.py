@@ -105,7 +105,7 @@ def test_every_bad_entry_is_listed_before_anything_is_sent(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--out-dir", "prompts.jsonl"], "prompts.jsonl is a file; name a folder"),
         (["--out-dir", "prompts.jsonl/in"], "prompts.jsonl is a file; name a folder"),
@@ -117,11 +117,11 @@ def test_every_bad_entry_is_listed_before_anything_is_sent(
     ],
 )
 def test_bad_input_is_reported_and_begins_nothing(
-    sora: Any, prompts: Path, folder: Path, arguments: list[str], said: str
+    sora: Any, prompts: Path, folder: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora(*BATCH, *arguments, "--profile", "sandbox")
     assert (ended.code, ended.data, (folder / "ledger.db").exists()) == (2, "", False)
-    assert re.search(said, ended.error)
+    assert re.search(message, ended.error)
 
 
 def test_bytes_that_are_no_text_are_reported(sora: Any, prompts: Path) -> None:
@@ -210,9 +210,9 @@ def test_a_dry_run_shows_every_decision_and_makes_nothing(sora: Any, prompts: Pa
 
 
 def test_options_say_what_entries_leave_open(sora: Any, prompts: Path) -> None:
-    given = ["--size", "720x1280", "--seconds", "12", "--purpose", "concept", "--no-augment"]
+    options = ["--size", "720x1280", "--seconds", "12", "--purpose", "concept", "--no-augment"]
     prompts.write_text('a fox\n{"prompt": "an owl", "seconds": 8}')
-    jobs = sora(*BATCH, "--dry-run", "--profile", "sandbox", *given).document["jobs"]
+    jobs = sora(*BATCH, "--dry-run", "--profile", "sandbox", *options).document["jobs"]
     sent = [job["request"]["body"] for job in jobs]
     assert [(body["size"], body["seconds"]) for body in sent] == [("720x1280", "12"), ("720x1280", "8")]
 

@@ -19,8 +19,8 @@ REFUSED = [
 @pytest.fixture
 def stored(sora: Any) -> str:
     """Return the id of a stored job at the embedded sandbox."""
-    asked = ["--prompt", "a fox runs", "--profile", "sandbox", "--poll-interval", "0.1"]
-    return str(sora("create-and-poll", *asked).document["final"]["job_id"])
+    options = ["--prompt", "a fox runs", "--profile", "sandbox", "--poll-interval", "0.1"]
+    return str(sora("create-and-poll", *options).document["final"]["job_id"])
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +28,9 @@ def _quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
 
 
-@pytest.mark.parametrize("asked", REFUSED, ids=" ".join)
-def test_the_command_whynot_gives_would_be_allowed(sora: Any, asked: list[str]) -> None:
-    ended = sora("create", "--prompt", 'a fox\'s "den" at $HOME', "--profile", "sandbox", *asked)
+@pytest.mark.parametrize("options", REFUSED, ids=" ".join)
+def test_the_command_whynot_gives_would_be_allowed(sora: Any, options: list[str]) -> None:
+    ended = sora("create", "--prompt", 'a fox\'s "den" at $HOME', "--profile", "sandbox", *options)
     assert ended.code == 3
     (command,) = sora("whynot", ended.document["job_id"]).document["commands"]
     words = shlex.split(command)
@@ -38,8 +38,8 @@ def test_the_command_whynot_gives_would_be_allowed(sora: Any, asked: list[str]) 
 
 
 def test_the_commands_for_several_changes_are_allowed_one_by_one(sora: Any, stored: str) -> None:
-    asked = ["--profile", "sandbox", "--prompt", "Make it night, and replace the fox with a hare."]
-    denied = sora("remix", "--id", stored, *asked)
+    options = ["--profile", "sandbox", "--prompt", "Make it night, and replace the fox with a hare."]
+    denied = sora("remix", "--id", stored, *options)
     commands = sora("whynot", denied.document["job_id"]).document["commands"]
     rulings = [
         sora("decide", "--remix", stored, *shlex.split(command)[4:], "--profile", "sandbox")
@@ -49,9 +49,9 @@ def test_the_commands_for_several_changes_are_allowed_one_by_one(sora: Any, stor
 
 
 def test_a_change_of_one_line_is_decided_as_the_remix_would_be(sora: Any, stored: str) -> None:
-    asked = ["--profile", "sandbox", "--change", "palette=teal, sand"]
-    assert sora("decide", "--remix", stored, *asked).document["decision"] == "ALLOW"
-    assert sora("decide", "--remix", stored, *asked, "--change", "camera=slow").code == 3
+    options = ["--profile", "sandbox", "--change", "palette=teal, sand"]
+    assert sora("decide", "--remix", stored, *options).document["decision"] == "ALLOW"
+    assert sora("decide", "--remix", stored, *options, "--change", "camera=slow").code == 3
 
 
 def test_a_change_without_a_video_to_remix_is_refused(sora: Any) -> None:
@@ -60,8 +60,8 @@ def test_a_change_without_a_video_to_remix_is_refused(sora: Any) -> None:
 
 
 def test_a_remix_that_names_a_model_is_told_to_leave_it_out(sora: Any, stored: str) -> None:
-    asked = ["--profile", "sandbox", "--prompt", "Make it night", "--model", "sora-2-pro"]
-    denied = sora("remix", "--id", stored, *asked)
+    options = ["--profile", "sandbox", "--prompt", "Make it night", "--model", "sora-2-pro"]
+    denied = sora("remix", "--id", stored, *options)
     (command,) = sora("whynot", denied.document["job_id"]).document["commands"]
     assert command == f"sora-ledger remix --id {stored} --prompt 'Make it night'"
 

@@ -20,8 +20,8 @@ VIEWER = '#!/bin/sh\nprintf %s "$1" > "$OPENED"\n'
 def film(sora: Any, server: Any) -> str:
     """Return the id of a job with a stored video."""
     server()
-    asked = ("create-and-poll", "--prompt", "A fox runs", "--poll-interval", "0.05")
-    return str(sora(*asked).document["final"]["job_id"])
+    command = ("create-and-poll", "--prompt", "A fox runs", "--poll-interval", "0.05")
+    return str(sora(*command).document["final"]["job_id"])
 
 
 @pytest.fixture

@@ -80,9 +80,9 @@ def test_a_switched_off_server_is_reported_with_the_way_out(
     assert (found["found"], "switched its Videos API off" in found["says"]) == ("wrong", True)
 
 
-@pytest.mark.parametrize(("minutes", "said"), [(5, "300 s ahead of"), (-5, "300 s behind")])
+@pytest.mark.parametrize(("minutes", "message"), [(5, "300 s ahead of"), (-5, "300 s behind")])
 def test_a_clock_that_is_off_is_reported_with_the_difference(
-    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch, minutes: int, said: str
+    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch, minutes: int, message: str
 ) -> None:
     server()
     shifted = timedelta(minutes=minutes, microseconds=-1)
@@ -93,7 +93,7 @@ def test_a_clock_that_is_off_is_reported_with_the_difference(
     found = findings(sora("doctor"))["clock"]
     assert found["found"] == "wrong"
     assert abs(int(found["says"].split()[0]) - 300) <= 2
-    assert said.split(" s ")[1] in found["says"]
+    assert message.split(" s ")[1] in found["says"]
 
 
 def test_a_ledger_that_is_none_is_reported(sora: Any, folder: Path) -> None:
@@ -138,9 +138,9 @@ def test_a_dry_look_asks_no_server(
 
 
 def test_a_person_reads_what_to_do_after_an_arrow(sora: Any) -> None:
-    told = sora("doctor", "--format=text").out
-    assert "wrong   key      OPENAI_API_KEY is not set." in told
-    assert "→ 1. Get a key" in told
+    text = sora("doctor", "--format=text").out
+    assert "wrong   key      OPENAI_API_KEY is not set." in text
+    assert "→ 1. Get a key" in text
 
 
 def test_the_findings_can_be_written_to_a_file(sora: Callable[..., Any], folder: Path) -> None:

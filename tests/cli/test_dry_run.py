@@ -62,10 +62,10 @@ def test_a_dry_run_with_a_key_says_that_the_profile_is_retired(
     sora: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
-    asked = ("create", "--prompt", "a fox", "--profile", "openai")
-    preview, run = sora(*asked, "--dry-run"), sora(*asked)
+    command = ("create", "--prompt", "a fox", "--profile", "openai")
+    preview, run = sora(*command, "--dry-run"), sora(*command)
     assert preview.document["refused"] in run.error
-    assert sora(*asked, "--dry-run", "--even-if-retired").document["refused"] is None
+    assert sora(*command, "--dry-run", "--even-if-retired").document["refused"] is None
 
 
 def test_a_dry_run_of_a_denial_ends_with_3(sora: Any, folder: Path) -> None:

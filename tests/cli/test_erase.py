@@ -28,8 +28,8 @@ def test_a_text_that_is_erased_is_shown_as_such(sora: Any, job: str) -> None:
 @pytest.mark.parametrize("command", [["show"], ["log", "--job"]])
 def test_people_read_erased_in_place_of_the_text(sora: Any, job: str, command: list[str]) -> None:
     sora("erase", job, "--reason", "subject_request", "--yes")
-    told = sora(*command, job, "--format=text").out
-    assert ("[erased]" in told, "zebracorn" in told) == (True, False)
+    text = sora(*command, job, "--format=text").out
+    assert ("[erased]" in text, "zebracorn" in text) == (True, False)
 
 
 def test_cost_and_lineage_stay_readable(sora: Any, job: str) -> None:

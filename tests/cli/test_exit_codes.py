@@ -66,12 +66,12 @@ def test_the_docs_have_the_table_of_the_code() -> None:
 
 
 def test_the_docs_say_how_each_state_ends() -> None:
-    told = {
+    facts = {
         state: int(code)
         for states, code in rows(DOCS.read_text(encoding="utf-8"), "| state | code |")[:-1]
         for state in states.split(", ")
     }
-    assert told == OF_STATE
+    assert facts == OF_STATE
 
 
 def test_every_state_with_a_code_is_a_state() -> None:
@@ -79,8 +79,8 @@ def test_every_state_with_a_code_is_a_state() -> None:
 
 
 def test_the_help_has_the_table(sora: Any) -> None:
-    told = " ".join(sora("--help").out.split())
-    assert [meaning for meaning in MEANINGS.values() if meaning not in told] == []
+    message = " ".join(sora("--help").out.split())
+    assert [meaning for meaning in MEANINGS.values() if meaning not in message] == []
 
 
 @pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: type(value).__name__)

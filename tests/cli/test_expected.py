@@ -33,23 +33,23 @@ def measured(folder: Path, vocabulary: ModuleType) -> Path:
 
 def test_a_decision_says_how_long_the_render_takes(sora: Any, server: Any, measured: Path) -> None:
     server()
-    told = sora("decide", "--prompt", "a fox in snow")
-    assert told.document["expected"] == {"p50_seconds": 40, "p90_seconds": 60, "renders": 6}
+    ended = sora("decide", "--prompt", "a fox in snow")
+    assert ended.document["expected"] == {"p50_seconds": 40, "p90_seconds": 60, "renders": 6}
     assert f"expected: {WORDS}" in sora("decide", "--prompt", "a fox in snow", "--format", "text").out
 
 
 def test_a_new_render_says_how_long_it_takes(sora: Any, server: Any, measured: Path) -> None:
     server()
-    told = sora("create", "--prompt", "a fox in snow")
-    assert told.document["expected"] == {"p50_seconds": 40, "p90_seconds": 60, "renders": 6}
+    ended = sora("create", "--prompt", "a fox in snow")
+    assert ended.document["expected"] == {"p50_seconds": 40, "p90_seconds": 60, "renders": 6}
     assert f"expected: {WORDS}" in sora("create", "--prompt", "a fox in snow", "--format", "text").out
 
 
 def test_another_shape_is_unknown(sora: Any, server: Any, measured: Path) -> None:
     server()
-    asked = ("--prompt", "a fox in snow", "--seconds", "8")
-    assert sora("create", *asked).document["expected"] is None
-    assert f"expected: {UNKNOWN}" in sora("decide", *asked, "--format", "text").out
+    options = ("--prompt", "a fox in snow", "--seconds", "8")
+    assert sora("create", *options).document["expected"] is None
+    assert f"expected: {UNKNOWN}" in sora("decide", *options, "--format", "text").out
 
 
 def test_a_denied_request_expects_nothing(sora: Any, server: Any, measured: Path) -> None:

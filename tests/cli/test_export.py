@@ -81,8 +81,8 @@ def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
 ) -> None:
     server()
     (folder / "i.png").write_bytes(picture((1600, 900)))
-    asked = ["--prompt", "a fox", "--input-reference", "i.png", "--fit", "cover"]
-    assert sora("create-and-poll", *asked, "--poll-interval", "0.05").code == 0
+    options = ["--prompt", "a fox", "--input-reference", "i.png", "--fit", "cover"]
+    assert sora("create-and-poll", *options, "--poll-interval", "0.05").code == 0
     job = sora("jobs").document["jobs"][0]["job_id"]
     done = sora("export", job, "--out", "b.zip", "--with-assets")
     assert (done.document["assets"], done.document["assets_absent"]) == (3, [])

@@ -50,10 +50,10 @@ def test_what_the_guardrails_deny_is_denied_before_money_is_spent(
         trace = ended.document.get("denial_trace") or ended.document["decision"]["denial_trace"]
         assert (ended.code, trace["detail_code"], trace["found"]) == (3, code, rule)
     assert rule in placed.error + placed.out
-    told = sora("whynot", placed.document["job_id"]).document
-    assert rule in told["what_now"][0]
+    document = sora("whynot", placed.document["job_id"]).document
+    assert rule in document["what_now"][0]
     final = " --purpose final" if purpose == "final" else ""
-    assert told["commands"] == [f"sora-ledger create --prompt 'THE PROMPT WITHOUT IT'{final}"]
+    assert document["commands"] == [f"sora-ledger create --prompt 'THE PROMPT WITHOUT IT'{final}"]
     assert creates(running) == 0
 
 

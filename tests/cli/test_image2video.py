@@ -51,7 +51,7 @@ def test_loop_is_taken_before_the_prompt(sora: Any, loop: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--backend", "veo3", "A lake"], "veo3 is a backend of image2video that has no Videos API"),
         (["--backend", "sora2"], "the prompt is missing; it is the last word, in quotes"),
@@ -60,9 +60,9 @@ def test_loop_is_taken_before_the_prompt(sora: Any, loop: list[str]) -> None:
         (["A lake", "--out", "nowhere/lake.mp4"], "the folder nowhere does not exist"),
     ],
 )
-def test_what_it_never_had_is_refused(sora: Any, folder: Path, arguments: list[str], said: str) -> None:
+def test_what_it_never_had_is_refused(sora: Any, folder: Path, arguments: list[str], message: str) -> None:
     ended = sora("image2video", *arguments, "--profile", "sandbox")
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
     assert not (folder / "ledger.db").exists()
 
 

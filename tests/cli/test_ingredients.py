@@ -29,7 +29,7 @@ def names(given: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("text", "read"),
     [
         ("hero.jpg", ["hero.jpg"]),
         ("hero.jpg, shots/1.jpg", ["hero.jpg", "shots/1.jpg"]),
@@ -41,12 +41,12 @@ def names(given: str) -> list[str]:
         ("nowhere.jpg", ["nowhere.jpg"]),
     ],
 )
-def test_images_are_named_and_found_by_pattern(shots: Path, given: str, read: list[str]) -> None:
-    assert names(given) == read
+def test_images_are_named_and_found_by_pattern(shots: Path, text: str, read: list[str]) -> None:
+    assert names(text) == read
 
 
 @pytest.mark.parametrize(
-    ("images", "said"),
+    ("images", "message"),
     [
         ("shots/*.gif", "'shots/*.gif': it matches no file; check the folder, and quote the pattern"),
         ("nowhere/*.jpg", "'nowhere/*.jpg': it matches no file"),
@@ -59,9 +59,9 @@ def test_images_are_named_and_found_by_pattern(shots: Path, given: str, read: li
         ("shots/small.webp", "is 300x200, the video's size is 1280x720; use --fit cover"),
     ],
 )
-def test_images_that_cannot_be_used_are_refused(sora: Any, shots: Path, images: str, said: str) -> None:
+def test_images_that_cannot_be_used_are_refused(sora: Any, shots: Path, images: str, message: str) -> None:
     ended = sora(*ASKED, "--images", images)
-    assert (ended.code, said in ended.error, ended.data) == (2, True, "")
+    assert (ended.code, message in ended.error, ended.data) == (2, True, "")
     assert not (shots / "ledger.db").exists()
 
 
@@ -115,12 +115,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), WRONG)
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_what_cannot_be_is_refused_before_it_costs(
-    sora: Any, shots: Path, arguments: list[str], said: str
+    sora: Any, shots: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora(*ASKED, *arguments)
-    assert (ended.code, said in ended.error, ended.data) == (2, True, "")
+    assert (ended.code, message in ended.error, ended.data) == (2, True, "")
     assert not (shots / "ledger.db").exists()
 
 

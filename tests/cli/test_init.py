@@ -76,8 +76,8 @@ def test_the_grants_are_printed_as_sql_that_psql_can_run(
 
 
 def test_printing_the_grants_gives_none(sora: Any, owner: str, role: str, execute: Any) -> None:
-    told = sora("init", "--role", role).document
-    assert (told["applied"], execute(RIGHTS.format(role))) == (False, [])
+    document = sora("init", "--role", role).document
+    assert (document["applied"], execute(RIGHTS.format(role))) == (False, [])
 
 
 RIGHTS = """

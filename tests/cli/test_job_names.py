@@ -9,8 +9,8 @@ import pytest
 @pytest.fixture
 def two(sora: Any) -> list[str]:
     """Record two denied jobs, the older one first."""
-    asked = ["create", "--max-cost", "0", "--profile", "sandbox", "--prompt"]
-    return [sora(*asked, prompt).document["job_id"] for prompt in ("a fox in snow", "a cat in snow")]
+    command = ["create", "--max-cost", "0", "--profile", "sandbox", "--prompt"]
+    return [sora(*command, prompt).document["job_id"] for prompt in ("a fox in snow", "a cat in snow")]
 
 
 def shown(sora: Any, name: str) -> str:

@@ -367,8 +367,8 @@ def test_without_its_extra_the_offline_rule_decides_and_the_record_says_so(
     uninstall()
     placed = sora("remix", encoder_asked, "--prompt", "Make the sky purple.")
     assert (placed.code, inputs(placed)["judge_status"]) == (0, "not_installed")
-    told = sora("explain", placed.document["job_id"], "--format=text").out.replace("\n", " ")
-    assert "pip install 'sora-ledger[one-change]'" in " ".join(told.split())
+    ended = sora("explain", placed.document["job_id"], "--format=text").out.replace("\n", " ")
+    assert "pip install 'sora-ledger[one-change]'" in " ".join(ended.split())
 
 
 def test_a_policy_that_names_earlier_weights_is_read_and_the_offline_rule_decides(
@@ -379,8 +379,8 @@ def test_a_policy_that_names_earlier_weights_is_read_and_the_offline_rule_decide
     assert sora("policy", "activate", "local.toml", "--reason", "terse notes").code == 0
     placed = sora("remix", source, "--prompt", "Make the sky purple.")
     assert (placed.code, inputs(placed)["judge_status"]) == (0, "not_installed")
-    told = sora("explain", placed.document["job_id"], "--format=text").out
-    assert "the policy names an earlier one" in " ".join(told.split())
+    text = sora("explain", placed.document["job_id"], "--format=text").out
+    assert "the policy names an earlier one" in " ".join(text.split())
 
 
 def test_check_remix_reads_with_the_encoder_if_asked_to(sora: Any, uninstall: Callable[[], None]) -> None:

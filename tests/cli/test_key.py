@@ -58,7 +58,7 @@ def test_a_public_key_can_be_shown_again(sora: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"-----BEGIN PRIVATE KEY-----\n", "found a PEM key"),
         (b"ssh-ed25519 AAAA", "found an SSH key"),
@@ -70,24 +70,24 @@ def test_a_public_key_can_be_shown_again(sora: Any, folder: Path) -> None:
     ],
 )
 def test_a_file_that_holds_another_kind_of_key_is_refused(
-    sora: Any, folder: Path, content: bytes, said: str
+    sora: Any, folder: Path, content: bytes, message: str
 ) -> None:
     (folder / "k").write_bytes(content)
     ended = sora("key", "show", "k")
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
 
 
 @pytest.mark.parametrize(
-    ("content", "mode", "said"),
+    ("content", "mode", "message"),
     [(PUBLIC, 0o600, "this is a public key"), ("PRIVATE+KEY+n+00+AA==", 0o600, "signing key")],
 )
 def test_what_cannot_sign_is_refused_as_a_signing_key(
-    sora: Any, denied: str, folder: Path, content: str, mode: int, said: str
+    sora: Any, denied: str, folder: Path, content: str, mode: int, message: str
 ) -> None:
     (folder / "k").write_text(content)
     (folder / "k").chmod(mode)
     ended = sora("checkpoint", "--key", "k")
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
 
 
 def test_a_key_that_others_may_read_signs_nothing(sora: Any, denied: str, folder: Path) -> None:

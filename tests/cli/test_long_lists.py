@@ -50,16 +50,16 @@ def test_log_reads_no_more_than_it_has_printed(
     sora: Any, denied: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = Ledger.read
-    seen = []
+    observed = []
 
     def read(self: Ledger, *args: Any, **options: Any) -> Iterator[Any]:
         for _ in range(1_000):
             yield from real(self, *args, **options)
-            seen.append(len(capsys.readouterr().out))
+            observed.append(len(capsys.readouterr().out))
 
     monkeypatch.setattr(Ledger, "read", read)
     sora("log")
-    assert sum(size > 0 for size in seen) > 10
+    assert sum(size > 0 for size in observed) > 10
 
 
 def test_a_search_over_many_jobs_reads_them_in_parts(

@@ -97,12 +97,12 @@ def test_each_way_of_contradicting_itself_is_named_and_leaves_the_state(
         ended = follow()
         assert (ended.code, f"{kind}: " in ended.error) == (10, True), ended.error
         assert (folder / "state.json").read_bytes() == state
-        kept = [
+        remaining = [
             path
             for path in folder.glob("state.json.*")
             if str(path) in ended.error or path.name in ended.error
         ]
-        assert [path.read_bytes() for path in kept] == [(log.folder / "checkpoint").read_bytes()]
+        assert [path.read_bytes() for path in remaining] == [(log.folder / "checkpoint").read_bytes()]
 
     log.publish(size=599)
     disputed("rollback")

@@ -18,8 +18,8 @@ def _without_screen(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def stored(sora: Any, server: Any) -> dict[str, Any]:
     server()
-    asked = ("create-and-poll", "--prompt", "A Fox / ../runs: through snow!", *QUICK)
-    return dict(sora(*asked).document["final"])
+    command = ("create-and-poll", "--prompt", "A Fox / ../runs: through snow!", *QUICK)
+    return dict(sora(*command).document["final"])
 
 
 def links(folder: Path) -> list[str]:

@@ -85,12 +85,12 @@ def test_no_progress_bar_where_nobody_looks(sora: Any, server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "written"), [("res", "res.json"), ("res.txt", "res.txt"), ("new/res", "new/res.json")]
+    ("text", "written"), [("res", "res.json"), ("res.txt", "res.txt"), ("new/res", "new/res.json")]
 )
 def test_the_document_also_goes_into_a_file(
-    sora: Any, denied: str, folder: Path, given: str, written: str
+    sora: Any, denied: str, folder: Path, text: str, written: str
 ) -> None:
-    ended = sora("jobs", "--json-out", given)
+    ended = sora("jobs", "--json-out", text)
     assert json.loads((folder / written).read_text(encoding="utf-8")) == ended.document
 
 
@@ -191,12 +191,12 @@ def test_files_in_the_way_are_reported_before_any_is_written(sora: Any, server: 
 
 
 def test_a_job_that_ends_at_once_is_shown_once(sora: Any) -> None:
-    asked = ("--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--format=text")
-    assert sora("create-and-poll", *asked).out.count("state ") == 1
+    options = ("--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--format=text")
+    assert sora("create-and-poll", *options).out.count("state ") == 1
 
 
 def test_repeating_a_request_key_is_reported(sora: Any, server: Any) -> None:
     server()
-    asked = ["create", "--prompt", "a fox", "--request-key", "teaser"]
-    first, again = sora(*asked).document, sora(*asked).document
+    command = ["create", "--prompt", "a fox", "--request-key", "teaser"]
+    first, again = sora(*command).document, sora(*command).document
     assert (first["repeated"], again["repeated"], again["job_id"]) == (False, True, first["job_id"])

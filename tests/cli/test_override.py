@@ -43,7 +43,7 @@ def test_a_dry_run_shows_the_decision_with_the_override(sora: Any, lenient: None
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--override", "COST_ABOVE_LIMIT"], "say why"),
         (["--reason", "because"], "are for --override"),
@@ -53,12 +53,12 @@ def test_a_dry_run_shows_the_decision_with_the_override(sora: Any, lenient: None
     ],
 )
 def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
-    sora: Any, server: Any, folder: Path, more: list[str], said: str
+    sora: Any, server: Any, folder: Path, more: list[str], message: str
 ) -> None:
     server()
     ended = sora(*DEAR, *more)
     assert ended.code == 2
-    assert said in ended.error
+    assert message in ended.error
     assert not (folder / "ledger.db").exists()
 
 

@@ -93,9 +93,9 @@ def test_a_catalog_that_is_activated_is_what_can_be_asked_for(
     assert (
         sora("policy", "activate", str(team), "--catalog", str(catalog), "--reason", "it is here").code == 0
     )
-    told = sora("create", "--prompt", "a fox", "--model", "sora-2", "--attest")
-    assert told.code == 2
-    assert "sora-3" in told.error
+    ended = sora("create", "--prompt", "a fox", "--model", "sora-2", "--attest")
+    assert ended.code == 2
+    assert "sora-3" in ended.error
 
 
 def test_a_rule_that_can_never_match_is_a_warning(sora: Any, team: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_rule_that_can_never_match_is_a_warning(sora: Any, team: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["check"], "Missing argument 'FILE'"),
         (["activate", "team.toml"], "say why"),
@@ -118,7 +118,9 @@ def test_a_rule_that_can_never_match_is_a_warning(sora: Any, team: Path) -> None
         (["check", "missing.toml"], "cannot be read"),
     ],
 )
-def test_what_is_asked_for_wrongly_is_refused(sora: Any, team: Path, arguments: list[str], said: str) -> None:
+def test_what_is_asked_for_wrongly_is_refused(
+    sora: Any, team: Path, arguments: list[str], message: str
+) -> None:
     ended = sora("policy", *arguments)
     assert ended.code == 2
-    assert said in ended.error
+    assert message in ended.error

@@ -135,5 +135,7 @@ def test_settings_in_a_traceback_show_no_password() -> None:
 
 
 def test_a_whole_ledger_on_a_server_shows_no_password(sora: Any, url: str) -> None:
-    said = [sora(*command) for command in (CREATE, ("jobs",), ("log",), ("verify",), ("doctor", "--dry-run"))]
-    assert [SECRET in ended.out + ended.err for ended in said] == [False] * 5
+    messages = [
+        sora(*command) for command in (CREATE, ("jobs",), ("log",), ("verify",), ("doctor", "--dry-run"))
+    ]
+    assert [SECRET in ended.out + ended.err for ended in messages] == [False] * 5

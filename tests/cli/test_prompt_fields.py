@@ -58,9 +58,9 @@ def test_the_decision_can_be_asked_for_with_text_on_the_screen(sora: Any) -> Non
     assert sora("decide", "--prompt", "A shop sign", "--text", "SALE", *SANDBOX).code == 0
 
 
-@pytest.mark.parametrize(("asked", "begins"), [(["--format", "text"], "job "), (["--format=json"], "{")])
-def test_the_format_can_be_asked_for(sora: Any, denied: str, asked: list[str], begins: str) -> None:
-    assert sora("show", denied, *asked).out.startswith(begins)
+@pytest.mark.parametrize(("options", "begins"), [(["--format", "text"], "job "), (["--format=json"], "{")])
+def test_the_format_can_be_asked_for(sora: Any, denied: str, options: list[str], begins: str) -> None:
+    assert sora("show", denied, *options).out.startswith(begins)
 
 
 def test_two_formats_at_once_are_refused(sora: Any) -> None:

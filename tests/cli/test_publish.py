@@ -31,8 +31,8 @@ def test_a_published_film_is_checked_under_another_name_back_to_its_record(
     job_id: str, sora: Any, certificate: Path, folder: Path
 ) -> None:
     sora("key", "new", "log.key", "--name", "log.example")
-    asked = ["--to", "film.mp4", "--certificate", str(certificate), "--key", "log.key"]
-    published = sora("publish", job_id, *asked)
+    options = ["--to", "film.mp4", "--certificate", str(certificate), "--key", "log.key"]
+    published = sora("publish", job_id, *options)
     assert (published.code, published.document["marking"]) == (0, "signed")
     shutil.move(folder / "film.mp4", folder / "other.mp4")
     authority = f"{certificate}.authority.pem"
@@ -77,8 +77,8 @@ def test_explain_shows_what_was_signed_and_where_it_was_published(
 
 
 def test_a_label_is_printed_reported_and_explained(job_id: str, sora: Any, certificate: Path) -> None:
-    asked = ["--to", "film.mp4", "--certificate", str(certificate), "--eu-icon", "--corner", "top-right"]
-    published = sora("publish", job_id, *asked, "--format", "text")
+    options = ["--to", "film.mp4", "--certificate", str(certificate), "--eu-icon", "--corner", "top-right"]
+    published = sora("publish", job_id, *options, "--format", "text")
     assert (published.code, "the EU icon is in the top-right corner" in published.out) == (0, True)
     assert "with the EU icon" in sora("explain", job_id, "--format", "text").out
     (row,) = sora("report", "article-50").document["files"]
@@ -94,8 +94,8 @@ def test_publishing_unmarked_bytes_is_reported_and_can_be_forbidden(
     packaged = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
     (folder / "strict.toml").write_text(packaged.replace("# require_marking = ", "require_marking = "))
     assert sora("policy", "activate", "strict.toml", "--reason", "the law").code == 0
-    asked = ["--prompt", "a fox", "--purpose", "final", "--poll-interval", "0.05"]
-    final = sora("create-and-poll", *asked).document["final"]["job_id"]
+    options = ["--prompt", "a fox", "--purpose", "final", "--poll-interval", "0.05"]
+    final = sora("create-and-poll", *options).document["final"]["job_id"]
     refused = sora("publish", final, "--to", "final.mp4", "--as-stored")
     assert (refused.code, "sign it (--certificate FILE" in refused.err) == (3, True)
 
@@ -104,8 +104,8 @@ def test_a_bucket_gets_the_signed_copy_once(
     job_id: str, sora: Any, certificate: Path, bucket: str, folder: Path
 ) -> None:
     target = f"s3://{bucket}/films/{job_id}.mp4"
-    asked = ["publish", job_id, "--to", target, "--certificate", str(certificate)]
-    first, second = sora(*asked), sora(*asked)
+    command = ["publish", job_id, "--to", target, "--certificate", str(certificate)]
+    first, second = sora(*command), sora(*command)
     stored = obstore.get(from_url(f"s3://{bucket}"), f"films/{job_id}.mp4").bytes().to_bytes()
     assert (first.code, first.document["target"], peer.read(stored)[0]) == (0, target, "Valid")
     assert (second.code, "it exists already" in second.err) == (2, True)

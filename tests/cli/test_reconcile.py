@@ -89,7 +89,7 @@ def test_a_server_that_cannot_be_reached_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "give either a job or --all"),
         (["job_1", "--all"], "give either a job or --all"),
@@ -105,9 +105,9 @@ def test_a_server_that_cannot_be_reached_is_an_error(
         (["job_1", "--grace", "-1"], "-1.0 is not in the range"),
     ],
 )
-def test_bad_input_says_what_is_wrong(sora: Sora, denied: str, arguments: list[str], said: str) -> None:
+def test_bad_input_says_what_is_wrong(sora: Sora, denied: str, arguments: list[str], message: str) -> None:
     ended = sora("reconcile", *arguments)
-    assert (ended.code, said in ended.err) == (2, True)
+    assert (ended.code, message in ended.err) == (2, True)
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_a_stream_of_ours_is_closed_to_others(sora: Any, folder: Path, stream: s
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ({"vidoId": "x"}, "did you mean video_id?"),
         ({"progress": 101}, "progress: expected a whole number from 0 to 100"),
@@ -109,24 +109,24 @@ def test_a_stream_of_ours_is_closed_to_others(sora: Any, folder: Path, stream: s
     ],
 )
 def test_a_wrong_document_says_what_was_expected_and_begins_no_ledger(
-    sora: Any, folder: Path, written: Callable[[Any], list[str]], document: Any, said: str
+    sora: Any, folder: Path, written: Callable[[Any], list[str]], document: Any, message: str
 ) -> None:
     ended = sora(*written(document))
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
     assert not (folder / "ledger.db").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["record", "Media Renders", "--video-id", "x"], "expected 1 to 64 of a-z"),
         ([*RECORD, "--video-id", "x", "--event-id", "a b"], "expected 1 to 128 visible ASCII"),
         ([*RECORD], "nothing to record"),
     ],
 )
-def test_a_wrong_name_says_what_one_looks_like(sora: Any, arguments: list[str], said: str) -> None:
+def test_a_wrong_name_says_what_one_looks_like(sora: Any, arguments: list[str], message: str) -> None:
     ended = sora(*arguments)
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
 
 
 def test_options_and_a_document_are_not_mixed(sora: Any, written: Callable[[Any], list[str]]) -> None:

@@ -17,8 +17,8 @@ def _quick(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def stored(sora: Any) -> str:
-    asked = ["--prompt", "a fox runs", "--palette", "teal, sand", "--poll-interval", "0.1"]
-    return str(sora("create-and-poll", *asked).document["final"]["job_id"])
+    options = ["--prompt", "a fox runs", "--palette", "teal, sand", "--poll-interval", "0.1"]
+    return str(sora("create-and-poll", *options).document["final"]["job_id"])
 
 
 def sent(sora: Any, job_id: str) -> str:
@@ -59,7 +59,7 @@ def test_two_structured_changes_are_denied_with_a_command_each(sora: Any, stored
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--change", "palete=red"], "did you mean palette?"),
         (["--change", "palette"], "expected KEY=VALUE"),
@@ -69,11 +69,11 @@ def test_two_structured_changes_are_denied_with_a_command_each(sora: Any, stored
     ],
 )
 def test_a_change_that_cannot_be_read_records_nothing(
-    sora: Any, stored: str, arguments: list[str], said: str
+    sora: Any, stored: str, arguments: list[str], message: str
 ) -> None:
     ended = sora("remix", "--id", stored, *arguments)
     jobs = sora("jobs").document["jobs"]
-    assert (ended.code, said in ended.error, len(jobs)) == (2, True, 1)
+    assert (ended.code, message in ended.error, len(jobs)) == (2, True, 1)
 
 
 def test_a_split_makes_each_remix_of_the_result_of_the_last(sora: Any, stored: str) -> None:
@@ -88,9 +88,9 @@ def test_a_split_that_is_done_leaves_nothing_to_do(sora: Any, stored: str) -> No
 
 
 def test_the_same_split_again_renders_nothing_twice(sora: Any, stored: str) -> None:
-    asked = ["--prompt", PROMPT, "--split", "--poll-interval", "0.1", "--request-key", "spring"]
-    sora("remix", "--id", stored, *asked)
-    again = sora("remix", "--id", stored, *asked)
+    options = ["--prompt", PROMPT, "--split", "--poll-interval", "0.1", "--request-key", "spring"]
+    sora("remix", "--id", stored, *options)
+    again = sora("remix", "--id", stored, *options)
     assert ([job["repeated"] for job in again.document["jobs"]], len(sora("jobs").document["jobs"])) == (
         [True, True],
         3,
@@ -98,8 +98,8 @@ def test_the_same_split_again_renders_nothing_twice(sora: Any, stored: str) -> N
 
 
 def test_a_split_stops_at_the_first_that_fails_and_says_how_to_go_on(sora: Any, stored: str) -> None:
-    asked = ["--prompt", PROMPT, "--split", "--max-cost", "0.01"]
-    ended = sora("remix", "--id", stored, *asked)
+    options = ["--prompt", PROMPT, "--split", "--max-cost", "0.01"]
+    ended = sora("remix", "--id", stored, *options)
     words = shlex.split(ended.document["next"])
     assert (ended.code, ended.document["done"], words[:4], words[-1]) == (
         3,
@@ -126,12 +126,12 @@ def test_the_command_that_goes_on_makes_what_was_left(sora: Any, stored: str) ->
 def test_a_split_stopped_by_its_time_goes_on_with_its_key(
     sora: Any, stored: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = ["--prompt", PROMPT, "--split", "--poll-interval", "0.1", "--request-key", "spring"]
+    options = ["--prompt", PROMPT, "--split", "--poll-interval", "0.1", "--request-key", "spring"]
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "1")
-    stopped = sora("remix", "--id", stored, *asked, "--timeout", "0")
+    stopped = sora("remix", "--id", stored, *options, "--timeout", "0")
     assert [job["state"] for job in stopped.document["jobs"]] == ["running"]
     assert stopped.document["next"] is None  # asked for anew it would be paid for twice
-    ended = sora("remix", "--id", stored, *asked)
+    ended = sora("remix", "--id", stored, *options)
     assert (stopped.code, ended.code, len(sora("jobs").document["jobs"])) == (5, 0, 3)
 
 
@@ -178,22 +178,22 @@ def test_a_split_overrides_only_the_remixes_that_are_denied(sora: Any, stored: s
     (folder / "team.toml").write_text(lenient)
     sora("policy", "activate", "team.toml", "--reason", "limits are wishes")
     wish = ["--override", "COST_ABOVE_LIMIT", "--reason", "the client pays"]
-    asked = ["remix", "--id", stored, "--prompt", PROMPT, "--split", *wish]
-    dear = sora(*asked, "--max-cost", "0.01", "--poll-interval", "0.1")
-    needless = sora(*asked, "--poll-interval", "0.1")
+    command = ["remix", "--id", stored, "--prompt", PROMPT, "--split", *wish]
+    dear = sora(*command, "--max-cost", "0.01", "--poll-interval", "0.1")
+    needless = sora(*command, "--poll-interval", "0.1")
     overridden = [
         [job["decision"]["basis"]["inputs"].get("overridden") for job in ended.document["jobs"]]
         for ended in (dear, needless)
     ]
     assert (dear.code, needless.code) == (0, 0)
     assert overridden == [["COST_ABOVE_LIMIT"] * 2, [None] * 2]
-    assert sora(*asked, "--max-cost", "0.01", "--dry-run").code == 0
+    assert sora(*command, "--max-cost", "0.01", "--dry-run").code == 0
     assert sora("verify").code == 0
 
 
 def test_one_change_needs_no_splitting(sora: Any, stored: str) -> None:
-    asked = ["--prompt", "Make it night", "--split", "--poll-interval", "0.1"]
-    assert sora("remix", "--id", stored, *asked).document["remixes"] == 1
+    options = ["--prompt", "Make it night", "--split", "--poll-interval", "0.1"]
+    assert sora("remix", "--id", stored, *options).document["remixes"] == 1
 
 
 def test_a_review_is_shown_with_the_job(sora: Any, stored: str) -> None:
@@ -218,8 +218,8 @@ def test_a_dry_run_of_a_split_shows_each_remix_and_the_cost_and_records_nothing(
 
 
 def test_a_dry_run_of_a_split_ends_with_3_where_a_remix_would_be_denied(sora: Any, stored: str) -> None:
-    asked = ["--prompt", PROMPT, "--split", "--dry-run", "--max-cost", "0.01"]
-    assert sora("remix", "--id", stored, *asked).code == 3
+    options = ["--prompt", PROMPT, "--split", "--dry-run", "--max-cost", "0.01"]
+    assert sora("remix", "--id", stored, *options).code == 3
 
 
 def test_one_change_that_the_network_alone_takes_for_several_can_be_declared(sora: Any, stored: str) -> None:

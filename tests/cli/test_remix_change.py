@@ -34,8 +34,8 @@ def settled(sora: Any, job_id: str) -> Any:
 
 
 def test_an_edit_of_a_video_is_rendered_and_stored(sora: Any, made: str) -> None:
-    asked = sora("edit", "--id", made, *ASKED)
-    final = settled(sora, asked.document["job_id"])
+    ended = sora("edit", "--id", made, *ASKED)
+    final = settled(sora, ended.document["job_id"])
     assert (final["operation"], final["state"], final["source_job"]) == ("edit", "stored", made)
 
 
@@ -64,7 +64,7 @@ def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Any, folder: Path, film: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ([], "name a video with --id, or give its file with --video; neither was given"),
         (["--id", "job_1", "--video", "clip.mp4"], "both were given"),
@@ -76,13 +76,13 @@ def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Any, folder: Path, film: Pat
     ],
 )
 def test_an_edit_of_nothing_usable_is_refused(
-    sora: Any, folder: Path, arguments: list[str], said: str
+    sora: Any, folder: Path, arguments: list[str], message: str
 ) -> None:
     (folder / "text.mp4").write_text("this is text")
     os.mkfifo(folder / "pipe.mp4")
     (folder / "sound.wav").write_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
     ended = sora("edit", *arguments, *ASKED, "--profile", "sandbox")
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
 
 
 def test_an_extension_is_as_long_as_both_together(sora: Any, made: str) -> None:
@@ -105,8 +105,8 @@ def test_a_character_is_made_recorded_and_seen_again(sora: Any, server: Any, fil
     server()
     made = sora("create-character", "--name", "Mossy", "--video-file", str(film)).document
     assert (made["id"][:5], made["name"], made["recorded"]["profile"]) == ("char_", "Mossy", "custom")
-    seen = sora("character", "--id", made["id"]).document
-    assert seen == made
+    document = sora("character", "--id", made["id"]).document
+    assert document == made
     assert sora("verify").code == 0
 
 

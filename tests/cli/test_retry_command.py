@@ -90,8 +90,8 @@ def test_the_promoted_draft_the_seed_and_the_characters_are_requested_again(sora
 def test_a_remix_keeps_its_source_and_its_declared_change(sora: Any, server: Any) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox in snow", *QUICK).document["final"]["job_id"]
-    asked = ("remix", source, "--prompt", "Do it the other way", "--declare-change", "palette")
-    denied = sora(*asked, "--max-cost", "0").document["job_id"]
+    command = ("remix", source, "--prompt", "Do it the other way", "--declare-change", "palette")
+    denied = sora(*command, "--max-cost", "0").document["job_id"]
     again = sora("retry", denied).document["job_id"]
     assert same_request(sora, denied, again)
     inputs = sora("explain", again).document["why"]["inputs"]
@@ -218,6 +218,6 @@ def test_an_attestation_counts_only_for_the_person_who_gave_it(sora: Any) -> Non
 def test_whynot_of_a_failed_render_says_retry(sora: Any, server: Any) -> None:
     server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
-    told = sora("whynot", failed)
-    assert told.document["commands"] == [f"sora-ledger retry {failed}"]
-    assert "--camera handheld" in told.document["request_again"]
+    ended = sora("whynot", failed)
+    assert ended.document["commands"] == [f"sora-ledger retry {failed}"]
+    assert "--camera handheld" in ended.document["request_again"]

@@ -41,12 +41,12 @@ def _served(forks: Forks, folder: Path, flags: tuple[str, ...]) -> Iterator[str]
 
 def ask(base_url: str, **body: Any) -> httpx2.Response:
     headers = {"authorization": "Bearer any"}
-    given = {"prompt": "a fox", "model": "sora-2", "size": "1280x720", "seconds": "4"} | body
-    return httpx2.post(f"{base_url}/videos", json=given, headers=headers, timeout=30)
+    values = {"prompt": "a fox", "model": "sora-2", "size": "1280x720", "seconds": "4"} | body
+    return httpx2.post(f"{base_url}/videos", json=values, headers=headers, timeout=30)
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (
             ["--fault", "everything"],
@@ -61,9 +61,11 @@ def ask(base_url: str, **body: Any) -> httpx2.Response:
         (["--running-jobs", "none"], "'none' is not a valid integer"),
     ],
 )
-def test_a_flag_that_cannot_be_meant_is_refused(sora: Any, folder: Path, flags: list[str], said: str) -> None:
+def test_a_flag_that_cannot_be_meant_is_refused(
+    sora: Any, folder: Path, flags: list[str], message: str
+) -> None:
     ended = sora("sandbox", *flags)
-    assert (ended.code, said in ended.error) == (2, True)
+    assert (ended.code, message in ended.error) == (2, True)
     assert list(folder.iterdir()) == []
 
 

@@ -176,8 +176,8 @@ def test_what_was_answered_before_a_kill_is_recorded_and_nothing_is_recorded_twi
 
 
 def event(video_id: str) -> bytes:
-    said = {"id": f"evt_{video_id}", "type": "video.completed", "data": {"id": video_id}}
-    return json.dumps(said).encode()
+    facts = {"id": f"evt_{video_id}", "type": "video.completed", "data": {"id": video_id}}
+    return json.dumps(facts).encode()
 
 
 def delivered(url: str, body: bytes) -> bool:

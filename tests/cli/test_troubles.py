@@ -24,22 +24,22 @@ TROUBLES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "said"), TROUBLES)
+@pytest.mark.parametrize(("code", "message"), TROUBLES)
 def test_a_refusal_for_key_account_or_model_says_the_way_out(
-    sora: Any, server: Callable[..., Any], code: str, said: str
+    sora: Any, server: Callable[..., Any], code: str, message: str
 ) -> None:
     server(faults=(f"create=refused@{code}",))
     ended = sora(*ASKED)
     assert (ended.code, ended.document["state"]) == (8, "rejected")
-    assert re.search(said, ended.error)
+    assert re.search(message, ended.error)
 
 
-@pytest.mark.parametrize(("code", "said"), TROUBLES)
-def test_a_question_is_told_the_same(sora: Any, server: Callable[..., Any], code: str, said: str) -> None:
+@pytest.mark.parametrize(("code", "message"), TROUBLES)
+def test_a_question_is_told_the_same(sora: Any, server: Callable[..., Any], code: str, message: str) -> None:
     server(faults=(f"list=refused@{code}",))
     ended = sora("list")
     assert ended.code == 8
-    assert re.search(said, ended.error)
+    assert re.search(message, ended.error)
 
 
 def test_a_key_that_is_missing_is_explained_before_anything_is_recorded(

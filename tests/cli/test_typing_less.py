@@ -79,7 +79,7 @@ def test_a_person_is_asked_for_the_prompt(sora: Any, terminal: Any, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("asked", "size", "seconds"),
+    ("options", "size", "seconds"),
     [
         (["--seconds", "5"], "1280x720", "4"),
         (["--duration", "10"], "1280x720", "8"),
@@ -92,18 +92,18 @@ def test_a_person_is_asked_for_the_prompt(sora: Any, terminal: Any, monkeypatch:
     ],
 )
 def test_the_nearest_offer_is_taken_and_reported(
-    sora: Any, asked: list[str], size: str, seconds: str
+    sora: Any, options: list[str], size: str, seconds: str
 ) -> None:
-    ended = sora("create", "a fox in snow", *asked, "--nearest", *FREE)
+    ended = sora("create", "a fox in snow", *options, "--nearest", *FREE)
     assert (body(ended)["size"], body(ended)["seconds"]) == (size, seconds)
-    changed = size not in asked and asked[0] in {"--size", "--width"}
-    changed |= asked[0] in {"--seconds", "--duration"}
+    changed = size not in options and options[0] in {"--size", "--width"}
+    changed |= options[0] in {"--seconds", "--duration"}
     assert ("--nearest: " in ended.error) is changed
 
 
-@pytest.mark.parametrize("asked", [["--size", "huge"], ["--seconds", "long"], ["--width", "1280"]])
-def test_what_is_no_size_or_length_is_refused_with_nearest_too(sora: Any, asked: list[str]) -> None:
-    assert sora("create", "a fox in snow", *asked, "--nearest", *FREE).code == 2
+@pytest.mark.parametrize("options", [["--size", "huge"], ["--seconds", "long"], ["--width", "1280"]])
+def test_what_is_no_size_or_length_is_refused_with_nearest_too(sora: Any, options: list[str]) -> None:
+    assert sora("create", "a fox in snow", *options, "--nearest", *FREE).code == 2
 
 
 def test_an_image_is_cut_to_the_nearest_size(sora: Any, folder: Path, picture: Any) -> None:

@@ -43,11 +43,11 @@ def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Any, held: str) -> N
 
 
 def test_a_person_reads_what_else_was_checked(sora: Any, held: str) -> None:
-    told = sora(
+    text = sora(
         "verify", "--against", held, "--verifier", "signing.key", "--with-assets", "--format=text"
     ).out
-    assert "signed by ledger.example" in told
-    assert "0 stored files checked: each as recorded" in told
+    assert "signed by ledger.example" in text
+    assert "0 stored files checked: each as recorded" in text
 
 
 def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Any, held: str) -> None:

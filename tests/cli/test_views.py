@@ -30,7 +30,7 @@ WHEN = "2026-11-20T14:00:00.000000Z"
 
 
 def job(**changes: Any) -> Job:
-    given = {
+    values = {
         "job_id": "job_01a1fb128a4671c8984dc5a0d6472077",
         "version": 1,
         "position": 2,
@@ -44,7 +44,7 @@ def job(**changes: Any) -> Job:
         "seconds": 4,
         "purpose": "draft",
     }
-    return convert(given | changes, Job)
+    return convert(values | changes, Job)
 
 
 def shown(show: Any, *values: Any, width: int = 80) -> str:

@@ -109,8 +109,8 @@ def queued(sora: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
 
     def ask(count: int = 1) -> list[str]:
-        asked = [sora("create", "--prompt", f"fox {number}", "--queue") for number in range(count)]
-        return [ended.document["job_id"] for ended in asked]
+        requests = [sora("create", "--prompt", f"fox {number}", "--queue") for number in range(count)]
+        return [ended.document["job_id"] for ended in requests]
 
     return ask
 
@@ -244,7 +244,7 @@ def test_a_worker_that_was_killed_is_taken_over_from_once_its_lease_is_over(
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"), [("create=kept-but-slow@1:1", "lease.lost"), ("content=slow@1:1", "job.trouble")]
+    ("fault", "expected"), [("create=kept-but-slow@1:1", "lease.lost"), ("content=slow@1:1", "job.trouble")]
 )
 def test_a_worker_that_stalls_past_its_lease_and_wakes_up_cannot_write(
     sora: Any,
@@ -253,7 +253,7 @@ def test_a_worker_that_stalls_past_its_lease_and_wakes_up_cannot_write(
     worker: Callable[..., Running],
     held_back: Event,
     fault: str,
-    told: str,
+    expected: str,
 ) -> None:
     running = server(faults=(fault,), clock=time.time)
     (job,) = queued()
@@ -266,7 +266,7 @@ def test_a_worker_that_stalls_past_its_lease_and_wakes_up_cannot_write(
     before = types(job)
     stalled.signal(signal.SIGCONT)
     held_back.set()
-    assert stalled.hears(told)["job_id"] == job
+    assert stalled.hears(expected)["job_id"] == job
     stalled.signal(signal.SIGTERM)
     assert stalled.ended()[0] == 0
     assert (types(job), creates(running)) == (before, 1)

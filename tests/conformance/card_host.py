@@ -67,25 +67,25 @@ async def host(folder: Path) -> AsyncIterator[Host]:
         command=sys.executable, args=["-m", "cli", "mcp"], env=environment, cwd=str(folder)
     )
     root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    asked: list[str] = []
+    requests: list[str] = []
     async with Client(server, extensions=CARDS) as client, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=find_browser(), args=[*ARGUMENTS, *root])
         page = await browser.new_page()
         page.set_default_timeout(PATIENCE_MS)
 
         async def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-            asked.append(name)
+            requests.append(name)
             return wire(await client.call_tool(name, arguments))
 
         async def read(uri: str) -> dict[str, Any]:
-            asked.append(uri)
+            requests.append(uri)
             return wire(await client.read_resource(uri))
 
         await page.expose_function("callTool", call)
         await page.expose_function("readResource", read)
         await page.goto("about:blank")
         await page.add_script_tag(path=os.environ["CARD_HOST"])
-        yield Host(page, asked, client)
+        yield Host(page, requests, client)
         await browser.close()
 
 

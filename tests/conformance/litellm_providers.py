@@ -91,8 +91,8 @@ def test_a_render_of_another_provider_is_polled_and_stored(
             "SORA_LEDGER_PROFILE": "litellm",
             "SORA_LEDGER_URL": "sqlite:///ledger.db",
         }
-        asked = ["create-and-poll", "a fox runs", "--size", "1280x720", "--seconds", "8", "--json"]
-        program = [sys.executable, "-m", "cli", *asked, "--model", "sora-2", "--poll-interval", "0.2"]
+        command = ["create-and-poll", "a fox runs", "--size", "1280x720", "--seconds", "8", "--json"]
+        program = [sys.executable, "-m", "cli", *command, "--model", "sora-2", "--poll-interval", "0.2"]
         ran = subprocess.run(
             program, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )

@@ -20,8 +20,8 @@ def endpoint() -> str:
     for name in BEFORE:
         with suppress(urllib.error.HTTPError):  # the test has deleted it
             _ask(f"{url}/{name}", key, method="DELETE")
-    asked = {"name": "x", "url": os.environ["RECEIVER"], "event_types": ["video.completed"]}
-    BEFORE[:] = [str(_ask(url, key, asked)["id"])]
+    values = {"name": "x", "url": os.environ["RECEIVER"], "event_types": ["video.completed"]}
+    BEFORE[:] = [str(_ask(url, key, values)["id"])]
     return BEFORE[0]
 
 

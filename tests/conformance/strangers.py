@@ -369,7 +369,7 @@ def run_apps(folder: Path, _: Sequence[str]) -> int:
 
 def _inspected(folder: Path, inspector: Sequence[str], target: Sequence[str]) -> int:
     """Ask a server for its tools, resources and prompts, and call two tools; 1 if an answer is not right."""
-    asked = {
+    values = {
         ("--method", "tools/list"): '"name": "render"',
         ("--method", "resources/list"): "sora-ledger://templates/",
         ("--method", "prompts/list"): '"social-ad"',
@@ -377,7 +377,7 @@ def _inspected(folder: Path, inspector: Sequence[str], target: Sequence[str]) ->
         ("--method", "tools/call", "--tool-name", "render", "--tool-arg", "prompt=a fox runs", "--tool-arg",
          "request_key=fox"): '"request_key"',
     }  # fmt: skip
-    for words, expected in asked.items():
+    for words, expected in values.items():
         done = subprocess.run(
             [*inspector, *target, "--connect-timeout", "120000", *words],
             cwd=folder,
@@ -573,8 +573,8 @@ def _write_samples(folder: Path, upstream: Server) -> None:
     """Write an image and a video of the size that the tests ask for."""
     Image.new("RGB", (720, 1280), "teal").save(folder / "image.png")
     with httpx2.Client(headers={"authorization": f"Bearer {upstream.key}"}, timeout=60) as client:
-        asked = {"prompt": "a", "size": "720x1280", "seconds": "4"}
-        video = client.post(f"{upstream.base_url}/videos", json=asked).raise_for_status().json()
+        values = {"prompt": "a", "size": "720x1280", "seconds": "4"}
+        video = client.post(f"{upstream.base_url}/videos", json=values).raise_for_status().json()
         content = client.get(f"{upstream.base_url}/videos/{video['id']}/content").raise_for_status()
     (folder / "video.mp4").write_bytes(content.content)
 

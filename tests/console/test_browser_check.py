@@ -209,14 +209,14 @@ def test_files_are_checked_without_the_server(page: Any, shared: Console) -> Non
     shared.sign_in(page, "ana", "/log")
     page.goto(f"{shared.url}/check")
     ready(page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     page.context.set_offline(True)
     page.get_by_label("Public keys").fill(KEY)
     page.get_by_label("Choose or drop").set_input_files([str(path) for path in EVIDENCE])
     page.locator(".result").nth(len(EVIDENCE) - 1).wait_for()
     shown = page.locator(".result").all_inner_texts()
-    assert asked == []
+    assert requests == []
     assert [text.count("Nothing is wrong with it.") for text in shown] == [1] * len(EVIDENCE)
     assert "The checkpoint is signed with the key that you named: ledger.example+d39ecdc2" in shown[0]
     assert "What this does not show" in shown[0]

@@ -104,8 +104,8 @@ def test_a_timestamp_is_compared_with_its_checkpoint_and_what_is_not_checked_is_
     page: Any, console: Console, evidence: Path, tmp_path: Path
 ) -> None:
     note, stamp = evidence.with_name("checkpoint.txt"), evidence.with_name("checkpoint.txt.tsr")
-    asked = ["openssl", "ts", "-query", "-data", str(note), "-sha256", "-cert"]
-    query = subprocess.run(asked, check=True, capture_output=True).stdout
+    command = ["openssl", "ts", "-query", "-data", str(note), "-sha256", "-cert"]
+    query = subprocess.run(command, check=True, capture_output=True).stdout
     with Authority(tmp_path / "clock") as authority:
         stamp.write_bytes(authority.answer(query)[1])
     other = evidence.with_name("other.txt")

@@ -245,8 +245,8 @@ def test_budgets_above_80_percent_are_shown_to_those_who_pay_from_them(desk: Con
 
 
 def test_why_a_person_may_not_answer_names_no_option_of_a_command(desk: Console) -> None:
-    asked = ("create", "--prompt", "A claimed lantern", "--purpose=final", "--queue", "--actor=ivy")
-    job = str(desk.studio(*asked, code=3)["job_id"])
+    command = ("create", "--prompt", "A claimed lantern", "--purpose=final", "--queue", "--actor=ivy")
+    job = str(desk.studio(*command, code=3)["job_id"])
     one = waiting(desk, "maria", job, "waiting_for_others")
     assert "requested as ivy, a name that anyone can type" in one["obstacle"]
     with desk.client("maria") as maria:
@@ -327,8 +327,8 @@ def test_an_unknown_outcome_is_settled_by_an_operator_with_a_reason(desk: Consol
         ):
             assert send(olga, f"/inbox/{job}/settle", fields).status_code in {400, 404, 502}
         assert "Declare that none was created" in olga.get(f"/inbox/{job}").text
-        said = {"choice": "absent", "reason": "the server was down all day"}
-        assert send(olga, f"/inbox/{job}/settle", said).status_code == 303
+        facts = {"choice": "absent", "reason": "the server was down all day"}
+        assert send(olga, f"/inbox/{job}/settle", facts).status_code == 303
         assert "absent" in olga.get("/inbox").text
     [record] = desk.studio("log", "--job", job, "--type", "submission.absent")["records"]
     assert (record["actor"], record["payload"]["how"]) == ("olga", "person")

@@ -64,11 +64,11 @@ def test_the_decision_is_shown_and_nothing_recorded(shared: Console) -> None:
         size = shared.studio("verify")["size"]
         checked = ana.post("/new/check", data={**fields_of(ana), **SHAPE, **FOX})
         assert checked.status_code == 200
-        told = text_of(checked)
-        assert "Allowed" in told
-        assert "Model sora-2" in told
-        assert "Cost $0.40" in told
-        assert "Ready in unknown" in told
+        text = text_of(checked)
+        assert "Allowed" in text
+        assert "Model sora-2" in text
+        assert "Cost $0.40" in text
+        assert "Ready in unknown" in text
         assert FOX["prompt"] in checked.text
     assert shared.studio("verify")["size"] == size
 
@@ -76,9 +76,9 @@ def test_the_decision_is_shown_and_nothing_recorded(shared: Console) -> None:
 def test_a_denied_request_says_why_and_what_would_be_allowed(shared: Console) -> None:
     with shared.client("ana") as ana:
         dear = {**fields_of(ana), **SHAPE, **FOX, "max_cost": "0.10"}
-        told = text_of(ana.post("/new/check", data=dear))
-    assert "Denied" in told
-    assert "What now" in told
+        text = text_of(ana.post("/new/check", data=dear))
+    assert "Denied" in text
+    assert "What now" in text
 
 
 def test_a_remix_shows_whether_it_asks_for_one_change(shared: Console) -> None:
@@ -135,10 +135,10 @@ def test_a_bad_field_is_named_and_what_was_typed_is_kept(
     with shared.client("ana") as ana:
         refused = ana.post("/new", data={**fields_of(ana), **SHAPE, **FOX, field: value})
     assert refused.status_code == 400
-    said = re.search(rf'id="e-{field}">([^<]+)<', refused.text)
-    assert said, refused.text
-    assert says in said[1]
-    assert not re.search(r"(?<![\w-])--[a-z]", said[1])  # no option of the command line
+    match = re.search(rf'id="e-{field}">([^<]+)<', refused.text)
+    assert match, refused.text
+    assert says in match[1]
+    assert not re.search(r"(?<![\w-])--[a-z]", match[1])  # no option of the command line
     assert re.search(rf'name="{field}"[^>]* aria-invalid="true"', refused.text)
     if field != "prompt":
         assert FOX["prompt"] in refused.text

@@ -35,17 +35,17 @@ def check(page: Any, console: Console, file: Path, trust: str = "", keys: str = 
 def test_a_film_is_validated_in_the_browser_and_nothing_is_uploaded(
     page: Any, shared: Console, tmp_path: Path, film: bytes, by: peer.Credentials
 ) -> None:
-    asked: list[Any] = []
-    page.on("request", lambda request: asked.extend([request]))
+    requests: list[Any] = []
+    page.on("request", lambda request: requests.extend([request]))
     (tmp_path / "film.mp4").write_bytes(film)
     shared.sign_in(page, "aud", "/log")
-    asked.clear()
+    requests.clear()
     shown = check(page, shared, tmp_path / "film.mp4", by.authority.decode())
     assert "valid, and by a signer whom you trust" in shown
     assert "Example Signer" in shown
     assert "trainedAlgorithmicMedia" in shown
-    assert {(one.method, one.post_data) for one in asked} == {("GET", None)}
-    assert all(one.url.startswith(shared.url) for one in asked)
+    assert {(one.method, one.post_data) for one in requests} == {("GET", None)}
+    assert all(one.url.startswith(shared.url) for one in requests)
 
 
 def test_without_the_authority_a_film_is_valid_by_a_signer_who_is_not_known(
@@ -66,14 +66,14 @@ def test_an_altered_a_stripped_and_a_broken_film_are_distinguished(
     before, manifest, behind = peer.split(film)
     broken = before + manifest[:200] + bytes(len(manifest) - 200) + behind
     shared.sign_in(page, "aud", "/log")
-    said = {}
+    facts = {}
     for name, content in {"altered": bytes(altered), "stripped": clip, "broken": broken}.items():
         (tmp_path / f"{name}.mp4").write_bytes(content)
-        said[name] = check(page, shared, tmp_path / f"{name}.mp4")
-    assert "pictures, sound or other content differ" in said["altered"]
-    assert "Do not rely on it" in said["altered"]
-    assert "No content credentials" in said["stripped"]
-    assert "Do not rely on it" in said["broken"]
+        facts[name] = check(page, shared, tmp_path / f"{name}.mp4")
+    assert "pictures, sound or other content differ" in facts["altered"]
+    assert "Do not rely on it" in facts["altered"]
+    assert "No content credentials" in facts["stripped"]
+    assert "Do not rely on it" in facts["broken"]
 
 
 def test_a_published_film_leads_to_its_record_and_the_key_of_its_checkpoint(

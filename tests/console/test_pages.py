@@ -56,9 +56,9 @@ def signed_in(browser: Any, shared: Console) -> Iterator[Any]:
 def test_a_page_is_accessible_fits_every_screen_and_asks_no_other_host(
     path: str, shared: Console, signed_in: Any
 ) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
     errors: list[str] = []
-    signed_in.on("request", lambda request: asked.append(request.url))
+    signed_in.on("request", lambda request: requests.append(request.url))
     signed_in.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
     signed_in.on("pageerror", lambda error: errors.append(str(error)))
     signed_in.emulate_media(color_scheme="light")
@@ -72,7 +72,7 @@ def test_a_page_is_accessible_fits_every_screen_and_asks_no_other_host(
         assert violations(signed_in) == [], (scheme, width)
         wide = signed_in.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{wide} pixels wide on a screen of {width}"
-    assert {f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in asked} == {shared.origin}
+    assert {f"{urlsplit(url).scheme}://{urlsplit(url).netloc}" for url in requests} == {shared.origin}
     assert errors == []
 
 

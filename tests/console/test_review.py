@@ -106,7 +106,7 @@ def test_a_form_that_is_sent_twice_is_one_review(desk: Console) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({}, "Choose a verdict"),
         ({"verdict": "splendid"}, "Choose a verdict"),
@@ -117,12 +117,12 @@ def test_a_form_that_is_sent_twice_is_one_review(desk: Console) -> None:
     ],
 )
 def test_a_review_that_is_wrong_is_not_recorded_and_keeps_what_was_typed(
-    desk: Console, fields: dict[str, str], said: str
+    desk: Console, fields: dict[str, str], message: str
 ) -> None:
     job = desk.studio.jobs["fox"]
     with desk.client("rita") as rita:
         refused = send(rita, f"/review/{job}", fields | {"notes": "the owl blinks"})
-        assert (refused.status_code, said in refused.text) == (400, True), refused.text
+        assert (refused.status_code, message in refused.text) == (400, True), refused.text
         assert "\nthe owl blinks</textarea>" in refused.text
     assert reviews(desk, job) == []
 

@@ -85,8 +85,8 @@ def check_all(
     page: Page, files: list[bytes], *, keys: tuple[str, ...] = (), held: bytes | None = None
 ) -> Any:
     encoded = [base64.b64encode(data).decode() for data in files]
-    given = {"files": encoded, "keys": list(keys), "held": held and base64.b64encode(held).decode()}
-    return page.evaluate("(given) => checkAll(given)", given)
+    values = {"files": encoded, "keys": list(keys), "held": held and base64.b64encode(held).decode()}
+    return page.evaluate("(given) => checkAll(given)", values)
 
 
 def check_here(tmp_path: Path, data: bytes, keys: tuple[str, ...] = ()) -> list[list[Any]] | None:

@@ -460,8 +460,8 @@ def test_hostile_prompts_are_shown_as_text(console: Console) -> None:
     prompts = {"markup": MARKUP, "bidi": "abc \u202e gnp.exe \u2066x", "long": "long " * 6_400}
     for name, prompt in prompts.items():
         with console.reader("ana") as ana:
-            asked = {"prompt": prompt, "max_cost_usd": "0.01"}
-            denied = ana.post(f"{console.origin}/v1/videos", json=asked)
+            values = {"prompt": prompt, "max_cost_usd": "0.01"}
+            denied = ana.post(f"{console.origin}/v1/videos", json=values)
             job = denied.headers["x-sora-ledger-job"]
             html = ana.get(f"/videos/{job}").text
             assert "<script>alert" not in html

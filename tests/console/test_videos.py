@@ -104,8 +104,8 @@ def test_a_long_list_is_read_in_parts_forth_and_back(
     console: Console, scribe: Any, vocabulary: ModuleType
 ) -> None:
     with Ledger(open_store(str(console.studio.folder / "ledger.db"), read_only=False)) as ledger:
-        asked = [vocabulary.requested(f"Number {number}") for number in range(30)]
-        ledger.append([scribe.batch(new_job_id(), event) for event in asked])
+        requests = [vocabulary.requested(f"Number {number}") for number in range(30)]
+        ledger.append([scribe.batch(new_job_id(), event) for event in requests])
         expected = [found.job.job_id for found in ledger.store.search("", JobFilter(of_team="film"), 99)]
     with console.reader("ana") as ana:
         first = ana.get("/videos.json").json()

@@ -42,8 +42,8 @@ def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Session]]:
     opened = []
 
     def begin() -> Session:
-        given = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
-        settings = read_settings(ledger=url, profile="sandbox", environment=given, folder=tmp_path)
+        values = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
+        settings = read_settings(ledger=url, profile="sandbox", environment=values, folder=tmp_path)
         opened.append(open_session(settings, TRACE, Log(TRACE, quiet=True)))
         return opened[-1]
 

@@ -166,9 +166,9 @@ def _picture() -> bytes:
 async def test_a_render_is_submitted_awaited_and_downloaded_whole(server: Server) -> None:
     async with server.client() as client:
         video_id = await _created(client)
-        seen = await poll(client, video_id, interval_s=1, timeout_s=30, on_observation=_ignore)
+        observation = await poll(client, video_id, interval_s=1, timeout_s=30, on_observation=_ignore)
         clip = await _download(client, video_id)
-    assert (seen.video_id, seen.status, clip[4:8]) == (video_id, Status.COMPLETED, b"ftyp")
+    assert (observation.video_id, observation.status, clip[4:8]) == (video_id, Status.COMPLETED, b"ftyp")
 
 
 @every_server()
@@ -206,12 +206,12 @@ async def test_a_video_is_deleted_once_or_the_server_is_not_asked(server: Server
 async def test_a_failed_job_is_seen_as_failed_with_its_reason_and_without_bytes(server: Server) -> None:
     async with server.client() as client:
         video_id = await _created(client, replace(CALL, prompt="a fox [fail]"))
-        seen = await poll(client, video_id, interval_s=1, timeout_s=30, on_observation=_ignore)
+        observation = await poll(client, video_id, interval_s=1, timeout_s=30, on_observation=_ignore)
         with pytest.raises(ContentGone, match="it failed"):
             await _download(client, video_id)
-    assert seen.error
-    assert seen.error.message
-    assert (seen.status, "blocked" in str(seen.error.message.text)) == (Status.FAILED, True)
+    assert observation.error
+    assert observation.error.message
+    assert (observation.status, "blocked" in str(observation.error.message.text)) == (Status.FAILED, True)
 
 
 @pytest.mark.parametrize("name", SERVERS)

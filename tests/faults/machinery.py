@@ -279,8 +279,8 @@ class Place:
 
     def half_files(self) -> list[str]:
         """Return what is in storage, and is not what its name says."""
-        kept = [path for path in (self.folder / "assets" / "sha256").rglob("*") if path.is_file()]
-        return [path.name for path in kept if hashlib.sha256(path.read_bytes()).hexdigest() != path.stem]
+        remaining = [path for path in (self.folder / "assets" / "sha256").rglob("*") if path.is_file()]
+        return [path.name for path in remaining if hashlib.sha256(path.read_bytes()).hexdigest() != path.stem]
 
     def said(self) -> str:
         """Return what the commands said, for whoever reads why a test failed."""
@@ -325,8 +325,8 @@ def made_media(folder: Path) -> Path:
     """Have a sandbox render its one cached clip; return its media folder."""
     settings = SandboxSettings(folder / "first", render_seconds=0, media="cached")
     with SandboxServer(settings) as server, httpx2.Client(headers={"authorization": "Bearer any"}) as client:
-        asked = {"prompt": "a", "size": "1280x720"}
-        video = client.post(f"{server.base_url}/videos", json=asked).json()
+        values = {"prompt": "a", "size": "1280x720"}
+        video = client.post(f"{server.base_url}/videos", json=values).json()
         client.get(f"{server.base_url}/videos/{video['id']}/content", timeout=30).raise_for_status()
     return folder / "first" / "media"
 

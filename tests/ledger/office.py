@@ -154,8 +154,8 @@ class Office:
     def propose(self, stream: str = CHANGE, **content: Any) -> None:
         """Propose a change, of the policy unless `content` says otherwise; `who` says who does."""
         who = content.pop("who", {"actor": "ana", **LOGIN})
-        given = {"operation": "policy.activate", "required_by_sha256": self.policy.sha256} | content
-        event = e.ChangeProposed(**given, reason_codes=("RULES",))
+        values = {"operation": "policy.activate", "required_by_sha256": self.policy.sha256} | content
+        event = e.ChangeProposed(**values, reason_codes=("RULES",))
         self.first = self.pending = self.say(event, stream, **who)
 
     def apply(self) -> None:

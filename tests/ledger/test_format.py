@@ -82,14 +82,14 @@ def test_the_fields_of_an_event_are_named_in_order(type_: str) -> None:
 
 
 def test_the_events_and_their_kinds_are_those_of_the_code() -> None:
-    told = {row[0].strip("`"): row[1] for row in table("Events", 3)[1:]}
-    assert told == {type_: model.kind.value for type_, model in EVENT_TYPES.items()}
+    facts = {row[0].strip("`"): row[1] for row in table("Events", 3)[1:]}
+    assert facts == {type_: model.kind.value for type_, model in EVENT_TYPES.items()}
 
 
 def test_the_parts_of_payloads_are_those_of_the_code() -> None:
-    told = {row[0]: quoted(row[1]) for row in table("Events", 2)[1:]}
+    facts = {row[0]: quoted(row[1]) for row in table("Events", 2)[1:]}
     parts = [part for part in Part.__subclasses__() if part is not EventBase]
-    assert told == {part.__name__: list(part.__struct_fields__) for part in parts}
+    assert facts == {part.__name__: list(part.__struct_fields__) for part in parts}
 
 
 def test_the_record_has_the_keys_of_the_code() -> None:
@@ -98,12 +98,12 @@ def test_the_record_has_the_keys_of_the_code() -> None:
 
 def test_the_transitions_are_those_of_the_code() -> None:
     rows = [row for row in table("Jobs", 2) if "→" in row[1]][1:]
-    told = {row[0]: dict(re.findall(r"`([^`]+)` → (\w+)", row[1])) for row in rows}
+    facts = {row[0]: dict(re.findall(r"`([^`]+)` → (\w+)", row[1])) for row in rows}
     ours = {
         state.value if state else "—": {step: after.value for step, after in steps.items()}
         for state, steps in TRANSITIONS.items()
     }
-    assert told == ours
+    assert facts == ours
 
 
 def test_the_fields_of_a_job_are_those_of_the_code() -> None:
@@ -147,8 +147,8 @@ def test_the_limits_of_a_bundle_are_those_of_the_code() -> None:
         f"more than {verify_bundle.SMALL_BYTES >> 20} MiB that unpacks",
         f"more than {verify_bundle.MAX_RATIO} times",
     ]
-    said = " ".join(section("Bundles").split())
-    assert [limit for limit in limits if limit not in said] == []
+    message = " ".join(section("Bundles").split())
+    assert [limit for limit in limits if limit not in message] == []
 
 
 def test_the_tables_are_those_of_the_schema() -> None:
@@ -159,8 +159,8 @@ def test_the_tables_are_those_of_the_schema() -> None:
     names = [name for (name,) in tables if not name.startswith("search_")]  # FTS5's own, under `search`
     columns = {name: [row[1] for row in db.execute(f"PRAGMA table_info({name})")] for name in names}
     db.close()
-    told = {row[0].strip("`"): row[1].replace(" = 1", "").split(", ") for row in table("Tables", 3)[1:]}
-    assert told == columns
+    facts = {row[0].strip("`"): row[1].replace(" = 1", "").split(", ") for row in table("Tables", 3)[1:]}
+    assert facts == columns
 
 
 def test_the_example_of_a_record_is_canonical() -> None:

@@ -44,8 +44,8 @@ def test_a_record_is_canonical_json(
     fields = json.loads(made.record)
     assert made.record == canonical_json(fields)
     assert fields == asdict(made.envelope)
-    told = [fields[name] for name in ("actor", "stream", "event_id", "causation_id", "position", "version")]
-    assert told == [actor, *names, *place]
+    shown = [fields[name] for name in ("actor", "stream", "event_id", "causation_id", "position", "version")]
+    assert shown == [actor, *names, *place]
 
 
 def test_a_record_holds_the_digest_of_its_payload(scribe: Any) -> None:

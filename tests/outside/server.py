@@ -183,8 +183,8 @@ class Server:
             if self["replicas"] > 1:
                 there = [v for v in there if v["_replica"] == self.gets % self["replicas"]]
             order = self["order"]
-            asked = query.get("order", ["desc"])[0]
-            if (order if order != "asked" else asked) != "asc":
+            answer = query.get("order", ["desc"])[0]
+            if (order if order != "asked" else answer) != "asc":
                 there = there[::-1]
             if order == "shuffle":
                 random.Random(len(there)).shuffle(there)

@@ -99,9 +99,9 @@ def test_the_first_submission_to_a_server_with_another_clock_is_never_billed_twi
     ana = ana.at(server)
     job = ana("create", *FOX).document["job_id"]
     [video] = server.bills()
-    asked = ana("reconcile", job, "--grace", "0")
-    [settlement] = asked.document["settlements"]
-    assert (asked.code, settlement["verdict"], settlement["candidates"]) == (6, "needs_person", [video["id"]])
+    ended = ana("reconcile", job, "--grace", "0")
+    [settlement] = ended.document["settlements"]
+    assert (ended.code, settlement["verdict"], settlement["candidates"]) == (6, "needs_person", [video["id"]])
     ana("worker", "--drain", "--interval", "0.1", "--grace", "0")
     assert (ana("resume", job).code, len(server.bills())) == (1, 1)
     assert ana("reconcile", job, "--video-id", video["id"], "--force").code == 0
@@ -130,8 +130,8 @@ def test_old_videos_of_another_client_leave_absence_proven_where_the_clocks_agre
     server.behave(clock_s=0)
     ana("create", "--prompt", "an owl flies", "--no-augment")
     job = ana("create", *FOX).document["job_id"]
-    said = verdict(ana("reconcile", job, "--grace", "0"))[0]
-    assert (said, ana("resume", job).code, len(server.bills())) == ("absent", 0, 5)
+    answer = verdict(ana("reconcile", job, "--grace", "0"))[0]
+    assert (answer, ana("resume", job).code, len(server.bills())) == ("absent", 0, 5)
 
 
 def test_the_video_is_found_on_the_last_page_of_a_list_in_another_order(outside: Outside, ana: Any) -> None:
@@ -187,8 +187,8 @@ def test_where_the_server_shows_no_prompt_at_all_a_person_decides(outside: Outsi
     ana = ana.at(server)
     job = ana("create", *FOX).document["job_id"]
     [video] = server.bills()
-    asked = ana("reconcile", job)
-    assert verdict(asked) == (
+    ended = ana("reconcile", job)
+    assert verdict(ended) == (
         "needs_person",
         "the server lists a matching video without a prompt to compare",
     )

@@ -23,8 +23,8 @@ def ana(outside: Outside, person: Any) -> Any:
 
 
 def rendered(ana: Any, prompt: str = "a fox runs", *more: str) -> Any:
-    given = ("--prompt", prompt, "--no-augment", "--poll-interval", "0.05", *more)
-    ended = ana("create-and-poll", *given)
+    options = ("--prompt", prompt, "--no-augment", "--poll-interval", "0.05", *more)
+    ended = ana("create-and-poll", *options)
     assert ended.code == 0, ended.err
     return ended.document["final"]
 
@@ -102,10 +102,10 @@ def rewrite(folder: Path, uri: str, sha256: str, size: int) -> None:
     with sqlite3.connect(folder / "ledger.db") as db:
         for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             db.execute(f"DROP TRIGGER {trigger}")
-        said = {"storage_uri": uri, "sha256": sha256, "bytes": size}
+        facts = {"storage_uri": uri, "sha256": sha256, "bytes": size}
         stored = "SELECT position, record, payload FROM events WHERE type = 'asset.stored'"
         [(position, record, payload)] = db.execute(stored).fetchall()
-        forged = _canonical(json.loads(payload) | said)
+        forged = _canonical(json.loads(payload) | facts)
         digest = hashlib.sha256(forged).hexdigest()
         signed = _canonical(json.loads(record) | {"payload_sha256": digest})
         leaf = hashlib.sha256(b"\0" + signed).digest()
@@ -113,7 +113,7 @@ def rewrite(folder: Path, uri: str, sha256: str, size: int) -> None:
         db.execute("UPDATE events SET record = ?, payload = ?, leaf = ? WHERE position = ?", row)
         [(job_id, body)] = db.execute("SELECT job_id, body FROM jobs").fetchall()
         job = json.loads(body)
-        job["assets"]["video"].update(said)
+        job["assets"]["video"].update(facts)
         db.execute("UPDATE jobs SET body = ? WHERE job_id = ?", (_canonical(job), job_id))
 
 

@@ -62,8 +62,8 @@ def ends_well(person: Any, server: Any, number: int, workers: list[subprocess.Po
     assert [worker.poll() for worker in workers] == [None] * len(workers)
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
-    said = [worker.communicate(timeout=30)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * len(workers), said
+    output = [worker.communicate(timeout=30)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * len(workers), output
     assert len(server.bills()) == number
     assert person("verify").code == 0
     assert person("audit").code == 0

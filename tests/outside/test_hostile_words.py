@@ -18,14 +18,16 @@ def test_a_workers_log_repeats_no_words_of_a_server(outside: Start, person: Pers
     server.behave(words=PRIVATE, list=False, retrieve=[403])
     with someone.start("worker", "--interval", "0.1") as worker:
         assert worker.stderr is not None
-        told = ""
+        message = ""
         for line in worker.stderr:
-            told += line
+            message += line
             if '"job.trouble"' in line:
                 break
         worker.terminate()
-        told += worker.communicate(timeout=30)[1]
-    assert ("Elena" in told, job in told, '"http_status": 403' in told) == (False, True, True), told
+        message += worker.communicate(timeout=30)[1]
+    assert ("Elena" in message, job in message, '"http_status": 403' in message) == (False, True, True), (
+        message
+    )
 
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J\x1b[31m"

@@ -114,13 +114,13 @@ def test_a_dry_remix_and_a_decision_say_what_the_run_would_find_out(outside: Sta
     server, other = outside(render_s=0.3), outside()
     ana = person.at(server)
     job = created(ana)
-    asked = ("--id", job, "--prompt", "Make it night", "--dry-run")
-    seen = ana("remix", *asked)
-    assert (seen.code, seen.document["refused"]) == (0, None)
-    assert "last seen queued, and the run checks with the server first" in seen.document["assumes"]
+    options = ("--id", job, "--prompt", "Make it night", "--dry-run")
+    ended = ana("remix", *options)
+    assert (ended.code, ended.document["refused"]) == (0, None)
+    assert "last seen queued, and the run checks with the server first" in ended.document["assumes"]
     decided = ana("decide", "--remix", job, "--prompt", "Make it night")
     assert (decided.code, decided.document["decision"]) == (0, "ALLOW")
-    assert f"belongs to {server.base_url}" in person.at(other)("remix", *asked).document["refused"]
+    assert f"belongs to {server.base_url}" in person.at(other)("remix", *options).document["refused"]
     assert len(server.requests("GET")) == 0
     assert other.requests() == []
 

@@ -108,12 +108,12 @@ def test_a_repeated_key_with_no_augment_is_refused_and_the_recorded_text_is_sent
 ) -> None:
     server = outside()
     ana = person.at(server)
-    asked = ("create", "--prompt", "a fox runs", "--request-key", "k1")
-    ana(*asked, "--queue")
-    refused = ana(*asked, "--no-augment")
+    command = ("create", "--prompt", "a fox runs", "--request-key", "k1")
+    ana(*command, "--queue")
+    refused = ana(*command, "--no-augment")
     assert (refused.code, server.bills()) == (2, [])
     assert "requested with other augmentation" in refused.err
-    assert ana(*asked).code == 0
+    assert ana(*command).code == 0
     [bill] = server.bills()
     assert bill["prompt"] == recorded_text(person, "augmented_prompt") != "a fox runs"
 

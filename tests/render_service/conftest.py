@@ -85,8 +85,8 @@ def request_for() -> Callable[..., RenderRequest]:
     """Parse a create request; values may be changed."""
 
     def parse(**changes: Any) -> RenderRequest:
-        given = {"operation": "create", "prompt": "a fox runs", "profile": "openai", "augment": False}
-        return parse_request(catalog=default_catalog(), **(given | changes))
+        values = {"operation": "create", "prompt": "a fox runs", "profile": "openai", "augment": False}
+        return parse_request(catalog=default_catalog(), **(values | changes))
 
     return parse
 

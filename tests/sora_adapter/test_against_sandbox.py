@@ -35,8 +35,8 @@ async def _ignore(_: Observation) -> None:
 async def _rendered(client: VideosClient, intent: SubmissionIntended, call: SubmitCall) -> str:
     accepted = await client.submit(intent, call)
     assert isinstance(accepted, SubmissionAccepted)
-    seen = await poll(client, accepted.video_id, interval_s=0.05, timeout_s=30, on_observation=_ignore)
-    assert seen.status is Status.COMPLETED
+    observation = await poll(client, accepted.video_id, interval_s=0.05, timeout_s=30, on_observation=_ignore)
+    assert observation.status is Status.COMPLETED
     return accepted.video_id
 
 

@@ -39,9 +39,14 @@ async def test_an_observation_holds_what_the_server_answered(
 ) -> None:
     error = {"code": "moderation_blocked", "message": "Blocked."}
     server.answers(200, {**video, "status": "failed", "progress": 40, "error": error}, x_request_id="req_1")
-    seen = await client.observe("video_1")
-    assert seen.error
-    assert (seen.status, seen.progress, seen.error.code, seen.provider_request_id) == (
+    observation = await client.observe("video_1")
+    assert observation.error
+    assert (
+        observation.status,
+        observation.progress,
+        observation.error.code,
+        observation.provider_request_id,
+    ) == (
         Status.FAILED,
         40,
         "moderation_blocked",
@@ -60,15 +65,19 @@ async def test_an_unknown_status_word_is_kept_and_is_not_final(
     server: Any, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.answers(200, {**video, "status": "simmering"})
-    seen = await client.observe("video_1")
-    assert (seen.status, seen.server_status, seen.is_final) == (Status.IN_PROGRESS, "simmering", False)
+    observation = await client.observe("video_1")
+    assert (observation.status, observation.server_status, observation.is_final) == (
+        Status.IN_PROGRESS,
+        "simmering",
+        False,
+    )
 
 
 async def test_a_status_word_of_the_profile_is_mapped_and_kept(server: Any, video: dict[str, Any]) -> None:
     server.answers(200, {**video, "status": "pending"})
     async with VideosClient(profile("custom"), server.base_url, None) as client:
-        seen = await client.observe("video_1")
-    assert (seen.status, seen.server_status) == (Status.QUEUED, "pending")
+        observation = await client.observe("video_1")
+    assert (observation.status, observation.server_status) == (Status.QUEUED, "pending")
 
 
 async def test_an_id_becomes_one_segment_of_the_path(
@@ -144,7 +153,7 @@ async def test_html_is_answered_with_the_base_url_that_is_probably_meant(server:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "told"),
+    ("status", "body", "expected"),
     [
         (401, {"error": {"message": "Bad key."}}, "answered 401: Bad key; set OPENAI_API_KEY"),
         (404, PAGE, "is the base URL right"),
@@ -160,11 +169,11 @@ async def test_an_outcome_that_is_no_acceptance_has_words_for_a_person(
     call: SubmitCall,
     status: int,
     body: Any,
-    told: str,
+    expected: str,
 ) -> None:
     server.answers(status, body)
     outcome = await client.submit(intent, call)
-    assert told in str(trouble(outcome, profile("openai"), client.base_url))
+    assert expected in str(trouble(outcome, profile("openai"), client.base_url))
 
 
 async def test_a_server_without_a_list_is_not_reported_to_have_one(
@@ -335,7 +344,7 @@ async def test_a_key_in_a_page_is_not_kept(
 
 
 @pytest.mark.parametrize(
-    ("base_url", "told"),
+    ("base_url", "expected"),
     [
         (None, "set OPENAI_BASE_URL"),
         ("localhost:8000/v1", "expected one like https://host/v1"),
@@ -348,8 +357,8 @@ async def test_a_key_in_a_page_is_not_kept(
         ("https://host/v1?key=secret", "must not hold a user"),
     ],
 )
-def test_a_base_url_that_cannot_work_is_refused_at_once(base_url: str | None, told: str) -> None:
-    with pytest.raises(SettingsUnusable, match=told):
+def test_a_base_url_that_cannot_work_is_refused_at_once(base_url: str | None, expected: str) -> None:
+    with pytest.raises(SettingsUnusable, match=expected):
         VideosClient(profile("custom"), base_url, None)
 
 

@@ -17,7 +17,7 @@ def told(status: int, code: str | None, message: str = "no") -> AnswerError:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "said"),
+    ("status", "code", "message"),
     [
         (401, "invalid_api_key", "make another"),
         (400, "invalid_api_key", "make another"),
@@ -27,9 +27,9 @@ def told(status: int, code: str | None, message: str = "no") -> AnswerError:
         (403, "model_not_found", "what this server calls it"),
     ],
 )
-def test_the_code_says_more_than_the_status(status: int, code: str, said: str) -> None:
+def test_the_code_says_more_than_the_status(status: int, code: str, message: str) -> None:
     error = told(status, code)
-    assert (type(error), said in str(error)) == (ServerRefused, True)
+    assert (type(error), message in str(error)) == (ServerRefused, True)
 
 
 def test_an_organisation_that_is_not_verified_is_known_by_the_words() -> None:

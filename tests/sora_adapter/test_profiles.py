@@ -145,7 +145,7 @@ def test_our_profiles_are_still_there_beside_somebodys_own(own: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (None, r"cannot be read \(No such file or directory\); check SORA_LEDGER_PROFILES"),
         ("[studio", "cannot be read .* expected TOML"),
@@ -164,9 +164,9 @@ def test_our_profiles_are_still_there_beside_somebodys_own(own: Path) -> None:
     ],
 )
 def test_a_profile_that_makes_no_sense_is_refused_with_its_file(
-    own: Path, text: str | None, told: str
+    own: Path, text: str | None, expected: str
 ) -> None:
     if text is not None:
         own.write_text(text)
-    with pytest.raises(SettingsUnusable, match=told):
+    with pytest.raises(SettingsUnusable, match=expected):
         profiles(own)

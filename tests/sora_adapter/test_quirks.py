@@ -94,7 +94,7 @@ def test_a_deleted_video_confirms_its_deletion(
 
 
 @pytest.mark.parametrize(
-    ("said", "micros"),
+    ("message", "micros"),
     [
         ("0.8", 800_000),
         ("0.30000000000000004", 300_000),
@@ -108,8 +108,8 @@ def test_a_deleted_video_confirms_its_deletion(
         ("9" * 40, None),
     ],
 )
-def test_a_cost_is_whole_micro_dollars_or_nothing(said: str, micros: int | None) -> None:
-    answer = Answer(200, {"x-litellm-response-cost": said}, "{}")
+def test_a_cost_is_whole_micro_dollars_or_nothing(message: str, micros: int | None) -> None:
+    answer = Answer(200, {"x-litellm-response-cost": message}, "{}")
     assert reported_cost_usd_micros(answer, {Quirk.COST_HEADER}) == micros
 
 

@@ -120,7 +120,7 @@ def test_an_id_that_would_leave_the_path_is_no_character(character_id: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "told"),
+    ("name", "change", "expected"),
     [
         ("litellm", {"input_reference": URL}, "an input reference by URL: LiteLLM makes a broken upload"),
         ("sglang", {"input_reference": ReferenceId("file_1")}, "an input reference by file id"),
@@ -134,9 +134,9 @@ def test_an_id_that_would_leave_the_path_is_no_character(character_id: str) -> N
     ],
 )
 def test_what_a_server_does_not_offer_is_refused_with_the_reason(
-    call: SubmitCall, name: str, change: dict[str, Any], told: str
+    call: SubmitCall, name: str, change: dict[str, Any], expected: str
 ) -> None:
     with pytest.raises(
-        OperationUnsupported, match=rf"profile {name} does not offer {told}.*nothing was sent"
+        OperationUnsupported, match=rf"profile {name} does not offer {expected}.*nothing was sent"
     ):
         post_of(replace(call, **change), profile(name), b"")

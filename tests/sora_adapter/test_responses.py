@@ -47,11 +47,11 @@ def test_every_number_read_fits_a_record(extras: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("value", "read"),
     [(1764347090, 1764347090), (1764347090922, 1764347090), (10**11, 10**11), (10**15, None), (-5, None)],
 )
-def test_a_time_is_read_in_seconds(given: int, read: int | None) -> None:
-    video = VideoDocument.model_validate({"id": "video_1", "status": "queued", "created_at": given})
+def test_a_time_is_read_in_seconds(value: int, read: int | None) -> None:
+    video = VideoDocument.model_validate({"id": "video_1", "status": "queued", "created_at": value})
     assert video.created_at == read
 
 

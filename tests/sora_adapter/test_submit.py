@@ -253,7 +253,7 @@ async def test_a_create_is_multipart_with_every_field(
     }
 
 
-@pytest.mark.parametrize("kept", ["in memory", "in a file"])
+@pytest.mark.parametrize("expected", ["in memory", "in a file"])
 async def test_an_input_reference_is_sent_with_name_and_type(
     server: Any,
     client: VideosClient,
@@ -261,11 +261,11 @@ async def test_an_input_reference_is_sent_with_name_and_type(
     call: SubmitCall,
     video: dict[str, Any],
     tmp_path: Path,
-    kept: str,
+    expected: str,
 ) -> None:
     server.answers(200, video)
     (tmp_path / "stored").write_bytes(b"PNG bytes")
-    content = b"PNG bytes" if kept == "in memory" else tmp_path / "stored"
+    content = b"PNG bytes" if expected == "in memory" else tmp_path / "stored"
     await client.submit(intent, replace(call, input_reference=ReferenceFile("fox.png", "image/png", content)))
     head = b'name="input_reference"; filename="fox.png"\r\nContent-Type: image/png\r\n\r\nPNG bytes\r\n'
     assert head in server.requests[0].body

@@ -130,9 +130,9 @@ def test_they_are_what_replay_folds_in_a_log_of_thousands_of_records(long_log: E
             jobs[record.stream] = fold(jobs.get(record.stream), record)
         if record.position in positions:
             for sees in (ALL_JOBS, [JobFilter(of_team="blue")], [JobFilter(of_actor="ben", teamless=True)]):
-                seen = [job for job in jobs.values() if any(may_see(job, each) for each in sees)]
+                observations = [job for job in jobs.values() if any(may_see(job, each) for each in sees)]
                 then = AsOf(ledger, record.position, sees)
-                assert then.states == Counter(job.state for job in seen), (record.position, sees)
+                assert then.states == Counter(job.state for job in observations), (record.position, sees)
 
 
 def may_see(job: Job, where: JobFilter) -> bool:

@@ -97,8 +97,8 @@ def test_readers_among_writers_see_dense_positions(store: EventStore, vocabulary
         scribe = vocabulary.Scribe(first=10_000 * (number + 1))
         for _ in range(15):
             if number % 2:
-                seen = [position for position, _, _ in scribe.places(store)]
-                torn.extend([] if seen == list(range(1, len(seen) + 1)) else [seen])
+                observations = [position for position, _, _ in scribe.places(store)]
+                torn.extend([] if observations == list(range(1, len(observations) + 1)) else [observations])
             else:
                 store.append([scribe.note(), scribe.note()])
 

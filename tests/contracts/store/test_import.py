@@ -48,10 +48,10 @@ def test_an_import_gives_the_same_root(source: EventStore, target: EventStore) -
 
 def test_an_import_gives_the_same_rows_jobs_and_holds(source: EventStore, target: EventStore) -> None:
     target.import_rows(export(source))
-    told = [
+    shown = [
         (store.rows(0, 99, ALL), store.jobs(JobFilter()), store.holds("studio")) for store in (source, target)
     ]
-    assert told[0] == told[1]
+    assert shown[0] == shown[1]
 
 
 def test_an_import_verifies(source: EventStore, target: EventStore, clean: Callable[[], bool]) -> None:

@@ -48,11 +48,11 @@ def test_sqlite_reads_the_jobs_in_a_state_that_ends_from_the_index_of_states(
 def plan_of(folder: Path, where: JobFilter) -> str:
     SqliteStore(folder / "ledger.db").close()
     db = connect_reading(folder / "ledger.db")
-    asked: list[str] = []
-    db.set_trace_callback(asked.append)
+    requests: list[str] = []
+    db.set_trace_callback(requests.append)
     of_sqlite.jobs(db, where, 10)
     db.set_trace_callback(None)
-    plan = str(db.execute(f"EXPLAIN QUERY PLAN {asked[-1]}").fetchall())
+    plan = str(db.execute(f"EXPLAIN QUERY PLAN {requests[-1]}").fetchall())
     db.close()
     return plan
 

@@ -137,12 +137,12 @@ def test_the_minimal_fix_of_a_face_in_the_image_applied_is_allowed(
     catalog: Catalog, policy: Policy, parse: Parse, wishes: dict[str, Any], faces: str, rule: str
 ) -> None:
     image = {"name": "a.png", "sha256": "0" * 64, "media_type": "image/png", "bytes": 9, "faces": faces}
-    asked = {**wishes, "input_reference": {**image, "width": 1280, "height": 720}}
+    values = {**wishes, "input_reference": {**image, "width": 1280, "height": 720}}
     own = policy.model_copy(update={"reference_faces": FaceRule(rule)})
-    ruled = decide(parse(**asked), catalog=catalog, policy=own)
+    ruled = decide(parse(**values), catalog=catalog, policy=own)
     for fix in ruled.denial_trace.minimal_fix if isinstance(ruled, RenderDenied) else ():
-        apply(fix, asked, {})
-    assert isinstance(decide(parse(**asked), catalog=catalog, policy=own), RenderDecided)
+        apply(fix, values, {})
+    assert isinstance(decide(parse(**values), catalog=catalog, policy=own), RenderDecided)
 
 
 @given(

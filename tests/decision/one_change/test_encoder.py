@@ -56,8 +56,8 @@ def test_three_of_its_layers_are_tuned_and_the_others_are_those_of_the_package()
 def test_most_requests_of_a_writer_it_was_not_trained_on_are_classified_right() -> None:
     lines = (DATA / "remix-prompts-second.jsonl").read_text(encoding="utf-8").splitlines()
     cases = [json.loads(line) for line in lines][::9]
-    told = [(case["changes"], check_by_encoder(case["prompt"]).verdict) for case in cases]
-    assert sum(label == verdict for label, verdict in told) >= len(told) * 75 // 100, told
+    shown = [(case["changes"], check_by_encoder(case["prompt"]).verdict) for case in cases]
+    assert sum(label == verdict for label, verdict in shown) >= len(shown) * 75 // 100, shown
 
 
 def test_what_the_offline_rule_leaves_open_stays_open() -> None:

@@ -90,7 +90,7 @@ def test_what_a_remix_keeps_is_refused_with_the_command_that_changes_it(
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "told"),
+    ("key", "value", "expected"),
     [
         ("pallete", "teal", "did you mean palette"),
         ("constraints", "no logos", "--constraints"),
@@ -99,6 +99,6 @@ def test_what_a_remix_keeps_is_refused_with_the_command_that_changes_it(
         ("palette", "teal\nCamera: orbit", "exactly one thing"),
     ],
 )
-def test_what_is_no_single_change_is_refused_with_the_way_out(key: str, value: Any, told: str) -> None:
-    with pytest.raises(BadRequest, match=told):
+def test_what_is_no_single_change_is_refused_with_the_way_out(key: str, value: Any, expected: str) -> None:
+    with pytest.raises(BadRequest, match=expected):
         change_spec(SPEC, key, value)

@@ -26,15 +26,15 @@ def test_a_key_is_taken_as_key_new_prints_it_and_belongs_to_who_is_named() -> No
 
 
 @pytest.mark.parametrize(
-    ("key", "said"),
+    ("key", "message"),
     [
         (MARIA.replace("+A", "+B", 1), "expected an Ed25519 public key"),
         ("maria", "expected an Ed25519 public key"),
         (f"maria+00000000+{MARIA.rpartition('+')[2]}", "it was mistyped"),
     ],
 )
-def test_a_key_that_was_mistyped_is_refused(key: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_key_that_was_mistyped_is_refused(key: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         policy(approvers={"maria": [key]})
 
 

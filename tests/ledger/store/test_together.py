@@ -213,12 +213,12 @@ def test_a_lease_that_was_lost_is_refused_on_what_is_remembered_too(
 
 def statements(store: SqliteStore, batch: Batch) -> list[str]:
     """Return what is asked of SQLite in one append."""
-    asked: list[str] = []
+    requests: list[str] = []
     assert store._writer
-    store._writer.set_trace_callback(asked.append)
+    store._writer.set_trace_callback(requests.append)
     store.append([batch])
     store._writer.set_trace_callback(None)
-    return asked
+    return requests
 
 
 def test_a_hold_is_judged_by_the_limit_that_was_set_before_it_in_the_same_group(

@@ -124,8 +124,8 @@ async def test_made_up_keys_that_come_together_cause_one_read(
         return renewed()
 
     monkeypatch.setattr(gatekeeper, "_renewed", counted)
-    asked = [gatekeeper.identify(header(make_key())) for _ in range(20)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    requests = [gatekeeper.identify(header(make_key())) for _ in range(20)]
+    answers = await asyncio.gather(*requests, return_exceptions=True)
     assert {type(answer) for answer in answers} == {NotAuthenticated}
     assert reads == 1
 

@@ -32,9 +32,9 @@ def made(session: Session) -> Made:
     """Make a video as another tool does; return its id."""
 
     def make(**changes: Any) -> str:
-        asked = {"prompt": "a heron", "size": "1280x720", "seconds": "4"} | changes
+        values = {"prompt": "a heron", "size": "1280x720", "seconds": "4"} | changes
         headers = {"authorization": "Bearer any"}
-        answer = httpx2.post(f"{session.settings.base_url}/videos", json=asked, headers=headers)
+        answer = httpx2.post(f"{session.settings.base_url}/videos", json=values, headers=headers)
         return str(answer.json()["id"])
 
     return make

@@ -19,7 +19,7 @@ def test_a_film_of_the_right_shape_is_taken(changes: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"seconds": 1}, "needs 2 to 4 seconds, found 1; cut it"),
         ({"seconds": 5}, "needs 2 to 4 seconds, found 5; cut it"),
@@ -28,6 +28,6 @@ def test_a_film_of_the_right_shape_is_taken(changes: dict[str, Any]) -> None:
         ({"media_type": "video/webm"}, "needs an MP4 file, found video/webm; convert it"),
     ],
 )
-def test_another_is_refused_with_what_to_do(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadInput, match=said):
+def test_another_is_refused_with_what_to_do(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
         check_film(FILM.model_copy(update=changes))

@@ -148,18 +148,18 @@ def allow(session: Session, usd_micros: int, name: str = "all") -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"),
+    ("limit", "expected"),
     [(506_000, []), (500_000, ["The budget all is at 80 %"]), (400_000, ["The budget all is at 100 %"])],
 )
 async def test_a_budget_is_announced_at_80_and_at_100_percent(
-    permitting: Session, receiver: Any, request_for: Any, limit: int, told: list[str]
+    permitting: Session, receiver: Any, request_for: Any, limit: int, expected: list[str]
 ) -> None:
     there = receiver()
     allow(permitting, limit)
     await place(permitting, request_for(), queue=True)  # it reserves 0.40 USD
     for _ in range(2):
         await alerted(permitting, targets(webhook={"url": there.url}))
-    assert [notice["title"] for notice in notices(there)] == told
+    assert [notice["title"] for notice in notices(there)] == expected
 
 
 async def test_a_new_limit_of_a_budget_is_a_new_occasion(

@@ -282,9 +282,9 @@ def test_the_events_go_on_where_the_last_run_stopped(at_server: dict[str, Any]) 
     async def use() -> None:
         async with RenderDesk(**at_server) as desk:
             await desk.create("a fox runs")
-            seen = [event async for event in desk.events(follow=False)]
-            assert [event.position for event in seen] == list(range(1, len(seen) + 1))
-            following = desk.events(seen[-1].position, poll_interval_s=0.01)
+            observations = [event async for event in desk.events(follow=False)]
+            assert [event.position for event in observations] == list(range(1, len(observations) + 1))
+            following = desk.events(observations[-1].position, poll_interval_s=0.01)
             waiting = asyncio.create_task(anext(following))
             recorded = await desk.record("notes", {"status": "seen"})
             event = await asyncio.wait_for(waiting, 30)

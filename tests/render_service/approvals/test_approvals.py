@@ -142,17 +142,17 @@ async def test_a_rejection_without_a_reason_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "message"),
     [
         (ActorSource.FLAG, "--actor bob does not prove who you are"),
         (ActorSource.ENVIRONMENT, "SORA_LEDGER_ACTOR=bob does not prove"),
     ],
 )
 async def test_a_name_that_anyone_can_take_is_no_second_pair_of_eyes(
-    ana: Session, held: Any, types: Any, source: ActorSource, said: str
+    ana: Session, held: Any, types: Any, source: ActorSource, message: str
 ) -> None:
     job = await held(ana)
-    with pytest.raises(WrongPerson, match=said) as refused:
+    with pytest.raises(WrongPerson, match=message) as refused:
         await approve(sits(ana, "bob", source), job)
     assert "anyone can type this name" in refused.value.on_page
     assert types(job) == HELD

@@ -55,10 +55,10 @@ async def test_a_final_of_an_approved_draft_is_allowed(
     final = request_for(purpose="final", promotes=draft.job_id)
     denied = (await place(strict, final)).job
     assert denied.detail_code == "DRAFT_NOT_APPROVED"
-    said = f"have the draft reviewed: sora-ledger review {draft.job_id} --verdict approved"
-    assert what_now(event(denied, RenderDenied), draft=denied.source_job) == [said]
-    assert denial(strict.ledger, denied).endswith(said)
-    assert why_not(strict.ledger, denied.job_id).document["what_now"] == [said]
+    message = f"have the draft reviewed: sora-ledger review {draft.job_id} --verdict approved"
+    assert what_now(event(denied, RenderDenied), draft=denied.source_job) == [message]
+    assert denial(strict.ledger, denied).endswith(message)
+    assert why_not(strict.ledger, denied.job_id).document["what_now"] == [message]
     await reviewed(strict, draft, "changes_requested")
     assert (await place(strict, final)).job.state is State.DENIED
     await reviewed(strict, await strict.job(draft.job_id))

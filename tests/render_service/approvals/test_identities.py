@@ -61,7 +61,7 @@ KEYLESS = "once the policy names your key under [approvers]"
 
 
 @pytest.mark.parametrize(
-    ("source", "rule", "said"),
+    ("source", "rule", "message"),
     [
         (LOGIN, FINALS, "another person has to approve it, under a login other than ana"),
         (
@@ -80,10 +80,10 @@ KEYLESS = "once the policy names your key under [approvers]"
     ],
 )
 def test_who_may_answer_depends_on_what_establishes_who_asked(
-    source: ActorSource, rule: dict[str, Any], said: str
+    source: ActorSource, rule: dict[str, Any], message: str
 ) -> None:
     rules = [rule] if rule["code"] == "FINALS" else [FINALS, rule]
     policy = Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
     asked = SimpleNamespace(envelope=SimpleNamespace(actor_source=source.value), actor="ana")
     hold = SimpleNamespace(reason_codes=("FINALS",), approvals_needed=2)
-    assert said in who_may_answer(cast("Any", asked), cast("Any", hold), policy)
+    assert message in who_may_answer(cast("Any", asked), cast("Any", hold), policy)

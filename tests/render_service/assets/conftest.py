@@ -116,8 +116,8 @@ class Bucket:
 @pytest.fixture
 def missing_bucket(s3_server: str, between: Between, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """Return a bucket that is not there yet; the environment leads to it through `between`."""
-    given = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-    for name, value in (given | {"AWS_ENDPOINT_URL": between.url}).items():
+    values = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+    for name, value in (values | {"AWS_ENDPOINT_URL": between.url}).items():
         monkeypatch.setenv(name, value)
     client = boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1")
     return Bucket(f"films-{uuid.uuid4().hex[:12]}", client)

@@ -164,9 +164,9 @@ class Handler(BaseHTTPRequestHandler):
         parts = []
         for each in named.iter():
             if each.tag.rpartition("}")[2] == "Part":
-                said = {child.tag.rpartition("}")[2]: child.text or "" for child in each}
-                part = upload.parts.get(int(said["PartNumber"]))
-                if part is None or part.etag.strip('"') != said["ETag"].strip('"'):
+                facts = {child.tag.rpartition("}")[2]: child.text or "" for child in each}
+                part = upload.parts.get(int(facts["PartNumber"]))
+                if part is None or part.etag.strip('"') != facts["ETag"].strip('"'):
                     raise Refused(400, "InvalidPart")
                 parts.append(part.content)
         if any(len(content) < LEAST_PART for content in parts[:-1]):

@@ -166,8 +166,8 @@ def test_an_object_is_hashed_where_it_lies(store: AssetStore) -> None:
 
 @pytest.mark.parametrize("url", ["s3://", "http://host/x", "s3:/films", "ftp://films", "s3://films?x=1"])
 def test_a_place_nobody_knows_is_refused_before_a_ledger_is_begun(tmp_path: Path, url: str) -> None:
-    given = {"SORA_LEDGER_ASSETS": url, "SORA_LEDGER_ACTOR": "ana"}
-    settings = read_settings(ledger=str(tmp_path / "ledger.db"), environment=given, folder=tmp_path)
+    values = {"SORA_LEDGER_ASSETS": url, "SORA_LEDGER_ACTOR": "ana"}
+    settings = read_settings(ledger=str(tmp_path / "ledger.db"), environment=values, folder=tmp_path)
     if settings.assets_url is None:  # a folder, if an odd one
         return
     trace = Trace("1" * 32, "2" * 16)

@@ -122,8 +122,8 @@ def test_what_a_crash_left_is_cleared_once_it_is_a_day_old(store: AssetStore) ->
 
 def test_a_full_disk_says_so_and_leaves_no_half_file(store: AssetStore) -> None:
     command = [sys.executable, "-c", SMALL_DISK, str(store.folder)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    assert "cannot be written (File too large); nothing half-written is left: make room" in said
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "cannot be written (File too large); nothing half-written is left: make room" in text
     assert files(store) == []
 
 

@@ -83,7 +83,7 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "said"),
+    ("text", "line", "message"),
     [
         ('a fox\n{"prompt": "an owl", "secnds": 4}', 2, "unknown key 'secnds'; did you mean 'seconds'?"),
         ('{"prompt": "a fox", "fields": {"lightning": "soft"}}', 1, "did you mean 'lighting'?"),
@@ -113,9 +113,9 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
         ),
     ],
 )
-def test_a_mistake_is_reported_with_its_line(text: str, line: int, said: str) -> None:
+def test_a_mistake_is_reported_with_its_line(text: str, line: int, message: str) -> None:
     [problem] = read_batch(text, Path()).problems
-    assert (problem.line, said in problem.message) == (line, True)
+    assert (problem.line, message in problem.message) == (line, True)
 
 
 def test_a_broken_entry_does_not_hide_the_mistakes_of_those_after_it() -> None:
@@ -124,7 +124,7 @@ def test_a_broken_entry_does_not_hide_the_mistakes_of_those_after_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[" * 100_000, "its brackets are nested deeper than 64"),
         ('{"a":' * 100_000, "its brackets are nested deeper than 64"),
@@ -135,8 +135,8 @@ def test_a_broken_entry_does_not_hide_the_mistakes_of_those_after_it() -> None:
     ],
     ids=["nested", "objects", "lines of brackets", "long line", "long entry", "never closed"],
 )
-def test_an_entry_made_to_be_read_for_ever_is_refused_at_once(text: str, said: str) -> None:
+def test_an_entry_made_to_be_read_for_ever_is_refused_at_once(text: str, message: str) -> None:
     begun = process_time()
     problems = read_batch(text, Path()).problems
-    assert said in problems[0].message
+    assert message in problems[0].message
     assert process_time() - begun < 5

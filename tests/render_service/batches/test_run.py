@@ -42,12 +42,12 @@ def planned(out: Path) -> Callable[..., list[Planned]]:
     """Read a batch."""
 
     def read(text: str = FOXES, **defaults: Any) -> list[Planned]:
-        given = {"profile": "openai", "augment": False} | defaults
+        values = {"profile": "openai", "augment": False} | defaults
         return plan(
             read_batch(text, Path()),
             name="prompts.jsonl",
             batch=batch_id(out),
-            defaults=given,
+            defaults=values,
             catalog=default_catalog(),
         )
 

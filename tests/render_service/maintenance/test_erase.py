@@ -73,15 +73,15 @@ async def test_the_log_lines_of_erasing_hold_no_text(
     capsys.readouterr()
     talkative = replace(session, log=Log(session.trace, quiet=False))
     await carry_out(talkative, job_id=job.job_id)
-    told = capsys.readouterr().err
-    assert ("private.erased" in told, "zebracorn" in told) == (True, False)
+    text = capsys.readouterr().err
+    assert ("private.erased" in text, "zebracorn" in text) == (True, False)
 
 
 async def test_the_job_is_as_it_was(session: Session, job: Job) -> None:
     await carry_out(session, job_id=job.job_id)
     now = session.ledger.job(job.job_id)
-    told = {"version": now.version, "position": now.position, "updated_at": now.updated_at}
-    assert now == structs.replace(job, **told)
+    facts = {"version": now.version, "position": now.position, "updated_at": now.updated_at}
+    assert now == structs.replace(job, **facts)
 
 
 async def test_the_ledger_verifies(session: Session, job: Job, intact: Any) -> None:

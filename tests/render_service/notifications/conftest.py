@@ -47,8 +47,8 @@ def client(session: Session) -> Callable[..., Any]:
 
     async def granted(name: str = "alice", *roles: str, **more: Any) -> Client:
         key = make_key()
-        given = {"roles": roles or ("requester",)} | more
-        event = AccessGranted(key_id=key.key_id, key_sha256=key.sha256, name=name, **given)
+        values = {"roles": roles or ("requester",)} | more
+        event = AccessGranted(key_id=key.key_id, key_sha256=key.sha256, name=name, **values)
         await session.append(STREAM, ANY, [session.draft(event)])
         caller = await Gatekeeper(session).identify(f"Bearer {key.text}")
         return Client(caller, caller.session(session), key.key_id)

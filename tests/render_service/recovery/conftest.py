@@ -61,8 +61,10 @@ def someone_else(server: SandboxServer) -> Callable[..., str]:
     """Have another program create a video of the same account."""
 
     def create(**changes: Any) -> str:
-        asked = {"prompt": "a fox runs", "model": "sora-2", "size": "1280x720", "seconds": "4"} | changes
-        made = httpx2.post(f"{server.base_url}/videos", json=asked, headers={"authorization": "Bearer other"})
+        values = {"prompt": "a fox runs", "model": "sora-2", "size": "1280x720", "seconds": "4"} | changes
+        made = httpx2.post(
+            f"{server.base_url}/videos", json=values, headers={"authorization": "Bearer other"}
+        )
         return str(made.raise_for_status().json()["id"])
 
     return create

@@ -204,8 +204,8 @@ async def test_a_video_of_another_prompt_and_another_time_does_not_keep_absence_
 
 
 def another_clients(server: SandboxServer, prompt: str) -> str:
-    asked = {"prompt": prompt, "model": "sora-2", "size": "1280x720", "seconds": "4"}
-    made = httpx2.post(f"{server.base_url}/videos", json=asked, headers={"authorization": "Bearer other"})
+    values = {"prompt": prompt, "model": "sora-2", "size": "1280x720", "seconds": "4"}
+    made = httpx2.post(f"{server.base_url}/videos", json=values, headers={"authorization": "Bearer other"})
     return str(made.raise_for_status().json()["id"])
 
 
@@ -299,16 +299,16 @@ def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Session]:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("litellm", "asks api.openai.com"), ("new-api", "new-api has no list")]
+    ("name", "message"), [("litellm", "asks api.openai.com"), ("new-api", "new-api has no list")]
 )
 async def test_where_there_is_no_list_it_is_reported(
-    imitating: Any, request_for: Any, name: str, said: str
+    imitating: Any, request_for: Any, name: str, message: str
 ) -> None:
     session = imitating(name)
     job = (await place(session, request_for(profile=name))).job
     settlement = await reconcile_job(session, job, grace_s=0)
     assert (settlement.verdict, settlement.job.state) == ("needs_person", State.UNKNOWN)
-    assert said in settlement.why
+    assert message in settlement.why
 
 
 async def test_a_list_that_forgets_proves_nothing(imitating: Any, request_for: Any) -> None:

@@ -44,13 +44,13 @@ def test_a_video_of_the_same_prompt_is_recovered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by_webhook", "told"), [({"video_1"}, "a webhook announced"), (set(), "the server lists")]
+    ("by_webhook", "expected"), [({"video_1"}, "a webhook announced"), (set(), "the server lists")]
 )
-def test_a_video_without_a_prompt_is_left_to_a_person(by_webhook: set[str], told: str) -> None:
+def test_a_video_without_a_prompt_is_left_to_a_person(by_webhook: set[str], expected: str) -> None:
     settlement = concluded(Finding("found", video(prompt=None)), by_webhook=frozenset(by_webhook))
     assert (settlement.verdict, settlement.candidates) == ("needs_person", ("video_1",))
     assert settlement.commands == (f"{AGAIN} --video-id video_1", ABSENT)
-    assert settlement.why.startswith(f"{told} a matching video")
+    assert settlement.why.startswith(f"{expected} a matching video")
 
 
 def test_a_video_that_fits_another_attempt_is_waited_for() -> None:
@@ -102,7 +102,7 @@ def test_absence_does_not_count_while_the_call_may_take_effect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "seen", "why"),
+    ("changes", "observed", "why"),
     [
         ({}, {"listed": None}, "this server cannot be searched: profile studio has no list"),
         ({}, {"listed": None, "doubt": "it is down"}, "this server cannot be searched: it is down"),
@@ -124,9 +124,9 @@ def test_absence_does_not_count_while_the_call_may_take_effect() -> None:
     ],
 )
 def test_nothing_in_a_list_that_proves_nothing_is_left_to_a_person(
-    changes: dict[str, Any], seen: dict[str, Any], why: str
+    changes: dict[str, Any], observed: dict[str, Any], why: str
 ) -> None:
-    settlement = concluded(NOTHING, PROFILE.model_copy(update=changes), **seen)
+    settlement = concluded(NOTHING, PROFILE.model_copy(update=changes), **observed)
     assert (settlement.verdict, settlement.commands) == ("needs_person", (NAMING, ABSENT))
     assert settlement.why.startswith(why)
 

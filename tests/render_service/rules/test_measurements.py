@@ -84,8 +84,8 @@ def test_what_was_measured_just_now_is_not_measured_again(ledger: Ledger, finish
     measuring = Measuring(ledger)
     measuring.of("openai", BEGUN)
     ledger.store.replace_jobs([finished(number) for number in range(LEAST_RENDERS)], ledger.head().size)
-    seen = [measuring.of("openai", BEGUN + timedelta(seconds=later)) for later in (30, 60)]
-    assert [bool(each.median_seconds) for each in seen] == [False, True]
+    observations = [measuring.of("openai", BEGUN + timedelta(seconds=later)) for later in (30, 60)]
+    assert [bool(each.median_seconds) for each in observations] == [False, True]
 
 
 def test_an_expected_duration_is_at_hand_for_a_minute_after_it_was_read(

@@ -103,7 +103,7 @@ def test_a_policy_that_is_cited_and_not_kept_decides_nothing(settings: Settings)
 
 
 @pytest.mark.parametrize(
-    ("text", "instead", "said"),
+    ("text", "instead", "message"),
     [
         ("[weights]", "[weights]\nmood = 1", r"line \d+, weights.mood"),
         ("fit_weight = 10", 'fit_weight = "ten"', r"line \d+, weights.fit_weight"),
@@ -116,11 +116,11 @@ def test_a_policy_that_is_cited_and_not_kept_decides_nothing(settings: Settings)
     ],
 )
 def test_a_policy_that_is_wrong_is_refused_with_file_line_and_key(
-    tmp_path: Path, text: str, instead: str, said: str
+    tmp_path: Path, text: str, instead: str, message: str
 ) -> None:
     file = tmp_path / "team.toml"
     file.write_text(POLICY.replace(text, instead, 1))
-    with pytest.raises(BadInput, match=f"policy file .*team.toml: .*{said}"):
+    with pytest.raises(BadInput, match=f"policy file .*team.toml: .*{message}"):
         read_rules(file, None, packaged_rules)
 
 

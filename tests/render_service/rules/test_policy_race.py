@@ -138,9 +138,9 @@ async def test_another_conflict_than_the_policy_is_raised_as_it_is(
 
 
 def planned(text: str, folder: Path, **defaults: Any) -> Any:
-    given = {"profile": "openai", "augment": False, "purpose": "final"} | defaults
+    values = {"profile": "openai", "augment": False, "purpose": "final"} | defaults
     reading = read_batch(text, Path())
-    return plan(reading, name="b", batch=batch_id(folder), defaults=given, catalog=default_catalog())
+    return plan(reading, name="b", batch=batch_id(folder), defaults=values, catalog=default_catalog())
 
 
 async def test_a_batch_is_decided_by_the_policy_in_force_at_each_of_its_appends(

@@ -19,8 +19,8 @@ def settings(folder: Path, **environment: str) -> Settings:
 
 def test_a_flag_wins_over_the_environment(tmp_path: Path) -> None:
     environment = {"SORA_LEDGER_URL": "env.db", "SORA_LEDGER_PROFILE": "custom", "SORA_LEDGER_ACTOR": "eve"}
-    given = {"ledger": "flag.db", "profile": "sandbox", "actor": "ana"}
-    found = read_settings(**given, environment=environment, folder=tmp_path)
+    values = {"ledger": "flag.db", "profile": "sandbox", "actor": "ana"}
+    found = read_settings(**values, environment=environment, folder=tmp_path)
     assert (found.ledger_url, found.profile_name, found.actor) == ("flag.db", "sandbox", "ana")
 
 

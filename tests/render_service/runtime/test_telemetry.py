@@ -98,9 +98,9 @@ def test_a_quiet_log_still_warns(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_a_key_is_in_no_log_line(name: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     Log(TRACE).warning("server.said", **{name: value})
-    said = capsys.readouterr().err
-    assert "redacted" in said
-    assert not re.search("abc123|anything", said)
+    text = capsys.readouterr().err
+    assert "redacted" in text
+    assert not re.search("abc123|anything", text)
 
 
 def test_a_request_key_is_no_secret(capsys: pytest.CaptureFixture[str]) -> None:

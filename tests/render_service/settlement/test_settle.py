@@ -119,10 +119,12 @@ async def test_progress_is_recorded_every_ten_points(slow: Session, request_for:
 
 
 async def test_a_watcher_is_told_of_every_observation(session: Session, request_for: Any) -> None:
-    seen: list[Status] = []
+    observed: list[Status] = []
     placed = await place(session, request_for())
-    await settle(session, placed.job, watch=lambda _, observation: seen.append(observation.status), **NO_WAIT)
-    assert seen == [Status.COMPLETED]
+    await settle(
+        session, placed.job, watch=lambda _, observation: observed.append(observation.status), **NO_WAIT
+    )
+    assert observed == [Status.COMPLETED]
 
 
 async def test_a_settled_job_is_returned_as_it_is(session: Session, stored: Any) -> None:

@@ -243,7 +243,7 @@ async def test_the_time_counts_from_the_last_job_that_came(
 
 
 async def test_a_watcher_is_told_of_every_change(session: Session, started: Any) -> None:
-    told: list[State] = []
+    states: list[State] = []
     jobs = await started(session, 2)
-    await settle_all(session, jobs, interval_s=1, timeout_s=5, watch=lambda job: told.append(job.state))
-    assert {State.RUNNING, State.COMPLETED, State.STORED} <= set(told)
+    await settle_all(session, jobs, interval_s=1, timeout_s=5, watch=lambda job: states.append(job.state))
+    assert {State.RUNNING, State.COMPLETED, State.STORED} <= set(states)

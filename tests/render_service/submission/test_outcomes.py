@@ -165,11 +165,11 @@ async def test_an_answer_is_kept_in_a_file_only_while_its_ledger_is_slow(
     submitting: Any, monkeypatch: pytest.MonkeyPatch, *, slow: bool
 ) -> None:
     session, job = await submitting()
-    kept: list[str] = []
+    stored: list[str] = []
     keep = Keeping.keep
 
     async def noted(keeping: Keeping, why: str) -> None:
-        kept.append(why)
+        stored.append(why)
         await keep(keeping, why)
 
     monkeypatch.setattr(Keeping, "keep", noted)
@@ -177,4 +177,4 @@ async def test_an_answer_is_kept_in_a_file_only_while_its_ledger_is_slow(
         monkeypatch.setattr(outcomes, "SLOW_S", 0.0)
     recorded = await record_outcome(session, job, accepted(), goes_on=False)
     reasons = ["the ledger takes more than 0 s to record it"] if slow else []
-    assert (recorded.state, kept) == (State.RUNNING, reasons)
+    assert (recorded.state, stored) == (State.RUNNING, reasons)

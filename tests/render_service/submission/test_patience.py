@@ -55,10 +55,10 @@ def test_a_server_whose_refusal_may_have_cost_is_not_asked_again() -> None:
 
 
 def test_a_caller_who_waits_is_told_when_no_attempt_will_follow() -> None:
-    told: list[str] = []
+    notices: list[str] = []
     waiting = patience(attempts=2)
-    waiting.over = lambda: told.append("over")
+    waiting.over = lambda: notices.append("over")
     waiting.wait_after(rejected(), OPENAI)
-    assert told == []
+    assert notices == []
     waiting.wait_after(rejected(), OPENAI)
-    assert told == ["over"]
+    assert notices == ["over"]

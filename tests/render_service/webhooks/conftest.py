@@ -68,14 +68,14 @@ class Sender:
     def count(self, outcome: str, profile: str = "openai") -> float:
         """Return what the metrics say of deliveries with `outcome`."""
         line = f'sora_ledger_webhook_deliveries_total{{outcome="{outcome}",profile="{profile}"}}'
-        told = self.client.get(f"{self.url}/metrics").text.splitlines()
-        return sum(float(each.removeprefix(line)) for each in told if each.startswith(line))
+        lines = self.client.get(f"{self.url}/metrics").text.splitlines()
+        return sum(float(each.removeprefix(line)) for each in lines if each.startswith(line))
 
 
 def event(video_id: str = "video_1", event_id: str | None = None, kind: str = "video.completed") -> bytes:
     """Write an event as the Videos API sends it."""
-    said = {"id": event_id or f"evt_{video_id}", "object": "event", "type": kind, "data": {"id": video_id}}
-    return json.dumps(said).encode()
+    facts = {"id": event_id or f"evt_{video_id}", "object": "event", "type": kind, "data": {"id": video_id}}
+    return json.dumps(facts).encode()
 
 
 @pytest.fixture

@@ -74,8 +74,8 @@ def test_what_is_not_proved_is_refused_counted_and_not_recorded(
     sender: Any, inbox: Inbox, delivered: Any, how: dict[str, Any], status: int, outcome: str
 ) -> None:
     headers = {name: value.encode("latin-1") for name, value in how.items() if name.startswith("webhook_")}
-    given = {name: value for name, value in how.items() if name not in headers}
-    assert sender.post(delivered(), **given, **headers).status_code == status
+    values = {name: value for name, value in how.items() if name not in headers}
+    assert sender.post(delivered(), **values, **headers).status_code == status
     assert (sender.count(outcome), inbox()) == (1, [])
 
 

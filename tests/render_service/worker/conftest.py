@@ -55,17 +55,17 @@ class Bench:
 
     async def queued(self, count: int = 1, **changes: Any) -> list[Job]:
         """Leave some jobs to workers."""
-        given = {"profile": self.profile} | changes
-        asked = [self.request_for(prompt=f"fox {number}", **given) for number in range(count)]
-        return [(await place(self.session, one, queue=True)).job for one in asked]
+        values = {"profile": self.profile} | changes
+        requests = [self.request_for(prompt=f"fox {number}", **values) for number in range(count)]
+        return [(await place(self.session, one, queue=True)).job for one in requests]
 
     async def work(self, until: str | None = None, **terms: Any) -> Worked:
         """Work until nothing is left, or until a log event was heard."""
         stop = asyncio.Event()
         if until:
             self.log.then[until] = stop.set
-        given: dict[str, Any] = QUICK | {"drain": until is None} | terms
-        worker = Worker(self.session, WorkerOptions(**given))
+        values: dict[str, Any] = QUICK | {"drain": until is None} | terms
+        worker = Worker(self.session, WorkerOptions(**values))
         async with asyncio.timeout(120):
             return await worker.run(stop)
 

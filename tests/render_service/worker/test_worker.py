@@ -471,13 +471,13 @@ async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
     assert delays[0] == after_s * 1000
 
 
-@pytest.mark.parametrize("told", ["status.observed", "lease.given_back"])
+@pytest.mark.parametrize("expected", ["status.observed", "lease.given_back"])
 async def test_a_webhook_makes_its_job_due_at_once(
     bench: Any,
     sandbox: Callable[..., SandboxServer],
     clock: Any,
     monkeypatch: pytest.MonkeyPatch,
-    told: str,
+    expected: str,
 ) -> None:
     """`told` is when it comes: while a worker is looking at the job, or while nobody holds it."""
     seconds = count(int(clock.now))
@@ -495,10 +495,10 @@ async def test_a_webhook_makes_its_job_due_at_once(
             webhook()
         return lost
 
-    if told == "lease.given_back":
+    if expected == "lease.given_back":
         monkeypatch.setattr(store.queue, "release_all", release_all)
     else:
-        here.log.then[told] = webhook
+        here.log.then[expected] = webhook
     await here.work(interval_s=3_600.0)
     assert (await here.job(job)).state is State.STORED
 

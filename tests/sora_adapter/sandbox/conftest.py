@@ -58,8 +58,8 @@ def start(tmp_path: Path, clock: Clock, media: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def begin(**changes: Any) -> httpx2.Client:
-            given = {"data_dir": tmp_path / "data", "clock": clock, "media": "cached", **changes}
-            server = stack.enter_context(SandboxServer(SandboxSettings(**given)))
+            values = {"data_dir": tmp_path / "data", "clock": clock, "media": "cached", **changes}
+            server = stack.enter_context(SandboxServer(SandboxSettings(**values)))
             return stack.enter_context(client_of(server))
 
         yield begin

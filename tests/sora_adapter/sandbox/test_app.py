@@ -222,12 +222,12 @@ def test_a_list_shows_the_newest_job_first(start: Start) -> None:
 def test_pages_together_show_every_job_once(start: Start) -> None:
     api = start()
     made = [create(api)["id"] for _ in range(5)]
-    seen: list[str] = []
+    observed: list[str] = []
     query: dict[str, Any] = {"limit": 2, "order": "asc"}
     while (page := api.get("/v1/videos", params=query).json())["has_more"]:
-        seen += [video["id"] for video in page["data"]]
+        observed += [video["id"] for video in page["data"]]
         query["after"] = page["last_id"]
-    assert seen + [video["id"] for video in page["data"]] == made
+    assert observed + [video["id"] for video in page["data"]] == made
 
 
 def test_a_list_of_nothing_has_no_first_and_no_last(start: Start) -> None:

@@ -222,11 +222,11 @@ def test_sglang_asks_for_no_key(sglang: httpx2.Client) -> None:
 def test_trtllm_has_words_of_its_own_for_a_job_under_way(start: Start, clock: Any) -> None:
     api = start(imitates="trtllm", render_seconds=100)
     video = create(api)
-    said = [video["status"]]
+    messages = [video["status"]]
     for seconds in (50, 45, 5):
         clock.advance(seconds)
-        said.append(retrieve(api, video).json()["status"])
-    assert said == ["queued", "generating", "encoding", "completed"]
+        messages.append(retrieve(api, video).json()["status"])
+    assert messages == ["queued", "generating", "encoding", "completed"]
 
 
 def test_new_api_has_task_ids_milliseconds_and_nothing_empty(start: Start) -> None:

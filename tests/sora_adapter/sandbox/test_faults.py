@@ -28,7 +28,7 @@ def test_a_fault_is_written_as_it_is_read(spec: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "told"),
+    ("spec", "expected"),
     [
         ("lost", "expected one like create=kept-but-answer-lost:1"),
         ("create=lost:often", "expected one like"),
@@ -40,8 +40,8 @@ def test_a_fault_is_written_as_it_is_read(spec: str) -> None:
         ("create=429@soon", "429 needs a number"),
     ],
 )
-def test_what_cannot_happen_is_refused_with_what_can(spec: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_cannot_happen_is_refused_with_what_can(spec: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
         parse_fault(spec)
 
 

@@ -119,8 +119,8 @@ def test_a_stuck_job_never_gets_further(start: Start, clock: Any) -> None:
     api = start(faults=("create=stuck@40:1",))
     video_id = post(api).json()["id"]
     clock.advance(3600)
-    seen = api.get(f"/v1/videos/{video_id}").json()
-    assert (seen["status"], seen["progress"], seen["completed_at"]) == ("in_progress", 40, None)
+    answer = api.get(f"/v1/videos/{video_id}").json()
+    assert (answer["status"], answer["progress"], answer["completed_at"]) == ("in_progress", 40, None)
     assert api.get(f"/v1/videos/{video_id}/content").json()["error"]["code"] == "video_not_ready"
 
 
@@ -136,8 +136,8 @@ def test_a_failing_job_fails_when_it_would_have_been_completed(start: Start, clo
     video_id = post(api).json()["id"]
     assert api.get(f"/v1/videos/{video_id}").json()["status"] == "queued"
     clock.advance(10)
-    seen = api.get(f"/v1/videos/{video_id}").json()
-    assert (seen["status"], seen["error"]["code"]) == ("failed", "no_gpu")
+    answer = api.get(f"/v1/videos/{video_id}").json()
+    assert (answer["status"], answer["error"]["code"]) == ("failed", "no_gpu")
     assert api.get(f"/v1/videos/{video_id}/content").json()["error"]["code"] == "video_failed"
 
 

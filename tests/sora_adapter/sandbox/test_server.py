@@ -85,8 +85,8 @@ def test_a_signal_stops_it_quietly_even_while_it_renders(run: Run, number: signa
     job = httpx2.post(f"{base_url}/videos", json=LONG, headers=KEY).json()
     assert job["status"] == "queued"
     process.send_signal(number)
-    said = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, said) == (0, (b"", SERVING))
+    output = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, output) == (0, (b"", SERVING))
 
 
 def test_a_signal_stops_it_quietly_even_while_a_client_waits_for_a_clip(run: Run) -> None:
@@ -99,9 +99,9 @@ def test_a_signal_stops_it_quietly_even_while_a_client_waits_for_a_clip(run: Run
         while not httpx2.get(base_url.replace("/v1", "/_sandbox/requests")).json()["contents"]:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=PATIENCE_S)
+        output = process.communicate(timeout=PATIENCE_S)
         waiting.exception(PATIENCE_S)
-    assert (process.returncode, said) == (0, (b"", SERVING))
+    assert (process.returncode, output) == (0, (b"", SERVING))
 
 
 def test_a_job_survives_a_kill_in_mid_render(run: Run) -> None:

@@ -214,8 +214,8 @@ def contents(store: PostgresStore) -> list[Any]:
     """Return all that a ledger holds."""
     rows, head = store.rows(0, 1_000, ALL), store.head()
     jobs = [job.canonical() for job in store.jobs(JobFilter())]
-    kept = [store.document(Document(b"%d" % number).sha256) for number in range(6)]
-    tables = [store.counts("state"), store.spent("team"), store.holds("studio"), kept]
+    remaining = [store.document(Document(b"%d" % number).sha256) for number in range(6)]
+    tables = [store.counts("state"), store.spent("team"), store.holds("studio"), remaining]
     return [head.to_bytes(), rows, jobs, store.bodies(range(1, len(rows) + 1)), *tables]
 
 

@@ -187,22 +187,22 @@ def test_a_server_that_does_not_answer_in_time_is_given_up(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Connection, "answer_s", 0.2)
-    asked: list[Connection] = []
+    requests: list[Connection] = []
 
     def sleep(db: Connection) -> None:
-        asked.append(db)
+        requests.append(db)
         db.execute("SELECT pg_sleep(60)")
 
     with pytest.raises(LedgerUnusable, match=r"the server is silent \(it has not answered for 0\.2 s\)"):
         store._ask(sleep)
-    assert [db.closed for db in asked] == [True, True]
+    assert [db.closed for db in requests] == [True, True]
 
 
 def test_a_statement_that_takes_long_goes_on_while_the_server_accepts_connections(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection_module, "DOUBT_S", 0.1)
-    asked: list[Connection] = []
+    requests: list[Connection] = []
     doubts: list[bool] = []
     silent = store._pool.outage.is_silent
 
@@ -211,12 +211,12 @@ def test_a_statement_that_takes_long_goes_on_while_the_server_accepts_connection
         return doubts[-1]
 
     def sleep(db: Connection) -> str:
-        asked.append(db)
+        requests.append(db)
         db.is_silent = doubt
         return str((db.execute("SELECT 'slept' FROM pg_sleep(1)").fetchone() or ("",))[0])
 
     assert store._ask(sleep) == "slept"
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert set(doubts) == {False}
 
 

@@ -18,8 +18,8 @@ def test_a_job_is_in_progress_after_the_first_tenth() -> None:
 
 
 def test_progress_never_falls_and_stays_below_100_until_the_end() -> None:
-    seen = [after(tenths / 10).progress for tenths in range(1000)]
-    assert (seen == sorted(seen), seen[-1]) == (True, 99)
+    observations = [after(tenths / 10).progress for tenths in range(1000)]
+    assert (observations == sorted(observations), observations[-1]) == (True, 99)
 
 
 def test_a_job_completes_exactly_when_its_time_is_over() -> None:

@@ -110,8 +110,8 @@ def test_a_delivery_says_who_sends_it_and_when(
     create(api)
     clock.advance(10)
     headers = receiver.next().headers
-    seen = [headers[name] for name in ("content-type", "user-agent", "webhook-timestamp")]
-    assert seen == ["application/json", "OpenAI/1.0", str(int(clock()))]
+    observations = [headers[name] for name in ("content-type", "user-agent", "webhook-timestamp")]
+    assert observations == ["application/json", "OpenAI/1.0", str(int(clock()))]
 
 
 def test_a_2xx_ends_a_delivery(api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any) -> None:
@@ -199,8 +199,8 @@ def test_two_sandboxes_on_one_folder_send_an_event_once(start: Start, receiver: 
     one.post("/v1/webhook_endpoints", json=wanted)
     made = {create(api)["id"] for api in (one, other) for _ in range(5)}
     clock.advance(10)
-    told = [json.loads(receiver.next().body)["data"]["id"] for _ in made]
-    assert (sorted(told), len(deliveries(one))) == (sorted(made), 10)
+    shown = [json.loads(receiver.next().body)["data"]["id"] for _ in made]
+    assert (sorted(shown), len(deliveries(one))) == (sorted(made), 10)
 
 
 def test_an_endpoint_is_told_only_what_it_asked_for(
