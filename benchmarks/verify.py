@@ -14,10 +14,12 @@ the second one costs.
 
 Goals, of the processor time of the bare read: `verify` 0.35 in one process and at least 0.24; in two
 processes 0.6 of its time on a clock and at least 0.44; `replay` 1.8 and at least 1. `verify` is short of
-0.35: what is left is spread over many steps of Python, of which hashing, parsing and comparing a record
-(a third), following it in its stream (a quarter) and the bodies (a seventh) take the most. Tried without
-gain: `orjson` for the payloads, one dictionary per payload instead of a structure, and compiling with mypyc
-(the loop of the interpreter takes 12 % of the time; docs/decisions/0284-what-compiling-does-not-save.md).
+0.35. Of the time of a record, reading takes an eighth, hashing, parsing, printing and comparing it a quarter,
+its texts and ids a sixteenth, its payload a tenth, bodies a tenth, stream, fold and money a fifth, and job
+rows a sixteenth. Tried without gain: `orjson` for the payloads, one dictionary per payload instead of a
+structure, the expected record as an f-string of its columns instead of parsing and printing it (3.3 instead
+of 2.1 microseconds), and compiling with mypyc (the loop of the interpreter takes 12 % of the time;
+docs/decisions/0284-what-compiling-does-not-save.md). What helped most: printing 256 records at once, as lines.
 
 docs/decisions/0091-long-ledgers.md and 0211-verify-in-ranges.md say where it goes, and what was tried.
 """
