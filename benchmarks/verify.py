@@ -19,7 +19,7 @@ its texts and ids a sixteenth, its payload a tenth, bodies a tenth, stream, fold
 rows a sixteenth. Tried without gain: `orjson` for the payloads, one dictionary per payload instead of a
 structure, the expected record as an f-string of its columns instead of parsing and printing it (3.3 instead
 of 2.1 microseconds), and compiling with mypyc (the loop of the interpreter takes 12 % of the time;
-docs/decisions/0284-what-compiling-does-not-save.md). What helped most: printing 256 records at once, as lines.
+docs/decisions/0284-what-compiling-does-not-save.md). What helped most: printing records 256 at a time.
 
 docs/decisions/0091-long-ledgers.md and 0211-verify-in-ranges.md say where it goes, and what was tried.
 """
