@@ -69,11 +69,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", default="", help="pages whose names contain this")
-    given = parser.parse_args()
-    with served(FEW) as few, served(given.jobs) as many:
-        found = measure(few, many, given.rounds, given.only)
+    options = parser.parse_args()
+    with served(FEW) as few, served(options.jobs) as many:
+        found = measure(few, many, options.rounds, options.only)
         size = loaded(many.client)
-    print(f"console, {given.rounds} requests for each page, {given.jobs:,} jobs and {FEW:,} in turn")
+    print(f"console, {options.rounds} requests for each page, {options.jobs:,} jobs and {FEW:,} in turn")
     print(f"  {'page':24}{'median':>9}{'p99':>9}{'at few':>9}{'ratio':>7}{'cpu':>9}{'at few':>9}{'ratio':>7}")
     missed = []
     for name, (before, spent) in found.items():

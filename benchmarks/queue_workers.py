@@ -47,8 +47,8 @@ class Work:
     async def do(self, name: str) -> None:
         """Make a video and look at it."""
         self._note("begin", name)
-        asked = {"model": "sora-2", "prompt": name, "seconds": "4", "size": "1280x720"}
-        video = (await self._client.post(f"{BASE_URL}/videos", json=asked)).raise_for_status().json()
+        fields = {"model": "sora-2", "prompt": name, "seconds": "4", "size": "1280x720"}
+        video = (await self._client.post(f"{BASE_URL}/videos", json=fields)).raise_for_status().json()
         (await self._client.get(f"{BASE_URL}/videos/{video['id']}")).raise_for_status()
 
     def ended(self, name: str) -> None:

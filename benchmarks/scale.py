@@ -142,10 +142,10 @@ class Sample(NamedTuple):
     one_processor_s: float
 
 
-def year(given: argparse.Namespace) -> None:
+def year(options: argparse.Namespace) -> None:
     """Generate, measure, extrapolate, check, and print a table."""
-    sample = _sample(given.records, given.rounds)
-    check = _sample(given.records * given.check, given.rounds)
+    sample = _sample(options.records, options.rounds)
+    check = _sample(options.records * options.check, options.rounds)
     for one in (sample, check):
         print(
             f"{one.records:>12,} records: {one.bytes / 1e6:,.0f} MB, {one.bytes / one.records:,.0f} bytes "
@@ -180,11 +180,11 @@ def year(given: argparse.Namespace) -> None:
         renders = rate * HOURS
         records = renders * PER_JOB
         size = records * check.bytes / check.records
-        videos = renders * given.video_mb * 1e6
+        videos = renders * options.video_mb * 1e6
         verify_s = records * check.one_processor_s / check.records
         cells = (
             f"{rate:,}", _count(records), f"{records / HOURS / 3600:,.3g}", _size(size),
-            f"{size / GB * given.disk:,.2f}", _size(videos), f"{videos / GB * given.bucket:,.0f}",
+            f"{size / GB * options.disk:,.2f}", _size(videos), f"{videos / GB * options.bucket:,.0f}",
             _time(verify_s), _time(verify_s / speed_up), _time(verify_s / speed_up**3),
         )  # fmt: skip
         print("| " + " | ".join(cells) + " |")
@@ -240,11 +240,11 @@ def main() -> None:
     years.add_argument("--video-mb", type=float, default=5.0, help="megabytes of a stored video")
     years.add_argument("--disk", type=float, default=0.10, help="dollars per GB and month, for the ledger")
     years.add_argument("--bucket", type=float, default=0.023, help="dollars per GB and month, for videos")
-    given = reader.parse_args()
-    if given.part == "heads":
+    options = reader.parse_args()
+    if options.part == "heads":
         heads()
     else:
-        year(given)
+        year(options)
 
 
 if __name__ == "__main__":

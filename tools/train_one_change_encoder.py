@@ -356,18 +356,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--start", type=Path)
     parser.add_argument("--vectors", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     encoder, rows, tuning = load_encoder(tuned=False), labelled_rows(), read(TUNING)
-    if asked.start:
-        network = started_from(asked.start, encoder.weights)
+    if options.start:
+        network = started_from(options.start, encoder.weights)
     else:
-        found, own = cases(rows, encoder, asked.vectors), cases(tuning, encoder, asked.vectors)
-        heads = [trained(int(seed), found, own, asked.epochs) for seed in asked.seeds.split(",")]
+        found, own = cases(rows, encoder, options.vectors), cases(tuning, encoder, options.vectors)
+        heads = [trained(int(seed), found, own, options.epochs) for seed in options.seeds.split(",")]
         network = Tuned(encoder.weights, heads)
-    found, own = (cases(some, encoder, asked.vectors, FIRST_TUNED) for some in (rows, tuning))
-    tune(network, found, own, asked.rounds)
+    found, own = (cases(some, encoder, options.vectors, FIRST_TUNED) for some in (rows, tuning))
+    tune(network, found, own, options.rounds)
     write(network)
     print(f"{HEADS.name}: {len(found)} requests, {HEADS.stat().st_size:,} bytes")
 

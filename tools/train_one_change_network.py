@@ -342,7 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--vectors", type=Path)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
@@ -354,12 +354,12 @@ def main() -> None:
     known = {number: place for place, number in enumerate(chosen)}
     letters = {number: piece.decode() for piece, number in encoder.pieces.number.items()}
     rows = torch.tensor(np.stack([row_of(encoder, number) for number in (*chosen, 3, 0, 2)]))
-    found = cases(labelled, encoder, known, asked.vectors, mixed=False)
-    found += cases(mixed, encoder, known, asked.vectors, mixed=True)
+    found = cases(labelled, encoder, known, options.vectors, mixed=False)
+    found += cases(mixed, encoder, known, options.vectors, mixed=True)
     scores = [round(encoder.pieces.scores[number] * 100) for number in chosen]
     print(f"{len(labelled)} requests, {len(mixed)} mixtures, {len(chosen)} pieces", flush=True)
     student = Student(rows / rows.std(), found[0].vectors.shape[1])
-    trained(student, found, [letters[number] for number in chosen], scores, asked.epochs)
+    trained(student, found, [letters[number] for number in chosen], scores, options.epochs)
     print(f"{FILE.name}: {FILE.stat().st_size:,} bytes")
 
 

@@ -202,8 +202,11 @@ def _print_activations(console: "Console", found: "list[Activation]") -> None:
         record = activation.record
         who = f"{record.actor} ({record.envelope.actor_source})"
         why = activation.why or "erased"
-        text = f"{record.recorded_at[:16]}Z  {activation.rules.policy.name}, activated by {who}: {why}"
-        console.print(printable(text), markup=False)
+        when = f"{record.recorded_at[:16]}Z  "
+        text = printable(f"{activation.rules.policy.name}, activated by {who}: {why}")
+        for line in fold(console, text, beside=len(when)):
+            console.print(when + line, markup=False)
+            when = " " * len(when)
         _print_changes(console, activation.changes, "  ")
     first = (
         "the policy of the package was in force before" if found else "the policy of the package is in force"
@@ -214,7 +217,8 @@ def _print_activations(console: "Console", found: "list[Activation]") -> None:
 def _print_changes(console: "Console", changes: "Sequence[Difference]", indent: str) -> None:
     for setting, before, after in changes:
         text = f"{indent}{setting}: {before or 'not set'} → {after or 'not set'}"
-        console.print(printable(text), markup=False)
+        for line in fold(console, printable(text.strip()), beside=len(indent)):
+            console.print(indent + line, markup=False)
     if not changes:
         console.print(f"{indent}no setting differs", markup=False)
 

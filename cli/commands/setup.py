@@ -97,7 +97,7 @@ def doctor_command(inv: Invocation, *, dry_run: bool, deployment: bool) -> None:
     """
 
     async def collect() -> "list[Finding]":
-        looking = checkup(inv.settings, inv.trace, asks=not dry_run, even_if_retired=inv.even_if_retired)
+        looking = checkup(inv.settings, inv.trace, contacts=not dry_run, even_if_retired=inv.even_if_retired)
         return [finding async for finding in looking]
 
     findings = finished(collect())

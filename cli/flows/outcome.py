@@ -30,12 +30,12 @@ _WITH_A_KEY = (
 )
 
 
-def end(inv: Invocation, job: Job, *, told: bool = False) -> None:
-    """Exit with the job's code unless it is 0, after an error that names the way out, unless `told`."""
+def end(inv: Invocation, job: Job, *, explained: bool = False) -> None:
+    """Exit with the job's code unless it is 0, after an error that names the way out, unless `explained`."""
     code = of_job(job)
     if code is ExitCode.DONE:
         return
-    because = "" if told else f": {way_out(inv, job, *_WITH_A_KEY)}"
+    because = "" if explained else f": {way_out(inv, job, *_WITH_A_KEY)}"
     may_send = job.state in {State.ABSENT, State.REJECTED} and job.outcome is None and job.request_key
     from render_service.submission.result import shortfall  # loads the decision rules; few jobs need it
 

@@ -109,7 +109,7 @@ def end_placed(inv: Invocation, placed: "Placed") -> None:
     if placed.override_refused:
         say(f"Error: {placed.override_refused}")
     ruled = placed.job.state in {State.DENIED, State.HELD}
-    end(inv, placed.job, told=ruled and inv.shows_text)
+    end(inv, placed.job, explained=ruled and inv.shows_text)
 
 
 def request_of(  # noqa: PLR0913  # options that are converted on the way

@@ -80,7 +80,7 @@ class Finding:
 
 
 async def checkup(
-    settings: Settings, trace: Trace, *, asks: bool = True, even_if_retired: bool = False
+    settings: Settings, trace: Trace, *, contacts: bool = True, even_if_retired: bool = False
 ) -> AsyncIterator[Finding]:
     """Yield the finding of each check; with `asks` False no server is contacted and no sandbox started."""
     named = _check_profile(settings)
@@ -91,8 +91,8 @@ async def checkup(
     key = _check_key(settings, usable, even_if_retired=even_if_retired)
     yield key
     url = address(settings, usable.name) if usable else ""
-    if not asks or usable is None or key.found is Found.WRONG:
-        why = f"{url or 'the server'} was not contacted" + ("" if asks else " (dry run)")
+    if not contacts or usable is None or key.found is Found.WRONG:
+        why = f"{url or 'the server'} was not contacted" + ("" if contacts else " (dry run)")
         yield Finding("server", Found.SKIPPED, why)
         yield Finding("clock", Found.SKIPPED, "needs the time of the server, which was not contacted")
     else:
@@ -102,15 +102,15 @@ async def checkup(
     ledger = _check_ledger(settings)
     yield ledger
     if settings.read_url is not None:
-        yield _check_replica(settings, settings.read_url) if asks else _skipped("replica", "the replica")
+        yield _check_replica(settings, settings.read_url) if contacts else _skipped("replica", "the replica")
     if ledger.found is Found.OK and settings.may_have_ledger and settings.may_have_spool:
         yield _check_spool(settings)
     yield _check_storage(settings.assets_folder.absolute())
     if settings.assets_url:
-        yield _check_bucket(settings.assets_url) if asks else _skipped("bucket", settings.assets_url)
-    if collector := _check_collector(asks=asks):
+        yield _check_bucket(settings.assets_url) if contacts else _skipped("bucket", settings.assets_url)
+    if collector := _check_collector(contacts=contacts):
         yield collector
-    yield _check_sandbox() if asks else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
+    yield _check_sandbox() if contacts else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
 
 
 def _check_profile(settings: Settings) -> Finding:
@@ -270,7 +270,7 @@ def _check_bucket(url: str) -> Finding:
 _RENDERS_GO_ON = "renders do not depend on it"
 
 
-def _check_collector(*, asks: bool) -> Finding | None:
+def _check_collector(*, contacts: bool) -> Finding | None:
     """Check that the OpenTelemetry collector takes what it is sent; None if nothing is exported."""
     try:
         wanted = signals()
@@ -282,7 +282,7 @@ def _check_collector(*, asks: bool) -> Finding | None:
     if not names:
         return None
     where = " and ".join(dict.fromkeys(map(endpoint_of, names)))
-    return _ask_collector(wanted, where) if asks else _skipped("otlp", where)
+    return _ask_collector(wanted, where) if contacts else _skipped("otlp", where)
 
 
 def _ask_collector(wanted: Signals, where: str) -> Finding:

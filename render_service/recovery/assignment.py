@@ -50,7 +50,7 @@ def likeness(attempt: Attempt, video: Observation) -> Likeness:
 
 def _names_another_source(attempt: Attempt, video: Observation) -> bool:
     shown_source = video.remixed_from_video_id
-    return shown_source is not None and shown_source != attempt.asked.remix_video_id
+    return shown_source is not None and shown_source != attempt.requested.remix_video_id
 
 
 def _shows_another_text(attempt: Attempt, video: Observation) -> bool:
@@ -64,7 +64,7 @@ def _text(prompt: str | None) -> str | None:
 
 
 def _differing(attempt: Attempt, video: Observation) -> Iterator[str]:
-    requested = attempt.asked
+    requested = attempt.requested
     if video.prompt is not None and attempt.prompt is None:
         yield "the prompt (ours was erased)"
     if (
@@ -87,7 +87,7 @@ def _differing(attempt: Attempt, video: Observation) -> Iterator[str]:
 
 def _is_of_file(attempt: Attempt) -> bool:
     """Return whether a file was edited: the size and length of the result are not guaranteed."""
-    return attempt.asked.operation is Operation.EDIT and attempt.asked.remix_video_id is None
+    return attempt.requested.operation is Operation.EDIT and attempt.requested.remix_video_id is None
 
 
 def may_stand_for(attempt: Attempt, other: Attempt) -> bool:
@@ -97,8 +97,8 @@ def may_stand_for(attempt: Attempt, other: Attempt) -> bool:
 
 def _essence(attempt: Attempt) -> dict[str, Any]:
     """Return what was sent; for a URL whose text was erased, its commitment."""
-    sent = {name: value for name, value in comparable(attempt.asked).items() if name in SENT}
-    url = attempt.asked.reference_url
+    sent = {name: value for name, value in comparable(attempt.requested).items() if name in SENT}
+    url = attempt.requested.reference_url
     by_url = {"reference_url": url.commitment} if url is not None and url.text is None else {}
     return sent | by_url | {"prompt": attempt.prompt, "model": attempt.intent.model}
 

@@ -33,7 +33,7 @@ class Attempt:
     """
 
     job: Job
-    asked: RenderRequested
+    requested: RenderRequested
     intent: SubmissionIntended
     position: int
     intended_at: datetime
@@ -51,7 +51,7 @@ class Attempt:
     @property
     def prompt(self) -> str | None:
         """The prompt that was sent; None once it is erased."""
-        return (self.asked.augmented_prompt or self.asked.prompt).text
+        return (self.requested.augmented_prompt or self.requested.prompt).text
 
     def silent_s(self, now: datetime) -> float:
         """Return the seconds since the last record about it; 0 if a clock was set back.
@@ -109,7 +109,7 @@ def attempt_of(ledger: Ledger, job: Job, takes_effect_s: float = TAKES_EFFECT_S)
         raise LedgerUnusable(f"{job.job_id} has made no attempt: run `sora-ledger verify`")
     return Attempt(
         job=job,
-        asked=requested,
+        requested=requested,
         intent=intent.event,
         position=intent.record.position,
         intended_at=datetime.fromisoformat(intent.record.recorded_at),

@@ -13,13 +13,13 @@ def stop_signals() -> Iterator[asyncio.Event]:
     loop = asyncio.get_running_loop()
     names = (signal.SIGTERM, signal.SIGINT)
 
-    def asked() -> None:
+    def request_stop() -> None:
         stop.set()
         for name in names:
             loop.remove_signal_handler(name)
 
     for name in names:
-        loop.add_signal_handler(name, asked)
+        loop.add_signal_handler(name, request_stop)
     try:
         yield stop
     finally:

@@ -127,8 +127,8 @@ class StepRunner:
         except ServerTrouble as trouble:
             pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # a pause
             await self._put_off(jobs, pace.pause_s, trouble)
-        except NotReady as asks:
-            await self._put_off(jobs, NEEDS_A_PERSON_S, asks)
+        except NotReady as not_ready:
+            await self._put_off(jobs, NEEDS_A_PERSON_S, not_ready)
         except (
             VideoNotFound,
             ContentUnavailable,
@@ -253,10 +253,10 @@ class StepRunner:
             if not settlement.is_open:
                 await self._hands.put(job_id, 0.0)
                 continue
-            asks = settlement.verdict == "needs_person"
-            if asks:
+            needs_person = settlement.verdict == "needs_person"
+            if needs_person:
                 self._session.log.warning("job.needs_a_person", job_id=job_id, why=settlement.why)
-            await self._hands.put(job_id, NEEDS_A_PERSON_S if asks else self._terms.interval_s)
+            await self._hands.put(job_id, NEEDS_A_PERSON_S if needs_person else self._terms.interval_s)
 
     # --- observing and finishing ---
 

@@ -170,7 +170,7 @@ class Site:
             view=view,
             menu=menu,
             now=self.session.clock() if visit is None else visit.now,
-            message=None if visit is None else self.sessions.said(visit.request, visit.now),
+            message=None if visit is None else self.sessions.message_left(visit.request, visit.now),
             problem=None if visit is None else visit.problem,
             **{"counts": {}, **context},
         )
@@ -299,7 +299,7 @@ class Site:
             return
         if "hx-request" not in request.headers:
             self.sessions.renew(request, response, login, now)
-        if response.status_code == HTTPStatus.OK and self.sessions.said(request, now) is not None:
+        if response.status_code == HTTPStatus.OK and self.sessions.message_left(request, now) is not None:
             self.sessions.forget(request, response)
 
     async def _signed_out(self, request: Request, kind: str, error: Exception) -> Response:

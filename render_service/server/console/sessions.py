@@ -145,7 +145,7 @@ class Sessions:
         text = self.signer.sign(_MESSAGE, {"message": message[:MOST_SAID]}, ends)
         self._cookie(request, response, _MESSAGE, text, MESSAGE_S)
 
-    def said(self, request: Request, now: datetime) -> str | None:
+    def message_left(self, request: Request, now: datetime) -> str | None:
         """Return the message that the last action left."""
         content = self.signer.read(_MESSAGE, request.cookies.get(self._name(request, _MESSAGE)), now)
         return None if content is None else str(content["message"])
@@ -156,12 +156,12 @@ class Sessions:
         text = self.signer.sign(_PENDING, pending.model_dump(), ends)
         self._cookie(request, response, _PENDING, text, PENDING_S)
 
-    def kept(self, request: Request, now: datetime) -> Pending | None:
+    def pending(self, request: Request, now: datetime) -> Pending | None:
         """Return what was kept."""
         content = self.signer.read(_PENDING, request.cookies.get(self._name(request, _PENDING)), now)
         return None if content is None else Pending.model_validate(content)
 
-    def drop_kept(self, request: Request, response: Response) -> None:
+    def drop_pending(self, request: Request, response: Response) -> None:
         """Delete what was kept: it is used once."""
         self._delete(request, response, _PENDING)
 

@@ -174,7 +174,7 @@ class SignIn:
     async def from_provider(self, request: Request) -> Response:
         """Sign in the person who comes back from the identity provider."""
         sessions, now = self.site.sessions, self.site.session.clock()
-        pending = sessions.kept(request, now)
+        pending = sessions.pending(request, now)
         after = None if pending is None else pending.after
         try:
             if self.flow is None:
@@ -187,7 +187,7 @@ class SignIn:
         else:
             request.state.logged["actor"] = caller.name
             response = await self._begin(request, caller, after, groups=groups)
-        sessions.drop_kept(request, response)
+        sessions.drop_pending(request, response)
         return response
 
     async def prove(self, request: Request) -> Response:

@@ -188,16 +188,16 @@ def _put(call: Call, scope: Scope, receive: Receive) -> tuple[Scope, Receive]:
         "query_string": urlencode(call.query).encode(),
         "headers": Headers(headers).raw,
     }
-    is_given = False
+    is_replayed = False
 
-    async def given() -> Message:
-        nonlocal is_given
-        if is_given:
+    async def replayed() -> Message:
+        nonlocal is_replayed
+        if is_replayed:
             return await receive()
-        is_given = True
+        is_replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return {**scope, **put}, given
+    return {**scope, **put}, replayed
 
 
 def _data_url(value: Any) -> Json:

@@ -13,7 +13,7 @@ from sora_adapter.sandbox.webhooks.endpoints import Endpoint
 from sora_adapter.sandbox.webhooks.fixtures import STAND_IN_ENDPOINT
 from sora_adapter.sandbox.webhooks.outbox import Outbox, event_body, letter_to
 from sora_adapter.sandbox.webhooks.sender import Post, is_postable
-from sora_adapter.serving import endpoints as asked
+from sora_adapter.serving import endpoints as protocol
 from sora_adapter.serving.bodies import read_fields
 from sora_adapter.serving.errors import ApiError
 from sora_adapter.serving.signatures import hint_of
@@ -21,7 +21,7 @@ from sora_adapter.serving.signatures import hint_of
 
 def shown(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint in the API's format, without its secret."""
-    return asked.endpoint_resource(
+    return protocol.endpoint_resource(
         endpoint.id,
         endpoint.name,
         endpoint.url,
@@ -73,21 +73,21 @@ class WebhookRoutes:
 
     async def event_types(self, _request: Request) -> Response:
         """List every type of event."""
-        return JSONResponse(asked.event_type_list())
+        return JSONResponse(protocol.event_type_list())
 
     async def create(self, request: Request) -> Response:
         """Create an endpoint; only this answer shows its secret."""
-        wanted = self._usable(asked.parse_endpoint(await read_fields(request)))
+        wanted = self._usable(protocol.parse_endpoint(await read_fields(request)))
         endpoint = await run_in_threadpool(lambda: self._endpoints.add(**wanted, now=self._clock()))
         return JSONResponse(with_secret(endpoint))
 
     async def list_page(self, request: Request) -> Response:
         """List endpoints, newest first."""
-        wanted = asked.parse_page(request.query_params)
+        wanted = protocol.parse_page(request.query_params)
         endpoints = await run_in_threadpool(self._endpoints.all)
         start = self._start(endpoints, wanted.after)
         page = [shown(each) for each in endpoints[start : start + wanted.limit]]
-        return JSONResponse(asked.endpoint_list(page, has_more=len(endpoints) > start + wanted.limit))
+        return JSONResponse(protocol.endpoint_list(page, has_more=len(endpoints) > start + wanted.limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return an endpoint."""
@@ -95,14 +95,14 @@ class WebhookRoutes:
 
     async def update(self, request: Request) -> Response:
         """Change the given fields; all others stay."""
-        changes = self._usable(asked.parse_changes(await read_fields(request)))
+        changes = self._usable(protocol.parse_changes(await read_fields(request)))
         endpoint = (await self._found(request)).changed(changes, self._clock())
         await run_in_threadpool(self._endpoints.put, endpoint)
         return JSONResponse(shown(endpoint))
 
     async def rotate_secret(self, request: Request) -> Response:
         """Give an endpoint a new secret, and return it."""
-        keep_old = asked.parse_rotation(await read_fields(request))
+        keep_old = protocol.parse_rotation(await read_fields(request))
         endpoint = (await self._found(request)).rotated(self._clock(), keep_old=keep_old)
         await run_in_threadpool(self._endpoints.put, endpoint)
         return JSONResponse(with_secret(endpoint))
@@ -113,16 +113,16 @@ class WebhookRoutes:
         if not (self._permissive and endpoint.id == STAND_IN_ENDPOINT):
             await run_in_threadpool(self._endpoints.delete, endpoint.id)
             await run_in_threadpool(self._outbox.deliveries.forget, endpoint.id)
-        return JSONResponse(asked.deleted_endpoint(endpoint.id))
+        return JSONResponse(protocol.deleted_endpoint(endpoint.id))
 
     async def test(self, request: Request) -> Response:
         """Send a sample event now, once, and return how the receiver answered."""
-        event_type = asked.parse_test(await read_fields(request))
+        event_type = protocol.parse_test(await read_fields(request))
         endpoint = await self._found(request)
         status = await self._post_sample(endpoint, event_type)
         if status is None:
-            raise asked.unreachable(endpoint.url)
-        return JSONResponse(asked.test_resource(endpoint.id, event_type, status))
+            raise protocol.unreachable(endpoint.url)
+        return JSONResponse(protocol.test_resource(endpoint.id, event_type, status))
 
     async def _post_sample(self, endpoint: Endpoint, event_type: str) -> int | None:
         if self._permissive and not is_postable(endpoint.url):
@@ -144,7 +144,7 @@ class WebhookRoutes:
         endpoint_id = str(request.path_params["endpoint_id"])
         endpoint = await run_in_threadpool(self._endpoints.get, endpoint_id)
         if endpoint is None:
-            raise asked.no_such_endpoint(endpoint_id, "webhook_endpoint_id")
+            raise protocol.no_such_endpoint(endpoint_id, "webhook_endpoint_id")
         return endpoint
 
     def _start(self, endpoints: list[Endpoint], after: str | None) -> int:
@@ -156,4 +156,4 @@ class WebhookRoutes:
                 return index + 1
         if self._permissive:
             return 0
-        raise asked.no_such_endpoint(after, "after")
+        raise protocol.no_such_endpoint(after, "after")

@@ -64,7 +64,7 @@ def video(number: int, prompt: str | None, size: str, minute: int) -> Observatio
 def fits(one: Attempt, seen: Observation) -> bool:
     """Say whether a video is certainly of an attempt: as asked, and made 5 minutes before to 15 after."""
     lag_s = (seen.created_at or 0) - one.intended_at.timestamp()
-    shown = seen.prompt in (None, one.prompt) and seen.size == one.asked.size
+    shown = seen.prompt in (None, one.prompt) and seen.size == one.requested.size
     return shown and -300 <= lag_s <= 900
 
 

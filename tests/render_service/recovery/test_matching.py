@@ -278,7 +278,7 @@ def test_attempts_with_another_file_do_not_stand_for_each_other(file: str) -> No
     def with_file(digest: str) -> Attempt:
         one = attempt()
         sent = SimpleNamespace(sha256=digest * 64)
-        return replace(one, asked=structs.replace(one.asked, **{file: sent}))
+        return replace(one, requested=structs.replace(one.requested, **{file: sent}))
 
     assert may_stand_for(with_file("a"), with_file("a"))
     assert not may_stand_for(with_file("a"), with_file("b"))

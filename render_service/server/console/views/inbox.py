@@ -300,7 +300,7 @@ def _unknown(visit: Visit, job: Job) -> Unknown:
     attempt = attempt_of(visit.session.ledger, job)
     return Unknown(
         job_id=job.job_id,
-        title=attempt.asked.prompt.text,
+        title=attempt.requested.prompt.text,
         requester=job.actor,
         lost=attempt.lost.lost if attempt.lost else None,
         since=attempt.heard_at,

@@ -124,7 +124,7 @@ def cost(job: Job, history: JobHistory) -> Cost:
 class Answered(View):
     """What a person said to a request: who, how they were identified, and when."""
 
-    said: str
+    answer: str
     actor: str
     how: str
     is_proven: bool
@@ -157,7 +157,7 @@ def answered(visit: Visit, history: JobHistory) -> tuple[Answered, ...]:
     answers_found = answers(visit.session.ledger, history)
     return tuple(
         Answered(
-            said=one.said,
+            answer=one.said,
             actor=one.record.actor,
             how=one.how,
             is_proven=one.is_proven,
