@@ -65,6 +65,10 @@ class Files:
         return content
 
 
+_SHARED = {field.name for field in fields(SubmitCall)} & set(RenderRequested.__struct_fields__)
+"""The fields that record and call have both."""
+
+
 def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> SubmitCall:
     """Return the call for a request with this decision.
 
@@ -83,8 +87,7 @@ def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> 
         "source_video_id": requested.remix_video_id,
         "source_file": files.read(requested.source_file) if requested.source_file else None,
     }
-    names = {field.name for field in fields(SubmitCall)} & set(RenderRequested.__struct_fields__)
-    as_recorded = {name: _sent(name, requested, files.job_id) for name in names - otherwise.keys()}
+    as_recorded = {name: _sent(name, requested, files.job_id) for name in _SHARED - otherwise.keys()}
     return SubmitCall(**as_recorded, **otherwise)
 
 
