@@ -57,12 +57,13 @@ def test_they_are_listed_in_the_order_in_which_they_began_and_in_parts(ledger: L
         assert listed == folded
 
 
-@pytest.mark.parametrize("state", State)
-def test_those_of_one_state_are_listed(ledger: Ledger, state: State) -> None:
+def test_those_of_each_state_are_listed(ledger: Ledger) -> None:
     for position in range(0, ledger.head().size + 1, 3):
-        wanted = {job_id for job_id, job in jobs_at(ledger, position).items() if job.state is state}
-        listed = AsOf(ledger, position).newest(JOBS, state=state)
-        assert {each.job.job_id for each in listed} == wanted
+        folded, then = jobs_at(ledger, position), AsOf(ledger, position)
+        for state in State:
+            wanted = {job_id for job_id, job in folded.items() if job.state is state}
+            listed = {each.job.job_id for each in then.newest(JOBS, state=state)}
+            assert (state, listed) == (state, wanted)
 
 
 def test_a_person_counts_and_lists_their_own(ledger: Ledger) -> None:
