@@ -33,13 +33,13 @@ def content(store: PostgresStore, scribe: Any, execute: Any) -> Any:
     return lambda: execute("SELECT * FROM events ORDER BY position")
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 @pytest.mark.parametrize("role", ["origin", "replica"])
-def test_the_database_refuses_a_change(content: Any, execute: Any, change: str, role: str) -> None:
+def test_the_database_refuses_a_change(content: Any, execute: Any, role: str) -> None:
     before = content()
-    with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="events is append-only"):
-        execute(f"SET session_replication_role = {role}", change.format(version=7))
-    assert content() == before
+    for change, statement in CHANGES.items():
+        with pytest.raises(psycopg.errors.IntegrityConstraintViolation, match="events is append-only"):
+            execute(f"SET session_replication_role = {role}", statement.format(version=7))
+        assert content() == before, change
 
 
 def test_the_next_position_is_taken(content: Any, execute: Any) -> None:
