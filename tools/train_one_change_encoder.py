@@ -5,7 +5,10 @@ needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--
 First each seed trains one network on the vectors that the encoder of the package has for all requests in
 ``tools/one_change``. Then the networks and the upper three of the six layers are trained together. Of a
 layer, only products of two narrow matrices are learned, which are added to its weights: the file stays small.
-With ``--start FILE`` there is no first part: it continues from a file that was written before.
+With ``--start FILE`` there is no first part: it continues from a file that was written before. The older
+requests are then drawn once, ``--older`` times as many as in a round otherwise. With ``--mean FILE`` it
+writes the mean of the weights in that file and of those that were learned. With ``--also lmn`` it learns from
+three more writers, to whom the sum in `decision.one_change.encoder` was fitted: fit it anew then.
 
 The vectors are computed once; with ``--vectors FOLDER``, they are kept there. After each round it prints how
 many requests of the set ``tuning`` are classified correctly, by kind. The other measured sets take no part.
@@ -41,8 +44,8 @@ from tools.train_one_change import ENGLISH, ROOT, WRITERS, plain, read
 
 ADDED = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name in "hgijk"]
 """Requests that only the encoder learns from."""
-PAIRED = [path.stem for path in ADDED[2:]]
-"""Those that are mostly pairs of almost the same words: all of them are read in each round."""
+PAIRED = [f"encoder-writer-{name}" for name in "ijklmn"]
+"""Files that are mostly pairs of almost the same words: all of them are read in each round."""
 TUNING = ROOT / "tests" / "decision" / "data" / "remix-prompts-tuning.jsonl"
 WIDTH, ATTENTIONS, BATCH, RATE, DROPPED = 96, 4, 64, 2e-3, 0.2
 FIRST_TUNED, NARROW, TUNING_BATCH, TUNING_RATE = 3, 16, 32, 1e-3
@@ -160,28 +163,40 @@ class Tuned(nn.Module):
         return torch.stack([head(states, mask) for head in self.heads])
 
 
-def labelled_rows() -> list[dict[str, Any]]:
-    """Return all requests to learn from, each with the name of its file."""
-    return [row | {"file": path.stem} for path in (*WRITERS, *ADDED, *ENGLISH) for row in read(path)]
+def labelled_rows(also: str = "") -> list[dict[str, Any]]:
+    """Return all requests to learn from, each with its file; `also` has letters of more writers."""
+    more = [ADDED[0].with_name(f"encoder-writer-{name}.jsonl") for name in also]
+    return [row | {"file": path.stem} for path in (*WRITERS, *ADDED, *more, *ENGLISH) for row in read(path)]
+
+
+def drawn(rows: Sequence[dict[str, Any]], older: float) -> list[dict[str, Any]]:
+    """Return the requests to continue with: the pairs, and `older` times the share of the others."""
+    chance = np.random.default_rng(0)
+    return [row for row in rows if row["file"] in PAIRED or chance.random() < older * SHARES[kind_of(row)]]
+
+
+def kind_of(row: Mapping[str, Any]) -> str:
+    """Return of which kind a request is, as `SHARES` names it."""
+    return f"{'English' if row.get('language', 'en') == 'en' else 'other'} {row.get('kind', 'plain')}"
 
 
 def vectors(
     rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int = LAYERS
-) -> Iterator[tuple[list[int], Any]]:
-    """Yield the encoder's pieces of each request, and its vectors for them; they are kept in `folder`."""
+) -> list[Any]:
+    """Return the encoder's vectors for the pieces of each request; they are kept in `folder`."""
     texts = [f"query: {plain(row)}" for row in rows]
-    numbers = [piece_numbers(encoder.pieces, text) for text in texts]
     weights = b"".join(encoder.weights[f"l{layer}.q.w"].tobytes() for layer in range(layers))
     name = hashlib.sha256("\n".join(texts).encode() + weights).hexdigest()[:16]
-    path = folder / f"{name}-{layers}.npy" if folder else None
-    if path is None or not path.exists():
-        found = np.concatenate([hidden_states(encoder, own, layers).astype(np.float16) for own in numbers])
-        if path:
-            np.save(path, found)
-    else:
-        found = np.load(path)
-    ends = np.cumsum([len(own) for own in numbers])
-    yield from zip(numbers, np.split(found, ends[:-1]), strict=True)
+    path = folder / f"{name}-{layers}.npz" if folder else None
+    if path and path.exists():
+        kept = np.load(path)
+        return np.split(kept["found"], kept["ends"])
+    numbers = (piece_numbers(encoder.pieces, text) for text in texts)
+    found = [hidden_states(encoder, own, layers).astype(np.float16) for own in numbers]
+    if path:
+        ends = np.cumsum([len(own) for own in found])[:-1]
+        np.savez(path, found=np.concatenate(found), ends=ends)
+    return found
 
 
 def cases(
@@ -192,12 +207,10 @@ def cases(
         Case(
             own,
             row["changes"] == "multiple",
-            f"{'English' if row.get('language', 'en') == 'en' else 'other'} {row.get('kind', 'plain')}",
+            kind_of(row),
             f"{row['file']} {row.get('pair') or f'alone {number}'}" if row.get("file") in PAIRED else "",
         )
-        for number, (row, (_, own)) in enumerate(
-            zip(rows, vectors(rows, encoder, folder, layers), strict=True)
-        )
+        for number, (row, own) in enumerate(zip(rows, vectors(rows, encoder, folder, layers), strict=True))
     ]
 
 
@@ -220,14 +233,16 @@ def batches(found: Sequence[Case], chance: np.random.Generator) -> Iterator[Sequ
     yield from (parts[number] for number in chance.permutation(len(parts)))
 
 
-def paired_batches(found: Sequence[Case], chance: np.random.Generator) -> list[list[Case]]:
+def paired_batches(
+    found: Sequence[Case], chance: np.random.Generator, shares: Mapping[str, float]
+) -> list[list[Case]]:
     """Return the batches of a round in which the layers are tuned: the requests of a pair stay together."""
     pairs: dict[str, list[Case]] = defaultdict(list)
     chosen: list[list[Case]] = []
     for case in found:
         if case.pair:
             pairs[case.pair].append(case)
-        elif chance.random() < SHARES[case.kind]:
+        elif chance.random() < shares.get(case.kind, 1):
             chosen.append([case])
     chosen += pairs.values()
     chosen.sort(key=lambda own: max(len(case.states) for case in own) + chance.random() * 6)
@@ -270,19 +285,21 @@ def trained(seed: int, found: Sequence[Case], tuning: Sequence[Case], epochs: in
     return head
 
 
-def tune(network: Tuned, found: Sequence[Case], tuning: Sequence[Case], rounds: int) -> None:
-    """Train the layers and the networks together."""
+def tune(
+    network: Tuned, found: Sequence[Case], tuning: Sequence[Case], rounds: int, shares: Mapping[str, float]
+) -> None:
+    """Train the layers and the networks together, in each round from such `shares` of the older requests."""
     torch.manual_seed(0)
     chance = np.random.default_rng(0)
     learned = [own for own in network.parameters() if own.requires_grad]
     optimizer = torch.optim.AdamW(learned, TUNING_RATE, weight_decay=0.01)
-    steps = rounds * round(len(paired_batches(found, np.random.default_rng(0))) * 1.02) + 5
+    steps = rounds * round(len(paired_batches(found, np.random.default_rng(0), shares)) * 1.02) + 5
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, step / (0.06 * steps)) * max(0.02, 1 - step / steps)
     )
     for number in range(rounds):
         network.train()
-        for chosen in paired_batches(found, chance):
+        for chosen in paired_batches(found, chance, shares):
             states, mask, labels = batch_of(chosen)
             odds = network(states, mask)
             wanted = (labels * 0.96 + 0.02).expand_as(odds)
@@ -322,6 +339,12 @@ def started_from(path: Path, weights: Mapping[str, Any]) -> Tuned:
     return network
 
 
+def average(network: Tuned, other: Tuned) -> None:
+    """Give a network the mean of its own weights and of those of another one that it continued from."""
+    weights = other.state_dict()
+    network.load_state_dict({name: (own + weights[name]) / 2 for name, own in network.state_dict().items()})
+
+
 def _named(name: str) -> str:
     """Return how `decision.one_change.encoder` names weights of a network."""
     layer, _, kind = name.replace("proj_", "proj.").rpartition(".")
@@ -355,19 +378,25 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--start", type=Path)
+    parser.add_argument("--older", type=float, default=1.0)
     parser.add_argument("--vectors", type=Path)
+    parser.add_argument("--mean", type=Path)
+    parser.add_argument("--also", default="")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    encoder, rows, tuning = load_encoder(tuned=False), labelled_rows(), read(TUNING)
+    encoder, rows, tuning = load_encoder(tuned=False), labelled_rows(options.also), read(TUNING)
     if options.start:
+        rows = drawn(rows, options.older)
         network = started_from(options.start, encoder.weights)
     else:
         found, own = cases(rows, encoder, options.vectors), cases(tuning, encoder, options.vectors)
         heads = [trained(int(seed), found, own, options.epochs) for seed in options.seeds.split(",")]
         network = Tuned(encoder.weights, heads)
     found, own = (cases(some, encoder, options.vectors, FIRST_TUNED) for some in (rows, tuning))
-    tune(network, found, own, options.rounds)
+    tune(network, found, own, options.rounds, {} if options.start else SHARES)
+    if options.mean:
+        average(network, started_from(options.mean, encoder.weights))
     write(network)
     print(f"{HEADS.name}: {len(found)} requests, {HEADS.stat().st_size:,} bytes")
 

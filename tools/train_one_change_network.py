@@ -237,7 +237,8 @@ def cases(
     """Return what there is to learn from `rows`; `known` numbers the pieces of the network."""
     found, skipped = [], len(piece_numbers(encoder.pieces, "query: ")) - 2
     unknown, heads = len(known), load_heads()
-    for row, (numbers, own) in zip(rows, vectors(rows, encoder, folder), strict=True):
+    for row, own in zip(rows, vectors(rows, encoder, folder), strict=True):
+        numbers = piece_numbers(encoder.pieces, f"query: {plain(row)}")
         inner = [known.get(number, unknown) for number in numbers[1 + skipped : -1]]
         several = float(row["changes"] == "multiple")
         chance = several * 0.96 + 0.02

@@ -80,12 +80,13 @@ class Reader:
         return self.content[self.at - size : self.at]
 
 
-_OF_ENCODER, _OF_RULE, _SHIFT = 1.17, 0.2, -0.25
-"""What the odds of the networks and of the offline rule weigh together; fitted to `tuning` and `blind`."""
+_OF_ENCODER, _OF_RULE, _SHIFT = 1.0, 0.1, -0.3
+"""What the odds of the networks and of the offline rule weigh together; fitted to `tuning`, `blind` and the
+requests of three writers (`tools/one_change/encoder-writer-[lmn].jsonl`), of which nothing was learned."""
 _OF_PLAIN_ENGLISH, _SHIFT_OF_PLAIN = 1.5, -0.6
 """Of plain English the offline rule is sure: its word weighs this much, whatever its odds."""
-_SURELY_ONE, _SURELY_SEVERAL = -0.7, -0.5
-"""Joint odds below which it is one change, and above which there are several; chosen on the same sets."""
+_SURELY_ONE, _SURELY_SEVERAL = -0.8, -0.7
+"""Joint odds below which it is one change, and above which there are several; chosen on the same requests."""
 
 
 def check_by_encoder(text: str) -> RemixVerdict:
