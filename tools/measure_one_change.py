@@ -1,4 +1,6 @@
-"""Measure the one-change rule on labelled requests: ``python tools/measure_one_change.py [FILE…]``.
+"""Measure the one-change rule on labelled requests.
+
+``python tools/measure_one_change.py [--encoder] [FILE…]``
 
 With ``--encoder`` the encoder of the extra ``one-change`` reads them, and its chance is shown.
 
@@ -8,6 +10,7 @@ request. Then how far its chance of several changes is true: of the requests wit
 how many do ask for several. ``gap`` is the mean difference of both over all requests of the set.
 """
 
+import argparse
 import json
 import sys
 import time
@@ -110,8 +113,16 @@ def _reliability(name: str, answers: Sequence[Answer]) -> str:
 
 
 if __name__ == "__main__":
-    by_encoder = "--encoder" in sys.argv
-    named = [Path(name) for name in sys.argv[1:] if name != "--encoder"]
-    if by_encoder:
+    parser = argparse.ArgumentParser(description="Measure the one-change rule on labelled requests.")
+    parser.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="labelled requests; all sets if none is named"
+    )
+    parser.add_argument(
+        "--encoder", action="store_true", help="read them with the encoder of the extra one-change"
+    )
+    options = parser.parse_args()
+    if missing := [str(file) for file in options.files if not file.is_file()]:
+        parser.error(f"no such file: {', '.join(missing)}")
+    if options.encoder:
         encoder.check_by_encoder("Make it rain.")  # load it before anything is timed
-    print_tables(named or sorted(DATA.glob("*.jsonl")), BY_ENCODER if by_encoder else BY_WORDS)
+    print_tables(options.files or sorted(DATA.glob("*.jsonl")), BY_ENCODER if options.encoder else BY_WORDS)

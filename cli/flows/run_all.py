@@ -69,7 +69,7 @@ class Processes:
     async def run(self, wanted: Mapping[str, Started], stop: asyncio.Event) -> Mapping[str, Ended]:
         """Keep a process running for each of `wanted` until `stop`, or until each has ended if `once`.
 
-        When `stop` is set, they are told so at once, and this returns when the last of them has ended.
+        When `stop` is set, all are stopped at once, and this returns when the last has ended.
         """
         keeping = [asyncio.create_task(self._keep(name, one, stop)) for name, one in wanted.items()]
         stopping = asyncio.create_task(self._stop_all(stop))
@@ -121,7 +121,7 @@ class Processes:
         self.log.info("ledger.process_started", ledger=name, pid=process.pid)
         if stop.is_set():  # it was set while the process was being started
             self.signal(SIGTERM)
-        assert process.stdout is not None  # a pipe was asked for
+        assert process.stdout is not None  # started with a pipe
         try:
             printed = await process.stdout.read()
             code = await process.wait()

@@ -1,7 +1,7 @@
 """The word lists in ``words.toml``: stems that name an aspect, and small words that tell a language.
 
-A language is told by its script and its most frequent small words, only as exactly as the one-change rule
-needs: the languages it can read are kept apart from those it cannot, which it then names.
+A language is recognized by its script and its most frequent small words, only as exactly as the one-change
+rule needs: languages that it reads are separated from those that it does not, which it then names.
 """
 
 import re

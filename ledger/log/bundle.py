@@ -46,8 +46,6 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _IN_MEMORY_BYTES = 8 << 20
 _PART_BYTES = 1 << 20
 _RECORDS_AT_ONCE = 500
-_LEVEL = 3
-"""Of compression: half the time of the usual 6, for a bundle that is a sixth larger."""
 _BLOCK = 1 << TILE_HEIGHT
 _BLOCKS = 64
 _README = """\
@@ -164,7 +162,6 @@ class _Writing:
     def copy(self, name: str, source: IO[bytes]) -> None:
         info = zipfile.ZipInfo(name, _EPOCH)
         info.external_attr = 0o100644 << 16
-        info._compresslevel = _LEVEL  # type: ignore[attr-defined]  # noqa: SLF001  # its public name is of Python 3.13
         info.compress_type = zipfile.ZIP_STORED if name.startswith("assets/") else _method(source)
         digest, size = hashlib.sha256(), 0
         with self._packed.open(info, "w", force_zip64=True) as target:
@@ -179,7 +176,7 @@ def _method(source: IO[bytes]) -> int:
     """Return the compression for `source`: none if it would shrink so far that readers suspect a zip bomb."""
     size = source.seek(0, io.SEEK_END)
     source.seek(0)
-    packer, packed = zlib.compressobj(_LEVEL), 0
+    packer, packed = zlib.compressobj(), 0
     enough = 0 if size <= verify_bundle.SMALL_BYTES else 2 * size // verify_bundle.MAX_RATIO
     while packed < enough and (part := source.read(_PART_BYTES)):
         packed += len(packer.compress(part))
