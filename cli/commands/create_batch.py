@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from cli.exit_codes import ExitCode, worst
-from cli.flows.advise import advise_batch
+from cli.flows.advise import advise_batch, say_first_of_split
 from cli.flows.outcome import code_of, say_troubles, trouble_of
 from cli.flows.submit import expected_document
 from cli.invocation import Invocation, say
@@ -25,10 +27,11 @@ from ledger.events import RenderDecided, RenderDenied, RenderHeld
 from render_service.assets.fit import read_fit
 from render_service.batches.file import read_batch
 from render_service.batches.folder import BatchFolder
-from render_service.batches.plan import plan
+from render_service.batches.plan import Remixes, plan
 from render_service.batches.run import BatchOptions, counts, run_batch
 from render_service.session.event_ids import batch_id
 from render_service.submission.preview import preview
+from render_service.submission.sources import known_source
 from sora_adapter.profiles import profile
 
 if TYPE_CHECKING:
@@ -87,6 +90,11 @@ MOST_CHARACTERS = 100_000_000
 )
 @click.option("--fail-fast", is_flag=True, help="Stop sending after the first failure.")
 @click.option("--resume", is_flag=True, help="Continue the batch of this folder; nothing is sent twice.")
+@click.option(
+    "--split",
+    is_flag=True,
+    help="With --queue: make several changes of an entry with remix_of as a series of remixes.",
+)
 @common.paying
 @common.queue
 @click.option("--poll", is_flag=True, help="Wait for all renders and store their videos.")
@@ -156,6 +164,7 @@ def create_batch_command(  # one parameter per option
     attested: bool,
     deadline_minutes: int | None,
     fit: str | None,
+    split: bool,
     how: Placing,
     **terms: Any,
 ) -> None:
@@ -163,14 +172,22 @@ def create_batch_command(  # one parameter per option
 
     Entries may override model, size, seconds and purpose, and name an input_reference and an out; several
     input_references where the server takes them. The fields of a structured prompt go next to the prompt or
-    under "fields". Lines that begin with # are ignored. Each entry is a new video; for several changes of one
-    video there is `remix --split --queue`.
+    under "fields". Lines that begin with # are ignored. An entry with remix_of, a job, changes the video of
+    that job; with --split --queue it may make several changes, and workers make a remix of each.
 
     \b
     Example:
       sora-ledger create-batch --input prompts.jsonl --out-dir out --poll
       sora-ledger create-batch --input prompts.jsonl --out-dir out --resume
+      sora-ledger create-batch --input changes.jsonl --out-dir new --split --queue
     """
+    if split and not how.queue:
+        raise Usage(
+            "--split needs --queue: the remixes of an entry are made by workers, one after the other",
+            param="split",
+            expected="--split --queue",
+            found="--split alone",
+        )
     if how.queue and (terms["poll"] or terms["download"]):
         raise Usage(
             "--queue submits nothing, so there is nothing to wait for; leave out --poll",
@@ -182,12 +199,14 @@ def create_batch_command(  # one parameter per option
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
     defaults |= {"deadline_minutes": deadline_minutes}
-    planned = _planned(inv, file, batch_id(out_dir, batch_name), defaults, fit)
+    planned = _planned(inv, file, batch_id(out_dir, batch_name), defaults, fit, split=split)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
     _say_if_tried_once(inv)
     if not terms["resume"]:  # the first run printed it
         advise_batch(inv, planned)
+    if any(item.following for item in planned):
+        say_first_of_split(inv, how.override)
     if dry_run:
         _preview(inv, planned, folder, how)
         return
@@ -207,12 +226,15 @@ def _say_if_tried_once(inv: Invocation) -> None:
 
 
 def _planned(
-    inv: Invocation, file: str, batch: str, defaults: dict[str, Any], fit: str | None
+    inv: Invocation, file: str, batch: str, defaults: dict[str, Any], fit: str | None, *, split: bool
 ) -> "list[Planned]":
     reading = read_batch(_text_of(file), Path())
-    name = f"--input {file}"
-    catalog = inv.rules.catalog
-    return plan(reading, name=name, batch=batch, defaults=defaults, catalog=catalog, fit=read_fit(fit))
+    options: dict[str, Any] = {"defaults": defaults, "catalog": inv.rules.catalog, "fit": read_fit(fit)}
+    planning = partial(plan, reading, name=f"--input {file}", batch=batch, **options)
+    if not any(entry.remix_of for entry in reading.entries):
+        return planning()
+    with inv.ledger() as ledger:
+        return planning(remixes=Remixes(partial(known_source, inv.settings, ledger), split))
 
 
 def _text_of(file: str) -> str:
@@ -300,11 +322,11 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", h
     allowed = [ruling for ruling in rulings if isinstance(ruling, RenderDecided)]
     cost = sum(ruling.cost_usd_micros for ruling in allowed)
     denied = sum(isinstance(ruling, RenderDenied) for ruling in rulings)
-    tally = {"entries": len(rulings), "allowed": len(allowed), "denied": denied, "held": held}
-    more = {"counts": tally, "cost_usd_micros": cost}
+    tally = {"entries": len(planned), "allowed": len(allowed), "denied": denied, "held": held}
+    more = {"counts": tally, "renders": len(rulings), "cost_usd_micros": cost}
 
     def text(console: "Console") -> None:
-        show_preview(console, previews, folder, cost)
+        show_preview(console, previews, cost)
 
     inv.emit({"dry_run": True, "out_dir": str(folder.path), "jobs": jobs} | more, text)
     if len(allowed) < len(rulings):
@@ -312,9 +334,13 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", h
 
 
 def _previews(inv: Invocation, planned: "list[Planned]", how: Placing) -> "Iterator[tuple[Planned, Preview]]":
-    """Yield each entry with its preview, decided with the budgets reduced by the entries before it."""
+    """Yield each entry with its preview, decided with the budgets reduced by the entries before it.
+
+    The remixes that follow that of an entry are decided as if they were of the same video.
+    """
     taken = Counter[str]()
-    for item in planned:
+    renders = (replace(item, request=one) for item in planned for one in (item.request, *item.following))
+    for item in renders:
         previewed = preview(inv.settings, item.request, item.material, taken=taken)
         if how.override and isinstance(previewed.ruling, RenderDenied):
             with suppress(BadRequest):  # the policy does not allow it, so it stays denied

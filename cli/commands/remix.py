@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.exit_codes import ExitCode
-from cli.flows.advise import advised_request
+from cli.flows.advise import advised_request, say_first_of_split
 from cli.flows.change import change_option, changed
 from cli.flows.submit import (
     emit_placed,
@@ -34,7 +34,6 @@ from decision.one_change.split import declared
 from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest, Source, parse_request
 from ledger.events import RenderDenied
-from render_service.approvals.requesters import asker
 from render_service.assets.inputs import NOTHING, Material, read_source_file
 from render_service.batches.split_remix import SplitOptions, queue_one_by_one, remix_one_by_one, split_of
 from render_service.runtime.printable import printable
@@ -119,13 +118,8 @@ def remix_split(
     count = len(split.prompts)
     again = "shows how far it has come" if terms.queue else "continues after an interruption"
     say(f"{count} remixes, one after the other; --request-key {split.key} {again}")
-    if terms.queue and terms.override and count > 1:
-        say("the override is for the first remix only; `retry JOB --override CODE` overrides a later denial")
-    if terms.queue and count > 1 and asker(inv.settings, inv.rules.policy).signer:
-        say(
-            "your signature covers the first remix only; the others count as requested by a name that was"
-            " typed, and may need one approval more"
-        )
+    if terms.queue and count > 1:
+        say_first_of_split(inv, terms.override)
 
     def request_from(source: Source, profile: str, prompt: str, key: str) -> RenderRequest:
         values = options | {"prompt": prompt, "fields": split.fields, "request_key": key}

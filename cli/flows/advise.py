@@ -20,9 +20,11 @@ from decision.request.request import RenderRequest, Source, parse_request
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested
 from ledger.store.filters import RecordFilter
+from render_service.approvals.requesters import asker
 
 if TYPE_CHECKING:
     from render_service.batches.plan import Planned
+    from render_service.rules.overrides import Override
 
 MOST_LINES_SHOWN = 10
 
@@ -72,6 +74,17 @@ def advise_batch(inv: Invocation, planned: "Sequence[Planned]") -> None:
                 "prompt.advice", code=advice.code, field=advice.field, message=advice.message, lines=numbers
             )
     _remind(inv, planned[0].request)
+
+
+def say_first_of_split(inv: Invocation, override: "Override | None") -> None:
+    """Say what covers only the first remix of a split that is queued."""
+    if override:
+        say("the override is for the first remix only; `retry JOB --override CODE` overrides a later denial")
+    if asker(inv.settings, inv.rules.policy).signer:
+        say(
+            "your signature covers the first remix only; the others count as requested by a name that was"
+            " typed, and may need one approval more"
+        )
 
 
 def _named(lines: list[int]) -> str:

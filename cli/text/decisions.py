@@ -10,12 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cli.text import output
-from cli.text.jobs import state_style
+from cli.text.jobs import shown_id, state_style
 from cli.text.printable import escape
 from cli.text.tables import columns
 from decision.engine.explain import what_now, why
 from decision.engine.guardrails import was_asked
-from decision.money import format_usd
+from decision.money import format_usd, usd_digits
 from decision.request.request import RenderRequest
 from ledger.events import Considered, RenderDecided
 from ledger.job import Job
@@ -204,6 +204,15 @@ def _trust(record: Json) -> Iterable[str]:
     yield "only a root kept by another party is a guarantee; check the whole ledger with: sora-ledger verify"
 
 
+def _narrowed(
+    console: "Console", rows: "list[tuple[str, str, str, str]]"
+) -> "list[tuple[str, str, str, str]]":
+    """Return rows whose file takes at most a quarter of a terminal, so that the reason has room."""
+    if not console.is_terminal:
+        return rows
+    return [(line, word, short(file, console.width // 4), reason) for line, word, file, reason in rows]
+
+
 MOST_ROWS = 12
 REFRESHES_PER_SECOND = 8
 _DECISIONS = {"ALLOW": "allowed", "HOLD": "held", "DENY": "denied"}
@@ -292,50 +301,53 @@ def _percent(job: Job) -> str:
 
 
 def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFolder") -> None:
-    """Print every entry with its job, and the total cost."""
+    """Print every entry with its job, and the total cost; on a narrow terminal with the handle of its job."""
     rows = [
         (
             str(member.planned.entry.line),
             member.job.state.value,
-            member.job.job_id,
-            format_usd(_cost(member.job)),
-            str(folder.document(member.planned)),
+            shown_id(console, member.job.job_id),
+            usd_digits(_cost(member.job)),
+            str(member.planned.entry.out),
         )
         for member in members
     ]
     styles = [state_style(member.job.state) for member in members]
-    columns(console, ("line", "state", "job", "cost", "file"), rows, styles)
+    columns(console, ("line", "state", "job", "USD", "file"), rows, styles, cuts=True)
     spent = sum(_cost(member.job) for member in members)
-    console.print(f"{counted(len(members), 'entry', 'entries')}, {format_usd(spent)} settled or reserved")
+    entries = f"{counted(len(members), 'entry', 'entries')} in {folder.path}"
+    console.print(f"{entries}, {format_usd(spent)} settled or reserved", markup=False)
+    following = sum(len(member.planned.following) for member in members if member.job.outcome is None)
+    if following:
+        console.print(f"{counted(following, 'remix', 'remixes')} to follow, one by one; none is decided yet")
     states = {member.job.state for member in members}
     if State.RUNNING in states:
         console.print("next: the same command with --resume --poll waits for them and keeps their videos")
     elif State.DECIDED in states:
-        console.print(
-            "next: a worker submits them (sora-ledger worker), or the same with --resume, not --queue"
-        )
+        itself = "" if following else ", or the same with --resume, not --queue"
+        console.print(f"next: a worker submits them (sora-ledger worker){itself}")
 
 
 def _cost(job: Job) -> int:
     return job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
 
 
-def show_preview(
-    console: "Console", previews: "Sequence[tuple[Planned, Preview]]", folder: "BatchFolder", cost: int
-) -> None:
+def show_preview(console: "Console", previews: "Sequence[tuple[Planned, Preview]]", cost: int) -> None:
     """Print what would be decided for each entry, and the cost of all that would be allowed."""
     rows = [
         (
             str(planned.entry.line),
             _DECISIONS[preview.ruling.decision],
-            short(why(preview.ruling)[0], 70),
-            str(folder.document(planned)),
+            str(planned.entry.out),
+            why(preview.ruling)[0],
         )
         for planned, preview in previews
     ]
-    columns(console, ("line", "decision", "because", "file"), rows)
+    columns(console, ("line", "decision", "file", "because"), _narrowed(console, rows), cuts=True)
     tally = Counter(_DECISIONS[preview.ruling.decision] for _, preview in previews)
     words = ", ".join(f"{tally[word]} {word}" for word in _DECISIONS.values() if tally[word])
-    console.print(f"{counted(len(previews), 'entry', 'entries')}: {words}; {format_usd(cost)} in total")
+    count = len({planned.entry.number for planned, _ in previews})
+    renders = f", {len(previews)} renders" if count < len(previews) else ""
+    console.print(f"{counted(count, 'entry', 'entries')}{renders}: {words}; {format_usd(cost)} in total")
     sent = what_was_sent(*(preview.ruling for _, preview in previews))
     console.print(f"dry run: nothing was recorded, {sent}")

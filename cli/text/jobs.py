@@ -154,13 +154,17 @@ def show_jobs(
     created = f"in {years.pop()}" if len(years) == 1 else "created"
     dates = slice(5, 16) if created != "created" else slice(10)
     header = ("job", "state", created, "USD", *(("by", "render", "prompt") if prompt else ("render",)))
-    is_narrow = prompt is not None and console.is_terminal and console.width < _ROOM_FOR_IDS
     rows: list[tuple[str, ...]] = []
     for job in listed:
-        name = handle_of(job.job_id) if is_narrow else job.job_id
+        name = shown_id(console, job.job_id) if prompt else job.job_id
         begun = (name, job.state, job.created_at[dates].replace("T", " "), _price(job))
         rows.append((*begun, *(_request_words(job, prompt(job)) if prompt else (_render(job),))))
     columns(console, header, rows, [state_style(job.state) for job in listed], cuts=True)
+
+
+def shown_id(console: "Console", job_id: str) -> str:
+    """Return how a table names a job: by its handle where a terminal is narrow."""
+    return handle_of(job_id) if console.is_terminal and console.width < _ROOM_FOR_IDS else job_id
 
 
 def _price(job: Job) -> str:

@@ -3,6 +3,7 @@
 - An object has ``prompt`` and may override model, size, seconds, purpose, input_reference and out; the fields
   of a structured prompt are keys of the object or of ``fields``. It may span several lines. Instead of one
   input_reference it may list several ``input_references``.
+- With ``remix_of``, a job or a video, the entry changes that video; ``declare_change`` then names the aspect.
 - A line that starts neither an object nor a JSON string is a raw prompt.
 - Blank lines and lines that start with ``#`` are skipped.
 
@@ -23,9 +24,11 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.files import slug
 
 OVERRIDES = ("model", "size", "seconds", "purpose", "input_reference", "input_references", "out")
-KEYS = ("prompt", "fields", *OVERRIDES, *FIELDS)
-_OF_A_VIDEO = frozenset({"remix_of", "source", "source_job", "source_video", "id", "video"})
-"""Keys that would name a video to change."""
+REMIX_OF = "remix_of"
+DECLARE_CHANGE = "declare_change"
+KEYS = ("prompt", "fields", *OVERRIDES, REMIX_OF, DECLARE_CHANGE, *FIELDS)
+_OF_A_VIDEO = frozenset({"remix", "source", "source_job", "source_video", "id", "video"})
+"""Keys that people write for ``remix_of``."""
 NO_PATH = PurePosixPath()
 _NO_PROMPTS = frozenset({"null", "true", "false"})  # written by a buggy program, never meant as a prompt
 MOST_CHARACTERS = 1_000_000
@@ -46,6 +49,7 @@ class Entry:
     values: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, str] = field(default_factory=dict)
     images: tuple[Path, ...] = ()
+    remix_of: str | None = None
     out: PurePosixPath = NO_PATH
 
 
@@ -191,11 +195,29 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
         line=line,
         number=number,
         prompt=_text(values["prompt"], "prompt"),
-        values={key: values[key] for key in ("model", "size", "seconds", "purpose") if key in values},
+        values={name: values[key] for key, name in _VALUES.items() if key in values},
         fields=_fields(values),
         images=tuple(folder / Path(image) for image in _images(values)),
+        remix_of=_remix_of(values),
         out=_out(values.get("out")),
     )
+
+
+_VALUES = {name: name for name in ("model", "size", "seconds", "purpose")} | {
+    DECLARE_CHANGE: "declared_change"
+}
+
+
+def _remix_of(values: Mapping[str, Any]) -> str | None:
+    """Return the name of the video that an entry changes: one that means the same video in another run."""
+    if REMIX_OF not in values:
+        return None
+    name = _text(values[REMIX_OF], REMIX_OF)
+    if not name or name.startswith("@"):
+        raise ValueError(f"{REMIX_OF}: expected the id of a job or of a video, found {name!r}")
+    if images := [key for key in ("input_reference", "input_references") if key in values]:
+        raise ValueError(f"a remix has no first frame: leave out {images[0]}, or {REMIX_OF}")
+    return name
 
 
 def _images(values: Mapping[str, Any]) -> list[str]:
@@ -228,7 +250,7 @@ def _text(value: Any, key: str) -> str:
 
 def _check_key(key: str, known: tuple[str, ...]) -> None:
     if key in _OF_A_VIDEO:
-        raise ValueError(f"unknown key {key!r}; each entry is a new video, `sora-ledger remix` changes one")
+        raise ValueError(f"unknown key {key!r}; the video that a remix changes is {REMIX_OF!r}")
     if key not in known:
         near = get_close_matches(key, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"

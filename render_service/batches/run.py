@@ -9,6 +9,9 @@
 3. *Settle*, with `poll`, the entries that were sent, while the rest is being sent:
    `render_service.settlement.sweep`.
 
+Of an entry that is split into several remixes, the first is enrolled, with the others recorded beside it:
+workers request them, each once the one before is stored (`submission.next_remix`).
+
 A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
 same three steps with `resume` continue from there. The failure of one entry does not stop the others, unless
 `fail_fast` is set.
@@ -22,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from decision.engine.guardrails import ModerationResult
+from decision.one_change.verdict import JudgeResult
 from ledger.errors import BudgetExceeded, EventIdConflict, LedgerUnusable, WrongExpectedVersion
 from ledger.events import RenderDecided, RenderDenied
 from ledger.job import Job
@@ -47,8 +51,9 @@ from render_service.settlement.observe import ON_PURPOSE
 from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import settle_all
 from render_service.submission.intent import requested
+from render_service.submission.judge import judge_of
 from render_service.submission.moderation import moderated_each
-from render_service.submission.result import Placed, differences, placed_under
+from render_service.submission.result import Opening, Placed, differences, placed_under
 from render_service.submission.retry import Patience
 from render_service.submission.submit import decide, may_try_again, opening, submit
 
@@ -56,6 +61,9 @@ T = TypeVar("T")
 
 TOGETHER = 100
 """Entries per transaction: enough to share its cost, few enough to keep it short."""
+
+Said = tuple[ModerationResult | None, JudgeResult | None]
+"""What was said of an entry before its decision: by the server's moderation, and by the policy's judge."""
 
 
 @dataclass(frozen=True)
@@ -173,11 +181,18 @@ def _find_recorded(ledger: Ledger, plan: Sequence[Planned], *, resume: bool) -> 
 async def _record(session: Session, plan: Sequence[Planned], override: Override | None) -> list[Member]:
     """Record request and decision of several entries in one transaction."""
     races, results = Races(session.log), None
+    requests = [planned.request for planned in plan]
+    judged: list[JudgeResult | None] = [None] * len(plan)
     while True:
         if results is None or None in results:  # asked for by the policy in force now, and not before
-            results = await moderated_each(session, [planned.request for planned in plan])
+            results = await moderated_each(session, requests)
+        judged = [
+            verdict or await judge_of(session, request)
+            for request, verdict in zip(requests, judged, strict=True)
+        ]
         try:
-            return await _decide_and_record(session, plan, results, override)
+            said = list(zip(results, judged, strict=True))
+            return await _decide_and_record(session, plan, said, override)
         except (BudgetExceeded, PolicyReplaced) as race:
             races.lost(race)
         except EventIdConflict as taken:
@@ -192,11 +207,11 @@ async def _record(session: Session, plan: Sequence[Planned], override: Override 
 async def _decide_and_record(
     session: Session,
     plan: Sequence[Planned],
-    results: Sequence[ModerationResult | None],
+    said: Sequence[Said],
     override: Override | None,
 ) -> list[Member]:
     under = session.in_force.rules
-    placed, batches = await asyncio.to_thread(_draft_entries, session, plan, results, override)
+    placed, batches = await asyncio.to_thread(_draft_entries, session, plan, said, override)
     if any(decided.under is not under for decided in placed):  # rules reloaded meanwhile: decide all again
         raise PolicyReplaced
     with replaced_if_refused(session.in_force, under):
@@ -213,19 +228,20 @@ async def _decide_and_record(
 def _draft_entries(
     session: Session,
     plan: Sequence[Planned],
-    results: Sequence[ModerationResult | None],
+    said: Sequence[Said],
     override: Override | None,
 ) -> tuple[list[Placed], list[Batch]]:
     """Decide several entries, each with the budgets reduced by the entries before it."""
     placed, batches = [], []
     taken = Counter[str]()
     drafted: dict[int, Draft] = {}  # keyed by the ruling's id(), unique because `placed` keeps it alive
-    for planned, moderation in zip(plan, results, strict=True):
+    for planned, (moderation, judge) in zip(plan, said, strict=True):
         request = planned.request
         event = requested(session.assets, request, planned.material, session.settings)
-        decided = decide(session, request, event, taken=taken, moderation=moderation)
+        decided = decide(session, request, event, taken=taken, moderation=moderation, judge=judge)
         if override and isinstance(decided.ruling, RenderDenied):
-            decided = decide(session, request, event, override, taken, moderation=moderation)
+            decided = decide(session, request, event, override, taken, moderation=moderation, judge=judge)
+        decided = replace(decided, opening=Opening(plan=planned.split))
         batch = Batch(decided.job.job_id, NEW, opening(session, decided, drafted.get(id(decided.ruling))))
         drafted[id(decided.ruling)] = next(
             candidate for candidate in batch.drafts if candidate.event == decided.ruling

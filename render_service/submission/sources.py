@@ -16,7 +16,9 @@ from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.terms import UNDER_WAY, Operation, State, Status
 from render_service.runtime.errors import NotReady
+from render_service.runtime.settings import Settings
 from render_service.session.history import JobHistory
+from render_service.session.servers import check_server
 from render_service.session.session import Session
 from render_service.settlement.settle import refresh
 
@@ -84,6 +86,24 @@ def _extensions(ledger: Ledger, job: Job) -> int:
         count += 1
         job = ledger.job(job.source_job)
     return count
+
+
+def known_source(settings: Settings, ledger: Ledger, name: str) -> tuple[Source, str]:
+    """Return the same, if no server has to be asked about it first: `NotReady` while it is being rendered.
+
+    `WrongServer` if its server is not the one in use.
+    """
+    job = ledger.job(name)
+    source, profile = source_in(ledger, job.job_id)
+    check_server(settings, ledger, job)
+    if source.status in UNDER_WAY and not source.deleted:
+        raise NotReady(
+            f"{job.job_id} is {job.state}: `sora-ledger poll {job.job_id}` waits for its video",
+            param="job",
+            expected="a completed video",
+            found=f"a {job.state} one",
+        )
+    return source, profile
 
 
 Spec = dict[str, str]

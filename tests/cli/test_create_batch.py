@@ -225,7 +225,7 @@ def test_a_terminal_shows_a_table_that_lives_and_one_that_stays(
     server()
     out, err = terminal()
     assert run([*BATCH, "--poll", "--poll-interval", "0.05"]) == 0
-    assert re.search(r"line +state +job +cost +file", out.getvalue())
+    assert re.search(r"line +state +job +USD +file", out.getvalue())
     assert "2 entries: 2 stored; done" in err.getvalue()
 
 

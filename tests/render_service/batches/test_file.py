@@ -87,7 +87,7 @@ def test_an_entry_may_name_its_file_with_folders() -> None:
     [
         ('a fox\n{"prompt": "an owl", "secnds": 4}', 2, "unknown key 'secnds'; did you mean 'seconds'?"),
         ('{"prompt": "a fox", "fields": {"lightning": "soft"}}', 1, "did you mean 'lighting'?"),
-        ('{"prompt": "a fox", "remix_of": "job_1"}', 1, "`sora-ledger remix` changes one"),
+        ('{"prompt": "a fox", "source": "job_1"}', 1, "the video that a remix changes is 'remix_of'"),
         ('{"prompt": "a fox"', 1, "invalid JSON (Expecting ',' delimiter, where the line ends)"),
         ('{"prompt" "a fox"}', 1, "invalid JSON (Expecting ':' delimiter, column 11)"),
         ('{"prompt": "a fox"\n{"prompt": "an owl"}', 1, "invalid JSON"),
