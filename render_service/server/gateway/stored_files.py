@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 from concurrent.futures import Executor
 from contextlib import suppress
 from http import HTTPStatus
@@ -34,6 +35,9 @@ CHUNK_BYTES = 256 * 1024
 MOST_REMEMBERED = 10_000
 TRIES = 3
 """How often a file is hashed that changes meanwhile."""
+
+TICK_S = 0.02
+"""Within this time two changes of a file can have the same time: some kernels take it from their timer."""
 
 READERS = 8
 """Threads that read files, apart from those for the ledger: a slow disk must not hold up other answers."""
@@ -129,6 +133,8 @@ def _checked(descriptor: int, asset: Asset) -> Signature:
     """Hash an open file and return its signature; `NotAsStored` if it is not the recorded file."""
     for _ in range(TRIES):
         before = Signature.of(descriptor)
+        if time.time() - before.changed_ns / 1e9 < TICK_S:
+            time.sleep(TICK_S)  # what changes the file from now on changes its signature, too
         with os.fdopen(os.dup(descriptor), "rb") as file:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
