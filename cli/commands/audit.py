@@ -11,6 +11,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_names import JOB
 from cli.options.since import read_since
+from cli.text.tables import fold
 from cli.text.usage import Usage
 from decision.money import format_usd
 from render_service.api.sessions import finished
@@ -166,11 +167,18 @@ def _count(inv: Invocation, position: int) -> None:
         raise click.exceptions.Exit(ExitCode.AUDIT)
 
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Keeps a number beside its name where a line is folded."""
+
+
 def _equation(console: "Console", attempts: "Attempts") -> None:
     numbers = attempts.document()
     intended = numbers.pop("intended")
     parts = " + ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
-    console.print(f"{counted(intended, 'attempt')} up to position {attempts.position} = {parts}")
+    together = parts.replace(" ", NO_BREAK).replace(f"{NO_BREAK}+{NO_BREAK}", " + ")
+    equation = f"{counted(intended, 'attempt')} up to position {attempts.position} = {together}"
+    for line in fold(console, equation):
+        console.print(line.replace(NO_BREAK, " "), markup=False)
 
 
 def _text(console: "Console", done: "Audit") -> None:

@@ -10,8 +10,9 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_filters import filter_of, job_filters
 from cli.options.job_names import JOB
-from cli.text.jobs import job_rows, show_jobs
+from cli.text.jobs import job_rows, show_jobs, shown_id
 from cli.text.printable import escape
+from cli.text.tables import cut
 from render_service.reports.find import poster_of
 from render_service.reports.jobs import each_found, prompt_of, source_of, trees
 from render_service.reports.lineage import MOST_WORDS, step_of
@@ -82,7 +83,7 @@ def jobs_command(  # one parameter per option
 
         def text(console: "Console", passing: "Iterable[Job]") -> None:
             if tree:
-                for drawn in _drawn(ledger, list(passing)):
+                for drawn in _drawn(console, ledger, list(passing)):
                     console.print(drawn)
                 return
             listed = list(passing)
@@ -97,16 +98,28 @@ def jobs_command(  # one parameter per option
             inv.emit_each("jobs", matches, document, text)
 
 
-def _drawn(ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
-    """Draw each job that has no source among the others, with the jobs derived from it and their changes."""
+INDENT = 4
+"""Columns that each level of a tree takes."""
+
+
+def _drawn(console: "Console", ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
+    """Draw each job that has no source among the others, with the jobs derived from it and their changes.
+
+    Where a terminal is narrow, a job has its handle, and a derived one not what it has from its source.
+    """
     from rich.tree import Tree
 
     roots: list[Tree] = []
     path: list[Tree] = []
     for depth, job in trees(jobs):
-        render = " ".join(str(part) for part in (job.operation or "adopted", job.model, job.size) if part)
+        name = shown_id(console, job.job_id)
+        shape = () if depth and name != job.job_id else (job.model, job.size)
+        render = " ".join(str(part) for part in (job.operation or "adopted", *shape) if part)
         words = step_of(ledger, job).label if depth else short(prompt_of(ledger, job) or "", MOST_WORDS)
-        label = f"{job.job_id}  {job.state}  {escape(render)}" + (f"  {escape(words)}" if words else "")
+        begun = f"{name}  {job.state}  {render}"
+        if console.is_terminal:
+            words = cut(words, max(console.width - depth * INDENT - len(f"{begun}  "), 0))
+        label = escape(begun) + (f"  {escape(words)}" if words else "")
         standing = standing_of(ledger, job)
         if standing and standing.job_id == job.job_id and standing.progress is not Progress.DONE:
             label += f"\n[yellow]split: {escape(standing.sentence)}[/]"

@@ -12,7 +12,7 @@ from cli.exit_codes import ExitCode
 from cli.flows import all_ledgers
 from cli.invocation import Invocation, say
 from cli.options import common
-from cli.text.tables import show_findings
+from cli.text.tables import fold, show_findings
 from cli.text.usage import Usage
 from render_service.evidence.verify import Scope, check
 from render_service.runtime.documents import counted
@@ -162,7 +162,10 @@ def _text(console: "Console", checked: "Checked") -> None:
     if report.clean:
         what = f"intact after position {checked.since}" if checked.since else "intact"
         size = f"{counted(report.size, 'record')}, {counted(report.jobs, 'job')}"
-        console.print(f"[green]{what}[/]: {size}, root {report.root}")
+        first, *further = fold(console, f"{what}: {size}, root {report.root}")
+        console.print(f"[green]{what}[/]{first.removeprefix(what)}")
+        for line in further:
+            console.print(line, markup=False)
         if checked.held:
             by = f", signed by {printable(', '.join(checked.signed_by))}" if checked.signed_by else ""
             held = counted(checked.held.size, "record")

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from render_service.settlement.settle import Watch
 
 
+_ROOM_FOR_BOTH = 80
+"""Columns of a terminal from which a progress bar has both halves of an expected duration."""
+
+
 @contextmanager
 def progress(job: Job, expected: Duration | None) -> "Iterator[Watch | None]":
     """Show a progress bar on a terminal, with the `expected` duration; elsewhere the log reports progress."""
@@ -37,7 +41,10 @@ def progress(job: Job, expected: Duration | None) -> "Iterator[Watch | None]":
         return
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+    console = output.console(stderr=True)
     usual = f"expected: {expected.words if expected else 'unknown'}"
+    if console.width < _ROOM_FOR_BOTH:  # else there is no room for the bar
+        usual = usual.partition(",")[0]
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -45,7 +52,7 @@ def progress(job: Job, expected: Duration | None) -> "Iterator[Watch | None]":
         TimeElapsedColumn(),
         TextColumn(usual, markup=False),
     )
-    with Progress(*columns, console=output.console(stderr=True)) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(job.status or "queued", total=100, completed=job.progress or 0)
 
         def watch(now: Job, observation: object) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cli.text import output
 from cli.text.jobs import shown_id, state_style
 from cli.text.printable import escape
-from cli.text.tables import columns
+from cli.text.tables import columns, cut, fold
 from decision.engine.explain import what_now, why
 from decision.engine.guardrails import was_asked
 from decision.money import format_usd, usd_digits
@@ -22,7 +22,7 @@ from ledger.job import Job
 from ledger.terms import State
 from render_service.rules.measurements import under_way
 from render_service.runtime.documents import Json, counted
-from render_service.runtime.printable import printable, short
+from render_service.runtime.printable import printable
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def show_ruling(
     """Print a decision with its reasons and, unless it was allowed or `answered`, the next steps."""
     console.print(RULINGS[ruling.decision])
     for reason in why(ruling):
-        console.print(f"  {escape(printable(reason))}")
+        _line(console, reason)
     if not isinstance(ruling, RenderDecided) and not answered:
         for step in what_now(ruling, request, job_id=job_id, draft=draft):
             console.print(f"  [bold]→[/] {escape(printable(step))}")  # may be a command to copy
@@ -75,7 +75,7 @@ def show_explanation(console: "Console", document: Json) -> None:
     _question(console, "Why?", reasons["reasons"])
     show_candidates(console, reasons["candidates"])
     for step in reasons["what_now"]:
-        _line(console, f"→ {step}")
+        _step(console, step)
     _question(console, "By whose authority?", _authority(document["authority"]))
     if document["reviews"]["given"]:
         _question(console, "What did reviewers say?", _reviews(document["reviews"]))
@@ -115,7 +115,7 @@ def show_why_not(console: "Console", document: Json) -> None:
     if document["what_now"] or document["commands"] or document["request_again"]:
         console.print("\n[bold]What now?[/]")
     for step in document["what_now"]:
-        _line(console, f"→ {step}")
+        _step(console, step)
     for command in document["commands"]:
         console.print(f"    {printable(command)}", markup=False)
     if document["request_again"]:
@@ -153,7 +153,18 @@ def _question(console: "Console", question: str, answers: Iterable[str]) -> None
 
 
 def _line(console: "Console", text: str) -> None:
-    console.print(f"  {printable(text)}", markup=False)
+    """Print a sentence of an answer; where a terminal ends, it continues below, indented."""
+    said = printable(text)
+    margin = " " * (len(said) - len(said.lstrip()) + 2)
+    first, *further = fold(console, said.lstrip(), beside=len(margin) + 2)
+    console.print(margin + first, markup=False)
+    for line in further:
+        console.print(f"{margin}  {line}", markup=False)
+
+
+def _step(console: "Console", step: str) -> None:
+    """Print a next step on one line: it may be a command to copy."""
+    console.print(f"  → {printable(step)}", markup=False)
 
 
 def _decided(document: Json) -> Iterable[str]:
@@ -210,7 +221,7 @@ def _narrowed(
     """Return rows whose file takes at most a quarter of a terminal, so that the reason has room."""
     if not console.is_terminal:
         return rows
-    return [(line, word, short(file, console.width // 4), reason) for line, word, file, reason in rows]
+    return [(line, word, cut(file, console.width // 4), reason) for line, word, file, reason in rows]
 
 
 MOST_ROWS = 12
@@ -252,10 +263,12 @@ def _table(planned: "Sequence[Planned]", members: "dict[int, Member]", now: date
     summary = ", ".join(f"{count} {state}" for state, count in states.items())
     title = f"{len(planned)} entries: {summary}; {time_left(members.values(), len(planned), now)}"
     table = Table(box=None, pad_edge=False)
-    for name in ("line", "state", "%", "expected", "file"):
+    for name in ("line", "state", "%", "expected"):
         table.add_column(name, no_wrap=True)
+    table.add_column("file")  # the only one that may be narrowed
     for item in _shown(planned, members):
-        table.add_row(*_row(item, members.get(item.entry.number)))
+        file = Text(printable(str(item.entry.out)), no_wrap=True, overflow="ellipsis")
+        table.add_row(*_row(item, members.get(item.entry.number)), file)
     return Group(Text(title), table)  # a title of the table would be folded where the table ends
 
 
@@ -276,8 +289,10 @@ def _state(member: "Member | None") -> str:
 
 def _row(item: "Planned", member: "Member | None") -> tuple[str, ...]:
     percent = _percent(member.job) if member else ""
-    took = f"{member.expected.p50_seconds} s" if member and member.expected else "unknown" if member else ""
-    return str(item.entry.line), _state(member), percent, took, escape(str(item.entry.out))
+    took = ""
+    if member is not None and member.job.state is not State.DENIED:
+        took = f"{member.expected.p50_seconds} s" if member.expected else "unknown"
+    return str(item.entry.line), _state(member), percent, took
 
 
 def time_left(members: "Iterable[Member]", total: int, now: datetime) -> str:
@@ -322,7 +337,7 @@ def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFo
         console.print(f"{counted(following, 'remix', 'remixes')} to follow, one by one; none is decided yet")
     states = {member.job.state for member in members}
     if State.RUNNING in states:
-        console.print("next: the same command with --resume --poll waits for them and keeps their videos")
+        console.print("next: the same command with --resume --poll waits and keeps their videos")
     elif State.DECIDED in states:
         itself = "" if following else ", or the same with --resume, not --queue"
         console.print(f"next: a worker submits them (sora-ledger worker){itself}")
@@ -344,6 +359,11 @@ def show_preview(console: "Console", previews: "Sequence[tuple[Planned, Preview]
         for planned, preview in previews
     ]
     columns(console, ("line", "decision", "file", "because"), _narrowed(console, rows), cuts=True)
+    for planned, preview in previews:
+        if not isinstance(preview.ruling, RenderDecided):
+            _line(console, f"line {planned.entry.line}: {'; '.join(why(preview.ruling))}")
+            for step in what_now(preview.ruling, planned.request):
+                _step(console, step)
     tally = Counter(_DECISIONS[preview.ruling.decision] for _, preview in previews)
     words = ", ".join(f"{tally[word]} {word}" for word in _DECISIONS.values() if tally[word])
     count = len({planned.entry.number for planned, _ in previews})

@@ -203,12 +203,24 @@ def show_found(
         job = match.job
         created = job.created_at[:16].replace("T", " ")
         facts = " ".join(part for part in (job.model or job.requested_model, job.purpose) if part)
-        console.print(f"{job.job_id}  [{state_style(job.state)}]{job.state}[/]  {created}  {escape(facts)}")
-        console.print(_INDENT + _highlighted(snippet_of(match, words, width)))
+        taken = len(f"{job.job_id}  {job.state}  {created}  {facts}")
+        name = handle_of(job.job_id) if console.is_terminal and taken > console.width else job.job_id
+        console.print(f"{name}  [{state_style(job.state)}]{job.state}[/]  {created}  {escape(facts)}")
+        console.print(_INDENT + _highlighted(_snippet(match, words, width)))
         if path := poster(job):
             console.print(_INDENT + f"[bright_black]{escape(path)}[/]")
     if not count:
         console.print(NOTHING)
+
+
+def _snippet(match: FoundJob, words: str, room: int) -> Snippet:
+    """Return the piece of a prompt that fits; a Chinese character takes two columns."""
+    from rich.cells import cell_len
+
+    characters = room
+    while cell_len((snippet := snippet_of(match, words, characters)).text) > room and characters > 1:
+        characters -= 1
+    return snippet
 
 
 def _highlighted(snippet: Snippet) -> str:

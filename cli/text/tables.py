@@ -31,9 +31,11 @@ def columns(
 
     With `cuts`, the last column is cut where a terminal ends.
     """
+    from rich.cells import cell_len
+
     if cuts and console.is_terminal:
         rows = _cut(rows, header, console.width)
-    widths = [max(map(len, cells)) for cells in zip(header, *rows, strict=True)]
+    widths = [max(map(cell_len, cells)) for cells in zip(header, *rows, strict=True)]
     console.print(f"[bold]{escape(_line(header, widths))}[/]")
     if not rows:
         console.print(NOTHING)
@@ -45,14 +47,26 @@ def columns(
 
 
 def _cut(rows: Sequence[Sequence[str]], header: Sequence[str], width: int) -> list[list[str]]:
+    from rich.cells import cell_len
+
     others = zip(header[:-1], *(row[:-1] for row in rows), strict=True)
-    room = max(width - sum(max(map(len, cells)) + len(GAP) for cells in others), len(header[-1]))
-    return [[*row[:-1], short(row[-1], room)] for row in rows]
+    room = max(width - sum(max(map(cell_len, cells)) + len(GAP) for cells in others), len(header[-1]))
+    return [[*row[:-1], cut(row[-1], room)] for row in rows]
+
+
+def cut(text: str, room: int) -> str:
+    """Return `text` on one line that takes at most `room` columns; a Chinese character takes two."""
+    from rich.cells import cell_len, set_cell_size
+
+    line = short(text, len(text))
+    return line if cell_len(line) <= room else f"{set_cell_size(line, room - 1).rstrip()}…"[:room]
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    widths = [*widths[:-1], len(row[-1])]
-    return [escape(cell) + " " * (width - len(cell)) for cell, width in zip(row, widths, strict=True)]
+    from rich.cells import cell_len
+
+    widths = [*widths[:-1], cell_len(row[-1])]
+    return [escape(cell) + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -35,7 +35,7 @@ from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.fix_commands import commands_after
 from render_service.submission.intent import requested
-from render_service.submission.recorded_call import comparable
+from render_service.submission.recorded_call import comparable, sent_prompt
 from sora_adapter.errors import AnswerError
 from sora_adapter.messages import Submission, trouble
 from sora_adapter.profiles import profile
@@ -108,8 +108,10 @@ def placed_in(ledger: Ledger, job: Job, *, repeated: bool = False) -> Placed:
 
 def denial(ledger: Ledger, job: Job) -> str:
     """Return the first reason for the denial of `job`, and the first alternative that would be allowed."""
-    ruling = JobHistory.of(ledger, job).all_of(RenderDenied)[-1].event
-    reasons, steps = why(ruling), what_now(ruling, job_id=job.job_id, draft=job.source_job)
+    history = JobHistory.of(ledger, job)
+    ruling = history.all_of(RenderDenied)[-1].event
+    sent = sent_prompt(history.requested).text if history.requested else None
+    reasons, steps = why(ruling), what_now(ruling, job_id=job.job_id, draft=job.source_job, sent=sent)
     return "; ".join([reasons[0], *steps[:1]])
 
 

@@ -1,13 +1,16 @@
 """A batch says beforehand what it costs, and while it runs how long it takes, row by row in order."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
+from cli.main import run
 from cli.text.decisions import time_left
 from ledger.terms import State
 from render_service.rules.measurements import Duration
@@ -29,6 +32,46 @@ def member(state: State, age_s: int, expected: Duration | None) -> Any:
     return SimpleNamespace(
         job=SimpleNamespace(state=state, outcome=None, created_at=began), expected=expected
     )
+
+
+def lines_of(text: str) -> list[str]:
+    """Return what a terminal shows, without colours; a line that is drawn again counts each time."""
+    return [
+        line for part in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).splitlines() for line in part.split("\r")
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_every_table_of_a_batch_fits_the_terminal_in_any_script(
+    sora: Any, server: Any, folder: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    server()
+    long = "猫が雪の中を歩いている、とても長い日本語のプロンプトで、表の幅を試すためのものです"
+    (folder / "prompts.jsonl").write_text(f"{long}\nMickey Mouse dances\n{'a fox in deep snow ' * 9}\n")
+    monkeypatch.setenv("COLUMNS", str(width))
+    out, err = terminal()
+    run([*BATCH, "--dry-run"])
+    run([*BATCH, "--poll", "--poll-interval", "0.05"])
+    run(["jobs"])
+    run(["jobs", "--tree"])
+    run(["find", "猫"])
+    text = out.getvalue()
+    tables = [line for line in lines_of(text) if ".json" in line or "sora-2" in line or "猫" in line]
+    assert tables
+    assert max(map(cell_len, tables)) <= width
+    live = [line for line in lines_of(err.getvalue()) if ".json" in line or "expected" in line]
+    assert max(map(cell_len, live)) <= width
+    assert re.search(r"^line +state +% +expected +file", "\n".join(live), re.MULTILINE)
+
+
+def test_a_dry_run_says_of_each_denied_entry_why_and_what_to_do(
+    sora: Any, server: Any, prompts: Path
+) -> None:
+    server()
+    prompts.write_text("a fox\nMickey Mouse dances\n")
+    text = sora(*BATCH, "--dry-run", "--format", "text").out
+    assert "line 2: the prompt contains terms that the policy does not allow, by its rule" in text
+    assert '→ leave out "Mickey Mouse"' in text
 
 
 @pytest.mark.parametrize(
@@ -90,3 +133,11 @@ def test_the_table_has_every_row_in_order_from_the_beginning(
     assert "3 entries: 3 deciding; time left unknown" in text
     rows = [text.rindex(f"00{number}-a-fox-in-snow") for number in (1, 2, 3)]
     assert rows == sorted(rows)
+
+
+def test_a_denied_entry_is_reported_with_the_words_to_leave_out(
+    sora: Any, server: Any, prompts: Path
+) -> None:
+    server()
+    prompts.write_text("Mickey Mouse dances\n")
+    assert 'leave out "Mickey Mouse"' in sora(*BATCH).error

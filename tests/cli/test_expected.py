@@ -70,6 +70,19 @@ def test_the_progress_bar_has_the_expected_time(
     assert "expected: about 40 s, 9 of 10 within 60 s" in err.getvalue()
 
 
+def test_a_narrow_progress_bar_keeps_its_bar_and_its_time(
+    sora: Any, server: Any, measured: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server()
+    job = sora("create", "--prompt", "a fox in snow").document["job_id"]
+    monkeypatch.setenv("COLUMNS", "60")
+    _, err = terminal()
+    sora("poll", job, "--poll-interval", "0.05")
+    assert "expected: about 40 s" in err.getvalue()
+    assert "9 of 10" not in err.getvalue()
+    assert "━━━━" in err.getvalue()
+
+
 def test_a_desk_says_how_long_a_render_takes(server: Any, measured: Path) -> None:
     server()
     with SyncRenderDesk() as desk:

@@ -160,6 +160,17 @@ def test_a_tree_says_what_each_remix_changed(sora: Any, family: list[str]) -> No
     assert "make it green" in lines[3]
 
 
+def test_a_narrow_tree_has_the_change_on_its_line(
+    sora: Any, family: list[str], terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    out, _ = terminal()
+    run(["jobs", "--tree"])
+    lines = out.getvalue().splitlines()
+    assert f"    └── {family[2][-8:]}  stored  remix  palette: make it green" in lines
+    assert max(map(len, lines)) <= 80
+
+
 def test_a_job_is_proved_by_its_last_record(sora: Any, two: tuple[str, str]) -> None:
     sora("prove", two[0], "--out", "job.proof")
     checked = sora("prove", "--check", "job.proof").document
