@@ -20,7 +20,8 @@ from msgspec.json import Decoder
 
 from ledger.errors import LedgerUnusable
 from ledger.events import ProjectionRecorded
-from ledger.job import JOB_PREFIX, ROW_FORM, Job, fold
+from ledger.fold import fold
+from ledger.job import JOB_PREFIX, ROW_FORM, Job
 from ledger.log.ledger import Ledger
 from ledger.log.projection import Drifted, Milestones, digest_of, row_number
 from ledger.record import Record, StoredRow

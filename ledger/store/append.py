@@ -24,7 +24,8 @@ from msgspec import Struct
 
 from ledger.errors import BudgetExceeded, EventIdConflict, StaleFence, WrongExpectedVersion
 from ledger.events import PrivateErased, RenderDecided
-from ledger.job import JOB_PREFIX, Job, fold
+from ledger.fold import fold
+from ledger.job import JOB_PREFIX, Job
 from ledger.private import PrivateBody
 from ledger.record import Draft, Record, StoredRow
 from ledger.store.group_commit import GroupCommit, Request

@@ -12,7 +12,8 @@ from ledger.events import (
     SubmissionAccepted,
     SubmissionUnknown,
 )
-from ledger.job import Job, fold
+from ledger.fold import fold
+from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Record
 from ledger.store.interface import NEW

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from ledger.canonical import canonical_json
 from ledger.errors import IllegalTransition
 from ledger.events import EVENT_TYPES
-from ledger.job import ANNOTATIONS, NOT_AFTER_CLOSING, TRANSITIONS, Job, fold, next_state, step
+from ledger.fold import fold
+from ledger.job import ANNOTATIONS, NOT_AFTER_CLOSING, TRANSITIONS, Job, next_state, step
 from ledger.log.replay import fold_bytes
 from ledger.record import Record, StoredRow
 from ledger.terms import State

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from ledger.job import Job, fold
+from ledger.fold import fold
+from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.replay import AsOf, jobs_at, position_at
 from ledger.store.filters import ALL_JOBS, JobFilter

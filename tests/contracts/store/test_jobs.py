@@ -10,7 +10,7 @@ from ledger.errors import (
     IllegalTransition,
     WrongExpectedVersion,
 )
-from ledger.job import fold
+from ledger.fold import fold
 from ledger.store.filters import JobFilter, Unreviewed
 from ledger.store.interface import EventStore
 from ledger.terms import State, Status
