@@ -25,7 +25,7 @@ from decision.engine.guardrails import ModerationStatus, found_in
 from decision.engine.inputs import DecisionContext, Inputs
 from decision.engine.judge import judged
 from decision.errors import BadDocument
-from decision.one_change.aspects import DEFAULT_ASPECT
+from decision.one_change.lexicon import DEFAULT_ASPECT
 from decision.one_change.verdict import JudgeStatus, check_remix
 from decision.request.attachments import SERVER_OPTIONS, SEVERAL_IMAGES, Faces
 from decision.request.dimensions import size_distance

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from decision.one_change import aspects, invariants, lexicon, parallelism
+from decision.one_change import invariants, lexicon, parallelism
 from decision.one_change.grammar import (
     ADDING,
     CIRCUMSTANCES,
@@ -33,7 +33,7 @@ from decision.one_change.tokenizer import Lead, Sentence, Token, sentences
 _PLACED = frozenset({"at", "from", "in", "on"})
 _WEARING = frozenset({"wear", "wears"})
 _PROPERTIES = frozenset("color colour cut fabric length pattern shade shape size style".split())
-_ACTS = aspects.ASPECTS["action"] | lexicon.FINITE
+_ACTS = lexicon.ASPECTS["action"] | lexicon.FINITE
 _POINTING = frozenset({"following", "these", "this", "things"})
 
 
@@ -72,8 +72,8 @@ class Besides(Reading):
         so_far, item = self.words[self.begin : index], self.stretch(start)
         added = bool(ADDING & set(self.words[index:start])) and item[0] in {"a", "an"}
         opposed = not self.head and bool(set(so_far) & lexicon.CONTRASTS)
-        about = aspects.named_aspect(item)
-        return added and opposed and about not in {None, aspects.named_aspect(so_far)}
+        about = lexicon.named_aspect(item)
+        return added and opposed and about not in {None, lexicon.named_aspect(so_far)}
 
     def adds_a_circumstance(self, index: int, start: int) -> bool:
         """Say whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
@@ -136,7 +136,7 @@ class Besides(Reading):
         """Return whether the whole video gets another circumstance: "put it in a desert, [at night]"."""
         so_far, placed = self.words[self.begin : index], self.word(start) in _PLACED
         whole = bool(self.head) and "it" in so_far[:3] and bool({",", "and"} & set(self.words[index:start]))
-        about = {aspects.aspect_of_thing(so_far), aspects.aspect_of_thing(self.stretch(start))}
+        about = {lexicon.aspect_of_thing(so_far), lexicon.aspect_of_thing(self.stretch(start))}
         return placed and whole and len(about) > 1 and about != {None, "setting"}
 
     def is_new_again(self, index: int) -> bool:

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from decision.one_change.aspects import ASPECTS
+from decision.one_change.lexicon import ASPECTS
 from decision.one_change.words import load_words
 
 FILE = Path(__file__).with_name("one_change.model")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from itertools import takewhile
 
-from decision.one_change import aspects, invariants, lexicon, parallelism
+from decision.one_change import invariants, lexicon, parallelism
 
 _ADVERBS = frozenset({"away", "back", "down", "off", "out", "up"})
 """Particles that are no prepositions before a determiner: "lock off the camera", but "a roll to the left"."""
@@ -61,7 +61,7 @@ _OPEN_CONTRASTS = (["instead"], ["rather"])
 _EMPTY_OPENERS = lexicon.SOFT_STOPS | lexicon.FILLERS
 _FINITE = lexicon.FINITE | lexicon.AUXILIARIES
 _NO_OBJECT = lexicon.CLOSED | lexicon.SOFT_STOPS
-_ACTS = aspects.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
+_ACTS = lexicon.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
 
 
 class Role(StrEnum):
@@ -177,7 +177,7 @@ class Reading:
     def is_besides_the_picture(self, start: int) -> bool:
         """Say whether a thing follows that nobody in the video has in hand: the camera, a sound, a text."""
         thing = [word for word in self.stretch(start) if word not in lexicon.PREPOSITIONS]
-        return aspects.named_aspect(thing) in aspects.BESIDES_THE_PICTURE
+        return lexicon.named_aspect(thing) in lexicon.BESIDES_THE_PICTURE
 
     def has_somebody_act(self, start: int) -> bool:
         """Return whether verbs direct a person: "have her turn and [smile]"."""
@@ -229,8 +229,8 @@ class Reading:
         so_far, stretch = self.words[self.begin : index], self.stretch(start)
         if behind == ["from"] and "from" in so_far and "to" in so_far and "to" in stretch:
             return True
-        about = {aspects.aspect_of_thing(so_far), aspects.aspect_of_thing(stretch)}
-        return len(about) > 1 and not about <= aspects.PLACE_AND_LIGHT
+        about = {lexicon.aspect_of_thing(so_far), lexicon.aspect_of_thing(stretch)}
+        return len(about) > 1 and not about <= lexicon.PLACE_AND_LIGHT
 
     def is_graded(self, start: int) -> bool:
         """Return whether a comparative and its thing follow: "a wider lens"."""

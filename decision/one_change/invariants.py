@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 from decision.one_change import lexicon
-from decision.one_change.aspects import named_aspect
 
 _NOT = frozenset("cannot can't don't must-not mustn't never no not shouldn't won't".split())
 _SHORT_REMARK = 4
@@ -91,7 +90,7 @@ def is_remark(words: Sequence[str]) -> bool:
     is_so = (
         bool({"is", "are", "looks", "it's", "that's", "was"} & set(clause)) and clause[-1] in lexicon.PRAISE
     )
-    short = len(clause) < _SHORT_REMARK and not (first == "cool" and named_aspect(clause))
+    short = len(clause) < _SHORT_REMARK and not (first == "cool" and lexicon.named_aspect(clause))
     return is_so or (short and (first in lexicon.PRAISE or clause[-1:] == ["good"]))
 
 

@@ -8,15 +8,8 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 
 from decision.one_change import lexicon
-from decision.one_change.aspects import (
-    ASPECTS,
-    BESIDES_THE_PICTURE,
-    PLACE_AND_LIGHT,
-    aspect_of_thing,
-    is_colour,
-)
 
-_ACTS = lexicon.VERBS | lexicon.NOUN_LIKE | ASPECTS["action"]
+_ACTS = lexicon.VERBS | lexicon.NOUN_LIKE | lexicon.ASPECTS["action"]
 _STATES = lexicon.STATES | lexicon.GRADABLE
 _EMPTY = lexicon.SOFT_STOPS | lexicon.FILLERS
 _ADDING_JOINTS = frozenset({"plus", "+", "also"})
@@ -43,7 +36,7 @@ def _grades_apart(so_far: Sequence[str], rest: Sequence[str]) -> bool:
     item, last = _stretch(rest), _last_item(so_far)[-1:]
     graded = len(item) == 1 and last and all(map(lexicon.is_comparative, [*item, *last]))
     graded = graded or (item[0] in {"less", "more"} and item[0] in so_far)
-    about = {aspect_of_thing(last), aspect_of_thing(item)}
+    about = {lexicon.aspect_of_thing(last), lexicon.aspect_of_thing(item)}
     return bool(graded) and None not in about and len(about) > 1 and about != {"lighting", "palette"}
 
 
@@ -120,7 +113,7 @@ def _has_bare_state(item: Sequence[str]) -> bool:
 
 def _is_quality(word: str) -> bool:
     graded = lexicon.is_comparative(word) or word in _STATES
-    return graded or is_colour(word) or word.endswith("ed")
+    return graded or lexicon.is_colour(word) or word.endswith("ed")
 
 
 def _has_state(item: Sequence[str]) -> bool:
@@ -137,7 +130,8 @@ def _pairs_colours(so_far: Sequence[str], rest: Sequence[str]) -> bool:
     """Return whether two things get a colour each: "red coat, [blue hat]"."""
     before, item = _last_item(so_far), _stretch(rest)
     return all(
-        len(thing) > 1 and is_colour(thing[0]) and not is_colour(thing[-1]) for thing in (before, item)
+        len(thing) > 1 and lexicon.is_colour(thing[0]) and not lexicon.is_colour(thing[-1])
+        for thing in (before, item)
     )
 
 
@@ -145,13 +139,13 @@ def reaches_elsewhere(words: Sequence[str], start: int) -> bool:
     """Return whether "with" brings in what no look or subject is made of: "… with [a slower camera]"."""
     thing = _stretch(words[start:])
     graded = any(lexicon.is_comparative(word) for word in thing[:2])
-    return graded and aspect_of_thing(thing) in BESIDES_THE_PICTURE
+    return graded and lexicon.aspect_of_thing(thing) in lexicon.BESIDES_THE_PICTURE
 
 
 def is_heard(so_far: Sequence[str], item: Sequence[str]) -> bool:
     """Return whether "with" brings a sound into a look: "… to a crane up, with [an orchestral score]"."""
-    is_visible = aspect_of_thing(so_far) in {"camera", "lighting", "palette", "style"}
-    return is_visible and aspect_of_thing(item) == "audio"
+    is_visible = lexicon.aspect_of_thing(so_far) in {"camera", "lighting", "palette", "style"}
+    return is_visible and lexicon.aspect_of_thing(item) == "audio"
 
 
 def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> bool:
@@ -169,8 +163,8 @@ def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> boo
     plain = not lexicon.PREPOSITIONS & set(item)
     if plain and len(lexicon.THINGS & {*last[-1:], *item[1:][-1:]}) > 1:
         return True
-    before, after = aspect_of_thing(last), aspect_of_thing(item)
-    related = {before, after} <= PLACE_AND_LIGHT
+    before, after = lexicon.aspect_of_thing(last), lexicon.aspect_of_thing(item)
+    related = {before, after} <= lexicon.PLACE_AND_LIGHT
     return before is not None and after is not None and before != after and not related
 
 
@@ -223,7 +217,7 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
         return False
     directed = head in lexicon.EDITS - lexicon.CAUSATIVES and joint in lexicon.JOINERS | {","}
     plain = not set(so_far) & (lexicon.PREPOSITIONS - {"to"} | lexicon.RELATIVES) and not _describes(item)
-    before, after = aspect_of_thing(_last_item(so_far)), aspect_of_thing(item)
+    before, after = lexicon.aspect_of_thing(_last_item(so_far)), lexicon.aspect_of_thing(item)
     return directed and plain and None not in (before, after) and before != after
 
 
@@ -237,13 +231,17 @@ def _adds_apart(so_far: Sequence[str], item: Sequence[str]) -> bool:
 def _changes_places(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
     """Return whether two things are put in each other's place: "swap the mug and [the bottle]"."""
     two = head in {"exchange", "swap"} and not lexicon.GAPS[head] & set(so_far) and so_far[-1] == "and"
-    return two and "," not in so_far and aspect_of_thing(_last_item(so_far)) == aspect_of_thing(item)
+    return (
+        two
+        and "," not in so_far
+        and lexicon.aspect_of_thing(_last_item(so_far)) == lexicon.aspect_of_thing(item)
+    )
 
 
 def _is_another_aspect(so_far: Sequence[str], rest: Sequence[str]) -> bool:
     """Return whether aspects are listed by name: "adjust the lighting, [camera angle and soundtrack]"."""
     before, item = _last_item(so_far), _stretch(rest)
-    names = aspect_of_thing(before), aspect_of_thing(item)
+    names = lexicon.aspect_of_thing(before), lexicon.aspect_of_thing(item)
     whole = not set(rest) & (lexicon.PREPOSITIONS | lexicon.RELATIVES)
     return whole and None not in names and names[0] != names[1] and len(item) < _SHORT_NAME
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from decision.errors import BadRequest
-from decision.one_change.aspects import FIELD_ASPECTS
+from decision.one_change.lexicon import FIELD_ASPECTS
 from decision.request import validators
 from decision.request.prompt import FIELDS, LABELS, labelled_lines, read_lines
 

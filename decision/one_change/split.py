@@ -7,7 +7,6 @@ the sky purple"); what stays is said in each. Nothing else is added to what was 
 from collections.abc import Iterator, Mapping, Sequence
 
 from decision.one_change import invariants, lexicon
-from decision.one_change.aspects import DEFAULT_ASPECT, FIELD_ASPECTS
 from decision.one_change.clauses import Clause
 from decision.one_change.grammar import Role, is_editing, is_imperative
 from decision.one_change.verdict import check_remix, check_single_change, read_clauses
@@ -33,7 +32,7 @@ def declared(part: str) -> str | None:
     verdict = check_single_change(part)
     if verdict.verdict != "ambiguous":
         return None
-    return verdict.changes[0].aspect if verdict.changes else DEFAULT_ASPECT
+    return verdict.changes[0].aspect if verdict.changes else lexicon.DEFAULT_ASPECT
 
 
 def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:
@@ -44,7 +43,7 @@ def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:
     lines = (
         f"Change only the {name} to {text}"
         for name, text in fields.items()
-        if FIELD_ASPECTS.get(name) in apart
+        if lexicon.FIELD_ASPECTS.get(name) in apart
     )
     return (*parts, *lines)
 

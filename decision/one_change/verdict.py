@@ -22,7 +22,6 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from decision.one_change import lexicon
-from decision.one_change.aspects import DEFAULT_ASPECT, FIELD_ASPECTS, aspect_of_thing, named_aspect
 from decision.one_change.clauses import Clause, clauses
 from decision.one_change.features import locate, named_by_stem, odds_of_several, tokens
 from decision.one_change.grammar import Role, is_imperative
@@ -64,7 +63,7 @@ def is_unreadable(words: Sequence[str]) -> bool:
         word in _KNOWN
         or lexicon.is_comparative(word)
         or word.endswith(_ENGLISH_ENDINGS)
-        or named_aspect([word]) is not None
+        or lexicon.named_aspect([word]) is not None
         for word in spoken
     )
     return foreign > closed or known * 100 < _LEAST_KNOWN_PERCENT * len(spoken)
@@ -80,7 +79,9 @@ def leaves_a_choice(words: Sequence[str]) -> bool:
     joints = [index for index, word in enumerate(words) if word == "or"]
     if "either" in words or any(is_imperative(words[index + 1 :]) for index in joints):
         return True
-    sides = [(aspect_of_thing(words[:index]), named_aspect(words[index + 1 :])) for index in joints]
+    sides = [
+        (lexicon.aspect_of_thing(words[:index]), lexicon.named_aspect(words[index + 1 :])) for index in joints
+    ]
     return any(None not in pair and pair[0] != pair[1] for pair in sides)
 
 
@@ -223,7 +224,7 @@ def located(text: str, verdict: Verdict) -> RemixVerdict:
 
 def _aspect_in(text: str) -> str:
     words = [match[0].lower() for match in tokens(text)]
-    return named_aspect(words) or named_by_stem(text) or DEFAULT_ASPECT
+    return lexicon.named_aspect(words) or named_by_stem(text) or lexicon.DEFAULT_ASPECT
 
 
 def _is_left_open(reading: RemixVerdict, found: Sequence[Clause]) -> bool:
@@ -256,7 +257,7 @@ def check_remix(
     written = asked_key(prompt, fields) is not None  # by `change_spec`, in words the grammar knows
     verdict, changes = read_clauses(prompt)[0] if written else read(prompt)
     changed = {change.aspect for change in changes}
-    aspects = {FIELD_ASPECTS[name] for name in fields if name in FIELD_ASPECTS} - changed
+    aspects = {lexicon.FIELD_ASPECTS[name] for name in fields if name in lexicon.FIELD_ASPECTS} - changed
     added = tuple(Change(aspect=aspect, start=0, end=0) for aspect in sorted(aspects))
     if not added:
         return RemixVerdict(verdict, changes)
@@ -330,7 +331,7 @@ _REFERRING = (["it"], ["they"], ["this"])
 
 def _adds_an_aspect(clause: Clause, aspects: set[str]) -> bool:
     withheld = clause.words[:1] and clause.words[0] in lexicon.WITHHOLDING
-    aspect = named_aspect(clause.words)
+    aspect = lexicon.named_aspect(clause.words)
     apart = clause.lead in (Lead.STOP, Lead.ITEM)
     if aspect is None:
         return apart and _tells_of_somebody(clause.words)
@@ -369,7 +370,7 @@ def _change(clause: Clause) -> Change:
 
 
 def _aspect(clause: Clause) -> str:
-    return named_aspect(clause.words) or DEFAULT_ASPECT
+    return lexicon.named_aspect(clause.words) or lexicon.DEFAULT_ASPECT
 
 
 _SILENT = tuple(LABELS[name] for name in ("use_case", "constraints", "negative"))

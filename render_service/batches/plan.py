@@ -17,7 +17,7 @@ from typing import Any
 
 from decision.advice.reading import missing_details
 from decision.errors import DecisionError
-from decision.one_change.aspects import FIELD_ASPECTS
+from decision.one_change.lexicon import FIELD_ASPECTS
 from decision.one_change.split import declared, split_request
 from decision.request.attachments import SEVERAL_IMAGES
 from decision.request.request import DEFAULT_SIZE, ReferenceImage, RenderRequest, Source, parse_request

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from decision.errors import BadRequest
-from decision.one_change.aspects import FIELD_ASPECTS
+from decision.one_change.lexicon import FIELD_ASPECTS
 from decision.one_change.split import declared, split_request
 from decision.request.request import RenderRequest, Source
 from ledger.terms import State

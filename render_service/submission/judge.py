@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from decision.engine.guardrails import is_denied_by_terms
 from decision.engine.judge import wanted_judge
-from decision.one_change.aspects import DEFAULT_ASPECT
+from decision.one_change.lexicon import DEFAULT_ASPECT
 from decision.one_change.verdict import JudgeResult, JudgeStatus, Place, check_remix
 from decision.request.prompt import CHANGE_ASPECTS
 from decision.request.request import RenderRequest

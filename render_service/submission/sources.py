@@ -7,7 +7,7 @@ changed aspect is known, so that line becomes unknown; nothing is guessed.
 
 import asyncio
 
-from decision.one_change.aspects import FIELD_ASPECTS
+from decision.one_change.lexicon import FIELD_ASPECTS
 from decision.one_change.shot_spec import asked_key, spec_of
 from decision.request.request import Source
 from ledger.events import RenderDecided

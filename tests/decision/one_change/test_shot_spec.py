@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decision.errors import BadRequest
-from decision.one_change.aspects import FIELD_ASPECTS
+from decision.one_change.lexicon import FIELD_ASPECTS
 from decision.one_change.shot_spec import NAMES, change_spec, spec_of
 from decision.one_change.verdict import check_remix
 from decision.request.prompt import augment

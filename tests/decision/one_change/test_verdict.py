@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.one_change.aspects import ASPECTS, DEFAULT_ASPECT
+from decision.one_change.lexicon import ASPECTS, DEFAULT_ASPECT
 from decision.one_change.verdict import chance_of_several, check_remix, check_single_change, read_clauses
 from decision.request.prompt import CHANGE_ASPECTS
 
