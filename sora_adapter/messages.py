@@ -4,7 +4,7 @@ A failed request raises them; for a submission that was not accepted the outcome
 puts it into words. Pure, and does not import `openai`.
 """
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from ledger.events import (
     ErrorDetail,
@@ -27,13 +27,21 @@ from sora_adapter.errors import (
     ServerUnreadable,
     VideoNotFound,
 )
-from sora_adapter.profiles import Profile
 from sora_adapter.responses import FAILURE, REDIRECT
 
 if TYPE_CHECKING:
     from sora_adapter.models import Observation
 
 Submission = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | SubmissionAbsent
+
+
+class Server(NamedTuple):
+    """What a message says of a server: its address, the setting that has its key, whether it lists videos."""
+
+    base_url: str
+    key_variable: str
+    can_list: bool
+
 
 _BY_STATUS: dict[int, tuple[type[AnswerError], str]] = {
     401: (ServerRefused, "set {key} to a key of this server"),
@@ -77,20 +85,20 @@ MAY_EXIST_UNLISTED = (
 )
 
 
-def trouble(outcome: Submission, profile: Profile, server: str) -> AnswerError | None:
+def trouble(outcome: Submission, server: Server) -> AnswerError | None:
     """Return the error for an outcome, as a failed request would raise it; None for acceptance.
 
-    `server` is the base URL the attempt went to.
+    `server` is the one that the attempt went to.
     """
     match outcome:
         case SubmissionAccepted():
             return None
         case SubmissionRejected():
-            return _rejected(outcome, profile, server)
+            return _rejected(outcome, server)
         case SubmissionUnknown():
-            return _unknown(outcome, profile, server)
+            return _unknown(outcome, server)
         case SubmissionAbsent():
-            return unreachable(server, "no connection; nothing was sent")
+            return unreachable(server.base_url, "no connection; nothing was sent")
         case _:
             assert_never(outcome)
 
@@ -111,15 +119,15 @@ def unreadable(server: str, came: str, expected: str, detail: ErrorDetail | None
 
 
 def refused(
-    profile: Profile, server: str, detail: ErrorDetail, retry_after_ms: int | None, request_id: str | None
+    server: Server, detail: ErrorDetail, retry_after_ms: int | None, request_id: str | None
 ) -> AnswerError:
     """Return the error that the HTTP status of `detail` stands for."""
     status, remedy = detail.http_status or 0, _remedy(detail)
     by_status = _BY_STATUS.get(status) or _BY_FAMILY.get(status // 100, _OTHERWISE)
     kind, next_step = (ServerRefused, remedy) if remedy else by_status
-    advice = next_step.format(key=profile.key_variable, when=_when(retry_after_ms))
+    advice = next_step.format(key=server.key_variable, when=_when(retry_after_ms))
     return kind(
-        f"{server} {_quote(detail)}; {advice}",
+        f"{server.base_url} {_quote(detail)}; {advice}",
         detail=detail,
         retry_after_ms=retry_after_ms,
         provider_request_id=request_id,
@@ -174,26 +182,26 @@ def _quote(detail: ErrorDetail) -> str:
     return f"answered {label}: {message.rstrip('. ')}" if message else f"answered {label}"
 
 
-def _rejected(outcome: SubmissionRejected, profile: Profile, server: str) -> AnswerError:
+def _rejected(outcome: SubmissionRejected, server: Server) -> AnswerError:
     """Return the error for a rejection; a 404 is about the address, or about the source video."""
     request_id = outcome.provider_request_id
-    error = refused(profile, server, outcome.error, outcome.retry_after_ms, request_id)
+    error = refused(server, outcome.error, outcome.retry_after_ms, request_id)
     if not isinstance(error, VideoNotFound):
         return error
-    hint = f"if this changes no video unknown there, {_base_url_hint(server)}"
+    hint = f"if this changes no video unknown there, {_base_url_hint(server.base_url)}"
     return ServerRefused(
-        f"{server} {_quote(outcome.error)}; {hint}",
+        f"{server.base_url} {_quote(outcome.error)}; {hint}",
         detail=outcome.error,
         provider_request_id=request_id,
     )
 
 
-def _unknown(outcome: SubmissionUnknown, profile: Profile, server: str) -> AnswerError:
+def _unknown(outcome: SubmissionUnknown, server: Server) -> AnswerError:
     answer = _quote(outcome.error) if outcome.error else f"gave no answer ({outcome.lost})"
-    message = f"{server} {answer}; {MAY_EXIST if profile.can_list else MAY_EXIST_UNLISTED}"
+    message = f"{server.base_url} {answer}; {MAY_EXIST if server.can_list else MAY_EXIST_UNLISTED}"
     match outcome.lost:
         case "unreadable":
-            return ServerUnreadable(f"{message}; {_base_url_hint(server)}", detail=outcome.error)
+            return ServerUnreadable(f"{message}; {_base_url_hint(server.base_url)}", detail=outcome.error)
         case "server_error":
             return ServerFailed(message, detail=outcome.error)
         case "timeout" | "connection" | "crash":

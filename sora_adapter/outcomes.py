@@ -44,7 +44,7 @@ from ledger.events import (
 )
 from ledger.private import Private
 from sora_adapter.errors import AnswerError, ServerUnreadable, VideoNotFound
-from sora_adapter.messages import Submission, refused, unreachable, unreadable
+from sora_adapter.messages import Server, Submission, refused, unreachable, unreadable
 from sora_adapter.models import Character, Observation, Page
 from sora_adapter.profiles import Profile, Quirk
 from sora_adapter.responses import (
@@ -220,7 +220,8 @@ class Translator:
         if received.http_status in {404, 405} and received.denies_the_path:
             return self._unreadable(received, "an answer of the Videos API")
         detail = self._error_of(received)
-        return refused(self.profile, self.server, detail, received.retry_after_ms, received.request_id)
+        server = Server(self.server, self.profile.key_variable, self.profile.can_list)
+        return refused(server, detail, received.retry_after_ms, received.request_id)
 
     def content_unreadable(self, received: Answer | NoAnswer) -> AnswerError:
         """Return the error for text that came instead of a video's bytes."""

@@ -37,7 +37,7 @@ from render_service.submission.fix_commands import commands_after
 from render_service.submission.intent import requested
 from render_service.submission.recorded_call import comparable, sent_prompt
 from sora_adapter.errors import AnswerError
-from sora_adapter.messages import Submission, trouble
+from sora_adapter.messages import Server, Submission, trouble
 from sora_adapter.profiles import profile
 
 
@@ -170,8 +170,9 @@ def submission_trouble(ledger: Ledger, job: Job, profiles_file: Path | None) -> 
     history = JobHistory.of(ledger, job)
     if history.outcome is None:
         return None
-    server = profile(job.profile or "", profiles_file)
-    return trouble(history.outcome.event, server, history.server or "")
+    profile_used = profile(job.profile or "", profiles_file)
+    server = Server(history.server or "", profile_used.key_variable, profile_used.can_list)
+    return trouble(history.outcome.event, server)
 
 
 ANSWER_S = 5.0

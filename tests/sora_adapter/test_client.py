@@ -22,7 +22,7 @@ from sora_adapter.errors import (
     SettingsUnusable,
     VideoNotFound,
 )
-from sora_adapter.messages import trouble
+from sora_adapter.messages import Server, trouble
 from sora_adapter.models import Character
 from sora_adapter.profiles import Profile, profile
 from sora_adapter.requests import SubmitCall
@@ -32,6 +32,10 @@ pytestmark = pytest.mark.anyio
 PAGE = "<html><title>Sign in</title></html>"
 NO_VIDEO = {"error": {"message": "Video video_9 not found.", "type": "invalid_request_error", "code": None}}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def server_of(name: str, base_url: str = "") -> Server:
+    return Server(base_url, profile(name).key_variable, profile(name).can_list)
 
 
 async def test_an_observation_holds_what_the_server_answered(
@@ -173,7 +177,7 @@ async def test_an_outcome_that_is_no_acceptance_has_words_for_a_person(
 ) -> None:
     server.answers(status, body)
     outcome = await client.submit(intent, call)
-    assert expected in str(trouble(outcome, profile("openai"), client.base_url))
+    assert expected in str(trouble(outcome, server_of("openai", client.base_url)))
 
 
 async def test_a_server_without_a_list_is_not_reported_to_have_one(
@@ -182,8 +186,8 @@ async def test_a_server_without_a_list_is_not_reported_to_have_one(
     server.answers(400, {"error": {"message": "No.", "code": "400"}})
     async with VideosClient(profile("litellm"), server.base_url, None) as client:
         outcome = await client.submit(intent, call)
-    told = str(trouble(outcome, profile("litellm"), server.base_url))
-    assert "answered 400 400: No; a video may have been created, and this server lists none" in told
+    message = str(trouble(outcome, server_of("litellm", server.base_url)))
+    assert "answered 400 400: No; a video may have been created, and this server lists none" in message
 
 
 async def test_a_cost_reported_with_an_observation_is_kept(server: Any, video: dict[str, Any]) -> None:
@@ -208,8 +212,8 @@ async def test_a_lost_answer_has_words_for_a_person(
     server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.resets(after_reading=True)
-    told = trouble(await client.submit(intent, call), profile("openai"), client.base_url)
-    assert re.search(r"gave no answer \(\w+Error.*\); a video may have been created: .* looks", str(told))
+    error = trouble(await client.submit(intent, call), server_of("openai", client.base_url))
+    assert re.search(r"gave no answer \(\w+Error.*\); a video may have been created: .* looks", str(error))
 
 
 async def test_a_list_is_a_page_with_the_cursor_of_the_next(
@@ -331,7 +335,7 @@ async def test_the_key_we_sent_appears_nowhere_when_a_server_echoes_it(
             await client.observe("video_1")
     assert (
         key
-        not in f"{outcome!r} {trouble(outcome, profile('custom'), '')} {caught.value} {caught.value.detail!r}"
+        not in f"{outcome!r} {trouble(outcome, server_of('custom'))} {caught.value} {caught.value.detail!r}"
     )
 
 
@@ -340,7 +344,7 @@ async def test_a_key_in_a_page_is_not_kept(
 ) -> None:
     server.answers(502, "<html>Bearer sk-proj-abc***xyz was refused</html>")
     outcome = await client.submit(intent, call)
-    assert "sk-proj" not in str(trouble(outcome, profile("openai"), ""))
+    assert "sk-proj" not in str(trouble(outcome, server_of("openai")))
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,16 @@ import pytest
 from ledger.events import ErrorDetail
 from ledger.private import Private
 from sora_adapter.errors import AnswerError, ServerBusy, ServerRefused, VideoNotFound
-from sora_adapter.messages import needs_a_person, refused
+from sora_adapter.messages import Server, needs_a_person, refused
 from sora_adapter.profiles import profile
 
-SERVER = "https://host/v1"
+OPENAI = profile("openai")
+SERVER = Server("https://host/v1", OPENAI.key_variable, OPENAI.can_list)
 
 
-def told(status: int, code: str | None, message: str = "no") -> AnswerError:
+def error_of(status: int, code: str | None, message: str = "no") -> AnswerError:
     detail = ErrorDetail(http_status=status, code=code, message=Private.seal("error.message", message))
-    return refused(profile("openai"), SERVER, detail, None, None)
+    return refused(SERVER, detail, None, None)
 
 
 @pytest.mark.parametrize(
@@ -28,14 +29,14 @@ def told(status: int, code: str | None, message: str = "no") -> AnswerError:
     ],
 )
 def test_the_code_says_more_than_the_status(status: int, code: str, message: str) -> None:
-    error = told(status, code)
+    error = error_of(status, code)
     assert (type(error), message in str(error)) == (ServerRefused, True)
 
 
 def test_an_organisation_that_is_not_verified_is_known_by_the_words() -> None:
     words = "Your organization must be verified to use the model `sora-2`."
-    assert "has to be verified first" in str(told(403, None, words))
-    assert "has to be verified first" in str(told(404, "model_not_found", words))
+    assert "has to be verified first" in str(error_of(403, None, words))
+    assert "has to be verified first" in str(error_of(404, "model_not_found", words))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_an_organisation_that_is_not_verified_is_known_by_the_words() -> None:
     [(404, "video_not_found", VideoNotFound), (429, "rate_limit_exceeded", ServerBusy)],
 )
 def test_other_codes_leave_it_to_the_status(status: int, code: str, kind: type[AnswerError]) -> None:
-    assert type(told(status, code)) is kind
+    assert type(error_of(status, code)) is kind
 
 
 def test_a_message_that_was_erased_is_no_reason_to_fail() -> None:
