@@ -34,7 +34,8 @@ from render_service.evidence.checkpoints import Scheduled
 from render_service.evidence.keys import read_signer
 from render_service.forwarding.destinations import read_destinations
 from render_service.runtime.errors import BadInput, ServiceError
-from render_service.runtime.ledgers import apart, below, end_with_parent, placed
+from render_service.runtime.ledger_process import below, end_with_parent, ledger_process
+from render_service.runtime.ledgers import apart
 from render_service.runtime.settings import Settings, read_settings
 from render_service.server.app import Parts, serve, too_busy
 from render_service.server.background import Work
@@ -136,9 +137,9 @@ def serve_command(
     terms = None if no_work else read_worker_options(**options)
     log_key = _log_key(key or inv.settings.key_file) if tiles else None
     parts = Parts(not no_gateway, not no_console, not no_notifications, log_key=log_key)
-    here = placed()
+    process = ledger_process()
     end_with_parent()
-    with contextlib.closing(listen(host, port) if here is None else listen_below(here)) as listening:
+    with contextlib.closing(listen(host, port) if process is None else listen_below(process)) as listening:
         origin = _origin(listening, host)
         if parts.console:
             check_reach(inv.settings, listening)

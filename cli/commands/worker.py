@@ -22,7 +22,7 @@ from ledger.record import Authority
 from render_service.alerts.targets import Targets, read_targets
 from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
 from render_service.runtime.documents import counted
-from render_service.runtime.ledgers import end_with_parent
+from render_service.runtime.ledger_process import end_with_parent
 from render_service.runtime.signals import stop_signals
 from render_service.server.background import Work, working
 from render_service.worker.leases import WorkerOptions, queue_document

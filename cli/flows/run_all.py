@@ -31,7 +31,8 @@ from cli.text.usage import Usage
 from ledger.errors import SoraLedgerError
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput
-from render_service.runtime.ledgers import PLACED, OneLedger, Placed, apart
+from render_service.runtime.ledger_process import PLACED, LedgerProcess
+from render_service.runtime.ledgers import OneLedger, apart
 from render_service.runtime.telemetry import Log
 
 if TYPE_CHECKING:
@@ -183,7 +184,8 @@ def work_all(inv: Invocation, folder: Path, *, drains: bool) -> None:
     ledgers = apart(folder)
     refuse_copies(ledgers.values())
     wanted = {
-        name: _started(ledger, ("worker", *passed_on()), Placed(name)) for name, ledger in ledgers.items()
+        name: _started(ledger, ("worker", *passed_on()), LedgerProcess(name))
+        for name, ledger in ledgers.items()
     }
 
     async def work() -> Mapping[str, Ended]:
@@ -256,7 +258,7 @@ def serve_all(inv: Invocation, folder: Path, site: Site, serve: Serve, *, consol
         sockets = {name: place / f"{number}" for number, name in enumerate(ledgers)}
         wanted = {
             name: _started(
-                ledger, ("serve", *passed_on()), Placed(name, str(sockets[name]), site.host, site.port)
+                ledger, ("serve", *passed_on()), LedgerProcess(name, str(sockets[name]), site.host, site.port)
             )
             for name, ledger in ledgers.items()
         }
@@ -284,8 +286,8 @@ def _print_addresses(out: "Console", document: Mapping[str, Any]) -> None:
             out.print(f"  the console: {one['console']}")
 
 
-def _started(ledger: OneLedger, command: tuple[str, ...], placed: Placed) -> Started:
-    environment = environment_of({**ledger.environment, PLACED: placed.variable})
+def _started(ledger: OneLedger, command: tuple[str, ...], process: LedgerProcess) -> Started:
+    environment = environment_of({**ledger.environment, PLACED: process.variable})
     return Started(command, ledger.folder, environment)
 
 

@@ -9,28 +9,23 @@ DIR/film.db            a ledger without a folder: it can be checked, not served 
 A ledger gets the settings of its file, and for the rest those of the environment, except what belongs to one
 ledger (`_OF_ONE_LEDGER`). If the file names a server, it gets no key or secret of another server.
 
-`serve --all` and `worker --all` run one process for each ledger. `Placed` is what such a process is told.
+`serve --all` and `worker --all` run one process for each ledger (`render_service.runtime.ledger_process`).
 """
 
-import json
 import os
 import re
-import signal
-import threading
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from ledger.log.urls import file_of
 from render_service.runtime.errors import BadInput
+from render_service.runtime.ledger_process import PLACED
 from render_service.runtime.settings_file import BASE_URL, KEY, LEDGER, misspelt, read_settings_file
 
 SETTINGS = "settings.env"
 DATA = "SORA_LEDGER_DATA"
 PROFILE = "SORA_LEDGER_PROFILE"
-PLACED = "SORA_LEDGER_PLACED"
-"""Set by `serve --all` and `worker --all` for the process of one ledger, as JSON."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _OF_ONE_LEDGER = (LEDGER, "SORA_LEDGER_READ_URL", "SORA_LEDGER_ASSETS", DATA, "SORA_LEDGER_KEY", PLACED)
@@ -172,56 +167,3 @@ def _whole(own: Mapping[str, str], folder: Path, environment: Mapping[str, str])
         if name not in _OF_ONE_LEDGER and not (names_server and _OF_ONE_SERVER.fullmatch(name))
     }
     return {**shared, DATA: str(folder), **own}
-
-
-class Placed(NamedTuple):
-    """What the process of one ledger is told: its name, and for `serve` where the front end reaches it."""
-
-    name: str
-    socket: str = ""
-    """The Unix socket to listen at; empty for a worker."""
-    host: str = ""
-    port: int = 0
-
-    @property
-    def below(self) -> str:
-        """The path below which the front end serves this ledger."""
-        return f"/t/{self.name}" if self.socket else ""
-
-    @property
-    def variable(self) -> str:
-        """The text of the variable `PLACED`."""
-        return json.dumps(self._asdict())
-
-
-@cache
-def placed() -> Placed | None:
-    """Return what this process was told; None outside `serve --all` and `worker --all`."""
-    text = os.environ.get(PLACED)
-    try:
-        return Placed(**json.loads(text)) if text else None
-    except (TypeError, ValueError) as error:
-        raise BadInput(
-            f"{PLACED}: it is set by `serve --all` and `worker --all`; unset it",
-            param=PLACED,
-            expected="nothing",
-            found="text that they did not write",
-        ) from error
-
-
-def below() -> str:
-    """Return the path below which this process is served: empty unless `serve --all` started it."""
-    here = placed()
-    return "" if here is None else here.below
-
-
-def end_with_parent() -> None:
-    """Stop this process as SIGTERM does once the process that started it is gone, however it ended."""
-
-    def wait() -> None:
-        while os.read(0, 1):  # the other end is only ever closed
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    if placed() is not None:
-        threading.Thread(target=wait, name="parent", daemon=True).start()

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from render_service.runtime.ledgers import placed
+from render_service.runtime.ledger_process import ledger_process
 
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}\Z")
 _KEY = re.compile(r"(sk-|slk_)[A-Za-z0-9_\-]{3,}")
@@ -102,8 +102,8 @@ class Log:
 
 
 def _ids(trace: Trace) -> dict[str, str]:
-    here = placed()
-    of = {} if here is None else {"ledger": here.name}
+    process = ledger_process()
+    of = {} if process is None else {"ledger": process.name}
     return {"trace_id": trace.trace_id, "span_id": trace.span_id, **of}
 
 

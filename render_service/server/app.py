@@ -34,7 +34,7 @@ from render_service.access.gatekeeper import Gatekeeper
 from render_service.notifications.addresses import Addresses
 from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
-from render_service.runtime.ledgers import placed
+from render_service.runtime.ledger_process import ledger_process
 from render_service.runtime.settings import SANDBOX
 from render_service.runtime.spans import NO_SPAN, REQUEST, Beginning, Span, Telemetry
 from render_service.runtime.telemetry import Log, Trace, begin_trace, sender_of
@@ -279,7 +279,7 @@ async def serve(
         works = [*works, lambda stop: Notifier(session, post).run(stop)]
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     app: ASGIApp = create_app(session, secrets, parts, works=works, post=post, stop=stop)
-    if placed() is not None:
+    if ledger_process() is not None:
         app = FromFront(app)
     await serve_app(app, too_busy(session.log), listening, started, stop)
 

@@ -30,7 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from ledger.errors import error_facts
 from render_service.runtime.errors import BadInput
-from render_service.runtime.ledgers import Placed, placed
+from render_service.runtime.ledger_process import LedgerProcess, ledger_process
 from render_service.runtime.settings import CONSOLE_URL, Settings
 
 HEADER_S = 10.0
@@ -139,7 +139,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def listen_below(here: Placed) -> socket.socket:
+def listen_below(process: LedgerProcess) -> socket.socket:
     """Bind the Unix socket at which the front end reaches this process, in place of an earlier process's.
 
     Nothing can connect before the ledger was opened and the server listens, so that a request for a ledger
@@ -147,12 +147,12 @@ def listen_below(here: Placed) -> socket.socket:
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        Path(here.socket).unlink(missing_ok=True)
-        listening.bind(here.socket)
+        Path(process.socket).unlink(missing_ok=True)
+        listening.bind(process.socket)
     except OSError as error:
         listening.close()
         raise BadInput(
-            f"cannot listen at {here.socket} ({error.strerror})",
+            f"cannot listen at {process.socket} ({error.strerror})",
             param="all",
             expected="a folder for sockets",
             found=error.strerror,
@@ -162,9 +162,9 @@ def listen_below(here: Placed) -> socket.socket:
 
 def address_of(listening: socket.socket) -> tuple[str, int]:
     """Return the address and port that clients connect to: those of the front end, if there is one."""
-    here = placed()
-    if here is not None and here.socket:
-        return here.host, here.port
+    process = ledger_process()
+    if process is not None and process.socket:
+        return process.host, process.port
     host, port = listening.getsockname()[:2]
     return host, port
 

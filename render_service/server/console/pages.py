@@ -21,7 +21,7 @@ from ledger.job import Job
 from ledger.log.replica import ReadFrom
 from render_service.access.callers import Caller
 from render_service.runtime.errors import ServiceError
-from render_service.runtime.ledgers import below
+from render_service.runtime.ledger_process import below
 from render_service.session.session import Session
 
 PREFIX = f"{below()}/console"

@@ -15,7 +15,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from decision.money import usd_digits
-from render_service.runtime.ledgers import placed
+from render_service.runtime.ledger_process import ledger_process
 from render_service.runtime.printable import printable
 from render_service.server.console.pages import PREFIX
 
@@ -59,8 +59,8 @@ def compiled() -> Environment:
         auto_reload=False,
         finalize=shown,
     )
-    here = placed()
-    environment.globals.update(prefix=PREFIX, states=STATES, ledger=here.name if here else None)
+    process = ledger_process()
+    environment.globals.update(prefix=PREFIX, states=STATES, ledger=process.name if process else None)
     environment.filters.update(usd=usd, ago=ago, when=when, day=day, duration=duration, count=count)
     return environment
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from decision.rules.roles import Permission
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.runtime.errors import NotAuthenticated
-from render_service.runtime.ledgers import below
+from render_service.runtime.ledger_process import below
 from render_service.server.gateway.errors import Refusal, refused
 from render_service.server.gateway.projection import PATIENCE_S
 from render_service.server.gateway.submissions import Submissions
