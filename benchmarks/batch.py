@@ -44,7 +44,7 @@ import goals
 import httpx2
 from openai import AsyncOpenAI
 
-from decision.rules.catalog import default_catalog
+from decision.rules.toml import default_catalog
 from render_service.api import sessions
 from render_service.batches.file import read_batch
 from render_service.batches.folder import BatchFolder

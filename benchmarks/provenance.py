@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from goals import note
 
 from decision.request.request import parse_request
-from decision.rules.catalog import default_catalog
+from decision.rules.toml import default_catalog
 from ledger.events import ProvenanceObserved
 from render_service.api.sessions import open_session
 from render_service.provenance import observe

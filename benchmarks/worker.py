@@ -46,7 +46,7 @@ from goals import note
 from workload import postgresql
 
 from decision.request.request import parse_request
-from decision.rules.catalog import default_catalog
+from decision.rules.toml import default_catalog
 from ledger.events import RenderClosed, SubmissionIntended
 from ledger.log.opening import open_ledger, open_snapshot
 from ledger.store.filters import RecordFilter

@@ -14,8 +14,9 @@ from cli.exit_codes import MEANINGS
 from cli.main import PROGRAM, cli
 from decision.advice.advice import GUARDRAILS
 from decision.money import format_usd
-from decision.request.prompt import FIELDS, LABELS, Template, templates
-from decision.rules.catalog import default_catalog
+from decision.request.prompt import FIELDS, LABELS
+from decision.request.templates import Template, templates
+from decision.rules.toml import default_catalog
 from sora_adapter.profiles import profiles
 from tools import commands
 

@@ -12,7 +12,7 @@ from cli.options import common
 from cli.text import output
 from cli.text.usage import Usage
 from decision.one_change.verdict import RemixVerdict, check_single_change
-from decision.rules.catalog import default_catalog
+from decision.rules.toml import default_catalog
 from render_service.runtime.errors import BadInput
 from render_service.runtime.printable import printable
 

@@ -10,12 +10,12 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.tables import columns
 from cli.text.usage import Usage
-from decision.request.prompt import template, templates
+from decision.request.templates import template, templates
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from decision.request.prompt import Template
+    from decision.request.templates import Template
 
 
 @click.command("templates")

@@ -18,19 +18,19 @@ def completing(words: Callable[[], Iterable[str]]) -> Completion:
 
 
 def _models() -> Iterable[str]:
-    from decision.rules.catalog import default_catalog  # only a shell asks
+    from decision.rules.toml import default_catalog  # only a shell asks
 
     return ("auto", *default_catalog().model_names)
 
 
 def _sizes() -> Iterable[str]:
-    from decision.rules.catalog import default_catalog
+    from decision.rules.toml import default_catalog
 
     return default_catalog().sizes
 
 
 def _seconds() -> Iterable[str]:
-    from decision.rules.catalog import default_catalog
+    from decision.rules.toml import default_catalog
 
     return map(str, default_catalog().seconds)
 

@@ -5,8 +5,6 @@ another day, load the catalog of that day.
 """
 
 from datetime import date
-from functools import cache
-from importlib.resources import files
 from typing import Annotated, Self
 
 from pydantic import Field, StrictBool, StringConstraints, model_validator
@@ -218,14 +216,3 @@ class Catalog(Document):
         if strays:
             raise ValueError(f"{strays[0]} is a snapshot of a model that is not there")
         return self
-
-
-def load_catalog(toml: bytes) -> Catalog:
-    """Read a catalog from TOML; `BadDocument` says what is wrong and where."""
-    return Catalog.load(toml)
-
-
-@cache
-def default_catalog() -> Catalog:
-    """Return the packaged catalog: the Videos API in its final state."""
-    return load_catalog(files("decision").joinpath("catalog.toml").read_bytes())

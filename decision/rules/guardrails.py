@@ -134,8 +134,3 @@ class Guardrails(Document):
         if twice:
             raise ValueError(f"two rules have the code {twice}; give each its own")
         return self
-
-
-def load_guardrails(toml: bytes) -> Guardrails:
-    """Read guardrails from TOML; `BadDocument` says what is wrong and where."""
-    return Guardrails.load(toml)

@@ -23,9 +23,10 @@ from decision.rules.approvals import (
 )
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document, Entry
-from decision.rules.guardrails import Guardrails, load_guardrails
+from decision.rules.guardrails import Guardrails
 from decision.rules.purpose import PURPOSES
 from decision.rules.roles import DEFAULT_ROLES, RoleName, Roles, without_effect
+from decision.rules.toml import load_document
 
 WHOLE_PERCENT = 100
 SECONDS_PER_MINUTE = 60
@@ -335,11 +336,6 @@ class Policy(Document):
         return self
 
 
-def load_policy(toml: bytes) -> Policy:
-    """Read a policy from TOML; `BadDocument` says what is wrong and where."""
-    return Policy.load(toml)
-
-
 def with_guardrails(policy: Policy, guardrails: Guardrails | None) -> Policy:
     """Return `policy` with these guardrails, unless it has its own; `ValidationError` if they do not fit."""
     if guardrails is None or policy.guardrails is not None:
@@ -354,6 +350,6 @@ def default_policy() -> Policy:
     """Return the packaged policy with the packaged guardrails."""
     folder = files("decision")
     return with_guardrails(
-        load_policy(folder.joinpath("policy.toml").read_bytes()),
-        load_guardrails(folder.joinpath("guardrails.toml").read_bytes()),
+        load_document(Policy, folder.joinpath("policy.toml").read_bytes()),
+        load_document(Guardrails, folder.joinpath("guardrails.toml").read_bytes()),
     )

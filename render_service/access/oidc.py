@@ -42,6 +42,7 @@ from pydantic import AfterValidator, Field
 from decision.errors import BadDocument
 from decision.rules.document import Document
 from decision.rules.roles import RoleName, Roles, permissions_of
+from decision.rules.toml import load_document
 from ledger.record import ActorSource
 from render_service.access.callers import Caller
 from render_service.runtime.errors import BadInput, NotAuthenticated, ProviderUnavailable
@@ -111,7 +112,7 @@ def read_provider(path: Path) -> Provider:
             found="it is not installed",
         ) from None
     try:
-        return Provider.load(read_file(path, "file of the identity provider", FILE_LIMIT_BYTES))
+        return load_document(Provider, read_file(path, "file of the identity provider", FILE_LIMIT_BYTES))
     except BadDocument as error:
         raise BadInput(
             f"SORA_LEDGER_OIDC={path}: {error}",

@@ -32,6 +32,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from decision.errors import BadDocument
 from decision.rules.document import Document, Entry
+from decision.rules.toml import load_document
 from ledger.store.outbox import ALERT
 from render_service.alerts.occasions import Notice, Occasion
 from render_service.runtime.errors import BadInput
@@ -151,6 +152,6 @@ class Targets(Document):
 def read_targets(path: Path) -> Targets:
     """Read the file; `BadInput` names the line and key of what is wrong."""
     try:
-        return Targets.load(read_file(path, "file of alerts", FILE_LIMIT_BYTES))
+        return load_document(Targets, read_file(path, "file of alerts", FILE_LIMIT_BYTES))
     except BadDocument as error:
         raise BadInput(f"{path}: {error}", param=path, expected="a file of alerts", found=error) from None

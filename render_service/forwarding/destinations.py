@@ -36,6 +36,7 @@ from pydantic import AfterValidator, Field, model_validator
 from decision.errors import BadDocument
 from decision.rules.document import Document, Entry
 from decision.rules.purpose import PURPOSES
+from decision.rules.toml import load_document
 from ledger.events import EVENT_TYPES, PrivateErased
 from ledger.job import JOB_PREFIX, Job
 from ledger.record import Record
@@ -189,7 +190,7 @@ class Destinations(Document):
 def read_destinations(path: Path) -> Destinations:
     """Read the file; `BadInput` names the line and key of what is wrong."""
     try:
-        return Destinations.load(read_file(path, "file of destinations", FILE_LIMIT_BYTES))
+        return load_document(Destinations, read_file(path, "file of destinations", FILE_LIMIT_BYTES))
     except BadDocument as error:
         raise BadInput(
             f"{path}: {error}", param=path, expected="a file of destinations", found=error

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from decision.errors import BadDocument
 from decision.rules.approvals import Change
-from decision.rules.catalog import Catalog, default_catalog, load_catalog
+from decision.rules.catalog import Catalog
 from decision.rules.document import Document as DecisionDocument
-from decision.rules.guardrails import load_guardrails
-from decision.rules.policy import Policy, default_policy, load_policy, with_guardrails
+from decision.rules.guardrails import Guardrails
+from decision.rules.policy import Policy, default_policy, with_guardrails
+from decision.rules.toml import default_catalog, load_document
 from ledger.canonical import sha256_hex
 from ledger.errors import LedgerUnusable
 from ledger.events import PolicyActivated
@@ -162,7 +163,7 @@ def read_rules(
     The guardrails are those of their file, else those of the policy file, else those of the `active` rules: a
     policy without any does not take them out of force. `BadInput` names the problem with file, line and key.
     """
-    policy = _read(policy_file, "policy", load_policy)
+    policy = _read(policy_file, "policy", Policy)
     if guardrails_file and policy.guardrails:
         raise BadInput(
             f"policy file {policy_file} has guardrails of its own: take out [guardrails], or leave out"
@@ -171,8 +172,8 @@ def read_rules(
             expected="guardrails in one place",
             found="two",
         )
-    guardrails = _read(guardrails_file, "guardrails", load_guardrails) if guardrails_file else None
-    catalog = _read(catalog_file, "catalog", load_catalog) if catalog_file else active().catalog
+    guardrails = _read(guardrails_file, "guardrails", Guardrails) if guardrails_file else None
+    catalog = _read(catalog_file, "catalog", Catalog) if catalog_file else active().catalog
     try:
         return Rules(with_guardrails(policy, guardrails or active().policy.guardrails), catalog)
     except ValidationError as error:
@@ -185,9 +186,9 @@ def read_rules(
         ) from None
 
 
-def _read(path: Path, what: str, load: Callable[[bytes], D]) -> D:
+def _read(path: Path, what: str, kind: type[D]) -> D:
     try:
-        return load(read_file(path, f"{what} file", FILE_LIMIT_BYTES))
+        return load_document(kind, read_file(path, f"{what} file", FILE_LIMIT_BYTES))
     except BadDocument as error:
         raise BadInput(
             f"{what} file {path}: {error}", param=what, expected=f"a {what} file", found=error

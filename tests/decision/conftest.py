@@ -8,8 +8,9 @@ import pytest
 
 from decision.engine.decide import DecisionContext, decide
 from decision.request.request import RenderRequest, parse_request
-from decision.rules.catalog import Catalog, default_catalog
+from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, default_policy
+from decision.rules.toml import default_catalog
 from ledger.events import Ruling
 
 SOURCE = {

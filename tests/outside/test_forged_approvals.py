@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy, default_policy
+from decision.rules.toml import default_catalog
 from ledger.events import PolicyActivated
 from ledger.log.bundle import Scope, Wish, write_bundle
 from ledger.log.opening import open_ledger, open_or_create

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from decision.request.request import RenderRequest, parse_request
-from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy
+from decision.rules.toml import default_catalog
 from ledger.events import Event
 from ledger.job import Job
 from ledger.log.opening import open_ledger

@@ -41,7 +41,7 @@ from mcp_types import (
 )
 
 from decision.errors import DecisionError
-from decision.request.prompt import template, templates
+from decision.request.templates import template, templates
 from decision.rules.roles import Permission
 from ledger.errors import AmbiguousJob, JobNotFound
 from ledger.store.filters import JobFilter

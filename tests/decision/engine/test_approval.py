@@ -14,7 +14,8 @@ from decision.engine.inputs import DecisionContext, Inputs
 from decision.errors import BadDocument, BadRequest
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog, Price
-from decision.rules.policy import Policy, default_policy, load_policy
+from decision.rules.policy import Policy, default_policy
+from decision.rules.toml import load_document
 from ledger.events import Candidate, RenderDecided, RenderDenied, RenderHeld
 from ledger.tree.checkpoint import Signer
 
@@ -157,7 +158,7 @@ def test_the_packaged_policy_is_without_warnings(catalog: Catalog, policy: Polic
 def test_an_approval_rule_with_an_unknown_key_is_refused() -> None:
     toml = b'version = 1\nname = "p"\n[[approvals]]\ncode = "A"\nmodel = "sora-2"\n'
     with pytest.raises(BadDocument, match=r"line 5, approvals\.0\.model"):
-        load_policy(toml)
+        load_document(Policy, toml)
 
 
 def test_a_rule_for_remixes_of_an_unclear_verdict_is_not_warned_of(catalog: Catalog) -> None:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from decision.engine.decide import DecisionContext, decide
 from decision.request.request import RenderRequest, parse_request
-from decision.rules.catalog import default_catalog
 from decision.rules.policy import default_policy
 from decision.rules.purpose import PURPOSES
+from decision.rules.toml import default_catalog
 from ledger.events import RenderDecided
 
 MODELS = ("sora-2", "sora-2-pro")

@@ -8,7 +8,8 @@ from decision.engine.decide import decide
 from decision.engine.explain import why
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
-from decision.rules.policy import FaceRule, Policy, load_policy
+from decision.rules.policy import FaceRule, Policy
+from decision.rules.toml import load_document
 from ledger.events import RenderDecided, RenderDenied, Ruling
 
 Decide = Callable[[str | None, str | None], Ruling]
@@ -87,5 +88,7 @@ def test_a_policy_file_says_what_a_face_means(policy: Policy) -> None:
     from importlib.resources import files  # noqa: PLC0415  # only here
 
     text = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
-    own = load_policy(text.replace('# reference_faces = "block"', 'reference_faces = "block"').encode())
+    own = load_document(
+        Policy, text.replace('# reference_faces = "block"', 'reference_faces = "block"').encode()
+    )
     assert own.reference_faces is FaceRule.BLOCK

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from decision.advice.advice import advise
 from decision.advice.reading import missing_details
 from decision.errors import BadDocument, BadRequest
-from decision.request.prompt import BLANK, Draft, Template, TemplateFile, is_structured, template, templates
+from decision.request.prompt import is_structured
 from decision.request.request import RenderRequest, parse_request
+from decision.request.templates import BLANK, Draft, Template, TemplateFile, template, templates
 from decision.rules.catalog import Catalog
+from decision.rules.toml import load_document
 
 NAMES = sorted(templates())
 SMALL = """
@@ -99,4 +101,4 @@ def test_an_unknown_blank_is_refused_with_the_nearest() -> None:
 )
 def test_a_template_that_does_not_hold_together_is_refused(text: str, instead: str, named: str) -> None:
     with pytest.raises(BadDocument, match=named):
-        TemplateFile.load(SMALL.replace(text, instead).encode())
+        load_document(TemplateFile, SMALL.replace(text, instead).encode())

@@ -9,7 +9,8 @@ import pytest
 from decision.errors import BadDocument
 from decision.rules.approvals import owner_of
 from decision.rules.catalog import Catalog
-from decision.rules.policy import Policy, default_policy, load_policy
+from decision.rules.policy import Policy, default_policy
+from decision.rules.toml import load_document
 from ledger.tree.checkpoint import Signer
 
 MARIA, OMAR = (str(Signer(name, bytes([seed]) * 32).verifier) for name, seed in (("maria", 1), ("omar", 2)))
@@ -74,7 +75,7 @@ def test_a_wrong_key_in_a_file_is_refused_with_its_line() -> None:
         "[weights]", '[approvers]\nmaria = ["maria+00000000+AQ=="]\n\n[weights]', 1
     )
     with pytest.raises(BadDocument, match=r"line \d+, approvers.maria.0: .*expected an Ed25519 public key"):
-        load_policy(text.encode())
+        load_document(Policy, text.encode())
 
 
 def default_policy_text() -> str:

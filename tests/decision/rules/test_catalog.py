@@ -7,7 +7,8 @@ import tomlkit
 
 from decision.errors import BadDocument, BadRequest
 from decision.request.attachments import ReferenceImage, check_first_frame
-from decision.rules.catalog import Catalog, load_catalog
+from decision.rules.catalog import Catalog
+from decision.rules.toml import load_document
 
 SMALL = """
 version = 1
@@ -59,7 +60,7 @@ def test_a_snapshot_offers_and_costs_what_its_model_does(catalog: Catalog, snaps
 def test_a_snapshot_that_does_not_fit_is_refused(name: str, named: str) -> None:
     snapshot = f'[[snapshots]]\nname = "{name}"\nmodel = "x"\nsource = "s"\n'
     with pytest.raises(BadDocument, match=named):
-        load_catalog(f"{SMALL}{snapshot}".encode())
+        load_document(Catalog, f"{SMALL}{snapshot}".encode())
 
 
 def test_a_size_the_model_does_not_offer_has_no_cost(catalog: Catalog) -> None:
@@ -82,12 +83,15 @@ def test_every_fact_of_the_packaged_catalog_names_its_source(catalog: Catalog) -
 def test_the_digest_ignores_comments_and_the_order_of_keys() -> None:
     document = tomlkit.parse(SMALL)
     reordered = tomlkit.dumps(dict(reversed(document.unwrap().items())))
-    assert load_catalog(f"# changed\n{reordered}".encode()).digest == load_catalog(SMALL.encode()).digest
+    assert (
+        load_document(Catalog, f"# changed\n{reordered}".encode()).digest
+        == load_document(Catalog, SMALL.encode()).digest
+    )
 
 
 def test_the_digest_changes_with_a_price() -> None:
     dearer = SMALL.replace("usd_micros_per_second = 10", "usd_micros_per_second = 11")
-    assert load_catalog(dearer.encode()).digest != load_catalog(SMALL.encode()).digest
+    assert load_document(Catalog, dearer.encode()).digest != load_document(Catalog, SMALL.encode()).digest
 
 
 def test_a_changed_copy_has_a_digest_of_its_own(catalog: Catalog) -> None:
@@ -102,7 +106,7 @@ def test_the_canonical_bytes_give_the_catalog_back(catalog: Catalog) -> None:
 def test_the_newest_price_of_a_size_class_holds() -> None:
     newer = '  { size_class = "tiny", usd_micros_per_second = 30, from = 2026-01-01, source = "s" },'
     two_prices = SMALL.replace("prices = [", f"prices = [\n{newer}\n")
-    assert load_catalog(two_prices.encode()).cost_usd_micros("m", "64x64", 4) == 120
+    assert load_document(Catalog, two_prices.encode()).cost_usd_micros("m", "64x64", 4) == 120
 
 
 @pytest.mark.parametrize(
@@ -127,13 +131,13 @@ def test_a_catalog_that_does_not_hold_together_is_refused_with_the_place(
     text: str, instead: str, named: str
 ) -> None:
     with pytest.raises(BadDocument, match=named):
-        load_catalog(SMALL.replace(text, instead).encode())
+        load_document(Catalog, SMALL.replace(text, instead).encode())
 
 
 def test_two_prices_from_the_same_date_are_refused() -> None:
     price = '{ size_class = "tiny", usd_micros_per_second = 30, from = 2025-01-01, source = "s" }, '
     with pytest.raises(BadDocument, match="their dates overlap"):
-        load_catalog(SMALL.replace("prices = [", f"prices = [{price}").encode())
+        load_document(Catalog, SMALL.replace("prices = [", f"prices = [{price}").encode())
 
 
 def test_a_price_holds_from_its_day_until_the_next(catalog: Catalog) -> None:

@@ -7,15 +7,16 @@ import pytest
 
 from decision.errors import BadDocument
 from decision.rules.catalog import Catalog
-from decision.rules.guardrails import Action, Guardrails, load_guardrails
-from decision.rules.policy import Policy, load_policy
+from decision.rules.guardrails import Action, Guardrails
+from decision.rules.policy import Policy
 from decision.rules.purpose import FINAL_PURPOSES, PURPOSES
+from decision.rules.toml import load_document
 
 TERMS = '[[terms]]\ncode = "NAMES"\nthen = "deny"\nterms = ["Emma Watson"]\n'
 
 
 def guardrails(text: str = TERMS) -> Guardrails:
-    return load_guardrails(f"version = 1\n{text}".encode())
+    return load_document(Guardrails, f"version = 1\n{text}".encode())
 
 
 def with_rules(policy: Policy, rules: Guardrails, **more: Any) -> Policy:
@@ -26,7 +27,7 @@ def with_rules(policy: Policy, rules: Guardrails, **more: Any) -> Policy:
 
 
 def test_the_packaged_guardrails_are_in_force_and_deny(policy: Policy, catalog: Catalog) -> None:
-    packaged = load_guardrails(files("decision").joinpath("guardrails.toml").read_bytes())
+    packaged = load_document(Guardrails, files("decision").joinpath("guardrails.toml").read_bytes())
     assert policy.guardrails == packaged
     assert {rule.then for rule in packaged.terms} == {Action.DENY}
     assert (policy.approvals, packaged.moderation, policy.warnings(catalog)) == (None, None, ())
@@ -47,7 +48,7 @@ def test_a_policy_with_guardrails_is_the_same_after_it_was_stored(policy: Policy
 
 
 def test_a_policy_without_guardrails_has_the_bytes_it_had() -> None:
-    policy = load_policy(files("decision").joinpath("policy.toml").read_bytes())
+    policy = load_document(Policy, files("decision").joinpath("policy.toml").read_bytes())
     assert b"guardrails" not in policy.canonical
 
 

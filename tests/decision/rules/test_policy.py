@@ -5,7 +5,8 @@ from importlib.resources import files
 import pytest
 
 from decision.errors import BadDocument
-from decision.rules.policy import PURPOSES, Policy, load_policy
+from decision.rules.policy import PURPOSES, Policy
+from decision.rules.toml import load_document
 
 PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 
@@ -42,7 +43,7 @@ def test_a_policy_that_does_not_hold_together_is_refused_with_the_place(
     text: str, instead: str, named: str
 ) -> None:
     with pytest.raises(BadDocument, match=named):
-        load_policy(PACKAGED.replace(text, instead).encode())
+        load_document(Policy, PACKAGED.replace(text, instead).encode())
 
 
 def test_nobody_has_to_attest_unless_the_policy_says_so(policy: Policy) -> None:
@@ -51,18 +52,20 @@ def test_nobody_has_to_attest_unless_the_policy_says_so(policy: Policy) -> None:
 
 def test_a_switch_is_true_or_false() -> None:
     with pytest.raises(BadDocument, match="require_attestation"):
-        load_policy(PACKAGED.replace("require_attestation = false", "require_attestation = 1").encode())
+        load_document(
+            Policy, PACKAGED.replace("require_attestation = false", "require_attestation = 1").encode()
+        )
 
 
 def test_a_policy_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(BadDocument, match="not valid TOML"):
-        load_policy(b"\xff\xfe")
+        load_document(Policy, b"\xff\xfe")
 
 
 def test_what_is_wrong_in_a_file_is_reported_with_line_key_and_what_was_found() -> None:
     with pytest.raises(BadDocument, match=r"line \d+, weights\.fit_weight: .* integer, found 'ten'"):
-        load_policy(PACKAGED.replace("fit_weight = 10", 'fit_weight = "ten"').encode())
+        load_document(Policy, PACKAGED.replace("fit_weight = 10", 'fit_weight = "ten"').encode())
     with pytest.raises(BadDocument, match=r"line \d+, fit_wait: there is no such key"):
-        load_policy(PACKAGED.replace("version = 1", "version = 1\nfit_wait = 1").encode())
+        load_document(Policy, PACKAGED.replace("version = 1", "version = 1\nfit_wait = 1").encode())
     with pytest.raises(BadDocument, match=r"approvals\.0\.models: expected a list.*, found 'sora-2'"):
-        load_policy(f'{PACKAGED}\n[[approvals]]\ncode = "A"\nmodels = "sora-2"\n'.encode())
+        load_document(Policy, f'{PACKAGED}\n[[approvals]]\ncode = "A"\nmodels = "sora-2"\n'.encode())

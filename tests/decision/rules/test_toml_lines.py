@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decision.errors import BadDocument
-from decision.rules.catalog import load_catalog
-from decision.rules.document import Path, key_lines, line_of
-from decision.rules.policy import load_policy
+from decision.rules.catalog import Catalog
+from decision.rules.policy import Policy
+from decision.rules.toml import Path, key_lines, line_of, load_document
 
 POLICY = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 CATALOG = files("decision").joinpath("catalog.toml").read_text(encoding="utf-8")
@@ -84,11 +84,11 @@ def test_a_policy_that_is_wrong_is_refused_with_the_line(text: str, instead: str
     wrong = POLICY.replace(text, instead, 1)
     line = wrong[: wrong.index(instead.splitlines()[-1])].count("\n") + 1
     with pytest.raises(BadDocument, match=f"line {line}, "):
-        load_policy(wrong.encode())
+        load_document(Policy, wrong.encode())
 
 
 def test_a_negative_price_is_refused_with_the_line() -> None:
     wrong = CATALOG.replace("usd_micros_per_second = 300000", "usd_micros_per_second = -300000", 1)
     line = wrong[: wrong.index("-300000")].count("\n") + 1
     with pytest.raises(BadDocument, match=rf"line {line}, models\.1\.prices"):
-        load_catalog(wrong.encode())
+        load_document(Catalog, wrong.encode())

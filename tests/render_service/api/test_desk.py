@@ -16,8 +16,8 @@ import pytest
 
 import render_service
 from decision.errors import BadRequest
-from decision.rules.catalog import default_catalog
 from decision.rules.policy import Policy, default_policy
+from decision.rules.toml import default_catalog
 from ledger.errors import JobNotFound, LedgerUnusable
 from ledger.events import RenderDecided
 from ledger.log.opening import open_ledger

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from decision.rules.catalog import default_catalog
+from decision.rules.toml import default_catalog
 from ledger.events import RenderRequested
 from ledger.terms import State, Variant
 from render_service.batches.file import BatchInvalid, read_batch

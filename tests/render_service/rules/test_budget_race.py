@@ -20,7 +20,7 @@ CLIP = 400_000
 
 RACE = """
 import asyncio, os, sys
-from decision.rules.catalog import default_catalog
+from decision.rules.toml import default_catalog
 from decision.request.request import parse_request
 from render_service.submission.submit import place
 from render_service.api.sessions import open_session

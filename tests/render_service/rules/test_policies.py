@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from decision.rules.catalog import default_catalog
 from decision.rules.policy import default_policy
+from decision.rules.toml import default_catalog
 from ledger.errors import LedgerUnusable
 from ledger.events import PolicyActivated, RenderDecided
 from ledger.log.opening import open_ledger

@@ -10,8 +10,9 @@ import httpx2
 import pytest
 
 from decision.errors import BadRequest
-from decision.rules.catalog import Catalog, default_catalog
+from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, default_policy
+from decision.rules.toml import default_catalog
 from ledger.errors import WrongExpectedVersion
 from ledger.events import RequestSigned
 from ledger.terms import State

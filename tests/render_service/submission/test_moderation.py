@@ -9,8 +9,9 @@ import pytest
 
 from decision.engine.guardrails import ModerationStatus
 from decision.request.request import RenderRequest
-from decision.rules.guardrails import load_guardrails
+from decision.rules.guardrails import Guardrails
 from decision.rules.policy import with_guardrails
+from decision.rules.toml import load_document
 from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
 from render_service.server.mcp.arguments import DecideArguments
@@ -31,7 +32,7 @@ TEXT = 'version = 1\n[[terms]]\ncode = "NAMES"\nthen = "deny"\nterms = ["Emma Wa
 def guarded(session: Session) -> Session:
     """Return the session under a policy that wants moderation."""
     bare = session.policy.model_copy(update={"guardrails": None})
-    return decide_by(session, with_guardrails(bare, load_guardrails(TEXT.encode())))
+    return decide_by(session, with_guardrails(bare, load_document(Guardrails, TEXT.encode())))
 
 
 @asynccontextmanager

@@ -8,8 +8,9 @@ from starlette.datastructures import FormData, UploadFile
 
 from decision.errors import BadDocument
 from decision.rules.approvals import Change
-from decision.rules.policy import Policy, load_policy, with_guardrails
+from decision.rules.policy import Policy, with_guardrails
 from decision.rules.roles import Permission
+from decision.rules.toml import load_document
 from ledger.record import timestamp
 from ledger.store.filters import JobFilter
 from render_service.reports.redecide import Outlook, Tally, what_if
@@ -131,7 +132,7 @@ async def compare(visit: Visit, form: FormData) -> PolicyView:
     if len(content) > FILE_LIMIT_BYTES:
         raise BadInput(f"{file.filename}: a policy file has at most {FILE_LIMIT_BYTES:,} bytes")
     try:
-        policy = load_policy(content)
+        policy = load_document(Policy, content)
     except BadDocument as error:
         raise BadInput(f"policy file {file.filename}: {error}") from None
     return await asyncio.to_thread(_compared, visit, policy, period)

@@ -5,8 +5,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from decision.rules.guardrails import load_guardrails
+from decision.rules.guardrails import Guardrails
 from decision.rules.policy import with_guardrails
+from decision.rules.toml import load_document
 from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
 from render_service.session.session import Session
@@ -22,7 +23,7 @@ MODERATED = Path(__file__).parents[3] / "decision" / "data" / "guardrails-with-m
 def moderated(session: Session) -> Rules:
     """Return the packaged rules with guardrails that also hold, and ask the server's moderation."""
     bare = session.policy.model_copy(update={"guardrails": None})
-    return Rules(with_guardrails(bare, load_guardrails(MODERATED.read_bytes())), session.catalog)
+    return Rules(with_guardrails(bare, load_document(Guardrails, MODERATED.read_bytes())), session.catalog)
 
 
 @pytest.fixture
