@@ -10,7 +10,7 @@
    `render_service.settlement.sweep`.
 
 Of an entry that is split into several remixes, the first is enrolled, with the others recorded beside it:
-workers request them, each once the one before is stored (`submission.next_remix`).
+workers request them, each once the one before is stored (`submission.request_again`).
 
 A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
 same three steps with `resume` continue from there. The failure of one entry does not stop the others, unless

@@ -3,7 +3,7 @@
 Each remix is a separate job whose request key consists of the key of the split and its number, so the same
 split with the same key continues where it stopped, and nothing is rendered twice. The first remix without a
 video ends the chain. A split that is queued waits for none: it queues the first remix and records the others
-beside it, and whichever worker stores the video of one requests the next (`submission.next_remix`).
+beside it, and whichever worker stores the video of one requests the next (`submission.request_again`).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from render_service.runtime.errors import ServiceError
 from render_service.session.session import Session
 from render_service.session.splits import SplitStanding, planned_split, standing_of, step_key
 from render_service.settlement.settle import settle
-from render_service.submission.next_remix import next_remix
+from render_service.submission.request_again import request_next_remix
 from render_service.submission.result import Opening, Placed
 from render_service.submission.sources import source_of
 from render_service.submission.submit import place
@@ -131,7 +131,7 @@ async def queue_one_by_one(
         if job.state is not State.STORED:
             break
         progress.last_video = job.job_id
-        following = await next_remix(session, job)
+        following = await request_next_remix(session, job)
     progress.standing = await asyncio.to_thread(standing_of, session.ledger, progress.placed[0].job)
     return progress
 

@@ -20,7 +20,7 @@ from render_service.session.session import Session
 from render_service.settlement.observe import Observed, Observer
 from render_service.settlement.overdue import is_overdue, may_be_overdue
 from render_service.settlement.settle import finish
-from render_service.submission.next_remix import next_remix
+from render_service.submission.request_again import request_next_remix
 from render_service.submission.result import placed_in
 from render_service.submission.retry import Patience
 from render_service.submission.submit import attempt, may_try_again, recorded_call
@@ -189,7 +189,7 @@ class StepRunner:
         if job.operation is not Operation.REMIX or job.state is not State.STORED:
             return None
         try:
-            placed = await next_remix(self._session, job)
+            placed = await request_next_remix(self._session, job)
         except LedgerUnusable:
             raise
         except ServerTrouble as trouble:
