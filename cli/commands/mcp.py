@@ -51,6 +51,7 @@ def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
     output.current().is_json = False  # stdout is for the protocol, and errors go to stderr
     try:
         from render_service.server.mcp.server import serve_stdio  # an extra
+        from render_service.server.mcp.tools import TOOLS
     except ModuleNotFoundError as missing:
         raise needs_extra(missing) from missing
     if sys.stdin.isatty():
@@ -65,6 +66,6 @@ def mcp_command(inv: Invocation, *, folder: Path, answer_s: float) -> None:
     files = folder.resolve()
 
     async def serving(session: "Session") -> None:
-        await serve_stdio(session, folder=files, answer_s=answer_s)
+        await serve_stdio(session, TOOLS, folder=files, answer_s=answer_s)
 
     inv.session(serving, begins=True, calls=False)

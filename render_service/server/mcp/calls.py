@@ -23,12 +23,15 @@ counts for two times `TURN_S` at most.
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+
+from mcp_types import Tool, ToolAnnotations
 
 from decision.errors import DecisionError
 from decision.money import format_usd
@@ -51,6 +54,8 @@ from render_service.runtime.errors import BadInput, SessionCeiling
 from render_service.runtime.telemetry import begin_trace
 from render_service.server.gateway.projection import visible_job
 from render_service.server.gateway.submissions import Submissions
+from render_service.server.mcp.arguments import Arguments, ChangeArguments, RenderArguments
+from render_service.server.mcp.card import CARD
 from render_service.session.session import Session
 from render_service.submission.preview import ruling_on
 from render_service.submission.result import Opening, Placed, placed_under
@@ -374,3 +379,49 @@ def parsed(session: Session, values: dict[str, Any]) -> RenderRequest:
         return parse_request(catalog=rules.catalog, **values)
 
     return session.in_force.judge(by, (DecisionError,))
+
+
+@dataclass(frozen=True)
+class ToolEntry:
+    """A tool that an agent can call: its handler, its arguments, and how it acts.
+
+    `reads` means that nothing is recorded, written or sent; `server` that the render server may be called.
+    `repeats` means that the same call again changes nothing more. `permission` is what the roles of an access
+    key must permit.
+    """
+
+    name: str
+    description: str
+    arguments: type[Arguments]
+    handler: Callable[[Agent, Any], Awaitable[Json]]
+    reads: bool = False
+    server: bool = False
+    repeats: bool = True
+    destroys: bool = False
+    permission: Permission = Permission.READ
+
+    @cached_property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the arguments."""
+        return self.arguments.model_json_schema()
+
+    @property
+    def pays(self) -> bool:
+        """Whether a call may cost money."""
+        return issubclass(self.arguments, RenderArguments | ChangeArguments)
+
+    def described(self, *, with_card: bool = False) -> Tool:
+        """Return the tool as it is listed; `with_card` names the page that shows its job."""
+        shows_job = with_card and (self.pays or self.name in {"job", "wait", "download"})
+        return Tool(
+            name=self.name,
+            description=self.description,
+            input_schema=self.schema,
+            _meta={"ui": {"resourceUri": CARD}} if shows_job else None,
+            annotations=ToolAnnotations(
+                read_only_hint=self.reads,
+                destructive_hint=self.destroys,
+                idempotent_hint=self.repeats,
+                open_world_hint=self.server,
+            ),
+        )

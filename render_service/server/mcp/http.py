@@ -18,6 +18,7 @@ from render_service.access.callers import Caller
 from render_service.server.gateway.submissions import Submissions
 from render_service.server.mcp.calls import Agent, Calls, Place
 from render_service.server.mcp.server import ANSWER_S, client_name, protocol_server
+from render_service.server.mcp.tools import TOOLS
 from render_service.session.session import Session
 
 MOST_SESSIONS = 1_000
@@ -54,7 +55,7 @@ class Agents:
 async def protocol_app(session: Session, submissions: Submissions) -> AsyncIterator[ASGIApp]:
     """Serve the protocol for as long as the block; what is under way is recorded at its end."""
     agents = Agents(session, submissions)
-    manager = StreamableHTTPSessionManager(protocol_server(agents.of), max_sessions=MOST_SESSIONS)
+    manager = StreamableHTTPSessionManager(protocol_server(agents.of, TOOLS), max_sessions=MOST_SESSIONS)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         caller: Caller = scope["state"]["caller"]

@@ -50,23 +50,25 @@ from render_service.runtime.documents import Json, job_document
 from render_service.runtime.signals import stop_signals
 from render_service.server.mcp.acting import TASKS, Approval, Tasks, awaits, is_task, takes_tasks, task_handle
 from render_service.server.mcp.answers import error_answer, error_document
-from render_service.server.mcp.calls import Agent, Place
+from render_service.server.mcp.calls import Agent, Place, ToolEntry
 from render_service.server.mcp.card import CARD, CARD_TYPE, UI, card, shows_cards
-from render_service.server.mcp.tools import TOOLS, ToolEntry
 from render_service.session.session import Session
 from sora_adapter.errors import loggable
+
+Tools = Mapping[str, ToolEntry]
+"""The tools of a server by name, in the order of its list."""
 
 ANSWER_S = 25.0
 """Most clients give up on a tool after 60 seconds."""
 
 
-async def serve_stdio(session: Session, *, folder: Path, answer_s: float = ANSWER_S) -> None:
-    """Serve one client on stdin and stdout until it closes stdin, or until SIGTERM or Ctrl-C.
+async def serve_stdio(session: Session, tools: Tools, *, folder: Path, answer_s: float = ANSWER_S) -> None:
+    """Serve these tools to one client on stdin and stdout until it closes stdin, or until SIGTERM or Ctrl-C.
 
     A submission under way is finished and recorded before this returns.
     """
     agent = Agent(session, session.settings.actor, Place(folder), answer_s)
-    server = protocol_server(lambda context: agent.named(client_name(context)))
+    server = protocol_server(lambda context: agent.named(client_name(context)), tools)
     with stop_signals() as stop:
         serving = asyncio.create_task(_serve(server))
         stopping = asyncio.create_task(stop.wait())
@@ -102,21 +104,21 @@ Context: TypeAlias = ServerRequestContext[Any, Any]
 
 
 class ToolServer:
-    """The handlers of the protocol; `agent_of` says which agent made a call."""
+    """The handlers of the protocol for `tools`; `agent_of` says which agent made a call."""
 
-    def __init__(self, agent_of: Callable[[Context], Agent]) -> None:
-        self._agent_of = agent_of
+    def __init__(self, agent_of: Callable[[Context], Agent], tools: Tools) -> None:
+        self._agent_of, self._tools = agent_of, tools
 
     async def list_tools(self, context: Context, _: PaginatedRequestParams | None) -> ListToolsResult:
         """List the tools, those that only read first, with their cards for a client that shows cards."""
         with_cards = shows_cards(context)
-        return ListToolsResult(tools=[tool.described(with_card=with_cards) for tool in TOOLS.values()])
+        return ListToolsResult(tools=[tool.described(with_card=with_cards) for tool in self._tools.values()])
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> HandlerResult:
         """Call a tool; what goes wrong is an answer too, so that the agent reads what to do next."""
-        tool = TOOLS.get(params.name)
+        tool = self._tools.get(params.name)
         if tool is None:
-            known = ", ".join(TOOLS)
+            known = ", ".join(self._tools)
             return result_of(
                 error_document(
                     "unknown_tool",
@@ -312,14 +314,14 @@ def _unexpected(agent: Agent, error: Exception) -> Json:
     )
 
 
-def protocol_server(agent_of: Callable[[Context], Agent]) -> Server[Any]:
-    """Return the protocol's server; `agent_of` says which agent made a call."""
-    handlers, tasks = ToolServer(agent_of), Tasks(agent_of, result_of)
+def protocol_server(agent_of: Callable[[Context], Agent], tools: Tools) -> Server[Any]:
+    """Return the protocol's server of `tools`; `agent_of` says which agent made a call."""
+    handlers, tasks = ToolServer(agent_of, tools), Tasks(agent_of, result_of)
     server: Server[Any] = Server(
         "sora-ledger",
         version=version("sora-ledger"),
         instructions=INSTRUCTIONS,
-        get_tool_input_schema=lambda name: TOOLS[name].schema if name in TOOLS else None,
+        get_tool_input_schema=lambda name: tools[name].schema if name in tools else None,
         on_list_tools=handlers.list_tools,
         on_list_resources=handlers.list_resources,
         on_list_resource_templates=handlers.list_resource_templates,

@@ -5,12 +5,8 @@ nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Mapping
 from typing import Any
-
-from mcp_types import Tool, ToolAnnotations
 
 from decision.advice.advice import GUARDRAILS, advise
 from decision.advice.reading import missing_details
@@ -29,7 +25,6 @@ from render_service.runtime.documents import Json
 from render_service.server.mcp import acting
 from render_service.server.mcp.answers import cost_of, in_tool_terms, job_answer, next_call
 from render_service.server.mcp.arguments import (
-    Arguments,
     CancelArguments,
     ChangeArguments,
     CheckRemixArguments,
@@ -43,8 +38,7 @@ from render_service.server.mcp.arguments import (
     ReviewArguments,
     WaitArguments,
 )
-from render_service.server.mcp.calls import Agent, parsed
-from render_service.server.mcp.card import CARD
+from render_service.server.mcp.calls import Agent, ToolEntry, parsed
 from render_service.session.session import Session
 from render_service.submission.preview import outlook, ruling_on
 from render_service.submission.sources import source_ahead
@@ -244,53 +238,7 @@ _ONCE = (
 )
 
 
-@dataclass(frozen=True)
-class ToolEntry:
-    """A tool: its handler, its arguments, and how it acts.
-
-    `reads` means that nothing is recorded, written or sent; `server` that the render server may be called.
-    `repeats` means that the same call again changes nothing more. `permission` is what the roles of an access
-    key must permit.
-    """
-
-    name: str
-    description: str
-    arguments: type[Arguments]
-    handler: Callable[[Agent, Any], Awaitable[Json]]
-    reads: bool = False
-    server: bool = False
-    repeats: bool = True
-    destroys: bool = False
-    permission: Permission = Permission.READ
-
-    @cached_property
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema of the arguments."""
-        return self.arguments.model_json_schema()
-
-    @property
-    def pays(self) -> bool:
-        """Whether a call may cost money."""
-        return issubclass(self.arguments, RenderArguments | ChangeArguments)
-
-    def described(self, *, with_card: bool = False) -> Tool:
-        """Return the tool as it is listed; `with_card` names the page that shows its job."""
-        shows_job = with_card and (self.pays or self.name in {"job", "wait", "download"})
-        return Tool(
-            name=self.name,
-            description=self.description,
-            input_schema=self.schema,
-            _meta={"ui": {"resourceUri": CARD}} if shows_job else None,
-            annotations=ToolAnnotations(
-                read_only_hint=self.reads,
-                destructive_hint=self.destroys,
-                idempotent_hint=self.repeats,
-                open_world_hint=self.server,
-            ),
-        )
-
-
-TOOLS = {
+TOOLS: Mapping[str, ToolEntry] = {
     tool.name: tool
     for tool in (
         ToolEntry(
