@@ -39,7 +39,9 @@ from render_service.runtime.ledgers import apart
 from render_service.runtime.settings import Settings, read_settings
 from render_service.server.app import Parts, serve, too_busy
 from render_service.server.background import Work
+from render_service.server.console_routes import console_routes
 from render_service.server.front import create_front
+from render_service.server.gateway.routes import gateway_routes
 from render_service.server.log_routes import PREFIX as LOG
 from render_service.server.server import (
     address_of,
@@ -136,7 +138,8 @@ def serve_command(
     publication = read_publication(inv.settings, options, key)
     terms = None if no_work else read_worker_options(**options)
     log_key = _log_key(key or inv.settings.key_file) if tiles else None
-    parts = Parts(not no_gateway, not no_console, not no_notifications, log_key=log_key)
+    gateway, console = None if no_gateway else gateway_routes, None if no_console else console_routes
+    parts = Parts(gateway, console, notifies=not no_notifications, log_key=log_key)
     process = ledger_process()
     end_with_parent()
     with contextlib.closing(listen(host, port) if process is None else listen_below(process)) as listening:
@@ -218,7 +221,7 @@ def _serve(
                 session, listening, secrets, lambda: started(session), parts._replace(worker=terms), works
             )
 
-    inv.session(at, begins=True, calls=parts.gateway or terms is not None)
+    inv.session(at, begins=True, calls=parts.gateway is not None or terms is not None)
 
 
 def collect_less_often() -> None:
@@ -281,7 +284,7 @@ def console_command(inv: Invocation, *, prints: bool, port: int, no_work: bool, 
             _open(inv, signer, console, prints=prints)
             return
     works = not no_work and _can_call(inv)
-    parts = Parts(gateway=works, console=True, notifies=works)
+    parts = Parts(gateway_routes if works else None, console_routes, notifies=works)
     with contextlib.closing(listen("127.0.0.1", port)) as listening:
 
         def started(session: "Session") -> None:

@@ -1,4 +1,4 @@
-"""The ASGI app of one ledger, and how it is served: routes, and a log line for every answer.
+"""The ASGI app of one ledger, and how it is served: its parts, and a log line for every answer.
 
 ``/v1`` is the Videos API (`render_service.server.gateway`), ``/mcp`` the tools for agents
 (`render_service.server.mcp`), ``/console`` the pages for people (`render_service.server.console`), ``/log``
@@ -42,11 +42,10 @@ from render_service.server.background import Work, working
 from render_service.server.bodies import RestOfBody, has_two_lengths, refuse_two_lengths
 from render_service.server.console.pages import PREFIX as CONSOLE
 from render_service.server.console.pages import without_secret
-from render_service.server.console_routes import console_routes
 from render_service.server.front import FromFront
-from render_service.server.gateway.errors import Refusal
+from render_service.server.gateway.asks import Submit
 from render_service.server.gateway.posts import Posts
-from render_service.server.gateway.routes import PREFIX, gateway_routes, refused_by_router
+from render_service.server.gateway.refusals import PREFIX, Refusal, refused_by_router
 from render_service.server.log_routes import log_routes
 from render_service.server.mcp.endpoint import PATH as AGENTS_PATH
 from render_service.server.mcp.endpoint import AgentEndpoint
@@ -174,11 +173,19 @@ READY_S = 5.0
 """A ledger that answers more slowly, as in a fail-over, is not ready."""
 
 
+GatewayRoutes = Callable[[Session, Gatekeeper, Posts, Post], Sequence[BaseRoute]]
+ConsoleRoutes = Callable[
+    [Session, Gatekeeper, Submit, asyncio.Event, WorkerOptions | None], Sequence[BaseRoute]
+]
+
+
 class Parts(NamedTuple):
     """What a server does; it receives webhooks and says how it is in any case."""
 
-    gateway: bool = False
-    console: bool = False
+    gateway: GatewayRoutes | None = None
+    """Makes the routes of the Videos API; without it, neither the API nor the tools for agents are served."""
+    console: ConsoleRoutes | None = None
+    """Makes the routes of the console; without it, the console is not served."""
     notifies: bool = False
     worker: WorkerOptions | None = None
     """The terms of the worker that runs here, for the console to show."""
@@ -207,7 +214,7 @@ def create_app(
     stopping = stop or asyncio.Event()
     inbox, metrics, worker = Inbox(session), Metrics(session, secrets), parts.worker
     posts, gatekeeper = Posts(session), Gatekeeper(session)
-    agents = AgentEndpoint(session, gatekeeper, posts.submissions, has_console=parts.console)
+    agents = AgentEndpoint(session, gatekeeper, posts.submissions, has_console=parts.console is not None)
     beside = [*works, posts.tidy, agents.run] if parts.gateway else works
     verifiers = {profile: Verifier(those) for profile, those in secrets.items()}
     receiver = WebhookReceiver(verifiers, inbox, metrics, session.log)
@@ -240,9 +247,9 @@ def create_app(
 
     app = Starlette(
         routes=[
-            *(gateway_routes(session, gatekeeper, posts, post) if parts.gateway else ()),
+            *(parts.gateway(session, gatekeeper, posts, post) if parts.gateway else ()),
             *([Route(AGENTS_PATH, agents)] if parts.gateway else ()),
-            *(console_routes(session, gatekeeper, posts.submit, stopping, worker) if parts.console else ()),
+            *(parts.console(session, gatekeeper, posts.submit, stopping, worker) if parts.console else ()),
             *_log_routes(session, parts),
             Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),

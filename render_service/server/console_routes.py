@@ -45,6 +45,7 @@ from render_service.server.console.views import (
     videos,
 )
 from render_service.server.console.views.log import Live
+from render_service.server.gateway.asks import Submit
 from render_service.session.session import Session
 from render_service.worker.leases import WorkerOptions
 
@@ -82,7 +83,7 @@ ENDPOINTS: tuple[Endpoint, ...] = ()
 def console_routes(
     session: Session,
     gatekeeper: Gatekeeper,
-    submit: new_request.Submit,
+    submit: Submit,
     stopping: asyncio.Event,
     worker: WorkerOptions | None,
 ) -> list[BaseRoute]:

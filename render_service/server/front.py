@@ -35,7 +35,7 @@ from render_service.server.bodies import RestOfBody, has_two_lengths, refuse_two
 from render_service.server.console.pages import PREFIX
 from render_service.server.console.security import HEADERS, PRIVATE
 from render_service.server.console.static import STATIC, Static
-from render_service.server.gateway.errors import Refusal
+from render_service.server.gateway.refusals import Refusal
 
 ANSWER_S = 6.0
 """How long `/readyz` and `/metrics` wait for one ledger."""

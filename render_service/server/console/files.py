@@ -50,7 +50,7 @@ from render_service.server.console.pages import (
     text_of,
 )
 from render_service.server.console.security import own_origin
-from render_service.server.gateway.errors import Refusal
+from render_service.server.gateway.refusals import Refusal
 from render_service.server.gateway.stored_files import CHUNK_BYTES, READERS, FileAnswer, OpenFile, StoredFiles
 from render_service.session.history import JobHistory
 from render_service.session.session import Session

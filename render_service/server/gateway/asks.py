@@ -5,13 +5,15 @@ What the API has no field for is a field of the body (`extra_body` of an SDK) or
 declare_change.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from decision.money import micros_of
 from decision.request.attachments import SERVER_OPTIONS, SEVERAL_IMAGES
+from ledger.job import Job
 from ledger.terms import Operation
+from render_service.access.callers import Caller
 from render_service.assets.fit import Frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.server.gateway.uploads import Uploaded, Uploads, read_film, read_frame
@@ -62,6 +64,10 @@ class Ask:
     def file_id(self) -> str | None:
         """The file at the server that the request names as its first frame."""
         return cast("str | None", self.values.get("reference_file_id"))
+
+
+Submit = Callable[[Caller, Ask, str], Awaitable[Job]]
+"""Submits a request of a person's form, once for each key; returns its job as soon as it is recorded."""
 
 
 def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) -> Ask:

@@ -1,15 +1,14 @@
-"""Every refusal of the gateway in OpenAI's error envelope, and whether the SDKs may send the request again.
+"""How the gateway answers each error: the table of refusals, and the calls to make next.
 
-The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another attempt cannot change says
-``x-should-retry: false``, which they obey. A 5xx is only for what was certainly not sent.
+`render_service.server.gateway.refusals` has the refusals themselves.
 """
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self, Unpack
+from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -18,15 +17,11 @@ from ledger.errors import (
     AmbiguousJob,
     AppendRefused,
     BudgetExceeded,
-    Facts,
     JobNotFound,
     LedgerError,
     RecordTooLarge,
-    Retry,
     SoraLedgerError,
-    error_facts,
 )
-from ledger.events import ErrorDetail
 from render_service.notifications.endpoints import NoSuchEndpoint
 from render_service.rules.budgets import PolicyReplaced
 from render_service.runtime.documents import Json
@@ -53,7 +48,17 @@ from render_service.runtime.errors import (
 )
 from render_service.runtime.telemetry import Log
 from render_service.server.gateway.api_terms import api_param, in_api_terms
-from render_service.server.gateway.resources import ABOUT_THE_GATEWAY, REFUSED_GATEWAY
+from render_service.server.gateway.refusals import (
+    INVALID,
+    RETRY_S,
+    SERVER,
+    Refusal,
+    from_server,
+    ledger_unusable,
+    no_such_video,
+    over_budget,
+    unreachable,
+)
 from sora_adapter.errors import (
     AdapterError,
     AnswerError,
@@ -63,71 +68,8 @@ from sora_adapter.errors import (
     SettingsUnusable,
     loggable,
 )
-from sora_adapter.messages import needs_a_person
 from sora_adapter.serving.endpoints import no_such_endpoint
-from sora_adapter.serving.errors import ApiError, encodable
-
-RETRY_S = 5
-"""When to come back if the ledger cannot be used."""
-
-_INVALID = "invalid_request_error"
-_SERVER = "server_error"
-
-
-class Refusal(ApiError):
-    """A refusal, and whether the SDKs may send the request again."""
-
-    def __init__(
-        self,
-        status: int,
-        code: str | None,
-        message: str,
-        *,
-        type: str = _INVALID,  # noqa: A002  # the name in the envelope
-        retry_after_s: int | None = None,
-        should_retry: bool = False,
-        **facts: Unpack[Facts],
-    ) -> None:
-        super().__init__(message, code=code, status=status, kind=type, retry_after_s=retry_after_s, **facts)
-        self._should_retry = should_retry
-        self._trace: Mapping[str, Any] | None = None
-        self._more: Mapping[str, str] = {}
-        self._calls: list[Json] = []
-
-    def about(self, headers: Mapping[str, str], trace: Mapping[str, Any] | None = None) -> Self:
-        """Add the headers of the job that records this refusal, and the trace of its denial."""
-        self._more, self._trace = headers, trace
-        return self
-
-    @property
-    def envelope(self) -> dict[str, Any]:
-        """The body of the answer: the error, with what every error says, and the trace of a denial."""
-        later, again = self.retry_after_s is not None, self._should_retry
-        retry: Retry = "never" if not again else "after_s" if later else "same_key"
-        envelope: Json = super().envelope["error"]
-        facts = error_facts(
-            self.code,
-            envelope["message"],
-            retry=retry,
-            retry_after_s=self.retry_after_s if again else None,
-            expected=encodable(self.expected),
-            found=encodable(self.found),
-            commands=self.commands,
-        )
-        error = facts | {"calls": self._calls} | envelope
-        return {"error": error} | ({"denial_trace": self._trace} if self._trace else {})
-
-    def followed_by(self, calls: Sequence[Json], commands: Sequence[Sequence[str]] = ()) -> Self:
-        """Name the calls of the API to make next, and the commands that do the same for the operator."""
-        self._calls = [*self._calls, *calls]
-        self.commands = [*self.commands, *commands]
-        return self
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers of the refusal."""
-        again = {"x-should-retry": "true" if self._should_retry else "false"}
-        return super().headers | again | dict(self._more)
+from sora_adapter.serving.errors import ApiError
 
 
 def refused(error: Exception, log: Log, call: "Call | None" = None) -> JSONResponse:
@@ -154,7 +96,7 @@ def refusal_of(error: Exception) -> Refusal:
                 return _with_facts(refusal, error)
             return refusal
     message = "The gateway failed on this request; its log says why."
-    return Refusal(500, "internal_error", message, type=_SERVER, expected="an answer", found="a defect")
+    return Refusal(500, "internal_error", message, type=SERVER, expected="an answer", found="a defect")
 
 
 def _with_facts(refusal: Refusal, error: Exception) -> Refusal:
@@ -223,61 +165,9 @@ def _following(refusal: Refusal, call: Call) -> tuple[list[Json], list[list[str]
     return [call.document()] if is_repeated and call.is_whole else [], []
 
 
-def no_such_video(param: str = "video_id", found: str | None = None) -> Refusal:
-    """Return the refusal for a video that does not exist, or that the caller may not see."""
-    return Refusal(
-        404,
-        "video_not_found",
-        "No video with this id.",
-        param=param,
-        expected="the id of a video that you may see",
-        found=found or "another id",
-    )
-
-
-def over_budget(message: str, **facts: Unpack[Facts]) -> Refusal:
-    """Return the refusal for lack of money, as OpenAI's own quota answers; it must not be sent again."""
-    refusal = Refusal(429, "insufficient_quota", message, type="insufficient_quota", **facts)
-    return refusal.followed_by((), [["sora-ledger", "budget", "list"]])
-
-
-def ledger_unusable() -> Refusal:
-    """Return the refusal while nothing can be recorded: no video was requested, so the SDKs may come back."""
-    message = (
-        f"The ledger cannot record anything now, so no video was requested. Try again in {RETRY_S} seconds."
-    )
-    return Refusal(
-        503,
-        "ledger_unavailable",
-        message,
-        type=_SERVER,
-        retry_after_s=RETRY_S,
-        should_retry=True,
-        expected="a ledger that can be written",
-        found="one that cannot be at the moment",
-    )
-
-
-def upload_failed(error: OSError) -> Refusal:
-    """Return the refusal while uploads cannot be kept, as on a full disk."""
-    message = (
-        f"The gateway cannot keep the upload now ({error.strerror}), so nothing was sent. Try again later."
-    )
-    return Refusal(
-        503,
-        "upload_failed",
-        message,
-        type=_SERVER,
-        retry_after_s=RETRY_S,
-        should_retry=True,
-        expected="room for the upload",
-        found=error.strerror,
-    )
-
-
 def _provider(error: Exception) -> Refusal:
     return Refusal(
-        503, "provider_unavailable", str(error), type=_SERVER, retry_after_s=RETRY_S, should_retry=True
+        503, "provider_unavailable", str(error), type=SERVER, retry_after_s=RETRY_S, should_retry=True
     )
 
 
@@ -295,38 +185,8 @@ def _too_many(error: Exception) -> Refusal:
 
 def _refuse(status: int, code: str, message: str, **more: Any) -> Callable[[Exception], Refusal]:
     """Return how to refuse in these words; those of the error are for the operator, and in the log."""
-    kind = _SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _INVALID
+    kind = SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else INVALID
     return lambda _: Refusal(status, code, message, type=kind, **more)
-
-
-def unreachable() -> Refusal:
-    """Return the refusal while the server behind the gateway gives no answer: no video was created."""
-    message = "The server behind this gateway gave no answer; no video was created. Try again later."
-    return Refusal(
-        502,
-        "server_unreachable",
-        message,
-        type=_SERVER,
-        should_retry=True,
-        expected="an answer of the server",
-        found="none",
-    )
-
-
-def character_unknown() -> Refusal:
-    """Return the refusal for a character whose creation was not answered."""
-    message = (
-        "The server behind this gateway gave no usable answer. It may have created the character, under an "
-        "id that nobody knows; creating it again costs nothing."
-    )
-    return Refusal(
-        502,
-        "server_unreachable",
-        message,
-        type=_SERVER,
-        expected="a usable answer of the server",
-        found="none",
-    )
 
 
 def _of_server(error: Exception) -> Refusal:
@@ -341,45 +201,9 @@ def _of_server(error: Exception) -> Refusal:
         502,
         "server_unreadable",
         message,
-        type=_SERVER,
+        type=SERVER,
         expected="an answer of the Videos API",
         found="another",
-    )
-
-
-def from_server(
-    detail: ErrorDetail, retry_after_ms: int | None = None, *, may_repeat: bool = True
-) -> Refusal:
-    """Return a refusal of the server behind the gateway as its own client would see it.
-
-    `may_repeat` is whether the refused request is known to have cost nothing. If the server refuses the
-    gateway's key, that is not about the client's key, so it is a 502; what it says quotes parts of that key.
-    """
-    status = detail.http_status or HTTPStatus.BAD_GATEWAY
-    cause = detail.message.text if detail.message else None
-    text = cause or "The server behind this gateway refused the request."
-    if status in ABOUT_THE_GATEWAY:
-        return Refusal(
-            502,
-            detail.code or "server_refused_gateway",
-            REFUSED_GATEWAY,
-            type=_SERVER,
-            expected="a server that takes this gateway's key",
-            found=f"HTTP {status}",
-        )
-    if status < HTTPStatus.BAD_REQUEST:  # a redirect is for the gateway's operator
-        status = HTTPStatus.BAD_GATEWAY
-    default = _INVALID if status < HTTPStatus.INTERNAL_SERVER_ERROR else _SERVER
-    return Refusal(
-        int(status),
-        detail.code,
-        text,
-        param=detail.param,
-        type=detail.type or default,
-        retry_after_s=None if retry_after_ms is None else -(-retry_after_ms // 1000),
-        should_retry=may_repeat and status == HTTPStatus.TOO_MANY_REQUESTS and not needs_a_person(detail),
-        expected="a request that the server accepts",
-        found=f"HTTP {int(status)}",
     )
 
 

@@ -28,10 +28,10 @@ from render_service.adoption.characters import profile_of
 from render_service.adoption.server_library import delete
 from render_service.rules.measurements import under_way
 from render_service.runtime.errors import StorageFailed, TooManyRequests
-from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.headers import expected_headers, job_headers
 from render_service.server.gateway.ids import adopted_job, find_job, known_character, no_such_character
 from render_service.server.gateway.projection import LONGEST_NAME, Found, Page, Projection, encode
+from render_service.server.gateway.refusals import Refusal, no_such_video
 from render_service.server.gateway.resources import ANY_MODEL, status_of
 from render_service.server.gateway.stored_files import READERS, FileAnswer, OpenFile, StoredFiles
 from render_service.session.event_ids import public_id

@@ -12,8 +12,8 @@ from ledger.record import Record
 from render_service.access.callers import Caller
 from render_service.adoption.adopt import adopt
 from render_service.adoption.characters import find_character, team_of
-from render_service.server.gateway.errors import Refusal, no_such_video
 from render_service.server.gateway.projection import may_be_id, visible_job
+from render_service.server.gateway.refusals import Refusal, no_such_video
 from render_service.session.session import Session
 from sora_adapter.errors import VideoNotFound
 

@@ -35,18 +35,18 @@ from render_service.server.gateway.asks import (
     read_extension,
     read_remix,
 )
-from render_service.server.gateway.errors import (
+from render_service.server.gateway.errors import refusal_of
+from render_service.server.gateway.headers import expected_headers, job_headers
+from render_service.server.gateway.ids import check_file, find_job, known_character
+from render_service.server.gateway.projection import PATIENCE_S
+from render_service.server.gateway.refusals import (
     Refusal,
     character_unknown,
     from_server,
     over_budget,
-    refusal_of,
     unreachable,
     upload_failed,
 )
-from render_service.server.gateway.headers import expected_headers, job_headers
-from render_service.server.gateway.ids import check_file, find_job, known_character
-from render_service.server.gateway.projection import PATIENCE_S
 from render_service.server.gateway.resources import new_resource, video_resource
 from render_service.server.gateway.submissions import Submissions
 from render_service.server.gateway.uploads import MAX_FORM_BYTES, MAX_JSON_BYTES, Uploads, read_film

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -30,18 +29,17 @@ from render_service.notifications.endpoints import Endpoint, Endpoints, Endpoint
 from render_service.notifications.outbox import letter_to
 from render_service.notifications.post import Post
 from render_service.runtime.errors import NotPermitted, NotReady, TooManyRequests
-from render_service.server.gateway.errors import Call, Refusal, refused
+from render_service.server.gateway.errors import Call, refused
 from render_service.server.gateway.gets import Content, Gets
 from render_service.server.gateway.posts import IDEMPOTENCY_KEY, Posts
 from render_service.server.gateway.projection import PATIENCE_S, Projection
+from render_service.server.gateway.refusals import LONGEST_PATH, PREFIX, Refusal
 from render_service.session.session import Session
 from sora_adapter.serving import endpoints as api
 from sora_adapter.serving.bodies import read_fields
 from sora_adapter.serving.signatures import hint_of
 
 Operation = Callable[[Request, Caller], Awaitable[Response]]
-PREFIX = "/v1"
-LONGEST_PATH = 200
 SENT = EVENT_TYPES
 OFFERED = tuple(dict.fromkeys((*SENT, *api.EVENT_TYPES)))
 MOST_BODY_BYTES = 64 * 1024
@@ -237,40 +235,6 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post:
         route("POST", f"{one}/rotate_secret", Permission.READ, webhooks.rotate_secret),
         route("POST", f"{one}/test", Permission.READ, webhooks.test),
     ]
-
-
-def refused_by_router(request: Request, status: int) -> Response:
-    """Answer for an unknown address or method, in the envelope of the API."""
-    routes = [route for route in request.app.routes if isinstance(route, Route)]
-    matching = [route for route in routes if route.path_regex.match(request.url.path)]
-    what = f"{request.method} {request.url.path[:LONGEST_PATH]}"
-    if status != HTTPStatus.METHOD_NOT_ALLOWED:
-        return _answer(
-            Refusal(
-                status,
-                "unknown_url",
-                f"Unknown request URL: {what}.",
-                param="url",
-                expected="a URL of the Videos API",
-                found=what,
-            )
-        )
-    same = [route for route in matching if route.path == matching[0].path]
-    methods = sorted({method for route in same for method in route.methods or ()})
-    message = f"Not allowed method: {what} (allowed: {', '.join(methods)})."
-    refusal = Refusal(
-        status,
-        "method_not_allowed",
-        message,
-        param="method",
-        expected=", ".join(methods),
-        found=request.method,
-    )
-    return _answer(refusal.about({"allow": ", ".join(methods)}))
-
-
-def _answer(refusal: Refusal) -> Response:
-    return JSONResponse(refusal.envelope, refusal.status, headers=refusal.headers)
 
 
 def _call(request: Request) -> Call:

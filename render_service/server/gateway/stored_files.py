@@ -29,7 +29,7 @@ from ledger.job import Asset
 from render_service.assets.folder import open_stored
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import NotAsStored, StorageFailed
-from render_service.server.gateway.errors import Refusal
+from render_service.server.gateway.refusals import Refusal
 
 CHUNK_BYTES = 256 * 1024
 MOST_REMEMBERED = 10_000

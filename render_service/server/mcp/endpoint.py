@@ -19,8 +19,9 @@ from decision.rules.roles import Permission
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.runtime.errors import NotAuthenticated
 from render_service.runtime.ledger_process import below
-from render_service.server.gateway.errors import Refusal, refused
+from render_service.server.gateway.errors import refused
 from render_service.server.gateway.projection import PATIENCE_S
+from render_service.server.gateway.refusals import Refusal
 from render_service.server.gateway.submissions import Submissions
 from render_service.server.mcp import needs_extra
 from render_service.session.session import Session

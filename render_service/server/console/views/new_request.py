@@ -8,7 +8,7 @@ The decision is the one that ``sora-ledger decide`` makes; nothing is recorded f
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from starlette.datastructures import FormData, UploadFile
 
@@ -25,9 +25,7 @@ from decision.rules.purpose import PURPOSES
 from decision.rules.roles import Permission
 from ledger.errors import SoraLedgerError
 from ledger.events import Considered, RenderDecided, RenderHeld
-from ledger.job import Job
 from ledger.terms import Operation
-from render_service.access.callers import Caller
 from render_service.assets.fit import Fit
 from render_service.reports.explain import candidates_of
 from render_service.rules.measurements import expected_duration
@@ -44,13 +42,10 @@ from render_service.server.console.views.new_form import (
     read_ask,
     sentence,
 )
-from render_service.server.gateway.asks import Ask
+from render_service.server.gateway.asks import Ask, Submit
 from render_service.submission.preview import outlook, ruling_on
 from render_service.submission.sources import source_ahead
 from sora_adapter.profiles import profiles
-
-Submit = Callable[[Caller, Ask, str], Awaitable[Job]]
-"""Submits the request of a form, once for each key, and returns its job as soon as it is recorded."""
 
 _COMMAND = "sora-ledger "
 """How the steps begin that are commands; the page has links for them."""

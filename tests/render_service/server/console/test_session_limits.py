@@ -12,6 +12,7 @@ from ledger.record import ActorSource
 from render_service.access.grants import Terms, grant
 from render_service.server.app import Parts, create_app
 from render_service.server.console.sessions import Login
+from render_service.server.console_routes import console_routes
 from render_service.session.session import Session
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +46,7 @@ async def person(session: Session, clock: Clock) -> AsyncIterator[httpx2.AsyncCl
     session = replace(session, clock=clock)
     wish = Terms("ada", ("administrator",))
     key, _ = grant(session.ledger, wish, clock(), session.provenance, None)
-    app = create_app(session, {}, Parts(console=True))
+    app = create_app(session, {}, Parts(console=console_routes))
     origin = "http://127.0.0.1"
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app=app), base_url=origin, headers={"origin": origin}

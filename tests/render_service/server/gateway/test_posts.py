@@ -19,6 +19,7 @@ from render_service.access.grants import Terms, grant
 from render_service.server import app as serving
 from render_service.server.gateway.api_terms import in_api_terms
 from render_service.server.gateway.posts import Posts
+from render_service.server.gateway.routes import gateway_routes
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 
@@ -36,7 +37,7 @@ def key_for(session: Session, name: str = "app", *roles: str, **terms: Any) -> s
 @asynccontextmanager
 async def client_of(session: Session) -> AsyncIterator[httpx2.AsyncClient]:
     """Return a client of a gateway in this process, without a key."""
-    app = serving.create_app(session, {}, serving.Parts(gateway=True))
+    app = serving.create_app(session, {}, serving.Parts(gateway=gateway_routes))
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway/v1") as client:
         yield client
