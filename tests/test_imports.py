@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import cycles, folder_graph, import_graph, mutual_pairs, read_sources
+from benchmarks.figures import cycles, folder_graph, import_graph, longest_chain, mutual_pairs, read_sources
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -29,6 +29,7 @@ OF_THE_LEDGER_FOR_DECISION = {
     "ledger.terms",
 }
 HEAVY = {"obstore", "openai", "httpx2", "av", "PIL", "uvicorn", "starlette", "sqlite_utils"}
+LONGEST_CHAIN = 16
 NOT_FOR_READING = {
     "decision.engine",
     "render_service.recovery",
@@ -81,6 +82,11 @@ def test_no_two_folders_import_each_other(imports: dict[str, set[str]]) -> None:
 
 def test_no_modules_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
     assert cycles(imports) == []
+
+
+def test_no_chain_of_imports_has_more_than_sixteen_modules(imports: dict[str, set[str]]) -> None:
+    chain = longest_chain(imports)
+    assert len(chain) <= LONGEST_CHAIN, " -> ".join(chain)
 
 
 @pytest.mark.parametrize("package", MAY_IMPORT)
