@@ -15,7 +15,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 from openai import InvalidWebhookSignatureError, OpenAI
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
@@ -54,10 +54,8 @@ class _VideoEvent(_Event):
 M = TypeVar("M", bound=_Document)
 
 
-class Delivery(BaseModel):
+class Delivery(NamedTuple):
     """One correctly signed delivery about a video. The event keeps its id across repeated deliveries."""
-
-    model_config = ConfigDict(frozen=True)
 
     webhook_event_id: str
     delivery_id: str

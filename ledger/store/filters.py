@@ -57,6 +57,8 @@ class JobFilter:
     states: tuple[State, ...] | None = None
     profile: str | None = None
     video_id: str | None = None
+    videos: tuple[str, ...] | None = None
+    """Only jobs of one of these videos."""
     id_prefix: str | None = None
     id_suffix: str | None = None
     """Only jobs whose id ends like this; every id is looked at."""

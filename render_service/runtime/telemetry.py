@@ -96,7 +96,7 @@ class Log:
     def _write(self, level: str, event: str, /, **keys: Any) -> None:
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         line = {**_ids(self.trace), **keys, "event": event, "level": level, "timestamp": now}
-        text = (_for_a_terminal if sys.stderr.isatty() else _as_json)(_redacted(line))
+        text = _for_a_terminal(_redacted(line)) if sys.stderr.isatty() else _as_one_line(line)
         with suppress(OSError):
             sys.stderr.write(text + "\n")
 
@@ -110,6 +110,15 @@ def _ids(trace: Trace) -> dict[str, str]:
 _as_json = json.JSONEncoder(default=repr).encode
 
 
+def _as_one_line(line: dict[str, Any]) -> str:
+    """Return `line` as JSON; what a value that must be redacted contains shows in the text of all of them."""
+    if not any(map(_is_secret, line)):
+        text = _as_json(line)
+        if "\\" not in text and "sk-" not in text and "slk_" not in text:
+            return text
+    return _as_json(_redacted(line))
+
+
 def _for_a_terminal(line: dict[str, Any]) -> str:
     return str(_renderer()(None, "", line))
 
@@ -121,8 +130,9 @@ def _renderer() -> Any:
     return structlog.dev.ConsoleRenderer(colors=True)
 
 
+def _is_secret(name: str) -> bool:
+    return name.endswith(_SECRET_NAMES) and name != "request_key"
+
+
 def _redacted(line: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: "[redacted]" if name.endswith(_SECRET_NAMES) and name != "request_key" else redact(value)
-        for name, value in line.items()
-    }
+    return {name: "[redacted]" if _is_secret(name) else redact(value) for name, value in line.items()}

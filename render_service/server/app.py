@@ -10,7 +10,6 @@ server is not stopping. ``GET /metrics`` is for Prometheus.
 import asyncio
 import socket
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils import uuid4
 
 from ledger.errors import LedgerError
 from ledger.events import WebhookReceived
@@ -81,7 +81,7 @@ class AccessLog:
             await self._app(scope, receive, send)
             return
         started, status = time.monotonic(), 0
-        request_id = f"req_{uuid.uuid4().hex}"
+        request_id = f"req_{uuid4().hex}"
         logged: dict[str, Any] = {"request_id": request_id}
         scope.setdefault("state", {}).update(logged=logged, request_id=request_id)
         header = (b"x-request-id", request_id.encode())
@@ -247,11 +247,11 @@ def create_app(
 
     app = Starlette(
         routes=[
+            Route("/webhooks/{profile}", receiver, methods=["POST"]),
             *(parts.gateway(session, gatekeeper, posts, post) if parts.gateway else ()),
             *([Route(AGENTS_PATH, agents)] if parts.gateway else ()),
             *(parts.console(session, gatekeeper, posts.submit, stopping, worker) if parts.console else ()),
             *_log_routes(session, parts),
-            Route("/webhooks/{profile}", receiver, methods=["POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),
             Route("/metrics", scrape),
@@ -324,7 +324,8 @@ MOST_BYTES = 64 * 1024
 
 
 LONGEST_S = 10.0
-"""Limits of a body: its bytes, and the seconds it may take to arrive; the Videos API sends some 200 bytes."""
+"""Limits of a delivery: the bytes of its body, and the seconds from its header to its record; the Videos API
+sends some 200 bytes."""
 
 
 RETRY_AFTER = {"Retry-After": "30"}
@@ -336,6 +337,10 @@ STATUS = {
     "unreadable": HTTPStatus.BAD_REQUEST,
     "forged": HTTPStatus.UNAUTHORIZED,
 }
+
+
+TAKEN = {outcome: JSONResponse({"outcome": outcome}) for outcome in ("recorded", "repeated", "ignored")}
+"""The answers to what was taken, made once."""
 
 
 class _TooLarge(Exception):
@@ -368,35 +373,35 @@ class WebhookReceiver:
         await response(scope, receive, send)
 
     async def _answer(self, profile: str, request: Request) -> tuple[str, Response]:
-        try:
-            async with asyncio.timeout(LONGEST_S):
-                body = await _body(request)
-            delivery = self._verifiers[profile].read(request.headers, body)
-        except _TooLarge:
-            message = f"a delivery has at most {MOST_BYTES} bytes"
-            return "oversized", _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-        except TimeoutError:
-            return "slow", _refusal(HTTPStatus.REQUEST_TIMEOUT, f"the body took longer than {LONGEST_S:g} s")
-        except ClientDisconnect:
-            return "broken_off", _refusal(HTTPStatus.BAD_REQUEST, "the body is not whole")
-        except DeliveryRefused as refused:
-            return refused.why, _refusal(STATUS[refused.why], str(refused))
-        if delivery is None:
-            return "ignored", JSONResponse({"outcome": "ignored"})
-        return await self._receive(profile, delivery)
-
-    async def _receive(self, profile: str, delivery: Delivery) -> tuple[str, Response]:
+        delivery: Delivery | None = None
         try:
             async with asyncio.timeout(LONGEST_S):  # if it is recorded later, the retry is a duplicate
-                reception = await self._inbox.receive(profile, WebhookReceived(**delivery.model_dump()))
+                delivery = self._verifiers[profile].read(request.headers, await _body(request))
+                if delivery is None:
+                    return "ignored", TAKEN["ignored"]
+                reception = await self._inbox.receive(profile, WebhookReceived(**delivery._asdict()))
+        except (_TooLarge, ClientDisconnect, DeliveryRefused) as error:
+            return _refused_delivery(error)
         except (LedgerError, TimeoutError) as error:
+            if delivery is None:
+                message = f"the body took longer than {LONGEST_S:g} s"
+                return "slow", _refusal(HTTPStatus.REQUEST_TIMEOUT, message)
             self._log.warning("webhook.not_recorded", profile=profile, because=str(error))
             message = "the ledger cannot be written now; deliver it again"
             return "not_recorded", _refusal(HTTPStatus.SERVICE_UNAVAILABLE, message, RETRY_AFTER)
         if reception is Reception.CONFLICTING:
-            self._log.warning("webhook.conflicting", profile=profile, **delivery.model_dump())
+            self._log.warning("webhook.conflicting", profile=profile, **delivery._asdict())
             return reception, _refusal(HTTPStatus.CONFLICT, "this event id came before with other content")
-        return reception, JSONResponse({"outcome": reception})
+        return reception, TAKEN[reception]
+
+
+def _refused_delivery(error: _TooLarge | ClientDisconnect | DeliveryRefused) -> tuple[str, Response]:
+    if isinstance(error, DeliveryRefused):
+        return error.why, _refusal(STATUS[error.why], str(error))
+    if isinstance(error, ClientDisconnect):
+        return "broken_off", _refusal(HTTPStatus.BAD_REQUEST, "the body is not whole")
+    message = f"a delivery has at most {MOST_BYTES} bytes"
+    return "oversized", _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
 async def _body(request: Request) -> bytes:

@@ -45,7 +45,7 @@ class _Body:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self._receive = receive
         # A client that waits for a `100 Continue` sends nothing before the app reads.
-        self.is_coming = all(name != b"expect" for name, _ in scope["headers"])
+        self.is_coming = b"expect" not in dict(scope["headers"])
 
     async def read(self) -> Message:
         """Return the next message about the body."""
@@ -69,15 +69,14 @@ REST_OF_BODY_BYTES = 64 * 1024 * 1024
 
 
 def _has_body(scope: Scope) -> bool:
-    return any(
-        name in {b"content-length", b"transfer-encoding"} and value != b"0"
-        for name, value in scope["headers"]
-    )
+    headers = dict(scope["headers"])
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 def has_two_lengths(scope: Scope) -> bool:
     """Return whether a request could be read as two, by a proxy that believes the other header."""
-    return {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}
+    headers = dict(scope["headers"])
+    return b"content-length" in headers and b"transfer-encoding" in headers
 
 
 async def refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:

@@ -270,6 +270,53 @@ def _close_one(connections: "dict[BoundedConnection, None]") -> None:
         waiting.cut()
 
 
+class _Joined(asyncio.Transport):
+    """Passes on together what is written in one step of the event loop: the head of an answer and its body.
+
+    Written one by one, they are two calls of the system and two packets.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport, self._loop = transport, loop
+        self._held = bytearray()
+
+    def write(self, data: Any) -> None:
+        """Hold `data` until the end of this step, or until there is more than a part."""
+        if not self._held:
+            self._loop.call_soon(self._pass_on)
+        self._held += data
+        if len(self._held) > _PART:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._held:
+            self._transport.write(bytes(self._held))
+            self._held.clear()
+
+    def close(self) -> None:
+        """Close the connection after what was written."""
+        self._pass_on()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._held.clear()
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closed, or about to be."""
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client for now."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take what the client sends."""
+        self._transport.resume_reading()
+
+
 class BoundedConnection(H11Protocol):
     """uvicorn's HTTP protocol with these limits."""
 
@@ -288,6 +335,7 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Make room for the new connection, and start the deadline of its header."""
         super().connection_made(transport)
+        self.transport = _Joined(transport, self.loop)
         self.address = self.client[0] if self.client else None
         self.room.enter(self)
         self._watch()

@@ -5,8 +5,9 @@ Event ids are unique in a store. If two processes record the same fact at the sa
 changes.
 """
 
-import uuid
 from pathlib import Path
+
+from uuid_utils import UUID, uuid5
 
 from ledger.job import JOB_PREFIX
 from ledger.record import new_event_id
@@ -14,23 +15,23 @@ from ledger.record import new_event_id
 CLAIMED = "video_of_another_job"
 """Error code of an attempt that the server answered with a video of another job."""
 
-_CLAIMS = uuid.UUID("0d8a2c55-7f0e-5d0b-9a43-6f1f4b8f2e90")
-_LATE_CLAIMS = uuid.UUID("3b0f6f0e-58b5-4b43-a9d7-2a7c3c1c3f6d")
-_REQUESTS = uuid.UUID("5f0c3f0e-9c1b-5f5b-8a52-6d4a3f2f7c11")
-_SPOOLED = uuid.UUID("8c1f5f0a-0d8e-5b7c-9a54-2f3f7b1d6a90")
-_RECEIPTS = uuid.UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
-_MATCHES = uuid.UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
-_FACTS = uuid.UUID("7a1c4f39-2f61-5c0e-8e0e-5a7b90d3c6d4")
-_NOTES = uuid.UUID("94de8260-89b2-4f9c-a2bb-6123d485bf76")
-_ANNOUNCEMENTS = uuid.UUID("2d1c9a54-6c0e-5f1b-9b7a-0e5d3c8f4a21")
-_DELIVERIES = uuid.UUID("b7f0a3c2-1d4e-5a6b-8c9d-4e2f6a7b8c90")
-_SENT = uuid.UUID("6e4b2a10-9f8d-5c7b-a6e5-d4c3b2a19080")
-_USES = uuid.UUID("c1d7a3b0-2f0e-5b56-8f0d-6a0f5d0c9b27")
-_REVIEWS = uuid.UUID("4a6f0f5e-7c1d-5b0e-9f36-1d2c8e5a7b40")
-_SIGN_INS = uuid.UUID("7d0c1c5e-54a0-5f0e-9f06-2b8f4a1d9c37")
-_GRANTS = uuid.UUID("2f6e7b0a-3c55-5b1e-8d7f-6a90c1e4b3d2")
-_PROPOSED_GRANTS = uuid.UUID("9b0c1d64-6c1b-5f0c-9a55-0d3b0f6a7c11")
-_BATCHES = uuid.UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
+_CLAIMS = UUID("0d8a2c55-7f0e-5d0b-9a43-6f1f4b8f2e90")
+_LATE_CLAIMS = UUID("3b0f6f0e-58b5-4b43-a9d7-2a7c3c1c3f6d")
+_REQUESTS = UUID("5f0c3f0e-9c1b-5f5b-8a52-6d4a3f2f7c11")
+_SPOOLED = UUID("8c1f5f0a-0d8e-5b7c-9a54-2f3f7b1d6a90")
+_RECEIPTS = UUID("c3f0a6f4-53a5-5c44-9d0c-0b7b9f3b8f11")
+_MATCHES = UUID("5b1f0b0e-6c1c-5d43-8a55-0f3f4c1d7a66")
+_FACTS = UUID("7a1c4f39-2f61-5c0e-8e0e-5a7b90d3c6d4")
+_NOTES = UUID("94de8260-89b2-4f9c-a2bb-6123d485bf76")
+_ANNOUNCEMENTS = UUID("2d1c9a54-6c0e-5f1b-9b7a-0e5d3c8f4a21")
+_DELIVERIES = UUID("b7f0a3c2-1d4e-5a6b-8c9d-4e2f6a7b8c90")
+_SENT = UUID("6e4b2a10-9f8d-5c7b-a6e5-d4c3b2a19080")
+_USES = UUID("c1d7a3b0-2f0e-5b56-8f0d-6a0f5d0c9b27")
+_REVIEWS = UUID("4a6f0f5e-7c1d-5b0e-9f36-1d2c8e5a7b40")
+_SIGN_INS = UUID("7d0c1c5e-54a0-5f0e-9f06-2b8f4a1d9c37")
+_GRANTS = UUID("2f6e7b0a-3c55-5b1e-8d7f-6a90c1e4b3d2")
+_PROPOSED_GRANTS = UUID("9b0c1d64-6c1b-5f0c-9a55-0d3b0f6a7c11")
+_BATCHES = UUID("0d2f7c1e-52a5-5c0e-9d0b-7a4f3b1c6e55")
 
 
 def claim_id(server: str, video_id: str) -> str:
@@ -142,5 +143,5 @@ def batch_id(out_dir: Path, name: str | None = None) -> str:
     return _made_from(_BATCHES, out_dir.resolve().as_posix())
 
 
-def _made_from(namespace: uuid.UUID, *parts: str) -> str:
-    return str(uuid.uuid5(namespace, "\n".join(parts)))
+def _made_from(namespace: UUID, *parts: str) -> str:
+    return str(uuid5(namespace, "\n".join(parts)))

@@ -13,7 +13,7 @@ event, tells the second that the match is recorded.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -208,8 +208,9 @@ class Inbox:
     def _tie(self, unseen: Sequence[Unseen]) -> Sequence[None]:
         """Match deliveries to existing jobs and make those due; failures are matched when the job ends."""
         try:
-            jobs = [(self._job(delivery), delivery) for delivery in unseen]
-            matches = [(job, delivery) for job, delivery in jobs if job is not None]
+            jobs = self._jobs(unseen)
+            videos = [((delivery.profile, delivery.event.video_id), delivery) for delivery in unseen]
+            matches = [(jobs[video], delivery) for video, delivery in videos if video in jobs]
             tie(self._session.ledger, [(job.job_id, self._match(delivery)) for job, delivery in matches])
             due = {job.job_id for job, _ in matches if job.outcome is None}
             if due:
@@ -218,11 +219,11 @@ class Inbox:
             self._session.log.warning("webhook.not_matched", deliveries=len(unseen), because=str(error))
         return [None] * len(unseen)
 
-    def _job(self, delivery: Unseen) -> Job | None:
-        jobs = self._session.ledger.jobs(
-            JobFilter(profile=delivery.profile, video_id=delivery.event.video_id), 1
-        )
-        return jobs[0] if jobs else None
+    def _jobs(self, unseen: Sequence[Unseen]) -> Mapping[tuple[str | None, str | None], Job]:
+        """Return the newest job of each video that was announced, by its profile and the video."""
+        videos = tuple({delivery.event.video_id for delivery in unseen})
+        jobs = self._session.ledger.jobs(JobFilter(videos=videos, oldest_first=True))
+        return {(job.profile, job.video_id): job for job in jobs}
 
     def _match(self, delivery: Unseen) -> Draft:
         return match(self._session, delivery.profile, delivery.event, delivery.received.event_id)

@@ -132,6 +132,9 @@ def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:
     if where.states is not None:
         clauses.append("state = ANY(%s)")
         values.append([state.value for state in where.states])
+    if where.videos is not None:
+        clauses.append("video_id IS NOT NULL AND video_id = ANY(%s)")  # the index has no rows without one
+        values.append([video_id.encode() for video_id in where.videos])
     compared = {
         "profile = %s": where.profile,
         "video_id = %s": None if where.video_id is None else where.video_id.encode(),

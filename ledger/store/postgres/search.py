@@ -371,6 +371,8 @@ def _more_properties(where: JobFilter) -> Iterator[Clause]:
         ("listing.job_id > %s", where.after),
     ]
     yield from ((clause, [value]) for clause, value in compared if value is not None)
+    if where.videos is not None:
+        yield "video_id = ANY(%s)", [[video_id.encode() for video_id in where.videos]]
     if where.id_prefix is not None:
         bounds = [where.id_prefix, where.id_prefix + _LAST_LETTER]
         yield "listing.job_id >= %s AND listing.job_id < %s", bounds

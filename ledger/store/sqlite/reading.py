@@ -175,6 +175,9 @@ def jobs(db: Connection, where: JobFilter, limit: int | None = None) -> list[Job
     if where.states is not None:
         clauses.append(f"jobs.state IN ({','.join('?' * len(where.states))})")
         values += [state.value for state in where.states]
+    if where.videos is not None:
+        clauses.append("video_id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(where.videos))
     under_way = where.states is not None and not any(state.value in OVER for state in where.states)
     apart = "+" if where.unreviewed or under_way else ""  # keeps SQLite from the index of all that are theirs
     compared = {

@@ -662,6 +662,8 @@ def _more_properties(where: JobFilter) -> Iterator[Clause]:
         ("listing.job_id > ?", where.after),
     ]
     yield from ((clause, [value]) for clause, value in compared if value is not None)
+    if where.videos is not None:
+        yield "video_id IN (SELECT value FROM json_each(?))", [json.dumps(where.videos)]
     if where.id_prefix is not None:
         bounds = [where.id_prefix, where.id_prefix + LAST_LETTER]
         yield "listing.job_id >= ? AND listing.job_id < ?", bounds

@@ -115,6 +115,7 @@ FILTERS = [
     JobFilter(profile="sandbox"),
     JobFilter(profile="other"),
     JobFilter(video_id="video_1"),
+    JobFilter(videos=("video_1", "video_2")),
     JobFilter(id_prefix="job_b"),
     JobFilter(id_suffix="b"),
     JobFilter(before="job_b"),

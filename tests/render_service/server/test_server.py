@@ -143,6 +143,25 @@ async def test_a_client_that_takes_nothing_of_an_answer_is_cut_off(monkeypatch: 
 
 
 @pytest.mark.anyio
+async def test_the_head_of_an_answer_and_its_body_arrive_together_and_a_later_part_by_itself() -> None:
+    is_read = asyncio.Event()
+
+    async def in_parts(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9003")]})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await is_read.wait()
+        for letter in (b"b", b"c", b"d"):
+            await send({"type": "http.response.body", "body": letter * 3000, "more_body": letter != b"d"})
+
+    async with serving(in_parts) as connect, asyncio.timeout(30):
+        reader, writer = await connect()
+        writer.write(GOOD)
+        assert (await reader.read(100_000)).endswith(b"\r\n\r\none")
+        is_read.set()
+        assert await reader.readexactly(9000) == b"b" * 3000 + b"c" * 3000 + b"d" * 3000
+
+
+@pytest.mark.anyio
 async def test_the_oldest_that_waits_makes_room_and_one_that_was_of_use_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
