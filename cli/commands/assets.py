@@ -197,7 +197,8 @@ def _gc(inv: Invocation, *, dry_run: bool) -> None:
 
 def _cells(file: dict[str, Any]) -> tuple[str, ...]:
     size = f"{file['bytes'] / MEGABYTE:.2f}"
-    return file["job_id"], file["what"], size, file["sha256"][:_SHOWN], file["storage_uri"]
+    what = "input" if file["what"] == "given" else file["what"]
+    return file["job_id"], what, size, file["sha256"][:_SHOWN], file["storage_uri"]
 
 
 def print_files(console: "Console", files: list[dict[str, Any]], total: int) -> None:

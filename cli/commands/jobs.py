@@ -12,7 +12,7 @@ from cli.options.job_filters import filter_of, job_filters
 from cli.options.job_names import JOB
 from cli.text.jobs import job_rows, show_jobs, shown_id
 from cli.text.printable import escape
-from cli.text.tables import cut
+from cli.text.tables import cut, fold
 from render_service.reports.find import poster_of
 from render_service.reports.jobs import each_found, prompt_of, source_of, trees
 from render_service.reports.lineage import MOST_WORDS, step_of
@@ -122,7 +122,9 @@ def _drawn(console: "Console", ledger: "Ledger", jobs: "list[Job]") -> "list[Tre
         label = escape(begun) + (f"  {escape(words)}" if words else "")
         standing = standing_of(ledger, job)
         if standing and standing.job_id == job.job_id and standing.progress is not Progress.DONE:
-            label += f"\n[yellow]split: {escape(standing.sentence)}[/]"
+            here = standing.sentence.replace(f" ({job.job_id})", "")
+            folded = "\n".join(fold(console, f"split: {here}", beside=(depth + 1) * INDENT))
+            label += f"\n[yellow]{escape(folded)}[/]"
         del path[depth:]
         path.append(path[-1].add(label) if path else Tree(label))
         if depth == 0:

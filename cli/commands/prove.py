@@ -12,6 +12,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.job_names import JOB
 from cli.text import output
+from cli.text.tables import fold
 from cli.text.usage import Usage
 from ledger.tree.proof import InclusionProof
 from render_service.assets.store import check_target
@@ -173,7 +174,8 @@ def _checked_text(console: "Console", checked: "Checked") -> None:
             else f"the first {counted(document['old_size'], 'record')} are those of the older checkpoint"
         )
         tree = f"{printable(at.origin)} at {counted(at.size, 'record')}, root {at.root.hex()}"
-        console.print(f"proved: {what}, in {tree}", markup=False)
+        for line in fold(console, f"proved: {what}, in {tree}"):
+            console.print(line, markup=False)
         if checked.record is not None:
             console.print(printable(checked.record.decode(errors="replace")), markup=False)
     print_vouchers(console, checked)

@@ -150,4 +150,25 @@ def completion_command(*, shell: str) -> None:
     made = get_completion_class(shell)
     assert made is not None  # click knows the three
     completion = made(cli, {}, PROGRAM, VARIABLE)
-    output.print_text(completion.source_template % completion.source_vars())
+    script = completion.source_template % completion.source_vars()
+    if shell == "bash":
+        script = script.replace(_SPLIT_WORDS, _WHOLE_WORDS)
+    output.print_text(script)
+
+
+_SPLIT_WORDS = 'response=$(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD '
+"""How click's script passes the words of the line, which bash splits at ``@`` and ``=``."""
+
+_WHOLE_WORDS = r"""local word words=() rest=$COMP_LINE i
+    for ((i = 0; i <= COMP_CWORD; i++)); do  # bash splits words at @ and =
+        word=${COMP_WORDS[i]}
+        if ((i)) && [[ -n $rest && $rest != [[:space:]]* ]]; then
+            words[${#words[@]}-1]+=$word
+        else
+            words+=("$word")
+        fi
+        rest=${rest#"${rest%%[![:space:]]*}"}
+        rest=${rest#"$word"}
+    done
+
+    response=$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((${#words[@]}-1)) """

@@ -96,11 +96,14 @@ def find_prompt(prompt: str | None) -> str:
     if _is_piped(sys.stdin):
         text = _read(sys.stdin)
         if not text:
-            raise _one_prompt("stdin is empty, and neither was", " or through a pipe")
+            raise _one_prompt("stdin is empty, and none was", _OTHER_WAYS)
         return text
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         return str(click.prompt("What should the clip show?", err=True))
-    raise _one_prompt("neither was", " or through a pipe")
+    raise _one_prompt("none was", _OTHER_WAYS)
+
+
+_OTHER_WAYS = ", as the first word, or through a pipe"
 
 
 def _is_piped(stdin: TextIO | None) -> bool:

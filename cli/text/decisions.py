@@ -353,7 +353,7 @@ def show_preview(console: "Console", previews: "Sequence[tuple[Planned, Preview]
         (
             str(planned.entry.line),
             _DECISIONS[preview.ruling.decision],
-            str(planned.entry.out),
+            str(planned.entry.out) if planned.is_whole else printable(planned.request.prompt),
             why(preview.ruling)[0],
         )
         for planned, preview in previews

@@ -1839,8 +1839,8 @@ class BundleCheck:
         if not any(item.code in ("PROOF", "CHECKPOINT_ROOT", "RECORD_MISSING") for item in out.findings):
             out.shows.append(
                 f"The {count} records are in the ledger {shown(head.origin)} as it stood at {head.size} "
-                f"records with root {head.root.hex()}, byte for byte: whoever relies on the checkpoint can "
-                "rely on them."
+                f"records with root {head.root.hex()}, byte for byte: anyone who relies on the checkpoint "
+                "can rely on them."
             )
         if not any(item.code.startswith("PAYLOAD") for item in out.findings):
             out.shows.append("What they say happened (the payloads) is what was recorded with them.")

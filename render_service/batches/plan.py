@@ -47,6 +47,11 @@ class Planned:
     following: tuple[RenderRequest, ...] = ()
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the request is the entry as it was written, and not a remix of its split."""
+        return self.request.prompt == self.entry.prompt
+
+    @property
     def split(self) -> SplitPlanned | None:
         """What is recorded beside the request of a split entry, for the worker that continues it."""
         if not self.following:

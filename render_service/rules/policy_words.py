@@ -36,13 +36,13 @@ def describe_policy(policy: Policy) -> Iterator[Sentence]:
     """Yield what a policy says, the rules that need a person first."""
     for rule in policy.approvals or ():
         yield _approval(rule)
-    yield Sentence("may be overridden", _list(policy.overridable, "nothing"))
-    yield Sentence("need an approved draft", _list(policy.require_approved_draft, "nothing"))
+    yield Sentence("denials that may be overridden", _list(policy.overridable, "none"))
+    yield Sentence("purposes that need an approved draft", _list(policy.require_approved_draft, "none"))
     if policy.require_marking:
-        yield Sentence("need a mark to be published", _list(policy.require_marking, "nothing"))
-    yield Sentence("need the guardrails attested", "everything" if policy.require_attestation else "nothing")
-    unclear = "pass, and are marked" if policy.unclear_changes_pass else "are denied until declared"
-    yield Sentence("remixes of unclear changes", unclear)
+        yield Sentence("purposes that need a mark to be published", _list(policy.require_marking, "none"))
+    yield Sentence("guardrails have to be attested", "yes" if policy.require_attestation else "no")
+    unclear = "allowed, and marked" if policy.unclear_changes_pass else "denied until it is declared"
+    yield Sentence("remixes whose change is unclear", unclear)
     yield _judge(policy)
     yield from _guardrails(policy.guardrails)
     yield Sentence("may sign approvals", _list(policy.approvers, "nobody"))
@@ -68,7 +68,7 @@ def _guardrails(guardrails: Guardrails | None) -> Iterator[Sentence]:
         yield Sentence(f"terms {terms.code}", f"{terms.then}: {counted(count, 'term')}", (shown,))
     moderation = guardrails.moderation if guardrails else None
     if moderation is None:
-        yield Sentence("moderation by the server", "is not asked for")
+        yield Sentence("moderation by the server", "not asked for")
         return
     missing = moderation.unreachable or "hold for final purposes, warn for others"
     rules = [
@@ -76,8 +76,8 @@ def _guardrails(guardrails: Guardrails | None) -> Iterator[Sentence]:
         + ("" if rule.min_ppm is None else f" from {rule.min_ppm / PPM_PER_PERCENT:g} %")
         for rule in moderation.rules
     ]
-    text = f"is asked for; what it flags: {moderation.flagged}"
-    yield Sentence("moderation by the server", text, (*rules, f"not to be had: {missing}"))
+    text = f"asked for; flagged prompts: {moderation.flagged}"
+    yield Sentence("moderation by the server", text, (*rules, f"if it cannot be asked: {missing}"))
 
 
 def _approval(rule: ApprovalRule) -> Sentence:

@@ -1,6 +1,7 @@
 """A shell completes commands and options, as its completion script asks for them."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -89,14 +90,25 @@ def test_another_shell_is_refused_with_the_ones_there_are(sora: Any) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_takes_the_script_and_completes_with_it(sora: Any, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "words", "offered"),
+    [
+        ("sora-ledger temp", "sora-ledger temp", "templates"),
+        ("sora-ledger create --purpose=fi", "sora-ledger create --purpose = fi", "final"),
+        ("sora-ledger show @l", "sora-ledger show @ l", "@last"),
+        ('sora-ledger create "a fox" --purpose fi', "sora-ledger create '\"a fox\"' --purpose fi", "final"),
+    ],
+)
+def test_bash_takes_the_script_and_completes_words_that_it_splits(
+    sora: Any, folder: Path, denied: str, line: str, words: str, offered: str
+) -> None:
     (folder / "complete.bash").write_text(sora("completion", "bash").out)
     program = folder / "sora-ledger"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
     program.chmod(0o755)
     lines = [
         ". ./complete.bash",
-        "COMP_WORDS=(sora-ledger temp); COMP_CWORD=1",
+        f"COMP_WORDS=({words}); COMP_LINE={shlex.quote(line)}; COMP_CWORD=$((${{#COMP_WORDS[@]}}-1))",
         "_sora_ledger_completion ./sora-ledger",
         'echo "${COMPREPLY[@]}"',
     ]
@@ -109,4 +121,4 @@ def test_bash_takes_the_script_and_completes_with_it(sora: Any, folder: Path) ->
         cwd=folder,
         env=environment,
     )
-    assert ran.stdout.split() == ["templates"]
+    assert ran.stdout.split() == [offered]

@@ -241,6 +241,6 @@ def test_two_sources_of_guardrails_are_refused(sora: Any, running: Any, folder: 
 def test_policy_show_says_what_the_guardrails_do(sora: Any, running: Any) -> None:
     text = sora("policy", "show", "--format=text").out
     assert "terms REAL_PERSON: deny: 14 terms" in text
-    assert "moderation by the server: is asked for; what it flags: hold" in text
+    assert "moderation by the server: asked for; flagged prompts: hold" in text
     assert "NEARLY_GRAPHIC: hold violence/graphic from 30 %" in text
-    assert "not to be had: hold for final purposes, warn for others" in text
+    assert "if it cannot be asked: hold for final purposes, warn for others" in text

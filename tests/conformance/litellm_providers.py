@@ -1,9 +1,10 @@
-"""Renders go through the real LiteLLM proxy to stand-ins for Veo's and Runway's own APIs.
+"""Renders go through the real LiteLLM proxy to stand-ins for the APIs of Veo and Runway.
 
 `tests/conformance/run litellm` runs these after `litellm_proxy.py`. The stand-ins answer as the providers
 document and share no code with the product; docs/servers.md (1.1) says what was seen.
 """
 
+import io
 import itertools
 import json
 import os
@@ -16,12 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.conformance.litellm_proxy import PROXY_KEY, ROOT, running_proxy
 from tests.outside.server import encode
 
 CLIP = encode("1280x720", 8)
-MODELS = {"veo": "gemini/veo-3.0-fast-generate-preview", "runway": "runwayml/gen4_turbo"}
+MODELS = {
+    "veo": ("sora-2", "gemini/veo-3.0-fast-generate-preview"),
+    "runway": ("runway", "runwayml/gen4_turbo"),
+}
+"""What the profile of docs/servers.md asks for, and what the proxy renders for it."""
+PROFILES = (ROOT / "docs" / "servers.md").read_text().partition("```toml\n[veo]")[2].partition("```")[0]
 
 
 class Provider(BaseHTTPRequestHandler):
@@ -77,29 +84,61 @@ def provider() -> Iterator[ThreadingHTTPServer]:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_render_of_another_provider_is_polled_and_stored(
+def test_a_render_of_another_provider_is_polled_and_stored_and_nothing_it_lacks_is_sent(
     provider: ThreadingHTTPServer, tmp_path: Path, name: str
 ) -> None:
     origin = f"http://127.0.0.1:{provider.server_address[1]}"
     upstream = origin if name == "veo" else f"{origin}/v1"
-    with running_proxy(tmp_path, upstream, "sk-provider", MODELS[name]) as base_url:
+    asked, model = MODELS[name]
+    (tmp_path / "profiles.toml").write_text(f"[veo]{PROFILES}")
+    (tmp_path / "frame.png").write_bytes(picture((1280, 720)))
+    with running_proxy(tmp_path, upstream, "sk-provider", model, asked) as base_url:
         kept = {n: text for n, text in os.environ.items() if not n.startswith(("SORA_", "OPENAI_"))}
         environment = kept | {
             "OPENAI_API_KEY": PROXY_KEY,
             "OPENAI_BASE_URL": base_url,
             "PYTHONPATH": str(ROOT),
-            "SORA_LEDGER_PROFILE": "litellm",
+            "SORA_LEDGER_PROFILE": name,
+            "SORA_LEDGER_PROFILES": "profiles.toml",
             "SORA_LEDGER_URL": "sqlite:///ledger.db",
         }
-        command = ["create-and-poll", "a fox runs", "--size", "1280x720", "--seconds", "8", "--json"]
-        program = [sys.executable, "-m", "cli", *command, "--model", "sora-2", "--poll-interval", "0.2"]
-        ran = subprocess.run(
-            program, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
-        )
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)["final"]["state"] == "stored"
-    path, body = Provider.posts[-1]
+
+        def sora(*arguments: str) -> tuple[int, str, str]:
+            program = [sys.executable, "-m", "cli", *arguments, "--json"]
+            ran = subprocess.run(
+                program,
+                check=False,
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            return ran.returncode, ran.stdout, ran.stderr
+
+        shape = ("a fox runs", "--size", "1280x720", "--seconds", "8", "--model", "sora-2")
+        code, out, err = sora("create-and-poll", *shape, "--poll-interval", "0.2")
+        assert code == 0, err
+        final = json.loads(out)["final"]
+        assert final["state"] == "stored"
+        path, body = Provider.posts[-1]
+        sent = len(Provider.posts)
+        assert [sora("create", *shape, *lacks)[0] for lacks in (["--seed", "7"], ["--loop"])] == [3, 3]
+        assert sora("remix", final["job_id"], "--prompt", "Make it night")[0] == 3
+        assert sora("extend", final["job_id"], "--seconds", "4", "--prompt", "The fox sleeps")[0] == 3
+        assert len(Provider.posts) == sent
+        code, out, err = sora("audit")
+        assert code == 0, out
+        with_image = sora("create", *shape, "--input-reference", "frame.png")
+        assert with_image[0] == {"veo": 0, "runway": 6}[name], with_image
     if name == "veo":
         assert body["parameters"] == {"aspectRatio": "16:9", "durationSeconds": 8, "resolution": "720p"}
     else:
         assert (path, body["ratio"], body["duration"]) == ("/v1/text_to_video", "1280:720", 8)
+
+
+def picture(size: tuple[int, int]) -> bytes:
+    """Return a PNG of one colour."""
+    stream = io.BytesIO()
+    Image.new("RGB", size, "teal").save(stream, "PNG")
+    return stream.getvalue()

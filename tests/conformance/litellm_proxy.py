@@ -26,7 +26,7 @@ from sora_adapter.sandbox.settings import SandboxSettings
 ROOT = Path(__file__).parents[2]
 CONFIG = """\
 model_list:
-  - model_name: sora-2
+  - model_name: {asked}
     litellm_params: {{model: {model}, api_base: "{upstream}", api_key: {key}}}
 router_settings: {{num_retries: 0}}
 litellm_settings: {{num_retries: 0, telemetry: false}}
@@ -67,10 +67,12 @@ def proxy(upstream: SandboxServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @contextmanager
-def running_proxy(folder: Path, upstream: str, key: str, model: str = "openai/sora-2") -> Iterator[str]:
-    """Run the proxy in front of a server, where `model` stands for sora-2; yield its base URL."""
+def running_proxy(
+    folder: Path, upstream: str, key: str, model: str = "openai/sora-2", asked: str = "sora-2"
+) -> Iterator[str]:
+    """Run the proxy in front of a server; `model` is what it renders for `asked`. Yield its base URL."""
     config, said = folder / "config.yaml", folder / "said.txt"
-    config.write_text(CONFIG.format(upstream=upstream, key=key, model=model))
+    config.write_text(CONFIG.format(upstream=upstream, key=key, model=model, asked=asked))
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

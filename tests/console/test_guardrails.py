@@ -38,4 +38,4 @@ def test_the_form_says_what_the_guardrails_find_and_the_inbox_has_what_they_hold
         assert job in maria.get("/inbox").text
         page = re.sub(r"<[^>]+>", " ", maria.get("/policy").text)
         assert "deny: 14 terms" in page
-        assert "is asked for; what it flags: hold" in page
+        assert "asked for; flagged prompts: hold" in page

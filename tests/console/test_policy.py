@@ -21,7 +21,9 @@ def test_the_policy_of_the_package_is_in_force_until_another_is_activated(shared
     with shared.reader("ana") as ana:
         view = ana.get("/policy.json").json()
         assert (view["in_force"]["policy"], view["in_force"]["position"]) == ("default", None)
-        assert {"topic": "need an approved draft", "text": "nothing", "details": []} in view["statements"]
+        assert {"topic": "purposes that need an approved draft", "text": "none", "details": []} in view[
+            "statements"
+        ]
         assert (view["history"], view["may_compare"]) == ([], False)
         assert "The policy of the package" in ana.get("/policy").text
 
