@@ -58,6 +58,7 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
     """Return why `job` is in its state and what to do: `again` if it may be sent again, else `over`."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
+    from render_service.session.event_ids import RETRY
     from render_service.submission import result  # loads the decision rules; few jobs need it
 
     with inv.ledger() as ledger:
@@ -66,7 +67,8 @@ def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
         if job.state in {State.HELD, State.APPROVED}:
             return result.held_for(ledger, job)
         problem = result.submission_trouble(ledger, job, inv.settings.profiles_file)
-    if job.state not in {State.ABSENT, State.REJECTED} or job.request_key is None:
+    own_key = job.request_key is not None and not job.request_key.startswith(RETRY)
+    if job.state not in {State.ABSENT, State.REJECTED} or not own_key:
         return str(problem)
     if job.outcome is None:
         return f"{problem}; {again}"

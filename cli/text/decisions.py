@@ -210,7 +210,8 @@ def _trust(record: Json) -> Iterable[str]:
         )
     for trouble in record["trouble"]:
         yield f"NO: {trouble}"
-    yield f"position {record['position']}, leaf {record['leaf']}"
+    yield f"position {record['position']}"
+    yield f"leaf {record['leaf']}"
     yield f"root {record['root']}"
     yield "only a root kept by another party is a guarantee; check the whole ledger with: sora-ledger verify"
 
@@ -261,7 +262,8 @@ def _table(planned: "Sequence[Planned]", members: "dict[int, Member]", now: date
 
     states = Counter(_state(members.get(item.entry.number)) for item in planned)
     summary = ", ".join(f"{count} {state}" for state, count in states.items())
-    title = f"{len(planned)} entries: {summary}; {time_left(members.values(), len(planned), now)}"
+    left = time_left(members.values(), len(planned), now)
+    title = f"{counted(len(planned), 'entry', 'entries')}: {summary}; {left}"
     table = Table(box=None, pad_edge=False)
     for name in ("line", "state", "%", "expected"):
         table.add_column(name, no_wrap=True)

@@ -54,7 +54,7 @@ class Duration(NamedTuple):
 def expected_words(duration: Duration | None) -> str:
     """Return how long a render is expected to take, and from how many, or that it is unknown."""
     if duration is None:
-        return f"unknown (fewer than {LEAST_OF_A_SHAPE} renders of this model, size and length are measured)"
+        return f"unknown (fewer than {LEAST_OF_A_SHAPE} renders of this model, size and length so far)"
     return f"{duration.words} (of {duration.renders} renders here)"
 
 

@@ -42,7 +42,7 @@ WRONG = [
     ([*CREATE, "--prompt", "a" * 32_001], "has 32,001 characters, at most 32,000 .*shorten it by 1"),
     ([*CREATE, *PROMPT, "--purpose", "fun"], "purpose fun is unknown .*draft, concept"),
     ([*CREATE, *PROMPT, "--profile", "x"], "no server profile is called 'x' .there are: openai"),
-    ([*CREATE], "--prompt or --prompt-file .*neither was"),
+    ([*CREATE], "--prompt or --prompt-file .*as the first word, or through a pipe; none was"),
     (
         ["remix", "--id", "video_1"],
         "--prompt or --prompt-file .* or one thing to change with --change KEY=VALUE",

@@ -14,7 +14,7 @@ from ledger.store.interface import ANY, Batch
 from render_service import SyncRenderDesk
 
 WORDS = "about 40 s, 9 of 10 within 60 s (of 6 renders here)"
-UNKNOWN = "unknown (fewer than 5 renders of this model, size and length are measured)"
+UNKNOWN = "unknown (fewer than 5 renders of this model, size and length so far)"
 
 
 @pytest.fixture

@@ -221,3 +221,12 @@ def test_whynot_of_a_failed_render_says_retry(sora: Any, server: Any) -> None:
     ended = sora("whynot", failed)
     assert ended.document["commands"] == [f"sora-ledger retry {failed}"]
     assert "--camera handheld" in ended.document["request_again"]
+
+
+def test_a_retry_that_is_rejected_too_names_no_key_that_nobody_gave(sora: Any, server: Any) -> None:
+    server()
+    rejected = sora("create", "a fox runs", "--loop", "--profile", "custom").document["job_id"]
+    again = sora("retry", rejected)
+    assert (again.document["state"], again.code) == ("rejected", 8)
+    assert "asking again changes nothing; change the request" in again.error
+    assert "--request-key" not in again.error

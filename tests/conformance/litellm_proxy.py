@@ -32,7 +32,7 @@ router_settings: {{num_retries: 0}}
 litellm_settings: {{num_retries: 0, telemetry: false}}
 """
 PROXY_KEY = "sk-proxy-0123456789"
-START_S = 120.0
+START_S = 300.0
 
 
 @dataclass(frozen=True)
