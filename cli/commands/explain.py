@@ -10,6 +10,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.since import read_since
 from cli.text.decisions import show_explanation, show_why_not
+from cli.text.jobs import shown_id
 from cli.text.tables import columns
 from decision.money import format_usd
 from render_service.reports.explain import explain, why_not
@@ -162,7 +163,12 @@ def _outlook_document(outlook: "Outlook") -> dict[str, Any]:
 def _show_tally(console: "Console", tally: "Tally") -> None:
     console.print(f"{tally.different} of {tally.decisions} decisions would come out differently")
     rows = [
-        (row.record.stream, _short(row.before), _short(row.after), f"{_signed(row.difference_usd_micros)}")
+        (
+            shown_id(console, row.record.stream),
+            _short(row.before),
+            _short(row.after),
+            _signed(row.difference_usd_micros),
+        )
         for row in tally.shown[:LISTED]
     ]
     if rows:

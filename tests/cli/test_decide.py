@@ -1,11 +1,14 @@
 """decide, explain, whynot, what-if, replay --decisions: what a reviewer and a refused producer read."""
 
+import re
 import shlex
 import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cli.main import run
 
 REFUSED = [
     ["--size", "1920x1080", "--model", "sora-2"],
@@ -170,6 +173,27 @@ def dear(sora: Any, folder: Path) -> str:
 def test_another_policy_shows_what_it_would_cost(sora: Any, stored: str, dear: str) -> None:
     document = sora("what-if", "--policy", dear).document
     assert (document["different"], document["difference_usd_micros"]) == (1, 800_000)
+
+
+def test_what_a_reviewer_reads_fits_80_columns(
+    sora: Any, stored: str, dear: str, terminal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = "Mickey Mouse dances to Thriller, in a gory beheading"
+    denied = sora("create", prompt, "--profile", "sandbox").document
+    monkeypatch.setenv("COLUMNS", "80")
+    out, _ = terminal()
+    for command in (
+        ["explain", stored],
+        ["explain", denied["job_id"]],
+        ["whynot", denied["job_id"]],
+        ["verify"],
+        ["audit", "--offline"],
+        ["what-if", "--policy", dear],
+    ):
+        run(command)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue()).splitlines()
+    assert [line for line in lines if len(line) > 80 and "→" not in line and "sora-ledger" not in line] == []
+    assert any(line.startswith(f"{stored[-8:]}  ALLOW sora-2  ") for line in lines)
 
 
 def test_a_policy_that_cannot_be_read_names_the_line(sora: Any, stored: str, folder: Path) -> None:
