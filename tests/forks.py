@@ -17,6 +17,7 @@ import json
 import os
 import pkgutil
 import resource
+import runpy
 import select
 import shlex
 import shutil
@@ -46,8 +47,15 @@ LONGER = "FORKED_LONGEST_S"
 USE_CHECK_S = 5
 IN_USE = "in-use"
 """The file whose lock every worker holds that uses the process."""
+PRODUCT = "cli.main:run"
 CODE = "tests.forks:run_code"
 """The program that runs the text of another, with what it imports imported already."""
+FILE = "tests.forks:run_file"
+"""The same for a script."""
+INTERPRETER = "python"
+"""The program that commands of the process that forks take for their interpreter, in its folder."""
+NEW_INTERPRETERS = "NEW_INTERPRETERS"
+"""The variable of a command whose own processes are new interpreters all the same."""
 MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
 render_service.api.desk render_service.evidence.publishing sora_adapter.client tests.outside.server
@@ -212,11 +220,37 @@ class Forks:
 
     def install(self, program: Path, *options: str) -> None:
         """Write a program that runs `sora-ledger` with `options` after its arguments, for a shell to call."""
-        client = Path(__file__).with_name("forked.py")
-        words = [sys.executable, "-ISE", str(client), self.address]
         program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@" {shlex.join(options)}\n')
-        program.chmod(0o755)
+        _write_program(program, f'exec {_ordering(self.address)} {PRODUCT} "$@" {shlex.join(options)}')
+
+
+def _ordering(address: str) -> str:
+    """Return the words of a shell that order what follows them from the process that forks."""
+    return shlex.join([sys.executable, "-ISE", str(Path(__file__).with_name("forked.py")), address])
+
+
+def _write_program(program: Path, text: str) -> None:
+    program.write_text(f"#!/bin/sh\n{text}\n")
+    program.chmod(0o755)
+
+
+def _write_interpreter(program: Path, address: str) -> None:
+    """Write a `python` for the commands of a process that forks.
+
+    It orders commands of the product and scripts from that process; a new interpreter runs anything else.
+    """
+    ordered = f"exec {_ordering(address)}"
+    _write_program(
+        program,
+        f"""case "$1 $2 $3" in
+"-m cli "*) shift 2; {ordered} {PRODUCT} "$@" ;;
+"-P -m cli") shift 3; {ordered} {PRODUCT} "$@" ;;
+esac
+case "$1" in
+*.py) {ordered} {FILE} "$@" ;;
+esac
+exec {shlex.quote(sys.executable)} "$@\"""",
+    )
 
 
 @contextmanager
@@ -314,6 +348,7 @@ def warm_up() -> None:
     os.environ.clear()
     os.environ.update(before)
     assert not any(codes.values()), codes
+    import_module("render_service.runtime.ledgers").placed.cache_clear()  # what its environment said
     assert threading.active_count() == 1, "a process with threads is not forked cleanly"
     gc.collect()
     gc.freeze()  # what is shared stays shared
@@ -329,6 +364,20 @@ def run_code(words: Sequence[str]) -> int:
     return 0
 
 
+def run_file(words: Sequence[str]) -> int:
+    """Run a script as ``python FILE`` does."""
+    sys.argv = [*words]
+    sys.path.insert(0, str(Path(words[0]).parent.absolute()))
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except Exception:  # noqa: BLE001  # as an interpreter does
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     """Run the commands of an order in this process, as a new process would."""
     os.chdir(order["folder"])
@@ -340,6 +389,8 @@ def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     if order["largest_file"] is not None:  # a disk that is full, as every write past this size finds it
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], order["largest_file"]))
+    if not os.environ.pop(NEW_INTERPRETERS, None):
+        sys.executable = order["interpreter"]
     module, _, function = order["program"].partition(":")
     run = globals()[function] if module == "tests.forks" else getattr(sys.modules[module], function)
     if module == "cli.main":
@@ -376,7 +427,11 @@ class Server:
         for each in (self._ended, self._wakes):
             each.settimeout(0)
         self._running: dict[int, socket.socket] = {}
+        self._ending: dict[socket.socket, int] = {}
+        """The connections whose other side a process does not outlive."""
         self._in_use = Path(address).with_name(IN_USE)
+        self._interpreter = Path(address).with_name(INTERPRETER)
+        _write_interpreter(self._interpreter, address)
         self._next_check = 0.0
 
     def serve(self) -> None:
@@ -385,10 +440,13 @@ class Server:
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
         os.write(1, b"ready\n")
         while self._is_in_use():
-            ready, *_ = select.select([self._listening, self._ended], [], [], USE_CHECK_S)
+            watched = [self._listening, self._ended, *self._ending]
+            ready, *_ = select.select(watched, [], [], USE_CHECK_S)
             if self._ended in ready:
                 self._ended.recv(1 << 16)
                 self._answer_ended()
+            for connection in self._ending.keys() & {*ready}:  # nothing is sent after an order
+                os.kill(self._ending.pop(connection), signal.SIGKILL)
             if self._listening in ready:
                 connection, _ = self._listening.accept()
                 with suppress(ConnectionError):  # the test has given up
@@ -416,11 +474,14 @@ class Server:
             if not part:
                 raise ConnectionError
             line += part
+        order = json.loads(line) | {"interpreter": str(self._interpreter)}
         pid = os.fork()
         if pid == 0:
             self._leave(connection)
-            os._exit(command_process(json.loads(line), descriptors))
+            os._exit(command_process(order, descriptors))
         self._running[pid] = connection
+        if order["ends_with_connection"]:
+            self._ending[connection] = pid
         for descriptor in descriptors:
             os.close(descriptor)
         connection.sendall(b"%d\n" % pid)
@@ -440,6 +501,7 @@ class Server:
             if pid == 0:
                 return
             with self._running.pop(pid) as connection, suppress(ConnectionError):
+                self._ending.pop(connection, None)
                 connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 

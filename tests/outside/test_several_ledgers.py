@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError, OpenAI
 
-from tests.forks import Running
+from tests.forks import NEW_INTERPRETERS, Running
 from tests.outside.conftest import Outside, Person
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
@@ -58,13 +58,17 @@ class Installation:
         options = [f"--role={role}" for role in roles or ("requester",)]
         return str(self.of(name, "access", "grant", f"ana-{name}", *options)["key"])
 
-    def start(self, *ready: str) -> None:
-        """Serve; return once the ledgers `ready` can be used."""
+    def start(self, *ready: str, anew: bool = False) -> None:
+        """Serve; return once the ledgers `ready` can be used.
+
+        `anew` has their processes be new interpreters: to be killed, or to serve a console below their path.
+        """
+        environment = {NEW_INTERPRETERS: "yes"} if anew else {}
         with (self.person.folder / "serve.err").open("ab") as err:
             self.process = self.person.forks.start(
                 [("serve", "--all", "all", "--port", str(self.port), "--interval", "0.2")],
                 self.person.folder,
-                self.person.environment,
+                self.person.environment | environment,
                 err,
                 err,
             )
@@ -158,7 +162,7 @@ def test_ledgers_of_both_stores_are_served_apart_at_paths_of_their_own(
     for name in servers:
         installation.of(name, "budget", "set", "all", "--limit", "9", "--reason", "agreed")
     keys = {name: installation.key(name) for name in servers}
-    installation.start(*servers)
+    installation.start(*servers, anew=True)
 
     videos = {name: render(installation, name, keys[name]) for name in servers}
 
@@ -206,7 +210,7 @@ def test_a_process_that_is_killed_is_started_again_and_nothing_is_billed_twice(
     server = outside(creates=["slow@held"])
     installation.add("film", OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="sk")
     key = installation.key("film")
-    installation.start("film")
+    installation.start("film", anew=True)
     killed = installation.process_of("film")
     answers: list[int] = []
 
@@ -237,7 +241,7 @@ def test_nothing_of_one_ledger_is_shown_to_people_of_another(
     for name in ("film", "games"):
         installation.add(name, OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="sk")
     key = installation.key("film", "administrator", "requester")
-    installation.start("film", "games")
+    installation.start("film", "games", anew=True)
 
     assert installation.get("/metrics")[0] == UNAUTHORIZED
     assert installation.get("/t/games/metrics", authorization=f"Bearer {key}")[0] == UNAUTHORIZED
