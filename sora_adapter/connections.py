@@ -117,12 +117,12 @@ class Idle(NamedTuple):
 class Lanes(httpx2.AsyncBaseTransport):
     """Transports of one connection each; `make` adds one when all are in use.
 
-    The most recently used is taken first. A connection idle for `kept_s` is closed at the next request.
+    The most recently used is taken first. A connection idle for `idle_s` is closed at the next request.
     """
 
-    def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport], kept_s: float) -> None:
+    def __init__(self, make: Callable[[], httpx2.AsyncBaseTransport], idle_s: float) -> None:
         self._make = make
-        self._kept_s = kept_s
+        self._idle_s = idle_s
         self._idle = deque[Idle]()
         self._busy = set[httpx2.AsyncBaseTransport]()
 
@@ -130,7 +130,7 @@ class Lanes(httpx2.AsyncBaseTransport):
         """Send `request` over a connection that no other request uses until the response is closed."""
         lane = self._idle.pop().lane if self._idle else self._make()
         self._busy.add(lane)
-        await self._close_idle(time.monotonic() - self._kept_s)
+        await self._close_idle(time.monotonic() - self._idle_s)
         try:
             response = await lane.handle_async_request(request)
         except BaseException:

@@ -40,7 +40,7 @@ from sora_adapter.wire import Post, received_sha256, sent_sha256
 CONNECT_TIMEOUT_S = 10.0
 CHUNK_BYTES = 256 * 1024
 _NO_CREDENTIALS = {name: Omit() for name in ("Authorization", "OpenAI-Organization", "OpenAI-Project")}
-KEPT_S = 0.5
+IDLE_S = 0.5
 _IN_TIME: ContextVar[Callable[[], bool] | None] = ContextVar("in_time", default=None)
 _COMMITTED: ContextVar[Callable[[str], bool] | None] = ContextVar("committed", default=None)
 _ACCOUNT = "sora-ledger/account/v1"
@@ -61,7 +61,7 @@ class _Client(DefaultAsyncHttpxClient):
     """The SDK's client with `Lanes` as its transport; proxies from the environment keep their own pool."""
 
     def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
-        return Lanes(partial(super()._init_transport, *args, **options), KEPT_S)
+        return Lanes(partial(super()._init_transport, *args, **options), IDLE_S)
 
 
 class Transport:
@@ -83,7 +83,7 @@ class Transport:
             timeout=timeout,
             http_client=_Client(
                 timeout=timeout,
-                limits=httpx2.Limits(keepalive_expiry=KEPT_S),
+                limits=httpx2.Limits(keepalive_expiry=IDLE_S),
                 trust_env=not is_here,
                 verify=trusted,
                 headers={"Accept-Encoding": ACCEPTED_ENCODING},

@@ -99,8 +99,8 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
         show_character(inv, KnownCharacter(character_id, recorded, None))
     else:
         retired = inv.even_if_retired
-        asking = see_character(inv.settings, inv.trace, character_id, recorded, even_if_retired=retired)
-        show_character(inv, finished(asking))
+        call = see_character(inv.settings, inv.trace, character_id, recorded, even_if_retired=retired)
+        show_character(inv, finished(call))
 
 
 def _recorded(inv: Invocation, character_id: str) -> "Record | None":

@@ -69,12 +69,12 @@ def list_command(  # one parameter per option
 
     retired = inv.even_if_retired
     if everything:
-        asking = list_all(inv.settings, inv.trace, after=after, order=order, even_if_retired=retired)
+        call = list_all(inv.settings, inv.trace, after=after, order=order, even_if_retired=retired)
     else:
-        asking = list_videos(
+        call = list_videos(
             inv.settings, inv.trace, limit=limit, after=after, order=order, even_if_retired=retired
         )
-    page = finished(asking)
+    page = finished(call)
     following = _next(page, limit=None if everything else limit, order=order)
     inv.emit(page_document(page), lambda console: print_page(console, page, following))
 

@@ -169,16 +169,16 @@ def _crash(stage: Stage, out: Path) -> None:
 def _hold(stage: Stage, out: Path) -> str:
     stage.scene("7  A final that another person has to approve")
     key, policy = out / "maria.key", out / "team.toml"
-    asking = out / "ana.key"
-    for file, name in ((key, MARIA), (asking, ANA)):
+    requester_key = out / "ana.key"
+    for file, name in ((key, MARIA), (requester_key, ANA)):
         file.unlink(missing_ok=True)  # of an earlier demo
         stage.run("key", "new", str(file), "--name", name)
-    write_team_policy(policy, key, asking)
+    write_team_policy(policy, key, requester_key)
     stage.narrate(f"{policy} is the packaged policy, and a rule: finals on sora-2-pro need Maria's signature")
     stage.narrate("Both sign here, under one login; without Ana's signature the two could be one person")
     stage.run("policy", "activate", str(policy), "--reason", "Maria answers for what clients see")
     final = ["--prompt", PROMPT, "--purpose", "final"]
-    printed = stage.run("create", *final, "--key", str(asking), expect=ExitCode.DENIED)
+    printed = stage.run("create", *final, "--key", str(requester_key), expect=ExitCode.DENIED)
     _, _, rule = line_with(printed, "a person has to approve it first").partition(", ")
     stage.result(f"Ana's request was held {rule}; nothing was sent")
     job = _newest_job().job_id

@@ -95,7 +95,7 @@ def _named(lines: list[int]) -> str:
 
 def _remind(inv: Invocation, request: RenderRequest) -> None:
     """Show the guardrails to a person who has neither confirmed them nor requested anything before."""
-    if not request.attested and not _has_asked_before(inv):
+    if not request.attested and not _has_requested_before(inv):
         _show_guardrails(inv)
 
 
@@ -116,7 +116,7 @@ def _ask(questions: tuple[Question, ...]) -> str:
     )
 
 
-def _has_asked_before(inv: Invocation) -> bool:
+def _has_requested_before(inv: Invocation) -> bool:
     """Return whether this ledger has a request of this actor, who was shown the guardrails then."""
     where = RecordFilter(type=RenderRequested.type, actor=inv.settings.actor)
     try:

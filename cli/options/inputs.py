@@ -97,7 +97,7 @@ class Ingredients:
         values |= values.pop("options")
         return next((flag_of(name) for name, value in values.items() if value not in (None, ())), None)
 
-    def named_as_asked(self) -> dict[str, Any]:
+    def request_values(self) -> dict[str, Any]:
         """Return the options that have the name of a value of a request, and so become it as they are."""
         names = {field.name for field in fields(self)} & RenderRequest.model_fields.keys() - {"options"}
         return {name: getattr(self, name) for name in names}
@@ -237,7 +237,7 @@ def gather(
         "reference_url": extra.input_reference_url,
         "reference_file_id": extra.input_reference_file_id,
         "options": {**extra.options, SEVERAL_IMAGES: several},
-        **extra.named_as_asked(),
+        **extra.request_values(),
     }
     contents = tuple(frame.content for frame in further)
     originals = tuple(frame.original for frame in further)

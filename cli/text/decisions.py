@@ -14,7 +14,7 @@ from cli.text.jobs import shown_id, state_style
 from cli.text.printable import escape
 from cli.text.tables import columns, cut, fold
 from decision.engine.explain import what_now, why
-from decision.engine.guardrails import was_asked
+from decision.engine.guardrails import sent_to_moderation
 from decision.money import format_usd, usd_digits
 from decision.request.request import RenderRequest
 from ledger.events import Considered, RenderDecided
@@ -63,7 +63,7 @@ def show_ruling(
 
 def what_was_sent(*rulings: Considered) -> str:
     """Return what previews sent: a policy may want prompts moderated before anything is decided."""
-    if any(was_asked(ruling.basis.inputs) for ruling in rulings):
+    if any(sent_to_moderation(ruling.basis.inputs) for ruling in rulings):
         return "nothing was sent but the prompt, to be moderated"
     return "nothing was sent"
 
@@ -154,9 +154,9 @@ def _question(console: "Console", question: str, answers: Iterable[str]) -> None
 
 def _line(console: "Console", text: str) -> None:
     """Print a sentence of an answer; where a terminal ends, it continues below, indented."""
-    said = printable(text)
-    margin = " " * (len(said) - len(said.lstrip()) + 2)
-    first, *further = fold(console, said.lstrip(), beside=len(margin) + 2)
+    shown_text = printable(text)
+    margin = " " * (len(shown_text) - len(shown_text.lstrip()) + 2)
+    first, *further = fold(console, shown_text.lstrip(), beside=len(margin) + 2)
     console.print(margin + first, markup=False)
     for line in further:
         console.print(f"{margin}  {line}", markup=False)

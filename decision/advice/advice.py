@@ -160,7 +160,7 @@ def _many_colours(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
         )
 
 
-def _nothing_kept(request: RenderRequest, lines: Lines) -> Iterator[Advice]:
+def _no_invariant(request: RenderRequest, lines: Lines) -> Iterator[Advice]:
     if request.operation not in (Operation.REMIX, Operation.EDIT) or "constraints" in lines:
         return
     if not any(clause.role is Role.INVARIANT for clause in clauses(lines.get("prompt", ""))):
@@ -194,7 +194,7 @@ _RULES: tuple[_Rule, ...] = (
     _several_camera_moves,
     _long_dialogue,
     _text_on_screen,
-    _nothing_kept,
+    _no_invariant,
     _beside_the_prompt,
     _shape_in_prose,
     _many_colours,

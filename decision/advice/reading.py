@@ -183,15 +183,15 @@ class Question(NamedTuple):
 
 def missing_details(request: RenderRequest) -> tuple[Question, ...]:
     """Return the questions to answer before `request` is worth its money; usually none."""
-    first_seen: dict[str, str] = {}
+    first_fields: dict[str, str] = {}
     for field, text in {"prompt": request.prompt, **request.fields}.items():
         for found in _blanks(text):
-            first_seen.setdefault(found, field)
+            first_fields.setdefault(found, field)
     blanks = [
         Question(
             "UNFILLED_BLANK", field, f"{_called(field)} still has {found} in it: what goes there?", found
         )
-        for found, field in first_seen.items()
+        for found, field in first_fields.items()
     ]
     return tuple(blanks) or tuple(_no_subject(request))
 

@@ -348,14 +348,14 @@ def _leaves_a_create(inputs: Inputs, details: Iterable[str], catalog: Catalog) -
 
 def _create_instead(inputs: Inputs) -> Inputs:
     """Return a create with the explicitly requested values."""
-    asked_seconds = inputs.seconds if inputs.operation is Operation.EXTEND else inputs.wished_seconds
+    wished = inputs.seconds if inputs.operation is Operation.EXTEND else inputs.wished_seconds
     return inputs.model_copy(
         update={
             "operation": Operation.CREATE,
             "operations_needed": Operation.CREATE.value,
             "source_model": None,
             "size": inputs.wished_size or DEFAULT_SIZE,
-            "seconds": asked_seconds or DEFAULT_SECONDS,
+            "seconds": wished or DEFAULT_SECONDS,
         }
     )
 

@@ -217,7 +217,7 @@ _FAILURES: Mapping[str, str] = {
 def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered) -> str:
     """Return in a sentence why a candidate did not pass a gate."""
     are_options = failure.detail_code == "OPTION_NOT_OFFERED"
-    if failure.detail_code == "NO_CHANGE_FOUND" and _wishes_what_is_kept(candidate):
+    if failure.detail_code == "NO_CHANGE_FOUND" and _wishes_other_shape(candidate):
         return "nothing else is to change; a remix changes exactly one thing"
     if failure.detail_code not in _FAILURES:  # of another version: the code and what it compared
         return f"{failure.detail_code} (expected {failure.expected}, found {failure.found})"
@@ -235,7 +235,7 @@ def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered
     )
 
 
-def _wishes_what_is_kept(candidate: Candidate) -> bool:
+def _wishes_other_shape(candidate: Candidate) -> bool:
     return any(failure.detail_code.endswith("_FIXED_BY_SOURCE") for failure in candidate.gates_failed)
 
 

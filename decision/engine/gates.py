@@ -224,21 +224,21 @@ def _within(detail_code: str, bound: int | None, cost: int | None) -> Failure | 
 
 _FACES: Mapping[FaceRule | None, Gate] = {FaceRule.BLOCK: _no_face, FaceRule.REQUIRE: _checked_for_faces}
 _MONEY: Mapping[str, Gate] = {"cost_limit": _within_limit, "budget": _within_budget}
-_KEPT: Mapping[str, Gate] = {"size_kept": _size_kept, "seconds_kept": _seconds_kept}
-_OF_FILE: Mapping[str, Gate] = {"size_offered": _size_offered, **_KEPT}
+_SAME_SHAPE: Mapping[str, Gate] = {"size_kept": _size_kept, "seconds_kept": _seconds_kept}
+_OF_FILE: Mapping[str, Gate] = {"size_offered": _size_offered, **_SAME_SHAPE}
 _OWN: Mapping[Operation, Mapping[str, Gate]] = {
     Operation.CREATE: {"size_offered": _size_offered, "seconds_offered": _seconds_offered},
     Operation.REMIX: {
         "source_completed": _source_completed,
         "model_kept": _model_kept,
-        **_KEPT,
+        **_SAME_SHAPE,
         "single_change": _single_change,
         "price_known": _price_known,
     },
     Operation.EDIT: {
         "source_completed": _source_completed,
         "model_kept": _model_kept,
-        **_KEPT,
+        **_SAME_SHAPE,
         "price_known": _price_known,
     },
     Operation.EXTEND: {

@@ -78,7 +78,7 @@ def is_denied_by_terms(text: str, guardrails: Guardrails, purpose: str) -> bool:
     return bool(codes_that(Action.DENY, _places(text, guardrails), guardrails, purpose))
 
 
-def was_asked(inputs: Mapping[str, object]) -> bool:
+def sent_to_moderation(inputs: Mapping[str, object]) -> bool:
     """Return whether a server was asked to moderate the prompt of recorded inputs."""
     never = {ModerationStatus.NOT_ASKED, ModerationStatus.NOT_OFFERED}
     return inputs.get("moderation_status") not in {None, *never}

@@ -7,7 +7,7 @@ its own subject and verb; a new or different thing; something that repeats what 
 sky to purple"). An imperative of directing needs no joint ("make it night make the car red"). Everything
 else elaborates the clause it is in.
 
-`Besides` decides what words behind a joint, with nothing said to be done in them, change besides what their
+`Additions` decides what words behind a joint, with nothing said to be done in them, change besides what their
 clause does: "… and [a cleaner background]", "…, [replacing the car with a sled]", "put it in a desert, [at
 night]". Each question is about the words from `start` on, behind the joint at `index`.
 """
@@ -37,12 +37,12 @@ _ACTS = lexicon.ASPECTS["action"] | lexicon.FINITE
 _POINTING = frozenset({"following", "these", "this", "things"})
 
 
-class Besides(Reading):
-    """A sentence, and what is done besides in it."""
+class Additions(Reading):
+    """A sentence, and the changes that it adds to its first one."""
 
     def adds_to_change(self, index: int, start: int) -> bool:
         """Return whether words without a verb of their own change one thing more."""
-        if self.asks_again(index, start) or self.contrasts_besides(start) or self.is_labelled(index, start):
+        if self.asks_again(index, start) or self.contrasts_again(start) or self.is_labelled(index, start):
             return True
         so_far = self.words[self.begin : index]
         return not self.illustrates(index) and (
@@ -52,9 +52,9 @@ class Besides(Reading):
             or (self.words[index] == "and" and parallelism.is_heard(so_far, self.stretch(start)))
             or self.adds_to_all(index, start)
             or parallelism.repeats(self.words, self.begin, index, start, self.head)
-            or self.edits_besides(index, start)
+            or self.edits_again(index, start)
             or self.adds_a_circumstance(index, start)
-            or self.names_besides(index, start)
+            or self.names_another(index, start)
             or self.grades_besides(start)
         )
 
@@ -67,7 +67,7 @@ class Besides(Reading):
         elaborates |= stops[-2:-1] != [] and so_far[stops[-2] : stops[-1] + 1] == [",", "with"]
         return not elaborates and parallelism.repeats_predicate(self.words, self.begin, start, self.head)
 
-    def names_besides(self, index: int, start: int) -> bool:
+    def names_another(self, index: int, start: int) -> bool:
         """Return whether a contrast has a thing of another aspect beside it: "…, and [a handheld camera]"."""
         so_far, item = self.words[self.begin : index], self.stretch(start)
         added = bool(ADDING & set(self.words[index:start])) and item[0] in {"a", "an"}
@@ -88,7 +88,7 @@ class Besides(Reading):
             and "with" not in self.words[self.begin : index]
         )
 
-    def contrasts_besides(self, start: int) -> bool:
+    def contrasts_again(self, start: int) -> bool:
         """Return whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
         stretch = self.stretch(start)
         if stretch[0].endswith("ed") or stretch[0] in lexicon.MADE:  # "…, [shot from a roof instead]"
@@ -146,7 +146,7 @@ class Besides(Reading):
         again = bool(lexicon.NOVELTIES & set(self.words[self.begin : index]))
         return placed and again and not _PROPERTIES & set(following)
 
-    def edits_besides(self, index: int, start: int) -> bool:
+    def edits_again(self, index: int, start: int) -> bool:
         """Return whether a participle does a further thing: "…, [replacing the car with a sled]"."""
         word, following = self.word(start), self.word(start + 1)
         opened = is_editing(self.word(content(self.words, self.begin)))
@@ -183,7 +183,7 @@ def clauses(text: str) -> Iterator[Clause]:
             yield from _Cutter(body).clauses()
 
 
-class _Cutter(Besides):
+class _Cutter(Additions):
     """One sentence being cut, left to right; `begin`, `role` and `head` are those of the open clause."""
 
     def __init__(self, sentence: Sentence) -> None:

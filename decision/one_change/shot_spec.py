@@ -29,7 +29,7 @@ NAMES: Mapping[str, str] = {
 }
 """What can be changed, in the words of a prompt."""
 
-_ALWAYS_KEPT = ("subject", "scene", "action", "camera", "lighting", "palette")
+_IN_EVERY_SHOT = ("subject", "scene", "action", "camera", "lighting", "palette")
 """These every shot has, described by a line or not."""
 
 _FIXED: Mapping[str, str] = {
@@ -82,12 +82,12 @@ def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
         "negative": parent.get("negative", "").strip(),
     }
     ordered = {name: fields[name] for name in FIELDS if fields.get(name)}
-    return ChangedSpec(_asking(key), ordered, {**parent, key: text})
+    return ChangedSpec(_change_prompt(key), ordered, {**parent, key: text})
 
 
-def asked_key(prompt: str, fields: Mapping[str, str]) -> str | None:
+def changed_key(prompt: str, fields: Mapping[str, str]) -> str | None:
     """Return the key that a remix asked for with `change_spec` changes; None for one in other words."""
-    return next((key for key in NAMES if key in fields and prompt == _asking(key)), None)
+    return next((key for key in NAMES if key in fields and prompt == _change_prompt(key)), None)
 
 
 def _changeable(key: str) -> None:
@@ -124,13 +124,13 @@ def _one_line_of(key: str, value: object) -> str:
     return text
 
 
-def _asking(key: str) -> str:
+def _change_prompt(key: str) -> str:
     shot = "same clip" if key == "camera" else "same shot and framing"
     return f"{shot}; change only the {NAMES[key]}"
 
 
 def _invariants(parent: Spec, key: str) -> str:
     """Return the invariants in words: what every shot has, and what is known of this one."""
-    known = {name for name, line in parent.items() if line.strip()} | set(_ALWAYS_KEPT)
+    known = {name for name, line in parent.items() if line.strip()} | set(_IN_EVERY_SHOT)
     unchanged = ", ".join(noun for name, noun in NAMES.items() if name in known - {key})
     return f"keep everything else unchanged: {unchanged}"

@@ -26,7 +26,7 @@ from decision.one_change.clauses import Clause, clauses
 from decision.one_change.features import locate, named_by_stem, odds_of_several, tokens
 from decision.one_change.grammar import Role, is_imperative
 from decision.one_change.network import odds_by_network
-from decision.one_change.shot_spec import asked_key
+from decision.one_change.shot_spec import changed_key
 from decision.one_change.tokenizer import Lead
 from decision.one_change.words import READ, language_of
 from decision.request.prompt import LABELS
@@ -181,7 +181,7 @@ def weighed(text: str) -> Weighed:
     if in_english and (reading.verdict == "none" or _is_left_open(reading, found)):
         return Weighed(reading, None)
     if in_english and not is_unreadable(spoken):
-        by_grammar = _SAID_BY_GRAMMAR.get(reading.verdict, 0.0)
+        by_grammar = _ODDS_BY_GRAMMAR.get(reading.verdict, 0.0)
         odds = odds_of_several(clean) + by_grammar
         sure = next((least for words, least in _PLAIN if len(spoken) <= words), math.inf)
         if odds * by_grammar > abs(by_grammar) * sure:
@@ -196,7 +196,7 @@ def _together(by_words: float, text: str) -> float:
     return _OF_WORDS * by_words + _OF_NETWORK * odds_by_network(text) + _OFFSET
 
 
-_SAID_BY_GRAMMAR: Mapping[str, float] = {"single": -1.5, "multiple": 1.5}
+_ODDS_BY_GRAMMAR: Mapping[str, float] = {"single": -1.5, "multiple": 1.5}
 """What the grammar's word weighs, in the classifier's odds."""
 _PLAIN = ((10, 1.3), (24, 2.0))
 """In English of so few words, with such odds, no network is asked: in `tuning` it was of no help there."""
@@ -254,7 +254,7 @@ def check_remix(
 
     A field about an aspect the prompt changes anyway elaborates it. `read` reads the prompt.
     """
-    written = asked_key(prompt, fields) is not None  # by `change_spec`, in words the grammar knows
+    written = changed_key(prompt, fields) is not None  # by `change_spec`, in words the grammar knows
     verdict, changes = read_clauses(prompt)[0] if written else read(prompt)
     changed = {change.aspect for change in changes}
     aspects = {lexicon.FIELD_ASPECTS[name] for name in fields if name in lexicon.FIELD_ASPECTS} - changed

@@ -184,7 +184,7 @@ class ApprovalRule(Entry):
             yield f"approval rule {self.code}: none of its purposes is known ({', '.join(self.purposes)})"
         if self.operations == ():
             yield f"approval rule {self.code}: its operations are an empty list"
-        yield from self._never_told(set(self.change_verdicts or ()))
+        yield from self._warn_of_unknown_verdicts(set(self.change_verdicts or ()))
         dearest = self._dearest(catalog)
         if not unknown and (self.min_cost_usd_micros or 0) > dearest:
             yield (
@@ -192,7 +192,7 @@ class ApprovalRule(Entry):
                 f" (at most {dearest})"
             )
 
-    def _never_told(self, verdicts: Collection[str]) -> Iterator[str]:
+    def _warn_of_unknown_verdicts(self, verdicts: Collection[str]) -> Iterator[str]:
         if self.change_verdicts is None:
             return
         if not set(verdicts) & VERDICTS:

@@ -115,10 +115,10 @@ class CodeFlow:
             where = checked_url(str(about.get("token_endpoint")))
             return await read_json(client.stream("POST", where, data=form))
 
-    async def _document(self, asking: Any) -> dict[str, Any]:
+    async def _document(self, response: Any) -> dict[str, Any]:
         try:
             async with asyncio.timeout(ANSWER_S):
-                answer: dict[str, Any] = await asking
+                answer: dict[str, Any] = await response
                 return answer
         except (httpx2.HTTPError, OSError, ValueError) as error:
             raise ProviderUnavailable(

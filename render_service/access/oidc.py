@@ -235,7 +235,7 @@ class ProviderKeys:
         self._issuer = provider.issuer
         self._elapsing = elapsing
         self._keys: Any = None
-        self._fetched_at = self._asked_at = float("-inf")
+        self._fetched_at = self._requested_at = float("-inf")
         self._fetching = asyncio.Lock()
 
     async def get(self, *, again: bool = False) -> Any:
@@ -245,9 +245,9 @@ class ProviderKeys:
         """
         async with self._fetching:
             age_s = self._elapsing() - self._fetched_at
-            is_due = self._elapsing() - self._asked_at > ASK_AGAIN_S
+            is_due = self._elapsing() - self._requested_at > ASK_AGAIN_S
             if (again or age_s > KEYS_FRESH_S) and is_due:
-                self._asked_at = self._elapsing()
+                self._requested_at = self._elapsing()
                 await self._fetch()
             if self._keys is None:
                 raise ProviderUnavailable(f"the identity provider {self._issuer} does not publish keys now")

@@ -56,7 +56,7 @@ _PERMANENT = 5
 _SECURE, _PLAIN = "smtps", "smtp"
 
 
-class Told(NamedTuple):
+class SendResult(NamedTuple):
     """The result of an attempt; `is_final` if no other attempt can succeed. `because` is for the log."""
 
     is_accepted: bool
@@ -71,7 +71,7 @@ class Channel(Protocol):
     async def check(self) -> None:
         """Raise `BadInput` if nothing may be sent there; it need not answer yet."""
 
-    async def tell(self, delivery_id: str, notice: dict[str, Any]) -> Told:
+    async def tell(self, delivery_id: str, notice: dict[str, Any]) -> SendResult:
         """Make one attempt; never raises for what the receiver does."""
 
     async def close(self) -> None:
@@ -94,7 +94,7 @@ class WebChannel:
         """Raise `BadInput` if nothing may be sent there."""
         await self._post.addresses.check(self._url)
 
-    async def tell(self, delivery_id: str, notice: dict[str, Any]) -> Told:
+    async def tell(self, delivery_id: str, notice: dict[str, Any]) -> SendResult:
         """Post a notice."""
         headers = {"content-type": "application/json", "user-agent": "sora-ledger"}
         document = {"id": delivery_id, "object": "alert", **notice}
@@ -106,7 +106,7 @@ class WebChannel:
             headers |= signed_headers(delivery_id, seconds, body, (self._signing,))
         answer = await self._post(Letter(self._url, headers, body))
         because = None if answer.is_accepted else answer.problem or f"HTTP {answer.http_status}"
-        return Told(answer.is_accepted, answer.http_status, because)
+        return SendResult(answer.is_accepted, answer.http_status, because)
 
     async def close(self) -> None:
         """Close the client."""
@@ -135,7 +135,7 @@ class MailChannel:
         """Raise `BadInput` if nothing may be sent there."""
         await self._addresses.check(self._url)
 
-    async def tell(self, delivery_id: str, notice: dict[str, Any]) -> Told:
+    async def tell(self, delivery_id: str, notice: dict[str, Any]) -> SendResult:
         """Send an e-mail."""
         message = self._message(delivery_id, notice)
         try:
@@ -144,14 +144,14 @@ class MailChannel:
         except smtplib.SMTPResponseException as error:
             words = error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else ""
             is_final = error.smtp_code // 100 == _PERMANENT
-            return Told(is_accepted=False, because=f"SMTP {error.smtp_code} {words}", is_final=is_final)
+            return SendResult(is_accepted=False, because=f"SMTP {error.smtp_code} {words}", is_final=is_final)
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             is_final = all(code // 100 == _PERMANENT for code in codes)
-            return Told(is_accepted=False, because=f"recipients refused: {codes}", is_final=is_final)
+            return SendResult(is_accepted=False, because=f"recipients refused: {codes}", is_final=is_final)
         except (Refused, smtplib.SMTPException, OSError, UnicodeError) as error:
-            return Told(is_accepted=False, because=str(error) or type(error).__name__)
-        return Told(is_accepted=True)
+            return SendResult(is_accepted=False, because=str(error) or type(error).__name__)
+        return SendResult(is_accepted=True)
 
     def _message(self, delivery_id: str, notice: dict[str, Any]) -> EmailMessage:
         message = EmailMessage()

@@ -35,7 +35,7 @@ from render_service.approvals.passkeys import PasskeySignature
 from render_service.approvals.reviews import NoteAt, Verdict, review
 from render_service.rules.budget_names import parse_name
 from render_service.rules.budgets import limit_batches
-from render_service.rules.policies import STREAM, Rules, active_rules, kept_document
+from render_service.rules.policies import STREAM, Rules, active_rules, restore_document
 from render_service.runtime.errors import BadInput, NotPermitted, NotReady
 from render_service.session.history import StreamHistory
 from render_service.session.session import Session
@@ -138,7 +138,7 @@ def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Pr
     """Return the pending change `name`; its rules are those in force now and those that held it."""
     proposed = open_change(ledger, name)
     under = active_rules(ledger)
-    then = kept_document(ledger, Policy, proposed.event.required_by_sha256)
+    then = restore_document(ledger, Policy, proposed.event.required_by_sha256)
     in_force = under.policy.rules_for(proposed.change)
     held_by = [
         rule for rule in then.rules_for(proposed.change) if rule.code not in {r.code for r in in_force}
@@ -165,8 +165,8 @@ def _effect(
         return limit_batches(name, event.limit_usd_micros, why, now, office.who, cause), []
     if event.access is not None:
         return [grant_batch(event.access, office.who, now, causation_id=cause)], []
-    policy = kept_document(office.ledger, Policy, event.policy_sha256 or "")
-    catalog = kept_document(office.ledger, Catalog, event.catalog_sha256 or "")
+    policy = restore_document(office.ledger, Policy, event.policy_sha256 or "")
+    catalog = restore_document(office.ledger, Catalog, event.catalog_sha256 or "")
     activated = PolicyActivated(
         policy_sha256=policy.digest,
         catalog_sha256=catalog.digest,

@@ -25,7 +25,7 @@ from ledger.terms import Outcome, State
 from render_service.approvals.approvers import Pending, Signing, answered, identity_of, read_pending
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import PolicyReplaced, Races, purse
-from render_service.rules.policies import Rules, active_rules, kept_document
+from render_service.rules.policies import Rules, active_rules, restore_document
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.history import JobHistory
 from render_service.session.jobs import closed
@@ -84,7 +84,7 @@ def _rules(session: Session, hold: RenderHeld, under: Rules) -> tuple[ApprovalRu
     """Return the rules that hold the job: as in the policy in force, or as at the time of the hold."""
     cited = hold.basis.policy_sha256
     policy = under.policy
-    then = policy if policy.digest == cited else kept_document(session.ledger, Policy, cited)
+    then = policy if policy.digest == cited else restore_document(session.ledger, Policy, cited)
     by_code = {rule.code: rule for rule in (*(then.approvals or ()), *(under.policy.approvals or ()))}
     return tuple(by_code[code] for code in hold.reason_codes)
 

@@ -135,18 +135,18 @@ def _propose(
         rules = active.policy.rules_for(change)
         if not rules:
             break
-        asking = asker(office.settings, active.policy)
-        check_requester(asking, ", ".join(rule.code for rule in rules))
+        requester = asker(office.settings, active.policy)
+        check_requester(requester, ", ".join(rule.code for rule in rules))
         event = ChangeProposed(
             operation=change.value,
             **content,
             why=Private.seal("why", why) if why else None,
             required_by_sha256=active.policy.digest,
             reason_codes=tuple(rule.code for rule in rules),
-            approvals_needed=max(rule.people for rule in rules) + asking.claimed,
+            approvals_needed=max(rule.people for rule in rules) + requester.claimed,
         )
         stream = f"{PREFIX}{uuid7().hex}"
-        drafts = asking.drafts(office.ledger, stream, event, office.who, office.clock(), event_id)
+        drafts = requester.drafts(office.ledger, stream, event, office.who, office.clock(), event_id)
         batches = [Batch(stream, NEW, drafts), Batch(STREAM, active.version, [])]
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)

@@ -31,7 +31,7 @@ from render_service.approvals.statements import (
     recorded_request_statement,
     verify_signature,
 )
-from render_service.rules.policies import STREAM, kept_document
+from render_service.rules.policies import STREAM, restore_document
 from render_service.session.history import StreamHistory
 
 
@@ -84,7 +84,7 @@ def signed_request(ledger: Ledger, history: StreamHistory) -> Signed | None:
     text = recorded_request_statement(ledger.ledger_id, history.first, signed)
     valid = False
     if event.policy_sha256 in _digests_before(ledger, record.position):
-        policy = kept_document(ledger, Policy, event.policy_sha256)
+        policy = restore_document(ledger, Policy, event.policy_sha256)
         valid = _signed_by(policy.request_keys(record.actor), event, text)
     return Signed(record, event.key_id, valid and record.actor == history.first.actor, binds_request=True)
 
@@ -107,7 +107,7 @@ def _digests_before(ledger: Ledger, position: int) -> list[str]:
 def _in_force(ledger: Ledger, answer: Record, cited: str | None) -> Iterator[Policy]:
     """Yield the policy that an answer cites, if it was in force at that position."""
     if cited == _digests_before(ledger, answer.position)[-1]:
-        yield kept_document(ledger, Policy, cited)
+        yield restore_document(ledger, Policy, cited)
 
 
 def _since(ledger: Ledger, held: Record, hold: RenderHeld, answer: Record) -> Iterator[Policy]:
@@ -119,7 +119,7 @@ def _since(ledger: Ledger, held: Record, hold: RenderHeld, answer: Record) -> It
     for activated in ledger.entries(PolicyActivated, RecordFilter(stream=STREAM)):
         if held.position < activated.record.position < answer.position:
             digests.add(activated.event.policy_sha256)
-    return (kept_document(ledger, Policy, digest) for digest in sorted(digests))
+    return (restore_document(ledger, Policy, digest) for digest in sorted(digests))
 
 
 CLAIMED = (ActorSource.FLAG, ActorSource.ENVIRONMENT)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from render_service.assets.folder import writing
-from render_service.assets.interface import MOST_NOTE_BYTES, NOTE, Digested, Kept
+from render_service.assets.interface import MOST_NOTE_BYTES, NOTE, Digested, FileInPlace
 from render_service.assets.names import CONTENT, is_name
 from render_service.runtime.errors import BadInput, StorageFailed
 
@@ -129,7 +129,7 @@ class ObjectPlace:
         with self._usable():
             return _digest(store, key) if _head(store, key) else None
 
-    def files(self) -> Iterator[Kept]:
+    def files(self) -> Iterator[FileInPlace]:
         """Yield the stored files under the URL, ordered by path."""
         import obstore
 
@@ -142,7 +142,7 @@ class ObjectPlace:
             name = uri.removeprefix(f"{self.url}/")
             if is_name(name):
                 digest = PurePosixPath(name).stem
-                yield Kept(name, uri, digest, meta["size"], meta["last_modified"])
+                yield FileInPlace(name, uri, digest, meta["size"], meta["last_modified"])
 
     def remove(self, name: str) -> None:
         """Delete an object."""

@@ -31,7 +31,7 @@ from urllib.parse import unquote, urlsplit
 
 from ledger.log.urls import file_of, label_of
 from ledger.private_files import NewFile, make_folders, sync_folder
-from render_service.assets.interface import MOST_NOTE_BYTES, NOTE, Digested, Kept, Place
+from render_service.assets.interface import MOST_NOTE_BYTES, NOTE, Digested, FileInPlace, Place
 from render_service.assets.names import CONTENT, is_name
 from render_service.runtime.errors import PlaceTaken, StorageFailed
 
@@ -128,15 +128,15 @@ class FolderPlace:
         descriptor = None if path is None else open_stored(path)
         return None if descriptor is None else os.fdopen(descriptor, "rb")
 
-    def files(self) -> Iterator[Kept]:
+    def files(self) -> Iterator[FileInPlace]:
         """Yield the files that have a final name."""
         for path in sorted((self.folder / CONTENT).glob("*/*")):
             name = path.relative_to(self.folder).as_posix()
             with suppress(FileNotFoundError):
                 if self.path(name):
                     status = path.lstat()
-                    kept_at = datetime.fromtimestamp(status.st_mtime, UTC)
-                    yield Kept(name, path.as_uri(), path.stem, status.st_size, kept_at)
+                    stored_at = datetime.fromtimestamp(status.st_mtime, UTC)
+                    yield FileInPlace(name, path.as_uri(), path.stem, status.st_size, stored_at)
 
     def remove(self, name: str) -> None:
         """Unlink a file."""

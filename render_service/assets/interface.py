@@ -41,14 +41,14 @@ class Digested(NamedTuple):
         return name_of(self.sha256, self.media_type)
 
 
-class Kept(NamedTuple):
+class FileInPlace(NamedTuple):
     """A file in a place; `storage_uri` includes the place."""
 
     name: str
     storage_uri: str
     sha256: str
     bytes: int
-    kept_at: datetime
+    stored_at: datetime
 
 
 class Place(Protocol):
@@ -69,7 +69,7 @@ class Place(Protocol):
     def digest(self, name: str) -> str | None:
         """Return the digest of a file's bytes; None if there is no such file."""
 
-    def files(self) -> Iterator[Kept]:
+    def files(self) -> Iterator[FileInPlace]:
         """Yield all files, ordered by digest."""
 
     def remove(self, name: str) -> None:

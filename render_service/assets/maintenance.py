@@ -27,7 +27,7 @@ from ledger.private_files import make_folders
 from ledger.store.filters import RecordFilter
 from ledger.terms import Variant
 from render_service.assets.folder import FolderPlace
-from render_service.assets.interface import Kept
+from render_service.assets.interface import FileInPlace
 from render_service.assets.store import AssetStore, named_digests
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import slug
@@ -109,7 +109,7 @@ class Named(NamedTuple):
 class Removal(NamedTuple):
     """The files that no event names, removed or (in a dry run) to be removed; the number of others."""
 
-    removed: list[Kept]
+    removed: list[FileInPlace]
     kept: int
 
     @property
@@ -194,12 +194,12 @@ def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run
         )
     if not dry_run:
         assets.check_removing(assets.place)
-    unnamed = [file for file in there if file.sha256 not in named and file.kept_at < now - YOUNG]
+    unnamed = [file for file in there if file.sha256 not in named and file.stored_at < now - YOUNG]
     removed = [file for file in unnamed if dry_run or _remove_verified(assets, file)]
     return Removal(removed, len(there) - len(removed))
 
 
-def _remove_verified(assets: AssetStore, file: Kept) -> bool:
+def _remove_verified(assets: AssetStore, file: FileInPlace) -> bool:
     """Remove a file and return True, unless its bytes do not match its name: then it was not stored here."""
     if assets.place.digest(file.name) != file.sha256:
         return False

@@ -52,7 +52,7 @@ from render_service.settlement.settle import HAS_VIDEO
 from render_service.settlement.sweep import settle_all
 from render_service.submission.intent import requested
 from render_service.submission.judge import judge_of
-from render_service.submission.moderation import moderated_each
+from render_service.submission.moderation import moderate_each
 from render_service.submission.result import Opening, Placed, differences, placed_under
 from render_service.submission.retry import Patience
 from render_service.submission.submit import decide, may_try_again, opening, submit
@@ -62,8 +62,8 @@ T = TypeVar("T")
 TOGETHER = 100
 """Entries per transaction: enough to share its cost, few enough to keep it short."""
 
-Said = tuple[ModerationResult | None, JudgeResult | None]
-"""What was said of an entry before its decision: by the server's moderation, and by the policy's judge."""
+Opinions = tuple[ModerationResult | None, JudgeResult | None]
+"""The opinions on an entry before its decision: of the server's moderation, and of the policy's judge."""
 
 
 @dataclass(frozen=True)
@@ -185,14 +185,14 @@ async def _record(session: Session, plan: Sequence[Planned], override: Override 
     judged: list[JudgeResult | None] = [None] * len(plan)
     while True:
         if results is None or None in results:  # asked for by the policy in force now, and not before
-            results = await moderated_each(session, requests)
+            results = await moderate_each(session, requests)
         judged = [
             verdict or await judge_of(session, request)
             for request, verdict in zip(requests, judged, strict=True)
         ]
         try:
-            said = list(zip(results, judged, strict=True))
-            return await _decide_and_record(session, plan, said, override)
+            opinions = list(zip(results, judged, strict=True))
+            return await _decide_and_record(session, plan, opinions, override)
         except (BudgetExceeded, PolicyReplaced) as race:
             races.lost(race)
         except EventIdConflict as taken:
@@ -207,11 +207,11 @@ async def _record(session: Session, plan: Sequence[Planned], override: Override 
 async def _decide_and_record(
     session: Session,
     plan: Sequence[Planned],
-    said: Sequence[Said],
+    opinions: Sequence[Opinions],
     override: Override | None,
 ) -> list[Member]:
     under = session.in_force.rules
-    placed, batches = await asyncio.to_thread(_draft_entries, session, plan, said, override)
+    placed, batches = await asyncio.to_thread(_draft_entries, session, plan, opinions, override)
     if any(decided.under is not under for decided in placed):  # rules reloaded meanwhile: decide all again
         raise PolicyReplaced
     with replaced_if_refused(session.in_force, under):
@@ -228,14 +228,14 @@ async def _decide_and_record(
 def _draft_entries(
     session: Session,
     plan: Sequence[Planned],
-    said: Sequence[Said],
+    opinions: Sequence[Opinions],
     override: Override | None,
 ) -> tuple[list[Placed], list[Batch]]:
     """Decide several entries, each with the budgets reduced by the entries before it."""
     placed, batches = [], []
     taken = Counter[str]()
     drafted: dict[int, Draft] = {}  # keyed by the ruling's id(), unique because `placed` keeps it alive
-    for planned, (moderation, judge) in zip(plan, said, strict=True):
+    for planned, (moderation, judge) in zip(plan, opinions, strict=True):
         request = planned.request
         event = requested(session.assets, request, planned.material, session.settings)
         decided = decide(session, request, event, taken=taken, moderation=moderation, judge=judge)

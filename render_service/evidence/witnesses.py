@@ -100,7 +100,7 @@ async def ask_witnesses(
     """
     async with new_client([witness.url or "" for witness in policy.witnesses.values()], longest_s) as client:
         requests = [
-            _Asking(client, ledger, head, witness, last_sizes.get(str(witness.verifier), 0), now)
+            _WitnessRequest(client, ledger, head, witness, last_sizes.get(str(witness.verifier), 0), now)
             for witness in policy.witnesses.values()
             if witness.url
         ]
@@ -169,8 +169,8 @@ def with_cosignatures(head: TreeHead, policy: TrustPolicy, answers: list[Answer]
     return TreeHead(head.checkpoint, Note(head.note.text, (*head.note.signatures, *cosignatures)).checked())
 
 
-class _Asking:
-    """One witness being asked."""
+class _WitnessRequest:
+    """A request to one witness for its cosignature."""
 
     def __init__(
         self,

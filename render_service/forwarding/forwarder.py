@@ -52,7 +52,7 @@ READ_AT_ONCE = 128
 AGAIN_AT_ONCE = 4
 AGAIN_LEASE_MS = 30_000
 
-SAID_S = 10.0
+LOG_INTERVAL_S = 10.0
 """How often the log says that a destination does not take an event."""
 
 FIRST_WAIT_S = 1.0
@@ -84,7 +84,7 @@ class Forwarder:
         self._taken = self._refused = self._refused_in_a_row = 0
         self._position = 0
         self._says_waiting = True
-        self._said_at = -SAID_S
+        self._logged_at = -LOG_INTERVAL_S
 
     @property
     def forwarded(self) -> Forwarded:
@@ -179,8 +179,9 @@ class Forwarder:
                 self._refused_in_a_row += 1
                 self._log("forward.refused", record, reply, attempts=number)
                 return reply._replace(meaning=Meaning.REFUSED)
-            if time.monotonic() - self._said_at >= SAID_S:  # every open event says the same of a destination
-                self._said_at = time.monotonic()
+            # Every open event says the same of a destination.
+            if time.monotonic() - self._logged_at >= LOG_INTERVAL_S:
+                self._logged_at = time.monotonic()
                 self._log("forward.not_taken", record, reply, attempts=number)
             await turn.pause(min(FIRST_WAIT_S * 2 ** (number - 1), LONGEST_WAIT_S) * uniform(0.8, 1.2))
         return None

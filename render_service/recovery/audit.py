@@ -184,7 +184,7 @@ def _audit_ledger(
     return Audit(
         attempts=attempts,
         open=still_open,
-        servers=[look, *_not_asked({*attempts.servers, *((name, None) for name in tally.profiles)}, look)],
+        servers=[look, *_list_unasked({*attempts.servers, *((name, None) for name in tally.profiles)}, look)],
         findings=[finding for finding in findings if finding not in done],
         dealt_with=done,
         now=now,
@@ -219,7 +219,7 @@ def _is_in(scope: Scope, created_at: str) -> bool:
     return scope.since is None or created_at >= scope.since
 
 
-def _not_asked(used: Iterable[tuple[str, str | None]], covered: ServerLook) -> list[ServerLook]:
+def _list_unasked(used: Iterable[tuple[str, str | None]], covered: ServerLook) -> list[ServerLook]:
     """Return the servers of this ledger that were not asked: a command has one server and one key."""
     by_profile: dict[str, set[str]] = defaultdict(set)
     for profile, server in used:

@@ -256,8 +256,8 @@ def _missing(ledger: Ledger, client: "VideosClient", shown: set[str], before: in
     """
     waiting = ledger.jobs(JobFilter(states=(State.RUNNING, State.COMPLETED)))
     for job in waiting:
-        is_asked_for = job.operation is not None and job.position <= before
-        hidden = is_asked_for and job.video_id not in shown and not _may_have_expired(job, ledger)
+        was_requested = job.operation is not None and job.position <= before
+        hidden = was_requested and job.video_id not in shown and not _may_have_expired(job, ledger)
         if hidden and is_at(ledger, job, client.profile.name, client.base_url):
             return f"it does not show {job.video_id}, which {job.job_id} waits for"
     return None

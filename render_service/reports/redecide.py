@@ -34,12 +34,12 @@ from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
 from ledger.store.filters import RecordFilter
 from ledger.terms import Operation
-from render_service.rules.policies import kept_document
+from render_service.rules.policies import restore_document
 
 MOST_SHOWN = 1_000
 """Limit of the findings listed per kind."""
 
-KEPT_DOCUMENTS = 32
+CACHED_DOCUMENTS = 32
 """Limit of the policies, and of the catalogs, cached while many decisions are repeated."""
 
 
@@ -94,8 +94,8 @@ class Documents:
     """The policies and catalogs that a ledger's decisions cite; recently used ones are cached."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.policy = lru_cache(KEPT_DOCUMENTS)(lambda sha256: kept_document(ledger, Policy, sha256))
-        self.catalog = lru_cache(KEPT_DOCUMENTS)(lambda sha256: kept_document(ledger, Catalog, sha256))
+        self.policy = lru_cache(CACHED_DOCUMENTS)(lambda sha256: restore_document(ledger, Policy, sha256))
+        self.catalog = lru_cache(CACHED_DOCUMENTS)(lambda sha256: restore_document(ledger, Catalog, sha256))
 
 
 def decisions(ledger: Ledger, since: str | None = None) -> Iterator[Entry[Considered]]:

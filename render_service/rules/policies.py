@@ -121,8 +121,8 @@ def active_rules(ledger: Ledger) -> Rules:
     last = next(entries(reversed(records), PolicyActivated), None)
     if last is None:
         return replace(packaged_rules(), version=version)
-    policy = kept_document(ledger, Policy, last.event.policy_sha256)
-    return Rules(policy, kept_document(ledger, Catalog, last.event.catalog_sha256), last.record, version)
+    policy = restore_document(ledger, Policy, last.event.policy_sha256)
+    return Rules(policy, restore_document(ledger, Catalog, last.event.catalog_sha256), last.record, version)
 
 
 def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Record | None:
@@ -133,7 +133,7 @@ def activation_before(ledger: Ledger, position: int, policy_sha256: str) -> Reco
     return before[-1].record if is_cited else None
 
 
-def kept_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
+def restore_document(ledger: Ledger, kind: type[D], sha256: str) -> D:
     """Return a document of the ledger by its digest; `LedgerUnusable` if it is missing or was changed."""
     for packaged in (default_policy(), default_catalog()):
         if isinstance(packaged, kind) and packaged.digest == sha256:

@@ -15,7 +15,7 @@ from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.filters import RecordFilter
-from render_service.rules.policies import STREAM, Rules, kept_document, packaged_rules
+from render_service.rules.policies import STREAM, Rules, packaged_rules, restore_document
 from render_service.runtime.documents import counted
 
 MOST_TERMS = 8
@@ -154,8 +154,8 @@ def activations(ledger: Ledger) -> list[Activation]:
     before = packaged_rules()
     for entry in ledger.entries(PolicyActivated, RecordFilter(stream=STREAM)):
         event = entry.event
-        policy = kept_document(ledger, Policy, event.policy_sha256)
-        rules = Rules(policy, kept_document(ledger, Catalog, event.catalog_sha256), entry.record)
+        policy = restore_document(ledger, Policy, event.policy_sha256)
+        rules = Rules(policy, restore_document(ledger, Catalog, event.catalog_sha256), entry.record)
         changes = rules_differences(before, rules)
         why = event.why.text if event.why else None
         activations_.append(Activation(entry.record, why, rules, tuple(changes)))

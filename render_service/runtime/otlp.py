@@ -49,7 +49,7 @@ FLUSH_S = 2.0
 AFTER_TROUBLE_S = 0.3
 """The same, once the collector has shown that it takes nothing."""
 
-ASKING_S = 3.0
+PROBE_S = 3.0
 CHECK_S = 0.005
 QUIET_S = 60.0
 MOST_ROOTS = 1_000
@@ -58,7 +58,7 @@ LONGEST_REASON = 300
 SCOPE = "sora-ledger"
 TITLES: Mapping[Work, str] = {"receive": "webhook.receive", "notify": "webhook.deliver"}
 _KINDS = {"internal": api.SpanKind.INTERNAL, "client": api.SpanKind.CLIENT, "server": api.SpanKind.SERVER}
-_GIVEN: ContextVar[Trace | None] = ContextVar("given", default=None)
+_TRACE: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 class OtlpExporter:
@@ -101,11 +101,11 @@ class OtlpExporter:
             """Takes the ids of the record for the span that begins a trace."""
 
             def generate_trace_id(self) -> int:
-                providers = _GIVEN.get()
+                providers = _TRACE.get()
                 return int(providers.trace_id, 16) if providers else super().generate_trace_id()
 
             def generate_span_id(self) -> int:
-                providers = _GIVEN.get()
+                providers = _TRACE.get()
                 return int(providers.span_id, 16) if providers else super().generate_span_id()
 
         provider = TracerProvider(resource=resource, id_generator=Ids(), shutdown_on_exit=False)
@@ -143,11 +143,11 @@ class OtlpExporter:
             parent = _below(trace)
         elif trace.parent_span_id:
             parent = _below(Trace(trace.trace_id, trace.parent_span_id))
-        token = _GIVEN.set(trace)
+        token = _TRACE.set(trace)
         try:
             return self._tracer.start_span(title, parent, kind, links=links, start_time=began_ns)
         finally:
-            _GIVEN.reset(token)
+            _TRACE.reset(token)
 
     def _root(self, trace: Trace) -> contexts.Context:
         """Return the context of the span that begins `trace`, which is made when it is first needed."""
@@ -300,13 +300,13 @@ class _Troubles(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._log: Log | None = None
-        self._said_s = float("-inf")
+        self._logged_s = float("-inf")
         self.last_s = float("-inf")
         """When there was a trouble last, by the monotonic clock."""
 
     def report_to(self, log: Log) -> None:
         """Write to `log` from now on."""
-        self._log, self._said_s = log, float("-inf")
+        self._log, self._logged_s = log, float("-inf")
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take one complaint; it never raises."""
@@ -315,8 +315,8 @@ class _Troubles(logging.Handler):
     def note(self, because: str) -> None:
         """Log a trouble, unless one was logged a short while ago."""
         self.last_s = time.monotonic()
-        if self._log is not None and self.last_s >= self._said_s + QUIET_S:
-            self._said_s = self.last_s
+        if self._log is not None and self.last_s >= self._logged_s + QUIET_S:
+            self._logged_s = self.last_s
             self._log.warning("telemetry.trouble", because=because[:LONGEST_REASON])
 
     def is_recent(self, since_s: float) -> bool:
@@ -359,9 +359,9 @@ def collector_trouble(*, traces: bool, metrics: bool) -> str | None:
     _troubles()
     logger.addHandler(heard)
     try:
-        if traces and OTLPSpanExporter(timeout=ASKING_S).export([]) is not SpanExportResult.SUCCESS:
+        if traces and OTLPSpanExporter(timeout=PROBE_S).export([]) is not SpanExportResult.SUCCESS:
             return heard.complaints[0] if heard.complaints else "it takes no spans"
-        exporter = OTLPMetricExporter(timeout=ASKING_S) if metrics else None
+        exporter = OTLPMetricExporter(timeout=PROBE_S) if metrics else None
         if exporter and exporter.export(MetricsData([])) is not MetricExportResult.SUCCESS:
             return heard.complaints[0] if heard.complaints else "it takes no metrics"
     finally:

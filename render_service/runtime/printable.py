@@ -6,7 +6,7 @@ turn the direction of a line, is shown as ``�``. Terminals obey those; browser
 
 import unicodedata
 
-KEPT = "\n\t"
+LAYOUT = "\n\t"
 SHORT = 60
 _JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they command nothing
 
@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 def _is_shown(letter: str) -> bool:
     return (
-        letter.isprintable() or letter in KEPT or letter in _JOINERS or unicodedata.category(letter) == "Zs"
+        letter.isprintable() or letter in LAYOUT or letter in _JOINERS or unicodedata.category(letter) == "Zs"
     )
 
 

@@ -184,7 +184,7 @@ class Front:
 
     async def _ask(self, name: str, target: bytes) -> tuple[int, bytes]:
         """Return status and body of a GET at one ledger; 0 if it does not answer."""
-        answer = _Kept()
+        answer = _WholeAnswer()
         scope = {"method": "GET", "headers": [(b"host", b"localhost")], "client": ("", 0)}
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -239,8 +239,8 @@ async def _never() -> Any:
     await asyncio.Event().wait()
 
 
-class _Kept:
-    """Receives an answer and keeps it."""
+class _WholeAnswer:
+    """Receives a whole answer."""
 
     status = 0
 

@@ -27,7 +27,7 @@ from render_service.runtime.errors import NotIntact, ServiceError
 
 PREFIX = "/log"
 _FOR_EVER = "public, max-age=31536000, immutable"
-_NOT_KEPT = "no-cache"
+_NO_CACHE = "no-cache"
 
 
 def log_routes(ledger: Ledger, key: Path, *, witnessed: bool) -> Sequence[BaseRoute]:
@@ -49,7 +49,7 @@ class _ServedLog:
     async def checkpoint(self, _: Request) -> Response:
         """Answer with the signed tree head."""
         text = await _read(self._checkpoint)
-        return Response(text, media_type="text/plain", headers={"cache-control": _NOT_KEPT})
+        return Response(text, media_type="text/plain", headers={"cache-control": _NO_CACHE})
 
     def _checkpoint(self) -> bytes:
         if self._witnessed:

@@ -16,7 +16,7 @@ from ledger.log.ledger import Ledger
 SMALLEST_STEP = timedelta(seconds=2)
 """Smaller steps are taken for the usual corrections of a clock."""
 
-KEPT_S = 3600.0
+WINDOW_S = 3600.0
 """How long a step forward is remembered."""
 
 
@@ -51,7 +51,7 @@ class ClockSteps:
         if step >= SMALLEST_STEP:
             self._forward.append((elapsed, step))
         self._has_gone_back |= step <= -SMALLEST_STEP
-        while self._forward and self._forward[0][0] < elapsed - KEPT_S:
+        while self._forward and self._forward[0][0] < elapsed - WINDOW_S:
             self._forward.popleft()
         return now, elapsed
 

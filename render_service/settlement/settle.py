@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 PROGRESS_STEP = 10
 EXPIRY_GRACE_S = 300
-KEPT_FOR_S = 86_400
+RETENTION_S = 86_400
 """How long a server without an expiry is assumed to keep a video, counted from its last news."""
 STORAGE_PAUSE_MS = 60_000
 ENDED = (State.STORED, State.FAILED, State.LOST, State.ABANDONED)
@@ -295,7 +295,7 @@ def over_at(job: Job) -> datetime:
     """Return the time from which a server that does not know the video of `job` is trusted."""
     if job.expires_at is not None:  # earlier versions recorded milliseconds unchanged
         return datetime.fromtimestamp(min(job.expires_at, LATEST_S) + EXPIRY_GRACE_S, UTC)
-    return datetime.fromisoformat(job.updated_at) + timedelta(seconds=KEPT_FOR_S)
+    return datetime.fromisoformat(job.updated_at) + timedelta(seconds=RETENTION_S)
 
 
 async def _close(session: Session, job: Job) -> Job:

@@ -65,10 +65,10 @@ def requested(
         "source_file": keep_video(assets, video, material.video) if video else None,
         **{name: getattr(settings, name, None) for name in ("team", "project", "access_key_id")},
     }
-    as_asked = {
+    values = {
         name: _recorded(name, request) for name in RenderRequested.__struct_fields__ if name not in otherwise
     }
-    return RenderRequested(**as_asked, **otherwise)
+    return RenderRequested(**values, **otherwise)
 
 
 def _recorded(name: str, request: RenderRequest) -> Any:

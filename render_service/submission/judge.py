@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 LONGEST_S = 20.0
 """How long a judge may take."""
-MOST_KEPT = 128
+MOST_CACHED = 128
 
 
 async def judge_of(session: Session, request: RenderRequest) -> JudgeResult | None:
@@ -69,17 +69,17 @@ def judge_ahead(
         dict(request.fields),
     ]
     key = hashlib.sha256(json.dumps(parts).encode()).digest()
-    if key not in _KEPT:
+    if key not in _CACHE:
         result = asyncio.run(_ahead(settings, judge, request, even_if_retired=even_if_retired))
         if result.status is not JudgeStatus.CHECKED:
             return result
-        while len(_KEPT) >= MOST_KEPT:
-            _KEPT.pop(next(iter(_KEPT)), None)
-        _KEPT[key] = result
-    return _KEPT[key]
+        while len(_CACHE) >= MOST_CACHED:
+            _CACHE.pop(next(iter(_CACHE)), None)
+        _CACHE[key] = result
+    return _CACHE[key]
 
 
-_KEPT: dict[bytes, JudgeResult] = {}
+_CACHE: dict[bytes, JudgeResult] = {}
 """Results of previews by a digest of what was asked: a form asks again whenever one of its fields changes."""
 
 

@@ -36,7 +36,7 @@ LONGEST_S = 10.0
 """How long a server may take to moderate a prompt."""
 TOGETHER = 8
 """Prompts of a batch that are moderated at the same time."""
-MOST_KEPT = 128
+MOST_CACHED = 128
 
 _HOPELESS = frozenset(
     {ModerationStatus.NOT_OFFERED, ModerationStatus.UNREACHABLE, ModerationStatus.NOT_ASKED}
@@ -52,9 +52,7 @@ async def moderated(session: Session, request: RenderRequest) -> ModerationResul
         return await _ask(client, request.sent_prompt, moderation.model)
 
 
-async def moderated_each(
-    session: Session, requests: Sequence[RenderRequest]
-) -> list[ModerationResult | None]:
+async def moderate_each(session: Session, requests: Sequence[RenderRequest]) -> list[ModerationResult | None]:
     """Return the same for many requests; a server that cannot be asked is not asked for each of them."""
     given_up: dict[str, ModerationResult] = {}
     turns = asyncio.Semaphore(TOGETHER)
@@ -83,14 +81,14 @@ def moderated_ahead(
         return None
     parts = (request.profile, settings.base_url or "", moderation.model or "", request.sent_prompt)
     key = hashlib.sha256("\0".join(parts).encode()).digest()
-    if key not in _KEPT:
+    if key not in _CACHE:
         result = asyncio.run(_ahead(settings, moderation.model, request, even_if_retired=even_if_retired))
         if result.status is not ModerationStatus.CHECKED:
             return result
-        while len(_KEPT) >= MOST_KEPT:
-            _KEPT.pop(next(iter(_KEPT)), None)
-        _KEPT[key] = result
-    return _KEPT[key]
+        while len(_CACHE) >= MOST_CACHED:
+            _CACHE.pop(next(iter(_CACHE)), None)
+        _CACHE[key] = result
+    return _CACHE[key]
 
 
 def _wanted(policy: Policy, request: RenderRequest) -> Moderation | None:
@@ -101,7 +99,7 @@ def _wanted(policy: Policy, request: RenderRequest) -> Moderation | None:
     return guardrails.moderation
 
 
-_KEPT: dict[bytes, ModerationResult] = {}
+_CACHE: dict[bytes, ModerationResult] = {}
 """Results of previews by a digest of what was asked: a form asks again whenever one of its fields changes."""
 
 

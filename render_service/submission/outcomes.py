@@ -144,7 +144,7 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
         # A crash here loses an answer that is not in the spool yet: the job stays submitting, and `reconcile`
         # or a worker looks for its video. One in the spool is recorded by the next session (`drain`).
         try:
-            recorded = await _recorded_or_kept(session, job, outcome, drafts, keeping)
+            recorded = await _record_or_spool(session, job, outcome, drafts, keeping)
         except LedgerUnusable as trouble:
             await keeping.keep(str(trouble))
             if not await keeping.may_try_again():
@@ -159,7 +159,7 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
             return recorded
 
 
-async def _recorded_or_kept(
+async def _record_or_spool(
     session: Session, job: Job, outcome: Submission, drafts: list[Draft], keeping: Keeping
 ) -> Job:
     """Record the answer; if the ledger keeps it waiting, as in a fail-over, write it to the spool."""

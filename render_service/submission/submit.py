@@ -233,7 +233,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
     """
     request, ruling = placed.requested, placed.ruling
     assert placed.under is not None  # it was decided just now
-    asking = asker(session.settings, placed.under.policy).drafts(
+    request_drafts = asker(session.settings, placed.under.policy).drafts(
         session.ledger,
         placed.job.job_id,
         request,
@@ -242,7 +242,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
         request_id(request.request_key),
         placed.opening.caused_by,
     )
-    first = asking[0]
+    first = request_drafts[0]
     set_aside_now = placed.override.events() if placed.override else []
     overrides = [session.draft(event, causation_id=first.event_id) for event in set_aside_now]
     cause = (overrides or [first])[-1].event_id
@@ -250,7 +250,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
         same.again(session.clock(), causation_id=cause) if same else session.draft(ruling, causation_id=cause)
     )
     planned = [session.draft(plan, causation_id=first.event_id)] if (plan := placed.opening.plan) else []
-    drafts = [*asking, *overrides, decided, *planned]
+    drafts = [*request_drafts, *overrides, decided, *planned]
     if isinstance(ruling, RenderDenied):
         end = RenderClosed(outcome=Outcome.DENIED, duration_ms=0, cost_usd_micros=0)
         drafts.append(session.draft(end))

@@ -106,7 +106,7 @@ class Unseen(NamedTuple):
     received: Draft
 
 
-class Said(NamedTuple):
+class EventContent(NamedTuple):
     """The content that every delivery of one event shares."""
 
     webhook_type: str
@@ -126,7 +126,7 @@ class Inbox:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._seen: OrderedDict[str, Said] = OrderedDict()
+        self._recent: OrderedDict[str, EventContent] = OrderedDict()
         self._receipts = Coalescer[Delivered, Reception](self._receive, most=MOST_TOGETHER)
         self._ties = Coalescer[Unseen, None](
             lambda unseen: asyncio.to_thread(self._tie, unseen), gather_s=GATHER_S
@@ -156,7 +156,7 @@ class Inbox:
         if delivered.event_id in new:
             new.remove(delivered.event_id)
             return Reception.RECORDED
-        if self._seen[delivered.event_id] != _delivery(delivered.event):
+        if self._recent[delivered.event_id] != _delivery(delivered.event):
             return Reception.CONFLICTING
         return Reception.REPEATED
 
@@ -166,7 +166,7 @@ class Inbox:
         """Record new events; return those that this process had not seen, and the ids of new events."""
         unseen: dict[str, Unseen] = {}
         for delivered in group:
-            if delivered.event_id not in self._seen and delivered.event_id not in unseen:
+            if delivered.event_id not in self._recent and delivered.event_id not in unseen:
                 unseen[delivered.event_id] = Unseen(
                     delivered.profile, delivered.event, self._draft(delivered)
                 )
@@ -179,9 +179,9 @@ class Inbox:
                 known = self._known(new)
                 if not known:
                     raise
-                self._seen.update(known)
+                self._recent.update(known)
                 new = {event_id: delivery for event_id, delivery in new.items() if event_id not in known}
-        self._seen.update({event_id: _delivery(delivery.event) for event_id, delivery in new.items()})
+        self._recent.update({event_id: _delivery(delivery.event) for event_id, delivery in new.items()})
         return list(unseen.values()), set(new)
 
     def _draft(self, delivered: Delivered) -> Draft:
@@ -195,15 +195,15 @@ class Inbox:
         batches = [Batch(inbox_of(profile), ANY, drafts) for profile, drafts in by_profile.items()]
         self._session.ledger.append(batches)
 
-    def _known(self, event_ids: Iterable[str]) -> dict[str, Said]:
+    def _known(self, event_ids: Iterable[str]) -> dict[str, EventContent]:
         records = {event_id: self._session.ledger.event(event_id) for event_id in event_ids}
         return {
             event_id: _delivery(record.event) for event_id, record in records.items() if record is not None
         }
 
     def _forget(self) -> None:
-        while len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
+        while len(self._recent) > REMEMBERED:
+            self._recent.popitem(last=False)
 
     def _tie(self, unseen: Sequence[Unseen]) -> Sequence[None]:
         """Match deliveries to existing jobs and make those due; failures are matched when the job ends."""
@@ -229,6 +229,6 @@ class Inbox:
         return match(self._session, delivery.profile, delivery.event, delivery.received.event_id)
 
 
-def _delivery(event: Event) -> Said:
+def _delivery(event: Event) -> EventContent:
     assert isinstance(event, WebhookReceived)  # no other event has such an id
-    return Said(event.webhook_type, event.video_id)
+    return EventContent(event.webhook_type, event.video_id)

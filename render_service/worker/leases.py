@@ -181,7 +181,7 @@ class Capacity:
         self._paused_until: dict[str, float] = {}
         self._opens: dict[str, float] = {}
         self._line_ends: dict[str, float] = {}
-        self._asking: dict[Limit, Coalescer[str, int]] = {}
+        self._acquiring: dict[Limit, Coalescer[str, int]] = {}
         self._freeing: Coalescer[str, None] = Coalescer(self._free_all)
 
     async def turn(self, job_id: str, limit: Limit) -> float:
@@ -231,7 +231,7 @@ class Capacity:
             wait_ms = await asyncio.to_thread(self._queue.acquire_slot, job_ids[0], limit)
             return [wait_ms] * len(job_ids)
 
-        return await self._asking.setdefault(limit, Coalescer(ask_once)).do(job_id)
+        return await self._acquiring.setdefault(limit, Coalescer(ask_once)).do(job_id)
 
     async def free(self, job_id: str) -> None:
         """Release the slot of a job that does not run, or no longer runs."""

@@ -75,7 +75,7 @@ def next_step(job: Job) -> Step:
 
 
 SENDING = 16
-ASKING = 16
+OBSERVING = 16
 FETCHING = 8
 SOON_S = 1.0
 AFTER_TROUBLE_S = 30.0
@@ -91,7 +91,7 @@ class StepRunner:
         self._terms = terms
         self._capacity = Capacity(session.ledger.store.queue)
         self._sending = asyncio.Semaphore(SENDING)
-        self._asking = asyncio.Semaphore(ASKING)
+        self._observing = asyncio.Semaphore(OBSERVING)
         self._fetching = asyncio.Semaphore(FETCHING)
         self._observers: dict[str, Observer] = {}
         self._overdue: set[str] = set()
@@ -264,7 +264,7 @@ class StepRunner:
         async with self._session.connect(self._session.profile(jobs[0].profile)) as client:
             name = client.profile.name
             if name not in self._observers:
-                self._observers[name] = Observer(self._session, client, self._asking)
+                self._observers[name] = Observer(self._session, client, self._observing)
             observed = await self._observers[name].observe(jobs)
             await asyncio.gather(
                 *(self._each([result.job], self._go_on(client, result)) for result in observed)

@@ -362,14 +362,14 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.is_up = threading.Event()
-        self._told_to_stop = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def stop(self) -> None:
         """Stop serving; from any thread."""
         self.should_exit = True
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._told_to_stop.set)
+            self._loop.call_soon_threadsafe(self._stop_requested.set)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -385,7 +385,7 @@ class _Server(uvicorn.Server):
         while not await self.on_tick(ticks):
             ticks += _TICKS_IN_A_SECOND
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._told_to_stop.wait(), 1)
+                await asyncio.wait_for(self._stop_requested.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Shut down as uvicorn does, without its unconditional pause of a tenth of a second."""

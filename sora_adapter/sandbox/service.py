@@ -271,7 +271,7 @@ class Limits:
             running_jobs,
             running,
         )
-        self._asked: dict[str, deque[float]] = defaultdict(deque)
+        self._arrivals: dict[str, deque[float]] = defaultdict(deque)
         self._door = threading.Lock()
 
     @contextmanager
@@ -285,7 +285,7 @@ class Limits:
             yield
 
     def _check_minute(self, model: str, now: float, most: int) -> None:
-        arrivals = self._asked[model]
+        arrivals = self._arrivals[model]
         while arrivals and arrivals[0] <= now - _MINUTE_S:
             arrivals.popleft()
         if len(arrivals) >= most:

@@ -26,7 +26,7 @@ async def test_a_connection_is_used_again_at_once(
 async def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
     server: Any, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sora_adapter.transport, "KEPT_S", 0.0)
+    monkeypatch.setattr(sora_adapter.transport, "IDLE_S", 0.0)
     server.answers(200, video).for_every_request()
     async with VideosClient(openai_profile, server.base_url, "any") as client:
         await client.observe("video_1")
@@ -56,7 +56,7 @@ async def test_requests_at_once_have_a_connection_each_and_later_ones_take_those
 async def test_what_was_idle_for_too_long_is_closed_by_the_next_request(
     server: Any, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sora_adapter.transport, "KEPT_S", 0.0)
+    monkeypatch.setattr(sora_adapter.transport, "IDLE_S", 0.0)
     server.answers(200, video).for_every_request()
     async with VideosClient(openai_profile, server.base_url, "any") as client:
         await asyncio.gather(*(client.observe("video_1") for _ in range(3)))

@@ -34,7 +34,7 @@ DEAD_ROWS = (
     "the server keeps deleted rows in its files until the tables are rewritten, which their owner does with: "
     "VACUUM FULL private_bodies, search"
 )
-STILL_SEEN = (
+STILL_VISIBLE = (
     "an older transaction still keeps the deleted rows in the server's files: end it and repeat the command"
 )
 BEHIND_POOLER = (
@@ -70,7 +70,7 @@ def rewrite_bodies(db: Connection) -> list[str]:
 def _rewrite(db: Connection, table: str) -> list[str]:
     for _ in range(TRIES):  # other transactions are usually short
         left = _try_to_rewrite(db, table)
-        if left != [STILL_SEEN]:
+        if left != [STILL_VISIBLE]:
             break
         time.sleep(PAUSE_S)
     return left
@@ -89,12 +89,12 @@ def _try_to_rewrite(db: Connection, table: str) -> list[str]:
     except psycopg.errors.InsufficientPrivilege:
         return [DEAD_ROWS]
     except psycopg.errors.LockNotAvailable:
-        return [STILL_SEEN]
+        return [STILL_VISIBLE]
     finally:
         db.remove_notice_handler(collect)
     if db.execute(_FILE, (table,)).fetchone() == before:  # without the right, the server only warns
         return [DEAD_ROWS]
-    return [STILL_SEEN] if _rows_remain(details) else []
+    return [STILL_VISIBLE] if _rows_remain(details) else []
 
 
 def _rows_remain(details: list[str]) -> bool:

@@ -123,16 +123,16 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
     def _doubting(self, gen: PQGen[Result]) -> PQGen[Result]:
         """Yield what `gen` yields; raise `ServerGone` if there is no answer and no server either."""
-        started = asked_at = time.monotonic()
+        started = checked_at = time.monotonic()
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
-                if not ready and self.is_silent is not None and time.monotonic() - asked_at >= DOUBT_S:
+                if not ready and self.is_silent is not None and time.monotonic() - checked_at >= DOUBT_S:
                     if self.is_silent(self) and is_quiet(self):
                         waited_s = time.monotonic() - started
                         raise ServerGone(f"it has not answered for {waited_s:.0f} s, nor a new connection")
-                    asked_at = time.monotonic()
+                    checked_at = time.monotonic()
                 wanted = gen.send(ready)
         except StopIteration as done:
             return cast("Result", done.value)

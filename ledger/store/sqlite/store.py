@@ -108,7 +108,7 @@ class SqliteStore:
         self._file: tuple[int, int] | None = None
         self._writing = threading.RLock()
         self._ahead: Ahead | None = None
-        self._seen: int | None = None
+        self._data_version: int | None = None
         """SQLite's number of the last commit of another connection after which nothing is remembered."""
         self.queue: WorkQueue = SqliteQueue(self._changing, self._reading)
         self.outbox: Outbox = SqliteOutbox(self._changing, self._reading)
@@ -205,9 +205,9 @@ class SqliteStore:
                 db = self._begin()
                 try:
                     version = data_version(db)
-                    if version != self._seen:  # another process wrote: its records, or a newer schema
+                    if version != self._data_version:  # another process wrote: its records, or a newer schema
                         check_schema(db, self.path)
-                        ahead, self._seen = Ahead(), version
+                        ahead, self._data_version = Ahead(), version
                     decided = ahead.decide(group)
                     if decided and self._write_ahead(db, decided):
                         before, present = decided.before, decided.present

@@ -66,7 +66,7 @@ class LogReader:
         low = max(low, after)
         top = min(high, newest + 1 if before is None else before)
         bottom = max(low, top - 1 - self._window())
-        records = self.ledger.newest(self._seen(), before=top, after=bottom, limit=limit)
+        records = self.ledger.newest(self._filter(), before=top, after=bottom, limit=limit)
         is_full = len(records) == limit
         first = records[-1].position if is_full else bottom + 1
         return Part(tuple(records), first, top - 1, has_older=first > low + 1, has_newer=top <= newest)
@@ -77,13 +77,13 @@ class LogReader:
         low, high = self._limits(newest)
         bottom = max(low, after)
         top = min(high, bottom + self._window() + 1)
-        records = list(self.ledger.read(replace(self._seen(), before=top), after=bottom, limit=limit))
+        records = list(self.ledger.read(replace(self._filter(), before=top), after=bottom, limit=limit))
         is_full = len(records) == limit
         last = records[-1].position if is_full else max(top - 1, bottom)
         newest_first = tuple(reversed(records))
         return Part(newest_first, bottom + 1, last, has_older=bottom > low, has_newer=last < newest)
 
-    def _seen(self) -> RecordFilter:
+    def _filter(self) -> RecordFilter:
         """Return the filter with what the person may see."""
         return self.where if self.caller.sees_ledger else replace(self.where, of_jobs=self.caller.sees)
 

@@ -142,7 +142,7 @@ class Sessions:
     def say(self, request: Request, response: Response, message: str, now: datetime) -> None:
         """Have the next page show `message`, once."""
         ends = now + timedelta(seconds=MESSAGE_S)
-        text = self.signer.sign(_MESSAGE, {"message": message[:MOST_SAID]}, ends)
+        text = self.signer.sign(_MESSAGE, {"message": message[:LONGEST_MESSAGE]}, ends)
         self._cookie(request, response, _MESSAGE, text, MESSAGE_S)
 
     def message_left(self, request: Request, now: datetime) -> str | None:
@@ -194,5 +194,5 @@ class Sessions:
         response.delete_cookie(name, path, secure=secure, httponly=True, samesite="lax")
 
 
-MOST_SAID = 1_000
+LONGEST_MESSAGE = 1_000
 """Characters of a message; browsers refuse cookies of more than 4 kB."""

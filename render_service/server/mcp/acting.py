@@ -98,7 +98,7 @@ class Approval:
         )
         return {APPROVAL: ElicitRequest(params=ElicitRequestURLParams(message=message, url=where))}
 
-    async def is_given(self, responses: Mapping[str, Any] | None) -> bool:
+    async def is_granted(self, responses: Mapping[str, Any] | None) -> bool:
         """Wait for a person who opened the page; return whether the ledger has the approval."""
         answer = (responses or {}).get(APPROVAL)
         if not isinstance(answer, ElicitResult) or answer.action != "accept":

@@ -134,7 +134,7 @@ class ToolServer:
             approval = Approval(context, agent, document["job"])
             if (question := await approval.question(params.input_responses)) is not None:
                 return question
-            if await approval.is_given(params.input_responses):
+            if await approval.is_granted(params.input_responses):
                 document = await _called(agent, tool, params.arguments)
         if tool.pays and takes_tasks(context) and is_task(document):
             return await task_handle(agent, document)

@@ -51,7 +51,7 @@ class SGLang(Imitation):
 
     def __init__(self, app: Any) -> None:
         super().__init__(app)
-        self._last_seen: dict[str, Json] = {}
+        self._last_shown: dict[str, Json] = {}
 
     async def read(self, request: Request) -> Fields:
         """Read a form or JSON; 1.3, request: "seconds int", which a form can only express as text."""
@@ -85,7 +85,7 @@ class SGLang(Imitation):
             "file_path": f"outputs/{video['id']}.mp4",
             "num_outputs": 1,
         }
-        self._last_seen[video["id"]] = shown
+        self._last_shown[video["id"]] = shown
         return {**shown, **extras, "expires_at": None, "error": error}
 
     def error(self, answer: JsonAnswer) -> JsonAnswer:
@@ -97,7 +97,7 @@ class SGLang(Imitation):
         if call.operation != "delete" or call.video_id not in self._made or not _is_gone(answer):
             return answer
         self.forget(call.video_id)
-        video = self._last_seen.pop(call.video_id)
+        video = self._last_shown.pop(call.video_id)
         return JsonAnswer(200, {**video, "status": "deleted"}, answer.headers)
 
 

@@ -128,7 +128,7 @@ class Reader(SqliteStore):
     """A store that remembers nothing from one append to the next: it reads every row."""
 
     def _commit(self, group: Sequence[AppendRequest]) -> None:
-        self._seen = None
+        self._data_version = None
         super()._commit(group)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from ledger.terms import Variant
 from render_service.assets.folder import FolderPlace, Owner
-from render_service.assets.interface import Kept
+from render_service.assets.interface import FileInPlace
 from render_service.assets.store import AssetStore, check_target
 from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.settlement.download import drain
@@ -26,7 +26,7 @@ SMALL_DISK = """
 import resource, sys
 from pathlib import Path
 from render_service.assets.folder import FolderPlace
-from render_service.assets.interface import Kept
+from render_service.assets.interface import FileInPlace
 from render_service.assets.folder import Owner
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
@@ -220,7 +220,7 @@ def test_two_who_store_the_first_files_of_a_ledger_at_once_both_store_theirs(
     )
     listed = FolderPlace.files
 
-    def list_late(place: FolderPlace) -> Iterator[Kept]:
+    def list_late(place: FolderPlace) -> Iterator[FileInPlace]:
         monkeypatch.undo()
         first.put(b"one", "video/mp4")
         return listed(place)

@@ -19,7 +19,7 @@ from render_service.server.mcp.calls import Agent
 from render_service.server.mcp.tools import decide_tool
 from render_service.session.session import Session
 from render_service.submission import moderation
-from render_service.submission.moderation import moderated, moderated_each
+from render_service.submission.moderation import moderate_each, moderated
 from tests.render_service.conftest import decide_by
 
 pytestmark = pytest.mark.anyio
@@ -91,7 +91,7 @@ async def test_of_many_a_server_that_does_not_answer_is_asked_about_a_few(
 ) -> None:
     async with answering(answer(503, b"{}")) as (address, requests):
         session = guarded(at(address))
-        results = await moderated_each(session, [request_for(prompt=f"fox {n}") for n in range(100)])
+        results = await moderate_each(session, [request_for(prompt=f"fox {n}") for n in range(100)])
     assert {result and result.status for result in results} == {ModerationStatus.UNREACHABLE}
     assert 0 < len(requests) <= moderation.TOGETHER
 

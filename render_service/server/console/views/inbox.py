@@ -39,7 +39,7 @@ from render_service.server.console.views.waiting import (
     Waiting,
     held_jobs,
     prompt_of,
-    seen_jobs,
+    visible_jobs,
     waiting_change,
     waiting_changes,
     waiting_job,
@@ -272,7 +272,7 @@ def _change(visit: Visit, name: str) -> Request:
 
 def _finals(visit: Visit) -> list[Job]:
     where = JobFilter(unreviewed=Unreviewed.FINALS)
-    return seen_jobs(visit.session, visit.caller, where, MOST_SHOWN + 1)
+    return visible_jobs(visit.session, visit.caller, where, MOST_SHOWN + 1)
 
 
 def _final(visit: Visit, job: Job) -> Final:
@@ -291,7 +291,7 @@ def _final(visit: Visit, job: Job) -> Final:
 def _lost_jobs(visit: Visit) -> list[Job]:
     """Return the jobs whose outcome a person may have to settle; not those whose answer may still come."""
     where = JobFilter(states=OPEN, oldest_first=True)
-    jobs = seen_jobs(visit.session, visit.caller, where, MOST_COUNTED)
+    jobs = visible_jobs(visit.session, visit.caller, where, MOST_COUNTED)
     before = timestamp(visit.now - timedelta(seconds=GRACE_S))
     return [job for job in jobs if job.state is State.UNKNOWN or job.updated_at < before]
 

@@ -15,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from decision.advice.advice import ATTESTATION, GUARDRAILS, advise
 from decision.advice.reading import missing_details
 from decision.engine.explain import what_now, why
-from decision.engine.guardrails import was_asked
+from decision.engine.guardrails import sent_to_moderation
 from decision.errors import DecisionError
 from decision.one_change.verdict import check_remix
 from decision.request.attachments import SEVERAL_IMAGES
@@ -146,7 +146,7 @@ def decide(visit: Visit, ask: Ask) -> Decision:
         wait=_wait(visit, request, chosen.model if chosen else None),
         refused=ahead.refused,
         assumes=ahead.assumes,
-        moderated=was_asked(ruling.basis.inputs),
+        moderated=sent_to_moderation(ruling.basis.inputs),
     )
 
 

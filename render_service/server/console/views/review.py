@@ -43,7 +43,7 @@ from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import Action, Done, Page, View, Visit, text_of
 from render_service.server.console.views.video_files import Media, files, media
 from render_service.server.console.views.video_parts import Cost, PrivateText, cost, private
-from render_service.server.console.views.waiting import prompt_of, seen_jobs
+from render_service.server.console.views.waiting import prompt_of, visible_jobs
 from render_service.session.event_ids import review_id
 from render_service.session.history import JobHistory
 
@@ -281,8 +281,8 @@ class Note(View):
     text: str | None
 
 
-class Given(View):
-    """A review that was given; `is_last` if its author gave no later one."""
+class RecordedReview(View):
+    """A review on the record; `is_last` if its author made no later one."""
 
     reviewer: str
     at: str
@@ -318,7 +318,7 @@ class Clip(View):
     has_poster: bool
     duration_ms: int | None
     source_job: str | None
-    reviews: list[Given]
+    reviews: list[RecordedReview]
     agreement: str
     ranges: list[Range]
     as_shown: int
@@ -383,7 +383,7 @@ def reviewed_job(visit: Visit, name: str) -> Job:
 def unreviewed(visit: Visit, which: Unreviewed, limit: int, *, before: str | None = None) -> list[Job]:
     """Return clips that nobody has reviewed, newest first; those requested before the job `before`."""
     where = JobFilter(unreviewed=which, before=before)
-    return seen_jobs(visit.session, visit.caller, where, limit)
+    return visible_jobs(visit.session, visit.caller, where, limit)
 
 
 def _page(visit: Visit, which: Unreviewed, job: Job | None) -> Review:
@@ -393,7 +393,7 @@ def _page(visit: Visit, which: Unreviewed, job: Job | None) -> Review:
     if job is not None:
         older = next(iter(unreviewed(visit, which, 1, before=job.job_id)), None)
         after = JobFilter(unreviewed=which, after=job.job_id, oldest_first=True)
-        newer = next(iter(seen_jobs(visit.session, visit.caller, after, 1)), None)
+        newer = next(iter(visible_jobs(visit.session, visit.caller, after, 1)), None)
     return Review(
         which=which.value,
         clip=_clip(visit, job) if job is not None else None,
@@ -434,9 +434,9 @@ def _clip(visit: Visit, job: Job) -> Clip:
     )
 
 
-def _row(review: Entry[ReviewRecorded], *, is_last: bool) -> Given:
+def _row(review: Entry[ReviewRecorded], *, is_last: bool) -> RecordedReview:
     event = review.event
-    return Given(
+    return RecordedReview(
         reviewer=review.record.actor,
         at=review.record.recorded_at,
         verdict=event.verdict,

@@ -114,11 +114,13 @@ class Waiting(View):
 
 def held_jobs(visit: Visit) -> list[Job]:
     """Return the jobs that wait for approval and that the reader may see, oldest first; at most a hundred."""
-    jobs = seen_jobs(visit.session, visit.caller, JobFilter(states=PENDING, oldest_first=True), MOST_COUNTED)
+    jobs = visible_jobs(
+        visit.session, visit.caller, JobFilter(states=PENDING, oldest_first=True), MOST_COUNTED
+    )
     return [job for job in jobs if job.outcome is None]
 
 
-def seen_jobs(session: Session, caller: Caller, where: JobFilter, limit: int) -> list[Job]:
+def visible_jobs(session: Session, caller: Caller, where: JobFilter, limit: int) -> list[Job]:
     """Return up to `limit` of the jobs in `where` that `caller` may see, in the order of the filter."""
     jobs: dict[str, Job] = {}
     for sees in caller.sees:

@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from ledger.private import PrivateBody, private_values
 from ledger.store.postgres import PostgresStore
-from ledger.store.postgres.append_rows import DEAD_ROWS, ELSEWHERE, STILL_SEEN
+from ledger.store.postgres.append_rows import DEAD_ROWS, ELSEWHERE, STILL_VISIBLE
 from ledger.store.postgres.grants import grants
 
 
@@ -105,7 +105,7 @@ def test_a_transaction_that_still_sees_the_rows_is_named(
         reader.execute("SELECT COUNT(*) FROM events")
         gone = {"commitments": (record.event.prompt.commitment,)}
         store.append([scribe.batch("ledger", structs.replace(vocabulary.sample("private.erased"), **gone))])
-        assert store.scrub() == [STILL_SEEN, ELSEWHERE]
+        assert store.scrub() == [STILL_VISIBLE, ELSEWHERE]
     assert store.scrub() == [ELSEWHERE]
 
 
