@@ -17,6 +17,8 @@ from msgspec.structs import fields
 
 DOMAIN = b"sora-ledger/private/v1\0"
 SALT_BYTES = 32
+COMMITMENT_KEY = b'"commitment":'
+"""A key of every payload that has private text."""
 SECRETS = frozenset({"signing_secret"})
 """Fields whose text is a secret: no command prints it, and no bundle contains it."""
 

@@ -6,7 +6,8 @@ stream, which completes the record's bytes and its leaf. `docs/FORMAT.md` is the
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -179,7 +180,8 @@ class Envelope(Struct, frozen=True, gc=False):
 
 
 _print = json.Encoder().encode
-_read = json.Decoder(Envelope).decode
+_envelopes = json.Decoder(Envelope)
+_read = _envelopes.decode
 
 
 def _check_shapes(envelope: Envelope) -> None:
@@ -249,6 +251,7 @@ def draft(
 
 
 _print_payload = json.Encoder(order="sorted").encode
+_print_fields = json.Encoder().encode
 _LONG_NUMBER = re.compile(rb"[:,\[]-?[0-9]{16}")
 
 
@@ -311,6 +314,19 @@ class Record(Struct, frozen=True, gc=False):
             raise LedgerUnusable(_DAMAGED) from error
         return cls(envelope, row.record, row.payload, row.leaf, bodies)
 
+    @classmethod
+    def from_rows(cls, rows: Sequence[StoredRow]) -> "list[Record]":
+        """Read stored rows as `from_row` does, without private text, in half the time."""
+        with suppress(MsgspecError, TypeError):
+            lines = b"\n".join([row.record for row in rows])
+            if lines.count(b"\n") == len(rows) - 1:
+                envelopes = _envelopes.decode_lines(lines)
+                if len(envelopes) == len(rows):
+                    return [
+                        cls(envelope, *row, _NO_BODIES) for envelope, row in zip(envelopes, rows, strict=True)
+                    ]
+        return [cls.from_row(row, _NO_BODIES) for row in rows]  # says what is wrong
+
     def with_bodies(self, bodies: Mapping[str, PrivateBody]) -> "Record":
         """Return the same record with `bodies` (by commitment) to fill its private text."""
         return Record(self.envelope, self.record, self.payload, self.leaf, bodies)
@@ -319,13 +335,16 @@ class Record(Struct, frozen=True, gc=False):
     def event(self) -> Event:
         """The payload as an event."""
         if self.parsed is None:
-            try:
-                event = _event_of(self)
-            except LedgerUnusable as error:
-                raise LedgerUnusable(f"position {self.position}: {error}") from error
+            event = _event_of(self)
+            if self.bodies:
+                _attach(event, self.bodies)
             force_setattr(self, "parsed", event)
             return event
         return self.parsed
+
+    def payload_json(self) -> bytes:
+        """Return the event as JSON, without private text and without keeping it."""
+        return _print_fields(self.parsed or _event_of(self))
 
     @property
     def position(self) -> int:
@@ -403,18 +422,25 @@ def entries(records: Iterable[Record], kind: type[E]) -> Iterator[Entry[E]]:
 
 
 def _event_of(record: Record) -> Event:
-    """Read the payload of a record: in one step, unless it was stored in another schema version."""
-    model = EVENT_TYPES.get(record.type)
-    if model is None or record.schema_version != model.schema_version:
-        return parse_event(record.type, _parsed(record.payload), record.bodies, record.schema_version)
+    """Read the payload of a record without private text; `LedgerUnusable` names the position."""
+    envelope = record.envelope
     try:
-        event = _reader(model)(record.payload)
+        return _typed(envelope.type, envelope.schema_version, record.payload)
+    except LedgerUnusable as error:
+        raise LedgerUnusable(f"position {envelope.position}: {error}") from error
+
+
+def _typed(type_: str, version: int, payload: bytes) -> Event:
+    """Read a payload: in one step, unless it was stored in another schema version."""
+    model = EVENT_TYPES.get(type_)
+    if model is None or version != model.schema_version:
+        return parse_event(type_, _parsed(payload), {}, version)
+    try:
+        event = _reader(model)(payload)
     except ValidationError as error:
-        raise LedgerUnusable(_UNLIKE_ITS_TYPE.format(record.type, error)) from error
+        raise LedgerUnusable(_UNLIKE_ITS_TYPE.format(type_, error)) from error
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LedgerUnusable(_DAMAGED) from error
-    if record.bodies:
-        _attach(event, record.bodies)
     return event  # type: ignore[return-value]  # one of the union
 
 

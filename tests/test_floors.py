@@ -113,9 +113,9 @@ def test_exporting_and_checking_the_bundle_call_few_functions_for_each_record(
     bundle = tmp_path / "all.zip"
     with open_ledger(url) as ledger, bundle.open("wb") as file:
         head = tree_head(ledger, None)
-        assert calls_of(lambda: write_bundle(file, "all.zip", ledger, Scope(), head, Wish())) / MANY < 14
+        assert calls_of(lambda: write_bundle(file, "all.zip", ledger, Scope(), head, Wish())) / MANY < 3
     assert calls_of(lambda: check_bundle(str(bundle))) / MANY < 102
-    assert calls_of(lambda: is_sound(str(bundle))) / MANY < 28
+    assert calls_of(lambda: is_sound(str(bundle))) / MANY < 17
 
 
 def test_reading_one_job_loads_few_modules(url: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ledger.record import Record
 from ledger.store.filters import RecordFilter
 from ledger.terms import State
 from render_service.reports.jobs import retried_as, retried_from
-from render_service.runtime.documents import job_document, record_document
+from render_service.runtime.documents import job_document, record_document, record_json
 from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
 from render_service.session.splits import standing_of
@@ -128,7 +128,7 @@ def _emit(inv: Invocation, records: Iterable[Record], *, one_stream: bool) -> No
         while some := list(islice(coming, AT_ONCE)):
             lines.show(some)
 
-    inv.emit_each("records", records, record_document, text)
+    inv.emit_each("records", records, record_json, text)
 
 
 @click.command("show")

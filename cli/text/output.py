@@ -36,7 +36,7 @@ WIDTH = 140  # of text that goes to a file
 INDENT = 2
 PROGRESS_LINES = 10
 _CHUNK = 1 << 16  # characters of a long document that are written at a time
-_MARGIN = "    "  # indent of the members of a list
+_BEFORE, _AFTER = len('{\n  "": ['), -len("\n  ]\n}")  # what surrounds members that are formatted together
 
 
 @dataclass
@@ -172,26 +172,42 @@ def _listing(
     name: str, facts: Mapping[str, Any], write: Callable[[str], object]
 ) -> Iterator[Callable[[Any], None]]:
     before = "".join(f'  "{fact}": {to_json(value, None)},\n' for fact, value in facts.items())
-    pieces = [f'{{\n{before}  "{name}": [']
-    waiting = is_first = 1
+    members: list[bytes] = []
+    start, separator, waiting = f'{{\n{before}  "{name}": [', "", 0
 
     def add(member: Any) -> None:
-        nonlocal is_first, waiting
-        text = to_json(member).replace("\n", f"\n{_MARGIN}")
-        pieces.append(f"{'' if is_first else ','}\n{_MARGIN}{text}")
-        is_first, waiting = 0, waiting + len(text)
+        nonlocal waiting
+        text = _compact(member)
+        members.append(text)
+        waiting += len(text)
         if waiting > _CHUNK:
-            write("".join(pieces))
-            pieces.clear()
-            waiting = 0
+            flush()
+
+    def flush() -> None:
+        nonlocal start, separator, waiting
+        text = msgspec.json.format(b'{"":[%b]}' % b",".join(members), indent=INDENT).decode()
+        write(f"{start}{separator}{text[_BEFORE:_AFTER]}")
+        members.clear()
+        start, separator, waiting = "", ",", 0
 
     try:
         yield add
     except BaseException:
-        if not is_first:  # what was read is shown, and `fail` ends the list
-            write("".join(pieces))
+        if members:  # what was read is shown, and `fail` ends the list
+            flush()
         raise
-    write("".join([*pieces, "]\n}\n" if is_first else "\n  ]\n}\n"]))
+    if members:
+        flush()
+    write("\n  ]\n}\n" if separator else f"{start}]\n}}\n")
+
+
+def _compact(document: Any) -> bytes:
+    """Return what `to_json` returns, without spaces."""
+    try:
+        text = msgspec.json.encode(document)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        text = json.dumps(document, ensure_ascii=False).encode(errors="backslashreplace")
+    return text if text.isascii() and b"\x7f" not in text else escaped(text.decode()).encode()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -35,11 +35,11 @@ from ledger.verify import verify_bundle
 
 FORMAT = "sora-ledger/bundle/v2"
 _CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256")
-_CITES = re.compile(f'"(?:commitment|storage_uri|{"|".join(_CITING)})":'.encode()).search
-"""Finds the keys by which a payload cites a text, a file or a document: most payloads have none."""
-_canonical = msgspec.json.Encoder(order="sorted").encode
-"""Prints what has texts and integers alone, as `canonical_json` does."""
-_NAMES = frozenset([*_CITING, "storage_uri"])
+_DOCUMENTS = re.compile(f'"(?:{"|".join(_CITING)})":"([^"\\\\]+)"'.encode()).findall
+"""Finds the digests of the documents that a payload cites: within a text, the quotes would be escaped."""
+_TEXTS = re.compile(rb'\{"commitment":"([^"\\]+)"\}').findall
+_DOCUMENT_KEY, _FILE_KEY = b'_sha256":"', b'"storage_uri":"'
+_print = msgspec.json.Encoder().encode
 _FILES = (AssetStored.type, AssetPublished.type)
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -198,6 +198,16 @@ class _Remembered:
         return self._block(level, number)[at : at + count]
 
 
+class _Text(msgspec.Struct, gc=False):
+    """A line of bodies.jsonl; its members are in the order of canonical JSON."""
+
+    commitment: str
+    field: str
+    position: int
+    salt: str
+    text: str
+
+
 class _Bundling:
     """A bundle being written; collects what the payloads cite."""
 
@@ -210,7 +220,7 @@ class _Bundling:
         self.head = head
         self.wish = wish
         self.contents = Contents()
-        self.documents: set[str] = set()
+        self.documents: set[bytes] = set()
         self.manifests: set[str] = set()
         self.assets: dict[str, Cited] = {}
         self.objects: list[dict[str, Any]] = []
@@ -254,18 +264,18 @@ class _Bundling:
     def _write_some(self, records: Sequence[Record], spools: Mapping[str, IO[bytes]]) -> None:
         bodies: list[bytes] = []
         for record in records:
-            if _CITES(record.payload):
-                self.objects.clear()
-                self.parse(record.payload.decode())
-                parts = self.objects
-                for part in parts:
-                    self._cite(record.position, part)
-                bodies += _body_lines(record, parts)
-            if record.type in _FILES:
+            payload = record.payload
+            if _DOCUMENT_KEY in payload:
+                self.documents.update(_DOCUMENTS(payload))
+            if _FILE_KEY in payload:
+                self._cite_files(record)
+            if record.bodies:
+                bodies += _body_lines(record)
+            if record.envelope.type in _FILES:
                 self._manifest_of(record)
         self.contents.records += len(records)
-        spools["records"].write(_lines(record.record for record in records))
-        spools["payloads"].write(_lines(record.payload for record in records))
+        spools["records"].write(_lines([record.record for record in records]))
+        spools["payloads"].write(_lines([record.payload for record in records]))
         if "proofs" in spools:
             size = self.head.checkpoint.size
             for record in records:
@@ -274,14 +284,17 @@ class _Bundling:
             self.contents.texts += len(bodies)
             spools["bodies"].write(b"".join(bodies))
 
-    def _cite(self, position: int, part: dict[str, Any]) -> None:
-        if _NAMES.isdisjoint(part):
-            return
-        self.documents.update(part[key] for key in _CITING if part.get(key))
-        if part.get("storage_uri") and part.get("sha256"):
-            self.assets.setdefault(part["sha256"], Cited(position, part["sha256"], part["storage_uri"]))
-            if original := part.get("original_sha256"):
-                self.assets.setdefault(original, Cited(position, original, None))
+    def _cite_files(self, record: Record) -> None:
+        self.objects.clear()
+        self.parse(record.payload.decode())
+        for part in self.objects:
+            if part.get("storage_uri") and part.get("sha256"):
+                self._cite_file(Cited(record.position, part["sha256"], part["storage_uri"]))
+                if original := part.get("original_sha256"):
+                    self._cite_file(Cited(record.position, original, None))
+
+    def _cite_file(self, cited: Cited) -> None:
+        self.assets.setdefault(cited.sha256, cited)
 
     def _manifest_of(self, record: Record) -> None:
         """Write the manifest of a stored or published file, once for each digest."""
@@ -296,7 +309,7 @@ class _Bundling:
             self.contents.manifests += 1
 
     def _documents(self) -> None:
-        for sha256 in sorted(self.documents):
+        for sha256 in sorted(each.decode() for each in self.documents):
             body = self.ledger.store.document(sha256)
             if body is not None:
                 self.writing.add(f"documents/{sha256}", body)
@@ -321,20 +334,14 @@ def _proof_line(log: Nodes, record: Record, size: int, edge: Frontier) -> bytes:
     return canonical_json({"hashes": [value.hex() for value in path], "position": record.position}) + b"\n"
 
 
-def _body_lines(record: Record, parts: Iterable[dict[str, Any]]) -> Iterator[bytes]:
-    """Yield the private text that `parts` commit to, except what was erased and secrets."""
-    for part in parts:
-        body = record.bodies.get(part["commitment"]) if part.keys() == {"commitment"} else None
+def _body_lines(record: Record) -> Iterator[bytes]:
+    """Yield the private text that a record commits to, except what was erased and secrets."""
+    for commitment in _TEXTS(record.payload):
+        body = record.bodies.get(commitment.decode())
         if body is not None and not body.is_secret:
-            line = {
-                "commitment": body.commitment,
-                "field": body.field,
-                "position": record.position,
-                "salt": body.salt.hex(),
-                "text": body.text,
-            }
-            yield _canonical(line) + b"\n"
+            text = _Text(body.commitment, body.field, record.position, body.salt.hex(), body.text)
+            yield _print(text) + b"\n"
 
 
-def _lines(parts: Iterable[bytes]) -> bytes:
+def _lines(parts: Sequence[bytes]) -> bytes:
     return b"\n".join([*parts, b""])

@@ -9,6 +9,7 @@ from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
 from ledger.job import Job
 from ledger.log.job_names import one_job
+from ledger.private import COMMITMENT_KEY
 from ledger.record import E, Entry, Record, StoredRow, entries
 from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.interface import AppendCall, Batch, Document, EventStore, Fence
@@ -18,8 +19,6 @@ EVERYTHING = RecordFilter()
 ALL_JOBS = JobFilter()
 FOLLOW_INTERVAL_S = 5.0
 _CHUNK = 500
-_COMMITMENT = b'"commitment":'
-"""A key of every payload that has private text."""
 
 
 class Head(NamedTuple):
@@ -156,10 +155,11 @@ class Ledger:
             where = replace(where, before=part[-1].job_id)
 
     def _records(self, rows: Sequence[StoredRow], *, with_text: bool = True) -> list[Record]:
-        bare = [Record.from_row(row, {}) for row in rows]
+        bare = Record.from_rows(rows)
         if not with_text:
             return bare
-        bodies = self.store.bodies([record.position for record in bare])
+        private = [record for record in bare if COMMITMENT_KEY in record.payload]
+        bodies = self.store.bodies([record.envelope.position for record in private]) if private else {}
         if not bodies:
             return bare
-        return [record.with_bodies(bodies) if _COMMITMENT in record.payload else record for record in bare]
+        return [record.with_bodies(bodies) if COMMITMENT_KEY in record.payload else record for record in bare]

@@ -494,7 +494,7 @@ class _Range:
                 raise NotSound("a body")
             missing.remove(commitment)
             message = DOMAIN + as_bytes(field) + b"\0" + as_bytes(text)
-            if _hmac(salt, message) != commitment:
+            if hmac_hex(salt, message) != commitment:
                 raise NotSound("a body")
             self._read_body()
         self.part.missing += missing
@@ -538,7 +538,7 @@ class _Range:
             raise NotSound("a hold")
 
 
-def _hmac(key: bytes, message: bytes) -> str:
+def hmac_hex(key: bytes, message: bytes) -> str:
     """Return the HMAC-SHA-256 in hex; `hmac.digest` takes longer to begin than to compute one."""
     if len(key) > _HMAC_BLOCK:
         return hmac.digest(key, message, "sha256").hex()

@@ -6,17 +6,18 @@ with the API's types; ``id`` is the server's, ``job_id`` ours. A name of the API
 the ledger's own times are text and called ``begun_at``, ``updated_at`` and ``closed_at``.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from msgspec import to_builtins
-from msgspec.structs import asdict
+from msgspec import Raw, to_builtins
+from msgspec.json import decode, encode
 
 from ledger.events import Event, RenderAdopted, RenderRequested, StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.private import Private, private_values
+from ledger.private import COMMITMENT_KEY, PrivateBody, private_values
 from ledger.record import Record
 from ledger.store.filters import RecordFilter
 from ledger.terms import Status
@@ -79,7 +80,7 @@ def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
             (observation.completed_at for observation in observed if observation.status is Status.COMPLETED),
             None,
         )
-    return {"completed_at": completed_at, "prompt": None if wording is None else _shown(wording)}
+    return {"completed_at": completed_at, "prompt": None if wording is None else _shown(wording.body)}
 
 
 def _seconds(moment: str) -> int | None:
@@ -88,22 +89,30 @@ def _seconds(moment: str) -> int | None:
 
 def record_document(record: Record) -> Json:
     """Return a record with its payload; private text appears beside its commitment, or ``[erased]``."""
-    event = record.event
-    payload = event.as_json()
-    for path, private in private_values(event):
-        _reveal(payload, path, private)
-    return asdict(record.envelope) | {"payload": payload}
+    document: Json = decode(record_json(record))
+    return document
 
 
-def _reveal(payload: Json, path: str, private: Private) -> None:
-    *parents, name = path.split(".")
-    place: Any = payload
-    for parent in parents:
-        place = place[int(parent)] if isinstance(place, list) else place[parent]
-    place[name] = {"commitment": private.commitment, "text": _shown(private)}
+def record_json(record: Record) -> Raw:
+    """Return the document of a record as JSON text, which takes less time than its objects."""
+    payload = record.payload_json()
+    if COMMITMENT_KEY in payload:
+        bodies = record.bodies
+        if record.parsed is not None:
+            bodies = {one.commitment: one.body for _, one in private_values(record.parsed) if one.body}
+        payload = _PRIVATE.sub(lambda found: _revealed(found[1].decode(), bodies), payload)
+    return Raw(b'%b,"payload":%b}' % (encode(record.envelope)[:-1], payload))
 
 
-def _shown(private: Private) -> str:
-    if private.body is None:
+_PRIVATE = re.compile(rb'\{"commitment":"([0-9a-f]{64})"\}')
+"""What a payload has of a private text; within a text of its own, the quotes would be escaped."""
+
+
+def _revealed(commitment: str, bodies: Mapping[str, PrivateBody]) -> bytes:
+    return encode({"commitment": commitment, "text": _shown(bodies.get(commitment))})
+
+
+def _shown(body: PrivateBody | None) -> str:
+    if body is None:
         return ERASED
-    return HIDDEN if private.body.is_secret else private.body.text
+    return HIDDEN if body.is_secret else body.text

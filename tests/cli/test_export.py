@@ -96,13 +96,14 @@ def test_a_missing_file_is_reported_and_left_out(sora: Any, stored: str, folder:
     assert "missing or was changed" in ended.error
 
 
+NESTED = '"a":' + "[" * 100_000
 DAMAGE = {
     "an edited text": (
         "UPDATE private_bodies SET text = 'a dog' WHERE text = 'a fox'",
         "BODY_MISMATCH at position 2, prompt",
     ),
     "JSON that is nested too deep": (
-        f"""UPDATE events SET payload = CAST('{{"commitment":{"[" * 100_000}' AS BLOB) WHERE position = 3""",
+        f"""UPDATE events SET payload = CAST('{{"storage_uri":"",{NESTED}' AS BLOB) WHERE position = 3""",
         "recursion",
     ),
     "JSON that is nested too deep and cites nothing": (

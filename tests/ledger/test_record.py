@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict
 
 from ledger.canonical import canonical_json
-from ledger.errors import RecordTooLarge
+from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import OutputAttached, RenderCancelled
 from ledger.private import Private, commit
 from ledger.record import Record, StoredRow, draft, entries, new_event_id, new_job_id, timestamp
@@ -64,6 +64,24 @@ def test_a_record_survives_its_row(scribe: Any, vocabulary: ModuleType) -> None:
     bodies = {body.commitment: body for body in made.bodies}
     again = Record.from_row(StoredRow(record.record, record.payload, record.leaf), bodies)
     assert (again.envelope, again.event) == (record.envelope, record.event)
+
+
+def test_many_rows_are_read_as_each_alone(scribe: Any, vocabulary: ModuleType) -> None:
+    made = [scribe.draft(event).placed("notes", 1, 1) for event in vocabulary.samples()]
+    rows = [StoredRow(record.record, record.payload, record.leaf) for record in made]
+    assert Record.from_rows(rows) == [Record.from_row(row, {}) for row in rows]
+
+
+@pytest.mark.parametrize("damaged", ["cut", "two and none", "no bytes"])
+def test_many_rows_with_a_damaged_record_are_refused(scribe: Any, damaged: str) -> None:
+    record = scribe.draft(NOTE).placed("notes", 1, 1).record
+    records: Any = {
+        "cut": (record, record[:-1]),
+        "two and none": (record + b"\n" + record, b""),
+        "no bytes": (record, None),
+    }[damaged]
+    with pytest.raises(LedgerUnusable, match="damaged"):
+        Record.from_rows([StoredRow(each, b"{}", b"") for each in records])
 
 
 def test_an_event_occurs_when_it_is_recorded_unless_told(scribe: Any) -> None:

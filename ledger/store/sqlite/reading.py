@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from ledger.job import OVER, Job
 from ledger.private import PrivateBody
@@ -18,6 +20,10 @@ _VARIABLES = 500
 _ROW = "CAST(record AS BLOB), CAST(payload AS BLOB), CAST(leaf AS BLOB)"
 _BODY = "commitment, field, CAST(salt AS BLOB), CAST(text AS TEXT)"
 """SQLite stores any type in any column. Cast to the right type, a changed value fails its hash."""
+
+
+_stored: Callable[[tuple[Any, ...]], StoredRow] = partial(tuple.__new__, StoredRow)
+"""Makes a row of the log of its columns, in a third of the time of a call of `StoredRow`."""
 
 
 def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
@@ -45,13 +51,13 @@ def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[St
     if where.trace_id is not None:
         field, wanted = "trace_id", (where.trace_id,)
     if where.stream is not None or not wanted or not blocks.are_counted(db):
-        return [StoredRow(*row) for row in db.execute(query.format(clauses), (*values, limit))]
+        return list(map(_stored, db.execute(query.format(clauses), (*values, limit))))
     stored: list[StoredRow] = []
     query = query.format(f"position BETWEEN ? AND ? AND {clauses}")
     for part in blocks.ranges(
         db, field, wanted, newest_first=where.newest_first, after=after, before=where.before
     ):
-        stored += [StoredRow(*row) for row in db.execute(query, (*part, *values, limit - len(stored)))]
+        stored += map(_stored, db.execute(query, (*part, *values, limit - len(stored))))
         if len(stored) >= limit:
             break
     return stored
@@ -77,8 +83,7 @@ def histories(db: sqlite3.Connection, prefix: str, up_to: int, *, backwards: boo
         f"SELECT {_ROW} FROM events WHERE stream >= ? AND stream < ? AND position <= ? "
         f"ORDER BY {'stream DESC, version DESC' if backwards else 'stream, version'}"
     )
-    for row in db.execute(query, (prefix, prefix + LAST_LETTER, up_to)):
-        yield StoredRow(*row)
+    yield from map(_stored, db.execute(query, (prefix, prefix + LAST_LETTER, up_to)))
 
 
 def event(db: sqlite3.Connection, event_id: str) -> StoredRow | None:
