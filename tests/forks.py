@@ -348,7 +348,8 @@ def warm_up() -> None:
     os.environ.clear()
     os.environ.update(before)
     assert not any(codes.values()), codes
-    import_module("render_service.runtime.ledgers").placed.cache_clear()  # what its environment said
+    started_by = import_module("render_service.runtime.ledger_process").ledger_process
+    started_by.cache_clear()  # this process was started by nobody; the next may be
     assert threading.active_count() == 1, "a process with threads is not forked cleanly"
     gc.collect()
     gc.freeze()  # what is shared stays shared
