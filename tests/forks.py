@@ -58,8 +58,8 @@ NEW_INTERPRETERS = "NEW_INTERPRETERS"
 """The variable of a command whose own processes are new interpreters all the same."""
 MODULES = """
 asyncio av PIL.Image rich.console structlog openai ledger.store.sqlite ledger.store.postgres ledger.verify
-render_service.api.desk render_service.evidence.publishing sora_adapter.client tests.outside.server
-tests.outside.witness
+render_service.api.desk render_service.evidence.publishing sora_adapter.client tests.faults.forking
+tests.outside.server tests.outside.witness
 """.split()
 SETTINGS = ("SORA_", "OPENAI_", "OTEL_", "TRACEPARENT")
 """How the names of the variables begin that change what commands do."""

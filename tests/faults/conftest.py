@@ -46,19 +46,11 @@ def postgres_url(postgres: tuple[ModuleType, Any]) -> Iterator[str]:
     databases.drop()
 
 
-@pytest.fixture(scope="session")
-def forker(machinery: ModuleType, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Yield the process that forks, one for all tests of a worker."""
-    started = machinery.Forker(tmp_path_factory.mktemp("warm"), media)
-    yield started
-    started.close()
-
-
 @pytest.fixture
-def place(machinery: ModuleType, forker: Any, media: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def place(machinery: ModuleType, forks: Any, media: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Make the place of a test, at the URL of a ledger."""
     with ExitStack() as stack:
-        yield lambda url=None: stack.enter_context(machinery.place_at(forker, tmp_path, media, url))
+        yield lambda url=None: stack.enter_context(machinery.place_at(forks, tmp_path, media, url))
 
 
 @pytest.fixture

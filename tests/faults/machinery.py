@@ -1,25 +1,23 @@
 """What is killed and how it goes on: the operations, the place they run in, and the points there are.
 
-    python tests/faults/machinery.py > tests/faults/points.txt
+    python -m tests.faults.machinery > tests/faults/points.txt
 
 runs every operation once with every fault, and writes down the boundaries it passed.
 """
 
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 import ssl
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import psycopg
@@ -31,8 +29,9 @@ from ledger.store.filters import RecordFilter
 from ledger.verify import verify
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.forks import Forks, forking
 
-HERE = Path(__file__).parent
+PROGRAM = "tests.faults.forking:carry_out"
 HTTP = httpx2.Client(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), timeout=30)
 """To servers on this machine; without the certificates of all authorities, which take long to read."""
 CLOSING = {"connection": "close"}
@@ -131,47 +130,11 @@ OPERATIONS = {
 }
 
 
-class Forker:
-    """The process that forks; see `forking`. It warms up in `folder`, with the clip in `media`."""
-
-    def __init__(self, folder: Path, media: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "forking.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-        commands = [[*op.before, op.command] for op in OPERATIONS.values()]
-        with place_at(self, folder, media) as place:
-            self._send(
-                folder=str(folder),
-                environment=place.environment,
-                commands=[*chain.from_iterable(commands), ["reconcile", "--all"], ["audit"]],
-            )
-            self.order(folder=str(folder), environment={}, before=[], commands=[], trace=None, kill=None)
-
-    def order(self, **order: Any) -> int:
-        """Have an order carried out; return how the child ended."""
-        self._send(**order)
-        assert self._process.stdout
-        return int(self._process.stdout.readline())
-
-    def _send(self, **order: Any) -> None:
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate()
-
-
 @dataclass
 class Place:
     """A folder with a ledger of its own and a server of its own."""
 
-    forker: Forker
+    forks: Forks
     folder: Path
     server: SandboxServer
     url: str
@@ -199,14 +162,17 @@ class Place:
         kill: str | None = None,
     ) -> int:
         """Run commands one after the other in one child; return how it ended. `before` is spared the kill."""
-        return self.forker.order(
-            folder=str(self.folder),
-            environment=self.environment,
-            before=[list(command) for command in before],
-            commands=[list(command) for command in commands],
-            trace=str(self.folder / "trace.txt") if trace else None,
-            kill=kill,
-        )
+        order = {
+            "before": [list(command) for command in before],
+            "commands": [list(command) for command in commands],
+            "trace": str(self.folder / "trace.txt") if trace else None,
+            "kill": kill,
+        }
+        environment = os.environ | self.environment
+        with (self.folder / "said.txt").open("ab") as said:
+            return self.forks.start(
+                [[json.dumps(order)]], self.folder, environment, said, said, program=PROGRAM
+            ).wait()
 
     def begin(self, operation: Operation, fault: str, *, trace: bool = False, kill: str | None = None) -> int:
         """Run `operation` while `fault` befalls it."""
@@ -293,12 +259,12 @@ class Place:
 
 
 @contextmanager
-def place_at(forker: Forker, folder: Path, media: Path, url: str | None = None) -> Iterator[Place]:
+def place_at(forks: Forks, folder: Path, media: Path, url: str | None = None) -> Iterator[Place]:
     """Make a place in `folder`, whose server has the clip in `media` already."""
     shutil.copytree(media, folder / "sandbox" / "media")
     settings = SandboxSettings(folder / "sandbox", render_seconds=0, media="cached")
     with SandboxServer(settings) as server:
-        yield Place(forker, folder, server, url or str(folder / "ledger.db"))
+        yield Place(forks, folder, server, url or str(folder / "ledger.db"))
 
 
 def traced(place: Place, operation: Operation, fault: str) -> list[str]:
@@ -310,15 +276,13 @@ def traced(place: Place, operation: Operation, fault: str) -> list[str]:
 
 def main() -> None:
     """Print all points there are."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, forking("points") as forks:
         media = made_media(Path(folder))
-        forker = Forker(Path(folder) / "warm", media)
         for number, (operation, fault) in enumerate(product(OPERATIONS.values(), FAULTS)):
             home = Path(folder) / str(number)
             home.mkdir()
-            with place_at(forker, home, media) as place:
+            with place_at(forks, home, media) as place:
                 print(*traced(place, operation, fault), sep="\n")  # noqa: T201  # the output
-        forker.close()
 
 
 def made_media(folder: Path) -> Path:

@@ -42,7 +42,7 @@ def test_every_boundary_has_its_point_and_a_fault_alone_is_survived(
     here, operation = place(), machinery.OPERATIONS[name]
     known = Counter(" ".join(point) for point in POINTS if point[:2] == (name, fault))
     passed = Counter(machinery.traced(here, operation, fault))
-    assert passed == known, "run `python tests/faults/machinery.py > tests/faults/points.txt` and review it"
+    assert passed == known, "run `python -m tests.faults.machinery > tests/faults/points.txt` and review it"
     here.go_on(operation, fault)
     is_accounted_for(here, operation)
 
