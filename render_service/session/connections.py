@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 KEY_MISSING = """\
 OPENAI_API_KEY is not set.
-  1. Get a key from the operator of the server that you use. (OpenAI switched its own Videos API off on
-     2026-09-24; LiteLLM, vLLM-Omni, SGLang and others speak the same protocol.)
+  1. Get a key from the operator of the server that you use. (OpenAI switched
+     off its own Videos API on 2026-09-24; LiteLLM, vLLM-Omni, SGLang and
+     others speak the same protocol.)
   2. Set it in your own shell, and never paste it into a chat or a prompt:
        export OPENAI_API_KEY=…          (or a line OPENAI_API_KEY=… in .env)
   3. Name the server: export OPENAI_BASE_URL=https://host/v1
