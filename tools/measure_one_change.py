@@ -4,10 +4,11 @@
 
 With ``--encoder`` the encoder of the extra ``one-change`` reads them, and its chance is shown.
 
-Each file of ``tests/decision/data`` is a set by one writer. Prints for each set, and for each language and
-kind in it, a confusion table, what share of several changes is let through as one, and the processor time per
-request. Then how far its chance of several changes is true: of the requests with a chance of 20 to 30 %, say,
-how many do ask for several. ``gap`` is the mean difference of both over all requests of the set.
+Each file of ``tests/decision/data`` is a set by one writer, or names the writer of each request. Prints for
+each set, and for each language, kind and named writer in it, a confusion table, what share of several changes
+is let through as one, and the processor time per request. Then how far its chance of several changes is true:
+of the requests with a chance of 20 to 30 %, say, how many do ask for several. ``gap`` is the mean difference
+of both over all requests of the set.
 """
 
 import argparse
@@ -77,9 +78,13 @@ def _groups(file: Path, readers: Readers) -> dict[str, list[Answer]]:
         verdict = readers[0](row["prompt"]).verdict
         spent_s = time.process_time() - began
         answer = Answer(row["changes"], verdict, readers[1](row["prompt"]), spent_s)
-        groups[" ".join(filter(None, (row.get("language"), row.get("kind"))))].append(answer)
+        own = " ".join(filter(None, (row.get("language"), row.get("kind"))))
+        groups[own].append(answer)
         if row.get("language") not in (None, "en"):
-            groups["all but English"].append(answer)
+            own = "all but English"
+            groups[own].append(answer)
+        if writer := row.get("writer"):
+            groups[f"{own} by {writer}"].append(answer)
     return groups
 
 

@@ -1,26 +1,27 @@
 """Train the encoder of the one-change rule: it writes ``decision/one_change/encoder.model``.
 
 Run from the root of the repository, with the extra ``one-change``, torch, and what `tools.train_one_change`
-needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--rounds 2]``. It has two parts.
-First each seed trains one network on the vectors that the encoder of the package has for all requests in
-``tools/one_change``. Then the networks and the upper three of the six layers are trained together. Of a
-layer, only products of two narrow matrices are learned, which are added to its weights: the file stays small.
-With ``--start FILE`` there is no first part: it continues from a file that was written before. The older
-requests are then drawn once, ``--older`` times as many as in a round otherwise. With ``--mean FILE`` it
-writes the mean of the weights in that file and of those that were learned. With ``--also lmn`` it learns from
-three more writers, to whom the sum in `decision.one_change.encoder` was fitted: fit it anew then.
+needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--rounds 2]``. It has three
+parts. First each seed trains one network on the vectors that the encoder of the package has for all requests
+in ``tools/one_change`` after six layers. Then the networks and the upper three of the six layers are trained
+together. At last the next three layers are trained with networks of their own, which begin as copies of the
+first ones; what was learned before stays as it is. Of a layer, only products of two narrow matrices are
+learned, which are added to its weights: the file stays small.
 
-The vectors are computed once; with ``--vectors FOLDER``, they are kept there. After each round it prints how
-many requests of the set ``tuning`` are classified correctly, by kind. The other measured sets take no part.
+With ``--start FILE`` the first two parts are read from a file that was written before. The vectors are
+computed once; with ``--vectors FOLDER``, they are kept there. After each round it prints how many requests of
+the set ``tuning`` are classified correctly, by kind. The other measured sets take no part, nor do the writer
+``m`` and half of what ``n`` wrote: to these, `decision.one_change.encoder` fits its sum.
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import math
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,6 @@ from torch.nn import functional
 from decision.one_change.encoder import ATTENTIONS as HEADS_OF_LAYER
 from decision.one_change.encoder import (
     HEADS,
-    LAYERS,
     Encoder,
     hidden_states,
     load_encoder,
@@ -44,16 +44,38 @@ from tools.train_one_change import ENGLISH, ROOT, WRITERS, plain, read
 
 ADDED = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name in "hgijk"]
 """Requests that only the encoder learns from."""
+ADDED_LATER = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name in "ln"]
+"""Requests that only the last three layers learn from; of the second file, half."""
 PAIRED = [f"encoder-writer-{name}" for name in "ijklmn"]
 """Files that are mostly pairs of almost the same words: all of them are read in each round."""
 TUNING = ROOT / "tests" / "decision" / "data" / "remix-prompts-tuning.jsonl"
 WIDTH, ATTENTIONS, BATCH, RATE, DROPPED = 96, 4, 64, 2e-3, 0.2
-FIRST_TUNED, NARROW, TUNING_BATCH, TUNING_RATE = 3, 16, 32, 1e-3
-"""How many layers stay as they are, how narrow the two matrices are, and how they are trained."""
-SHARES = {"English hard": 0.6, "English plain": 0.25, "other hard": 0.2, "other plain": 0.08}
-"""What share of the other requests is read in each round, by kind."""
-APART = 0.3
-"""What it weighs that the odds of two requests of a pair differ."""
+LOWER, UPPER = range(3, 6), range(6, 9)
+"""The layers that are tuned in the second and in the third part."""
+NARROW = {LOWER: 16, UPPER: 8}
+"""How narrow the two matrices are."""
+TUNING_BATCH, TUNING_RATE = 32, 1e-3
+ROUNDS_OF_UPPER = ((2.5, TUNING_RATE), (1.0, 6e-4))
+"""How many rounds the third part has, and at which rate they begin."""
+SHARES = {
+    "English hard": 0.6,
+    "English plain": 0.25,
+    "Asian hard": 0.2,
+    "Asian plain": 0.08,
+    "other hard": 0.2,
+    "other plain": 0.08,
+}
+"""What share of the other requests is read in each round of the second part, by kind."""
+SHARES_OF_UPPER = {
+    "English hard": 0.44,
+    "English plain": 0.09,
+    "Asian hard": 0.42,
+    "Asian plain": 0.03,
+    "other hard": 0.09,
+    "other plain": 0.03,
+}
+APART, MARKED = 0.3, 0.2
+"""What it weighs that the odds of two requests of a pair differ, and that marked changes are found."""
 NAMES = {
     "inp": "in",
     "ln": "in.norm",
@@ -70,12 +92,16 @@ NAMES = {
 
 
 class Case(NamedTuple):
-    """The vectors of a request, whether it asks for several changes, its kind, and its pair or file."""
+    """The vectors of a request, whether it asks for several changes, its kind, and its pair or file.
+
+    Its marks say of each vector whether a marked change begins there (1), goes on (2), or none is there (0).
+    """
 
     states: Any
     several: bool
     kind: str
     pair: str = ""
+    marks: Sequence[int] = ()
 
 
 class Head(nn.Module):
@@ -103,14 +129,14 @@ class Head(nn.Module):
 class Added(nn.Module):
     """Weights of the package that stay, and two narrow matrices whose product is added to them."""
 
-    def __init__(self, weights: Mapping[str, Any], name: str) -> None:
+    def __init__(self, weights: Mapping[str, Any], name: str, narrow: int) -> None:
         super().__init__()
         bias = torch.tensor(weights[f"{name}.b"])
         self.register_buffer("bias", bias)
         self.register_buffer("weight", torch.tensor(weights[f"{name}.w"]).view(len(bias), -1))
         width = self.weight.shape[1]
-        self.inner = nn.Parameter(torch.randn(NARROW, width) / math.sqrt(width))
-        self.outer = nn.Parameter(torch.zeros(len(bias), NARROW))
+        self.inner = nn.Parameter(torch.randn(narrow, width) / math.sqrt(width))
+        self.outer = nn.Parameter(torch.zeros(len(bias), narrow))
 
     def forward(self, states: Any) -> Any:
         """Return the sums of the layer."""
@@ -121,9 +147,9 @@ class Added(nn.Module):
 class TunedLayer(nn.Module):
     """A layer of the encoder, as `decision.one_change.encoder` computes it."""
 
-    def __init__(self, weights: Mapping[str, Any], number: int) -> None:
+    def __init__(self, weights: Mapping[str, Any], number: int, narrow: int) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({n: Added(weights, f"l{number}.{n}") for n in PARTS})
+        self.parts = nn.ModuleDict({n: Added(weights, f"l{number}.{n}", narrow) for n in PARTS})
         for name in ("aln", "oln"):
             self.register_buffer(f"{name}_weight", torch.tensor(weights[f"l{number}.{name}.w"]))
             self.register_buffer(f"{name}_bias", torch.tensor(weights[f"l{number}.{name}.b"]))
@@ -149,41 +175,53 @@ PARTS = ("q", "k", "v", "ao", "fi", "fo")
 
 
 class Tuned(nn.Module):
-    """The tuned layers of the encoder, and the networks that read what they say."""
+    """Tuned layers of the encoder, and the networks that read what they say."""
 
-    def __init__(self, weights: Mapping[str, Any], heads: Sequence[Head]) -> None:
+    def __init__(self, weights: Mapping[str, Any], heads: Sequence[Head], numbers: range) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TunedLayer(weights, number) for number in range(FIRST_TUNED, LAYERS))
+        self.numbers = numbers
+        self.layers = nn.ModuleList(TunedLayer(weights, number, NARROW[numbers]) for number in numbers)
         self.heads = nn.ModuleList(heads)
+        self.finder = nn.Linear(WIDTH_OF_LAYER, 3)
+        """Finds marked changes; only needed while it learns."""
 
     def forward(self, states: Any, mask: Any) -> Any:
         """Return the odds of each request of a batch, by each network."""
+        return self.odds(self.read(states, mask), mask)
+
+    def read(self, states: Any, mask: Any) -> Any:
+        """Return the vectors after these layers."""
         for layer in self.layers:
             states = layer(states, mask)
+        return states
+
+    def odds(self, states: Any, mask: Any) -> Any:
+        """Return the odds of each request of a batch from the vectors after these layers."""
         return torch.stack([head(states, mask) for head in self.heads])
 
 
-def labelled_rows(also: str = "") -> list[dict[str, Any]]:
-    """Return all requests to learn from, each with its file; `also` has letters of more writers."""
-    more = [ADDED[0].with_name(f"encoder-writer-{name}.jsonl") for name in also]
-    return [row | {"file": path.stem} for path in (*WRITERS, *ADDED, *more, *ENGLISH) for row in read(path)]
+def labelled_rows(files: Sequence[Path] = ()) -> list[dict[str, Any]]:
+    """Return all requests to learn from, each with its file; those in `files` as well."""
+    paths = (*WRITERS, *ADDED, *files, *ENGLISH)
+    return [
+        row | {"file": path.stem} for path in paths for row in read(path) if not is_for_the_sum(path, row)
+    ]
 
 
-def drawn(rows: Sequence[dict[str, Any]], older: float) -> list[dict[str, Any]]:
-    """Return the requests to continue with: the pairs, and `older` times the share of the others."""
-    chance = np.random.default_rng(0)
-    return [row for row in rows if row["file"] in PAIRED or chance.random() < older * SHARES[kind_of(row)]]
+def is_for_the_sum(path: Path, row: Mapping[str, Any]) -> bool:
+    """Return whether a request is of the half of a file to which the sum is fitted."""
+    number = row.get("pair") or zlib.crc32(row["prompt"].encode())
+    return path.stem == "encoder-writer-n" and number % 2 == 0
 
 
 def kind_of(row: Mapping[str, Any]) -> str:
     """Return of which kind a request is, as `SHARES` names it."""
-    return f"{'English' if row.get('language', 'en') == 'en' else 'other'} {row.get('kind', 'plain')}"
+    languages = {"en": "English", "ja": "Asian", "zh": "Asian"}
+    return f"{languages.get(row.get('language', 'en'), 'other')} {row.get('kind', 'plain')}"
 
 
-def vectors(
-    rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int = LAYERS
-) -> list[Any]:
-    """Return the encoder's vectors for the pieces of each request; they are kept in `folder`."""
+def vectors(rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int) -> list[Any]:
+    """Return the encoder's vectors for the pieces of each request, after `layers`; they stay in `folder`."""
     texts = [f"query: {plain(row)}" for row in rows]
     weights = b"".join(encoder.weights[f"l{layer}.q.w"].tobytes() for layer in range(layers))
     name = hashlib.sha256("\n".join(texts).encode() + weights).hexdigest()[:16]
@@ -199,9 +237,7 @@ def vectors(
     return found
 
 
-def cases(
-    rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int = LAYERS
-) -> list[Case]:
+def cases(rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int) -> list[Case]:
     """Return the vectors of labelled requests."""
     return [
         Case(
@@ -212,6 +248,48 @@ def cases(
         )
         for number, (row, own) in enumerate(zip(rows, vectors(rows, encoder, folder, layers), strict=True))
     ]
+
+
+def vectors_after(found: Iterable[Case], network: Tuned) -> Iterator[Case]:
+    """Yield requests with their vectors after the layers of `network`."""
+    network.eval()
+    for case in found:
+        states, mask, _ = batch_of([case])
+        with torch.no_grad():
+            read_so = network.read(states, mask)[0].numpy().astype(np.float16)
+        yield case._replace(states=read_so)
+
+
+def with_marks(rows: Sequence[dict[str, Any]], found: Iterable[Case], encoder: Encoder) -> Iterator[Case]:
+    """Yield requests with what is marked in their texts, where something is."""
+    lengths = {
+        number: len(piece.decode("utf-8", "ignore")) for piece, number in encoder.pieces.number.items()
+    }
+    for row, case in zip(rows, found, strict=True):
+        marks = _marks(row["prompt"], encoder, lengths) if "⟦" in row["prompt"] else []
+        yield case._replace(marks=marks if len(marks) == len(case.states) else ())
+
+
+def _marks(prompt: str, encoder: Encoder, lengths: Mapping[int, int]) -> list[int]:
+    """Return for each vector of a marked request what is marked there."""
+    letters: list[tuple[str, int]] = [(" ", 0)]
+    state = 0
+    for letter in f"query: {prompt}":
+        if letter in "⟦⟧":
+            state = int(letter == "⟦")
+            continue
+        for read_as in encoder.pieces.letters.get(letter, letter):
+            if (read_as, letters[-1][0]) == (" ", " "):
+                letters[-1] = (" ", max(letters[-1][1], state))
+            else:
+                letters.append((read_as, state))
+            state = 2 * bool(state)
+    marks, at = [0], 0
+    for number in piece_numbers(encoder.pieces, f"query: {plain({'prompt': prompt})}")[1:-1]:
+        own = [mark for _, mark in letters[at : at + lengths.get(number, 1)]]
+        at += len(own)
+        marks.append(1 if 1 in own else 2 if 2 * own.count(2) >= len(own) > 0 else 0)
+    return [*marks, 0]
 
 
 def batch_of(chosen: Sequence[Case]) -> tuple[Any, Any, Any]:
@@ -286,30 +364,51 @@ def trained(seed: int, found: Sequence[Case], tuning: Sequence[Case], epochs: in
 
 
 def tune(
-    network: Tuned, found: Sequence[Case], tuning: Sequence[Case], rounds: int, shares: Mapping[str, float]
+    network: Tuned,
+    found: Sequence[Case],
+    tuning: Sequence[Case],
+    rounds: float,
+    shares: Mapping[str, float],
+    rate: float = TUNING_RATE,
 ) -> None:
     """Train the layers and the networks together, in each round from such `shares` of the older requests."""
     torch.manual_seed(0)
     chance = np.random.default_rng(0)
     learned = [own for own in network.parameters() if own.requires_grad]
-    optimizer = torch.optim.AdamW(learned, TUNING_RATE, weight_decay=0.01)
-    steps = rounds * round(len(paired_batches(found, np.random.default_rng(0), shares)) * 1.02) + 5
+    optimizer = torch.optim.AdamW(learned, rate, weight_decay=0.01)
+    steps = round(rounds * len(paired_batches(found, np.random.default_rng(0), shares)))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, step / (0.06 * steps)) * max(0.02, 1 - step / steps)
     )
-    for number in range(rounds):
+    done = 0
+    while done < steps:
         network.train()
-        for chosen in paired_batches(found, chance, shares):
-            states, mask, labels = batch_of(chosen)
-            odds = network(states, mask)
-            wanted = (labels * 0.96 + 0.02).expand_as(odds)
-            loss = functional.binary_cross_entropy_with_logits(odds, wanted) + apart(chosen, odds)
+        for chosen in paired_batches(found, chance, shares)[: steps - done]:
+            loss = loss_of(network, chosen)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(learned, 1.0)
             optimizer.step()
             schedule.step()
-        print(f"layers, round {number + 1}: {report(network, tuning)}", flush=True)
+            done += 1
+        print(f"layers {list(network.numbers)}, step {done}: {report(network, tuning)}", flush=True)
+
+
+def loss_of(network: Tuned, chosen: Sequence[Case]) -> Any:
+    """Return what is lost in a batch: by the odds, within pairs, and where marked changes are not found."""
+    states, mask, labels = batch_of(chosen)
+    read_so = network.read(states, mask)
+    odds = network.odds(read_so, mask)
+    wanted = (labels * 0.96 + 0.02).expand_as(odds)
+    loss = functional.binary_cross_entropy_with_logits(odds, wanted) + apart(chosen, odds)
+    marked = [number for number, case in enumerate(chosen) if case.marks]
+    if marked:
+        of_marks = torch.full(mask.shape, -100)
+        for number in marked:
+            of_marks[number, : len(chosen[number].marks)] = torch.tensor(chosen[number].marks)
+        found = network.finder(read_so).transpose(1, 2)
+        loss = loss + MARKED * min(1.0, len(marked) / 8) * functional.cross_entropy(found, of_marks)
+    return loss
 
 
 def apart(chosen: Sequence[Case], odds: Any) -> Any:
@@ -327,22 +426,18 @@ def apart(chosen: Sequence[Case], odds: Any) -> Any:
 
 
 def started_from(path: Path, weights: Mapping[str, Any]) -> Tuned:
-    """Return the networks and layers in a file that was written before."""
+    """Return the networks and layers of the second part in a file that was written before."""
     before = trained_in(path)
-    network = Tuned(weights, [Head() for _ in before.heads])
-    for head, own in zip(network.heads, before.heads, strict=True):
+    heads = [own for layers, own in before.heads if layers == LOWER.stop]
+    network = Tuned(weights, [Head() for _ in heads], LOWER)
+    for head, own in zip(network.heads, heads, strict=True):
         head.load_state_dict({name: torch.tensor(own[_named(name)]) for name in head.state_dict()})
     for name, (outer, inner) in before.added.items():
         layer, part, _ = name.removeprefix("l").split(".")
-        added = network.layers[int(layer) - FIRST_TUNED].parts[part]
-        added.outer.data, added.inner.data = torch.tensor(outer), torch.tensor(inner)
+        if int(layer) in LOWER:
+            added = network.layers[int(layer) - LOWER.start].parts[part]
+            added.outer.data, added.inner.data = torch.tensor(outer), torch.tensor(inner)
     return network
-
-
-def average(network: Tuned, other: Tuned) -> None:
-    """Give a network the mean of its own weights and of those of another one that it continued from."""
-    weights = other.state_dict()
-    network.load_state_dict({name: (own + weights[name]) / 2 for name, own in network.state_dict().items()})
 
 
 def _named(name: str) -> str:
@@ -351,7 +446,7 @@ def _named(name: str) -> str:
     return f"{NAMES[layer]}.{kind[0]}"
 
 
-def write(network: Tuned) -> None:
+def write(*networks: Tuned) -> None:
     """Write the weights: a line of JSON with their shapes, and half-precision numbers."""
     added, content = {}, b""
 
@@ -361,43 +456,54 @@ def write(network: Tuned) -> None:
         return list(values.shape)
 
     heads = [
-        {_named(name): shape_of(values) for name, values in head.state_dict().items()}
+        (network.numbers.stop, {_named(name): shape_of(values) for name, values in head.state_dict().items()})
+        for network in networks
         for head in network.heads
     ]
-    for number, layer in enumerate(network.layers):
-        for name, part in layer.parts.items():
-            added[f"l{FIRST_TUNED + number}.{name}.w"] = [shape_of(part.outer), shape_of(part.inner)]
+    for network in networks:
+        for number, layer in zip(network.numbers, network.layers, strict=True):
+            for name, part in layer.parts.items():
+                added[f"l{number}.{name}.w"] = [shape_of(part.outer), shape_of(part.inner)]
     header = json.dumps({"heads": heads, "added": added}, separators=(",", ":")).encode()
     HEADS.write_bytes(zlib.compress(header + b"\n" + content, 9))
 
 
+def lower_part(options: argparse.Namespace, encoder: Encoder, tuning: Sequence[dict[str, Any]]) -> Tuned:
+    """Return the networks and layers of the first two parts, trained."""
+    rows = labelled_rows()
+    found, own = (cases(some, encoder, options.vectors, LOWER.stop) for some in (rows, tuning))
+    heads = [trained(int(seed), found, own, options.epochs) for seed in options.seeds.split(",")]
+    network = Tuned(encoder.weights, heads, LOWER)
+    found, own = (cases(some, encoder, options.vectors, LOWER.start) for some in (rows, tuning))
+    tune(network, found, own, options.rounds, SHARES)
+    return network
+
+
 def main() -> None:
-    """Train a network for each seed, tune the layers with them, and write both."""
+    """Train the three parts, and write what they learned."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=float, default=2)
     parser.add_argument("--start", type=Path)
-    parser.add_argument("--older", type=float, default=1.0)
     parser.add_argument("--vectors", type=Path)
-    parser.add_argument("--mean", type=Path)
-    parser.add_argument("--also", default="")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
-    encoder, rows, tuning = load_encoder(tuned=False), labelled_rows(options.also), read(TUNING)
+    encoder, rows, tuning = load_encoder(tuned=False), labelled_rows(ADDED_LATER), read(TUNING)
     if options.start:
-        rows = drawn(rows, options.older)
-        network = started_from(options.start, encoder.weights)
+        lower = started_from(options.start, encoder.weights)
     else:
-        found, own = cases(rows, encoder, options.vectors), cases(tuning, encoder, options.vectors)
-        heads = [trained(int(seed), found, own, options.epochs) for seed in options.seeds.split(",")]
-        network = Tuned(encoder.weights, heads)
-    found, own = (cases(some, encoder, options.vectors, FIRST_TUNED) for some in (rows, tuning))
-    tune(network, found, own, options.rounds, {} if options.start else SHARES)
-    if options.mean:
-        average(network, started_from(options.mean, encoder.weights))
-    write(network)
+        lower = lower_part(options, encoder, tuning)
+    found, own = (
+        list(vectors_after(cases(some, encoder, options.vectors, LOWER.start), lower))
+        for some in (rows, tuning)
+    )
+    upper = Tuned(encoder.weights, copy.deepcopy(list(lower.heads)), UPPER)
+    marked = list(with_marks(rows, found, encoder))
+    for rounds, rate in ROUNDS_OF_UPPER:
+        tune(upper, marked, own, rounds, SHARES_OF_UPPER, rate)
+    write(lower, upper)
     print(f"{HEADS.name}: {len(found)} requests, {HEADS.stat().st_size:,} bytes")
 
 

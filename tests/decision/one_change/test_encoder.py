@@ -47,10 +47,15 @@ def test_all_layers_of_it_give_the_vector_that_the_engine_of_the_package_gives(
     assert float(mean / np.linalg.norm(mean) @ E5(num_threads=1).query(text)) > 0.999
 
 
-def test_three_of_its_layers_are_tuned_and_the_others_are_those_of_the_package() -> None:
+def test_six_of_its_layers_are_tuned_and_the_others_are_those_of_the_package() -> None:
     tuned, plain = encoder.load_encoder().weights, encoder.load_encoder(tuned=False).weights
     changed = {name.partition(".")[0] for name in plain if not np.array_equal(tuned[name], plain[name])}
-    assert changed == {"l3", "l4", "l5"}
+    assert changed == {"l3", "l4", "l5", "l6", "l7", "l8"}
+
+
+def test_networks_read_after_six_layers_and_after_nine() -> None:
+    assert [layers for layers, _ in encoder.load_heads()] == [6, 6, 9, 9]
+    assert encoder.HEADS.stat().st_size < 2_000_000
 
 
 def test_most_requests_of_a_writer_it_was_not_trained_on_are_classified_right() -> None:
