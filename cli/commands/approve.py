@@ -172,11 +172,11 @@ def changes_command(inv: Invocation, *, everything: bool) -> None:
     """
     with inv.reader() as ledger:
         listed = [change for change in changes(ledger) if everything or change.state == PENDING]
-        document = {"changes": [change_document(ledger, one) for one in listed]}
+        document = {"changes": [change_document(ledger, change) for change in listed]}
 
         def text(console: "Console") -> None:
-            for one in listed:
-                for line in change_lines(ledger, one):
+            for change in listed:
+                for line in change_lines(ledger, change):
                     console.print(printable(line), markup=False)
             if not listed:
                 console.print("no change waits for approval")

@@ -109,7 +109,7 @@ def audit_command(
     targets = _targets(inv) if alert else None
     scope = Scope(since, grace_s, offline)
     if all_in:
-        all_ledgers.check_all(inv, all_in, lambda one: _audited(one, scope).document(), ExitCode.AUDIT)
+        all_ledgers.check_all(inv, all_in, lambda ledger: _audited(ledger, scope).document(), ExitCode.AUDIT)
         return
     done = _audited(inv, scope)
     inv.emit(done.document(), lambda console: _text(console, done))

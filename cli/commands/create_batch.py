@@ -314,10 +314,10 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", h
     """Emit what would be decided and sent for each entry, and in total; exit 3 if one would be denied."""
     previews = list(_previews(inv, planned, how))
     jobs = [
-        one.document(each.request) | {"line": each.entry.line, "out": str(folder.document(each))}
-        for each, one in previews
+        preview.document(item.request) | {"line": item.entry.line, "out": str(folder.document(item))}
+        for item, preview in previews
     ]
-    rulings = [one.ruling for _, one in previews]
+    rulings = [preview.ruling for _, preview in previews]
     held = sum(isinstance(ruling, RenderHeld) for ruling in rulings)
     allowed = [ruling for ruling in rulings if isinstance(ruling, RenderDecided)]
     cost = sum(ruling.cost_usd_micros for ruling in allowed)
@@ -339,7 +339,9 @@ def _previews(inv: Invocation, planned: "list[Planned]", how: Placing) -> "Itera
     The remixes that follow that of an entry are decided as if they were of the same video.
     """
     taken = Counter[str]()
-    renders = (replace(item, request=one) for item in planned for one in (item.request, *item.following))
+    renders = (
+        replace(item, request=request) for item in planned for request in (item.request, *item.following)
+    )
     for item in renders:
         previewed = preview(inv.settings, item.request, item.material, taken=taken)
         if how.override and isinstance(previewed.ruling, RenderDenied):

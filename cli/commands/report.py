@@ -129,7 +129,7 @@ def _show(console: "Console", report: "Report") -> None:
         console.print(
             printable(f"  marking {row['marking']}{by}; {row['model']}, {row['purpose']}"), markup=False
         )
-        people = [f"approved: {person_words(one)}" for one in row["approved_by"]]
-        people += [f"reviewed: {person_words(one)}" for one in row["reviewed_by"]]
+        people = [f"approved: {person_words(person)}" for person in row["approved_by"]]
+        people += [f"reviewed: {person_words(person)}" for person in row["reviewed_by"]]
         for line in people:
             console.print(printable(f"  {line}"), markup=False)

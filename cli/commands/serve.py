@@ -299,9 +299,9 @@ def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
     """Open a page with a link to the console of each ledger, or print the links."""
     run_all.check_options()
     consoles: list[dict[str, Any]] = []
-    for name, one in apart(folder).items():
+    for name, place in apart(folder).items():
         settings = replace(
-            read_settings(environment=one.environment, folder=one.folder),
+            read_settings(environment=place.environment, folder=place.folder),
             actor=inv.settings.actor,
             actor_source=inv.settings.actor_source,
         )
@@ -317,7 +317,7 @@ def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
             continue
         ticket = make_ticket(signer, settings.actor, settings.actor_source, utc_now())
         consoles.append({"ledger": name, "console": f"{found}/console", "link": link(found, ticket)})
-    links = {one["ledger"]: one["link"] for one in consoles if one["console"]}
+    links = {entry["ledger"]: entry["link"] for entry in consoles if entry["console"]}
     if not links:
         raise BadInput(
             f"--all {folder}: none of its consoles is served here; `sora-ledger serve --all` does that",
@@ -327,7 +327,7 @@ def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
         )
     shown = prints or not (_has_windows() and webbrowser.open(choosing(inv.settings, links).as_uri()))
     document: dict[str, Any] = {
-        "ledgers": [{k: v for k, v in one.items() if shown or k != "link"} for one in consoles],
+        "ledgers": [{k: v for k, v in entry.items() if shown or k != "link"} for entry in consoles],
         "valid_seconds": TICKET_S,
     }
     inv.emit(document, lambda console: _print_links(console, document["ledgers"]))

@@ -104,7 +104,11 @@ def doctor_command(inv: Invocation, *, dry_run: bool, deployment: bool) -> None:
     if deployment:
         findings += checkup_of_deployment(inv.settings)
     healthy = all(finding.found is not Found.WRONG for finding in findings)
-    document = {"healthy": healthy, "dry_run": dry_run, "findings": [each.document() for each in findings]}
+    document = {
+        "healthy": healthy,
+        "dry_run": dry_run,
+        "findings": [finding.document() for finding in findings],
+    }
     inv.emit(document, lambda console: print_checkup(console, findings))
     if not healthy:
         raise click.exceptions.Exit(ExitCode.FAILED)

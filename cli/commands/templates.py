@@ -48,7 +48,7 @@ def templates_command(inv: Invocation, *, name: str | None, filled: tuple[str, .
             found="nothing",
         )
     known = templates()
-    document = {"templates": [_document(each, known[each]) for each in known]}
+    document = {"templates": [_document(name, known[name]) for name in known]}
     inv.emit(document, lambda console: _list(console, known.items()))
 
 

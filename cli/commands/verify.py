@@ -81,9 +81,9 @@ def verify_command(
     """
     if all_in:
         all_ledgers.refuse({"--against": against, "--since": since is not None, "--record": record})
-        each = Scope(None, (), None, with_assets, processes)
+        scope = Scope(None, (), None, with_assets, processes)
         all_ledgers.check_all(
-            inv, all_in, lambda one: _document(check(one.settings, each)), ExitCode.INTEGRITY
+            inv, all_in, lambda ledger: _document(check(ledger.settings, scope)), ExitCode.INTEGRITY
         )
         return
     scope = Scope(against, verifier, since, with_assets, processes, witnesses, tsa_chain)

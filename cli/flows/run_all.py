@@ -72,7 +72,7 @@ class Processes:
 
         When `stop` is set, all are stopped at once, and this returns when the last has ended.
         """
-        keeping = [asyncio.create_task(self._keep(name, one, stop)) for name, one in wanted.items()]
+        keeping = [asyncio.create_task(self._keep(name, command, stop)) for name, command in wanted.items()]
         stopping = asyncio.create_task(self._stop_all(stop))
         try:
             await asyncio.gather(*keeping)
@@ -162,15 +162,15 @@ def refuse_copies(ledgers: Iterable[OneLedger]) -> None:
     from ledger.log.opening import open_now
 
     known: dict[str, str] = {}
-    for one in ledgers:
+    for place in ledgers:
         try:
-            with open_now(one.url) as ledger:
+            with open_now(place.url) as ledger:
                 ledger_id = ledger.ledger_id
         except SoraLedgerError:  # it does not exist yet, or its own process says what is wrong
             continue
-        if (other := known.setdefault(ledger_id, one.shown)) != one.shown:
+        if (other := known.setdefault(ledger_id, place.shown)) != place.shown:
             raise BadInput(
-                f"{one.shown}: it is a copy of {other}, so what waits in it would be paid for twice; "
+                f"{place.shown}: it is a copy of {other}, so what waits in it would be paid for twice; "
                 "move one of them out of the folder",
                 param="all",
                 expected="each ledger once",
@@ -280,10 +280,10 @@ def _addresses(origin: str, name: str, *, console: bool) -> Json:
 
 def _print_addresses(out: "Console", document: Mapping[str, Any]) -> None:
     out.print(document["serving"])
-    for one in document["ledgers"]:
-        out.print(f"\n{one['ledger']}\n  OPENAI_BASE_URL={one['gateway']}")
-        if one["console"]:
-            out.print(f"  the console: {one['console']}")
+    for entry in document["ledgers"]:
+        out.print(f"\n{entry['ledger']}\n  OPENAI_BASE_URL={entry['gateway']}")
+        if entry["console"]:
+            out.print(f"  the console: {entry['console']}")
 
 
 def _started(ledger: OneLedger, command: tuple[str, ...], process: LedgerProcess) -> Started:
@@ -320,6 +320,6 @@ def passed_on() -> list[str]:
         if parameter.is_flag:
             words += [flag] if value else []
         else:
-            for each in value if parameter.multiple else [value]:
-                words += [flag, str(each)]
+            for item in value if parameter.multiple else [value]:
+                words += [flag, str(item)]
     return words

@@ -194,10 +194,10 @@ def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             words = context.command_path.partition(" ")[2]
             log = Log(trace, quiet=for_people and not verbose, command=words)
             announce(log, words)
-            if one := of_folder(rest.get("ledger") or os.environ.get(LEDGER)):
+            if place := of_folder(rest.get("ledger") or os.environ.get(LEDGER)):
                 rest["ledger"] = None
                 os.environ.clear()
-                os.environ.update(one.environment)
+                os.environ.update(place.environment)
             settings = read_settings(**{name: rest.pop(name, None) for name in SETTINGS})
             settings = replace(settings, request_key_file=rest.pop("signing_key", None))
             announce_settings(log, settings)

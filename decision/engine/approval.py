@@ -141,6 +141,6 @@ def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
         return None
     return RenderHeld(
         basis=ruling.basis,
-        reason_codes=tuple(dict.fromkeys(one.code for one in rules)),
-        approvals_needed=max(one.people for one in rules) + bool(inputs.requester_claimed),
+        reason_codes=tuple(dict.fromkeys(rule.code for rule in rules)),
+        approvals_needed=max(rule.people for rule in rules) + bool(inputs.requester_claimed),
     )

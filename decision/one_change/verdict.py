@@ -272,7 +272,7 @@ def _changing(found: Sequence[Clause]) -> list[Clause]:
     aspects = {_aspect(clause) for clause in found if clause.role is Role.CHANGE}
     if not aspects:
         return []
-    sets_scene = {id(one) for one, other in pairwise(found) if other.tokens[0].word == "with"}
+    sets_scene = {id(clause) for clause, other in pairwise(found) if other.tokens[0].word == "with"}
     return [
         clause
         for clause in found

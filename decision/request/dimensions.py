@@ -120,9 +120,9 @@ def nearest_size(size: str, offered: Iterable[str]) -> str:
     return min(offered, key=lambda offer: size_distance(size, offer))
 
 
-def size_distance(one: str, other: str) -> tuple[bool, int]:
+def size_distance(size: str, other: str) -> tuple[bool, int]:
     """Return the distance between two sizes, for comparison with other distances."""
-    (width, height), (other_width, other_height) = _pixels(one), _pixels(other)
+    (width, height), (other_width, other_height) = _pixels(size), _pixels(other)
     turned = (width > height) != (other_width > other_height)
     return turned, abs(width * height - other_width * other_height)
 

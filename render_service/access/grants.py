@@ -344,5 +344,7 @@ def read_share(ledger: Ledger, signer: Signer, text: str, now: datetime) -> tupl
         job = ledger.job(named["job"])
     except JobNotFound:
         return None
-    share = next((one for one in shares_of(ledger, job.job_id) if one.event.share_id == named["share"]), None)
+    share = next(
+        (entry for entry in shares_of(ledger, job.job_id) if entry.event.share_id == named["share"]), None
+    )
     return (share, job) if share and share.is_valid(now) else None

@@ -106,7 +106,7 @@ def _check_answers(settings: Settings) -> Finding:
         fix = "mount a volume there, or set XDG_DATA_HOME to one"
         says = f"{folder} is on {kind}: answers the ledger could not record would be lost with it"
         return Finding("answers", Found.WRONG, says, fix)
-    place = next(each for each in (folder, *folder.parents) if each.exists())
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         fix = "let this user write there: it is where paid answers go that the ledger cannot take"
         return Finding("answers", Found.WRONG, f"{place} cannot be written", fix)
@@ -169,7 +169,7 @@ def _check_limits() -> Finding:
 
 def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:
     """Return the type of the file system that `path` is, or would be, on; "unknown" where nothing tells."""
-    place = next(each for each in (path, *path.parents) if each.exists()).resolve()
+    place = next(parent for parent in (path, *path.parents) if parent.exists()).resolve()
     best, kind = Path("/"), "unknown"
     try:
         lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -46,10 +46,12 @@ def forwarding_document(ledger: Ledger) -> list[dict[str, Any]]:
 
 def forget_destination(ledger: Ledger, name: str) -> int:
     """Delete the position of a destination of `forward`, and its dead letters; return the position."""
-    readers = {one.name: one for one in ledger.store.outbox.readers() if one.name.startswith(FORWARD)}
+    readers = {
+        reader.name: reader for reader in ledger.store.outbox.readers() if reader.name.startswith(FORWARD)
+    }
     reader = readers.get(FORWARD + name)
     if reader is None:
-        names = ", ".join(one.removeprefix(FORWARD) for one in readers) or "none"
+        names = ", ".join(name.removeprefix(FORWARD) for name in readers) or "none"
         raise BadInput(
             f"destination {name}: nothing was ever forwarded to it; there are: {names}",
             param="destination",
@@ -108,7 +110,7 @@ def _failure(ledger: Ledger, letter: Delivery) -> Entry[NotificationFailed] | No
     entries = ledger.entries(NotificationFailed, RecordFilter(stream=letter.endpoint_id))
     return max(
         (entry for entry in entries if entry.event.delivery_id == letter.delivery_id),
-        key=lambda one: one.record.position,
+        key=lambda letter: letter.record.position,
         default=None,
     )
 

@@ -156,7 +156,11 @@ class Endpoints:
         owner, team = session.settings.actor, session.settings.team
 
         def events() -> list[Event]:
-            own = [one for one in self.by_id.values() if (one.team or one.owner) == (team or owner)]
+            own = [
+                endpoint
+                for endpoint in self.by_id.values()
+                if (endpoint.team or endpoint.owner) == (team or owner)
+            ]
             if len(own) >= MOST_OF_ONE_OWNER:
                 raise BadInput(
                     f"{team or owner} has {len(own)} webhook endpoints, which is the limit: delete one",

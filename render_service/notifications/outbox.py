@@ -225,14 +225,14 @@ class Notifier:
         return endpoints
 
     def _new_deliveries(self, after: int, up_to: int, endpoints: Sequence[Endpoint]) -> list[NewDelivery]:
-        active = [one for one in endpoints if one.state is EndpointState.ACTIVE]
+        active = [endpoint for endpoint in endpoints if endpoint.state is EndpointState.ACTIVE]
         new = []
         for record in self._announced_records(after, up_to):
             announcement = announcement_of(self._ledger, record)
             if announcement is None or _is_answered(announcement):
                 continue
             receivers = self._audience.of(
-                announcement, [one for one in active if one.position < record.position]
+                announcement, [endpoint for endpoint in active if endpoint.position < record.position]
             )
             for endpoint in receivers:
                 name = delivery_id(endpoint.endpoint_id, record.event_id)

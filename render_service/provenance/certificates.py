@@ -277,16 +277,16 @@ def _check_chain(certificates: Sequence[x509.Certificate], where: str) -> None:
             expected="a certificate of an authority",
             found=f"one that {_common_name(leaf)} signed itself",
         )
-    for one, issuer in itertools.pairwise(certificates):
+    for certificate, issuer in itertools.pairwise(certificates):
         try:
-            one.verify_directly_issued_by(issuer)
+            certificate.verify_directly_issued_by(issuer)
         except (InvalidSignature, TypeError, ValueError):
             raise BadInput(
                 f"{where}: {_common_name(issuer)} did not issue the certificate before it, "
-                f"{_common_name(one)}; give the chain in order, the signer's certificate first",
+                f"{_common_name(certificate)}; give the chain in order, the signer's certificate first",
                 param="certificate",
                 expected="the chain in order",
-                found=f"{_common_name(issuer)} after {_common_name(one)}",
+                found=f"{_common_name(issuer)} after {_common_name(certificate)}",
             ) from None
 
 

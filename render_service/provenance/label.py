@@ -288,8 +288,8 @@ def _copy(
     pictures.thread_type = "AUTO"
     encoder = _encoder(copy, pictures)
     others = {
-        one.index: copy.add_stream_from_template(one)
-        for one in (*film.streams.audio, *film.streams.subtitles)
+        stream.index: copy.add_stream_from_template(stream)
+        for stream in (*film.streams.audio, *film.streams.subtitles)
     }
     copy.metadata.update(film.metadata)
     overlay = _Overlay(pictures, label)

@@ -167,7 +167,7 @@ def _record_once(session: Session, job_id: str, event: ProvenanceObserved) -> bo
     """Record `event` unless another process did so in the meantime."""
     while True:
         history = JobHistory(session.ledger.history(job_id))
-        if (event.variant, event.sha256) not in {(one.variant, one.sha256) for one in unobserved(history)}:
+        if (event.variant, event.sha256) not in {(file.variant, file.sha256) for file in unobserved(history)}:
             return False
         try:
             session.ledger.append([Batch(job_id, history.version, [session.draft(event)])])

@@ -229,8 +229,12 @@ def _groups(
         group = [first]
         for attempt in group:  # the loop extends the group
             for video in fitting[attempt.job.job_id]:
-                joining = [one for one in sharing.pop(video.video_id, ()) if one.job.job_id not in grouped]
-                grouped |= {one.job.job_id for one in joining}
+                joining = [
+                    candidate
+                    for candidate in sharing.pop(video.video_id, ())
+                    if candidate.job.job_id not in grouped
+                ]
+                grouped |= {candidate.job.job_id for candidate in joining}
                 group += joining
         yield sorted(group, key=lambda attempt: attempt.position)
 

@@ -244,7 +244,9 @@ async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
     job = await session.job(name)
     jobs = await asyncio.to_thread(session.ledger.jobs)
     findings = [finding for finding in of_jobs(jobs, session.clock()) if finding.job_id == job.job_id]
-    left = [one for one in findings if not await asyncio.to_thread(is_dealt_with, session.ledger, one)]
+    left = [
+        finding for finding in findings if not await asyncio.to_thread(is_dealt_with, session.ledger, finding)
+    ]
     if not left:
         done = "was already dealt with" if findings else "has no finding to deal with"
         raise BadInput(

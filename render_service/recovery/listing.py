@@ -104,4 +104,4 @@ def _is_newest_first(times: list[int | None]) -> bool:
     known = [time for time in times if time is not None]
     if len(known) < len(times) or len(set(known)) < DISTINCT_SECONDS:
         return False
-    return all(one >= later for one, later in pairwise(known))
+    return all(earlier >= later for earlier, later in pairwise(known))

@@ -244,8 +244,12 @@ class _Search:
         self, client: "VideosClient", names: set[str], *, to_the_end: bool
     ) -> tuple[list[Attempt], Mapping[str, Finding], Sightings]:
         """Ask the server, then the ledger, and return the open attempts with their findings."""
-        begun = [one for one in await asyncio.to_thread(self._open_attempts) if self._is_at(client, one)]
-        first = min((one.position for one in begun), default=0)
+        begun = [
+            attempt
+            for attempt in await asyncio.to_thread(self._open_attempts)
+            if self._is_at(client, attempt)
+        ]
+        first = min((attempt.position for attempt in begun), default=0)
         sightings = await look(self._session, client, first, to_the_end=to_the_end)
         attempts = await asyncio.to_thread(self._open_attempts)
         here = [attempt for attempt in attempts if self._is_at(client, attempt)]

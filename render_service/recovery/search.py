@@ -242,7 +242,7 @@ def _flight(ledger: Ledger, job: Job, video: Observation, takes_effect_s: float)
         return None
     attempt_id = got.event.attempt_id
     [sent] = (entry for entry in history.all_of(SubmissionIntended) if entry.event.attempt_id == attempt_id)
-    intended_at, heard_at = (datetime.fromisoformat(one.record.recorded_at) for one in (sent, got))
+    intended_at, heard_at = (datetime.fromisoformat(entry.record.recorded_at) for entry in (sent, got))
     is_answered = isinstance(got.event, SubmissionAccepted)
     until = heard_at if is_answered else intended_at + timedelta(seconds=takes_effect_s)
     return Flight(job.job_id, video.video_id, video.created_at, intended_at, until, is_answered)

@@ -28,7 +28,8 @@ class Answer(NamedTuple):
     """One answer, or a signed request; `signature_stands` is None if there is no signature."""
 
     record: Record
-    said: str
+    verb: str
+    """What was done: approved, refused, requested, or which denial was set aside."""
     key_id: str | None = None
     signature_stands: bool | None = None
     binds_request: bool | None = None
@@ -57,13 +58,13 @@ class Answer(NamedTuple):
     def sentence(self) -> str:
         """The answer as one line."""
         until = f", until {self.expires_at[:16]}Z" if self.expires_at else ""
-        return f"{self.said} by {self.record.actor}{until}, {self.how}"
+        return f"{self.verb} by {self.record.actor}{until}, {self.how}"
 
     def document(self) -> dict[str, Any]:
         """Return the answer as JSON."""
         return {
             "position": self.record.position,
-            "said": self.said,
+            "said": self.verb,
             "actor": self.record.actor,
             "actor_source": self.record.envelope.actor_source,
             "key_id": self.key_id,

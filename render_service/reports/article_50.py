@@ -142,13 +142,20 @@ def article_50(ledger: Ledger, since: str | None, until: str | None) -> Report:
 def _row(ledger: Ledger, published: Entry[AssetPublished]) -> Json:
     record, event = published.record, published.event
     job = ledger.job(record.stream)
-    before = JobHistory([one for one in ledger.history(record.stream) if one.position < record.position])
+    before = JobHistory(
+        [earlier for earlier in ledger.history(record.stream) if earlier.position < record.position]
+    )
     signed = next(
-        (one.event for one in reversed(before.all_of(ProvenanceSigned)) if one.event.sha256 == event.sha256),
+        (
+            entry.event
+            for entry in reversed(before.all_of(ProvenanceSigned))
+            if entry.event.sha256 == event.sha256
+        ),
         None,
     )
     stored = next(
-        (one for one in reversed(before.all_of(AssetStored)) if one.event.variant is Variant.VIDEO), None
+        (entry for entry in reversed(before.all_of(AssetStored)) if entry.event.variant is Variant.VIDEO),
+        None,
     )
     observed = _observed(before, stored.event.sha256 if stored else None)
     approved, reviewed = _approvals(ledger, before), _reviews(before)
@@ -224,8 +231,8 @@ def _gaps(
 ) -> list[str]:
     """Return the gaps in the order of `GAPS`."""
     consenting = [review for review in reviewed if review["verdict"] == "approved"]
-    others = {one["by"] for one in (*approved, *consenting)} - {job.actor}
-    last = max(reviewed, key=lambda one: one["at"], default=None)
+    others = {person["by"] for person in (*approved, *consenting)} - {job.actor}
+    last = max(reviewed, key=lambda review: review["at"], default=None)
     gaps = {
         "NOT_MARKED": event.marking == "none",
         "NOT_APPROVED": not others,
@@ -275,8 +282,8 @@ def page(report: Report) -> str:
 
 def _row_of_page(row: Json) -> str:
     people = [f"requested by {row['requested_by']} {row['requested_at'][:10]}"]
-    people += [f"approved by {person_words(one)}" for one in row["approved_by"]]
-    people += [f"reviewed by {person_words(one)}" for one in row["reviewed_by"]]
+    people += [f"approved by {person_words(person)}" for person in row["approved_by"]]
+    people += [f"reviewed by {person_words(person)}" for person in row["reviewed_by"]]
     cells = (
         f"{_text(row['published_at'][:19])}Z<br>by {_text(row['published_by'])}",
         f"{_text(row['target'])}<br>{_text(row['job_id'])}<br><code>{row['sha256']}</code>",

@@ -90,7 +90,7 @@ def read_family(
     above, has_hidden_source = _ancestors(ledger, job, may_see, most - 1)
     line = [*above, job]
     members = [Member(line[0], hidden_source=has_hidden_source)]
-    members += [Member(one, source.job_id, step_of(ledger, one)) for source, one in pairwise(line)]
+    members += [Member(child, source.job_id, step_of(ledger, child)) for source, child in pairwise(line)]
     below, is_cut = _descendants(ledger, members[-1], may_see, fan, most - len(members) + 1)
     return Family(job.job_id, (*members[:-1], *below), is_cut or len(above) == most - 1)
 
@@ -183,4 +183,4 @@ def steps_between(
     names = [ancestor.job_id for ancestor in above]
     if source.job_id not in names:
         return None
-    return [step_of(ledger, one) for one in [*above, job][names.index(source.job_id) + 1 :]]
+    return [step_of(ledger, child) for child in [*above, job][names.index(source.job_id) + 1 :]]

@@ -142,7 +142,7 @@ def expected_duration(
     if not ledger.store.is_searchable():
         return None
     where = JobFilter(states=(State.STORED,), profile=profile, model=model)
-    jobs = (each.job for each in ledger.store.search("", where, WINDOW))
+    jobs = (match.job for match in ledger.store.search("", where, WINDOW))
     took = sorted(
         _seconds(job)
         for job in jobs

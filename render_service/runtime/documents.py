@@ -99,7 +99,7 @@ def record_json(record: Record) -> Raw:
     if COMMITMENT_KEY in payload:
         bodies = record.bodies
         if record.parsed is not None:
-            bodies = {one.commitment: one.body for _, one in private_values(record.parsed) if one.body}
+            bodies = {text.commitment: text.body for _, text in private_values(record.parsed) if text.body}
         payload = _PRIVATE.sub(lambda found: _revealed(found[1].decode(), bodies), payload)
     return Raw(b'%b,"payload":%b}' % (encode(record.envelope)[:-1], payload))
 

@@ -57,7 +57,7 @@ async def moderate_each(session: Session, requests: Sequence[RenderRequest]) -> 
     given_up: dict[str, ModerationResult] = {}
     turns = asyncio.Semaphore(TOGETHER)
 
-    async def one(request: RenderRequest) -> ModerationResult | None:
+    async def moderate_request(request: RenderRequest) -> ModerationResult | None:
         async with turns:
             if request.profile in given_up:
                 return given_up[request.profile]
@@ -66,7 +66,7 @@ async def moderate_each(session: Session, requests: Sequence[RenderRequest]) -> 
                 given_up[request.profile] = result
             return result
 
-    return await asyncio.gather(*map(one, requests))
+    return await asyncio.gather(*map(moderate_request, requests))
 
 
 def moderated_ahead(

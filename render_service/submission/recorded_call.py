@@ -32,14 +32,16 @@ class Files:
     def read(self, file: InputReference | SourceFile) -> ReferenceFile:
         """Return `file` with the bytes that match the record; `NotReady` if they are not available."""
         name = text_of(self.job_id, "name of the file", file.name)
-        content = next((one for one in self._at_hand(file) if _sha256(one) == file.sha256), None)
+        content = next((content for content in self._at_hand(file) if _sha256(content) == file.sha256), None)
         if content is None:
             content = self._stored(file)
         return ReferenceFile(name=name, media_type=file.media_type, content=content)
 
     def _at_hand(self, file: InputReference | SourceFile) -> Iterator[bytes]:
         if isinstance(file, InputReference):
-            yield from (one for one in (self.at_hand.reference, *self.at_hand.further) if one is not None)
+            yield from (
+                content for content in (self.at_hand.reference, *self.at_hand.further) if content is not None
+            )
         elif self.at_hand.video is not None and self.at_hand.video.is_file():
             yield self.at_hand.video.read_bytes()
 

@@ -209,11 +209,11 @@ class StepRunner:
         """Submit what may be submitted, and poll at once what runs: some servers are fast."""
         running: list[Job] = []
 
-        async def one(job: Job) -> None:
+        async def submit(job: Job) -> None:
             async with self._sending:
                 await self._each([job], self._submit_one(job, running))
 
-        await asyncio.gather(*map(one, jobs))
+        await asyncio.gather(*map(submit, jobs))
         if running:
             await self._each(running, self._observe(running))
 

@@ -139,7 +139,7 @@ def judge(text: str) -> Json:
     if _LEFT_OPEN.search(text):
         return {"verdict": "ambiguous", "changes": []}
     verdict = "none" if not changing else "single" if len(changing) == 1 else "multiple"
-    return {"verdict": verdict, "changes": [{"quote": one, "aspect": _aspect(one)} for one in changing]}
+    return {"verdict": verdict, "changes": [{"quote": quote, "aspect": _aspect(quote)} for quote in changing]}
 
 
 def _aspect(clause: str) -> str:

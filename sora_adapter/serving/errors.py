@@ -92,7 +92,7 @@ class ApiError(SoraLedgerError):
     def not_offered(cls, param: str, value: str, offered: Iterable[str]) -> Self:
         """Return the refusal of a value outside a closed list, with that list."""
         offered = tuple(offered)
-        supported = ", ".join(f"'{one}'" for one in offered)
+        supported = ", ".join(f"'{name}'" for name in offered)
         message = f"Invalid value: '{value}'. Supported values are: {supported}."
         return cls(message, code="invalid_value", param=param, expected=", ".join(offered), found=value)
 

@@ -162,7 +162,7 @@ class Site:
         **context: Any,
     ) -> str:
         """Return a page of the console with its layout."""
-        menu = [each for each in self.pages if each.menu and visit and visit.may(each.permission)]
+        menu = [page for page in self.pages if page.menu and visit and visit.may(page.permission)]
         return self.templates.render(
             template,
             visit=visit,

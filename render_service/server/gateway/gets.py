@@ -166,7 +166,7 @@ class Gets:
                 "model_not_found",
                 message,
                 param="model",
-                expected=", ".join(each["id"] for each in self._models(caller)),
+                expected=", ".join(model["id"] for model in self._models(caller)),
                 found=name[:200],
             )
         return JSONResponse(model)

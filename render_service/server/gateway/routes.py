@@ -69,7 +69,7 @@ class EndpointRoutes:
         """``GET /webhook_endpoints``: the caller's endpoints, newest first."""
         page = api.parse_page(request.query_params)
         await self._renew()
-        own = [one for one in self._endpoints.by_id.values() if _may_manage(caller, one)][::-1]
+        own = [endpoint for endpoint in self._endpoints.by_id.values() if _may_manage(caller, endpoint)][::-1]
         start = 0
         if page.after is not None:
             names = [endpoint.endpoint_id for endpoint in own]
@@ -202,7 +202,7 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post:
     """Return the routes of the Videos API; the first that matches answers. `post` sends sample webhooks."""
     projection = Projection(session.ledger)
     gets, content = Gets(session, projection), Content(session)
-    webhooks, one = EndpointRoutes(session, post), "/webhook_endpoints/{endpoint_id}"
+    webhooks, by_id = EndpointRoutes(session, post), "/webhook_endpoints/{endpoint_id}"
 
     def route(method: str, path: str, permission: Permission, endpoint: Operation) -> Route:
         answer = _guarded(session, gatekeeper, permission, endpoint)
@@ -229,11 +229,11 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post:
         route("GET", "/webhook_event_types", Permission.READ, webhooks.event_types),
         route("POST", "/webhook_endpoints", Permission.READ, webhooks.create),
         route("GET", "/webhook_endpoints", Permission.READ, webhooks.list_page),
-        route("GET", one, Permission.READ, webhooks.retrieve),
-        route("POST", one, Permission.READ, webhooks.update),
-        route("DELETE", one, Permission.READ, webhooks.delete),
-        route("POST", f"{one}/rotate_secret", Permission.READ, webhooks.rotate_secret),
-        route("POST", f"{one}/test", Permission.READ, webhooks.test),
+        route("GET", by_id, Permission.READ, webhooks.retrieve),
+        route("POST", by_id, Permission.READ, webhooks.update),
+        route("DELETE", by_id, Permission.READ, webhooks.delete),
+        route("POST", f"{by_id}/rotate_secret", Permission.READ, webhooks.rotate_secret),
+        route("POST", f"{by_id}/test", Permission.READ, webhooks.test),
     ]
 
 

@@ -250,4 +250,4 @@ def _names_tag(text: str | None, tag: str) -> bool:
     """Return whether ``If-None-Match`` names the file, which every client that has it knows by this tag."""
     if text is None:
         return False
-    return any(each.strip().removeprefix("W/") in {tag, "*"} for each in text.split(","))
+    return any(quoted.strip().removeprefix("W/") in {tag, "*"} for quoted in text.split(","))

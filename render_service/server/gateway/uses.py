@@ -118,8 +118,8 @@ class Uses:
         """Return what is under way for the same content and answers no attempt of this count yet."""
         if request.request_key is not None:
             return None
-        same = (each for each in self.under_way if each.payer == payer and count not in each.counts)
-        return next((each for each in same if _is_same(each.request, request)), None)
+        same = (entry for entry in self.under_way if entry.payer == payer and count not in entry.counts)
+        return next((entry for entry in same if _is_same(entry.request, request)), None)
 
     def ended(self, entry: UnderWay) -> None:
         """Forget a request under way, except which attempts it answered if there were several."""
@@ -138,8 +138,8 @@ class Uses:
         """Return whether an attempt before this one was refused; each refusal is for one resend."""
         while self._refused and self._session.clock() - self._refused[0][3] > RESENT_WITHIN:
             self._refused.popleft()
-        for index, each in enumerate(self._refused):
-            if each[1:3] == (payer, count) and _is_same(each[0], request):
+        for index, refused in enumerate(self._refused):
+            if refused[1:3] == (payer, count) and _is_same(refused[0], request):
                 del self._refused[index]
                 return True
         return False
@@ -193,8 +193,8 @@ class Uses:
         if not self._resent:
             return []
         oldest, text = self._recent.since(LATE_WITHIN), hash(request.prompt)
-        self._resent = [each for each in self._resent if each.at >= oldest]
-        return [each.job_id for each in self._resent if each.text == text]
+        self._resent = [resend for resend in self._resent if resend.at >= oldest]
+        return [resend.job_id for resend in self._resent if resend.text == text]
 
     def claim_late(self, session: Session, request: RenderRequest, job_ids: Sequence[str]) -> Placed | None:
         """Return that one of these jobs which a resend of this first attempt created; reads the ledger."""
@@ -247,8 +247,8 @@ def _is_same(request: RenderRequest, other: RenderRequest) -> bool:
     """Return whether two requests are the same; the state of their source may differ."""
     if request.prompt != other.prompt:
         return False
-    sources = [each.source.video_id if each.source else None for each in (request, other)]
-    bare = [each.model_copy(update={"source": None}) for each in (request, other)]
+    sources = [compared.source.video_id if compared.source else None for compared in (request, other)]
+    bare = [compared.model_copy(update={"source": None}) for compared in (request, other)]
     return sources[0] == sources[1] and bare[0] == bare[1]
 
 

@@ -104,7 +104,7 @@ class AgentEndpoint:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Load the protocol at the first request, and serve it until `stop`."""
-        waiting = [asyncio.create_task(one.wait()) for one in (self._wanted, stop)]
+        waiting = [asyncio.create_task(event.wait()) for event in (self._wanted, stop)]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()

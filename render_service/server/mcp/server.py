@@ -152,9 +152,9 @@ class ToolServer:
         jobs = [job for _, job in newest[:LISTED_JOBS]]
         listed = [
             Resource(
-                uri=TEMPLATES + name, name=name, title=one.title, description=one.use_when, mime_type=JSON
+                uri=TEMPLATES + name, name=name, title=entry.title, description=entry.use_when, mime_type=JSON
             )
-            for name, one in templates().items()
+            for name, entry in templates().items()
         ]
         listed += [
             Resource(uri=JOBS + job.job_id, name=job.job_id, description=f"a {job.state} job", mime_type=JSON)
@@ -212,18 +212,18 @@ class ToolServer:
             prompts=[
                 Prompt(
                     name=name,
-                    title=one.title,
-                    description=one.use_when,
+                    title=entry.title,
+                    description=entry.use_when,
                     arguments=[
                         PromptArgument(
                             name=blank,
                             description=f"{blank_field.ask} Such as: {blank_field.example}",
                             required=True,
                         )
-                        for blank, blank_field in one.blanks.items()
+                        for blank, blank_field in entry.blanks.items()
                     ],
                 )
-                for name, one in templates().items()
+                for name, entry in templates().items()
             ]
         )
 

@@ -59,16 +59,16 @@ class WebhookRoutes:
     @property
     def table(self) -> list[tuple[str, str, Callable[[Request], Awaitable[Response]]]]:
         """Path, method and function of every operation."""
-        one = "/webhook_endpoints/{endpoint_id}"
+        by_id = "/webhook_endpoints/{endpoint_id}"
         return [
             ("/webhook_event_types", "GET", self.event_types),
             ("/webhook_endpoints", "POST", self.create),
             ("/webhook_endpoints", "GET", self.list_page),
-            (one, "GET", self.retrieve),
-            (one, "POST", self.update),
-            (one, "DELETE", self.delete),
-            (f"{one}/rotate_secret", "POST", self.rotate_secret),
-            (f"{one}/test", "POST", self.test),
+            (by_id, "GET", self.retrieve),
+            (by_id, "POST", self.update),
+            (by_id, "DELETE", self.delete),
+            (f"{by_id}/rotate_secret", "POST", self.rotate_secret),
+            (f"{by_id}/test", "POST", self.test),
         ]
 
     async def event_types(self, _request: Request) -> Response:
@@ -86,7 +86,7 @@ class WebhookRoutes:
         wanted = protocol.parse_page(request.query_params)
         endpoints = await run_in_threadpool(self._endpoints.all)
         start = self._start(endpoints, wanted.after)
-        page = [shown(each) for each in endpoints[start : start + wanted.limit]]
+        page = [shown(endpoint) for endpoint in endpoints[start : start + wanted.limit]]
         return JSONResponse(protocol.endpoint_list(page, has_more=len(endpoints) > start + wanted.limit))
 
     async def retrieve(self, request: Request) -> Response:

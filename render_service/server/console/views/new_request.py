@@ -246,7 +246,7 @@ def _view(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> NewReques
     session, catalog, caller = visit.session, visit.session.catalog, visit.caller
     usual = session.settings.chosen_profile()
     known = profiles(session.settings.profiles_file)
-    offered = [name for name, one in known.items() if not one.retired]
+    offered = [name for name, profile in known.items() if not profile.retired]
     servers = tuple(dict.fromkeys((usual, *(caller.profiles or offered))))
     return NewRequestView(
         form=typed,
@@ -265,7 +265,7 @@ def _view(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> NewReques
         errors=errors,
         decision=decision,
         attestation=ATTESTATION,
-        guardrails=tuple(f"{one.rule} {one.meaning}" for one in GUARDRAILS),
+        guardrails=tuple(f"{guardrail.rule} {guardrail.meaning}" for guardrail in GUARDRAILS),
     )
 
 

@@ -113,9 +113,9 @@ def read(visit: Visit) -> PolicyView:
 def rows(view: PolicyView) -> Sequence[Mapping[str, object]]:
     """Return the history, one row for each setting that was changed."""
     return [
-        each.model_dump(exclude={"changes"}) | change.model_dump()
-        for each in view.history
-        for change in each.changes or (Setting(setting="", before=None, after=None),)
+        activation.model_dump(exclude={"changes"}) | change.model_dump()
+        for activation in view.history
+        for change in activation.changes or (Setting(setting="", before=None, after=None),)
     ]
 
 
@@ -189,7 +189,7 @@ def _view(visit: Visit, compared: WhatIf | None) -> PolicyView:
         statements=tuple(Statement(**line._asdict()) for line in describe_policy(rules.policy)),
         warnings=rules.warnings,
         needs_approval=bool(rules.policy.rules_for(Change.POLICY)),
-        history=tuple(_activation(each) for each in history[:MOST_ACTIVATIONS]),
+        history=tuple(_activation(activation) for activation in history[:MOST_ACTIVATIONS]),
         older=max(0, len(history) - MOST_ACTIVATIONS),
         may_compare=_sees_all(visit),
         periods=PERIODS,

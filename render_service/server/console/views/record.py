@@ -243,7 +243,7 @@ def read_as_of(visit: Visit) -> AsOfView:
         position=position,
         size=size,
         recorded_at=here[0].recorded_at if here else None,
-        states={each.value: then.states[each] for each in State if then.states.get(each)},
+        states={state.value: then.states[state] for state in State if then.states.get(state)},
         state=state,
         jobs=tuple(_row(visit, row) for row in shown),
         older=urlencode(chosen | {"before": shown[-1].began}) if len(jobs) > JOBS_SHOWN else None,

@@ -232,7 +232,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 async def record(visit: Visit, form: FormData) -> Done:
     """Record a review; the same form sent twice is one review."""
     job = await asyncio.to_thread(reviewed_job, visit, visit.part("name"))
-    verdict = next((one for one in VERDICTS if one == form.get("verdict")), None)
+    verdict = next((name for name in VERDICTS if name == form.get("verdict")), None)
     if verdict is None:
         raise BadInput("choose a verdict; nothing was recorded")
     scores, notes = _scores(form), text_of(form, "notes") or None
@@ -242,7 +242,7 @@ async def record(visit: Visit, form: FormData) -> Done:
         await review(visit.session, job, verdict, scores, notes, _timed(form), event_id=key)
     except EventIdConflict:  # the form was sent twice
         visit.session.log.info("review.repeated", job_id=job.job_id)
-    following = next((each for each in queue if each.job_id != job.job_id), None)
+    following = next((waiting for waiting in queue if waiting.job_id != job.job_id), None)
     words = f"Your review of {job.job_id} is recorded: {verdict.replace('_', ' ')}."
     where = "/review" if following is None else f"/review/{following.job_id}"
     return Done(f"{where}?which={which_of(visit).value}", words)
@@ -388,7 +388,7 @@ def unreviewed(visit: Visit, which: Unreviewed, limit: int, *, before: str | Non
 
 def _page(visit: Visit, which: Unreviewed, job: Job | None) -> Review:
     queue = unreviewed(visit, which, MOST_COUNTED)
-    others = [each for each in queue if job is None or each.job_id != job.job_id]
+    others = [waiting for waiting in queue if job is None or waiting.job_id != job.job_id]
     older = newer = None
     if job is not None:
         older = next(iter(unreviewed(visit, which, 1, before=job.job_id)), None)

@@ -69,27 +69,29 @@ class Relative(View):
 
 def drawing(job_id: str, family: Sequence[Relative], *, has_hidden_source: bool) -> Markup:
     """Return the family of a job as a drawing."""
-    places = {one.job_id: index for index, one in enumerate(family)}
-    nodes = [_node(job_id, one, places) for one in family]
+    places = {member.job_id: index for index, member in enumerate(family)}
+    nodes = [_node(job_id, member, places) for member in family]
     above = "made from a video that is not shown" if has_hidden_source else None
     return charts.lineage(nodes, "What this video was made from, and what was made from it", above)
 
 
-def _node(job_id: str, one: Relative, places: Mapping[str, int]) -> charts.Node:
-    state, kind = STATES[one.state]
-    is_current = one.job_id == job_id
-    shape = " · ".join(filter(None, (one.model, one.size, f"{one.seconds} s" if one.seconds else None)))
-    price = "" if one.cost_usd_micros is None else f", {usd(one.cost_usd_micros)}"
-    words = f"{shape}{price}" if one.source else f"“{one.words}”" if one.words else shape
+def _node(job_id: str, member: Relative, places: Mapping[str, int]) -> charts.Node:
+    state, kind = STATES[member.state]
+    is_current = member.job_id == job_id
+    shape = " · ".join(
+        filter(None, (member.model, member.size, f"{member.seconds} s" if member.seconds else None))
+    )
+    price = "" if member.cost_usd_micros is None else f", {usd(member.cost_usd_micros)}"
+    words = f"{shape}{price}" if member.source else f"“{member.words}”" if member.words else shape
     return charts.Node(
         words=f"This video: {words}" if is_current else words,
-        href=None if is_current else f"{PREFIX}/videos/{one.job_id}",
+        href=None if is_current else f"{PREFIX}/videos/{member.job_id}",
         kind=kind,
         state=state,
-        source=places[one.source] if one.source else None,
-        edge=one.change,
-        more=f"{one.more:,} more made from it" if one.more else None,
-        more_href=f"{PREFIX}/videos/{job_id}?family=all#family" if one.more else None,
+        source=places[member.source] if member.source else None,
+        edge=member.change,
+        more=f"{member.more:,} more made from it" if member.more else None,
+        more_href=f"{PREFIX}/videos/{job_id}?family=all#family" if member.more else None,
         is_current=is_current,
     )
 
@@ -214,7 +216,7 @@ class VideoView(View):
 
     def children(self, source: str | None) -> list[Relative]:
         """Return the members of the family that were made from `source`; of None the first one."""
-        return [one for one in self.family if one.source == source]
+        return [member for member in self.family if member.source == source]
 
     def drawing(self) -> Markup:
         """Return the family as a drawing."""
@@ -249,7 +251,7 @@ def read_video(visit: Visit) -> VideoView:
         unexplained=unexplained,
         timeline=timeline(visit, history),
         cost=cost(job, history),
-        family=() if family.is_alone else tuple(relative(ledger, one) for one in place),
+        family=() if family.is_alone else tuple(relative(ledger, neighbour) for neighbour in place),
         family_is_cut=family.is_cut,
         has_hidden_source=place[0].hidden_source,
         files=made,

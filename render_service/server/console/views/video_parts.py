@@ -157,17 +157,17 @@ def answered(visit: Visit, history: JobHistory) -> tuple[Answered, ...]:
     answers_found = answers(visit.session.ledger, history)
     return tuple(
         Answered(
-            answer=one.said,
-            actor=one.record.actor,
-            how=one.how,
-            is_proven=one.is_proven,
+            answer=answer.verb,
+            actor=answer.record.actor,
+            how=answer.how,
+            is_proven=answer.is_proven,
             comment=private(
-                getattr(one.record.event, "comment", None) or getattr(one.record.event, "why", None)
+                getattr(answer.record.event, "comment", None) or getattr(answer.record.event, "why", None)
             ),
-            at=one.record.recorded_at,
-            position=one.record.position,
+            at=answer.record.recorded_at,
+            position=answer.record.position,
         )
-        for one in answers_found
+        for answer in answers_found
     )
 
 
