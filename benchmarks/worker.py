@@ -192,7 +192,7 @@ def report(jobs: int, ours: list[Worked], peers: list[Worked]) -> None:
     print(f"  ratio {rates[0] / rates[1]:.2f} (goal: {GOAL:g})")
     note("4 workers", "procrastinate", rates[0] / rates[1])
     print(f"  ratio by processor time {per_job_s[1] / per_job_s[0]:.2f}")
-    counts = ours[-1].asked
+    counts = ours[-1].arrivals
     downloads = counts.pop("contents", 0)
     each = sum(counts.values()) / jobs
     counted = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
