@@ -1,8 +1,10 @@
 """``replay``: rebuild every job from its records."""
 
 import asyncio
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -15,6 +17,7 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
 from ledger.log.replay import newest_first, position_at, replay, swap
+from ledger.private import PrivateBody
 from ledger.record import Record, StoredRow
 from render_service.runtime.documents import counted, job_document
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 
 MOST_SHOWN = 20
+TEXTS_AT_ONCE = 100  # jobs whose texts are looked up together
 """Rows of lists and counts that are printed; --json has all of them."""
 
 
@@ -179,16 +183,39 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
                 found=position,
             )
 
-        def document(then: tuple[Job, list[StoredRow]]) -> dict[str, Any]:
-            job, rows = then
-            return job_document(job, ledger, [Record.from_row(row, {}) for row in rows])
+        def document(then: _Then) -> dict[str, Any]:
+            first, *later = Record.from_rows([then.rows[0], *filter(_says_completed, then.rows[1:])])
+            return job_document(then.job, ledger, [first.with_bodies(then.texts()), *later])
 
-        def text(console: "Console", passing: Iterable[tuple[Job, list[StoredRow]]]) -> None:
-            jobs = [job for job, _ in passing]
+        def text(console: "Console", passing: Iterable[_Then]) -> None:
+            jobs = [then.job for then in passing]
             console.print(f"{counted(len(jobs), 'job')} as of position {position}")
             show_jobs(console, jobs)
 
-        inv.emit_each("jobs", newest_first(ledger, position), document, text, {"position": position})
+        inv.emit_each("jobs", _with_texts(ledger, position), document, text, {"position": position})
+
+
+class _Then(NamedTuple):
+    """A job as it was, its records, and the texts of the first records of several jobs, read when needed."""
+
+    job: Job
+    rows: list[StoredRow]
+    texts: Callable[[], Mapping[str, PrivateBody]]
+
+
+def _with_texts(ledger: Ledger, position: int) -> Iterator[_Then]:
+    def texts_of(rows: list[StoredRow]) -> Mapping[str, PrivateBody]:
+        return ledger.store.bodies([record.position for record in Record.from_rows(rows)])
+
+    jobs = newest_first(ledger, position)
+    while some := list(islice(jobs, TEXTS_AT_ONCE)):
+        texts = cache(partial(texts_of, [rows[0] for _, rows in some]))
+        for job, rows in some:
+            yield _Then(job, rows, texts)
+
+
+def _says_completed(row: StoredRow) -> bool:
+    return b'"type":"status.observed"' in row.record and b'"status":"completed"' in row.payload
 
 
 def _swap(inv: Invocation, result: "Replay") -> None:

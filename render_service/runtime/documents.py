@@ -36,8 +36,8 @@ HIDDEN = "[secret]"
 def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Record] = ()) -> Json:
     """Return a job as a video object with facts from the ledger.
 
-    A row has neither prompt nor completion time: with `ledger` they are read from the events of the job,
-    which may be given as `records`.
+    A row has neither prompt nor completion time: with `ledger` they are read from the events of the job, or
+    from `records`: the first, with its text, and those of its observations that matter.
     """
     row = to_builtins(job)
     video = {
@@ -60,10 +60,7 @@ def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Recor
 
 def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
     """Return the fields of the API's video that only the events of the job contain."""
-    if records:
-        first = records[0].with_bodies(ledger.store.bodies([records[0].position]))
-    else:
-        first = next(ledger.read(RecordFilter(stream=job.job_id), limit=1))
+    first = records[0] if records else next(ledger.read(RecordFilter(stream=job.job_id), limit=1))
     begun = first.event
     wording = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
     if isinstance(begun, RenderRequested):

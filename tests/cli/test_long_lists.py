@@ -71,3 +71,18 @@ def test_a_search_over_many_jobs_reads_them_in_parts(
     monkeypatch.setattr("ledger.log.ledger._CHUNK", 2)
     assert (sora("jobs").document, len(whole["jobs"])) == (whole, 5)
     assert len(sora("jobs", "--limit", "3").document["jobs"]) == 3
+
+
+def test_jobs_as_of_a_position_have_their_own_prompts_and_times_however_many_are_read_at_once(
+    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server()
+    for prompt in ("a fox", "a hen", "an owl"):
+        assert sora("create-and-poll", "--prompt", prompt, "--no-augment").code == 0
+    now = {job["job_id"]: (job["prompt"], job["completed_at"]) for job in sora("jobs").document["jobs"]}
+    monkeypatch.setattr("cli.commands.replay.TEXTS_AT_ONCE", 2)
+    position = sora("log").document["records"][-1]["position"]
+    then = sora("replay", "--as-of", str(position)).document["jobs"]
+    assert {job["job_id"]: (job["prompt"], job["completed_at"]) for job in then} == now
+    assert None not in {completed_at for _, completed_at in now.values()}
+    assert {prompt for prompt, _ in now.values()} == {"a fox", "a hen", "an owl"}
