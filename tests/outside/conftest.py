@@ -34,6 +34,21 @@ WITNESS = "tests.outside.witness:main"
 WITNESSES = ("north", "south", "east")
 
 
+def until(happened: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until `happened` returns something true, and return it. The other process gives no signal.
+
+    Four times as long as the question took is waited before it is asked again: a command that asks costs more
+    than the process that is waited for has to do.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        asked = time.monotonic()
+        if found := happened():
+            return found
+        assert time.monotonic() < end
+        time.sleep(min(max(0.02, 4 * (time.monotonic() - asked)), 0.5))
+
+
 @dataclass(frozen=True)
 class Outside:
     """A billing server that runs; its answers are read without the product's code."""

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Gateway, Outside, Person
+from tests.outside.conftest import Gateway, Outside, Person, until
 from tests.outside.test_gateway_gets import FAST
-from tests.outside.test_gateway_posts import until
 from tests.outside.test_gateway_refusals import ask
 from tests.outside.test_half_requests import is_open
 

@@ -25,7 +25,7 @@ from openai import (
     RateLimitError,
 )
 
-from tests.outside.conftest import Gateway, Outside, Person
+from tests.outside.conftest import Gateway, Outside, Person, until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
 
@@ -63,14 +63,6 @@ def waited(client: OpenAI, name: str, status: str) -> Any:
         assert time.monotonic() < end, video
         time.sleep(0.5)  # more often is refused
     return video
-
-
-def until(happened: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 60
-    while not (found := happened()):
-        assert time.monotonic() < end
-        time.sleep(0.02)  # the other process gives no signal
-    return found
 
 
 def asset_of(gateway: Gateway) -> Path:

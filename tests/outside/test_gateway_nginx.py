@@ -14,9 +14,8 @@ import httpx2
 import pytest
 from openai import OpenAI
 
-from tests.outside.conftest import Gateway, Outside
+from tests.outside.conftest import Gateway, Outside, until
 from tests.outside.server import encode
-from tests.outside.test_gateway_posts import until
 from tests.outside.test_half_requests import is_open
 
 Start = Callable[..., Outside]

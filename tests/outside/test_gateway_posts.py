@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import threading
-import time
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAI
 
-from tests.outside.conftest import Gateway, Outside
+from tests.outside.conftest import Gateway, Outside, until
 from tests.outside.wires import Wire, cutting_once, cutting_the_answer, passing
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
@@ -25,15 +24,6 @@ FINALS_ARE_HELD = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
 
 def sdk(base_url: str, key: str, retries: int = 2) -> OpenAI:
     return OpenAI(base_url=base_url, api_key=key, max_retries=retries, timeout=30)
-
-
-def until(happened: Callable[[], Any], seconds: float = 20) -> Any:
-    """Wait until `happened` returns something true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := happened()):
-        assert time.monotonic() < end
-        time.sleep(0.02)  # the other process gives no signal
-    return found
 
 
 def jobs_of(gateway: Gateway) -> list[Any]:

@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 from openai import OpenAI
 
-from tests.outside.conftest import Gateway, Outside
+from tests.outside.conftest import Gateway, Outside, until
 from tests.outside.server import encode
-from tests.outside.test_gateway_posts import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
 

@@ -18,9 +18,8 @@ import httpx2
 import psycopg
 import pytest
 
-from tests.outside.conftest import Gateway, Outside, Person
+from tests.outside.conftest import Gateway, Outside, Person, until
 from tests.outside.test_gateway_gets import FAST
-from tests.outside.test_gateway_posts import until
 from tests.outside.test_gateway_refusals import Answered, ask
 
 Start = Callable[..., Outside]

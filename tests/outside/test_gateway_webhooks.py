@@ -2,7 +2,6 @@
 
 import signal
 import sqlite3
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -13,7 +12,7 @@ import pytest
 from openai import APIStatusError, OpenAI
 
 from sora_adapter.webhooks import Verifier
-from tests.outside.conftest import Gateway, Outside
+from tests.outside.conftest import Gateway, Outside, until
 from tests.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
@@ -39,15 +38,6 @@ def sdk(one: Gateway, key: str) -> OpenAI:
 
 def listen(client: OpenAI, url: str, *types: Any) -> Any:
     return client.webhooks.create(name="app", url=url, event_types=list(types or VIDEO_EVENTS))
-
-
-def until(happened: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until `happened` returns something true, and return it."""
-    end = time.monotonic() + seconds
-    while not (found := happened()):
-        assert time.monotonic() < end
-        time.sleep(0.05)  # the other process gives no signal
-    return found
 
 
 def recorded(one: Gateway, type_: str) -> list[dict[str, Any]]:

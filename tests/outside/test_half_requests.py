@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.outside.test_gateway_posts import until
+from tests.outside.conftest import until
 
 HALF = b"POST /webhooks/sandbox HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 SPARE_FILES = 200

@@ -1,7 +1,6 @@
 """A queued split is made by whichever worker runs, each remix billed once, by the server's own count."""
 
 import shlex
-import time
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from ledger.tree.checkpoint import Signer
+from tests.outside.conftest import until
 
 Outside = Callable[..., Any]
 
@@ -56,14 +56,6 @@ def remixes(server: Any) -> list[str]:
 def standing(ana: Any, job: str) -> dict[str, Any]:
     """Return where the split of a job is, as `status` tells it."""
     return dict(ana("status", job, "--offline").document["split"])
-
-
-def until(reached: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    limit = time.monotonic() + 120
-    while not reached():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 def test_a_queued_split_is_finished_by_workers_that_are_killed_after_every_remix(shop: Any) -> None:
