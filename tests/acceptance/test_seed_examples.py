@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL import Image
 
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.forks import CODE, Forks
 
 SEEDS = Path(__file__).parent / "seeds"
 FENCE = re.compile(r"^line (\d+)\n\n```(\w+)\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
@@ -140,16 +140,20 @@ def source(server: SandboxServer) -> str:
 
 
 @pytest.fixture
-def perform(tmp_path: Path, server: SandboxServer, source: str) -> Callable[..., Any]:
-    """Run a program on an example, in a folder with the images it names."""
+def perform(tmp_path: Path, server: SandboxServer, source: str, forks: Forks) -> Callable[..., Any]:
+    """Run an example in a folder with the images it names: by a program, or as Python."""
     for name, size in IMAGE.items():
         Image.new("RGB", size, "teal").save(tmp_path / name)
     kept = {name: text for name, text in os.environ.items() if not name.startswith("OPENAI_")}
     environment = kept | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.base_url}
 
-    def run(program: list[str], text: str) -> subprocess.CompletedProcess[str]:
+    def run(text: str, *program: str) -> subprocess.CompletedProcess[str]:
         text = PLACEHOLDER.sub(source, text.replace(HOST, server.base_url))
         command = [*program, re.sub(r"time\.sleep\(\d+\)", "time.sleep(0.01)", text)]
+        if not program:
+            with forks.popen(command, tmp_path, environment, program=CODE) as running:
+                out, err = running.communicate(120)
+            return subprocess.CompletedProcess(command, running.wait(), out, err)
         return subprocess.run(
             command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )
@@ -167,7 +171,7 @@ def test_a_python_example_says_what_it_would_have_said(
     perform: Any, tmp_path: Path, place: tuple[str, int], row: Script
 ) -> None:
     text = "\n".join(BLOCKS[place[0], line] for line in (place[1], *row.then))
-    ended = perform([sys.executable, "-W", "ignore::DeprecationWarning", "-c"], text)
+    ended = perform(text)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert row.says in ended.stdout
     assert not row.leaves or MP4 in (tmp_path / row.leaves).read_bytes()[:12]
@@ -183,7 +187,7 @@ def test_a_curl_example_is_answered(
 ) -> None:
     if missing := [name for name in programs_of(BLOCKS[place]) if not shutil.which(name)]:
         pytest.skip(f"not installed here: {', '.join(missing)}")
-    ended = perform(["bash", "-c"], BLOCKS[place])
+    ended = perform(BLOCKS[place], "bash", "-c")
     answer = json.loads(ended.stdout or "{}")
     expected = {name: source if value is SOURCE else value for name, value in row.answers.items()}
     assert {name: answer.get(name) for name in expected} == expected
