@@ -203,11 +203,11 @@ class Forks:
         return running
 
     def run(
-        self, command: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], **options: Any
     ) -> tuple[int, str, str]:
-        """Run one command to its end; return its exit code, stdout and stderr."""
+        """Run one command to its end, with options of `start`; return its exit code, stdout and stderr."""
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            running = self.start([command], folder, environment, out, err)
+            running = self.start([command], folder, environment, out, err, **options)
             try:
                 code = running.wait()
             except BaseException:

@@ -1,13 +1,12 @@
 """`publish` killed at any moment leaves no half file at the target, and the same command completes it."""
 
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests import c2pa_peer as peer
+from tests.forks import CODE
 
 KILLED = """
 import os, signal, sys
@@ -38,14 +37,9 @@ def test_a_publication_killed_at_any_moment_is_whole_and_can_be_completed(
     made = place.json("create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05")
     job_id = made["final"]["job_id"]
     publish = ["publish", job_id, "--to", "film.mp4", "--certificate", "studio.pem"]
-    ran = subprocess.run(
-        [sys.executable, "-c", KILLED, step, moment, *publish],
-        cwd=place.folder,
-        env=place.environment,
-        capture_output=True,
-        check=False,
-    )
-    assert ran.returncode == -signal.SIGKILL
+    command = [KILLED, step, moment, *publish]
+    code, *_ = place.forks.run(command, place.folder, place.environment, program=CODE)
+    assert code == -signal.SIGKILL
     film = place.folder / "film.mp4"
     was_there = film.exists()
     assert was_there == (moment == "after")

@@ -151,9 +151,8 @@ def perform(tmp_path: Path, server: SandboxServer, source: str, forks: Forks) ->
         text = PLACEHOLDER.sub(source, text.replace(HOST, server.base_url))
         command = [*program, re.sub(r"time\.sleep\(\d+\)", "time.sleep(0.01)", text)]
         if not program:
-            with forks.popen(command, tmp_path, environment, program=CODE) as running:
-                out, err = running.communicate(120)
-            return subprocess.CompletedProcess(command, running.wait(), out, err)
+            ended = forks.run(command, tmp_path, environment, program=CODE)
+            return subprocess.CompletedProcess(command, *ended)
         return subprocess.run(
             command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )

@@ -1,7 +1,6 @@
 """A ledger is copied between any two stores: the same rows, the same root, resumable, never onto another."""
 
-import subprocess
-import sys
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +16,7 @@ from ledger.store.interface import Document
 from ledger.verify import verify
 from render_service.maintenance.copy import Copy, copy_ledger
 from render_service.runtime.errors import BadInput
+from tests.forks import CODE, Forks
 
 WAYS = [("sqlite", "postgres"), ("postgres", "sqlite"), ("sqlite", "sqlite"), ("postgres", "postgres")]
 
@@ -208,9 +208,10 @@ copy.copy_ledger(sys.argv[1], sys.argv[2], progress)
 """
 
 
-def test_a_copy_that_was_killed_goes_on_where_it_stopped(way: tuple[str, str], filled: Any) -> None:
+def test_a_copy_that_was_killed_goes_on_where_it_stopped(
+    way: tuple[str, str], filled: Any, forks: Forks
+) -> None:
     filled(way[0], notes=4_000)
-    killed = subprocess.run([sys.executable, "-c", KILLED_IN_THE_MIDDLE, *way], check=False)
-    assert killed.returncode == -9
+    assert forks.run([KILLED_IN_THE_MIDDLE, *way], Path.cwd(), os.environ, program=CODE)[0] == -9
     assert (len(contents(way[1])[0]), clean(way[1])) == (2_000, True)
     assert (copy(way).copied, contents(way[1])) == (2_011, contents(way[0]))

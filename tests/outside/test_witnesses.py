@@ -3,13 +3,12 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import httpx2
 import pytest
 
+from tests.forks import CODE
 from tests.outside.conftest import Witness, write_policy
 
 PUBLISH = ("checkpoint", "--key", "signing.key", "--publish", "checkpoint.txt", "--witnesses", "policy")
@@ -337,15 +336,10 @@ def test_a_kill_between_witnessing_and_publishing_leaves_nothing_untrue_and_the_
 ) -> None:
     grow(person, 1)
     head = person("checkpoint").document["size"]
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, where, *PUBLISH],
-        cwd=person.folder,
-        env=person.environment,
-        check=False,
-        capture_output=True,
-        timeout=120,
+    code, _, errors = person.forks.run(
+        [KILLED, where, *PUBLISH], person.folder, person.environment, program=CODE
     )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert code == -signal.SIGKILL, errors
     assert all(len(each.requests()) == 1 for each in witnesses)
     recorded = witnessed(person)
     assert [each["size"] for each in recorded] == ([] if where == "witnessed" else [head])
