@@ -188,6 +188,8 @@ def _entry(line: int, number: int, value: Any, folder: Path) -> Entry:
         raise ValueError(f"expected an object or a prompt, found {kind}")  # bad text
     for key in value:
         _check_key(key, KEYS)
+    if value.get(REMIX_OF, "") is None:  # a missing id must not pay for a new video
+        raise ValueError(f"{REMIX_OF} is null: name the video to change, or leave it out for a new one")
     values = {key: item for key, item in value.items() if item is not None}
     if "prompt" not in values:
         raise ValueError("the key prompt is missing; it holds the text")

@@ -115,6 +115,7 @@ def test_split_needs_queue(sora: Any, source: str, changes: Any) -> None:
         ({"remix_of": "nosuch"}, "'nosuch' is not a job id"),
         ({"remix_of": "@last"}, "remix_of: expected the id of a job or of a video, found '@last'"),
         ({"remix_of": 7}, "remix_of: expected text, found 7"),
+        ({"remix_of": None}, "remix_of is null: name the video to change, or leave it out"),
         ({"remix_of": "job_1", "input_reference": "a.png"}, "a remix has no first frame"),
         ({"video": "job_1"}, "unknown key 'video'; the video that a remix changes is 'remix_of'"),
         ({"declare_change": "palette"}, "declare_change is for a remix"),

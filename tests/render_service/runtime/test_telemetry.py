@@ -112,3 +112,9 @@ def test_no_control_character_counts_as_printable() -> None:
     letters = [chr(code) for code in range(0x3000)]
     assert [letter for letter in letters if redact(letter) != letter and letter.isprintable()] == []
     assert redact("a\u202eb\x1b[31m") == "a\ufffdb\ufffd[31m"
+
+
+@pytest.mark.parametrize("letter", ["\x1b", "\x7f", "\x9b", "\u202e"])
+def test_no_control_character_is_in_a_log_line(letter: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Log(TRACE).warning("server.said", said=f"a{letter}b")
+    assert json.loads(capsys.readouterr().err)["said"] == "a\ufffdb"
