@@ -36,6 +36,8 @@ from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 from tests.clips import plain, sharing
+from tests.ledger import scribe as samples
+from tests.ledger.scribe import Scribe
 
 # The time of an example depends on the machine. The verdict on a commit must not depend on chance, so the
 # examples are the same in every run, and few; `make soak` draws more, at random.
@@ -315,13 +317,13 @@ def forks(testrun_uid: str) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def vocabulary() -> ModuleType:
     """Return the module `scribe`: samples of every event."""
-    return _load(Path(__file__).parent / "ledger" / "scribe.py")
+    return samples
 
 
 @pytest.fixture
-def scribe(vocabulary: ModuleType) -> Any:
+def scribe() -> Scribe:
     """Return a fresh `Scribe`."""
-    return vocabulary.Scribe()
+    return Scribe()
 
 
 @pytest.fixture

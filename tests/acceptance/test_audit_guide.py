@@ -4,11 +4,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ledger.verify import verify_bundle
+from tests.acceptance.conftest import Place
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "audit-guide.md").read_text(encoding="utf-8")
@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", GUIDE, re.DOTALL)
 
 
 @pytest.fixture
-def ended(place: Any, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+def ended(place: Place, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     """Run all blocks as one script, `sora-ledger` on the path, as text for people."""
     script = tmp_path / "bin" / "sora-ledger"
     place.forks.install(script)

@@ -1,9 +1,12 @@
 """A batch that is killed half-way: nothing is sent twice, and nothing is left out."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
 
 import httpx2
+
+from tests.acceptance.conftest import Place
+from tests.forks import Running
 
 ENTRIES = 12
 BATCH = ["create-batch", "--input", "prompts.jsonl", "--out-dir", "out", "--concurrency", "3"]
@@ -19,7 +22,9 @@ def videos(origin: str) -> int:
     return len(httpx2.get(f"{origin}/_sandbox/jobs").json()["data"])
 
 
-def test_a_batch_killed_half_way_and_resumed_asks_once_for_every_entry(place: Any, own_sandbox: Any) -> None:
+def test_a_batch_killed_half_way_and_resumed_asks_once_for_every_entry(
+    place: Place, own_sandbox: Callable[..., str]
+) -> None:
     origin = own_sandbox("--render-seconds", "0", "--media", "cached")
     (place.folder / "prompts.jsonl").write_text("\n".join(f"fox {number}" for number in range(ENTRIES)))
     plan = {"faults": ["create=none:4", "create=kept-but-slow@600:3"]}
@@ -36,7 +41,12 @@ def test_a_batch_killed_half_way_and_resumed_asks_once_for_every_entry(place: An
     assert place.is_intact()
 
 
-def test_ctrl_c_in_a_batch_says_how_to_go_on(place: Any, own_sandbox: Any, seen: Any, interrupt: Any) -> None:
+def test_ctrl_c_in_a_batch_says_how_to_go_on(
+    place: Place,
+    own_sandbox: Callable[..., str],
+    seen: Callable[[Running, str], str],
+    interrupt: Callable[[Running], int],
+) -> None:
     origin = own_sandbox("--render-seconds", "60", "--media", "cached")
     (place.folder / "prompts.jsonl").write_text("\n".join(f"fox {number}" for number in range(ENTRIES)))
     process = place.start(*BATCH, "--poll")

@@ -19,6 +19,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from cli.main import cli
+from tests.acceptance.conftest import Place
 from tests.forks import CODE
 from tests.outside.cluster import free_port
 
@@ -141,7 +142,7 @@ def test_everything_that_the_wheel_needs_gets_into_the_image() -> None:
 
 
 @pytest.fixture
-def compose(place: Any, databases: Any, postgres: ModuleType) -> Iterator[dict[str, str]]:
+def compose(place: Place, databases: Any, postgres: ModuleType) -> Iterator[dict[str, str]]:
     """Run the processes of compose.yaml on this machine; yield the variables of a client."""
     owner, role = databases.url(), f"app_{uuid.uuid4().hex[:8]}"
     postgres.execute(owner, f"CREATE ROLE {role} LOGIN")
@@ -178,7 +179,7 @@ def compose(place: Any, databases: Any, postgres: ModuleType) -> Iterator[dict[s
 
 
 def test_the_processes_of_compose_render_a_video_for_a_client_and_the_doctor_agrees(
-    place: Any, compose: dict[str, str]
+    place: Place, compose: dict[str, str]
 ) -> None:
     code = (ROOT / "examples" / "official_sdk.py").read_text(encoding="utf-8")
     with place.forks.popen([code], place.folder, place.environment | compose, program=CODE) as ran:

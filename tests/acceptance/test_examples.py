@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import Place
 from tests.forks import CODE
 from tests.outside.cluster import free_port
 
@@ -31,7 +32,7 @@ SHOWS = {
 
 
 @pytest.fixture
-def environment(place: Any) -> dict[str, str]:
+def environment(place: Place) -> dict[str, str]:
     """Return an environment with `sora-ledger` and `python` on the path and no settings of ours."""
     folder = place.folder / "bin"
     place.forks.install(folder / "sora-ledger")
@@ -41,7 +42,7 @@ def environment(place: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def gateway(place: Any) -> Callable[[], dict[str, str]]:
+def gateway(place: Place) -> Callable[[], dict[str, str]]:
     """Run a gateway; return the variables of a program behind it."""
     ledger = {"SORA_LEDGER_URL": "sqlite:///renders.db"}
 
@@ -65,7 +66,9 @@ def shell(command: list[Any], folder: Path, environment: dict[str, str]) -> subp
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_an_example_runs_as_it_is_written(place: Any, environment: Any, gateway: Any, name: str) -> None:
+def test_an_example_runs_as_it_is_written(
+    place: Place, environment: dict[str, str], gateway: Callable[[], dict[str, str]], name: str
+) -> None:
     variables = gateway() if name in BEHIND_A_GATEWAY else {}
     if name.endswith(".py"):
         code = (EXAMPLES / name).read_text(encoding="utf-8")
@@ -86,7 +89,7 @@ def test_every_example_is_listed() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in TUTORIALS.glob("[a-z]*.md")))
-def test_a_tutorial_works_as_it_is_written(place: Any, environment: Any, name: str) -> None:
+def test_a_tutorial_works_as_it_is_written(place: Place, environment: dict[str, str], name: str) -> None:
     page = (TUTORIALS / name).read_text(encoding="utf-8")
     commands = "\n".join(BLOCKS.findall(page)).replace(str(PORT), str(free_port()))
     commands = commands.replace("sora-ledger serve", f"{sys.executable} -m cli serve")  # a process to end

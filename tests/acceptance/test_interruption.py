@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.acceptance.conftest import Place
+from tests.forks import Running
 
 CREATE = ["create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05"]
 POLL = ["--poll-interval", "0.05"]
@@ -28,7 +31,9 @@ STEPS = [
 
 
 @pytest.mark.parametrize("step", ["submission.intended", "submission.accepted"])
-def test_ctrl_c_leaves_a_job_that_poll_goes_on_with(place: Any, seen: Any, interrupt: Any, step: str) -> None:
+def test_ctrl_c_leaves_a_job_that_poll_goes_on_with(
+    place: Place, seen: Callable[[Running, str], str], interrupt: Callable[[Running], int], step: str
+) -> None:
     process = place.start(*CREATE, SORA_SANDBOX_SECONDS="2")
     seen(process, step)
     assert interrupt(process) == 130
@@ -38,7 +43,7 @@ def test_ctrl_c_leaves_a_job_that_poll_goes_on_with(place: Any, seen: Any, inter
 
 
 def test_ctrl_c_in_a_download_leaves_no_half_file_and_poll_goes_on(
-    place: Any, seen: Any, interrupt: Any
+    place: Place, seen: Callable[[Running, str], str], interrupt: Callable[[Running], int]
 ) -> None:
     process = place.start(*CREATE)
     seen(process, "status.observed")
@@ -48,7 +53,7 @@ def test_ctrl_c_in_a_download_leaves_no_half_file_and_poll_goes_on(
     assert (place.json("poll", job["job_id"], *POLL)["state"], place.is_intact()) == ("stored", True)
 
 
-def test_ctrl_c_says_how_to_go_on(place: Any, seen: Any) -> None:
+def test_ctrl_c_says_how_to_go_on(place: Place, seen: Callable[[Running, str], str]) -> None:
     process = place.start(*CREATE, SORA_SANDBOX_SECONDS="30")
     seen(process, "submission.accepted")
     process.send_signal(signal.SIGINT)
@@ -58,7 +63,7 @@ def test_ctrl_c_says_how_to_go_on(place: Any, seen: Any) -> None:
 
 @pytest.mark.parametrize("number", range(len(STEPS)))
 def test_a_kill_at_any_moment_leaves_an_intact_ledger_and_at_most_one_video(
-    place: Any, seen: Any, number: int
+    place: Place, seen: Callable[[Running, str], str], number: int
 ) -> None:
     chance = random.Random(number)
     process = place.start(*CREATE, SORA_SANDBOX_SECONDS="0.5")
@@ -92,7 +97,7 @@ def created(folder: Path) -> int:
         return int(httpx2.get(f"{server.origin}/_sandbox/requests").json()["creates"])
 
 
-def test_a_killed_poll_is_gone_on_with(place: Any, seen: Any) -> None:
+def test_a_killed_poll_is_gone_on_with(place: Place, seen: Callable[[Running, str], str]) -> None:
     process = place.start(*CREATE)
     seen(process, "status.observed")
     process.kill()
@@ -110,7 +115,7 @@ main(sys.argv[1:])
 
 
 def test_a_full_disk_stops_a_download_and_poll_goes_on_when_there_is_room(
-    place: Any, own_sandbox: Any
+    place: Place, own_sandbox: Callable[..., str]
 ) -> None:
     own_sandbox("--render-seconds", "0", "--media", "cached")
     command = [sys.executable, "-c", SMALL_DISK, *CREATE, "--seconds", "12"]
@@ -123,7 +128,7 @@ def test_a_full_disk_stops_a_download_and_poll_goes_on_when_there_is_room(
     assert place.json("poll", job["job_id"], *POLL)["state"] == "stored"
 
 
-def test_a_cut_off_submission_is_never_sent_again(place: Any, seen: Any) -> None:
+def test_a_cut_off_submission_is_never_sent_again(place: Place, seen: Callable[[Running, str], str]) -> None:
     process = place.start("create", "--prompt", "a fox", "--request-key", "teaser")
     seen(process, "submission.intended")
     process.kill()
@@ -132,7 +137,9 @@ def test_a_cut_off_submission_is_never_sent_again(place: Any, seen: Any) -> None
     assert created(place.folder) <= 1
 
 
-def test_a_cut_off_submission_is_settled_and_then_rendered_once(place: Any, seen: Any) -> None:
+def test_a_cut_off_submission_is_settled_and_then_rendered_once(
+    place: Place, seen: Callable[[Running, str], str]
+) -> None:
     command = ["create", "--prompt", "a fox", "--request-key", "teaser"]
     process = place.start(*command)
     seen(process, "submission.intended")
@@ -146,7 +153,7 @@ def test_a_cut_off_submission_is_settled_and_then_rendered_once(place: Any, seen
     assert (created(place.folder), place.run("audit").returncode, place.is_intact()) == (1, 0, True)
 
 
-def test_two_processes_with_one_request_key_make_one_video(place: Any) -> None:
+def test_two_processes_with_one_request_key_make_one_video(place: Place) -> None:
     command = ["create", "--prompt", "a fox", "--request-key", "teaser"]
     both = [place.start(*command) for _ in range(2)]
     codes = {process.wait(120) for process in both}
@@ -154,13 +161,13 @@ def test_two_processes_with_one_request_key_make_one_video(place: Any) -> None:
     assert {0} <= codes <= {0, 6}  # 6: the other one's submission was still under way
 
 
-def test_two_processes_may_begin_one_ledger(place: Any) -> None:
+def test_two_processes_may_begin_one_ledger(place: Place) -> None:
     both = [place.start("create", "--prompt", "a fox") for _ in range(2)]
     codes = [process.wait(120) for process in both]
     assert (codes, len(place.jobs()), place.is_intact()) == ([0, 0], 2, True)
 
 
-def test_two_polls_of_one_job_store_it_once(place: Any) -> None:
+def test_two_polls_of_one_job_store_it_once(place: Place) -> None:
     job = place.json("create", "--prompt", "a fox")["job_id"]
     both = [place.start("poll", job, *POLL) for _ in range(2)]
     codes = [process.wait(120) for process in both]

@@ -4,11 +4,11 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.main import COMMANDS
+from tests.acceptance.conftest import Place
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -16,7 +16,7 @@ DRILL = re.compile(r"<!-- tested(?:, ends with (\d+))? -->\n```bash\n(.*?)```", 
 
 
 @pytest.fixture
-def ended(place: Any, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
+def ended(place: Place, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Run commands of the page, `sora-ledger` on the path, as text for people."""
     script = tmp_path / "bin" / "sora-ledger"
     place.forks.install(script, "--format", "text")
@@ -45,7 +45,9 @@ def without_numbers(text: str) -> str:
     return re.sub(r"\d+", "N", text)
 
 
-def test_the_drill_of_the_operations_page_ends_as_the_page_says(ended: Any) -> None:
+def test_the_drill_of_the_operations_page_ends_as_the_page_says(
+    ended: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
     drill = DRILL.findall(PAGE)
     runs = [ended(commands) for _, commands in drill]
     assert [run.returncode for run in runs] == [int(code or 0) for code, _ in drill] == [0, 10, 11]

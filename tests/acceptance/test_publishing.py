@@ -1,11 +1,11 @@
 """`publish` killed at any moment leaves no half file at the target, and the same command completes it."""
 
 import signal
-from typing import Any
 
 import pytest
 
 from tests import c2pa_peer as peer
+from tests.acceptance.conftest import Place
 from tests.forks import CODE
 
 KILLED = """
@@ -31,7 +31,7 @@ run(sys.argv[3:])
     ids=["signature recorded", "at its target"],
 )
 def test_a_publication_killed_at_any_moment_is_whole_and_can_be_completed(
-    place: Any, step: str, moment: str
+    place: Place, step: str, moment: str
 ) -> None:
     place.json("key", "certificate", "studio.pem", "--test-ca")
     made = place.json("create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05")

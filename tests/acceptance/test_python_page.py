@@ -4,10 +4,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import Place
 from tests.forks import CODE
 from tools import reference
 
@@ -21,7 +21,7 @@ def test_the_page_has_examples() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_of_the_page_runs_as_written(place: Any, example: str) -> None:
+def test_an_example_of_the_page_runs_as_written(place: Place, example: str) -> None:
     environment = {name: text for name, text in place.environment.items() if not name.startswith("SORA_L")}
     program = [f"import warnings\nwarnings.simplefilter('error')\n{example}"]
     with place.forks.popen(program, place.folder, environment, program=CODE) as ran:

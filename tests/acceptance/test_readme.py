@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import Place
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"<!-- tested[^>]*-->\n```(?:bash|console)\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture
-def shell(place: Any, tmp_path: Path) -> Any:
+def shell(place: Place, tmp_path: Path) -> Any:
     """Run shell lines with `sora-ledger` on the path and nothing of ours in the environment."""
     folder = tmp_path / "bin"
     place.forks.install(folder / "sora-ledger")
@@ -43,7 +45,7 @@ def test_a_block_of_the_readme_works_as_written(shell: Any, block: str) -> None:
     assert (ended.returncode, ended.stderr if ended.returncode else "") == (0, "")
 
 
-def test_every_command_of_the_readme_exists(place: Any) -> None:
+def test_every_command_of_the_readme_exists(place: Place) -> None:
     code = "\n".join(re.findall(r"```(?:bash|console)\n(.*?)```", README, re.DOTALL))
     named = set(re.findall(r"^(?:\$ )?sora-ledger ([a-z-]+)", code, re.MULTILINE))
     text = place.run("--help").stdout

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -389,7 +388,9 @@ def is_intact(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.seed}-line-{block.fence}")
-def test_a_block_of_a_seed_ends_as_the_table_says(pasted: Any, folder: Path, block: Block) -> None:
+def test_a_block_of_a_seed_ends_as_the_table_says(
+    pasted: Callable[[Block], list[Ended]], folder: Path, block: Block
+) -> None:
     ended, expected = pasted(block), block.expected()
     assert [one.line for one in ended] == [line for line, _ in expected]
     compared = [(one, one.falls_short_of(row, folder)) for one, (_, row) in zip(ended, expected, strict=True)]
@@ -414,7 +415,7 @@ REFUSED = [block for block in BLOCKS if block.seed == "004" and any(row.code for
 
 @pytest.mark.parametrize("block", REFUSED, ids=lambda block: f"{block.seed}-line-{block.fence}")
 def test_with_nearest_no_line_is_refused_for_its_size_or_length(
-    pasted: Any, folder: Path, block: Block
+    pasted: Callable[[Block], list[Ended]], folder: Path, block: Block
 ) -> None:
     ended = pasted(block, "--nearest")
     others = [one for one in ended if one.code]  # with a seed or a loop, which this profile does not take

@@ -167,7 +167,7 @@ def bearer() -> dict[str, str]:
 
 @pytest.mark.parametrize(("place", "row"), rows(Script))
 def test_a_python_example_says_what_it_would_have_said(
-    perform: Any, tmp_path: Path, place: tuple[str, int], row: Script
+    perform: Callable[..., Any], tmp_path: Path, place: tuple[str, int], row: Script
 ) -> None:
     text = "\n".join(BLOCKS[place[0], line] for line in (place[1], *row.then))
     ended = perform(text)
@@ -182,7 +182,7 @@ def programs_of(text: str) -> list[str]:
 
 @pytest.mark.parametrize(("place", "row"), rows(Curl))
 def test_a_curl_example_is_answered(
-    perform: Any, tmp_path: Path, source: str, place: tuple[str, int], row: Curl
+    perform: Callable[..., Any], tmp_path: Path, source: str, place: tuple[str, int], row: Curl
 ) -> None:
     if missing := [name for name in programs_of(BLOCKS[place]) if not shutil.which(name)]:
         pytest.skip(f"not installed here: {', '.join(missing)}")

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import Place
+
 ROOT = Path(__file__).parents[2]
 SKILL = ROOT / "skills" / "sora-ledger"
 PAGES = sorted(SKILL.rglob("*.md"))
@@ -55,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, forks: Any) -> tuple[Path
 
 
 @pytest.fixture
-def agent(place: Any, finished: tuple[Path, str]) -> Any:
+def agent(place: Place, finished: tuple[Path, str]) -> Any:
     """A place with `sora-ledger` on the path and `JOB`, a completed job to work on."""
     folder, job = finished
     shutil.copytree(folder, place.folder, dirs_exist_ok=True)
@@ -128,7 +130,7 @@ def test_the_wheel_holds_the_skill(tmp_path: Path) -> None:
     }
 
 
-def test_installing_again_writes_nothing_and_keeps_what_was_changed(place: Any) -> None:
+def test_installing_again_writes_nothing_and_keeps_what_was_changed(place: Place) -> None:
     first = place.json("skill", "install", "--to", "skills")
     again = place.json("skill", "install", "--to", "skills")
     assert (len(first["written"]), again["written"]) == (len(PAGES), [])
@@ -145,7 +147,7 @@ def test_installing_again_writes_nothing_and_keeps_what_was_changed(place: Any) 
     )
 
 
-def test_a_folder_that_cannot_be_made_is_named(place: Any) -> None:
+def test_a_folder_that_cannot_be_made_is_named(place: Place) -> None:
     (place.folder / "skills").write_text("a file")
     refused = place.run("skill", "install", "--to", "skills")
     assert (refused.returncode, "skills/sora-ledger: the folder cannot be made" in refused.stdout) == (

@@ -4,6 +4,8 @@ import os
 import pty
 from typing import Any
 
+from tests.acceptance.conftest import Place
+
 CREATE = ["create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05"]
 
 
@@ -23,21 +25,21 @@ def on_a_terminal(place: Any, *arguments: str, **more: str) -> tuple[int, str]:
     return process.wait(120), shown.decode()
 
 
-def test_a_person_sees_decision_progress_and_result(place: Any) -> None:
+def test_a_person_sees_decision_progress_and_result(place: Place) -> None:
     code, shown = on_a_terminal(place, *CREATE, SORA_SANDBOX_SECONDS="0.5")
     assert code == 0
     for part in ("trace ", "allowed", "sora-2 because", "━", "100%", "stored", "file:///"):
         assert part in shown
 
 
-def test_a_path_is_shown_unbroken(place: Any) -> None:
+def test_a_path_is_shown_unbroken(place: Place) -> None:
     on_a_terminal(place, *CREATE)
     _, shown = on_a_terminal(place, "status", place.jobs()[0]["job_id"])
     name = place.jobs()[0]["assets"]["video"]["storage_uri"].removeprefix("asset:")
     assert f"/assets/{name}" in shown
 
 
-def test_a_command_to_copy_is_shown_unbroken(place: Any) -> None:
+def test_a_command_to_copy_is_shown_unbroken(place: Place) -> None:
     source = place.json("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")["final"]["job_id"]
     two = "Make it night with neon light all over the town, and replace the fox with a red owl."
     _, shown = on_a_terminal(place, "remix", source, "--prompt", two)
@@ -45,12 +47,12 @@ def test_a_command_to_copy_is_shown_unbroken(place: Any) -> None:
     assert command in shown
 
 
-def test_why_something_is_denied_is_reported_once(place: Any) -> None:
+def test_why_something_is_denied_is_reported_once(place: Place) -> None:
     code, shown = on_a_terminal(place, "create", "--prompt", "a fox", "--max-cost", "0.01")
     assert (code, shown.count("sora-2 would cost 0.40 USD"), " is denied\r\n" in shown) == (3, 1, True)
 
 
-def test_jobs_are_a_line_each(place: Any) -> None:
+def test_jobs_are_a_line_each(place: Place) -> None:
     job = place.json("create", "--prompt", "a fox")["job_id"]
     _, shown = on_a_terminal(place, "jobs")
     [line] = [line for line in shown.splitlines() if job[-8:] in line]

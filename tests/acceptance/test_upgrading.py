@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -49,7 +48,7 @@ def older(place: Place, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
 
 
 def test_an_older_worker_beside_todays_loses_nothing_and_pays_nothing_twice(
-    place: Place, own_sandbox: Any, older: Any
+    place: Place, own_sandbox: Callable[..., str], older: Callable[..., subprocess.Popen[str]]
 ) -> None:
     own_sandbox("--render-seconds", "1")
     place.environment |= {"OPENAI_API_KEY": "sk-older"}

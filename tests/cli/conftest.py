@@ -15,6 +15,8 @@ import httpx2
 import pytest
 
 from cli.main import run
+from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Faults
 
 OURS = ("SORA_", "OPENAI_", "OTEL_", "TRACEPARENT")
 
@@ -101,7 +103,9 @@ def sora(folder: Path, capsys: pytest.CaptureFixture[str]) -> Sora:
 
 
 @pytest.fixture
-def server(sandbox: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def server(
+    sandbox: Callable[..., SandboxServer], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
     """Start a sandbox and make it the server, with a key; settings may be changed."""
     monkeypatch.setenv("OPENAI_API_KEY", os.environ.get("OPENAI_API_KEY", "sk-test-0123456789"))
 
@@ -114,7 +118,7 @@ def server(sandbox: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
 
 
 @pytest.fixture
-def faulty(faults: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def faulty(faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make the server of faults the server."""
     monkeypatch.setenv("OPENAI_BASE_URL", faults.base_url)
     return faults

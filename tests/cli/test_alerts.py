@@ -4,10 +4,10 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
 from tests.forks import Forks
 from tests.receiver import Receiver, receiving
 
@@ -34,7 +34,7 @@ def titles(there: Receiver) -> list[str]:
     return [one.event["title"] for one in there.received]
 
 
-def test_a_worker_tells_of_a_budget_before_it_ends(sora: Any, file: Path, there: Receiver) -> None:
+def test_a_worker_tells_of_a_budget_before_it_ends(sora: Sora, file: Path, there: Receiver) -> None:
     assert sora("budget", "set", "all", "--limit", "0.40", "--reason", "agreed").code == 0
     assert sora("create", "--prompt", "a fox runs", "--queue").code == 0
     assert there.received == []
@@ -43,7 +43,7 @@ def test_a_worker_tells_of_a_budget_before_it_ends(sora: Any, file: Path, there:
     assert titles(there) == ["The budget all is at 100 %"]
 
 
-def test_serve_tells_of_a_budget(sora: Any, folder: Path, file: Path, there: Receiver, forks: Forks) -> None:
+def test_serve_tells_of_a_budget(sora: Sora, folder: Path, file: Path, there: Receiver, forks: Forks) -> None:
     assert sora("budget", "set", "all", "--limit", "0.40", "--reason", "agreed").code == 0
     assert sora("create", "--prompt", "a fox runs", "--queue").code == 0
     process = forks.popen(["serve", "--port", "0", "--no-work", "--json"], folder, dict(os.environ))
@@ -56,7 +56,7 @@ def test_serve_tells_of_a_budget(sora: Any, folder: Path, file: Path, there: Rec
 
 
 def test_audit_tells_of_its_findings_once(
-    sora: Any, file: Path, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, file: Path, there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert sora("create-and-poll", "--prompt", "a fox runs", "--poll-interval", "0.05").code == 0
     assert sora("audit", "--alert").code == 0
@@ -78,7 +78,7 @@ def test_audit_tells_of_its_findings_once(
     ],
 )
 def test_what_cannot_be_sent_is_reported(
-    sora: Any,
+    sora: Sora,
     file: Path,
     there: Receiver,
     monkeypatch: pytest.MonkeyPatch,

@@ -2,13 +2,14 @@
 
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
+
 
 @pytest.fixture
-def ledgers(sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ledgers(sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Begin two ledgers, each in a folder of its own."""
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "sandbox")
     for team in ("film", "games"):
@@ -29,7 +30,7 @@ def tamper(ledger: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["verify"], ["audit", "--offline"]])
-def test_every_ledger_of_a_folder_is_checked(sora: Any, ledgers: Path, command: list[str]) -> None:
+def test_every_ledger_of_a_folder_is_checked(sora: Sora, ledgers: Path, command: list[str]) -> None:
     ended = sora(*command, "--all", "all")
     assert ended.code == 0
     checked = {one["ledger"]: one["clean"] for one in ended.document["ledgers"]}
@@ -37,7 +38,7 @@ def test_every_ledger_of_a_folder_is_checked(sora: Any, ledgers: Path, command: 
     assert ended.document["clean"] is True
 
 
-def test_one_with_findings_decides_how_the_command_ends(sora: Any, ledgers: Path) -> None:
+def test_one_with_findings_decides_how_the_command_ends(sora: Sora, ledgers: Path) -> None:
     tamper(ledgers / "film" / "ledger.db")
     (ledgers / "notes.db").write_text("no ledger")
     ended = sora("verify", "--all", "all")
@@ -47,7 +48,7 @@ def test_one_with_findings_decides_how_the_command_ends(sora: Any, ledgers: Path
     assert "findings" in sora("verify", "--all", "all", "--format", "text").out
 
 
-def test_one_that_cannot_be_read_does_not_pass_as_clean(sora: Any, ledgers: Path) -> None:
+def test_one_that_cannot_be_read_does_not_pass_as_clean(sora: Sora, ledgers: Path) -> None:
     (ledgers / "notes.db").write_text("no ledger")
     ended = sora("verify", "--all", "all")
     assert (ended.code, ended.document["clean"]) == (7, False)
@@ -64,7 +65,7 @@ def test_one_that_cannot_be_read_does_not_pass_as_clean(sora: Any, ledgers: Path
     ],
 )
 def test_what_cannot_be_checked_together_is_reported(
-    sora: Any, folder: Path, arguments: list[str], message: str
+    sora: Sora, folder: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora(*arguments)
     assert (ended.code, message in ended.error) == (2, True)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from ledger.tree.checkpoint import Verifier
+from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def published(server: Any, sora: Any) -> dict[str, str]:
+def published(server: Callable[..., Any], sora: Sora) -> dict[str, str]:
     """Publish an unmarked film and one that is signed, and approved by somebody else; return their jobs."""
     server()
     jobs = {}
@@ -32,7 +34,9 @@ def published(server: Any, sora: Any) -> dict[str, str]:
     return jobs
 
 
-def test_gaps_come_first_and_name_what_is_missing(published: dict[str, str], sora: Any, folder: Path) -> None:
+def test_gaps_come_first_and_name_what_is_missing(
+    published: dict[str, str], sora: Sora, folder: Path
+) -> None:
     report = sora("report", "article-50").document
     first, second = report["files"]
     assert (report["published"], report["marked"], report["with_gaps"]) == (2, 1, 1)
@@ -43,18 +47,18 @@ def test_gaps_come_first_and_name_what_is_missing(published: dict[str, str], sor
     assert (second["model"], second["purpose"]) == ("sora-2", "draft")
 
 
-def test_a_review_after_the_publication_closes_no_gap(published: dict[str, str], sora: Any) -> None:
+def test_a_review_after_the_publication_closes_no_gap(published: dict[str, str], sora: Sora) -> None:
     sora("review", published["plain"], "--verdict", "approved", "--actor", "maria")
     assert "NOT_APPROVED" in sora("report", "article-50").document["files"][0]["gaps"]
 
 
-def test_only_the_period_that_was_asked_for_is_reported(published: dict[str, str], sora: Any) -> None:
+def test_only_the_period_that_was_asked_for_is_reported(published: dict[str, str], sora: Sora) -> None:
     assert sora("report", "article-50", "--until", "2020-01-01").document["files"] == []
     assert sora("report", "article-50", "--since", "2099-01-01").document["published"] == 0
     assert sora("report", "article-50", "--since", "2020-01-01").document["published"] == 2
 
 
-def test_the_table_and_the_page_have_the_same_files(published: dict[str, str], sora: Any) -> None:
+def test_the_table_and_the_page_have_the_same_files(published: dict[str, str], sora: Sora) -> None:
     rows = list(csv.DictReader(io.StringIO(sora("report", "article-50", "--csv").out)))
     page = sora("report", "article-50", "--html").out
     assert [row["job_id"] for row in rows] == [published["plain"], published["signed"]]
@@ -65,7 +69,7 @@ def test_the_table_and_the_page_have_the_same_files(published: dict[str, str], s
 
 
 def test_the_envelope_is_verified_by_software_that_shares_no_code(
-    published: dict[str, str], sora: Any, folder: Path
+    published: dict[str, str], sora: Sora, folder: Path
 ) -> None:
     verifier = Verifier.parse(sora("key", "new", "log.key", "--name", "log.example").document["verifier"])
     written = sora("report", "article-50", "--envelope", "report.json", "--key", "log.key")
@@ -96,6 +100,6 @@ def test_the_envelope_is_verified_by_software_that_shares_no_code(
         (["--since", "soon"], "2026-10"),
     ],
 )
-def test_options_that_do_not_fit_are_explained(sora: Any, arguments: list[str], words: str) -> None:
+def test_options_that_do_not_fit_are_explained(sora: Sora, arguments: list[str], words: str) -> None:
     ended = sora("report", "article-50", *arguments)
     assert (ended.code, words in ended.err) == (2, True)

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -9,10 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from render_service.assets.store import AssetStore
+from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def made(server: Any, sora: Any, picture: Any, folder: Path) -> dict[str, Any]:
+def made(
+    server: Callable[..., Any], sora: Sora, picture: Callable[..., bytes], folder: Path
+) -> dict[str, Any]:
     """Render a video from an image; returns the job."""
     server()
     (folder / "frame.png").write_bytes(picture())
@@ -32,7 +36,9 @@ def aged(path: Path) -> Path:
     return path
 
 
-def test_list_shows_what_was_rendered_and_what_was_given(made: Any, sora: Any, folder: Path) -> None:
+def test_list_shows_what_was_rendered_and_what_was_given(
+    made: dict[str, Any], sora: Sora, folder: Path
+) -> None:
     listed = sora("assets", "list").document
     assert {file["what"] for file in listed["files"]} == {"given", "video"}
     paths = {str(folder / "assets" / urlsplit(file["storage_uri"]).path) for file in listed["files"]}
@@ -40,13 +46,15 @@ def test_list_shows_what_was_rendered_and_what_was_given(made: Any, sora: Any, f
     assert listed["bytes"] == sum(path.stat().st_size for path in files(folder))
 
 
-def test_check_finds_nothing_where_all_is_well(made: Any, sora: Any) -> None:
+def test_check_finds_nothing_where_all_is_well(made: dict[str, Any], sora: Sora) -> None:
     ended = sora("assets", "check")
     expected = {"checked": 2, "read": True, "clean": True, "let_go": 0, "findings": []}
     assert (ended.code, ended.document) == (0, expected)
 
 
-def test_check_and_verify_let_files_go_that_were_erased(made: Any, sora: Any, folder: Path) -> None:
+def test_check_and_verify_let_files_go_that_were_erased(
+    made: dict[str, Any], sora: Sora, folder: Path
+) -> None:
     job_id = made["final"]["job_id"]
     sora("erase", job_id, "--reason", "subject_request", "--with-assets", "--yes")
     ended = sora("assets", "check")
@@ -55,7 +63,7 @@ def test_check_and_verify_let_files_go_that_were_erased(made: Any, sora: Any, fo
 
 
 def test_check_and_verify_find_a_file_that_is_gone_though_no_text_but_another_jobs_was_erased(
-    made: Any, sora: Any, folder: Path
+    made: dict[str, Any], sora: Sora, folder: Path
 ) -> None:
     other = sora("create-and-poll", "--prompt", "a hare", "--poll-interval", "0.05").document["final"][
         "job_id"
@@ -68,13 +76,15 @@ def test_check_and_verify_find_a_file_that_is_gone_though_no_text_but_another_jo
     assert (missing, len(ended.document["findings"])) == (["given", "video", "video"], 3)
 
 
-def test_check_finds_a_file_that_is_gone(made: Any, sora: Any, folder: Path) -> None:
+def test_check_finds_a_file_that_is_gone(made: dict[str, Any], sora: Sora, folder: Path) -> None:
     files(folder)[0].unlink()
     ended = sora("assets", "check", "--quick")
     assert (ended.code, [found["state"] for found in ended.document["findings"]]) == (10, ["missing"])
 
 
-def test_check_finds_a_file_of_the_same_size_that_was_changed(made: Any, sora: Any, folder: Path) -> None:
+def test_check_finds_a_file_of_the_same_size_that_was_changed(
+    made: dict[str, Any], sora: Sora, folder: Path
+) -> None:
     for path in files(folder):
         path.write_bytes(bytes(path.stat().st_size))
     assert sora("assets", "check", "--quick").code == 0
@@ -82,13 +92,15 @@ def test_check_finds_a_file_of_the_same_size_that_was_changed(made: Any, sora: A
     assert (ended.code, [found["state"] for found in ended.document["findings"]]) == (10, ["damaged"] * 2)
 
 
-def test_gc_keeps_what_an_event_names_however_old(made: Any, sora: Any, folder: Path) -> None:
+def test_gc_keeps_what_an_event_names_however_old(made: dict[str, Any], sora: Sora, folder: Path) -> None:
     named = [aged(path) for path in files(folder)]
     assert sora("assets", "gc").document["removed"] == []
     assert files(folder) == named
 
 
-def test_gc_removes_what_no_event_names_once_it_is_a_day_old(made: Any, sora: Any, folder: Path) -> None:
+def test_gc_removes_what_no_event_names_once_it_is_a_day_old(
+    made: dict[str, Any], sora: Sora, folder: Path
+) -> None:
     store = AssetStore(folder / "assets")
     old, young = (store.path(store.put(content, "image/png")) for content in (b"old", b"young"))
     aged(old)
@@ -97,14 +109,16 @@ def test_gc_removes_what_no_event_names_once_it_is_a_day_old(made: Any, sora: An
     assert (old.exists(), young.exists(), len(files(folder))) == (False, True, 3)
 
 
-def test_gc_shows_first_what_it_would_remove(made: Any, sora: Any, folder: Path) -> None:
+def test_gc_shows_first_what_it_would_remove(made: dict[str, Any], sora: Sora, folder: Path) -> None:
     store = AssetStore(folder / "assets")
     old = aged(store.path(store.put(b"old", "image/png")))
     assert sora("assets", "gc", "--dry-run").document["removed"] == [old.as_uri()]
     assert old.exists()
 
 
-def test_gc_clears_nothing_for_a_ledger_that_names_none_of_it(made: Any, sora: Any, folder: Path) -> None:
+def test_gc_clears_nothing_for_a_ledger_that_names_none_of_it(
+    made: dict[str, Any], sora: Sora, folder: Path
+) -> None:
     before = [aged(path) for path in files(folder)]
     denied = sora(
         "create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--ledger", "other.db"
@@ -115,7 +129,7 @@ def test_gc_clears_nothing_for_a_ledger_that_names_none_of_it(made: Any, sora: A
     assert files(folder) == before
 
 
-def test_gc_clears_nothing_where_there_is_no_ledger(made: Any, sora: Any, folder: Path) -> None:
+def test_gc_clears_nothing_where_there_is_no_ledger(made: dict[str, Any], sora: Sora, folder: Path) -> None:
     before = [aged(path) for path in files(folder)]
     assert sora("assets", "gc", "--ledger", "missing.db").code == 7
     assert files(folder) == before
@@ -124,12 +138,12 @@ def test_gc_clears_nothing_where_there_is_no_ledger(made: Any, sora: Any, folder
 @pytest.mark.parametrize(
     "arguments", [("list", "--quick"), ("check", "--dry-run"), ("gc", "--quick"), ("rm",)]
 )
-def test_what_makes_no_sense_together_is_refused(sora: Any, arguments: tuple[str, ...]) -> None:
+def test_what_makes_no_sense_together_is_refused(sora: Sora, arguments: tuple[str, ...]) -> None:
     assert sora("assets", *arguments).code == 2
 
 
 def test_observe_records_once_what_files_stored_without_the_extra_say(
-    server: Any, sora: Any, monkeypatch: pytest.MonkeyPatch
+    server: Callable[..., Any], sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server()
     with monkeypatch.context() as patch:
@@ -145,7 +159,9 @@ def test_observe_records_once_what_files_stored_without_the_extra_say(
     ]
 
 
-def test_observe_without_the_extra_names_it(made: Any, sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_observe_without_the_extra_names_it(
+    made: dict[str, Any], sora: Sora, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("render_service.provenance.manifest.is_installed", lambda: False)
     ended = sora("assets", "observe")
     assert (ended.code, "pip install 'sora-ledger[c2pa]'" in ended.err) == (2, True)

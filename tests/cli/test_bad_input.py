@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cli.main import run
+from tests.cli.conftest import Sora
 
 SIZES = "offered: 720x1280, 1280x720 by sora-2"
 PREFIX_OF_ALL = "job_0"
@@ -80,7 +81,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_bad_input_says_what_was_expected_and_ends_with_2(
-    sora: Any, arguments: list[str], message: str
+    sora: Sora, arguments: list[str], message: str
 ) -> None:
     ended = sora(*arguments)
     assert ended.code == 2
@@ -88,7 +89,9 @@ def test_bad_input_says_what_was_expected_and_ends_with_2(
 
 
 @pytest.mark.parametrize("arguments", [wrong[0] for wrong in WRONG])
-def test_bad_input_begins_no_ledger_and_prints_no_data(sora: Any, folder: Path, arguments: list[str]) -> None:
+def test_bad_input_begins_no_ledger_and_prints_no_data(
+    sora: Sora, folder: Path, arguments: list[str]
+) -> None:
     before = sorted(path.name for path in folder.iterdir())
     assert sora(*arguments).data == ""
     begun = {"ledger.db", "ledger.db-wal", "ledger.db-shm"}
@@ -96,13 +99,13 @@ def test_bad_input_begins_no_ledger_and_prints_no_data(sora: Any, folder: Path, 
 
 
 @pytest.mark.parametrize("command", ["status", "show", "poll", "download", "delete", "remix"])
-def test_an_unknown_id_says_where_to_look(sora: Any, denied: str, command: str) -> None:
+def test_an_unknown_id_says_where_to_look(sora: Sora, denied: str, command: str) -> None:
     more = ["--prompt", "make it red"] if command == "remix" else []
     ended = sora(command, "--id", "nowhere", *more)
     assert (ended.code, "`sora-ledger jobs` lists the jobs" in ended.error) == (2, True)
 
 
-def test_an_ambiguous_prefix_lists_what_it_may_be(sora: Any, denied: str) -> None:
+def test_an_ambiguous_prefix_lists_what_it_may_be(sora: Sora, denied: str) -> None:
     sora("create", "--prompt", "an owl", "--max-cost", "0.01", "--profile", "sandbox")
     ended = sora("status", PREFIX_OF_ALL)
     assert ended.code == 2
@@ -110,7 +113,7 @@ def test_an_ambiguous_prefix_lists_what_it_may_be(sora: Any, denied: str) -> Non
     assert denied in ended.error
 
 
-def test_a_position_behind_the_end_says_where_the_end_is(sora: Any, denied: str) -> None:
+def test_a_position_behind_the_end_says_where_the_end_is(sora: Sora, denied: str) -> None:
     ended = sora("replay", "--as-of", "99")
     assert (ended.code, "--as-of 99: expected at most 4" in ended.error) == (2, True)
 
@@ -130,7 +133,7 @@ def test_a_position_behind_the_end_says_where_the_end_is(sora: Any, denied: str)
         ["replay"],
     ],
 )
-def test_without_a_ledger_only_create_begins_one(sora: Any, folder: Path, command: list[str]) -> None:
+def test_without_a_ledger_only_create_begins_one(sora: Sora, folder: Path, command: list[str]) -> None:
     ended = sora(*command)
     assert (ended.code, "it does not exist; `sora-ledger create …` begins it" in ended.error) == (7, True)
     assert not (folder / "ledger.db").exists()
@@ -160,7 +163,7 @@ UNUSABLE = {
 @pytest.mark.parametrize("command", ["jobs", "create", "verify"])
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_a_file_that_is_no_ledger_of_ours_is_reported_and_left_alone(
-    sora: Any, folder: Path, kind: str, command: str
+    sora: Sora, folder: Path, kind: str, command: str
 ) -> None:
     make, said = UNUSABLE[kind]
     path = folder / "ledger.db"
@@ -176,7 +179,7 @@ def test_a_file_that_is_no_ledger_of_ours_is_reported_and_left_alone(
     ("state", "message"), [("queued", "is queued; only a completed one"), ("failed", "failed")]
 )
 def test_a_remix_of_an_unfinished_or_failed_video_is_denied_with_a_way_out(
-    sora: Any, server: Any, state: str, message: str
+    sora: Sora, server: Callable[..., Any], state: str, message: str
 ) -> None:
     server(render_seconds=0 if state == "failed" else 60)
     source = sora("create", "--prompt", "a [fail] fox").document["job_id"]
@@ -188,7 +191,7 @@ def test_a_remix_of_an_unfinished_or_failed_video_is_denied_with_a_way_out(
     assert "sora-ledger" in ended.error
 
 
-def test_a_remix_of_a_deleted_video_is_denied(sora: Any, server: Any) -> None:
+def test_a_remix_of_a_deleted_video_is_denied(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
     sora("delete", source)
@@ -196,12 +199,12 @@ def test_a_remix_of_a_deleted_video_is_denied(sora: Any, server: Any) -> None:
     assert (ended.code, "the video to remix was deleted" in ended.error) == (3, True)
 
 
-def test_a_remix_of_what_never_had_a_video_says_why(sora: Any, denied: str) -> None:
+def test_a_remix_of_what_never_had_a_video_says_why(sora: Sora, denied: str) -> None:
     ended = sora("remix", denied, "--prompt", "make it red")
     assert (ended.code, "is denied and has no video" in ended.error) == (1, True)
 
 
-def test_a_missing_key_says_how_to_set_one_and_offers_the_sandbox(sora: Any) -> None:
+def test_a_missing_key_says_how_to_set_one_and_offers_the_sandbox(sora: Sora) -> None:
     ended = sora("create", *PROMPT)
     assert ended.code == 2
     for part in (
@@ -213,12 +216,14 @@ def test_a_missing_key_says_how_to_set_one_and_offers_the_sandbox(sora: Any) -> 
         assert part in ended.error
 
 
-def test_a_missing_key_begins_no_ledger(sora: Any) -> None:
+def test_a_missing_key_begins_no_ledger(sora: Sora) -> None:
     sora("create", *PROMPT)
     assert sora("jobs").code == 7
 
 
-def test_an_unreachable_server_says_that_nothing_was_sent(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_says_that_nothing_was_sent(
+    sora: Sora, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     ended = sora("create", *PROMPT)
     assert (ended.code, ended.document["state"]) == (8, "absent")
@@ -226,21 +231,21 @@ def test_an_unreachable_server_says_that_nothing_was_sent(sora: Any, monkeypatch
     assert "OPENAI_BASE_URL sets another" in ended.error
 
 
-def test_a_server_that_answers_html_leaves_the_outcome_unknown(sora: Any, faulty: Any) -> None:
+def test_a_server_that_answers_html_leaves_the_outcome_unknown(sora: Sora, faulty: Any) -> None:
     faulty.then(200, b"<html>Sign in</html>", kind="text/html")
     ended = sora("create", *PROMPT)
     assert (ended.code, ended.document["state"]) == (6, "unknown")
     assert "`sora-ledger reconcile --all` looks for it" in ended.error
 
 
-def test_a_list_from_a_server_that_answers_html_says_so(sora: Any, faulty: Any) -> None:
+def test_a_list_from_a_server_that_answers_html_says_so(sora: Sora, faulty: Any) -> None:
     faulty.then(200, b"<html>Sign in</html>", kind="text/html")
     ended = sora("list")
     assert (ended.code, "200 text/html instead of a list of videos" in ended.error) == (8, True)
 
 
 def test_a_wrong_key_says_which_variable_to_set(
-    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     server(api_key="right")
@@ -249,7 +254,7 @@ def test_a_wrong_key_says_which_variable_to_set(
 
 
 def test_a_closed_request_key_says_to_take_another(
-    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     server(api_key="right")
@@ -280,7 +285,7 @@ def open_to_all() -> Iterator[Path]:
 
 
 def test_a_read_only_ledger_can_be_read_and_says_why_it_is_not_written(
-    sora: Any, denied: str, folder: Path, open_to_all: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, denied: str, folder: Path, open_to_all: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (open_to_all / "ledger.db").write_bytes((folder / "ledger.db").read_bytes())
     (open_to_all / "ledger.db").chmod(0o444)
@@ -302,7 +307,7 @@ main(sys.argv[2:])
 """
 
 
-def test_a_full_disk_is_reported_and_leaves_the_ledger_intact(sora: Any, denied: str, folder: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_the_ledger_intact(sora: Sora, denied: str, folder: Path) -> None:
     asked = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
     command = [sys.executable, "-c", SMALL_DISK, "8192", *asked]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -317,7 +322,7 @@ def test_a_full_disk_is_reported_and_leaves_the_ledger_intact(sora: Any, denied:
     [["prove", "1", "--force", "--out"], ["export", "--all", "--force", "--out"], ["log", "--json-out"]],
 )
 def test_no_output_takes_the_place_of_a_ledger_or_a_key(
-    sora: Any, denied: str, folder: Path, file: str, command: list[str]
+    sora: Sora, denied: str, folder: Path, file: str, command: list[str]
 ) -> None:
     sora("key", "new", "signing.key")
     before = (folder / "ledger.db").read_bytes(), (folder / "signing.key").read_bytes()

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from cli.main import run
 from cli.text.decisions import time_left
 from ledger.terms import State
 from render_service.rules.measurements import Duration
+from tests.cli.conftest import Sora, Terminal
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 BATCH = ("create-batch", "--input", "prompts.jsonl", "--out-dir", "out")
@@ -43,7 +45,12 @@ def lines_of(text: str) -> list[str]:
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_every_table_of_a_batch_fits_the_terminal_in_any_script(
-    sora: Any, server: Any, folder: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch, width: int
+    sora: Sora,
+    server: Callable[..., Any],
+    folder: Path,
+    terminal: Callable[..., tuple[Terminal, Terminal]],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
 ) -> None:
     server()
     long = "猫が雪の中を歩いている、とても長い日本語のプロンプトで、表の幅を試すためのものです"
@@ -65,7 +72,7 @@ def test_every_table_of_a_batch_fits_the_terminal_in_any_script(
 
 
 def test_a_dry_run_says_of_each_denied_entry_why_and_what_to_do(
-    sora: Any, server: Any, prompts: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path
 ) -> None:
     server()
     prompts.write_text("a fox\nMickey Mouse dances\n")
@@ -92,7 +99,9 @@ def test_the_batch_is_done_with_its_slowest_render(members: list[Any], words: st
     assert time_left(given, 2, NOW) == words
 
 
-def test_a_dry_run_has_the_total_and_what_would_be_denied(sora: Any, server: Any, prompts: Path) -> None:
+def test_a_dry_run_has_the_total_and_what_would_be_denied(
+    sora: Sora, server: Callable[..., Any], prompts: Path
+) -> None:
     server()
     ended = sora(*BATCH, "--dry-run")
     assert ended.document["counts"] == {"entries": 3, "allowed": 3, "denied": 0, "held": 0}
@@ -100,7 +109,9 @@ def test_a_dry_run_has_the_total_and_what_would_be_denied(sora: Any, server: Any
     assert "3 entries: 3 allowed; 1.20 USD in total" in sora(*BATCH, "--dry-run", "--format", "text").out
 
 
-def test_a_dry_run_counts_the_budget_once_for_all_entries(sora: Any, server: Any, prompts: Path) -> None:
+def test_a_dry_run_counts_the_budget_once_for_all_entries(
+    sora: Sora, server: Callable[..., Any], prompts: Path
+) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.90")
     ended = sora(*BATCH, "--dry-run")
@@ -110,7 +121,7 @@ def test_a_dry_run_counts_the_budget_once_for_all_entries(sora: Any, server: Any
 
 
 def test_an_override_that_the_policy_does_not_allow_is_refused_for_its_entry(
-    sora: Any, server: Any, prompts: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path
 ) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.90")
@@ -123,7 +134,11 @@ def test_an_override_that_the_policy_does_not_allow_is_refused_for_its_entry(
 
 
 def test_the_table_has_every_row_in_order_from_the_beginning(
-    sora: Any, server: Any, prompts: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora,
+    server: Callable[..., Any],
+    prompts: Path,
+    terminal: Callable[..., tuple[Terminal, Terminal]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server()
     monkeypatch.setenv("COLUMNS", "120")
@@ -136,7 +151,7 @@ def test_the_table_has_every_row_in_order_from_the_beginning(
 
 
 def test_a_denied_entry_is_reported_with_the_words_to_leave_out(
-    sora: Any, server: Any, prompts: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path
 ) -> None:
     server()
     prompts.write_text("Mickey Mouse dances\n")

@@ -8,13 +8,15 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.cli.conftest import Sora
+
 BATCH = ("create-batch", "--input", "changes.jsonl", "--out-dir", "out")
 SPLIT = (*BATCH, "--split", "--queue")
 TWO = "Make the palette teal and let it snow"
 
 
 @pytest.fixture
-def source(sora: Any, server: Any) -> str:
+def source(sora: Sora, server: Callable[..., Any]) -> str:
     """Return the job of a stored video."""
     server()
     made = sora("create-and-poll", "a fox in a meadow", "--seconds", "8", "--poll-interval", "0.05")
@@ -33,11 +35,13 @@ def changes(folder: Path) -> Callable[..., Path]:
     return write
 
 
-def work(sora: Any) -> None:
+def work(sora: Sora) -> None:
     assert sora("worker", "--drain", "--interval", "0.1").code == 0
 
 
-def test_an_entry_with_remix_of_is_a_remix_beside_new_videos(sora: Any, source: str, changes: Any) -> None:
+def test_an_entry_with_remix_of_is_a_remix_beside_new_videos(
+    sora: Sora, source: str, changes: Callable[..., Path]
+) -> None:
     changes({"prompt": "Make it night", "remix_of": source[-8:]}, "an owl")
     ended = sora(*BATCH, "--poll", "--poll-interval", "0.05", "--size", "720x1280")
     remix, owl = ended.document["jobs"]
@@ -47,7 +51,9 @@ def test_an_entry_with_remix_of_is_a_remix_beside_new_videos(sora: Any, source: 
     assert (remix["size"], remix["state"]) == ("1280x720", "stored")
 
 
-def test_workers_make_every_remix_of_a_split_entry(sora: Any, source: str, changes: Any) -> None:
+def test_workers_make_every_remix_of_a_split_entry(
+    sora: Sora, source: str, changes: Callable[..., Path]
+) -> None:
     changes({"prompt": TWO, "remix_of": source}, {"prompt": "Make it night", "remix_of": source})
     queued = sora(*SPLIT)
     assert (queued.code, queued.document["counts"]) == (0, {"entries": 2, "decided": 2})
@@ -60,7 +66,7 @@ def test_workers_make_every_remix_of_a_split_entry(sora: Any, source: str, chang
 
 
 def test_a_split_batch_is_continued_and_sends_nothing_twice(
-    sora: Any, server: Any, source: str, changes: Any, folder: Path
+    sora: Sora, server: Callable[..., Any], source: str, changes: Callable[..., Path], folder: Path
 ) -> None:
     changes({"prompt": TWO, "remix_of": source})
     [job] = sora(*SPLIT).document["jobs"]
@@ -73,7 +79,7 @@ def test_a_split_batch_is_continued_and_sends_nothing_twice(
 
 
 def test_resuming_without_split_is_refused_rather_than_sent_as_another_request(
-    sora: Any, source: str, changes: Any
+    sora: Sora, source: str, changes: Callable[..., Path]
 ) -> None:
     changes({"prompt": TWO, "remix_of": source})
     sora(*SPLIT)
@@ -81,7 +87,9 @@ def test_resuming_without_split_is_refused_rather_than_sent_as_another_request(
     assert (ended.code, "recorded with another prompt" in ended.error) == (2, True)
 
 
-def test_a_dry_run_counts_every_remix_of_a_split(sora: Any, source: str, changes: Any) -> None:
+def test_a_dry_run_counts_every_remix_of_a_split(
+    sora: Sora, source: str, changes: Callable[..., Path]
+) -> None:
     changes({"prompt": TWO, "remix_of": source}, "an owl")
     ended = sora(*SPLIT, "--dry-run")
     assert (ended.code, ended.document["renders"]) == (0, 3)
@@ -92,18 +100,20 @@ def test_a_dry_run_counts_every_remix_of_a_split(sora: Any, source: str, changes
     )
 
 
-def test_without_split_several_changes_are_denied(sora: Any, source: str, changes: Any) -> None:
+def test_without_split_several_changes_are_denied(
+    sora: Sora, source: str, changes: Callable[..., Path]
+) -> None:
     changes({"prompt": TWO, "remix_of": source})
     ended = sora(*BATCH)
     assert (ended.code, ended.document["counts"]) == (3, {"entries": 1, "denied": 1})
 
 
-def test_an_entry_may_declare_its_change(sora: Any, source: str, changes: Any) -> None:
+def test_an_entry_may_declare_its_change(sora: Sora, source: str, changes: Callable[..., Path]) -> None:
     changes({"prompt": "Rendi tutto più vivo", "remix_of": source, "declare_change": "lighting"})
     assert sora(*BATCH).document["counts"] == {"entries": 1, "running": 1}
 
 
-def test_split_needs_queue(sora: Any, source: str, changes: Any) -> None:
+def test_split_needs_queue(sora: Sora, source: str, changes: Callable[..., Path]) -> None:
     changes({"prompt": TWO, "remix_of": source})
     ended = sora(*BATCH, "--split")
     assert (ended.code, "--split needs --queue" in ended.error) == (2, True)
@@ -122,7 +132,7 @@ def test_split_needs_queue(sora: Any, source: str, changes: Any) -> None:
     ],
 )
 def test_an_entry_that_names_no_video_is_reported_with_its_line(
-    sora: Any, source: str, changes: Any, entry: dict[str, Any], words: str
+    sora: Sora, source: str, changes: Callable[..., Path], entry: dict[str, Any], words: str
 ) -> None:
     changes("an owl", {"prompt": "Make it night"} | entry)
     ended = sora(*BATCH)
@@ -132,7 +142,7 @@ def test_an_entry_that_names_no_video_is_reported_with_its_line(
 
 
 def test_a_video_that_is_being_rendered_is_reported_with_what_to_wait_for(
-    sora: Any, server: Any, changes: Any
+    sora: Sora, server: Callable[..., Any], changes: Callable[..., Path]
 ) -> None:
     running = server(render_seconds=60.0)
     job = sora("create", "a fox in a meadow").document["job_id"]
@@ -143,7 +153,7 @@ def test_a_video_that_is_being_rendered_is_reported_with_what_to_wait_for(
 
 
 def test_a_remix_of_a_batch_goes_to_the_server_of_its_video_or_nowhere(
-    sora: Any, server: Any, source: str, changes: Any
+    sora: Sora, server: Callable[..., Any], source: str, changes: Callable[..., Path]
 ) -> None:
     other = server()
     changes({"prompt": "Make it night", "remix_of": source})

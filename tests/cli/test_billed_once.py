@@ -20,7 +20,9 @@ BATCH = ("create-batch", "--input", "one.jsonl", "--out-dir", "out", "--max-atte
 
 
 @pytest.fixture
-def at_server(server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], int]]:
+def at_server(
+    server: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Callable[[], int]]:
     """Start a server with a fault that lasts; return how to count what it has created."""
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
     (folder / "one.jsonl").write_text(ONE_LINE)
@@ -51,13 +53,17 @@ def carried_out(billed: Callable[[], int]) -> int:
     return billed()
 
 
-def test_a_create_whose_answer_is_dropped_is_billed_once_and_known(sora: Sora, at_server: Any) -> None:
+def test_a_create_whose_answer_is_dropped_is_billed_once_and_known(
+    sora: Sora, at_server: Callable[..., Callable[[], int]]
+) -> None:
     billed = at_server("kept-but-answer-lost")
     ended = sora("create", "--prompt", "a fox runs")
     assert (ended.code, ended.document["state"], billed()) == (6, "unknown", 1)
 
 
-def test_a_create_whose_answer_is_dropped_is_found_again(sora: Sora, at_server: Any) -> None:
+def test_a_create_whose_answer_is_dropped_is_found_again(
+    sora: Sora, at_server: Callable[..., Callable[[], int]]
+) -> None:
     billed = at_server("kept-but-answer-lost")
     job = sora("create", "--prompt", "a fox runs").document["job_id"]
     [found] = sora("reconcile", job).document["settlements"]
@@ -65,7 +71,7 @@ def test_a_create_whose_answer_is_dropped_is_found_again(sora: Sora, at_server: 
 
 
 def test_a_line_of_a_batch_that_times_out_is_billed_once_and_known(
-    sora: Sora, at_server: Any, impatiently: Sora
+    sora: Sora, at_server: Callable[..., Callable[[], int]], impatiently: Sora
 ) -> None:
     billed = at_server("kept-but-slow@60")
     ended = impatiently(*BATCH)
@@ -75,7 +81,7 @@ def test_a_line_of_a_batch_that_times_out_is_billed_once_and_known(
 
 
 def test_a_line_of_a_batch_that_timed_out_is_found_again_and_never_sent_again(
-    sora: Sora, at_server: Any, impatiently: Sora
+    sora: Sora, at_server: Callable[..., Callable[[], int]], impatiently: Sora
 ) -> None:
     billed = at_server("kept-but-slow@60")
     impatiently(*BATCH)

@@ -1,11 +1,15 @@
 """Budgets, on the command line."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
 
-def test_a_limit_is_set_listed_and_kept(sora: Any, server: Any) -> None:
+
+def test_a_limit_is_set_listed_and_kept(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     ended = sora("budget", "set", "team_film", "--limit", "0.50", "--reason", "agreed")
     assert ended.code == 0
@@ -24,14 +28,18 @@ def test_a_limit_is_set_listed_and_kept(sora: Any, server: Any) -> None:
     assert sora("verify").code == 0
 
 
-def test_the_team_may_come_from_the_environment(sora: Any, server: Any, monkeypatch: Any) -> None:
+def test_the_team_may_come_from_the_environment(
+    sora: Sora, server: Callable[..., Any], monkeypatch: Any
+) -> None:
     server()
     sora("budget", "set", "team_film", "--limit", "0")
     monkeypatch.setenv("SORA_LEDGER_TEAM", "film")
     assert sora("create", "--prompt", "a fox").code == 3
 
 
-def test_a_dry_run_is_denied_what_the_budget_has_not_left_and_records_nothing(sora: Any, server: Any) -> None:
+def test_a_dry_run_is_denied_what_the_budget_has_not_left_and_records_nothing(
+    sora: Sora, server: Callable[..., Any]
+) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0", "--period", "month")
     size = len(sora("log").document["records"])
@@ -39,13 +47,15 @@ def test_a_dry_run_is_denied_what_the_budget_has_not_left_and_records_nothing(so
     assert len(sora("log").document["records"]) == size
 
 
-def test_a_month_is_shown_by_its_name(sora: Any) -> None:
+def test_a_month_is_shown_by_its_name(sora: Sora) -> None:
     listed = sora("budget", "set", "all", "--limit", "100", "--period", "month").document["budgets"]
     assert [left["budget"].startswith("all__20") for left in listed] == [True]
     assert "100.00 USD" in sora("budget", "list", "--format=text").out
 
 
-def test_a_batch_is_decided_entry_by_entry_within_the_budget(sora: Any, server: Any, folder: Any) -> None:
+def test_a_batch_is_decided_entry_by_entry_within_the_budget(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     server()
     sora("budget", "set", "all", "--limit", "1")
     (folder / "prompts.jsonl").write_text("a fox\nan owl\na hen\n")
@@ -66,7 +76,7 @@ def test_a_batch_is_decided_entry_by_entry_within_the_budget(sora: Any, server: 
     ],
 )
 def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
-    sora: Any, folder: Any, arguments: list[str], message: str
+    sora: Sora, folder: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora("budget", *arguments)
     assert ended.code == 2
@@ -74,7 +84,7 @@ def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
     assert not (folder / "ledger.db").exists()
 
 
-def test_a_team_that_is_no_word_is_refused(sora: Any, server: Any) -> None:
+def test_a_team_that_is_no_word_is_refused(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "--team", "Film Unit")
     assert ended.code == 2

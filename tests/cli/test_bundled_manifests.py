@@ -3,6 +3,7 @@
 import hashlib
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ from c2pa import Reader
 
 from ledger.verify.verify_bundle import named_record
 from tests import c2pa_peer as peer
+from tests.cli.conftest import Sora
 from tests.console.forgery import pack, unpack
 
 
 @pytest.fixture
-def job_id(server: Any, sora: Any) -> str:
+def job_id(server: Callable[..., Any], sora: Sora) -> str:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     return str(ended.document["final"]["job_id"])
 
 
 @pytest.fixture
-def bundle(job_id: str, sora: Any, folder: Path) -> Path:
+def bundle(job_id: str, sora: Sora, folder: Path) -> Path:
     """Return evidence about a job whose film was published."""
     sora("key", "certificate", "studio.pem", "--test-ca", "--name", "Studio")
     assert sora("publish", job_id, "--to", "film.mp4", "--certificate", "studio.pem").code == 0
@@ -47,7 +49,7 @@ def test_a_bundle_has_the_manifest_of_the_published_copy_with_its_chain(bundle: 
 
 
 def test_the_check_ties_the_manifest_to_its_record_and_names_what_it_did_not_check(
-    bundle: Path, sora: Any
+    bundle: Path, sora: Sora
 ) -> None:
     name, store = manifest_in(bundle)
     checked = sora("verify-bundle", "evidence.zip")
@@ -86,7 +88,7 @@ def other_leaf(store: bytes) -> bytes:
     ids=["altered", "of another record", "cut off", "empty", "no description", "of another form"],
 )
 def test_a_manifest_that_was_changed_is_a_finding(
-    bundle: Path, sora: Any, edit: Any, code: str, *, named: bool
+    bundle: Path, sora: Sora, edit: Any, code: str, *, named: bool
 ) -> None:
     changed(bundle, edit, named=named)
     checked = sora("verify-bundle", "evidence.zip")
@@ -94,7 +96,7 @@ def test_a_manifest_that_was_changed_is_a_finding(
 
 
 def test_a_copy_that_was_moved_is_counted_and_reported(
-    bundle: Path, job_id: str, sora: Any, folder: Path
+    bundle: Path, job_id: str, sora: Sora, folder: Path
 ) -> None:
     (folder / "film.mp4").rename(folder / "elsewhere.mp4")
     made = sora("export", job_id, "--out", "again.zip")
@@ -103,7 +105,7 @@ def test_a_copy_that_was_moved_is_counted_and_reported(
 
 
 def test_with_stored_files_a_bundle_has_the_manifests_that_came_with_them(
-    server: Any, sora: Any, tmp_path: Path, clip: bytes
+    server: Callable[..., Any], sora: Sora, tmp_path: Path, clip: bytes
 ) -> None:
     server()
     served = next(tmp_path.rglob("cached-1280x720-4s.mp4"))

@@ -5,10 +5,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.cli.conftest import Sora
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +66,9 @@ def test_jobs_are_completed_by_handle_id_or_how_far_back(denied: str, folder: Pa
     assert "@last" in completed("sora-ledger poll @", folder)
 
 
-def test_a_job_is_completed_by_the_id_of_its_video(sora: Any, server: Any, folder: Path) -> None:
+def test_a_job_is_completed_by_the_id_of_its_video(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     server()
     video = sora("create-and-poll", "--prompt", "a fox").document["final"]["id"]
     assert completed("sora-ledger show vid", folder) == [video]
@@ -74,17 +79,17 @@ def test_no_ledger_completes_no_job(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_gets_its_script(sora: Any, shell: str) -> None:
+def test_a_shell_gets_its_script(sora: Sora, shell: str) -> None:
     ended = sora("completion", shell)
     assert (ended.code, f"_SORA_LEDGER_COMPLETE={shell}_complete" in ended.out) == (0, True)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_help_says_how_to_install_it(sora: Any, shell: str) -> None:
+def test_the_help_says_how_to_install_it(sora: Sora, shell: str) -> None:
     assert f"sora-ledger completion {shell} >" in sora("completion", "--help").out
 
 
-def test_another_shell_is_refused_with_the_ones_there_are(sora: Any) -> None:
+def test_another_shell_is_refused_with_the_ones_there_are(sora: Sora) -> None:
     ended = sora("completion", "tcsh")
     assert (ended.code, "'bash', 'zsh', 'fish'" in ended.error) == (2, True)
 
@@ -100,7 +105,7 @@ def test_another_shell_is_refused_with_the_ones_there_are(sora: Any) -> None:
     ],
 )
 def test_bash_takes_the_script_and_completes_words_that_it_splits(
-    sora: Any, folder: Path, denied: str, line: str, words: str, offered: str
+    sora: Sora, folder: Path, denied: str, line: str, words: str, offered: str
 ) -> None:
     (folder / "complete.bash").write_text(sora("completion", "bash").out)
     program = folder / "sora-ledger"

@@ -1,38 +1,41 @@
 """``copy`` as it is typed."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.exit_codes import ExitCode
+from tests.cli.conftest import Sora, Terminal
 
 
-def test_a_copy_prints_the_root_that_both_have(sora: Any, denied: str, folder: Path) -> None:
+def test_a_copy_prints_the_root_that_both_have(sora: Sora, denied: str, folder: Path) -> None:
     ended = sora("copy", "ledger.db", "there.db")
     root = sora("verify", "--ledger", "there.db").document["root"]
     document = ended.document
     assert (ended.code, document["root"], document["target"]) == (ExitCode.DONE, root, "there.db")
 
 
-def test_how_far_it_has_come_goes_to_stderr(sora: Any, denied: str) -> None:
+def test_how_far_it_has_come_goes_to_stderr(sora: Sora, denied: str) -> None:
     assert "records: 0 of " in sora("copy", "ledger.db", "there.db").err
 
 
-def test_a_target_that_is_another_ledger_ends_with_7(sora: Any, denied: str) -> None:
+def test_a_target_that_is_another_ledger_ends_with_7(sora: Sora, denied: str) -> None:
     sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--ledger", "there.db")
     ended = sora("copy", "ledger.db", "there.db")
     assert (ended.code, "a ledger other than" in ended.error) == (ExitCode.LEDGER_UNUSABLE, True)
 
 
-def test_a_person_reads_what_to_do_next(sora: Any, denied: str, terminal: Any) -> None:
+def test_a_person_reads_what_to_do_next(
+    sora: Sora, denied: str, terminal: Callable[..., tuple[Terminal, Terminal]]
+) -> None:
     stdout, _ = terminal()
     sora("copy", "ledger.db", "there.db")
     assert "next: set SORA_LEDGER_URL to the URL of there.db" in stdout.getvalue()
 
 
 def test_the_password_of_a_target_is_not_shown(
-    sora: Any, denied: str, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, denied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_FAILOVER_SECONDS", "0")
     ended = sora("copy", "ledger.db", "postgresql://ana:geheim@127.0.0.1:1/renders")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import httpx2
 import pytest
 
 from cli.exit_codes import WORST_FIRST, ExitCode, worst
+from tests.cli.conftest import Sora, Terminal
+from tests.conftest import Clock
 
 OF_THE_SEED = """
 {"prompt":"A neon-lit rainy alley, slow dolly-in","seconds":"4"}
@@ -29,7 +32,9 @@ def creates(running: Any) -> int:
     return int(httpx2.get(f"{running.origin}/_sandbox/requests").json().get("creates", 0))
 
 
-def test_the_example_of_the_seed_works(sora: Any, server: Any, prompts: Path, folder: Path) -> None:
+def test_the_example_of_the_seed_works(
+    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
+) -> None:
     server()
     ended = sora(*BATCH, "--concurrency", "3")
     assert (ended.code, ended.document["counts"]) == (0, {"entries": 2, "running": 2})
@@ -41,7 +46,7 @@ def test_the_example_of_the_seed_works(sora: Any, server: Any, prompts: Path, fo
 
 
 def test_a_file_in_the_folder_is_the_jobs_document(
-    sora: Any, server: Any, prompts: Path, folder: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
 ) -> None:
     server()
     [job, _] = sora(*BATCH).document["jobs"]
@@ -50,7 +55,7 @@ def test_a_file_in_the_folder_is_the_jobs_document(
 
 
 def test_every_missing_detail_is_reported_with_its_line_and_nothing_is_sent(
-    sora: Any, server: Any, prompts: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path
 ) -> None:
     running = server()
     prompts.write_text('a {product} on slate\na fox\n{"prompt": "make it nice"}\n')
@@ -60,7 +65,9 @@ def test_every_missing_detail_is_reported_with_its_line_and_nothing_is_sent(
     assert "line 3: the prompt names nothing to show: who or what is in the clip?" in ended.error
 
 
-def test_advice_is_reported_once_with_the_lines_it_is_for(sora: Any, server: Any, prompts: Path) -> None:
+def test_advice_is_reported_once_with_the_lines_it_is_for(
+    sora: Sora, server: Callable[..., Any], prompts: Path
+) -> None:
     server()
     fox = "a fox; the camera pans left, then cranes up"
     prompts.write_text(f"{fox}\n# nothing\n{fox}\n")
@@ -69,7 +76,7 @@ def test_advice_is_reported_once_with_the_lines_it_is_for(sora: Any, server: Any
     assert [(line["code"], line["lines"]) for line in advice] == [("SEVERAL_CAMERA_MOVES", [1, 3])]
 
 
-def test_attempts_in_vain_are_reported(sora: Any, server: Any, prompts: Path) -> None:
+def test_attempts_in_vain_are_reported(sora: Sora, server: Callable[..., Any], prompts: Path) -> None:
     server()
     assert (
         "--max-attempts has no effect here: the profile custom" in sora(*BATCH, "--max-attempts", "5").error
@@ -77,7 +84,7 @@ def test_attempts_in_vain_are_reported(sora: Any, server: Any, prompts: Path) ->
 
 
 def test_download_settles_the_batch_and_names_the_files(
-    sora: Any, server: Any, prompts: Path, folder: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
 ) -> None:
     server()
     prompts.write_text("a fox")
@@ -88,7 +95,7 @@ def test_download_settles_the_batch_and_names_the_files(
 
 
 def test_every_bad_entry_is_listed_before_anything_is_sent(
-    sora: Any, server: Any, prompts: Path, folder: Path, picture: Any
+    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path, picture: Callable[..., bytes]
 ) -> None:
     running = server()
     (folder / "small.png").write_bytes(picture((100, 100)))
@@ -117,27 +124,27 @@ def test_every_bad_entry_is_listed_before_anything_is_sent(
     ],
 )
 def test_bad_input_is_reported_and_begins_nothing(
-    sora: Any, prompts: Path, folder: Path, arguments: list[str], message: str
+    sora: Sora, prompts: Path, folder: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora(*BATCH, *arguments, "--profile", "sandbox")
     assert (ended.code, ended.data, (folder / "ledger.db").exists()) == (2, "", False)
     assert re.search(message, ended.error)
 
 
-def test_bytes_that_are_no_text_are_reported(sora: Any, prompts: Path) -> None:
+def test_bytes_that_are_no_text_are_reported(sora: Sora, prompts: Path) -> None:
     prompts.write_bytes(b"\xff\xfe\x00")
     ended = sora(*BATCH)
     assert (ended.code, "prompts.jsonl: expected UTF-8 text" in ended.error) == (2, True)
 
 
-def test_a_file_without_entries_says_what_one_is(sora: Any, prompts: Path) -> None:
+def test_a_file_without_entries_says_what_one_is(sora: Sora, prompts: Path) -> None:
     prompts.write_text("# nothing yet\n\n")
     ended = sora(*BATCH)
     assert (ended.code, "it contains no entries; each line is" in ended.error) == (2, True)
 
 
 def test_files_that_are_there_are_replaced_only_with_force(
-    sora: Any, server: Any, prompts: Path, folder: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
 ) -> None:
     server()
     prompts.write_text("a fox")
@@ -149,7 +156,7 @@ def test_files_that_are_there_are_replaced_only_with_force(
 
 
 def test_a_second_run_is_refused_and_resume_sends_nothing_twice(
-    sora: Any, server: Any, prompts: Path
+    sora: Sora, server: Callable[..., Any], prompts: Path
 ) -> None:
     running = server()
     sora(*BATCH)
@@ -160,7 +167,9 @@ def test_a_second_run_is_refused_and_resume_sends_nothing_twice(
     assert creates(running) == 2
 
 
-def test_a_denied_entry_is_listed_and_the_others_go_on(sora: Any, server: Any, prompts: Path) -> None:
+def test_a_denied_entry_is_listed_and_the_others_go_on(
+    sora: Sora, server: Callable[..., Any], prompts: Path
+) -> None:
     server()
     prompts.write_text('a fox\n{"prompt": "an owl", "size": "1792x1024", "model": "sora-2"}')
     ended = sora(*BATCH)
@@ -169,7 +178,7 @@ def test_a_denied_entry_is_listed_and_the_others_go_on(sora: Any, server: Any, p
     assert ended.document["jobs"][1]["trouble"] in ended.error
 
 
-def test_a_failed_render_ends_with_its_code(sora: Any, server: Any, prompts: Path) -> None:
+def test_a_failed_render_ends_with_its_code(sora: Sora, server: Callable[..., Any], prompts: Path) -> None:
     server()
     prompts.write_text("a [fail] fox\nan owl")
     ended = sora(*BATCH, "--poll", "--poll-interval", "0.05")
@@ -177,7 +186,7 @@ def test_a_failed_render_ends_with_its_code(sora: Any, server: Any, prompts: Pat
 
 
 def test_a_batch_that_is_not_done_in_time_says_so_and_resume_goes_on(
-    sora: Any, server: Any, prompts: Path, clock: Any
+    sora: Sora, server: Callable[..., Any], prompts: Path, clock: Clock
 ) -> None:
     server(render_seconds=60)
     waited = ["--poll", "--poll-interval", "0.05", "--timeout", "0"]
@@ -188,7 +197,7 @@ def test_a_batch_that_is_not_done_in_time_says_so_and_resume_goes_on(
 
 
 def test_fail_fast_leaves_the_rest_for_resume(
-    sora: Any, server: Any, prompts: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., Any], prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")  # whose 429 is known to have created nothing
     prompts.write_text("a fox\nan owl\na hare")
@@ -201,7 +210,7 @@ def test_fail_fast_leaves_the_rest_for_resume(
     assert creates(running) == 3
 
 
-def test_a_dry_run_shows_every_decision_and_makes_nothing(sora: Any, prompts: Path, folder: Path) -> None:
+def test_a_dry_run_shows_every_decision_and_makes_nothing(sora: Sora, prompts: Path, folder: Path) -> None:
     prompts.write_text('a fox\n{"prompt": "an owl", "size": "1792x1024", "model": "sora-2"}')
     ended = sora(*BATCH, "--dry-run", "--profile", "sandbox")
     assert (ended.code, ended.document["counts"]) == (3, {"entries": 2, "allowed": 1, "denied": 1, "held": 0})
@@ -209,7 +218,7 @@ def test_a_dry_run_shows_every_decision_and_makes_nothing(sora: Any, prompts: Pa
     assert sorted(path.name for path in folder.iterdir()) == ["prompts.jsonl"]
 
 
-def test_options_say_what_entries_leave_open(sora: Any, prompts: Path) -> None:
+def test_options_say_what_entries_leave_open(sora: Sora, prompts: Path) -> None:
     options = ["--size", "720x1280", "--seconds", "12", "--purpose", "concept", "--no-augment"]
     prompts.write_text('a fox\n{"prompt": "an owl", "seconds": 8}')
     jobs = sora(*BATCH, "--dry-run", "--profile", "sandbox", *options).document["jobs"]
@@ -218,7 +227,7 @@ def test_options_say_what_entries_leave_open(sora: Any, prompts: Path) -> None:
 
 
 def test_a_terminal_shows_a_table_that_lives_and_one_that_stays(
-    sora: Any, server: Any, prompts: Path, terminal: Any
+    sora: Sora, server: Callable[..., Any], prompts: Path, terminal: Callable[..., tuple[Terminal, Terminal]]
 ) -> None:
     from cli.main import run  # noqa: PLC0415
 
@@ -229,7 +238,7 @@ def test_a_terminal_shows_a_table_that_lives_and_one_that_stays(
     assert "2 entries: 2 stored; done" in err.getvalue()
 
 
-def test_a_batch_that_goes_on_says_how(sora: Any, server: Any, prompts: Path) -> None:
+def test_a_batch_that_goes_on_says_how(sora: Sora, server: Callable[..., Any], prompts: Path) -> None:
     server()
     assert "next: a worker submits them" in sora(*BATCH, "--queue", "--format=text").out
     assert "next: the same command with --resume --poll" in sora(*BATCH, "--resume", "--format=text").out
@@ -242,7 +251,7 @@ def test_the_worst_code_is_what_needs_a_person_soonest() -> None:
 
 
 def test_a_batch_that_no_server_can_be_reached_for_records_nothing(
-    sora: Any, prompts: Path, folder: Path
+    sora: Sora, prompts: Path, folder: Path
 ) -> None:
     prompts.write_text("a fox")
     ended = sora(*BATCH, "--profile", "custom")

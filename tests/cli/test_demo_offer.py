@@ -4,11 +4,13 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
 from tests.forks import CODE, Forks
 
 OFFER = "import sys; from cli.commands.demo import offer_film; offer_film(sys.argv[1])"
@@ -17,7 +19,7 @@ VIEWER = '#!/bin/sh\nprintf %s "$1" > "$OPENED"\n'
 
 
 @pytest.fixture
-def film(sora: Any, server: Any) -> str:
+def film(sora: Sora, server: Callable[..., Any]) -> str:
     """Return the id of a job with a stored video."""
     server()
     command = ("create-and-poll", "--prompt", "A fox runs", "--poll-interval", "0.05")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from render_service.maintenance import deployment
+from tests.cli.conftest import Sora
 
 CHECKS = ["role", "user", "upstream", "answers", "files", "console", "webhooks", "signing", "limits"]
 MOUNTS = """\
@@ -18,7 +19,7 @@ MOUNTS = """\
 
 
 @pytest.fixture
-def found(sora: Any) -> Any:
+def found(sora: Sora) -> Any:
     """Run `doctor --deployment` and return its findings by check."""
 
     def look(*arguments: str) -> dict[str, dict[str, Any]]:
@@ -28,7 +29,7 @@ def found(sora: Any) -> Any:
     return look
 
 
-def test_the_doctor_of_a_deployment_makes_its_checks_after_the_usual_ones(sora: Any) -> None:
+def test_the_doctor_of_a_deployment_makes_its_checks_after_the_usual_ones(sora: Sora) -> None:
     ended = sora("doctor", "--deployment", "--dry-run")
     assert [finding["check"] for finding in ended.document["findings"]][-len(CHECKS) :] == CHECKS
 
@@ -55,7 +56,7 @@ def test_a_key_that_crosses_the_network_in_the_clear_is_found(
 
 
 def test_a_signing_key_that_others_can_read_is_found(
-    found: Any, sora: Any, monkeypatch: pytest.MonkeyPatch, folder: Path
+    found: Any, sora: Sora, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     sora("key", "new", "signing.key", "--name", "ledger.example")
     monkeypatch.setenv("SORA_LEDGER_KEY", "signing.key")

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from sora_adapter.errors import (
     VideoNotFound,
 )
 from sora_adapter.polling import PollTimeout
+from tests.cli.conftest import Sora
 
 DOCS = Path(__file__).parents[2] / "docs" / "exit-codes.md"
 ERRORS = [
@@ -78,7 +80,7 @@ def test_every_state_with_a_code_is_a_state() -> None:
     assert set(OF_STATE) <= {state.value for state in State}
 
 
-def test_the_help_has_the_table(sora: Any) -> None:
+def test_the_help_has_the_table(sora: Sora) -> None:
     message = " ".join(sora("--help").out.split())
     assert [meaning for meaning in MEANINGS.values() if meaning not in message] == []
 
@@ -98,7 +100,7 @@ def test_an_error_that_was_not_has_none() -> None:
     assert of_error(ZeroDivisionError()) is None
 
 
-def test_a_denial_ends_with_3_and_its_reason(sora: Any) -> None:
+def test_a_denial_ends_with_3_and_its_reason(sora: Sora) -> None:
     ended = sora(
         "create", "--prompt", "a fox", "--model", "sora-2", "--size", "1920x1080", "--profile", "sandbox"
     )
@@ -106,19 +108,19 @@ def test_a_denial_ends_with_3_and_its_reason(sora: Any) -> None:
     assert "size 1920x1080 is not offered by sora-2 (offered: 720x1280, 1280x720); use --model" in ended.error
 
 
-def test_status_says_why_it_does_not_end_with_0(sora: Any, denied: str) -> None:
+def test_status_says_why_it_does_not_end_with_0(sora: Sora, denied: str) -> None:
     ended = sora("status", denied)
     assert (ended.code, ended.document["state"]) == (3, "denied")
     assert ended.error.startswith(f"Error: {denied} is denied: sora-2 would cost 0.40 USD")
 
 
-def test_a_failed_render_ends_with_4(sora: Any, server: Any) -> None:
+def test_a_failed_render_ends_with_4(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     ended = sora("create-and-poll", "--prompt", "a [fail] fox", "--poll-interval", "0.05")
     assert (ended.code, "moderation_blocked" in ended.error) == (4, True)
 
 
-def test_waiting_too_long_ends_with_5(sora: Any, server: Any) -> None:
+def test_waiting_too_long_ends_with_5(sora: Sora, server: Callable[..., Any]) -> None:
     server(render_seconds=60)
     ended = sora("create-and-poll", "--prompt", "a fox", "--timeout", "0")
     assert (ended.code, "the server keeps rendering" in ended.error) == (5, True)
@@ -127,7 +129,7 @@ def test_waiting_too_long_ends_with_5(sora: Any, server: Any) -> None:
     assert (again.code, again.document["id"]) == (5, ended.document["final"]["id"])
 
 
-def test_findings_end_with_10(sora: Any, denied: str, folder: Path) -> None:
+def test_findings_end_with_10(sora: Sora, denied: str, folder: Path) -> None:
     with sqlite3.connect(folder / "ledger.db") as db:
         db.execute("UPDATE jobs SET state = 'stored'")
     db.close()

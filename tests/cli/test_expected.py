@@ -1,5 +1,6 @@
 """How long a render takes is told from what this ledger measured, and is unknown without data."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from ledger.log.opening import open_or_create
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
 from render_service import SyncRenderDesk
+from tests.cli.conftest import Sora, Terminal
 
 WORDS = "about 40 s, 9 of 10 within 60 s (of 6 renders here)"
 UNKNOWN = "unknown (fewer than 5 renders of this model, size and length so far)"
@@ -31,28 +33,30 @@ def measured(folder: Path, vocabulary: ModuleType) -> Path:
     return folder
 
 
-def test_a_decision_says_how_long_the_render_takes(sora: Any, server: Any, measured: Path) -> None:
+def test_a_decision_says_how_long_the_render_takes(
+    sora: Sora, server: Callable[..., Any], measured: Path
+) -> None:
     server()
     ended = sora("decide", "--prompt", "a fox in snow")
     assert ended.document["expected"] == {"p50_seconds": 40, "p90_seconds": 60, "renders": 6}
     assert f"expected: {WORDS}" in sora("decide", "--prompt", "a fox in snow", "--format", "text").out
 
 
-def test_a_new_render_says_how_long_it_takes(sora: Any, server: Any, measured: Path) -> None:
+def test_a_new_render_says_how_long_it_takes(sora: Sora, server: Callable[..., Any], measured: Path) -> None:
     server()
     ended = sora("create", "--prompt", "a fox in snow")
     assert ended.document["expected"] == {"p50_seconds": 40, "p90_seconds": 60, "renders": 6}
     assert f"expected: {WORDS}" in sora("create", "--prompt", "a fox in snow", "--format", "text").out
 
 
-def test_another_shape_is_unknown(sora: Any, server: Any, measured: Path) -> None:
+def test_another_shape_is_unknown(sora: Sora, server: Callable[..., Any], measured: Path) -> None:
     server()
     options = ("--prompt", "a fox in snow", "--seconds", "8")
     assert sora("create", *options).document["expected"] is None
     assert f"expected: {UNKNOWN}" in sora("decide", *options, "--format", "text").out
 
 
-def test_a_denied_request_expects_nothing(sora: Any, server: Any, measured: Path) -> None:
+def test_a_denied_request_expects_nothing(sora: Sora, server: Callable[..., Any], measured: Path) -> None:
     server()
     denied = ("create", "--prompt", "a fox in snow", "--max-cost", "0")
     assert sora(*denied).document["expected"] is None
@@ -60,7 +64,11 @@ def test_a_denied_request_expects_nothing(sora: Any, server: Any, measured: Path
 
 
 def test_the_progress_bar_has_the_expected_time(
-    sora: Any, server: Any, measured: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora,
+    server: Callable[..., Any],
+    measured: Path,
+    terminal: Callable[..., tuple[Terminal, Terminal]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow").document["job_id"]
@@ -71,7 +79,11 @@ def test_the_progress_bar_has_the_expected_time(
 
 
 def test_a_narrow_progress_bar_keeps_its_bar_and_its_time(
-    sora: Any, server: Any, measured: Path, terminal: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora,
+    server: Callable[..., Any],
+    measured: Path,
+    terminal: Callable[..., tuple[Terminal, Terminal]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow").document["job_id"]
@@ -83,7 +95,7 @@ def test_a_narrow_progress_bar_keeps_its_bar_and_its_time(
     assert "━━━━" in err.getvalue()
 
 
-def test_a_desk_says_how_long_a_render_takes(server: Any, measured: Path) -> None:
+def test_a_desk_says_how_long_a_render_takes(server: Callable[..., Any], measured: Path) -> None:
     server()
     with SyncRenderDesk() as desk:
         job = desk.create("a fox in snow")

@@ -4,14 +4,17 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
+
 
 @pytest.fixture
-def stored(sora: Any, server: Any) -> str:
+def stored(sora: Sora, server: Callable[..., Any]) -> str:
     """Return the id of a job whose video is stored, beside another job and a key."""
     server()
     sora("create", "--prompt", "a badger nobody may know of", "--max-cost", "0.01")
@@ -29,14 +32,14 @@ def stranger(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_a_stranger_checks_a_bundle_with_nothing_but_python(sora: Any, stored: str) -> None:
+def test_a_stranger_checks_a_bundle_with_nothing_but_python(sora: Sora, stored: str) -> None:
     sora("export", stored, "--out", "b.zip", "--key", "signing.key", "--with-assets")
     key = sora("key", "show", "signing.key").document["verifier"]
     ended = stranger("--verifier", key)
     assert (ended.returncode, ended.stderr, "signed with the key you gave" in ended.stdout) == (0, "", True)
 
 
-def test_a_stranger_sees_that_a_bundle_was_changed(sora: Any, stored: str, folder: Path) -> None:
+def test_a_stranger_sees_that_a_bundle_was_changed(sora: Sora, stored: str, folder: Path) -> None:
     sora("export", stored, "--out", "b.zip")
     with zipfile.ZipFile("b.zip") as packed:
         files = {name: packed.read(name) for name in packed.namelist()}
@@ -47,13 +50,13 @@ def test_a_stranger_sees_that_a_bundle_was_changed(sora: Any, stored: str, folde
     assert (ended.returncode, "BODY_MISMATCH" in ended.stdout) == (10, True)
 
 
-def test_the_command_line_comes_to_the_same(sora: Any, stored: str) -> None:
+def test_the_command_line_comes_to_the_same(sora: Sora, stored: str) -> None:
     sora("export", stored, "--out", "b.zip", "--key", "signing.key")
     ended = sora("verify-bundle", "b.zip", "--format=text")
     assert (ended.code, ended.out) == (0, stranger().stdout)
 
 
-def test_it_reveals_nothing_about_other_jobs(sora: Any, stored: str, folder: Path) -> None:
+def test_it_reveals_nothing_about_other_jobs(sora: Sora, stored: str, folder: Path) -> None:
     other = next(job["job_id"] for job in sora("jobs").document["jobs"] if job["job_id"] != stored)
     sora("export", stored, "--out", "b.zip", "--with-assets")
     with zipfile.ZipFile("b.zip") as packed:
@@ -62,7 +65,7 @@ def test_it_reveals_nothing_about_other_jobs(sora: Any, stored: str, folder: Pat
 
 
 def test_it_reveals_neither_key_nor_machine(
-    sora: Any, stored: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, stored: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_KEY", str(folder / "signing.key"))
     sora("export", stored, "--out", "b.zip")
@@ -77,7 +80,7 @@ def test_it_reveals_neither_key_nor_machine(
 
 
 def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
-    sora: Any, server: Any, folder: Path, picture: Any
+    sora: Sora, server: Callable[..., Any], folder: Path, picture: Callable[..., bytes]
 ) -> None:
     server()
     (folder / "i.png").write_bytes(picture((1600, 900)))
@@ -89,7 +92,7 @@ def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
     assert sora("verify", "--with-assets").document["files"] == 3
 
 
-def test_a_missing_file_is_reported_and_left_out(sora: Any, stored: str, folder: Path) -> None:
+def test_a_missing_file_is_reported_and_left_out(sora: Sora, stored: str, folder: Path) -> None:
     next((folder / "assets" / "sha256").rglob("*.mp4")).unlink()
     ended = sora("export", stored, "--out", "b.zip", "--with-assets")
     assert (ended.code, ended.document["assets"], len(ended.document["assets_absent"])) == (0, 0, 1)
@@ -120,7 +123,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize(("statement", "says"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_a_damaged_ledger_exports_nothing(
-    sora: Any, denied: str, folder: Path, statement: str, says: str
+    sora: Sora, denied: str, folder: Path, statement: str, says: str
 ) -> None:
     db = sqlite3.connect("ledger.db", isolation_level=None)
     for trigger in ("private_bodies_no_update", "events_no_update"):
@@ -132,7 +135,7 @@ def test_a_damaged_ledger_exports_nothing(
     assert [path.name for path in folder.iterdir() if "b.zip" in path.name] == []
 
 
-def test_evidence_can_go_by_a_checkpoint_that_a_reader_holds(sora: Any, stored: str) -> None:
+def test_evidence_can_go_by_a_checkpoint_that_a_reader_holds(sora: Sora, stored: str) -> None:
     sora("checkpoint", "--key", "signing.key", "--publish", "held")
     sora("record", "elsewhere", "--video-id", "video_9")
     sora("export", stored, "--out", "b.zip", "--checkpoint", "held")
@@ -141,7 +144,7 @@ def test_evidence_can_go_by_a_checkpoint_that_a_reader_holds(sora: Any, stored: 
 
 
 @pytest.mark.parametrize("arguments", [["--range", "1..3"], ["--all"]])
-def test_a_range_and_everything_are_exported_too(sora: Any, denied: str, arguments: list[str]) -> None:
+def test_a_range_and_everything_are_exported_too(sora: Sora, denied: str, arguments: list[str]) -> None:
     done = sora("export", *arguments, "--out", "b.zip", "--without-text")
     assert (done.code, done.document["texts"]) == (0, 0)
     assert sora("verify-bundle", "b.zip").document["records"] == done.document["records"]
@@ -161,17 +164,17 @@ def test_a_range_and_everything_are_exported_too(sora: Any, denied: str, argumen
         ["--all", "--out", "ledger.db"],
     ],
 )
-def test_what_cannot_be_exported_is_refused(sora: Any, denied: str, arguments: list[str]) -> None:
+def test_what_cannot_be_exported_is_refused(sora: Sora, denied: str, arguments: list[str]) -> None:
     assert sora("export", *arguments).code == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"-----BEGIN", b"\x00" * 3_000])
-def test_a_file_that_is_no_bundle_is_refused(sora: Any, folder: Path, content: bytes) -> None:
+def test_a_file_that_is_no_bundle_is_refused(sora: Sora, folder: Path, content: bytes) -> None:
     (folder / "other").write_bytes(content)
     ended = sora("verify-bundle", "other")
     assert (ended.code, "bundle other: no zip file" in ended.error) == (2, True)
 
 
-def test_a_bundle_that_is_not_there_is_refused(sora: Any) -> None:
+def test_a_bundle_that_is_not_there_is_refused(sora: Sora) -> None:
     ended = sora("verify-bundle", "nowhere.zip")
     assert (ended.code, "No such file" in ended.error) == (2, True)

@@ -6,13 +6,13 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import cli
 from cli.main import run
 from ledger.log.ledger import Ledger
+from tests.cli.conftest import Sora
 
 FAILING = [
     (["jobs", "--bogus"], "usage", 2, "sora-ledger jobs --help"),
@@ -29,7 +29,7 @@ IDS = ["option", "command", "nothing", "name", "seconds", "ledger", "formats", "
 
 @pytest.mark.parametrize(("command", "code", "exit_code", "following"), FAILING, ids=IDS)
 def test_a_failure_is_one_document_on_stdout(
-    sora: Any, denied: str, command: list[str], code: str, exit_code: int, following: str | None
+    sora: Sora, denied: str, command: list[str], code: str, exit_code: int, following: str | None
 ) -> None:
     ended = sora(*command)
     error = ended.document["error"]
@@ -41,7 +41,7 @@ def test_a_failure_is_one_document_on_stdout(
 
 @pytest.mark.parametrize(("command", "code", "exit_code", "following"), FAILING, ids=IDS)
 def test_every_line_of_stderr_is_a_log_line(
-    sora: Any, denied: str, command: list[str], code: str, exit_code: int, following: str | None
+    sora: Sora, denied: str, command: list[str], code: str, exit_code: int, following: str | None
 ) -> None:
     ended = sora(*command)
     lines = [json.loads(line) for line in ended.err.splitlines()]
@@ -51,7 +51,7 @@ def test_every_line_of_stderr_is_a_log_line(
 
 @pytest.mark.parametrize(("command", "code", "exit_code", "following"), FAILING[:6], ids=IDS[:6])
 def test_people_read_a_sentence(
-    sora: Any, denied: str, command: list[str], code: str, exit_code: int, following: str | None
+    sora: Sora, denied: str, command: list[str], code: str, exit_code: int, following: str | None
 ) -> None:
     ended = sora(*command, "--format=text")
     assert (ended.code, ended.out) == (exit_code, "")
@@ -59,17 +59,17 @@ def test_people_read_a_sentence(
     assert not ended.err.startswith("{")
 
 
-def test_notes_are_log_lines_too(sora: Any, denied: str, folder: Path) -> None:
+def test_notes_are_log_lines_too(sora: Sora, denied: str, folder: Path) -> None:
     ended = sora("prove", "1", "--out", "proof")
     assert [json.loads(line)["event"] for line in ended.err.splitlines()] == ["trace.started", "note"]
 
 
-def test_a_command_that_has_its_document_adds_no_second_one(sora: Any, denied: str) -> None:
+def test_a_command_that_has_its_document_adds_no_second_one(sora: Sora, denied: str) -> None:
     ended = sora("poll", denied)
     assert (ended.code, ended.document["job_id"]) == (3, denied)
 
 
-def test_what_was_interrupted_is_a_document(sora: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_interrupted_is_a_document(sora: Sora, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -79,7 +79,7 @@ def test_what_was_interrupted_is_a_document(sora: Any, monkeypatch: pytest.Monke
 
 
 def test_a_defect_is_a_document_with_the_traceback_in_the_log(
-    sora: Any, denied: str, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, denied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of the test")
@@ -104,7 +104,7 @@ def test_a_defect_is_a_traceback_where_people_read(
 
 
 def test_a_list_that_breaks_off_is_a_whole_document_with_the_error_in_it(
-    sora: Any, denied: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, denied: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
     there = len(sora("log").document["records"])
@@ -120,12 +120,12 @@ def test_a_list_that_breaks_off_is_a_whole_document_with_the_error_in_it(
     assert not (folder / "log.json").exists()
 
 
-def test_csv_gets_no_document_where_it_fails(sora: Any, denied: str) -> None:
+def test_csv_gets_no_document_where_it_fails(sora: Sora, denied: str) -> None:
     ended = sora("log", "--csv", "--bogus")
     assert (ended.code, ended.out, "Error: " in ended.err) == (2, "", True)
 
 
-def test_a_script_for_a_shell_gets_no_document_where_it_fails(as_process: Any) -> None:
+def test_a_script_for_a_shell_gets_no_document_where_it_fails(as_process: Sora) -> None:
     ended = as_process("completion", "tcsh")
     assert (ended.code, ended.out) == (2, "")
 
@@ -180,13 +180,13 @@ def test_a_missing_value_points_at_the_help_of_its_command(words: list[str]) -> 
     ],
 )
 def test_an_error_names_its_kind_and_the_option_that_is_wrong(
-    sora: Any, command: tuple[str, ...], kind: str, param: str | None
+    sora: Sora, command: tuple[str, ...], kind: str, param: str | None
 ) -> None:
     error = sora(*command, "--json").document["error"]
     assert (error["code"], error["param"], error["retry"]) == (kind, param, "never")
 
 
-def test_a_value_that_is_not_offered_names_the_command_with_one_that_is(sora: Any) -> None:
+def test_a_value_that_is_not_offered_names_the_command_with_one_that_is(sora: Sora) -> None:
     words = ["create", "--prompt", "a fox runs", "--profile", "sandbox"]
     error = sora(*words, "--seconds", "5").document["error"]
     assert (error["param"], error["found"], error["expected"]) == ("seconds", "5", "4, 8, 12, 16, 20")
@@ -195,7 +195,7 @@ def test_a_value_that_is_not_offered_names_the_command_with_one_that_is(sora: An
 
 
 def test_a_request_that_did_not_go_out_says_that_the_same_key_is_safe(
-    sora: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")

@@ -2,20 +2,21 @@
 
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
 
 import pytest
+
+from tests.cli.conftest import Sora
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1" / "ledger.db"
 DENIED = ["--max-cost", "0", "--profile", "sandbox"]
 
 
-def found(sora: Any, *arguments: str) -> list[str]:
+def found(sora: Sora, *arguments: str) -> list[str]:
     return [job["job_id"] for job in sora("find", *arguments).document["jobs"]]
 
 
 @pytest.fixture
-def two(sora: Any) -> tuple[str, str]:
+def two(sora: Sora) -> tuple[str, str]:
     """Record two denied jobs."""
     asked = [
         ["--prompt", "a paper boat on a canal", "--purpose", "draft"],
@@ -25,20 +26,20 @@ def two(sora: Any) -> tuple[str, str]:
     return ids[0], ids[1]
 
 
-def test_jobs_are_found_by_all_words_newest_first(sora: Any, two: tuple[str, str]) -> None:
+def test_jobs_are_found_by_all_words_newest_first(sora: Sora, two: tuple[str, str]) -> None:
     assert found(sora, "boat") == [two[1], two[0]]
     assert found(sora, "boat", "paper") == [two[0]]
     assert found(sora, "夜景") == [two[1]]
     assert found(sora, "boat", "submarine") == []
 
 
-def test_a_search_has_the_filters_of_a_list(sora: Any, two: tuple[str, str]) -> None:
+def test_a_search_has_the_filters_of_a_list(sora: Sora, two: tuple[str, str]) -> None:
     assert found(sora, "boat", "--purpose", "final") == [two[1]]
     assert found(sora, "boat", "--state", "stored") == []
     assert found(sora, "boat", "--limit", "1") == [two[1]]
 
 
-def test_a_found_job_is_shown_with_the_piece_that_matches(sora: Any, two: tuple[str, str]) -> None:
+def test_a_found_job_is_shown_with_the_piece_that_matches(sora: Sora, two: tuple[str, str]) -> None:
     shown = sora("find", "red", "boat", "--format", "text").out
     assert two[1] in shown
     assert "very very red BOATS 夜景 [bold]�[2J" in shown
@@ -47,22 +48,22 @@ def test_a_found_job_is_shown_with_the_piece_that_matches(sora: Any, two: tuple[
     assert (job["snippet"], job["poster"]) == ("a paper boat on a canal", None)
 
 
-def test_an_erased_prompt_is_found_no_more(sora: Any, two: tuple[str, str]) -> None:
+def test_an_erased_prompt_is_found_no_more(sora: Sora, two: tuple[str, str]) -> None:
     sora("erase", two[0], "--reason", "subject_request", "--yes")
     assert found(sora, "paper") == []
     assert found(sora, "boat") == [two[1]]
 
 
-def test_the_first_search_upgrades_an_older_ledger(sora: Any, folder: Path) -> None:
+def test_the_first_search_upgrades_an_older_ledger(sora: Sora, folder: Path) -> None:
     copyfile(GOLDEN, folder / "old.db")
     assert found(sora, "storm", "--ledger", str(folder / "old.db")) != []
 
 
-def test_a_search_without_a_word_names_what_is_missing(sora: Any, two: tuple[str, str]) -> None:
+def test_a_search_without_a_word_names_what_is_missing(sora: Sora, two: tuple[str, str]) -> None:
     refused = sora("find", '"(*')
     assert (refused.code, "name a word of the prompt" in refused.err) == (2, True)
 
 
-def test_replaying_builds_the_search_index_again(sora: Any, two: tuple[str, str], folder: Path) -> None:
+def test_replaying_builds_the_search_index_again(sora: Sora, two: tuple[str, str], folder: Path) -> None:
     assert sora("replay", "--swap").code == 0
     assert found(sora, "boat") == [two[1], two[0]]

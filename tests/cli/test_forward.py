@@ -5,11 +5,11 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ledger.log.opening import open_ledger
+from tests.cli.conftest import Sora
 from tests.forks import Forks, Running
 from tests.receiver import Receiver, receiving
 
@@ -31,7 +31,7 @@ def file(folder: Path, there: Receiver) -> Path:
 
 
 @pytest.fixture
-def jobs(sora: Any, folder: Path) -> int:
+def jobs(sora: Sora, folder: Path) -> int:
     """Record a few jobs; return how many records there are."""
     for number in range(3):
         ended = sora("create", "--profile", "sandbox", "--prompt", f"a fox runs {number}", "--queue")
@@ -58,7 +58,7 @@ def waited_for(process: Running) -> str:
 
 
 def test_drain_forwards_what_was_recorded_and_ends(
-    sora: Any, file: Path, jobs: int, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, file: Path, jobs: int, there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(*next(iter(PERMITTED.items())))
     ended = sora("forward", str(file), "--drain")
@@ -72,7 +72,7 @@ def test_drain_forwards_what_was_recorded_and_ends(
 
 
 def test_a_destination_is_forgotten_with_its_position_and_begins_anew(
-    sora: Any, file: Path, jobs: int, there: Receiver, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, file: Path, jobs: int, there: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(*next(iter(PERMITTED.items())))
     assert sora("forward", str(file), "--drain").code == 0
@@ -91,7 +91,7 @@ def test_a_destination_is_forgotten_with_its_position_and_begins_anew(
     ],
 )
 def test_what_cannot_be_forgotten_is_named(
-    sora: Any,
+    sora: Sora,
     file: Path,
     jobs: int,
     there: Receiver,
@@ -109,7 +109,7 @@ def test_what_cannot_be_forgotten_is_named(
 
 
 def test_the_position_of_a_destination_that_is_forwarded_to_is_not_forgotten(
-    sora: Any, folder: Path, file: Path, jobs: int, there: Receiver, forks: Forks
+    sora: Sora, folder: Path, file: Path, jobs: int, there: Receiver, forks: Forks
 ) -> None:
     process = forks.popen(["forward", str(file)], folder, os.environ | PERMITTED)
     waited_for(process)
@@ -151,7 +151,7 @@ def test_a_forwarder_that_is_killed_loses_nothing(
 
 
 def test_a_forwarder_that_is_stopped_stores_its_position_and_leaves_its_turn(
-    sora: Any, folder: Path, file: Path, jobs: int, there: Receiver, forks: Forks
+    sora: Sora, folder: Path, file: Path, jobs: int, there: Receiver, forks: Forks
 ) -> None:
     process = forks.popen(["forward", str(file)], folder, os.environ | PERMITTED)
     waited_for(process)
@@ -185,20 +185,20 @@ def test_serve_forwards_where_the_variable_names_a_file(
     ],
 )
 def test_what_cannot_be_forwarded_is_reported_and_nothing_is_sent(
-    sora: Any, file: Path, jobs: int, there: Receiver, arguments: list[str], message: str
+    sora: Sora, file: Path, jobs: int, there: Receiver, arguments: list[str], message: str
 ) -> None:
     ended = sora(*arguments)
     assert (ended.code, message in ended.error) == (2, True)
     assert there.received == []
 
 
-def test_without_a_ledger_nothing_is_begun(sora: Any, file: Path, folder: Path) -> None:
+def test_without_a_ledger_nothing_is_begun(sora: Sora, file: Path, folder: Path) -> None:
     assert sora("forward", str(file)).code == 7
     assert not (folder / "ledger.db").exists()
 
 
 def test_the_file_is_not_named_by_a_folder(
-    sora: Any, file: Path, folder: Path, jobs: int, there: Receiver
+    sora: Sora, file: Path, folder: Path, jobs: int, there: Receiver
 ) -> None:
     (folder / ".env").write_text("SORA_LEDGER_FORWARD=forward.toml\nSORA_LEDGER_PRIVATE_ENDPOINTS=allow\n")
     assert sora("forward", "--drain").code == 2

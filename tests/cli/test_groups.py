@@ -1,13 +1,13 @@
 """Groups of subcommands, and the former spellings that still work for one version."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
 
 from cli.main import COMMANDS, cli
 from cli.options.command import Renamed
+from tests.cli.conftest import Sora
 
 GROUPS = {
     "assets": ["list", "check", "observe", "gc", "claim"],
@@ -36,25 +36,25 @@ def renamed_options() -> list[tuple[str, click.Command, Renamed]]:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_the_help_of_a_group_lists_its_commands(sora: Any, group: str) -> None:
+def test_the_help_of_a_group_lists_its_commands(sora: Sora, group: str) -> None:
     listed = sora(group, "--help").out.partition("Commands:")[2].splitlines()
     assert [line.split()[0] for line in listed if line] == GROUPS[group]
 
 
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("words", [(), ("lst",)])
-def test_an_error_in_a_group_names_its_commands(sora: Any, group: str, words: tuple[str, ...]) -> None:
+def test_an_error_in_a_group_names_its_commands(sora: Sora, group: str, words: tuple[str, ...]) -> None:
     ended = sora(group, *words)
     assert (ended.code, ", ".join(GROUPS[group]) in ended.error) == (2, True)
     assert ended.document["error"]["next"] == [["sora-ledger", group, "--help"]]
 
 
-def test_options_may_precede_the_subcommand(sora: Any) -> None:
+def test_options_may_precede_the_subcommand(sora: Sora) -> None:
     ended = sora("budget", "--limit", "5", "set", "all")
     assert (ended.code, ended.document["budgets"][0]["limit_usd_micros"]) == (0, 5_000_000)
 
 
-def test_an_option_of_one_subcommand_is_refused_on_another(sora: Any) -> None:
+def test_an_option_of_one_subcommand_is_refused_on_another(sora: Sora) -> None:
     assert sora("budget", "set", "all", "--limit", "5", "--past").code == 2
     assert sora("assets", "list", "--quick").code == 2
 
@@ -75,7 +75,7 @@ def test_a_former_flag_is_understood_and_hidden(name: str, command: click.Comman
 
 
 @pytest.fixture
-def queued(sora: Any) -> str:
+def queued(sora: Sora) -> str:
     """Return a job that waits to be submitted."""
     made = sora("create", "--prompt", "a fox", "--profile", "sandbox", "--queue")
     return str(made.document["job_id"])
@@ -94,14 +94,14 @@ def queued(sora: Any) -> str:
     ids=lambda line: " ".join(line[:2]),
 )
 def test_a_former_command_line_still_works(
-    sora: Any, queued: str, folder: Path, line: tuple[str, ...]
+    sora: Sora, queued: str, folder: Path, line: tuple[str, ...]
 ) -> None:
     packaged = sora("policy", "show", "--packaged", "policy").out
     (folder / "team.toml").write_text(packaged.replace('name = "default"', 'name = "team"'))
     assert sora(*(queued if word == "JOB" else word for word in line)).code == 0
 
 
-def test_erase_takes_its_former_filter_alone(sora: Any, queued: str) -> None:
+def test_erase_takes_its_former_filter_alone(sora: Sora, queued: str) -> None:
     filters = ("--actor", "nobody", "--reason", "subject_request", "--dry-run")
     assert queued
     assert sora("erase", *filters).document["texts"] == 0

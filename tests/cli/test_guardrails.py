@@ -4,12 +4,15 @@ import json
 import re
 import socket
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+
+from tests.cli.conftest import Sora
 
 MODERATED = Path(__file__).parents[1] / "decision" / "data" / "guardrails-with-moderation.toml"
 DENIED = [
@@ -28,7 +31,7 @@ def creates(running: Any) -> int:
 
 
 @pytest.fixture
-def running(sora: Any, server: Any, folder: Path) -> Any:
+def running(sora: Sora, server: Callable[..., Any], folder: Path) -> Any:
     """Start a server, and activate guardrails that ask it for its moderation of each prompt."""
     running = server()
     (folder / "policy.toml").write_text(sora("policy", "show", "--packaged", "policy").out)
@@ -42,7 +45,7 @@ def running(sora: Any, server: Any, folder: Path) -> Any:
 @pytest.mark.parametrize(("prompt", "code", "rule"), DENIED)
 @pytest.mark.parametrize("purpose", ["draft", "final"])
 def test_what_the_guardrails_deny_is_denied_before_money_is_spent(
-    sora: Any, running: Any, prompt: str, code: str, rule: str, purpose: str
+    sora: Sora, running: Any, prompt: str, code: str, rule: str, purpose: str
 ) -> None:
     words = ["--prompt", prompt, "--purpose", purpose]
     ahead, dry, placed = sora("decide", *words), sora("create", *words, "--dry-run"), sora("create", *words)
@@ -57,7 +60,7 @@ def test_what_the_guardrails_deny_is_denied_before_money_is_spent(
     assert creates(running) == 0
 
 
-def test_whynot_says_which_words_and_an_erasure_takes_them_away(sora: Any, running: Any) -> None:
+def test_whynot_says_which_words_and_an_erasure_takes_them_away(sora: Sora, running: Any) -> None:
     job = sora("create", "--prompt", "A walk with EMMA watson").document["job_id"]
     assert '"EMMA watson"' in sora("whynot", job).document["what_now"][0]
     assert sora("erase", job, "--reason", "asked", "--yes").code == 0
@@ -66,13 +69,13 @@ def test_whynot_says_which_words_and_an_erasure_takes_them_away(sora: Any, runni
     assert "policy show" in told
 
 
-def test_a_prompt_that_a_term_denies_is_not_shown_to_the_server(sora: Any, running: Any) -> None:
+def test_a_prompt_that_a_term_denies_is_not_shown_to_the_server(sora: Sora, running: Any) -> None:
     assert sora("create", "--prompt", "Emma Watson walks").code == 3
     assert asked(running) == 0
 
 
 def test_what_is_held_is_rendered_once_another_person_approves_it(
-    sora: Any, running: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, running: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SORA_LEDGER_ACTOR")
     held = sora("create", "--prompt", "A dancer moves to Thriller")
@@ -83,7 +86,7 @@ def test_what_is_held_is_rendered_once_another_person_approves_it(
     assert sora("verify").document["findings"] == []
 
 
-def test_the_server_is_asked_once_for_a_render_and_the_result_is_recorded(sora: Any, running: Any) -> None:
+def test_the_server_is_asked_once_for_a_render_and_the_result_is_recorded(sora: Sora, running: Any) -> None:
     placed = sora("create", "--prompt", "A teal coupe")
     assert (placed.code, placed.document["state"], asked(running)) == (0, "running", 1)
     inputs = sora("explain", placed.document["job_id"]).document["why"]["inputs"]
@@ -97,7 +100,7 @@ def test_the_server_is_asked_once_for_a_render_and_the_result_is_recorded(sora: 
     [*((prompt, rule) for prompt, _, rule in DENIED), ("billie  JEAN", "COPYRIGHTED_MUSIC")],
 )
 def test_before_a_policy_is_activated_the_packaged_terms_deny_and_no_server_is_asked(
-    sora: Any, server: Any, prompt: str, rule: str
+    sora: Sora, server: Callable[..., Any], prompt: str, rule: str
 ) -> None:
     running = server()
     denied = sora("create", prompt)
@@ -107,7 +110,9 @@ def test_before_a_policy_is_activated_the_packaged_terms_deny_and_no_server_is_a
     assert (asked(running), creates(running)) == (0, 1)
 
 
-def test_the_packaged_guardrails_are_a_file_to_start_from(sora: Any, server: Any, folder: Path) -> None:
+def test_the_packaged_guardrails_are_a_file_to_start_from(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     server()
     for name in ("policy", "guardrails"):
         (folder / f"{name}.toml").write_text(sora("policy", "show", "--packaged", name).out)
@@ -120,7 +125,7 @@ def test_the_packaged_guardrails_are_a_file_to_start_from(sora: Any, server: Any
     assert sora("policy", "check", "policy.toml", "--guardrails", "all.toml").code == 0
 
 
-def test_a_batch_is_searched_and_moderated_row_by_row(sora: Any, running: Any, folder: Path) -> None:
+def test_a_batch_is_searched_and_moderated_row_by_row(sora: Sora, running: Any, folder: Path) -> None:
     rows = [{"prompt": prompt} for prompt, _, _ in DENIED] + [{"prompt": "A teal coupe"}]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     batch = ["create-batch", "--input", "rows.jsonl", "--out-dir", "out"]
@@ -144,7 +149,7 @@ def nobody(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port}/v1")
 
 
-def test_a_held_row_of_a_dry_run_is_counted_once(sora: Any, nobody: None, folder: Path) -> None:
+def test_a_held_row_of_a_dry_run_is_counted_once(sora: Sora, nobody: None, folder: Path) -> None:
     row = {"prompt": "A teal coupe", "purpose": "final"}
     (folder / "rows.jsonl").write_text(json.dumps(row))
     ended = sora("create-batch", "--input", "rows.jsonl", "--out-dir", "out", "--dry-run")
@@ -152,7 +157,7 @@ def test_a_held_row_of_a_dry_run_is_counted_once(sora: Any, nobody: None, folder
 
 
 def test_where_the_server_cannot_be_asked_a_final_is_held_and_a_draft_is_marked(
-    sora: Any, nobody: None
+    sora: Sora, nobody: None
 ) -> None:
     final = sora("create", "--prompt", "A teal coupe", "--purpose", "final")
     assert (final.code, final.document["decision"]["reason_codes"]) == (3, ["MODERATION_MISSING"])
@@ -162,7 +167,7 @@ def test_where_the_server_cannot_be_asked_a_final_is_held_and_a_draft_is_marked(
 
 
 def test_a_batch_asks_a_server_that_does_not_answer_only_a_few_times(
-    sora: Any, nobody: None, folder: Path
+    sora: Sora, nobody: None, folder: Path
 ) -> None:
     rows = [{"prompt": f"A teal coupe, take {n}", "purpose": "final"} for n in range(30)]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -171,7 +176,7 @@ def test_a_batch_asks_a_server_that_does_not_answer_only_a_few_times(
 
 
 def test_a_server_without_moderations_counts_as_not_asked(
-    sora: Any, running: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, running: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "vllm-omni")
     ended = sora("decide", "--prompt", "A teal coupe", "--purpose", "client")
@@ -180,7 +185,7 @@ def test_a_server_without_moderations_counts_as_not_asked(
     assert asked(running) == 0
 
 
-def test_decisions_are_repeated_without_a_server_and_without_the_text(sora: Any, nobody: None) -> None:
+def test_decisions_are_repeated_without_a_server_and_without_the_text(sora: Sora, nobody: None) -> None:
     job = sora("create", "--prompt", "Emma Watson walks").document["job_id"]
     sora("create", "--prompt", "A teal coupe", "--purpose", "final")
     assert sora("replay", "--decisions").document["counts"]["SAME"] == 2
@@ -189,7 +194,7 @@ def test_decisions_are_repeated_without_a_server_and_without_the_text(sora: Any,
     assert (counts["SAME"], counts["NOT_RECOMPUTABLE"], counts["DECISION_DRIFT"]) == (1, 1, 0)
 
 
-def test_a_finding_that_the_text_does_not_have_is_drift(sora: Any, running: Any, folder: Path) -> None:
+def test_a_finding_that_the_text_does_not_have_is_drift(sora: Sora, running: Any, folder: Path) -> None:
     sora("create", "--prompt", "An emu watches Thriller")
     forge(folder / "ledger.db", "An emu watches nothing")
     ended = sora("replay", "--decisions")
@@ -207,7 +212,7 @@ def forge(database: Path, text: str) -> None:
 
 
 def test_what_if_searches_the_texts_for_the_terms_of_another_policy(
-    sora: Any, running: Any, folder: Path
+    sora: Sora, running: Any, folder: Path
 ) -> None:
     for prompt in ("A zebra in a suit", "A dancer moves to Thriller", "a gory beheading"):
         sora("create", "--prompt", prompt)
@@ -219,7 +224,9 @@ def test_what_if_searches_the_texts_for_the_terms_of_another_policy(
     assert asked(running) == before
 
 
-def test_guardrails_stay_in_force_under_a_policy_that_has_none(sora: Any, running: Any, folder: Path) -> None:
+def test_guardrails_stay_in_force_under_a_policy_that_has_none(
+    sora: Sora, running: Any, folder: Path
+) -> None:
     renamed = (folder / "policy.toml").read_text().replace('name = "default"', 'name = "second"')
     (folder / "second.toml").write_text(renamed)
     changes = sora("policy", "diff", "second.toml").document["changes"]
@@ -231,14 +238,14 @@ def test_guardrails_stay_in_force_under_a_policy_that_has_none(sora: Any, runnin
     assert sora("decide", "--prompt", "Emma Watson walks").code == 0
 
 
-def test_two_sources_of_guardrails_are_refused(sora: Any, running: Any, folder: Path) -> None:
+def test_two_sources_of_guardrails_are_refused(sora: Sora, running: Any, folder: Path) -> None:
     both = (folder / "policy.toml").read_text() + "\n[guardrails]\nversion = 1\n"
     (folder / "both.toml").write_text(both)
     ended = sora("policy", "check", "both.toml", "--guardrails", "guardrails.toml")
     assert (ended.code, "has guardrails of its own" in ended.error) == (2, True)
 
 
-def test_policy_show_says_what_the_guardrails_do(sora: Any, running: Any) -> None:
+def test_policy_show_says_what_the_guardrails_do(sora: Sora, running: Any) -> None:
     text = sora("policy", "show", "--format=text").out
     assert "terms REAL_PERSON: deny: 14 terms" in text
     assert "moderation by the server: asked for; flagged prompts: hold" in text

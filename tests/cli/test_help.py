@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
@@ -15,6 +14,7 @@ from cli import commands
 from cli.main import COMMANDS, SECTIONS, SHORT_HELP, cli, module_of
 from cli.options.command import SECTIONS as OPTION_SECTIONS
 from cli.options.command import OfServers, RequestCommand
+from tests.cli.conftest import Sora
 
 WIDTH = 80
 
@@ -42,13 +42,13 @@ LEAVES = [words for words in NAMES if not isinstance(command(words), click.Group
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_command_shows_an_example_of_itself(sora: Any, name: str) -> None:
+def test_a_command_shows_an_example_of_itself(sora: Sora, name: str) -> None:
     text = sora(*name.split(), "--help").out
     assert f"Example:\n    sora-ledger {name}" in text
 
 
 @pytest.mark.parametrize("name", ["", *NAMES])
-def test_a_help_page_fits_a_terminal_of_80_columns(sora: Any, name: str) -> None:
+def test_a_help_page_fits_a_terminal_of_80_columns(sora: Sora, name: str) -> None:
     lines = sora(*name.split(), "--help").out.splitlines()
     assert [line for line in lines if len(line) > WIDTH] == []
 
@@ -79,14 +79,14 @@ def test_text_is_a_line_of_the_prompt_and_never_an_output_format(name: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_shows_no_name_of_a_type_of_click(sora: Any, name: str) -> None:
+def test_help_shows_no_name_of_a_type_of_click(sora: Sora, name: str) -> None:
     text = sora(*name.split(), "--help").out
     assert [
         word for word in ("INTEGER", "FLOAT", "FILENAME", "PATH", "DIRECTORY") if f" {word}" in text
     ] == []
 
 
-def test_every_command_is_listed_once_on_its_own_line_under_a_heading(sora: Any) -> None:
+def test_every_command_is_listed_once_on_its_own_line_under_a_heading(sora: Sora) -> None:
     text = sora("--help").out.partition("Exit codes")[0]
     listed = [line.split()[0] for line in text.splitlines() if line[2:].startswith(COMMANDS)]
     headings = [heading for heading in SECTIONS if f"\n{heading}:\n" in text]
@@ -131,7 +131,7 @@ def test_what_calls_can_be_tried_dry(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_the_examples_of_the_help_are_understood(sora: Any, name: str, folder: Path) -> None:
+def test_the_examples_of_the_help_are_understood(sora: Sora, name: str, folder: Path) -> None:
     (folder / "shot.txt").write_text("a fox")
     (folder / "prompts.jsonl").write_text("a fox")
     lines = [line.strip() for line in sora(*name.split(), "--help").out.splitlines()]
@@ -165,7 +165,7 @@ def test_every_option_of_a_request_has_its_section(name: str) -> None:
     assert [option.name for option in own if not set(option.opts) & set(placed)] == []
 
 
-def test_the_prompt_comes_first_in_the_help_of_create(sora: Any) -> None:
+def test_the_prompt_comes_first_in_the_help_of_create(sora: Sora) -> None:
     text = sora("create", "--help").out
     headings = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
     wanted = ["Prompt:", "Shot:", "Image:", "Money:", "Waiting:", "Output:", "Advanced:"]

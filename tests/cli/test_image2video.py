@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
+
 QUICK = ["--poll-interval", "0.05"]
 
 
-def test_a_prompt_alone_becomes_a_file_named_by_its_video(sora: Any, server: Any, folder: Path) -> None:
+def test_a_prompt_alone_becomes_a_file_named_by_its_video(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     server()
     ended = sora("image2video", "--backend", "sora2", *QUICK, "A serene lake at sunset")
     final = ended.document["final"]
@@ -19,7 +23,7 @@ def test_a_prompt_alone_becomes_a_file_named_by_its_video(sora: Any, server: Any
 
 
 def test_images_size_and_length_are_taken_in_its_own_words(
-    sora: Any, folder: Path, picture: Callable[..., bytes]
+    sora: Sora, folder: Path, picture: Callable[..., bytes]
 ) -> None:
     for name in ("front.jpg", "side.jpg"):
         (folder / name).write_bytes(picture((800, 800), "JPEG"))
@@ -44,7 +48,7 @@ def test_images_size_and_length_are_taken_in_its_own_words(
 
 
 @pytest.mark.parametrize("loop", [["--loop", "true"], ["--loop=true"], ["--loop"]])
-def test_loop_is_taken_before_the_prompt(sora: Any, loop: list[str]) -> None:
+def test_loop_is_taken_before_the_prompt(sora: Sora, loop: list[str]) -> None:
     ended = sora("image2video", *loop, "Gentle waves", "--dry-run", "--profile", "custom")
     body = ended.document["request"]["body"]
     assert (body["loop"], body["prompt"]) == ("true", "Gentle waves")
@@ -60,17 +64,17 @@ def test_loop_is_taken_before_the_prompt(sora: Any, loop: list[str]) -> None:
         (["A lake", "--out", "nowhere/lake.mp4"], "the folder nowhere does not exist"),
     ],
 )
-def test_what_it_never_had_is_refused(sora: Any, folder: Path, arguments: list[str], message: str) -> None:
+def test_what_it_never_had_is_refused(sora: Sora, folder: Path, arguments: list[str], message: str) -> None:
     ended = sora("image2video", *arguments, "--profile", "sandbox")
     assert (ended.code, message in ended.error) == (2, True)
     assert not (folder / "ledger.db").exists()
 
 
-def test_a_seed_is_denied_where_the_server_has_none(sora: Any) -> None:
+def test_a_seed_is_denied_where_the_server_has_none(sora: Sora) -> None:
     ended = sora("image2video", "--seed", "42", "A lake", "--profile", "sandbox")
     assert (ended.code, "does not take --seed" in ended.error) == (3, True)
 
 
-def test_a_prompt_of_two_lines_is_one_prompt(sora: Any) -> None:
+def test_a_prompt_of_two_lines_is_one_prompt(sora: Sora) -> None:
     ended = sora("image2video", "Open on the hall. \\\n   Hold.", "--dry-run", "--profile", "sandbox")
     assert ended.document["request"]["body"]["prompt"] == "Open on the hall. \\\n   Hold."

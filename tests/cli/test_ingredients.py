@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from cli.options.inputs import loop_as_flag, read_images
+from tests.cli.conftest import Sora
 
 ASKED = ["create", "--prompt", "a fox", "--profile", "sandbox"]
 DRY = [*ASKED, "--dry-run"]
@@ -59,14 +60,14 @@ def test_images_are_named_and_found_by_pattern(shots: Path, text: str, read: lis
         ("shots/small.webp", "is 300x200, the video's size is 1280x720; use --fit cover"),
     ],
 )
-def test_images_that_cannot_be_used_are_refused(sora: Any, shots: Path, images: str, message: str) -> None:
+def test_images_that_cannot_be_used_are_refused(sora: Sora, shots: Path, images: str, message: str) -> None:
     ended = sora(*ASKED, "--images", images)
     assert (ended.code, message in ended.error, ended.data) == (2, True, "")
     assert not (shots / "ledger.db").exists()
 
 
 def test_of_several_images_the_first_is_sent_and_all_are_recorded(
-    sora: Any, server: Any, shots: Path
+    sora: Sora, server: Callable[..., Any], shots: Path
 ) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "-i", "hero.jpg,shots/*.jpg,shots/small.webp")
@@ -78,7 +79,9 @@ def test_of_several_images_the_first_is_sent_and_all_are_recorded(
 
 
 @pytest.mark.parametrize("fit", ["cover", "contain", "pad"])
-def test_fit_makes_an_image_match_and_keeps_both(sora: Any, server: Any, shots: Path, fit: str) -> None:
+def test_fit_makes_an_image_match_and_keeps_both(
+    sora: Sora, server: Callable[..., Any], shots: Path, fit: str
+) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "--input-reference", "shots/small.webp", "--fit", fit)
     kept = sora("show", ended.document["job_id"]).document["records"][0]["payload"]["input_reference"]
@@ -87,7 +90,7 @@ def test_fit_makes_an_image_match_and_keeps_both(sora: Any, server: Any, shots: 
     assert {kept["sha256"], kept["original_sha256"]} <= stored
 
 
-def test_fit_takes_the_size_from_width_and_height(sora: Any, shots: Path) -> None:
+def test_fit_takes_the_size_from_width_and_height(sora: Sora, shots: Path) -> None:
     ended = sora(*DRY, "-i", "shots/small.webp", "--fit", "pad", "--width", "720", "--height", "1280")
     assert ended.document["request"]["body"]["size"] == "720x1280"
 
@@ -117,30 +120,30 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_what_cannot_be_is_refused_before_it_costs(
-    sora: Any, shots: Path, arguments: list[str], message: str
+    sora: Sora, shots: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora(*ASKED, *arguments)
     assert (ended.code, message in ended.error, ended.data) == (2, True, "")
     assert not (shots / "ledger.db").exists()
 
 
-def test_duration_and_width_and_height_are_other_words(sora: Any) -> None:
+def test_duration_and_width_and_height_are_other_words(sora: Sora) -> None:
     body = sora(*DRY, "--duration", "8", "--width", "720", "--height", "1280").document["request"]["body"]
     assert (body["seconds"], body["size"]) == ("8", "720x1280")
 
 
-def test_seed_and_loop_go_to_a_server_that_takes_them(sora: Any) -> None:
+def test_seed_and_loop_go_to_a_server_that_takes_them(sora: Sora) -> None:
     body = sora(*CUSTOM, "--seed", "42", "--loop").document["request"]["body"]
     assert (body["seed"], body["loop"]) == ("42", "true")
 
 
 @pytest.mark.parametrize("loop", [["--no-loop"], ["--loop", "false"], []])
-def test_no_loop_asks_for_nothing(sora: Any, loop: list[str]) -> None:
+def test_no_loop_asks_for_nothing(sora: Sora, loop: list[str]) -> None:
     assert "loop" not in sora(*CUSTOM, *loop).document["request"]["body"]
 
 
 @pytest.mark.parametrize("option", [["--seed", "42"], ["--loop"], ["--loop", "true"], ["--loop=true"]])
-def test_seed_and_loop_are_denied_where_no_server_takes_them(sora: Any, option: list[str]) -> None:
+def test_seed_and_loop_are_denied_where_no_server_takes_them(sora: Sora, option: list[str]) -> None:
     ended = sora(*ASKED, *option)
     assert ended.code == 3
     assert re.search(r"profile sandbox does not take --(seed|loop).*leave out --(seed|loop)", ended.error)
@@ -162,7 +165,9 @@ def test_the_value_of_loop_is_read_as_its_flag(words: list[str], read: list[str]
     assert loop_as_flag(words) == read
 
 
-def test_an_image_url_and_characters_are_sent(sora: Any, server: Any, folder: Path, clip: bytes) -> None:
+def test_an_image_url_and_characters_are_sent(
+    sora: Sora, server: Callable[..., Any], folder: Path, clip: bytes
+) -> None:
     server()
     (folder / "clip.mp4").write_bytes(clip)
     made = sora("create-character", "--name", "Mossy", "--video-file", "clip.mp4").document["id"]
@@ -172,13 +177,13 @@ def test_an_image_url_and_characters_are_sent(sora: Any, server: Any, folder: Pa
     assert asked["character_ids"] == [made]
 
 
-def test_a_file_id_is_sent_as_an_object(sora: Any) -> None:
+def test_a_file_id_is_sent_as_an_object(sora: Sora) -> None:
     body = sora(*DRY, "--input-reference-file-id", "file_1").document["request"]["body"]
     assert body["input_reference"] == {"file_id": "file_1"}
 
 
 @pytest.mark.parametrize("command", ["create", "create-and-poll", "image2video"])
-def test_the_models_are_listed_as_image2video_lists_them(sora: Any, folder: Path, command: str) -> None:
+def test_the_models_are_listed_as_image2video_lists_them(sora: Sora, folder: Path, command: str) -> None:
     ended = sora(command, "--list-models")
     lines = ended.out.splitlines()
     assert lines[:3] == ["Available models for backend 'sora2':", "  - sora-2 (default)", "  - sora-2-pro"]
@@ -186,12 +191,14 @@ def test_the_models_are_listed_as_image2video_lists_them(sora: Any, folder: Path
     assert list(folder.iterdir()) == []
 
 
-def test_the_models_are_listed_as_json_where_that_is_asked_for(sora: Any) -> None:
+def test_the_models_are_listed_as_json_where_that_is_asked_for(sora: Sora) -> None:
     models = sora("create", "--list-models", "--json").document["models"]
     assert [model["name"] for model in models] == ["sora-2", "sora-2-pro"]
 
 
-def test_an_image_does_not_betray_where_it_was_taken(sora: Any, server: Any, folder: Path) -> None:
+def test_an_image_does_not_betray_where_it_was_taken(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     from PIL import Image  # noqa: PLC0415
 
     server()

@@ -11,6 +11,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cli.exit_codes import ExitCode
+from tests.cli.conftest import Sora, Terminal
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def role(execute: Callable[..., Any]) -> Iterator[str]:
 
 
 @pytest.fixture
-def as_role(sora: Any, role: str, owner: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def as_role(sora: Sora, role: str, owner: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let the owner begin the ledger for `role`, and go on as that role; return its URL."""
     assert sora("init", "--role", role, "--apply").code == ExitCode.DONE
     url = f"{owner}&user={role.replace(' ', '%20')}"
@@ -44,30 +45,34 @@ def as_role(sora: Any, role: str, owner: str, monkeypatch: pytest.MonkeyPatch) -
     return make_conninfo(owner, user=role)
 
 
-def test_init_begins_a_ledger(sora: Any, folder: Path) -> None:
+def test_init_begins_a_ledger(sora: Sora, folder: Path) -> None:
     ended = sora("init")
     assert (ended.code, ended.document["begun"], ended.document["size"]) == (ExitCode.DONE, True, 1)
     assert sora("verify").document["clean"]
 
 
-def test_init_again_leaves_the_ledger_as_it_is(sora: Any, folder: Path) -> None:
+def test_init_again_leaves_the_ledger_as_it_is(sora: Sora, folder: Path) -> None:
     first = sora("init").document
     again = sora("init").document
     assert (again["begun"], again["ledger_id"], again["size"]) == (False, first["ledger_id"], 1)
 
 
-def test_a_role_for_a_file_is_refused_and_begins_nothing(sora: Any, folder: Path) -> None:
+def test_a_role_for_a_file_is_refused_and_begins_nothing(sora: Sora, folder: Path) -> None:
     ended = sora("init", "--role", "app")
     assert (ended.code, (folder / "ledger.db").exists()) == (ExitCode.BAD_INPUT, False)
     assert "ledger.db is a file, and SQLite has no roles" in ended.error
 
 
-def test_to_apply_without_a_role_is_a_usage_error(sora: Any, folder: Path) -> None:
+def test_to_apply_without_a_role_is_a_usage_error(sora: Sora, folder: Path) -> None:
     assert sora("init", "--apply").code == ExitCode.BAD_INPUT
 
 
 def test_the_grants_are_printed_as_sql_that_psql_can_run(
-    sora: Any, owner: str, role: str, execute: Any, terminal: Any
+    sora: Sora,
+    owner: str,
+    role: str,
+    execute: Callable[..., Any],
+    terminal: Callable[..., tuple[Terminal, Terminal]],
 ) -> None:
     printed, _ = terminal()
     sora("init", "--role", role)
@@ -75,7 +80,9 @@ def test_the_grants_are_printed_as_sql_that_psql_can_run(
     assert f'GRANT SELECT, INSERT ON "{schema(execute)}"."events" TO "{role}"' in printed.getvalue()
 
 
-def test_printing_the_grants_gives_none(sora: Any, owner: str, role: str, execute: Any) -> None:
+def test_printing_the_grants_gives_none(
+    sora: Sora, owner: str, role: str, execute: Callable[..., Any]
+) -> None:
     document = sora("init", "--role", role).document
     assert (document["applied"], execute(RIGHTS.format(role))) == (False, [])
 
@@ -86,11 +93,15 @@ WHERE grantee = '{}' AND table_name = 'events' AND table_schema = current_schema
 """
 
 
-def test_the_role_may_add_to_the_log_and_read_it(as_role: str, role: str, execute: Any) -> None:
+def test_the_role_may_add_to_the_log_and_read_it(
+    as_role: str, role: str, execute: Callable[..., Any]
+) -> None:
     assert execute(RIGHTS.format(role)) == [("INSERT",), ("SELECT",)]
 
 
-def test_the_role_carries_out_a_render_from_prompt_to_file(sora: Any, as_role: str, server: Any) -> None:
+def test_the_role_carries_out_a_render_from_prompt_to_file(
+    sora: Sora, as_role: str, server: Callable[..., Any]
+) -> None:
     server(render_seconds=0)
     rendered = sora("create-and-poll", "--prompt", "a paper boat", "--poll-interval", "0.05")
     final = rendered.document["final"]
@@ -100,7 +111,7 @@ def test_the_role_carries_out_a_render_from_prompt_to_file(sora: Any, as_role: s
     assert sora("replay").code == ExitCode.DONE
 
 
-def test_the_role_erases_what_people_wrote(sora: Any, as_role: str, server: Any) -> None:
+def test_the_role_erases_what_people_wrote(sora: Sora, as_role: str, server: Callable[..., Any]) -> None:
     sora("create", "--prompt", "a paper boat", "--max-cost", "0.01", "--profile", "sandbox")
     erased = sora("erase", "--older-than", "0", "--reason", "subject_request", "--yes")
     assert erased.code == ExitCode.DONE, erased
@@ -111,7 +122,7 @@ def test_the_role_erases_what_people_wrote(sora: Any, as_role: str, server: Any)
     "statement", ["UPDATE events SET actor = 'x'", "DELETE FROM events", "TRUNCATE events"]
 )
 def test_the_grants_keep_the_role_from_changing_the_log_and_triggers_its_owner(
-    postgres: ModuleType, as_role: str, execute: Any, statement: str
+    postgres: ModuleType, as_role: str, execute: Callable[..., Any], statement: str
 ) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         postgres.execute(as_role, statement)
@@ -119,7 +130,7 @@ def test_the_grants_keep_the_role_from_changing_the_log_and_triggers_its_owner(
         execute(statement)
 
 
-def test_a_role_that_is_not_there_says_how_to_make_it(sora: Any, owner: str) -> None:
+def test_a_role_that_is_not_there_says_how_to_make_it(sora: Sora, owner: str) -> None:
     ended = sora("init", "--role", "nobody", "--apply")
     assert ended.code == ExitCode.LEDGER_UNUSABLE
     assert (
@@ -128,13 +139,13 @@ def test_a_role_that_is_not_there_says_how_to_make_it(sora: Any, owner: str) -> 
     )
 
 
-def test_a_role_no_grant_restricts_is_refused(sora: Any, owner: str) -> None:
+def test_a_role_no_grant_restricts_is_refused(sora: Sora, owner: str) -> None:
     ended = sora("init", "--role", "postgres", "--apply")
     assert (ended.code, "is a superuser, so no grant prevents it" in ended.error) == (7, True)
 
 
 def test_a_role_that_may_act_as_the_owner_is_refused(
-    sora: Any, owner: str, role: str, execute: Any, postgres: ModuleType
+    sora: Sora, owner: str, role: str, execute: Callable[..., Any], postgres: ModuleType
 ) -> None:
     execute(f'GRANT ALL ON SCHEMA {schema(execute)} TO "{role}"')
     begun = sora("init", "--ledger", f"{owner}&user={role.replace(' ', '%20')}")
@@ -143,7 +154,7 @@ def test_a_role_that_may_act_as_the_owner_is_refused(
     assert (ended.code, "owns the tables of the ledger" in ended.error) == (7, True)
 
 
-def test_a_person_who_may_not_grant_is_told(sora: Any, as_role: str, role: str) -> None:
+def test_a_person_who_may_not_grant_is_told(sora: Sora, as_role: str, role: str) -> None:
     ended = sora("init", "--role", role, "--apply")
     assert (
         ended.code,

@@ -11,6 +11,7 @@ import pytest
 
 from decision.one_change import encoder
 from render_service.submission import judge as asking
+from tests.cli.conftest import Sora
 
 UNCLEAR = "Make it pop"
 SEVERAL = "Make it night, and replace the fox with a hare."
@@ -80,7 +81,7 @@ def chat() -> Iterator[Chat]:
 
 
 @pytest.fixture
-def source(sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def source(sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "sandbox")
     monkeypatch.setenv("SORA_LEDGER_JUDGE_KEY", KEY)
@@ -89,7 +90,7 @@ def source(sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def policy(sora: Any, folder: Path, source: str) -> Callable[..., Any]:
+def policy(sora: Sora, folder: Path, source: str) -> Callable[..., Any]:
     """Activate a policy with a judge; the keywords are its settings."""
 
     def activate(url: str | None, extra: str = "", **settings: Any) -> Any:
@@ -108,7 +109,7 @@ def inputs(ended: Any) -> dict[str, Any]:
 
 
 def test_a_judge_settles_what_is_unclear_and_the_record_needs_it_no_more(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any]
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]
 ) -> None:
     policy(chat.url)
     chat.say = ONE
@@ -130,7 +131,7 @@ def test_a_judge_settles_what_is_unclear_and_the_record_needs_it_no_more(
 
 
 def test_the_text_is_sent_as_data_with_the_key_of_the_judge_and_no_other(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-renderer")
     policy(chat.url)
@@ -147,7 +148,7 @@ def test_the_text_is_sent_as_data_with_the_key_of_the_judge_and_no_other(
 
 
 def test_a_judge_that_finds_several_changes_has_the_remix_denied_with_one_command_each(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any]
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]
 ) -> None:
     policy(chat.url)
     prompt = "Make it night or make it rain"
@@ -168,7 +169,7 @@ def test_a_judge_that_finds_several_changes_has_the_remix_denied_with_one_comman
     ],
 )
 def test_several_changes_that_are_sure_pass_only_where_the_policy_lets_the_judge_overrule(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any], settings: Any, code: int, times: int
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], settings: Any, code: int, times: int
 ) -> None:
     policy(chat.url, **settings)
     chat.say = verdict("single", ("Make it night", "lighting"))
@@ -181,7 +182,7 @@ def test_several_changes_that_are_sure_pass_only_where_the_policy_lets_the_judge
     ("settings", "code"), [({}, "SEVERAL_CHANGES"), ({"may_overrule": True}, "CHANGE_UNCLEAR")]
 )
 def test_a_judge_that_may_overrule_and_is_not_sure_turns_several_changes_into_an_unclear_one(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any], settings: Any, code: str
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], settings: Any, code: str
 ) -> None:
     policy(chat.url, ask="always", **settings)
     chat.say = verdict("ambiguous")
@@ -191,7 +192,7 @@ def test_a_judge_that_may_overrule_and_is_not_sure_turns_several_changes_into_an
 
 
 def test_a_judge_that_is_always_asked_may_object_to_what_seems_to_be_one_change(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any]
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]
 ) -> None:
     policy(chat.url, ask="always")
     chat.say = verdict("multiple", ("Make it", "style"), ("night", "lighting"))
@@ -222,7 +223,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_answer_that_cannot_be_used_leaves_the_offline_verdict(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any], name: str
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], name: str
 ) -> None:
     policy(chat.url)
     behaviour, status = HOSTILE[name]
@@ -238,7 +239,7 @@ def test_an_answer_that_cannot_be_used_leaves_the_offline_verdict(
     assert len(chat.requests) == 1, "asked once, never again"
 
 
-def test_a_redirect_is_not_followed(sora: Any, chat: Chat, source: str, policy: Callable[..., Any]) -> None:
+def test_a_redirect_is_not_followed(sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]) -> None:
     policy(chat.url)
     chat.status, chat.say = 307, ONE
     assert sora("remix", source, "--prompt", UNCLEAR).code == 3
@@ -246,7 +247,7 @@ def test_a_redirect_is_not_followed(sora: Any, chat: Chat, source: str, policy: 
 
 
 def test_a_judge_that_does_not_answer_is_marked_and_a_declared_change_still_passes(
-    sora: Any,
+    sora: Sora,
     chat: Chat,
     source: str,
     policy: Callable[..., Any],
@@ -264,7 +265,7 @@ def test_a_judge_that_does_not_answer_is_marked_and_a_declared_change_still_pass
     assert sora("replay", "--decisions").code == 0
 
 
-def test_only_remixes_are_judged(sora: Any, chat: Chat, source: str, policy: Callable[..., Any]) -> None:
+def test_only_remixes_are_judged(sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]) -> None:
     policy(chat.url, ask="always")
     assert sora("edit", "--id", source, "--prompt", UNCLEAR, "--dry-run").code == 0
     assert sora("create", UNCLEAR, "--dry-run").code == 0
@@ -272,7 +273,7 @@ def test_only_remixes_are_judged(sora: Any, chat: Chat, source: str, policy: Cal
 
 
 def test_a_prompt_that_a_term_denies_is_not_sent_to_the_judge(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any], folder: Path
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], folder: Path
 ) -> None:
     policy(chat.url, ask="always")
     terms = 'version = 1\n[[terms]]\ncode = "NAMES"\nthen = "deny"\nterms = ["pop"]\n'
@@ -283,7 +284,7 @@ def test_a_prompt_that_a_term_denies_is_not_sent_to_the_judge(
 
 
 def test_without_an_address_the_server_of_the_render_judges_and_the_sandbox_does_it_in_the_same_way(
-    sora: Any, source: str, policy: Callable[..., Any]
+    sora: Sora, source: str, policy: Callable[..., Any]
 ) -> None:
     policy(None)
     ahead, placed = (sora("remix", source, "--prompt", UNCLEAR, *more) for more in (["--dry-run"], []))
@@ -294,7 +295,7 @@ def test_without_an_address_the_server_of_the_render_judges_and_the_sandbox_does
 
 
 def test_what_if_there_were_no_judge_is_answered_from_the_record(
-    sora: Any, chat: Chat, source: str, policy: Callable[..., Any], folder: Path
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], folder: Path
 ) -> None:
     policy(chat.url)
     chat.say = ONE
@@ -307,13 +308,13 @@ def test_what_if_there_were_no_judge_is_answered_from_the_record(
 
 @pytest.mark.parametrize("url", ["ftp://host/v1", "http://user:pass@host/v1", "http://host/v1?key=1", "host"])
 def test_an_address_that_is_none_is_refused_when_the_policy_is_activated(
-    sora: Any, policy: Callable[..., Any], url: str
+    sora: Sora, policy: Callable[..., Any], url: str
 ) -> None:
     ended = policy(url)
     assert (ended.code, "judge" in ended.error, "base URL" in ended.error) == (2, True, True)
 
 
-def test_the_policy_says_where_the_text_goes(sora: Any, chat: Chat, policy: Callable[..., Any]) -> None:
+def test_the_policy_says_where_the_text_goes(sora: Sora, chat: Chat, policy: Callable[..., Any]) -> None:
     policy(chat.url)
     shown = sora("policy", "show", "--format=text").out.replace("\n", " ")
     assert "wise, asked where the offline rule is not sure" in shown
@@ -336,7 +337,7 @@ def uninstall(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.fixture
-def encoder_asked(sora: Any, folder: Path, source: str) -> str:
+def encoder_asked(sora: Sora, folder: Path, source: str) -> str:
     """Activate a policy whose judge is the encoder in the program; return the source of a remix."""
     packaged = sora("policy", "show", "--packaged", "policy").out.replace('"default"', '"team"', 1)
     (folder / "local.toml").write_text(f"{packaged}\n[judge]\n{LOCAL}")
@@ -345,7 +346,7 @@ def encoder_asked(sora: Any, folder: Path, source: str) -> str:
 
 
 def test_the_encoder_in_the_program_is_a_judge_whose_word_is_recorded_and_not_asked_for_again(
-    sora: Any, encoder_asked: str, uninstall: Callable[[], None]
+    sora: Sora, encoder_asked: str, uninstall: Callable[[], None]
 ) -> None:
     denied = sora(
         "remix", encoder_asked, "--prompt", "lose the vignette and the grain, hold on the wide longer"
@@ -362,7 +363,7 @@ def test_the_encoder_in_the_program_is_a_judge_whose_word_is_recorded_and_not_as
 
 
 def test_without_its_extra_the_offline_rule_decides_and_the_record_says_so(
-    sora: Any, encoder_asked: str, uninstall: Callable[[], None]
+    sora: Sora, encoder_asked: str, uninstall: Callable[[], None]
 ) -> None:
     uninstall()
     placed = sora("remix", encoder_asked, "--prompt", "Make the sky purple.")
@@ -372,7 +373,7 @@ def test_without_its_extra_the_offline_rule_decides_and_the_record_says_so(
 
 
 def test_a_policy_that_names_earlier_weights_is_read_and_the_offline_rule_decides(
-    sora: Any, folder: Path, source: str
+    sora: Sora, folder: Path, source: str
 ) -> None:
     packaged = sora("policy", "show", "--packaged", "policy").out.replace('"default"', '"team"', 1)
     (folder / "local.toml").write_text(f"{packaged}\n[judge]\n{LOCAL.replace('encoder-4', 'encoder-3')}")
@@ -383,7 +384,7 @@ def test_a_policy_that_names_earlier_weights_is_read_and_the_offline_rule_decide
     assert "the policy names an earlier one" in " ".join(text.split())
 
 
-def test_check_remix_reads_with_the_encoder_if_asked_to(sora: Any, uninstall: Callable[[], None]) -> None:
+def test_check_remix_reads_with_the_encoder_if_asked_to(sora: Sora, uninstall: Callable[[], None]) -> None:
     terse = ("check-remix", "--prompt", "goalie dives left, ball goes right", "--encoder")
     assert sora(*terse).document["verdict"] == "multiple"
     uninstall()
@@ -393,7 +394,7 @@ def test_check_remix_reads_with_the_encoder_if_asked_to(sora: Any, uninstall: Ca
 
 
 def test_a_policy_that_names_another_model_for_the_judge_in_the_program_is_refused(
-    sora: Any, folder: Path
+    sora: Sora, folder: Path
 ) -> None:
     packaged = sora("policy", "show", "--packaged", "policy").out
     (folder / "local.toml").write_text(f'{packaged}\n[judge]\nmodel = "wise"\nurl = "local"\n')

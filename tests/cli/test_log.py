@@ -6,8 +6,10 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ from ledger.canonical import canonical_json, sha256_hex
 from ledger.log.opening import open_ledger, open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance
 from render_service.runtime.printable import guarded
+from tests.cli.conftest import Sora
+from tests.ledger.scribe import Scribe
 
 WHO = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
 
@@ -36,7 +40,9 @@ def rows(text: str) -> list[dict[str, str]]:
         "UPDATE private_bodies SET text = x'ff'",
     ],
 )
-def test_what_cannot_be_read_is_reported_without_repeating_it(sora: Any, denied: str, statement: str) -> None:
+def test_what_cannot_be_read_is_reported_without_repeating_it(
+    sora: Sora, denied: str, statement: str
+) -> None:
     db = sqlite3.connect("ledger.db", isolation_level=None)
     for trigger in ("private_bodies_no_update", "events_no_update"):
         db.execute(f"DROP TRIGGER {trigger}")
@@ -46,7 +52,9 @@ def test_what_cannot_be_read_is_reported_without_repeating_it(sora: Any, denied:
     assert (ended.code, ended.data, "`sora-ledger verify`" in ended.error) == (7, "", True)
 
 
-def test_the_digests_in_payloads_are_the_ones_the_format_describes(sora: Any, server: Any) -> None:
+def test_the_digests_in_payloads_are_the_ones_the_format_describes(
+    sora: Sora, server: Callable[..., Any]
+) -> None:
     server()
     sora("create", "--prompt", "a fox")
     requested, decided, intended, *_ = [record["payload"] for record in sora("log").document["records"][1:]]
@@ -67,7 +75,7 @@ def test_the_digests_in_payloads_are_the_ones_the_format_describes(sora: Any, se
 # --- as a table ---
 
 
-def test_a_table_has_one_row_per_record(sora: Any, denied: str) -> None:
+def test_a_table_has_one_row_per_record(sora: Sora, denied: str) -> None:
     records = sora("log").document["records"]
     told = rows(sora("log", "--csv").out)
     assert [(row["position"], row["type"], row["stream"]) for row in told] == [
@@ -76,7 +84,7 @@ def test_a_table_has_one_row_per_record(sora: Any, denied: str) -> None:
     assert [json.loads(row["payload"]) for row in told] == [record["payload"] for record in records]
 
 
-def test_a_table_takes_the_filters(sora: Any, denied: str) -> None:
+def test_a_table_takes_the_filters(sora: Sora, denied: str) -> None:
     told = rows(sora("log", "--csv", "--job", denied, "--limit", "2").out)
     assert [row["stream"] for row in told] == [denied] * 2
 
@@ -95,14 +103,14 @@ def test_what_is_no_formula_stays_as_it_is() -> None:
     assert [guarded(cell) for cell in ("a = b", "1-2", 7, None)] == ["a = b", "1-2", 7, None]
 
 
-def test_a_prompt_that_is_a_formula_reaches_the_table_as_text(sora: Any, folder: Path) -> None:
+def test_a_prompt_that_is_a_formula_reaches_the_table_as_text(sora: Sora, folder: Path) -> None:
     sora("create", "--prompt", '=HYPERLINK("http://x")', "--max-cost", "0.01", "--profile", "sandbox")
     cells = [cell for row in rows(sora("log", "--csv").out) for cell in row.values()]
     assert [cell for cell in cells if cell.lstrip(" ").startswith(("=", "+", "-", "@"))] == []
     assert any("HYPERLINK" in cell for cell in cells)
 
 
-def test_a_table_in_a_file_is_utf8_that_spreadsheets_know(sora: Any, denied: str, folder: Path) -> None:
+def test_a_table_in_a_file_is_utf8_that_spreadsheets_know(sora: Sora, denied: str, folder: Path) -> None:
     printed = sora("log", "--csv").out
     ended = sora("log", "--csv", "--out", "log.csv")
     written = (folder / "log.csv").read_bytes()
@@ -110,7 +118,7 @@ def test_a_table_in_a_file_is_utf8_that_spreadsheets_know(sora: Any, denied: str
     assert rows(written[3:].decode()) == rows(printed)
 
 
-def test_a_table_replaces_no_file(sora: Any, denied: str, folder: Path) -> None:
+def test_a_table_replaces_no_file(sora: Sora, denied: str, folder: Path) -> None:
     (folder / "log.csv").write_text("mine")
     ended = sora("log", "--csv", "--out", "log.csv")
     assert (ended.code, (folder / "log.csv").read_text()) == (ExitCode.BAD_INPUT, "mine")
@@ -119,7 +127,7 @@ def test_a_table_replaces_no_file(sora: Any, denied: str, folder: Path) -> None:
 @pytest.mark.parametrize(
     "wrong", [["--csv", "--json"], ["--out", "x.csv"], ["--csv", "--follow", "--out", "x.csv"]], ids=" ".join
 )
-def test_what_does_not_go_together_is_refused(sora: Any, denied: str, wrong: list[str]) -> None:
+def test_what_does_not_go_together_is_refused(sora: Sora, denied: str, wrong: list[str]) -> None:
     assert sora("log", *wrong).code == ExitCode.BAD_INPUT
 
 
@@ -136,7 +144,7 @@ def ledger_url(request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("how", [(), ("--follow", "--limit", "4")])
 def test_a_record_is_one_line_under_its_day_and_the_header(
-    sora: Any, denied: str, how: tuple[str, ...]
+    sora: Sora, denied: str, how: tuple[str, ...]
 ) -> None:
     ended = sora("log", "--format=text", *how)
     header, day, *rest = ended.out.splitlines()
@@ -151,11 +159,13 @@ def test_a_record_is_one_line_under_its_day_and_the_header(
     assert [line for line in lines if line != line.rstrip()] == []
 
 
-def test_a_log_in_which_nothing_is_found_says_so(sora: Any, denied: str) -> None:
+def test_a_log_in_which_nothing_is_found_says_so(sora: Sora, denied: str) -> None:
     assert sora("log", "--format=text", "--after", "4").out.splitlines()[1:] == ["(none)"]
 
 
-def test_what_is_appended_while_the_log_is_followed_is_shown(sora: Any, ledger_url: str, scribe: Any) -> None:
+def test_what_is_appended_while_the_log_is_followed_is_shown(
+    sora: Sora, ledger_url: str, scribe: Scribe
+) -> None:
     sora("init")
     store = open_store(ledger_url, read_only=False)
     command = [sys.executable, "-m", "cli", "log", "--follow", "--limit", "3", "--json"]
@@ -171,7 +181,7 @@ def test_what_is_appended_while_the_log_is_followed_is_shown(sora: Any, ledger_u
 
 
 def test_following_goes_on_over_a_connection_that_was_killed(
-    sora: Any, databases: Any, postgres: Any, scribe: Any, folder: Path
+    sora: Sora, databases: Any, postgres: ModuleType, scribe: Scribe, folder: Path
 ) -> None:
     url, name = databases.url(), databases.schema()
     kill = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{name}'"

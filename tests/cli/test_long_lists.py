@@ -1,7 +1,7 @@
 """A long list is printed as it is read, and is the same document as a short one."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 
 from cli.text import output
 from ledger.log.ledger import Ledger
+from tests.cli.conftest import Sora
 
 MEMBER = {"text": "x" * 40_000}
 
@@ -47,7 +48,7 @@ def test_a_file_that_breaks_off_is_not_there(tmp_path: Path) -> None:
 
 
 def test_log_reads_no_more_than_it_has_printed(
-    sora: Any, denied: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sora: Sora, denied: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     real = Ledger.read
     observed = []
@@ -63,7 +64,7 @@ def test_log_reads_no_more_than_it_has_printed(
 
 
 def test_a_search_over_many_jobs_reads_them_in_parts(
-    sora: Any, denied: str, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, denied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(4):
         sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
@@ -74,7 +75,7 @@ def test_a_search_over_many_jobs_reads_them_in_parts(
 
 
 def test_jobs_as_of_a_position_have_their_own_prompts_and_times_however_many_are_read_at_once(
-    sora: Any, server: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server()
     for prompt in ("a fox", "a hen", "an owl"):

@@ -1,13 +1,14 @@
 """``mcp`` where it cannot serve: without its package, and at a terminal."""
 
 import sys
-from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
+
 
 def test_without_its_package_the_command_says_what_to_install(
-    sora: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [*sys.modules]:
         if name.startswith("render_service.server.mcp"):
@@ -20,7 +21,7 @@ def test_without_its_package_the_command_says_what_to_install(
 
 
 def test_at_a_terminal_the_command_says_that_it_speaks_to_programs(
-    sora: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("mcp", reason="the extra mcp")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
 from tests.cli.foreign_log import ForeignLog, leaf, record, root
 
 Follow = Callable[..., Any]
@@ -25,7 +26,7 @@ def log(folder: Path) -> ForeignLog:
 
 
 @pytest.fixture
-def follow(sora: Any, log: ForeignLog) -> Follow:
+def follow(sora: Sora, log: ForeignLog) -> Follow:
     def run(*more: str, verifier: str = log.verifier, place: str = "log") -> Any:
         return sora("monitor", place, "--state", "state.json", "--verifier", verifier, *more)
 
@@ -68,7 +69,9 @@ def test_a_log_is_followed_from_its_first_record_and_from_where_it_was(
     assert follow().document["new"] == 0
 
 
-def test_a_log_is_followed_over_http(follow: Follow, http: Any, log: ForeignLog) -> None:
+def test_a_log_is_followed_over_http(
+    follow: Follow, http: Callable[[type[BaseHTTPRequestHandler] | Any], str], log: ForeignLog
+) -> None:
     url = http(partial(Quiet, directory=str(log.folder)))
     assert follow(place=f"{url}/").document["new"] == 600
     log.grow(1)
@@ -143,7 +146,7 @@ def test_a_checkpoint_signed_by_another_key_is_disputed(follow: Follow, folder: 
 
 
 def test_a_log_that_cannot_be_read_is_not_disputed(
-    follow: Follow, http: Any, log: ForeignLog, folder: Path
+    follow: Follow, http: Callable[[type[BaseHTTPRequestHandler] | Any], str], log: ForeignLog, folder: Path
 ) -> None:
     class Broken(Quiet):
         def do_GET(self) -> None:
@@ -168,7 +171,9 @@ def test_a_state_that_was_changed_is_refused(follow: Follow, folder: Path) -> No
         assert (follow().code, state.read_text()) == (2, changed)
 
 
-def test_what_is_wrong_is_posted_to_the_webhook(follow: Follow, log: ForeignLog, http: Any) -> None:
+def test_what_is_wrong_is_posted_to_the_webhook(
+    follow: Follow, log: ForeignLog, http: Callable[[type[BaseHTTPRequestHandler] | Any], str]
+) -> None:
     received: list[Any] = []
 
     class Receiver(BaseHTTPRequestHandler):
@@ -198,7 +203,7 @@ def test_places_and_urls_that_cannot_be_meant_are_refused(follow: Follow) -> Non
     assert follow("--webhook", "example.org").code == 2
 
 
-def test_the_tiles_that_are_exported_are_followed(sora: Any, denied: str) -> None:
+def test_the_tiles_that_are_exported_are_followed(sora: Sora, denied: str) -> None:
     sora("key", "new", "signing.key")
     size = sora("export", "--tiles", "public", "--key", "signing.key").document["head"]["size"]
     verifier = sora("key", "show", "signing.key").document["verifier"]

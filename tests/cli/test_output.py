@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cli.exit_codes import ExitCode
+from tests.cli.conftest import Sora, Terminal
 
 DENIED = ["create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox"]
 READING = [["jobs"], ["log"], ["verify"], ["replay"], ["show"], ["status"], ["replay", "--as-of", "1"]]
@@ -24,19 +25,19 @@ def on(job: str, command: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
-def test_piped_stdout_is_one_json_document(sora: Any, denied: str, command: list[str]) -> None:
+def test_piped_stdout_is_one_json_document(sora: Sora, denied: str, command: list[str]) -> None:
     assert isinstance(sora(*on(denied, command)).document, dict)
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
-def test_stderr_is_log_lines_of_json_with_the_trace(sora: Any, denied: str, command: list[str]) -> None:
+def test_stderr_is_log_lines_of_json_with_the_trace(sora: Sora, denied: str, command: list[str]) -> None:
     [line] = sora(*on(denied, command)).log
     assert (line["event"], line["command"]) == ("trace.started", command[0])
     assert re.fullmatch("[0-9a-f]{32}", line["trace_id"])
 
 
 def test_programs_read_utf_8_whatever_the_environment_says(
-    as_process: Any, monkeypatch: pytest.MonkeyPatch
+    as_process: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     ended = as_process("policy", "show", "--format=text", encoding="utf-8")
@@ -44,7 +45,7 @@ def test_programs_read_utf_8_whatever_the_environment_says(
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
-def test_text_can_be_asked_for_without_a_terminal(sora: Any, denied: str, command: list[str]) -> None:
+def test_text_can_be_asked_for_without_a_terminal(sora: Sora, denied: str, command: list[str]) -> None:
     ended = sora(*on(denied, command), "--format=text")
     assert not ended.out.startswith("{")
     assert ESCAPE not in ended.out + ended.err
@@ -52,7 +53,7 @@ def test_text_can_be_asked_for_without_a_terminal(sora: Any, denied: str, comman
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
 def test_a_terminal_gets_text_and_the_trace(
-    sora: Any, denied: str, terminal: Any, command: list[str]
+    sora: Sora, denied: str, terminal: Callable[..., tuple[Terminal, Terminal]], command: list[str]
 ) -> None:
     out, err = terminal()
     sora(*on(denied, command))
@@ -60,25 +61,31 @@ def test_a_terminal_gets_text_and_the_trace(
     assert re.search("trace [0-9a-f]{32}", err.getvalue())
 
 
-def test_a_terminal_gets_json_where_it_is_asked_for(sora: Any, denied: str, terminal: Any) -> None:
+def test_a_terminal_gets_json_where_it_is_asked_for(
+    sora: Sora, denied: str, terminal: Callable[..., tuple[Terminal, Terminal]]
+) -> None:
     out, _ = terminal()
     sora("jobs", "--json")
     assert json.loads(out.getvalue())["jobs"][0]["job_id"] == denied
 
 
-def test_verbose_logs_every_step_on_a_terminal(sora: Any, terminal: Any) -> None:
+def test_verbose_logs_every_step_on_a_terminal(
+    sora: Sora, terminal: Callable[..., tuple[Terminal, Terminal]]
+) -> None:
     _, err = terminal()
     sora(*DENIED, "-v")
     assert "render.denied" in err.getvalue()
 
 
-def test_a_quiet_terminal_logs_no_steps(sora: Any, terminal: Any) -> None:
+def test_a_quiet_terminal_logs_no_steps(
+    sora: Sora, terminal: Callable[..., tuple[Terminal, Terminal]]
+) -> None:
     _, err = terminal()
     sora(*DENIED)
     assert "render.requested" not in err.getvalue()
 
 
-def test_no_progress_bar_where_nobody_looks(sora: Any, server: Any) -> None:
+def test_no_progress_bar_where_nobody_looks(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--format=text")
     assert (ended.code, "━" in ended.err + ended.out) == (0, False)
@@ -88,42 +95,42 @@ def test_no_progress_bar_where_nobody_looks(sora: Any, server: Any) -> None:
     ("text", "written"), [("res", "res.json"), ("res.txt", "res.txt"), ("new/res", "new/res.json")]
 )
 def test_the_document_also_goes_into_a_file(
-    sora: Any, denied: str, folder: Path, text: str, written: str
+    sora: Sora, denied: str, folder: Path, text: str, written: str
 ) -> None:
     ended = sora("jobs", "--json-out", text)
     assert json.loads((folder / written).read_text(encoding="utf-8")) == ended.document
 
 
-def test_a_file_that_cannot_be_written_is_reported_before_anything_is_spent(sora: Any, folder: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported_before_anything_is_spent(sora: Sora, folder: Path) -> None:
     (folder / "file").write_text("in the way")
     ended = sora(*DENIED, "--json-out", "file/res")
     assert (ended.code, (folder / "ledger.db").exists()) == (2, False)
 
 
-def test_json_is_written_for_people_too(sora: Any, denied: str, folder: Path) -> None:
+def test_json_is_written_for_people_too(sora: Sora, denied: str, folder: Path) -> None:
     sora("jobs", "--format=text", "--json-out", "res")
     assert json.loads((folder / "res.json").read_text())["jobs"]
 
 
-def test_letters_stay_readable_in_json(sora: Any) -> None:
+def test_letters_stay_readable_in_json(sora: Sora) -> None:
     sora("create", "--prompt", "ein Fuchs läuft 🦊", "--max-cost", "0", "--profile", "sandbox")
     assert "ein Fuchs läuft 🦊" in sora("log").out
 
 
-def test_markup_in_a_prompt_is_shown_as_it_was_written(sora: Any) -> None:
+def test_markup_in_a_prompt_is_shown_as_it_was_written(sora: Sora) -> None:
     sora("create", "--prompt", "[bold]a fox[/] [red]", "--max-cost", "0", "--profile", "sandbox")
     assert "[bold]a fox[/] [red]" in sora("log", "--format=text").out
 
 
 @pytest.mark.parametrize("command", [["log"], ["show"]], ids=" ".join)
-def test_a_prompt_cannot_command_the_terminal(sora: Any, command: list[str]) -> None:
+def test_a_prompt_cannot_command_the_terminal(sora: Sora, command: list[str]) -> None:
     prompt = "a fox\x1b]0;owned\x07 \x1b[2J"
     job = sora("create", "--prompt", prompt, "--max-cost", "0", "--profile", "sandbox").document["job_id"]
     ended = sora(*on(job, command), "--format=text")
     assert (ESCAPE in ended.out, "owned" in ended.out) == (False, True)
 
 
-def test_a_server_cannot_command_the_terminal(sora: Any, faulty: Any) -> None:
+def test_a_server_cannot_command_the_terminal(sora: Sora, faulty: Any) -> None:
     faulty.then(403, json.dumps({"error": {"message": "no \x1b[2J entry"}}).encode())
     ended = sora("list")
     assert (ended.code, ESCAPE in ended.err) == (8, False)
@@ -148,7 +155,7 @@ def test_a_list_ends_without_an_error_once_its_reader_leaves(denied: str, folder
 
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_request_is_recorded_and_ends_with_its_code_though_nobody_reads(
-    sora: Any, denied: str, folder: Path, form: str
+    sora: Sora, denied: str, folder: Path, form: str
 ) -> None:
     request = ("create", "a heron", "--max-cost", "0", "--profile", "sandbox", f"--format={form}")
     command = [sys.executable, "-m", "cli", *request]
@@ -158,13 +165,15 @@ def test_a_request_is_recorded_and_ends_with_its_code_though_nobody_reads(
     assert sora("jobs").document["jobs"][0]["prompt"].endswith("a heron")
 
 
-def test_the_api_shape_is_kept_in_a_jobs_document(sora: Any, denied: str) -> None:
+def test_the_api_shape_is_kept_in_a_jobs_document(sora: Sora, denied: str) -> None:
     document = sora("status", denied).document
     assert {"id", "object", "status", "progress", "model", "size", "seconds", "error"} <= set(document)
     assert (document["object"], document["seconds"]) == ("video", "4")
 
 
-def test_create_and_poll_writes_the_bundle_of_create_and_final(sora: Any, server: Any, folder: Path) -> None:
+def test_create_and_poll_writes_the_bundle_of_create_and_final(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--out", "fox.mp4")
     assert (ended.document["create"]["status"], ended.document["final"]["status"]) == ("queued", "completed")
@@ -172,7 +181,9 @@ def test_create_and_poll_writes_the_bundle_of_create_and_final(sora: Any, server
     assert (folder / "fox.mp4").stat().st_size > 0
 
 
-def test_files_are_named_after_the_video_where_no_name_is_given(sora: Any, server: Any, folder: Path) -> None:
+def test_files_are_named_after_the_video_where_no_name_is_given(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     server()
     final = sora("create-and-poll", "--prompt", "a fox").document["final"]
     files = sora("download", final["job_id"], "--variant", "all").document["files"]
@@ -181,7 +192,9 @@ def test_files_are_named_after_the_video_where_no_name_is_given(sora: Any, serve
     assert all((folder / name).is_file() for name in files)
 
 
-def test_files_in_the_way_are_reported_before_any_is_written(sora: Any, server: Any, folder: Path) -> None:
+def test_files_in_the_way_are_reported_before_any_is_written(
+    sora: Sora, server: Callable[..., Any], folder: Path
+) -> None:
     server()
     final = sora("create-and-poll", "--prompt", "a fox").document["final"]
     (folder / f"{final['id']}.thumbnail.webp").write_text("mine")
@@ -190,12 +203,12 @@ def test_files_in_the_way_are_reported_before_any_is_written(sora: Any, server: 
     assert [path.name for path in folder.glob("video_*")] == [f"{final['id']}.thumbnail.webp"]
 
 
-def test_a_job_that_ends_at_once_is_shown_once(sora: Any) -> None:
+def test_a_job_that_ends_at_once_is_shown_once(sora: Sora) -> None:
     options = ("--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox", "--format=text")
     assert sora("create-and-poll", *options).out.count("state ") == 1
 
 
-def test_repeating_a_request_key_is_reported(sora: Any, server: Any) -> None:
+def test_repeating_a_request_key_is_reported(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     command = ["create", "--prompt", "a fox", "--request-key", "teaser"]
     first, again = sora(*command).document, sora(*command).document

@@ -1,16 +1,19 @@
 """Setting a denial aside, on the command line."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.cli.conftest import Sora
 
 DEAR = ["create", "--prompt", "a fox", "--max-cost", "0.01"]
 WISH = ["--override", "COST_ABOVE_LIMIT", "--reason", "the client pays"]
 
 
 @pytest.fixture
-def lenient(sora: Any, server: Any, folder: Path) -> None:
+def lenient(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
     """Make a policy active that lets the caller's own limit be overridden."""
     server()
     packaged = sora("policy", "show", "--packaged", "policy").out
@@ -19,7 +22,9 @@ def lenient(sora: Any, server: Any, folder: Path) -> None:
     assert sora("policy", "activate", "team.toml", "--reason", "limits are wishes").code == 0
 
 
-def test_an_overridden_denial_is_rendered_and_shown_with_who_and_until_when(sora: Any, lenient: None) -> None:
+def test_an_overridden_denial_is_rendered_and_shown_with_who_and_until_when(
+    sora: Sora, lenient: None
+) -> None:
     placed = sora(*DEAR, *WISH)
     assert (placed.code, placed.document["state"]) == (0, "running")
     [answer] = sora("show", placed.document["job_id"]).document["answers"]
@@ -29,7 +34,7 @@ def test_an_overridden_denial_is_rendered_and_shown_with_who_and_until_when(sora
     assert sora("verify").code == 0
 
 
-def test_what_may_not_be_overridden_is_denied_and_says_so(sora: Any, server: Any) -> None:
+def test_what_may_not_be_overridden_is_denied_and_says_so(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     denied = sora(*DEAR, *WISH)
     assert (denied.code, denied.document["state"]) == (3, "denied")
@@ -37,7 +42,7 @@ def test_what_may_not_be_overridden_is_denied_and_says_so(sora: Any, server: Any
     assert "cannot be overridden" in denied.error
 
 
-def test_a_dry_run_shows_the_decision_with_the_override(sora: Any, lenient: None) -> None:
+def test_a_dry_run_shows_the_decision_with_the_override(sora: Sora, lenient: None) -> None:
     assert sora(*DEAR, "--dry-run").code == 3
     assert sora(*DEAR, *WISH, "--dry-run").code == 0
 
@@ -53,7 +58,7 @@ def test_a_dry_run_shows_the_decision_with_the_override(sora: Any, lenient: None
     ],
 )
 def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
-    sora: Any, server: Any, folder: Path, more: list[str], message: str
+    sora: Sora, server: Callable[..., Any], folder: Path, more: list[str], message: str
 ) -> None:
     server()
     ended = sora(*DEAR, *more)
@@ -63,7 +68,7 @@ def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
 
 
 @pytest.mark.parametrize("command", ["create-and-poll", "image2video"])
-def test_commands_that_wait_take_an_override_too(sora: Any, lenient: None, command: str) -> None:
+def test_commands_that_wait_take_an_override_too(sora: Sora, lenient: None, command: str) -> None:
     prompt = ["a fox"] if command == "image2video" else ["--prompt", "a fox"]
     dear = [command, *prompt, "--max-cost", "0.01", "--poll-interval", "0.1"]
     assert sora(*dear).code == 3

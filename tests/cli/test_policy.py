@@ -1,14 +1,17 @@
 """Bringing a policy, on the command line."""
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
+
 
 @pytest.fixture
-def team(sora: Any, folder: Path) -> Path:
+def team(sora: Sora, folder: Path) -> Path:
     file = folder / "team.toml"
     packaged = sora("policy", "show", "--packaged", "policy").out
     ours = packaged.replace('name = "default"', 'name = "team"')
@@ -16,24 +19,24 @@ def team(sora: Any, folder: Path) -> Path:
     return file
 
 
-def test_the_packaged_files_are_there_to_begin_from(sora: Any) -> None:
+def test_the_packaged_files_are_there_to_begin_from(sora: Sora) -> None:
     assert "[weights]" in sora("policy", "show", "--packaged", "policy").out
     assert "usd_micros_per_second" in sora("policy", "show", "--packaged", "catalog").out
 
 
-def test_show_tells_what_decides_without_a_ledger_too(sora: Any) -> None:
+def test_show_tells_what_decides_without_a_ledger_too(sora: Sora) -> None:
     shown = sora("policy", "show")
     assert (shown.code, shown.document["policy"]["name"], shown.document["activated"]) == (0, "default", None)
 
 
-def test_check_changes_nothing(sora: Any, team: Path, folder: Path) -> None:
+def test_check_changes_nothing(sora: Sora, team: Path, folder: Path) -> None:
     checked = sora("policy", "check", str(team))
     assert (checked.code, checked.document["policy"]["name"]) == (0, "team")
     assert not (folder / "ledger.db").exists()
 
 
 def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
-    sora: Any, team: Path, server: Any
+    sora: Sora, team: Path, server: Callable[..., Any]
 ) -> None:
     server()
     assert sora("policy", "activate", str(team), "--reason", "we attest now").code == 0
@@ -46,7 +49,7 @@ def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
 
 
 def test_what_each_activation_changed_is_listed_and_a_file_is_compared_before(
-    sora: Any, team: Path, folder: Path
+    sora: Sora, team: Path, folder: Path
 ) -> None:
     stricter = folder / "stricter.toml"
     stricter.write_text(team.read_text().replace("cost_weight = 1\n", "cost_weight = 3\n"))
@@ -64,7 +67,7 @@ def test_what_each_activation_changed_is_listed_and_a_file_is_compared_before(
 
 
 def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
-    sora: Any, team: Path, server: Any
+    sora: Sora, team: Path, server: Callable[..., Any]
 ) -> None:
     server()
     sora("policy", "activate", str(team), "--reason", "we attest now")
@@ -77,14 +80,14 @@ def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
     assert [found["code"] for found in sora("verify").document["findings"]] == ["DOCUMENT"]
 
 
-def test_a_dry_run_decides_by_the_active_policy(sora: Any, team: Path, server: Any) -> None:
+def test_a_dry_run_decides_by_the_active_policy(sora: Sora, team: Path, server: Callable[..., Any]) -> None:
     server()
     sora("policy", "activate", str(team), "--reason", "we attest now")
     assert sora("create", "--prompt", "a fox", "--dry-run").code == 3
 
 
 def test_a_catalog_that_is_activated_is_what_can_be_asked_for(
-    sora: Any, team: Path, server: Any, folder: Path
+    sora: Sora, team: Path, server: Callable[..., Any], folder: Path
 ) -> None:
     server()
     catalog = folder / "prices.toml"
@@ -98,7 +101,7 @@ def test_a_catalog_that_is_activated_is_what_can_be_asked_for(
     assert "sora-3" in ended.error
 
 
-def test_a_rule_that_can_never_match_is_a_warning(sora: Any, team: Path) -> None:
+def test_a_rule_that_can_never_match_is_a_warning(sora: Sora, team: Path) -> None:
     team.write_text(f'{team.read_text()}\n[[approvals]]\ncode = "NEVER"\nmodels = ["sora-9"]\n')
     checked = sora("policy", "check", str(team))
     assert checked.code == 0
@@ -119,7 +122,7 @@ def test_a_rule_that_can_never_match_is_a_warning(sora: Any, team: Path) -> None
     ],
 )
 def test_what_is_asked_for_wrongly_is_refused(
-    sora: Any, team: Path, arguments: list[str], message: str
+    sora: Sora, team: Path, arguments: list[str], message: str
 ) -> None:
     ended = sora("policy", *arguments)
     assert ended.code == 2

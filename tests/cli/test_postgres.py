@@ -10,6 +10,7 @@ import pytest
 
 from cli.exit_codes import ExitCode
 from render_service.runtime.settings import read_settings
+from tests.cli.conftest import Sora
 
 SECRET = "geheim-4711"
 CREATE = ("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
@@ -47,12 +48,12 @@ def ledger(ended: Any) -> tuple[str, str, str | None]:
 # --- the doctor ---
 
 
-def test_the_doctor_says_that_there_is_none_yet(sora: Any, url: str) -> None:
+def test_the_doctor_says_that_there_is_none_yet(sora: Sora, url: str) -> None:
     found, says, _ = ledger(sora("doctor", "--dry-run"))
     assert (found, "no ledger yet; the first `create` creates it" in says) == ("ok", True)
 
 
-def test_the_doctor_names_server_user_and_size(sora: Any, url: str) -> None:
+def test_the_doctor_names_server_user_and_size(sora: Sora, url: str) -> None:
     sora("init")
     found, says, _ = ledger(sora("doctor", "--dry-run"))
     assert found == "ok"
@@ -64,14 +65,16 @@ def test_the_doctor_names_server_user_and_size(sora: Any, url: str) -> None:
 
 
 def test_the_doctor_finds_nothing_wrong_with_a_role_that_has_its_grants(
-    sora: Any, url: str, role: str
+    sora: Sora, url: str, role: str
 ) -> None:
     sora("init", "--role", role, "--apply")
     found, says, _ = ledger(sora("doctor", "--dry-run", "--ledger", f"{url}&user={role}"))
     assert (found, f"as {role}): 1 record," in says) == ("ok", True)
 
 
-def test_the_doctor_names_the_rights_that_are_missing(sora: Any, url: str, role: str, execute: Any) -> None:
+def test_the_doctor_names_the_rights_that_are_missing(
+    sora: Sora, url: str, role: str, execute: Callable[..., Any]
+) -> None:
     sora("init", "--role", role, "--apply")
     execute(f"REVOKE INSERT ON events, tiles FROM {role}")
     found, says, fix = ledger(sora("doctor", "--dry-run", "--ledger", f"{url}&user={role}"))
@@ -79,7 +82,7 @@ def test_the_doctor_names_the_rights_that_are_missing(sora: Any, url: str, role:
     assert fix == "have the owner run `sora-ledger init --apply --role` for this user"
 
 
-def test_the_doctor_says_what_to_do_about_a_server_that_is_not_there(sora: Any, folder: Path) -> None:
+def test_the_doctor_says_what_to_do_about_a_server_that_is_not_there(sora: Sora, folder: Path) -> None:
     away = f"postgresql://ana:{SECRET}@127.0.0.1:1/renders"
     ended = sora("doctor", "--dry-run", "--ledger", away)
     found, says, fix = ledger(ended)
@@ -114,7 +117,7 @@ TROUBLES = {
     "command", [CREATE, ("jobs",), ("verify",), ("init",), ("backup", "b.dump")], ids=lambda c: c[0]
 )
 def test_a_server_that_cannot_be_used_ends_with_7_and_shows_no_password(
-    sora: Any, url: str, command: tuple[str, ...], trouble: str
+    sora: Sora, url: str, command: tuple[str, ...], trouble: str
 ) -> None:
     change, expected = TROUBLES[trouble]
     ended = sora(*command, "--ledger", change(url))
@@ -122,7 +125,9 @@ def test_a_server_that_cannot_be_used_ends_with_7_and_shows_no_password(
     assert SECRET not in ended.err
 
 
-def test_a_user_without_rights_is_told_what_to_do(sora: Any, url: str, role: str, execute: Any) -> None:
+def test_a_user_without_rights_is_told_what_to_do(
+    sora: Sora, url: str, role: str, execute: Callable[..., Any]
+) -> None:
     sora("init")
     execute(f"GRANT USAGE ON SCHEMA {execute('SELECT current_schema()')[0][0]} TO {role}")
     ended = sora("jobs", "--ledger", f"{url}&user={role}")
@@ -134,7 +139,7 @@ def test_settings_in_a_traceback_show_no_password() -> None:
     assert SECRET not in repr(settings)
 
 
-def test_a_whole_ledger_on_a_server_shows_no_password(sora: Any, url: str) -> None:
+def test_a_whole_ledger_on_a_server_shows_no_password(sora: Sora, url: str) -> None:
     messages = [
         sora(*command) for command in (CREATE, ("jobs",), ("log",), ("verify",), ("doctor", "--dry-run"))
     ]

@@ -1,6 +1,7 @@
 """The lines of a structured prompt can be typed, in every form that a shell user knows."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import pytest
 
 from cli.main import COMMANDS, cli
 from decision.request.prompt import FIELDS, LABELS
+from tests.cli.conftest import Sora
 
 SANDBOX = ("--profile", "sandbox")
 FORMS = [["--text", "SALE"], ["--text=SALE"], ["--text", "--json is not an option here"], ["--text="]]
@@ -36,7 +38,7 @@ def test_each_line_takes_a_value(name: str, field: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=" ".join)
 @pytest.mark.parametrize("name", ["create", "create-and-poll"])
-def test_text_on_the_screen_reaches_the_request(as_process: Any, name: str, form: list[str]) -> None:
+def test_text_on_the_screen_reaches_the_request(as_process: Sora, name: str, form: list[str]) -> None:
     ended = as_process(name, "--prompt", "A shop sign", *form, "--dry-run", *SANDBOX)
     text = form[-1].removeprefix("--text=")
     line = f'{LABELS["text"]}: "{text}"'
@@ -44,7 +46,9 @@ def test_text_on_the_screen_reaches_the_request(as_process: Any, name: str, form
 
 
 @pytest.mark.parametrize("name", ["remix", "edit", "extend"])
-def test_text_on_the_screen_reaches_what_is_made_of_a_video(sora: Any, server: Any, name: str) -> None:
+def test_text_on_the_screen_reaches_what_is_made_of_a_video(
+    sora: Sora, server: Callable[..., Any], name: str
+) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "A shop sign").document["final"]["job_id"]
     length = ["--seconds", "4"] if name == "extend" else []
@@ -54,14 +58,14 @@ def test_text_on_the_screen_reaches_what_is_made_of_a_video(sora: Any, server: A
     assert 'Text (verbatim): "OPEN"' in json.dumps(requested, ensure_ascii=False).replace('\\"', '"')
 
 
-def test_the_decision_can_be_asked_for_with_text_on_the_screen(sora: Any) -> None:
+def test_the_decision_can_be_asked_for_with_text_on_the_screen(sora: Sora) -> None:
     assert sora("decide", "--prompt", "A shop sign", "--text", "SALE", *SANDBOX).code == 0
 
 
 @pytest.mark.parametrize(("options", "begins"), [(["--format", "text"], "job "), (["--format=json"], "{")])
-def test_the_format_can_be_asked_for(sora: Any, denied: str, options: list[str], begins: str) -> None:
+def test_the_format_can_be_asked_for(sora: Sora, denied: str, options: list[str], begins: str) -> None:
     assert sora("show", denied, *options).out.startswith(begins)
 
 
-def test_two_formats_at_once_are_refused(sora: Any) -> None:
+def test_two_formats_at_once_are_refused(sora: Sora) -> None:
     assert sora("jobs", "--json", "--format", "text").code == 2

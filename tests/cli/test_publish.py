@@ -1,6 +1,7 @@
 """`key certificate`, `publish` and `verify-provenance`, as they are typed."""
 
 import shutil
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,18 @@ import pytest
 from obstore.store import from_url
 
 from tests import c2pa_peer as peer
+from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def job_id(server: Any, sora: Any) -> str:
+def job_id(server: Callable[..., Any], sora: Sora) -> str:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     return str(ended.document["final"]["job_id"])
 
 
 @pytest.fixture
-def certificate(sora: Any, folder: Path) -> Path:
+def certificate(sora: Sora, folder: Path) -> Path:
     made = sora("key", "certificate", "studio.pem", "--test-ca", "--name", "Studio")
     assert (made.code, made.document["signer"]) == (0, "Studio")
     assert "PRIVATE KEY" not in made.out + made.err
@@ -28,7 +30,7 @@ def certificate(sora: Any, folder: Path) -> Path:
 
 
 def test_a_published_film_is_checked_under_another_name_back_to_its_record(
-    job_id: str, sora: Any, certificate: Path, folder: Path
+    job_id: str, sora: Sora, certificate: Path, folder: Path
 ) -> None:
     sora("key", "new", "log.key", "--name", "log.example")
     options = ["--to", "film.mp4", "--certificate", str(certificate), "--key", "log.key"]
@@ -48,7 +50,7 @@ def test_a_published_film_is_checked_under_another_name_back_to_its_record(
 
 
 def test_a_changed_film_ends_with_10_and_says_what_changed(
-    job_id: str, sora: Any, certificate: Path, folder: Path
+    job_id: str, sora: Sora, certificate: Path, folder: Path
 ) -> None:
     sora("publish", job_id, "--to", "film.mp4", "--certificate", str(certificate))
     content = bytearray((folder / "film.mp4").read_bytes())
@@ -60,7 +62,7 @@ def test_a_changed_film_ends_with_10_and_says_what_changed(
 
 
 def test_a_film_can_be_checked_where_there_is_no_ledger(
-    job_id: str, sora: Any, certificate: Path, tmp_path: Path
+    job_id: str, sora: Sora, certificate: Path, tmp_path: Path
 ) -> None:
     sora("publish", job_id, "--to", "film.mp4", "--certificate", str(certificate))
     checked = sora("verify-provenance", "film.mp4", "--ledger", str(tmp_path / "none" / "ledger.db"))
@@ -68,7 +70,7 @@ def test_a_film_can_be_checked_where_there_is_no_ledger(
 
 
 def test_explain_shows_what_was_signed_and_where_it_was_published(
-    job_id: str, sora: Any, certificate: Path
+    job_id: str, sora: Sora, certificate: Path
 ) -> None:
     sora("publish", job_id, "--to", "film.mp4", "--certificate", str(certificate))
     text = sora("explain", job_id, "--format", "text").out
@@ -76,7 +78,7 @@ def test_explain_shows_what_was_signed_and_where_it_was_published(
     assert "signed: video by Studio (es256), source type trainedAlgorithmicMedia" in text
 
 
-def test_a_label_is_printed_reported_and_explained(job_id: str, sora: Any, certificate: Path) -> None:
+def test_a_label_is_printed_reported_and_explained(job_id: str, sora: Sora, certificate: Path) -> None:
     options = ["--to", "film.mp4", "--certificate", str(certificate), "--eu-icon", "--corner", "top-right"]
     published = sora("publish", job_id, *options, "--format", "text")
     assert (published.code, "the EU icon is in the top-right corner" in published.out) == (0, True)
@@ -86,7 +88,7 @@ def test_a_label_is_printed_reported_and_explained(job_id: str, sora: Any, certi
 
 
 def test_publishing_unmarked_bytes_is_reported_and_can_be_forbidden(
-    job_id: str, sora: Any, folder: Path
+    job_id: str, sora: Sora, folder: Path
 ) -> None:
     published = sora("publish", job_id, "--to", "plain.mp4", "--as-stored")
     assert (published.code, published.document["marking"]) == (0, "none")
@@ -101,7 +103,7 @@ def test_publishing_unmarked_bytes_is_reported_and_can_be_forbidden(
 
 
 def test_a_bucket_gets_the_signed_copy_once(
-    job_id: str, sora: Any, certificate: Path, bucket: str, folder: Path
+    job_id: str, sora: Sora, certificate: Path, bucket: str, folder: Path
 ) -> None:
     target = f"s3://{bucket}/films/{job_id}.mp4"
     command = ["publish", job_id, "--to", target, "--certificate", str(certificate)]
@@ -113,7 +115,7 @@ def test_a_bucket_gets_the_signed_copy_once(
 
 
 def test_a_bucket_that_does_not_exist_is_named(
-    job_id: str, sora: Any, certificate: Path, bucket: str
+    job_id: str, sora: Sora, certificate: Path, bucket: str
 ) -> None:
     ended = sora("publish", job_id, "--to", "s3://elsewhere/film.mp4", "--certificate", str(certificate))
     assert (ended.code, "s3://elsewhere/film.mp4: cannot be written" in ended.err) == (1, True)
@@ -140,7 +142,7 @@ def test_a_bucket_that_does_not_exist_is_named(
     ],
 )
 def test_what_cannot_be_done_is_explained_and_writes_nothing(
-    job_id: str, sora: Any, folder: Path, arguments: list[str], words: str
+    job_id: str, sora: Sora, folder: Path, arguments: list[str], words: str
 ) -> None:
     ended = sora(*[job_id if word == "JOB" else word for word in arguments])
     assert (ended.code, words in ended.err) == (2, True)
@@ -148,7 +150,7 @@ def test_what_cannot_be_done_is_explained_and_writes_nothing(
 
 
 def test_without_the_extra_every_command_names_it(
-    job_id: str, sora: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, clip: bytes
+    job_id: str, sora: Sora, certificate: Path, monkeypatch: pytest.MonkeyPatch, folder: Path, clip: bytes
 ) -> None:
     (folder / "theirs.mp4").write_bytes(peer.signed(clip, peer.credentials()))
     monkeypatch.setattr("render_service.provenance.manifest.is_installed", lambda: False)

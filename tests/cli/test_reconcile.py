@@ -15,7 +15,7 @@ ASKED = ("create", "--prompt", "a fox runs")
 
 
 @pytest.fixture
-def lost(sora: Sora, server: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def lost(sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Lose the answer to a create; the first call starts the server."""
     running: list[Any] = []
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
@@ -32,27 +32,27 @@ def verdicts(ended: Any) -> list[str]:
     return [one["verdict"] for one in ended.document["settlements"]]
 
 
-def test_a_lost_video_is_found(sora: Sora, lost: Any) -> None:
+def test_a_lost_video_is_found(sora: Sora, lost: Callable[..., str]) -> None:
     job = lost()
     ended = sora("reconcile", job)
     assert (ended.code, verdicts(ended), ended.document["open"]) == (0, ["recovered"], 0)
     assert ended.document["settlements"][0]["job"]["job_id"] == job
 
 
-def test_what_is_not_settled_ends_with_6_and_the_commands(sora: Sora, lost: Any) -> None:
+def test_what_is_not_settled_ends_with_6_and_the_commands(sora: Sora, lost: Callable[..., str]) -> None:
     job = lost("lost")
     ended = sora("reconcile", "--all", "--format=text")
     assert ended.code == 6
     assert f"→ sora-ledger reconcile {job} --absent --reason TEXT" in ended.out
 
 
-def test_no_grace_makes_a_call_take_effect_sooner(sora: Sora, lost: Any) -> None:
+def test_no_grace_makes_a_call_take_effect_sooner(sora: Sora, lost: Callable[..., str]) -> None:
     ended = sora("reconcile", lost("lost"), "--grace", "0")
     assert (ended.code, verdicts(ended)) == (6, ["waiting"])
 
 
 def test_absence_is_followed_by_what_can_be_done(
-    sora: Sora, lost: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, lost: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profiles = tmp_path / "own.toml"
     profiles.write_text('[prompt]\nlike = "openai"\ntakes_effect_s = 0\n')
@@ -63,12 +63,12 @@ def test_absence_is_followed_by_what_can_be_done(
     assert ended.document["settlements"][0]["commands"][0] == f"sora-ledger resume {job}"
 
 
-def test_a_person_may_say_that_nothing_was_created(sora: Sora, lost: Any) -> None:
+def test_a_person_may_say_that_nothing_was_created(sora: Sora, lost: Callable[..., str]) -> None:
     ended = sora("reconcile", lost("lost"), "--absent", "--reason", "the operator sees none")
     assert (ended.code, verdicts(ended)) == (0, ["absent"])
 
 
-def test_the_reason_is_in_the_log(sora: Sora, lost: Any) -> None:
+def test_the_reason_is_in_the_log(sora: Sora, lost: Callable[..., str]) -> None:
     job = lost("lost")
     sora("reconcile", job, "--absent", "--reason", "the operator sees none")
     assert "“the operator sees none”" in sora("log", "--job", job, "--format=text").out
@@ -80,7 +80,7 @@ def test_that_nothing_was_lost_is_reported(sora: Sora, denied: str) -> None:
 
 
 def test_a_server_that_cannot_be_reached_is_an_error(
-    sora: Sora, lost: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, lost: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = lost()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
@@ -123,7 +123,9 @@ def both(folder: Path, forks: Forks) -> Callable[..., list[int]]:
     return run
 
 
-def test_two_at_once_give_every_video_to_one_job(sora: Sora, lost: Any, both: Any) -> None:
+def test_two_at_once_give_every_video_to_one_job(
+    sora: Sora, lost: Callable[..., str], both: Callable[..., list[int]]
+) -> None:
     for _ in range(3):
         lost()
     assert set(both(["reconcile", "--all"], ["reconcile", "--all"])) <= {0, 6}
@@ -133,7 +135,9 @@ def test_two_at_once_give_every_video_to_one_job(sora: Sora, lost: Any, both: An
     assert (len({job["id"] for job in jobs}), sora("verify").code) == (3, 0)
 
 
-def test_of_two_who_name_one_video_at_once_one_is_refused(sora: Sora, lost: Any, both: Any) -> None:
+def test_of_two_who_name_one_video_at_once_one_is_refused(
+    sora: Sora, lost: Callable[..., str], both: Callable[..., list[int]]
+) -> None:
     jobs = [lost() for _ in range(2)]
     video = sora("list").document["data"][0]["id"]
     codes = both(*(["reconcile", job, "--video-id", video] for job in jobs))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
+
 RECORD = ["record", "media-renders"]
 FACT = {
     "videoId": "video_123",
@@ -35,7 +37,7 @@ def written(folder: Path) -> Callable[[Any], list[str]]:
     return write
 
 
-def test_a_fact_is_recorded_in_a_stream_of_its_own(sora: Any) -> None:
+def test_a_fact_is_recorded_in_a_stream_of_its_own(sora: Sora) -> None:
     ended = sora(*RECORD, "--video-id", "video_123", "--status", "completed", "--seconds", "8")
     [record] = sora("log", "--stream", "media-renders").document["records"]
     assert (ended.code, ended.document["type"], record["authority"]) == (0, "external.recorded", "EXTERNAL")
@@ -44,7 +46,7 @@ def test_a_fact_is_recorded_in_a_stream_of_its_own(sora: Any) -> None:
 
 
 def test_every_field_name_of_the_bickford_helper_is_understood(
-    sora: Any, written: Callable[[Any], list[str]]
+    sora: Sora, written: Callable[[Any], list[str]]
 ) -> None:
     payload = sora(*written(FACT)).document["payload"]
     assert payload["prompt"]["text"] == "a teal coupe"
@@ -52,20 +54,20 @@ def test_every_field_name_of_the_bickford_helper_is_understood(
     assert (payload["remix_video_id"], payload["storage_uri"]) == ("video_122", FACT["storageUri"])
 
 
-def test_both_spellings_of_a_name_are_one_field(sora: Any, written: Callable[[Any], list[str]]) -> None:
+def test_both_spellings_of_a_name_are_one_field(sora: Sora, written: Callable[[Any], list[str]]) -> None:
     ended = sora(*written({"video_id": "video_1", "videoId": "video_1"}))
     assert (ended.code, "video_id appears twice" in ended.error) == (2, True)
 
 
 @pytest.mark.parametrize("key", [["--event-id", "e-1"], ["--webhook-event-id", "evt_1"]])
-def test_a_fact_with_an_id_is_recorded_once(sora: Any, key: list[str]) -> None:
+def test_a_fact_with_an_id_is_recorded_once(sora: Sora, key: list[str]) -> None:
     command = [*RECORD, "--video-id", "video_1", "--prompt", "a fox", *key]
     first, second = (sora(*command).document for _ in range(2))
     assert (first["repeated"], second["repeated"]) == (False, True)
     assert first["position"] == second["position"]
 
 
-def test_an_id_that_stands_for_another_fact_is_refused(sora: Any) -> None:
+def test_an_id_that_stands_for_another_fact_is_refused(sora: Sora) -> None:
     sora(*RECORD, "--video-id", "video_1", "--event-id", "e-1")
     ended = sora(*RECORD, "--video-id", "video_2", "--event-id", "e-1")
     assert (ended.code, "event id e-1 is recorded with another fact at position 2" in ended.error) == (
@@ -74,12 +76,12 @@ def test_an_id_that_stands_for_another_fact_is_refused(sora: Any) -> None:
     )
 
 
-def test_the_same_id_in_another_stream_is_another_fact(sora: Any) -> None:
+def test_the_same_id_in_another_stream_is_another_fact(sora: Sora) -> None:
     sora(*RECORD, "--video-id", "video_1", "--event-id", "e-1")
     assert sora("record", "other", "--video-id", "video_2", "--event-id", "e-1").document["repeated"] is False
 
 
-def test_processes_that_record_the_same_fact_at_once_record_it_once(as_process: Any) -> None:
+def test_processes_that_record_the_same_fact_at_once_record_it_once(as_process: Sora) -> None:
     command = [*RECORD, "--video-id", "video_1", "--event-id", "e-1"]
     with ThreadPoolExecutor(4) as pool:
         documents = [ended.document for ended in pool.map(lambda _: as_process(*command), range(4))]
@@ -88,7 +90,7 @@ def test_processes_that_record_the_same_fact_at_once_record_it_once(as_process: 
 
 
 @pytest.mark.parametrize("stream", ["ledger", "policy", "job_1", "budget_x", "inbox_openai", "characters_x"])
-def test_a_stream_of_ours_is_closed_to_others(sora: Any, folder: Path, stream: str) -> None:
+def test_a_stream_of_ours_is_closed_to_others(sora: Sora, folder: Path, stream: str) -> None:
     ended = sora("record", stream, "--video-id", "video_1")
     assert (ended.code, "is reserved for sora-ledger itself" in ended.error) == (2, True)
     assert not (folder / "ledger.db").exists()
@@ -109,7 +111,7 @@ def test_a_stream_of_ours_is_closed_to_others(sora: Any, folder: Path, stream: s
     ],
 )
 def test_a_wrong_document_says_what_was_expected_and_begins_no_ledger(
-    sora: Any, folder: Path, written: Callable[[Any], list[str]], document: Any, message: str
+    sora: Sora, folder: Path, written: Callable[[Any], list[str]], document: Any, message: str
 ) -> None:
     ended = sora(*written(document))
     assert (ended.code, message in ended.error) == (2, True)
@@ -124,21 +126,21 @@ def test_a_wrong_document_says_what_was_expected_and_begins_no_ledger(
         ([*RECORD], "nothing to record"),
     ],
 )
-def test_a_wrong_name_says_what_one_looks_like(sora: Any, arguments: list[str], message: str) -> None:
+def test_a_wrong_name_says_what_one_looks_like(sora: Sora, arguments: list[str], message: str) -> None:
     ended = sora(*arguments)
     assert (ended.code, message in ended.error) == (2, True)
 
 
-def test_options_and_a_document_are_not_mixed(sora: Any, written: Callable[[Any], list[str]]) -> None:
+def test_options_and_a_document_are_not_mixed(sora: Sora, written: Callable[[Any], list[str]]) -> None:
     assert sora(*written(FACT), "--status", "failed").code == 2
 
 
-def test_a_dry_record_shows_the_event_and_records_nothing(sora: Any, folder: Path) -> None:
+def test_a_dry_record_shows_the_event_and_records_nothing(sora: Sora, folder: Path) -> None:
     ended = sora(*RECORD, "--video-id", "video_1", "--dry-run")
     assert (ended.document["event"]["video_id"], list(folder.iterdir())) == ("video_1", [])
 
 
-def test_an_output_is_attached_to_a_workflow_once(sora: Any, server: Any) -> None:
+def test_an_output_is_attached_to_a_workflow_once(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     job = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
     command = ["attach", job, "--workflow", "qa", "--uri", "https://qa.example/7"]
@@ -150,6 +152,6 @@ def test_an_output_is_attached_to_a_workflow_once(sora: Any, server: Any) -> Non
     assert sora("verify").code == 0
 
 
-def test_a_job_without_an_output_has_nothing_to_attach(sora: Any, denied: str) -> None:
+def test_a_job_without_an_output_has_nothing_to_attach(sora: Sora, denied: str) -> None:
     ended = sora("attach", denied, "--workflow", "qa", "--uri", "https://qa.example/7")
     assert (ended.code, "has no output to attach" in ended.error) == (1, True)

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora
+
 ASKED = ["--prompt", "make it dusk"]
 
 
 @pytest.fixture
-def made(server: Callable[..., Any], sora: Any) -> str:
+def made(server: Callable[..., Any], sora: Sora) -> str:
     """Return the id of a completed video of four seconds."""
     server()
     ended = sora("create-and-poll", "--prompt", "a teal coupe on a desert highway", "--poll-interval", "0.05")
@@ -27,24 +29,26 @@ def film(folder: Path, clip: bytes) -> Path:
     return path
 
 
-def settled(sora: Any, job_id: str) -> Any:
+def settled(sora: Sora, job_id: str) -> Any:
     ended = sora("poll", job_id, "--poll-interval", "0.05")
     assert ended.code == 0
     return ended.document
 
 
-def test_an_edit_of_a_video_is_rendered_and_stored(sora: Any, made: str) -> None:
+def test_an_edit_of_a_video_is_rendered_and_stored(sora: Sora, made: str) -> None:
     ended = sora("edit", "--id", made, *ASKED)
     final = settled(sora, ended.document["job_id"])
     assert (final["operation"], final["state"], final["source_job"]) == ("edit", "stored", made)
 
 
-def test_an_edit_may_change_several_things(sora: Any, made: str) -> None:
+def test_an_edit_may_change_several_things(sora: Sora, made: str) -> None:
     ended = sora("edit", made, "--prompt", "make it dusk, and replace the car by a bus")
     assert (ended.code, "EDIT_OF_SEVERAL_CHANGES" in ended.document["decision"]["reason_codes"]) == (0, True)
 
 
-def test_an_edit_of_a_file_keeps_the_file_and_its_shape(sora: Any, server: Any, film: Path) -> None:
+def test_an_edit_of_a_file_keeps_the_file_and_its_shape(
+    sora: Sora, server: Callable[..., Any], film: Path
+) -> None:
     server()
     document = sora("edit", "--video", str(film), *ASKED).document
     final = settled(sora, document["job_id"])
@@ -57,7 +61,7 @@ def test_an_edit_of_a_file_keeps_the_file_and_its_shape(sora: Any, server: Any, 
     ).read_bytes() == film.read_bytes()
 
 
-def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Any, folder: Path, film: Path) -> None:
+def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Sora, folder: Path, film: Path) -> None:
     ended = sora("edit", "--video", str(film), *ASKED, "--dry-run", "--profile", "sandbox")
     assert ended.document["request"]["files"]["video"]["bytes"] == film.stat().st_size
     assert not (folder / "ledger.db").exists()
@@ -76,7 +80,7 @@ def test_a_dry_edit_of_a_file_needs_no_ledger(sora: Any, folder: Path, film: Pat
     ],
 )
 def test_an_edit_of_nothing_usable_is_refused(
-    sora: Any, folder: Path, arguments: list[str], message: str
+    sora: Sora, folder: Path, arguments: list[str], message: str
 ) -> None:
     (folder / "text.mp4").write_text("this is text")
     os.mkfifo(folder / "pipe.mp4")
@@ -85,7 +89,7 @@ def test_an_edit_of_nothing_usable_is_refused(
     assert (ended.code, message in ended.error) == (2, True)
 
 
-def test_an_extension_is_as_long_as_both_together(sora: Any, made: str) -> None:
+def test_an_extension_is_as_long_as_both_together(sora: Sora, made: str) -> None:
     ended = sora("extend", "--id", made, "--seconds", "4", "--prompt", "it drives on")
     final = settled(sora, ended.document["job_id"])
     assert (final["operation"], final["state"], final["seconds"]) == ("extend", "stored", "8")
@@ -94,14 +98,16 @@ def test_an_extension_is_as_long_as_both_together(sora: Any, made: str) -> None:
     assert stored[0]["payload"]["mismatches"] == []
 
 
-def test_an_extension_says_how_long_it_may_be(sora: Any, made: str) -> None:
+def test_an_extension_says_how_long_it_may_be(sora: Sora, made: str) -> None:
     ended = sora("extend", made, "--seconds", "5", "--prompt", "on")
     assert (ended.code, "offered: 4, 8, 12, 16, 20" in ended.error) == (2, True)
     ended = sora("extend", made, "--prompt", "on")
     assert (ended.code, "an extension needs its length" in ended.error) == (2, True)
 
 
-def test_a_character_is_made_recorded_and_seen_again(sora: Any, server: Any, film: Path) -> None:
+def test_a_character_is_made_recorded_and_seen_again(
+    sora: Sora, server: Callable[..., Any], film: Path
+) -> None:
     server()
     made = sora("create-character", "--name", "Mossy", "--video-file", str(film)).document
     assert (made["id"][:5], made["name"], made["recorded"]["profile"]) == ("char_", "Mossy", "custom")
@@ -110,14 +116,16 @@ def test_a_character_is_made_recorded_and_seen_again(sora: Any, server: Any, fil
     assert sora("verify").code == 0
 
 
-def test_the_characters_of_a_server_have_a_stream(sora: Any, server: Any, film: Path) -> None:
+def test_the_characters_of_a_server_have_a_stream(sora: Sora, server: Callable[..., Any], film: Path) -> None:
     server()
     made = sora("create-character", "--name", "Mossy", "--video-file", str(film)).document
     records = sora("log", "--stream", "characters_custom").out
     assert made["id"] in records
 
 
-def test_a_character_of_the_ledger_needs_no_server(sora: Any, server: Any, film: Path) -> None:
+def test_a_character_of_the_ledger_needs_no_server(
+    sora: Sora, server: Callable[..., Any], film: Path
+) -> None:
     server()
     made = sora("create-character", "--name", "Mossy", "--video-file", str(film)).document
     known = sora("character", "--id", made["id"], "--offline").document
@@ -126,12 +134,12 @@ def test_a_character_of_the_ledger_needs_no_server(sora: Any, server: Any, film:
     assert (ended.code, "is no character of this ledger" in ended.error) == (2, True)
 
 
-def test_a_name_that_is_too_long_for_a_character_is_refused_here(sora: Any, film: Path) -> None:
+def test_a_name_that_is_too_long_for_a_character_is_refused_here(sora: Sora, film: Path) -> None:
     ended = sora("create-character", "--name", "M" * 81, "--video-file", str(film), "--profile", "sandbox")
     assert (ended.code, "name must be 1 to 80 printable characters" in ended.error) == (2, True)
 
 
-def test_a_character_nobody_knows_ends_with_1(sora: Any, server: Any, folder: Path) -> None:
+def test_a_character_nobody_knows_ends_with_1(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
     server()
     assert sora("character", "--id", "char_nowhere").code == 1
     assert not (folder / "ledger.db").exists()
@@ -141,23 +149,25 @@ def test_a_character_nobody_knows_ends_with_1(sora: Any, server: Any, folder: Pa
     "arguments",
     [["create-character", "--name", "Mossy", "--video-file", "clip.mp4"], ["character", "--id", "c"]],
 )
-def test_a_dry_run_about_characters_calls_nobody(sora: Any, film: Path, arguments: list[str]) -> None:
+def test_a_dry_run_about_characters_calls_nobody(sora: Sora, film: Path, arguments: list[str]) -> None:
     ended = sora(*arguments, "--dry-run", "--profile", "sandbox")
     assert "/videos/characters" in ended.document["request"]["url"]
 
 
-def test_a_server_without_characters_is_not_asked(sora: Any, film: Path, faulty: Any) -> None:
+def test_a_server_without_characters_is_not_asked(sora: Sora, film: Path, faulty: Any) -> None:
     ended = sora("create-character", "--name", "M", "--video-file", str(film), "--profile", "sglang")
     assert (ended.code, "does not offer characters" in ended.error) == (2, True)
     assert faulty.asked == []
 
 
-def test_a_lost_answer_about_a_character_says_what_it_means(sora: Any, server: Any, film: Path) -> None:
+def test_a_lost_answer_about_a_character_says_what_it_means(
+    sora: Sora, server: Callable[..., Any], film: Path
+) -> None:
     server(faults=("character=kept-but-answer-lost",))
     ended = sora("create-character", "--name", "Mossy", "--video-file", str(film))
     assert (ended.code, "creating it again costs nothing" in ended.error) == (8, True)
 
 
-def test_the_result_of_an_edit_can_be_written_to_a_file(sora: Any, made: str, folder: Path) -> None:
+def test_the_result_of_an_edit_can_be_written_to_a_file(sora: Sora, made: str, folder: Path) -> None:
     ended = sora("edit", made, *ASKED, "--json-out", "out/edit")
     assert json.loads((folder / "out" / "edit.json").read_text()) == ended.document

@@ -1,10 +1,13 @@
 """`retry` requests again what came to nothing: from its record, once, and never what may yet be billed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+
+from tests.cli.conftest import Sora
 
 QUICK = ("--poll-interval", "0.05")
 SHOT = (
@@ -19,7 +22,7 @@ def creates(running: Any) -> int:
     return int(httpx2.get(f"{running.origin}/_sandbox/requests").json().get("creates", 0))
 
 
-def request_in(sora: Any, job: str) -> dict[str, Any]:
+def request_in(sora: Sora, job: str) -> dict[str, Any]:
     """Return the recorded request of a job, texts without their salts."""
     first = sora("show", job).document["records"][0]
 
@@ -31,13 +34,13 @@ def request_in(sora: Any, job: str) -> dict[str, Any]:
     return {name: plain(value) for name, value in first["payload"].items()}
 
 
-def same_request(sora: Any, before: str, after: str) -> bool:
+def same_request(sora: Sora, before: str, after: str) -> bool:
     then, now = request_in(sora, before), request_in(sora, after)
     assert now.pop("request_key") == f"retry:{before}"
     return now == {name: value for name, value in then.items() if name != "request_key"}
 
 
-def test_a_failed_render_is_requested_again_as_it_was(sora: Any, server: Any) -> None:
+def test_a_failed_render_is_requested_again_as_it_was(sora: Sora, server: Callable[..., Any]) -> None:
     running = server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     again = sora("retry", failed)
@@ -48,7 +51,7 @@ def test_a_failed_render_is_requested_again_as_it_was(sora: Any, server: Any) ->
     assert sora("replay").code == 0
 
 
-def test_the_same_retry_twice_is_one_render(sora: Any, server: Any) -> None:
+def test_the_same_retry_twice_is_one_render(sora: Sora, server: Callable[..., Any]) -> None:
     running = server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     first, second = sora("retry", failed).document, sora("retry", failed).document
@@ -56,7 +59,7 @@ def test_the_same_retry_twice_is_one_render(sora: Any, server: Any) -> None:
     assert creates(running) == 2
 
 
-def test_a_retry_and_its_job_name_each_other(sora: Any, server: Any) -> None:
+def test_a_retry_and_its_job_name_each_other(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     again = sora("retry", failed).document["job_id"]
@@ -68,7 +71,7 @@ def test_a_retry_and_its_job_name_each_other(sora: Any, server: Any) -> None:
 
 
 def test_images_with_their_names_are_taken_from_the_asset_store(
-    sora: Any, folder: Path, picture: Any
+    sora: Sora, folder: Path, picture: Callable[..., bytes]
 ) -> None:
     (folder / "hero.png").write_bytes(picture((640, 480)))
     (folder / "more.png").write_bytes(picture((320, 200)))
@@ -80,14 +83,14 @@ def test_images_with_their_names_are_taken_from_the_asset_store(
     assert same_request(sora, denied, sora("retry", denied).document["job_id"])
 
 
-def test_the_promoted_draft_the_seed_and_the_characters_are_requested_again(sora: Any) -> None:
+def test_the_promoted_draft_the_seed_and_the_characters_are_requested_again(sora: Sora) -> None:
     draft = sora("create", "--prompt", "a fox", *FREE).document["job_id"]
     more = ("--promotes", draft, "--purpose", "final", "--seed", "7", "--loop", "--character-id", "char_1")
     denied = sora("create", "--prompt", "a fox", *more, *FREE).document["job_id"]
     assert same_request(sora, denied, sora("retry", denied).document["job_id"])
 
 
-def test_a_remix_keeps_its_source_and_its_declared_change(sora: Any, server: Any) -> None:
+def test_a_remix_keeps_its_source_and_its_declared_change(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox in snow", *QUICK).document["final"]["job_id"]
     command = ("remix", source, "--prompt", "Do it the other way", "--declare-change", "palette")
@@ -103,7 +106,7 @@ def test_a_remix_keeps_its_source_and_its_declared_change(sora: Any, server: Any
     [("edit", ()), ("extend", ("--seconds", "8"))],
 )
 def test_a_failed_edit_or_extension_is_requested_again_of_the_same_video(
-    sora: Any, server: Any, command: str, more: tuple[str, ...]
+    sora: Sora, server: Callable[..., Any], command: str, more: tuple[str, ...]
 ) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox", *QUICK).document["final"]["job_id"]
@@ -116,7 +119,7 @@ def test_a_failed_edit_or_extension_is_requested_again_of_the_same_video(
 
 
 def test_a_failed_edit_of_an_upload_is_requested_again_with_the_stored_file(
-    sora: Any, server: Any, folder: Path
+    sora: Sora, server: Callable[..., Any], folder: Path
 ) -> None:
     running = server()
     sora("create-and-poll", "--prompt", "a fox", *QUICK, "--download", "--out", "clip.mp4")
@@ -137,7 +140,7 @@ def test_a_failed_edit_of_an_upload_is_requested_again_with_the_stored_file(
     assert httpx2.get(f"{running.origin}/_sandbox/requests").json()["edits"] == 2
 
 
-def test_a_denied_request_is_allowed_once_there_is_money(sora: Any, server: Any) -> None:
+def test_a_denied_request_is_allowed_once_there_is_money(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.10")
     denied = sora("create", "--prompt", "a fox in snow")
@@ -146,7 +149,7 @@ def test_a_denied_request_is_allowed_once_there_is_money(sora: Any, server: Any)
     assert (denied.code, again.code, again.document["state"]) == (3, 0, "running")
 
 
-def test_a_retry_that_fails_is_retried_by_its_own_id(sora: Any) -> None:
+def test_a_retry_that_fails_is_retried_by_its_own_id(sora: Sora) -> None:
     first = sora("create", "--prompt", "a fox", *FREE).document["job_id"]
     second = sora("retry", first).document["job_id"]
     third = sora("retry", second).document["job_id"]
@@ -159,7 +162,7 @@ def test_a_retry_that_fails_is_retried_by_its_own_id(sora: Any) -> None:
     [("running", "sora-ledger poll"), ("stored", "is stored"), ("unknown", "sora-ledger reconcile")],
 )
 def test_what_may_be_billed_or_is_here_is_not_requested_again(
-    sora: Any, server: Any, state: str, step: str
+    sora: Sora, server: Callable[..., Any], state: str, step: str
 ) -> None:
     running = server(faults=("create=kept-but-answer-lost:1",) if state == "unknown" else ())
     job = sora("create", "--prompt", "a fox in snow", "--request-key", "a").document["job_id"]
@@ -171,7 +174,9 @@ def test_what_may_be_billed_or_is_here_is_not_requested_again(
     assert creates(running) == made
 
 
-def test_an_abandoned_render_may_still_be_billed_so_it_is_not_requested_again(sora: Any, server: Any) -> None:
+def test_an_abandoned_render_may_still_be_billed_so_it_is_not_requested_again(
+    sora: Sora, server: Callable[..., Any]
+) -> None:
     running = server(render_seconds=9999)
     job = sora("create", "--prompt", "a fox in snow").document["job_id"]
     sora("give-up", job, "--reason", "it takes for ever")
@@ -179,27 +184,29 @@ def test_an_abandoned_render_may_still_be_billed_so_it_is_not_requested_again(so
     assert (ended.code, "may still finish and be billed" in ended.error, creates(running)) == (1, True, 1)
 
 
-def test_a_job_that_waits_for_its_submission_is_resumed_instead(sora: Any, server: Any) -> None:
+def test_a_job_that_waits_for_its_submission_is_resumed_instead(
+    sora: Sora, server: Callable[..., Any]
+) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow", "--queue").document["job_id"]
     ended = sora("retry", job)
     assert (ended.code, f"sora-ledger resume {job}" in ended.error) == (1, True)
 
 
-def test_a_withdrawn_job_is_requested_again(sora: Any, server: Any) -> None:
+def test_a_withdrawn_job_is_requested_again(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow", "--queue").document["job_id"]
     sora("cancel", job)
     assert sora("retry", job).document["state"] == "running"
 
 
-def test_an_erased_prompt_cannot_be_requested_again(sora: Any, denied: str) -> None:
+def test_an_erased_prompt_cannot_be_requested_again(sora: Sora, denied: str) -> None:
     sora("erase", denied, "--reason", "subject_request", "--yes")
     ended = sora("retry", denied)
     assert (ended.code, "the prompt was erased" in ended.error) == (2, True)
 
 
-def test_an_image_that_is_gone_is_named(sora: Any, folder: Path, picture: Any) -> None:
+def test_an_image_that_is_gone_is_named(sora: Sora, folder: Path, picture: Callable[..., bytes]) -> None:
     (folder / "hero.png").write_bytes(picture())
     denied = sora("create", "--prompt", "a fox", "-i", "hero.png", *FREE).document["job_id"]
     for file in folder.glob("assets/sha256/**/*.png"):
@@ -208,14 +215,14 @@ def test_an_image_that_is_gone_is_named(sora: Any, folder: Path, picture: Any) -
     assert (ended.code, "the image of its request is no longer in asset storage" in ended.error) == (1, True)
 
 
-def test_an_attestation_counts_only_for_the_person_who_gave_it(sora: Any) -> None:
+def test_an_attestation_counts_only_for_the_person_who_gave_it(sora: Sora) -> None:
     job = sora("create", "--prompt", "a fox", "--attest", *FREE).document["job_id"]
     by_ben = sora("retry", job, "--actor", "ben").document["job_id"]
     assert request_in(sora, by_ben)["attested"] is False
     assert request_in(sora, sora("retry", by_ben, "--attest").document["job_id"])["attested"] is True
 
 
-def test_whynot_of_a_failed_render_says_retry(sora: Any, server: Any) -> None:
+def test_whynot_of_a_failed_render_says_retry(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     ended = sora("whynot", failed)
@@ -223,7 +230,9 @@ def test_whynot_of_a_failed_render_says_retry(sora: Any, server: Any) -> None:
     assert "--camera handheld" in ended.document["request_again"]
 
 
-def test_a_retry_that_is_rejected_too_names_no_key_that_nobody_gave(sora: Any, server: Any) -> None:
+def test_a_retry_that_is_rejected_too_names_no_key_that_nobody_gave(
+    sora: Sora, server: Callable[..., Any]
+) -> None:
     server()
     rejected = sora("create", "a fox runs", "--loop", "--profile", "custom").document["job_id"]
     again = sora("retry", rejected)

@@ -13,6 +13,7 @@ import pytest
 
 from cli.commands.sandbox import sandbox_command
 from sora_adapter.sandbox.emulators import NAMES
+from tests.cli.conftest import Sora
 from tests.forks import Forks
 
 
@@ -62,14 +63,14 @@ def ask(base_url: str, **body: Any) -> httpx2.Response:
     ],
 )
 def test_a_flag_that_cannot_be_meant_is_refused(
-    sora: Any, folder: Path, flags: list[str], message: str
+    sora: Sora, folder: Path, flags: list[str], message: str
 ) -> None:
     ended = sora("sandbox", *flags)
     assert (ended.code, message in ended.error) == (2, True)
     assert list(folder.iterdir()) == []
 
 
-def test_a_bad_fault_is_refused_with_the_grammar(sora: Any) -> None:
+def test_a_bad_fault_is_refused_with_the_grammar(sora: Sora) -> None:
     assert "A fault is OPERATION=FAULT[@DETAIL][:TIMES], such as" in sora("sandbox", "--fault", "x").error
 
 

@@ -12,6 +12,7 @@ import pytest
 from cli.schemas import DOCUMENTS, schema_of
 from decision.rules.policy import default_policy
 from ledger.events import EVENT_TYPES
+from tests.cli.conftest import Sora
 from tests.golden.make_schemas import FROZEN, current
 
 EXAMPLES = FROZEN.with_name("events")
@@ -45,7 +46,7 @@ def check(validator: Any, document: Any, name: str) -> None:
 
 
 @pytest.fixture
-def printed(sora: Any, validator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def printed(sora: Sora, validator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Run commands against the sandbox, each with the name of the document it prints."""
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
 
@@ -94,7 +95,7 @@ def test_documents_about_decisions_fit_their_schemas(printed: Any, folder: Path)
     printed("records", "log")
 
 
-def test_reports_fit_their_schemas(printed: Any, sora: Any, folder: Path) -> None:
+def test_reports_fit_their_schemas(printed: Any, sora: Sora, folder: Path) -> None:
     job = printed("placed", *FOX)["job_id"]
     printed("finished", "poll", "--id", job, "--poll-interval", "0.05")
     printed("placed", *FOX, "--max-cost", "0.01")
@@ -114,7 +115,7 @@ def test_reports_fit_their_schemas(printed: Any, sora: Any, folder: Path) -> Non
     printed("monitored", "monitor", "public", "--state", "state.json")
 
 
-def test_reports_with_findings_fit_their_schemas(printed: Any, sora: Any, folder: Path) -> None:
+def test_reports_with_findings_fit_their_schemas(printed: Any, sora: Sora, folder: Path) -> None:
     job = printed("placed", *FOX)["job_id"]
     printed("finished", "poll", "--id", job, "--poll-interval", "0.05")
     printed("replayed", "replay", "--record")
@@ -151,7 +152,7 @@ def test_failures_fit_their_schema(printed: Any, command: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, *EVENT_TYPES])
-def test_a_schema_is_printed_with_its_name_and_version(sora: Any, validator: Any, name: str) -> None:
+def test_a_schema_is_printed_with_its_name_and_version(sora: Sora, validator: Any, name: str) -> None:
     schema = sora("schema", name).document
     validator.check_schema(schema)
     kind, version = (
@@ -183,7 +184,7 @@ def test_a_version_of_a_document_loses_no_field_and_no_type() -> None:
     assert lost == [], "raise the version of the document in cli/schemas.py"
 
 
-def test_the_schemas_are_listed_and_an_unknown_name_suggests_another(sora: Any) -> None:
+def test_the_schemas_are_listed_and_an_unknown_name_suggests_another(sora: Sora) -> None:
     listed = sora("schema").document
     assert [one["name"] for one in listed["documents"]] == list(DOCUMENTS)
     assert [one["name"] for one in listed["events"]] == list(EVENT_TYPES)

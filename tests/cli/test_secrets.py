@@ -2,11 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.cli.conftest import Sora
 
 KEY = "sk-proj-8d1f0c5e7a9b4d2f"
 COMMANDS = [
@@ -41,7 +43,7 @@ def everything(folder: Path) -> Iterator[bytes]:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:1] + command[-1:]))
 @pytest.mark.parametrize("echo", ECHOES)
 def test_a_key_that_the_server_echoes_is_kept_nowhere(
-    sora: Any, faulty: Any, folder: Path, echo: str, command: list[str]
+    sora: Sora, faulty: Any, folder: Path, echo: str, command: list[str]
 ) -> None:
     status, body, kind = ECHOES[echo]
     faulty.then(status, body.encode(), kind=kind)
@@ -51,7 +53,7 @@ def test_a_key_that_the_server_echoes_is_kept_nowhere(
     assert [content for content in everything(folder) if KEY.encode() in content] == []
 
 
-def test_a_key_is_not_left_in_the_write_ahead_log(sora: Any, faulty: Any, folder: Path) -> None:
+def test_a_key_is_not_left_in_the_write_ahead_log(sora: Sora, faulty: Any, folder: Path) -> None:
     faulty.then(401, ECHOES["an error"][1].encode())
     holding = sqlite3.connect(
         folder / "ledger.db"
@@ -64,7 +66,7 @@ def test_a_key_is_not_left_in_the_write_ahead_log(sora: Any, faulty: Any, folder
     holding.close()
 
 
-def test_a_key_reaches_only_the_server(sora: Any, server: Any, folder: Path) -> None:
+def test_a_key_reaches_only_the_server(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
     server(api_key=KEY)
     ended = sora("create-and-poll", "--prompt", "a fox", "-v")
     assert ended.code == 0
@@ -74,7 +76,7 @@ def test_a_key_reaches_only_the_server(sora: Any, server: Any, folder: Path) -> 
 
 
 def test_a_key_of_the_env_file_is_not_repeated(
-    sora: Any, faulty: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, faulty: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     (folder / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")
@@ -85,7 +87,7 @@ def test_a_key_of_the_env_file_is_not_repeated(
 
 
 def test_a_key_with_a_space_is_refused_without_being_repeated(
-    sora: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY} copied")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
@@ -95,7 +97,7 @@ def test_a_key_with_a_space_is_refused_without_being_repeated(
 
 @pytest.mark.parametrize("address", [f"http://user:{KEY}@127.0.0.1:9/v1", f"http://127.0.0.1:9/v1?key={KEY}"])
 def test_a_key_in_the_address_is_refused_without_being_repeated(
-    sora: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, address: str
+    sora: Sora, monkeypatch: pytest.MonkeyPatch, folder: Path, address: str
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     ended = sora("create", "--prompt", "a fox")

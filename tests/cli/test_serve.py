@@ -27,6 +27,7 @@ from ledger.verify import verify
 from render_service.server.server import listen
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.cli.conftest import Sora
 from tests.forks import Forks, Running
 
 SECRET = "whsec_" + base64.b64encode(bytes(32)).decode()
@@ -81,7 +82,7 @@ def served(folder: Path, forks: Forks) -> Served:
     ],
 )
 def test_with_secrets_that_check_nothing_nothing_is_served_or_begun(
-    sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
+    sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -90,7 +91,7 @@ def test_with_secrets_that_check_nothing_nothing_is_served_or_begun(
     assert list(folder.iterdir()) == []
 
 
-def test_a_port_that_is_taken_is_reported(sora: Any, folder: Path) -> None:
+def test_a_port_that_is_taken_is_reported(sora: Sora, folder: Path) -> None:
     with listen("127.0.0.1", 0) as taken:
         ended = sora("serve", "--no-webhooks", "--port", str(taken.getsockname()[1]))
     assert (ended.code, "try another --host or --port" in ended.error) == (2, True)
@@ -211,7 +212,7 @@ def test_what_was_loaded_at_the_start_is_left_out_of_every_collection_of_garbage
 
 
 def test_the_log_is_served_as_tiles_that_caches_may_keep(
-    served: Served, sora: Any, denied: str, folder: Path
+    served: Served, sora: Sora, denied: str, folder: Path
 ) -> None:
     sora("key", "new", "signing.key")
     with served("--tiles", SORA_LEDGER_KEY="signing.key") as (_, document):
@@ -234,6 +235,6 @@ def test_the_log_is_served_as_tiles_that_caches_may_keep(
     assert followed.document["size"] == size
 
 
-def test_an_unsigned_log_is_not_served(sora: Any, denied: str) -> None:
+def test_an_unsigned_log_is_not_served(sora: Sora, denied: str) -> None:
     ended = sora("serve", "--tiles", "--port", "0")
     assert (ended.code, "add --key FILE" in ended.error) == (2, True)

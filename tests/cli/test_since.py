@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 import pytest
 
 from cli.options.since import since
+from tests.cli.conftest import Sora
 
 NOW = datetime(2026, 11, 30, 15, 30, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ def test_another_word_is_refused_with_the_forms_there_are(text: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["jobs", "log", "spend", "audit", "find fox"])
-def test_every_command_with_since_takes_it(sora: Any, denied: str, command: str) -> None:
+def test_every_command_with_since_takes_it(sora: Sora, denied: str, command: str) -> None:
     assert denied in sora(*command.split(), "--since", "1d").out or command in {"spend", "audit"}
     assert sora(*command.split(), "--since", "1d").code == 0
     refused = sora(*command.split(), "--since", "last week")

@@ -1,9 +1,12 @@
 """Spending, on the command line."""
 
+from collections.abc import Callable
 from typing import Any
 
+from tests.cli.conftest import Sora
 
-def test_money_is_shown_as_json_and_as_a_chart(sora: Any, server: Any) -> None:
+
+def test_money_is_shown_as_json_and_as_a_chart(sora: Sora, server: Callable[..., Any]) -> None:
     server()
     sora("budget", "set", "all", "--limit", "5")
     sora("create", "--prompt", "a fox")
@@ -24,11 +27,11 @@ def test_money_is_shown_as_json_and_as_a_chart(sora: Any, server: Any) -> None:
     assert "all: 4.60 USD left of 5.00 USD" in chart
 
 
-def test_what_it_can_be_recognised_by_is_listed(sora: Any) -> None:
+def test_what_it_can_be_recognised_by_is_listed(sora: Sora) -> None:
     ended = sora("spend", "--by", "colour")
     assert ended.code == 2
     assert "budget" in ended.error
 
 
-def test_without_a_ledger_there_is_nothing_to_tell(sora: Any) -> None:
+def test_without_a_ledger_there_is_nothing_to_tell(sora: Sora) -> None:
     assert sora("spend").code == 7

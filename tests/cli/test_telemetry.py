@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 from ledger.events import SubmissionAccepted
 from ledger.log.opening import open_ledger, open_store
 from ledger.record import Record
+from tests.cli.conftest import Sora
 from tests.collector import Collector, Span, collecting
 from tests.forks import Forks, Running
 from tests.receiver import receiving
@@ -81,7 +82,7 @@ def named(collector: Collector, name: str) -> Span:
     return span
 
 
-def test_a_command_is_one_trace_with_the_ids_of_its_records(collector: Collector, sora: Any) -> None:
+def test_a_command_is_one_trace_with_the_ids_of_its_records(collector: Collector, sora: Sora) -> None:
     assert sora(*DONE).code == 0
     spans = collector.spans
     [recorded] = {(record.envelope.trace_id, record.envelope.span_id) for record in records()}
@@ -93,7 +94,7 @@ def test_a_command_is_one_trace_with_the_ids_of_its_records(collector: Collector
     assert {span.name for span in spans} == {root.name} | ours | UPSTREAM
 
 
-def test_no_span_lasts_as_long_as_the_render(collector: Collector, sora: Any) -> None:
+def test_no_span_lasts_as_long_as_the_render(collector: Collector, sora: Sora) -> None:
     assert sora(*DONE).code == 0
     submitted = named(collector, "generate_content sora-2")
     stored = named(collector, "store")
@@ -103,7 +104,7 @@ def test_no_span_lasts_as_long_as_the_render(collector: Collector, sora: Any) ->
 
 
 def test_a_submission_has_the_attributes_of_the_conventions_for_generative_models(
-    collector: Collector, sora: Any
+    collector: Collector, sora: Sora
 ) -> None:
     assert sora(*DONE).code == 0
     [accepted] = [record for record in records() if isinstance(record.event, SubmissionAccepted)]
@@ -121,7 +122,9 @@ def test_a_submission_has_the_attributes_of_the_conventions_for_generative_model
     assert span.resource["service.name"] == "sora-ledger"
 
 
-def test_the_server_is_told_the_span_of_its_request(collector: Collector, server: Any, sora: Any) -> None:
+def test_the_server_is_told_the_span_of_its_request(
+    collector: Collector, server: Callable[..., Any], sora: Sora
+) -> None:
     running = server()
     assert sora("create", "--profile", "openai", "--even-if-retired", "--prompt", PROMPT).code == 0
     call = named(collector, "POST /videos")
@@ -131,7 +134,7 @@ def test_the_server_is_told_the_span_of_its_request(collector: Collector, server
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_no_private_text_is_exported_wherever_it_was_written(
-    collector: Collector, faulty: Any, sora: Any, monkeypatch: pytest.MonkeyPatch, status: int
+    collector: Collector, faulty: Any, sora: Sora, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setenv("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "process,os,host")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")
@@ -144,7 +147,7 @@ def test_no_private_text_is_exported_wherever_it_was_written(
     assert [path for path, body in collector.bodies if PRIVATE.encode() in body] == []
 
 
-def test_the_work_of_a_worker_is_linked_to_the_request(collector: Collector, sora: Any) -> None:
+def test_the_work_of_a_worker_is_linked_to_the_request(collector: Collector, sora: Sora) -> None:
     assert sora("create", "--queue", "--profile", "sandbox", "--prompt", PROMPT).code == 0
     asked = named(collector, "sora-ledger create")
     assert sora("worker", "--drain", "--interval", "0.1", "--profile", "sandbox").code == 0
@@ -177,7 +180,7 @@ def serving(folder: Path, forks: Forks, **environment: str) -> Iterator[tuple[Ru
 
 
 def test_a_server_exports_its_requests_its_webhooks_and_every_metric_it_shows(
-    collector: Collector, sora: Any, folder: Path, forks: Forks
+    collector: Collector, sora: Sora, folder: Path, forks: Forks
 ) -> None:
     key = sora("access", "grant", "ana", "--role", "requester", "--json").document["key"]
     sora("budget", "set", "all", "--limit", "9", "--reason", "agreed")
@@ -234,7 +237,7 @@ def test_a_webhook_from_the_server_is_a_span_too(collector: Collector, folder: P
 
 
 def test_a_collector_that_is_down_changes_no_result(
-    sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
@@ -246,7 +249,7 @@ def test_a_collector_that_is_down_changes_no_result(
 
 
 def test_a_collector_that_never_answers_does_not_keep_a_command_from_ending(
-    collector: Collector, as_process: Any
+    collector: Collector, as_process: Sora
 ) -> None:
     ended = Event()
     collector.before = lambda: ended.wait(60)
@@ -258,7 +261,7 @@ def test_a_collector_that_never_answers_does_not_keep_a_command_from_ending(
     assert "telemetry.cut_off" in {line["event"] for line in done.log}
 
 
-def test_a_collector_that_refuses_everything_changes_no_result(collector: Collector, sora: Any) -> None:
+def test_a_collector_that_refuses_everything_changes_no_result(collector: Collector, sora: Sora) -> None:
     collector.status = 413
     assert sora(*DONE).code == 0
 
@@ -274,7 +277,7 @@ def test_a_collector_that_refuses_everything_changes_no_result(collector: Collec
 )
 def test_settings_that_cannot_be_used_are_named_and_export_nothing(
     collector: Collector,
-    sora: Any,
+    sora: Sora,
     monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, str],
     because: str,
@@ -287,7 +290,7 @@ def test_settings_that_cannot_be_used_are_named_and_export_nothing(
 
 
 def test_without_the_extra_a_command_says_what_to_install_and_works(
-    collector: Collector, sora: Any, monkeypatch: pytest.MonkeyPatch
+    collector: Collector, sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
     ended = sora("create", "--queue", "--profile", "sandbox", "--prompt", PROMPT)
@@ -305,7 +308,11 @@ def test_without_the_extra_a_command_says_what_to_install_and_works(
     ],
 )
 def test_the_standard_settings_choose_what_is_sent(
-    collector: Collector, sora: Any, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], sent: set[str]
+    collector: Collector,
+    sora: Sora,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    sent: set[str],
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -314,7 +321,7 @@ def test_the_standard_settings_choose_what_is_sent(
 
 
 def test_headers_compression_and_resource_are_those_of_the_standard_settings(
-    collector: Collector, sora: Any, monkeypatch: pytest.MonkeyPatch
+    collector: Collector, sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20abc")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
@@ -328,7 +335,7 @@ def test_headers_compression_and_resource_are_those_of_the_standard_settings(
 
 
 def test_a_command_continues_the_trace_of_its_caller(
-    collector: Collector, sora: Any, monkeypatch: pytest.MonkeyPatch
+    collector: Collector, sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACEPARENT", f"00-{'a' * 32}-{'b' * 16}-01")
     assert sora("create", "--queue", "--profile", "sandbox", "--prompt", PROMPT).code == 0
@@ -353,7 +360,7 @@ def collector_finding(ended: Any) -> dict[str, Any] | None:
     return found[0] if found else None
 
 
-def test_doctor_asks_the_collector_and_sends_it_nothing(collector: Collector, sora: Any) -> None:
+def test_doctor_asks_the_collector_and_sends_it_nothing(collector: Collector, sora: Sora) -> None:
     ended = sora("doctor", "--profile", "sandbox")
     found = collector_finding(ended)
     assert found
@@ -362,7 +369,7 @@ def test_doctor_asks_the_collector_and_sends_it_nothing(collector: Collector, so
     assert {body for _, body in collector.bodies} == {b""}
 
 
-def test_doctor_names_a_collector_that_refuses(collector: Collector, sora: Any) -> None:
+def test_doctor_names_a_collector_that_refuses(collector: Collector, sora: Sora) -> None:
     collector.status = 401
     ended = sora("doctor", "--profile", "sandbox")
     found = collector_finding(ended)
@@ -379,7 +386,7 @@ def test_doctor_names_a_collector_that_refuses(collector: Collector, sora: Any) 
     ],
 )
 def test_doctor_names_what_is_wrong_with_the_settings(
-    sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
+    sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], says: str
 ) -> None:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -390,7 +397,7 @@ def test_doctor_names_what_is_wrong_with_the_settings(
     assert "renders do not depend on it" in found["fix"]
 
 
-def test_doctor_says_nothing_of_a_collector_that_nobody_asked_for(sora: Any, folder: Path) -> None:
+def test_doctor_says_nothing_of_a_collector_that_nobody_asked_for(sora: Sora, folder: Path) -> None:
     assert collector_finding(sora("doctor", "--profile", "sandbox", "--dry-run")) is None
 
 

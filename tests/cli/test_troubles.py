@@ -10,6 +10,7 @@ import pytest
 from cli.options.common import calling
 from render_service.submission import retry
 from sora_adapter.profiles import profiles
+from tests.cli.conftest import Sora
 
 ASKED = ["create", "--prompt", "a fox"]
 TROUBLES = [
@@ -26,7 +27,7 @@ TROUBLES = [
 
 @pytest.mark.parametrize(("code", "message"), TROUBLES)
 def test_a_refusal_for_key_account_or_model_says_the_way_out(
-    sora: Any, server: Callable[..., Any], code: str, message: str
+    sora: Sora, server: Callable[..., Any], code: str, message: str
 ) -> None:
     server(faults=(f"create=refused@{code}",))
     ended = sora(*ASKED)
@@ -35,7 +36,7 @@ def test_a_refusal_for_key_account_or_model_says_the_way_out(
 
 
 @pytest.mark.parametrize(("code", "message"), TROUBLES)
-def test_a_question_is_told_the_same(sora: Any, server: Callable[..., Any], code: str, message: str) -> None:
+def test_a_question_is_told_the_same(sora: Sora, server: Callable[..., Any], code: str, message: str) -> None:
     server(faults=(f"list=refused@{code}",))
     ended = sora("list")
     assert ended.code == 8
@@ -43,7 +44,7 @@ def test_a_question_is_told_the_same(sora: Any, server: Callable[..., Any], code
 
 
 def test_a_key_that_is_missing_is_explained_before_anything_is_recorded(
-    sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     ended = sora(*ASKED, "--profile", "new-api")
@@ -52,7 +53,7 @@ def test_a_key_that_is_missing_is_explained_before_anything_is_recorded(
     assert "Get a key" in ended.error
 
 
-def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Any, folder: Path) -> None:
+def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Sora, folder: Path) -> None:
     refused = sora(*ASKED, "--profile", "azure")
     assert (refused.code, "retired sora-2 on 2026-10-15" in refused.error) == (2, True)
     assert "OPENAI_API_KEY" not in refused.error
@@ -62,7 +63,7 @@ def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Any, folder: Path) -
 
 
 def test_a_server_at_capacity_is_waited_for_and_reported(
-    sora: Any, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
     server(faults=("create=429:2",))
@@ -73,7 +74,7 @@ def test_a_server_at_capacity_is_waited_for_and_reported(
 
 
 def test_waiting_for_capacity_stops_at_the_timeout(
-    sora: Any, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
     server(faults=("create=429@60",))
@@ -81,7 +82,7 @@ def test_waiting_for_capacity_stops_at_the_timeout(
     assert (ended.code, "ask again in 60 s" in ended.error) == (8, True)
 
 
-def test_nobody_waits_for_credits(sora: Any, server: Callable[..., Any]) -> None:
+def test_nobody_waits_for_credits(sora: Sora, server: Callable[..., Any]) -> None:
     server(faults=("create=refused@insufficient_quota",))
     ended = sora("create-and-poll", "--profile", "sandbox-here", *ASKED[1:])
     assert (ended.code, [line for line in ended.log if line["event"] == "submission.at_capacity"]) == (8, [])
@@ -104,14 +105,14 @@ def test_the_help_names_every_profile() -> None:
     assert [name for name in profiles() if name not in helped] == []
 
 
-def test_a_profile_of_ones_own_is_one_of_them(sora: Any) -> None:
+def test_a_profile_of_ones_own_is_one_of_them(sora: Sora) -> None:
     ended = sora(*ASKED, "--profile", "nobodys", "--dry-run")
     assert "sandbox-here" in ended.error
 
 
 @pytest.mark.parametrize("variant", ["thumbnail", "spritesheet", "all"])
 def test_a_variant_the_server_has_not_is_refused_before_it_costs(
-    sora: Any, faulty: Any, folder: Path, variant: str
+    sora: Sora, faulty: Any, folder: Path, variant: str
 ) -> None:
     flags = ["--profile", "litellm", "--variant", variant]
     ended = sora("create-and-poll", *ASKED[1:], *flags)
@@ -121,7 +122,7 @@ def test_a_variant_the_server_has_not_is_refused_before_it_costs(
 
 @pytest.mark.parametrize("command", [["poll"], ["download"], ["poll", "--download"]])
 def test_a_variant_the_jobs_server_has_not_is_refused(
-    sora: Any, faulty: Any, video: Any, command: list[str]
+    sora: Sora, faulty: Any, video: Callable[..., bytes], command: list[str]
 ) -> None:
     faulty.then(200, video(status="queued"))
     made = sora(*ASKED, "--profile", "litellm").document["job_id"]
@@ -134,7 +135,7 @@ def test_a_variant_the_jobs_server_has_not_is_refused(
 @pytest.mark.parametrize("command", [["list"], ["adopt", "--all"]])
 @pytest.mark.parametrize("profile", ["litellm", "new-api"])
 def test_a_list_the_server_has_not_is_refused(
-    sora: Any,
+    sora: Sora,
     faulty: Any,
     monkeypatch: pytest.MonkeyPatch,
     profile: str,
@@ -148,7 +149,9 @@ def test_a_list_the_server_has_not_is_refused(
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
-def test_a_deletion_the_server_has_not_is_refused(sora: Any, faulty: Any, video: Any, dry: list[str]) -> None:
+def test_a_deletion_the_server_has_not_is_refused(
+    sora: Sora, faulty: Any, video: Callable[..., bytes], dry: list[str]
+) -> None:
     faulty.then(200, video(status="queued"))
     made = sora(*ASKED, "--profile", "litellm").document["job_id"]
     ended = sora("delete", made, *dry)

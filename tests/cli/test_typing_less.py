@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Sora, Terminal
+
 FREE = ("--profile", "sandbox", "--dry-run")
 
 
@@ -18,13 +20,13 @@ def body(ended: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("command", ["create", "create-and-poll"])
-def test_the_first_word_is_the_prompt(sora: Any, command: str) -> None:
+def test_the_first_word_is_the_prompt(sora: Sora, command: str) -> None:
     assert body(sora(command, "a fox in snow", *FREE))["prompt"] == "Primary request: a fox in snow"
     assert sora("decide", "a fox in snow", "--profile", "sandbox").code == 0
 
 
 @pytest.mark.parametrize("more", [["--prompt", "a cat"], ["--prompt-file", "prompt.txt"]])
-def test_two_prompts_are_refused(sora: Any, folder: Path, more: list[str]) -> None:
+def test_two_prompts_are_refused(sora: Sora, folder: Path, more: list[str]) -> None:
     (folder / "prompt.txt").write_text("a cat")
     ended = sora("create", "a fox", *more, *FREE)
     assert (ended.code, "give the prompt" in ended.error) == (2, True)
@@ -61,12 +63,14 @@ def test_an_empty_or_broken_pipe_is_refused(piped: Piped, text: bytes) -> None:
     assert (code, b'"error"' in out) == (2, True)
 
 
-def test_without_pipe_and_terminal_the_prompt_is_missing(sora: Any) -> None:
+def test_without_pipe_and_terminal_the_prompt_is_missing(sora: Sora) -> None:
     ended = sora("create", *FREE)
     assert (ended.code, "or through a pipe" in ended.error) == (2, True)
 
 
-def test_a_person_is_asked_for_the_prompt(sora: Any, terminal: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_is_asked_for_the_prompt(
+    sora: Sora, terminal: Callable[..., tuple[Terminal, Terminal]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Keyboard(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -92,7 +96,7 @@ def test_a_person_is_asked_for_the_prompt(sora: Any, terminal: Any, monkeypatch:
     ],
 )
 def test_the_nearest_offer_is_taken_and_reported(
-    sora: Any, options: list[str], size: str, seconds: str
+    sora: Sora, options: list[str], size: str, seconds: str
 ) -> None:
     ended = sora("create", "a fox in snow", *options, "--nearest", *FREE)
     assert (body(ended)["size"], body(ended)["seconds"]) == (size, seconds)
@@ -102,11 +106,11 @@ def test_the_nearest_offer_is_taken_and_reported(
 
 
 @pytest.mark.parametrize("options", [["--size", "huge"], ["--seconds", "long"], ["--width", "1280"]])
-def test_what_is_no_size_or_length_is_refused_with_nearest_too(sora: Any, options: list[str]) -> None:
+def test_what_is_no_size_or_length_is_refused_with_nearest_too(sora: Sora, options: list[str]) -> None:
     assert sora("create", "a fox in snow", *options, "--nearest", *FREE).code == 2
 
 
-def test_an_image_is_cut_to_the_nearest_size(sora: Any, folder: Path, picture: Any) -> None:
+def test_an_image_is_cut_to_the_nearest_size(sora: Sora, folder: Path, picture: Callable[..., bytes]) -> None:
     (folder / "hero.png").write_bytes(picture((3840, 2160)))
     ended = sora("create", "a fox", "-i", "hero.png", "--size", "3840x2160", "--nearest", *FREE)
     assert (ended.code, "the image is cut to 1920x1080" in ended.error) == (0, True)

@@ -3,16 +3,18 @@
 import hashlib
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.canonical import canonical_json, leaf_hash
+from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def held(sora: Any, denied: str) -> str:
+def held(sora: Sora, denied: str) -> str:
     """Return a signed checkpoint of a ledger with one denied job, which has grown since."""
     sora("key", "new", "signing.key", "--name", "ledger.example")
     sora("checkpoint", "--key", "signing.key", "--publish", "held")
@@ -37,12 +39,12 @@ def keep_first_record() -> None:
     db.close()
 
 
-def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Any, held: str) -> None:
+def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Sora, held: str) -> None:
     ended = sora("verify", "--against", held, "--verifier", "signing.key")
     assert (ended.code, ended.document["clean"], ended.document["signed_by"]) == (0, True, ["ledger.example"])
 
 
-def test_a_person_reads_what_else_was_checked(sora: Any, held: str) -> None:
+def test_a_person_reads_what_else_was_checked(sora: Sora, held: str) -> None:
     text = sora(
         "verify", "--against", held, "--verifier", "signing.key", "--with-assets", "--format=text"
     ).out
@@ -50,18 +52,18 @@ def test_a_person_reads_what_else_was_checked(sora: Any, held: str) -> None:
     assert "0 stored files checked: each as recorded" in text
 
 
-def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Any, held: str) -> None:
+def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Sora, held: str) -> None:
     assert "signature not checked" in sora("verify", "--against", held).error
 
 
-def test_a_cut_tail_is_found_though_the_ledger_is_intact(sora: Any, held: str, folder: Path) -> None:
+def test_a_cut_tail_is_found_though_the_ledger_is_intact(sora: Sora, held: str, folder: Path) -> None:
     keep_first_record()
     assert found(sora("verify")) == []
     ended = sora("verify", "--against", held)
     assert (ended.code, found(ended)) == (10, ["CHECKPOINT_SIZE"])
 
 
-def test_a_rewritten_tail_is_found_though_the_ledger_is_intact(sora: Any, held: str) -> None:
+def test_a_rewritten_tail_is_found_though_the_ledger_is_intact(sora: Sora, held: str) -> None:
     keep_first_record()
     sora("create", "--prompt", "another fox", "--max-cost", "0.01", "--profile", "sandbox")
     assert found(sora("verify")) == []
@@ -69,54 +71,54 @@ def test_a_rewritten_tail_is_found_though_the_ledger_is_intact(sora: Any, held: 
     assert (ended.code, found(ended)) == (10, ["CHECKPOINT_ROOT"])
 
 
-def test_another_ledger_is_found(sora: Any, held: str, folder: Path) -> None:
+def test_another_ledger_is_found(sora: Sora, held: str, folder: Path) -> None:
     (folder / "ledger.db").unlink()
     sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
     ended = sora("verify", "--against", held)
     assert (ended.code, found(ended)) == (10, ["CHECKPOINT_ORIGIN", "CHECKPOINT_ROOT"])
 
 
-def test_a_checkpoint_that_was_changed_is_found(sora: Any, held: str, folder: Path) -> None:
+def test_a_checkpoint_that_was_changed_is_found(sora: Sora, held: str, folder: Path) -> None:
     text = (folder / held).read_text().split("\n")
     (folder / held).write_text("\n".join([text[0], "1", *text[2:]]))
     ended = sora("verify", "--against", held, "--verifier", "signing.key")
     assert found(ended) == ["CHECKPOINT_ROOT", "CHECKPOINT_SIGNATURE"]
 
 
-def test_a_checkpoint_that_another_person_signed_is_found(sora: Any, held: str) -> None:
+def test_a_checkpoint_that_another_person_signed_is_found(sora: Sora, held: str) -> None:
     sora("key", "new", "other.key", "--name", "other.example")
     assert found(sora("verify", "--against", held, "--verifier", "other.key")) == ["CHECKPOINT_SIGNATURE"]
 
 
-def test_only_what_is_new_is_checked_and_it_says_so(sora: Any, held: str) -> None:
+def test_only_what_is_new_is_checked_and_it_says_so(sora: Sora, held: str) -> None:
     size = sora("verify").document["size"]
     ended = sora("verify", "--since", str(size - 1), "--against", held)
     assert (ended.code, ended.document["size"], "taken as they are" in ended.error) == (0, size, True)
 
 
-def test_a_person_reads_from_where_on_it_is_intact(sora: Any, held: str) -> None:
+def test_a_person_reads_from_where_on_it_is_intact(sora: Sora, held: str) -> None:
     assert sora("verify", "--since", "2", "--format=text").out.startswith("intact after position 2: ")
 
 
 @pytest.mark.parametrize("since", ["0", "-1", "99"])
-def test_a_position_that_is_not_there_is_refused(sora: Any, held: str, since: str) -> None:
+def test_a_position_that_is_not_there_is_refused(sora: Sora, held: str, since: str) -> None:
     assert sora("verify", "--since", since).code == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"a note\n\nhello\n", b"x" * 2_000_000])
 def test_a_file_that_is_no_checkpoint_is_refused(
-    sora: Any, denied: str, folder: Path, content: bytes
+    sora: Sora, denied: str, folder: Path, content: bytes
 ) -> None:
     (folder / "other").write_bytes(content)
     ended = sora("verify", "--against", "other")
     assert (ended.code, "checkpoint other: " in ended.error) == (2, True)
 
 
-def test_a_verifier_alone_checks_nothing(sora: Any, denied: str) -> None:
+def test_a_verifier_alone_checks_nothing(sora: Sora, denied: str) -> None:
     assert sora("verify", "--verifier", "k").code == 2
 
 
-def test_stored_files_are_digested(sora: Any, server: Any, folder: Path) -> None:
+def test_stored_files_are_digested(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
     server()
     sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     clean = sora("verify", "--with-assets")
@@ -152,14 +154,14 @@ def tamper(*statements: str) -> None:
     ],
 )
 def test_a_head_that_cannot_be_read_is_a_finding_like_others(
-    sora: Any, denied: str, since: list[str], statement: str, expected: list[str]
+    sora: Sora, denied: str, since: list[str], statement: str, expected: list[str]
 ) -> None:
     tamper(statement)
     ended = sora("verify", *since)
     assert (ended.code, found(ended)) == (10, expected)
 
 
-def test_a_tail_cut_below_the_position_is_found_by_the_checkpoint(sora: Any, held: str) -> None:
+def test_a_tail_cut_below_the_position_is_found_by_the_checkpoint(sora: Sora, held: str) -> None:
     keep_first_record()
     ended = sora("verify", "--since", "2", "--against", held)
     assert (ended.code, found(ended), ended.document["since"]) == (10, ["CHECKPOINT_SIZE"], None)
@@ -190,7 +192,7 @@ def tamper_first(column: str, value: bytes) -> None:
     db.close()
 
 
-def test_an_edited_first_payload_cannot_turn_verification_away(sora: Any, held: str) -> None:
+def test_an_edited_first_payload_cannot_turn_verification_away(sora: Sora, held: str) -> None:
     claim_format_2(rewritten=False)
     ended = sora("verify", "--against", held)
     assert (ended.code, found(ended)) == (10, ["PAYLOAD_DIGEST"])
@@ -199,13 +201,13 @@ def test_an_edited_first_payload_cannot_turn_verification_away(sora: Any, held: 
     assert (ended.code, found(ended)) == (10, ["PAYLOAD_DIGEST", "PAYLOAD_NOT_CANONICAL"])
 
 
-def test_a_first_record_that_was_rewritten_cannot_either(sora: Any, held: str) -> None:
+def test_a_first_record_that_was_rewritten_cannot_either(sora: Sora, held: str) -> None:
     claim_format_2(rewritten=True)
     ended = sora("verify")
     assert (ended.code, found(ended)) == (10, ["HEAD_ROOT"])
 
 
-def test_of_a_whole_that_was_rewritten_the_checkpoint_tells(sora: Any, held: str) -> None:
+def test_of_a_whole_that_was_rewritten_the_checkpoint_tells(sora: Sora, held: str) -> None:
     keep_first_record()
     claim_format_2(rewritten=True)
     tamper("UPDATE head SET frontier = (SELECT leaf FROM events)")
@@ -214,13 +216,13 @@ def test_of_a_whole_that_was_rewritten_the_checkpoint_tells(sora: Any, held: str
     assert (ended.code, found(ended)) == (10, ["CHECKPOINT_SIZE"])
 
 
-def checks(sora: Any) -> list[dict[str, Any]]:
+def checks(sora: Sora) -> list[dict[str, Any]]:
     """Return the records of checks, oldest first."""
     records = sora("log", "--stream", "checks").document["records"]
     return sorted(records, key=lambda each: each["position"])
 
 
-def test_a_verification_that_found_the_ledger_intact_is_recorded_when_asked(sora: Any, held: str) -> None:
+def test_a_verification_that_found_the_ledger_intact_is_recorded_when_asked(sora: Sora, held: str) -> None:
     sora("verify")
     assert checks(sora) == []
     verified = sora("verify", "--against", held, "--with-assets", "--record", "--actor", "otto")
@@ -232,7 +234,7 @@ def test_a_verification_that_found_the_ledger_intact_is_recorded_when_asked(sora
     assert sora("verify").document["size"] == document["size"] + 1
 
 
-def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Any, held: str) -> None:
+def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Sora, held: str) -> None:
     with sqlite3.connect("ledger.db") as db:
         db.execute("UPDATE jobs SET version = version + 1")
     db.close()
@@ -240,17 +242,17 @@ def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Any, held
     assert checks(sora) == []
 
 
-def test_only_a_verification_of_everything_is_recorded(sora: Any, held: str) -> None:
+def test_only_a_verification_of_everything_is_recorded(sora: Sora, held: str) -> None:
     refused = sora("verify", "--since", "1", "--record")
     assert (refused.code, "leave out --since" in refused.err) == (2, True)
 
 
-def digests(sora: Any) -> list[dict[str, Any]]:
+def digests(sora: Sora) -> list[dict[str, Any]]:
     return sora("log", "--stream", "projection").document["records"]
 
 
 def test_the_digest_of_the_rows_is_recorded_when_asked_and_compared_from_then_on(
-    sora: Any, held: str
+    sora: Sora, held: str
 ) -> None:
     size = sora("verify").document["size"]
     recorded = sora("replay", "--record", "--actor", "otto")
@@ -261,7 +263,7 @@ def test_the_digest_of_the_rows_is_recorded_when_asked_and_compared_from_then_on
     assert again["recorded_digests"] == {"compared": 1, "not_compared": 0, "drifted": []}
 
 
-def test_rows_that_drifted_are_not_recorded_but_replayed_ones_are(sora: Any, held: str) -> None:
+def test_rows_that_drifted_are_not_recorded_but_replayed_ones_are(sora: Sora, held: str) -> None:
     sora("replay", "--record")
     with sqlite3.connect("ledger.db") as db:
         db.execute("UPDATE jobs SET body = CAST(replace(body, '\"attempts\":0', '\"attempts\":7') AS BLOB)")
@@ -273,7 +275,7 @@ def test_rows_that_drifted_are_not_recorded_but_replayed_ones_are(sora: Any, hel
     assert sora("replay").code == 0
 
 
-def test_a_digest_is_of_all_jobs_now(sora: Any, held: str) -> None:
+def test_a_digest_is_of_all_jobs_now(sora: Sora, held: str) -> None:
     for option in (["--as-of", "2"], ["--decisions"]):
         refused = sora("replay", "--record", *option)
         assert (refused.code, "leave out --decisions and --as-of" in refused.err) == (2, True)

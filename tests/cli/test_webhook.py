@@ -10,6 +10,7 @@ import pytest
 
 from sora_adapter.errors import DeliveryRefused
 from sora_adapter.webhooks import Verifier, checked_secret
+from tests.cli.conftest import Sora
 
 URL = "https://renders.example.com/webhooks/custom"
 
@@ -45,13 +46,13 @@ def receiver() -> Iterator[Callable[[int], tuple[str, list[tuple[dict[str, str],
         thread.join()
 
 
-def registered(sora: Any, url: str = URL) -> Any:
+def registered(sora: Sora, url: str = URL) -> Any:
     ended = sora("webhook", "register", "--url", url)
     assert ended.code == 0, ended.error
     return ended.document
 
 
-def test_register_shows_the_secret_and_where_serve_reads_it(server: Any, sora: Any) -> None:
+def test_register_shows_the_secret_and_where_serve_reads_it(server: Callable[..., Any], sora: Sora) -> None:
     server()
     made = registered(sora)
     assert checked_secret(made["signing_secret"])
@@ -62,7 +63,7 @@ def test_register_shows_the_secret_and_where_serve_reads_it(server: Any, sora: A
     )
 
 
-def test_no_secret_is_logged_or_listed(server: Any, sora: Any) -> None:
+def test_no_secret_is_logged_or_listed(server: Callable[..., Any], sora: Sora) -> None:
     server()
     ended = sora("webhook", "register", "--url", URL)
     secret = ended.document["signing_secret"]
@@ -70,13 +71,17 @@ def test_no_secret_is_logged_or_listed(server: Any, sora: Any) -> None:
     assert secret not in sora("webhook", "list").out
 
 
-def test_list_shows_every_endpoint_newest_first(server: Any, sora: Any) -> None:
+def test_list_shows_every_endpoint_newest_first(server: Callable[..., Any], sora: Sora) -> None:
     server()
     ids = [registered(sora, f"{URL}/{number}")["id"] for number in range(3)]
     assert [each["id"] for each in sora("webhook", "list").document["endpoints"]] == ids[::-1]
 
 
-def test_a_sample_is_signed_with_the_secret_that_was_shown(server: Any, sora: Any, receiver: Any) -> None:
+def test_a_sample_is_signed_with_the_secret_that_was_shown(
+    server: Callable[..., Any],
+    sora: Sora,
+    receiver: Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]],
+) -> None:
     server(clock=time.time)  # a signature is dated
     url, got = receiver(200)
     made = registered(sora, url)
@@ -86,7 +91,11 @@ def test_a_sample_is_signed_with_the_secret_that_was_shown(server: Any, sora: An
     assert Verifier([made["signing_secret"]]).read(headers, body)
 
 
-def test_a_sample_that_is_refused_is_a_failure(server: Any, sora: Any, receiver: Any) -> None:
+def test_a_sample_that_is_refused_is_a_failure(
+    server: Callable[..., Any],
+    sora: Sora,
+    receiver: Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]],
+) -> None:
     server()
     url, _ = receiver(401)
     ended = sora("webhook", "test", "--id", registered(sora, url)["id"])
@@ -95,7 +104,11 @@ def test_a_sample_that_is_refused_is_a_failure(server: Any, sora: Any, receiver:
 
 @pytest.mark.parametrize(("options", "valid"), [((), [True, True]), (("--at-once",), [False, True])])
 def test_a_rotated_secret_leaves_the_old_one_valid_unless_told_otherwise(
-    server: Any, sora: Any, receiver: Any, options: tuple[str, ...], valid: list[bool]
+    server: Callable[..., Any],
+    sora: Sora,
+    receiver: Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]],
+    options: tuple[str, ...],
+    valid: list[bool],
 ) -> None:
     server(clock=time.time)  # a signature is dated
     url, got = receiver(200)
@@ -113,13 +126,13 @@ def _takes(secret: str, headers: dict[str, str], body: bytes) -> bool:
         return False
 
 
-def test_a_server_without_endpoints_is_not_asked(server: Any, sora: Any) -> None:
+def test_a_server_without_endpoints_is_not_asked(server: Callable[..., Any], sora: Sora) -> None:
     server()
     ended = sora("webhook", "register", "--url", URL, "--profile", "litellm")
     assert (ended.code, "does not offer webhook endpoints" in ended.error) == (2, True)
 
 
-def test_an_endpoint_that_is_not_there_is_reported(server: Any, sora: Any) -> None:
+def test_an_endpoint_that_is_not_there_is_reported(server: Callable[..., Any], sora: Sora) -> None:
     server()
     ended = sora("webhook", "rotate", "--id", "whe_nobody")
     assert (ended.code, "`sora-ledger webhook list` shows" in ended.error) == (8, True)
@@ -137,7 +150,7 @@ def test_an_endpoint_that_is_not_there_is_reported(server: Any, sora: Any) -> No
     ],
 )
 def test_what_makes_no_sense_together_is_refused(
-    server: Any, sora: Any, arguments: tuple[str, ...], message: str
+    server: Callable[..., Any], sora: Sora, arguments: tuple[str, ...], message: str
 ) -> None:
     server()
     ended = sora("webhook", *arguments)

@@ -20,6 +20,7 @@ import pytest
 from ledger.log.opening import open_ledger, open_snapshot
 from ledger.verify import verify
 from render_service.worker.worker import CUTTING_OFF_S, FINISHING_S
+from tests.cli.conftest import Sora
 from tests.forks import Forks
 from tests.forks import Running as Forked
 
@@ -104,7 +105,7 @@ def worker(folder: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Itera
 
 
 @pytest.fixture
-def queued(sora: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def queued(sora: Sora, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Queue some renders; returns their job ids."""
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
 
@@ -144,7 +145,7 @@ def befallen(server: Any) -> None:
 
 
 def test_drain_ends_once_everything_is_stored(
-    sora: Any, server: Any, queued: Any, worker: Callable[..., Running]
+    sora: Sora, server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running]
 ) -> None:
     server()
     queued(3)
@@ -155,7 +156,11 @@ def test_drain_ends_once_everything_is_stored(
 
 
 def test_the_queue_shows_depth_age_and_holders(
-    sora: Any, server: Any, queued: Any, worker: Callable[..., Running], held_back: Event
+    sora: Sora,
+    server: Callable[..., Any],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
+    held_back: Event,
 ) -> None:
     server(faults=("create=slow@3",))
     (first,) = queued()
@@ -173,7 +178,7 @@ def test_the_queue_shows_depth_age_and_holders(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_worker_with_everything_finished_or_handed_back(
-    server: Any, queued: Any, worker: Callable[..., Running], number: int
+    server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running], number: int
 ) -> None:
     running = server(render_seconds=60)
     queued(3)
@@ -194,7 +199,10 @@ def test_a_worker_that_is_to_end_waits_less_than_ten_seconds_for_its_calls() -> 
 
 
 def test_a_call_that_hangs_is_handed_back_and_its_video_found_by_the_next(
-    server: Any, queued: Any, worker: Callable[..., Running], held_back: Event
+    server: Callable[..., Any],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
+    held_back: Event,
 ) -> None:
     running = server(faults=("create=kept-but-slow@30:1",), clock=time.time)
     queued()
@@ -212,7 +220,10 @@ def test_a_call_that_hangs_is_handed_back_and_its_video_found_by_the_next(
 
 
 def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(
-    server: Any, queued: Any, worker: Callable[..., Running], held_back: Event
+    server: Callable[..., Any],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
+    held_back: Event,
 ) -> None:
     running = server(faults=("create=kept-but-slow@30:1",), clock=time.time)
     queued()
@@ -228,7 +239,10 @@ def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(
 
 
 def test_a_worker_that_was_killed_is_taken_over_from_once_its_lease_is_over(
-    server: Any, queued: Any, worker: Callable[..., Running], held_back: Event
+    server: Callable[..., Any],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
+    held_back: Event,
 ) -> None:
     running = server(faults=("create=kept-but-slow@2:1",), clock=time.time)
     (job,) = queued()
@@ -247,9 +261,9 @@ def test_a_worker_that_was_killed_is_taken_over_from_once_its_lease_is_over(
     ("fault", "expected"), [("create=kept-but-slow@1:1", "lease.lost"), ("content=slow@1:1", "job.trouble")]
 )
 def test_a_worker_that_stalls_past_its_lease_and_wakes_up_cannot_write(
-    sora: Any,
-    server: Any,
-    queued: Any,
+    sora: Sora,
+    server: Callable[..., Any],
+    queued: Callable[..., list[str]],
     worker: Callable[..., Running],
     held_back: Event,
     fault: str,
@@ -275,7 +289,11 @@ def test_a_worker_that_stalls_past_its_lease_and_wakes_up_cannot_write(
 
 
 def test_workers_on_postgresql_submit_each_job_once(
-    server: Any, queued: Any, worker: Callable[..., Running], databases: Any, monkeypatch: pytest.MonkeyPatch
+    server: Callable[..., Any],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
+    databases: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_URL", databases.url())
     running = server()
@@ -288,7 +306,9 @@ def test_workers_on_postgresql_submit_each_job_once(
     assert is_intact()
 
 
-def test_worker_processes_share_the_limits(server: Any, queued: Any, worker: Callable[..., Running]) -> None:
+def test_worker_processes_share_the_limits(
+    server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running]
+) -> None:
     running = server(running_jobs=2, render_seconds=0.3, clock=time.time)
     jobs = queued(6)
     limits = ("--drain", "--running", "sora-2=2", "--per-minute", "sora-2=600")
@@ -299,7 +319,11 @@ def test_worker_processes_share_the_limits(server: Any, queued: Any, worker: Cal
 
 
 def test_what_a_person_does_with_a_job_in_hand_is_answered_and_harms_nobody(
-    sora: Any, server: Any, queued: Any, worker: Callable[..., Running], held_back: Event
+    sora: Sora,
+    server: Callable[..., Any],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
+    held_back: Event,
 ) -> None:
     running = server(faults=("create=kept-but-slow@3:1",), clock=time.time)
     (job,) = queued()
@@ -318,7 +342,7 @@ def test_what_a_person_does_with_a_job_in_hand_is_answered_and_harms_nobody(
 
 
 def test_a_person_who_polls_beside_a_worker_gets_the_same_end(
-    sora: Any, server: Any, queued: Any, worker: Callable[..., Running]
+    sora: Sora, server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running]
 ) -> None:
     server(render_seconds=1, clock=time.time)
     (job,) = queued()
@@ -331,7 +355,7 @@ def test_a_person_who_polls_beside_a_worker_gets_the_same_end(
 
 
 def test_a_worker_needs_a_ledger_a_key_and_limits_it_can_read(
-    sora: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     none = sora("worker", "--drain", "--profile", "sandbox")
     assert (none.code, "ledger" in none.error) == (7, True)

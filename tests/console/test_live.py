@@ -17,13 +17,14 @@ from render_service.server.console.pages import Visit
 from render_service.server.console.rendering import Templates
 from render_service.server.console.views import log
 from render_service.server.console.views.log import MOST_WAITING, Browser, Entry
+from tests.ledger.scribe import Scribe
 
 AUDITOR = Caller("aud", ActorSource.ACCESS_KEY, ("auditor",), frozenset({Permission.READ, Permission.AUDIT}))
 
 
 @pytest.mark.anyio
 async def test_a_stream_ends_with_the_session_of_its_person(
-    scribe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scribe: Scribe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(log, "SIGNED_IN_S", 0)
     monkeypatch.setattr(log, "WAKE_S", 0.01)
@@ -40,12 +41,12 @@ async def test_a_stream_ends_with_the_session_of_its_person(
             assert [part async for part in stream.body_iterator] == [": connected\n\n"]
 
 
-def entry(scribe: Any, number: int) -> Entry:
+def entry(scribe: Scribe, number: int) -> Entry:
     [draft] = scribe.note().drafts
     return Entry(draft.placed("ledger", number, number), None, "<tr></tr>")
 
 
-def test_a_browser_that_takes_nothing_is_dropped_and_holds_no_memory(scribe: Any) -> None:
+def test_a_browser_that_takes_nothing_is_dropped_and_holds_no_memory(scribe: Scribe) -> None:
     browser = Browser(AUDITOR, RecordFilter())
     one = entry(scribe, 1)
     browser.offer([one] * MOST_WAITING)

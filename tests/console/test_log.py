@@ -19,6 +19,7 @@ from ledger.store.filters import RecordFilter
 from render_service.access.callers import Caller
 from render_service.server.console.log_reader import Jobs, LogReader, Part, may_see_records
 from tests.console.conftest import Console
+from tests.ledger.scribe import Scribe
 
 STOP_S = 15
 AUDITOR = Caller("aud", ActorSource.ACCESS_KEY, ("auditor",), frozenset({Permission.READ, Permission.AUDIT}))
@@ -131,7 +132,7 @@ def test_a_record_that_a_person_may_not_see_is_not_there_for_them(shared: Consol
 
 
 @pytest.fixture
-def reader_of(scribe: Any, tmp_path: Path) -> Iterator[Any]:
+def reader_of(scribe: Scribe, tmp_path: Path) -> Iterator[Any]:
     """Return a function that makes a reader of a log with records of two people in turn."""
     path = tmp_path / "ledger.db"
     with scribe.ledger(path) as ledger:

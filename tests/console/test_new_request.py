@@ -144,7 +144,7 @@ def test_a_bad_field_is_named_and_what_was_typed_is_kept(
         assert FOX["prompt"] in refused.text
 
 
-def test_a_request_is_recorded_as_the_person_and_leads_to_its_video(billed: Any) -> None:
+def test_a_request_is_recorded_as_the_person_and_leads_to_its_video(billed: tuple[Console, Any]) -> None:
     console, server = billed
     with console.client("ana") as ana:
         sent = ana.post("/new", data={**fields_of(ana), **FOX, **SHAPE, "profile": "custom"})
@@ -156,7 +156,7 @@ def test_a_request_is_recorded_as_the_person_and_leads_to_its_video(billed: Any)
     assert len(server.bills()) == 1
 
 
-def test_a_form_that_is_sent_many_times_at_once_makes_one_video(billed: Any) -> None:
+def test_a_form_that_is_sent_many_times_at_once_makes_one_video(billed: tuple[Console, Any]) -> None:
     console, server = billed
     with console.client("ana") as ana:
         form = {**fields_of(ana), **FOX, **SHAPE, "profile": "custom"}
@@ -193,7 +193,7 @@ def test_a_form_that_reaches_two_servers_makes_one_video(
     one.studio("verify")
 
 
-def test_an_image_is_the_first_frame(billed: Any) -> None:
+def test_an_image_is_the_first_frame(billed: tuple[Console, Any]) -> None:
     console, server = billed
     image = io.BytesIO()
     Image.new("RGB", (640, 360), "teal").save(image, "PNG")
@@ -248,7 +248,9 @@ def test_a_person_without_the_role_sees_no_form_and_sends_nothing(shared: Consol
         assert aud.post("/new", data={"csrf": csrf, "key": "k" * 32, **FOX, **SHAPE}).status_code == 403
 
 
-def test_the_decision_follows_what_is_typed_and_two_clicks_make_one_video(billed: Any, page: Any) -> None:
+def test_the_decision_follows_what_is_typed_and_two_clicks_make_one_video(
+    billed: tuple[Console, Any], page: Any
+) -> None:
     console, server = billed
     console.sign_in(page, "ana", "/new")
     decision = page.locator("#decision")
@@ -267,7 +269,9 @@ def test_the_decision_follows_what_is_typed_and_two_clicks_make_one_video(billed
     console.studio("verify")
 
 
-def test_a_form_that_is_sent_again_after_the_back_button_makes_one_video(billed: Any, page: Any) -> None:
+def test_a_form_that_is_sent_again_after_the_back_button_makes_one_video(
+    billed: tuple[Console, Any], page: Any
+) -> None:
     console, server = billed
     console.sign_in(page, "ana", "/new")
     page.get_by_label("Prompt").fill(FOX["prompt"])

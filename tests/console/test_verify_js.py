@@ -25,6 +25,7 @@ from tests.console.forgery import (
     with_line,
 )
 from tests.ledger.office import JOB, MARIA, SIGNED, Office, policy
+from tests.ledger.scribe import Scribe
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -253,7 +254,7 @@ def test_a_ledger_made_anew_with_another_payload_is_judged_alike(
     assert "PAYLOAD_FIELDS" in found
 
 
-def approved(path: Path, scribe: Any, vocabulary: ModuleType) -> None:
+def approved(path: Path, scribe: Scribe, vocabulary: ModuleType) -> None:
     """Record a signed request, its approval and decision, and a policy that was changed with approval."""
     with scribe.ledger(path) as ledger:
         office = Office(ledger, scribe, vocabulary)
@@ -277,7 +278,7 @@ def approved(path: Path, scribe: Any, vocabulary: ModuleType) -> None:
 
 
 def test_signatures_and_permissions_that_a_forger_changed_are_judged_alike(
-    checker: Page, tmp_path: Path, scribe: Any, vocabulary: ModuleType
+    checker: Page, tmp_path: Path, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     ledger = tmp_path / "ledger.db"
     approved(ledger, scribe, vocabulary)
@@ -290,7 +291,7 @@ def test_signatures_and_permissions_that_a_forger_changed_are_judged_alike(
 
 
 def test_a_render_that_a_guardrail_holds_is_judged_alike(
-    checker: Page, tmp_path: Path, scribe: Any, vocabulary: ModuleType
+    checker: Page, tmp_path: Path, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     bundles = []
     for number, codes in enumerate(["NAMES", "ABC,OTHERS", "NAME", "", None]):

@@ -34,6 +34,7 @@ from render_service.server.console.views.video import VideoView, read_video
 from render_service.server.console.views.video_files import grid_of
 from render_service.session.session import Session
 from tests.console.conftest import Console, Signed
+from tests.ledger.scribe import Scribe
 
 TRACE = Trace("1" * 32, "2" * 16)
 JOB = "job_01900000000070008000000000000001"
@@ -51,7 +52,7 @@ ANA, OLGA, AUD = caller("ana", "requester", "film"), caller("olga", "operator"),
 class Desk:
     """A ledger written by tests, and the pages of its videos."""
 
-    def __init__(self, session: Session, scribe: Any, vocabulary: ModuleType) -> None:
+    def __init__(self, session: Session, scribe: Scribe, vocabulary: ModuleType) -> None:
         self.session, self.scribe, self.vocabulary = session, scribe, vocabulary
         self.html = ""
 
@@ -86,7 +87,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, scribe: Any, vocabulary: ModuleType) -> Iterator[Desk]:
+def desk(tmp_path: Path, scribe: Scribe, vocabulary: ModuleType) -> Iterator[Desk]:
     """Return a desk with a new ledger."""
     settings = read_settings(
         ledger=str(tmp_path / "ledger.db"),

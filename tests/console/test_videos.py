@@ -13,6 +13,7 @@ from ledger.log.opening import open_store
 from ledger.record import new_job_id
 from ledger.store.filters import JobFilter
 from tests.console.conftest import COUPE, CRIMSON, FOX, Console
+from tests.ledger.scribe import Scribe
 
 
 def ids(view: dict[str, Any]) -> list[str]:
@@ -101,7 +102,7 @@ def test_an_erased_prompt_is_shown_as_erased_and_found_no_more(console: Console)
 
 
 def test_a_long_list_is_read_in_parts_forth_and_back(
-    console: Console, scribe: Any, vocabulary: ModuleType
+    console: Console, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     with Ledger(open_store(str(console.studio.folder / "ledger.db"), read_only=False)) as ledger:
         requests = [vocabulary.requested(f"Number {number}") for number in range(30)]

@@ -88,24 +88,26 @@ def later(monkeypatch: pytest.MonkeyPatch) -> type[OutputAttachedV3]:
     return OutputAttachedV3
 
 
-def test_an_old_version_is_read_step_by_step(later: Any) -> None:
+def test_an_old_version_is_read_step_by_step(later: type[OutputAttachedV3]) -> None:
     event: Any = parse_event("output.attached", json.loads(stored("output.attached")), {}, 1)
     assert (event.scheme, event.label) == ("https", None)
 
 
-def test_a_version_in_between_takes_only_the_steps_that_are_left(later: Any) -> None:
+def test_a_version_in_between_takes_only_the_steps_that_are_left(later: type[OutputAttachedV3]) -> None:
     payload = with_scheme(json.loads(stored("output.attached"))) | {"scheme": "ftp"}
     event: Any = parse_event("output.attached", payload, {}, 2)
     assert event.scheme == "ftp"
 
 
-def test_steps_leave_the_stored_payload_alone(later: Any) -> None:
+def test_steps_leave_the_stored_payload_alone(later: type[OutputAttachedV3]) -> None:
     payload = json.loads(stored("output.attached"))
     parse_event("output.attached", payload, {}, 1)
     assert canonical_json(payload) == stored("output.attached")
 
 
-def test_a_record_that_is_read_through_steps_keeps_its_bytes(later: Any, golden: str) -> None:
+def test_a_record_that_is_read_through_steps_keeps_its_bytes(
+    later: type[OutputAttachedV3], golden: str
+) -> None:
     with open_ledger(golden) as ledger:
         record = next(record for record in ledger.read() if record.type == "output.attached")
         row = ledger.store.event(record.event_id)
@@ -113,7 +115,7 @@ def test_a_record_that_is_read_through_steps_keeps_its_bytes(later: Any, golden:
     assert row == StoredRow(record.record, record.payload, record.leaf)
 
 
-def test_a_missing_step_is_named(later: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_step_is_named(later: type[OutputAttachedV3], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(upcast.STEPS, ("output.attached", 2))
     with pytest.raises(LedgerUnusable, match="has no step from version 2 to 3"):
         parse_event("output.attached", json.loads(stored("output.attached")), {}, 1)

@@ -8,6 +8,7 @@ import pytest
 from ledger.log.bundle import Scope
 from ledger.log.ledger import Ledger
 from tests.ledger.office import Office, outcome
+from tests.ledger.scribe import Scribe
 
 
 @pytest.fixture
@@ -16,14 +17,14 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ledger(scribe: Any, path: Path) -> Iterator[Ledger]:
+def ledger(scribe: Scribe, path: Path) -> Iterator[Ledger]:
     """Yield a new ledger with its first event, open for writing."""
     with scribe.ledger(path) as opened:
         yield opened
 
 
 @pytest.fixture
-def office(copied_ledgers: None, ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> Office:
+def office(copied_ledgers: None, ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> Office:
     made = Office(ledger, scribe, vocabulary)
     made.activate(made.policy)  # 2
     return made

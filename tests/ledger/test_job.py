@@ -17,13 +17,14 @@ from ledger.record import Record, StoredRow
 from ledger.terms import State
 from ledger.verify import rules, slim_fold
 from ledger.verify.shapes import as_namespace, encode
+from tests.ledger.scribe import Scribe
 
 
-def record(scribe: Any, event: Any, version: int) -> Record:
+def record(scribe: Scribe, event: Any, version: int) -> Record:
     return scribe.draft(event).placed("job_1", version + 10, version)
 
 
-def walk(scribe: Any, events: list[Any]) -> Job | None:
+def walk(scribe: Scribe, events: list[Any]) -> Job | None:
     job = None
     for version, event in enumerate(events, 1):
         job = fold(job, record(scribe, event, version))
@@ -87,7 +88,7 @@ def test_random_walks_fold_the_same_in_the_job_and_in_verify(
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
 @pytest.mark.parametrize("state", list(TRANSITIONS), ids=lambda state: state or "none")
 def test_both_statements_of_the_rules_refuse_the_same_steps(
-    vocabulary: ModuleType, scribe: Any, state: State | None, *, closed: bool
+    vocabulary: ModuleType, scribe: Scribe, state: State | None, *, closed: bool
 ) -> None:
     job = walk(scribe, [vocabulary.requested()])
     assert job
@@ -130,31 +131,31 @@ def test_both_statements_name_steps_alike(vocabulary: ModuleType) -> None:
     assert [step(event) for event in samples] == theirs
 
 
-def test_an_illegal_step_is_refused_and_named(vocabulary: ModuleType, scribe: Any) -> None:
+def test_an_illegal_step_is_refused_and_named(vocabulary: ModuleType, scribe: Scribe) -> None:
     with pytest.raises(
         IllegalTransition, match=r"submission\.accepted cannot follow here: job_1 is requested"
     ):
         walk(scribe, [vocabulary.requested(), vocabulary.sample("submission.accepted")])
 
 
-def test_a_job_does_not_begin_in_the_middle(vocabulary: ModuleType, scribe: Any) -> None:
+def test_a_job_does_not_begin_in_the_middle(vocabulary: ModuleType, scribe: Scribe) -> None:
     with pytest.raises(IllegalTransition, match="job_1 does not exist yet"):
         walk(scribe, [vocabulary.asset()])
 
 
-def test_a_closed_job_takes_no_second_closing(vocabulary: ModuleType, scribe: Any) -> None:
+def test_a_closed_job_takes_no_second_closing(vocabulary: ModuleType, scribe: Scribe) -> None:
     with pytest.raises(IllegalTransition, match="is stored and closed"):
         walk(scribe, [*vocabulary.life(), vocabulary.sample("render.closed")])
 
 
-def test_a_job_that_ends_well_says_so(vocabulary: ModuleType, scribe: Any) -> None:
+def test_a_job_that_ends_well_says_so(vocabulary: ModuleType, scribe: Scribe) -> None:
     job = walk(scribe, vocabulary.life())
     assert job
     told = (job.state, job.outcome, job.verdict, job.settled_usd_micros, job.reserved_usd_micros)
     assert told == ("stored", "stored", "approved", 390_000, 0)
 
 
-def test_a_second_attempt_reserves_again(vocabulary: ModuleType, scribe: Any) -> None:
+def test_a_second_attempt_reserves_again(vocabulary: ModuleType, scribe: Scribe) -> None:
     intended = vocabulary.sample("submission.intended")
     rejected = vocabulary.sample("submission.rejected")
     job = walk(scribe, [vocabulary.requested(), vocabulary.decided(), intended, rejected, intended])
@@ -162,7 +163,7 @@ def test_a_second_attempt_reserves_again(vocabulary: ModuleType, scribe: Any) ->
     assert (job.attempts, job.reserved_usd_micros) == (2, 400_000)
 
 
-def test_an_unknown_outcome_keeps_its_money(vocabulary: ModuleType, scribe: Any) -> None:
+def test_an_unknown_outcome_keeps_its_money(vocabulary: ModuleType, scribe: Scribe) -> None:
     names = ["submission.intended", "submission.unknown"]
     start = [vocabulary.requested(), vocabulary.decided()]
     job = walk(scribe, start + [vocabulary.sample(name) for name in names])
@@ -170,19 +171,19 @@ def test_an_unknown_outcome_keeps_its_money(vocabulary: ModuleType, scribe: Any)
     assert job.reserved_usd_micros == 400_000
 
 
-def test_a_job_survives_its_row(vocabulary: ModuleType, scribe: Any) -> None:
+def test_a_job_survives_its_row(vocabulary: ModuleType, scribe: Scribe) -> None:
     job = walk(scribe, vocabulary.life())
     assert job
     assert Job.from_canonical(job.canonical()) == job
 
 
-def test_folding_leaves_the_job_before_as_it_was(vocabulary: ModuleType, scribe: Any) -> None:
+def test_folding_leaves_the_job_before_as_it_was(vocabulary: ModuleType, scribe: Scribe) -> None:
     before = walk(scribe, [vocabulary.requested()])
     fold(before, record(scribe, vocabulary.decided(), 2))
     assert before == walk(vocabulary.Scribe(), [vocabulary.requested()])
 
 
-def test_a_job_says_what_may_follow(scribe: Any, vocabulary: ModuleType) -> None:
+def test_a_job_says_what_may_follow(scribe: Scribe, vocabulary: ModuleType) -> None:
     job = walk(scribe, vocabulary.life()[:2])
     assert job
     assert job.allows(vocabulary.sample("submission.intended"))
@@ -190,7 +191,7 @@ def test_a_job_says_what_may_follow(scribe: Any, vocabulary: ModuleType) -> None
 
 
 @pytest.mark.parametrize("type_", ["render.decided", "render.held", "render.denied"])
-def test_a_job_has_the_id_of_its_last_decision(scribe: Any, vocabulary: ModuleType, type_: str) -> None:
+def test_a_job_has_the_id_of_its_last_decision(scribe: Scribe, vocabulary: ModuleType, type_: str) -> None:
     job = walk(scribe, [vocabulary.requested(), vocabulary.sample(type_)])
     assert job
     assert job.decision_id == vocabulary.basis().decision_id

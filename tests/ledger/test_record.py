@@ -14,11 +14,12 @@ from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import OutputAttached, RenderCancelled
 from ledger.private import Private, commit
 from ledger.record import Record, StoredRow, draft, entries, new_event_id, new_job_id, timestamp
+from tests.ledger.scribe import Scribe
 
 NOTE = OutputAttached(workflow="trailer", uri="u")
 
 
-def test_a_record_has_exactly_the_keys_of_the_format(scribe: Any) -> None:
+def test_a_record_has_exactly_the_keys_of_the_format(scribe: Scribe) -> None:
     expected = (
         "actor actor_source authority causation_id event_id kind occurred_at payload_sha256 position "
         "recorded_at schema_version span_id stream trace_id type version"
@@ -48,17 +49,17 @@ def test_a_record_is_canonical_json(
     assert shown == [actor, *names, *place]
 
 
-def test_a_record_holds_the_digest_of_its_payload(scribe: Any) -> None:
+def test_a_record_holds_the_digest_of_its_payload(scribe: Scribe) -> None:
     record = scribe.draft(NOTE).placed("notes", 1, 1)
     assert record.envelope.payload_sha256 == hashlib.sha256(record.payload).hexdigest()
 
 
-def test_the_leaf_is_the_hash_of_zero_and_the_record(scribe: Any) -> None:
+def test_the_leaf_is_the_hash_of_zero_and_the_record(scribe: Scribe) -> None:
     record = scribe.draft(NOTE).placed("notes", 1, 1)
     assert record.leaf == hashlib.sha256(b"\0" + record.record).digest()
 
 
-def test_a_record_survives_its_row(scribe: Any, vocabulary: ModuleType) -> None:
+def test_a_record_survives_its_row(scribe: Scribe, vocabulary: ModuleType) -> None:
     made = scribe.draft(vocabulary.requested())
     record = made.placed("job_1", 3, 1)
     bodies = {body.commitment: body for body in made.bodies}
@@ -66,14 +67,14 @@ def test_a_record_survives_its_row(scribe: Any, vocabulary: ModuleType) -> None:
     assert (again.envelope, again.event) == (record.envelope, record.event)
 
 
-def test_many_rows_are_read_as_each_alone(scribe: Any, vocabulary: ModuleType) -> None:
+def test_many_rows_are_read_as_each_alone(scribe: Scribe, vocabulary: ModuleType) -> None:
     made = [scribe.draft(event).placed("notes", 1, 1) for event in vocabulary.samples()]
     rows = [StoredRow(record.record, record.payload, record.leaf) for record in made]
     assert Record.from_rows(rows) == [Record.from_row(row, {}) for row in rows]
 
 
 @pytest.mark.parametrize("damaged", ["cut", "two and none", "no bytes"])
-def test_many_rows_with_a_damaged_record_are_refused(scribe: Any, damaged: str) -> None:
+def test_many_rows_with_a_damaged_record_are_refused(scribe: Scribe, damaged: str) -> None:
     record = scribe.draft(NOTE).placed("notes", 1, 1).record
     records: Any = {
         "cut": (record, record[:-1]),
@@ -84,7 +85,7 @@ def test_many_rows_with_a_damaged_record_are_refused(scribe: Any, damaged: str) 
         Record.from_rows([StoredRow(each, b"{}", b"") for each in records])
 
 
-def test_an_event_occurs_when_it_is_recorded_unless_told(scribe: Any) -> None:
+def test_an_event_occurs_when_it_is_recorded_unless_told(scribe: Scribe) -> None:
     made = scribe.draft(NOTE)
     assert made.occurred_at == made.recorded_at
 
@@ -114,7 +115,7 @@ def test_a_commitment_without_text_is_refused(vocabulary: ModuleType) -> None:
         draft(event, vocabulary.provenance(), datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_an_event_may_be_recorded_once_more_with_an_id_of_its_own(scribe: Any) -> None:
+def test_an_event_may_be_recorded_once_more_with_an_id_of_its_own(scribe: Scribe) -> None:
     first = scribe.draft(NOTE)
     again = first.again(datetime(2026, 1, 2, tzinfo=UTC), causation_id=first.event_id)
     assert (again.payload, again.causation_id, again.recorded_at) == (
@@ -125,7 +126,7 @@ def test_an_event_may_be_recorded_once_more_with_an_id_of_its_own(scribe: Any) -
     assert again.event_id != first.event_id
 
 
-def test_an_event_with_private_text_is_recorded_once(scribe: Any, vocabulary: ModuleType) -> None:
+def test_an_event_with_private_text_is_recorded_once(scribe: Scribe, vocabulary: ModuleType) -> None:
     with pytest.raises(ValueError, match="seal it again"):
         scribe.draft(vocabulary.requested()).again(datetime(2026, 1, 2, tzinfo=UTC), causation_id=None)
 
@@ -136,7 +137,7 @@ def test_a_payload_over_its_limit_is_refused(vocabulary: ModuleType) -> None:
         draft(event, vocabulary.provenance(), datetime(2026, 1, 1, tzinfo=UTC))
 
 
-def test_a_record_at_its_widest_is_far_below_its_limit(scribe: Any) -> None:
+def test_a_record_at_its_widest_is_far_below_its_limit(scribe: Scribe) -> None:
     widest = scribe.draft(NOTE, actor="\U0001f600" * 256).placed("s" * 128, 2**53 - 1, 2**53 - 1)
     assert len(widest.record) < 2_500
 
@@ -152,18 +153,18 @@ def test_a_record_at_its_widest_is_far_below_its_limit(scribe: Any) -> None:
         ("span_id", "b7ad6b716920333100"),
     ],
 )
-def test_a_record_refuses_a_provenance_of_another_shape(scribe: Any, field: str, value: str) -> None:
+def test_a_record_refuses_a_provenance_of_another_shape(scribe: Scribe, field: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"output.attached: {field} must match"):
         scribe.draft(NOTE, **{field: value}).placed("notes", 1, 1)
 
 
 @pytest.mark.parametrize("stream", ["", "two words", "null\0", "s" * 129, "café"])
-def test_a_record_refuses_a_stream_of_another_shape(scribe: Any, stream: str) -> None:
+def test_a_record_refuses_a_stream_of_another_shape(scribe: Scribe, stream: str) -> None:
     with pytest.raises(ValueError, match="stream must match"):
         scribe.draft(NOTE).placed(stream, 1, 1)
 
 
-def test_a_record_over_its_limit_is_refused(scribe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_over_its_limit_is_refused(scribe: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(scribe.draft(NOTE).placed("notes", 1, 1).record)
     monkeypatch.setattr("ledger.record.RECORD_LIMIT_BYTES", size - 1)
     with pytest.raises(RecordTooLarge, match=f"a record has at most {size - 1} bytes, this one {size}"):
@@ -171,7 +172,7 @@ def test_a_record_over_its_limit_is_refused(scribe: Any, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("type_", ["a.type_before", "z.type_after"])
-def test_of_records_of_other_types_no_event_is_parsed(scribe: Any, type_: str) -> None:
+def test_of_records_of_other_types_no_event_is_parsed(scribe: Scribe, type_: str) -> None:
     class Unreadable:
         type = type_
 

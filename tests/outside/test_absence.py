@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.outside.conftest import Person
+
 Outside = Callable[..., Any]
 FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
 
 
 @pytest.fixture
-def ana(person: Any) -> Any:
+def ana(person: Person) -> Any:
     """A person whose profile says that a call takes effect at once, and whose list proves absence."""
     profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
     profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
@@ -43,7 +45,7 @@ def test_what_was_truly_lost_is_proven_absent_and_sent_again_once(outside: Outsi
 
 @pytest.mark.parametrize("how", ["lost-answer", "late@1", "lost-request"])
 def test_no_list_proves_absence_while_a_call_may_still_take_effect(
-    outside: Outside, person: Any, how: str
+    outside: Outside, person: Person, how: str
 ) -> None:
     server = outside(creates=[how], list_lag_s=3600)
     person = person.at(server)

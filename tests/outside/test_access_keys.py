@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from render_service.api.sessions import open_session
 from render_service.runtime.errors import NotAuthenticated
 from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
-from tests.outside.conftest import Gateway, Person, at_a_terminal
+from tests.outside.conftest import Gateway, Outside, Person, at_a_terminal
 from tests.outside.test_forged_approvals import found, found_by_all, rewrite, team
 
 TRACE = Trace("1" * 32, "2" * 16)
@@ -221,7 +222,9 @@ def ask(gateway: Gateway, key: str, method: str, path: str, **body: Any) -> tupl
 CLIP = {"model": "sora-2", "seconds": "4", "size": "1280x720"}
 
 
-def test_a_key_works_until_it_is_revoked_and_is_in_no_log(outside: Any, gateway: Any) -> None:
+def test_a_key_works_until_it_is_revoked_and_is_in_no_log(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     server = gateway(outside())
     key = server.grant("alice", "requester")
     assert ask(server, key, "GET", "/videos")[0] == 200
@@ -242,7 +245,9 @@ def test_a_key_works_until_it_is_revoked_and_is_in_no_log(outside: Any, gateway:
     assert secret not in listed.stdout
 
 
-def test_a_team_sees_its_own_videos_alone(outside: Any, gateway: Any) -> None:
+def test_a_team_sees_its_own_videos_alone(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     upstream = outside()
     server = gateway(upstream, "--no-work")
     alice, bob = (server.grant("alice", "requester", team="film") for _ in range(2))
@@ -260,7 +265,9 @@ def test_a_team_sees_its_own_videos_alone(outside: Any, gateway: Any) -> None:
     assert len(upstream.bills()) == 1
 
 
-def test_a_budget_of_a_person_counts_all_their_keys(outside: Any, gateway: Any) -> None:
+def test_a_budget_of_a_person_counts_all_their_keys(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     upstream = outside()
     server = gateway(upstream, "--no-work")
     assert server.person("budget", "set", "actor_alice@example.org", "--limit", "0.50").code == 0
@@ -274,7 +281,7 @@ def test_a_budget_of_a_person_counts_all_their_keys(outside: Any, gateway: Any) 
 
 
 def test_only_a_key_of_a_team_or_one_that_may_charge_others_spends_its_budget(
-    outside: Any, gateway: Any
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
 ) -> None:
     upstream = outside()
     server = gateway(upstream, "--no-work")
@@ -295,7 +302,9 @@ def test_only_a_key_of_a_team_or_one_that_may_charge_others_spends_its_budget(
     assert (sorted(map(str, teams)), len(upstream.bills())) == (["None", "film", "film"], 3)
 
 
-def test_a_key_is_held_to_its_purposes_rate_and_running_jobs(outside: Any, gateway: Any) -> None:
+def test_a_key_is_held_to_its_purposes_rate_and_running_jobs(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     upstream = outside(status="in_progress")  # a video that is completed does not run any more
     server = gateway(upstream, "--no-work")
     slow = server.grant("slow", "requester", requests_per_minute="2")

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from tests.outside.conftest import Person
+
 Outside = Callable[..., Any]
 FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
 SHORT = ("--poll-interval", "0.05")
 
 
 @pytest.fixture
-def ana(person: Any) -> Any:
+def ana(person: Person) -> Any:
     """A person whose profile says that a call takes effect at once."""
     profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
     profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ledger.tree.checkpoint import Signer
+from tests.outside.conftest import Person
 
 Outside = Callable[..., Any]
 
@@ -31,7 +32,7 @@ ASK = ("create", "--prompt", "a fox runs", "--no-augment", "--purpose", "final")
 
 
 @pytest.fixture
-def shop(outside: Outside, person: Any) -> tuple[Any, Any]:
+def shop(outside: Outside, person: Person) -> tuple[Any, Any]:
     """A server, and somebody at a terminal under a policy that wants another person for finals and rules."""
     server = outside()
     keys = {name: Signer.generate(name) for name in ("ana", "maria", "omar")}
@@ -46,7 +47,7 @@ def shop(outside: Outside, person: Any) -> tuple[Any, Any]:
     return server, person.at(server)
 
 
-def test_one_person_with_a_key_and_a_typed_name_is_billed_nothing(shop: Any) -> None:
+def test_one_person_with_a_key_and_a_typed_name_is_billed_nothing(shop: tuple[Any, Any]) -> None:
     server, someone = shop
     job = someone(*ASK, "--actor", "bob").document["job_id"]
     first = someone("approve", job, "--key", "maria.key", "--submit")
@@ -59,7 +60,7 @@ def test_one_person_with_a_key_and_a_typed_name_is_billed_nothing(shop: Any) -> 
     assert someone("verify").code == 0
 
 
-def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(shop: Any) -> None:
+def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(shop: tuple[Any, Any]) -> None:
     server, someone = shop
     unsigned = someone(*ASK).document["job_id"]
     refused = someone("approve", unsigned, "--key", "maria.key", "--submit")
@@ -79,7 +80,7 @@ def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(sho
     assert someone("verify").code == 0
 
 
-def test_no_lax_policy_and_no_lifted_budget_let_one_person_be_billed(shop: Any) -> None:
+def test_no_lax_policy_and_no_lifted_budget_let_one_person_be_billed(shop: tuple[Any, Any]) -> None:
     server, someone = shop
     lax = someone("policy", "activate", "lax.toml", "--reason", "just this once")
     lifted = someone("budget", "set", "all", "--limit", "none")

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from tests.outside.conftest import Person
+
 Outside = Callable[..., Any]
 ERASING = ("--reason", "subject_request", "--with-assets", "--yes")
 
 
 @pytest.fixture
-def ana(outside: Outside, person: Any) -> Any:
+def ana(outside: Outside, person: Person) -> Any:
     return person.at(outside())
 
 
@@ -68,7 +70,7 @@ def test_gc_for_a_ledger_that_was_restored_beside_the_live_one_leaves_its_videos
     assert len(ana("assets", "gc", "--ledger", "drill.db").document["removed"]) == 1
 
 
-def test_another_ledger_is_refused_before_anything_is_paid_for(outside: Outside, person: Any) -> None:
+def test_another_ledger_is_refused_before_anything_is_paid_for(outside: Outside, person: Person) -> None:
     server = outside()
     ana = person.at(server)
     rendered(ana)

@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
+from tests.outside.conftest import Person
+
 Outside = Callable[..., Any]
 
 
-def test_one_create_is_billed_once_and_its_file_is_stored(outside: Outside, person: Any) -> None:
+def test_one_create_is_billed_once_and_its_file_is_stored(outside: Outside, person: Person) -> None:
     server = outside()
     ended = person.at(server)(
         "create-and-poll", "--prompt", "a fox runs", "--no-augment", "--poll-interval", "0.05"
@@ -15,7 +17,7 @@ def test_one_create_is_billed_once_and_its_file_is_stored(outside: Outside, pers
     assert person("verify", "--with-assets").code == 0
 
 
-def test_a_lost_answer_is_billed_once_and_found_in_the_list(outside: Outside, person: Any) -> None:
+def test_a_lost_answer_is_billed_once_and_found_in_the_list(outside: Outside, person: Person) -> None:
     server = outside(creates=["lost-answer"])
     ana = person.at(server)
     job = ana("create", "--prompt", "a fox runs")

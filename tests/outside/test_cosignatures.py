@@ -3,9 +3,10 @@
 import base64
 import hashlib
 from pathlib import Path
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tests.outside.conftest import Person
 
 
 def cosign(checkpoint: Path, name: str) -> str:
@@ -23,7 +24,7 @@ def signatures(checkpoint: Path) -> list[str]:
     return checkpoint.read_text(encoding="utf-8").rpartition("\n\n")[2].splitlines(keepends=True)
 
 
-def test_publishing_again_at_the_same_size_keeps_every_signature(person: Any) -> None:
+def test_publishing_again_at_the_same_size_keeps_every_signature(person: Person) -> None:
     checkpoint = person.folder / "checkpoint.txt"
     publish = ("checkpoint", "--key", "signing.key", "--publish", "checkpoint.txt")
     assert person("record", "elsewhere", "--video-id", "video_1").code == 0
@@ -40,7 +41,7 @@ def test_publishing_again_at_the_same_size_keeps_every_signature(person: Any) ->
     assert len(signatures(checkpoint)) == 1  # of a longer log, which no witness has seen
 
 
-def test_exporting_tiles_again_at_the_same_size_keeps_every_signature(person: Any) -> None:
+def test_exporting_tiles_again_at_the_same_size_keeps_every_signature(person: Person) -> None:
     checkpoint = person.folder / "public" / "checkpoint"
     export = ("export", "--tiles", "public", "--key", "signing.key")
     assert person("record", "elsewhere", "--video-id", "video_1").code == 0

@@ -4,7 +4,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.outside.cluster import running_cluster
+from tests.outside.conftest import Outside, Person
 
 POOLER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 CREATE = ("create", "--prompt", "A lighthouse in fog", "--queue", "--json")
@@ -70,7 +71,7 @@ def ends_well(person: Any, server: Any, number: int, workers: list[subprocess.Po
 
 
 def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
-    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+    cluster: Any, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
 ) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.url, PGCONNECT_TIMEOUT="5")
@@ -96,7 +97,11 @@ def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
 
 
 def test_an_answer_that_waits_for_the_database_survives_a_kill(
-    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]], tmp_path: Path
+    cluster: Any,
+    outside: Callable[..., Outside],
+    person: Person,
+    workers: list[subprocess.Popen[str]],
+    tmp_path: Path,
 ) -> None:
     server = outside(creates=["slow@held"])
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.primary.url)
@@ -188,7 +193,11 @@ needs_pooler = pytest.mark.skipif(
 @needs_pooler
 @pytest.mark.parametrize("mode", ["transaction", pytest.param("session", marks=pytest.mark.soak)])
 def test_a_ledger_works_through_pgbouncer_and_leaves_nothing_in_its_connections(
-    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]], mode: str
+    cluster: Any,
+    outside: Callable[..., Outside],
+    person: Person,
+    workers: list[subprocess.Popen[str]],
+    mode: str,
 ) -> None:
     assert POOLER is not None
     server = outside()
@@ -207,7 +216,7 @@ def test_a_ledger_works_through_pgbouncer_and_leaves_nothing_in_its_connections(
 
 @needs_pooler
 def test_following_the_log_through_pgbouncer_hears_of_appends(
-    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+    cluster: Any, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
 ) -> None:
     assert POOLER is not None
     person = person.at(outside()).with_(SORA_LEDGER_URL=cluster.pool(POOLER, "transaction"))
@@ -220,7 +229,9 @@ def test_following_the_log_through_pgbouncer_hears_of_appends(
 
 
 @needs_pooler
-def test_what_a_pooler_cannot_do_is_refused_by_name(cluster: Any, outside: Any, person: Any) -> None:
+def test_what_a_pooler_cannot_do_is_refused_by_name(
+    cluster: Any, outside: Callable[..., Outside], person: Person
+) -> None:
     assert POOLER is not None
     url = cluster.pool(POOLER, "transaction")
     person = person.at(outside()).with_(SORA_LEDGER_URL=url)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.outside.conftest import Gateway, Person
+from tests.outside.conftest import Gateway, Outside, Person
 
 GOOD = {"prompt": "a fox runs", "model": "sora-2", "seconds": "4", "size": "720x1280"}
 JSON = {"content-type": "application/json"}
@@ -68,7 +68,9 @@ def size(person: Person) -> int:
         return int(ledger.execute("SELECT count(*) FROM events").fetchone()[0])
 
 
-def test_a_key_that_is_not_valid_is_answered_with_what_to_do(outside: Any, gateway: Any, person: Any) -> None:
+def test_a_key_that_is_not_valid_is_answered_with_what_to_do(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway], person: Person
+) -> None:
     server = outside()
     ours = gateway(server)
     revoked = ours.grant("alice", "requester")
@@ -98,7 +100,9 @@ def test_a_key_that_is_not_valid_is_answered_with_what_to_do(outside: Any, gatew
         assert secret not in ours.errors
 
 
-def test_a_role_that_may_not_is_answered_with_the_role_that_may(outside: Any, gateway: Any) -> None:
+def test_a_role_that_may_not_is_answered_with_the_role_that_may(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     server = outside()
     ours = gateway(server)
     key = ours.grant("alice", "auditor")
@@ -108,7 +112,9 @@ def test_a_role_that_may_not_is_answered_with_the_role_that_may(outside: Any, ga
     assert server.bills() == []
 
 
-def test_fields_that_are_wrong_are_named(outside: Any, gateway: Any, person: Any) -> None:
+def test_fields_that_are_wrong_are_named(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway], person: Person
+) -> None:
     server = outside()
     ours = gateway(server)
     bearer = {"authorization": f"Bearer {ours.grant('alice', 'requester')}"}
@@ -134,7 +140,9 @@ def test_fields_that_are_wrong_are_named(outside: Any, gateway: Any, person: Any
     assert (server.bills(), size(person)) == ([], before)
 
 
-def test_a_body_that_is_not_one_is_refused(outside: Any, gateway: Any, person: Any) -> None:
+def test_a_body_that_is_not_one_is_refused(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway], person: Person
+) -> None:
     server = outside()
     ours = gateway(server)
     bearer = {"authorization": f"Bearer {ours.grant('alice', 'requester')}"}
@@ -148,7 +156,9 @@ def test_a_body_that_is_not_one_is_refused(outside: Any, gateway: Any, person: A
     assert (server.bills(), size(person)) == ([], before)
 
 
-def test_json_is_read_under_any_content_type(outside: Any, gateway: Any) -> None:
+def test_json_is_read_under_any_content_type(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     server = outside()
     ours = gateway(server)
     bearer = {"authorization": f"Bearer {ours.grant('alice', 'requester')}"}
@@ -160,7 +170,9 @@ def test_json_is_read_under_any_content_type(outside: Any, gateway: Any) -> None
     assert len(server.bills()) == len(types)
 
 
-def test_an_upload_that_is_too_large_is_refused_before_it_is_stored(outside: Any, gateway: Any) -> None:
+def test_an_upload_that_is_too_large_is_refused_before_it_is_stored(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     server = outside()
     ours = gateway(server)
     key = ours.grant("alice", "requester")
@@ -175,7 +187,9 @@ def test_an_upload_that_is_too_large_is_refused_before_it_is_stored(outside: Any
     assert server.bills() == []
 
 
-def test_old_and_hostile_http_does_no_harm(outside: Any, gateway: Any) -> None:
+def test_old_and_hostile_http_does_no_harm(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     server = outside()
     ours = gateway(server)
     key = ours.grant("alice", "requester")
@@ -202,7 +216,9 @@ def test_old_and_hostile_http_does_no_harm(outside: Any, gateway: Any) -> None:
     assert len(server.bills()) == 1
 
 
-def test_two_gateways_on_one_ledger_are_one(outside: Any, gateway: Any) -> None:
+def test_two_gateways_on_one_ledger_are_one(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     server = outside(render_s=60)
     first, second = gateway(server), gateway(server)
     bearer = {"authorization": f"Bearer {first.grant('alice', 'requester')}"}
@@ -215,7 +231,10 @@ def test_two_gateways_on_one_ledger_are_one(outside: Any, gateway: Any) -> None:
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.rename(path.with_name("moved.db"))])
 def test_without_the_file_of_its_ledger_nothing_is_sent(
-    outside: Any, gateway: Any, person: Any, change: Callable[[Path], Any]
+    outside: Callable[..., Outside],
+    gateway: Callable[..., Gateway],
+    person: Person,
+    change: Callable[[Path], Any],
 ) -> None:
     """SQLite would write into the file that was moved or deleted, and a restart would find nothing."""
     server = outside()
@@ -227,7 +246,9 @@ def test_without_the_file_of_its_ledger_nothing_is_sent(
     assert server.bills() == []
 
 
-def test_with_a_full_disk_nothing_is_sent(outside: Any, gateway: Any, person: Any) -> None:
+def test_with_a_full_disk_nothing_is_sent(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway], person: Person
+) -> None:
     server = outside()
     ours = gateway(server, "--no-work")
     bearer = {"authorization": f"Bearer {ours.grant('alice', 'requester')}"}

@@ -131,7 +131,7 @@ def endure(
 
 @pytest.mark.timeout(300)
 def test_what_was_billed_is_what_was_accepted_and_each_client_has_its_own_video(
-    outside: Any, person: Person, gateway: Any
+    outside: Callable[..., Outside], person: Person, gateway: Callable[..., Gateway]
 ) -> None:
     endure(outside, person, gateway, clients=24, kills=3)
 
@@ -144,7 +144,7 @@ def test_two_hundred_clients_survive_twenty_kills(outside: Any, person: Person, 
 
 @pytest.mark.timeout(120)
 def test_fifty_clients_that_race_for_the_last_five_dollars_spend_no_more(
-    outside: Any, person: Person, gateway: Any
+    outside: Callable[..., Outside], person: Person, gateway: Callable[..., Gateway]
 ) -> None:
     """At 0.40 dollars a video, twelve fit; two gateways share the ledger."""
     server = outside()

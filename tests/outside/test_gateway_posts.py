@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAI
 
-from tests.outside.conftest import Gateway, Outside, until
+from tests.outside.conftest import Gateway, Outside, Person, until
 from tests.outside.wires import Wire, cutting_once, cutting_the_answer, passing
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
@@ -185,7 +185,7 @@ def test_fifty_clients_of_a_key_for_three_running_jobs_start_three(outside: Star
 
 
 def test_a_held_request_is_queued_runs_once_approved_and_fails_if_refused(
-    outside: Start, gateway: Open, person: Any
+    outside: Start, gateway: Open, person: Person
 ) -> None:
     server = outside()
     (person.folder / "policy.toml").write_text(PACKAGED + FINALS_ARE_HELD)

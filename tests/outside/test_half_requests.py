@@ -6,13 +6,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Any
 
 import pytest
 
-from tests.outside.conftest import until
+from tests.outside.conftest import Gateway, Outside, Person, until
 
 HALF = b"POST /webhooks/sandbox HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
 SPARE_FILES = 200
@@ -22,7 +21,7 @@ GOOD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
-def port(person: Any) -> Iterator[int]:
+def port(person: Person) -> Iterator[int]:
     process: subprocess.Popen[str] = person.start("serve", "--port", "0", "--no-webhooks", "--json")
     assert process.stdout is not None
     text = ""
@@ -80,7 +79,7 @@ def test_a_large_header_is_refused_however_it_arrives(port: int) -> None:
         assert answer.startswith(b"HTTP/1.1 400 ")
 
 
-def test_readiness_does_not_show_where_the_ledger_is(port: int, person: Any) -> None:
+def test_readiness_does_not_show_where_the_ledger_is(port: int, person: Person) -> None:
     assert b'"ready":true' in ask(port, GOOD.replace(b"healthz", b"readyz"))
     (person.folder / "ledger.db").write_bytes(b"no database" * 1000)
     for suffix in ("-wal", "-shm"):
@@ -91,7 +90,7 @@ def test_readiness_does_not_show_where_the_ledger_is(port: int, person: Any) -> 
 
 
 def test_a_request_for_which_there_is_no_connection_left_is_a_503_that_sdks_send_again(
-    outside: Any, gateway: Any
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
 ) -> None:
     server = outside(creates=["slow@held"] * 3)
     one = gateway(server, "--no-work")
@@ -126,7 +125,9 @@ def test_a_request_for_which_there_is_no_connection_left_is_a_503_that_sdks_send
     assert len(server.bills()) == 3
 
 
-def test_a_stop_finishes_whole_requests_and_does_not_wait_for_half_ones(outside: Any, gateway: Any) -> None:
+def test_a_stop_finishes_whole_requests_and_does_not_wait_for_half_ones(
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway]
+) -> None:
     server = outside(creates=["slow@held"])
     one = gateway(server, "--no-work")
     key = one.grant("app", "requester")

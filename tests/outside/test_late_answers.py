@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.outside.conftest import Person
 from tests.outside.test_paid_answers import billed, fill_the_disk, kept, types
 
 Outside = Callable[..., Any]
@@ -16,7 +17,7 @@ KEYED = ("create", "--prompt", "a fox runs", "--no-augment", "--request-key", "f
 
 
 @pytest.fixture
-def ana(person: Any) -> Any:
+def ana(person: Person) -> Any:
     """Someone whose server creates nothing when it answers 401 or 429, and may be asked again."""
     return person.with_(SORA_LEDGER_PROFILE="openai", SORA_LEDGER_RETRY_SECONDS="0.3")
 
@@ -88,7 +89,7 @@ def test_a_refusal_that_waited_in_a_file_does_not_end_the_next_attempt(outside: 
 
 
 def test_a_late_answer_with_the_video_of_another_job_is_recorded_and_left_to_a_person(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside(same_id="video_same", creates=["ok", "slow@held"])
     person = person.at(server)

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.outside.conftest import Person
+
 pytest.importorskip("mcp", reason="the extra mcp")
 from jsonschema import Draft202012Validator
 from mcp.client.client import Client
@@ -122,7 +124,7 @@ def prompts(server: Any) -> list[str]:
 
 
 def test_an_agent_decides_renders_waits_and_downloads_and_is_billed_once(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside()
     person = person.at(server)
@@ -152,7 +154,7 @@ def test_an_agent_decides_renders_waits_and_downloads_and_is_billed_once(
     assert (person("verify").code, person("audit").code) == (0, 0)
 
 
-def test_one_call_made_twice_in_parallel_is_billed_once(outside: Outside, person: Any) -> None:
+def test_one_call_made_twice_in_parallel_is_billed_once(outside: Outside, person: Person) -> None:
     server = outside(create="slow@0.5")
 
     async def use() -> list[dict[str, Any]]:
@@ -164,7 +166,7 @@ def test_one_call_made_twice_in_parallel_is_billed_once(outside: Outside, person
     assert (len({answer["job"] for answer in answers}), prompts(server)) == (1, ["a fox runs"])
 
 
-def test_two_agents_with_one_request_key_are_billed_once(outside: Outside, person: Any) -> None:
+def test_two_agents_with_one_request_key_are_billed_once(outside: Outside, person: Person) -> None:
     server = outside(create="slow@0.5")
 
     async def use() -> list[dict[str, Any]]:
@@ -175,7 +177,7 @@ def test_two_agents_with_one_request_key_are_billed_once(outside: Outside, perso
     assert (len({answer["job"] for answer in answers}), prompts(server)) == (1, ["a fox runs"])
 
 
-def test_a_time_out_names_the_job_and_a_resend_is_not_billed_again(outside: Outside, person: Any) -> None:
+def test_a_time_out_names_the_job_and_a_resend_is_not_billed_again(outside: Outside, person: Person) -> None:
     server = outside(create="slow@3")
 
     async def use() -> None:
@@ -195,7 +197,7 @@ def test_a_time_out_names_the_job_and_a_resend_is_not_billed_again(outside: Outs
     assert prompts(server) == ["a fox runs"]
 
 
-def test_a_wait_that_times_out_says_to_wait_for_the_same_job(outside: Outside, person: Any) -> None:
+def test_a_wait_that_times_out_says_to_wait_for_the_same_job(outside: Outside, person: Person) -> None:
     server = outside(status="in_progress")
 
     async def use() -> None:
@@ -211,7 +213,7 @@ def test_a_wait_that_times_out_says_to_wait_for_the_same_job(outside: Outside, p
 
 
 def test_a_client_that_dies_in_mid_call_leaves_a_job_that_a_resend_finds(
-    outside: Outside, person: Any, raw: Any
+    outside: Outside, person: Person, raw: Any
 ) -> None:
     server = outside(creates=["slow@1"])
     person = person.at(server)
@@ -232,7 +234,7 @@ def test_a_client_that_dies_in_mid_call_leaves_a_job_that_a_resend_finds(
 
 
 def test_sigterm_in_mid_call_records_the_answer_before_the_server_ends(
-    outside: Outside, person: Any, raw: Any
+    outside: Outside, person: Person, raw: Any
 ) -> None:
     server = outside(creates=["slow@1"])
     person = person.at(server)
@@ -246,7 +248,7 @@ def test_sigterm_in_mid_call_records_the_answer_before_the_server_ends(
 
 
 def test_a_killed_server_leaves_a_job_that_is_looked_for_and_not_sent_again(
-    outside: Outside, person: Any, raw: Any
+    outside: Outside, person: Person, raw: Any
 ) -> None:
     server = outside(creates=["slow@30"])
     person = person.at(server)
@@ -270,7 +272,7 @@ def test_a_killed_server_leaves_a_job_that_is_looked_for_and_not_sent_again(
     assert [job["state"] for job in person("jobs").document["jobs"]] != ["submitting"]
 
 
-def test_waiting_finds_the_video_of_an_answer_that_was_lost(outside: Outside, person: Any) -> None:
+def test_waiting_finds_the_video_of_an_answer_that_was_lost(outside: Outside, person: Person) -> None:
     server = outside(creates=["lost-answer"])
 
     async def use() -> None:
@@ -285,7 +287,7 @@ def test_waiting_finds_the_video_of_an_answer_that_was_lost(outside: Outside, pe
 
 
 def test_a_held_render_is_refused_with_the_command_of_a_person_and_nothing_is_billed(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside()
     person = person.at(server)
@@ -325,7 +327,7 @@ def test_a_held_render_is_refused_with_the_command_of_a_person_and_nothing_is_bi
     assert (prompts(server), person("verify").code) == (["a fox runs"], 0)
 
 
-def test_tools_that_say_they_only_read_record_and_send_nothing(outside: Outside, person: Any) -> None:
+def test_tools_that_say_they_only_read_record_and_send_nothing(outside: Outside, person: Person) -> None:
     server = outside()
     person = person.at(server)
 
@@ -351,7 +353,7 @@ def test_tools_that_say_they_only_read_record_and_send_nothing(outside: Outside,
     run(use())
 
 
-def test_the_tools_are_those_an_agent_may_have_and_paid_ones_need_a_request_key(person: Any) -> None:
+def test_the_tools_are_those_an_agent_may_have_and_paid_ones_need_a_request_key(person: Person) -> None:
     async def use() -> list[Any]:
         async with agent(person.with_(SORA_LEDGER_PROFILE="sandbox")) as call:
             return list((await (await call("find"))["client"].list_tools()).tools)
@@ -380,7 +382,7 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
 }
 
 
-def test_a_mistake_is_answered_with_what_to_do_and_records_nothing(outside: Outside, person: Any) -> None:
+def test_a_mistake_is_answered_with_what_to_do_and_records_nothing(outside: Outside, person: Person) -> None:
     server = outside()
 
     async def use() -> dict[str, Any]:
@@ -401,7 +403,7 @@ def test_a_mistake_is_answered_with_what_to_do_and_records_nothing(outside: Outs
     assert server.requests() == []
 
 
-def test_a_server_that_cannot_start_says_why_on_stderr_alone(person: Any) -> None:
+def test_a_server_that_cannot_start_says_why_on_stderr_alone(person: Person) -> None:
     ended = person.with_(SORA_LEDGER_URL="postgresql://127.0.0.1:1/none", SORA_LEDGER_FAILOVER_SECONDS="0")(
         "mcp"
     )
@@ -410,7 +412,7 @@ def test_a_server_that_cannot_start_says_why_on_stderr_alone(person: Any) -> Non
 
 
 def test_a_job_of_another_server_is_neither_waited_for_nor_requested_again(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     first, second = outside(), outside()
 
@@ -426,7 +428,7 @@ def test_a_job_of_another_server_is_neither_waited_for_nor_requested_again(
     assert (prompts(first), second.requests()) == (["a fox runs"], [])
 
 
-def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Outside, person: Any) -> None:
+def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Outside, person: Person) -> None:
     server = outside()
 
     async def use() -> None:
@@ -440,7 +442,9 @@ def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Outside, person:
     assert prompts(server) == ["a fox runs"]
 
 
-def test_a_remix_with_two_changes_is_refused_before_it_costs_anything(outside: Outside, person: Any) -> None:
+def test_a_remix_with_two_changes_is_refused_before_it_costs_anything(
+    outside: Outside, person: Person
+) -> None:
     server = outside()
 
     async def use() -> None:
@@ -458,7 +462,7 @@ def test_a_remix_with_two_changes_is_refused_before_it_costs_anything(outside: O
     assert [bill["operation"] for bill in server.bills()] == ["create", "remix"]
 
 
-def test_an_agent_writes_only_into_its_folder_and_replaces_nothing(outside: Outside, person: Any) -> None:
+def test_an_agent_writes_only_into_its_folder_and_replaces_nothing(outside: Outside, person: Person) -> None:
     server = outside()
     person = person.at(server)
     (person.folder / "clips").mkdir()
@@ -478,7 +482,7 @@ def test_an_agent_writes_only_into_its_folder_and_replaces_nothing(outside: Outs
     assert not (person.folder / "fox.mp4").exists()
 
 
-def test_an_agent_withdraws_only_what_was_requested_for_its_person(outside: Outside, person: Any) -> None:
+def test_an_agent_withdraws_only_what_was_requested_for_its_person(outside: Outside, person: Person) -> None:
     person = person.at(outside())
     queued = ("create", "--no-augment", "--queue", "--prompt")
     theirs = person(*queued, "a cat sleeps", "--actor", "bob").document["job_id"]
@@ -496,7 +500,7 @@ def test_an_agent_withdraws_only_what_was_requested_for_its_person(outside: Outs
 
 
 def test_a_client_of_the_older_protocol_reads_jobs_templates_and_prompts(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     async def use() -> None:
         async with agent(person.at(outside()), mode="legacy") as call:

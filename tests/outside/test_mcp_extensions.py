@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.outside.conftest import Person
+
 pytest.importorskip("mcp", reason="the extra mcp")
 from mcp.client.client import Client
 from mcp.client.extension import advertise
@@ -79,7 +81,7 @@ async def task(client: Client, verb: str, name: str, **more: Any) -> dict[str, A
 
 
 def test_a_held_render_leads_to_the_approval_page_and_is_sent_once_it_is_approved(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_CONSOLE_URL="https://renders.example.org")
@@ -105,7 +107,9 @@ def test_a_held_render_leads_to_the_approval_page_and_is_sent_once_it_is_approve
 
 
 @pytest.mark.parametrize("action", ["accept", "decline"])
-def test_an_answer_of_the_client_alone_approves_nothing(outside: Outside, person: Any, action: str) -> None:
+def test_an_answer_of_the_client_alone_approves_nothing(
+    outside: Outside, person: Person, action: str
+) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_CONSOLE_URL="https://renders.example.org")
     finals_need_two_signatures(person)
@@ -121,7 +125,7 @@ def test_an_answer_of_the_client_alone_approves_nothing(outside: Outside, person
     assert (held["is_error"], held["state"], server.requests("POST")) == (True, "held", [])
 
 
-def test_without_a_console_a_held_render_is_refused_at_once(outside: Outside, person: Any) -> None:
+def test_without_a_console_a_held_render_is_refused_at_once(outside: Outside, person: Person) -> None:
     server = outside()
     person = person.at(server)
     finals_need_two_signatures(person)
@@ -137,7 +141,7 @@ def test_without_a_console_a_held_render_is_refused_at_once(outside: Outside, pe
     assert (held["is_error"], held["state"], server.requests("POST")) == (True, "held", [])
 
 
-def test_a_client_that_declares_tasks_polls_its_job_as_a_task(outside: Outside, person: Any) -> None:
+def test_a_client_that_declares_tasks_polls_its_job_as_a_task(outside: Outside, person: Person) -> None:
     server = outside()
 
     async def use() -> None:
@@ -167,7 +171,7 @@ async def raw(client: Client, tool: str, arguments: dict[str, Any]) -> Answer:
 
 
 def test_a_held_task_asks_for_input_and_sends_after_the_approval_or_is_cancelled(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_CONSOLE_URL="https://renders.example.org")
@@ -199,7 +203,7 @@ def test_a_held_task_asks_for_input_and_sends_after_the_approval_or_is_cancelled
 
 
 def test_a_client_that_declares_nothing_gets_plain_handles_and_no_tasks(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     async def use() -> None:
         async with agent(person.at(outside())) as call:
@@ -213,7 +217,7 @@ def test_a_client_that_declares_nothing_gets_plain_handles_and_no_tasks(
     run(use())
 
 
-def test_a_client_that_shows_cards_gets_one_with_the_video(outside: Outside, person: Any) -> None:
+def test_a_client_that_shows_cards_gets_one_with_the_video(outside: Outside, person: Person) -> None:
     shows = advertise(UI, {"mimeTypes": ["text/html;profile=mcp-app"]})
 
     async def cards(call: Any) -> set[str]:
@@ -239,7 +243,7 @@ def test_a_client_that_shows_cards_gets_one_with_the_video(outside: Outside, per
 
 
 def test_a_session_spends_no_more_than_the_policy_lets_it_in_parallel_and_after_a_restart(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside(create="slow@0.5")
     person = person.at(server)

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.outside.conftest import Gateway
+
 pytest.importorskip("mcp", reason="the extra mcp")
 import httpx2
 from jsonschema import Draft202012Validator
@@ -61,7 +63,7 @@ def prompts(server: Any) -> list[str]:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_an_agent_with_a_key_renders_waits_and_downloads_and_is_billed_once(
-    outside: Outside, gateway: Any, mode: str
+    outside: Outside, gateway: Callable[..., Gateway], mode: str
 ) -> None:
     server = outside()
     serving = gateway(server, "--no-work")
@@ -90,7 +92,7 @@ def test_an_agent_with_a_key_renders_waits_and_downloads_and_is_billed_once(
     assert (serving.person("verify").code, serving.person("audit").code) == (0, 0)
 
 
-def test_a_key_sees_the_jobs_of_its_own_team_only(outside: Outside, gateway: Any) -> None:
+def test_a_key_sees_the_jobs_of_its_own_team_only(outside: Outside, gateway: Callable[..., Gateway]) -> None:
     serving = gateway(outside(), "--no-work")
     film, ads = (serving.grant(name, "requester", team=name) for name in ("film", "ads"))
     alone = serving.grant("bo", "requester")
@@ -114,7 +116,9 @@ def test_a_key_sees_the_jobs_of_its_own_team_only(outside: Outside, gateway: Any
     run(use())
 
 
-def test_the_roles_of_a_key_decide_which_tools_answer(outside: Outside, gateway: Any) -> None:
+def test_the_roles_of_a_key_decide_which_tools_answer(
+    outside: Outside, gateway: Callable[..., Gateway]
+) -> None:
     server = outside()
     serving = gateway(server, "--no-work")
     reader = serving.grant("rex", "auditor")
@@ -129,7 +133,9 @@ def test_the_roles_of_a_key_decide_which_tools_answer(outside: Outside, gateway:
     assert server.requests("POST") == []
 
 
-def test_a_request_without_a_valid_key_is_refused_before_the_protocol(outside: Outside, gateway: Any) -> None:
+def test_a_request_without_a_valid_key_is_refused_before_the_protocol(
+    outside: Outside, gateway: Callable[..., Gateway]
+) -> None:
     serving = gateway(outside(), "--no-work")
     key = serving.grant("ana", "requester")
     wanted = {
@@ -149,7 +155,9 @@ def test_a_request_without_a_valid_key_is_refused_before_the_protocol(outside: O
             assert (answer.code, json.load(answer)["error"]["code"]) == expected
 
 
-def test_a_key_spends_within_its_limits_through_both_doors(outside: Outside, gateway: Any) -> None:
+def test_a_key_spends_within_its_limits_through_both_doors(
+    outside: Outside, gateway: Callable[..., Gateway]
+) -> None:
     server = outside(status="in_progress")
     serving = gateway(server, "--no-work")
     key = serving.grant("ana", "requester", running_jobs="1")
@@ -169,7 +177,9 @@ def test_a_key_spends_within_its_limits_through_both_doors(outside: Outside, gat
     assert prompts(server) == ["a fox runs"]
 
 
-def test_an_idempotency_key_of_the_gateway_is_taken_for_tools_as_well(outside: Outside, gateway: Any) -> None:
+def test_an_idempotency_key_of_the_gateway_is_taken_for_tools_as_well(
+    outside: Outside, gateway: Callable[..., Gateway]
+) -> None:
     server = outside()
     serving = gateway(server, "--no-work")
     key = serving.grant("ana", "requester")
@@ -192,7 +202,9 @@ def test_an_idempotency_key_of_the_gateway_is_taken_for_tools_as_well(outside: O
     assert prompts(server) == ["a fox runs"]
 
 
-def test_a_client_that_disconnects_in_mid_call_is_billed_once(outside: Outside, gateway: Any) -> None:
+def test_a_client_that_disconnects_in_mid_call_is_billed_once(
+    outside: Outside, gateway: Callable[..., Gateway]
+) -> None:
     server = outside(create="slow@2")
     serving = gateway(server, "--no-work")
     key = serving.grant("ana", "requester")
@@ -211,7 +223,7 @@ def test_a_client_that_disconnects_in_mid_call_is_billed_once(outside: Outside, 
 
 
 def test_two_servers_on_one_ledger_keep_the_ceiling_of_a_session_together(
-    outside: Outside, gateway: Any
+    outside: Outside, gateway: Callable[..., Gateway]
 ) -> None:
     server = outside(create="slow@0.3")
     servers = [gateway(server, "--no-work") for _ in range(2)]

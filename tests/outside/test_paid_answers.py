@@ -7,9 +7,12 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.outside.conftest import Person
 
 Outside = Callable[..., Any]
 PROMPT = ("--prompt", "a fox runs", "--no-augment")
@@ -45,7 +48,7 @@ def cut_off(ana: Any, server: Any, *command: str, videos: int = 1) -> tuple[int,
 
 
 def test_an_answer_on_a_full_disk_is_kept_told_and_recorded_by_the_next_command(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
@@ -82,7 +85,7 @@ def test_an_answer_on_a_full_disk_is_kept_told_and_recorded_by_the_next_command(
     ids=" ".join,
 )
 def test_every_command_that_writes_records_the_answers_that_wait(
-    outside: Outside, person: Any, command: tuple[str, ...]
+    outside: Outside, person: Person, command: tuple[str, ...]
 ) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
@@ -94,7 +97,7 @@ def test_every_command_that_writes_records_the_answers_that_wait(
     assert {"submission.accepted", "submission.spooled"} <= set(types(ana))
 
 
-def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outside, person: Any) -> None:
+def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outside, person: Person) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
     process = ana.with_(SORA_LEDGER_RETRY_SECONDS="600").start("create", *PROMPT)
@@ -109,7 +112,7 @@ def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outs
     assert (ana("poll", "--id", job, "--poll-interval", "0.05").code, len(server.bills())) == (0, 1)
 
 
-def test_a_full_disk_that_is_freed_in_time_leaves_no_trace(outside: Outside, person: Any) -> None:
+def test_a_full_disk_that_is_freed_in_time_leaves_no_trace(outside: Outside, person: Person) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
     process = ana.start("create", *PROMPT)
@@ -123,7 +126,9 @@ def test_a_full_disk_that_is_freed_in_time_leaves_no_trace(outside: Outside, per
     assert (process.returncode, kept(ana), types(ana)[-1]) == (0, [], "submission.accepted")
 
 
-def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(outside: Outside, person: Any) -> None:
+def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(
+    outside: Outside, person: Person
+) -> None:
     server = outside(create="slow@held")
     ana = person.at(server)
     Path(ana.folder, "three.jsonl").write_text("a fox\nan owl\na bear\n")
@@ -144,7 +149,7 @@ def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(outside: Ou
 
 
 def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
@@ -170,7 +175,7 @@ def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
 
 
 def test_an_answer_a_database_server_could_not_take_is_kept_in_the_users_folder(
-    outside: Outside, person: Any, postgres: Any, databases: Any
+    outside: Outside, person: Person, postgres: ModuleType, databases: Any
 ) -> None:
     server, url = outside(creates=["slow@held"]), databases.url()
     ana = person.at(server).with_(SORA_LEDGER_URL=url)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.outside.conftest import Person
+
 PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 STRICT = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
 PROGRAM = """
@@ -25,7 +27,7 @@ with SyncRenderDesk() as desk:
 
 
 @pytest.fixture
-def long_running(person: Any, outside: Callable[..., Any]) -> Iterator[tuple[Any, Any, Any]]:
+def long_running(person: Person, outside: Callable[..., Any]) -> Iterator[tuple[Any, Any, Any]]:
     """A server, a person at a terminal, and a program with an open desk that renders once for each line."""
     server = outside()
     someone = person.at(server)
@@ -55,7 +57,9 @@ def activate(someone: Any, name: str, rules: str) -> None:
     assert someone("policy", "activate", f"{name}.toml", "--reason", "agreed").code == 0
 
 
-def test_a_program_that_runs_decides_by_the_policy_that_another_process_activated(long_running: Any) -> None:
+def test_a_program_that_runs_decides_by_the_policy_that_another_process_activated(
+    long_running: tuple[Any, Any, Any],
+) -> None:
     server, someone, program = long_running
     assert (ask(program, "final"), len(server.bills())) == ("running", 1)
     activate(someone, "strict", STRICT)

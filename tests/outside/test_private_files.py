@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.outside.conftest import Person
+
 RENDER = ("create-and-poll", "--prompt", "a fox", "--profile", "sandbox", "--poll-interval", "0.05")
 
 
 @pytest.fixture
-def ana(person: Any) -> Any:
+def ana(person: Person) -> Any:
     """Someone whose files everybody could read, who has rendered a video with the embedded sandbox."""
     where = {"SORA_LEDGER_URL": "new/folder/ledger.db", "SORA_SANDBOX_SECONDS": "0"}
     here = person.with_(**where)

@@ -12,7 +12,7 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 )
 
 from tests.forks import Forks, Running
+from tests.outside.conftest import Outside
 
 HERE = Path(__file__).parent
 KEY = "sk-outside-0123456789"
@@ -357,7 +358,9 @@ def drive(outside: Any, forks: Forks, tmp_path: Path, examples: int, steps: int)
 
 
 @pytest.mark.timeout(900)
-def test_no_order_of_commands_and_faults_breaks_a_promise(outside: Any, forks: Forks, tmp_path: Path) -> None:
+def test_no_order_of_commands_and_faults_breaks_a_promise(
+    outside: Callable[..., Outside], forks: Forks, tmp_path: Path
+) -> None:
     drive(outside, forks, tmp_path, examples=5, steps=20)
 
 

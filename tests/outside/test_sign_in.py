@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from render_service.access.oidc import ASK_AGAIN_S, SignedIn, read_provider
 from render_service.runtime.errors import BadInput, NotAuthenticated, ProviderUnavailable
 from render_service.runtime.settings import read_settings
 from render_service.session.session import utc_now
-from tests.outside.conftest import Person
+from tests.outside.conftest import Gateway, Outside, Person
 from tests.outside.provider import Provider, encoded
 from tests.outside.test_access_keys import CLIP, ask
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_wrong_is_refused_with_line_and_key(tmp_path: Path, line:
 
 
 def test_someone_signed_in_requests_and_sees_at_the_gateway(
-    outside: Any, gateway: Any, provider: Provider, file: Path
+    outside: Callable[..., Outside], gateway: Callable[..., Gateway], provider: Provider, file: Path
 ) -> None:
     upstream = outside()
     server = gateway(upstream, "--no-work", SORA_LEDGER_OIDC=str(file))

@@ -16,6 +16,7 @@ from render_service.evidence import publishing
 from render_service.evidence.timestamps import read_chain
 from render_service.runtime.errors import NotStamped
 from tests.outside.authority import Authority
+from tests.outside.conftest import Person
 
 PUBLISH = ("checkpoint", "--key", "signing.key", "--publish", "checkpoint.txt")
 
@@ -28,7 +29,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 
 
 @pytest.fixture
-def publish(person: Any, authority: Authority) -> tuple[str, ...]:
+def publish(person: Person, authority: Authority) -> tuple[str, ...]:
     """Return the command that publishes with a timestamp, of a ledger with one record."""
     authority.lie = ""
     assert person("record", "elsewhere", "--video-id", "video_1").code == 0
@@ -43,7 +44,7 @@ def verify(person: Any, chain: Path) -> Any:
 
 
 def test_a_dated_checkpoint_is_believed_by_openssl_by_verify_and_in_a_bundle(
-    person: Any, publish: tuple[str, ...], authority: Authority
+    person: Person, publish: tuple[str, ...], authority: Authority
 ) -> None:
     done = person(*publish)
     assert (done.code, "by CN=clock.example" in done.err) == (0, True)
@@ -72,7 +73,7 @@ def test_a_dated_checkpoint_is_believed_by_openssl_by_verify_and_in_a_bundle(
 
 
 def test_a_signature_added_after_the_timestamp_leaves_it_valid(
-    person: Any, publish: tuple[str, ...], authority: Authority
+    person: Person, publish: tuple[str, ...], authority: Authority
 ) -> None:
     person(*publish)
     with (person.folder / "checkpoint.txt").open("a", encoding="utf-8") as file:
@@ -81,7 +82,7 @@ def test_a_signature_added_after_the_timestamp_leaves_it_valid(
 
 
 def test_a_timestamp_of_another_checkpoint_is_a_finding(
-    person: Any, publish: tuple[str, ...], authority: Authority
+    person: Person, publish: tuple[str, ...], authority: Authority
 ) -> None:
     person(*publish)
     person("checkpoint", "--key", "signing.key", "--publish", "checkpoint.txt")  # longer, not dated
@@ -97,7 +98,7 @@ def test_a_timestamp_of_another_checkpoint_is_a_finding(
 
 
 def test_an_authority_that_the_reader_does_not_trust_dates_nothing(
-    person: Any, publish: tuple[str, ...], tmp_path: Path
+    person: Person, publish: tuple[str, ...], tmp_path: Path
 ) -> None:
     person(*publish)
     with Authority(tmp_path / "other") as other:
@@ -105,7 +106,7 @@ def test_an_authority_that_the_reader_does_not_trust_dates_nothing(
 
 
 def test_an_answer_that_does_not_count_publishes_and_records_nothing(
-    person: Any, publish: tuple[str, ...], authority: Authority, tmp_path: Path
+    person: Person, publish: tuple[str, ...], authority: Authority, tmp_path: Path
 ) -> None:
     cases = {
         "digest": "it is of another checkpoint",
@@ -129,7 +130,7 @@ def test_an_answer_that_does_not_count_publishes_and_records_nothing(
     assert person("log", "--stream", "checks").document["records"] == []
 
 
-def test_without_certificates_no_authority_is_asked(person: Any, publish: tuple[str, ...]) -> None:
+def test_without_certificates_no_authority_is_asked(person: Person, publish: tuple[str, ...]) -> None:
     ended = person(*publish[:-2])
     assert (ended.code, "add --tsa-chain FILE" in ended.err) == (2, True)
     (person.folder / "chain.pem").write_text("none")
@@ -138,7 +139,7 @@ def test_without_certificates_no_authority_is_asked(person: Any, publish: tuple[
 
 
 def test_a_reader_without_this_program_reads_the_time_and_what_was_not_checked(
-    person: Any, publish: tuple[str, ...], tmp_path: Path
+    person: Person, publish: tuple[str, ...], tmp_path: Path
 ) -> None:
     person(*publish)
     person("export", "--all", "--out", "evidence.zip", "--checkpoint", "checkpoint.txt")

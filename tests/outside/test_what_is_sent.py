@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.outside.conftest import Person
+
 Outside = Callable[..., Any]
 
 
@@ -70,13 +72,13 @@ def committed(request: dict[str, Any], salt: bytes) -> str:
 
 
 @pytest.fixture
-def frame(person: Any) -> str:
+def frame(person: Person) -> str:
     Image.new("RGB", (1280, 720), "teal").save(person.folder / 'a "frame" é.png')
     return 'a "frame" é.png'
 
 
 def test_what_a_server_received_is_what_each_intent_committed_to(
-    outside: Outside, person: Any, frame: str
+    outside: Outside, person: Person, frame: str
 ) -> None:
     server = outside()
     ana = person.at(server)
@@ -96,7 +98,9 @@ def test_what_a_server_received_is_what_each_intent_committed_to(
     assert person("verify").code == 0
 
 
-def test_the_commitment_stays_and_its_digest_goes_when_a_job_is_erased(outside: Outside, person: Any) -> None:
+def test_the_commitment_stays_and_its_digest_goes_when_a_job_is_erased(
+    outside: Outside, person: Person
+) -> None:
     server = outside()
     job = person.at(server)("create", "--prompt", "a fox runs").document["job_id"]
     assert (person("erase", job, "--reason", "asked", "--yes").code, commitments(person)) == (0, [])
@@ -104,7 +108,7 @@ def test_the_commitment_stays_and_its_digest_goes_when_a_job_is_erased(outside: 
 
 
 def test_a_repeated_key_with_no_augment_is_refused_and_the_recorded_text_is_sent(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside()
     ana = person.at(server)
@@ -119,7 +123,7 @@ def test_a_repeated_key_with_no_augment_is_refused_and_the_recorded_text_is_sent
 
 
 def test_a_batch_resumed_with_no_augment_is_refused_before_anything_is_sent(
-    outside: Outside, person: Any
+    outside: Outside, person: Person
 ) -> None:
     server = outside()
     ana = person.at(server)
@@ -132,7 +136,7 @@ def test_a_batch_resumed_with_no_augment_is_refused_before_anything_is_sent(
 
 
 def test_two_batches_with_one_path_and_one_ledger_are_distinguished_by_name(
-    outside: Outside, person: Any, tmp_path: Path
+    outside: Outside, person: Person, tmp_path: Path
 ) -> None:
     server = outside()
     ana = person.at(server)

@@ -3,13 +3,14 @@
 import json
 import re
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 import pytest
 
 from tests.forks import CODE
-from tests.outside.conftest import Witness, write_policy
+from tests.outside.conftest import Gateway, Outside, Person, Witness, write_policy
 
 PUBLISH = ("checkpoint", "--key", "signing.key", "--publish", "checkpoint.txt", "--witnesses", "policy")
 
@@ -40,7 +41,7 @@ def refused(person: Any, code: int) -> str:
 
 
 def test_a_checkpoint_is_published_with_the_cosignatures_of_all_witnesses_and_recorded(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     done = person(*PUBLISH)
     assert (done.code, signers(person)[1:]) == (0, ["north", "south", "east"])
@@ -54,7 +55,7 @@ def test_a_checkpoint_is_published_with_the_cosignatures_of_all_witnesses_and_re
 
 
 def test_the_next_checkpoint_is_proved_from_the_one_that_was_witnessed(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     first = person(*PUBLISH).document["size"]
     grow(person, 2)
@@ -62,7 +63,9 @@ def test_the_next_checkpoint_is_proved_from_the_one_that_was_witnessed(
     assert witnesses[0].requests() == [{"old": 0, "size": first}, {"old": first, "size": second}]
 
 
-def test_a_witness_at_another_size_is_asked_again_from_there(person: Any, witnesses: list[Witness]) -> None:
+def test_a_witness_at_another_size_is_asked_again_from_there(
+    person: Person, witnesses: list[Witness]
+) -> None:
     person(*PUBLISH)
     grow(person, 2)
     witnesses[0].stop()
@@ -76,7 +79,7 @@ def test_a_witness_at_another_size_is_asked_again_from_there(person: Any, witnes
 
 
 def test_a_witness_that_lost_its_state_is_asked_from_the_beginning(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     person(*PUBLISH)
     witnesses[0].stop()
@@ -88,7 +91,7 @@ def test_a_witness_that_lost_its_state_is_asked_from_the_beginning(
     assert "north" in signers(person)
 
 
-def test_a_witness_that_names_ever_other_sizes_is_given_up(person: Any, witnesses: list[Witness]) -> None:
+def test_a_witness_that_names_ever_other_sizes_is_given_up(person: Person, witnesses: list[Witness]) -> None:
     write_policy(person, witnesses, "all")
     person(*PUBLISH)
     grow(person, 2)
@@ -112,7 +115,7 @@ REFUSALS = (
 
 
 def test_too_few_cosignatures_publish_and_record_nothing_and_say_who_answered_what(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     witnesses[0].stop()
     records = len(person("log").document["records"])
@@ -126,7 +129,7 @@ def test_too_few_cosignatures_publish_and_record_nothing_and_say_who_answered_wh
     assert len(person("log").document["records"]) == records
 
 
-def test_one_witness_that_lies_does_not_stop_the_others(person: Any, witnesses: list[Witness]) -> None:
+def test_one_witness_that_lies_does_not_stop_the_others(person: Person, witnesses: list[Witness]) -> None:
     witnesses[1].behave(lie="signature")
     done = person(*PUBLISH)
     assert (done.code, signers(person)[1:]) == (0, ["north", "east"])
@@ -134,7 +137,7 @@ def test_one_witness_that_lies_does_not_stop_the_others(person: Any, witnesses: 
 
 
 def test_a_slow_witness_is_not_waited_for_once_the_others_are_enough(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     witnesses[1].behave(wait_s=60)
     done = person(*PUBLISH)
@@ -149,7 +152,7 @@ def restore(person: Any, copy: bytes) -> None:
     (person.folder / "ledger.db").write_bytes(copy)
 
 
-def test_a_rewritten_ledger_gets_no_cosignature(person: Any, witnesses: list[Witness]) -> None:
+def test_a_rewritten_ledger_gets_no_cosignature(person: Person, witnesses: list[Witness]) -> None:
     before = (person.folder / "ledger.db").read_bytes()
     grow(person, 2)
     person(*PUBLISH)
@@ -167,7 +170,7 @@ def test_a_rewritten_ledger_gets_no_cosignature(person: Any, witnesses: list[Wit
     assert (split.code, split.document["split_view"]) == (10, True)
 
 
-def test_a_cut_ledger_gets_no_cosignature(person: Any, witnesses: list[Witness]) -> None:
+def test_a_cut_ledger_gets_no_cosignature(person: Person, witnesses: list[Witness]) -> None:
     before = (person.folder / "ledger.db").read_bytes()
     grow(person, 2)
     person(*PUBLISH)
@@ -177,7 +180,7 @@ def test_a_cut_ledger_gets_no_cosignature(person: Any, witnesses: list[Witness])
     assert re.search(cut, refused(person, 10))
 
 
-def test_two_processes_that_publish_at_once_both_end_well(person: Any, witnesses: list[Witness]) -> None:
+def test_two_processes_that_publish_at_once_both_end_well(person: Person, witnesses: list[Witness]) -> None:
     running = [person.start(*PUBLISH) for _ in range(3)]
     ended = [process.communicate(60)[1] for process in running]
     assert ([process.wait() for process in running], ended and len(witnessed(person))) == ([0, 0, 0], 3)
@@ -185,7 +188,7 @@ def test_two_processes_that_publish_at_once_both_end_well(person: Any, witnesses
 
 
 def test_a_witness_with_a_new_key_counts_once_the_policy_names_it(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     witnesses[0].stop()
     (witnesses[0].folder / "seed").unlink()
@@ -197,7 +200,7 @@ def test_a_witness_with_a_new_key_counts_once_the_policy_names_it(
     assert signers(person)[1:] == ["north", "south", "east"]
 
 
-def test_readers_count_cosignatures_by_their_own_policy(person: Any, witnesses: list[Witness]) -> None:
+def test_readers_count_cosignatures_by_their_own_policy(person: Person, witnesses: list[Witness]) -> None:
     witnesses[2].stop()
     person(*PUBLISH)
     check = ("checkpoint", "--check", "checkpoint.txt", "--witnesses", "policy")
@@ -211,7 +214,7 @@ def test_readers_count_cosignatures_by_their_own_policy(person: Any, witnesses: 
 
 
 def test_a_proof_under_a_cosigned_checkpoint_is_counted_without_the_ledger(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     person(*PUBLISH)
     person("prove", "2", "--checkpoint", "checkpoint.txt", "--out", "proof")
@@ -221,7 +224,7 @@ def test_a_proof_under_a_cosigned_checkpoint_is_counted_without_the_ledger(
 
 
 def test_verify_and_bundles_count_cosignatures_by_the_policy_of_the_reader(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     witnesses[2].stop()
     person(*PUBLISH)
@@ -241,14 +244,14 @@ def test_verify_and_bundles_count_cosignatures_by_the_policy_of_the_reader(
 
 
 def test_a_cosignature_key_verifies_a_checkpoint_like_any_other_key(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     person(*PUBLISH)
     check = ("checkpoint", "--check", "checkpoint.txt", "--verifier", witnesses[1].key)
     assert person(*check).document["signed_by"] == ["south.example/w"]
 
 
-def test_the_setting_makes_every_publication_ask(person: Any, witnesses: list[Witness]) -> None:
+def test_the_setting_makes_every_publication_ask(person: Person, witnesses: list[Witness]) -> None:
     done = person.with_(SORA_LEDGER_WITNESSES="policy", SORA_LEDGER_KEY="signing.key")(
         "checkpoint", "--publish", "checkpoint.txt", "--record"
     )
@@ -258,27 +261,31 @@ def test_the_setting_makes_every_publication_ask(person: Any, witnesses: list[Wi
 
 
 def test_a_broken_policy_asks_nobody_and_is_an_error_that_names_the_line(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     (person.folder / "policy").write_text("# nobody\nquorum nobody\n")
     message = refused(person, 2)
     assert message.startswith("witness policy policy: line 2: 'nobody' is neither a witness nor a group")
 
 
-def test_a_policy_without_addresses_for_its_quorum_asks_nobody(person: Any, witnesses: list[Witness]) -> None:
+def test_a_policy_without_addresses_for_its_quorum_asks_nobody(
+    person: Person, witnesses: list[Witness]
+) -> None:
     text = (person.folder / "policy").read_text()
     (person.folder / "policy").write_text(re.sub(r" http://\S+", "", text))
     assert "the witnesses with an address are not enough" in refused(person, 2)
     assert json.dumps([each.requests() for each in witnesses]) == "[[], [], []]"
 
 
-def test_witnesses_are_not_asked_about_an_unsigned_checkpoint(person: Any, witnesses: list[Witness]) -> None:
+def test_witnesses_are_not_asked_about_an_unsigned_checkpoint(
+    person: Person, witnesses: list[Witness]
+) -> None:
     ended = person("checkpoint", "--publish", "checkpoint.txt", "--witnesses", "policy")
     assert (ended.code, "witnesses cosign signed checkpoints only" in ended.err) == (2, True)
 
 
 def test_a_worker_publishes_on_its_schedule_and_goes_on_when_the_witnesses_are_away(
-    person: Any, witnesses: list[Witness]
+    person: Person, witnesses: list[Witness]
 ) -> None:
     write_policy(person, witnesses, "all")
     witnesses[0].stop()
@@ -332,7 +339,7 @@ main()
 
 @pytest.mark.parametrize("where", ["witnessed", "recorded", "published"])
 def test_a_kill_between_witnessing_and_publishing_leaves_nothing_untrue_and_the_next_run_publishes(
-    person: Any, witnesses: list[Witness], where: str
+    person: Person, witnesses: list[Witness], where: str
 ) -> None:
     grow(person, 1)
     head = person("checkpoint").document["size"]
@@ -353,7 +360,7 @@ def test_a_kill_between_witnessing_and_publishing_leaves_nothing_untrue_and_the_
 
 
 def test_a_served_log_shows_the_checkpoint_that_witnesses_cosigned_and_a_monitor_follows_it(
-    person: Any, witnesses: list[Witness], outside: Any, gateway: Any
+    person: Person, witnesses: list[Witness], outside: Callable[..., Outside], gateway: Callable[..., Gateway]
 ) -> None:
     options = ("--tiles", "--key", "signing.key", "--no-work")
     served = gateway(outside(), *options, SORA_LEDGER_WITNESSES="policy")

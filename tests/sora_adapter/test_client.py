@@ -26,6 +26,7 @@ from sora_adapter.messages import Server, trouble
 from sora_adapter.models import Character
 from sora_adapter.profiles import Profile, profile
 from sora_adapter.requests import SubmitCall
+from tests.sora_adapter.conftest import FaultServer
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +40,7 @@ def server_of(name: str, base_url: str = "") -> Server:
 
 
 async def test_an_observation_holds_what_the_server_answered(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     error = {"code": "moderation_blocked", "message": "Blocked."}
     server.answers(200, {**video, "status": "failed", "progress": 40, "error": error}, x_request_id="req_1")
@@ -59,14 +60,14 @@ async def test_an_observation_holds_what_the_server_answered(
 
 
 async def test_the_hint_when_to_ask_again_is_kept(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.answers(200, video, openai_poll_after_ms="2500")
     assert (await client.observe("video_1")).poll_after_ms == 2500
 
 
 async def test_an_unknown_status_word_is_kept_and_is_not_final(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.answers(200, {**video, "status": "simmering"})
     observation = await client.observe("video_1")
@@ -77,7 +78,9 @@ async def test_an_unknown_status_word_is_kept_and_is_not_final(
     )
 
 
-async def test_a_status_word_of_the_profile_is_mapped_and_kept(server: Any, video: dict[str, Any]) -> None:
+async def test_a_status_word_of_the_profile_is_mapped_and_kept(
+    server: FaultServer, video: dict[str, Any]
+) -> None:
     server.answers(200, {**video, "status": "pending"})
     async with VideosClient(profile("custom"), server.base_url, None) as client:
         observation = await client.observe("video_1")
@@ -85,7 +88,7 @@ async def test_a_status_word_of_the_profile_is_mapped_and_kept(server: Any, vide
 
 
 async def test_an_id_becomes_one_segment_of_the_path(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.answers(200, video)
     await client.observe("a/../b?c")
@@ -94,7 +97,7 @@ async def test_an_id_becomes_one_segment_of_the_path(
 
 @pytest.mark.parametrize("video_id", ["", ".", ".."])
 async def test_an_id_that_would_leave_the_path_is_never_sent(
-    server: Any, client: VideosClient, video_id: str
+    server: FaultServer, client: VideosClient, video_id: str
 ) -> None:
     with pytest.raises(VideoNotFound):
         await client.delete(video_id)
@@ -121,7 +124,7 @@ async def test_an_id_that_would_leave_the_path_is_never_sent(
     ],
 )
 async def test_each_kind_of_refusal_is_its_own_error_and_asked_once(
-    server: Any, client: VideosClient, status: int, body: Any, error: type[Exception]
+    server: FaultServer, client: VideosClient, status: int, body: Any, error: type[Exception]
 ) -> None:
     server.answers(status, body)
     with pytest.raises(error):
@@ -129,7 +132,9 @@ async def test_each_kind_of_refusal_is_its_own_error_and_asked_once(
     assert server.connections == 1
 
 
-async def test_a_wrong_key_is_answered_with_the_variable_to_set(server: Any, client: VideosClient) -> None:
+async def test_a_wrong_key_is_answered_with_the_variable_to_set(
+    server: FaultServer, client: VideosClient
+) -> None:
     server.answers(401, {"error": {"message": "Incorrect API key."}})
     with pytest.raises(ServerRefused, match="set OPENAI_API_KEY to a key of this server"):
         await client.observe("video_1")
@@ -148,7 +153,7 @@ async def test_an_unreachable_server_is_answered_with_its_address_and_what_to_ch
                 await client.observe("video_1")
 
 
-async def test_html_is_answered_with_the_base_url_that_is_probably_meant(server: Any) -> None:
+async def test_html_is_answered_with_the_base_url_that_is_probably_meant(server: FaultServer) -> None:
     server.answers(200, PAGE)
     root = server.base_url.removesuffix("/v1")
     async with VideosClient(profile("custom"), root, None) as client:
@@ -167,7 +172,7 @@ async def test_html_is_answered_with_the_base_url_that_is_probably_meant(server:
     ],
 )
 async def test_an_outcome_that_is_no_acceptance_has_words_for_a_person(
-    server: Any,
+    server: FaultServer,
     client: VideosClient,
     intent: SubmissionIntended,
     call: SubmitCall,
@@ -181,7 +186,7 @@ async def test_an_outcome_that_is_no_acceptance_has_words_for_a_person(
 
 
 async def test_a_server_without_a_list_is_not_reported_to_have_one(
-    server: Any, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(400, {"error": {"message": "No.", "code": "400"}})
     async with VideosClient(profile("litellm"), server.base_url, None) as client:
@@ -190,26 +195,28 @@ async def test_a_server_without_a_list_is_not_reported_to_have_one(
     assert "answered 400 400: No; a video may have been created, and this server lists none" in message
 
 
-async def test_a_cost_reported_with_an_observation_is_kept(server: Any, video: dict[str, Any]) -> None:
+async def test_a_cost_reported_with_an_observation_is_kept(
+    server: FaultServer, video: dict[str, Any]
+) -> None:
     server.answers(200, video, x_litellm_response_cost="0.8")
     async with VideosClient(profile("litellm"), server.base_url, None) as client:
         assert (await client.observe("video_1")).reported_cost_usd_micros == 800_000
 
 
-async def test_a_character_is_shown_as_the_server_has_it(server: Any, client: VideosClient) -> None:
+async def test_a_character_is_shown_as_the_server_has_it(server: FaultServer, client: VideosClient) -> None:
     server.answers(200, {"id": "char_1", "name": "Rufus", "created_at": 1_790_000_000})
     assert await client.get_character("char_1") == Character("char_1", "Rufus", 1_790_000_000)
     assert server.requests[0].path == "/v1/videos/characters/char_1"
 
 
-async def test_a_character_nobody_knows_is_not_found(server: Any, client: VideosClient) -> None:
+async def test_a_character_nobody_knows_is_not_found(server: FaultServer, client: VideosClient) -> None:
     server.answers(404, {"error": {"message": "No such character.", "code": "not_found"}})
     with pytest.raises(VideoNotFound):
         await client.get_character("char_9")
 
 
 async def test_a_lost_answer_has_words_for_a_person(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.resets(after_reading=True)
     error = trouble(await client.submit(intent, call), server_of("openai", client.base_url))
@@ -217,7 +224,7 @@ async def test_a_lost_answer_has_words_for_a_person(
 
 
 async def test_a_list_is_a_page_with_the_cursor_of_the_next(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.answers(200, {"object": "list", "data": [video, {**video, "id": "video_2"}], "has_more": True})
     page = await client.list(limit=2, after="video_0", order="asc")
@@ -228,25 +235,29 @@ async def test_a_list_is_a_page_with_the_cursor_of_the_next(
     )
 
 
-async def test_a_list_asks_for_what_was_given_and_no_more(server: Any, client: VideosClient) -> None:
+async def test_a_list_asks_for_what_was_given_and_no_more(server: FaultServer, client: VideosClient) -> None:
     server.answers(200, {"object": "list", "data": []})
     await client.list(limit=2, order="desc")
     assert server.requests[0].path == "/v1/videos?limit=2&order=desc"
 
 
-async def test_a_confirmed_deletion_is_an_event(server: Any, client: VideosClient) -> None:
+async def test_a_confirmed_deletion_is_an_event(server: FaultServer, client: VideosClient) -> None:
     server.answers(200, {"id": "video_1", "object": "video.deleted", "deleted": True}, x_request_id="req_2")
     deleted = VideoDeleted(video_id="video_1", answer="deleted", provider_request_id="req_2")
     assert await client.delete("video_1") == deleted
 
 
-async def test_a_video_the_server_does_not_know_counts_as_deleted(server: Any, client: VideosClient) -> None:
+async def test_a_video_the_server_does_not_know_counts_as_deleted(
+    server: FaultServer, client: VideosClient
+) -> None:
     server.answers(404, NO_VIDEO)
     assert (await client.delete("video_9")).answer == "not_found"
 
 
 @pytest.mark.parametrize("body", [PAGE, {"detail": "Not Found"}, None], ids=["html", "route", "null"])
-async def test_a_404_about_the_address_is_no_deletion(server: Any, client: VideosClient, body: Any) -> None:
+async def test_a_404_about_the_address_is_no_deletion(
+    server: FaultServer, client: VideosClient, body: Any
+) -> None:
     server.answers(404, body)
     with pytest.raises(ServerUnreadable):
         await client.delete("video_1")
@@ -254,7 +265,7 @@ async def test_a_404_about_the_address_is_no_deletion(server: Any, client: Video
 
 @pytest.mark.parametrize("body", [{"deleted": False}, {"id": "video_1"}, PAGE])
 async def test_a_deletion_that_is_not_confirmed_is_no_deletion(
-    server: Any, client: VideosClient, body: Any
+    server: FaultServer, client: VideosClient, body: Any
 ) -> None:
     server.answers(200, body)
     with pytest.raises(ServerUnreadable):
@@ -263,7 +274,7 @@ async def test_a_deletion_that_is_not_confirmed_is_no_deletion(
 
 @pytest.mark.parametrize("after_reading", [False, True], ids=["request lost", "answer lost"])
 async def test_a_deletion_without_an_answer_is_not_sent_again(
-    server: Any, client: VideosClient, *, after_reading: bool
+    server: FaultServer, client: VideosClient, *, after_reading: bool
 ) -> None:
     server.resets(after_reading=after_reading)
     with pytest.raises(ServerUnreachable):
@@ -273,7 +284,7 @@ async def test_a_deletion_without_an_answer_is_not_sent_again(
 
 @pytest.mark.parametrize("status", [307, 409, 429, 500])
 async def test_a_deletion_that_is_refused_is_not_sent_again(
-    server: Any, client: VideosClient, status: int
+    server: FaultServer, client: VideosClient, status: int
 ) -> None:
     server.answers(status, NO_VIDEO, location="/v1/elsewhere", retry_after="0")
     with pytest.raises((ServerRefused, ServerBusy, ServerFailed)):
@@ -282,7 +293,7 @@ async def test_a_deletion_that_is_refused_is_not_sent_again(
 
 
 async def test_every_call_carries_the_trace_of_its_moment(
-    server: Any, openai_profile: Profile, video: dict[str, Any]
+    server: FaultServer, openai_profile: Profile, video: dict[str, Any]
 ) -> None:
     server.answers(200, video)
     spans = iter([TRACE, TRACE.replace("b7ad", "c7ad")])
@@ -297,14 +308,16 @@ async def test_every_call_carries_the_trace_of_its_moment(
     ]
 
 
-async def test_the_key_is_sent_as_bearer(server: Any, client: VideosClient, video: dict[str, Any]) -> None:
+async def test_the_key_is_sent_as_bearer(
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
+) -> None:
     server.answers(200, video)
     await client.observe("video_1")
     assert server.requests[0].headers["authorization"] == "Bearer sk-test-0123456789abcdef"
 
 
 async def test_without_a_key_none_is_taken_from_the_environment(
-    server: Any, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-somebody-elses")
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-admin-somebody")
@@ -315,7 +328,7 @@ async def test_without_a_key_none_is_taken_from_the_environment(
 
 
 async def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
-    server: Any, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     server.answers(200, video)
@@ -324,7 +337,7 @@ async def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
 
 
 async def test_the_key_we_sent_appears_nowhere_when_a_server_echoes_it(
-    server: Any, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     key = "acme/0123456789"
     echo = {"message": f"Incorrect API key provided: {key}.", "code": key, "type": key, "param": key}
@@ -340,7 +353,7 @@ async def test_the_key_we_sent_appears_nowhere_when_a_server_echoes_it(
 
 
 async def test_a_key_in_a_page_is_not_kept(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(502, "<html>Bearer sk-proj-abc***xyz was refused</html>")
     outcome = await client.submit(intent, call)
@@ -386,7 +399,7 @@ def test_a_server_that_needs_a_key_is_not_asked_without_one() -> None:
 
 
 async def test_text_no_database_takes_is_made_storable(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.sends(
         200, json.dumps({**video, "prompt": "a\ud800b\0c"}).encode(), {"content-type": "application/json"}
@@ -394,25 +407,33 @@ async def test_text_no_database_takes_is_made_storable(
     assert (await client.observe("video_1")).prompt == "a?b\ufffdc"
 
 
-async def test_an_answer_that_does_not_decompress_is_unreadable(server: Any, client: VideosClient) -> None:
+async def test_an_answer_that_does_not_decompress_is_unreadable(
+    server: FaultServer, client: VideosClient
+) -> None:
     server.sends(200, b"no gzip", {"content-type": "application/json", "content-encoding": "gzip"})
     with pytest.raises(ServerUnreadable, match=r"something undecodable .DecodingError: it is not gzip"):
         await client.observe("video_1")
 
 
-async def test_an_encoding_that_was_not_asked_for_is_unreadable(server: Any, client: VideosClient) -> None:
+async def test_an_encoding_that_was_not_asked_for_is_unreadable(
+    server: FaultServer, client: VideosClient
+) -> None:
     server.sends(200, b"{}", {"content-type": "application/json", "content-encoding": "br"})
     with pytest.raises(ServerUnreadable, match="'br', which was not asked for"):
         await client.observe("video_1")
 
 
-async def test_a_compressed_answer_is_read(server: Any, client: VideosClient, video: dict[str, Any]) -> None:
+async def test_a_compressed_answer_is_read(
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
+) -> None:
     body = gzip.compress(json.dumps(video).encode())
     server.sends(200, body, {"content-type": "application/json", "content-encoding": "gzip"})
     assert (await client.observe("video_1")).video_id == "video_1"
 
 
-async def test_a_redirect_is_followed_to_web_addresses_only(server: Any, client: VideosClient) -> None:
+async def test_a_redirect_is_followed_to_web_addresses_only(
+    server: FaultServer, client: VideosClient
+) -> None:
     server.answers(302, "", location="file:///etc/passwd")
     with pytest.raises(ServerUnreachable, match="UnsupportedProtocol"):
         await client.observe("video_1")

@@ -10,12 +10,13 @@ from ledger.events import SubmissionIntended, SubmissionUnknown
 from sora_adapter.client import VideosClient
 from sora_adapter.profiles import Profile
 from sora_adapter.requests import SubmitCall
+from tests.sora_adapter.conftest import FaultServer
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_connection_is_used_again_at_once(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.answers(200, video).for_every_request()
     await client.observe("video_1")
@@ -24,7 +25,7 @@ async def test_a_connection_is_used_again_at_once(
 
 
 async def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
-    server: Any, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sora_adapter.transport, "IDLE_S", 0.0)
     server.answers(200, video).for_every_request()
@@ -35,7 +36,11 @@ async def test_a_connection_that_was_idle_for_too_long_is_not_used_again(
 
 
 async def test_a_submission_whose_kept_connection_breaks_is_unknown_and_not_sent_again(
-    server: Any, client: VideosClient, video: dict[str, Any], intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer,
+    client: VideosClient,
+    video: dict[str, Any],
+    intent: SubmissionIntended,
+    call: SubmitCall,
 ) -> None:
     server.answers(200, video).then_stays_open()
     await client.observe("video_1")
@@ -45,7 +50,7 @@ async def test_a_submission_whose_kept_connection_breaks_is_unknown_and_not_sent
 
 
 async def test_requests_at_once_have_a_connection_each_and_later_ones_take_those_over(
-    server: Any, client: VideosClient, video: dict[str, Any]
+    server: FaultServer, client: VideosClient, video: dict[str, Any]
 ) -> None:
     server.answers(200, video).for_every_request()
     for _ in range(2):
@@ -54,7 +59,7 @@ async def test_requests_at_once_have_a_connection_each_and_later_ones_take_those
 
 
 async def test_what_was_idle_for_too_long_is_closed_by_the_next_request(
-    server: Any, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, openai_profile: Profile, video: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sora_adapter.transport, "IDLE_S", 0.0)
     server.answers(200, video).for_every_request()
@@ -67,7 +72,11 @@ async def test_what_was_idle_for_too_long_is_closed_by_the_next_request(
 
 
 async def test_a_request_that_failed_leaves_its_place_to_the_next(
-    server: Any, client: VideosClient, video: dict[str, Any], intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer,
+    client: VideosClient,
+    video: dict[str, Any],
+    intent: SubmissionIntended,
+    call: SubmitCall,
 ) -> None:
     server.resets(after_reading=True).answers(200, video).for_every_request()
     outcome = await client.submit(intent, call)

@@ -13,6 +13,7 @@ import sora_adapter.transport
 from ledger.events import SubmissionAbsent, SubmissionAccepted, SubmissionIntended, SubmissionUnknown
 from sora_adapter.client import VideosClient
 from sora_adapter.requests import SubmitCall
+from tests.sora_adapter.conftest import FaultServer
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,7 @@ class Gate:
 
 
 @pytest.fixture
-def listening(server: Any, video: dict[str, Any]) -> Any:
+def listening(server: FaultServer, video: dict[str, Any]) -> Any:
     """A server that takes all that comes, and answers every request."""
     return server.answers(200, video).for_every_request()
 

@@ -12,6 +12,7 @@ from sora_adapter.moderations import Moderated, moderate_text
 from sora_adapter.profiles import Profile, profile
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.sora_adapter.conftest import FaultServer
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[VideosClient]:
 
 
 @pytest.fixture
-async def client(server: Any, openai_profile: Profile) -> AsyncIterator[VideosClient]:
+async def client(server: FaultServer, openai_profile: Profile) -> AsyncIterator[VideosClient]:
     async with VideosClient(openai_profile, server.base_url, "sk-test") as client:
         yield client
 
@@ -44,7 +45,7 @@ async def test_the_sandbox_knows_no_people_or_characters_as_no_moderation_does(
 
 
 async def test_the_text_is_sent_as_it_is_and_the_model_only_if_it_is_named(
-    server: Any, client: VideosClient
+    server: FaultServer, client: VideosClient
 ) -> None:
     server.answers(200, {"id": "modr-1", "model": "omni", "results": [{"flagged": False}]})
     await moderate_text(client, "é\n米")
@@ -75,14 +76,14 @@ ODD: list[tuple[dict[str, Any], Moderated]] = [
 
 @pytest.mark.parametrize(("result", "expected"), ODD)
 async def test_only_plain_names_and_whole_numbers_are_taken_over(
-    server: Any, client: VideosClient, result: dict[str, Any], expected: Moderated
+    server: FaultServer, client: VideosClient, result: dict[str, Any], expected: Moderated
 ) -> None:
     result = {name: value for name, value in result.items() if value is not None}
     server.answers(200, {"model": "omni", "results": [result]})
     assert await moderate_text(client, "x") == expected
 
 
-async def test_several_results_count_together(server: Any, client: VideosClient) -> None:
+async def test_several_results_count_together(server: FaultServer, client: VideosClient) -> None:
     results = [
         {"flagged": False, "category_scores": {"violence": 0.1}},
         {"flagged": True, "categories": {"violence": True}, "category_scores": {"violence": 0.9}},
@@ -103,14 +104,14 @@ async def test_several_results_count_together(server: Any, client: VideosClient)
     ],
 )
 async def test_no_other_answer_is_a_moderation(
-    server: Any, client: VideosClient, body: Any, status: int, error: type[Exception]
+    server: FaultServer, client: VideosClient, body: Any, status: int, error: type[Exception]
 ) -> None:
     server.answers(status, body)
     with pytest.raises(error):
         await moderate_text(client, "x")
 
 
-async def test_a_server_without_moderations_is_not_asked(server: Any) -> None:
+async def test_a_server_without_moderations_is_not_asked(server: FaultServer) -> None:
     async with VideosClient(profile("vllm-omni"), server.base_url, None) as client:
         with pytest.raises(OperationUnsupported):
             await moderate_text(client, "x")

@@ -12,6 +12,7 @@ from sora_adapter.client import VideosClient
 from sora_adapter.errors import ServerBusy, ServerRefused, ServerUnreadable, VideoNotFound
 from sora_adapter.models import Observation
 from sora_adapter.polling import Clock, PollTimeout, pace_after_look, pace_after_trouble, poll
+from tests.sora_adapter.conftest import FaultServer
 
 pytestmark = pytest.mark.anyio
 
@@ -51,14 +52,14 @@ def waiting(client: VideosClient) -> Waiting:
 
 @pytest.mark.parametrize("status", ["completed", "failed"])
 async def test_a_final_status_ends_the_waiting(
-    server: Any, waiting: Waiting, video: dict[str, Any], status: str
+    server: FaultServer, waiting: Waiting, video: dict[str, Any], status: str
 ) -> None:
     server.answers(200, video).answers(200, {**video, "status": status})
     assert (await waiting.until_done()).status == status
 
 
 async def test_every_observation_is_handed_on_the_final_included(
-    server: Any, waiting: Waiting, video: dict[str, Any]
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
 ) -> None:
     server.answers(200, video).answers(200, {**video, "status": "completed"})
     await waiting.until_done()
@@ -66,7 +67,7 @@ async def test_every_observation_is_handed_on_the_final_included(
 
 
 async def test_between_looks_there_is_the_interval(
-    server: Any, waiting: Waiting, video: dict[str, Any]
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
 ) -> None:
     server.answers(200, video).answers(200, video).answers(200, {**video, "status": "completed"})
     await waiting.until_done(interval_s=15)
@@ -74,14 +75,14 @@ async def test_between_looks_there_is_the_interval(
 
 
 async def test_a_status_word_nobody_knows_does_not_end_the_waiting(
-    server: Any, waiting: Waiting, video: dict[str, Any]
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
 ) -> None:
     server.answers(200, {**video, "status": "simmering"}).answers(200, {**video, "status": "completed"})
     assert (await waiting.until_done()).status == Status.COMPLETED
 
 
 async def test_the_servers_hint_wins_over_the_interval_while_it_is_given(
-    server: Any, waiting: Waiting, video: dict[str, Any]
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
 ) -> None:
     server.answers(200, video, openai_poll_after_ms="2500").answers(200, video, retry_after="3")
     server.answers(200, video).answers(200, {**video, "status": "completed"})
@@ -89,14 +90,16 @@ async def test_the_servers_hint_wins_over_the_interval_while_it_is_given(
     assert waiting.pauses == [2.5, 3, 15]
 
 
-async def test_retry_after_is_never_undercut(server: Any, waiting: Waiting, video: dict[str, Any]) -> None:
+async def test_retry_after_is_never_undercut(
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
+) -> None:
     server.answers(429, BUSY, retry_after="90").answers(200, {**video, "status": "completed"})
     await waiting.until_done()
     assert waiting.pauses == [90]
 
 
 async def test_trouble_in_a_row_doubles_the_pause_until_an_answer_comes(
-    server: Any, waiting: Waiting, video: dict[str, Any]
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
 ) -> None:
     server.answers(502, "<html>").resets(after_reading=True).answers(200, video)
     server.answers(503, None).answers(200, {**video, "status": "completed"})
@@ -114,7 +117,7 @@ async def test_trouble_in_a_row_doubles_the_pause_until_an_answer_comes(
     ],
 )
 async def test_what_waiting_cannot_cure_is_raised_at_once(
-    server: Any, waiting: Waiting, status: int, body: Any, error: type[Exception]
+    server: FaultServer, waiting: Waiting, status: int, body: Any, error: type[Exception]
 ) -> None:
     server.answers(status, body)
     with pytest.raises(error):
@@ -123,7 +126,7 @@ async def test_what_waiting_cannot_cure_is_raised_at_once(
 
 
 async def test_the_deadline_comes_with_the_last_observation(
-    server: Any, waiting: Waiting, video: dict[str, Any]
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
 ) -> None:
     server.answers(200, {**video, "status": "in_progress", "progress": 40})
     with pytest.raises(PollTimeout, match="not done within 25 s, last seen in_progress at 40 %") as caught:
@@ -132,7 +135,7 @@ async def test_the_deadline_comes_with_the_last_observation(
 
 
 async def test_there_is_a_last_look_at_the_deadline(
-    server: Any, waiting: Waiting, video: dict[str, Any]
+    server: FaultServer, waiting: Waiting, video: dict[str, Any]
 ) -> None:
     server.answers(200, video).answers(200, video).answers(200, {**video, "status": "completed"})
     await waiting.until_done(timeout_s=15)
@@ -140,7 +143,7 @@ async def test_there_is_a_last_look_at_the_deadline(
 
 
 async def test_a_demand_to_wait_past_the_deadline_ends_the_waiting_at_once(
-    server: Any, waiting: Waiting
+    server: FaultServer, waiting: Waiting
 ) -> None:
     server.answers(429, BUSY, retry_after="3600")
     with pytest.raises(PollTimeout, match=r"never seen .*Slow down"):
@@ -148,7 +151,7 @@ async def test_a_demand_to_wait_past_the_deadline_ends_the_waiting_at_once(
     assert waiting.pauses == []
 
 
-async def test_trouble_that_does_not_pass_ends_at_the_deadline(server: Any, waiting: Waiting) -> None:
+async def test_trouble_that_does_not_pass_ends_at_the_deadline(server: FaultServer, waiting: Waiting) -> None:
     server.answers(500, BUSY)
     with pytest.raises(PollTimeout, match="never seen"):
         await waiting.until_done(timeout_s=600)
@@ -156,7 +159,7 @@ async def test_trouble_that_does_not_pass_ends_at_the_deadline(server: Any, wait
 
 
 async def test_a_server_that_hangs_does_not_hold_us_past_the_deadline(
-    server: Any, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sora_adapter.polling.SHORTEST_POLL_S", 0.01)
     server.hangs()

@@ -24,6 +24,7 @@ from sora_adapter.profiles import Profile, profile
 from sora_adapter.requests import ReferenceFile, SubmitCall
 from sora_adapter.responses import Answer
 from sora_adapter.untrusted import redactor
+from tests.sora_adapter.conftest import FaultServer
 
 pytestmark = pytest.mark.anyio
 
@@ -32,7 +33,11 @@ PAGE = "<!DOCTYPE html><html><body>Welcome</body></html>"
 
 
 async def test_a_video_in_the_answer_is_an_acceptance(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    video: dict[str, Any],
 ) -> None:
     server.answers(200, video, x_request_id="req_7")
     assert await client.submit(intent, call) == SubmissionAccepted(
@@ -48,14 +53,18 @@ async def test_a_video_in_the_answer_is_an_acceptance(
 
 
 async def test_202_with_a_video_is_an_acceptance(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    video: dict[str, Any],
 ) -> None:
     server.answers(202, video)
     assert isinstance(await client.submit(intent, call), SubmissionAccepted)
 
 
 async def test_a_refusal_keeps_the_servers_error_word_by_word(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(400, ENVELOPE, x_request_id="req_8")
     outcome = await client.submit(intent, call)
@@ -72,7 +81,7 @@ async def test_a_refusal_keeps_the_servers_error_word_by_word(
 
 
 async def test_an_error_message_is_sealed_under_its_path_in_the_payload(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(400, ENVELOPE)
     [(path, message)] = private_values(await client.submit(intent, call))
@@ -81,7 +90,7 @@ async def test_an_error_message_is_sealed_under_its_path_in_the_payload(
 
 
 async def test_the_wait_a_429_asks_for_is_recorded(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(429, ENVELOPE, retry_after="7")
     outcome = await client.submit(intent, call)
@@ -94,7 +103,12 @@ async def test_the_wait_a_429_asks_for_is_recorded(
     "body", [ENVELOPE, {"detail": "no"}, PAGE, ""], ids=["openai", "fastapi", "html", "empty"]
 )
 async def test_an_answer_that_proves_nothing_was_created_is_a_rejection_sent_once(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, status: int, body: Any
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    status: int,
+    body: Any,
 ) -> None:
     server.answers(status, body, location="https://elsewhere.example/v1/videos")
     outcome = await client.submit(intent, call)
@@ -124,7 +138,7 @@ async def test_an_answer_that_proves_nothing_was_created_is_a_rejection_sent_onc
     ],
 )
 async def test_an_answer_that_proves_nothing_is_unknown_and_sent_once(
-    server: Any,
+    server: FaultServer,
     client: VideosClient,
     intent: SubmissionIntended,
     call: SubmitCall,
@@ -140,7 +154,12 @@ async def test_an_answer_that_proves_nothing_is_unknown_and_sent_once(
 
 @pytest.mark.parametrize("after_reading", [False, True], ids=["request lost", "answer lost"])
 async def test_a_reset_is_unknown_and_sent_once(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, *, after_reading: bool
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    *,
+    after_reading: bool,
 ) -> None:
     server.resets(after_reading=after_reading)
     outcome = await client.submit(intent, call)
@@ -150,7 +169,12 @@ async def test_a_reset_is_unknown_and_sent_once(
 
 @pytest.mark.parametrize("after_reading", [False, True], ids=["request lost", "answer lost"])
 async def test_a_silent_server_is_unknown_and_sent_once(
-    server: Any, openai_profile: Profile, intent: SubmissionIntended, call: SubmitCall, *, after_reading: bool
+    server: FaultServer,
+    openai_profile: Profile,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    *,
+    after_reading: bool,
 ) -> None:
     server.hangs(after_reading=after_reading)
     async with VideosClient(openai_profile, server.base_url, "sk-key-12345", timeout_s=0.2) as impatient:
@@ -194,7 +218,12 @@ async def test_a_silent_server_is_unknown_and_sent_once(
     ],
 )
 async def test_an_answer_that_breaks_off_or_makes_no_sense_is_unknown_and_sent_once(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, raw: bytes, lost: str
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    raw: bytes,
+    lost: str,
 ) -> None:
     server.says(raw)
     outcome = await client.submit(intent, call)
@@ -222,7 +251,7 @@ async def test_a_host_that_does_not_exist_proves_that_nothing_was_sent(
 
 
 async def test_a_failed_tls_handshake_proves_that_nothing_was_sent(
-    server: Any, openai_profile: Profile, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, openai_profile: Profile, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.mumbles(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     base_url = server.base_url.replace("http:", "https:")
@@ -232,7 +261,11 @@ async def test_a_failed_tls_handshake_proves_that_nothing_was_sent(
 
 
 async def test_the_attempt_is_named_to_the_server(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    video: dict[str, Any],
 ) -> None:
     server.answers(200, video)
     await client.submit(intent, call)
@@ -240,7 +273,11 @@ async def test_the_attempt_is_named_to_the_server(
 
 
 async def test_a_create_is_multipart_with_every_field(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    video: dict[str, Any],
 ) -> None:
     server.answers(200, video)
     await client.submit(intent, call)
@@ -255,7 +292,7 @@ async def test_a_create_is_multipart_with_every_field(
 
 @pytest.mark.parametrize("expected", ["in memory", "in a file"])
 async def test_an_input_reference_is_sent_with_name_and_type(
-    server: Any,
+    server: FaultServer,
     client: VideosClient,
     intent: SubmissionIntended,
     call: SubmitCall,
@@ -272,7 +309,7 @@ async def test_an_input_reference_is_sent_with_name_and_type(
 
 
 async def test_several_input_references_are_several_parts(
-    server: Any, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
 ) -> None:
     server.answers(200, video)
     fox, cub = (ReferenceFile(name, "image/png", name.encode()) for name in ("fox.png", "cub.png"))
@@ -284,7 +321,7 @@ async def test_several_input_references_are_several_parts(
 
 
 async def test_what_the_profile_does_not_offer_is_never_sent(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     with pytest.raises(OperationUnsupported, match="does not offer a seed"):
         await client.submit(intent, replace(call, options={"seed": 7}))
@@ -292,7 +329,7 @@ async def test_what_the_profile_does_not_offer_is_never_sent(
 
 
 async def test_an_input_reference_that_cannot_be_read_is_reported_before_anything_is_sent(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, tmp_path: Path
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, tmp_path: Path
 ) -> None:
     missing = ReferenceFile("fox.png", "image/png", tmp_path / "missing")
     with pytest.raises(ReferenceUnreadable, match="nothing was sent"):
@@ -301,7 +338,11 @@ async def test_an_input_reference_that_cannot_be_read_is_reported_before_anythin
 
 
 async def test_a_remix_is_sent_as_a_remix(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    video: dict[str, Any],
 ) -> None:
     server.answers(200, video)
     await client.submit(intent, replace(call, operation=Operation.REMIX, source_video_id="video_0"))
@@ -310,7 +351,7 @@ async def test_a_remix_is_sent_as_a_remix(
 
 
 async def test_the_model_is_sent_under_the_servers_name(
-    server: Any, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
 ) -> None:
     server.answers(200, video)
     renamed = profile("custom").model_copy(update={"models": {"sora-2": "veo-3-fast"}})
@@ -320,7 +361,7 @@ async def test_the_model_is_sent_under_the_servers_name(
 
 
 async def test_a_redirect_is_reported_without_its_query(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(308, "", location="https://user:pw@other.example/v1/videos?token=secret")
     outcome = await client.submit(intent, call)
@@ -330,7 +371,7 @@ async def test_a_redirect_is_reported_without_its_query(
 
 
 async def test_an_unknown_outcome_names_the_exchange(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    server: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     server.answers(500, ENVELOPE, x_request_id="req_9")
     outcome = await client.submit(intent, call)

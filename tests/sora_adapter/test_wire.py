@@ -15,6 +15,7 @@ from sora_adapter.client import VideosClient
 from sora_adapter.errors import NotAsCommitted
 from sora_adapter.requests import SubmitCall
 from sora_adapter.wire import Post, received_sha256, sent_sha256
+from tests.sora_adapter.conftest import FaultServer
 
 TARGET = "/v1/videos"
 texts = st.text(max_size=40)
@@ -74,7 +75,11 @@ def test_what_was_never_prepared_so_is_refused(content_type: str, body: bytes) -
 
 @pytest.mark.anyio
 async def test_what_its_intent_does_not_commit_to_is_not_sent(
-    server: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall, video: dict[str, Any]
+    server: FaultServer,
+    client: VideosClient,
+    intent: SubmissionIntended,
+    call: SubmitCall,
+    video: dict[str, Any],
 ) -> None:
     server.answers(200, video)
     prepared = await client.prepare(call)

@@ -13,6 +13,7 @@ from ledger.private import Private
 from ledger.store.interface import EventStore
 from ledger.store.postgres import PostgresStore
 from ledger.store.sqlite import SqliteStore
+from tests.ledger.scribe import Scribe
 
 LONG = 620
 KINDS = ("sqlite", "postgres")
@@ -54,7 +55,7 @@ def kit(kits: Callable[[str], Kit], request: pytest.FixtureRequest) -> Kit:
 
 
 @pytest.fixture
-def store(kit: Kit, scribe: Any) -> Iterator[EventStore]:
+def store(kit: Kit, scribe: Scribe) -> Iterator[EventStore]:
     """Yield a store that holds ``ledger.created`` at position 1."""
     opened = kit.open("one")
     scribe.begin(opened)
@@ -69,7 +70,7 @@ def clean(kit: Kit) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def long_log(store: EventStore, scribe: Any, vocabulary: ModuleType) -> EventStore:
+def long_log(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> EventStore:
     """Return a store of 620 jobs, most of them short, some open for long; few are of the team blue."""
     random, open_jobs, number = Random(11), dict[str, tuple[str, list[Any]]](), 0
     asked, *rest, _ = vocabulary.life()

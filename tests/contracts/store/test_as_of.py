@@ -3,7 +3,6 @@
 from collections import Counter
 from random import Random
 from types import ModuleType
-from typing import Any
 
 import pytest
 from msgspec import structs
@@ -15,12 +14,13 @@ from ledger.log.replay import AsOf, jobs_at, position_at
 from ledger.store.filters import ALL_JOBS, JobFilter
 from ledger.store.interface import EventStore
 from ledger.terms import State
+from tests.ledger.scribe import Scribe
 
 JOBS = 7
 
 
 @pytest.fixture
-def ledger(store: EventStore, scribe: Any, vocabulary: ModuleType) -> Ledger:
+def ledger(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> Ledger:
     """Return a ledger whose jobs live at the same time; those with an odd number have no team."""
     lives = {}
     for number in range(JOBS):
@@ -86,7 +86,7 @@ def test_only_changed_jobs_are_read_from_the_log(ledger: Ledger) -> None:
 
 
 @pytest.fixture
-def longer(store: EventStore, scribe: Any, vocabulary: ModuleType) -> Ledger:
+def longer(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> Ledger:
     """Return a ledger of several blocks of 256 records, with jobs of short and of long lives."""
     lives = {f"job_{number}": list(vocabulary.life())[: 4 + number % 20] for number in range(80)}
     random = Random(8)

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +13,9 @@ from hypothesis import strategies as st
 from ledger.errors import StaleFence, WrongExpectedVersion
 from ledger.log.opening import open_store
 from ledger.store.interface import AppendCall, EventStore, Fence
+from tests.contracts.store.conftest import Kit
 from tests.forks import CODE, Forks
+from tests.ledger.scribe import Scribe
 
 
 def in_threads(count: int, run: Callable[[int], object]) -> None:
@@ -72,7 +73,7 @@ def test_a_callers_own_mistake_in_a_group_leaves_the_others_alone(
 
 
 def test_several_appends_in_one_call_are_refused_one_by_one(
-    store: EventStore, scribe: Any, clean: Callable[[], bool]
+    store: EventStore, scribe: Scribe, clean: Callable[[], bool]
 ) -> None:
     store.queue.schedule("job_1")
     [lease] = store.queue.claim("w1", 60_000)
@@ -146,7 +147,7 @@ ledger.close()
         HealthCheck.function_scoped_fixture,
     ],  # each example has a ledger of its own
 )
-def test_concurrent_processes_lose_nothing(kit: Any, seed: int, scribe: Any, forks: Forks) -> None:
+def test_concurrent_processes_lose_nothing(kit: Kit, seed: int, scribe: Scribe, forks: Forks) -> None:
     name = f"processes_{uuid.uuid4().hex}"
     processes = [
         forks.popen([APPENDS, kit.url(name), str(seed + number)], Path.cwd(), os.environ, program=CODE)

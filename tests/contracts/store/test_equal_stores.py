@@ -17,6 +17,7 @@ from ledger.events import BudgetSet, RenderCancelled
 from ledger.private import Private
 from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.interface import ANY, NEW, EventStore
+from tests.ledger.scribe import Scribe
 
 ALL = RecordFilter()
 KINDS = ("sqlite", "postgres")
@@ -41,7 +42,7 @@ def told(store: EventStore) -> list[Any]:
 
 
 def test_the_same_events_give_the_same_bytes_on_every_store(
-    pair: list[EventStore], scribe: Any, vocabulary: ModuleType
+    pair: list[EventStore], scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     appends = [
         [scribe.batch("ledger", vocabulary.sample("ledger.created"), at=NEW)],
@@ -64,7 +65,7 @@ def odd_samples(vocabulary: ModuleType) -> list[tuple[str, Any]]:
     return [("inbox", vocabulary.sample("webhook.received")), ("job_B", nul), ("a", why)]
 
 
-def test_a_video_id_may_be_any_text(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
+def test_a_video_id_may_be_any_text(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> None:
     [_, (name, adopted), _] = odd_samples(vocabulary)
     store.append([scribe.batch(name, adopted)])
     assert [job.job_id for job in store.jobs(JobFilter(video_id=adopted.video_id))] == [name]
@@ -106,7 +107,7 @@ def test_the_same_appends_come_to_the_same_on_every_store(
     assert outcomes[0] == outcomes[1]
 
 
-def append_of(scribe: Any, streams: Any, held: Any, limit: int, sets_limit: bool) -> Any:  # noqa: FBT001
+def append_of(scribe: Scribe, streams: Any, held: Any, limit: int, sets_limit: bool) -> Any:  # noqa: FBT001
     batches = [scribe.note(stream, at) for stream, at in streams]
     batches += [scribe.reserve(job_id, amount) for job_id, amount in held]
     if sets_limit:

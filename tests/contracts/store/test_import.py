@@ -12,6 +12,7 @@ from ledger.errors import (
 )
 from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.interface import EventStore
+from tests.contracts.store.conftest import Kit
 
 ALL = RecordFilter()
 
@@ -22,7 +23,7 @@ def export(store: EventStore) -> list[Any]:
 
 
 @pytest.fixture
-def source(kit: Any, vocabulary: ModuleType) -> Iterator[EventStore]:
+def source(kit: Kit, vocabulary: ModuleType) -> Iterator[EventStore]:
     """Yield another store with a job, its holds and an erasure."""
     opened = kit.open("source")
     scribe = vocabulary.Scribe(first=5_000)
@@ -34,7 +35,7 @@ def source(kit: Any, vocabulary: ModuleType) -> Iterator[EventStore]:
 
 
 @pytest.fixture
-def target(kit: Any) -> Iterator[EventStore]:
+def target(kit: Kit) -> Iterator[EventStore]:
     """Yield an empty store, the one that `clean` looks at."""
     opened = kit.open("one")
     yield opened

@@ -1,7 +1,6 @@
 """Job rows are the fold of their events, found by what they hold."""
 
 from types import ModuleType
-from typing import Any
 
 import pytest
 from msgspec import structs
@@ -14,9 +13,12 @@ from ledger.fold import fold
 from ledger.store.filters import JobFilter, Unreviewed
 from ledger.store.interface import EventStore
 from ledger.terms import State, Status
+from tests.ledger.scribe import Scribe
 
 
-def test_a_job_row_is_the_fold_of_its_events(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
+def test_a_job_row_is_the_fold_of_its_events(
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
+) -> None:
     job = None
     for record in scribe.live(store, vocabulary.JOB):
         job = fold(job, record)
@@ -24,7 +26,7 @@ def test_a_job_row_is_the_fold_of_its_events(store: EventStore, scribe: Any, voc
 
 
 def test_events_of_one_append_fold_one_after_the_other(
-    store: EventStore, scribe: Any, vocabulary: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     life = vocabulary.life()
     store.append([scribe.batch(vocabulary.JOB, *life[:4]), scribe.batch(vocabulary.JOB, *life[4:])])
@@ -34,14 +36,16 @@ def test_events_of_one_append_fold_one_after_the_other(
 
 
 def test_an_illegal_step_refuses_the_whole_append(
-    store: EventStore, scribe: Any, vocabulary: ModuleType
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     with pytest.raises(IllegalTransition):
         store.append([scribe.note(), scribe.batch(vocabulary.JOB, vocabulary.asset())])
     assert (store.head().size, store.job(vocabulary.JOB)) == (1, None)
 
 
-def test_jobs_are_listed_newest_first_up_to_a_limit(store: EventStore, scribe: Any, vocabulary: Any) -> None:
+def test_jobs_are_listed_newest_first_up_to_a_limit(
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
+) -> None:
     for number in range(3):
         store.append([scribe.batch(f"job_{number}", vocabulary.requested())])
     assert [job.job_id for job in store.jobs(JobFilter(), limit=2)] == ["job_2", "job_1"]
@@ -69,7 +73,7 @@ COUNTED = [
 """Filters, and how many of two jobs they find."""
 
 
-def test_a_filter_restricts_the_jobs(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
+def test_a_filter_restricts_the_jobs(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> None:
     store.append([scribe.batch("job_a", vocabulary.requested())])
     scribe.live(store, "job_b")
     assert [(where, len(store.jobs(where))) for where, _ in COUNTED] == COUNTED
@@ -99,7 +103,7 @@ HELD = [
 
 
 def test_jobs_are_found_by_what_their_rows_hold(
-    store: EventStore, scribe: Any, vocabulary: ModuleType
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     told = structs.replace(
         vocabulary.requested(), requested_model='a "draft" \0 \\ \u00e9', source_job="job_b"
@@ -109,7 +113,7 @@ def test_jobs_are_found_by_what_their_rows_hold(
     assert [(where, ids(store, where)) for where, _ in HELD] == HELD
 
 
-def test_jobs_are_found_by_when_they_were_begun(store: EventStore, scribe: Any) -> None:
+def test_jobs_are_found_by_when_they_were_begun(store: EventStore, scribe: Scribe) -> None:
     for number in range(3):
         scribe.live(store, f"job_{number}")
     [_, second, first] = [job.created_at for job in store.jobs(JobFilter())]
@@ -119,7 +123,7 @@ def test_jobs_are_found_by_when_they_were_begun(store: EventStore, scribe: Any) 
     assert [job.job_id for job in store.jobs(JobFilter(since=first, until=second))] == ["job_0"]
 
 
-def test_jobs_are_read_in_parts_by_what_is_before_the_last(store: EventStore, scribe: Any) -> None:
+def test_jobs_are_read_in_parts_by_what_is_before_the_last(store: EventStore, scribe: Scribe) -> None:
     for number in range(3):
         scribe.live(store, f"job_{number}")
     assert [job.job_id for job in store.jobs(JobFilter(before="job_2"), limit=1)] == ["job_1"]
@@ -127,7 +131,7 @@ def test_jobs_are_read_in_parts_by_what_is_before_the_last(store: EventStore, sc
     assert store.jobs(JobFilter(before="job_0")) == []
 
 
-def test_jobs_are_listed_oldest_first_after_one(store: EventStore, scribe: Any) -> None:
+def test_jobs_are_listed_oldest_first_after_one(store: EventStore, scribe: Scribe) -> None:
     for number in range(3):
         scribe.live(store, f"job_{number}")
     oldest = JobFilter(oldest_first=True)
@@ -152,7 +156,7 @@ OWNED = [
 """Filters by whose a job is, and the jobs they find."""
 
 
-def test_jobs_are_found_by_whose_they_are(store: EventStore, scribe: Any, vocabulary: Any) -> None:
+def test_jobs_are_found_by_whose_they_are(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> None:
     for number, team in enumerate(("games", "film", None)):
         told = structs.replace(vocabulary.requested(), team=team)
         store.append([scribe.batch(f"job_{number}", told)])
@@ -170,7 +174,7 @@ LONG = "video_" + "bGl0ZWxsbTpvcGVuYWk7" * 30
     ids=["short", "odd", "long", "last"],
 )
 def test_jobs_are_found_by_what_they_were_made_from(
-    store: EventStore, scribe: Any, vocabulary: Any, video: str
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType, video: str
 ) -> None:
     made_from = [
         {"source_job": "job_1"},
@@ -193,7 +197,7 @@ def test_jobs_are_found_by_what_they_were_made_from(
     assert found(JobFilter(source_video=video, profile="elsewhere")) == []
 
 
-def test_replaced_job_rows_are_found_by_whose_they_are(store: EventStore, scribe: Any) -> None:
+def test_replaced_job_rows_are_found_by_whose_they_are(store: EventStore, scribe: Scribe) -> None:
     scribe.live(store, "job_1")
     store.replace_jobs(store.jobs(JobFilter()), at_position=store.head().size)
     assert [job.job_id for job in store.jobs(JobFilter(of_team="film", of_actor="ana"))] == ["job_1"]
@@ -203,7 +207,7 @@ def test_an_unknown_job_is_none(store: EventStore) -> None:
     assert store.job("job_x") is None
 
 
-def test_all_job_rows_can_be_replaced(store: EventStore, scribe: Any, vocabulary: ModuleType) -> None:
+def test_all_job_rows_can_be_replaced(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> None:
     for number in range(3):
         store.append([scribe.batch(f"job_{number}", vocabulary.requested())])
     kept = store.jobs(JobFilter(), limit=1)
@@ -211,13 +215,15 @@ def test_all_job_rows_can_be_replaced(store: EventStore, scribe: Any, vocabulary
     assert store.jobs(JobFilter()) == kept
 
 
-def test_job_rows_are_not_replaced_when_the_head_has_moved(store: EventStore, scribe: Any) -> None:
+def test_job_rows_are_not_replaced_when_the_head_has_moved(store: EventStore, scribe: Scribe) -> None:
     store.append([scribe.note()])
     with pytest.raises(WrongExpectedVersion):
         store.replace_jobs([], at_position=1)
 
 
-def test_finished_videos_without_a_review_are_found(store: EventStore, scribe: Any, vocabulary: Any) -> None:
+def test_finished_videos_without_a_review_are_found(
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
+) -> None:
     for number, purpose in enumerate(("draft", "final", "client", "final")):
         first = structs.replace(vocabulary.requested(), purpose=purpose)
         scribe.live(store, f"job_{number}", [first, *vocabulary.life()[1:-1]])

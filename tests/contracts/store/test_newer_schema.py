@@ -11,10 +11,12 @@ import ledger.store.sqlite.connection as sqlite_connection
 from ledger.errors import LedgerUnusable
 from ledger.store.interface import EventStore
 from ledger.store.sqlite import SqliteStore
+from tests.contracts.store.conftest import Kit
+from tests.ledger.scribe import Scribe
 
 
 @pytest.fixture
-def upgrade(store: EventStore, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def upgrade(store: EventStore, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that upgrades the ledger by one version, as a newer program does."""
 
     def on_sqlite() -> None:
@@ -37,7 +39,7 @@ def upgrade(store: EventStore, kit: Any, monkeypatch: pytest.MonkeyPatch) -> Any
 
 
 def test_an_append_after_an_upgrade_is_refused_and_records_nothing(
-    store: EventStore, scribe: Any, upgrade: Any
+    store: EventStore, scribe: Scribe, upgrade: Any
 ) -> None:
     store.append([scribe.note("a")])
     store.append([scribe.note("a")])  # decided by what the process remembers

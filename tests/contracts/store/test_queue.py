@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
-from typing import Any
 
 import pytest
 from freezegun import freeze_time
@@ -16,6 +15,7 @@ from ledger.events import RenderAdopted
 from ledger.store.interface import NEW, Batch, EventStore, Fence
 from ledger.store.queue import Lease, Limit, Release
 from ledger.terms import State, Status
+from tests.ledger.scribe import Scribe
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_cancelled_job_of_a_dead_worker_is_not_taken_over(store: EventStore) -
     assert store.queue.claim("w2", 60_000) == []
 
 
-def writes(store: EventStore, scribe: Any, lease: Lease) -> bool:
+def writes(store: EventStore, scribe: Scribe, lease: Lease) -> bool:
     with suppress(StaleFence):
         return bool(store.append([scribe.note()], fence=Fence(lease.job_id, lease.token)))
     return False
@@ -239,20 +239,20 @@ def test_the_live_leases_are_those_not_released(store: EventStore, lease: Lease)
     assert store.queue.leases() == []
 
 
-def adopted(scribe: Any, job_id: str) -> Batch:
+def adopted(scribe: Scribe, job_id: str) -> Batch:
     """Return a job that runs."""
     event = RenderAdopted(profile="sandbox", video_id=f"video_of_{job_id}", status=Status.QUEUED)
     return Batch(job_id, NEW, [scribe.draft(event)])
 
 
-def test_what_nobody_scheduled_is_enlisted_once(store: EventStore, scribe: Any) -> None:
+def test_what_nobody_scheduled_is_enlisted_once(store: EventStore, scribe: Scribe) -> None:
     store.append([adopted(scribe, f"job_{number}") for number in (1, 2, 3)])
     store.queue.schedule("job_2", 60_000)
     assert [store.queue.enqueue_stale([State.RUNNING], "job_3") for _ in range(2)] == [1, 0]
     assert [claimed.job_id for claimed in store.queue.claim("w1", 60_000, limit=9)] == ["job_1"]
 
 
-def test_what_was_done_and_begun_again_is_enlisted(store: EventStore, scribe: Any) -> None:
+def test_what_was_done_and_begun_again_is_enlisted(store: EventStore, scribe: Scribe) -> None:
     store.append([adopted(scribe, "job_1")])
     store.queue.schedule("job_1")
     (lease,) = store.queue.claim("w1", 60_000)
@@ -261,7 +261,7 @@ def test_what_was_done_and_begun_again_is_enlisted(store: EventStore, scribe: An
     assert [store.queue.enqueue_stale([State.RUNNING], "job_2") for _ in range(2)] == [1, 0]
 
 
-def test_only_the_states_that_are_named_are_enlisted(store: EventStore, scribe: Any) -> None:
+def test_only_the_states_that_are_named_are_enlisted(store: EventStore, scribe: Scribe) -> None:
     store.append([adopted(scribe, "job_1")])
     assert store.queue.enqueue_stale([State.COMPLETED, State.UNKNOWN], "job_2") == 0
 
@@ -319,7 +319,7 @@ def test_sixteen_who_want_the_last_slots_get_no_more_than_there_are(store: Event
     assert waits.count(0) == 3
 
 
-def test_the_tally_counts_records_jobs_and_the_queue(store: EventStore, scribe: Any) -> None:
+def test_the_tally_counts_records_jobs_and_the_queue(store: EventStore, scribe: Scribe) -> None:
     before = store.tally()
     store.append([scribe.note()])
     store.queue.schedule("job_1", -5_000)
@@ -333,7 +333,7 @@ def test_the_tally_counts_records_jobs_and_the_queue(store: EventStore, scribe: 
 
 
 def test_a_job_that_is_over_no_longer_counts_as_due(
-    store: EventStore, scribe: Any, vocabulary: ModuleType
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     store.queue.wake([vocabulary.JOB])
     counted = []
@@ -343,21 +343,23 @@ def test_a_job_that_is_over_no_longer_counts_as_due(
     assert counted == [1, 0]
 
 
-def test_a_live_lease_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+def test_a_live_lease_writes(store: EventStore, scribe: Scribe, lease: Lease) -> None:
     assert writes(store, scribe, lease)
 
 
-def test_a_released_lease_no_longer_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+def test_a_released_lease_no_longer_writes(store: EventStore, scribe: Scribe, lease: Lease) -> None:
     store.queue.release(lease, 0)
     assert not writes(store, scribe, lease)
 
 
-def test_a_lease_that_ran_out_no_longer_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+def test_a_lease_that_ran_out_no_longer_writes(store: EventStore, scribe: Scribe, lease: Lease) -> None:
     store.queue.renew(lease, -1_000)
     assert not writes(store, scribe, lease)
 
 
-def test_a_lease_that_was_taken_over_no_longer_writes(store: EventStore, scribe: Any, lease: Lease) -> None:
+def test_a_lease_that_was_taken_over_no_longer_writes(
+    store: EventStore, scribe: Scribe, lease: Lease
+) -> None:
     store.queue.renew(lease, -1_000)
     store.queue.claim("w2", 60_000)
     assert not writes(store, scribe, lease)

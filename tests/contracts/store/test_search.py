@@ -1,6 +1,7 @@
 """Jobs are found by the words of their prompts and by their properties, and counted without reading them."""
 
 from collections import Counter
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, get_args
 
@@ -13,6 +14,8 @@ from ledger.private import private_values
 from ledger.store.filters import ALL_JOBS, JobFilter, RecordFilter
 from ledger.store.interface import EventStore, Match, Money, SpentBy, facets_of, money_of
 from ledger.terms import State, Status
+from tests.contracts.store.conftest import Kit
+from tests.ledger.scribe import Scribe
 
 PROMPTS = {
     "job_a": "A paper boat on the canal at dusk, naïve style",
@@ -23,7 +26,7 @@ PROMPTS = {
 
 
 @pytest.fixture
-def find(store: EventStore, scribe: Any, vocabulary: ModuleType) -> Any:
+def find(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> Any:
     """Return a function that finds job ids in a store with four prompts."""
     for job_id, prompt in PROMPTS.items():
         store.append([scribe.batch(job_id, vocabulary.requested(prompt))])
@@ -86,7 +89,9 @@ def test_a_query_of_32000_characters_is_answered(find: Any) -> None:
     assert found == {piece: [] for piece in LONG} | {"boat ": ["job_b", "job_a"]}
 
 
-def test_a_long_prompt_is_found_by_its_last_word(store: EventStore, scribe: Any, vocabulary: Any) -> None:
+def test_a_long_prompt_is_found_by_its_last_word(
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
+) -> None:
     for number, piece in enumerate(("ordinary words ", "夜景の", "x")):
         prompt = (piece * 32_000)[:31_990] + " zebra"
         store.append([scribe.batch(f"job_{number}", vocabulary.requested(prompt))])
@@ -141,7 +146,7 @@ FILTERS = [
 
 
 def test_a_filter_restricts_a_search_as_it_does_a_list(
-    store: EventStore, scribe: Any, vocabulary: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     blue = structs.replace(vocabulary.requested("a zeppelin"), team="blue", project="films")
     store.append([scribe.batch("job_a", blue)])
@@ -161,7 +166,7 @@ def test_a_filter_restricts_a_search_as_it_does_a_list(
 
 
 def test_a_caller_finds_and_counts_only_what_they_may_see(
-    store: EventStore, scribe: Any, vocabulary: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     for number, team in enumerate(("blue", None, "red")):
         event = structs.replace(vocabulary.requested("a boat"), team=team)
@@ -176,7 +181,7 @@ def test_a_caller_finds_and_counts_only_what_they_may_see(
 
 
 def test_counts_are_those_of_the_jobs_after_every_step(
-    store: EventStore, scribe: Any, vocabulary: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     store.append([scribe.batch("job_b", vocabulary.requested())])
     for event in vocabulary.life():
@@ -185,7 +190,7 @@ def test_counts_are_those_of_the_jobs_after_every_step(
 
 
 def test_counts_are_those_of_the_jobs_a_filter_describes(
-    store: EventStore, scribe: Any, vocabulary: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     for number in range(6):
         changed = {"team": ("blue", None)[number % 2], "purpose": ("draft", "final", "a_b")[number % 3]}
@@ -216,7 +221,9 @@ def test_counts_are_those_of_the_jobs_a_filter_describes(
         assert (where, {name: store.counts(name, where) for name in by}) == (where, by)  # type: ignore[arg-type]
 
 
-def test_jobs_of_one_append_are_listed_and_counted(store: EventStore, scribe: Any, vocabulary: Any) -> None:
+def test_jobs_of_one_append_are_listed_and_counted(
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
+) -> None:
     life = vocabulary.life()
     other = scribe.batch("job_b", vocabulary.requested())
     store.append([scribe.batch("job_a", *life[:4]), other, scribe.batch("job_a", *life[4:])])
@@ -225,7 +232,7 @@ def test_jobs_of_one_append_are_listed_and_counted(store: EventStore, scribe: An
     assert store.counts("model") == {"auto": 2, "sora-2": 1, "": 1}
 
 
-def erase(store: EventStore, scribe: Any, vocabulary: Any, job_id: str) -> None:
+def erase(store: EventStore, scribe: Scribe, vocabulary: Any, job_id: str) -> None:
     [record] = Ledger(store).read(RecordFilter(stream=job_id), limit=1)
     gone = tuple(private.commitment for _, private in private_values(record.event))
     erased = structs.replace(vocabulary.sample("private.erased"), commitments=gone)
@@ -233,7 +240,7 @@ def erase(store: EventStore, scribe: Any, vocabulary: Any, job_id: str) -> None:
 
 
 def test_an_erased_prompt_is_found_no_more(
-    store: EventStore, scribe: Any, vocabulary: Any, find: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any
 ) -> None:
     erase(store, scribe, vocabulary, "job_a")
     assert (find("paper"), find("boat")) == ([], ["job_b"])
@@ -244,7 +251,7 @@ def test_an_erased_prompt_is_found_no_more(
 
 
 def test_what_is_read_of_an_erased_job_has_no_words(
-    store: EventStore, scribe: Any, vocabulary: Any, find: Any, clean: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any, clean: Callable[[], bool]
 ) -> None:
     erase(store, scribe, vocabulary, "job_a")
     erase(store, scribe, vocabulary, "job_c")
@@ -254,7 +261,7 @@ def test_what_is_read_of_an_erased_job_has_no_words(
 
 
 def test_replaced_jobs_are_found_and_counted(
-    store: EventStore, scribe: Any, vocabulary: Any, find: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any
 ) -> None:
     before = store.search("boat", JobFilter(), 9), store.counts("month")
     jobs = store.jobs(JobFilter())
@@ -265,7 +272,7 @@ def test_replaced_jobs_are_found_and_counted(
 
 
 def test_imported_jobs_are_found(
-    kit: Any, store: EventStore, scribe: Any, vocabulary: Any, find: Any
+    kit: Kit, store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any
 ) -> None:
     erase(store, scribe, vocabulary, "job_b")
     copy = kit.open("two")
@@ -276,7 +283,7 @@ def test_imported_jobs_are_found(
     copy.close()
 
 
-def test_money_is_summed_by_each_property_as_it_changes(store: EventStore, scribe: Any) -> None:
+def test_money_is_summed_by_each_property_as_it_changes(store: EventStore, scribe: Scribe) -> None:
     store.append([scribe.reserve("job_a", 400_000)])
     store.append([scribe.reserve("job_b", 1_200_000)])
     assert (spent(store, "model"), spent(store, "team")) == (
@@ -294,7 +301,7 @@ def test_money_is_summed_by_each_property_as_it_changes(store: EventStore, scrib
     )
 
 
-def test_money_is_summed_from_any_time(store: EventStore, scribe: Any) -> None:
+def test_money_is_summed_from_any_time(store: EventStore, scribe: Scribe) -> None:
     store.append([scribe.reserve("job_a", 400_000)])
     [job] = store.jobs(JobFilter())
     day, begun = job.created_at[:10], job.created_at
@@ -307,7 +314,7 @@ def test_money_is_summed_from_any_time(store: EventStore, scribe: Any) -> None:
 
 
 def test_a_word_that_many_words_begin_with_is_found(
-    store: EventStore, scribe: Any, vocabulary: ModuleType
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     prompts = [vocabulary.requested(f"boat {number}") for number in range(100, 140)]
     store.append([scribe.batch(f"job_{number}", each) for number, each in enumerate(prompts)])
@@ -327,7 +334,7 @@ def test_a_word_that_many_words_begin_with_is_found(
 
 
 def test_every_step_leaves_lists_that_agree_with_the_jobs(
-    store: EventStore, scribe: Any, vocabulary: ModuleType
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     for event in vocabulary.life():
         store.append([scribe.batch("job_a", event)])

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -52,14 +51,16 @@ def test_every_part_says_its_change_with_its_verb_and_what_stays(prompt: str, pa
     assert split(prompt) == parts
 
 
-def test_nearly_every_part_is_classified_as_one_change_or_may_be_declared(several: Any) -> None:
+def test_nearly_every_part_is_classified_as_one_change_or_may_be_declared(
+    several: list[tuple[int, tuple[str, ...]]],
+) -> None:
     parts = [part for _, parts in several for part in parts]
     verdicts = [check_single_change(part).verdict for part in parts]
     assert verdicts.count("single") * 100 >= 90 * len(parts)
     assert verdicts.count("single") + verdicts.count("ambiguous") >= 0.97 * len(parts)
 
 
-def test_there_are_as_many_parts_as_changes(several: Any) -> None:
+def test_there_are_as_many_parts_as_changes(several: list[tuple[int, tuple[str, ...]]]) -> None:
     assert [parts for changes, parts in several if len(parts) != changes] == []
 
 

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -302,7 +302,11 @@ def test_the_aspects_a_requester_may_declare_are_those_that_are_found() -> None:
     ],
 )
 def test_of_seven_languages_this_much_is_classified_right_for_a_writer_it_was_not_trained_on(
-    of_languages: Any, languages: tuple[str, ...], kind: str, right: int, let_through: int
+    of_languages: list[tuple[dict[str, str], str, float | None]],
+    languages: tuple[str, ...],
+    kind: str,
+    right: int,
+    let_through: int,
 ) -> None:
     found = count(
         [
@@ -431,7 +435,9 @@ def test_a_remedy_takes_the_place_of_the_complaint_before_it_alone() -> None:
     assert words == ["Make it night", "make it denim"]
 
 
-def test_the_chance_of_several_changes_is_true_of_a_writer_that_set_no_constant(of_languages: Any) -> None:
+def test_the_chance_of_several_changes_is_true_of_a_writer_that_set_no_constant(
+    of_languages: list[tuple[dict[str, str], str, float | None]],
+) -> None:
     labelled = [
         (chance, case["changes"] == "multiple") for case, _, chance in of_languages if chance is not None
     ]

@@ -13,7 +13,7 @@ from ledger.events import ProjectionRecorded
 from ledger.log.ledger import Ledger
 from ledger.log.projection import STREAM, Drifted
 from ledger.log.replay import jobs_at, live_projection, replay, swap
-from tests.ledger.scribe import life
+from tests.ledger.scribe import Scribe, life
 
 JOBS = [f"job_{number:032x}" for number in range(1, 6)]
 
@@ -32,7 +32,7 @@ def stored_rows(path: Path) -> list[bytes]:
 
 
 @pytest.fixture
-def record(ledger: Ledger, scribe: Any) -> Any:
+def record(ledger: Ledger, scribe: Scribe) -> Any:
     """Return a function that records the digest of the live rows and returns its position."""
 
     def now() -> int:
@@ -44,7 +44,7 @@ def record(ledger: Ledger, scribe: Any) -> Any:
 
 
 @pytest.fixture
-def grow(ledger: Ledger, scribe: Any) -> Any:
+def grow(ledger: Ledger, scribe: Scribe) -> Any:
     """Return a function that takes each job one step further, and begins another one."""
     lives: dict[str, list[Any]] = {}
 
@@ -91,7 +91,7 @@ def test_replay_agrees_with_every_recorded_digest(ledger: Ledger, grow: Any, rec
 
 
 def test_a_drift_is_dated_by_the_digests_around_it(
-    ledger: Ledger, path: Path, grow: Any, record: Any, scribe: Any
+    ledger: Ledger, path: Path, grow: Any, record: Any, scribe: Scribe
 ) -> None:
     grow()
     good = record()

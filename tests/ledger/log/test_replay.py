@@ -10,6 +10,7 @@ from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.log.ledger import Ledger
 from ledger.log.replay import jobs_at, position_at, replay, swap
 from ledger.terms import State
+from tests.ledger.scribe import Scribe
 
 
 def tamper(path: Path, statement: str, *values: Any) -> None:
@@ -20,7 +21,7 @@ def tamper(path: Path, statement: str, *values: Any) -> None:
 
 
 @pytest.fixture
-def job(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> str:
+def job(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> str:
     scribe.live(ledger.store, vocabulary.JOB)
     return str(vocabulary.JOB)
 
@@ -73,7 +74,7 @@ def test_swapping_mends_the_rows(ledger: Ledger, path: Path, job: str, check: An
     assert check(path) == []
 
 
-def test_swapping_is_refused_when_the_ledger_has_grown(ledger: Ledger, scribe: Any, job: str) -> None:
+def test_swapping_is_refused_when_the_ledger_has_grown(ledger: Ledger, scribe: Scribe, job: str) -> None:
     result = replay(ledger)
     ledger.append([scribe.note()])
     with pytest.raises(WrongExpectedVersion, match="folded up to position 10, the ledger is at 11"):
@@ -109,7 +110,7 @@ def test_a_moment_is_the_last_position_recorded_by_then(
 
 
 def test_a_job_that_moves_on_during_a_replay_is_no_drift(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, job: str, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, job: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = ledger.read
 

@@ -3,18 +3,18 @@
 import base64
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import Tile, head_of, tiles_between, write_tiles
 from ledger.tree.checkpoint import Note, Signer
+from tests.ledger.scribe import Scribe
 
 SIGNER = Signer("ledger.example", bytes(range(32)))
 
 
-def grow(ledger: Ledger, scribe: Any, count: int) -> None:
+def grow(ledger: Ledger, scribe: Scribe, count: int) -> None:
     ledger.append([scribe.note() for _ in range(count)])
 
 
@@ -80,7 +80,7 @@ def recomputed(folder: Path) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 600])
 def test_the_root_is_recomputed_from_the_tiles(
-    ledger: Ledger, scribe: Any, tmp_path: Path, size: int
+    ledger: Ledger, scribe: Scribe, tmp_path: Path, size: int
 ) -> None:
     if size > 1:
         grow(ledger, scribe, size - 1)
@@ -89,7 +89,9 @@ def test_the_root_is_recomputed_from_the_tiles(
 
 
 @pytest.mark.parametrize(("first", "second"), [(1, 1), (100, 100), (200, 100), (255, 1), (256, 300), (10, 0)])
-def test_a_folder_is_extended(ledger: Ledger, scribe: Any, tmp_path: Path, first: int, second: int) -> None:
+def test_a_folder_is_extended(
+    ledger: Ledger, scribe: Scribe, tmp_path: Path, first: int, second: int
+) -> None:
     grow(ledger, scribe, first)
     export(ledger, tmp_path / "tiles")
     old = ledger.head().size
@@ -99,7 +101,7 @@ def test_a_folder_is_extended(ledger: Ledger, scribe: Any, tmp_path: Path, first
     assert recomputed(tmp_path / "tiles") == ledger.head()
 
 
-def test_extending_leaves_full_tiles_alone(ledger: Ledger, scribe: Any, tmp_path: Path) -> None:
+def test_extending_leaves_full_tiles_alone(ledger: Ledger, scribe: Scribe, tmp_path: Path) -> None:
     grow(ledger, scribe, 299)
     export(ledger, tmp_path)
     before = (tmp_path / "tile/0/000").stat().st_mtime_ns
@@ -108,7 +110,7 @@ def test_extending_leaves_full_tiles_alone(ledger: Ledger, scribe: Any, tmp_path
     assert (tmp_path / "tile/0/000").stat().st_mtime_ns == before
 
 
-def test_partial_tiles_go_once_the_full_one_is_there(ledger: Ledger, scribe: Any, tmp_path: Path) -> None:
+def test_partial_tiles_go_once_the_full_one_is_there(ledger: Ledger, scribe: Scribe, tmp_path: Path) -> None:
     tiles = tmp_path / "tiles"
     export(ledger, tiles)
     grow(ledger, scribe, 255)
@@ -122,7 +124,7 @@ def test_partial_tiles_go_once_the_full_one_is_there(ledger: Ledger, scribe: Any
 
 
 def test_an_export_that_was_cut_short_goes_on(
-    ledger: Ledger, scribe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, scribe: Scribe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow(ledger, scribe, 300)
     (tmp_path / "tile/0").mkdir(parents=True)

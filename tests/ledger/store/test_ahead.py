@@ -14,6 +14,7 @@ from ledger.log.ledger import Ledger
 from ledger.log.replay import replay, swap
 from ledger.store.interface import NEW
 from ledger.store.sqlite import SqliteStore
+from tests.ledger.scribe import Scribe
 
 JOBS = [f"job_0190000000007000800000000000{number:04x}" for number in range(60)]
 
@@ -46,7 +47,7 @@ def in_a_thread(run: Callable[[], object] | None) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_swap_of_the_job_rows_by_another_thread_is_not_forgotten(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, check: Any, moment: str
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any, moment: str
 ) -> None:
     store, life = ledger.store, vocabulary.life()[:4]
     assert isinstance(store, SqliteStore)
@@ -83,7 +84,7 @@ def elsewhere(ledger: Ledger, path: Path) -> Iterator[SqliteStore]:
 
 
 def test_threads_and_processes_that_append_and_swap_spend_a_budget_once(
-    ledger: Ledger, elsewhere: SqliteStore, vocabulary: ModuleType, scribe: Any, path: Path, check: Any
+    ledger: Ledger, elsewhere: SqliteStore, vocabulary: ModuleType, scribe: Scribe, path: Path, check: Any
 ) -> None:
     scribe.set_limit(ledger.store, 37 * 20 + 36)
     done: list[str] = []

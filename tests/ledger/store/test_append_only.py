@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from tests.ledger.scribe import Scribe
+
 COLUMNS = "position, event_id, stream, version, type, actor, trace_id, recorded_at, record, payload, leaf"
 INSERT = "INTO events VALUES (?, ?, 'notes', ?, 't', 'a', 'b', 'c', x'00', x'00', x'00')"
 FIRST_NOTE, LAST, NEXT = 2, 4, 5
 
 
 @pytest.fixture
-def db(path: Path, scribe: Any) -> Iterator[sqlite3.Connection]:
+def db(path: Path, scribe: Scribe) -> Iterator[sqlite3.Connection]:
     """Yield a plain connection to a ledger of four records, three of them in the stream ``notes``."""
     with scribe.ledger(path) as ledger:
         ledger.append([scribe.note(), scribe.note(), scribe.note()])

@@ -14,6 +14,7 @@ import pytest
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_ledger
+from tests.ledger.scribe import Scribe
 
 APPEND_FOR_EVER = """
 import sys
@@ -37,7 +38,7 @@ while True:
 """
 
 
-def fill_the_disk(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> None:
+def fill_the_disk(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> None:
     """Let the file grow no further and append until it is full."""
     writer = ledger.store._writer  # type: ignore[attr-defined]
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
@@ -50,13 +51,13 @@ def make_room(ledger: Ledger) -> None:
     ledger.store._writer.execute("PRAGMA max_page_count = 1000000")  # type: ignore[attr-defined]
 
 
-def test_a_full_disk_says_what_to_do(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> None:
+def test_a_full_disk_says_what_to_do(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> None:
     with pytest.raises(LedgerUnusable, match=r"the disk is full; .*: free space on it"):
         fill_the_disk(ledger, scribe, vocabulary)
 
 
 def test_a_full_disk_leaves_nothing_half_written(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, check: Any
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any
 ) -> None:
     with pytest.raises(LedgerUnusable):
         fill_the_disk(ledger, scribe, vocabulary)
@@ -64,7 +65,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 
 def test_the_refused_append_goes_through_once_there_is_room(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, check: Any
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any
 ) -> None:
     with pytest.raises(LedgerUnusable):
         fill_the_disk(ledger, scribe, vocabulary)
@@ -100,7 +101,7 @@ def test_nothing_that_was_reported_is_lost_to_a_kill(path: Path) -> None:
         assert ledger.head().size >= reported
 
 
-def test_a_ledger_goes_on_after_a_kill(path: Path, scribe: Any, check: Any) -> None:
+def test_a_ledger_goes_on_after_a_kill(path: Path, scribe: Scribe, check: Any) -> None:
     kill_after(path, 20)
     with scribe.ledger(path) as ledger:
         before = ledger.head().size
@@ -118,7 +119,7 @@ def other(path: Path, ledger: Ledger) -> Any:
     connection.close()
 
 
-def test_a_locked_ledger_says_what_to_do(ledger: Ledger, scribe: Any, other: Any) -> None:
+def test_a_locked_ledger_says_what_to_do(ledger: Ledger, scribe: Scribe, other: Any) -> None:
     with pytest.raises(LedgerUnusable, match=r"another program kept it locked .*: wait for it or stop it"):
         ledger.append([scribe.note()])
 
@@ -127,7 +128,7 @@ def test_a_locked_ledger_can_be_read(ledger: Ledger, other: Any) -> None:
     assert [record.type for record in ledger.read()] == ["ledger.created"]
 
 
-def test_an_append_goes_through_after_the_lock(ledger: Ledger, scribe: Any, other: Any) -> None:
+def test_an_append_goes_through_after_the_lock(ledger: Ledger, scribe: Scribe, other: Any) -> None:
     batch = scribe.note()
     with pytest.raises(LedgerUnusable):
         ledger.append([batch])
@@ -135,7 +136,9 @@ def test_an_append_goes_through_after_the_lock(ledger: Ledger, scribe: Any, othe
     assert [record.position for record in ledger.append([batch])] == [2]
 
 
-def test_a_failed_commit_fails_the_whole_append(ledger: Ledger, scribe: Any, path: Path, check: Any) -> None:
+def test_a_failed_commit_fails_the_whole_append(
+    ledger: Ledger, scribe: Scribe, path: Path, check: Any
+) -> None:
     ledger.store._writer.set_authorizer(refuse_head)  # type: ignore[attr-defined]
     with pytest.raises(LedgerUnusable):
         ledger.append([scribe.note(), scribe.note("other")])

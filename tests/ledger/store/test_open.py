@@ -8,6 +8,7 @@ from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_ledger, open_store
 from ledger.store.sqlite.connection import APPLICATION_ID, SCHEMA_VERSION, recognise
 from ledger.store.sqlite.store import SqliteStore
+from tests.ledger.scribe import Scribe
 
 
 def foreign(path: Path) -> None:
@@ -45,7 +46,7 @@ def test_a_database_of_another_program_stays_as_it_was(path: Path) -> None:
     assert content(path) == before
 
 
-def test_a_ledger_of_a_newer_version_is_refused(path: Path, scribe: Any, *, read_only: bool) -> None:
+def test_a_ledger_of_a_newer_version_is_refused(path: Path, scribe: Scribe, *, read_only: bool) -> None:
     scribe.ledger(path).close()
     db = sqlite3.connect(path)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
@@ -72,19 +73,19 @@ def test_an_empty_file_is_refused_for_reading(path: Path) -> None:
         open_store(str(path), read_only=True)
 
 
-def test_an_empty_file_becomes_a_ledger(path: Path, scribe: Any) -> None:
+def test_an_empty_file_becomes_a_ledger(path: Path, scribe: Scribe) -> None:
     path.touch()
     with scribe.ledger(path) as ledger:
         assert ledger.head().size == 1
 
 
-def test_a_folder_below_a_file_cannot_be_made(path: Path, scribe: Any) -> None:
+def test_a_folder_below_a_file_cannot_be_made(path: Path, scribe: Scribe) -> None:
     path.touch()
     with pytest.raises(LedgerUnusable, match=r"folder cannot be created .*: name another file with --ledger"):
         scribe.ledger(path / "below" / "ledger.db")
 
 
-def test_missing_folders_are_made(tmp_path: Path, scribe: Any) -> None:
+def test_missing_folders_are_made(tmp_path: Path, scribe: Scribe) -> None:
     scribe.ledger(tmp_path / "a" / "b" / "ledger.db").close()
     assert (tmp_path / "a" / "b" / "ledger.db").exists()
 
@@ -94,29 +95,29 @@ def test_a_url_of_another_database_says_what_is_expected() -> None:
         open_store("mysql://ana:secret@host/db", read_only=True)
 
 
-def test_an_absolute_url_names_the_file(path: Path, scribe: Any) -> None:
+def test_an_absolute_url_names_the_file(path: Path, scribe: Scribe) -> None:
     scribe.ledger(f"sqlite:///{path}").close()
     assert path.exists()
 
 
-def test_a_url_may_quote_what_a_path_may_hold(tmp_path: Path, scribe: Any) -> None:
+def test_a_url_may_quote_what_a_path_may_hold(tmp_path: Path, scribe: Scribe) -> None:
     scribe.ledger(f"sqlite:///{tmp_path}/my%20ledger%3F.db").close()
     assert (tmp_path / "my ledger?.db").exists()
 
 
-def test_a_relative_url_starts_here(tmp_path: Path, scribe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_url_starts_here(tmp_path: Path, scribe: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scribe.ledger("sqlite:///here.db").close()
     assert (tmp_path / "here.db").exists()
 
 
-def test_a_ledger_opened_for_reading_refuses_to_append(path: Path, scribe: Any) -> None:
+def test_a_ledger_opened_for_reading_refuses_to_append(path: Path, scribe: Scribe) -> None:
     scribe.ledger(path).close()
     with open_ledger(str(path)) as ledger, pytest.raises(LedgerUnusable, match="open for reading only"):
         ledger.append([scribe.note()])
 
 
-def test_the_connections_of_a_reader_cannot_write(path: Path, scribe: Any) -> None:
+def test_the_connections_of_a_reader_cannot_write(path: Path, scribe: Scribe) -> None:
     scribe.ledger(path).close()
     store: Any = open_store(str(path), read_only=True)
     with store._reading() as db, pytest.raises(sqlite3.OperationalError, match="readonly"):
@@ -124,7 +125,7 @@ def test_the_connections_of_a_reader_cannot_write(path: Path, scribe: Any) -> No
     store.close()
 
 
-def test_a_read_only_database_says_what_to_do(path: Path, scribe: Any) -> None:
+def test_a_read_only_database_says_what_to_do(path: Path, scribe: Scribe) -> None:
     with scribe.ledger(path) as ledger:
         ledger.store._writer.execute("PRAGMA query_only = ON")
         with pytest.raises(LedgerUnusable, match="it is read-only: make file and folder writable"):
@@ -132,7 +133,7 @@ def test_a_read_only_database_says_what_to_do(path: Path, scribe: Any) -> None:
 
 
 def test_a_ledger_in_a_read_only_folder_can_be_read(
-    path: Path, scribe: Any, monkeypatch: pytest.MonkeyPatch
+    path: Path, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel lets root write anywhere, so the file system's refusal of ``-shm`` is played by a folder.
 
@@ -144,24 +145,24 @@ def test_a_ledger_in_a_read_only_folder_can_be_read(
         assert [record.type for record in ledger.read()] == ["ledger.created"]
 
 
-def test_a_ledger_that_cannot_be_written_says_so_when_opened(path: Path, scribe: Any) -> None:
+def test_a_ledger_that_cannot_be_written_says_so_when_opened(path: Path, scribe: Scribe) -> None:
     scribe.ledger(path).close()
     path.with_name(path.name + "-wal").mkdir()
     with pytest.raises(LedgerUnusable, match="check that the folder exists and that you may read"):
         scribe.ledger(path)
 
 
-def test_a_file_carries_the_id_of_a_ledger(path: Path, scribe: Any) -> None:
+def test_a_file_carries_the_id_of_a_ledger(path: Path, scribe: Scribe) -> None:
     scribe.ledger(path).close()
     assert content(path)[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
-def test_closing_leaves_one_file(path: Path, scribe: Any) -> None:
+def test_closing_leaves_one_file(path: Path, scribe: Scribe) -> None:
     scribe.ledger(path).close()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_new_ledger_is_clean(path: Path, scribe: Any, check: Any) -> None:
+def test_a_new_ledger_is_clean(path: Path, scribe: Scribe, check: Any) -> None:
     scribe.ledger(path).close()
     assert check(path) == []
 
@@ -172,7 +173,7 @@ def test_verifying_an_empty_file_says_that_it_is_empty(path: Path, check: Any) -
         check(path)
 
 
-def test_a_backup_that_lost_the_wal_gets_it_back(path: Path, scribe: Any) -> None:
+def test_a_backup_that_lost_the_wal_gets_it_back(path: Path, scribe: Scribe) -> None:
     with scribe.ledger(path) as ledger:
         ledger.store._writer.execute("VACUUM INTO ?", (f"{path}.backup",))
     backup = path.with_name(path.name + ".backup")

@@ -13,6 +13,7 @@ from ledger.log.ledger import Ledger
 from ledger.private import PrivateBody, private_values
 from ledger.store.filters import JobFilter
 from ledger.store.sqlite import SqliteStore
+from tests.ledger.scribe import Scribe
 
 JOBS = 600
 TOGETHER = 20
@@ -28,7 +29,7 @@ def left_of(wanted: list[bytes], stored: bytes) -> list[bytes]:
     return [each for each in wanted if each[:8] in beginnings and each in stored]
 
 
-def fill(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBody]:
+def fill(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> list[PrivateBody]:
     """Record requests whose texts have very different lengths, as prompts have; return their bodies."""
     bodies = []
     for first in range(0, JOBS, TOGETHER):
@@ -42,19 +43,19 @@ def fill(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBod
     return bodies
 
 
-def erase(ledger: Ledger, scribe: Any, vocabulary: ModuleType, bodies: list[PrivateBody]) -> None:
+def erase(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, bodies: list[PrivateBody]) -> None:
     gone = {"commitments": tuple(body.commitment for body in bodies)}
     event = structs.replace(vocabulary.sample("private.erased"), **gone)
     ledger.append([scribe.batch("ledger", event)])
 
 
 @pytest.fixture
-def bodies(ledger: Ledger, scribe: Any, vocabulary: ModuleType) -> list[PrivateBody]:
+def bodies(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> list[PrivateBody]:
     return fill(ledger, scribe, vocabulary)
 
 
 def test_no_salt_is_left_in_any_file(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, bodies: list[PrivateBody]
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, bodies: list[PrivateBody]
 ) -> None:
     """A salt is 32 random bytes, so finding one means that its row was there."""
     erase(ledger, scribe, vocabulary, bodies)
@@ -64,7 +65,7 @@ def test_no_salt_is_left_in_any_file(
 
 
 def test_no_text_is_left_in_any_file(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, bodies: list[PrivateBody]
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, bodies: list[PrivateBody]
 ) -> None:
     erase(ledger, scribe, vocabulary, bodies)
     ledger.store.scrub()
@@ -72,7 +73,9 @@ def test_no_text_is_left_in_any_file(
     assert left_of([body.text[:13].encode() for body in bodies], stored) == []
 
 
-def test_no_word_is_left_in_any_file(ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path) -> None:
+def test_no_word_is_left_in_any_file(
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path
+) -> None:
     """The index stores a word without what it shares with the word before, so its end is searched for."""
     bodies, words = [], [secrets.token_hex(12) for _ in range(4 * JOBS)]
     for number in range(JOBS):
@@ -92,7 +95,7 @@ def test_no_word_is_left_in_any_file(ledger: Ledger, scribe: Any, vocabulary: Mo
 
 
 def test_what_was_not_erased_stays_as_it_was(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path, check: Any, bodies: list[PrivateBody]
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any, bodies: list[PrivateBody]
 ) -> None:
     erase(ledger, scribe, vocabulary, bodies[::2])
     ledger.store.scrub()
@@ -101,7 +104,7 @@ def test_what_was_not_erased_stays_as_it_was(
 
 
 def test_a_reader_that_keeps_the_log_in_use_is_named(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path
 ) -> None:
     records = scribe.live(ledger.store)
     ledger.store._writer.execute("PRAGMA busy_timeout = 1")  # type: ignore[attr-defined]
@@ -118,7 +121,7 @@ def test_a_reader_that_keeps_the_log_in_use_is_named(
 
 
 def test_scrubbing_again_finishes_what_a_reader_prevented(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, path: Path
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path
 ) -> None:
     bodies = [each.body for _, each in private_values(scribe.live(ledger.store)[0].event) if each.body]
     ledger.store._writer.execute("PRAGMA busy_timeout = 1")  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from ledger.tree.checkpoint import Checkpoint, CheckpointInvalid, Signer
 from ledger.tree.head import TreeHead
 from ledger.tree.merkle import EMPTY_ROOT, ProofInvalid, root_at
 from ledger.tree.proof import ConsistencyProof, InclusionProof
+from tests.ledger.scribe import Scribe
 
 SIGNER = Signer("ledger.example", bytes(range(32)))
 PATHS = st.lists(st.binary(min_size=32, max_size=32), max_size=6).map(tuple)
@@ -46,7 +47,7 @@ sFodV/vSp5O8n9a8QpW6PRY97tfOSW5bsc2Xl/EQi08=
 
 
 @pytest.fixture
-def grown(ledger: Ledger, scribe: Any) -> Ledger:
+def grown(ledger: Ledger, scribe: Scribe) -> Ledger:
     """Return a ledger of six records."""
     for _ in range(5):
         ledger.append([scribe.note()])
@@ -205,7 +206,7 @@ def test_a_head_without_signatures_has_a_limit() -> None:
 
 @pytest.mark.parametrize("first", [None, "output.attached"])
 def test_a_log_that_does_not_begin_with_its_creation_has_no_name(
-    scribe: Any, vocabulary: ModuleType, first: str | None
+    scribe: Scribe, vocabulary: ModuleType, first: str | None
 ) -> None:
     records = [scribe.draft(vocabulary.sample(first)).placed("notes", 1, 1)] if first else []
     log = SimpleNamespace(read=lambda limit: iter(records[:limit]))

@@ -15,6 +15,7 @@ from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import spill
 from ledger.verify.strict import NotCanonicalError, odd_fields, parse, parse_payload, sound
 from ledger.verify.tree import leaf
+from tests.ledger.scribe import Scribe
 
 Row = tuple[Any, ...]
 ENVELOPE: dict[str, Any] = {
@@ -140,7 +141,7 @@ def test_the_commitments_of_a_payload_are_found_however_deep() -> None:
 
 
 def test_a_stream_that_was_put_away_goes_on_where_it_stood(
-    path: Path, scribe: Any, vocabulary: ModuleType, check: Any, monkeypatch: pytest.MonkeyPatch
+    path: Path, scribe: Scribe, vocabulary: ModuleType, check: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spill, "NEAR", 1)
     ids = [f"job_{number:032x}" for number in range(5)]
@@ -151,7 +152,7 @@ def test_a_stream_that_was_put_away_goes_on_where_it_stood(
     assert check(path) == []
 
 
-def test_text_that_is_no_utf_8_is_read_as_it_is(path: Path, scribe: Any) -> None:
+def test_text_that_is_no_utf_8_is_read_as_it_is(path: Path, scribe: Scribe) -> None:
     with scribe.ledger(path) as ledger:
         ledger.append([scribe.note(), scribe.note()])
     db = sqlite3.connect(path, isolation_level=None)

@@ -23,6 +23,7 @@ from ledger.tree.merkle import root_at
 from ledger.verify import checks, spill, verify
 from ledger.verify import report as report_module
 from ledger.verify.tree import Tree, leaf
+from tests.ledger.scribe import Scribe
 
 Check = Callable[[Path], list[tuple[str, int | None]]]
 TRIGGERS = ("events_only_extend", "events_no_update", "events_no_delete", "private_bodies_no_update")
@@ -101,12 +102,12 @@ def test_the_report_counts_what_it_saw(path: Path) -> None:
     assert (report.size, report.jobs, report.clean) == (14, 2, True)
 
 
-def test_the_root_is_recomputed(path: Path, scribe: Any) -> None:
+def test_the_root_is_recomputed(path: Path, scribe: Scribe) -> None:
     with SqliteSnapshot(path) as tables, scribe.ledger(path) as ledger:
         assert verify(tables).root == ledger.head().root.hex()
 
 
-def test_the_root_of_an_earlier_size_is_recomputed_on_the_way(path: Path, scribe: Any) -> None:
+def test_the_root_of_an_earlier_size_is_recomputed_on_the_way(path: Path, scribe: Scribe) -> None:
     with SqliteSnapshot(path) as tables, scribe.ledger(path) as ledger:
         roots = verify(tables, roots_at=[0, 5, 99]).roots
         assert roots == {0: root_at(ledger.store, 0), 5: root_at(ledger.store, 5)}
@@ -369,7 +370,7 @@ def test_bytes_that_mean_the_same_are_not_canonical(db: sqlite3.Connection, path
     assert check(path) == [("RECORD_NOT_CANONICAL", 2)]
 
 
-def test_a_tile_is_checked(path: Path, scribe: Any, check: Check) -> None:
+def test_a_tile_is_checked(path: Path, scribe: Scribe, check: Check) -> None:
     with scribe.ledger(path) as ledger:
         scribe = type(scribe)(first=1_000)
         ledger.append([scribe.note() for _ in range(256)])
@@ -377,7 +378,7 @@ def test_a_tile_is_checked(path: Path, scribe: Any, check: Check) -> None:
     assert check(path) == [("TILE_MISMATCH", None)]
 
 
-def test_a_missing_tile_is_found(path: Path, scribe: Any, check: Check) -> None:
+def test_a_missing_tile_is_found(path: Path, scribe: Scribe, check: Check) -> None:
     with scribe.ledger(path) as ledger:
         scribe = type(scribe)(first=1_000)
         ledger.append([scribe.note() for _ in range(256)])

@@ -1,5 +1,6 @@
 """Access keys in verification: who was granted one, with which approval, and whose approval it identifies."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ def grant(office: Office, name: str = "alice", **more: Any) -> None:
     office.say(event, more.pop("stream", "access"), **more)
 
 
-def test_an_actor_with_an_access_key_was_granted_one(office: Office, found: Any) -> None:
+def test_an_actor_with_an_access_key_was_granted_one(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     grant(office)
     office.ask(actor="alice", **KEYED)
     assert found() == []
@@ -30,7 +33,7 @@ def test_an_actor_with_an_access_key_was_granted_one(office: Office, found: Any)
 
 @pytest.mark.parametrize("granted_later", [True, False])
 def test_an_actor_whom_nobody_had_granted_a_key_is_found(
-    office: Office, found: Any, *, granted_later: bool
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], *, granted_later: bool
 ) -> None:
     office.ask(actor="alice", **KEYED)  # 3
     office.say(e.NoteRecorded(text=e.Private.seal("text", "so")), actor="alice", **KEYED)  # 4
@@ -41,7 +44,7 @@ def test_an_actor_whom_nobody_had_granted_a_key_is_found(
 
 @pytest.mark.parametrize("operation", ["access.grant", "policy.activate"])
 def test_a_grant_without_the_approval_that_the_policy_wants_is_found(
-    office: Office, found: Any, operation: str
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], operation: str
 ) -> None:
     office.activate(policy(approvals=[RULE | {"operations": [operation]}]))  # 3
     grant(office)
@@ -58,7 +61,7 @@ def test_a_grant_without_the_approval_that_the_policy_wants_is_found(
     ],
 )
 def test_an_approved_grant_permits_exactly_that_key(
-    office: Office, found: Any, granted: dict[str, Any], findings: Any
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], granted: dict[str, Any], findings: Any
 ) -> None:
     office.activate(policy(approvals=[RULE | {"operations": ["policy.activate"]}]))  # 3
     office.propose(operation="access.grant", access=ALICE)
@@ -85,7 +88,11 @@ def test_an_approved_grant_permits_exactly_that_key(
     ],
 )
 def test_callers_are_different_people_if_their_names_differ(
-    office: Office, found: Any, requester: Any, approver: Any, findings: Any
+    office: Office,
+    found: Callable[[], list[tuple[str, int | None]]],
+    requester: Any,
+    approver: Any,
+    findings: Any,
 ) -> None:
     for name in ("alice", "bob"):  # 3 and 4
         grant(office, name)

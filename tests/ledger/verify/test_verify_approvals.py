@@ -5,6 +5,7 @@ What is signed is written down here a third time, from docs/FORMAT.md.
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,9 @@ def in_job_bundle(office: Office, tmp_path: Path) -> list[str]:
 # --- signatures of answers ---
 
 
-def test_a_signed_approval_permits_a_decision(office: Office, found: Any, tmp_path: Path) -> None:
+def test_a_signed_approval_permits_a_decision(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path
+) -> None:
     office.ask()
     office.hold()
     office.answer(MARIA)
@@ -73,7 +76,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
 def test_a_signature_of_something_else_is_found(
-    office: Office, found: Any, tmp_path: Path, wrong: dict[str, Any]
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     office.ask()
     office.hold()
@@ -94,7 +97,7 @@ NO_SIGNATURES = {
 
 @pytest.mark.parametrize("signature", NO_SIGNATURES.values(), ids=NO_SIGNATURES.keys())
 def test_bytes_that_are_no_signature_are_found(
-    office: Office, found: Any, tmp_path: Path, signature: str
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path, signature: str
 ) -> None:
     office.ask()
     office.hold()
@@ -104,7 +107,9 @@ def test_bytes_that_are_no_signature_are_found(
     assert in_job_bundle(office, tmp_path) == [SIGNATURE, NOT_PERMITTED]
 
 
-def test_an_approval_that_says_it_is_signed_and_is_not_is_found(office: Office, found: Any) -> None:
+def test_an_approval_that_says_it_is_signed_and_is_not_is_found(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.hold()
     office.answer(actor="maria", who=SIGNED)
@@ -112,7 +117,9 @@ def test_an_approval_that_says_it_is_signed_and_is_not_is_found(office: Office, 
     assert found() == [(SIGNATURE, 5), (NOT_PERMITTED, 6)]
 
 
-def test_a_key_that_the_policy_does_not_name_approves_nothing(office: Office, found: Any) -> None:
+def test_a_key_that_the_policy_does_not_name_approves_nothing(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.hold()
     office.answer(EVE)
@@ -120,7 +127,9 @@ def test_a_key_that_the_policy_does_not_name_approves_nothing(office: Office, fo
     assert found() == [(SIGNATURE, 5), (NOT_PERMITTED, 6)]
 
 
-def test_a_key_of_another_person_approves_nothing(office: Office, found: Any) -> None:
+def test_a_key_of_another_person_approves_nothing(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.hold()
     office.answer(MARIA, actor="omar")
@@ -128,14 +137,18 @@ def test_a_key_of_another_person_approves_nothing(office: Office, found: Any) ->
     assert found() == [(SIGNATURE, 5), (NOT_PERMITTED, 6)]
 
 
-def test_a_wrong_signature_of_a_refusal_is_found(office: Office, found: Any) -> None:
+def test_a_wrong_signature_of_a_refusal_is_found(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.hold()
     office.answer(MARIA, e.ApprovalRefused, wrong={"verdict": "granted"})
     assert found() == [(SIGNATURE, 5)]
 
 
-def test_an_answer_under_a_policy_that_is_not_in_force_is_found(office: Office, found: Any) -> None:
+def test_an_answer_under_a_policy_that_is_not_in_force_is_found(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.hold()
     before = office.policy
@@ -146,7 +159,9 @@ def test_an_answer_under_a_policy_that_is_not_in_force_is_found(office: Office, 
     assert found() == [("APPROVAL_POLICY", 6), (NOT_PERMITTED, 7)]
 
 
-def test_a_key_that_is_withdrawn_before_the_last_approval_counts_no_more(office: Office, found: Any) -> None:
+def test_a_key_that_is_withdrawn_before_the_last_approval_counts_no_more(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     two = [{"code": "FINALS", "people": 2, "purposes": ["final"]}]
     office.activate(policy(approvals=two))
     office.ask()
@@ -186,7 +201,7 @@ class Approval1(e.EventBase):
 
 
 def test_a_signature_of_version_1_is_checked_and_its_decision_is_not_judged(
-    office: Office, found: Any, tmp_path: Path
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path
 ) -> None:
     office.ask(actor_source=ActorSource.FLAG)
     office.hold()
@@ -196,7 +211,9 @@ def test_a_signature_of_version_1_is_checked_and_its_decision_is_not_judged(
     assert in_job_bundle(office, tmp_path) == []
 
 
-def test_a_wrong_signature_of_version_1_is_found(office: Office, found: Any, tmp_path: Path) -> None:
+def test_a_wrong_signature_of_version_1_is_found(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path
+) -> None:
     office.ask()
     office.hold()
     answer_1(office, MARIA, held_event_id="another")
@@ -205,7 +222,9 @@ def test_a_wrong_signature_of_version_1_is_found(office: Office, found: Any, tmp
     assert in_job_bundle(office, tmp_path) == [SIGNATURE]
 
 
-def test_a_key_of_version_1_may_be_named_between_hold_and_answer(office: Office, found: Any) -> None:
+def test_a_key_of_version_1_may_be_named_between_hold_and_answer(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.activate(policy(approvers={}))
     office.ask()
     office.hold()
@@ -214,7 +233,9 @@ def test_a_key_of_version_1_may_be_named_between_hold_and_answer(office: Office,
     assert found() == []
 
 
-def test_an_answer_of_version_1_after_one_of_version_2_is_found(office: Office, found: Any) -> None:
+def test_an_answer_of_version_1_after_one_of_version_2_is_found(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.hold()
     office.answer(MARIA)
@@ -227,7 +248,7 @@ def test_an_answer_of_version_1_after_one_of_version_2_is_found(office: Office, 
 
 
 def test_a_decision_that_a_rule_of_the_policy_in_force_matches_takes_an_approval(
-    office: Office, found: Any, tmp_path: Path
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path
 ) -> None:
     office.ask()
     office.decide(approved=None)
@@ -245,14 +266,18 @@ NOT_MATCHING = {
 
 
 @pytest.mark.parametrize("rule", NOT_MATCHING.values(), ids=NOT_MATCHING.keys())
-def test_a_rule_that_does_not_match_wants_nothing(office: Office, found: Any, rule: dict[str, Any]) -> None:
+def test_a_rule_that_does_not_match_wants_nothing(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], rule: dict[str, Any]
+) -> None:
     office.activate(policy(approvals=[{"code": "FINALS", "people": 1, **rule}]))
     office.ask()
     office.decide(approved=None)
     assert found() == []
 
 
-def test_a_decision_does_not_choose_its_policy(office: Office, found: Any) -> None:
+def test_a_decision_does_not_choose_its_policy(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     lax = policy(approvals=[])
     strict = office.policy
     office.activate(lax)
@@ -263,7 +288,9 @@ def test_a_decision_does_not_choose_its_policy(office: Office, found: Any) -> No
     assert found() == [(NOT_PERMITTED, 6)]
 
 
-def test_approved_as_an_input_alone_permits_nothing(office: Office, found: Any) -> None:
+def test_approved_as_an_input_alone_permits_nothing(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.decide()
     assert found() == [(NOT_PERMITTED, 4)]
@@ -293,7 +320,7 @@ UNAPPROVED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("answer", UNAPPROVED.values(), ids=UNAPPROVED.keys())
 def test_an_approval_of_no_other_person_permits_nothing(
-    office: Office, found: Any, tmp_path: Path, answer: dict[str, Any]
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path, answer: dict[str, Any]
 ) -> None:
     office.ask()
     office.hold()
@@ -303,7 +330,9 @@ def test_an_approval_of_no_other_person_permits_nothing(
     assert in_job_bundle(office, tmp_path) == [NOT_PERMITTED]
 
 
-def test_another_login_permits_a_decision(office: Office, found: Any) -> None:
+def test_another_login_permits_a_decision(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask()
     office.hold()
     office.answer(actor="bob")
@@ -315,7 +344,10 @@ def test_another_login_permits_a_decision(office: Office, found: Any) -> None:
     ("rule", "signer"), [({"signed": True}, None), ({"signed_by": ["omar"]}, MARIA), ({"people": 2}, MARIA)]
 )
 def test_a_rule_takes_the_approvals_it_wants(
-    office: Office, found: Any, rule: dict[str, Any], signer: Signer | None
+    office: Office,
+    found: Callable[[], list[tuple[str, int | None]]],
+    rule: dict[str, Any],
+    signer: Signer | None,
 ) -> None:
     office.activate(policy(approvals=[{"code": "FINALS", "people": 1, **rule}]))
     office.ask()
@@ -325,7 +357,9 @@ def test_a_rule_takes_the_approvals_it_wants(
     assert found() == [(NOT_PERMITTED, 7)]
 
 
-def test_the_same_person_twice_is_one(office: Office, found: Any) -> None:
+def test_the_same_person_twice_is_one(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.activate(policy(approvals=[{"code": "FINALS", "people": 2}]))
     office.ask()
     office.hold()
@@ -337,7 +371,10 @@ def test_the_same_person_twice_is_one(office: Office, found: Any) -> None:
 
 @pytest.mark.parametrize(("signers", "findings"), [([MARIA], [(NOT_PERMITTED, 6)]), ([MARIA, OMAR], [])])
 def test_a_requester_under_a_typed_name_takes_one_more_signature(
-    office: Office, found: Any, signers: list[Signer], findings: list[Any]
+    office: Office,
+    found: Callable[[], list[tuple[str, int | None]]],
+    signers: list[Signer],
+    findings: list[Any],
 ) -> None:
     office.ask(actor_source=ActorSource.FLAG)
     office.hold()
@@ -349,7 +386,7 @@ def test_a_requester_under_a_typed_name_takes_one_more_signature(
 
 @pytest.mark.parametrize(("decided", "approved"), [({"usd_micros": 400_001}, 400_000), ({}, 300_000)])
 def test_what_is_dearer_than_what_was_approved_is_found(
-    office: Office, found: Any, decided: dict[str, Any], approved: int
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], decided: dict[str, Any], approved: int
 ) -> None:
     office.ask()
     cheapest, *others = office.basis().candidates
@@ -371,7 +408,11 @@ def test_what_is_dearer_than_what_was_approved_is_found(
     ],
 )
 def test_a_denial_is_set_aside_only_as_the_policy_lets_it_be(
-    office: Office, found: Any, overridable: list[str], recorded: list[str], findings: list[Any]
+    office: Office,
+    found: Callable[[], list[tuple[str, int | None]]],
+    overridable: list[str],
+    recorded: list[str],
+    findings: list[Any],
 ) -> None:
     office.activate(policy(approvals=[], overridable=overridable))
     office.ask()
@@ -384,7 +425,9 @@ def test_a_denial_is_set_aside_only_as_the_policy_lets_it_be(
 # --- who asks ---
 
 
-def test_a_signed_request_is_checked(office: Office, found: Any, tmp_path: Path) -> None:
+def test_a_signed_request_is_checked(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path
+) -> None:
     office.ask(**SIGNED)
     office.sign_request()
     office.hold()
@@ -396,7 +439,7 @@ def test_a_signed_request_is_checked(office: Office, found: Any, tmp_path: Path)
 
 @pytest.mark.parametrize("wrong", [{"payload_sha256": "ab" * 32}, {"event_id": "x"}, {"login": "bob"}])
 def test_a_request_whose_signature_is_of_something_else_was_typed(
-    office: Office, found: Any, tmp_path: Path, wrong: dict[str, Any]
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     office.ask(**SIGNED)
     office.sign_request(**wrong)
@@ -407,7 +450,9 @@ def test_a_request_whose_signature_is_of_something_else_was_typed(
     assert in_job_bundle(office, tmp_path) == ["REQUEST_SIGNATURE", NOT_PERMITTED]
 
 
-def test_a_request_that_says_it_is_signed_and_is_not_is_found(office: Office, found: Any) -> None:
+def test_a_request_that_says_it_is_signed_and_is_not_is_found(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.ask(**SIGNED)
     office.hold()
     assert found() == [("REQUEST_SIGNATURE", 4)]
@@ -423,7 +468,11 @@ def test_a_request_that_says_it_is_signed_and_is_not_is_found(office: Office, fo
     ],
 )
 def test_a_policy_says_who_may_ask(
-    office: Office, found: Any, wanted: str, who: dict[str, Any], findings: list[Any]
+    office: Office,
+    found: Callable[[], list[tuple[str, int | None]]],
+    wanted: str,
+    who: dict[str, Any],
+    findings: list[Any],
 ) -> None:
     office.activate(policy(requester=wanted))
     office.ask(**who)
@@ -443,7 +492,9 @@ def test_a_policy_that_was_activated_and_is_not_there_is_found(
 
 
 @pytest.mark.parametrize("body", [b"[policy]\n", b"7", b'{"approvals":7}', b'{"approvers":{"a":7}}', b"\xff"])
-def test_by_a_policy_that_cannot_be_read_nothing_is_judged(office: Office, found: Any, body: bytes) -> None:
+def test_by_a_policy_that_cannot_be_read_nothing_is_judged(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], body: bytes
+) -> None:
     office.activate(Document(body))
     office.ask()
     office.hold()
@@ -488,7 +539,10 @@ HOLDING = [{"code": "NAMES", "people": 1, "guardrails": ["NAMES", "OTHERS"]}]
     ],
 )
 def test_a_render_that_a_guardrail_holds_is_permitted_only_if_it_was_approved(
-    office: Office, found: Any, inputs: dict[str, Any], findings: list[str]
+    office: Office,
+    found: Callable[[], list[tuple[str, int | None]]],
+    inputs: dict[str, Any],
+    findings: list[str],
 ) -> None:
     office.activate(policy(approvals=HOLDING))
     office.ask()
@@ -498,7 +552,7 @@ def test_a_render_that_a_guardrail_holds_is_permitted_only_if_it_was_approved(
 
 @pytest.mark.parametrize("codes", ['"NAMES"', "[7]", "7"])
 def test_a_policy_whose_guardrails_cannot_be_read_judges_nothing(
-    office: Office, found: Any, codes: str
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], codes: str
 ) -> None:
     rule = {"code": "NAMES", "people": 1, "guardrails": json.loads(codes)}
     office.activate(policy(approvals=[rule]))

@@ -9,9 +9,11 @@ import pytest
 from msgspec import structs
 
 from ledger import events as e
+from ledger.log.ledger import Ledger
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import Report
 from ledger.verify.elsewhere import StoredFile, check_assets
+from tests.ledger.scribe import Scribe
 
 VIDEO, IMAGE, ORIGINAL = b"a video", b"an image", b"an image before it was scaled"
 
@@ -39,7 +41,7 @@ def files() -> Files:
 
 
 @pytest.fixture
-def store(ledger: Any, scribe: Any, vocabulary: ModuleType) -> Any:
+def store(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> Any:
     """Return a store with two jobs of the same image and video: positions 2 to 7 and 8 to 13."""
     for job_id in (vocabulary.JOB, vocabulary.OTHER_JOB):
         requested = vocabulary.requested()
@@ -92,7 +94,7 @@ def test_an_original_is_found_missing_by_its_digest(store: Any, path: Path, file
 
 
 def test_a_file_that_was_recorded_as_lost_may_be_gone(
-    store: Any, path: Path, files: Files, scribe: Any, vocabulary: ModuleType
+    store: Any, path: Path, files: Files, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     thumbnail = structs.replace(vocabulary.asset(e.Variant.THUMBNAIL), storage_uri="file:///t")
     lost = e.AssetLost(variant=e.Variant.THUMBNAIL, cause="deleted")
@@ -101,7 +103,7 @@ def test_a_file_that_was_recorded_as_lost_may_be_gone(
 
 
 def test_a_file_whose_name_was_erased_may_be_gone_and_may_not_change(
-    store: Any, path: Path, files: Files, scribe: Any, ledger: Any, vocabulary: ModuleType
+    store: Any, path: Path, files: Files, scribe: Scribe, ledger: Ledger, vocabulary: ModuleType
 ) -> None:
     name = ledger.history(vocabulary.JOB)[0].event.input_reference.name.commitment
     event = e.PrivateErased(commitments=(name,), reason_code="subject_request")

@@ -11,6 +11,7 @@ from msgspec import structs
 from ledger.log.ledger import Ledger
 from ledger.store import append
 from ledger.verify import permissions, spill
+from tests.ledger.scribe import Scribe
 
 Check = Callable[[Path], list[tuple[str, int | None]]]
 LIMIT = 1_000_000
@@ -19,7 +20,7 @@ IDS = [f"job_{number:032x}" for number in range(1, 9)]
 
 @pytest.fixture
 def said(
-    ledger: Ledger, scribe: Any, vocabulary: ModuleType, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., None]:
     """Record events of a job; `unchecked` by a writer that does not ask the budget."""
     ledger.append([scribe.batch("budget_studio", vocabulary.sample("budget.set"))])  # 2: at most 1,000,000
@@ -38,7 +39,7 @@ def reserve(vocabulary: ModuleType, usd_micros: int = 400_000) -> tuple[Any, Any
 
 
 def test_a_budget_within_its_limit_is_no_finding(
-    said: Any, path: Path, vocabulary: ModuleType, check: Check
+    said: Callable[..., None], path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
     for job_id in IDS[:2]:
         said(job_id, *reserve(vocabulary))
@@ -46,7 +47,7 @@ def test_a_budget_within_its_limit_is_no_finding(
 
 
 def test_money_that_was_reserved_past_the_limit_is_found(
-    said: Any, path: Path, vocabulary: ModuleType, check: Check
+    said: Callable[..., None], path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
     for job_id in IDS[:2]:
         said(job_id, *reserve(vocabulary))  # 3 to 6
@@ -55,7 +56,11 @@ def test_money_that_was_reserved_past_the_limit_is_found(
 
 
 def test_money_that_is_free_again_much_later_was_over_the_limit_all_the_same(
-    said: Any, path: Path, vocabulary: ModuleType, check: Check, monkeypatch: pytest.MonkeyPatch
+    said: Callable[..., None],
+    path: Path,
+    vocabulary: ModuleType,
+    check: Check,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     said(IDS[0], *reserve(vocabulary, LIMIT))  # 3 and 4
     said(IDS[1], *reserve(vocabulary), unchecked=True)  # 5 and 6, without asking the budget
@@ -66,7 +71,12 @@ def test_money_that_is_free_again_much_later_was_over_the_limit_all_the_same(
 
 
 def test_an_append_may_take_money_before_it_frees_some(
-    said: Any, ledger: Ledger, scribe: Any, path: Path, vocabulary: ModuleType, check: Check
+    said: Callable[..., None],
+    ledger: Ledger,
+    scribe: Scribe,
+    path: Path,
+    vocabulary: ModuleType,
+    check: Check,
 ) -> None:
     said(IDS[0], *reserve(vocabulary, LIMIT))
     batches = [
@@ -78,7 +88,12 @@ def test_an_append_may_take_money_before_it_frees_some(
 
 
 def test_a_limit_that_is_lowered_later_is_no_finding(
-    said: Any, ledger: Ledger, scribe: Any, path: Path, vocabulary: ModuleType, check: Check
+    said: Callable[..., None],
+    ledger: Ledger,
+    scribe: Scribe,
+    path: Path,
+    vocabulary: ModuleType,
+    check: Check,
 ) -> None:
     said(IDS[0], *reserve(vocabulary, LIMIT))
     lower = structs.replace(vocabulary.sample("budget.set"), limit_usd_micros=1)
@@ -87,7 +102,7 @@ def test_a_limit_that_is_lowered_later_is_no_finding(
 
 
 def test_what_was_spent_may_pass_the_limit(
-    said: Any, path: Path, vocabulary: ModuleType, check: Check
+    said: Callable[..., None], path: Path, vocabulary: ModuleType, check: Check
 ) -> None:
     *before, settled, closed, _ = vocabulary.life()
     dear = structs.replace(settled, cost_usd_micros=LIMIT + 1, difference_usd_micros=600_001)
@@ -97,7 +112,11 @@ def test_what_was_spent_may_pass_the_limit(
 
 
 def test_sums_are_kept_however_many_streams_there_are(
-    said: Any, path: Path, vocabulary: ModuleType, check: Check, monkeypatch: pytest.MonkeyPatch
+    said: Callable[..., None],
+    path: Path,
+    vocabulary: ModuleType,
+    check: Check,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(spill, "NEAR", 1)
     for job_id in IDS[:2]:

@@ -51,25 +51,33 @@ def approved(office: Office, content: dict[str, Any], answer: Callable[[], None]
     office.apply()
 
 
-def test_what_no_policy_wants_approval_for_is_free(office: Office, found: Any) -> None:
+def test_what_no_policy_wants_approval_for_is_free(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.activate(policy(approvals=[], name="other"))
     office.limit("all")
     assert found() == []
 
 
-def test_an_activation_without_approval_is_found(strict: Office, found: Any) -> None:
+def test_an_activation_without_approval_is_found(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     strict.activate(LAX)
     strict.activate(STRICT)  # who puts it back hides nothing
     assert found() == [(NOT_PERMITTED, 4)]
 
 
-def test_a_limit_without_approval_is_found(strict: Office, found: Any) -> None:
+def test_a_limit_without_approval_is_found(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     strict.limit("all")
     assert found() == [(NOT_PERMITTED, 4)]
 
 
 @pytest.mark.parametrize("signer", [None, MARIA])
-def test_an_approved_activation_is_permitted(strict: Office, found: Any, signer: Any) -> None:
+def test_an_approved_activation_is_permitted(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]], signer: Any
+) -> None:
     approved(strict, activation(), lambda: strict.answer(signer, actor=None if signer else "bob"))
     strict.activate(LAX, causation_id=strict.cause)
     strict.limit("all")  # by the lax policy
@@ -78,7 +86,7 @@ def test_an_approved_activation_is_permitted(strict: Office, found: Any, signer:
 
 @pytest.mark.parametrize("period", ["month", "day"])
 def test_an_approved_limit_is_permitted_with_that_of_the_month_or_day(
-    strict: Office, found: Any, period: str
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]], period: str
 ) -> None:
     approved(strict, limit(f"all__{period}"))
     strict.limit(f"all__{period}", causation_id=strict.cause)
@@ -98,7 +106,7 @@ ELSEWHERE: dict[str, Callable[[Office], Any]] = {
 
 @pytest.mark.parametrize("carry_out", ELSEWHERE.values(), ids=ELSEWHERE.keys())
 def test_an_approved_activation_permits_nothing_else(
-    strict: Office, found: Any, carry_out: Callable[[Office], Any]
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]], carry_out: Callable[[Office], Any]
 ) -> None:
     approved(strict, activation())
     carry_out(strict)
@@ -114,13 +122,17 @@ def test_an_approved_activation_permits_nothing_else(
         {"budget": "all__2026_01"},
     ],
 )
-def test_an_approved_limit_permits_no_other(strict: Office, found: Any, other: dict[str, Any]) -> None:
+def test_an_approved_limit_permits_no_other(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]], other: dict[str, Any]
+) -> None:
     approved(strict, limit("all"))
     strict.limit(**other, causation_id=strict.cause)
     assert found() == [(NOT_PERMITTED, 7)]
 
 
-def test_an_approved_change_is_carried_out_once_and_at_once(strict: Office, found: Any) -> None:
+def test_an_approved_change_is_carried_out_once_and_at_once(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     approved(strict, limit("all"))
     strict.limit("all", causation_id=strict.cause)
     strict.limit("all", causation_id=strict.cause)
@@ -128,7 +140,9 @@ def test_an_approved_change_is_carried_out_once_and_at_once(strict: Office, foun
     assert found() == [(NOT_PERMITTED, 8), (NOT_PERMITTED, 9)]
 
 
-def test_a_limit_for_a_month_permits_that_of_no_other_month(strict: Office, found: Any) -> None:
+def test_a_limit_for_a_month_permits_that_of_no_other_month(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     approved(strict, limit("all__month"))
     strict.limit("all__month", causation_id=strict.cause)
     strict.limit("all__2026_02", causation_id=strict.cause)
@@ -145,14 +159,16 @@ UNAPPROVED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("answer", UNAPPROVED.values(), ids=UNAPPROVED.keys())
 def test_an_approval_of_no_other_person_permits_no_change(
-    strict: Office, found: Any, answer: dict[str, Any]
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]], answer: dict[str, Any]
 ) -> None:
     approved(strict, activation(), lambda: strict.answer(**answer))
     strict.activate(LAX, causation_id=strict.cause)
     assert found() == [(NOT_PERMITTED, 7)]
 
 
-def test_a_key_that_the_policy_does_not_name_permits_no_change(strict: Office, found: Any) -> None:
+def test_a_key_that_the_policy_does_not_name_permits_no_change(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     approved(strict, activation(), lambda: strict.answer(EVE))
     strict.activate(LAX, causation_id=strict.cause)
     assert found() == [("APPROVAL_SIGNATURE", 5), (NOT_PERMITTED, 7)]
@@ -160,7 +176,7 @@ def test_a_key_that_the_policy_does_not_name_permits_no_change(strict: Office, f
 
 @pytest.mark.parametrize(("signers", "findings"), [([MARIA], [(NOT_PERMITTED, 7)]), ([MARIA, OMAR], [])])
 def test_a_change_under_a_typed_name_takes_one_more_signature(
-    strict: Office, found: Any, signers: Any, findings: Any
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]], signers: Any, findings: Any
 ) -> None:
     strict.propose(**activation(), who={"actor": "ana"})
     for signer in signers:
@@ -171,7 +187,7 @@ def test_a_change_under_a_typed_name_takes_one_more_signature(
 
 
 def test_a_change_that_waited_takes_what_the_policies_of_then_and_now_want(
-    office: Office, found: Any
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
 ) -> None:
     two = policy(approvals=[RULE, {**RULE, "code": "TWO", "people": 2}])
     office.activate(two)  # 3
@@ -189,7 +205,9 @@ def test_a_change_that_waited_takes_what_the_policies_of_then_and_now_want(
     assert found() == [(NOT_PERMITTED, 12)]
 
 
-def test_a_proposal_cites_the_policy_in_force(strict: Office, found: Any) -> None:
+def test_a_proposal_cites_the_policy_in_force(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     strict.propose(**activation(), required_by_sha256=LAX.sha256)
     assert found() == [(NOT_PERMITTED, 4)]
 
@@ -203,14 +221,20 @@ def test_a_proposal_cites_the_policy_in_force(strict: Office, found: Any) -> Non
     ],
 )
 def test_a_policy_says_who_may_propose(
-    office: Office, found: Any, wanted: str, who: dict[str, Any], findings: Any
+    office: Office,
+    found: Callable[[], list[tuple[str, int | None]]],
+    wanted: str,
+    who: dict[str, Any],
+    findings: Any,
 ) -> None:
     office.activate(policy(approvals=[RULE], requester=wanted))
     office.propose(**activation(), who=who)
     assert found() == findings
 
 
-def test_a_stream_of_another_name_carries_out_no_change(strict: Office, found: Any) -> None:
+def test_a_stream_of_another_name_carries_out_no_change(
+    strict: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     event = e.ChangeProposed(
         operation="policy.activate", **activation(), required_by_sha256=STRICT.sha256, reason_codes=("RULES",)
     )
@@ -224,7 +248,9 @@ def test_a_stream_of_another_name_carries_out_no_change(strict: Office, found: A
 # --- months and days that begin ---
 
 
-def test_a_new_month_repeats_the_limit_of_every_month_without_approval(office: Office, found: Any) -> None:
+def test_a_new_month_repeats_the_limit_of_every_month_without_approval(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     every = office.limit("all__month")
     office.activate(STRICT)
     office.limit("all__2026_02", causation_id=every.event_id)
@@ -240,14 +266,18 @@ def test_a_new_month_repeats_the_limit_of_every_month_without_approval(office: O
         {"budget": "all__2026_02", "stream": "budget_all"},
     ],
 )
-def test_a_new_month_repeats_nothing_else(office: Office, found: Any, begun: dict[str, Any]) -> None:
+def test_a_new_month_repeats_nothing_else(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], begun: dict[str, Any]
+) -> None:
     every = office.limit("all__month")
     office.activate(STRICT)
     office.limit(**begun, causation_id=every.event_id)
     assert found() == [(NOT_PERMITTED, 5)]
 
 
-def test_a_month_begins_once_and_by_the_last_limit(office: Office, found: Any) -> None:
+def test_a_month_begins_once_and_by_the_last_limit(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     old = office.limit("all__month")  # 3
     last = office.limit("all__month")
     office.limit("all__2026_01", 1)
@@ -261,7 +291,9 @@ def test_a_month_begins_once_and_by_the_last_limit(office: Office, found: Any) -
 # --- what is not judged ---
 
 
-def test_by_a_policy_that_cannot_be_read_no_change_is_judged(office: Office, found: Any) -> None:
+def test_by_a_policy_that_cannot_be_read_no_change_is_judged(
+    office: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     office.activate(Document(b"7"))
     office.activate(LAX)
     assert found() == []
@@ -282,7 +314,7 @@ def test_after_a_position_a_change_proposed_since_is_judged(strict: Office, path
 
 @pytest.mark.parametrize("cause", [None, "another"])
 def test_a_decision_after_an_approval_is_caused_by_the_last_one(
-    office: Office, found: Any, cause: Any
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], cause: Any
 ) -> None:
     office.ask()
     office.hold()
@@ -297,7 +329,7 @@ def test_a_decision_after_an_approval_is_caused_by_the_last_one(
 
 @pytest.mark.parametrize("type_", ["render.held", "render.denied"])
 def test_whatever_is_ruled_after_an_approval_takes_all_it_needs(
-    office: Office, found: Any, type_: str
+    office: Office, found: Callable[[], list[tuple[str, int | None]]], type_: str
 ) -> None:
     two = [{"code": "FINALS", "people": 2, "purposes": ["final"]}]
     office.activate(policy(approvals=two))

@@ -1,8 +1,8 @@
 """Signatures of passkeys in the record, by all three checkers; what is right is from docs/FORMAT.md."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,7 +34,7 @@ def asked(office: Office, device: Authenticator) -> Office:
 
 
 def test_an_answer_signed_by_a_passkey_permits_a_decision(
-    asked: Office, device: Authenticator, found: Any, tmp_path: Path
+    asked: Office, device: Authenticator, found: Callable[[], list[tuple[str, int | None]]], tmp_path: Path
 ) -> None:
     asked.answer(passkey=device, actor="maria", login=None)
     asked.decide()
@@ -46,14 +46,16 @@ def test_an_answer_signed_by_a_passkey_permits_a_decision(
 
 @pytest.mark.parametrize("name", [*WRONG, "another key"])
 def test_a_signature_that_is_wrong_in_one_respect_is_found(
-    asked: Office, device: Authenticator, found: Any, name: str
+    asked: Office, device: Authenticator, found: Callable[[], list[tuple[str, int | None]]], name: str
 ) -> None:
     wrong = WRONG.get(name) or {"secret": other_secret(device.algorithm)}
     asked.answer(passkey=device, actor="maria", login=None, wrong=wrong)
     assert [code for code, _ in found()] == [SIGNATURE]
 
 
-def test_a_signature_of_another_answer_is_found(asked: Office, device: Authenticator, found: Any) -> None:
+def test_a_signature_of_another_answer_is_found(
+    asked: Office, device: Authenticator, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     asked.answer(passkey=device, actor="maria", login=None, expires_at="2098-01-01T00:00:00.000000Z")
     assert found() == []
     right = asked.ledger.history(JOB)[-1].event
@@ -62,7 +64,9 @@ def test_a_signature_of_another_answer_is_found(asked: Office, device: Authentic
     assert [code for code, _ in found()] == [SIGNATURE]
 
 
-def test_a_key_in_a_file_signs_nothing_as_a_passkey(asked: Office, found: Any) -> None:
+def test_a_key_in_a_file_signs_nothing_as_a_passkey(
+    asked: Office, found: Callable[[], list[tuple[str, int | None]]]
+) -> None:
     asked.answer(MARIA)
     right = asked.ledger.history(JOB)[-1].event
     assertion = Authenticator().sign("x").assertion
@@ -71,7 +75,7 @@ def test_a_key_in_a_file_signs_nothing_as_a_passkey(asked: Office, found: Any) -
 
 
 def test_a_passkey_of_a_person_whom_the_policy_does_not_name_is_found(
-    asked: Office, device: Authenticator, found: Any
+    asked: Office, device: Authenticator, found: Callable[[], list[tuple[str, int | None]]]
 ) -> None:
     asked.answer(passkey=device, actor="omar", login=None)
     assert [code for code, _ in found()] == [SIGNATURE]

@@ -7,12 +7,14 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import CostSettled, RenderAdopted
+from decision.request.request import RenderRequest
+from ledger.events import CostSettled, Event, RenderAdopted
 from ledger.job import Job
 from ledger.terms import Outcome, State, Status, Variant
 from render_service.adoption.adopt import _await_all, adopt, archive, take_in
 from render_service.adoption.server_library import list_all
 from render_service.runtime.errors import AssetUnusable
+from render_service.runtime.settings import Settings
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import server_name
 from render_service.session.session import Session
@@ -21,6 +23,7 @@ from render_service.submission.submit import place
 from sora_adapter.errors import OperationUnsupported, ServerUnreachable, VideoNotFound
 from sora_adapter.models import Observation
 from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Clock, Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +44,7 @@ def made(session: Session) -> Made:
 
 
 async def test_an_adopted_video_says_what_it_is_and_keeps_its_prompt_private(
-    session: Session, made: Made, event: Any
+    session: Session, made: Made, event: Callable[[Job, type[Event]], Any]
 ) -> None:
     job, now = await adopt(session, made())
     taken = event(job, RenderAdopted)
@@ -49,7 +52,9 @@ async def test_an_adopted_video_says_what_it_is_and_keeps_its_prompt_private(
     assert (taken.prompt.text, "heron" in str(taken)) == ("a heron", False)
 
 
-async def test_a_video_that_is_done_is_adopted_as_completed(session: Session, made: Made, types: Any) -> None:
+async def test_a_video_that_is_done_is_adopted_as_completed(
+    session: Session, made: Made, types: Callable[[Job], list[str]]
+) -> None:
     job, _ = await adopt(session, made())
     assert (job.state, types(job)) == (State.COMPLETED, ["render.adopted", "status.observed"])
 
@@ -100,7 +105,7 @@ async def test_a_video_the_server_does_not_have_is_not_adopted(session: Session)
 
 
 async def test_an_adopted_video_is_settled_like_any_other(
-    session: Session, made: Made, types: Any, intact: Callable[[], bool]
+    session: Session, made: Made, types: Callable[[Job], list[str]], intact: Callable[[], bool]
 ) -> None:
     job, _ = await adopt(session, made())
     job = await settle(session, job, interval_s=0.05, timeout_s=10)
@@ -112,7 +117,7 @@ async def test_an_adopted_video_is_settled_like_any_other(
 
 
 async def test_no_cost_is_claimed_for_a_video_that_was_paid_for_elsewhere(
-    session: Session, made: Made, types: Any
+    session: Session, made: Made, types: Callable[[Job], list[str]]
 ) -> None:
     job, _ = await adopt(session, made())
     job = await settle(session, job, interval_s=0.05, timeout_s=10)
@@ -163,7 +168,9 @@ async def test_an_archive_goes_on_where_it_was_stopped(session: Session, made: M
 
 
 async def test_an_archive_counts_what_is_not_done_yet(
-    sandbox: Callable[..., SandboxServer], at: Callable[[str], Session], request_for: Any
+    sandbox: Callable[..., SandboxServer],
+    at: Callable[[str], Session],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     session = at(sandbox(render_seconds=60).base_url)
     await place(session, request_for())
@@ -172,7 +179,7 @@ async def test_an_archive_counts_what_is_not_done_yet(
 
 
 async def test_a_video_whose_file_is_gone_is_counted_and_the_others_are_stored(
-    session: Session, made: Made, clock: Any
+    session: Session, made: Made, clock: Clock
 ) -> None:
     old = made()
     await asyncio.to_thread(httpx2.get, f"{session.settings.base_url}/videos/{old}")
@@ -195,7 +202,10 @@ async def test_more_than_a_page_is_archived_and_listed_whole(session: Session, m
 
 
 async def test_a_video_that_may_answer_a_lost_submission_is_left_alone(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
 ) -> None:
     found = video(size="1280x720", seconds="4").decode()
     faults.then(0).then(200, f'{{"object": "list", "data": [{found}], "has_more": false}}'.encode())
@@ -224,7 +234,7 @@ async def test_trouble_with_the_server_ends_an_archive_as_what_it_is() -> None:
 
 
 async def test_a_server_that_cannot_list_is_reported_before_anything_is_asked(
-    settings: Any, at: Callable[[str], Session], sandbox: Callable[..., SandboxServer]
+    settings: Settings, at: Callable[[str], Session], sandbox: Callable[..., SandboxServer]
 ) -> None:
     session = at(sandbox().base_url)
     object.__setattr__(session.settings, "profile_name", "litellm")

@@ -9,17 +9,20 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import VideoDeleted
+from decision.request.request import RenderRequest
+from ledger.events import Event, VideoDeleted
 from ledger.job import Job
 from ledger.terms import Outcome, State, Variant
 from render_service.adoption.server_library import delete, list_videos, page_document
 from render_service.runtime.errors import AssetUnusable, NotReady
+from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import fetch, settle
 from render_service.submission.submit import place
 from sora_adapter.errors import ContentExpired, ServerRefused, ServerUnreachable, VideoNotFound
 from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Clock, Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +33,7 @@ def counts(session: Session) -> Any:
 
 
 async def test_a_page_of_the_servers_videos_needs_no_ledger(
-    settings: Any, sandbox: Callable[..., SandboxServer], tmp_path: Path
+    settings: Settings, sandbox: Callable[..., SandboxServer], tmp_path: Path
 ) -> None:
     there = replace(settings, base_url=sandbox().base_url)
     page = await list_videos(there, Trace("1" * 32, "2" * 16), limit=5, after=None, order="asc")
@@ -38,7 +41,7 @@ async def test_a_page_of_the_servers_videos_needs_no_ledger(
     assert not (tmp_path / "ledger.db").exists()
 
 
-async def test_a_listed_video_reads_like_the_apis(session: Session, stored: Any) -> None:
+async def test_a_listed_video_reads_like_the_apis(session: Session, stored: Callable[[Session], Any]) -> None:
     job = await stored(session)
     page = await list_videos(session.settings, session.trace, limit=5, after=None, order="desc")
     [video] = page_document(page)["data"]
@@ -50,14 +53,18 @@ async def test_a_listed_video_reads_like_the_apis(session: Session, stored: Any)
     )
 
 
-async def test_a_video_that_is_stored_is_not_fetched_again(session: Session, stored: Any) -> None:
+async def test_a_video_that_is_stored_is_not_fetched_again(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     job = await stored(session)
     before = counts(session)["contents"]
     assert await fetch(session, job, Variant.VIDEO) == job
     assert counts(session)["contents"] == before
 
 
-async def test_a_stored_file_that_vanished_is_fetched_again(session: Session, stored: Any) -> None:
+async def test_a_stored_file_that_vanished_is_fetched_again(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     job = await stored(session)
     path = session.assets.path(job.assets[Variant.VIDEO].storage_uri)
     path.unlink()
@@ -69,7 +76,7 @@ async def test_a_stored_file_that_vanished_is_fetched_again(session: Session, st
     ("variant", "media_type"), [(Variant.THUMBNAIL, "image/webp"), (Variant.SPRITESHEET, "image/jpeg")]
 )
 async def test_other_variants_are_stored_beside_the_video(
-    session: Session, stored: Any, variant: Variant, media_type: str
+    session: Session, stored: Callable[[Session], Any], variant: Variant, media_type: str
 ) -> None:
     job = await fetch(session, await stored(session), variant)
     assert job.assets[variant].media_type == media_type
@@ -77,7 +84,12 @@ async def test_other_variants_are_stored_beside_the_video(
 
 
 async def test_a_variant_the_server_answers_with_a_video_is_refused(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any, clip: bytes, stored: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
+    clip: bytes,
+    stored: Callable[[Session], Any],
 ) -> None:
     faults.then(200, video()).then(200, video()).then(200, clip, kind="video/mp4")
     session = at(faults.base_url)
@@ -86,14 +98,18 @@ async def test_a_variant_the_server_answers_with_a_video_is_refused(
         await fetch(session, job, Variant.THUMBNAIL)
 
 
-async def test_fetching_a_video_that_is_done_settles_its_job(session: Session, request_for: Any) -> None:
+async def test_fetching_a_video_that_is_done_settles_its_job(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     placed = await place(session, request_for())
     job = await fetch(session, placed.job, Variant.VIDEO)
     assert (job.state, job.outcome) == (State.STORED, Outcome.STORED)
 
 
 async def test_a_running_video_cannot_be_fetched_yet(
-    sandbox: Callable[..., SandboxServer], at: Callable[[str], Session], request_for: Any
+    sandbox: Callable[..., SandboxServer],
+    at: Callable[[str], Session],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     session = at(sandbox(render_seconds=10).base_url)
     placed = await place(session, request_for())
@@ -101,14 +117,21 @@ async def test_a_running_video_cannot_be_fetched_yet(
         await fetch(session, placed.job, Variant.VIDEO)
 
 
-async def test_a_denied_request_has_nothing_to_fetch(session: Session, request_for: Any) -> None:
+async def test_a_denied_request_has_nothing_to_fetch(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     placed = await place(session, request_for(max_cost_usd_micros=1))
     with pytest.raises(NotReady, match=r"is denied, .*show job_.* says why"):
         await fetch(session, placed.job, Variant.VIDEO)
 
 
 async def test_a_thumbnail_that_expired_leaves_the_stored_job_as_it_is(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any, clip: bytes, clock: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
+    clip: bytes,
+    clock: Clock,
 ) -> None:
     faults.then(200, video()).then(200, video()).then(200, clip, kind="video/mp4")
     session = at(faults.base_url)
@@ -119,7 +142,9 @@ async def test_a_thumbnail_that_expired_leaves_the_stored_job_as_it_is(
     assert session.ledger.job(job.job_id) == job
 
 
-async def test_a_deletion_is_recorded_with_its_reason(session: Session, stored: Any, event: Any) -> None:
+async def test_a_deletion_is_recorded_with_its_reason(
+    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+) -> None:
     job = await delete(session, await stored(session), "campaign was withdrawn")
     deleted = event(job, VideoDeleted)
     assert (job.state, deleted.answer, deleted.why.text) == (
@@ -129,13 +154,16 @@ async def test_a_deletion_is_recorded_with_its_reason(session: Session, stored: 
     )
 
 
-async def test_a_deletion_leaves_the_stored_file(session: Session, stored: Any) -> None:
+async def test_a_deletion_leaves_the_stored_file(session: Session, stored: Callable[[Session], Any]) -> None:
     job = await delete(session, await stored(session))
     assert session.assets.path(job.assets[Variant.VIDEO].storage_uri).is_file()
 
 
 async def test_a_deletion_is_recorded_although_a_worker_stores_the_video_at_the_same_time(
-    session: Session, request_for: Any, types: Any, intact: Any
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
 ) -> None:
     seen = (await place(session, request_for())).job
     stored = await settle(session, seen, interval_s=0.05, timeout_s=60)
@@ -145,14 +173,18 @@ async def test_a_deletion_is_recorded_although_a_worker_stores_the_video_at_the_
     assert intact()
 
 
-async def test_deleting_twice_asks_once(session: Session, stored: Any) -> None:
+async def test_deleting_twice_asks_once(session: Session, stored: Callable[[Session], Any]) -> None:
     job = await delete(session, await stored(session))
     assert await delete(session, job) == job
     assert counts(session)["deletes"] == 1
 
 
 async def test_deleting_a_running_video_closes_its_job_as_cancelled(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any, types: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
+    types: Callable[[Job], list[str]],
 ) -> None:
     faults.then(200, video(status="queued")).then(200, b'{"id": "video_1", "deleted": true}')
     session = at(faults.base_url)
@@ -168,14 +200,17 @@ NOT_FOUND = b'{"error": {"message": "no such video", "code": "not_found"}}'
 
 @pytest.fixture
 async def running(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
 ) -> tuple[Session, Job]:
     session = at(faults.then(200, video(status="queued")).base_url)
     return session, (await place(session, request_for())).job
 
 
 async def test_a_video_the_server_forgot_counts_as_deleted_once_its_time_is_over(
-    running: tuple[Session, Job], faults: Any, event: Any
+    running: tuple[Session, Job], faults: Faults, event: Callable[[Job, type[Event]], Any]
 ) -> None:
     session, job = running
     faults.then(404, NOT_FOUND).then(404, NOT_FOUND)
@@ -188,7 +223,7 @@ async def test_a_video_the_server_forgot_counts_as_deleted_once_its_time_is_over
 
 
 async def test_a_video_that_is_still_there_after_a_404_was_not_deleted(
-    running: tuple[Session, Job], faults: Any, video: Any
+    running: tuple[Session, Job], faults: Faults, video: Callable[..., bytes]
 ) -> None:
     session, job = running
     faults.then(404, NOT_FOUND).then(200, video(status="in_progress"))
@@ -197,7 +232,9 @@ async def test_a_video_that_is_still_there_after_a_404_was_not_deleted(
     assert session.ledger.job(job.job_id) == job
 
 
-async def test_a_lost_answer_to_a_deletion_records_nothing(running: tuple[Session, Job], faults: Any) -> None:
+async def test_a_lost_answer_to_a_deletion_records_nothing(
+    running: tuple[Session, Job], faults: Faults
+) -> None:
     session, job = running
     faults.then(0)
     with pytest.raises(ServerUnreachable):
@@ -205,7 +242,9 @@ async def test_a_lost_answer_to_a_deletion_records_nothing(running: tuple[Sessio
     assert session.ledger.job(job.job_id) == job
 
 
-async def test_a_denied_request_has_no_video_to_delete(session: Session, request_for: Any) -> None:
+async def test_a_denied_request_has_no_video_to_delete(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     placed = await place(session, request_for(max_cost_usd_micros=1))
     with pytest.raises(NotReady, match="is denied, so there is no video to delete"):
         await delete(session, placed.job)

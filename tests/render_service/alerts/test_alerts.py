@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import ssl
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
 from ledger.terms import State
 from render_service.alerts import alerter as alerter_module
@@ -27,7 +29,10 @@ from render_service.runtime.errors import BadInput
 from render_service.session.session import Session
 from render_service.submission.resume import cancel
 from render_service.submission.submit import place
+from sora_adapter.sandbox.server import SandboxServer
 from tests.certificates import LOOPBACK, certificate
+from tests.conftest import Faults
+from tests.receiver import Receiver
 from tests.render_service.alerts.conftest import Mailbox, alerted, mail_to, targets
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +41,7 @@ FINDING = Finding("VIDEO_UNCLAIMED", "video_1", "words of a server", "sora-ledge
 
 
 @pytest.fixture
-def held(permitting: Session, request_for: Any) -> Any:
+def held(permitting: Session, request_for: Callable[..., RenderRequest]) -> Any:
     """Hold a request, and return its job."""
 
     async def hold(**changes: Any) -> Any:
@@ -55,7 +60,7 @@ def notices(receiver: Any) -> list[dict[str, Any]]:
 
 
 async def test_a_held_render_is_announced_to_each_target_in_its_form(
-    permitting: Session, receiver: Any, mailbox: Mailbox, held: Any
+    permitting: Session, receiver: Callable[..., Receiver], mailbox: Mailbox, held: Any
 ) -> None:
     hook, slack = receiver(), receiver()
     to = targets(webhook={"url": hook.url}, slack={"url": slack.url}, email=mail_to(mailbox))
@@ -76,7 +81,7 @@ async def test_a_held_render_is_announced_to_each_target_in_its_form(
 
 
 async def test_an_occasion_is_announced_once_however_many_processes_and_restarts_there_are(
-    permitting: Session, at: Any, receiver: Any, held: Any
+    permitting: Session, at: Callable[[str], Session], receiver: Callable[..., Receiver], held: Any
 ) -> None:
     there = receiver()
     to = targets(webhook={"url": there.url})
@@ -89,7 +94,7 @@ async def test_an_occasion_is_announced_once_however_many_processes_and_restarts
 
 
 async def test_a_new_installation_says_nothing_of_what_happened_before(
-    permitting: Session, receiver: Any, held: Any
+    permitting: Session, receiver: Callable[..., Receiver], held: Any
 ) -> None:
     there = receiver()
     await held()
@@ -98,7 +103,11 @@ async def test_a_new_installation_says_nothing_of_what_happened_before(
 
 
 async def test_a_failed_render_is_shown_with_its_next_step(
-    permitting: Session, at: Any, sandbox: Any, receiver: Any, stored: Any
+    permitting: Session,
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    receiver: Callable[..., Receiver],
+    stored: Callable[[Session], Any],
 ) -> None:
     there = receiver()
     to = targets(webhook={"url": there.url})
@@ -112,7 +121,7 @@ async def test_a_failed_render_is_shown_with_its_next_step(
 
 
 async def test_what_a_person_decided_is_no_failure(
-    permitting: Session, receiver: Any, request_for: Any
+    permitting: Session, receiver: Callable[..., Receiver], request_for: Callable[..., RenderRequest]
 ) -> None:
     there = receiver()
     to = targets(webhook={"url": there.url})
@@ -124,7 +133,11 @@ async def test_what_a_person_decided_is_no_failure(
 
 
 async def test_an_outcome_that_stays_unknown_is_announced_once_after_the_time_of_the_file(
-    permitting: Session, at: Any, faults: Any, receiver: Any, request_for: Any
+    permitting: Session,
+    at: Callable[[str], Session],
+    faults: Faults,
+    receiver: Callable[..., Receiver],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     there = receiver()
     to = targets(webhook={"url": there.url})
@@ -152,7 +165,11 @@ def allow(session: Session, usd_micros: int, name: str = "all") -> None:
     [(506_000, []), (500_000, ["The budget all is at 80 %"]), (400_000, ["The budget all is at 100 %"])],
 )
 async def test_a_budget_is_announced_at_80_and_at_100_percent(
-    permitting: Session, receiver: Any, request_for: Any, limit: int, expected: list[str]
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    request_for: Callable[..., RenderRequest],
+    limit: int,
+    expected: list[str],
 ) -> None:
     there = receiver()
     allow(permitting, limit)
@@ -163,7 +180,7 @@ async def test_a_budget_is_announced_at_80_and_at_100_percent(
 
 
 async def test_a_new_limit_of_a_budget_is_a_new_occasion(
-    permitting: Session, receiver: Any, request_for: Any
+    permitting: Session, receiver: Callable[..., Receiver], request_for: Callable[..., RenderRequest]
 ) -> None:
     there = receiver()
     allow(permitting, 400_000)
@@ -176,7 +193,10 @@ async def test_a_new_limit_of_a_budget_is_a_new_occasion(
 
 
 async def test_a_target_is_told_only_of_its_occasions_and_teams(
-    permitting: Session, receiver: Any, request_for: Any, held: Any
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    request_for: Callable[..., RenderRequest],
+    held: Any,
 ) -> None:
     film, failures, games = receiver(), receiver(), receiver()
     to = Targets.model_validate(
@@ -201,7 +221,7 @@ async def test_a_target_is_told_only_of_its_occasions_and_teams(
 
 
 async def test_an_alert_that_is_not_accepted_is_sent_again_under_the_same_id(
-    permitting: Session, receiver: Any, monkeypatch: pytest.MonkeyPatch
+    permitting: Session, receiver: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(alerter_module, "wait_ms", lambda _: 0)
     there = receiver(answer=lambda number: 503 if number == 1 else 200)
@@ -275,7 +295,7 @@ async def test_a_mail_is_sent_by_tls_to_the_server_whose_name_the_certificate_ha
 
 
 async def test_a_running_process_tells_of_what_is_recorded_meanwhile(
-    permitting: Session, receiver: Any, held: Any
+    permitting: Session, receiver: Callable[..., Receiver], held: Any
 ) -> None:
     there, stop = receiver(), asyncio.Event()
     async with Alerter(permitting, targets(webhook={"url": there.url})) as alerter:
@@ -289,7 +309,7 @@ async def test_a_running_process_tells_of_what_is_recorded_meanwhile(
 
 
 async def test_a_webhook_is_signed_with_the_secret_of_its_variable(
-    permitting: Session, receiver: Any, monkeypatch: pytest.MonkeyPatch
+    permitting: Session, receiver: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
     there = receiver()
@@ -301,7 +321,7 @@ async def test_a_webhook_is_signed_with_the_secret_of_its_variable(
 
 
 async def test_nobody_on_this_machine_is_told_unless_that_is_permitted(
-    session: Session, receiver: Any, mailbox: Mailbox
+    session: Session, receiver: Callable[..., Receiver], mailbox: Mailbox
 ) -> None:
     for to in (targets(webhook={"url": receiver().url}), targets(email=mail_to(mailbox))):
         with pytest.raises(Refused, match="SORA_LEDGER_PRIVATE_ENDPOINTS=allow permits"):
@@ -338,7 +358,7 @@ def test_a_file_that_cannot_be_used_is_refused_with_its_line(tmp_path: Path, tex
 
 
 async def test_a_finding_of_an_audit_is_announced_once_and_without_the_words_of_a_server(
-    permitting: Session, receiver: Any
+    permitting: Session, receiver: Callable[..., Receiver]
 ) -> None:
     there = receiver()
     to = targets(webhook={"url": there.url})

@@ -33,6 +33,7 @@ from render_service.runtime.settings import read_settings
 from render_service.runtime.telemetry import Log, Trace
 from sora_adapter.polling import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Faults
 
 ROOT = Path(__file__).parents[3]
 FAST = {"poll_interval_s": 0.05}
@@ -94,7 +95,7 @@ def test_a_denial_is_raised_with_its_job_and_its_reason(at_server: dict[str, Any
 
 
 def test_a_lost_answer_is_raised_with_its_job(
-    at_server: dict[str, Any], faults: Any, monkeypatch: pytest.MonkeyPatch
+    at_server: dict[str, Any], faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", faults.then(0).base_url)
     with SyncRenderDesk(**at_server) as session, pytest.raises(NotSubmitted) as raised:

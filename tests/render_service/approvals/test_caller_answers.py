@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
 from ledger.events import ApprovalGranted, NoteRecorded
@@ -70,7 +71,7 @@ def team(session: Session) -> Callable[..., Caller]:
 
 
 @pytest.fixture
-def held(session: Session, team: Callable[..., Caller], request_for: Any) -> Held:
+def held(session: Session, team: Callable[..., Caller], request_for: Callable[..., RenderRequest]) -> Held:
     async def hold(name: str = "alice", **more: Any) -> Job:
         acting = team(name, "requester", **more).session(session)
         placed = await place(acting, request_for(purpose="final"), queue=True)
@@ -111,7 +112,7 @@ async def test_no_key_of_the_requester_approves_their_request(
 
 
 async def test_one_person_with_two_keys_is_one_approval(
-    session: Session, team: Callable[..., Caller], request_for: Any
+    session: Session, team: Callable[..., Caller], request_for: Callable[..., RenderRequest]
 ) -> None:
     two = [{"code": "FINALS", "purposes": ["final"], "people": 2}]
     rules = Rules(policy(approvals=two), session.catalog)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
 from ledger.events import BudgetSet, PolicyActivated
 from ledger.record import ActorSource
@@ -78,7 +79,7 @@ ALL = read_name("all", Period.NONE)
 
 
 def test_a_policy_is_activated_once_another_person_approved_it(
-    office: Any, force: Any, session: Session, intact: Any
+    office: Callable[..., Office], force: Callable[..., Policy], session: Session, intact: Callable[[], bool]
 ) -> None:
     strict = force(BOTH)
     ana, bob = office("ana"), office("bob")
@@ -96,7 +97,7 @@ def test_a_policy_is_activated_once_another_person_approved_it(
 
 
 def test_a_limit_is_set_once_another_person_approved_it(
-    office: Any, force: Any, session: Session, intact: Any
+    office: Callable[..., Office], force: Callable[..., Policy], session: Session, intact: Callable[[], bool]
 ) -> None:
     force(BOTH)
     monthly = read_name("team_film", Period.MONTH)
@@ -111,7 +112,9 @@ def test_a_limit_is_set_once_another_person_approved_it(
     assert intact()
 
 
-def test_a_limit_is_lifted_like_that_too(office: Any, force: Any, session: Session) -> None:
+def test_a_limit_is_lifted_like_that_too(
+    office: Callable[..., Office], force: Callable[..., Policy], session: Session
+) -> None:
     set_limit(session.ledger, ALL, 100, None, session.clock(), session.provenance)
     force(BOTH)
     proposed = propose_limit(office("ana"), ALL, None, None)
@@ -122,7 +125,9 @@ def test_a_limit_is_lifted_like_that_too(office: Any, force: Any, session: Sessi
     assert limit.usd_micros is None
 
 
-def test_neither_is_changed_without_an_approval(office: Any, force: Any, session: Session) -> None:
+def test_neither_is_changed_without_an_approval(
+    office: Callable[..., Office], force: Callable[..., Policy], session: Session
+) -> None:
     strict = force(BOTH)
     size = session.ledger.store.head().size
     with pytest.raises(NeedsApproval, match=r"policy.activate needs approval by rule RULES"):
@@ -134,7 +139,7 @@ def test_neither_is_changed_without_an_approval(office: Any, force: Any, session
 
 @pytest.mark.parametrize(("operation", "free"), [("policy.activate", "budget"), ("budget.set", "policy")])
 def test_a_rule_is_for_what_it_names(
-    office: Any, force: Any, session: Session, operation: str, free: str
+    office: Callable[..., Office], force: Callable[..., Policy], session: Session, operation: str, free: str
 ) -> None:
     force({"code": "ONE", "operations": [operation]})
     if free == "budget":
@@ -146,7 +151,9 @@ def test_a_rule_is_for_what_it_names(
 
 
 @pytest.mark.parametrize("answer", [approve_change, reject_change])
-def test_nobody_answers_for_their_own_change(office: Any, force: Any, answer: Any) -> None:
+def test_nobody_answers_for_their_own_change(
+    office: Callable[..., Office], force: Callable[..., Policy], answer: Any
+) -> None:
     force(BOTH)
     ana = office("ana")
     proposed = propose_limit(ana, ALL, None, None)
@@ -155,7 +162,9 @@ def test_nobody_answers_for_their_own_change(office: Any, force: Any, answer: An
     assert types(read_change(ana.ledger, proposed.name)) == ["change.proposed"]
 
 
-def test_a_signature_under_the_login_that_proposed_is_not_another_person(office: Any, force: Any) -> None:
+def test_a_signature_under_the_login_that_proposed_is_not_another_person(
+    office: Callable[..., Office], force: Callable[..., Policy]
+) -> None:
     force(BOTH, approvers=KEYS)
     proposed = propose_limit(office("ana"), ALL, None, None)
     with pytest.raises(BadInput, match="under the login ana, like this answer"):
@@ -163,7 +172,9 @@ def test_a_signature_under_the_login_that_proposed_is_not_another_person(office:
     assert approve_change(office("maria"), proposed.name, signer=MARIA).proposed.state == "applied"
 
 
-def test_a_change_proposed_under_a_typed_name_takes_two_people_who_sign(office: Any, force: Any) -> None:
+def test_a_change_proposed_under_a_typed_name_takes_two_people_who_sign(
+    office: Callable[..., Office], force: Callable[..., Policy]
+) -> None:
     force(BOTH, approvers=KEYS)
     proposed = propose_limit(office("bob", ActorSource.FLAG), ALL, None, None)
     assert proposed.event.approvals_needed == 2
@@ -174,7 +185,9 @@ def test_a_change_proposed_under_a_typed_name_takes_two_people_who_sign(office: 
     assert approve_change(anybody, proposed.name, signer=OMAR).proposed.state == "applied"
 
 
-def test_a_proposal_is_signed_like_a_request(office: Any, force: Any, tmp_path: Path) -> None:
+def test_a_proposal_is_signed_like_a_request(
+    office: Callable[..., Office], force: Callable[..., Policy], tmp_path: Path
+) -> None:
     force({**BOTH, "signed": True}, approvers=KEYS, requester="signed")
     key = tmp_path / "omar.key"
     key.write_text(OMAR.secret())
@@ -189,7 +202,7 @@ def test_a_proposal_is_signed_like_a_request(office: Any, force: Any, tmp_path: 
 
 
 def test_a_rejected_change_changes_nothing_and_takes_a_reason(
-    office: Any, force: Any, session: Session, intact: Any
+    office: Callable[..., Office], force: Callable[..., Policy], session: Session, intact: Callable[[], bool]
 ) -> None:
     strict = force(BOTH)
     ana, bob = office("ana"), office("bob")
@@ -203,7 +216,9 @@ def test_a_rejected_change_changes_nothing_and_takes_a_reason(
     assert intact()
 
 
-def test_a_cancelled_change_is_not_approved_any_more(office: Any, force: Any) -> None:
+def test_a_cancelled_change_is_not_approved_any_more(
+    office: Callable[..., Office], force: Callable[..., Policy]
+) -> None:
     force(BOTH)
     proposed = propose_limit(office("ana"), ALL, None, None)
     assert cancel_change(office("ana"), proposed.name).proposed.state == "cancelled"
@@ -212,7 +227,9 @@ def test_a_cancelled_change_is_not_approved_any_more(office: Any, force: Any) ->
     assert [one.state for one in changes(office("ana").ledger)] == ["cancelled"]
 
 
-def test_the_policy_in_force_when_it_is_approved_decides_who_has_to(office: Any, force: Any) -> None:
+def test_the_policy_in_force_when_it_is_approved_decides_who_has_to(
+    office: Callable[..., Office], force: Callable[..., Policy]
+) -> None:
     force({"code": "MONEY", "operations": ["budget.set"]})
     proposed = propose_limit(office("ana"), ALL, None, None)
     force({"code": "MONEY", "operations": ["budget.set"], "people": 2})
@@ -220,7 +237,9 @@ def test_the_policy_in_force_when_it_is_approved_decides_who_has_to(office: Any,
     assert approve_change(office("eve"), proposed.name).proposed.state == "applied"
 
 
-def test_a_lax_policy_does_not_free_what_a_strict_one_held(office: Any, force: Any) -> None:
+def test_a_lax_policy_does_not_free_what_a_strict_one_held(
+    office: Callable[..., Office], force: Callable[..., Policy]
+) -> None:
     force({"code": "MONEY", "operations": ["budget.set"]})
     proposed = propose_limit(office("ana"), ALL, None, None)
     force()
@@ -229,7 +248,9 @@ def test_a_lax_policy_does_not_free_what_a_strict_one_held(office: Any, force: A
     assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
 
 
-def test_an_approval_of_a_change_expires(office: Any, force: Any, session: Session) -> None:
+def test_an_approval_of_a_change_expires(
+    office: Callable[..., Office], force: Callable[..., Policy], session: Session
+) -> None:
     force({**BOTH, "people": 2})
     proposed = propose_limit(office("ana"), ALL, None, None)
     now = session.clock()
@@ -238,7 +259,9 @@ def test_an_approval_of_a_change_expires(office: Any, force: Any, session: Sessi
     assert approve_change(later, proposed.name).needed == 1
 
 
-def test_a_change_is_found_by_a_beginning_that_only_one_has(office: Any, force: Any) -> None:
+def test_a_change_is_found_by_a_beginning_that_only_one_has(
+    office: Callable[..., Office], force: Callable[..., Policy]
+) -> None:
     force(BOTH)
     ana = office("ana")
     names = [propose_limit(ana, ALL, amount, None).name for amount in (1, 2)]
@@ -250,7 +273,10 @@ def test_a_change_is_found_by_a_beginning_that_only_one_has(office: Any, force: 
 
 
 def test_the_limit_of_a_new_month_needs_nobody(
-    office: Any, force: Any, session: Session, request_for: Any
+    office: Callable[..., Office],
+    force: Callable[..., Policy],
+    session: Session,
+    request_for: Callable[..., RenderRequest],
 ) -> None:
 
     set_limit(
@@ -267,7 +293,9 @@ def test_the_limit_of_a_new_month_needs_nobody(
 # --- erasures ---
 
 
-async def test_a_policy_is_activated_after_an_erasure(session: Session, force: Any, office: Any) -> None:
+async def test_a_policy_is_activated_after_an_erasure(
+    session: Session, force: Callable[..., Policy], office: Callable[..., Office]
+) -> None:
     force()
     await _erase_everything(session)
     activate(session.settings, session.trace, session.clock(), lax(office("ana")), "again")
@@ -275,7 +303,7 @@ async def test_a_policy_is_activated_after_an_erasure(session: Session, force: A
 
 
 async def test_a_month_begins_after_the_reason_for_its_limit_was_erased(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
 
     monthly = read_name("all", Period.MONTH)
@@ -287,7 +315,7 @@ async def test_a_month_begins_after_the_reason_for_its_limit_was_erased(
 
 
 async def test_a_change_whose_reason_was_erased_is_approved(
-    session: Session, force: Any, office: Any, intact: Any
+    session: Session, force: Callable[..., Policy], office: Callable[..., Office], intact: Callable[[], bool]
 ) -> None:
     force(BOTH)
     proposed = propose_limit(office("ana"), ALL, None, "for Elena")

@@ -1,12 +1,14 @@
 """A policy may want an approved draft before a final."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from decision.engine.explain import what_now
+from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
-from ledger.events import RenderDenied, ReviewRecorded
+from ledger.events import Event, RenderDenied, ReviewRecorded
 from ledger.job import Job
 from ledger.terms import State
 from render_service.reports.explain import why_not
@@ -37,19 +39,22 @@ async def reviewed(session: Session, job: Job, verdict: Any = "approved") -> Job
 
 
 async def test_a_final_of_no_draft_is_denied_with_the_way_to_one(
-    strict: Session, request_for: Any, event: Any
+    strict: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Any]
 ) -> None:
     placed = await place(strict, request_for(purpose="final"))
     assert placed.job.detail_code == "DRAFT_NOT_APPROVED"
     assert "--promotes JOB" in what_now(event(placed.job, RenderDenied))[0]
 
 
-async def test_a_draft_needs_no_draft(strict: Session, request_for: Any) -> None:
+async def test_a_draft_needs_no_draft(strict: Session, request_for: Callable[..., RenderRequest]) -> None:
     assert (await place(strict, request_for())).job.state is State.RUNNING
 
 
 async def test_a_final_of_an_approved_draft_is_allowed(
-    strict: Session, request_for: Any, event: Any, intact: Any
+    strict: Session,
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     draft = await drafted(strict, request_for())
     final = request_for(purpose="final", promotes=draft.job_id)
@@ -66,7 +71,9 @@ async def test_a_final_of_an_approved_draft_is_allowed(
     assert intact()
 
 
-async def test_an_approval_further_back_in_the_lineage_counts(strict: Session, request_for: Any) -> None:
+async def test_an_approval_further_back_in_the_lineage_counts(
+    strict: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     first = await drafted(strict, request_for())
     source, _ = await source_of(strict, first.job_id)
     second = await drafted(strict, request_for(operation="remix", prompt="make it dusk", source=source))

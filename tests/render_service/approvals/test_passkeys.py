@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.passkeys import EDDSA, ES256, Passkey
 from decision.rules.policy import Policy, default_policy
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
@@ -51,7 +52,9 @@ def device(request: pytest.FixtureRequest) -> Authenticator:
 
 
 @pytest.fixture
-def held(session: Session, device: Authenticator, request_for: Any) -> Callable[[], Awaitable[Job]]:
+def held(
+    session: Session, device: Authenticator, request_for: Callable[..., RenderRequest]
+) -> Callable[[], Awaitable[Job]]:
     for name in ("alice", "maria"):
         grant(session.ledger, Terms(name, ("requester",)), utc_now(), session.provenance)
     put_in_force(session, policy(device.passkey))
@@ -90,7 +93,7 @@ def findings(session: Session) -> list[str]:
 
 @pytest.mark.parametrize("approves", [True, False])
 async def test_an_answer_is_signed_by_the_passkey_that_the_policy_names(
-    session: Session, device: Authenticator, held: Any, *, approves: bool
+    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]], *, approves: bool
 ) -> None:
     job, until = await held(), utc_now() + VALID_FOR
     with pytest.raises(BadInput, match="requires the signature of maria"):
@@ -107,7 +110,7 @@ async def test_an_answer_is_signed_by_the_passkey_that_the_policy_names(
 
 @pytest.mark.parametrize("name", WRONG)
 async def test_a_signature_that_is_wrong_in_one_respect_is_refused(
-    session: Session, device: Authenticator, held: Any, name: str
+    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]], name: str
 ) -> None:
     job, until = await held(), utc_now() + VALID_FOR
     text = statement(session, job, until)
@@ -119,7 +122,7 @@ async def test_a_signature_that_is_wrong_in_one_respect_is_refused(
 
 
 async def test_a_signature_of_another_answer_is_no_signature_of_this_one(
-    session: Session, device: Authenticator, held: Any
+    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]]
 ) -> None:
     job, other, until = await held(), await held(), utc_now() + VALID_FOR
     signed = device.sign(statement(session, job, until))
@@ -137,7 +140,7 @@ async def test_a_signature_of_another_answer_is_no_signature_of_this_one(
 
 
 async def test_a_passkey_that_the_policy_names_for_another_or_no_longer_does_not_count(
-    session: Session, device: Authenticator, held: Any
+    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]]
 ) -> None:
     job, until = await held(), utc_now() + VALID_FOR
     put_in_force(session, policy(device.passkey, approvers={"omar": [str(device.passkey)]}))
@@ -146,7 +149,7 @@ async def test_a_passkey_that_the_policy_names_for_another_or_no_longer_does_not
 
 
 async def test_a_recorded_signature_of_an_older_policy_counts_no_longer_once_its_passkey_is_dropped(
-    session: Session, device: Authenticator, held: Any
+    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]]
 ) -> None:
     two = [{"code": "FINALS", "purposes": ["final"], "signed": True, "people": 2}]
     second = Authenticator("omar")
@@ -181,7 +184,10 @@ def test_a_policy_with_a_wrong_passkey_is_refused(change: dict[str, Any], says: 
 
 
 async def test_a_passkey_proves_another_person_than_a_login(
-    session: Session, device: Authenticator, held: Any, request_for: Any
+    session: Session,
+    device: Authenticator,
+    held: Callable[[], Awaitable[Job]],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     by_login = replace(
         session,

@@ -1,11 +1,14 @@
 """A review of a video: recorded with its scores, the last verdict counts."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ledger.events import ReviewRecorded
+from decision.request.request import RenderRequest
+from ledger.events import Event, ReviewRecorded
+from ledger.job import Job
 from render_service.approvals.reviews import NoteAt, agreement, read_note, review, reviews_in
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.history import JobHistory
@@ -15,25 +18,31 @@ from render_service.submission.submit import place
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_review_keeps_verdict_scores_and_notes(session: Session, stored: Any, event: Any) -> None:
+async def test_a_review_keeps_verdict_scores_and_notes(
+    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+) -> None:
     job = await review(session, await stored(session), "approved", {"clarity": 90}, "good light")
     said = event(job, ReviewRecorded)
     assert (said.verdict, said.scores, said.notes.text) == ("approved", {"clarity": 90}, "good light")
 
 
-async def test_the_last_verdict_counts(session: Session, stored: Any) -> None:
+async def test_the_last_verdict_counts(session: Session, stored: Callable[[Session], Any]) -> None:
     job = await review(session, await stored(session), "approved")
     assert (await review(session, job, "rejected")).verdict == "rejected"
 
 
-async def test_a_review_beside_another_is_recorded_as_well(session: Session, stored: Any, types: Any) -> None:
+async def test_a_review_beside_another_is_recorded_as_well(
+    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
+) -> None:
     job = await stored(session)
     await review(session, job, "approved")
     await review(session, job, "changes_requested")
     assert types(job)[-2:] == ["review.recorded"] * 2
 
 
-async def test_a_denied_job_has_nothing_to_review(session: Session, request_for: Any) -> None:
+async def test_a_denied_job_has_nothing_to_review(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     placed = await place(session, request_for(max_cost_usd_micros=1))
     with pytest.raises(NotReady, match="no video to review"):
         await review(session, placed.job, "approved")
@@ -41,7 +50,10 @@ async def test_a_denied_job_has_nothing_to_review(session: Session, request_for:
 
 @pytest.mark.parametrize("scores", [{"clarity": 101}, {"clarity": -1}, {"beauty": 50}])
 async def test_a_score_out_of_range_records_nothing(
-    session: Session, stored: Any, types: Any, scores: dict[str, int]
+    session: Session,
+    stored: Callable[[Session], Any],
+    types: Callable[[Job], list[str]],
+    scores: dict[str, int],
 ) -> None:
     job = await stored(session)
     with pytest.raises(BadInput, match="expected 0 to 100"):
@@ -50,7 +62,7 @@ async def test_a_score_out_of_range_records_nothing(
 
 
 async def test_notes_about_moments_are_recorded_in_their_order(
-    session: Session, stored: Any, event: Any
+    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
 ) -> None:
     notes = [read_note("0:03.25=the logo"), read_note("2.5 = hands")]
     job = await review(session, await stored(session), "changes_requested", timed_notes=notes)
@@ -67,7 +79,7 @@ def test_a_note_without_a_moment_or_a_text_is_refused(text: str) -> None:
 
 
 async def test_a_note_after_the_end_of_the_clip_records_nothing(
-    session: Session, stored: Any, types: Any
+    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
 ) -> None:
     job = await stored(session)
     with pytest.raises(BadInput, match=r"note at 9\.5 s: the clip of job_\w+ is 4(\.\d+)? s long"):
@@ -75,7 +87,9 @@ async def test_a_note_after_the_end_of_the_clip_records_nothing(
     assert "review.recorded" not in types(job)
 
 
-async def test_the_last_review_of_each_person_says_how_far_they_agree(session: Session, stored: Any) -> None:
+async def test_the_last_review_of_each_person_says_how_far_they_agree(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     job = await stored(session)
     for name, verdict, clarity in (("ana", "rejected", 20), ("bob", "approved", 60), ("ana", "approved", 90)):
         acting = replace(session, settings=replace(session.settings, actor=name))

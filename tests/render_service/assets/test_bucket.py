@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.terms import State, Variant
 from render_service.api.sessions import open_session
 from render_service.assets import bucket as buckets
@@ -24,6 +25,7 @@ from render_service.session.session import Session
 from render_service.settlement.settle import fetch, settle
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
+from tests.render_service.assets.conftest import Between, Bucket
 
 KEEP = """
 import sys
@@ -44,7 +46,7 @@ LARGE = random.Random(1).randbytes(20_000_000)
 
 
 @pytest.fixture
-def store(bucket: Any, tmp_path: Path) -> AssetStore:
+def store(bucket: Bucket, tmp_path: Path) -> AssetStore:
     return AssetStore(tmp_path / "assets", bucket.url)
 
 
@@ -52,7 +54,7 @@ def local_files(store: AssetStore) -> list[Path]:
     return [path for path in store.folder.rglob("*") if path.is_file()]
 
 
-def test_content_is_kept_under_its_digest(store: AssetStore, bucket: Any) -> None:
+def test_content_is_kept_under_its_digest(store: AssetStore, bucket: Bucket) -> None:
     uri = store.put(b"a picture", "image/png")
     digest = hashlib.sha256(b"a picture").hexdigest()
     assert uri == f"asset:sha256/{digest[:2]}/{digest}.png"
@@ -70,7 +72,7 @@ def test_a_store_in_a_folder_finds_what_lies_in_a_bucket(store: AssetStore, tmp_
 
 
 def test_a_large_file_goes_up_in_parts_and_comes_back_the_same(
-    store: AssetStore, bucket: Any, between: Any, tmp_path: Path
+    store: AssetStore, bucket: Bucket, between: Between, tmp_path: Path
 ) -> None:
     (tmp_path / "large").write_bytes(LARGE)
     uri = store.put_file(tmp_path / "large", "video/mp4")
@@ -86,13 +88,13 @@ def test_nothing_stays_on_this_machine(store: AssetStore) -> None:
     assert local_files(store) == []
 
 
-def test_the_same_content_is_sent_once(store: AssetStore, bucket: Any) -> None:
+def test_the_same_content_is_sent_once(store: AssetStore, bucket: Bucket) -> None:
     assert store.put(b"a picture", "image/png") == store.put(b"a picture", "image/png")
     assert bucket.versions() == 1
 
 
 def test_what_has_been_there_for_long_is_sent_again(
-    store: AssetStore, bucket: Any, monkeypatch: pytest.MonkeyPatch
+    store: AssetStore, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.put(b"a picture", "image/png")
     monkeypatch.setattr(buckets, "SENT_AGAIN_AFTER", timedelta(0))
@@ -100,13 +102,15 @@ def test_what_has_been_there_for_long_is_sent_again(
     assert bucket.versions() == 2
 
 
-def test_half_an_object_is_replaced(store: AssetStore, bucket: Any) -> None:
+def test_half_an_object_is_replaced(store: AssetStore, bucket: Bucket) -> None:
     key = store.put(b"a picture", "image/png").replace("asset:", "clips/")
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"a pic")
     assert store.path(store.put(b"a picture", "image/png")).read_bytes() == b"a picture"
 
 
-def test_what_arrives_spoiled_is_removed_and_reported(store: AssetStore, bucket: Any, between: Any) -> None:
+def test_what_arrives_spoiled_is_removed_and_reported(
+    store: AssetStore, bucket: Bucket, between: Between
+) -> None:
     between.spoil = lambda method, _, body: body.replace(b"p", b"q") if method == "PUT" else body
     with pytest.raises(StorageFailed, match="the uploaded bytes differ from those that were sent"):
         store.put(b"a picture", "image/png")
@@ -114,7 +118,7 @@ def test_what_arrives_spoiled_is_removed_and_reported(store: AssetStore, bucket:
 
 
 def test_an_upload_that_is_refused_in_its_middle_leaves_nothing(
-    store: AssetStore, bucket: Any, between: Any
+    store: AssetStore, bucket: Bucket, between: Between
 ) -> None:
     between.spoil = lambda _, path, body: 403 if "partNumber=2" in path else body
     with pytest.raises(StorageFailed, match=r"the bucket cannot be used .* check name, credentials"):
@@ -122,14 +126,14 @@ def test_an_upload_that_is_refused_in_its_middle_leaves_nothing(
     assert (bucket.keys(), bucket.unfinished(), local_files(store)) == ([], [], [])
 
 
-def test_a_connection_that_breaks_off_once_is_ridden_out(store: AssetStore, between: Any) -> None:
+def test_a_connection_that_breaks_off_once_is_ridden_out(store: AssetStore, between: Between) -> None:
     left = [0]
     between.spoil = lambda _, path, body: left.pop() if left and "partNumber=2" in path else body
     assert store.path(store.put(LARGE, "video/mp4")).read_bytes() == LARGE
     assert left == []
 
 
-def test_an_object_that_was_changed_there_is_not_believed(store: AssetStore, bucket: Any) -> None:
+def test_an_object_that_was_changed_there_is_not_believed(store: AssetStore, bucket: Bucket) -> None:
     uri = store.put(b"a picture", "image/png")
     key = uri.replace("asset:", "clips/")
     bucket.client.put_object(Bucket=bucket.name, Key=key, Body=b"b picture")
@@ -144,7 +148,7 @@ def test_a_file_that_is_gone_is_a_path_to_nothing(store: AssetStore) -> None:
     assert (store.has(uri), store.path(uri).exists()) == (False, False)
 
 
-def test_what_was_fetched_is_not_fetched_again(store: AssetStore, between: Any) -> None:
+def test_what_was_fetched_is_not_fetched_again(store: AssetStore, between: Between) -> None:
     uri = store.put(b"a picture", "image/png")
     between.asked.clear()
     assert store.path(uri) == store.path(uri)
@@ -177,7 +181,7 @@ def test_a_place_nobody_knows_is_refused_before_a_ledger_is_begun(tmp_path: Path
 
 
 @pytest.fixture
-def remote(settings: Settings, missing_bucket: Any, sandbox: Callable[..., SandboxServer]) -> Session:
+def remote(settings: Settings, missing_bucket: Bucket, sandbox: Callable[..., SandboxServer]) -> Session:
     """Return a session whose files go to a bucket that is not there yet."""
     trace = Trace("1" * 32, "2" * 16)
     at_bucket = replace(settings, base_url=sandbox().base_url, assets_url=missing_bucket.url)
@@ -186,7 +190,10 @@ def remote(settings: Settings, missing_bucket: Any, sandbox: Callable[..., Sandb
 
 @pytest.mark.anyio
 async def test_a_job_whose_file_cannot_be_kept_is_kept_as_soon_as_it_can(
-    remote: Session, missing_bucket: Any, request_for: Any, intact: Any
+    remote: Session,
+    missing_bucket: Bucket,
+    request_for: Callable[..., RenderRequest],
+    intact: Callable[[], bool],
 ) -> None:
     job = (await place(remote, request_for())).job
     with pytest.raises(StorageFailed):
@@ -205,7 +212,7 @@ async def test_a_job_whose_file_cannot_be_kept_is_kept_as_soon_as_it_can(
 
 @pytest.mark.anyio
 async def test_a_file_that_is_in_the_bucket_is_not_asked_of_the_server_again(
-    remote: Session, missing_bucket: Any, request_for: Any, tmp_path: Path
+    remote: Session, missing_bucket: Bucket, request_for: Callable[..., RenderRequest], tmp_path: Path
 ) -> None:
     missing_bucket.make()
     job = await settle(remote, (await place(remote, request_for())).job, interval_s=0.05, timeout_s=30)
@@ -220,7 +227,7 @@ async def test_a_file_that_is_in_the_bucket_is_not_asked_of_the_server_again(
     "megabytes", [pytest.param(96, id="96 MB"), pytest.param(2_048, id="2 GB", marks=pytest.mark.soak)]
 )
 def test_memory_stays_flat_however_large_a_file_is(
-    bucket: Any, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int
+    bucket: Bucket, s3_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, megabytes: int
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
     large = tmp_path / "large"
@@ -240,7 +247,7 @@ def owned(
     return AssetStore(folder / "assets", bucket.url, owner)
 
 
-def test_a_bucket_belongs_to_the_first_ledger_that_keeps_a_file_there(bucket: Any, tmp_path: Path) -> None:
+def test_a_bucket_belongs_to_the_first_ledger_that_keeps_a_file_there(bucket: Bucket, tmp_path: Path) -> None:
     first = owned(bucket, tmp_path, "ledger.db")
     uri = first.put(b"a picture", "image/png")
     assert {"clips/ledger.json"} <= set(bucket.keys())
@@ -258,7 +265,7 @@ def test_a_bucket_belongs_to_the_first_ledger_that_keeps_a_file_there(bucket: An
 
 
 def test_a_bucket_without_a_note_is_taken_only_by_a_ledger_that_names_all_in_it(
-    bucket: Any, store: AssetStore, tmp_path: Path
+    bucket: Bucket, store: AssetStore, tmp_path: Path
 ) -> None:
     store.put(b"a picture", "image/png")
     with pytest.raises(PlaceTaken, match="does not name 1 of the 1 files there"):
@@ -268,7 +275,7 @@ def test_a_bucket_without_a_note_is_taken_only_by_a_ledger_that_names_all_in_it(
 
 
 def test_a_copy_of_what_was_erased_elsewhere_goes_at_the_next_use_of_the_cache(
-    bucket: Any, tmp_path: Path
+    bucket: Bucket, tmp_path: Path
 ) -> None:
     one, two = owned(bucket, tmp_path / "one", "ledger.db"), AssetStore(tmp_path / "two", bucket.url)
     erased, kept = one.put(b"erased", "image/png"), one.put(b"kept", "image/png")

@@ -2,13 +2,14 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from decision.request.attachments import Faces
+from decision.request.request import RenderRequest
 from render_service.assets.fit import detect_faces, first_frame
 
 SIZE = (1280, 720)
@@ -85,7 +86,9 @@ def test_a_first_frame_says_what_was_found(tmp_path: Path) -> None:
     assert first_frame(path).image.faces is Faces.FOUND
 
 
-def test_what_was_found_is_recorded_with_the_decision(tmp_path: Path, request_for: Any) -> None:
+def test_what_was_found_is_recorded_with_the_decision(
+    tmp_path: Path, request_for: Callable[..., RenderRequest]
+) -> None:
     path = tmp_path / "house.png"
     path.write_bytes(png(a_house()))
     request = request_for(input_reference=json.loads(first_frame(path).image.model_dump_json()))

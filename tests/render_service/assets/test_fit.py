@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from decision.request.request import RenderRequest
 from ledger.canonical import sha256_hex
-from ledger.events import RenderRequested
+from ledger.events import Event, RenderRequested
+from ledger.job import Job
 from render_service.assets.fit import Fit, Frame, as_found, first_frame, read_fit
 from render_service.assets.inputs import Material
 from render_service.assets.probe import read_image
@@ -52,13 +54,15 @@ def is_near(found: Any, colour: tuple[int, int, int]) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_an_image_that_needs_nothing_is_sent_byte_for_byte(picture_file: Any, kind: str) -> None:
+def test_an_image_that_needs_nothing_is_sent_byte_for_byte(
+    picture_file: Callable[..., Path], kind: str
+) -> None:
     path = picture_file(kind)
     frame = first_frame(path)
     assert (frame.content, frame.original, frame.image.original_sha256) == (path.read_bytes(), None, None)
 
 
-def test_a_rotation_is_applied(picture_file: Any) -> None:
+def test_a_rotation_is_applied(picture_file: Callable[..., Path]) -> None:
     frame = first_frame(picture_file(exif=exif(orientation=TURNED)))
     assert (frame.image.width, frame.image.height) == (200, 400)
     assert is_near(opened(frame).getpixel((100, 50)), RED)
@@ -84,7 +88,7 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
         ("WEBP", {"xmp": XMP}),
     ],
 )
-def test_metadata_is_not_sent(picture_file: Any, kind: str, saved: dict[str, Any]) -> None:
+def test_metadata_is_not_sent(picture_file: Callable[..., Path], kind: str, saved: dict[str, Any]) -> None:
     frame = first_frame(picture_file(kind, **saved))
     sent = opened(frame)
     sent.load()
@@ -92,7 +96,7 @@ def test_metadata_is_not_sent(picture_file: Any, kind: str, saved: dict[str, Any
     assert is_near(sent.getpixel((100, 100)), RED)
 
 
-def test_a_changed_image_names_both_digests(picture_file: Any) -> None:
+def test_a_changed_image_names_both_digests(picture_file: Callable[..., Path]) -> None:
     path = picture_file(comment="where it was")
     frame = first_frame(path)
     assert frame.image.original_sha256 == sha256_hex(path.read_bytes())
@@ -103,33 +107,33 @@ def test_a_changed_image_names_both_digests(picture_file: Any) -> None:
 
 @pytest.mark.parametrize("fit", list(Fit))
 @pytest.mark.parametrize("size", ["1280x720", "720x1280"])
-def test_a_fitted_image_has_exactly_the_size(picture_file: Any, fit: Fit, size: str) -> None:
+def test_a_fitted_image_has_exactly_the_size(picture_file: Callable[..., Path], fit: Fit, size: str) -> None:
     frame = first_frame(picture_file(), size, fit)
     assert f"{frame.image.width}x{frame.image.height}" == size
     assert "{}x{}".format(*opened(frame).size) == size
 
 
-def test_without_fit_the_size_stays(picture_file: Any) -> None:
+def test_without_fit_the_size_stays(picture_file: Callable[..., Path]) -> None:
     assert first_frame(picture_file(), "1280x720").image.width == 400
 
 
-def test_an_image_of_the_size_is_not_made_again_by_fit(picture_file: Any) -> None:
+def test_an_image_of_the_size_is_not_made_again_by_fit(picture_file: Callable[..., Path]) -> None:
     path = picture_file(size=(1280, 720))
     assert first_frame(path, "1280x720", Fit.COVER).content == path.read_bytes()
 
 
-def test_cover_cuts_off_what_stands_out(picture_file: Any) -> None:
+def test_cover_cuts_off_what_stands_out(picture_file: Callable[..., Path]) -> None:
     sent = opened(first_frame(picture_file(), "720x1280", Fit.COVER))
     assert is_near(sent.getpixel((10, 10)), RED)
     assert is_near(sent.getpixel((710, 1270)), GREEN)
 
 
-def test_pad_leaves_black(picture_file: Any) -> None:
+def test_pad_leaves_black(picture_file: Callable[..., Path]) -> None:
     sent = opened(first_frame(picture_file(), "720x1280", Fit.PAD))
     assert (sent.getpixel((10, 10)), is_near(sent.getpixel((10, 640)), RED)) == ((0, 0, 0), True)
 
 
-def test_contain_fills_with_the_image_itself(picture_file: Any) -> None:
+def test_contain_fills_with_the_image_itself(picture_file: Callable[..., Path]) -> None:
     sent = opened(first_frame(picture_file(), "720x1280", Fit.CONTAIN))
     assert is_near(sent.getpixel((10, 10)), RED)
     assert is_near(sent.getpixel((10, 640)), RED)
@@ -149,7 +153,7 @@ def test_every_kind_of_pixel_can_be_fitted(tmp_path: Path, mode: str) -> None:
     assert opened(first_frame(path, "1280x720", Fit.PAD)).size == (1280, 720)
 
 
-def test_a_broken_colour_profile_costs_only_itself(picture_file: Any) -> None:
+def test_a_broken_colour_profile_costs_only_itself(picture_file: Callable[..., Path]) -> None:
     assert opened(first_frame(picture_file(icc_profile=b"no profile"))).info == {}
 
 
@@ -161,7 +165,7 @@ def test_a_telephones_two_pictures_in_one_file_are_its_first(tmp_path: Path) -> 
     assert is_near(opened(first_frame(path)).getpixel((5, 5)), RED)
 
 
-def test_an_image_that_is_only_recorded_stays_as_it_is(picture_file: Any) -> None:
+def test_an_image_that_is_only_recorded_stays_as_it_is(picture_file: Callable[..., Path]) -> None:
     path = picture_file(exif=exif(make="a camera", orientation=TURNED))
     assert as_found(path).content == path.read_bytes()
 
@@ -173,7 +177,10 @@ def test_a_fit_that_does_not_exist_lists_those_that_do() -> None:
 
 @pytest.mark.anyio
 async def test_original_and_derived_image_are_both_kept(
-    session: Session, request_for: Any, picture_file: Any, event: Any
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    picture_file: Callable[..., Path],
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     path = picture_file()
     frame = first_frame(path, "1280x720", Fit.COVER)

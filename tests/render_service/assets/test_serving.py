@@ -3,7 +3,6 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,12 +10,13 @@ from ledger.job import Asset
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import StorageFailed
 from render_service.server.gateway.stored_files import OpenFile, StoredFiles
+from tests.render_service.assets.conftest import Bucket
 
 BODY = os.urandom(300_000)
 
 
 @pytest.fixture
-def store(bucket: Any, tmp_path: Path) -> AssetStore:
+def store(bucket: Bucket, tmp_path: Path) -> AssetStore:
     return AssetStore(tmp_path / "assets", bucket.url)
 
 

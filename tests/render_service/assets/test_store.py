@@ -9,7 +9,6 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from render_service.runtime.errors import BadInput, StorageFailed
 from render_service.settlement.download import drain
 from sora_adapter.client import VideosClient
 from sora_adapter.profiles import profile
+from tests.conftest import Faults
 
 SMALL_DISK = """
 import resource, sys
@@ -192,7 +192,7 @@ def test_a_target_in_a_folder_that_may_not_be_written_is_refused_beforehand(
 
 @pytest.mark.anyio
 async def test_memory_stays_flat_however_large_the_download(
-    store: AssetStore, faults: Any, video: Callable[..., bytes]
+    store: AssetStore, faults: Faults, video: Callable[..., bytes]
 ) -> None:
     size = 64 * 1024 * 1024
     faults.then(200, bytes(size), kind="video/mp4")

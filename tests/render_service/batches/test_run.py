@@ -14,6 +14,7 @@ import pytest
 
 from decision.rules.toml import default_catalog
 from ledger.events import RenderRequested
+from ledger.job import Job
 from ledger.terms import State, Variant
 from render_service.batches.file import BatchInvalid, read_batch
 from render_service.batches.folder import BatchFolder
@@ -87,7 +88,11 @@ def states(members: list[Member]) -> Counter[str]:
 
 
 async def test_every_entry_is_decided_recorded_and_sent_once(
-    session: Session, server: SandboxServer, planned: Any, run: Any, intact: Any
+    session: Session,
+    server: SandboxServer,
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
+    intact: Callable[[], bool],
 ) -> None:
     members = await run(session, planned())
     assert (states(members), creates(server)) == ({"running": 8}, 8)
@@ -96,7 +101,10 @@ async def test_every_entry_is_decided_recorded_and_sent_once(
 
 
 async def test_everything_is_decided_before_anything_is_sent(
-    session: Session, planned: Any, run: Any, types: Any
+    session: Session,
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
+    types: Callable[[Job], list[str]],
 ) -> None:
     members = await run(session, planned())
     first = min(session.ledger.history(member.job.job_id)[2].position for member in members)
@@ -110,7 +118,7 @@ async def test_everything_is_decided_before_anything_is_sent(
 
 
 async def test_a_sender_leaves_at_most_one_outcome_to_be_recorded_beside_its_next_call(
-    session: Session, planned: Any, run: Any
+    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Any]
 ) -> None:
     await run(session, planned("a fox\nan owl\na hare\na wren\na seal"), replace(ONCE, concurrency=1))
     unrecorded: set[str] = set()
@@ -123,13 +131,17 @@ async def test_a_sender_leaves_at_most_one_outcome_to_be_recorded_beside_its_nex
     assert not unrecorded
 
 
-async def test_a_key_holds_no_word_of_a_prompt(session: Session, planned: Any, run: Any, event: Any) -> None:
+async def test_a_key_holds_no_word_of_a_prompt(
+    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Any], event: Any
+) -> None:
     [member, *_] = await run(session, planned())
     key = event(member.job, RenderRequested).request_key
     assert (key.startswith("batch:"), key.endswith(":001"), "fox" in key) == (True, True, False)
 
 
-async def test_a_denied_entry_stops_none_of_the_others(session: Session, planned: Any, run: Any) -> None:
+async def test_a_denied_entry_stops_none_of_the_others(
+    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Any]
+) -> None:
     text = 'a fox\n{"prompt": "an owl", "size": "1792x1024", "model": "sora-2"}\na hare'
     members = await run(session, planned(text))
     assert states(members) == {"running": 2, "denied": 1}
@@ -137,7 +149,7 @@ async def test_a_denied_entry_stops_none_of_the_others(session: Session, planned
 
 
 async def test_the_documents_of_the_jobs_are_in_the_folder(
-    session: Session, planned: Any, run: Any, out: Path
+    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Any], out: Path
 ) -> None:
     text = '{"prompt": "a fox", "out": "animals/fox"}\n狐'
     members = await run(session, planned(text))
@@ -146,7 +158,11 @@ async def test_the_documents_of_the_jobs_are_in_the_folder(
 
 
 async def test_polling_stores_every_video_and_rewrites_the_documents(
-    session: Session, planned: Any, run: Any, out: Path, intact: Any
+    session: Session,
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
+    out: Path,
+    intact: Callable[[], bool],
 ) -> None:
     members = await run(session, planned(), replace(ONCE, poll=True))
     written = {json.loads(path.read_text())["state"] for path in files(out)}
@@ -154,7 +170,7 @@ async def test_polling_stores_every_video_and_rewrites_the_documents(
 
 
 async def test_downloading_copies_each_video_beside_its_document(
-    session: Session, planned: Any, run: Any, out: Path
+    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Any], out: Path
 ) -> None:
     members = await run(session, planned("a fox\nan owl"), replace(ONCE, poll=True, download=True))
     assert [file for member in members for file in member.files] == files(out, "*.mp4")
@@ -162,7 +178,7 @@ async def test_downloading_copies_each_video_beside_its_document(
 
 
 async def test_a_batch_that_was_begun_is_not_begun_again(
-    session: Session, server: SandboxServer, planned: Any, run: Any
+    session: Session, server: SandboxServer, planned: Callable[..., list[Planned]], run: Callable[..., Any]
 ) -> None:
     await run(session, planned())
     with pytest.raises(BadInput, match="8 of its 8 entries are in the ledger; continue it with --resume"):
@@ -181,7 +197,11 @@ async def test_the_same_file_for_another_folder_is_another_batch(session: Sessio
 
 
 async def test_resuming_sends_what_was_not_sent_and_nothing_else(
-    session: Session, server: SandboxServer, planned: Any, run: Any, out: Path
+    session: Session,
+    server: SandboxServer,
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
+    out: Path,
 ) -> None:
     await run(session, planned("\n".join(FOXES.splitlines()[:5])))
     for path in files(out):
@@ -191,7 +211,7 @@ async def test_resuming_sends_what_was_not_sent_and_nothing_else(
 
 
 async def test_entries_that_were_only_decided_are_sent_on_resuming(
-    session: Session, server: SandboxServer, planned: Any, run: Any
+    session: Session, server: SandboxServer, planned: Callable[..., list[Planned]], run: Callable[..., Any]
 ) -> None:
     await enrol(session, planned(), resume=False)
     assert states(await run(session, planned(), AGAIN)) == {"running": 8}
@@ -199,7 +219,7 @@ async def test_entries_that_were_only_decided_are_sent_on_resuming(
 
 
 async def test_an_entry_that_was_changed_is_refused_with_its_line(
-    session: Session, server: SandboxServer, planned: Any, run: Any
+    session: Session, server: SandboxServer, planned: Callable[..., list[Planned]], run: Callable[..., Any]
 ) -> None:
     await run(session, planned())
     with pytest.raises(
@@ -211,7 +231,10 @@ async def test_an_entry_that_was_changed_is_refused_with_its_line(
 
 
 async def test_a_lost_answer_is_unknown_and_never_sent_again(
-    at: Any, sandbox: Any, planned: Any, run: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
 ) -> None:
     server = sandbox(faults=("create=none:2", "create=kept-but-answer-lost:1"))
     session = at(server.base_url)
@@ -222,7 +245,10 @@ async def test_a_lost_answer_is_unknown_and_never_sent_again(
 
 
 async def test_a_server_at_capacity_is_asked_again_as_often_as_was_said(
-    at: Any, sandbox: Any, planned: Any, run: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
 ) -> None:
     waits: list[float] = []
 
@@ -235,7 +261,10 @@ async def test_a_server_at_capacity_is_asked_again_as_often_as_was_said(
 
 
 async def test_after_the_last_attempt_an_entry_waits_for_resuming(
-    at: Any, sandbox: Any, planned: Any, run: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
 ) -> None:
     server = sandbox(faults=("create=429:2",))
     session = replace(at(server.base_url), sleep=lambda _: asyncio.sleep(0))
@@ -245,7 +274,10 @@ async def test_after_the_last_attempt_an_entry_waits_for_resuming(
 
 
 async def test_fail_fast_sends_nothing_new_after_a_failure(
-    at: Any, sandbox: Any, planned: Any, run: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
 ) -> None:
     server = sandbox(faults=("create=none:2", "create=500:1"))
     session = at(server.base_url)
@@ -267,7 +299,12 @@ def held_until(held_back: Event) -> Callable[[Session, str], Awaitable[None]]:
 
 
 async def test_what_was_sent_is_settled_while_the_rest_is_sent(
-    at: Any, sandbox: Any, planned: Any, run: Any, intact: Any, held_until: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
+    intact: Callable[[], bool],
+    held_until: Callable[[Session, str], Awaitable[None]],
 ) -> None:
     session = at(sandbox(faults=("create=none:1", "create=slow@1:1")).base_url)
     terms = replace(ONCE, concurrency=1, poll=True)
@@ -278,7 +315,11 @@ async def test_what_was_sent_is_settled_while_the_rest_is_sent(
 
 
 async def test_fail_fast_sends_nothing_new_after_a_render_that_failed(
-    at: Any, sandbox: Any, planned: Any, run: Any, held_until: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
+    held_until: Callable[[Session, str], Awaitable[None]],
 ) -> None:
     session = at(sandbox(faults=("create=none:1", "create=slow@1:1")).base_url)
     terms = replace(ONCE, concurrency=1, poll=True, fail_fast=True)
@@ -288,7 +329,12 @@ async def test_fail_fast_sends_nothing_new_after_a_render_that_failed(
 
 
 async def test_ctrl_c_records_what_is_in_flight_and_resuming_sends_the_rest(
-    at: Any, sandbox: Any, planned: Any, run: Any, intact: Any, held_back: Event
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
+    intact: Callable[[], bool],
+    held_back: Event,
 ) -> None:
     server = sandbox(faults=("create=none:3", "create=slow@1:2"))
     session = at(server.base_url)
@@ -306,7 +352,10 @@ async def test_ctrl_c_records_what_is_in_flight_and_resuming_sends_the_rest(
 
 
 async def test_two_processes_with_one_batch_send_every_entry_once(
-    at: Any, server: SandboxServer, planned: Any, run: Any
+    at: Callable[[str], Session],
+    server: SandboxServer,
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Any],
 ) -> None:
     sessions = [at(server.base_url) for _ in range(2)]
     await enrol(sessions[0], planned(), resume=False)
@@ -316,7 +365,7 @@ async def test_two_processes_with_one_batch_send_every_entry_once(
 
 
 async def test_two_processes_that_begin_one_batch_make_one(
-    at: Any, server: SandboxServer, planned: Any
+    at: Callable[[str], Session], server: SandboxServer, planned: Callable[..., list[Planned]]
 ) -> None:
     sessions = [at(server.base_url) for _ in range(2)]
     ends = await asyncio.gather(
@@ -327,7 +376,7 @@ async def test_two_processes_that_begin_one_batch_make_one(
 
 
 async def test_a_file_that_cannot_be_written_is_the_trouble_of_its_entry_alone(
-    session: Session, planned: Any, run: Any, out: Path
+    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Any], out: Path
 ) -> None:
     entries = planned("a fox\nan owl")
     (out / "001-a-fox.json").mkdir(parents=True)

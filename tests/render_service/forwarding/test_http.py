@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.events import NotificationResent, PrivateErased
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY
@@ -21,6 +22,7 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import PRIVATE_ENDPOINTS
 from render_service.session.session import Session
 from render_service.submission.submit import place
+from tests.receiver import Receiver
 from tests.render_service.forwarding.conftest import (
     data_of,
     destination,
@@ -46,7 +48,7 @@ async def caught_up(session: Session) -> None:
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 async def test_an_event_arrives_as_a_cloud_event_with_the_facts_of_its_record(
-    permitting: Session, receiver: Any, stored: Any, mode: str
+    permitting: Session, receiver: Callable[..., Receiver], stored: Callable[[Session], Any], mode: str
 ) -> None:
     there = receiver()
     job = await stored(permitting)
@@ -69,7 +71,7 @@ async def test_an_event_arrives_as_a_cloud_event_with_the_facts_of_its_record(
 
 
 async def test_everything_recorded_arrives_once_and_in_order_of_each_stream(
-    permitting: Session, receiver: Any, add: Any
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
 ) -> None:
     there = receiver(one_at_a_time=False)
     await add(*(f"fact_{number % 5}" for number in range(300)))
@@ -86,7 +88,9 @@ async def test_everything_recorded_arrives_once_and_in_order_of_each_stream(
         assert sequence == sorted(sequence)
 
 
-async def test_forwarding_is_resumed_where_it_ended(permitting: Session, receiver: Any, add: Any) -> None:
+async def test_forwarding_is_resumed_where_it_ended(
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
+) -> None:
     there = receiver()
     await add("fact_a")
     await drained(permitting, destination(there.url))
@@ -99,7 +103,7 @@ async def test_forwarding_is_resumed_where_it_ended(permitting: Session, receive
 
 
 async def test_a_destination_that_begins_now_gets_what_is_recorded_from_then_on(
-    permitting: Session, receiver: Any, add: Any
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
 ) -> None:
     there = receiver()
     await add("fact_a")
@@ -109,7 +113,9 @@ async def test_a_destination_that_begins_now_gets_what_is_recorded_from_then_on(
     assert positions(there) == [record.position]
 
 
-async def test_what_is_recorded_meanwhile_is_forwarded(permitting: Session, receiver: Any, add: Any) -> None:
+async def test_what_is_recorded_meanwhile_is_forwarded(
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
+) -> None:
     there = receiver()
     async with forwarding(permitting, destination(there.url)):
         await arrived(there, permitting.ledger.head().size)
@@ -128,7 +134,11 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("status", [0, 302, 401, 404, 429, 503])
 async def test_an_event_that_a_destination_cannot_take_now_is_sent_again_before_later_ones_of_its_stream(
-    permitting: Session, receiver: Any, add: Any, hurried: None, status: int
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    add: Callable[..., Any],
+    hurried: None,
+    status: int,
 ) -> None:
     await add("fact_a", "fact_a", "fact_a")
     begin = permitting.ledger.head().size - 2
@@ -138,7 +148,7 @@ async def test_an_event_that_a_destination_cannot_take_now_is_sent_again_before_
 
 
 async def test_a_stream_that_waits_does_not_keep_others_back(
-    permitting: Session, receiver: Any, add: Any, hurried: None
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any], hurried: None
 ) -> None:
     [slow, *_] = await add("fact_slow", *(f"fact_{number}" for number in range(20)))
     there = receiver(one_at_a_time=True)
@@ -149,7 +159,10 @@ async def test_a_stream_that_waits_does_not_keep_others_back(
 
 
 async def test_a_destination_that_takes_nothing_slows_the_reading_down(
-    permitting: Session, receiver: Any, add: Any, monkeypatch: pytest.MonkeyPatch
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    add: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(forwarder, "MOST_OPEN", 4)
     monkeypatch.setattr(forwarder, "READ_AT_ONCE", 4)
@@ -162,7 +175,7 @@ async def test_a_destination_that_takes_nothing_slows_the_reading_down(
 
 
 async def test_a_refused_event_is_a_dead_letter_that_can_be_sent_again(
-    permitting: Session, receiver: Any, add: Any
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
 ) -> None:
     first, second, third = await add("fact_a", "fact_a", "fact_a")
     there = receiver(answer=lambda number: 422 if number == 2 else 200)
@@ -187,7 +200,7 @@ async def test_a_refused_event_is_a_dead_letter_that_can_be_sent_again(
 
 
 async def test_an_event_that_always_fails_is_given_up_once_others_were_taken(
-    permitting: Session, receiver: Any, add: Any, hurried: None
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any], hurried: None
 ) -> None:
     [poison, *_] = await add("fact_bad", *(f"fact_{number}" for number in range(5)))
     there = receiver()
@@ -205,7 +218,11 @@ async def test_an_event_that_always_fails_is_given_up_once_others_were_taken(
 
 
 async def test_a_destination_that_refuses_everything_does_not_make_everything_a_dead_letter(
-    permitting: Session, receiver: Any, add: Any, hurried: None, monkeypatch: pytest.MonkeyPatch
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    add: Callable[..., Any],
+    hurried: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(forwarder, "MOST_REFUSED", 3)
     await add(*(f"fact_{number}" for number in range(10)))
@@ -216,7 +233,10 @@ async def test_a_destination_that_refuses_everything_does_not_make_everything_a_
 
 
 async def test_a_filter_lets_through_what_it_names(
-    permitting: Session, receiver: Any, request_for: Any, add: Any
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    request_for: Callable[..., RenderRequest],
+    add: Callable[..., Any],
 ) -> None:
     film = replace(permitting, settings=replace(permitting.settings, team="film"))
     one = (await place(film, request_for(purpose="draft"))).job
@@ -238,7 +258,7 @@ async def test_a_filter_lets_through_what_it_names(
 
 
 async def test_private_text_is_sent_only_where_it_is_asked_for(
-    permitting: Session, receiver: Any, request_for: Any
+    permitting: Session, receiver: Callable[..., Receiver], request_for: Callable[..., RenderRequest]
 ) -> None:
     await place(permitting, request_for(prompt=PROMPT))
     plain, told = receiver(), receiver()
@@ -249,7 +269,10 @@ async def test_private_text_is_sent_only_where_it_is_asked_for(
 
 
 async def test_erased_text_is_never_sent_and_its_erasure_always_is(
-    permitting: Session, receiver: Any, request_for: Any, hurried: None
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    request_for: Callable[..., RenderRequest],
+    hurried: None,
 ) -> None:
     job = (await place(permitting, request_for(prompt=PROMPT))).job
     there = receiver(answer=lambda _: 503)  # it is read while it has its text, and taken when it has none
@@ -269,7 +292,10 @@ async def test_erased_text_is_never_sent_and_its_erasure_always_is(
 
 
 async def test_two_forwarders_send_nothing_twice(
-    permitting: Session, receiver: Any, add: Any, at: Any
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    add: Callable[..., Any],
+    at: Callable[[str], Session],
 ) -> None:
     there = receiver()
     await add(*(f"fact_{number}" for number in range(60)))
@@ -284,7 +310,10 @@ async def test_two_forwarders_send_nothing_twice(
 
 
 async def test_another_forwarder_takes_over_from_one_that_ended(
-    permitting: Session, receiver: Any, add: Any, monkeypatch: pytest.MonkeyPatch
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    add: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = receiver()
     turn = permitting.ledger.store.outbox.begin_turn("forward:there", 0, 1_000)
@@ -295,7 +324,7 @@ async def test_another_forwarder_takes_over_from_one_that_ended(
 
 
 async def test_a_destination_gets_the_authorization_and_the_signature_of_its_variables(
-    permitting: Session, receiver: Any, monkeypatch: pytest.MonkeyPatch
+    permitting: Session, receiver: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = "whsec_" + base64.b64encode(b"0123456789abcdef").decode()
     monkeypatch.setenv("THERE_AUTHORIZATION", "Bearer abc")

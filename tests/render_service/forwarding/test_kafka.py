@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -122,7 +122,7 @@ def to(broker: Broker, **more: Any) -> Destinations:
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 async def test_events_arrive_as_cloud_events_those_of_a_job_in_one_partition_and_in_order(
-    permitting: Session, broker: Broker, topic: str, add: Any, mode: str
+    permitting: Session, broker: Broker, topic: str, add: Callable[..., Any], mode: str
 ) -> None:
     records = await add(*(f"fact_{number % 4}" for number in range(60)))
     await drained(permitting, to(broker, mode=mode))
@@ -140,7 +140,9 @@ async def test_events_arrive_as_cloud_events_those_of_a_job_in_one_partition_and
     assert (data if isinstance(data, dict) else json.loads(data))["leaf"] == records[-1].leaf.hex()
 
 
-async def test_events_wait_for_a_broker_that_is_away(permitting: Session, broker: Broker, add: Any) -> None:
+async def test_events_wait_for_a_broker_that_is_away(
+    permitting: Session, broker: Broker, add: Callable[..., Any]
+) -> None:
     await add("fact_a", "fact_a", "fact_b")
     async with forwarding(permitting, to(broker)):
         await asyncio.sleep(0.5)

@@ -5,7 +5,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def parsed(message: Any) -> Any:
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 async def test_events_are_published_as_cloud_events_under_the_subject_of_their_type(
-    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Any, mode: str
+    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Callable[..., Any], mode: str
 ) -> None:
     [record] = await add("fact_a")
     await drained(permitting, to(cluster, mode=mode))
@@ -145,7 +145,7 @@ async def test_events_are_published_as_cloud_events_under_the_subject_of_their_t
 
 
 async def test_an_event_that_is_published_again_is_in_the_stream_once(
-    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Any
+    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Callable[..., Any]
 ) -> None:
     await add("fact_a", "fact_b")
     await drained(permitting, to(cluster))
@@ -157,7 +157,7 @@ async def test_a_server_that_is_killed_in_the_middle_costs_no_event_and_no_order
     permitting: Session,
     cluster: list[Node],
     stream: JetStreamContext,
-    add: Any,
+    add: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outlets, "ACKNOWLEDGED_S", 1.0)
@@ -181,7 +181,7 @@ async def test_a_server_that_is_killed_in_the_middle_costs_no_event_and_no_order
 
 
 async def test_events_wait_for_a_stream_that_takes_their_subject(
-    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Any
+    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Callable[..., Any]
 ) -> None:
     await add("fact_a")
     destinations = to(cluster, subject="elsewhere")

@@ -111,7 +111,7 @@ def accepting(file: Path) -> ssl.SSLContext:
 
 async def test_events_are_published_by_tls_and_the_token_is_sent_to_no_other_name(
     permitting: Session,
-    add: Any,
+    add: Callable[..., Any],
     nats_server: Start,
     trusted: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -177,7 +177,7 @@ def reaching(address: str, file: Path) -> dict[str, Any]:
 
 
 async def test_events_are_sent_to_kafka_by_tls_and_to_no_other_name(
-    permitting: Session, add: Any, broker: Broker, trusted: Callable[[str], Path]
+    permitting: Session, add: Callable[..., Any], broker: Broker, trusted: Callable[[str], Path]
 ) -> None:
     [record] = await add("fact_a")
     file = trusted(LOOPBACK)

@@ -11,7 +11,7 @@ from msgspec import structs
 from PIL import Image
 
 from decision.request.request import RenderRequest
-from ledger.events import AssetLost, PrivateErased, ReviewRecorded
+from ledger.events import AssetLost, Event, PrivateErased, ReviewRecorded
 from ledger.job import Job
 from ledger.log.opening import open_ledger
 from ledger.private import Private, private_values
@@ -38,7 +38,7 @@ NOTES = "the quixotic mane is too long"
 
 
 @pytest.fixture
-async def job(session: Session, stored: Any) -> Job:
+async def job(session: Session, stored: Callable[[Session], Any]) -> Job:
     """Return a finished job whose prompt is `PROMPT`."""
     done: Job = await stored(session, prompt=PROMPT)
     return done
@@ -84,7 +84,7 @@ async def test_the_job_is_as_it_was(session: Session, job: Job) -> None:
     assert now == structs.replace(job, **facts)
 
 
-async def test_the_ledger_verifies(session: Session, job: Job, intact: Any) -> None:
+async def test_the_ledger_verifies(session: Session, job: Job, intact: Callable[[], bool]) -> None:
     await carry_out(session, job_id=job.job_id, with_files=True)
     assert intact()
 
@@ -136,7 +136,7 @@ async def test_many_texts_of_a_stream_are_named_in_several_events(
     job: Job,
     types: Callable[[Job], list[str]],
     monkeypatch: pytest.MonkeyPatch,
-    intact: Any,
+    intact: Callable[[], bool],
 ) -> None:
     for _ in range(4):
         await review(session, job, "ana")
@@ -147,7 +147,10 @@ async def test_many_texts_of_a_stream_are_named_in_several_events(
 
 
 async def test_many_streams_are_erased_in_several_appends(
-    session: Session, stored: Any, monkeypatch: pytest.MonkeyPatch, intact: Any
+    session: Session,
+    stored: Callable[[Session], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    intact: Callable[[], bool],
 ) -> None:
     for _ in range(3):
         await stored(session, prompt=PROMPT)
@@ -191,14 +194,16 @@ async def test_the_stored_video_is_deleted(session: Session, job: Job) -> None:
     assert not session.assets.path(job.assets[Variant.VIDEO].storage_uri).exists()
 
 
-async def test_its_loss_is_recorded(session: Session, job: Job, event: Any) -> None:
+async def test_its_loss_is_recorded(
+    session: Session, job: Job, event: Callable[[Job, type[Event]], Any]
+) -> None:
     await carry_out(session, job_id=job.job_id, with_files=True)
     assert event(job, AssetLost) == AssetLost(variant=Variant.VIDEO, cause="deleted")
     assert session.ledger.job(job.job_id).state is State.LOST
 
 
 async def test_a_file_that_another_job_has_too_stays_and_is_named(
-    session: Session, job: Job, stored: Any
+    session: Session, job: Job, stored: Callable[[Session], Any]
 ) -> None:
     other: Job = await stored(session, prompt=PROMPT)
     asset = job.assets[Variant.VIDEO]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.policy import default_policy
 from decision.rules.roles import Permission
 from ledger.events import AccessRevoked, NotificationFailed, NotificationSent, PrivateErased
@@ -20,6 +21,8 @@ from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
 from render_service.session.event_ids import public_id
 from render_service.session.session import Session
+from sora_adapter.sandbox.server import SandboxServer
+from tests.receiver import Receiver
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +47,10 @@ async def emptied(session: Session) -> None:
 
 
 async def test_a_stored_video_is_announced_to_its_team(
-    client: Callable[..., Any], receiver: Callable[..., Any], notifier: Callable[..., Any], stored: Any
+    client: Callable[..., Any],
+    receiver: Callable[..., Any],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
 ) -> None:
     alice, there = await client(team="film"), receiver()
     _, secret = await alice.listen(there.url)
@@ -57,7 +63,12 @@ async def test_a_stored_video_is_announced_to_its_team(
 
 
 async def test_the_acceptance_of_a_delivery_is_recorded_once(
-    session: Session, client: Any, receiver: Any, notifier: Any, stored: Any, intact: Callable[[], bool]
+    session: Session,
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    intact: Callable[[], bool],
 ) -> None:
     alice, there = await client(), receiver()
     endpoint, _ = await alice.listen(there.url)
@@ -81,7 +92,11 @@ async def test_the_acceptance_of_a_delivery_is_recorded_once(
 
 
 async def test_another_team_hears_nothing(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, bob = await client(team="film"), await client("bob", team="games")
     hers, his = receiver(), receiver()
@@ -96,7 +111,11 @@ async def test_another_team_hears_nothing(
 
 
 async def test_a_delivery_that_is_refused_is_repeated_under_the_same_id(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, there = await client(), receiver(answer=lambda number: 503 if number == 1 else 204)
     await alice.listen(there.url)
@@ -111,7 +130,11 @@ async def test_a_delivery_that_is_refused_is_repeated_under_the_same_id(
 
 @pytest.mark.parametrize("status", [0, 307, 410], ids=["no answer", "a redirect", "gone"])
 async def test_anything_but_a_2xx_is_repeated_and_no_redirect_is_followed(
-    client: Any, receiver: Any, notifier: Any, stored: Any, status: int
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    status: int,
 ) -> None:
     alice, there = await client(), receiver(answer=lambda number: status if number == 1 else 200)
     await alice.listen(there.url)
@@ -122,7 +145,13 @@ async def test_anything_but_a_2xx_is_repeated_and_no_redirect_is_followed(
 
 
 async def test_two_notifiers_on_one_ledger_deliver_once(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session, at: Any, sandbox: Any
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
 ) -> None:
     alice, there = await client(), receiver()
     await alice.listen(there.url)
@@ -137,7 +166,10 @@ async def test_two_notifiers_on_one_ledger_deliver_once(
 
 
 async def test_a_slow_receiver_delays_no_other_and_gets_few_at_once(
-    client: Any, receiver: Any, notifier: Any, stored: Any
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
 ) -> None:
     alice, released, waiting = await client(), threading.Event(), threading.Semaphore(0)
 
@@ -161,7 +193,11 @@ async def test_a_slow_receiver_delays_no_other_and_gets_few_at_once(
 
 
 async def test_both_secrets_sign_for_a_day_after_a_rotation(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, there = await client(), receiver()
     endpoint, old = await alice.listen(there.url)
@@ -174,7 +210,11 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(
 
 
 async def test_an_old_secret_is_void_and_erased_if_it_is_not_kept(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, there = await client(), receiver()
     endpoint, old = await alice.listen(there.url)
@@ -189,7 +229,11 @@ async def test_an_old_secret_is_void_and_erased_if_it_is_not_kept(
 
 
 async def test_a_deleted_endpoint_receives_nothing_and_its_secret_is_erased(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, gone, there = await client(), receiver(), receiver()
     endpoint, secret = await alice.listen(gone.url)
@@ -204,7 +248,11 @@ async def test_a_deleted_endpoint_receives_nothing_and_its_secret_is_erased(
 
 
 async def test_without_its_secret_an_endpoint_receives_nothing_more(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, erased, there = await client(), receiver(answer=lambda _: 503), receiver()
     endpoint, _ = await alice.listen(erased.url)
@@ -228,7 +276,11 @@ async def test_without_its_secret_an_endpoint_receives_nothing_more(
 
 
 async def test_the_endpoint_of_a_revoked_key_hears_nothing_more(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, bob = await client(team="film"), await client("bob", team="film")
     hers, his = receiver(), receiver()
@@ -242,7 +294,11 @@ async def test_the_endpoint_of_a_revoked_key_hears_nothing_more(
 
 
 async def test_the_roles_of_a_policy_that_another_process_activated_count(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, bob = await client(), await client("bob", "operator")
     hers, his = receiver(), receiver()
@@ -259,7 +315,12 @@ async def test_the_roles_of_a_policy_that_another_process_activated_count(
 
 
 async def test_only_those_who_may_approve_are_asked_to(
-    client: Any, receiver: Any, notifier: Any, request_for: Any, holding: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    request_for: Callable[..., RenderRequest],
+    holding: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, carol = await client(team="film"), await client("carol", "approver", team="film")
     dave = await client("dave", "approver", team="games")
@@ -275,7 +336,11 @@ async def test_only_those_who_may_approve_are_asked_to(
 
 
 async def test_a_copy_of_the_ledger_repeats_nothing_that_was_accepted(
-    client: Any, receiver: Any, notifier: Any, stored: Any, session: Session
+    client: Callable[..., Any],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Any],
+    stored: Callable[[Session], Any],
+    session: Session,
 ) -> None:
     alice, there = await client(), receiver()
     await alice.listen(there.url)

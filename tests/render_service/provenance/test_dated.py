@@ -1,12 +1,12 @@
 """A signature that a time-stamping authority dated, checked by reading the copy with a stranger's reader."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ledger.events import ProvenanceSigned
+from ledger.events import Event, ProvenanceSigned
 from ledger.job import Job
 from render_service.provenance.certificates import make_test_certificate
 from render_service.provenance.manifest import TrustList
@@ -33,7 +33,7 @@ def authority(running: Authority) -> Authority:
 
 
 @pytest.fixture
-async def film(session: Session, stored: Any) -> Job:
+async def film(session: Session, stored: Callable[[Session], Any]) -> Job:
     job: Job = await stored(session)
     return job
 
@@ -52,7 +52,12 @@ async def out(session: Session, job: Job, certificate: Path, url: str, chain: Pa
 
 
 async def test_a_strangers_reader_finds_the_time_of_the_authority_and_the_record_has_it(
-    session: Session, film: Job, certificate: Path, authority: Authority, event: Any, intact: Any
+    session: Session,
+    film: Job,
+    certificate: Path,
+    authority: Authority,
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     copy = await out(session, film, certificate, authority.url, authority.root)
     state, active, store = peer.read(copy.read_bytes(), authority.root.read_bytes())
@@ -76,7 +81,12 @@ async def test_a_reader_without_the_certificates_of_the_authority_says_so(
 
 @pytest.mark.parametrize("lie", ["status", "garbage", "digest", "nonce", "endless", "refuse"])
 async def test_an_authority_that_does_not_date_the_signature_stops_the_publication(
-    session: Session, film: Job, certificate: Path, authority: Authority, types: Any, lie: str
+    session: Session,
+    film: Job,
+    certificate: Path,
+    authority: Authority,
+    types: Callable[[Job], list[str]],
+    lie: str,
 ) -> None:
     authority.lie = lie
     with pytest.raises(NotStamped, match="nothing was published"):
@@ -86,7 +96,7 @@ async def test_an_authority_that_does_not_date_the_signature_stops_the_publicati
 
 
 async def test_an_authority_whose_certificates_were_not_named_is_not_believed(
-    session: Session, film: Job, certificate: Path, authority: Authority, types: Any
+    session: Session, film: Job, certificate: Path, authority: Authority, types: Callable[[Job], list[str]]
 ) -> None:
     other = certificate.with_name("studio.pem.authority.pem")
     with pytest.raises(NotStamped, match="--tsa-chain"):

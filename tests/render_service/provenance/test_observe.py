@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ledger.events import ProvenanceObserved
+from ledger.events import Event, ProvenanceObserved
 from ledger.job import Job
 from ledger.terms import Variant
 from render_service.provenance import manifest, observe
@@ -38,7 +38,7 @@ def serve(tmp_path: Path) -> Callable[[bytes], None]:
 
 
 @pytest.fixture
-def said(event: Any) -> Callable[[Job], ProvenanceObserved]:
+def said(event: Callable[[Job, type[Event]], Any]) -> Callable[[Job], ProvenanceObserved]:
     return partial(event, kind=ProvenanceObserved)
 
 
@@ -49,7 +49,10 @@ def trusting(session: Session, tmp_path: Path, pem: bytes) -> Session:
 
 
 async def test_a_file_without_a_manifest_is_recorded_as_such_together_with_the_file(
-    session: Session, stored: Settle, types: Any, said: Any
+    session: Session,
+    stored: Settle,
+    types: Callable[[Job], list[str]],
+    said: Callable[[Job], ProvenanceObserved],
 ) -> None:
     job = await stored(session)
     assert types(job)[-4:] == ["asset.stored", "provenance.observed", "cost.settled", "render.closed"]
@@ -62,7 +65,12 @@ async def test_a_file_without_a_manifest_is_recorded_as_such_together_with_the_f
 
 
 async def test_a_manifest_is_valid_where_nobody_says_whom_to_trust(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, by: peer.Credentials
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    by: peer.Credentials,
 ) -> None:
     serve(peer.signed(clip, by))
     event = said(await stored(session))
@@ -76,7 +84,13 @@ async def test_a_manifest_is_valid_where_nobody_says_whom_to_trust(
 
 
 async def test_a_signer_on_the_trust_list_is_trusted(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, by: peer.Credentials, tmp_path: Path
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    by: peer.Credentials,
+    tmp_path: Path,
 ) -> None:
     serve(peer.signed(clip, by))
     event = said(await stored(trusting(session, tmp_path, by.authority)))
@@ -84,7 +98,13 @@ async def test_a_signer_on_the_trust_list_is_trusted(
 
 
 async def test_a_signer_who_is_not_on_the_trust_list_is_unknown(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, by: peer.Credentials, tmp_path: Path
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    by: peer.Credentials,
+    tmp_path: Path,
 ) -> None:
     serve(peer.signed(clip, by))
     event = said(await stored(trusting(session, tmp_path, peer.credentials().authority)))
@@ -92,7 +112,13 @@ async def test_a_signer_who_is_not_on_the_trust_list_is_unknown(
 
 
 async def test_a_trust_list_that_cannot_be_read_breaks_no_settlement(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, by: peer.Credentials, tmp_path: Path
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    by: peer.Credentials,
+    tmp_path: Path,
 ) -> None:
     serve(peer.signed(clip, by))
     event = said(await stored(trusting(session, tmp_path, b"no certificate")))
@@ -100,7 +126,12 @@ async def test_a_trust_list_that_cannot_be_read_breaks_no_settlement(
 
 
 async def test_changed_pictures_make_a_manifest_invalid(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, by: peer.Credentials
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    by: peer.Credentials,
 ) -> None:
     changed = bytearray(peer.signed(clip, by))
     changed[-200] ^= 1
@@ -110,7 +141,12 @@ async def test_changed_pictures_make_a_manifest_invalid(
 
 
 async def test_ingredients_and_their_titles_are_recorded(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, by: peer.Credentials
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    by: peer.Credentials,
 ) -> None:
     ingredient = {"title": "still.png", "format": "image/png", "relationship": "inputTo"}
     serve(peer.signed(clip, by, ingredients=[ingredient]))
@@ -127,7 +163,12 @@ async def test_ingredients_and_their_titles_are_recorded(
     ],
 )
 async def test_the_source_type_in_the_xmp_is_recorded(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, body: str
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    body: str,
 ) -> None:
     serve(peer.with_xmp(clip, body))
     event = said(await stored(session))
@@ -135,21 +176,29 @@ async def test_the_source_type_in_the_xmp_is_recorded(
 
 
 async def test_text_in_the_xmp_that_is_no_source_type_is_not_recorded(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
 ) -> None:
     serve(peer.with_xmp(clip, '<rdf:Description Iptc4xmpExt:DigitalSourceType="call 555-0199 now"/>'))
     assert said(await stored(session)).xmp_digital_source_type is None
 
 
 async def test_a_manifest_that_is_somewhere_else_is_not_loaded(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
 ) -> None:
     serve(peer.with_xmp(clip, '<rdf:Description dcterms:provenance="http://127.0.0.1:9/manifest.c2pa"/>'))
     assert said(await stored(session)).manifest == "remote"
 
 
 async def test_the_stored_bytes_are_those_of_the_server(
-    session: Session, stored: Settle, serve: Any, clip: bytes, by: peer.Credentials
+    session: Session, stored: Settle, serve: Callable[[bytes], None], clip: bytes, by: peer.Credentials
 ) -> None:
     served = peer.signed(clip, by)
     serve(served)
@@ -158,7 +207,7 @@ async def test_the_stored_bytes_are_those_of_the_server(
 
 
 async def test_without_the_extra_nothing_is_claimed(
-    session: Session, stored: Settle, types: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, stored: Settle, types: Callable[[Job], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observe, "is_installed", lambda: False)
     assert "provenance.observed" not in types(await stored(session))
@@ -200,7 +249,12 @@ def hostile(clip: bytes, by: peer.Credentials) -> dict[str, bytes]:
 
 
 async def test_hostile_manifests_never_break_a_settlement(
-    session: Session, stored: Settle, serve: Any, said: Any, clip: bytes, by: peer.Credentials
+    session: Session,
+    stored: Settle,
+    serve: Callable[[bytes], None],
+    said: Callable[[Job], ProvenanceObserved],
+    clip: bytes,
+    by: peer.Credentials,
 ) -> None:
     found = {}
     for name, content in hostile(clip, by).items():
@@ -260,7 +314,7 @@ def test_a_file_of_a_hundred_thousand_boxes_is_given_up(
 
 @pytest.fixture
 async def before(
-    session: Session, stored: Settle, serve: Any, clip: bytes, by: peer.Credentials
+    session: Session, stored: Settle, serve: Callable[[bytes], None], clip: bytes, by: peer.Credentials
 ) -> tuple[Session, Job]:
     """Return a session, and a job stored where nobody could read manifests."""
     serve(peer.signed(clip, by))
@@ -270,7 +324,7 @@ async def before(
 
 
 async def test_a_file_that_was_stored_before_is_read_once(
-    before: tuple[Session, Job], types: Any, intact: Callable[[], bool]
+    before: tuple[Session, Job], types: Callable[[Job], list[str]], intact: Callable[[], bool]
 ) -> None:
     session, job = before
     assert [job_id for job_id, _ in observe_stored(session).observed] == [job.job_id]
@@ -280,7 +334,7 @@ async def test_a_file_that_was_stored_before_is_read_once(
 
 
 async def test_two_processes_at_once_record_one_observation(
-    before: tuple[Session, Job], types: Any, at: Callable[[str], Session]
+    before: tuple[Session, Job], types: Callable[[Job], list[str]], at: Callable[[str], Session]
 ) -> None:
     _, job = before
     done = []
@@ -297,7 +351,7 @@ async def test_two_processes_at_once_record_one_observation(
 
 
 async def test_a_file_that_is_gone_is_named_and_nothing_is_recorded(
-    before: tuple[Session, Job], types: Any
+    before: tuple[Session, Job], types: Callable[[Job], list[str]]
 ) -> None:
     session, job = before
     session.assets.path(job.assets[Variant.VIDEO].storage_uri).unlink()
@@ -314,7 +368,9 @@ async def test_reading_older_files_without_the_extra_names_it(
 
 
 @pytest.mark.parametrize("variant", [Variant.THUMBNAIL, Variant.SPRITESHEET])
-async def test_pictures_are_read_too(session: Session, stored: Settle, said: Any, variant: Variant) -> None:
+async def test_pictures_are_read_too(
+    session: Session, stored: Settle, said: Callable[[Job], ProvenanceObserved], variant: Variant
+) -> None:
     job = await fetch(session, await stored(session), variant)
     event = said(job)
     assert (event.variant, event.manifest, event.sha256) == (variant, "absent", job.assets[variant].sha256)

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.canonical import leaf_hash
 from ledger.events import AssetPublished, AssetStored, ProvenanceSigned
 from ledger.job import Job
@@ -58,7 +59,7 @@ def imported(tmp_path: Path, by: peer.Credentials) -> Path:
 
 
 @pytest.fixture
-async def film(session: Session, stored: Any) -> Job:
+async def film(session: Session, stored: Callable[[Session], Any]) -> Job:
     job: Job = await stored(session)
     return job
 
@@ -117,7 +118,13 @@ async def test_no_name_of_a_person_and_no_word_of_the_prompt_is_in_the_copy(
 
 
 async def test_both_steps_are_recorded_and_the_ledger_stays_intact(
-    session: Session, film: Job, tmp_path: Path, certificate: Path, types: Any, event: Any, intact: Any
+    session: Session,
+    film: Job,
+    tmp_path: Path,
+    certificate: Path,
+    types: Callable[[Job], list[str]],
+    event: Any,
+    intact: Callable[[], bool],
 ) -> None:
     done = await out(session, film, tmp_path / "film.mp4", certificate)
     digest = hashlib.sha256((tmp_path / "film.mp4").read_bytes()).hexdigest()
@@ -138,7 +145,12 @@ async def test_the_stored_file_stays_as_it_was(
 
 
 async def test_a_manifest_that_came_with_the_file_stays_in_the_copy(
-    session: Session, stored: Any, tmp_path: Path, certificate: Path, clip: bytes, event: Any
+    session: Session,
+    stored: Callable[[Session], Any],
+    tmp_path: Path,
+    certificate: Path,
+    clip: bytes,
+    event: Any,
 ) -> None:
     served = tmp_path / "sandbox" / "media" / "cached-1280x720-4s.mp4"
     theirs = peer.credentials()
@@ -153,7 +165,12 @@ async def test_a_manifest_that_came_with_the_file_stays_in_the_copy(
 
 
 async def test_a_remix_has_the_file_it_was_made_from_as_its_parent(
-    session: Session, film: Job, stored: Any, tmp_path: Path, certificate: Path, event: Any
+    session: Session,
+    film: Job,
+    stored: Callable[[Session], Any],
+    tmp_path: Path,
+    certificate: Path,
+    event: Any,
 ) -> None:
     source, _ = await source_of(session, film.job_id)
     remix = await stored(session, operation="remix", source=source, prompt="make it dusk")
@@ -233,7 +250,7 @@ async def test_a_file_without_a_manifest_is_trouble_and_one_of_other_software_is
 
 
 async def test_an_existing_file_is_never_replaced_unasked(
-    session: Session, film: Job, tmp_path: Path, certificate: Path, types: Any
+    session: Session, film: Job, tmp_path: Path, certificate: Path, types: Callable[[Job], list[str]]
 ) -> None:
     (tmp_path / "film.mp4").write_bytes(b"precious")
     with pytest.raises(BadInput, match="exists already"):
@@ -244,7 +261,7 @@ async def test_an_existing_file_is_never_replaced_unasked(
 
 
 async def test_an_expired_certificate_signs_nothing(
-    session: Session, film: Job, tmp_path: Path, certificate: Path, types: Any
+    session: Session, film: Job, tmp_path: Path, certificate: Path, types: Callable[[Job], list[str]]
 ) -> None:
     later = replace(session, clock=lambda: utc_now() + timedelta(days=90))
     with pytest.raises(BadInput, match=r"expired on .* key certificate"):
@@ -253,7 +270,7 @@ async def test_an_expired_certificate_signs_nothing(
 
 
 async def test_a_job_without_a_video_is_refused(
-    session: Session, request_for: Any, tmp_path: Path, certificate: Path
+    session: Session, request_for: Callable[..., RenderRequest], tmp_path: Path, certificate: Path
 ) -> None:
     placed = await place(session, request_for())
     with pytest.raises(NotReady, match="there is no video to publish"):
@@ -282,7 +299,12 @@ async def test_without_a_certificate_the_ways_to_go_on_are_named(
 
 
 async def test_a_file_whose_manifest_cannot_be_read_is_not_signed_over_it(
-    session: Session, stored: Any, tmp_path: Path, certificate: Path, clip: bytes, by: peer.Credentials
+    session: Session,
+    stored: Callable[[Session], Any],
+    tmp_path: Path,
+    certificate: Path,
+    clip: bytes,
+    by: peer.Credentials,
 ) -> None:
     _, uuid, _ = peer.split(peer.signed(clip, by))
     huge = peer.box(b"uuid", uuid[8:] + bytes(manifest.MOST_MANIFEST_BYTES))
@@ -312,7 +334,11 @@ async def test_a_full_disk_leaves_nothing(
 
 
 async def test_the_policy_keeps_unmarked_finals_from_being_published(
-    session: Session, stored: Any, tmp_path: Path, certificate: Path, types: Any
+    session: Session,
+    stored: Callable[[Session], Any],
+    tmp_path: Path,
+    certificate: Path,
+    types: Callable[[Job], list[str]],
 ) -> None:
     final = await stored(session, purpose="final", model="sora-2")
     draft = await stored(session, purpose="draft")
@@ -326,7 +352,7 @@ async def test_the_policy_keeps_unmarked_finals_from_being_published(
 
 
 async def test_a_valid_manifest_of_the_server_is_marking_enough(
-    session: Session, stored: Any, tmp_path: Path, clip: bytes, by: peer.Credentials
+    session: Session, stored: Callable[[Session], Any], tmp_path: Path, clip: bytes, by: peer.Credentials
 ) -> None:
     served = tmp_path / "sandbox" / "media" / "cached-1280x720-4s.mp4"
     served.write_bytes(peer.signed(clip, by))
@@ -344,7 +370,7 @@ async def test_a_crash_before_the_publication_is_recorded_is_repaired_by_the_sam
     film: Job,
     tmp_path: Path,
     certificate: Path,
-    types: Any,
+    types: Callable[[Job], list[str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patch:
@@ -366,7 +392,12 @@ async def test_a_crash_before_the_publication_is_recorded_is_repaired_by_the_sam
 
 
 async def test_of_two_at_once_one_publishes_and_the_other_is_told(
-    session: Session, film: Job, tmp_path: Path, certificate: Path, types: Any, intact: Callable[[], bool]
+    session: Session,
+    film: Job,
+    tmp_path: Path,
+    certificate: Path,
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
 ) -> None:
     ended: list[Any] = []
 

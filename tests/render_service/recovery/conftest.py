@@ -92,7 +92,7 @@ def later() -> Callable[..., Session]:
 
 
 @pytest.fixture
-def lost(plan: Any, request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
+def lost(plan: Callable[..., Any], request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
     """Submit a request whose answer gets lost; `kept` says whether the server carried it out."""
 
     async def submit(session: Session, *, kept: bool = True, **changes: Any) -> Job:

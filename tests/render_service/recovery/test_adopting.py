@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import NoteRecorded, SubmissionRecovered
+from ledger.events import Event, NoteRecorded, SubmissionRecovered
+from ledger.job import Job
 from ledger.private import Private
 from ledger.store.interface import ANY
 from ledger.terms import State
@@ -19,6 +20,7 @@ from render_service.runtime.errors import MayBeOurs
 from render_service.session.session import Session
 from render_service.submission.submit import place
 from sora_adapter.models import Observation
+from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +31,10 @@ async def seen_at(session: Session, video_id: str) -> Observation:
 
 
 async def test_adopting_the_video_of_a_lost_answer_recovers_its_job(
-    session: Session, lost: Any, created: Any, event: Any
+    session: Session,
+    lost: Callable[..., Any],
+    created: Callable[[], list[Any]],
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     job = await lost(session)
     [video] = created()
@@ -39,7 +44,7 @@ async def test_adopting_the_video_of_a_lost_answer_recovers_its_job(
 
 
 async def test_adopting_what_a_call_under_way_may_have_created_names_the_command(
-    session: Session, cut_off: Any, someone_else: Any
+    session: Session, cut_off: Callable[..., Any], someone_else: Callable[..., str]
 ) -> None:
     job, video_id = await cut_off(session), someone_else()
     with pytest.raises(
@@ -52,7 +57,7 @@ async def test_adopting_what_a_call_under_way_may_have_created_names_the_command
 
 @pytest.mark.parametrize("changes", [{"prompt": "a fox"}, {"size": "720x1280"}, {"seconds": "8"}])
 async def test_a_video_that_differs_in_one_thing_is_not_adopted(
-    session: Session, lost: Any, someone_else: Any, changes: dict[str, str]
+    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str], changes: dict[str, str]
 ) -> None:
     await lost(session, kept=False)
     with pytest.raises(MayBeOurs, match="it differs in"):
@@ -60,7 +65,10 @@ async def test_a_video_that_differs_in_one_thing_is_not_adopted(
 
 
 async def test_a_video_that_differs_in_text_and_shape_is_adopted_and_keeps_absence_from_counting(
-    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    someone_else: Callable[..., str],
+    later: Callable[..., Session],
 ) -> None:
     job = await lost(session, kept=False)
     _, now = await adopt(session, someone_else(prompt="a horse", size="720x1280"))
@@ -72,8 +80,8 @@ async def test_an_attempt_at_another_server_keeps_nobody_from_adopting(
     at: Callable[[str], Session],
     session: Session,
     request_for: Callable[..., RenderRequest],
-    sandbox: Any,
-    someone_else: Any,
+    sandbox: Callable[..., SandboxServer],
+    someone_else: Callable[..., str],
     tmp_path: Path,
 ) -> None:
     elsewhere = at(sandbox(data_dir=tmp_path / "elsewhere", faults=("create=lost:1",)).base_url)
@@ -82,7 +90,7 @@ async def test_an_attempt_at_another_server_keeps_nobody_from_adopting(
 
 
 async def test_an_attempt_under_another_profile_of_the_server_counts(
-    session: Session, lost: Any, created: Any
+    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
 ) -> None:
     job = await lost(session, profile="custom")
     [video] = created()
@@ -91,7 +99,10 @@ async def test_an_attempt_under_another_profile_of_the_server_counts(
 
 
 async def test_a_settled_attempt_keeps_nobody_from_adopting(
-    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    someone_else: Callable[..., str],
+    later: Callable[..., Session],
 ) -> None:
     job = await lost(session, kept=False)
     await reconcile_job(later(session, seconds=601), job)
@@ -99,7 +110,10 @@ async def test_a_settled_attempt_keeps_nobody_from_adopting(
 
 
 async def test_a_video_that_fits_what_was_taken_for_absent_is_not_adopted(
-    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    someone_else: Callable[..., str],
+    later: Callable[..., Session],
 ) -> None:
     job = await lost(session, kept=False)
     await reconcile_job(later(session, seconds=601), job)
@@ -108,7 +122,7 @@ async def test_a_video_that_fits_what_was_taken_for_absent_is_not_adopted(
 
 
 async def test_an_archive_leaves_a_video_to_the_submission_it_may_belong_to(
-    session: Session, lost: Any, created: Any
+    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
 ) -> None:
     job = await lost(session)
     [video] = created()
@@ -117,7 +131,10 @@ async def test_an_archive_leaves_a_video_to_the_submission_it_may_belong_to(
 
 
 async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiting(
-    session: Session, lost: Any, created: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session,
+    lost: Callable[..., Any],
+    created: Callable[[], list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = await lost(session)
     [video] = created()
@@ -141,7 +158,7 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
 
 
 async def test_a_server_that_cannot_be_asked_leaves_only_its_own_jobs_waiting(
-    session: Session, lost: Any, tmp_path: Path
+    session: Session, lost: Callable[..., Any], tmp_path: Path
 ) -> None:
     profiles = tmp_path / "own.toml"
     profiles.write_text('[gone]\nlike = "custom"\n')

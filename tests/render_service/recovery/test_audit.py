@@ -1,5 +1,6 @@
 """An audit finds what is not accounted for, and nothing else."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from decision.request.request import RenderRequest
 from ledger.events import AssetLost, StatusObserved, SubmissionAccepted
 from ledger.store.interface import NEW
 from ledger.terms import Outcome, State, Status, Variant
@@ -30,18 +32,28 @@ def codes(done: Audit) -> list[str]:
     return [finding.code for finding in done.findings]
 
 
-async def test_a_stored_render_leaves_nothing_to_look_at(session: Session, stored: Any) -> None:
+async def test_a_stored_render_leaves_nothing_to_look_at(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     await stored(session)
     assert codes(await audited(session)) == []
 
 
-async def test_a_render_that_runs_is_no_finding(session: Session, request_for: Any) -> None:
+async def test_a_render_that_runs_is_no_finding(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     await place(session, request_for())
     assert codes(await audited(session)) == []
 
 
 async def test_every_attempt_has_its_standing(
-    session: Session, stored: Any, lost: Any, cut_off: Any, plan: Any, request_for: Any, later: Any
+    session: Session,
+    stored: Callable[[Session], Any],
+    lost: Callable[..., Any],
+    cut_off: Callable[..., Any],
+    plan: Callable[..., Any],
+    request_for: Callable[..., RenderRequest],
+    later: Callable[..., Session],
 ) -> None:
     await stored(session, prompt="accepted")
     await reconcile_job(session, await lost(session, prompt="recovered"))
@@ -61,7 +73,9 @@ async def test_every_attempt_has_its_standing(
     }
 
 
-async def test_the_attempts_add_up_at_every_position(session: Session, lost: Any, cut_off: Any) -> None:
+async def test_the_attempts_add_up_at_every_position(
+    session: Session, lost: Callable[..., Any], cut_off: Callable[..., Any]
+) -> None:
     await reconcile_job(session, await lost(session))
     await cut_off(session, prompt="in flight")
     size = session.ledger.head().size
@@ -83,7 +97,7 @@ async def test_an_outcome_without_its_intent_does_not_add_up(session: Session) -
 
 
 async def test_an_intent_nobody_hears_of_is_found_after_the_grace_period(
-    session: Session, cut_off: Any
+    session: Session, cut_off: Callable[..., Any]
 ) -> None:
     job = await cut_off(session)
     found = [codes(await audited(session, grace_s=grace_s)) for grace_s in (300, 0)]
@@ -92,7 +106,7 @@ async def test_an_intent_nobody_hears_of_is_found_after_the_grace_period(
     assert finding.do == f"sora-ledger reconcile {job.job_id}"
 
 
-async def test_open_intents_are_shown_with_their_age(session: Session, cut_off: Any) -> None:
+async def test_open_intents_are_shown_with_their_age(session: Session, cut_off: Callable[..., Any]) -> None:
     job = await cut_off(session)
     [shown] = (await audited(session)).document()["open"]
     assert (shown["job_id"], shown["state"]) == (job.job_id, "submitting")
@@ -100,21 +114,23 @@ async def test_open_intents_are_shown_with_their_age(session: Session, cut_off: 
 
 
 async def test_an_intent_recorded_in_the_future_is_not_taken_for_an_old_one(
-    session: Session, cut_off: Any
+    session: Session, cut_off: Callable[..., Any]
 ) -> None:
     job = await cut_off(replace(session, clock=lambda: utc_now() + timedelta(days=365)))
     [shown] = (await audited(session)).document()["open"]
     assert (shown["job_id"], shown["age_s"]) == (job.job_id, 0)
 
 
-async def test_a_lost_answer_is_found_with_its_video(session: Session, lost: Any) -> None:
+async def test_a_lost_answer_is_found_with_its_video(session: Session, lost: Callable[..., Any]) -> None:
     job = await lost(session)
     done = await audited(session)
     assert codes(done) == ["OUTCOME_UNKNOWN", "VIDEO_UNCLAIMED"]
     assert {finding.do for finding in done.findings} == {f"sora-ledger reconcile {job.job_id}"}
 
 
-async def test_a_video_of_another_person_is_found(session: Session, stored: Any, someone_else: Any) -> None:
+async def test_a_video_of_another_person_is_found(
+    session: Session, stored: Callable[[Session], Any], someone_else: Callable[..., str]
+) -> None:
     await stored(session)
     video = someone_else()
     [finding] = (await audited(session)).findings
@@ -122,7 +138,7 @@ async def test_a_video_of_another_person_is_found(session: Session, stored: Any,
 
 
 async def test_a_video_that_was_declared_absent_by_mistake_is_found_with_its_job(
-    session: Session, lost: Any, created: Any
+    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
 ) -> None:
     job = (await declare_absent(session, await lost(session), "by mistake")).job
     [finding] = (await audited(session)).findings
@@ -130,14 +146,16 @@ async def test_a_video_that_was_declared_absent_by_mistake_is_found_with_its_job
 
 
 async def test_the_video_of_a_call_under_way_is_no_finding(
-    session: Session, cut_off: Any, someone_else: Any
+    session: Session, cut_off: Callable[..., Any], someone_else: Callable[..., str]
 ) -> None:
     await cut_off(session)
     someone_else()
     assert codes(await audited(session)) == []
 
 
-async def test_offline_asks_nobody(session: Session, stored: Any, someone_else: Any) -> None:
+async def test_offline_asks_nobody(
+    session: Session, stored: Callable[[Session], Any], someone_else: Callable[..., str]
+) -> None:
     await stored(session)
     someone_else()
     done = await audited(session, offline=True)
@@ -149,7 +167,7 @@ async def test_offline_asks_nobody(session: Session, stored: Any, someone_else: 
 
 
 async def test_servers_that_were_not_asked_are_reported(
-    session: Session, stored: Any, request_for: Any
+    session: Session, stored: Callable[[Session], Any], request_for: Callable[..., RenderRequest]
 ) -> None:
     await stored(session)
     await place(session, request_for(profile="custom"))
@@ -158,7 +176,10 @@ async def test_servers_that_were_not_asked_are_reported(
 
 
 async def test_another_address_of_the_same_profile_is_reported_as_unasked(
-    session: Session, at: Any, stored: Any, cut_off: Any
+    session: Session,
+    at: Callable[[str], Session],
+    stored: Callable[[Session], Any],
+    cut_off: Callable[..., Any],
 ) -> None:
     await stored(session)
     await cut_off(at("http://127.0.0.1:9/v1"))
@@ -166,7 +187,9 @@ async def test_another_address_of_the_same_profile_is_reported_as_unasked(
     assert looks[1:] == [("http://127.0.0.1:9/v1", "not asked; OPENAI_BASE_URL names another server")]
 
 
-async def test_a_server_without_a_list_is_reported_to_have_none(session: Session, stored: Any) -> None:
+async def test_a_server_without_a_list_is_reported_to_have_none(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     await stored(session)
     elsewhere = replace(session.settings, profile_name="new-api")
     done = await audit(session.ledger, elsewhere, session.trace, Scope())
@@ -174,13 +197,15 @@ async def test_a_server_without_a_list_is_reported_to_have_none(session: Session
 
 
 async def test_an_attempt_that_was_cut_off_under_a_wrong_clock_is_found(
-    session: Session, cut_off: Any
+    session: Session, cut_off: Callable[..., Any]
 ) -> None:
     await cut_off(replace(session, clock=lambda: utc_now() + timedelta(days=365)))
     assert codes(await audited(session)) == ["INTENT_OPEN"]
 
 
-async def test_a_failed_render_is_spend_without_an_asset(session: Session, stored: Any) -> None:
+async def test_a_failed_render_is_spend_without_an_asset(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     job = await stored(session, prompt="a fox [fail]")
     [finding] = (await audited(session)).findings
     assert (finding.code, finding.subject, job.state) == ("SPEND_WITHOUT_ASSET", job.job_id, State.FAILED)
@@ -188,20 +213,22 @@ async def test_a_failed_render_is_spend_without_an_asset(session: Session, store
 
 
 async def test_a_video_deleted_before_it_was_fetched_is_spend_without_an_asset(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     job = (await place(session, request_for())).job
     await delete(session, job)
     assert codes(await audited(session)) == ["SPEND_WITHOUT_ASSET"]
 
 
-async def test_a_video_that_was_fetched_may_be_deleted(session: Session, stored: Any) -> None:
+async def test_a_video_that_was_fetched_may_be_deleted(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     await delete(session, await stored(session))
     assert codes(await audited(session)) == []
 
 
 async def test_a_video_that_expired_unfetched_is_found_before_anyone_records_it(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     job = (await place(session, request_for())).job
     gone = int((utc_now() - timedelta(minutes=1)).timestamp())
@@ -212,7 +239,9 @@ async def test_a_video_that_expired_unfetched_is_found_before_anyone_records_it(
     assert codes(await audited(session)) == ["ASSET_EXPIRED"]
 
 
-async def test_a_lost_video_is_reported_once(session: Session, request_for: Any) -> None:
+async def test_a_lost_video_is_reported_once(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     job = (await place(session, request_for())).job
     done = StatusObserved(video_id=job.video_id or "", status=Status.COMPLETED, source="poll")
     lost = AssetLost(variant=Variant.VIDEO, cause="expired")
@@ -221,7 +250,7 @@ async def test_a_lost_video_is_reported_once(session: Session, request_for: Any)
 
 
 async def test_a_video_that_was_lost_before_it_was_done_is_not_reported_to_have_been_done(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     job = (await place(session, request_for())).job
     await session.advance(job, [session.draft(AssetLost(variant=Variant.VIDEO, cause="gone"))])
@@ -230,7 +259,11 @@ async def test_a_video_that_was_lost_before_it_was_done_is_not_reported_to_have_
 
 
 async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way_out(
-    session: Session, stored: Any, request_for: Any, forget: Any, later: Any
+    session: Session,
+    stored: Callable[[Session], Any],
+    request_for: Callable[..., RenderRequest],
+    forget: Callable[[str], None],
+    later: Callable[..., Session],
 ) -> None:
     await stored(session)
     job = (await place(session, request_for())).job
@@ -242,7 +275,7 @@ async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way
 
 
 async def test_a_list_without_any_of_our_videos_says_nothing_about_those_missing(
-    session: Session, request_for: Any, forget: Any
+    session: Session, request_for: Callable[..., RenderRequest], forget: Callable[[str], None]
 ) -> None:
     job = (await place(session, request_for())).job
     forget(job.video_id)
@@ -250,7 +283,7 @@ async def test_a_list_without_any_of_our_videos_says_nothing_about_those_missing
 
 
 async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     job = (await place(session, request_for())).job
     gone = int((utc_now() - timedelta(minutes=1)).timestamp())
@@ -269,20 +302,22 @@ async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
     assert (codes(after), [one.code for one in after.dealt_with]) == ([], ["ASSET_EXPIRED"])
 
 
-async def test_a_finding_is_dealt_with_once(session: Session, stored: Any) -> None:
+async def test_a_finding_is_dealt_with_once(session: Session, stored: Callable[[Session], Any]) -> None:
     job = await stored(session, prompt="a fox [fail]")
     await deal_with(session, job.job_id, "not billed")
     with pytest.raises(BadInput, match="already dealt with"):
         await deal_with(session, job.job_id, "not billed")
 
 
-async def test_since_leaves_out_what_was_begun_before(session: Session, stored: Any, lost: Any) -> None:
+async def test_since_leaves_out_what_was_begun_before(
+    session: Session, stored: Callable[[Session], Any], lost: Callable[..., Any]
+) -> None:
     await stored(session, prompt="a fox [fail]")
     job = await lost(session)
     assert codes(await audited(session, since=job.created_at, offline=True)) == ["OUTCOME_UNKNOWN"]
 
 
-async def test_two_jobs_with_one_video_are_found(session: Session, stored: Any) -> None:
+async def test_two_jobs_with_one_video_are_found(session: Session, stored: Callable[[Session], Any]) -> None:
     job = await stored(session)
     twin = structs.replace(job, job_id="job_twin")
     found = list(of_jobs([job, twin], utc_now()))

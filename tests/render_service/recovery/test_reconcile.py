@@ -9,7 +9,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.events import (
+    Event,
     NoteRecorded,
     SubmissionAbsent,
     SubmissionRecovered,
@@ -23,6 +25,7 @@ from ledger.terms import Outcome, State
 from render_service.adoption.adopt import take_in
 from render_service.recovery.attempts import open_attempts
 from render_service.recovery.reconcile import open_jobs, reconcile, reconcile_job
+from render_service.runtime.settings import Settings
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import server_name
 from render_service.session.session import Session
@@ -36,26 +39,36 @@ pytestmark = pytest.mark.anyio
 Types = Callable[[Job], list[str]]
 
 
-async def test_the_video_of_a_lost_answer_is_found_again(session: Session, lost: Any, created: Any) -> None:
+async def test_the_video_of_a_lost_answer_is_found_again(
+    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+) -> None:
     settlement = await reconcile_job(session, await lost(session))
     [video] = created()
     assert (settlement.verdict, settlement.job.state) == ("recovered", State.RUNNING)
     assert settlement.job.video_id == video["id"]
 
 
-async def test_a_video_that_was_found_again_is_settled_like_any_other(session: Session, lost: Any) -> None:
+async def test_a_video_that_was_found_again_is_settled_like_any_other(
+    session: Session, lost: Callable[..., Any]
+) -> None:
     found = await reconcile_job(session, await lost(session))
     job = await settle(session, found.job, interval_s=0.05, timeout_s=30)
     assert (job.state, job.outcome) == (State.STORED, Outcome.STORED)
 
 
-async def test_the_record_says_that_the_list_showed_it(session: Session, lost: Any, event: Any) -> None:
+async def test_the_record_says_that_the_list_showed_it(
+    session: Session, lost: Callable[..., Any], event: Callable[[Job, type[Event]], Any]
+) -> None:
     found = await reconcile_job(session, await lost(session))
     assert event(found.job, SubmissionRecovered).how == "list"
 
 
 async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
-    session: Session, cut_off: Any, types: Types, event: Any, later: Callable[..., Session]
+    session: Session,
+    cut_off: Callable[..., Any],
+    types: Types,
+    event: Callable[[Job, type[Event]], Any],
+    later: Callable[..., Session],
 ) -> None:
     job = (await reconcile_job(later(session, seconds=601), await cut_off(session), grace_s=0)).job
     assert types(job)[-2:] == ["submission.unknown", "submission.absent"]
@@ -63,20 +76,23 @@ async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
 
 
 async def test_an_attempt_that_may_still_be_answered_is_left_alone(
-    session: Session, cut_off: Any, types: Types
+    session: Session, cut_off: Callable[..., Any], types: Types
 ) -> None:
     settlement = await reconcile_job(session, await cut_off(session))
     assert (settlement.verdict, settlement.job.state) == ("waiting", State.SUBMITTING)
     assert types(settlement.job)[-1] == "submission.intended"
 
 
-async def test_absence_does_not_count_at_once(session: Session, lost: Any) -> None:
+async def test_absence_does_not_count_at_once(session: Session, lost: Callable[..., Any]) -> None:
     settlement = await reconcile_job(session, await lost(session, kept=False))
     assert (settlement.verdict, settlement.job.state) == ("waiting", State.UNKNOWN)
 
 
 async def test_absence_counts_once_the_call_can_take_effect_no_more(
-    session: Session, lost: Any, later: Callable[..., Session], event: Any
+    session: Session,
+    lost: Callable[..., Any],
+    later: Callable[..., Session],
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     job = await lost(session, kept=False)
     settlement = await reconcile_job(later(session, seconds=601), job)
@@ -85,7 +101,7 @@ async def test_absence_counts_once_the_call_can_take_effect_no_more(
 
 
 async def test_an_attempt_whose_record_names_no_key_is_left_to_a_person(
-    session: Session, cut_off: Any, later: Callable[..., Session]
+    session: Session, cut_off: Callable[..., Any], later: Callable[..., Session]
 ) -> None:
     job = await cut_off(session, without=("key_digest",))
     settlement = await reconcile_job(later(session, seconds=602), job)
@@ -93,7 +109,7 @@ async def test_an_attempt_whose_record_names_no_key_is_left_to_a_person(
 
 
 async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
-    session: Session, cut_off: Any, later: Callable[..., Session]
+    session: Session, cut_off: Callable[..., Any], later: Callable[..., Session]
 ) -> None:
     job = await cut_off(session)
     verdicts = [
@@ -103,7 +119,7 @@ async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
 
 
 async def test_an_attempt_begun_in_the_future_by_a_wrong_clock_is_not_waited_for(
-    session: Session, cut_off: Any, later: Callable[..., Session]
+    session: Session, cut_off: Callable[..., Any], later: Callable[..., Session]
 ) -> None:
     job = await cut_off(later(session, days=365))
     first = await reconcile_job(session, job)
@@ -112,7 +128,11 @@ async def test_an_attempt_begun_in_the_future_by_a_wrong_clock_is_not_waited_for
 
 
 async def test_what_is_absent_may_be_sent_again_under_its_key(
-    session: Session, lost: Any, request_for: Any, created: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    request_for: Callable[..., RenderRequest],
+    created: Callable[[], list[Any]],
+    later: Callable[..., Session],
 ) -> None:
     job = await lost(session, kept=False, request_key="teaser")
     await reconcile_job(later(session, seconds=601), job)
@@ -121,7 +141,10 @@ async def test_what_is_absent_may_be_sent_again_under_its_key(
 
 
 async def test_what_was_found_again_is_not_sent_again_under_its_key(
-    session: Session, lost: Any, request_for: Any, created: Any
+    session: Session,
+    lost: Callable[..., Any],
+    request_for: Callable[..., RenderRequest],
+    created: Callable[[], list[Any]],
 ) -> None:
     job = await lost(session, request_key="teaser")
     await reconcile_job(session, job)
@@ -129,14 +152,16 @@ async def test_what_was_found_again_is_not_sent_again_under_its_key(
     assert (again.job.job_id, again.job.state, len(created())) == (job.job_id, State.RUNNING, 1)
 
 
-async def test_reconciling_twice_finds_nothing_open_the_second_time(session: Session, lost: Any) -> None:
+async def test_reconciling_twice_finds_nothing_open_the_second_time(
+    session: Session, lost: Callable[..., Any]
+) -> None:
     job = await lost(session)
     verdicts = [(await reconcile_job(session, job)).verdict for _ in range(2)]
     assert verdicts == ["recovered", "settled"]
 
 
 async def test_the_same_request_twice_shares_out_both_videos(
-    session: Session, lost: Any, created: Any
+    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
 ) -> None:
     for _ in range(2):
         await lost(session)
@@ -145,7 +170,7 @@ async def test_the_same_request_twice_shares_out_both_videos(
 
 
 async def test_of_two_same_requests_one_may_have_created_nothing(
-    session: Session, lost: Any, later: Callable[..., Session]
+    session: Session, lost: Callable[..., Any], later: Callable[..., Session]
 ) -> None:
     await lost(session)
     await lost(session, kept=False)
@@ -154,7 +179,9 @@ async def test_of_two_same_requests_one_may_have_created_nothing(
     assert verdicts == ["recovered", "absent"]
 
 
-async def test_different_requests_get_their_own_videos(session: Session, lost: Any, created: Any) -> None:
+async def test_different_requests_get_their_own_videos(
+    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+) -> None:
     jobs = [await lost(session, prompt=prompt) for prompt in ("a fox runs", "an owl sleeps")]
     found = await reconcile(session, jobs)
     prompts = {video["id"]: video["prompt"] for video in created()}
@@ -162,7 +189,7 @@ async def test_different_requests_get_their_own_videos(session: Session, lost: A
 
 
 async def test_more_candidates_than_attempts_are_left_to_a_person(
-    session: Session, lost: Any, someone_else: Any
+    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str]
 ) -> None:
     job, other = await lost(session), someone_else()
     settlement = await reconcile_job(session, job, grace_s=0)
@@ -171,7 +198,10 @@ async def test_more_candidates_than_attempts_are_left_to_a_person(
 
 
 async def test_a_video_of_another_prompt_keeps_absence_from_counting(
-    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    someone_else: Callable[..., str],
+    later: Callable[..., Session],
 ) -> None:
     other = someone_else(prompt="a horse")
     settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
@@ -180,7 +210,10 @@ async def test_a_video_of_another_prompt_keeps_absence_from_counting(
 
 
 async def test_an_adopted_video_keeps_absence_from_counting(
-    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    someone_else: Callable[..., str],
+    later: Callable[..., Session],
 ) -> None:
     await known_to(session, someone_else(prompt="a horse"))
     settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
@@ -189,7 +222,10 @@ async def test_an_adopted_video_keeps_absence_from_counting(
 
 
 async def test_a_video_of_another_prompt_and_another_time_does_not_keep_absence_from_counting(
-    at: Callable[[str], Session], sandbox: Any, request_for: Any, later: Callable[..., Session]
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
+    later: Callable[..., Session],
 ) -> None:
     times = [1_700_000_001.0]
     server = sandbox(clock=lambda: times[-1])
@@ -210,7 +246,10 @@ def another_clients(server: SandboxServer, prompt: str) -> str:
 
 
 async def test_without_a_video_of_our_own_no_time_keeps_a_video_from_being_ours(
-    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    someone_else: Callable[..., str],
+    later: Callable[..., Session],
 ) -> None:
     other = someone_else(prompt="a horse")
     job = await lost(later(session, days=1), kept=False)
@@ -220,7 +259,10 @@ async def test_without_a_video_of_our_own_no_time_keeps_a_video_from_being_ours(
 
 
 async def test_a_message_names_ten_of_many_videos_and_says_how_many_more_there_are(
-    session: Session, lost: Any, someone_else: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    someone_else: Callable[..., str],
+    later: Callable[..., Session],
 ) -> None:
     for _ in range(12):
         someone_else(prompt="a horse")
@@ -236,7 +278,7 @@ async def known_to(session: Session, video_id: str) -> None:
 
 
 async def test_a_video_that_nearly_fits_keeps_absence_from_counting(
-    session: Session, lost: Any, someone_else: Any
+    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str]
 ) -> None:
     near = someone_else(size="720x1280")
     settlement = await reconcile_job(session, await lost(session, kept=False), grace_s=0)
@@ -245,7 +287,7 @@ async def test_a_video_that_nearly_fits_keeps_absence_from_counting(
 
 
 async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
-    session: Session, lost: Any, later: Callable[..., Session]
+    session: Session, lost: Callable[..., Any], later: Callable[..., Session]
 ) -> None:
     job = await lost(later(session, days=1))
     settlement = await reconcile_job(later(session, days=3), job)
@@ -254,7 +296,10 @@ async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
 
 
 async def test_a_claimed_video_is_no_candidate(
-    session: Session, lost: Any, request_for: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    request_for: Callable[..., RenderRequest],
+    later: Callable[..., Session],
 ) -> None:
     done = (await place(session, request_for())).job
     settlement = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
@@ -262,7 +307,7 @@ async def test_a_claimed_video_is_no_candidate(
 
 
 async def test_an_attempt_under_way_for_the_same_makes_the_lost_one_wait(
-    session: Session, lost: Any, cut_off: Any
+    session: Session, lost: Callable[..., Any], cut_off: Callable[..., Any]
 ) -> None:
     job = await lost(session)
     await cut_off(session)
@@ -270,7 +315,12 @@ async def test_an_attempt_under_way_for_the_same_makes_the_lost_one_wait(
 
 
 async def test_another_accounts_list_proves_nothing(
-    session: Session, at: Any, sandbox: Any, request_for: Any, lost: Any, tmp_path: Any
+    session: Session,
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
+    lost: Callable[..., Any],
+    tmp_path: Any,
 ) -> None:
     await place(at(sandbox(data_dir=tmp_path / "another").base_url), request_for(prompt="elsewhere"))
     settlement = await reconcile_job(session, await lost(session, kept=False), grace_s=0)
@@ -278,7 +328,11 @@ async def test_another_accounts_list_proves_nothing(
 
 
 async def test_another_servers_list_says_nothing(
-    at: Any, session: Session, lost: Any, sandbox: Any, tmp_path: Any
+    at: Callable[[str], Session],
+    session: Session,
+    lost: Callable[..., Any],
+    sandbox: Callable[..., SandboxServer],
+    tmp_path: Any,
 ) -> None:
     job = await lost(session, kept=False)
     settlement = await reconcile_job(at(sandbox(data_dir=tmp_path / "b").base_url), job, grace_s=0)
@@ -287,7 +341,9 @@ async def test_another_servers_list_says_nothing(
 
 
 @pytest.fixture
-def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Session]:
+def imitating(
+    at: Callable[[str], Session], sandbox: Callable[..., SandboxServer], settings: Settings
+) -> Callable[..., Session]:
     """Open a session at a sandbox that behaves like another server."""
 
     def start(name: str, fault: str = "create=kept-but-answer-lost:1") -> Session:
@@ -302,7 +358,7 @@ def imitating(at: Any, sandbox: Any, settings: Any) -> Callable[..., Session]:
     ("name", "message"), [("litellm", "asks api.openai.com"), ("new-api", "new-api has no list")]
 )
 async def test_where_there_is_no_list_it_is_reported(
-    imitating: Any, request_for: Any, name: str, message: str
+    imitating: Callable[..., Session], request_for: Callable[..., RenderRequest], name: str, message: str
 ) -> None:
     session = imitating(name)
     job = (await place(session, request_for(profile=name))).job
@@ -311,7 +367,9 @@ async def test_where_there_is_no_list_it_is_reported(
     assert message in settlement.why
 
 
-async def test_a_list_that_forgets_proves_nothing(imitating: Any, request_for: Any) -> None:
+async def test_a_list_that_forgets_proves_nothing(
+    imitating: Callable[..., Session], request_for: Callable[..., RenderRequest]
+) -> None:
     session = imitating("sglang")
     job = (await place(session, request_for(profile="sglang"))).job
     settlement = await reconcile_job(session, job, grace_s=0)
@@ -319,13 +377,18 @@ async def test_a_list_that_forgets_proves_nothing(imitating: Any, request_for: A
     assert "which proves nothing" in settlement.why
 
 
-async def test_a_video_is_found_in_a_list_that_proves_nothing(session: Session, lost: Any) -> None:
+async def test_a_video_is_found_in_a_list_that_proves_nothing(
+    session: Session, lost: Callable[..., Any]
+) -> None:
     job = await lost(session, profile="custom")
     assert (await reconcile_job(session, job)).verdict == "recovered"
 
 
 async def test_what_is_absent_can_be_resumed(
-    session: Session, lost: Any, created: Any, later: Callable[..., Session]
+    session: Session,
+    lost: Callable[..., Any],
+    created: Callable[[], list[Any]],
+    later: Callable[..., Session],
 ) -> None:
     absent = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
     again = await resume(session, absent.job)
@@ -346,7 +409,9 @@ def made_at(session: Session) -> str:
 
 
 async def test_a_webhook_names_the_video_where_there_is_no_list(
-    imitating: Any, request_for: Any, event: Any
+    imitating: Callable[..., Session],
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     session = imitating("new-api")
     job = (await place(session, request_for(profile="new-api"))).job
@@ -356,7 +421,7 @@ async def test_a_webhook_names_the_video_where_there_is_no_list(
 
 
 async def test_a_webhook_about_a_video_the_server_does_not_have_proves_nothing(
-    imitating: Any, request_for: Any
+    imitating: Callable[..., Session], request_for: Callable[..., RenderRequest]
 ) -> None:
     session = imitating("new-api")
     job = (await place(session, request_for(profile="new-api"))).job
@@ -365,7 +430,10 @@ async def test_a_webhook_about_a_video_the_server_does_not_have_proves_nothing(
 
 
 async def test_absence_is_concluded_from_the_whole_list_although_less_is_read_to_find(
-    at: Callable[[str], Session], sandbox: Any, request_for: Any, later: Callable[..., Session]
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
+    later: Callable[..., Session],
 ) -> None:
     times = [time.time() - 100]
     server = sandbox(clock=lambda: times[-1])
@@ -387,7 +455,7 @@ def listed(server: SandboxServer) -> int:
 
 
 async def test_a_webhook_about_a_video_the_list_does_not_show_keeps_absence_from_counting(
-    session: Session, lost: Any, later: Callable[..., Session]
+    session: Session, lost: Callable[..., Any], later: Callable[..., Session]
 ) -> None:
     job = await lost(session, kept=False)
     await told(session, "video_unseen")
@@ -398,9 +466,9 @@ async def test_a_webhook_about_a_video_the_list_does_not_show_keeps_absence_from
 
 async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
     session: Session,
-    lost: Any,
+    lost: Callable[..., Any],
     later: Callable[..., Session],
-    request_for: Any,
+    request_for: Callable[..., RenderRequest],
     forget: Callable[[str], None],
 ) -> None:
     await place(session, request_for(prompt="an owl"))
@@ -412,7 +480,7 @@ async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
 
 
 async def test_a_webhook_alone_names_no_video_where_the_server_shows_no_prompt(
-    imitating: Any, request_for: Any
+    imitating: Callable[..., Session], request_for: Callable[..., RenderRequest]
 ) -> None:
     session = imitating("litellm")
     job = (await place(session, request_for(profile="litellm"))).job
@@ -429,7 +497,9 @@ def as_litellm_names(video_id: str) -> str:
     return "video_" + b64encode(raw.encode()).decode()
 
 
-async def test_a_refusal_of_litellm_proves_nothing(imitating: Any, request_for: Any) -> None:
+async def test_a_refusal_of_litellm_proves_nothing(
+    imitating: Callable[..., Session], request_for: Callable[..., RenderRequest]
+) -> None:
     session = imitating("litellm", "create=refused@invalid_api_key:1")
     job = (await place(session, request_for(profile="litellm"))).job
     settlement = await reconcile_job(session, job, grace_s=0)
@@ -437,7 +507,7 @@ async def test_a_refusal_of_litellm_proves_nothing(imitating: Any, request_for: 
 
 
 async def test_a_refusal_of_a_server_that_checks_first_is_no_lost_submission(
-    session: Session, plan: Any, request_for: Any
+    session: Session, plan: Callable[..., Any], request_for: Callable[..., RenderRequest]
 ) -> None:
     plan("create=refused@invalid_api_key:1")
     job = (await place(session, request_for())).job
@@ -467,7 +537,10 @@ async def note(session: Session, job: Job) -> None:
 
 
 async def test_a_video_that_another_job_got_in_between_is_not_recovered(
-    session: Session, lost: Any, created: Any, before_recording: Any
+    session: Session,
+    lost: Callable[..., Any],
+    created: Callable[[], list[Any]],
+    before_recording: Callable[[Callable[[], Any]], None],
 ) -> None:
     job, other = await lost(session), await lost(session, kept=False)
     [video] = created()
@@ -487,7 +560,10 @@ async def test_a_video_that_another_job_got_in_between_is_not_recovered(
 
 
 async def test_a_note_that_comes_in_between_keeps_no_video_from_being_recovered(
-    session: Session, lost: Any, types: Types, before_recording: Any
+    session: Session,
+    lost: Callable[..., Any],
+    types: Types,
+    before_recording: Callable[[Callable[[], Any]], None],
 ) -> None:
     job = await lost(session)
     before_recording(lambda: note(session, job))
@@ -497,14 +573,16 @@ async def test_a_note_that_comes_in_between_keeps_no_video_from_being_recovered(
 
 
 async def test_a_server_that_cannot_be_asked_ends_the_search_for_its_only_jobs(
-    session: Session, lost: Any, at: Callable[[str], Session]
+    session: Session, lost: Callable[..., Any], at: Callable[[str], Session]
 ) -> None:
     job = await lost(session)
     with pytest.raises(AdapterError):
         await reconcile(at("http://127.0.0.1:1/v1"), [job])
 
 
-async def test_the_open_attempts_of_a_profile_are_those_of_its_own_jobs(session: Session, lost: Any) -> None:
+async def test_the_open_attempts_of_a_profile_are_those_of_its_own_jobs(
+    session: Session, lost: Callable[..., Any]
+) -> None:
     job = await lost(session)
     [found] = open_attempts(session.ledger, "openai")
     assert (found.job.job_id, open_attempts(session.ledger, "litellm")) == (job.job_id, [])

@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from decision.request.attachments import Source
+from decision.request.request import RenderRequest
 from ledger.events import PrivateErased, RenderDecided, RenderRequested
 from ledger.job import Job
 from ledger.log.ledger import Ledger
@@ -29,7 +30,7 @@ def ledger(session: Session) -> Ledger:
 
 
 @pytest.fixture
-def remix_of(request_for: Any) -> Callable[[Job, str], Any]:
+def remix_of(request_for: Callable[..., RenderRequest]) -> Callable[[Job, str], Any]:
     def remix_of(job: Job, prompt: str) -> Any:
         source = Source(
             job_id=job.job_id,
@@ -45,7 +46,7 @@ def remix_of(request_for: Any) -> Callable[[Job, str], Any]:
 
 
 @pytest.fixture
-def recorded_as(session: Session, request_for: Any) -> Callable[[Rewrite], Any]:
+def recorded_as(session: Session, request_for: Callable[..., RenderRequest]) -> Callable[[Rewrite], Any]:
     """Record a decision that is not what the rules make of its inputs."""
 
     async def recorded_as(rewrite: Rewrite) -> Job:
@@ -64,7 +65,11 @@ def only(ledger: Ledger) -> Remade:
 
 
 async def test_decisions_come_out_as_they_are_recorded(
-    session: Session, ledger: Ledger, stored: Any, request_for: Any, remix_of: Any
+    session: Session,
+    ledger: Ledger,
+    stored: Callable[[Session], Any],
+    request_for: Callable[..., RenderRequest],
+    remix_of: Callable[[Job, str], Any],
 ) -> None:
     job = await stored(session)
     await place(session, request_for(purpose="final", max_cost_usd_micros=1))
@@ -72,12 +77,16 @@ async def test_decisions_come_out_as_they_are_recorded(
     assert [remade.verdict for remade in remake_all(ledger)] == [Verdict.SAME] * 3
 
 
-async def test_a_decision_its_inputs_do_not_lead_to_is_drift(ledger: Ledger, recorded_as: Any) -> None:
+async def test_a_decision_its_inputs_do_not_lead_to_is_drift(
+    ledger: Ledger, recorded_as: Callable[[Rewrite], Any]
+) -> None:
     await recorded_as(lambda ruling: structs.replace(ruling, cost_usd_micros=1))
     assert only(ledger).differences == {"cost_usd_micros": (1, 400_000)}
 
 
-async def test_inputs_that_were_changed_are_drift(ledger: Ledger, recorded_as: Any) -> None:
+async def test_inputs_that_were_changed_are_drift(
+    ledger: Ledger, recorded_as: Callable[[Rewrite], Any]
+) -> None:
     def rewrite(ruling: RenderDecided) -> RenderDecided:
         inputs = {**ruling.basis.inputs, "purpose": "final"}
         return structs.replace(ruling, basis=structs.replace(ruling.basis, inputs=inputs))
@@ -86,7 +95,9 @@ async def test_inputs_that_were_changed_are_drift(ledger: Ledger, recorded_as: A
     assert only(ledger).verdict is Verdict.DECISION_DRIFT
 
 
-async def test_a_decision_of_another_engine_cannot_be_made_again(ledger: Ledger, recorded_as: Any) -> None:
+async def test_a_decision_of_another_engine_cannot_be_made_again(
+    ledger: Ledger, recorded_as: Callable[[Rewrite], Any]
+) -> None:
     def rewrite(ruling: RenderDecided) -> RenderDecided:
         return structs.replace(ruling, basis=structs.replace(ruling.basis, engine="decide/0", inputs={}))
 
@@ -95,7 +106,7 @@ async def test_a_decision_of_another_engine_cannot_be_made_again(ledger: Ledger,
 
 
 async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
-    session: Session, ledger: Ledger, stored: Any, remix_of: Any
+    session: Session, ledger: Ledger, stored: Callable[[Session], Any], remix_of: Callable[[Job, str], Any]
 ) -> None:
     request = remix_of(await stored(session), "Make it night")
     another = remix_of(session.ledger.jobs()[0], "Make it night and add a dog")
@@ -107,7 +118,11 @@ async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
 
 @pytest.mark.parametrize("prompt", ["Make it night", "Make it night and add a dog"])
 async def test_where_the_text_was_erased_the_change_cannot_be_known_any_more(
-    session: Session, ledger: Ledger, stored: Any, remix_of: Any, prompt: str
+    session: Session,
+    ledger: Ledger,
+    stored: Callable[[Session], Any],
+    remix_of: Callable[[Job, str], Any],
+    prompt: str,
 ) -> None:
     placed = await place(session, remix_of(await stored(session), prompt))
     asked = ledger.history(placed.job.job_id)[0].event
@@ -120,7 +135,7 @@ async def test_where_the_text_was_erased_the_change_cannot_be_known_any_more(
 
 @pytest.mark.parametrize("searched", [False, True], ids=["no terms", "terms"])
 async def test_a_new_render_can_be_decided_again_without_its_text(
-    session: Session, ledger: Ledger, stored: Any, *, searched: bool
+    session: Session, ledger: Ledger, stored: Callable[[Session], Any], *, searched: bool
 ) -> None:
     policy = session.policy if searched else session.policy.model_copy(update={"guardrails": None})
     asked = ledger.history((await stored(decide_by(session, policy))).job_id)[0].event
@@ -132,7 +147,12 @@ async def test_a_new_render_can_be_decided_again_without_its_text(
     assert not searched or remade.why.endswith("with its recorded analysis, the decision is the same")
 
 
-async def test_all_are_counted(ledger: Ledger, recorded_as: Any, session: Session, request_for: Any) -> None:
+async def test_all_are_counted(
+    ledger: Ledger,
+    recorded_as: Callable[[Rewrite], Any],
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+) -> None:
     await recorded_as(lambda ruling: structs.replace(ruling, cost_usd_micros=1))
     await place(session, request_for())
     counts = remake_summary(ledger).document()["counts"]

@@ -1,10 +1,12 @@
 """The spec of a shot, followed along its remixes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from decision.one_change.shot_spec import change_spec
+from decision.request.request import RenderRequest
 from ledger.job import Job
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
@@ -16,7 +18,7 @@ SHOT = {"lighting": "golden hour", "palette": "teal, sand"}
 
 
 @pytest.fixture
-def remixed(session: Session, request_for: Any) -> Any:
+def remixed(session: Session, request_for: Callable[..., RenderRequest]) -> Any:
     async def remixed(job: Job, prompt: str, fields: dict[str, str]) -> Job:
         source, _ = await source_of(session, job.job_id)
         request = request_for(
@@ -28,12 +30,16 @@ def remixed(session: Session, request_for: Any) -> Any:
     return remixed
 
 
-async def test_a_new_render_has_the_spec_it_was_asked_for_with(session: Session, stored: Any) -> None:
+async def test_a_new_render_has_the_spec_it_was_asked_for_with(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     job = await stored(session, fields=SHOT, augment=True)
     assert spec_at(session.ledger, job) == {"prompt": "a fox runs", **SHOT}
 
 
-async def test_a_structured_remix_changes_its_line(session: Session, stored: Any, remixed: Any) -> None:
+async def test_a_structured_remix_changes_its_line(
+    session: Session, stored: Callable[[Session], Any], remixed: Any
+) -> None:
     job = await stored(session, fields=SHOT, augment=True)
     asked = change_spec(spec_at(session.ledger, job), "palette", "crimson, rust")
     after = await remixed(job, asked.prompt, asked.fields)
@@ -41,7 +47,7 @@ async def test_a_structured_remix_changes_its_line(session: Session, stored: Any
 
 
 async def test_after_a_remix_in_other_words_the_line_is_not_known(
-    session: Session, stored: Any, remixed: Any
+    session: Session, stored: Callable[[Session], Any], remixed: Any
 ) -> None:
     job = await stored(session, fields=SHOT, augment=True)
     after = await remixed(job, "Shift the palette to crimson and rust", {})

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from render_service.reports.spending import By, Spending, spending
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
@@ -24,7 +25,9 @@ def told(found: Spending) -> dict[str, tuple[int, int, int]]:
 
 
 @pytest.fixture
-async def spent(session: Session, request_for: Callable[..., Any], stored: Any) -> Session:
+async def spent(
+    session: Session, request_for: Callable[..., Any], stored: Callable[[Session], Any]
+) -> Session:
     """One clip that is stored, a final that is queued, and one that is denied."""
     set_limit(
         session.ledger, read_name("all", Period.NONE), 2_000_000, None, session.clock(), session.provenance
@@ -63,7 +66,7 @@ async def test_what_nobody_reported_is_marked_as_estimated(spent: Session) -> No
 
 
 async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     for day in (21, 20, 22):
         noon = datetime(2026, 11, day, 12, tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.record import ActorSource, Authority, Provenance
@@ -56,7 +56,7 @@ sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 
 
 def test_fifty_processes_racing_for_the_last_five_dollars_never_overspend(
-    settings: Settings, intact: Any
+    settings: Settings, intact: Callable[[], bool]
 ) -> None:
     _allow(settings)
     command = [sys.executable, "-c", RACE, settings.ledger_url, str(PROCESSES)]

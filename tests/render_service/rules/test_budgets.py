@@ -10,8 +10,10 @@ from typing import Any, cast
 import pytest
 from msgspec import structs
 
+from decision.request.request import RenderRequest
 from ledger.errors import WrongExpectedVersion
-from ledger.events import BudgetSet, CostSettled, RenderDecided, RenderDenied
+from ledger.events import BudgetSet, CostSettled, Event, RenderDecided, RenderDenied
+from ledger.job import Job
 from ledger.store.interface import ANY, Batch
 from ledger.terms import State
 from render_service.adoption.server_library import delete
@@ -29,6 +31,7 @@ from render_service.settlement.settle import settle
 from render_service.submission.resume import cancel, resume
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +52,10 @@ def at_time(session: Session, now: datetime) -> Session:
 
 
 async def test_a_decision_reserves_its_estimate_and_says_where(
-    session: Session, request_for: Any, event: Any, intact: Any
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     allow(session, 1_000_000)
     placed = await place(session, request_for())
@@ -61,7 +67,7 @@ async def test_a_decision_reserves_its_estimate_and_says_where(
 
 
 async def test_what_the_budget_has_not_left_is_denied_with_the_reason(
-    session: Session, request_for: Any, intact: Any
+    session: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
 ) -> None:
     allow(session, 1_000_000)
     jobs = [(await place(session, request_for())).job for _ in range(3)]
@@ -70,7 +76,9 @@ async def test_what_the_budget_has_not_left_is_denied_with_the_reason(
     assert intact()
 
 
-async def test_the_least_that_is_left_decides(session: Session, request_for: Any, event: Any) -> None:
+async def test_the_least_that_is_left_decides(
+    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Any]
+) -> None:
     allow(session, 9_000_000)
     allow(session, 100_000, "purpose_draft")
     allow(session, 1, "purpose_final")
@@ -80,7 +88,7 @@ async def test_the_least_that_is_left_decides(session: Session, request_for: Any
 
 
 async def test_a_team_and_a_project_pay_from_budgets_of_their_own(
-    session: Session, request_for: Any, event: Any
+    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Any]
 ) -> None:
     film = replace(session, settings=replace(session.settings, team="film", project="spring"))
     for name in ("team_film", "project_spring", "team_other", "team_film__purpose_draft"):
@@ -93,7 +101,7 @@ async def test_a_team_and_a_project_pay_from_budgets_of_their_own(
 
 
 async def test_settling_books_what_was_spent_and_deleting_gives_nothing_back(
-    session: Session, request_for: Any, intact: Any
+    session: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
 ) -> None:
     allow(session, 1_000_000)
     placed = await place(session, request_for())
@@ -106,7 +114,10 @@ async def test_settling_books_what_was_spent_and_deleting_gives_nothing_back(
 
 
 async def test_a_reported_cost_above_the_estimate_is_booked_although_it_passes_the_limit(
-    session: Session, request_for: Any, event: Any, intact: Any
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     allow(session, 500_000)
     placed = await place(session, request_for())
@@ -119,7 +130,10 @@ async def test_a_reported_cost_above_the_estimate_is_booked_although_it_passes_t
 
 
 async def test_what_was_refused_or_never_arrived_gives_its_money_back(
-    at: Callable[[str], Session], faults: Any, request_for: Any, intact: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    intact: Callable[[], bool],
 ) -> None:
     session, nowhere = at(faults.then(400).base_url), at("http://127.0.0.1:9/v1")
     allow(session, 1_000_000)
@@ -130,7 +144,10 @@ async def test_what_was_refused_or_never_arrived_gives_its_money_back(
 
 
 async def test_an_unknown_outcome_keeps_its_money(
-    at: Callable[[str], Session], faults: Any, request_for: Any, intact: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    intact: Callable[[], bool],
 ) -> None:
     session = at(faults.then(500).base_url)
     allow(session, 1_000_000)
@@ -140,7 +157,7 @@ async def test_an_unknown_outcome_keeps_its_money(
 
 
 async def test_what_is_withdrawn_gives_its_money_back(
-    session: Session, request_for: Any, intact: Any
+    session: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
 ) -> None:
     allow(session, 1_000_000)
     placed = await place(session, request_for(), queue=True)
@@ -151,7 +168,11 @@ async def test_what_is_withdrawn_gives_its_money_back(
 
 
 async def test_another_attempt_needs_the_money_to_be_there_still(
-    session: Session, at: Callable[[str], Session], request_for: Any, types: Any, intact: Any
+    session: Session,
+    at: Callable[[str], Session],
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
 ) -> None:
     allow(session, 500_000)
     absent = (await place(at("http://127.0.0.1:9/v1"), request_for(request_key="k"))).job
@@ -163,7 +184,10 @@ async def test_another_attempt_needs_the_money_to_be_there_still(
 
 
 async def test_who_loses_the_race_for_the_money_decides_again_and_is_denied(
-    at: Callable[[str], Session], sandbox: Callable[..., SandboxServer], request_for: Any, intact: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
+    intact: Callable[[], bool],
 ) -> None:
     base_url = sandbox().base_url
     sessions = [at(base_url) for _ in range(6)]
@@ -177,7 +201,9 @@ async def test_who_loses_the_race_for_the_money_decides_again_and_is_denied(
 # --- months and days ---
 
 
-async def test_every_month_has_a_budget_of_its_own(session: Session, request_for: Any, intact: Any) -> None:
+async def test_every_month_has_a_budget_of_its_own(
+    session: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
+) -> None:
     november, december = at_time(session, NOVEMBER), at_time(session, DECEMBER)
     allow(november, 500_000, period="month")
     states = [
@@ -189,7 +215,9 @@ async def test_every_month_has_a_budget_of_its_own(session: Session, request_for
     assert intact()
 
 
-async def test_a_new_month_is_begun_once_and_by_itself(session: Session, request_for: Any) -> None:
+async def test_a_new_month_is_begun_once_and_by_itself(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     allow(at_time(session, NOVEMBER), 5_000_000, period="month")
     december = at_time(session, DECEMBER)
     for _ in range(2):
@@ -204,7 +232,7 @@ async def test_a_new_month_is_begun_once_and_by_itself(session: Session, request
 
 
 async def test_a_limit_that_is_raised_holds_in_the_month_that_runs(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     december = at_time(session, DECEMBER)
     allow(december, 100_000, period="month")
@@ -213,7 +241,9 @@ async def test_a_limit_that_is_raised_holds_in_the_month_that_runs(
     assert (await place(december, request_for(), queue=True)).job.state is State.DECIDED
 
 
-async def test_a_limit_that_is_lifted_holds_no_longer(session: Session, request_for: Any) -> None:
+async def test_a_limit_that_is_lifted_holds_no_longer(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     allow(session, 1)
     allow(session, None)
     placed = await place(session, request_for(), queue=True)
@@ -223,7 +253,7 @@ async def test_a_limit_that_is_lifted_holds_no_longer(session: Session, request_
 
 
 async def test_a_month_that_nothing_was_decided_in_stands_with_the_limit_it_will_get(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     november = at_time(session, NOVEMBER)
     allow(november, 500_000, period="month")

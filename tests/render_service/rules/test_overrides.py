@@ -1,5 +1,6 @@
 """Denials that somebody sets aside."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 
 from decision.errors import BadRequest
+from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
-from ledger.events import DecisionOverridden, RenderDecided
+from ledger.events import DecisionOverridden, Event, RenderDecided
+from ledger.job import Job
 from ledger.record import ActorSource
 from ledger.terms import State
 from render_service.approvals.approvals import approve
@@ -38,7 +41,11 @@ def at_time(session: Session, now: datetime, **more: Any) -> Session:
 
 
 async def test_what_is_overridden_is_recorded_before_the_decision_it_leads_to(
-    lenient: Session, request_for: Any, types: Any, event: Any, intact: Any
+    lenient: Session,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     placed = await place(lenient, request_for(max_cost_usd_micros=1), override=COST)
     assert placed.job.state is State.RUNNING
@@ -51,7 +58,7 @@ async def test_what_is_overridden_is_recorded_before_the_decision_it_leads_to(
 
 
 async def test_what_the_policy_does_not_let_be_overridden_stays_denied_and_says_so(
-    session: Session, request_for: Any, types: Any
+    session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     placed = await place(session, request_for(max_cost_usd_micros=1), override=COST)
     assert placed.job.state is State.DENIED
@@ -61,21 +68,25 @@ async def test_what_the_policy_does_not_let_be_overridden_stays_denied_and_says_
     )
 
 
-async def test_what_is_denied_for_something_else_stays_denied(lenient: Session, request_for: Any) -> None:
+async def test_what_is_denied_for_something_else_stays_denied(
+    lenient: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     other = replace(COST, codes=("SEVERAL_CHANGES",))
     placed = await place(lenient, request_for(max_cost_usd_micros=1), override=other)
     assert placed.job.state is State.DENIED
     assert "SEVERAL_CHANGES" in str(placed.override_refused)
 
 
-async def test_where_nothing_is_denied_nothing_is_recorded(lenient: Session, request_for: Any) -> None:
+async def test_where_nothing_is_denied_nothing_is_recorded(
+    lenient: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     with pytest.raises(BadRequest, match="the request is not denied for COST_ABOVE_LIMIT"):
         await place(lenient, request_for(), override=COST)
     assert lenient.ledger.jobs() == []
 
 
 async def test_an_override_that_has_run_out_submits_nothing(
-    lenient: Session, request_for: Any, types: Any
+    lenient: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     job = (await place(lenient, request_for(max_cost_usd_micros=1), override=COST, queue=True)).job
     with pytest.raises(NotReady, match="an override of COST_ABOVE_LIMIT that has expired"):
@@ -85,7 +96,7 @@ async def test_an_override_that_has_run_out_submits_nothing(
 
 
 async def test_what_is_overridden_may_still_need_a_person_and_lapses_while_it_waits(
-    lenient: Session, request_for: Any, intact: Any
+    lenient: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
 ) -> None:
     held = {"overridable": ["COST_ABOVE_LIMIT"], "approvals": [{"code": "ALL"}]}
     session = at_time(lenient, NOW, **held)

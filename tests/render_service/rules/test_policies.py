@@ -1,5 +1,6 @@
 """The policy and catalog that decide, brought as files."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -8,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.policy import default_policy
 from decision.rules.toml import default_catalog
 from ledger.errors import LedgerUnusable
-from ledger.events import PolicyActivated, RenderDecided
+from ledger.events import Event, PolicyActivated, RenderDecided
+from ledger.job import Job
 from ledger.log.opening import open_ledger
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
@@ -47,7 +50,9 @@ def test_without_an_activation_those_of_the_package_decide(settings: Settings) -
     session.ledger.close()
 
 
-def test_what_is_activated_decides_from_then_on(settings: Settings, tmp_path: Path, intact: Any) -> None:
+def test_what_is_activated_decides_from_then_on(
+    settings: Settings, tmp_path: Path, intact: Callable[[], bool]
+) -> None:
     rules = dearer(tmp_path)
     record = activate(settings, TRACE, NOW, rules, "prices rose")
     with open_ledger(settings.ledger_url) as ledger:
@@ -63,7 +68,10 @@ def test_what_is_activated_decides_from_then_on(settings: Settings, tmp_path: Pa
 
 @pytest.mark.anyio
 async def test_a_decision_is_made_by_the_active_ones_and_cites_them(
-    settings: Settings, tmp_path: Path, request_for: Any, event: Any
+    settings: Settings,
+    tmp_path: Path,
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     rules = dearer(tmp_path)
     activate(settings, TRACE, NOW, rules, "prices rose")

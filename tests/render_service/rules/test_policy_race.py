@@ -10,11 +10,13 @@ import httpx2
 import pytest
 
 from decision.errors import BadRequest
+from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, default_policy
 from decision.rules.toml import default_catalog
 from ledger.errors import WrongExpectedVersion
 from ledger.events import RequestSigned
+from ledger.job import Job
 from ledger.terms import State
 from ledger.tree.checkpoint import Signer
 from render_service.batches import run
@@ -79,9 +81,9 @@ def before_append(monkeypatch: pytest.MonkeyPatch, session: Session, *actions: C
 async def test_what_a_replaced_policy_would_have_allowed_is_held_and_not_sent(
     session: Session,
     server: SandboxServer,
-    request_for: Any,
-    types: Any,
-    intact: Any,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
     monkeypatch: pytest.MonkeyPatch,
     queue: Any,
 ) -> None:
@@ -93,7 +95,7 @@ async def test_what_a_replaced_policy_would_have_allowed_is_held_and_not_sent(
 
 
 async def test_a_denial_by_a_replaced_catalog_is_not_recorded(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dear = default_catalog().model_dump(by_alias=True)
     for price in (price for model in dear["models"] for price in model["prices"]):
@@ -105,7 +107,7 @@ async def test_a_denial_by_a_replaced_catalog_is_not_recorded(
 
 
 async def test_what_a_replaced_policy_refuses_is_asked_of_the_one_in_force(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     wish = Override(("COST_ABOVE_LIMIT",), "the client pays", datetime.now(UTC) + timedelta(hours=1))
     request = request_for(max_cost_usd_micros=1)
@@ -117,7 +119,10 @@ async def test_what_a_replaced_policy_refuses_is_asked_of_the_one_in_force(
 
 
 async def test_a_policy_that_is_replaced_again_and_again_ends_in_an_error(
-    session: Session, server: SandboxServer, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session,
+    server: SandboxServer,
+    request_for: Callable[..., RenderRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(budgets, "MOST_RACES", 3)
     actions = [lambda n=n: put_in_force(session, name=f"policy-{n}") for n in range(9)]
@@ -128,7 +133,7 @@ async def test_a_policy_that_is_replaced_again_and_again_ends_in_an_error(
 
 
 async def test_another_conflict_than_the_policy_is_raised_as_it_is(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> None:
         raise WrongExpectedVersion("stream job_ is at version 7")
@@ -145,7 +150,7 @@ def planned(text: str, folder: Path, **defaults: Any) -> Any:
 
 
 async def test_a_batch_is_decided_by_the_policy_in_force_at_each_of_its_appends(
-    session: Session, tmp_path: Path, intact: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, tmp_path: Path, intact: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "TOGETHER", 2)
     before_append(monkeypatch, session, lambda: None, lambda: put_in_force(session, **FINALS))
@@ -155,7 +160,7 @@ async def test_a_batch_is_decided_by_the_policy_in_force_at_each_of_its_appends(
 
 
 async def test_every_entry_of_a_signed_batch_has_its_own_signature_and_decision(
-    session: Session, tmp_path: Path, types: Any, intact: Any
+    session: Session, tmp_path: Path, types: Callable[[Job], list[str]], intact: Callable[[], bool]
 ) -> None:
     key = Signer.generate("ana")
     file = tmp_path / "ana.key"

@@ -7,6 +7,7 @@ from typing import Any
 from ledger.private import SECRETS, private_values
 from ledger.record import Record, StoredRow
 from render_service.runtime.documents import record_document
+from tests.ledger.scribe import Scribe
 
 
 def _expected(event: Any, erased: frozenset[str] = frozenset()) -> Any:
@@ -21,7 +22,7 @@ def _expected(event: Any, erased: frozenset[str] = frozenset()) -> Any:
     return payload
 
 
-def test_private_text_is_beside_its_commitment_in_every_event(scribe: Any, vocabulary: ModuleType) -> None:
+def test_private_text_is_beside_its_commitment_in_every_event(scribe: Scribe, vocabulary: ModuleType) -> None:
     private = 0
     for event in vocabulary.samples():
         made = scribe.draft(event).placed("notes", 1, 1)
@@ -34,7 +35,7 @@ def test_private_text_is_beside_its_commitment_in_every_event(scribe: Any, vocab
     assert private > 10
 
 
-def test_text_that_looks_like_a_commitment_stays_text(scribe: Any, vocabulary: ModuleType) -> None:
+def test_text_that_looks_like_a_commitment_stays_text(scribe: Scribe, vocabulary: ModuleType) -> None:
     text = '{"commitment":"' + "0" * 64 + '"}'
     made = scribe.draft(vocabulary.requested(prompt=text)).placed("notes", 1, 1)
     assert record_document(made)["payload"]["prompt"]["text"] == text

@@ -1,10 +1,12 @@
 """The events of a job, found once, each of its type."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.events import AssetLost, AssetStored, NoteRecorded, SubmissionAbsent, SubmissionIntended
 from ledger.private import Private
 from ledger.terms import Variant
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_history_says_what_was_asked_decided_attempted_and_answered(
-    session: Session, stored: Any
+    session: Session, stored: Callable[[Session], Any]
 ) -> None:
     job = await stored(session)
     history = JobHistory.of(session.ledger, job)
@@ -33,7 +35,9 @@ async def test_a_history_says_what_was_asked_decided_attempted_and_answered(
     assert history.version == job.version
 
 
-async def test_a_job_that_was_only_decided_has_no_attempt(session: Session, request_for: Any) -> None:
+async def test_a_job_that_was_only_decided_has_no_attempt(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     placed = await place(session, request_for(), queue=True)
     history = JobHistory.of(session.ledger, placed.job)
     assert (history.intent, history.outcome, history.lost, history.server) == (None, None, None, None)
@@ -41,7 +45,7 @@ async def test_a_job_that_was_only_decided_has_no_attempt(session: Session, requ
 
 
 async def test_the_answer_to_an_earlier_attempt_is_not_that_of_the_last(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     job = (await place(session, request_for(request_key="k"), queue=True)).job
     first, second = attempt("attempt_1"), attempt("attempt_2")
@@ -61,7 +65,9 @@ def attempt(attempt_id: str) -> SubmissionIntended:
     )
 
 
-async def test_a_file_that_was_stored_again_is_not_lost(session: Session, stored: Any) -> None:
+async def test_a_file_that_was_stored_again_is_not_lost(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     job = await stored(session)
     [asset] = JobHistory.of(session.ledger, job).all_of(AssetStored)
     job = await record(session, job, AssetLost(variant=Variant.VIDEO, cause="deleted"))
@@ -70,7 +76,9 @@ async def test_a_file_that_was_stored_again_is_not_lost(session: Session, stored
     assert JobHistory.of(session.ledger, job).lost_variants == set()
 
 
-async def test_what_is_noted_about_a_job_changes_nothing_of_it(session: Session, stored: Any) -> None:
+async def test_what_is_noted_about_a_job_changes_nothing_of_it(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     job = await record(session, await stored(session), NoteRecorded(text=Private.seal("text", "fine")))
     history = JobHistory.of(session.ledger, job)
     assert history.records[-1].type == "note.recorded"

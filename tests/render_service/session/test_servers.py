@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from decision.request.request import RenderRequest
 from render_service.runtime.errors import WrongServer
 from render_service.session.servers import check_server, is_same_server, server_of
 from render_service.session.session import Session
 from render_service.settlement.sweep import settle_all
 from render_service.submission.submit import place
+from tests.conftest import Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -32,19 +34,24 @@ def test_an_address_is_one_however_it_is_spelled(one: str, other: str, same: boo
 
 
 @pytest.fixture
-async def job(at: Callable[[str], Session], faults: Any, request_for: Any, video: Any) -> Any:
+async def job(
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
+) -> Any:
     session = at(faults.then(200, video(status="queued")).base_url)
     return (await place(session, request_for())).job
 
 
 async def test_a_job_belongs_to_where_its_last_attempt_went(
-    at: Callable[[str], Session], faults: Any, job: Any
+    at: Callable[[str], Session], faults: Faults, job: Any
 ) -> None:
     assert server_of(at(faults.base_url).ledger, job) == faults.base_url
 
 
 async def test_without_an_address_the_message_says_that_none_is_set(
-    at: Callable[[str], Session], faults: Any, job: Any
+    at: Callable[[str], Session], faults: Faults, job: Any
 ) -> None:
     session = at(faults.base_url)
     bare = replace(session.settings, base_url=None)
@@ -54,7 +61,7 @@ async def test_without_an_address_the_message_says_that_none_is_set(
 
 
 async def test_a_sweep_leaves_out_the_jobs_of_another_server_and_asks_nothing(
-    at: Callable[[str], Session], faults: Any, job: Any
+    at: Callable[[str], Session], faults: Faults, job: Any
 ) -> None:
     session = at("http://127.0.0.1:9/v1")
     ends = await settle_all(session, [job], interval_s=0.05, timeout_s=1)

@@ -1,11 +1,12 @@
 """Appends of many tasks: made together, refused alone, and durable whoever still waits."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.errors import LedgerUnusable, WrongExpectedVersion
 from ledger.events import ExternalRecorded
 from ledger.record import Draft
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def session(at: Any) -> Session:
+def session(at: Callable[[str], Session]) -> Session:
     made: Session = at("http://127.0.0.1:9/v1")
     return made
 
@@ -54,7 +55,9 @@ async def test_what_gathers_while_an_append_is_under_way_goes_as_one(
     assert (sum(appends), len(appends) <= 2) == (9, True)
 
 
-async def test_a_refused_append_takes_none_of_the_others_with_it(session: Session, intact: Any) -> None:
+async def test_a_refused_append_takes_none_of_the_others_with_it(
+    session: Session, intact: Callable[[], bool]
+) -> None:
     first, refused, last = await asyncio.gather(
         session.append("stream-a", NEW, fact(session, "a")),
         session.append("stream-b", 7, fact(session, "b")),
@@ -91,7 +94,9 @@ async def test_an_append_is_made_although_nobody_waits_any_more(session: Session
     assert [record.stream for record in session.ledger.read()][1:] == ["stream-a", "stream-b"]
 
 
-async def test_a_job_after_an_append_is_the_job_of_the_ledger(session: Session, request_for: Any) -> None:
+async def test_a_job_after_an_append_is_the_job_of_the_ledger(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     from render_service.submission.submit import place  # noqa: PLC0415
 
     placed = await place(session, request_for(max_cost_usd_micros=1))

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from ledger.events import AssetLost
+from decision.request.request import RenderRequest
+from ledger.events import AssetLost, Event
 from ledger.job import Job
 from ledger.terms import State, Variant
 from render_service.assets.store import AssetStore
@@ -25,7 +26,9 @@ from render_service.submission.submit import place
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import ContentTruncated, ServerFailed
 from sora_adapter.profiles import profile
+from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.transport import CHUNK_BYTES
+from tests.conftest import Clock
 
 PIECE = bytes(range(256)) * 256
 JOB = Job(
@@ -157,35 +160,39 @@ def digest(film: Film) -> str:
 
 
 @pytest.mark.anyio
-async def test_a_download_goes_on_where_it_broke_off(film: Any, tmp_path: Path) -> None:
+async def test_a_download_goes_on_where_it_broke_off(film: Callable[..., Film], tmp_path: Path) -> None:
     told = film(20, breaks=[600_000, 400_000])
     assert await received(told, tmp_path, 3) == digest(told)
     assert told.asked == [0, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES]
 
 
 @pytest.mark.anyio
-async def test_a_server_without_ranges_is_asked_for_the_whole_again(film: Any, tmp_path: Path) -> None:
+async def test_a_server_without_ranges_is_asked_for_the_whole_again(
+    film: Callable[..., Film], tmp_path: Path
+) -> None:
     told = film(20, ranges=False, breaks=[500_000])
     assert await received(told, tmp_path, 2) == digest(told)
     assert told.asked == [0, 0]
 
 
 @pytest.mark.anyio
-async def test_a_file_that_changed_meanwhile_is_begun_again(film: Any, tmp_path: Path) -> None:
+async def test_a_file_that_changed_meanwhile_is_begun_again(
+    film: Callable[..., Film], tmp_path: Path
+) -> None:
     told = film(20, breaks=[500_000])
     assert await received(told, tmp_path, 2, lambda: setattr(told, "tag", '"two"')) == digest(told)
     assert told.asked == [0, 0]
 
 
 @pytest.mark.anyio
-async def test_a_weak_tag_is_not_gone_on_from(film: Any, tmp_path: Path) -> None:
+async def test_a_weak_tag_is_not_gone_on_from(film: Callable[..., Film], tmp_path: Path) -> None:
     told = film(20, tag='W/"one"', breaks=[500_000])
     assert await received(told, tmp_path, 2) == digest(told)
     assert told.asked == [0, 0]
 
 
 @pytest.mark.anyio
-async def test_a_part_that_was_not_asked_for_is_not_taken(film: Any, tmp_path: Path) -> None:
+async def test_a_part_that_was_not_asked_for_is_not_taken(film: Callable[..., Film], tmp_path: Path) -> None:
     told = film(20, breaks=[500_000], shift=7)
     assert await received(told, tmp_path, 3) == digest(told)
     assert told.asked == [0, CHUNK_BYTES, 0]
@@ -199,7 +206,7 @@ LARGE = [
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 @pytest.mark.parametrize("megabytes", LARGE)
-def test_memory_stays_flat_into_a_folder(film: Any, tmp_path: Path, megabytes: int) -> None:
+def test_memory_stays_flat_into_a_folder(film: Callable[..., Film], tmp_path: Path, megabytes: int) -> None:
     assert grown(film, tmp_path, megabytes, "") < 10_000
 
 
@@ -214,7 +221,9 @@ def grown(film: Any, folder: Path, megabytes: int, url: str) -> int:
 
 
 @pytest.fixture
-def late(at: Callable[[str], Session], sandbox: Any, clock: Any) -> Callable[..., Session]:
+def late(
+    at: Callable[[str], Session], sandbox: Callable[..., SandboxServer], clock: Clock
+) -> Callable[..., Session]:
     """Return a session whose clock is so many seconds past the sandbox's, whose content goes wrong."""
 
     def make(seconds: float) -> Session:
@@ -226,7 +235,10 @@ def late(at: Callable[[str], Session], sandbox: Any, clock: Any) -> Callable[...
 
 @pytest.mark.anyio
 async def test_a_video_that_never_came_is_lost_once_it_has_expired(
-    late: Any, request_for: Any, event: Any, intact: Any
+    late: Callable[..., Session],
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     session = late(4_000)
     job = (await place(session, request_for())).job
@@ -238,7 +250,9 @@ async def test_a_video_that_never_came_is_lost_once_it_has_expired(
 
 
 @pytest.mark.anyio
-async def test_a_video_that_has_not_expired_is_tried_again(late: Any, request_for: Any) -> None:
+async def test_a_video_that_has_not_expired_is_tried_again(
+    late: Callable[..., Session], request_for: Callable[..., RenderRequest]
+) -> None:
     session = late(3_700)
     job = (await place(session, request_for())).job
     with pytest.raises(ServerFailed):

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ledger.events import AssetLost, AssetStored, CostSettled, RenderClosed, StatusObserved
+from decision.request.request import RenderRequest
+from ledger.events import AssetLost, AssetStored, CostSettled, Event, RenderClosed, StatusObserved
 from ledger.job import Job
 from ledger.terms import Outcome, State, Status, Variant
 from render_service.runtime.errors import AssetUnusable
@@ -20,6 +21,7 @@ from render_service.submission.submit import place
 from sora_adapter.errors import ContentExpired, ServerUnreadable, VideoNotFound
 from sora_adapter.polling import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Clock, Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -35,18 +37,22 @@ def slow(sandbox: Callable[..., SandboxServer], at: Callable[[str], Session]) ->
 
 
 async def test_a_completed_video_is_observed_stored_paid_and_closed(
-    session: Session, stored: Any, types: Any
+    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
 ) -> None:
     assert types(await stored(session))[4:] == SETTLED
 
 
-async def test_what_was_stored_is_what_was_probed(session: Session, stored: Any, event: Any) -> None:
+async def test_what_was_stored_is_what_was_probed(
+    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+) -> None:
     asset = event(await stored(session), AssetStored)
     assert (asset.probe.width, asset.probe.height, asset.probe.duration_ms) == (1280, 720, 4_000)
     assert (asset.probe.video_codec, asset.probe.audio_codec, asset.mismatches) == ("h264", "aac", ())
 
 
-async def test_a_stored_file_is_named_by_its_digest(session: Session, stored: Any) -> None:
+async def test_a_stored_file_is_named_by_its_digest(
+    session: Session, stored: Callable[[Session], Any]
+) -> None:
     asset = (await stored(session)).assets[Variant.VIDEO]
     path = session.assets.path(asset.storage_uri)
     assert (
@@ -55,35 +61,43 @@ async def test_a_stored_file_is_named_by_its_digest(session: Session, stored: An
     assert path.stat().st_size == asset.bytes
 
 
-async def test_nothing_temporary_stays_behind(session: Session, stored: Any) -> None:
+async def test_nothing_temporary_stays_behind(session: Session, stored: Callable[[Session], Any]) -> None:
     await stored(session)
     assert list((session.assets.folder / "tmp").iterdir()) == []
 
 
-async def test_the_cost_is_booked_as_the_estimate_it_is(session: Session, stored: Any, event: Any) -> None:
+async def test_the_cost_is_booked_as_the_estimate_it_is(
+    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+) -> None:
     job = await stored(session)
     assert event(job, CostSettled).basis == "estimated"
     assert (job.settled_usd_micros, job.reserved_usd_micros) == (400_000, 0)
 
 
-async def test_closing_says_how_it_ended_and_what_it_cost(session: Session, stored: Any, event: Any) -> None:
+async def test_closing_says_how_it_ended_and_what_it_cost(
+    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+) -> None:
     closed = event(await stored(session), RenderClosed)
     assert (closed.outcome, closed.cost_usd_micros, closed.duration_ms > 0) == (Outcome.STORED, 400_000, True)
 
 
-async def test_a_failed_render_is_closed_as_failed(session: Session, stored: Any, types: Any) -> None:
+async def test_a_failed_render_is_closed_as_failed(
+    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
+) -> None:
     job = await stored(session, prompt="a [fail] fox")
     assert types(job)[4:] == ["status.observed", "cost.settled", "render.closed"]
     assert (job.state, job.outcome, job.error_code) == (State.FAILED, Outcome.FAILED, "moderation_blocked")
 
 
-async def test_the_words_of_a_failure_are_recorded(session: Session, stored: Any, event: Any) -> None:
+async def test_the_words_of_a_failure_are_recorded(
+    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+) -> None:
     seen = event(await stored(session, prompt="a [fail] fox"), StatusObserved)
     assert "blocked by our moderation system" in seen.error.message.text
 
 
 async def test_waiting_ends_at_the_timeout_and_the_job_stays_as_it_is(
-    slow: Session, request_for: Any
+    slow: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     placed = await place(slow, request_for())
     with pytest.raises(PollTimeout, match="the server keeps rendering"):
@@ -91,7 +105,9 @@ async def test_waiting_ends_at_the_timeout_and_the_job_stays_as_it_is(
     assert slow.ledger.job(placed.job.job_id).state is State.RUNNING
 
 
-async def test_settling_goes_on_where_it_stopped(slow: Session, request_for: Any, clock: Any) -> None:
+async def test_settling_goes_on_where_it_stopped(
+    slow: Session, request_for: Callable[..., RenderRequest], clock: Clock
+) -> None:
     placed = await place(slow, request_for())
     with pytest.raises(PollTimeout):
         await settle(slow, placed.job, interval_s=0.05, timeout_s=0)
@@ -100,7 +116,12 @@ async def test_settling_goes_on_where_it_stopped(slow: Session, request_for: Any
     assert job.state is State.STORED
 
 
-async def test_only_news_is_recorded(slow: Session, request_for: Any, clock: Any, event: Any) -> None:
+async def test_only_news_is_recorded(
+    slow: Session,
+    request_for: Callable[..., RenderRequest],
+    clock: Clock,
+    event: Callable[[Job, type[Event]], Any],
+) -> None:
     job = (await place(slow, request_for())).job
     versions = []
     for seconds in (0, 2, 0.1, 0.1, 2):
@@ -110,7 +131,9 @@ async def test_only_news_is_recorded(slow: Session, request_for: Any, clock: Any
     assert versions == [4, 5, 5, 5, 6]
 
 
-async def test_progress_is_recorded_every_ten_points(slow: Session, request_for: Any, clock: Any) -> None:
+async def test_progress_is_recorded_every_ten_points(
+    slow: Session, request_for: Callable[..., RenderRequest], clock: Clock
+) -> None:
     job = (await place(slow, request_for())).job
     for _ in range(30):
         clock.now += 0.3
@@ -118,7 +141,9 @@ async def test_progress_is_recorded_every_ten_points(slow: Session, request_for:
     assert 4 + 5 <= job.version <= 4 + 11
 
 
-async def test_a_watcher_is_told_of_every_observation(session: Session, request_for: Any) -> None:
+async def test_a_watcher_is_told_of_every_observation(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     observed: list[Status] = []
     placed = await place(session, request_for())
     await settle(
@@ -127,18 +152,24 @@ async def test_a_watcher_is_told_of_every_observation(session: Session, request_
     assert observed == [Status.COMPLETED]
 
 
-async def test_a_settled_job_is_returned_as_it_is(session: Session, stored: Any) -> None:
+async def test_a_settled_job_is_returned_as_it_is(session: Session, stored: Callable[[Session], Any]) -> None:
     job = await stored(session)
     assert await settle(session, job, **NO_WAIT) == job
 
 
-async def test_a_job_without_a_video_is_returned_as_it_is(session: Session, request_for: Any) -> None:
+async def test_a_job_without_a_video_is_returned_as_it_is(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     denied = (await place(session, request_for(max_cost_usd_micros=1))).job
     assert await settle(session, denied, **NO_WAIT) == denied
 
 
 async def test_two_who_settle_one_job_record_it_once(
-    session: Session, at: Callable[[str], Session], request_for: Any, types: Any, intact: Any
+    session: Session,
+    at: Callable[[str], Session],
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
 ) -> None:
     placed = await place(session, request_for())
     other = at(str(session.settings.base_url))
@@ -149,7 +180,10 @@ async def test_two_who_settle_one_job_record_it_once(
 
 
 async def test_a_job_that_another_settles_meanwhile_is_recorded_once(
-    session: Session, at: Callable[[str], Session], request_for: Any, types: Any
+    session: Session,
+    at: Callable[[str], Session],
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
 ) -> None:
     placed = await place(session, request_for())
     other = at(str(session.settings.base_url))
@@ -168,7 +202,12 @@ async def _settle(session: Session, job: Job) -> Job:
 
 
 async def test_a_video_of_another_size_is_kept_and_marked(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any, clip: bytes, event: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
+    clip: bytes,
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     faults.then(200, video(size="720x1280")).then(200, video()).then(200, clip, kind="video/mp4")
     session = at(faults.base_url)
@@ -178,7 +217,10 @@ async def test_a_video_of_another_size_is_kept_and_marked(
 
 
 async def test_bytes_that_are_no_video_are_not_kept(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
 ) -> None:
     faults.then(200, video()).then(200, video()).then(200, b"\0" * 5_000, kind="video/mp4")
     session = at(faults.base_url)
@@ -190,7 +232,10 @@ async def test_bytes_that_are_no_video_are_not_kept(
 
 
 async def test_a_page_in_the_place_of_the_bytes_is_not_kept(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
 ) -> None:
     faults.then(200, video()).then(200, video()).then(200, b"<html>", kind="text/html")
     session = at(faults.base_url)
@@ -201,7 +246,11 @@ async def test_a_page_in_the_place_of_the_bytes_is_not_kept(
 
 
 async def test_a_download_that_breaks_off_is_fetched_again(
-    at: Callable[[str], Session], faults: Any, request_for: Any, video: Any, clip: bytes
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    video: Callable[..., bytes],
+    clip: bytes,
 ) -> None:
     faults.then(200, video()).then(200, video()).then(200, clip[:1_000], kind="video/mp4")
     faults.answers[-1][1]["content-length"] = str(len(clip))
@@ -213,9 +262,9 @@ async def test_a_download_that_breaks_off_is_fetched_again(
 async def test_a_video_that_expired_is_recorded_as_lost(
     sandbox: Callable[..., SandboxServer],
     at: Callable[[str], Session],
-    request_for: Any,
-    clock: Any,
-    types: Any,
+    request_for: Callable[..., RenderRequest],
+    clock: Clock,
+    types: Callable[[Job], list[str]],
 ) -> None:
     clock.now = time.time() - 7_200
     session = at(sandbox().base_url)
@@ -228,14 +277,19 @@ async def test_a_video_that_expired_is_recorded_as_lost(
 
 
 @pytest.fixture
-async def unknown(faults: Any, video: Any, at: Callable[[str], Session], request_for: Any) -> Job:
+async def unknown(
+    faults: Faults,
+    video: Callable[..., bytes],
+    at: Callable[[str], Session],
+    request_for: Callable[..., RenderRequest],
+) -> Job:
     """Return a job that runs at a server which has forgotten it."""
     faults.then(200, video(status="queued")).then(404, UNKNOWN)
     return (await place(at(faults.base_url), request_for())).job
 
 
 async def test_a_video_its_server_does_not_know_may_still_be_found(
-    unknown: Job, faults: Any, at: Callable[[str], Session]
+    unknown: Job, faults: Faults, at: Callable[[str], Session]
 ) -> None:
     with pytest.raises(VideoNotFound):
         await settle(at(faults.base_url), unknown, **NO_WAIT)
@@ -243,7 +297,12 @@ async def test_a_video_its_server_does_not_know_may_still_be_found(
 
 
 async def test_a_video_its_server_does_not_know_a_day_later_is_lost_and_booked_as_estimated(
-    unknown: Job, faults: Any, at: Callable[[str], Session], types: Any, event: Any, intact: Any
+    unknown: Job,
+    faults: Faults,
+    at: Callable[[str], Session],
+    types: Callable[[Job], list[str]],
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     session = replace(at(faults.base_url), clock=lambda: utc_now() + timedelta(days=1))
     with pytest.raises(VideoNotFound):
@@ -255,7 +314,7 @@ async def test_a_video_its_server_does_not_know_a_day_later_is_lost_and_booked_a
 
 
 async def test_a_lost_video_that_turns_up_again_can_be_downloaded(
-    unknown: Job, faults: Any, at: Callable[[str], Session], clip: bytes, intact: Any
+    unknown: Job, faults: Faults, at: Callable[[str], Session], clip: bytes, intact: Callable[[], bool]
 ) -> None:
     session = replace(at(faults.base_url), clock=lambda: utc_now() + timedelta(days=1))
     with pytest.raises(VideoNotFound):
@@ -265,6 +324,8 @@ async def test_a_lost_video_that_turns_up_again_can_be_downloaded(
     assert (job.state, job.outcome, intact()) == (State.STORED, Outcome.LOST, True)
 
 
-async def test_a_settled_job_leaves_an_intact_ledger(session: Session, stored: Any, intact: Any) -> None:
+async def test_a_settled_job_leaves_an_intact_ledger(
+    session: Session, stored: Callable[[Session], Any], intact: Callable[[], bool]
+) -> None:
     await stored(session)
     assert intact()

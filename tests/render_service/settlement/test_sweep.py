@@ -10,9 +10,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import StatusObserved
+from decision.request.request import RenderRequest
+from ledger.events import Event, StatusObserved
 from ledger.job import Job
 from ledger.terms import State
+from render_service.runtime.settings import Settings
 from render_service.session.session import Session, utc_now
 from render_service.settlement import observe
 from render_service.settlement.observe import Observer
@@ -21,6 +23,7 @@ from render_service.submission.submit import place
 from sora_adapter.errors import VideoNotFound
 from sora_adapter.polling import Clock, PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +56,7 @@ def time_flies(clock: Any) -> Clock:
 
 
 @pytest.fixture
-def started(request_for: Any) -> Callable[..., Any]:
+def started(request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
     """Submit some jobs."""
 
     async def start(session: Session, count: int = SOME, **changes: Any) -> list[Job]:
@@ -78,7 +81,11 @@ def short_pages(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 async def test_two_pages_of_running_jobs_cost_two_requests_a_round(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock, short_pages: int
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    started: Callable[..., Any],
+    time_flies: Clock,
+    short_pages: int,
 ) -> None:
     session = at(slow.base_url)
     jobs = await started(session, 2 * short_pages)
@@ -89,7 +96,7 @@ async def test_two_pages_of_running_jobs_cost_two_requests_a_round(
 
 
 async def test_groups_that_are_observed_together_share_one_reading_of_the_list(
-    at: Any, slow: SandboxServer, started: Any, short_pages: int
+    at: Callable[[str], Session], slow: SandboxServer, started: Callable[..., Any], short_pages: int
 ) -> None:
     session, size = at(slow.base_url), short_pages // 2
     jobs = await started(session, 5 * size)  # on three pages
@@ -103,7 +110,11 @@ async def test_groups_that_are_observed_together_share_one_reading_of_the_list(
 
 
 async def test_what_a_sweep_settles_is_stored_and_closed(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock, intact: Any
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    started: Callable[..., Any],
+    time_flies: Clock,
+    intact: Callable[[], bool],
 ) -> None:
     session = at(slow.base_url)
     ends = await settle_all(session, await started(session), interval_s=10, timeout_s=600, clock=time_flies)
@@ -113,7 +124,12 @@ async def test_what_a_sweep_settles_is_stored_and_closed(
 
 
 async def test_what_a_list_told_is_recorded_as_such_and_only_where_it_is_news(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock, types: Any, event: Any
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    started: Callable[..., Any],
+    time_flies: Clock,
+    types: Callable[[Job], list[str]],
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     session = at(slow.base_url)
     [job, _] = jobs = await started(session, 2)
@@ -123,7 +139,7 @@ async def test_what_a_list_told_is_recorded_as_such_and_only_where_it_is_news(
 
 
 async def test_one_job_alone_is_asked_for_by_its_id(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock
+    at: Callable[[str], Session], slow: SandboxServer, started: Callable[..., Any], time_flies: Clock
 ) -> None:
     session = at(slow.base_url)
     await settle_all(session, await started(session, 1), interval_s=30, timeout_s=600, clock=time_flies)
@@ -131,7 +147,11 @@ async def test_one_job_alone_is_asked_for_by_its_id(
 
 
 async def test_where_the_profile_has_no_list_every_job_is_asked_for(
-    at: Any, slow: SandboxServer, settings: Any, started: Any, time_flies: Clock
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    settings: Settings,
+    started: Callable[..., Any],
+    time_flies: Clock,
 ) -> None:
     session = at(slow.base_url)
     lite = replace(session, settings=replace(session.settings, profile_name="litellm"))
@@ -142,7 +162,11 @@ async def test_where_the_profile_has_no_list_every_job_is_asked_for(
 
 
 async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock, short_pages: int
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    started: Callable[..., Any],
+    time_flies: Clock,
+    short_pages: int,
 ) -> None:
     session = at(slow.base_url)
     jobs = await started(session, 2)
@@ -152,7 +176,10 @@ async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
 
 
 async def test_trouble_with_the_list_is_waited_out(
-    at: Any, sandbox: Any, started: Any, time_flies: Clock
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    started: Callable[..., Any],
+    time_flies: Clock,
 ) -> None:
     session = at(sandbox(faults=("list=503:2", "list=429@7:1")).base_url)
     ends = await settle_all(session, await started(session), interval_s=1, timeout_s=600, clock=time_flies)
@@ -160,7 +187,12 @@ async def test_trouble_with_the_list_is_waited_out(
 
 
 async def test_a_list_that_is_refused_is_not_asked_for_again(
-    at: Any, faults: Any, started: Any, time_flies: Clock, video: Any, clip: bytes
+    at: Callable[[str], Session],
+    faults: Faults,
+    started: Callable[..., Any],
+    time_flies: Clock,
+    video: Callable[..., bytes],
+    clip: bytes,
 ) -> None:
     for number in range(2):
         faults.then(200, video(id=f"video_{number}", status="queued"))
@@ -173,7 +205,11 @@ async def test_a_list_that_is_refused_is_not_asked_for_again(
 
 
 async def test_a_video_the_server_does_not_know_ends_its_own_job_only(
-    at: Any, faults: Any, started: Any, time_flies: Clock, video: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    started: Callable[..., Any],
+    time_flies: Clock,
+    video: Callable[..., bytes],
 ) -> None:
     for number in range(2):
         faults.then(200, video(id=f"video_{number}", status="queued"))
@@ -188,7 +224,11 @@ async def test_a_video_the_server_does_not_know_ends_its_own_job_only(
 
 
 async def test_a_video_the_server_does_not_know_a_day_later_is_lost(
-    at: Any, faults: Any, started: Any, time_flies: Clock, video: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    started: Callable[..., Any],
+    time_flies: Clock,
+    video: Callable[..., bytes],
 ) -> None:
     faults.then(200, video(status="queued"))
     faults.then(404, b'{"error": {"message": "no such video", "code": "video_not_found"}}')
@@ -199,7 +239,11 @@ async def test_a_video_the_server_does_not_know_a_day_later_is_lost(
 
 
 async def test_a_server_that_is_gone_ends_with_the_time(
-    at: Any, started: Any, time_flies: Clock, faults: Any, video: Any
+    at: Callable[[str], Session],
+    started: Callable[..., Any],
+    time_flies: Clock,
+    faults: Faults,
+    video: Callable[..., bytes],
 ) -> None:
     faults.then(200, video(status="queued")).then(0)
     session = at(faults.base_url)
@@ -210,7 +254,10 @@ async def test_a_server_that_is_gone_ends_with_the_time(
 
 
 async def test_a_demanded_wait_beyond_the_deadline_ends_the_waiting(
-    at: Any, sandbox: Any, started: Any, time_flies: Clock
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    started: Callable[..., Any],
+    time_flies: Clock,
 ) -> None:
     server = sandbox(render_seconds=RENDER_S, faults=("list=429@100",))
     session = at(server.base_url)
@@ -218,14 +265,16 @@ async def test_a_demanded_wait_beyond_the_deadline_ends_the_waiting(
     assert ({type(end.error) for end in ends.values()}, time_flies.now()) == ({PollTimeout}, 0)
 
 
-async def test_jobs_without_a_video_are_returned_as_they_are(session: Session, started: Any) -> None:
+async def test_jobs_without_a_video_are_returned_as_they_are(
+    session: Session, started: Callable[..., Any]
+) -> None:
     jobs = await started(session, 2, max_cost_usd_micros=1)
     ends = await settle_all(session, jobs, interval_s=1, timeout_s=1)
     assert [end.job for end in ends.values()] == jobs
 
 
 async def test_the_time_counts_from_the_last_job_that_came(
-    at: Any, slow: SandboxServer, started: Any, time_flies: Clock
+    at: Callable[[str], Session], slow: SandboxServer, started: Callable[..., Any], time_flies: Clock
 ) -> None:
     session = at(slow.base_url)
 
@@ -242,7 +291,7 @@ async def test_the_time_counts_from_the_last_job_that_came(
     assert len(ends) == 3
 
 
-async def test_a_watcher_is_told_of_every_change(session: Session, started: Any) -> None:
+async def test_a_watcher_is_told_of_every_change(session: Session, started: Callable[..., Any]) -> None:
     states: list[State] = []
     jobs = await started(session, 2)
     await settle_all(session, jobs, interval_s=1, timeout_s=5, watch=lambda job: states.append(job.state))

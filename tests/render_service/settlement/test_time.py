@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from freezegun import freeze_time
 
+from decision.request.request import RenderRequest
 from ledger.log.opening import open_ledger, open_or_create
 from ledger.terms import State
 from render_service.api.sessions import open_session
+from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, begin_trace
 from render_service.session.session import Session, utc_now
 from render_service.settlement.settle import settle
@@ -33,7 +34,7 @@ def jumping(session: Session) -> Session:
 
 
 async def test_a_render_is_stored_under_a_clock_that_jumps(
-    session: Session, request_for: Any, intact: Callable[[], bool]
+    session: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
 ) -> None:
     odd = jumping(session)
     job = await settle(odd, (await place(odd, request_for())).job, interval_s=0.05, timeout_s=30)
@@ -41,7 +42,7 @@ async def test_a_render_is_stored_under_a_clock_that_jumps(
 
 
 async def test_order_is_that_of_the_positions_whatever_the_times_say(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     odd = jumping(session)
     job = await settle(odd, (await place(odd, request_for())).job, interval_s=0.05, timeout_s=30)
@@ -51,7 +52,9 @@ async def test_order_is_that_of_the_positions_whatever_the_times_say(
     assert [record.version for record in history] == list(range(1, len(history) + 1))
 
 
-async def test_a_session_that_ends_before_it_began_took_no_time(session: Session, request_for: Any) -> None:
+async def test_a_session_that_ends_before_it_began_took_no_time(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     placed = await place(replace(session, clock=lambda: FAR_AHEAD), request_for())
     job = await settle(replace(session, clock=lambda: LONG_AGO), placed.job, interval_s=0.05, timeout_s=30)
     [closed] = [r.event for r in session.ledger.history(job.job_id) if r.type == "render.closed"]
@@ -59,7 +62,7 @@ async def test_a_session_that_ends_before_it_began_took_no_time(session: Session
 
 
 async def test_a_deadline_does_not_see_the_wall_clock(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = (await place(session, request_for())).job
     real, ahead = time.time, iter(range(1_000_000))
@@ -68,7 +71,9 @@ async def test_a_deadline_does_not_see_the_wall_clock(
 
 
 @pytest.mark.parametrize("wrong", [LONG_AGO, FAR_AHEAD])
-def test_a_machine_whose_clock_is_wrong_goes_by_that_of_the_database(settings: Any, wrong: datetime) -> None:
+def test_a_machine_whose_clock_is_wrong_goes_by_that_of_the_database(
+    settings: Settings, wrong: datetime
+) -> None:
     with freeze_time(wrong):
         session = open_session(settings, begin_trace(), Log(begin_trace(), quiet=True))
         shown = session.clock()
@@ -76,7 +81,7 @@ def test_a_machine_whose_clock_is_wrong_goes_by_that_of_the_database(settings: A
     assert abs(shown - utc_now()) < timedelta(minutes=5)
 
 
-def test_a_ledger_may_be_begun_and_read_at_any_time(settings: Any, intact: Callable[[], bool]) -> None:
+def test_a_ledger_may_be_begun_and_read_at_any_time(settings: Settings, intact: Callable[[], bool]) -> None:
     with freeze_time(FAR_AHEAD):
         open_or_create(settings.ledger_url, settings.provenance(begin_trace()), utc_now()).close()
     with freeze_time(LONG_AGO), open_ledger(settings.ledger_url) as ledger:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from decision.request.request import RenderRequest
 from ledger.events import ReviewRecorded
 from ledger.job import Job
 from render_service.rules.measurements import LEAST_RENDERS
@@ -28,7 +29,12 @@ def reviewed(session: Session, stored: Callable[[Session], Any]) -> Reviewed:
 
 @pytest.mark.parametrize(("verdict", "promoted"), [("approved", True), ("rejected", False)])
 async def test_a_final_is_promoted_from_a_draft_once_that_is_approved(
-    session: Session, reviewed: Reviewed, request_for: Any, verdict: str, *, promoted: bool
+    session: Session,
+    reviewed: Reviewed,
+    request_for: Callable[..., RenderRequest],
+    verdict: str,
+    *,
+    promoted: bool,
 ) -> None:
     draft = await reviewed(verdict)
     placed = await place(session, request_for(promotes=draft.job_id, purpose="final"))
@@ -36,20 +42,25 @@ async def test_a_final_is_promoted_from_a_draft_once_that_is_approved(
 
 
 async def test_the_draft_of_a_final_is_its_source_in_the_lineage(
-    session: Session, reviewed: Reviewed, request_for: Any
+    session: Session, reviewed: Reviewed, request_for: Callable[..., RenderRequest]
 ) -> None:
     draft = await reviewed("approved")
     placed = await place(session, request_for(promotes=draft.job_id, purpose="final"))
     assert placed.job.source_job == draft.job_id
 
 
-async def test_a_deadline_stands_in_the_inputs(session: Session, request_for: Any) -> None:
+async def test_a_deadline_stands_in_the_inputs(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     placed = await place(session, request_for(deadline_minutes=30))
     assert placed.ruling.basis.inputs["deadline_minutes"] == 30
 
 
 async def test_what_was_measured_here_decides(
-    session: Session, at: Callable[[str], Session], stored: Any, request_for: Any
+    session: Session,
+    at: Callable[[str], Session],
+    stored: Callable[[Session], Any],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     done = await stored(session)
     rows = [structs.replace(done, job_id=f"job_{n:04}") for n in range(LEAST_RENDERS)]

@@ -2,6 +2,7 @@
 
 import re
 from importlib import resources
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ FIXES = re.findall(
 
 
 @pytest.fixture
-def denied(vocabulary: Any) -> Any:
+def denied(vocabulary: ModuleType) -> Any:
     """Return a denial with the changes of the test."""
     denial = vocabulary.sample("render.denied")
 

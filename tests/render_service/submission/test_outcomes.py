@@ -7,6 +7,7 @@ import pytest
 from msgspec import structs
 
 from ledger.events import (
+    Event,
     NoteRecorded,
     SubmissionAbsent,
     SubmissionAccepted,
@@ -26,12 +27,13 @@ from render_service.session.session import Session
 from render_service.submission import outcomes
 from render_service.submission.outcomes import Keeping, record_outcome
 from render_service.submission.submit import place
+from tests.conftest import Faults
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def submitting(at: Callable[[str], Session], faults: Any, request_for: Callable[..., Any]) -> Any:
+def submitting(at: Callable[[str], Session], faults: Faults, request_for: Callable[..., Any]) -> Any:
     """Bring a job to where its call is under way, in a session."""
     session = at(faults.base_url)
 
@@ -71,7 +73,7 @@ async def test_an_acceptance_claims_its_video(submitting: Any) -> None:
 
 
 async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknown(
-    submitting: Any, intact: Any, event: Any
+    submitting: Any, intact: Callable[[], bool], event: Callable[[Job, type[Event]], Any]
 ) -> None:
     session, first = await submitting("a fox")
     _, second = await submitting("an owl")
@@ -89,7 +91,7 @@ async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknow
 
 
 async def test_an_older_claim_that_names_the_profile_is_respected(
-    submitting: Any, event: Any, monkeypatch: pytest.MonkeyPatch
+    submitting: Any, event: Callable[[Job, type[Event]], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, first = await submitting("a fox")
     _, second = await submitting("an owl")

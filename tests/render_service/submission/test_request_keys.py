@@ -10,11 +10,15 @@ import pytest
 
 import decision.request.request
 import render_service.submission.result
+from decision.request.request import RenderRequest
+from ledger.job import Job
 from ledger.terms import State
 from render_service.runtime.errors import RequestKeyTaken
 from render_service.session.session import Session
 from render_service.submission.result import Placed
 from render_service.submission.submit import place
+from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +32,10 @@ def creates(session: Session) -> int:
 
 @pytest.fixture
 async def being_sent(
-    at: Any, sandbox: Any, request_for: Any, held_back: Event
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
+    held_back: Event,
 ) -> AsyncIterator[asyncio.Task[Placed]]:
     """Yield a request whose intent is recorded and whose answer is held back."""
     session = at(sandbox(faults=("create=slow@1",)).base_url)
@@ -41,7 +48,10 @@ async def being_sent(
 
 
 async def test_who_repeats_a_request_that_is_being_sent_waits_for_its_answer(
-    session: Session, being_sent: asyncio.Task[Placed], request_for: Any, held_back: Event
+    session: Session,
+    being_sent: asyncio.Task[Placed],
+    request_for: Callable[..., RenderRequest],
+    held_back: Event,
 ) -> None:
     asyncio.get_running_loop().call_later(0.1, held_back.set)
     repeated = await place(session, request_for(request_key="teaser"))
@@ -50,32 +60,41 @@ async def test_who_repeats_a_request_that_is_being_sent_waits_for_its_answer(
 
 @pytest.mark.usefixtures("being_sent")
 async def test_nobody_waits_for_a_caller_who_is_gone(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(render_service.submission.result, "LONGEST_CALL_S", 0.0)
     assert (await place(session, request_for(request_key="teaser"))).job.state is State.SUBMITTING
 
 
-async def test_a_repeated_key_gives_the_same_job(session: Session, request_for: Any) -> None:
+async def test_a_repeated_key_gives_the_same_job(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     first = await place(session, request_for(request_key="teaser"))
     again = await place(session, request_for(request_key="teaser"))
     assert (again.job, again.repeated, first.repeated) == (first.job, True, False)
 
 
-async def test_a_repeated_key_is_not_sent_again(session: Session, request_for: Any) -> None:
+async def test_a_repeated_key_is_not_sent_again(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     for _ in range(3):
         await place(session, request_for(request_key="teaser"))
     assert creates(session) == 1
 
 
-async def test_a_repeated_denial_is_the_same_denial(session: Session, request_for: Any) -> None:
+async def test_a_repeated_denial_is_the_same_denial(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     denied = [await place(session, request_for(request_key="k", max_cost_usd_micros=1)) for _ in range(2)]
     assert denied[0].job.job_id == denied[1].job.job_id
     assert denied[1].job.state is State.DENIED
 
 
 async def test_a_key_used_by_several_at_once_makes_one_video(
-    session: Session, at: Callable[[str], Session], request_for: Any, intact: Any
+    session: Session,
+    at: Callable[[str], Session],
+    request_for: Callable[..., RenderRequest],
+    intact: Callable[[], bool],
 ) -> None:
     sessions = [session, *(at(str(session.settings.base_url)) for _ in range(3))]
     placed = await asyncio.gather(*(place(one, request_for(request_key="teaser")) for one in sessions))
@@ -97,7 +116,7 @@ async def test_a_key_used_by_several_at_once_makes_one_video(
     ],
 )
 async def test_a_key_refuses_another_request_and_names_the_difference(
-    session: Session, request_for: Any, change: dict[str, Any], named: str
+    session: Session, request_for: Callable[..., RenderRequest], change: dict[str, Any], named: str
 ) -> None:
     await place(session, request_for(request_key="teaser"))
     with pytest.raises(RequestKeyTaken, match=f"requested with other {named}: use another --request-key"):
@@ -105,7 +124,7 @@ async def test_a_key_refuses_another_request_and_names_the_difference(
 
 
 async def test_a_key_refuses_the_same_words_without_the_lines_around_them(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     await place(session, request_for(request_key="teaser", augment=True), queue=True)
     with pytest.raises(RequestKeyTaken, match="requested with other augmentation: use"):
@@ -114,7 +133,7 @@ async def test_a_key_refuses_the_same_words_without_the_lines_around_them(
 
 
 async def test_a_repeated_key_sends_the_recorded_text_although_a_newer_version_words_it_otherwise(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = request_for(request_key="teaser", augment=True)
     words = asked.sent_prompt
@@ -126,7 +145,11 @@ async def test_a_repeated_key_sends_the_recorded_text_although_a_newer_version_w
 
 
 async def test_a_free_rejection_may_be_tried_again_under_its_key(
-    at: Callable[[str], Session], faults: Any, request_for: Any, types: Any, video: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    video: Callable[..., bytes],
 ) -> None:
     session = at(faults.then(401, REFUSED).then(200, video(status="queued", progress=0)).base_url)
     await place(session, request_for(request_key="teaser"))
@@ -140,7 +163,7 @@ async def test_a_free_rejection_may_be_tried_again_under_its_key(
 
 
 async def test_an_absent_attempt_may_be_tried_again_under_its_key(
-    session: Session, at: Callable[[str], Session], request_for: Any
+    session: Session, at: Callable[[str], Session], request_for: Callable[..., RenderRequest]
 ) -> None:
     await place(at("http://127.0.0.1:9/v1"), request_for(request_key="teaser"))
     again = await place(session, request_for(request_key="teaser"))
@@ -149,7 +172,7 @@ async def test_an_absent_attempt_may_be_tried_again_under_its_key(
 
 @pytest.mark.parametrize("status", [400, 503])
 async def test_what_may_have_cost_something_is_never_tried_again(
-    at: Callable[[str], Session], faults: Any, request_for: Any, status: int
+    at: Callable[[str], Session], faults: Faults, request_for: Callable[..., RenderRequest], status: int
 ) -> None:
     session = at(faults.then(status, REFUSED).base_url)
     for _ in range(2):

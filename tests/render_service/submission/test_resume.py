@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
-from ledger.events import PrivateErased, RenderHeld, RenderRequested
+from ledger.events import Event, PrivateErased, RenderHeld, RenderRequested
 from ledger.job import Job
 from ledger.private import private_values
 from ledger.store.interface import ANY
@@ -22,6 +23,7 @@ from render_service.submission.result import placed_in
 from render_service.submission.resume import cancel, resume
 from render_service.submission.sources import source_of
 from render_service.submission.submit import place, recorded_call
+from tests.conftest import Faults
 from tests.render_service.conftest import decide_by
 
 pytestmark = pytest.mark.anyio
@@ -36,19 +38,23 @@ async def queued(session: Session, request: Any, material: Material = NOTHING) -
 
 
 async def test_a_queued_render_is_decided_and_not_sent(
-    session: Session, request_for: Any, types: Any
+    session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     job = await queued(session, request_for())
     assert job.state is State.DECIDED
     assert types(job) == ["render.requested", "render.decided"]
 
 
-async def test_a_queued_render_is_due_for_a_worker(session: Session, request_for: Any) -> None:
+async def test_a_queued_render_is_due_for_a_worker(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     job = await queued(session, request_for())
     assert [lease.job_id for lease in session.ledger.store.queue.claim("w1", 1000)] == [job.job_id]
 
 
-async def test_a_queued_render_is_submitted_once(session: Session, request_for: Any, intact: Any) -> None:
+async def test_a_queued_render_is_submitted_once(
+    session: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
+) -> None:
     job = await queued(session, request_for())
     resumed = await resume(session, job)
     assert resumed.job.state is State.RUNNING
@@ -58,7 +64,7 @@ async def test_a_queued_render_is_submitted_once(session: Session, request_for: 
 
 
 async def test_what_is_sent_is_what_would_have_been_sent_at_once(
-    session: Session, request_for: Any, tmp_path: Path
+    session: Session, request_for: Callable[..., RenderRequest], tmp_path: Path
 ) -> None:
     picture = tmp_path / "frame.png"
     picture.write_bytes(png(1280, 720))
@@ -75,7 +81,7 @@ async def test_what_is_sent_is_what_would_have_been_sent_at_once(
 
 
 async def test_an_extension_is_asked_for_what_it_adds(
-    session: Session, request_for: Any, stored: Any
+    session: Session, request_for: Callable[..., RenderRequest], stored: Callable[[Session], Any]
 ) -> None:
     source, _ = await source_of(session, (await stored(session)).job_id)
     job = await queued(session, request_for(operation="extend", prompt="on", source=source, seconds=8))
@@ -86,7 +92,7 @@ async def test_an_extension_is_asked_for_what_it_adds(
 
 
 async def test_a_request_whose_text_was_erased_is_not_sent(
-    session: Session, request_for: Any, types: Any
+    session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     job = await queued(session, request_for())
     [asked] = [r.event for r in session.ledger.history(job.job_id) if isinstance(r.event, RenderRequested)]
@@ -100,7 +106,7 @@ async def test_a_request_whose_text_was_erased_is_not_sent(
 
 
 async def test_a_stored_file_that_was_changed_is_not_sent(
-    session: Session, request_for: Any, tmp_path: Path
+    session: Session, request_for: Callable[..., RenderRequest], tmp_path: Path
 ) -> None:
     picture = tmp_path / "frame.png"
     picture.write_bytes(png(1280, 720))
@@ -116,7 +122,7 @@ async def test_a_stored_file_that_was_changed_is_not_sent(
 
 
 async def test_what_may_exist_is_never_sent_again(
-    at: Callable[[str], Session], faults: Any, request_for: Any
+    at: Callable[[str], Session], faults: Faults, request_for: Callable[..., RenderRequest]
 ) -> None:
     session = at(faults.then(500).base_url)
     lost = (await place(session, request_for())).job
@@ -126,14 +132,16 @@ async def test_what_may_exist_is_never_sent_again(
 
 
 async def test_what_is_known_to_have_created_nothing_is_sent_again(
-    at: Callable[[str], Session], session: Session, request_for: Any
+    at: Callable[[str], Session], session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     absent = (await place(at("http://127.0.0.1:9/v1"), request_for(request_key="k"))).job
     assert absent.state is State.ABSENT
     assert (await resume(session, absent)).job.state is State.RUNNING
 
 
-async def test_a_denied_or_closed_job_says_so(session: Session, request_for: Any) -> None:
+async def test_a_denied_or_closed_job_says_so(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     denied = (await place(session, request_for(max_cost_usd_micros=1))).job
     with pytest.raises(NotReady, match="is closed \\(denied\\)"):
         await resume(session, denied)
@@ -143,7 +151,11 @@ async def test_a_denied_or_closed_job_says_so(session: Session, request_for: Any
 
 
 async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cites(
-    session: Session, request_for: Any, types: Any, event: Any, intact: Any
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    event: Callable[[Job, type[Event]], Any],
+    intact: Callable[[], bool],
 ) -> None:
     session = decide_by(session, PEOPLE)
     placed = await place(session, request_for(purpose="final"))
@@ -155,7 +167,9 @@ async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cite
     assert intact()
 
 
-async def test_what_is_held_is_not_submitted(session: Session, request_for: Any) -> None:
+async def test_what_is_held_is_not_submitted(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     session = decide_by(session, PEOPLE)
     held = (await place(session, request_for(purpose="final"))).job
     with pytest.raises(NotReady, match="is pending approval"):
@@ -163,7 +177,7 @@ async def test_what_is_held_is_not_submitted(session: Session, request_for: Any)
 
 
 async def test_a_held_request_repeated_under_its_key_is_the_same_job(
-    session: Session, request_for: Any
+    session: Session, request_for: Callable[..., RenderRequest]
 ) -> None:
     session = decide_by(session, PEOPLE)
     first, again = [await place(session, request_for(purpose="final", request_key="k")) for _ in range(2)]
@@ -175,7 +189,11 @@ async def test_a_held_request_repeated_under_its_key_is_the_same_job(
 
 @pytest.mark.parametrize("purpose", ["final", "draft"])
 async def test_what_is_held_or_queued_can_be_withdrawn(
-    session: Session, request_for: Any, types: Any, intact: Any, purpose: str
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
+    purpose: str,
 ) -> None:
     session = decide_by(session, PEOPLE)
     job = await queued(session, request_for(purpose=purpose))
@@ -185,14 +203,18 @@ async def test_what_is_held_or_queued_can_be_withdrawn(
     assert intact()
 
 
-async def test_what_was_submitted_meanwhile_is_not_withdrawn(session: Session, request_for: Any) -> None:
+async def test_what_was_submitted_meanwhile_is_not_withdrawn(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     job = await queued(session, request_for())
     await resume(session, job)
     with pytest.raises(NotReady, match="there is a video"):
         await cancel(session, job)
 
 
-async def test_what_is_over_is_not_withdrawn(session: Session, request_for: Any) -> None:
+async def test_what_is_over_is_not_withdrawn(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     denied = (await place(session, request_for(max_cost_usd_micros=1))).job
     with pytest.raises(NotReady, match="there is nothing to withdraw"):
         await cancel(session, denied)

@@ -95,7 +95,7 @@ async def test_the_error_says_what_came_where_it_is_and_what_to_run(session: Ses
 
 
 async def test_it_is_recorded_once_with_the_events_that_were_drafted(
-    session: Session, spooled: Any, intact: Any
+    session: Session, spooled: Any, intact: Callable[[], bool]
 ) -> None:
     job, _ = await spooled()
     [one] = waiting(session)
@@ -137,7 +137,7 @@ async def test_it_follows_on_an_attempt_that_was_taken_for_lost(session: Session
 
 
 async def test_a_video_that_was_found_in_a_list_meanwhile_is_not_recorded_again(
-    session: Session, spooled: Any, intact: Any
+    session: Session, spooled: Any, intact: Callable[[], bool]
 ) -> None:
     job, _ = await spooled()
     found = SubmissionRecovered(attempt_id=job.attempt_id, video_id="video_1", how="list", status="queued")
@@ -152,7 +152,7 @@ async def test_a_video_that_was_found_in_a_list_meanwhile_is_not_recorded_again(
 
 
 async def test_a_video_of_an_attempt_that_was_declared_absent_is_named_in_the_record(
-    session: Session, spooled: Any, intact: Any
+    session: Session, spooled: Any, intact: Callable[[], bool]
 ) -> None:
     job, _ = await spooled()
     absent = SubmissionAbsent(attempt_id=job.attempt_id, how="person")
@@ -165,7 +165,7 @@ async def test_a_video_of_an_attempt_that_was_declared_absent_is_named_in_the_re
 
 
 async def test_a_video_that_another_job_has_leaves_the_outcome_unknown(
-    session: Session, spooled: Any, submitting: Any, intact: Any
+    session: Session, spooled: Any, submitting: Any, intact: Callable[[], bool]
 ) -> None:
     job, _ = await spooled()
     other = await submitting("an owl flies")

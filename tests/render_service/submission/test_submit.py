@@ -10,9 +10,11 @@ import httpx2
 import pytest
 from msgspec import structs
 
+from decision.request.request import RenderRequest
 from ledger.canonical import sha256_hex
 from ledger.errors import BudgetExceeded, EventIdConflict
 from ledger.events import (
+    Event,
     RenderClosed,
     RenderDenied,
     RenderRequested,
@@ -30,6 +32,7 @@ from render_service.session.session import Session
 from render_service.submission import submit
 from render_service.submission.submit import Placed, place
 from sora_adapter.errors import UnknownProfile, VideoNotFound
+from tests.conftest import Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -42,14 +45,14 @@ def counts(session: Session) -> Any:
 
 
 async def test_request_decision_and_intent_come_before_the_outcome(
-    session: Session, request_for: Any, types: Any
+    session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     placed = await place(session, request_for())
     assert types(placed.job) == [*INTENDED, "submission.accepted"]
 
 
 async def test_request_decision_and_intent_are_one_append(
-    at: Callable[[str], Session], request_for: Any, monkeypatch: pytest.MonkeyPatch
+    at: Callable[[str], Session], request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, appends = at("http://127.0.0.1:9/v1"), list[list[str]]()
     append = session.ledger.append
@@ -64,7 +67,7 @@ async def test_request_decision_and_intent_are_one_append(
 
 
 async def test_ctrl_c_while_the_intent_is_recorded_still_finishes_the_submission(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop, append = asyncio.get_running_loop(), session.ledger.append
 
@@ -81,7 +84,7 @@ async def test_ctrl_c_while_the_intent_is_recorded_still_finishes_the_submission
 
 
 async def test_an_accepted_request_runs_under_the_servers_id(
-    session: Session, request_for: Any, event: Any
+    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Any]
 ) -> None:
     placed = await place(session, request_for())
     assert placed.job.state is State.RUNNING
@@ -89,7 +92,7 @@ async def test_an_accepted_request_runs_under_the_servers_id(
 
 
 async def test_the_attempt_id_is_what_the_server_was_given(
-    session: Session, request_for: Any, event: Any
+    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Any]
 ) -> None:
     placed = await place(session, request_for())
     origin = str(session.settings.base_url).removesuffix("/v1")
@@ -97,28 +100,37 @@ async def test_the_attempt_id_is_what_the_server_was_given(
     assert job["client_request_id"] == event(placed.job, SubmissionIntended).attempt_id
 
 
-async def test_a_denial_is_recorded_and_closed(session: Session, request_for: Any, types: Any) -> None:
+async def test_a_denial_is_recorded_and_closed(
+    session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
+) -> None:
     placed = await place(session, request_for(max_cost_usd_micros=10_000))
     assert types(placed.job) == ["render.requested", "render.denied", "render.closed"]
     assert (placed.job.state, placed.job.outcome) == (State.DENIED, Outcome.DENIED)
 
 
 async def test_a_denial_names_the_invariant_and_a_way_out(
-    session: Session, request_for: Any, event: Any
+    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Any]
 ) -> None:
     placed = await place(session, request_for(max_cost_usd_micros=10_000))
     trace = event(placed.job, RenderDenied).denial_trace
     assert (trace.code, trace.minimal_fix[0].value) == ("COST_BOUND_EXCEEDED", 400_000)
 
 
-async def test_a_denied_request_reaches_no_server(session: Session, request_for: Any) -> None:
+async def test_a_denied_request_reaches_no_server(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     await place(session, request_for(max_cost_usd_micros=10_000))
     assert counts(session)["creates"] == 0
 
 
 @pytest.mark.parametrize("status", [400, 403, 404])
 async def test_a_rejection_closes_the_job_without_cost(
-    at: Callable[[str], Session], faults: Any, request_for: Any, types: Any, event: Any, status: int
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    event: Callable[[Job, type[Event]], Any],
+    status: int,
 ) -> None:
     faults.then(status, b'{"error": {"code": "no", "message": "not like this"}}')
     placed = await place(at(faults.base_url), request_for())
@@ -129,7 +141,11 @@ async def test_a_rejection_closes_the_job_without_cost(
 
 @pytest.mark.parametrize("status", [0, 500, 503, 408])
 async def test_a_lost_answer_leaves_the_outcome_unknown_and_the_money_reserved(
-    at: Callable[[str], Session], faults: Any, request_for: Any, types: Any, status: int
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    status: int,
 ) -> None:
     placed = await place(at(faults.then(status).base_url), request_for())
     assert types(placed.job) == [*INTENDED, "submission.unknown"]
@@ -137,21 +153,24 @@ async def test_a_lost_answer_leaves_the_outcome_unknown_and_the_money_reserved(
 
 
 async def test_a_page_of_html_leaves_the_outcome_unknown(
-    at: Callable[[str], Session], faults: Any, request_for: Any, event: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
 ) -> None:
     placed = await place(at(faults.then(200, b"<html>", kind="text/html").base_url), request_for())
     assert event(placed.job, SubmissionUnknown).lost == "unreadable"
 
 
 async def test_a_lost_answer_is_asked_for_once(
-    at: Callable[[str], Session], faults: Any, request_for: Any
+    at: Callable[[str], Session], faults: Faults, request_for: Callable[..., RenderRequest]
 ) -> None:
     await place(at(faults.then(503).base_url), request_for())
     assert faults.asked == ["POST /v1/videos"]
 
 
 async def test_no_connection_proves_that_nothing_was_created(
-    at: Callable[[str], Session], request_for: Any, types: Any
+    at: Callable[[str], Session], request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     placed = await place(at("http://127.0.0.1:9/v1"), request_for())
     assert types(placed.job) == [*INTENDED, "submission.absent", "render.closed"]
@@ -159,7 +178,7 @@ async def test_no_connection_proves_that_nothing_was_created(
 
 
 async def test_what_cannot_be_sent_is_recorded_as_absent(
-    at: Callable[[str], Session], request_for: Any, types: Any
+    at: Callable[[str], Session], request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     session = at("http://127.0.0.1:9/v1")
     source = {"video_id": "..", "status": "completed", "model": "sora-2", "size": "1280x720", "seconds": 4}
@@ -170,7 +189,7 @@ async def test_what_cannot_be_sent_is_recorded_as_absent(
 
 
 async def test_a_missing_key_is_reported_before_anything_is_recorded(
-    at: Callable[[str], Session], request_for: Any
+    at: Callable[[str], Session], request_for: Callable[..., RenderRequest]
 ) -> None:
     session = at("http://127.0.0.1:9/v1")
     keyless = replace(session, settings=replace(session.settings, api_key=None))
@@ -180,7 +199,7 @@ async def test_a_missing_key_is_reported_before_anything_is_recorded(
 
 
 async def test_a_server_that_was_switched_off_is_not_called(
-    at: Callable[[str], Session], request_for: Any
+    at: Callable[[str], Session], request_for: Callable[..., RenderRequest]
 ) -> None:
     session = at("https://api.openai.com/v1")
     with pytest.raises(ProfileRetired, match="--even-if-retired"):
@@ -188,14 +207,20 @@ async def test_a_server_that_was_switched_off_is_not_called(
     assert session.ledger.jobs() == []
 
 
-async def test_an_unknown_profile_is_not_recorded(session: Session, request_for: Any) -> None:
+async def test_an_unknown_profile_is_not_recorded(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> None:
     with pytest.raises(UnknownProfile, match=r"there are: openai, sandbox, .*custom"):
         await place(session, request_for(profile="nowhere"))
     assert session.ledger.jobs() == []
 
 
 async def test_the_reference_image_is_stored_under_its_digest(
-    session: Session, request_for: Any, picture: Callable[..., bytes], event: Any, tmp_path: Path
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    picture: Callable[..., bytes],
+    event: Callable[[Job, type[Event]], Any],
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "first.png"
     path.write_bytes(picture())
@@ -214,7 +239,7 @@ async def test_the_reference_image_is_stored_under_its_digest(
 
 
 async def test_a_placed_request_leaves_an_intact_ledger(
-    session: Session, request_for: Any, intact: Any
+    session: Session, request_for: Callable[..., RenderRequest], intact: Callable[[], bool]
 ) -> None:
     placed: Placed = await place(session, request_for())
     assert placed.job.attempts == 1
@@ -223,7 +248,10 @@ async def test_a_placed_request_leaves_an_intact_ledger(
 
 @pytest.mark.parametrize("key", [None, "teaser"])
 async def test_a_conflict_that_no_repeated_request_explains_is_raised(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch, key: str | None
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    key: str | None,
 ) -> None:
     def conflict(*_: Any, **__: Any) -> Any:
         raise EventIdConflict("this event is recorded otherwise")
@@ -244,7 +272,7 @@ async def test_a_conflict_that_no_repeated_request_explains_is_raised(
 )
 async def test_only_a_rejected_job_without_a_key_ends_where_its_money_is_gone(
     session: Session,
-    request_for: Any,
+    request_for: Callable[..., RenderRequest],
     monkeypatch: pytest.MonkeyPatch,
     *,
     state: State,

@@ -20,6 +20,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from decision.request.request import RenderRequest
 from ledger.events import (
     AssetLost,
     BudgetSet,
@@ -37,7 +38,8 @@ from ledger.terms import Status, Variant
 from render_service.session.session import Session
 from render_service.submission import submit
 from render_service.submission.submit import place
-from tests.render_service.webhooks.conftest import FORGED, event
+from tests.conftest import Faults
+from tests.render_service.webhooks.conftest import FORGED, Sender, event
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yml"
@@ -151,10 +153,10 @@ class Scene:
 def scene(  # it gathers fixtures
     session: Session,
     at: Callable[[str], Session],
-    faults: Any,
-    serving: Any,
-    stored: Any,
-    request_for: Any,
+    faults: Faults,
+    serving: Callable[[Session], Sender],
+    stored: Callable[[Session], Any],
+    request_for: Callable[..., RenderRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Scene:
     return Scene(session, at, faults, serving(session), stored, request_for, monkeypatch)
@@ -257,14 +259,16 @@ async def test_an_alert_fires_on_the_metrics_of_a_server_in_that_trouble_and_no_
 
 
 @needs_promtool
-def test_a_server_that_is_gone_raises_an_alert(session: Session, serving: Any, tmp_path: Path) -> None:
+def test_a_server_that_is_gone_raises_an_alert(
+    session: Session, serving: Callable[[Session], Sender], tmp_path: Path
+) -> None:
     firing(tmp_path, scraped(serving(session)), {}, {"Absent"})
 
 
 @needs_promtool
 @pytest.mark.anyio
 async def test_no_alert_fires_on_a_day_without_trouble(
-    session: Session, serving: Any, stored: Any, tmp_path: Path
+    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any], tmp_path: Path
 ) -> None:
     record(session, "checks", verified(), published())
     sender = serving(session)
@@ -308,7 +312,7 @@ def expressions() -> Iterator[str]:
 
 @pytest.mark.anyio
 async def test_rules_and_dashboard_name_only_metrics_that_a_server_has(
-    session: Session, serving: Any, stored: Any
+    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any]
 ) -> None:
     record(session, "budget_all", BudgetSet(budget="all", limit_usd_micros=450_000))
     record(session, "checks", verified(), published())

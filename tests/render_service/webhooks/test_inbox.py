@@ -11,11 +11,14 @@ import pytest
 
 from ledger.record import Record
 from render_service.session.session import Session
+from tests.render_service.webhooks.conftest import Sender
 
 Inbox = Callable[[], list[Record]]
 
 
-def test_a_delivery_is_in_the_inbox_when_it_is_answered(sender: Any, inbox: Inbox, delivered: Any) -> None:
+def test_a_delivery_is_in_the_inbox_when_it_is_answered(
+    sender: Sender, inbox: Inbox, delivered: Callable[..., bytes]
+) -> None:
     answer = sender.post(delivered("video_1"))
     [record] = inbox()
     assert (answer.status_code, answer.json()) == (200, {"outcome": "recorded"})
@@ -29,7 +32,7 @@ def test_a_delivery_is_in_the_inbox_when_it_is_answered(sender: Any, inbox: Inbo
 
 
 def test_a_delivery_that_comes_again_is_answered_and_not_recorded(
-    sender: Any, inbox: Inbox, delivered: Any
+    sender: Sender, inbox: Inbox, delivered: Callable[..., bytes]
 ) -> None:
     sender.post(delivered())
     assert sender.post(delivered()).json() == {"outcome": "repeated"}
@@ -37,7 +40,10 @@ def test_a_delivery_that_comes_again_is_answered_and_not_recorded(
 
 
 def test_two_processes_record_an_event_once(
-    serving: Any, at: Callable[[str], Session], inbox: Inbox, delivered: Any
+    serving: Callable[[Session], Sender],
+    at: Callable[[str], Session],
+    inbox: Inbox,
+    delivered: Callable[..., bytes],
 ) -> None:
     senders = [serving(at("http://127.0.0.1:9")) for _ in range(2)]
     bodies = [delivered(f"video_{number}") for number in range(30)] * 2
@@ -51,7 +57,9 @@ def test_two_processes_record_an_event_once(
     assert len(inbox()) == outcomes.count("recorded") == 30
 
 
-def test_an_event_that_changed_its_content_is_a_conflict(sender: Any, inbox: Inbox, delivered: Any) -> None:
+def test_an_event_that_changed_its_content_is_a_conflict(
+    sender: Sender, inbox: Inbox, delivered: Callable[..., bytes]
+) -> None:
     sender.post(delivered("video_1", "evt_1"))
     assert sender.post(delivered("video_2", "evt_1")).status_code == 409
     assert len(inbox()) == sender.count("conflicting") == 1
@@ -71,7 +79,12 @@ def test_an_event_that_changed_its_content_is_a_conflict(sender: Any, inbox: Inb
     ],
 )
 def test_what_is_not_proved_is_refused_counted_and_not_recorded(
-    sender: Any, inbox: Inbox, delivered: Any, how: dict[str, Any], status: int, outcome: str
+    sender: Sender,
+    inbox: Inbox,
+    delivered: Callable[..., bytes],
+    how: dict[str, Any],
+    status: int,
+    outcome: str,
 ) -> None:
     headers = {name: value.encode("latin-1") for name, value in how.items() if name.startswith("webhook_")}
     values = {name: value for name, value in how.items() if name not in headers}
@@ -80,28 +93,30 @@ def test_what_is_not_proved_is_refused_counted_and_not_recorded(
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"\xff", b"[]", b"{}", b"[" * 60_000, b'{"id":"\\ud800"}'])
-def test_what_is_signed_and_no_event_is_refused(sender: Any, inbox: Inbox, body: bytes) -> None:
+def test_what_is_signed_and_no_event_is_refused(sender: Sender, inbox: Inbox, body: bytes) -> None:
     assert sender.post(body).status_code == 400
     assert inbox() == []
 
 
-def test_a_signed_event_of_another_type_is_taken_and_counted(sender: Any, inbox: Inbox) -> None:
+def test_a_signed_event_of_another_type_is_taken_and_counted(sender: Sender, inbox: Inbox) -> None:
     answer = sender.post(json.dumps({"id": "evt_1", "type": "batch.completed", "data": {"id": "b"}}).encode())
     assert (answer.status_code, answer.json()) == (200, {"outcome": "ignored"})
     assert (sender.count("ignored"), inbox()) == (1, [])
 
 
-def test_a_profile_without_a_secret_receives_nothing(sender: Any, inbox: Inbox, delivered: Any) -> None:
+def test_a_profile_without_a_secret_receives_nothing(
+    sender: Sender, inbox: Inbox, delivered: Callable[..., bytes]
+) -> None:
     assert sender.post(delivered(), profile="sandbox").status_code == 404
     assert (sender.count("unknown_profile", "other"), inbox()) == (1, [])
 
 
-def test_an_announced_body_that_is_too_large_is_not_read(sender: Any) -> None:
+def test_an_announced_body_that_is_too_large_is_not_read(sender: Sender) -> None:
     answer = spoken(sender.url, b"Content-Length: 1000000000000\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_that_does_not_end_is_read_up_to_the_limit(sender: Any) -> None:
+def test_a_body_that_does_not_end_is_read_up_to_the_limit(sender: Sender) -> None:
     chunk = b"4000\r\n" + bytes(0x4000) + b"\r\n"
     answer = spoken(sender.url, b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 5)
     assert answer.startswith(b"HTTP/1.1 413")
@@ -116,7 +131,10 @@ def spoken(url: str, rest: bytes) -> bytes:
 
 
 def test_a_ledger_that_cannot_be_written_is_reported_so_that_it_comes_again(
-    serving: Any, at: Callable[[str], Session], inbox: Inbox, delivered: Any
+    serving: Callable[[Session], Sender],
+    at: Callable[[str], Session],
+    inbox: Inbox,
+    delivered: Callable[..., bytes],
 ) -> None:
     session = at("http://127.0.0.1:9")
     sender = serving(session)

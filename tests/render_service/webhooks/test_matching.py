@@ -6,7 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from ledger.events import WebhookMatched, WebhookReceived
+from decision.request.request import RenderRequest
+from ledger.events import Event, WebhookMatched, WebhookReceived
 from ledger.job import Job
 from ledger.store.interface import ANY, Batch
 from ledger.terms import State
@@ -15,6 +16,7 @@ from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from render_service.webhooks.inbox import inbox_of, match_inbox
+from tests.render_service.webhooks.conftest import Sender
 
 
 async def submitted(session: Session, request_for: Any) -> Job:
@@ -29,7 +31,12 @@ def received(video_id: str, event_id: str = "evt_1") -> WebhookReceived:
 
 @pytest.mark.anyio
 async def test_a_delivery_is_tied_to_its_job_and_makes_it_due(
-    rendering: Session, serving: Any, request_for: Any, event: Any, due: Any, delivered: Any
+    rendering: Session,
+    serving: Callable[[Session], Sender],
+    request_for: Callable[..., RenderRequest],
+    event: Callable[[Job, type[Event]], Any],
+    due: Callable[[], set[str]],
+    delivered: Callable[..., bytes],
 ) -> None:
     job = await submitted(rendering, request_for)
     sender = serving(rendering)
@@ -42,7 +49,10 @@ async def test_a_delivery_is_tied_to_its_job_and_makes_it_due(
 
 @pytest.mark.anyio
 async def test_a_delivery_changes_nothing_in_where_the_job_stands(
-    rendering: Session, serving: Any, request_for: Any, delivered: Any
+    rendering: Session,
+    serving: Callable[[Session], Sender],
+    request_for: Callable[..., RenderRequest],
+    delivered: Callable[..., bytes],
 ) -> None:
     job = await submitted(rendering, request_for)
     sender = serving(rendering)
@@ -53,7 +63,10 @@ async def test_a_delivery_changes_nothing_in_where_the_job_stands(
 
 @pytest.mark.anyio
 async def test_a_delivery_that_overtook_the_create_is_tied_when_the_job_is_settled(
-    session: Session, request_for: Any, types: Callable[[Job], list[str]], intact: Any
+    session: Session,
+    request_for: Callable[..., RenderRequest],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
 ) -> None:
     job = await submitted(session, request_for)
     await session.append(inbox_of("openai"), ANY, [session.draft(received(job.video_id or ""))])
@@ -81,7 +94,7 @@ async def test_a_delivery_that_came_before_its_video_was_adopted_is_tied(
 
 @pytest.mark.anyio
 async def test_a_delivery_is_tied_once_however_often_it_is_looked_for(
-    session: Session, request_for: Any, types: Callable[[Job], list[str]]
+    session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     job = await submitted(session, request_for)
     await session.append(inbox_of("openai"), ANY, [session.draft(received(job.video_id or ""))])
@@ -92,7 +105,7 @@ async def test_a_delivery_is_tied_once_however_often_it_is_looked_for(
 
 @pytest.mark.anyio
 async def test_a_delivery_about_another_video_is_left_alone(
-    session: Session, request_for: Any, types: Callable[[Job], list[str]]
+    session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     job = await submitted(session, request_for)
     await session.append(inbox_of("openai"), ANY, [session.draft(received("video_of_somebody_else"))])
@@ -101,7 +114,7 @@ async def test_a_delivery_about_another_video_is_left_alone(
 
 @pytest.mark.anyio
 async def test_a_delivery_during_the_download_keeps_nobody_from_storing_it(
-    session: Session, request_for: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await submitted(session, request_for)
     keep = session.assets.keep

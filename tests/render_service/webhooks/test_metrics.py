@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from decision.request.request import RenderRequest
 from ledger.errors import LedgerUnusable
 from render_service.rules.budget_names import parse_name
 from render_service.rules.budgets import set_limit
 from render_service.session.session import Session
 from render_service.submission.submit import place
+from tests.conftest import Faults
+from tests.render_service.webhooks.conftest import Sender
 
 
 def told(sender: Any) -> dict[str, float]:
@@ -28,7 +31,9 @@ def told(sender: Any) -> dict[str, float]:
 
 
 @pytest.mark.anyio
-async def test_a_render_shows_as_records_jobs_and_money(session: Session, serving: Any, stored: Any) -> None:
+async def test_a_render_shows_as_records_jobs_and_money(
+    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any]
+) -> None:
     sender = serving(session)
     assert told(sender) == {'sora_ledger_events_total{type="ledger.created"}': 1}
     for number in (1, 2):
@@ -42,7 +47,10 @@ async def test_a_render_shows_as_records_jobs_and_money(session: Session, servin
 
 @pytest.mark.anyio
 async def test_a_lost_answer_shows_as_an_unknown_outcome(
-    at: Callable[[str], Session], faults: Any, serving: Any, request_for: Any
+    at: Callable[[str], Session],
+    faults: Faults,
+    serving: Callable[[Session], Sender],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     faults.then(500, b'{"error": {"message": "no"}}')
     session = at(faults.base_url)
@@ -50,7 +58,9 @@ async def test_a_lost_answer_shows_as_an_unknown_outcome(
     assert told(serving(session))["sora_ledger_unknown_outcomes"] == 1
 
 
-def test_the_queue_shows_by_depth_and_by_how_late_it_is(serving: Any, at: Callable[[str], Session]) -> None:
+def test_the_queue_shows_by_depth_and_by_how_late_it_is(
+    serving: Callable[[Session], Sender], at: Callable[[str], Session]
+) -> None:
     session = at("http://127.0.0.1:9")
     session.ledger.store.queue.schedule("job_1", -5_000)
     session.ledger.store.queue.schedule("job_2", 60_000)
@@ -60,7 +70,7 @@ def test_the_queue_shows_by_depth_and_by_how_late_it_is(serving: Any, at: Callab
 
 
 def test_a_destination_of_forward_shows_by_how_many_records_and_how_long_it_is_behind(
-    serving: Any, at: Callable[[str], Session]
+    serving: Callable[[Session], Sender], at: Callable[[str], Session]
 ) -> None:
     session = at("http://127.0.0.1:9")
     for name, position in (("lake", 0), ("bus", 1)):
@@ -71,7 +81,9 @@ def test_a_destination_of_forward_shows_by_how_many_records_and_how_long_it_is_b
     assert 'sora_ledger_forward_behind{destination="bus"}' not in seen, "it has read everything"
 
 
-def test_health_and_readiness_are_distinguished(serving: Any, at: Callable[[str], Session]) -> None:
+def test_health_and_readiness_are_distinguished(
+    serving: Callable[[Session], Sender], at: Callable[[str], Session]
+) -> None:
     session = at("http://127.0.0.1:9")
     sender = serving(session)
     assert sender.client.get(f"{sender.url}/readyz").json() == {"ready": True, "size": 1}
@@ -90,7 +102,10 @@ PARTS = {"counter": {"_total"}, "gauge": {""}, "histogram": {"_bucket", "_sum", 
 
 @pytest.mark.anyio
 async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
-    session: Session, serving: Any, stored: Any, delivered: Any
+    session: Session,
+    serving: Callable[[Session], Sender],
+    stored: Callable[[Session], Any],
+    delivered: Callable[..., bytes],
 ) -> None:
     sender = serving(session)
     job = await stored(session)
@@ -109,7 +124,7 @@ async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
 
 @pytest.mark.anyio
 async def test_what_is_left_of_a_budget_and_how_long_renders_take_shows(
-    session: Session, serving: Any, stored: Any
+    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any]
 ) -> None:
     set_limit(session.ledger, parse_name("all"), 2_000_000, None, session.clock(), session.provenance)  # type: ignore[arg-type]
     sender = serving(session)
@@ -131,7 +146,7 @@ async def test_what_is_left_of_a_budget_and_how_long_renders_take_shows(
 
 @pytest.mark.anyio
 async def test_the_age_of_the_oldest_running_render_shows(
-    rendering: Session, serving: Any, request_for: Any
+    rendering: Session, serving: Callable[[Session], Sender], request_for: Callable[..., RenderRequest]
 ) -> None:
     sender = serving(rendering)
     assert "sora_ledger_oldest_running_seconds" not in told(sender)
@@ -141,14 +156,18 @@ async def test_the_age_of_the_oldest_running_render_shows(
     assert told(sender)["sora_ledger_oldest_running_seconds"] >= age_s - millisecond
 
 
-def test_a_counter_of_events_begins_at_zero(serving: Any, at: Callable[[str], Session]) -> None:
+def test_a_counter_of_events_begins_at_zero(
+    serving: Callable[[Session], Sender], at: Callable[[str], Session]
+) -> None:
     sender = serving(at("http://127.0.0.1:9"))
     lines = sender.client.get(f"{sender.url}/metrics").text.splitlines()
     assert 'sora_ledger_events_total{type="asset.lost"} 0.0' in lines
     assert 'sora_ledger_webhook_deliveries_total{outcome="forged",profile="openai"} 0.0' in lines
 
 
-def test_who_posts_to_invented_profiles_makes_no_series(serving: Any, at: Callable[[str], Session]) -> None:
+def test_who_posts_to_invented_profiles_makes_no_series(
+    serving: Callable[[Session], Sender], at: Callable[[str], Session]
+) -> None:
     sender = serving(at("http://127.0.0.1:9"))
     for number in range(20):
         sender.client.post(f"{sender.url}/webhooks/invented-{number}", content=b"{}")

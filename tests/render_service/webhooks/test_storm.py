@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.job import Job
 from ledger.record import Record
 from ledger.terms import Variant
@@ -21,6 +22,7 @@ from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
+from tests.render_service.webhooks.conftest import Sender
 
 HANDS = 16
 STORMS = [
@@ -119,7 +121,11 @@ def ends(jobs: list[Job]) -> dict[str | None, tuple[object, ...]]:
 
 @pytest.fixture
 def scene(
-    settings: Settings, sandbox: Callable[..., SandboxServer], at: Any, serving: Any, delivered: Any
+    settings: Settings,
+    sandbox: Callable[..., SandboxServer],
+    at: Callable[[str], Session],
+    serving: Callable[[Session], Sender],
+    delivered: Callable[..., bytes],
 ) -> Iterator[Scene]:
     """Set the scene."""
     base_url, trace = sandbox().base_url, Trace("3" * 32, "4" * 16)
@@ -134,7 +140,11 @@ def scene(
 @pytest.mark.parametrize("size", STORMS)
 @pytest.mark.anyio
 async def test_a_storm_of_deliveries_is_recorded_once_and_changes_no_end(
-    scene: Scene, request_for: Any, inbox: Callable[[], list[Record]], intact: Any, size: tuple[int, int]
+    scene: Scene,
+    request_for: Callable[..., RenderRequest],
+    inbox: Callable[[], list[Record]],
+    intact: Callable[[], bool],
+    size: tuple[int, int],
 ) -> None:
     jobs, deliveries = size
     begun = await placed(scene.session, request_for, jobs)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.job import Job
 from render_service.api.sessions import open_session
 from render_service.runtime.settings import Settings
@@ -80,7 +81,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(settings: Settings, request_for: Any, anyio_backend: str) -> Any:
+async def bench(settings: Settings, request_for: Callable[..., RenderRequest], anyio_backend: str) -> Any:
     """Open a session whose jobs go to a base URL; several share the ledger, as processes do."""
     async with AsyncExitStack() as stack:
 

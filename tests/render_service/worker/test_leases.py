@@ -10,6 +10,7 @@ import pytest
 from ledger.store.queue import Limit
 from ledger.store.sqlite import SqliteStore
 from render_service.worker.leases import LONGEST_PAUSE_S, Capacity
+from tests.ledger.scribe import Scribe
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +34,7 @@ def clock() -> Any:
 
 
 @pytest.fixture
-def store(tmp_path: Path, scribe: Any) -> Iterator[SqliteStore]:
+def store(tmp_path: Path, scribe: Scribe) -> Iterator[SqliteStore]:
     """Yield the store that workers share."""
     opened = SqliteStore(tmp_path / "ledger.db")
     scribe.begin(opened)

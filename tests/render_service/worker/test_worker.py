@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.errors import LedgerUnusable, StaleFence
 from ledger.events import PrivateErased, ProjectionRecorded
 from ledger.job import Job
@@ -37,6 +38,7 @@ from render_service.worker import steps, worker
 from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.worker import Worker
 from sora_adapter.sandbox.server import SandboxServer
+from tests.conftest import Clock, Faults
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +86,7 @@ async def test_an_intent_names_the_lease_it_was_made_under(
 
 
 async def test_a_render_that_takes_a_while_is_looked_at_until_it_is_done(
-    bench: Any, sandbox: Callable[..., SandboxServer], clock: Any
+    bench: Any, sandbox: Callable[..., SandboxServer], clock: Clock
 ) -> None:
     seconds = count(int(clock.now))
     server = sandbox(render_seconds=20, clock=lambda: float(next(seconds)))  # each look takes time
@@ -394,7 +396,7 @@ async def test_a_request_that_is_never_recorded_is_let_go_of(
 
 
 async def test_what_a_crashed_command_left_is_taken_up(
-    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
+    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Callable[..., RenderRequest]
 ) -> None:
     server = sandbox()
     job = (await place(bench(server.base_url).session, request_for())).job
@@ -404,7 +406,7 @@ async def test_what_a_crashed_command_left_is_taken_up(
 
 
 async def test_what_another_process_began_just_now_is_left_alone(
-    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
+    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Callable[..., RenderRequest]
 ) -> None:
     here = bench(sandbox().base_url)
     job = (await place(here.session, request_for())).job
@@ -413,7 +415,7 @@ async def test_what_another_process_began_just_now_is_left_alone(
 
 
 async def test_an_attempt_that_was_cut_off_is_searched_for_once_the_grace_period_is_over(
-    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Any
+    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Callable[..., RenderRequest]
 ) -> None:
     server = sandbox()
     begun = bench(server.base_url)
@@ -429,7 +431,9 @@ async def test_an_attempt_that_was_cut_off_is_searched_for_once_the_grace_period
 
 
 @pytest.fixture
-async def forgotten(bench: Any, faults: Any, video: Any, request_for: Any) -> Job:
+async def forgotten(
+    bench: Any, faults: Faults, video: Callable[..., bytes], request_for: Callable[..., RenderRequest]
+) -> Job:
     """Return a job that runs at a server which has forgotten it."""
     faults.then(200, video(status="queued"))
     faults.then(404, b'{"error": {"message": "no such video", "code": "video_not_found"}}')
@@ -437,7 +441,7 @@ async def forgotten(bench: Any, faults: Any, video: Any, request_for: Any) -> Jo
 
 
 async def test_a_video_its_server_does_not_know_a_day_later_comes_to_its_end(
-    bench: Any, faults: Any, forgotten: Job, intact: Callable[[], bool]
+    bench: Any, faults: Faults, forgotten: Job, intact: Callable[[], bool]
 ) -> None:
     here = bench(faults.base_url, clock=lambda: utc_now() + timedelta(days=1))
     await here.work()
@@ -455,7 +459,7 @@ async def test_a_video_its_server_does_not_know_a_day_later_comes_to_its_end(
     ],
 )
 async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
-    bench: Any, faults: Any, forgotten: Job, monkeypatch: pytest.MonkeyPatch, minutes: int, after_s: int
+    bench: Any, faults: Faults, forgotten: Job, monkeypatch: pytest.MonkeyPatch, minutes: int, after_s: int
 ) -> None:
     then = datetime.fromisoformat(forgotten.updated_at) + timedelta(minutes=minutes)
     here = bench(faults.base_url, clock=lambda: then)
@@ -475,7 +479,7 @@ async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
 async def test_a_webhook_makes_its_job_due_at_once(
     bench: Any,
     sandbox: Callable[..., SandboxServer],
-    clock: Any,
+    clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
     expected: str,
 ) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.sora_adapter.sandbox.conftest import Clock
+
 Start = Callable[..., httpx2.Client]
 Make = Callable[..., bytes]
 FIELDS = {
@@ -41,14 +43,14 @@ def test_a_new_job_is_queued(api: httpx2.Client) -> None:
     assert (video["status"], video["progress"]) == ("queued", 0)
 
 
-def test_a_job_is_completed_when_the_clock_says_so(api: httpx2.Client, clock: Any) -> None:
+def test_a_job_is_completed_when_the_clock_says_so(api: httpx2.Client, clock: Clock) -> None:
     video = create(api)
     clock.advance(10)
     assert retrieve(api, video)["status"] == "completed"
 
 
 def test_a_completed_job_tells_when_it_was_and_when_its_content_expires(
-    api: httpx2.Client, clock: Any
+    api: httpx2.Client, clock: Clock
 ) -> None:
     video = create(api)
     clock.advance(500)
@@ -61,31 +63,31 @@ def test_a_job_that_takes_no_time_is_completed_at_the_first_retrieve(start: Star
     assert retrieve(api, create(api))["status"] == "completed"
 
 
-def test_a_prompt_marked_fail_is_blocked(api: httpx2.Client, clock: Any) -> None:
+def test_a_prompt_marked_fail_is_blocked(api: httpx2.Client, clock: Clock) -> None:
     video = create(api, prompt="a kite [fail]")
     clock.advance(10)
     assert retrieve(api, video)["error"]["code"] == "moderation_blocked"
 
 
-def test_a_job_under_way_tells_when_to_ask_again(api: httpx2.Client, clock: Any) -> None:
+def test_a_job_under_way_tells_when_to_ask_again(api: httpx2.Client, clock: Clock) -> None:
     video = create(api)
     clock.advance(9.5)
     assert api.get(f"/v1/videos/{video['id']}").headers["openai-poll-after-ms"] == "500"
 
 
-def test_a_completed_job_does_not_ask_to_be_asked_again(api: httpx2.Client, clock: Any) -> None:
+def test_a_completed_job_does_not_ask_to_be_asked_again(api: httpx2.Client, clock: Clock) -> None:
     video = create(api)
     clock.advance(10)
     assert "openai-poll-after-ms" not in api.get(f"/v1/videos/{video['id']}").headers
 
 
-def test_a_job_lives_on_after_a_restart_in_mid_render(start: Start, clock: Any) -> None:
+def test_a_job_lives_on_after_a_restart_in_mid_render(start: Start, clock: Clock) -> None:
     video = create(start(render_seconds=10))
     clock.advance(5)
     assert retrieve(start(render_seconds=99), video)["status"] == "in_progress"
 
 
-def test_a_job_keeps_the_time_it_takes_when_the_setting_changes(start: Start, clock: Any) -> None:
+def test_a_job_keeps_the_time_it_takes_when_the_setting_changes(start: Start, clock: Clock) -> None:
     video = create(start(render_seconds=10))
     clock.advance(10)
     assert retrieve(start(render_seconds=99), video)["status"] == "completed"
@@ -240,14 +242,14 @@ def test_a_page_of_none_still_tells_that_there_are_more(api: httpx2.Client) -> N
     assert api.get("/v1/videos?limit=0").json()["has_more"]
 
 
-def test_a_completed_job_can_be_deleted(api: httpx2.Client, clock: Any) -> None:
+def test_a_completed_job_can_be_deleted(api: httpx2.Client, clock: Clock) -> None:
     video = create(api)
     clock.advance(10)
     answer = api.delete(f"/v1/videos/{video['id']}")
     assert answer.json() == {"id": video["id"], "deleted": True, "object": "video.deleted"}
 
 
-def test_a_deleted_job_is_gone(api: httpx2.Client, clock: Any) -> None:
+def test_a_deleted_job_is_gone(api: httpx2.Client, clock: Clock) -> None:
     video = create(api)
     clock.advance(10)
     api.delete(f"/v1/videos/{video['id']}")
@@ -264,13 +266,13 @@ def test_content_is_not_ready_before_completion(api: httpx2.Client) -> None:
     assert (answer.status_code, answer.json()["error"]["message"][:23]) == (404, "Video is not ready yet,")
 
 
-def test_content_of_a_failed_job_is_not_there(api: httpx2.Client, clock: Any) -> None:
+def test_content_of_a_failed_job_is_not_there(api: httpx2.Client, clock: Clock) -> None:
     video = create(api, prompt="[fail]")
     clock.advance(10)
     assert code_of(api.get(f"/v1/videos/{video['id']}/content")) == (404, "video_failed")
 
 
-def test_content_expires(start: Start, clock: Any) -> None:
+def test_content_expires(start: Start, clock: Clock) -> None:
     api = start(render_seconds=0, expire_seconds=60)
     video = create(api)
     clock.advance(60)
@@ -282,7 +284,7 @@ def test_an_unknown_variant_of_content_is_refused(api: httpx2.Client) -> None:
     assert code_of(answer) == (400, "invalid_value")
 
 
-def test_a_remix_inherits_model_size_and_seconds(api: httpx2.Client, clock: Any) -> None:
+def test_a_remix_inherits_model_size_and_seconds(api: httpx2.Client, clock: Clock) -> None:
     source = create(api, model="sora-2-pro", size="1792x1024", seconds="8")
     clock.advance(10)
     remix = api.post(f"/v1/videos/{source['id']}/remix", json={"prompt": "in rust"}).json()
@@ -290,7 +292,7 @@ def test_a_remix_inherits_model_size_and_seconds(api: httpx2.Client, clock: Any)
     assert [remix[field] for field in inherited] == [source[field] for field in inherited]
 
 
-def test_a_remix_names_its_source(api: httpx2.Client, clock: Any) -> None:
+def test_a_remix_names_its_source(api: httpx2.Client, clock: Clock) -> None:
     source = create(api)
     clock.advance(10)
     remix = api.post(f"/v1/videos/{source['id']}/remix", files={"prompt": (None, "in rust")}).json()

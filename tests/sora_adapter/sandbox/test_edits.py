@@ -7,11 +7,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.sora_adapter.sandbox.conftest import Clock
+
 Make = Callable[..., bytes]
 
 
 @pytest.fixture
-def source(api: httpx2.Client, clock: Any) -> dict[str, Any]:
+def source(api: httpx2.Client, clock: Clock) -> dict[str, Any]:
     wanted = {"prompt": "a teal kite", "model": "sora-2-pro", "size": "1792x1024", "seconds": "8"}
     video: dict[str, Any] = api.post("/v1/videos", json=wanted).json()
     clock.advance(10)

@@ -10,6 +10,7 @@ import pytest
 from sora_adapter.sandbox.emulators import NAMES
 from sora_adapter.sandbox.server import create_app
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.sora_adapter.sandbox.conftest import Clock
 
 Start = Callable[..., httpx2.Client]
 RENDER = {"prompt": "a teal kite", "model": "sora-2", "size": "720x1280", "seconds": "4"}
@@ -219,7 +220,7 @@ def test_sglang_asks_for_no_key(sglang: httpx2.Client) -> None:
 # --- TensorRT-LLM 1.4, new-api 1.6, Merge 1.7 ----------------------------------------------------------
 
 
-def test_trtllm_has_words_of_its_own_for_a_job_under_way(start: Start, clock: Any) -> None:
+def test_trtllm_has_words_of_its_own_for_a_job_under_way(start: Start, clock: Clock) -> None:
     api = start(imitates="trtllm", render_seconds=100)
     video = create(api)
     messages = [video["status"]]

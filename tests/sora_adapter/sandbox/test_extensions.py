@@ -6,19 +6,21 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.sora_adapter.sandbox.conftest import Clock
+
 Make = Callable[..., bytes]
 Extend = Callable[..., httpx2.Response]
 
 
 @pytest.fixture
-def video(api: httpx2.Client, clock: Any) -> dict[str, Any]:
+def video(api: httpx2.Client, clock: Clock) -> dict[str, Any]:
     made: dict[str, Any] = api.post("/v1/videos", json={"prompt": "a teal kite", "seconds": "12"}).json()
     clock.advance(10)
     return made
 
 
 @pytest.fixture
-def extend(api: httpx2.Client, clock: Any) -> Extend:
+def extend(api: httpx2.Client, clock: Clock) -> Extend:
     """Extend a video, and let the extension complete."""
 
     def ask(video: dict[str, Any], seconds: str = "4") -> httpx2.Response:
@@ -106,7 +108,9 @@ def test_the_whole_of_an_extension_is_remixed(
     assert (record["seconds"], record["act_seconds"]) == ("16", [12, 4])
 
 
-def test_an_extension_outlives_the_video_it_continues(api: httpx2.Client, clock: Any, extend: Extend) -> None:
+def test_an_extension_outlives_the_video_it_continues(
+    api: httpx2.Client, clock: Clock, extend: Extend
+) -> None:
     video = api.post("/v1/videos", json={"prompt": "a kite", "seconds": "4"}).json()
     clock.advance(10)
     longer = extend(video).json()

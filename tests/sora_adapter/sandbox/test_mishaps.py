@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from sora_adapter.sandbox.server import create_app
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.sora_adapter.sandbox.conftest import Clock
 
 Start = Callable[..., httpx2.Client]
 
@@ -115,7 +116,7 @@ def test_a_download_that_breaks_off_is_half_of_what_was_announced(start: Start, 
     assert download(api, video_id) == (announced, announced)
 
 
-def test_a_stuck_job_never_gets_further(start: Start, clock: Any) -> None:
+def test_a_stuck_job_never_gets_further(start: Start, clock: Clock) -> None:
     api = start(faults=("create=stuck@40:1",))
     video_id = post(api).json()["id"]
     clock.advance(3600)
@@ -124,14 +125,14 @@ def test_a_stuck_job_never_gets_further(start: Start, clock: Any) -> None:
     assert api.get(f"/v1/videos/{video_id}/content").json()["error"]["code"] == "video_not_ready"
 
 
-def test_a_stuck_job_gets_as_far_as_that_in_its_time(start: Start, clock: Any) -> None:
+def test_a_stuck_job_gets_as_far_as_that_in_its_time(start: Start, clock: Clock) -> None:
     api = start(render_seconds=10, faults=("create=stuck@40:1",))
     video_id = post(api).json()["id"]
     clock.advance(2)
     assert api.get(f"/v1/videos/{video_id}").json()["progress"] < 40
 
 
-def test_a_failing_job_fails_when_it_would_have_been_completed(start: Start, clock: Any) -> None:
+def test_a_failing_job_fails_when_it_would_have_been_completed(start: Start, clock: Clock) -> None:
     api = start(render_seconds=10, faults=("create=failing@no_gpu:1",))
     video_id = post(api).json()["id"]
     assert api.get(f"/v1/videos/{video_id}").json()["status"] == "queued"
@@ -141,7 +142,7 @@ def test_a_failing_job_fails_when_it_would_have_been_completed(start: Start, clo
     assert api.get(f"/v1/videos/{video_id}/content").json()["error"]["code"] == "video_failed"
 
 
-def test_a_list_shows_jobs_as_they_are_fated(start: Start, clock: Any) -> None:
+def test_a_list_shows_jobs_as_they_are_fated(start: Start, clock: Clock) -> None:
     api = start(faults=("create=failing:1",))
     post(api)
     clock.advance(3600)
@@ -149,7 +150,7 @@ def test_a_list_shows_jobs_as_they_are_fated(start: Start, clock: Any) -> None:
     assert [video["error"]["code"] for video in listed] == ["moderation_blocked"]
 
 
-def test_the_job_after_a_fated_one_goes_well(start: Start, clock: Any) -> None:
+def test_the_job_after_a_fated_one_goes_well(start: Start, clock: Clock) -> None:
     api = start(faults=("create=failing:1",))
     post(api)
     video_id = post(api).json()["id"]
@@ -157,7 +158,7 @@ def test_the_job_after_a_fated_one_goes_well(start: Start, clock: Any) -> None:
     assert api.get(f"/v1/videos/{video_id}").json()["status"] == "completed"
 
 
-def test_a_fate_planned_for_a_request_that_is_refused_befalls_nobody(start: Start, clock: Any) -> None:
+def test_a_fate_planned_for_a_request_that_is_refused_befalls_nobody(start: Start, clock: Clock) -> None:
     api = start(faults=("create=failing:1",))
     assert api.post("/v1/videos", json={}).status_code == 400
     video_id = post(api).json()["id"]

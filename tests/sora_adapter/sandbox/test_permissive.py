@@ -1,10 +1,11 @@
 """A permissive sandbox is there for other people's tests; an ordinary one is not."""
 
 from collections.abc import Callable
-from typing import Any
 
 import httpx2
 import pytest
+
+from tests.sora_adapter.sandbox.conftest import Clock
 
 Start = Callable[..., httpx2.Client]
 NO_FILE = ("kite", b"no file", "application/octet-stream")
@@ -28,13 +29,13 @@ def test_a_stand_in_can_be_deleted_again_and_again(start: Start, path: str) -> N
     assert [api.delete(path).json()["deleted"] for _ in range(2)] == [True, True]
 
 
-def test_a_stand_in_has_content_however_late_it_is_asked_for(start: Start, clock: Any) -> None:
+def test_a_stand_in_has_content_however_late_it_is_asked_for(start: Start, clock: Clock) -> None:
     api = start(permissive=True)
     clock.advance(10**6)
     assert api.get("/v1/videos/video_123/content").status_code == 200
 
 
-def test_a_stand_in_stays_the_same_after_a_restart(start: Start, clock: Any) -> None:
+def test_a_stand_in_stays_the_same_after_a_restart(start: Start, clock: Clock) -> None:
     before = start(permissive=True).get("/v1/videos/video_123").json()
     clock.advance(100)
     assert start(permissive=True).get("/v1/videos/video_123").json() == before

@@ -2,11 +2,12 @@
 
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import httpx2
 import openai
 import pytest
+
+from tests.sora_adapter.sandbox.conftest import Clock
 
 Make = Callable[..., bytes]
 
@@ -35,7 +36,7 @@ def test_create_raises_bad_request_with_the_parameter(sdk: openai.OpenAI) -> Non
     assert (caught.value.param, caught.value.code) == ("prompt", "empty_string")
 
 
-def test_poll_returns_once_the_job_is_over(sdk: openai.OpenAI, clock: Any) -> None:
+def test_poll_returns_once_the_job_is_over(sdk: openai.OpenAI, clock: Clock) -> None:
     job = sdk.videos.create(prompt="a kite")
     clock.advance(10)
     assert sdk.videos.poll(job.id).status == "completed"
@@ -46,7 +47,7 @@ def test_list_goes_through_all_pages(sdk: openai.OpenAI) -> None:
     assert {video.id for video in sdk.videos.list(limit=2)} >= made
 
 
-def test_download_content_gives_the_clip(sdk: openai.OpenAI, clock: Any) -> None:
+def test_download_content_gives_the_clip(sdk: openai.OpenAI, clock: Clock) -> None:
     job = sdk.videos.create(prompt="a kite")
     clock.advance(10)
     assert sdk.videos.download_content(job.id).read()[4:8] == b"ftyp"
@@ -58,13 +59,13 @@ def test_download_content_of_an_unfinished_job_is_not_found(sdk: openai.OpenAI) 
         sdk.videos.download_content(job.id)
 
 
-def test_remix_names_its_source(sdk: openai.OpenAI, clock: Any) -> None:
+def test_remix_names_its_source(sdk: openai.OpenAI, clock: Clock) -> None:
     job = sdk.videos.create(prompt="a kite")
     clock.advance(10)
     assert sdk.videos.remix(job.id, prompt="in rust").remixed_from_video_id == job.id
 
 
-def test_delete_confirms(sdk: openai.OpenAI, clock: Any) -> None:
+def test_delete_confirms(sdk: openai.OpenAI, clock: Clock) -> None:
     job = sdk.videos.create(prompt="a kite")
     clock.advance(10)
     assert sdk.videos.delete(job.id).deleted
@@ -74,7 +75,7 @@ def test_edit_takes_an_upload(sdk: openai.OpenAI, film: Make) -> None:
     assert sdk.videos.edit(prompt="in rust", video=film()).size == "1280x720"
 
 
-def test_edit_by_id_names_its_source(sdk: openai.OpenAI, clock: Any) -> None:
+def test_edit_by_id_names_its_source(sdk: openai.OpenAI, clock: Clock) -> None:
     job = sdk.videos.create(prompt="a kite")
     clock.advance(10)
     body = {"prompt": "in rust", "video": {"id": job.id}}
@@ -82,7 +83,7 @@ def test_edit_by_id_names_its_source(sdk: openai.OpenAI, clock: Any) -> None:
     assert edit.remixed_from_video_id == job.id
 
 
-def test_extend_gives_the_stitched_total(sdk: openai.OpenAI, clock: Any) -> None:
+def test_extend_gives_the_stitched_total(sdk: openai.OpenAI, clock: Clock) -> None:
     job = sdk.videos.create(prompt="a kite", seconds="8")
     clock.advance(10)
     body = {"prompt": "it lands", "seconds": "4", "video": {"id": job.id}}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ledger.store.postgres import PostgresStore
+from tests.ledger.scribe import Scribe
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def url(databases: Any) -> str:
 
 
 @pytest.fixture
-def store(url: str, scribe: Any) -> Iterator[PostgresStore]:
+def store(url: str, scribe: Scribe) -> Iterator[PostgresStore]:
     """Yield a store that holds ``ledger.created`` at position 1."""
     opened = PostgresStore(url)
     scribe.begin(opened)

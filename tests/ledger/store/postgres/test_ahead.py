@@ -21,6 +21,7 @@ from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.interface import ANY, NEW, Batch, Document, Fence
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import store as store_module
+from tests.ledger.scribe import Scribe
 
 ALL = RecordFilter()
 
@@ -47,7 +48,7 @@ def other(store: PostgresStore, url: str) -> Iterator[PostgresStore]:
 
 
 def test_an_append_that_continues_what_its_process_left_reads_nothing(
-    store: PostgresStore, scribe: Any, reads: list[object], vocabulary: ModuleType, clean: Any
+    store: PostgresStore, scribe: Scribe, reads: list[object], vocabulary: ModuleType, clean: Any
 ) -> None:
     store.append([scribe.reserve("job_1", 1)])
     reads.clear()
@@ -57,7 +58,7 @@ def test_an_append_that_continues_what_its_process_left_reads_nothing(
 
 
 def test_holds_and_fences_are_decided_ahead_too(
-    store: PostgresStore, scribe: Any, reads: list[object], clean: Any
+    store: PostgresStore, scribe: Scribe, reads: list[object], clean: Any
 ) -> None:
     scribe.set_limit(store, 100)
     store.append([scribe.reserve("job_1", 10)])
@@ -79,7 +80,7 @@ def refused(store: PostgresStore, error: type[Exception], batches: Sequence[Batc
 
 
 def test_what_would_be_refused_is_refused_after_reading(
-    store: PostgresStore, scribe: Any, reads: list[object]
+    store: PostgresStore, scribe: Scribe, reads: list[object]
 ) -> None:
     scribe.set_limit(store, 100)
     store.append([scribe.reserve("job_1", 10)])
@@ -89,7 +90,7 @@ def test_what_would_be_refused_is_refused_after_reading(
     assert len(reads) == 5
 
 
-def test_a_lease_that_went_to_another_worker_no_longer_writes(store: PostgresStore, scribe: Any) -> None:
+def test_a_lease_that_went_to_another_worker_no_longer_writes(store: PostgresStore, scribe: Scribe) -> None:
     store.queue.schedule("job_1")
     [lease] = store.queue.claim("w1", 60_000)
     fence = Fence("job_1", lease.token)
@@ -101,7 +102,7 @@ def test_a_lease_that_went_to_another_worker_no_longer_writes(store: PostgresSto
 
 
 def test_an_event_that_another_process_recorded_is_not_recorded_twice(
-    store: PostgresStore, other: PostgresStore, scribe: Any
+    store: PostgresStore, other: PostgresStore, scribe: Scribe
 ) -> None:
     note = scribe.note("one", at=NEW)
     [recorded] = other.append([note])
@@ -111,7 +112,7 @@ def test_an_event_that_another_process_recorded_is_not_recorded_twice(
     assert refused(store, WrongExpectedVersion, [scribe.note("one", at=NEW)])
 
 
-def test_a_text_sealed_for_another_event_is_refused(store: PostgresStore, scribe: Any) -> None:
+def test_a_text_sealed_for_another_event_is_refused(store: PostgresStore, scribe: Scribe) -> None:
     spoken = RenderCancelled(why=Private.seal("why", "because"))
     store.append([scribe.batch("notes", spoken)])
     store.append([scribe.note()])
@@ -119,7 +120,7 @@ def test_a_text_sealed_for_another_event_is_refused(store: PostgresStore, scribe
 
 
 def test_an_erased_text_is_gone_although_its_process_remembers_the_ledger(
-    store: PostgresStore, scribe: Any, execute: Any
+    store: PostgresStore, scribe: Scribe, execute: Any
 ) -> None:
     record = scribe.spoken(store)
     store.append([scribe.note()])
@@ -128,7 +129,7 @@ def test_an_erased_text_is_gone_although_its_process_remembers_the_ledger(
 
 
 def test_after_a_miss_a_process_reads_until_it_was_undisturbed(
-    store: PostgresStore, other: PostgresStore, scribe: Any, reads: list[object], clean: Any
+    store: PostgresStore, other: PostgresStore, scribe: Scribe, reads: list[object], clean: Any
 ) -> None:
     store.append([scribe.note()])
     other.append([scribe.note()])
@@ -139,7 +140,7 @@ def test_after_a_miss_a_process_reads_until_it_was_undisturbed(
 
 
 def test_only_the_latest_streams_are_remembered(
-    store: PostgresStore, scribe: Any, reads: list[object], monkeypatch: pytest.MonkeyPatch
+    store: PostgresStore, scribe: Scribe, reads: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ahead, "MOST_STREAMS", 2)
     for stream in ("a", "b", "c"):
@@ -183,7 +184,7 @@ STEPS = st.lists(
 )
 
 
-def drafts_of(scribe: Any, kind: str, number: int) -> Any:
+def drafts_of(scribe: Scribe, kind: str, number: int) -> Any:
     match kind:
         case "begin":
             return scribe.reserve("job", number).drafts
@@ -283,7 +284,12 @@ def until_waiting(execute: Any) -> None:
 
 
 def test_an_append_that_waits_for_a_swap_of_the_job_rows_is_listed(
-    store: PostgresStore, other: PostgresStore, vocabulary: ModuleType, scribe: Any, execute: Any, clean: Any
+    store: PostgresStore,
+    other: PostgresStore,
+    vocabulary: ModuleType,
+    scribe: Scribe,
+    execute: Any,
+    clean: Any,
 ) -> None:
     requested, decided, intended, *_ = vocabulary.life()
     store.append([scribe.batch(vocabulary.JOB, requested, decided, at=NEW)])
@@ -304,7 +310,7 @@ def test_an_append_that_waits_for_a_swap_of_the_job_rows_is_listed(
 
 
 def test_a_process_that_remembers_a_damaged_job_row_reads_the_one_of_a_swap(
-    url: str, store: PostgresStore, vocabulary: ModuleType, scribe: Any, execute: Any, clean: Any
+    url: str, store: PostgresStore, vocabulary: ModuleType, scribe: Scribe, execute: Any, clean: Any
 ) -> None:
     requested, decided, intended, *_ = vocabulary.life()
     with closing(PostgresStore(url)) as other:

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from ledger.store.postgres import PostgresStore
+from tests.ledger.scribe import Scribe
 
 ROW = "'notes', {version}, 't', 'a', 'b', 'c', '\\x00', '\\x00', '\\x00'"
 CHANGES = {
@@ -27,7 +28,7 @@ CHANGES = {
 
 
 @pytest.fixture
-def content(store: PostgresStore, scribe: Any, execute: Any) -> Any:
+def content(store: PostgresStore, scribe: Scribe, execute: Any) -> Any:
     """Return what the log holds: three records, two of them in the stream ``notes``."""
     store.append([scribe.note(), scribe.note()])
     return lambda: execute("SELECT * FROM events ORDER BY position")

@@ -27,6 +27,7 @@ from ledger.store.postgres.connection import Connection
 from ledger.store.postgres.errors import meaning
 from ledger.store.postgres.snapshot import PostgresSnapshot
 from ledger.verify import verify
+from tests.ledger.scribe import Scribe
 
 KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{}'"
 
@@ -54,18 +55,18 @@ def kill(store: PostgresStore, databases: Any, server: Any, postgres: ModuleType
 
 
 def test_an_append_after_a_killed_connection_goes_through(
-    store: PostgresStore, scribe: Any, kill: Any
+    store: PostgresStore, scribe: Scribe, kill: Callable[[], object]
 ) -> None:
     kill()
     assert [record.position for record in store.append([scribe.note()])] == [2]
 
 
-def test_reading_after_a_killed_connection_goes_on(store: PostgresStore, kill: Any) -> None:
+def test_reading_after_a_killed_connection_goes_on(store: PostgresStore, kill: Callable[[], object]) -> None:
     kill()
     assert store.head().size == 1
 
 
-def test_a_lease_outlives_a_killed_connection(store: PostgresStore, kill: Any) -> None:
+def test_a_lease_outlives_a_killed_connection(store: PostgresStore, kill: Callable[[], object]) -> None:
     store.queue.schedule("job_1")
     [lease] = store.queue.claim("w1", 60_000)
     kill()
@@ -73,7 +74,7 @@ def test_a_lease_outlives_a_killed_connection(store: PostgresStore, kill: Any) -
 
 
 def test_a_connection_killed_while_it_waits_for_the_lock_is_replaced(
-    store: PostgresStore, scribe: Any, url: str, kill: Any, clean: Any
+    store: PostgresStore, scribe: Scribe, url: str, kill: Callable[[], object], clean: Any
 ) -> None:
     with psycopg.connect(make_conninfo(url, application_name="other")) as other:
         other.execute("SELECT FROM head FOR UPDATE")
@@ -96,7 +97,11 @@ def wait_for_a_lock(url: str, of: str) -> None:
 
 
 def test_a_connection_killed_between_deciding_and_writing_is_replaced(
-    store: PostgresStore, scribe: Any, kill: Any, clean: Any, monkeypatch: pytest.MonkeyPatch
+    store: PostgresStore,
+    scribe: Scribe,
+    kill: Callable[[], object],
+    clean: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decide, kills = store_module.decide_all, [kill]
 
@@ -112,7 +117,7 @@ def test_a_connection_killed_between_deciding_and_writing_is_replaced(
 
 
 def test_an_append_made_again_after_its_lease_ended_is_refused(
-    store: PostgresStore, scribe: Any, kill: Any, monkeypatch: pytest.MonkeyPatch
+    store: PostgresStore, scribe: Scribe, kill: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.queue.schedule("job_1")
     [lease] = store.queue.claim("w1", 60_000)
@@ -133,7 +138,7 @@ def test_an_append_made_again_after_its_lease_ended_is_refused(
 
 
 def test_a_connection_killed_while_its_writes_wait_records_them_once(
-    store: PostgresStore, scribe: Any, url: str, kill: Any, clean: Any
+    store: PostgresStore, scribe: Scribe, url: str, kill: Callable[[], object], clean: Any
 ) -> None:
     with psycopg.connect(make_conninfo(url, application_name="other")) as other:
         other.execute("LOCK TABLE events IN SHARE MODE")  # reading goes on, inserting waits
@@ -258,7 +263,7 @@ def over(line: Any, store: PostgresStore, url: str) -> Iterator[PostgresStore]:
 
 
 def test_an_append_whose_request_was_lost_is_made_again(
-    over: PostgresStore, line: Any, scribe: Any, store: PostgresStore, clean: Any
+    over: PostgresStore, line: Any, scribe: Scribe, store: PostgresStore, clean: Any
 ) -> None:
     line.cut("request")
     over.append([scribe.note()])
@@ -266,7 +271,7 @@ def test_an_append_whose_request_was_lost_is_made_again(
 
 
 def test_an_append_whose_answer_was_lost_is_there(
-    over: PostgresStore, line: Any, scribe: Any, store: PostgresStore, clean: Any
+    over: PostgresStore, line: Any, scribe: Scribe, store: PostgresStore, clean: Any
 ) -> None:
     line.cut("answer")
     records = over.append([scribe.note(), scribe.note("other")])
@@ -275,7 +280,7 @@ def test_an_append_whose_answer_was_lost_is_there(
 
 
 def test_a_commit_that_arrives_late_is_waited_for(
-    over: PostgresStore, line: Any, scribe: Any, url: str, clean: Any
+    over: PostgresStore, line: Any, scribe: Scribe, url: str, clean: Any
 ) -> None:
     line.late = lambda: wait_for_a_lock(url, over.place.url)
     line.cut("late")
@@ -284,7 +289,7 @@ def test_a_commit_that_arrives_late_is_waited_for(
 
 
 def test_an_append_whose_answer_was_lost_is_not_sent_again(
-    over: PostgresStore, line: Any, scribe: Any, store: PostgresStore
+    over: PostgresStore, line: Any, scribe: Scribe, store: PostgresStore
 ) -> None:
     line.cut("answer", "request")
     over.append([scribe.note()])
@@ -293,7 +298,7 @@ def test_an_append_whose_answer_was_lost_is_not_sent_again(
 
 @pytest.mark.parametrize("kind", ["request", "answer"])
 def test_the_same_append_again_is_there_once(
-    over: PostgresStore, line: Any, scribe: Any, kind: str, clean: Any
+    over: PostgresStore, line: Any, scribe: Scribe, kind: str, clean: Any
 ) -> None:
     batches = [scribe.note()]
     line.cut(kind)
@@ -303,7 +308,7 @@ def test_the_same_append_again_is_there_once(
 
 
 def test_the_holds_of_a_lost_append_are_set_once(
-    over: PostgresStore, line: Any, store: PostgresStore, scribe: Any
+    over: PostgresStore, line: Any, store: PostgresStore, scribe: Scribe
 ) -> None:
     line.cut("answer")
     over.append([scribe.reserve("job_1", 5)])
@@ -311,7 +316,7 @@ def test_the_holds_of_a_lost_append_are_set_once(
 
 
 def test_a_server_that_stays_away_leaves_it_open_and_says_so(
-    over: PostgresStore, line: Any, scribe: Any, monkeypatch: pytest.MonkeyPatch
+    over: PostgresStore, line: Any, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(over._pool.outage, "patience_s", 0.0)
     line.cut("request")
@@ -320,7 +325,7 @@ def test_a_server_that_stays_away_leaves_it_open_and_says_so(
 
 
 def test_a_host_that_falls_silent_is_left_for_the_next_one_before_the_deadline(
-    line: Any, server: Any, store: PostgresStore, scribe: Any, url: str, clean: Any, monkeypatch: Any
+    line: Any, server: Any, store: PostgresStore, scribe: Scribe, url: str, clean: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(connection_module, "DOUBT_S", 0.1)
     monkeypatch.setattr(connection_module, "PROBE_S", 2)

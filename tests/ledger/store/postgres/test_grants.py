@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from ledger.store.interface import Document, Fence, Hold
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.grants import RIGHTS, grants
 from ledger.terms import State
+from tests.ledger.scribe import Scribe
 
 FORBIDDEN = [
     "UPDATE events SET actor = 'x'",
@@ -67,7 +69,7 @@ def test_the_grants_name_every_table_there_is(store: PostgresStore, execute: Any
 
 
 def test_the_role_records_a_whole_life(
-    runtime: PostgresStore, scribe: Any, vocabulary: Any, clean: Any
+    runtime: PostgresStore, scribe: Scribe, vocabulary: ModuleType, clean: Any
 ) -> None:
     scribe.live(runtime, vocabulary.JOB)
     runtime.append([scribe.note() for _ in range(300)], documents=[Document(b"policy")])
@@ -76,7 +78,7 @@ def test_the_role_records_a_whole_life(
     assert (job.state, clean()) == (State.STORED, True)
 
 
-def test_the_role_erases(runtime: PostgresStore, scribe: Any, vocabulary: Any, clean: Any) -> None:
+def test_the_role_erases(runtime: PostgresStore, scribe: Scribe, vocabulary: ModuleType, clean: Any) -> None:
     [record] = runtime.append([scribe.batch(vocabulary.JOB, vocabulary.requested())])
     commitments = tuple(runtime.bodies([record.position]))
     runtime.append(
@@ -85,7 +87,7 @@ def test_the_role_erases(runtime: PostgresStore, scribe: Any, vocabulary: Any, c
     assert (runtime.bodies([record.position]), clean()) == ({}, True)
 
 
-def test_the_role_works_on_leases(runtime: PostgresStore, scribe: Any) -> None:
+def test_the_role_works_on_leases(runtime: PostgresStore, scribe: Scribe) -> None:
     runtime.queue.schedule("job_1")
     [lease] = runtime.queue.claim("w1", 60_000)
     lease = runtime.queue.renew(lease, 60_000)
@@ -93,7 +95,7 @@ def test_the_role_works_on_leases(runtime: PostgresStore, scribe: Any) -> None:
     runtime.queue.release(lease, None)
 
 
-def test_the_role_swaps_job_rows_and_replaces_holds(runtime: PostgresStore, scribe: Any) -> None:
+def test_the_role_swaps_job_rows_and_replaces_holds(runtime: PostgresStore, scribe: Scribe) -> None:
     runtime.append([scribe.reserve("job_1", 5)])
     runtime.append([scribe.settle("job_1", 4)])
     runtime.replace_jobs(runtime.jobs(JobFilter()), at_position=runtime.head().size)
@@ -101,7 +103,7 @@ def test_the_role_swaps_job_rows_and_replaces_holds(runtime: PostgresStore, scri
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_the_role_may_not_rewrite(postgres: Any, databases: Any, as_role: str, statement: str) -> None:
+def test_the_role_may_not_rewrite(postgres: ModuleType, databases: Any, as_role: str, statement: str) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         postgres.execute(as_role, statement)
 

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from ledger.store.postgres import PostgresStore
+from tests.ledger.scribe import Scribe
 
 LONG_S = 60.0
 
@@ -19,13 +20,13 @@ def test_a_wait_in_which_nothing_comes_ends(store: PostgresStore) -> None:
     assert not store.wait_for_append(0.01)
 
 
-def test_an_append_between_two_waits_is_heard(store: PostgresStore, scribe: Any) -> None:
+def test_an_append_between_two_waits_is_heard(store: PostgresStore, scribe: Scribe) -> None:
     store.wait_for_append(0)
     store.append([scribe.note()])
     assert store.wait_for_append(LONG_S)
 
 
-def test_an_append_by_another_store_ends_the_wait(store: PostgresStore, url: str, scribe: Any) -> None:
+def test_an_append_by_another_store_ends_the_wait(store: PostgresStore, url: str, scribe: Scribe) -> None:
     store.wait_for_append(0)
     with PostgresStore(url) as other:
         append = threading.Timer(0.05, lambda: other.append([scribe.note()]))
@@ -36,7 +37,7 @@ def test_an_append_by_another_store_ends_the_wait(store: PostgresStore, url: str
     assert time.monotonic() - started < LONG_S / 2
 
 
-def test_a_refused_append_is_not_heard(store: PostgresStore, scribe: Any) -> None:
+def test_a_refused_append_is_not_heard(store: PostgresStore, scribe: Scribe) -> None:
     store.wait_for_append(0)
     batches = [scribe.note()]
     store.append(batches)
@@ -45,7 +46,7 @@ def test_a_refused_append_is_not_heard(store: PostgresStore, scribe: Any) -> Non
     assert not store.wait_for_append(0.01)
 
 
-def test_a_reader_may_listen(store: PostgresStore, url: str, scribe: Any) -> None:
+def test_a_reader_may_listen(store: PostgresStore, url: str, scribe: Scribe) -> None:
     with PostgresStore(url, read_only=True) as reader:
         reader.wait_for_append(0)
         store.append([scribe.note()])
@@ -53,7 +54,7 @@ def test_a_reader_may_listen(store: PostgresStore, url: str, scribe: Any) -> Non
 
 
 def test_a_broken_connection_says_look_again_and_is_replaced(
-    store: PostgresStore, scribe: Any, postgres: ModuleType, server: Any, databases: Any
+    store: PostgresStore, scribe: Scribe, postgres: ModuleType, server: Any, databases: Any
 ) -> None:
     store.wait_for_append(0)
     name = databases.schema()

@@ -3,6 +3,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from ledger.log.urls import label_of
 from ledger.store.postgres import PostgresStore, connection
 from ledger.store.postgres.connection import SCHEMA_VERSION
 from ledger.store.postgres.snapshot import PostgresSnapshot
+from tests.ledger.scribe import Scribe
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -36,7 +38,7 @@ def role(execute: Any) -> Iterator[str]:
 # --- what becomes a ledger ---
 
 
-def test_a_url_is_all_it_takes(url: str, vocabulary: Any, clean: Any) -> None:
+def test_a_url_is_all_it_takes(url: str, vocabulary: ModuleType, clean: Any) -> None:
     with open_or_create(url, vocabulary.provenance(), NOW) as ledger:
         assert [record.type for record in ledger.read()] == ["ledger.created"]
     with open_ledger(url.replace("postgresql://", "postgres://")) as ledger:
@@ -77,7 +79,9 @@ def test_a_schema_that_does_not_exist_is_named_as_the_trouble(databases: Any) ->
         open_store(databases.at("nowhere"), read_only=False)
 
 
-def test_several_that_open_an_empty_schema_at_once_make_one_ledger(url: str, clean: Any, scribe: Any) -> None:
+def test_several_that_open_an_empty_schema_at_once_make_one_ledger(
+    url: str, clean: Any, scribe: Scribe
+) -> None:
     opened: list[PostgresStore] = []
     threads = [threading.Thread(target=lambda: opened.append(PostgresStore(url))) for _ in range(6)]
     for thread in threads:
@@ -90,7 +94,7 @@ def test_several_that_open_an_empty_schema_at_once_make_one_ledger(url: str, cle
         store.close()
 
 
-def test_two_ledgers_share_a_database(databases: Any, scribe: Any) -> None:
+def test_two_ledgers_share_a_database(databases: Any, scribe: Scribe) -> None:
     sizes = []
     for name, notes in (("one", 1), ("two", 2)):
         with PostgresStore(databases.url(name)) as store:
@@ -102,7 +106,9 @@ def test_two_ledgers_share_a_database(databases: Any, scribe: Any) -> None:
 # --- reading only ---
 
 
-def test_a_ledger_opened_for_reading_refuses_to_append(store: PostgresStore, url: str, scribe: Any) -> None:
+def test_a_ledger_opened_for_reading_refuses_to_append(
+    store: PostgresStore, url: str, scribe: Scribe
+) -> None:
     with open_ledger(url) as ledger, pytest.raises(LedgerUnusable, match="open for reading only"):
         ledger.append([scribe.note()])
 
@@ -237,7 +243,7 @@ def test_a_damaged_head_says_what_to_do(store: PostgresStore, execute: Any) -> N
 
 
 def test_a_locked_ledger_says_what_to_do(
-    url: str, scribe: Any, vocabulary: Any, monkeypatch: pytest.MonkeyPatch, clean: Any
+    url: str, scribe: Scribe, vocabulary: ModuleType, monkeypatch: pytest.MonkeyPatch, clean: Any
 ) -> None:
     PostgresStore(url).close()  # its tables are made before anybody is in a hurry
     monkeypatch.setattr(connection, "_SESSION", {"lock_timeout": "300"})

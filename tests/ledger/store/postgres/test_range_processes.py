@@ -9,13 +9,14 @@ from ledger.log.verification import verify_ledger, verify_ranges
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.snapshot import PostgresSnapshot
 from ledger.verify import Report, verify
+from tests.ledger.scribe import Scribe
 
 JOBS = [f"job_0190000000007000800000000000{number:04x}" for number in range(70)]
 NO_TRIGGERS = "ALTER TABLE events DISABLE TRIGGER USER"
 
 
 @pytest.fixture
-def long(store: PostgresStore, url: str, scribe: Any, vocabulary: ModuleType) -> str:
+def long(store: PostgresStore, url: str, scribe: Scribe, vocabulary: ModuleType) -> str:
     """Return the URL of a ledger of 634 records, whose jobs all cross the edges between the ranges."""
     scribe.set_limit(store, 1_000_000_000)
     lives = {job_id: vocabulary.life() for job_id in JOBS}
@@ -38,7 +39,7 @@ def test_processes_report_what_the_full_verification_does(long: str, processes: 
 
 
 def test_an_append_after_the_snapshot_is_not_seen_by_any_process(
-    long: str, store: PostgresStore, scribe: Any, monkeypatch: pytest.MonkeyPatch
+    long: str, store: PostgresStore, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     share, report = PostgresSnapshot.share, full(long)
 

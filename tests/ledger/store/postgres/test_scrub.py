@@ -16,6 +16,7 @@ from ledger.private import PrivateBody, private_values
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.append_rows import DEAD_ROWS, ELSEWHERE, STILL_VISIBLE
 from ledger.store.postgres.grants import grants
+from tests.ledger.scribe import Scribe
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def url(postgres: ModuleType, server: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def bodies(store: PostgresStore, scribe: Any, vocabulary: ModuleType) -> list[PrivateBody]:
+def bodies(store: PostgresStore, scribe: Scribe, vocabulary: ModuleType) -> list[PrivateBody]:
     """Return what was erased, of three jobs."""
     gone: list[PrivateBody] = []
     for number in range(3):
@@ -76,7 +77,7 @@ def test_the_owner_leaves_no_salt_in_any_table(
 
 
 def test_the_owner_leaves_no_word_in_any_table(
-    store: PostgresStore, scribe: Any, vocabulary: ModuleType, tables: Any
+    store: PostgresStore, scribe: Scribe, vocabulary: ModuleType, tables: Any
 ) -> None:
     """The index of words keeps each word of a deleted row until it is rewritten."""
     gone, words = [], [f"heron{uuid.uuid4().hex}" for _ in range(40)]
@@ -97,7 +98,7 @@ def test_the_owner_is_told_where_else_it_may_be(store: PostgresStore, bodies: li
 
 
 def test_a_transaction_that_still_sees_the_rows_is_named(
-    store: PostgresStore, scribe: Any, vocabulary: ModuleType, bodies: list[PrivateBody], url: str
+    store: PostgresStore, scribe: Scribe, vocabulary: ModuleType, bodies: list[PrivateBody], url: str
 ) -> None:
     [record] = store.append([scribe.batch("job_9", vocabulary.requested())])
     with psycopg.connect(url, autocommit=True) as reader:
@@ -116,7 +117,7 @@ def test_a_role_that_owns_nothing_is_told_what_its_owner_has_to_do(
 
 
 def test_bodies_that_were_not_erased_stay(
-    store: PostgresStore, scribe: Any, bodies: list[PrivateBody], clean: Any
+    store: PostgresStore, scribe: Scribe, bodies: list[PrivateBody], clean: Any
 ) -> None:
     records = scribe.live(store)
     store.scrub()

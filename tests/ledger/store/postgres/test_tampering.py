@@ -10,6 +10,7 @@ from ledger.events import PrivateErased
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.snapshot import PostgresTail
 from ledger.verify.incremental import verify_since
+from tests.ledger.scribe import Scribe
 
 Findings = list[tuple[str, int | None]]
 HEAD: Findings = [("HEAD_SIZE", None), ("HEAD_ROOT", None)]
@@ -17,7 +18,7 @@ UNGUARDED = ("ALTER TABLE events DISABLE TRIGGER ALL", "ALTER TABLE private_bodi
 
 
 @pytest.fixture
-def tamper(execute: Any, store: PostgresStore, scribe: Any, vocabulary: ModuleType) -> Callable[..., None]:
+def tamper(execute: Any, store: PostgresStore, scribe: Scribe, vocabulary: ModuleType) -> Callable[..., None]:
     """Record a job that ends well (2 to 10), one that began and an erasure; return how to tamper with it."""
     records = scribe.live(store, vocabulary.JOB)
     scribe.live(store, vocabulary.OTHER_JOB, vocabulary.life()[:2])  # 11 and 12
@@ -150,7 +151,11 @@ TAMPERED: dict[str, tuple[tuple[str, ...], Findings]] = {
 
 @pytest.mark.parametrize(("statements", "expected"), TAMPERED.values(), ids=TAMPERED.keys())
 def test_what_was_tampered_with_is_found(
-    tamper: Any, postgres: ModuleType, url: str, statements: tuple[str, ...], expected: Findings
+    tamper: Callable[..., None],
+    postgres: ModuleType,
+    url: str,
+    statements: tuple[str, ...],
+    expected: Findings,
 ) -> None:
     tamper(*statements)
     assert sorted(postgres.findings(url), key=str) == sorted(expected, key=str)
@@ -158,7 +163,7 @@ def test_what_was_tampered_with_is_found(
 
 @pytest.mark.parametrize("name", ["an edited text", "a deleted row", "an edited job", "a head that is none"])
 def test_what_is_new_and_was_tampered_with_is_found_without_the_rest(
-    tamper: Any, url: str, name: str
+    tamper: Callable[..., None], url: str, name: str
 ) -> None:
     statements, expected = TAMPERED[name]
     tamper(*statements)

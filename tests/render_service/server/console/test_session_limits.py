@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx2
 import pytest
@@ -62,7 +61,7 @@ async def is_signed_in(person: httpx2.AsyncClient, path: str = PAGE, **headers: 
     return answer.status_code == 200
 
 
-async def test_a_session_ends_after_an_hour_without_a_page(person: Any, clock: Clock) -> None:
+async def test_a_session_ends_after_an_hour_without_a_page(person: httpx2.AsyncClient, clock: Clock) -> None:
     clock.after(minutes=59)
     assert await is_signed_in(person)
     clock.after(minutes=59 + 59)
@@ -72,7 +71,9 @@ async def test_a_session_ends_after_an_hour_without_a_page(person: Any, clock: C
     assert not await is_signed_in(person, f"{PAGE}.json")
 
 
-async def test_what_a_page_loads_by_itself_does_not_keep_a_session(person: Any, clock: Clock) -> None:
+async def test_what_a_page_loads_by_itself_does_not_keep_a_session(
+    person: httpx2.AsyncClient, clock: Clock
+) -> None:
     for minutes in (20, 40, 59):
         clock.after(minutes=minutes)
         assert await is_signed_in(person, hx_request="true")
@@ -81,7 +82,9 @@ async def test_what_a_page_loads_by_itself_does_not_keep_a_session(person: Any, 
     assert not await is_signed_in(person)
 
 
-async def test_a_session_ends_after_twelve_hours_whatever_is_done(person: Any, clock: Clock) -> None:
+async def test_a_session_ends_after_twelve_hours_whatever_is_done(
+    person: httpx2.AsyncClient, clock: Clock
+) -> None:
     for minutes in range(30, 12 * 60, 30):
         clock.after(minutes=minutes)
         assert await is_signed_in(person), minutes
@@ -93,7 +96,7 @@ async def test_a_session_ends_after_twelve_hours_whatever_is_done(person: Any, c
 
 
 async def test_an_action_after_the_end_records_nothing_and_shows_what_was_typed(
-    person: Any, clock: Clock, session: Session
+    person: httpx2.AsyncClient, clock: Clock, session: Session
 ) -> None:
     page = (await person.get(PAGE)).text
     csrf = page.partition('name="csrf" value="')[2].partition('"')[0]

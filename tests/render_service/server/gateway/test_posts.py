@@ -22,6 +22,7 @@ from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.routes import gateway_routes
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
+from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
 
@@ -330,7 +331,7 @@ async def test_a_denial_names_the_field_that_was_denied(client: httpx2.AsyncClie
 
 async def test_a_server_that_takes_long_leaves_the_video_queued(
     at: Callable[[str], Session],
-    sandbox: Any,
+    sandbox: Callable[..., SandboxServer],
     held_back: threading.Event,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -25,6 +25,7 @@ from render_service.server.gateway import submissions, uses
 from render_service.server.gateway.submissions import Submissions
 from render_service.session.session import Session
 from render_service.submission.result import Placed
+from sora_adapter.sandbox.server import SandboxServer
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +77,7 @@ def ids(*placed: Placed) -> set[str]:
 
 
 async def test_a_resend_finds_its_request_in_any_process(
-    processes: tuple[Process, Process], request_for: Any
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest]
 ) -> None:
     one, two = processes
     placed = await one.send(request_for())
@@ -85,7 +86,7 @@ async def test_a_resend_finds_its_request_in_any_process(
 
 
 async def test_a_resend_that_arrives_while_its_request_is_sent_waits_for_it(
-    processes: tuple[Process, Process], request_for: Any
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest]
 ) -> None:
     one, two = processes
     attempts = [one.begin(request_for()), one.begin(request_for(), 1), two.begin(request_for(), 2)]
@@ -95,7 +96,7 @@ async def test_a_resend_that_arrives_while_its_request_is_sent_waits_for_it(
 
 @pytest.mark.parametrize("is_elsewhere", [False, True], ids=["here", "elsewhere"])
 async def test_a_first_attempt_that_arrives_after_its_resend_is_the_same_job(
-    processes: tuple[Process, Process], request_for: Any, *, is_elsewhere: bool
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest], *, is_elsewhere: bool
 ) -> None:
     one, two = processes
     await two.send(request_for(prompt="another"))  # it knows the key by now
@@ -105,7 +106,9 @@ async def test_a_first_attempt_that_arrives_after_its_resend_is_the_same_job(
 
 
 async def test_a_first_attempt_long_after_a_resend_is_a_new_request(
-    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch
+    processes: tuple[Process, Process],
+    request_for: Callable[..., RenderRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(uses, "LATE_WITHIN", timedelta(0))
     one, _ = processes
@@ -113,7 +116,7 @@ async def test_a_first_attempt_long_after_a_resend_is_a_new_request(
 
 
 async def test_identical_first_attempts_are_two_requests_and_each_resend_gets_its_own(
-    processes: tuple[Process, Process], request_for: Any
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest]
 ) -> None:
     one, two = processes
     first = await asyncio.gather(one.begin(request_for()), two.begin(request_for()))
@@ -123,7 +126,7 @@ async def test_identical_first_attempts_are_two_requests_and_each_resend_gets_it
 
 
 async def test_the_same_content_of_another_key_is_another_request(
-    processes: tuple[Process, Process], request_for: Any
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest]
 ) -> None:
     one, _ = processes
     await one.send(request_for())
@@ -133,7 +136,7 @@ async def test_the_same_content_of_another_key_is_another_request(
 
 @pytest.mark.parametrize("is_here", [True, False], ids=["here", "elsewhere"])
 async def test_the_same_content_for_another_team_is_another_request(
-    processes: tuple[Process, Process], request_for: Any, *, is_here: bool
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest], *, is_here: bool
 ) -> None:
     one, two = processes
     first, other = one.begin(request_for(), team="film"), (one if is_here else two)
@@ -145,7 +148,11 @@ async def test_the_same_content_for_another_team_is_another_request(
 
 @pytest.mark.parametrize("is_held", [False, True], ids=["decided", "held"])
 async def test_a_request_recorded_between_the_looks_of_its_resend_is_the_one_that_is_sent(
-    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch, *, is_held: bool
+    processes: tuple[Process, Process],
+    request_for: Callable[..., RenderRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_held: bool,
 ) -> None:
     one, two = processes
     if is_held:
@@ -167,7 +174,9 @@ async def test_a_request_recorded_between_the_looks_of_its_resend_is_the_one_tha
 
 
 async def test_a_request_overtaken_by_its_resend_before_it_is_recorded_is_not_sent(
-    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch
+    processes: tuple[Process, Process],
+    request_for: Callable[..., RenderRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, two = processes
     resent: list[Placed] = []
@@ -198,7 +207,9 @@ async def die_before_sending(
 
 
 async def test_what_a_process_left_unsent_is_withdrawn_once_no_resend_may_come(
-    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch
+    processes: tuple[Process, Process],
+    request_for: Callable[..., RenderRequest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one, two = processes
     await die_before_sending(one, request_for(), monkeypatch)
@@ -210,7 +221,10 @@ async def test_what_a_process_left_unsent_is_withdrawn_once_no_resend_may_come(
 
 
 async def test_a_resend_goes_on_where_a_process_died_between_recording_and_sending(
-    processes: tuple[Process, Process], request_for: Any, monkeypatch: pytest.MonkeyPatch, intact: Any
+    processes: tuple[Process, Process],
+    request_for: Callable[..., RenderRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    intact: Callable[[], bool],
 ) -> None:
     one, two = processes
     monkeypatch.setattr(submissions, "UNSENT_S", 0.0)
@@ -221,7 +235,9 @@ async def test_a_resend_goes_on_where_a_process_died_between_recording_and_sendi
 
 
 async def test_a_resend_after_a_refusal_of_the_server_is_tried_again(
-    at: Callable[[str], Session], sandbox: Any, request_for: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     one = Process(at(sandbox(faults=("create=429@1:1",)).base_url))
     refused, resent = await one.send(request_for()), await one.send(request_for(), 1)
@@ -230,7 +246,7 @@ async def test_a_resend_after_a_refusal_of_the_server_is_tried_again(
 
 @pytest.mark.parametrize("count", [0, 1], ids=["first attempts", "resends"])
 async def test_a_limit_of_running_jobs_holds_across_processes(
-    processes: tuple[Process, Process], request_for: Any, count: int
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest], count: int
 ) -> None:
     who = caller(running_jobs=3)
     attempts = [processes[n % 2].begin(request_for(prompt=f"shot {n}"), count, who) for n in range(12)]
@@ -240,7 +256,9 @@ async def test_a_limit_of_running_jobs_holds_across_processes(
 
 
 async def test_identical_requests_of_which_one_was_refused_are_all_made(
-    at: Callable[[str], Session], sandbox: Any, request_for: Any
+    at: Callable[[str], Session],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     one = Process(at(sandbox(faults=("create=429@1:1",)).base_url))
     first = [await one.send(request_for()) for _ in range(4)]
@@ -250,7 +268,7 @@ async def test_identical_requests_of_which_one_was_refused_are_all_made(
 
 
 async def test_a_resend_of_an_attempt_that_was_refused_before_it_was_recorded_is_a_new_request(
-    processes: tuple[Process, Process], request_for: Any
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest]
 ) -> None:
     one, _ = processes
     who = caller(running_jobs=1)
@@ -263,7 +281,7 @@ async def test_a_resend_of_an_attempt_that_was_refused_before_it_was_recorded_is
 
 
 async def test_many_first_attempts_go_on_after_a_resend_in_another_process(
-    processes: tuple[Process, Process], request_for: Any
+    processes: tuple[Process, Process], request_for: Callable[..., RenderRequest]
 ) -> None:
     one, two = processes
     await one.send(request_for(prompt="it knows the key"))

@@ -7,6 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.sora_adapter.sandbox.conftest import Clock
+
 Make = Callable[..., bytes]
 Ask = Callable[..., httpx2.Response]
 
@@ -26,7 +28,7 @@ def code_of(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_a_character_has_an_id_a_name_and_a_time(ask: Ask, clock: Any) -> None:
+def test_a_character_has_an_id_a_name_and_a_time(ask: Ask, clock: Clock) -> None:
     character = ask().json()
     assert (character["id"][:5], character) == (
         "char_",
@@ -70,7 +72,9 @@ def test_a_character_is_made_from_2_to_4_seconds_of_16_9_in_720p_to_1080p(
     assert ask(upload=film(size, seconds)).status_code == status
 
 
-def test_a_clip_of_the_sandbox_s_own_can_become_a_character(api: httpx2.Client, ask: Ask, clock: Any) -> None:
+def test_a_clip_of_the_sandbox_s_own_can_become_a_character(
+    api: httpx2.Client, ask: Ask, clock: Clock
+) -> None:
     video = api.post("/v1/videos", json={"prompt": "a kite"}).json()
     clock.advance(10)
     assert ask(upload=api.get(f"/v1/videos/{video['id']}/content").content).status_code == 200

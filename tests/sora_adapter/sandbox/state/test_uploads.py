@@ -2,10 +2,11 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
 
 import httpx2
 import pytest
+
+from tests.sora_adapter.sandbox.conftest import Clock
 
 Make = Callable[..., bytes]
 
@@ -19,7 +20,7 @@ def code_of(answer: httpx2.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 
 
-def test_a_file_is_shown_as_the_api_does(api: httpx2.Client, clock: Any) -> None:
+def test_a_file_is_shown_as_the_api_does(api: httpx2.Client, clock: Clock) -> None:
     file = uploaded(api, b"1234").json()
     assert file == {
         "id": file["id"],

@@ -7,6 +7,9 @@ import httpx2
 import openai
 import pytest
 
+from tests.sora_adapter.sandbox.conftest import Clock
+from tests.sora_adapter.sandbox.webhooks.conftest import Receiver
+
 Start = Callable[..., httpx2.Client]
 
 
@@ -25,19 +28,21 @@ def create(sdk: openai.OpenAI) -> Callable[..., Any]:
     return make
 
 
-def test_a_secret_is_shown_when_the_endpoint_is_made_and_never_again(sdk: openai.OpenAI, create: Any) -> None:
+def test_a_secret_is_shown_when_the_endpoint_is_made_and_never_again(
+    sdk: openai.OpenAI, create: Callable[..., Any]
+) -> None:
     made = create()
     found = sdk.webhooks.retrieve(made.id)
     assert (made.signing_secret[:6], "signing_secret" in found.model_dump()) == ("whsec_", False)
 
 
-def test_a_hint_recognises_the_secret(create: Any) -> None:
+def test_a_hint_recognises_the_secret(create: Callable[..., Any]) -> None:
     made = create()
     assert made.signing_secret_hint[-4:] == made.signing_secret[-4:]
 
 
 def test_an_update_changes_what_it_names_and_nothing_else(
-    sdk: openai.OpenAI, create: Any, clock: Any
+    sdk: openai.OpenAI, create: Callable[..., Any], clock: Clock
 ) -> None:
     made = create()
     clock.advance(5)
@@ -50,19 +55,19 @@ def test_an_update_changes_what_it_names_and_nothing_else(
 
 
 def test_an_update_that_changes_nothing_leaves_the_time_of_the_last_change(
-    sdk: openai.OpenAI, create: Any, clock: Any
+    sdk: openai.OpenAI, create: Callable[..., Any], clock: Clock
 ) -> None:
     made = create()
     clock.advance(5)
     assert sdk.webhooks.update(made.id, name="mine").updated_at == made.updated_at
 
 
-def test_a_list_shows_the_newest_endpoint_first(sdk: openai.OpenAI, create: Any) -> None:
+def test_a_list_shows_the_newest_endpoint_first(sdk: openai.OpenAI, create: Callable[..., Any]) -> None:
     made = [create(f"number {number}").id for number in range(5)]
     assert [endpoint.id for endpoint in sdk.webhooks.list(limit=2)] == made[::-1]
 
 
-def test_a_deleted_endpoint_is_gone(sdk: openai.OpenAI, create: Any) -> None:
+def test_a_deleted_endpoint_is_gone(sdk: openai.OpenAI, create: Callable[..., Any]) -> None:
     made = create()
     assert sdk.webhooks.delete(made.id).deleted
     with pytest.raises(openai.NotFoundError):
@@ -74,14 +79,21 @@ def test_every_event_type_of_the_sdk_is_on_the_list(sdk: openai.OpenAI) -> None:
     assert (len(types), {"video.completed", "video.failed"} < set(types)) == (27, True)
 
 
-def test_a_rotated_secret_is_another(sdk: openai.OpenAI, create: Any) -> None:
+def test_a_rotated_secret_is_another(sdk: openai.OpenAI, create: Callable[..., Any]) -> None:
     made = create()
     assert sdk.webhooks.rotate_secret(made.id).signing_secret != made.signing_secret
 
 
 @pytest.mark.parametrize(("keep", "hours", "signatures"), [(True, 23, 2), (True, 24, 1), (False, 0, 1)])
 def test_an_old_secret_is_valid_for_a_day_if_it_is_kept(
-    sdk: openai.OpenAI, create: Any, receiver: Any, clock: Any, *, keep: bool, hours: int, signatures: int
+    sdk: openai.OpenAI,
+    create: Callable[..., Any],
+    receiver: Receiver,
+    clock: Clock,
+    *,
+    keep: bool,
+    hours: int,
+    signatures: int,
 ) -> None:
     made = create(url=receiver.url)
     sdk.webhooks.rotate_secret(made.id, keep_old_secret_active_for_24_hours=keep)
@@ -92,7 +104,7 @@ def test_an_old_secret_is_valid_for_a_day_if_it_is_kept(
 
 
 def test_a_test_sends_a_sample_and_tells_how_it_was_answered(
-    sdk: openai.OpenAI, create: Any, receiver: Any
+    sdk: openai.OpenAI, create: Callable[..., Any], receiver: Receiver
 ) -> None:
     receiver.answers.append(418)
     made = create(url=receiver.url)
@@ -104,7 +116,9 @@ def test_a_test_sends_a_sample_and_tells_how_it_was_answered(
     assert (result.status_code, result.success, result.event_type) == (418, True, "batch.failed")
 
 
-def test_a_test_of_a_receiver_that_is_not_there_is_refused(sdk: openai.OpenAI, create: Any) -> None:
+def test_a_test_of_a_receiver_that_is_not_there_is_refused(
+    sdk: openai.OpenAI, create: Callable[..., Any]
+) -> None:
     made = create(url="http://127.0.0.1:9/nobody")
     with pytest.raises(openai.BadRequestError, match="gave no answer"):
         sdk.webhooks.test(made.id, event_type="video.completed")

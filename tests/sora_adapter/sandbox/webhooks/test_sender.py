@@ -11,6 +11,8 @@ import pytest
 
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
+from tests.sora_adapter.sandbox.conftest import Clock
+from tests.sora_adapter.sandbox.webhooks.conftest import Receiver
 
 Start = Callable[..., httpx2.Client]
 KEY = {"authorization": "Bearer any"}
@@ -23,7 +25,7 @@ def api(start: Start) -> httpx2.Client:
 
 
 @pytest.fixture
-def subscribe(api: httpx2.Client, receiver: Any) -> Callable[..., dict[str, Any]]:
+def subscribe(api: httpx2.Client, receiver: Receiver) -> Callable[..., dict[str, Any]]:
     def ask(*event_types: str, url: str | None = None) -> dict[str, Any]:
         wanted = {
             "name": "mine",
@@ -65,7 +67,12 @@ def verify(endpoint: dict[str, Any], received: Any) -> None:
 
 @pytest.mark.parametrize(("prompt", "kind"), [("a kite", "video.completed"), ("[fail]", "video.failed")])
 def test_the_end_of_a_job_is_announced_in_the_form_of_the_api(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any, prompt: str, kind: str
+    api: httpx2.Client,
+    subscribe: Callable[..., dict[str, Any]],
+    receiver: Receiver,
+    clock: Clock,
+    prompt: str,
+    kind: str,
 ) -> None:
     subscribe()
     video = create(api, prompt)
@@ -84,7 +91,7 @@ def test_the_end_of_a_job_is_announced_in_the_form_of_the_api(
 
 
 def test_a_delivery_is_signed_so_that_the_sdk_believes_it(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
 ) -> None:
     endpoint = subscribe()
     create(api)
@@ -93,7 +100,7 @@ def test_a_delivery_is_signed_so_that_the_sdk_believes_it(
 
 
 def test_a_delivery_signed_for_another_endpoint_is_not_believed(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
 ) -> None:
     subscribe()
     other = subscribe("batch.completed")
@@ -104,7 +111,7 @@ def test_a_delivery_signed_for_another_endpoint_is_not_believed(
 
 
 def test_a_delivery_says_who_sends_it_and_when(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
 ) -> None:
     subscribe()
     create(api)
@@ -114,7 +121,9 @@ def test_a_delivery_says_who_sends_it_and_when(
     assert observations == ["application/json", "OpenAI/1.0", str(int(clock()))]
 
 
-def test_a_2xx_ends_a_delivery(api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any) -> None:
+def test_a_2xx_ends_a_delivery(
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
+) -> None:
     receiver.answers.append(204)
     subscribe()
     create(api)
@@ -125,7 +134,11 @@ def test_a_2xx_ends_a_delivery(api: httpx2.Client, subscribe: Any, receiver: Any
 
 @pytest.mark.parametrize("status", [302, 404, 500])
 def test_anything_else_is_tried_again_under_the_same_id(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any, status: int
+    api: httpx2.Client,
+    subscribe: Callable[..., dict[str, Any]],
+    receiver: Receiver,
+    clock: Clock,
+    status: int,
 ) -> None:
     receiver.answers.append(status)
     endpoint = subscribe()
@@ -141,7 +154,7 @@ def test_anything_else_is_tried_again_under_the_same_id(
 
 
 def test_every_wait_is_twice_the_one_before(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
 ) -> None:
     receiver.answers.extend([500] * 5)
     subscribe()
@@ -157,7 +170,9 @@ def test_every_wait_is_twice_the_one_before(
     assert waits == [1, 2, 4, 8, 16]
 
 
-def test_a_receiver_that_is_not_there_is_tried_again(api: httpx2.Client, subscribe: Any, clock: Any) -> None:
+def test_a_receiver_that_is_not_there_is_tried_again(
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], clock: Clock
+) -> None:
     subscribe(url="http://127.0.0.1:9/nobody")
     create(api)
     clock.advance(10)
@@ -166,7 +181,9 @@ def test_a_receiver_that_is_not_there_is_tried_again(api: httpx2.Client, subscri
     assert deliveries(api)[0]["last_status"] is None
 
 
-def test_a_delivery_outlives_a_restart(start: Start, receiver: Any, clock: Any, tmp_path: Path) -> None:
+def test_a_delivery_outlives_a_restart(
+    start: Start, receiver: Receiver, clock: Clock, tmp_path: Path
+) -> None:
     receiver.answers.append(500)
     settings = SandboxSettings(tmp_path / "data", render_seconds=0, clock=clock, media="cached")
     with SandboxServer(settings) as server, httpx2.Client(base_url=server.origin, headers=KEY) as first:
@@ -181,7 +198,7 @@ def test_a_delivery_outlives_a_restart(start: Start, receiver: Any, clock: Any, 
 
 
 def test_a_job_that_ends_while_the_sandbox_is_down_is_announced_when_it_is_back(
-    start: Start, receiver: Any, clock: Any, tmp_path: Path
+    start: Start, receiver: Receiver, clock: Clock, tmp_path: Path
 ) -> None:
     settings = SandboxSettings(tmp_path / "data", render_seconds=10, clock=clock, media="cached")
     with SandboxServer(settings) as server, httpx2.Client(base_url=server.origin, headers=KEY) as first:
@@ -193,7 +210,9 @@ def test_a_job_that_ends_while_the_sandbox_is_down_is_announced_when_it_is_back(
     assert json.loads(receiver.next().body)["data"]["id"] == video["id"]
 
 
-def test_two_sandboxes_on_one_folder_send_an_event_once(start: Start, receiver: Any, clock: Any) -> None:
+def test_two_sandboxes_on_one_folder_send_an_event_once(
+    start: Start, receiver: Receiver, clock: Clock
+) -> None:
     one, other = start(render_seconds=10), start(render_seconds=10)
     wanted = {"name": "mine", "url": receiver.url, "event_types": ["video.completed"]}
     one.post("/v1/webhook_endpoints", json=wanted)
@@ -204,7 +223,7 @@ def test_two_sandboxes_on_one_folder_send_an_event_once(start: Start, receiver: 
 
 
 def test_an_endpoint_is_told_only_what_it_asked_for(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
 ) -> None:
     subscribe("video.failed")
     wants = subscribe("video.completed")
@@ -215,7 +234,7 @@ def test_an_endpoint_is_told_only_what_it_asked_for(
 
 
 def test_an_endpoint_is_not_told_what_was_over_before_it_was_there(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
 ) -> None:
     create(api)
     clock.advance(11)
@@ -226,7 +245,7 @@ def test_an_endpoint_is_not_told_what_was_over_before_it_was_there(
 
 
 def test_the_event_of_a_job_that_is_deleted_at_once_is_announced_nevertheless(
-    start: Start, receiver: Any
+    start: Start, receiver: Receiver
 ) -> None:
     api = start(render_seconds=0)
     wanted = {"name": "mine", "url": receiver.url, "event_types": ["video.completed"]}
@@ -237,7 +256,7 @@ def test_the_event_of_a_job_that_is_deleted_at_once_is_announced_nevertheless(
 
 
 def test_an_event_has_the_same_id_for_all_endpoints(
-    api: httpx2.Client, subscribe: Any, receiver: Any, clock: Any
+    api: httpx2.Client, subscribe: Callable[..., dict[str, Any]], receiver: Receiver, clock: Clock
 ) -> None:
     subscribe()
     subscribe()

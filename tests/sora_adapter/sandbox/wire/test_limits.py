@@ -1,9 +1,10 @@
 """How many jobs of a model are taken in."""
 
 from collections.abc import Callable
-from typing import Any
 
 import httpx2
+
+from tests.sora_adapter.sandbox.conftest import Clock
 
 Start = Callable[..., httpx2.Client]
 
@@ -12,7 +13,7 @@ def create(api: httpx2.Client, model: str = "sora-2") -> httpx2.Response:
     return api.post("/v1/videos", json={"prompt": "a kite", "model": model})
 
 
-def test_a_job_over_the_rate_is_refused_with_the_time_to_wait(start: Start, clock: Any) -> None:
+def test_a_job_over_the_rate_is_refused_with_the_time_to_wait(start: Start, clock: Clock) -> None:
     api = start(requests_per_minute=2)
     create(api)
     clock.advance(20)
@@ -26,7 +27,7 @@ def test_a_job_over_the_rate_is_refused_with_the_time_to_wait(start: Start, cloc
     )
 
 
-def test_a_job_is_taken_once_the_time_to_wait_is_over(start: Start, clock: Any) -> None:
+def test_a_job_is_taken_once_the_time_to_wait_is_over(start: Start, clock: Clock) -> None:
     api = start(requests_per_minute=1)
     create(api)
     clock.advance(int(create(api).headers["retry-after"]))
@@ -39,7 +40,7 @@ def test_each_model_has_a_rate_of_its_own(start: Start) -> None:
     assert create(api, "sora-2-pro").status_code == 200
 
 
-def test_a_remix_counts_for_the_model_it_inherits(start: Start, clock: Any) -> None:
+def test_a_remix_counts_for_the_model_it_inherits(start: Start, clock: Clock) -> None:
     api = start(requests_per_minute=1, render_seconds=0)
     source = create(api).json()
     refused = api.post(f"/v1/videos/{source['id']}/remix", json={"prompt": "in rust"})
@@ -75,7 +76,7 @@ def test_a_job_beside_too_many_others_is_refused_without_a_time_to_wait(start: S
     )
 
 
-def test_a_job_is_taken_once_another_is_over(start: Start, clock: Any) -> None:
+def test_a_job_is_taken_once_another_is_over(start: Start, clock: Clock) -> None:
     api = start(running_jobs=1, render_seconds=10)
     create(api)
     clock.advance(10)
