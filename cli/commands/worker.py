@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.exit_codes import ExitCode, of_job, worst
+from cli.failures import Failure
 from cli.flows import run_all
 from cli.invocation import Invocation, say
 from cli.options import common
@@ -18,7 +20,9 @@ from cli.options.working import (
     worker_options,
 )
 from cli.text.tables import columns
+from ledger.errors import argv_of
 from ledger.record import Authority
+from ledger.terms import State
 from render_service.alerts.targets import Targets, read_targets
 from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
 from render_service.runtime.documents import counted
@@ -29,10 +33,13 @@ from render_service.worker.leases import WorkerOptions, queue_document
 from render_service.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from render_service.evidence.checkpoints import Scheduled
     from render_service.session.session import Session
+    from render_service.worker.steps import Left
     from render_service.worker.worker import Worked
 
 
@@ -40,7 +47,7 @@ if TYPE_CHECKING:
 @worker_options
 @publishing_options
 @run_all.option
-@click.option("--drain", is_flag=True, help="Exit when no job is due, waiting or leased.")
+@click.option("--drain", is_flag=True, help="Exit when only jobs are left that need a person, or none.")
 @common.calling
 @common.invocation
 def worker_command(inv: Invocation, *, all_in: Path | None, **options: Any) -> None:
@@ -48,7 +55,8 @@ def worker_command(inv: Invocation, *, all_in: Path | None, **options: Any) -> N
 
     Any number of workers share one ledger; on PostgreSQL they may run on several machines. `create --queue`
     and an approval leave jobs to them, and they continue what a crashed command left. SIGTERM or Ctrl-C ends
-    a worker within ten seconds; it finishes or hands back its jobs. It also sends the alerts of the file that
+    a worker within ten seconds; it finishes or hands back its jobs. With --drain, it names the jobs it left
+    to a person, and ends with 6, 5 or 3 if there are any. It also sends the alerts of the file that
     SORA_LEDGER_ALERTS names. With --all, each ledger of a folder gets a worker in a process of its own.
 
     \b
@@ -69,12 +77,46 @@ def worker_command(inv: Invocation, *, all_in: Path | None, **options: Any) -> N
     worked: Worked = inv.session(
         lambda session: _work(session, terms, publication, targets), authority=Authority.SYSTEM
     )
-    inv.emit(
-        vars(worked),
-        lambda console: console.print(
-            f"{worked.claimed} claimed, {worked.submitted} submitted, {worked.closed} closed"
-        ),
+    inv.emit(_document(worked), lambda console: _print_worked(worked, console))
+    if terms.drain and worked.left:
+        _left_to_a_person(worked.left).report()
+        raise click.exceptions.Exit(worst(_code_of(one) for one in worked.left))
+
+
+def _document(worked: "Worked") -> dict[str, Any]:
+    left = [
+        {"job_id": one.job.job_id, "state": one.job.state, "why": one.why, "commands": one.commands}
+        for one in worked.left
+    ]
+    return vars(worked) | {"left": left}
+
+
+def _print_worked(worked: "Worked", console: "Console") -> None:
+    console.print(f"{worked.claimed} claimed, {worked.submitted} submitted, {worked.closed} closed")
+    for one in worked.left:
+        console.print(f"[yellow]needs a person[/]  {one.job.job_id}")
+        console.print(f"  {one.why}", markup=False)
+        for command in one.commands:
+            console.print(f"  → {command}", markup=False)
+
+
+def _left_to_a_person(left: "Sequence[Left]") -> Failure:
+    return Failure(
+        "left_to_a_person",
+        worst(_code_of(one) for one in left),
+        "; ".join(f"{one.job.job_id} needs a person: {one.why}" for one in left),
+        param="job",
+        expected="jobs that a worker can finish",
+        found=", ".join(sorted({one.job.state.value for one in left})),
+        next=[argv_of(command) for one in left for command in one.commands],
     )
+
+
+def _code_of(left: "Left") -> ExitCode:
+    """Return what a job left to a person counts as: an unknown outcome, an endless render, or a decision."""
+    if (code := of_job(left.job)) is not ExitCode.DONE:
+        return code
+    return ExitCode.TIMED_OUT if left.job.state in {State.RUNNING, State.COMPLETED} else ExitCode.DENIED
 
 
 async def _work(

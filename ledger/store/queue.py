@@ -78,7 +78,7 @@ class WorkQueue(Protocol):
     """Due jobs, leases and slots. They are not facts, so they leave no events.
 
     This is all that the use cases know of the queue. A job is due by `schedule` and no longer by `cancel`; a
-    worker has it from `claim` to `release`, by `renew`. `wake`, `keep` and `release_all` are the same for
+    worker has it from `claim` to `release`, by `renew`. `wake`, `hasten`, `keep` and `release_all` are for
     many jobs in one transaction; the rest finds jobs that nothing scheduled, and limits requests. An append
     checks the token of a lease (`Fence`) in its own transaction, so the store has the queue's table beside
     the log's (decision 267).
@@ -92,6 +92,9 @@ class WorkQueue(Protocol):
 
     def wake(self, job_ids: Collection[str]) -> None:
         """Make jobs due now, in one transaction."""
+
+    def hasten(self, job_ids: Collection[str]) -> None:
+        """Make due now those of the jobs that are due later; the others stay as they are."""
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Claim up to `limit` due jobs without a live lease; each gets a new, higher token."""

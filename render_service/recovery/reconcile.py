@@ -95,6 +95,8 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
         raise _taken(video_id, await known_job(session, profile, video_id)) from None
     except WrongExpectedVersion as conflict:
         raise _moved_on(job) from conflict
+    # A crash here leaves the job to the worker that put it off, which looks again within ten minutes.
+    await asyncio.to_thread(session.ledger.store.queue.hasten, [job.job_id])
     return Settlement(now, "recovered", f"a person named {video.video_id}, which the server has")
 
 

@@ -7,6 +7,7 @@ recorded by `submission`, `settlement` and `recovery`, as for a command.
 import asyncio
 import math
 from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from random import random
 from typing import TYPE_CHECKING
@@ -82,8 +83,20 @@ AFTER_TROUBLE_S = 30.0
 NEEDS_A_PERSON_S = 600.0
 
 
+@dataclass(frozen=True)
+class Left:
+    """A job, as it was when no worker could make progress: why, and the commands for a person."""
+
+    job: Job
+    why: str
+    commands: tuple[str, ...]
+
+
 class StepRunner:
-    """Carries out steps for the jobs that a worker has leased (`hands`)."""
+    """Carries out steps for the jobs that a worker has leased (`hands`).
+
+    `left` has the jobs that wait for a person, as far as this worker knows, by their ids.
+    """
 
     def __init__(self, session: Session, hands: Leases, terms: WorkerOptions) -> None:
         self._session = session
@@ -95,11 +108,15 @@ class StepRunner:
         self._fetching = asyncio.Semaphore(FETCHING)
         self._observers: dict[str, Observer] = {}
         self._overdue: set[str] = set()
+        self._announced: set[str] = set()
+        self.left: dict[str, Left] = {}
         self.submitted = 0
         self.closed = 0
 
     async def carry_out(self, step: Step, jobs: Sequence[Job]) -> None:
         """Do `step` for `jobs`, all of one profile, and release all of them."""
+        for job in jobs:
+            self.left.pop(job.job_id, None)
         match step:
             case Step.SUBMIT:
                 await self._submit(jobs)
@@ -151,6 +168,8 @@ class StepRunner:
             if step in {Step.NOTHING, Step.SUBMIT}:
                 await self._capacity.free(job.job_id)
             await self._mind_age(job)
+            if isinstance(error, NotReady) and step is not Step.NOTHING:
+                self._leave(job, str(error), (f"sora-ledger show {job.job_id}",))
             later_s = self._patience_s(job) if delay_s is None else delay_s
             await self._hands.put(job.job_id, None if step is Step.NOTHING else later_s)
 
@@ -162,17 +181,24 @@ class StepRunner:
     def _warn(self, job: Job, error: Exception) -> None:
         self._session.log.warning("job.trouble", job_id=job.job_id, **loggable(error))
 
+    def _leave(self, job: Job, why: str, commands: tuple[str, ...]) -> None:
+        """Note that `job` waits for a person; the next step on it removes the note."""
+        self.left[job.job_id] = Left(job, why, commands)
+
     async def _mind_age(self, job: Job) -> None:
         """Free the slot of an overdue render once, and log it; it is still polled."""
         ledger, now = self._session.ledger, self._session.clock()
         longest_s = self._session.settings.longest_render_s
-        if job.job_id in self._overdue or not may_be_overdue(job, now, longest_s):
+        if not may_be_overdue(job, now, longest_s):
             return
-        if await asyncio.to_thread(is_overdue, ledger, job, now, longest_s):
+        next_command = f"sora-ledger give-up {job.job_id} --reason TEXT"
+        if job.job_id not in self._overdue:
+            if not await asyncio.to_thread(is_overdue, ledger, job, now, longest_s):
+                return
             self._overdue.add(job.job_id)
             await self._capacity.free(job.job_id)
-            next_command = f"sora-ledger give-up {job.job_id} --reason TEXT"
             self._session.log.warning("job.overdue", job_id=job.job_id, state=job.state, ends_it=next_command)
+        self._leave(job, f"it has been {job.state} for longer than a render may take", (next_command,))
 
     async def _done(self, job: Job) -> None:
         """Release a job without scheduling it again; any later request for it makes it due."""
@@ -197,6 +223,8 @@ class StepRunner:
             return AFTER_TROUBLE_S
         except Exception as error:  # noqa: BLE001  # even a bug must not stop the queue
             self._session.log.warning("split.waits", job_id=job.job_id, **loggable(error))
+            why = f"the next remix of its split could not be requested: {error}"
+            self._leave(job, why, (f"sora-ledger show {job.job_id}",))
             return NEEDS_A_PERSON_S
         if placed is not None and not placed.repeated:
             next_id, state = placed.job.job_id, placed.job.state
@@ -256,6 +284,10 @@ class StepRunner:
             needs_person = settlement.verdict == "needs_person"
             if needs_person:
                 self._session.log.warning("job.needs_a_person", job_id=job_id, why=settlement.why)
+                self._leave(settlement.job, settlement.why, settlement.commands)
+            elif job_id not in self._announced:
+                self._announced.add(job_id)
+                self._session.log.info("job.searched_again_later", job_id=job_id, why=settlement.why)
             await self._hands.put(job_id, NEEDS_A_PERSON_S if needs_person else self._terms.interval_s)
 
     # --- observing and finishing ---

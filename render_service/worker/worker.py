@@ -25,8 +25,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import random
 
-from ledger.job import Job
+from ledger.job import OVER, Job
 from ledger.record import timestamp
+from ledger.store.filters import JobFilter
 from ledger.terms import State
 from render_service.api.sessions import drain
 from render_service.evidence.recorded_checks import record_projection_if_due
@@ -37,7 +38,7 @@ from render_service.session.clock_steps import ClockSteps, is_behind
 from render_service.session.session import Session
 from render_service.session.splits import OpenSplits, Progress
 from render_service.worker.leases import Leases, WorkerOptions
-from render_service.worker.steps import NOT_TO_BE_LEFT, Step, StepRunner, next_step
+from render_service.worker.steps import NOT_TO_BE_LEFT, Left, Step, StepRunner, next_step
 
 FINISHING_S = 6.0
 CUTTING_OFF_S = 1.0
@@ -50,12 +51,13 @@ _NEWEST = "job_ffffffffffff"
 
 @dataclass(frozen=True)
 class Worked:
-    """The totals of a worker's run."""
+    """The totals of a worker's run, and the jobs it left to a person."""
 
     holder: str
     claimed: int
     submitted: int
     closed: int
+    left: Sequence[Left]
 
 
 def new_holder() -> str:
@@ -82,7 +84,7 @@ class Worker:
         self._attempts_end_at = float("inf")
 
     async def run(self, stop: asyncio.Event) -> Worked:
-        """Work until `stop` is set, or with `drain` until nothing is left to do."""
+        """Work until `stop` is set, or with `drain` until nothing is left that a worker can do."""
         self._session.log.info("worker.started", holder=self._hands.holder)
         keeping = asyncio.create_task(self._hands.keep())
         keeping.add_done_callback(self._failed_with)
@@ -90,13 +92,17 @@ class Worker:
         try:
             if await asyncio.to_thread(is_behind, self._session.ledger, self._session.clock):
                 await self._bring_forward()
+            if self._terms.drain:
+                await self._hasten()
             await self._work(stop, stopping)
         finally:
             self._session.log.info("worker.stopping", in_hand=len(self._hands))
             await self._end()
             stopping.cancel()
             keeping.cancel()
-        worked = Worked(self._hands.holder, self._claimed, self._carrying.submitted, self._carrying.closed)
+        runner = self._carrying
+        left = list(runner.left.values())
+        worked = Worked(self._hands.holder, self._claimed, runner.submitted, runner.closed, left)
         self._session.log.info("worker.stopped", claimed=worked.claimed, closed=worked.closed)
         return worked
 
@@ -134,6 +140,11 @@ class Worker:
         await asyncio.to_thread(queue.bring_forward, lease_ms)
         await asyncio.to_thread(queue.enqueue_stale, [s for s in NOT_TO_BE_LEFT if s not in OPEN], _NEWEST)
         self._attempts_end_at = time.monotonic() + ENLISTING_S
+
+    async def _hasten(self) -> None:
+        """Look now at what other workers put off: a person may have settled it since."""
+        jobs = await asyncio.to_thread(self._session.ledger.jobs, JobFilter(states=NOT_TO_BE_LEFT))
+        await asyncio.to_thread(self._session.ledger.store.queue.hasten, [job.job_id for job in jobs])
 
     async def _enlist(self) -> None:
         """Enqueue unscheduled jobs, except recent ones that their own process may still be working on.
@@ -227,12 +238,19 @@ class Worker:
         await asyncio.wait(waiting, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED)
 
     async def _is_drained(self) -> bool:
+        """Return whether all jobs that are due, waiting or leased are left to others or to a person."""
         if self._tasks:
             return False
         for_others = await asyncio.to_thread(self._read, list(self._elsewhere))
         self._elsewhere = {job.job_id for job in for_others if job and next_step(job) is not Step.NOTHING}
+        left = await asyncio.to_thread(self._read, list(self._carrying.left))
+        for_persons = {
+            job.job_id
+            for job in left
+            if job and job.state not in OVER and job == self._carrying.left[job.job_id].job
+        }
         tally = await asyncio.to_thread(self._session.ledger.store.tally)
-        return tally.due + tally.waiting + tally.leased <= len(self._elsewhere)
+        return tally.due + tally.waiting + tally.leased <= len(self._elsewhere | for_persons)
 
     async def _end(self) -> None:
         """Let running work finish, for a limited time; then release the remaining jobs."""

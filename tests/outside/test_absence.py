@@ -109,6 +109,27 @@ def test_the_first_submission_to_a_server_with_another_clock_is_never_billed_twi
     assert ana("reconcile", job, "--video-id", video["id"], "--force").code == 0
 
 
+def test_a_worker_that_drains_ends_with_what_a_person_has_to_settle_and_does_so_again_later(
+    outside: Outside, ana: Any
+) -> None:
+    server = outside(creates=["lost-answer"], clock_s=7200, prompt=5)
+    ana = ana.at(server)
+    lost = ana("create", *FOX, "--queue").document["job_id"]
+    drain = ("worker", "--drain", "--interval", "0.1", "--grace", "0")
+    for others in (0, 1):  # the second worker does not wait until the first one's pause is over
+        for _ in range(others):
+            ana("create", "--prompt", "an owl flies", "--queue")
+        ended = ana(*drain)
+        [left] = ended.document["left"]
+        assert (ended.code, left["job_id"], left["state"]) == (6, lost, "unknown")
+        assert f"{lost} needs a person" in ended.err
+    states = {job["state"] for job in ana("jobs").document["jobs"]}
+    assert (states, len(server.bills())) == ({"unknown", "stored"}, 2)
+    assert ana("reconcile", lost, "--video-id", server.bills()[0]["id"], "--force").code == 0
+    ended = ana(*drain)
+    assert (ended.code, ended.document["left"], len(server.bills())) == (0, [], 2)
+
+
 def test_a_server_whose_clock_was_wrong_for_another_video_proves_no_absence(
     outside: Outside, ana: Any
 ) -> None:

@@ -38,6 +38,12 @@ _WAKE = f"""
 INSERT INTO work (job_id, due_at_ms) SELECT name, {NOW_MS} FROM unnest(%s::text[]) AS name
 ON CONFLICT (job_id) DO UPDATE SET due_at_ms = LEAST(EXCLUDED.due_at_ms, NULLIF(work.due_at_ms, 0))
 """
+_HASTEN = f"""
+WITH late AS MATERIALIZED (
+    SELECT job_id FROM work WHERE job_id = ANY(%s) AND due_at_ms > {NOW_MS} ORDER BY job_id FOR UPDATE
+)
+UPDATE work SET due_at_ms = {NOW_MS} FROM late WHERE work.job_id = late.job_id
+"""
 _CLAIM = f"""
 WITH due AS MATERIALIZED (
     SELECT job_id, due_at_ms FROM work
@@ -154,6 +160,10 @@ class PostgresQueue:
     def wake(self, job_ids: Collection[str]) -> None:
         """Make jobs due now; a job that was due earlier keeps its time."""
         self._change(lambda db: db.execute(_WAKE, (sorted(job_ids),)))
+
+    def hasten(self, job_ids: Collection[str]) -> None:
+        """Make due now those of the jobs that are due later."""
+        self._change(lambda db: db.execute(_HASTEN, (sorted(job_ids),)))
 
     def cancel(self, job_id: str) -> None:
         """Make a job due no more; a live lease on it stays."""

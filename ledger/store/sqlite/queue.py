@@ -32,6 +32,7 @@ INSERT INTO work (job_id, due_at_ms) VALUES (?, {NOW_MS})
 ON CONFLICT (job_id) DO UPDATE SET due_at_ms =
     MIN(excluded.due_at_ms, COALESCE(NULLIF(due_at_ms, 0), excluded.due_at_ms))
 """
+_HASTEN = f"UPDATE work SET due_at_ms = {NOW_MS} WHERE job_id = ? AND due_at_ms > {NOW_MS}"
 _CLAIM = f"""
 UPDATE work SET holder = ?, fence = fence + 1, until_ms = {NOW_MS} + ?, due_at_ms = 0
 WHERE job_id = ? RETURNING fence, until_ms
@@ -105,6 +106,11 @@ class SqliteQueue:
         """Make jobs due now; a job that was due earlier keeps its time."""
         with self._writing() as db:
             db.executemany(_WAKE, [(job_id,) for job_id in job_ids])
+
+    def hasten(self, job_ids: Collection[str]) -> None:
+        """Make due now those of the jobs that are due later."""
+        with self._writing() as db:
+            db.executemany(_HASTEN, [(job_id,) for job_id in job_ids])
 
     def cancel(self, job_id: str) -> None:
         """Make a job due no more; a live lease on it stays."""

@@ -75,6 +75,15 @@ def test_jobs_that_are_woken_are_due_at_once_whenever_they_were_to_be(store: Eve
     assert {claimed.job_id for claimed in store.queue.claim("w1", 60_000, limit=9)} == {"job_1", "job_2"}
 
 
+def test_hastened_jobs_are_due_at_once_if_they_were_due_later_and_not_otherwise(store: EventStore) -> None:
+    store.queue.schedule("job_1", 60_000)
+    store.queue.schedule("job_2", -1_000)
+    store.queue.schedule("job_4")
+    store.queue.cancel("job_4")
+    store.queue.hasten(["job_4", "job_3", "job_2", "job_1"])
+    assert [claimed.job_id for claimed in store.queue.claim("w1", 60_000, limit=9)] == ["job_2", "job_1"]
+
+
 def test_a_job_that_is_woken_keeps_its_place_before_younger_ones(store: EventStore) -> None:
     store.queue.schedule("job_1", -5_000)
     store.queue.schedule("job_2", -1_000)

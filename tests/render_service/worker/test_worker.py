@@ -352,6 +352,19 @@ async def test_an_overdue_render_gives_its_place_to_another_and_is_still_watched
     assert {keys["state"] for keys in here.log.said("job.overdue")} == {State.RUNNING}
 
 
+async def test_a_drain_ends_although_a_render_is_overdue_and_names_it(
+    bench: Any, sandbox: Callable[..., SandboxServer]
+) -> None:
+    here = bench(sandbox(render_seconds=600).base_url)
+    here = replace(
+        here, session=replace(here.session, settings=replace(here.session.settings, longest_render_s=0.0))
+    )
+    (job,) = await here.queued()
+    [left] = (await here.work()).left
+    assert (left.job.job_id, left.job.state) == (job.job_id, State.RUNNING)
+    assert left.commands == (f"sora-ledger give-up {job.job_id} --reason TEXT",)
+
+
 async def test_jobs_for_another_server_are_left_to_its_workers(
     bench: Any, sandbox: Callable[..., SandboxServer]
 ) -> None:
@@ -542,12 +555,13 @@ async def test_an_answer_that_came_after_the_lease_was_lost_is_kept_and_recorded
     monkeypatch.setattr(store.queue, "keep", lambda *_: [])  # it stalls
 
     async def answer_after_the_lease() -> None:
-        for held in (True, False):
-            while bool(store.queue.leases()) is not held:  # noqa: ASYNC110  # the worker takes it, time ends it
-                await asyncio.sleep(0.01)
+        while not (await asyncio.to_thread(asked, server)).get("creates"):  # noqa: ASYNC110  # it is counted
+            await asyncio.sleep(0.01)
+        [lease] = store.queue.leases()
+        store.queue.renew(lease, -1_000)
         held_back.set()
 
-    await asyncio.gather(late.work(until="job.trouble", lease_s=2.0), answer_after_the_lease())
+    await asyncio.gather(late.work(until="job.trouble"), answer_after_the_lease())
     (told,) = late.log.said("job.trouble")
     assert f"`sora-ledger reconcile {job.job_id} --video-id video_" in told["because"]
     assert late.types(job)["submission.accepted"] == 0

@@ -59,6 +59,7 @@ def enqueue_stale(store: PostgresStore) -> int:
         pytest.param(read_tokens, id="append"),
         pytest.param(lambda store: store.queue.keep("w1", 60_000), id="keep"),
         pytest.param(lambda store: store.queue.wake({"job_2", "job_1"}), id="wake"),
+        pytest.param(lambda store: store.queue.hasten({"job_2", "job_1"}), id="hasten"),
         pytest.param(enqueue_stale, id="enqueue_stale"),
     ],
 )
@@ -69,6 +70,8 @@ def test_a_caller_who_waits_for_a_job_holds_none_that_comes_after_it(
     for name in ("job_2", "job_1"):
         store.queue.schedule(name)
     store.queue.claim("w1", 60_000, limit=2)
+    for name in ("job_2", "job_1"):
+        store.queue.schedule(name, 60_000)
     with psycopg.connect(url) as other:
         other.execute("SELECT FROM work WHERE job_id = 'job_1' FOR UPDATE")
         waiting = threading.Thread(target=works, args=(store,))
