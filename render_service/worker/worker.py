@@ -143,7 +143,8 @@ class Worker:
 
     async def _hasten(self) -> None:
         """Look now at what other workers put off: a person may have settled it since."""
-        jobs = await asyncio.to_thread(self._session.ledger.jobs, JobFilter(states=NOT_TO_BE_LEFT))
+        states = (State.DECIDED, State.ABSENT, *NOT_TO_BE_LEFT)
+        jobs = await asyncio.to_thread(self._session.ledger.jobs, JobFilter(states=states))
         await asyncio.to_thread(self._session.ledger.store.queue.hasten, [job.job_id for job in jobs])
 
     async def _enlist(self) -> None:

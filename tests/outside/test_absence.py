@@ -130,6 +130,16 @@ def test_a_worker_that_drains_ends_with_what_a_person_has_to_settle_and_does_so_
     assert (ended.code, ended.document["left"], len(server.bills())) == (0, [], 2)
 
 
+def test_a_worker_that_drains_sends_again_what_a_person_declared_absent(outside: Outside, ana: Any) -> None:
+    server = outside(creates=["lost-request"], clock_s=7200, list=False)
+    ana = ana.at(server)
+    lost = ana("create", *FOX, "--queue").document["job_id"]
+    drain = ("worker", "--drain", "--interval", "0.1", "--grace", "0")
+    assert ana(*drain).code == 6
+    assert ana("reconcile", lost, "--absent", "--reason", "the operator sees none").code == 0
+    assert (ana(*drain).code, len(server.bills())) == (0, 1)
+
+
 def test_a_server_whose_clock_was_wrong_for_another_video_proves_no_absence(
     outside: Outside, ana: Any
 ) -> None:
