@@ -11,7 +11,12 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
-OPTIONS = {"largest_file": None, "program": "cli.main:run", "ends_with_connection": False}
+OPTIONS = {
+    "largest_file": None,
+    "program": "cli.main:run",
+    "ends_with_connection": False,
+    "is_shared": False,
+}
 PASSED_ON = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -27,7 +32,7 @@ def send_order(
 
     The options are in `OPTIONS`: `largest_file` is a size that no file can have, `program` names the function
     that gets the words of a command and returns an exit code. With `ends_with_connection` the process is
-    killed when the other side of the connection is gone.
+    killed when the other side of the connection is gone. One that `is_shared` may have run others before.
     """
     order = {
         "commands": [list(command) for command in commands],

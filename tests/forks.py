@@ -4,8 +4,11 @@ Run as a program it runs some commands itself first, so that what is built at th
 then listens on a Unix socket. A connection is one order, a JSON line with the descriptors that become stdin,
 stdout and stderr; the answers are two lines, the pid of the command and later its exit code (negative for a
 signal). Orders do not wait for each other. The process that forks has no threads, so a fork is as clean as a
-new process. A command that takes longer than `LONGEST_S` is ended, with a dump of where it was on its stderr.
-The billing servers of `tests/outside` are forked too.
+new process. Commands that are run to their end (`Forks.run`) share processes, one after the other: to fork
+takes five times as long as most of them. What leaves anything behind, such as a thread or an open file, is
+the last command of its process. What is started, to be signalled or looked at, has a process of its own.
+A command that takes longer than `LONGEST_S` is ended, with a dump of where it was on its stderr. The billing
+servers of `tests/outside` are forked too.
 
 `Forks` is the other side: tests get it as the fixture `forks`. `forked.py` is the other side for shells.
 """
@@ -33,6 +36,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextvars import copy_context
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, Self
@@ -44,6 +49,19 @@ LONGEST_S = 120
 LONGER = "FORKED_LONGEST_S"
 """The variable that gives a command more seconds, such as a server that many tests share."""
 
+CRASHED = 70
+"""The exit code of a process whose command raised what is not its to raise."""
+SHARED_BY = 500
+"""How many commands one process runs at most."""
+SETTLES_S = 0.1
+"""How long a thread that was joined, and a file that is closed, may take to be gone."""
+ABOUT_THE_WORLD = (
+    ("ledger.store.postgres.outage", "_outage_of"),
+    ("render_service.assets.bucket", "opened"),
+    ("render_service.runtime.ledger_process", "ledger_process"),
+    ("sora_adapter.profiles", "profiles"),
+)
+"""The caches of the product that hold what is outside its process, which another command may find changed."""
 USE_CHECK_S = 5
 IN_USE = "in-use"
 """The file whose lock every worker holds that uses the process."""
@@ -54,6 +72,7 @@ FILE = "tests.forks:run_file"
 """The same for a script."""
 INTERPRETER = "python"
 """The program that commands of the process that forks take for their interpreter, in its folder."""
+REAL_INTERPRETER = sys.executable
 NEW_INTERPRETERS = "NEW_INTERPRETERS"
 """The variable of a command whose own processes are new interpreters all the same."""
 MODULES = """
@@ -205,7 +224,12 @@ class Forks:
     def run(
         self, command: Sequence[str], folder: Path, environment: Mapping[str, str], **options: Any
     ) -> tuple[int, str, str]:
-        """Run one command to its end, with options of `start`; return its exit code, stdout and stderr."""
+        """Run one command to its end, with options of `start`; return its exit code, stdout and stderr.
+
+        Without options, nobody can signal it, and it shares its process with others. OpenTelemetry is set up
+        once per process.
+        """
+        options = options or {"is_shared": not any(name.startswith("OTEL_") for name in environment)}
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             running = self.start([command], folder, environment, out, err, **options)
             try:
@@ -390,8 +414,8 @@ def run_order(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     if order["largest_file"] is not None:  # a disk that is full, as every write past this size finds it
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], order["largest_file"]))
-    if not os.environ.pop(NEW_INTERPRETERS, None):
-        sys.executable = order["interpreter"]
+    is_new = os.environ.pop(NEW_INTERPRETERS, None)
+    sys.executable = REAL_INTERPRETER if is_new else order["interpreter"]
     module, _, function = order["program"].partition(":")
     run = globals()[function] if module == "tests.forks" else getattr(sys.modules[module], function)
     if module == "cli.main":
@@ -413,8 +437,73 @@ def command_process(order: dict[str, Any], descriptors: Sequence[int]) -> int:
     except BaseException:  # noqa: BLE001  # this process must not return into the loop of its parent
         traceback.print_exc()
         sys.stderr.flush()
-        return 70
+        return CRASHED
     return code
+
+
+def receive_order(connection: socket.socket) -> tuple[bytes, list[int]]:
+    """Return the line of an order, which is there or about to be, and its descriptors; nothing at the end."""
+    line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
+    while line and not line.endswith(b"\n"):
+        part = connection.recv(1 << 20)
+        if not part:
+            raise ConnectionError
+        line += part
+    return line, descriptors
+
+
+def shared_process(channel: socket.socket, order: dict[str, Any], descriptors: Sequence[int]) -> int:
+    """Run one order after the other in this process, until one leaves behind what the next could see.
+
+    The exit code of an order goes to `channel`, that of the last one is returned.
+    """
+    with open(os.devnull, "r+b") as nothing:  # noqa: PTH123  # as fast as can be
+        before = left_behind(descriptors)
+        for number in range(SHARED_BY):
+            code = copy_context().run(command_process, order, descriptors)
+            forget_command(nothing.fileno())
+            end = time.monotonic() + SETTLES_S
+            while (after := left_behind()) != before and time.monotonic() < end:
+                time.sleep(0.001)  # a thread that is joined is gone a moment later
+            if code == CRASHED or after != before or number == SHARED_BY - 1:
+                break
+            channel.sendall(b"%d\n" % code)
+            line, descriptors = receive_order(channel)
+            if not line:
+                break
+            order = json.loads(line)
+    return code
+
+
+def forget_command(nothing: int) -> None:
+    """Let go of the streams and the folder of a command, and of what it found outside its process."""
+    faulthandler.cancel_dump_traceback_later()
+    for number in range(3):
+        os.dup2(nothing, number)
+    os.chdir("/")
+    for module, name in ABOUT_THE_WORLD:
+        getattr(sys.modules[module], name).cache_clear()
+
+
+def left_behind(own: Sequence[int] = ()) -> tuple[object, ...]:
+    """Return what a command could leave in this process: files that are not its `own`, threads, …"""
+    descriptors = {path for path in Path("/proc/self/fd").iterdir() if int(path.name) not in own}
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        has_children = True
+    except ChildProcessError:
+        has_children = False
+    umask = os.umask(0o77)
+    os.umask(umask)
+    return (
+        {path for path in descriptors if path.is_symlink()},  # one was that of the list itself
+        {*Path("/proc/self/task").iterdir()},
+        has_children,
+        [signal.getsignal(number) for number in signal.valid_signals()],
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        umask,
+        [*sys.path],
+    )
 
 
 class Server:
@@ -430,6 +519,10 @@ class Server:
         self._running: dict[int, socket.socket] = {}
         self._ending: dict[socket.socket, int] = {}
         """The connections whose other side a process does not outlive."""
+        self._sharing: dict[socket.socket, int] = {}
+        """The processes that run one command after the other, by the channel to them."""
+        self._idle: list[socket.socket] = []
+        """Those of them that have no command now."""
         self._in_use = Path(address).with_name(IN_USE)
         self._interpreter = Path(address).with_name(INTERPRETER)
         _write_interpreter(self._interpreter, address)
@@ -441,13 +534,15 @@ class Server:
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
         os.write(1, b"ready\n")
         while self._is_in_use():
-            watched = [self._listening, self._ended, *self._ending]
+            watched = [self._listening, self._ended, *self._ending, *self._sharing]
             ready, *_ = select.select(watched, [], [], USE_CHECK_S)
             if self._ended in ready:
                 self._ended.recv(1 << 16)
                 self._answer_ended()
             for connection in self._ending.keys() & {*ready}:  # nothing is sent after an order
                 os.kill(self._ending.pop(connection), signal.SIGKILL)
+            for channel in self._sharing.keys() & {*ready}:
+                self._answer_for(channel)
             if self._listening in ready:
                 connection, _ = self._listening.accept()
                 with suppress(ConnectionError):  # the test has given up
@@ -468,18 +563,14 @@ class Server:
         return False
 
     def _take(self, connection: socket.socket) -> None:
-        """Read an order, which is there or about to be, and start its command."""
-        line, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 3)
-        while not line.endswith(b"\n"):
-            part = connection.recv(1 << 20)
-            if not part:
-                raise ConnectionError
-            line += part
+        """Read an order, and start its command."""
+        line, descriptors = receive_order(connection)
+        if not line:
+            raise ConnectionError
         order = json.loads(line) | {"interpreter": str(self._interpreter)}
-        pid = os.fork()
-        if pid == 0:
-            self._leave(connection)
-            os._exit(command_process(order, descriptors))
+        pid = self._reuse(order, descriptors) if order["is_shared"] else None
+        if pid is None:
+            pid = self._fork(connection, order, descriptors)
         self._running[pid] = connection
         if order["ends_with_connection"]:
             self._ending[connection] = pid
@@ -487,23 +578,65 @@ class Server:
             os.close(descriptor)
         connection.sendall(b"%d\n" % pid)
 
+    def _fork(self, connection: socket.socket, order: dict[str, Any], descriptors: Sequence[int]) -> int:
+        """Run an order in a new process, which takes more of them if it is shared; return its pid."""
+        ours, theirs = socket.socketpair() if order["is_shared"] else (None, None)
+        pid = os.fork()
+        if pid == 0:
+            self._leave(connection, *filter(None, [ours]))
+            run = command_process if theirs is None else partial(shared_process, theirs)
+            os._exit(run(order, descriptors))
+        if ours is not None and theirs is not None:
+            theirs.close()
+            self._sharing[ours] = pid
+        return pid
+
+    def _reuse(self, order: dict[str, Any], descriptors: Sequence[int]) -> int | None:
+        """Run an order in a process that has ended another; return its pid, or nothing if there is none."""
+        while self._idle:
+            channel = self._idle.pop()
+            with suppress(OSError):  # it was killed
+                line = json.dumps(order).encode() + b"\n"
+                sent = socket.send_fds(channel, [line], descriptors)
+                channel.sendall(line[sent:])
+                return self._sharing[channel]
+        return None
+
+    def _answer_for(self, channel: socket.socket) -> None:
+        """Pass on the exit code of a command in a shared process, or forget a process that has ended."""
+        code = b""
+        with suppress(ConnectionError):
+            code = channel.recv(100)
+        if code:
+            self._idle.append(channel)
+            with self._running.pop(self._sharing[channel]) as connection, suppress(ConnectionError):
+                connection.sendall(code)
+            return
+        del self._sharing[channel]  # what it ended with comes as that of any process
+        if channel in self._idle:
+            self._idle.remove(channel)
+        channel.close()
+
     def _leave(self, *more: socket.socket) -> None:
         """Let go of what belongs to the parent, in a process that was forked."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        for each in (self._listening, self._ended, self._wakes, *self._running.values(), *more):
+        ours = (self._listening, self._ended, self._wakes, *self._running.values(), *self._sharing)
+        for each in (*ours, *more):
             each.close()
 
     def _answer_ended(self) -> None:
         """Answer the orders whose commands have ended."""
-        while self._running:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
-                return
-            with self._running.pop(pid) as connection, suppress(ConnectionError):
-                self._ending.pop(connection, None)
-                connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+        with suppress(ChildProcessError):  # there are none
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid in self._running:
+                    with self._running.pop(pid) as connection, suppress(ConnectionError):
+                        self._ending.pop(connection, None)
+                        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
 
 
 def main(address: str) -> None:

@@ -167,7 +167,7 @@ class Person:
         )
 
     def __call__(self, *arguments: str) -> Ended:
-        """Run a command to its end, in a process of its own (`tests/forks.py`)."""
+        """Run a command to its end, in another process (`tests/forks.py`)."""
         return Ended(*self.forks.run(arguments, self.folder, self.environment))
 
 
