@@ -22,10 +22,10 @@ import httpx2
 import pytest
 
 from tests.forks import LONGER, Forks, Running
-from tests.outside.conftest import outside
+from tests.outside.conftest import outside, servers
 from tools.browser import HOW, find_browser
 
-__all__ = ["outside"]
+__all__ = ["outside", "servers"]
 
 START_S = 60
 SERVES_S = 3_600

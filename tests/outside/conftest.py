@@ -91,27 +91,55 @@ class Outside:
             return json.load(answer)
 
 
-@pytest.fixture
-def outside(tmp_path: Path, forks: Forks) -> Iterator[Callable[..., Outside]]:
-    """Start billing servers; the keywords are their behaviour."""
-    running: list[Outside] = []
+@dataclass
+class Servers:
+    """The billing servers of this process of the tests: no two tests have one at a time.
 
-    def start(**behaviour: Any) -> Outside:
-        folder = tmp_path / f"server{len(running)}"
-        folder.mkdir()
-        process = forks.popen(["--folder", str(folder)], folder, os.environ, program=PROGRAM)
+    One that a test has left forgets everything before the next has it. Their clips are made once.
+    """
+
+    folder: Path
+    forks: Forks
+    idle: list[Outside] = field(default_factory=list)
+
+    def take(self) -> Outside:
+        """Return a server that knows nothing."""
+        if self.idle:
+            server = self.idle.pop()
+            server.reset()
+            return server
+        command = ["--folder", str(self.folder)]
+        process = self.forks.popen(
+            command, self.folder, os.environ, program=PROGRAM, ends_with_connection=True
+        )
         assert process.stdout is not None
-        server = Outside(f"http://127.0.0.1:{int(process.stdout.readline())}", process)
-        running.append(server)
-        if behaviour:
-            server.behave(**behaviour)
-        return server
+        return Outside(f"http://127.0.0.1:{int(process.stdout.readline())}", process)
 
-    yield start
-    for server in running:
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Iterator[Servers]:
+    """Return the servers for `outside`, which end with this process."""
+    started = Servers(tmp_path_factory.mktemp("servers"), forks)
+    yield started
+    for server in started.idle:
         server.process.kill()
         with server.process:
             pass
+
+
+@pytest.fixture
+def outside(servers: Servers) -> Iterator[Callable[..., Outside]]:
+    """Have billing servers; the keywords are their behaviour."""
+    taken: list[Outside] = []
+
+    def start(**behaviour: Any) -> Outside:
+        taken.append(servers.take())
+        if behaviour:
+            taken[-1].behave(**behaviour)
+        return taken[-1]
+
+    yield start
+    servers.idle += taken
 
 
 @dataclass(frozen=True)

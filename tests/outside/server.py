@@ -294,7 +294,7 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/_"):
             self._control(path, body)
             return
-        books = self.books
+        books = self.books = Handler.books
         with books.lock:
             books.gets += self.command == "GET"
             self.releases_before = books.releases
@@ -324,7 +324,7 @@ class Handler(BaseHTTPRequestHandler):
             self._error(404, "Not Found")
 
     def _control(self, path: str, body: bytes) -> None:
-        books = self.books
+        books = Handler.books
         with books.lock:
             if path == "/_behave":
                 changes = json.loads(body)
@@ -335,7 +335,8 @@ class Handler(BaseHTTPRequestHandler):
                 books.behaviour |= changes
                 self._send(200, books.behaviour)
             elif path == "/_reset":
-                books.__init__(books.folder)  # type: ignore[misc]  # as if it had just been started
+                Handler.books = Server(books.folder)  # as if it had just been started
+                books.releases += 1  # requests from before end with the books that they began with
                 self._send(200, {})
             elif path == "/_release":
                 books.releases += 1
