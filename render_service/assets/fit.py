@@ -56,6 +56,9 @@ def detect_faces(content: bytes) -> Faces:
 
     with opened_image(io.BytesIO(content)) as image:
         grey = image.convert("L")
+    darkest, lightest = grey.getextrema()
+    if darkest == lightest:  # a plain colour: nothing to look for, and cv2 need not be loaded
+        return Faces.NONE
     grey.thumbnail((LARGEST, LARGEST))
     sides = (grey, ImageOps.mirror(grey))  # the cascade detects profiles facing one side only
     has_faces = _detects(grey, _FRONT) or any(_detects(side, _SIDE) for side in sides)
