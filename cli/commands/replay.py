@@ -13,12 +13,14 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.jobs import show_jobs
 from cli.text.usage import Usage
+from ledger.events import StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
 from ledger.log.replay import newest_first, position_at, replay, swap
-from ledger.private import PrivateBody
+from ledger.private import COMMITMENT_KEY
 from ledger.record import Record, StoredRow
+from ledger.terms import Status
 from render_service.runtime.documents import counted, job_document
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
 
 
 MOST_SHOWN = 20
-TEXTS_AT_ONCE = 100  # jobs whose texts are looked up together
 """Rows of lists and counts that are printed; --json has all of them."""
+TEXTS_AT_ONCE = 100
+"""Jobs whose texts and times are looked up together."""
 
 
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
@@ -184,38 +187,52 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
             )
 
         def document(then: _Then) -> dict[str, Any]:
-            first, *later = Record.from_rows([then.rows[0], *filter(_says_completed, then.rows[1:])])
-            return job_document(then.job, ledger, [first.with_bodies(then.texts()), *later])
+            return job_document(then.job, ledger, then.records()[then.job.job_id])
 
         def text(console: "Console", passing: Iterable[_Then]) -> None:
             jobs = [then.job for then in passing]
             console.print(f"{counted(len(jobs), 'job')} as of position {position}")
             show_jobs(console, jobs)
 
-        inv.emit_each("jobs", _with_texts(ledger, position), document, text, {"position": position})
+        inv.emit_each("jobs", _jobs_then(ledger, position), document, text, {"position": position})
+
+
+_Folded = tuple[Job, list[tuple[Any, StoredRow]]]
+"""A job as it was, and the envelopes and rows of its records."""
 
 
 class _Then(NamedTuple):
-    """A job as it was, its records, and the texts of the first records of several jobs, read when needed."""
+    """A job as it was, and the records of several jobs that say more about them, read when needed."""
 
     job: Job
-    rows: list[StoredRow]
-    texts: Callable[[], Mapping[str, PrivateBody]]
+    records: Callable[[], Mapping[str, list[Record]]]
 
 
-def _with_texts(ledger: Ledger, position: int) -> Iterator[_Then]:
-    def texts_of(rows: list[StoredRow]) -> Mapping[str, PrivateBody]:
-        return ledger.store.bodies([record.position for record in Record.from_rows(rows)])
-
+def _jobs_then(ledger: Ledger, position: int) -> Iterator[_Then]:
     jobs = newest_first(ledger, position)
     while some := list(islice(jobs, TEXTS_AT_ONCE)):
-        texts = cache(partial(texts_of, [rows[0] for _, rows in some]))
-        for job, rows in some:
-            yield _Then(job, rows, texts)
+        records = cache(partial(_records_of, ledger, some))
+        for job, _ in some:
+            yield _Then(job, records)
 
 
-def _says_completed(row: StoredRow) -> bool:
-    return b'"type":"status.observed"' in row.record and b'"status":"completed"' in row.payload
+def _records_of(ledger: Ledger, jobs: list[_Folded]) -> dict[str, list[Record]]:
+    """Return the first record of each job, with its text, and the first that says its video is complete."""
+    firsts = Record.from_rows([rows[0][1] for _, rows in jobs])
+    private = [record.envelope.position for record in firsts if COMMITMENT_KEY in record.payload]
+    texts = ledger.store.bodies(private) if private else {}
+    records = {record.envelope.stream: [record.with_bodies(texts)] for record in firsts}
+    completed = [_completion(rows) for job, rows in jobs if job.status is Status.COMPLETED]
+    for record in Record.from_rows([row for row in completed if row]):
+        records[record.envelope.stream].append(record)
+    return records
+
+
+def _completion(rows: list[tuple[Any, StoredRow]]) -> StoredRow | None:
+    for envelope, row in rows:
+        if envelope.type == StatusObserved.type and b'"status":"completed"' in row.payload:
+            return row
+    return None
 
 
 def _swap(inv: Invocation, result: "Replay") -> None:

@@ -145,7 +145,7 @@ def printed_list(name: str, facts: Mapping[str, Any] | None = None) -> Iterator[
 
     def write(text: str) -> None:
         output.has_document = output.open_list = True
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, color=True)  # JSON has no codes of colours to be searched for
 
     with _listing(name, facts or {}, write) as add:
         yield add

@@ -11,16 +11,16 @@ Few jobs are of the second kind, unless all of them changed later; then this fol
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
-from msgspec import MsgspecError, Struct, to_builtins
+from msgspec import MsgspecError, Struct, defstruct, to_builtins
 from msgspec.json import Decoder
 
 from ledger.errors import LedgerUnusable
 from ledger.events import ProjectionRecorded
-from ledger.fold import fold
+from ledger.fold import COPIED, fold
 from ledger.job import JOB_PREFIX, ROW_FORM, Job
 from ledger.log.ledger import Ledger
 from ledger.log.projection import Drifted, Milestones, digest_of, row_number
@@ -58,44 +58,35 @@ class _Detail(Struct, gc=False):
     code: Any = None
 
 
-class _Facts(Struct):
-    """What a row needs of a payload, of whatever type it is."""
+_KINDS: dict[str, Any] = {
+    "basis": _Detail | str | None,
+    "denial_trace": _Detail | None,
+    "error": _Detail | None,
+    "holds": list[_Hold],
+}
+"""The facts that are more than one value."""
+_FACTS: dict[str, tuple[str, ...]] = {
+    "render.decided": ("basis", "cost_usd_micros", "holds"),
+    "render.held": ("basis",),
+    "render.denied": ("basis", "denial_trace"),
+    "submission.rejected": ("error",),
+    "status.observed": ("error", "expires_at"),
+    "asset.stored": ("bytes", "media_type", "sha256", "storage_uri", "variant"),
+    "asset.lost": ("variant",),
+    "cost.settled": ("basis", "cost_usd_micros"),
+}
+"""What a row needs of a payload, by type of event, beside what is copied."""
 
-    attempt_id: Any = None
-    basis: _Detail | str | None = None
-    bytes: Any = None
-    cost_usd_micros: Any = None
-    denial_trace: _Detail | None = None
-    error: _Detail | None = None
-    expires_at: Any = None
-    holds: list[_Hold] = []
-    media_type: Any = None
-    model: Any = None
-    operation: Any = None
-    outcome: Any = None
-    profile: Any = None
-    progress: Any = None
-    project: Any = None
-    access_key_id: Any = None
-    purpose: Any = None
-    remix_video_id: Any = None
-    reported_cost_usd_micros: Any = None
-    request_key: Any = None
-    requested_model: Any = None
-    seconds: Any = None
-    sha256: Any = None
-    size: Any = None
-    source_job: Any = None
-    status: Any = None
-    storage_uri: Any = None
-    team: Any = None
-    variant: Any = None
-    verdict: Any = None
-    video_id: Any = None
+
+@lru_cache(maxsize=256)
+def _facts_of(type_: str) -> Callable[[bytes], Any]:
+    """Return the function that reads what a row needs of a payload of this type, and nothing else."""
+    names = sorted({*COPIED.get(type_, ()), *_FACTS.get(type_, ())})
+    fields: list[Any] = [(name, _KINDS.get(name, Any), [] if name == "holds" else None) for name in names]
+    return Decoder(defstruct("Facts", fields, gc=False)).decode
 
 
 _read_envelope = Decoder(_Envelope).decode
-_read_facts = Decoder(_Facts).decode
 
 
 class Drift(NamedTuple):
@@ -157,11 +148,11 @@ def _fold_rows(rows: list[tuple[Any, StoredRow]]) -> Job:
     return fold_bytes(rows) or _fold(rows)
 
 
-def newest_first(ledger: Ledger, position: int) -> Iterator[tuple[Job, list[StoredRow]]]:
-    """Fold every job up to `position`; yield them by id, backwards, each with its records."""
+def newest_first(ledger: Ledger, position: int) -> Iterator[tuple[Job, list[tuple[Any, StoredRow]]]]:
+    """Fold every job up to `position`; yield them by id, backwards, each with its envelopes and rows."""
     for rows in _streams(ledger, position, backwards=True):
         rows.reverse()
-        yield _fold_rows(rows), [row for _, row in rows]
+        yield _fold_rows(rows), rows
 
 
 def _streams(
@@ -190,7 +181,7 @@ def fold_bytes(records: list[tuple[Any, StoredRow]]) -> Job | None:
     row = None
     try:
         for envelope, stored in records:
-            row = fold_slim(row, envelope.type, envelope, _read_facts(stored.payload))
+            row = fold_slim(row, envelope.type, envelope, _facts_of(envelope.type)(stored.payload))
         return Job.from_canonical(encode(row))
     except (AttributeError, TypeError, ValueError, NotSound, LedgerUnusable):
         return None

@@ -39,7 +39,7 @@ def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Recor
     A row has neither prompt nor completion time: with `ledger` they are read from the events of the job, or
     from `records`: the first, with its text, and those of its observations that matter.
     """
-    row = to_builtins(job)
+    row: Json = to_builtins(job)
     video = {
         "id": row.pop("video_id"),
         "object": "video",
@@ -55,7 +55,8 @@ def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Recor
         "error": {"code": job.error_code} if job.error_code else None,
     }
     row["begun_at"] = row.pop("created_at")
-    return video | {name: value for name, value in row.items() if name not in {"seconds", "error_code"}}
+    del row["seconds"], row["error_code"]
+    return video | row
 
 
 def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
