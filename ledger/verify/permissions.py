@@ -127,10 +127,10 @@ class Approvals:
 
     def follow(self, stream: Stream, record: Json, leaf: bytes, payload: Json) -> None:
         """Check the permissions behind a record."""
-        request = stream.asked
+        request = stream.open_request
         if is_followed(record, request):
-            stream.asked = None
-            stream.asked, found = self._permissions.follow(request, record, leaf, payload)
+            stream.open_request = None
+            stream.open_request, found = self._permissions.follow(request, record, leaf, payload)
             for code, subject, expected, what in found:
                 self._report.add(code, record["position"], subject, expected, what)
 

@@ -250,7 +250,7 @@ class _Range:
         self.young: dict[str, _Stream] = {}
         self.old: dict[str, _Stream] = {}
         self.others: dict[str, _Stream] = {}
-        self.asking: dict[str, Json] = {}
+        self.open_requests: dict[str, Json] = {}
         self.bodies = snapshot.bodies_between(first, last)
         self.body: tuple[Any, ...] = ()
         self.next_body: Any = 0
@@ -357,7 +357,7 @@ class _Range:
             if version != stream.version + 1:
                 raise NotSound("a version")
             stream.version = version
-            if type_ in FOLLOWED or stream.asked is not None or envelope.actor_source == "access_key":
+            if type_ in FOLLOWED or stream.open_request is not None or envelope.actor_source == "access_key":
                 self._permit(stream, envelope, data, document, leaf)
             if not stream.is_job:
                 of_others += 1
@@ -373,7 +373,7 @@ class _Range:
         """Check the permissions behind a record; a request waits until a record may depend on it."""
         if envelope.actor_source not in _PROVEN and type(document) is not Namespace:
             if envelope.type == "render.requested" and document.operation is not msgspec.UNSET:
-                stream.requested, stream.asked = (envelope, data, leaf), None
+                stream.requested, stream.open_request = (envelope, data, leaf), None
                 return
             if envelope.type == "render.decided" and stream.requested and self._is_free(document):
                 stream.requested = None
@@ -382,7 +382,7 @@ class _Range:
             earlier, payload, its_leaf = stream.requested
             stream.requested = None
             self.approvals.follow(stream, msgspec.structs.asdict(earlier), its_leaf, _decode(payload))
-        if envelope.type in FOLLOWED or (stream.asked and stream.asked["signs"]):
+        if envelope.type in FOLLOWED or (stream.open_request and stream.open_request["signs"]):
             self.approvals.follow(stream, msgspec.structs.asdict(envelope), leaf, _decode(data))
         elif envelope.actor_source == "access_key" and not self.approvals.has_access(envelope.actor):
             raise NotSound("an access key that was not granted")
@@ -446,7 +446,7 @@ class _Range:
 
     def _sight_other(self, name: str, envelope: Envelope) -> _Stream:
         stream = self.others[name] = _Stream(envelope.version - 1)  # `joined` compares with the range before
-        stream.asked = self.asking.pop(name, None)
+        stream.open_request = self.open_requests.pop(name, None)
         if len(self.others) > MOST_STREAMS or envelope.version < 1:
             raise NotSound("many streams")
         return stream
@@ -458,13 +458,15 @@ class _Range:
             if (earlier.stream, earlier.version, earlier.position) != (name, stream.version + 1, position):
                 raise NotSound("a history")
             payload = _decode(body)
-            stream.asked = self.approvals.recall(stream.asked, msgspec.structs.asdict(earlier), leaf, payload)
+            stream.open_request = self.approvals.recall(
+                stream.open_request, msgspec.structs.asdict(earlier), leaf, payload
+            )
             stream.row = fold(stream.row, earlier.type, earlier, as_namespace(body))
             stream.version = earlier.version
 
     def _recall_permissions(self) -> None:
         """Follow what was permitted before the range, and what was proposed and is not decided yet."""
-        asking: dict[str, _Stream] = {}
+        open_requests: dict[str, _Stream] = {}
         for position, data, body, leaf in self.snapshot.of_types(RARE, self.first) if self.first else ():
             earlier = _decode_record(data)
             payload = _decode(body)
@@ -473,13 +475,17 @@ class _Range:
                 if earlier.type in _ANSWERS:
                     self.approvals.bind(record)
                 continue
-            stream = asking.setdefault(earlier.stream, _Stream())
+            stream = open_requests.setdefault(earlier.stream, _Stream())
             self.approvals.follow(stream, record, leaf, payload)
             if earlier.type == "ledger.created":
                 self.approvals.log(payload["ledger_id"])
             elif earlier.type == "policy.activated":
                 self.approvals.activate(position, payload)
-        self.asking = {name: stream.asked for name, stream in asking.items() if stream.asked is not None}
+        self.open_requests = {
+            name: stream.open_request
+            for name, stream in open_requests.items()
+            if stream.open_request is not None
+        }
 
     # --- 3. what is beside the log ---
 

@@ -26,7 +26,7 @@ BUCKETS = 256
 _MOST_DOUBLED = 10_000
 
 _TABLES = (
-    "CREATE TABLE streams (stream TEXT PRIMARY KEY, version, job, money, asked) WITHOUT ROWID",
+    "CREATE TABLE streams (stream TEXT PRIMARY KEY, version, job, money, open_request) WITHOUT ROWID",
     "CREATE TABLE documents (sha256 TEXT PRIMARY KEY, rules TEXT) WITHOUT ROWID",
     "CREATE TABLE event_ids (bucket INTEGER, hashes BLOB)",
     "CREATE TABLE loose (commitment TEXT, position INTEGER)",
@@ -37,22 +37,22 @@ _TABLES = (
 class Stream:
     """The state of a stream: its last version, the folded job if it is one, the sums of a budget (`money`).
 
-    `asked` is a request that is not decided yet.
+    `open_request` is a request that is not decided yet.
     """
 
-    __slots__ = ("asked", "job", "money", "version")
+    __slots__ = ("job", "money", "open_request", "version")
 
     def __init__(
         self,
         version: int = 0,
         job: Json | None = None,
         money: Json | None = None,
-        asked: Json | None = None,
+        open_request: Json | None = None,
     ) -> None:
         self.version = version
         self.job = job
         self.money = money
-        self.asked = asked
+        self.open_request = open_request
 
 
 class Memory:
@@ -112,7 +112,7 @@ class Memory:
     def _fetch(self, name: str) -> Stream | None:
         if not self._far:
             return None
-        query = "SELECT version, job, money, asked FROM streams WHERE stream = ?"
+        query = "SELECT version, job, money, open_request FROM streams WHERE stream = ?"
         row = self._db.execute(query, (name,)).fetchone()
         return (
             Stream(row[0], *(None if part is None else from_json(part) for part in row[1:])) if row else None
@@ -127,7 +127,7 @@ class Memory:
                     stream.version,
                     None if stream.job is None else printed(stream.job),
                     None if stream.money is None else json.dumps(stream.money),
-                    None if stream.asked is None else json.dumps(stream.asked),
+                    None if stream.open_request is None else json.dumps(stream.open_request),
                 )
                 for name, stream in streams.items()
             ],

@@ -232,7 +232,7 @@ class Alerter:
     def __init__(self, session: Session, targets: Targets) -> None:
         self._session, self._targets = session, targets
         self._ledger, self._rows = session.ledger, session.ledger.store.outbox
-        self._channels = {each.endpoint_id: channel_to(session, each) for each in targets.each}
+        self._channels = {target.endpoint_id: channel_to(session, target) for target in targets.all_targets}
         self._limits = KnownLimits(session.ledger)
         self._under_way = UnderWay(
             AT_ONCE_OF_ONE,
@@ -338,7 +338,7 @@ class Alerter:
                 body=json.dumps(notice.document()),
             )
             for notice in notices
-            for target in self._targets.each
+            for target in self._targets.all_targets
             if target.wants(notice)
         ]
 

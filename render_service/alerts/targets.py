@@ -135,13 +135,13 @@ class Targets(Document):
     email: tuple[EmailTarget, ...] = ()
 
     @property
-    def each(self) -> tuple[WebhookTarget | SlackTarget | EmailTarget, ...]:
+    def all_targets(self) -> tuple[WebhookTarget | SlackTarget | EmailTarget, ...]:
         """All of them, of whatever kind."""
         return (*self.webhook, *self.slack, *self.email)
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Targets":
-        names = [each.name for each in self.each]
+        names = [target.name for target in self.all_targets]
         if not names:
             raise ValueError("expected at least one target: a table [[webhook]], [[slack]] or [[email]]")
         if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -173,13 +173,13 @@ class Destinations(Document):
     kafka: tuple[KafkaDestination, ...] = ()
 
     @property
-    def each(self) -> tuple[HttpDestination | NatsDestination | KafkaDestination, ...]:
+    def all_destinations(self) -> tuple[HttpDestination | NatsDestination | KafkaDestination, ...]:
         """All of them, of whatever kind."""
         return (*self.http, *self.nats, *self.kafka)
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Destinations":
-        names = [each.name for each in self.each]
+        names = [destination.name for destination in self.all_destinations]
         if not names:
             raise ValueError("expected at least one destination: a table [[http]], [[nats]] or [[kafka]]")
         if twice := sorted({name for name in names if names.count(name) > 1}):

@@ -355,8 +355,12 @@ class Forwarding:
     """The ways to all destinations of a file; an async context manager that checks them, and closes them."""
 
     def __init__(self, session: Session, destinations: Destinations) -> None:
-        self._outlets = {each: outlet_to(session, each) for each in destinations.each}
-        self._forwarders = [Forwarder(session, each, outlet) for each, outlet in self._outlets.items()]
+        self._outlets = {
+            destination: outlet_to(session, destination) for destination in destinations.all_destinations
+        }
+        self._forwarders = [
+            Forwarder(session, destination, outlet) for destination, outlet in self._outlets.items()
+        ]
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

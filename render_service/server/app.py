@@ -43,9 +43,9 @@ from render_service.server.bodies import RestOfBody, has_two_lengths, refuse_two
 from render_service.server.console.pages import PREFIX as CONSOLE
 from render_service.server.console.pages import without_secret
 from render_service.server.front import FromFront
-from render_service.server.gateway.asks import Submit
 from render_service.server.gateway.posts import Posts
 from render_service.server.gateway.refusals import PREFIX, Refusal, refused_by_router
+from render_service.server.gateway.request_inputs import Submit
 from render_service.server.log_routes import log_routes
 from render_service.server.mcp.endpoint import PATH as AGENTS_PATH
 from render_service.server.mcp.endpoint import AgentEndpoint

@@ -45,7 +45,7 @@ from render_service.server.console.views import (
     videos,
 )
 from render_service.server.console.views.log import Live
-from render_service.server.gateway.asks import Submit
+from render_service.server.gateway.request_inputs import Submit
 from render_service.session.session import Session
 from render_service.worker.leases import WorkerOptions
 

@@ -110,11 +110,11 @@ class Gets:
     async def list_videos(self, request: Request, caller: Caller) -> Response:
         """``GET /videos``: the videos that the caller may see, newest first unless `order` is ``asc``."""
         query = request.query_params
-        wanted, after = limit(query), query.get("after")
+        page_limit, after = limit(query), query.get("after")
         page = await self._projection.page(
             caller,
-            limit=wanted,
-            after=await find_job(self._session, caller, after) if after and wanted else None,
+            limit=page_limit,
+            after=await find_job(self._session, caller, after) if after and page_limit else None,
             oldest_first=one_of(dict(query), "order", ("asc", "desc"), "desc") == "asc",
         )
         return _json(_envelope(page), {})

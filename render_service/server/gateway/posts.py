@@ -27,14 +27,6 @@ from render_service.rules.policies import Rules
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.documents import Json
 from render_service.server.gateway.api_terms import in_api_terms
-from render_service.server.gateway.asks import (
-    Ask,
-    read_character,
-    read_create,
-    read_edit,
-    read_extension,
-    read_remix,
-)
 from render_service.server.gateway.errors import refusal_of
 from render_service.server.gateway.headers import expected_headers, job_headers
 from render_service.server.gateway.ids import check_file, find_job, known_character
@@ -46,6 +38,14 @@ from render_service.server.gateway.refusals import (
     over_budget,
     unreachable,
     upload_failed,
+)
+from render_service.server.gateway.request_inputs import (
+    RequestInput,
+    read_character,
+    read_create,
+    read_edit,
+    read_extension,
+    read_remix,
 )
 from render_service.server.gateway.resources import new_resource, video_resource
 from render_service.server.gateway.submissions import Submissions
@@ -243,22 +243,22 @@ class Posts:
         """``POST /videos``."""
         async with _reading(request) as (fields, uploads):
             if isinstance(fields.get("input_reference"), str | None):
-                ask = read_create(fields, request.headers, uploads)
+                request_input = read_create(fields, request.headers, uploads)
             else:  # an image is decoded
-                ask = await run_in_threadpool(read_create, fields, request.headers, uploads)
-            return await self._submitted(request, caller, ask)
+                request_input = await run_in_threadpool(read_create, fields, request.headers, uploads)
+            return await self._submitted(request, caller, request_input)
 
     async def remix(self, request: Request, caller: Caller) -> Response:
         """``POST /videos/{video_id}/remix``."""
         async with _reading(request) as (fields, _):
-            ask = read_remix(fields, request.headers, str(request.path_params["video_id"]))
-            return await self._submitted(request, caller, ask)
+            request_input = read_remix(fields, request.headers, str(request.path_params["video_id"]))
+            return await self._submitted(request, caller, request_input)
 
     async def edit(self, request: Request, caller: Caller) -> Response:
         """``POST /videos/edits``."""
         async with _reading(request) as (fields, _):
-            ask = await run_in_threadpool(read_edit, fields, request.headers)
-            return await self._submitted(request, caller, ask)
+            request_input = await run_in_threadpool(read_edit, fields, request.headers)
+            return await self._submitted(request, caller, request_input)
 
     async def extend(self, request: Request, caller: Caller) -> Response:
         """``POST /videos/extensions``."""
@@ -283,53 +283,57 @@ class Posts:
 
     # --- from a request to its job ---
 
-    async def submit(self, caller: Caller, ask: Ask, key: str) -> Job:
+    async def submit(self, caller: Caller, request_input: RequestInput, key: str) -> Job:
         """Submit the request of a person's form, once for each idempotency `key`; return its job.
 
         It returns as soon as the job is recorded; it is sent in the background, and the outcome is recorded.
         """
-        acting, wanted = await self._wanted(caller, ask, key)
-        entry = self._begin(caller, acting, wanted, ask, 0)
+        acting, parsed = await self._parsed_request(caller, request_input, key)
+        entry = self._begin(caller, acting, parsed, request_input, 0)
         await self._wait_for_job(entry)
         return entry.job or entry.task.result().job
 
-    async def _submitted(self, request: Request, caller: Caller, ask: Ask) -> Response:
-        acting, wanted = await self._wanted(caller, ask, request.headers.get(IDEMPOTENCY_KEY))
+    async def _submitted(self, request: Request, caller: Caller, request_input: RequestInput) -> Response:
+        acting, parsed = await self._parsed_request(
+            caller, request_input, request.headers.get(IDEMPOTENCY_KEY)
+        )
         count = _retry_count(request)
         if request.state.refused is not None:
-            self._submissions.note_refused(caller, acting, wanted, count)
+            self._submissions.note_refused(caller, acting, parsed, count)
             raise request.state.refused
-        entry = self._begin(caller, acting, wanted, ask, count)
+        entry = self._begin(caller, acting, parsed, request_input, count)
         await asyncio.wait({entry.task}, timeout=self._answer_s)
         await self._wait_for_job(entry)
         return await self._answer(acting, entry)
 
-    async def _wanted(self, caller: Caller, ask: Ask, key: str | None) -> tuple[Session, RenderRequest]:
-        """Return a session that acts as the caller, and the valid request that `ask` stands for."""
-        acting = caller.session(self._session, team=ask.team, project=ask.project)
-        values, profile = dict(ask.values), ask.profile
-        if ask.source is not None:
-            job = await find_job(self._session, caller, ask.source)
+    async def _parsed_request(
+        self, caller: Caller, request_input: RequestInput, key: str | None
+    ) -> tuple[Session, RenderRequest]:
+        """Return a session that acts as the caller, and the valid request that `request_input` stands for."""
+        acting = caller.session(self._session, team=request_input.team, project=request_input.project)
+        values, profile = dict(request_input.values), request_input.profile
+        if request_input.source is not None:
+            job = await find_job(self._session, caller, request_input.source)
             values["source"], profile = await source_of(acting, job.job_id)
         if isinstance(draft := values.get("promotes"), str):
             values["promotes"] = (await find_job(self._session, caller, draft, "promotes")).job_id
-        for index, character in enumerate(ask.character_ids):
+        for index, character in enumerate(request_input.character_ids):
             await known_character(self._session, caller, character, f"characters[{index}].id")
-        if ask.file_id is not None:
-            check_file(caller, ask.file_id, "input_reference.file_id")
+        if request_input.file_id is not None:
+            check_file(caller, request_input.file_id, "input_reference.file_id")
         values["profile"] = acting.profile(profile).name
         values["request_key"] = _request_key(key, caller)
         if "purpose" not in values and caller.purposes:
             values["purpose"] = caller.purposes[0]
-        wanted = await _parsed(acting, values)
-        caller.check_profile(wanted.profile)
-        caller.check_purpose(wanted.purpose)
-        return acting, wanted
+        parsed = await _parsed(acting, values)
+        caller.check_profile(parsed.profile)
+        caller.check_purpose(parsed.purpose)
+        return acting, parsed
 
     def _begin(
-        self, caller: Caller, session: Session, wanted: RenderRequest, ask: Ask, count: int
+        self, caller: Caller, session: Session, parsed: RenderRequest, request_input: RequestInput, count: int
     ) -> UnderWay:
-        entry = self._submissions.begin(caller, session, wanted, ask.material, count)
+        entry = self._submissions.begin(caller, session, parsed, request_input.material, count)
         entry.task.add_done_callback(self._wake_if_running)
         return entry
 

@@ -60,9 +60,9 @@ class EndpointRoutes:
 
     async def create(self, request: Request, caller: Caller) -> Response:
         """``POST /webhook_endpoints``: register a receiver; only this answer shows its secret."""
-        wanted = api.parse_endpoint(await self._fields(request), OFFERED)
-        await self._check(caller, wanted.get("event_types", ()), wanted.get("url"))
-        endpoint, secret = await self._endpoints.create(caller.session(self._session), **wanted)
+        fields = api.parse_endpoint(await self._fields(request), OFFERED)
+        await self._check(caller, fields.get("event_types", ()), fields.get("url"))
+        endpoint, secret = await self._endpoints.create(caller.session(self._session), **fields)
         return JSONResponse(await self._shown(endpoint) | {"signing_secret": secret})
 
     async def list_page(self, request: Request, caller: Caller) -> Response:

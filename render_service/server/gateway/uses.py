@@ -257,8 +257,14 @@ def _may_be_same(job: Job, request: RenderRequest, payer: Payer) -> bool:
     if (job.team, job.project) != payer:
         return False
     row = (job.operation, job.purpose, job.profile, job.size, job.requested_model)
-    wanted = (request.operation, request.purpose, request.profile, request.size, request.requested_model)
-    return job.request_key is None and row == wanted and job.seconds == request.total_seconds
+    row_of_request = (
+        request.operation,
+        request.purpose,
+        request.profile,
+        request.size,
+        request.requested_model,
+    )
+    return job.request_key is None and row == row_of_request and job.seconds == request.total_seconds
 
 
 def left_unsent(session: Session, recent: RecentRequests) -> list[Job]:

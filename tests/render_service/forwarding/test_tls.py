@@ -136,7 +136,7 @@ async def test_events_are_published_by_tls_and_the_token_is_sent_to_no_other_nam
 
 async def sent_once(session: Session, destinations: Destinations, record: Any) -> Any:
     """Make one attempt to send a record."""
-    outlet = outlet_to(session, destinations.each[0])
+    outlet = outlet_to(session, destinations.all_destinations[0])
     try:
         return await outlet.send(cloud_event(record, "ledger", with_text=False))
     finally:

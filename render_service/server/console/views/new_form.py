@@ -23,7 +23,7 @@ from render_service.assets.inputs import NOTHING, Material
 from render_service.runtime.errors import BadInput
 from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import View, Visit
-from render_service.server.gateway.asks import MAX_IMAGES, Ask
+from render_service.server.gateway.request_inputs import MAX_IMAGES, RequestInput
 
 IMAGE = "input_reference"
 MOST_IMAGE_BYTES = 24 * 1024 * 1024
@@ -123,7 +123,7 @@ def images_in(form: Mapping[str, Any]) -> list[UploadFile]:
     return [image for image in sent if isinstance(image, UploadFile) and image.filename]
 
 
-def read_ask(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> Ask:
+def read_input(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> RequestInput:
     """Return what the form asks for, in a thread; `FieldError` names a field that cannot be.
 
     The first of `images` is the first frame. Several are all sent, where the server takes them.
@@ -147,12 +147,14 @@ def read_ask(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> Ask:
     if typed.remix_of:
         with about("remix_of"):
             source = find_job(visit, typed.remix_of).job_id
-        return Ask({name: value for name, value in values.items() if value is not None}, source=source)
+        return RequestInput(
+            {name: value for name, value in values.items() if value is not None}, source=source
+        )
     values |= {"model": typed.model, "size": typed.size, "seconds": _number(typed.seconds)}
     reference, material = _references(images, typed)
     values |= reference
     fields_set = {name: value for name, value in values.items() if value is not None}
-    return Ask(fields_set, material, profile=typed.profile or None)
+    return RequestInput(fields_set, material, profile=typed.profile or None)
 
 
 def _micros(dollars: str) -> int:

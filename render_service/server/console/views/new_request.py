@@ -39,10 +39,10 @@ from render_service.server.console.views.new_form import (
     Typed,
     field_of,
     images_in,
-    read_ask,
+    read_input,
     sentence,
 )
-from render_service.server.gateway.asks import Ask, Submit
+from render_service.server.gateway.request_inputs import RequestInput, Submit
 from render_service.submission.preview import outlook, ruling_on
 from render_service.submission.sources import source_ahead
 from sora_adapter.profiles import profiles
@@ -102,13 +102,13 @@ class Decision(View):
     """Whether the server was asked to moderate the prompt, for this decision."""
 
 
-def decide(visit: Visit, ask: Ask) -> Decision:
-    """Return the decision on what `ask` stands for; `BadRequest` if it is invalid."""
-    session, values = visit.session, dict(ask.values)
-    if ask.source is not None:
-        values["source"], values["profile"] = source_ahead(session.ledger, ask.source)
+def decide(visit: Visit, request_input: RequestInput) -> Decision:
+    """Return the decision on what `request_input` stands for; `BadRequest` if it is invalid."""
+    session, values = visit.session, dict(request_input.values)
+    if request_input.source is not None:
+        values["source"], values["profile"] = source_ahead(session.ledger, request_input.source)
     else:
-        values["profile"] = session.profile(ask.profile).name
+        values["profile"] = session.profile(request_input.profile).name
     if "purpose" not in values and visit.caller.purposes:
         values["purpose"] = visit.caller.purposes[0]
     request = parse_request(catalog=session.catalog, **values)
@@ -240,7 +240,7 @@ def _view(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> NewReques
     errors, decision = dict[str, str](), None
     if typed.prompt or visit.typed:
         try:
-            decision = decide(visit, read_ask(visit, typed, images))
+            decision = decide(visit, read_input(visit, typed, images))
         except SoraLedgerError as error:
             errors[field_of(error)] = sentence(str(error))
     session, catalog, caller = visit.session, visit.session.catalog, visit.caller
@@ -302,8 +302,8 @@ async def send(visit: Visit, form: FormData) -> Done | NewRequestView:
     typed = Typed.read(form, key="")
     submit: Submit = visit.request.app.state.submit
     try:
-        ask = await asyncio.to_thread(read_ask, visit, typed, images_in(form))
-        job = await submit(visit.caller, ask, f"form-{typed.key}")
+        request_input = await asyncio.to_thread(read_input, visit, typed, images_in(form))
+        job = await submit(visit.caller, request_input, f"form-{typed.key}")
     except RequestKeyTaken:
         again = await asyncio.to_thread(
             _view, visit, typed.model_copy(update={"key": _new_key()}), images_in(form)

@@ -42,7 +42,7 @@ HEADER = "x-sora-ledger-"
 
 
 @dataclass(frozen=True)
-class Ask:
+class RequestInput:
     """What a client asks for: values for `parse_request`, files, who pays, and the name of the source.
 
     `profile` names the server; without it that of the source is used, or the one for new requests.
@@ -66,11 +66,11 @@ class Ask:
         return cast("str | None", self.values.get("reference_file_id"))
 
 
-Submit = Callable[[Caller, Ask, str], Awaitable[Job]]
+Submit = Callable[[Caller, RequestInput, str], Awaitable[Job]]
 """Submits a request of a person's form, once for each key; returns its job as soon as it is recorded."""
 
 
-def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) -> Ask:
+def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) -> RequestInput:
     """Read ``POST /videos``; raises `ApiError`. Reads files, so it is called in a thread if there are any."""
     images = ("input_reference", SEVERAL_IMAGES)
     known = ("prompt", "model", "size", "seconds", *images, "characters", *_READ_OPTION)
@@ -88,30 +88,30 @@ def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) ->
         reference, material = _references(fields, uploads, reference, material)
         if reference["further_images"]:
             options[SEVERAL_IMAGES] = True
-    return _ask(fields, values | reference, material)
+    return _request_input(fields, values | reference, material)
 
 
-def read_remix(fields: Fields, headers: Mapping[str, str], source: str) -> Ask:
+def read_remix(fields: Fields, headers: Mapping[str, str], source: str) -> RequestInput:
     """Read ``POST /videos/{id}/remix``."""
     fields = _merged(fields, headers, ("prompt",))
-    return _ask(fields, _values(Operation.REMIX, fields), source=source)
+    return _request_input(fields, _values(Operation.REMIX, fields), source=source)
 
 
-def read_edit(fields: Fields, headers: Mapping[str, str]) -> Ask:
+def read_edit(fields: Fields, headers: Mapping[str, str]) -> RequestInput:
     """Read ``POST /videos/edits``, of a video of this ledger or of an uploaded one."""
     fields = _merged(fields, headers, ("prompt", "video", "model"))
     require(fields, "video")
     values = _values(Operation.EDIT, fields)
     if not isinstance(fields["video"], Uploaded):
         wished = {"model": text(fields, "model")} if "model" in fields else {}
-        return _ask(fields, values | wished, source=_id_of(fields["video"], "video"))
+        return _request_input(fields, values | wished, source=_id_of(fields["video"], "video"))
     model = text(fields, "model") if "model" in fields else MODEL
     film = read_film(fields["video"])
     values |= {"model": model, "source_file": film.model_dump()}
-    return _ask(fields, values, Material(video=fields["video"].path))
+    return _request_input(fields, values, Material(video=fields["video"].path))
 
 
-def read_extension(fields: Fields, headers: Mapping[str, str]) -> Ask:
+def read_extension(fields: Fields, headers: Mapping[str, str]) -> RequestInput:
     """Read ``POST /videos/extensions``; only a video of this ledger can be extended."""
     fields = _merged(fields, headers, ("prompt", "video", "model", "seconds"))
     require(fields, "video")
@@ -126,7 +126,7 @@ def read_extension(fields: Fields, headers: Mapping[str, str]) -> Ask:
     require(fields, "seconds")
     values = _values(Operation.EXTEND, fields) | {"seconds": _number(fields, "seconds")}
     wished = {"model": text(fields, "model")} if "model" in fields else {}
-    return _ask(fields, values | wished, source=_id_of(fields["video"], "video"))
+    return _request_input(fields, values | wished, source=_id_of(fields["video"], "video"))
 
 
 def read_character(fields: Fields) -> tuple[str, Uploaded]:
@@ -179,12 +179,12 @@ def _values(operation: Operation, fields: Fields) -> dict[str, object]:
     return values
 
 
-def _ask(
+def _request_input(
     fields: Fields, values: dict[str, object], material: Material = NOTHING, source: str | None = None
-) -> Ask:
+) -> RequestInput:
     team = text(fields, "team") if "team" in fields else None
     project = text(fields, "project") if "project" in fields else None
-    return Ask(values, material, source, team, project)
+    return RequestInput(values, material, source, team, project)
 
 
 def _reference(value: Any, uploads: Uploads) -> tuple[dict[str, object], Material]:
