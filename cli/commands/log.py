@@ -103,7 +103,7 @@ def log_command(  # one parameter per option
         )
         records = islice((ledger.follow if follow else ledger.read)(where, after=after), limit)
         if as_csv:
-            emit_csv(record_rows(records), out, "record")
+            emit_csv(record_rows(records), out, "record", following=follow)
         elif follow:
             _follow(inv, records, one_stream=bool(stream))
         else:

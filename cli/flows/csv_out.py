@@ -24,9 +24,11 @@ def check_csv(inv: Invocation, *, as_csv: bool, out: Path | None) -> None:
         )
 
 
-def emit_csv(rows: Iterable[Sequence[object]], out: Path | None, thing: str) -> None:
+def emit_csv(
+    rows: Iterable[Sequence[object]], out: Path | None, thing: str, *, following: bool = False
+) -> None:
     """Write `rows` to `out` and say how many of a `thing` they are, or to stdout."""
     if out:
         say(f"{counted(write_rows(out, rows), thing)} in {out}")
     else:
-        print_rows(rows)
+        print_rows(rows, following=following)

@@ -7,17 +7,19 @@ anyone may have written. Such a cell is prefixed with an apostrophe, which makes
 import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TextIO
 
 import click
+from msgspec.json import format as format_json
 
-from cli.text.output import to_json
+from cli.text.printable import escaped
 from cli.text.usage import BadValue
 from ledger.private_files import OPEN, NewFile
 from ledger.record import Record
 from render_service.reports.record_words import what
-from render_service.runtime.documents import record_document
+from render_service.runtime.documents import payload_json
 from render_service.runtime.printable import guarded, printable
 
 COLUMNS = (
@@ -35,20 +37,22 @@ COLUMNS = (
     "causation_id",
     "trace_id",
 )
+_columns = attrgetter(*COLUMNS)
+ONE_LINE = 0
 
 
 def record_rows(records: Iterable[Record]) -> Iterator[Sequence[object]]:
     """Yield the header and a row for each of `records`, as they come."""
     yield (*COLUMNS, "what", "payload")
     for record in records:
-        document = record_document(record)
-        payload = to_json(document["payload"], indent=None)
-        yield [document[name] for name in COLUMNS] + [what(record.event), payload]
+        words = what(record.event)  # first, so that the payload is parsed once
+        payload = escaped(format_json(payload_json(record), indent=ONE_LINE).decode())
+        yield (*_columns(record.envelope), words, payload)
 
 
-def print_rows(rows: Iterable[Sequence[object]]) -> None:
-    """Write `rows` to stdout as they come."""
-    _write(sys.stdout, rows)
+def print_rows(rows: Iterable[Sequence[object]], *, following: bool = False) -> None:
+    """Write `rows` to stdout; if `following`, each as it comes."""
+    _write(sys.stdout, rows, following=following)
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> int:
@@ -70,12 +74,14 @@ def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> int:
     return count
 
 
-def _write(file: TextIO, rows: Iterable[Sequence[object]]) -> int:
+def _write(file: TextIO, rows: Iterable[Sequence[object]], *, following: bool = False) -> int:
     shown = printable if file.isatty() else str
     writer = csv.writer(file)
     lines = 0  # the first is the heading
     for row in rows:
         writer.writerow([shown(str(guarded(cell))) for cell in row])
-        file.flush()
+        if following:
+            file.flush()
         lines += 1
+    file.flush()
     return max(lines - 1, 0)

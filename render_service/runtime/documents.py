@@ -93,13 +93,18 @@ def record_document(record: Record) -> Json:
 
 def record_json(record: Record) -> Raw:
     """Return the document of a record as JSON text, which takes less time than its objects."""
+    return Raw(b'%b,"payload":%b}' % (encode(record.envelope)[:-1], payload_json(record)))
+
+
+def payload_json(record: Record) -> bytes:
+    """Return the payload of a record as in its document."""
     payload = record.payload_json()
     if COMMITMENT_KEY in payload:
         bodies = record.bodies
         if record.parsed is not None:
             bodies = {text.commitment: text.body for _, text in private_values(record.parsed) if text.body}
         payload = _PRIVATE.sub(lambda found: _revealed(found[1].decode(), bodies), payload)
-    return Raw(b'%b,"payload":%b}' % (encode(record.envelope)[:-1], payload))
+    return payload
 
 
 _PRIVATE = re.compile(rb'\{"commitment":"([0-9a-f]{64})"\}')

@@ -32,9 +32,9 @@ def short(text: str | None, limit: int = SHORT) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  # their full-width forms too
+FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  # their full-width forms too
 
 
 def guarded(cell: object) -> object:
     """Return `cell` of a table, as text if a spreadsheet would run it as a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(FORMULA) else cell
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ")[:1] in FORMULA else cell
