@@ -32,6 +32,8 @@ import tempfile
 import threading
 import time
 import traceback
+import urllib.error
+import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -85,6 +87,8 @@ SETTINGS = ("SORA_", "OPENAI_", "OTEL_", "TRACEPARENT")
 HUGE_PAGES = {"PYTHONMALLOC": "malloc", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 """Have few pages to copy for each fork, which halves its time."""
 SERVER = Path(__file__).parent / "outside" / "server.py"
+STOPS = (signal.SIGINT, signal.SIGTERM)
+"""The signals that end a server."""
 WARMING_UP = """
 budget set all --limit 9 --reason agreed
 create --prompt a-fox-runs --request-key k
@@ -367,6 +371,7 @@ def warm_up() -> None:
         )
         os.chdir(home)
         codes = {line: int(run(line.split())) for line in WARMING_UP.strip().splitlines()}
+        codes["serve"] = serve_once()
         server.kill()
     os.chdir(folder)
     os.environ.clear()
@@ -377,6 +382,44 @@ def warm_up() -> None:
     assert threading.active_count() == 1, "a process with threads is not forked cleanly"
     gc.collect()
     gc.freeze()  # what is shared stays shared
+
+
+def serve_once() -> int:
+    """Run ``serve`` in this process until it has answered some requests; return its exit code."""
+    from cli.main import run  # noqa: PLC0415  # imported already
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+
+    def ask_and_stop() -> None:
+        try:
+            for path in ("healthz", "v1/videos", "console", "console/log"):
+                ask(path)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def ask(path: str) -> None:
+        end = time.monotonic() + LONGEST_S
+        while time.monotonic() < end:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}").read()
+            except urllib.error.HTTPError:  # an answer
+                return
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return
+
+    thresholds, handlers = gc.get_threshold(), {number: signal.getsignal(number) for number in STOPS}
+    asking = threading.Thread(target=ask_and_stop)
+    asking.start()
+    code = int(run(["serve", "--port", str(port)]))
+    asking.join()
+    gc.set_threshold(*thresholds)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    return code
 
 
 def run_code(words: Sequence[str]) -> int:

@@ -6,9 +6,11 @@ it is, and unpacked only for a browser that takes no gzip.
 
 import asyncio
 import gzip
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -40,19 +42,12 @@ class Static:
     """The files of one folder; no other file can be named."""
 
     def __init__(self, folder: Path) -> None:
-        self._assets: dict[str, Asset] = {}
+        self._assets = _assets_of(folder)
         self._wasm = {
             path.name.removesuffix(".gz"): path
             for path in sorted(folder.iterdir())
             if path.name.endswith(PACKED_WASM)
         }
-        for path in sorted(folder.iterdir()):
-            if path.suffix in TYPES:
-                content = path.read_bytes()
-                packed = gzip.compress(content, mtime=0)
-                self._assets[path.name] = Asset(
-                    TYPES[path.suffix], content, packed, sha256(content).hexdigest()[:16]
-                )
 
     def url(self, name: str) -> str:
         """Return the address of a file, which changes with its content."""
@@ -70,6 +65,18 @@ class Static:
             return Response("There is no such file.\n", 404, media_type="text/plain")
         packed = takes_gzip(request)
         return _response(asset.packed if packed else asset.content, asset.kind, packed=packed)
+
+
+@cache
+def _assets_of(folder: Path) -> Mapping[str, Asset]:
+    """Return the files by name, read and packed once per process."""
+    assets = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in TYPES:
+            content = path.read_bytes()
+            packed = gzip.compress(content, mtime=0)
+            assets[path.name] = Asset(TYPES[path.suffix], content, packed, sha256(content).hexdigest()[:16])
+    return MappingProxyType(assets)
 
 
 def takes_gzip(request: Request) -> bool:
