@@ -83,7 +83,7 @@ def tamper(path: Path, statement: str) -> None:
     db.close()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None)
 @given(st.data())
 def test_what_was_tampered_with_is_never_called_sound(
     original: Path, vocabulary: ModuleType, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -101,7 +101,7 @@ def test_what_was_tampered_with_is_never_called_sound(
     path.unlink()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=settings.default.max_examples * 50 // 100)
 @given(st.data())
 def test_a_sound_ledger_is_called_sound_wherever_it_is_cut(
     original: Path, vocabulary: ModuleType, data: st.DataObject

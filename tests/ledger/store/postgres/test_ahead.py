@@ -222,9 +222,8 @@ def contents(store: PostgresStore) -> list[Any]:
 
 @given(steps=STEPS)
 @settings(
-    max_examples=30,
+    max_examples=settings.default.max_examples * 40 // 100,
     deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_two_processes_leave_what_one_leaves_that_reads_every_row(
