@@ -64,24 +64,21 @@ _KINDS: dict[str, Any] = {
     "error": _Detail | None,
     "holds": list[_Hold],
 }
-"""The facts that are more than one value."""
+"""The facts that are more than one value; of another kind, they are refused in every payload."""
 _FACTS: dict[str, tuple[str, ...]] = {
-    "render.decided": ("basis", "cost_usd_micros", "holds"),
-    "render.held": ("basis",),
-    "render.denied": ("basis", "denial_trace"),
-    "submission.rejected": ("error",),
-    "status.observed": ("error", "expires_at"),
+    "render.decided": ("cost_usd_micros",),
+    "status.observed": ("expires_at",),
     "asset.stored": ("bytes", "media_type", "sha256", "storage_uri", "variant"),
     "asset.lost": ("variant",),
-    "cost.settled": ("basis", "cost_usd_micros"),
+    "cost.settled": ("cost_usd_micros",),
 }
-"""What a row needs of a payload, by type of event, beside what is copied."""
+"""What else a row needs of a payload, by type of event, beside what is copied."""
 
 
 @lru_cache(maxsize=256)
 def _facts_of(type_: str) -> Callable[[bytes], Any]:
     """Return the function that reads what a row needs of a payload of this type, and nothing else."""
-    names = sorted({*COPIED.get(type_, ()), *_FACTS.get(type_, ())})
+    names = sorted({*_KINDS, *COPIED.get(type_, ()), *_FACTS.get(type_, ())})
     fields: list[Any] = [(name, _KINDS.get(name, Any), [] if name == "holds" else None) for name in names]
     return Decoder(defstruct("Facts", fields, gc=False)).decode
 
