@@ -9,7 +9,9 @@ import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("ledger", "decision", "sora_adapter", "render_service", "cli")
@@ -31,13 +33,23 @@ def read_sources() -> dict[str, str]:
     return {module_name(path): path.read_text(encoding="utf-8") for path in paths}
 
 
-def imports_of(name: str, tree: ast.Module, modules: Iterable[str]) -> set[str]:
+@cache
+def import_statements(text: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Return every import of a module, wherever in the file; expressions have none."""
+    due: list[Any] = [ast.parse(text)]
+    for node in due:
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            due += getattr(node, part, ())
+    return tuple(node for node in due if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def imports_of(name: str, text: str, modules: Iterable[str]) -> set[str]:
     """Return which of `modules` a module imports, wherever in the file."""
     found = set()
-    for node in ast.walk(tree):
+    for node in import_statements(text):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 found.add(inner if inner in modules else node.module)
@@ -46,7 +58,7 @@ def imports_of(name: str, tree: ast.Module, modules: Iterable[str]) -> set[str]:
 
 def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
     """Return which modules each module imports."""
-    return {name: imports_of(name, ast.parse(text), sources.keys()) for name, text in sources.items()}
+    return {name: imports_of(name, text, sources.keys()) for name, text in sources.items()}
 
 
 def cycles(graph: Graph) -> list[list[str]]:

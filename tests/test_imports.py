@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.figures import cycles, folder_graph, import_graph, longest_chain, mutual_pairs, read_sources
+from benchmarks.figures import (
+    cycles,
+    folder_graph,
+    import_graph,
+    import_statements,
+    longest_chain,
+    mutual_pairs,
+    read_sources,
+)
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -50,10 +58,10 @@ print(json.dumps([code, sorted(sys.modules)]))
 def imported(path: Path) -> list[str]:
     """Return the modules that a file imports, wherever in it."""
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in import_statements(path.read_text(encoding="utf-8")):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{path}: imports are absolute, so that this test can read them"
             names.append(node.module or "")
     return names

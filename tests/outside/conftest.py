@@ -37,16 +37,18 @@ WITNESSES = ("north", "south", "east")
 def until(happened: Callable[[], Any], seconds: float = 120) -> Any:
     """Wait until `happened` returns something true, and return it. The other process gives no signal.
 
-    Four times as long as the question took is waited before it is asked again: a command that asks costs more
-    than the process that is waited for has to do.
+    Four times as long as the question took is waited before it is asked again, and a tenth of what has been
+    waited already: a command that asks costs more than the process that is waited for has to do.
     """
-    end = time.monotonic() + seconds
+    began = time.monotonic()
+    end = began + seconds
     while True:
         asked = time.monotonic()
         if found := happened():
             return found
         assert time.monotonic() < end
-        time.sleep(min(max(0.02, 4 * (time.monotonic() - asked)), 0.5))
+        now = time.monotonic()
+        time.sleep(min(max(0.02, 4 * (now - asked), (now - began) / 10), 1))
 
 
 @dataclass(frozen=True)
