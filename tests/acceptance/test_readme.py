@@ -2,8 +2,8 @@
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"<!-- tested[^>]*-->\n```(?:bash|console)\n(.*?)```", READM
 
 
 @pytest.fixture
-def shell(place: Place, tmp_path: Path) -> Any:
+def shell(place: Place, tmp_path: Path) -> Callable[[str], subprocess.CompletedProcess[str]]:
     """Run shell lines with `sora-ledger` on the path and nothing of ours in the environment."""
     folder = tmp_path / "bin"
     place.forks.install(folder / "sora-ledger")
@@ -40,7 +40,9 @@ def test_the_readme_has_commands_that_are_tested() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_of_the_readme_works_as_written(shell: Any, block: str) -> None:
+def test_a_block_of_the_readme_works_as_written(
+    shell: Callable[[str], subprocess.CompletedProcess[str]], block: str
+) -> None:
     ended = shell(block)
     assert (ended.returncode, ended.stderr if ended.returncode else "") == (0, "")
 

@@ -140,7 +140,9 @@ def source(server: SandboxServer) -> str:
 
 
 @pytest.fixture
-def perform(tmp_path: Path, server: SandboxServer, source: str, forks: Forks) -> Callable[..., Any]:
+def perform(
+    tmp_path: Path, server: SandboxServer, source: str, forks: Forks
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run an example in a folder with the images it names: by a program, or as Python."""
     for name, size in IMAGE.items():
         Image.new("RGB", size, "teal").save(tmp_path / name)
@@ -167,7 +169,10 @@ def bearer() -> dict[str, str]:
 
 @pytest.mark.parametrize(("place", "row"), rows(Script))
 def test_a_python_example_says_what_it_would_have_said(
-    perform: Callable[..., Any], tmp_path: Path, place: tuple[str, int], row: Script
+    perform: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    place: tuple[str, int],
+    row: Script,
 ) -> None:
     text = "\n".join(BLOCKS[place[0], line] for line in (place[1], *row.then))
     ended = perform(text)
@@ -182,7 +187,11 @@ def programs_of(text: str) -> list[str]:
 
 @pytest.mark.parametrize(("place", "row"), rows(Curl))
 def test_a_curl_example_is_answered(
-    perform: Callable[..., Any], tmp_path: Path, source: str, place: tuple[str, int], row: Curl
+    perform: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    source: str,
+    place: tuple[str, int],
+    row: Curl,
 ) -> None:
     if missing := [name for name in programs_of(BLOCKS[place]) if not shutil.which(name)]:
         pytest.skip(f"not installed here: {', '.join(missing)}")

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import Place
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 SKILL = ROOT / "skills" / "sora-ledger"
@@ -46,7 +46,7 @@ def lines_of(page: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, forks: Any) -> tuple[Path, str]:
+def finished(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> tuple[Path, str]:
     """Return a folder whose ledger has a completed job, and the job's id."""
     folder = tmp_path_factory.mktemp("finished")
     environment = {**os.environ, "SORA_LEDGER_URL": "sqlite:///ledger.db", "SORA_SANDBOX_SECONDS": "0"}
@@ -57,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, forks: Any) -> tuple[Path
 
 
 @pytest.fixture
-def agent(place: Place, finished: tuple[Path, str]) -> Any:
+def agent(place: Place, finished: tuple[Path, str]) -> Place:
     """A place with `sora-ledger` on the path and `JOB`, a completed job to work on."""
     folder, job = finished
     shutil.copytree(folder, place.folder, dirs_exist_ok=True)
@@ -89,7 +89,7 @@ def test_the_skill_is_within_the_limits_of_the_convention_and_has_its_references
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if lines_of(page)], ids=lambda page: page.stem)
-def test_the_command_lines_of_a_page_work_as_written(agent: Any, page: Path) -> None:
+def test_the_command_lines_of_a_page_work_as_written(agent: Place, page: Path) -> None:
     ended = subprocess.run(
         ["/bin/sh", "-ec", lines_of(page)],
         check=False,

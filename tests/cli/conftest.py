@@ -17,6 +17,7 @@ import pytest
 from cli.main import run
 from sora_adapter.sandbox.server import SandboxServer
 from tests.conftest import Faults
+from tests.forks import Forks
 
 OURS = ("SORA_", "OPENAI_", "OTEL_", "TRACEPARENT")
 
@@ -105,11 +106,11 @@ def sora(folder: Path, capsys: pytest.CaptureFixture[str]) -> Sora:
 @pytest.fixture
 def server(
     sandbox: Callable[..., SandboxServer], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Any]:
+) -> Callable[..., SandboxServer]:
     """Start a sandbox and make it the server, with a key; settings may be changed."""
     monkeypatch.setenv("OPENAI_API_KEY", os.environ.get("OPENAI_API_KEY", "sk-test-0123456789"))
 
-    def begin(**changes: Any) -> Any:
+    def begin(**changes: Any) -> SandboxServer:
         running = sandbox(**changes)
         monkeypatch.setenv("OPENAI_BASE_URL", running.base_url)
         return running
@@ -118,14 +119,14 @@ def server(
 
 
 @pytest.fixture
-def faulty(faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def faulty(faults: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Faults:
     """Make the server of faults the server."""
     monkeypatch.setenv("OPENAI_BASE_URL", faults.base_url)
     return faults
 
 
 @pytest.fixture
-def as_process(folder: Path, forks: Any) -> Sora:
+def as_process(folder: Path, forks: Forks) -> Sora:
     """Run a command as a process, with `options` a new interpreter."""
 
     def command(*arguments: str, **options: Any) -> Ended:

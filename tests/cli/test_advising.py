@@ -15,6 +15,7 @@ import pytest
 from cli.flows import advise
 from ledger.events import RenderRequested
 from ledger.log.opening import open_ledger
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 CREATE = ["create", "--profile", "sandbox", "--max-cost", "0"]  # denied, so nobody is called
@@ -43,7 +44,9 @@ def test_advice_reads_as_a_sentence_where_a_person_reads(sora: Sora) -> None:
     assert "advice: the dialogue has 40 words" in ended.error
 
 
-def test_a_remix_that_does_not_say_what_stays_is_advised(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_remix_that_does_not_say_what_stays_is_advised(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
     ended = sora("remix", source, "--prompt", "make it red")
@@ -88,7 +91,7 @@ def test_a_missing_detail_is_asked_for_on_a_terminal(sora: Sora, folder: Path) -
 
 @pytest.mark.parametrize("words", [("remix",), ("edit",), ("extend", "--seconds", "4")])
 def test_a_question_is_asked_before_the_session_and_its_event_loop(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     server()
     made = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05").document["final"]
@@ -169,8 +172,6 @@ def test_a_template_left_blank_is_not_rendered(sora: Sora, folder: Path) -> None
         (["--example"], "are about one template; name it"),
     ],
 )
-def test_a_wrong_template_says_the_right_one(
-    sora: Callable[..., Any], arguments: list[str], message: str
-) -> None:
+def test_a_wrong_template_says_the_right_one(sora: Sora, arguments: list[str], message: str) -> None:
     ended = sora("templates", *arguments)
     assert (ended.code, message in ended.error) == (2, True)

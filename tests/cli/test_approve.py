@@ -3,10 +3,10 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 NAMES = ("ana", "maria")
@@ -25,7 +25,7 @@ signed = true
 
 
 @pytest.fixture
-def held(sora: Sora, server: Callable[..., Any], folder: Path) -> str:
+def held(sora: Sora, server: Callable[..., SandboxServer], folder: Path) -> str:
     """A final that Ana signed with ana.key is held until Maria has signed; her key is in maria.key."""
     server()
     keys = {name: sora("key", "new", f"{name}.key", "--name", name).document["verifier"] for name in NAMES}
@@ -81,7 +81,7 @@ purposes = ["final"]
 
 
 def test_a_requester_under_a_typed_name_is_told_at_once_that_it_takes_a_signature(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     packaged = sora("policy", "show", "--packaged", "policy").out

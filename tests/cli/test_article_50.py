@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from securesystemslib.dsse import Envelope
@@ -14,11 +13,12 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from ledger.tree.checkpoint import Verifier
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def published(server: Callable[..., Any], sora: Sora) -> dict[str, str]:
+def published(server: Callable[..., SandboxServer], sora: Sora) -> dict[str, str]:
     """Publish an unmarked film and one that is signed, and approved by somebody else; return their jobs."""
     server()
     jobs = {}

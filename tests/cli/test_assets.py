@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from render_service.assets.store import AssetStore
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
 @pytest.fixture
 def made(
-    server: Callable[..., Any], sora: Sora, picture: Callable[..., bytes], folder: Path
+    server: Callable[..., SandboxServer], sora: Sora, picture: Callable[..., bytes], folder: Path
 ) -> dict[str, Any]:
     """Render a video from an image; returns the job."""
     server()
@@ -143,7 +144,7 @@ def test_what_makes_no_sense_together_is_refused(sora: Sora, arguments: tuple[st
 
 
 def test_observe_records_once_what_files_stored_without_the_extra_say(
-    server: Callable[..., Any], sora: Sora, monkeypatch: pytest.MonkeyPatch
+    server: Callable[..., SandboxServer], sora: Sora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server()
     with monkeypatch.context() as patch:

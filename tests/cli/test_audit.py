@@ -2,20 +2,22 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-Sora = Callable[..., Any]
+from sora_adapter.sandbox.server import SandboxServer
+from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def at_openai(server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def at_openai(
+    server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SandboxServer]:
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")
     return lambda *faults: server(clock=time.time, faults=faults)
 
 
-def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Callable[..., Any]) -> None:
+def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Callable[..., SandboxServer]) -> None:
     base_url = at_openai().base_url
     sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     ended = sora("audit")
@@ -30,7 +32,7 @@ def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Callable[..., Any
     }
 
 
-def test_a_finding_ends_with_11_and_what_to_do(sora: Sora, at_openai: Callable[..., Any]) -> None:
+def test_a_finding_ends_with_11_and_what_to_do(sora: Sora, at_openai: Callable[..., SandboxServer]) -> None:
     at_openai("create=kept-but-answer-lost")
     job = sora("create", "--prompt", "a fox").document["job_id"]
     ended = sora("audit", "--format=text")
@@ -39,7 +41,7 @@ def test_a_finding_ends_with_11_and_what_to_do(sora: Sora, at_openai: Callable[.
     assert f"→ sora-ledger reconcile {job}" in ended.out
 
 
-def test_what_audit_says_to_do_settles_it(sora: Sora, at_openai: Callable[..., Any]) -> None:
+def test_what_audit_says_to_do_settles_it(sora: Sora, at_openai: Callable[..., SandboxServer]) -> None:
     at_openai("create=kept-but-answer-lost")
     job = sora("create", "--prompt", "a fox").document["job_id"]
     sora("reconcile", job)
@@ -48,7 +50,7 @@ def test_what_audit_says_to_do_settles_it(sora: Sora, at_openai: Callable[..., A
 
 
 def test_the_equation_of_an_earlier_position_can_be_asked_for(
-    sora: Sora, at_openai: Callable[..., Any]
+    sora: Sora, at_openai: Callable[..., SandboxServer]
 ) -> None:
     at_openai()
     sora("create", "--prompt", "a fox")
@@ -66,7 +68,7 @@ def test_a_position_beyond_the_end_is_refused(sora: Sora, denied: str) -> None:
 
 
 def test_a_failed_render_rests_once_a_person_says_what_was_done(
-    sora: Sora, at_openai: Callable[..., Any]
+    sora: Sora, at_openai: Callable[..., SandboxServer]
 ) -> None:
     at_openai()
     job = sora("create", "--prompt", "a fox [fail]").document["job_id"]
@@ -99,7 +101,7 @@ def test_a_server_that_cannot_be_used_is_reported(sora: Sora, denied: str) -> No
 
 
 def test_a_server_that_does_not_answer_is_an_error(
-    sora: Sora, at_openai: Callable[..., Any], denied: str, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, at_openai: Callable[..., SandboxServer], denied: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_openai()
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")

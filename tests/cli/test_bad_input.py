@@ -8,12 +8,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.main import run
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
+from tests.conftest import Faults
 
 SIZES = "offered: 720x1280, 1280x720 by sora-2"
 PREFIX_OF_ALL = "job_0"
@@ -179,7 +180,7 @@ def test_a_file_that_is_no_ledger_of_ours_is_reported_and_left_alone(
     ("state", "message"), [("queued", "is queued; only a completed one"), ("failed", "failed")]
 )
 def test_a_remix_of_an_unfinished_or_failed_video_is_denied_with_a_way_out(
-    sora: Sora, server: Callable[..., Any], state: str, message: str
+    sora: Sora, server: Callable[..., SandboxServer], state: str, message: str
 ) -> None:
     server(render_seconds=0 if state == "failed" else 60)
     source = sora("create", "--prompt", "a [fail] fox").document["job_id"]
@@ -191,7 +192,7 @@ def test_a_remix_of_an_unfinished_or_failed_video_is_denied_with_a_way_out(
     assert "sora-ledger" in ended.error
 
 
-def test_a_remix_of_a_deleted_video_is_denied(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_remix_of_a_deleted_video_is_denied(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
     sora("delete", source)
@@ -231,21 +232,21 @@ def test_an_unreachable_server_says_that_nothing_was_sent(
     assert "OPENAI_BASE_URL sets another" in ended.error
 
 
-def test_a_server_that_answers_html_leaves_the_outcome_unknown(sora: Sora, faulty: Any) -> None:
+def test_a_server_that_answers_html_leaves_the_outcome_unknown(sora: Sora, faulty: Faults) -> None:
     faulty.then(200, b"<html>Sign in</html>", kind="text/html")
     ended = sora("create", *PROMPT)
     assert (ended.code, ended.document["state"]) == (6, "unknown")
     assert "`sora-ledger reconcile --all` looks for it" in ended.error
 
 
-def test_a_list_from_a_server_that_answers_html_says_so(sora: Sora, faulty: Any) -> None:
+def test_a_list_from_a_server_that_answers_html_says_so(sora: Sora, faulty: Faults) -> None:
     faulty.then(200, b"<html>Sign in</html>", kind="text/html")
     ended = sora("list")
     assert (ended.code, "200 text/html instead of a list of videos" in ended.error) == (8, True)
 
 
 def test_a_wrong_key_says_which_variable_to_set(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     server(api_key="right")
@@ -254,7 +255,7 @@ def test_a_wrong_key_says_which_variable_to_set(
 
 
 def test_a_closed_request_key_says_to_take_another(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     server(api_key="right")

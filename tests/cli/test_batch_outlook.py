@@ -15,6 +15,7 @@ from cli.main import run
 from cli.text.decisions import time_left
 from ledger.terms import State
 from render_service.rules.measurements import Duration
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora, Terminal
 
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -46,7 +47,7 @@ def lines_of(text: str) -> list[str]:
 @pytest.mark.parametrize("width", [60, 80])
 def test_every_table_of_a_batch_fits_the_terminal_in_any_script(
     sora: Sora,
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     folder: Path,
     terminal: Callable[..., tuple[Terminal, Terminal]],
     monkeypatch: pytest.MonkeyPatch,
@@ -72,7 +73,7 @@ def test_every_table_of_a_batch_fits_the_terminal_in_any_script(
 
 
 def test_a_dry_run_says_of_each_denied_entry_why_and_what_to_do(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     server()
     prompts.write_text("a fox\nMickey Mouse dances\n")
@@ -100,7 +101,7 @@ def test_the_batch_is_done_with_its_slowest_render(members: list[Any], words: st
 
 
 def test_a_dry_run_has_the_total_and_what_would_be_denied(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     server()
     ended = sora(*BATCH, "--dry-run")
@@ -110,7 +111,7 @@ def test_a_dry_run_has_the_total_and_what_would_be_denied(
 
 
 def test_a_dry_run_counts_the_budget_once_for_all_entries(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.90")
@@ -121,7 +122,7 @@ def test_a_dry_run_counts_the_budget_once_for_all_entries(
 
 
 def test_an_override_that_the_policy_does_not_allow_is_refused_for_its_entry(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.90")
@@ -135,7 +136,7 @@ def test_an_override_that_the_policy_does_not_allow_is_refused_for_its_entry(
 
 def test_the_table_has_every_row_in_order_from_the_beginning(
     sora: Sora,
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     prompts: Path,
     terminal: Callable[..., tuple[Terminal, Terminal]],
     monkeypatch: pytest.MonkeyPatch,
@@ -151,7 +152,7 @@ def test_the_table_has_every_row_in_order_from_the_beginning(
 
 
 def test_a_denied_entry_is_reported_with_the_words_to_leave_out(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     server()
     prompts.write_text("Mickey Mouse dances\n")

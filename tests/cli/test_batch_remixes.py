@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 BATCH = ("create-batch", "--input", "changes.jsonl", "--out-dir", "out")
@@ -16,7 +17,7 @@ TWO = "Make the palette teal and let it snow"
 
 
 @pytest.fixture
-def source(sora: Sora, server: Callable[..., Any]) -> str:
+def source(sora: Sora, server: Callable[..., SandboxServer]) -> str:
     """Return the job of a stored video."""
     server()
     made = sora("create-and-poll", "a fox in a meadow", "--seconds", "8", "--poll-interval", "0.05")
@@ -66,7 +67,7 @@ def test_workers_make_every_remix_of_a_split_entry(
 
 
 def test_a_split_batch_is_continued_and_sends_nothing_twice(
-    sora: Sora, server: Callable[..., Any], source: str, changes: Callable[..., Path], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], source: str, changes: Callable[..., Path], folder: Path
 ) -> None:
     changes({"prompt": TWO, "remix_of": source})
     [job] = sora(*SPLIT).document["jobs"]
@@ -142,7 +143,7 @@ def test_an_entry_that_names_no_video_is_reported_with_its_line(
 
 
 def test_a_video_that_is_being_rendered_is_reported_with_what_to_wait_for(
-    sora: Sora, server: Callable[..., Any], changes: Callable[..., Path]
+    sora: Sora, server: Callable[..., SandboxServer], changes: Callable[..., Path]
 ) -> None:
     running = server(render_seconds=60.0)
     job = sora("create", "a fox in a meadow").document["job_id"]
@@ -153,7 +154,7 @@ def test_a_video_that_is_being_rendered_is_reported_with_what_to_wait_for(
 
 
 def test_a_remix_of_a_batch_goes_to_the_server_of_its_video_or_nowhere(
-    sora: Sora, server: Callable[..., Any], source: str, changes: Callable[..., Path]
+    sora: Sora, server: Callable[..., SandboxServer], source: str, changes: Callable[..., Path]
 ) -> None:
     other = server()
     changes({"prompt": "Make it night", "remix_of": source})

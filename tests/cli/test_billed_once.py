@@ -13,15 +13,16 @@ import httpx2
 import pytest
 
 from sora_adapter.client import VideosClient
+from sora_adapter.sandbox.server import SandboxServer
+from tests.cli.conftest import Sora
 
-Sora = Callable[..., Any]
 ONE_LINE = '{"prompt": "a fox runs"}\n'
 BATCH = ("create-batch", "--input", "one.jsonl", "--out-dir", "out", "--max-attempts", "3")
 
 
 @pytest.fixture
 def at_server(
-    server: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+    server: Callable[..., SandboxServer], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Callable[[], int]]:
     """Start a server with a fault that lasts; return how to count what it has created."""
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
-def test_a_limit_is_set_listed_and_kept(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_limit_is_set_listed_and_kept(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     ended = sora("budget", "set", "team_film", "--limit", "0.50", "--reason", "agreed")
     assert ended.code == 0
@@ -29,7 +29,7 @@ def test_a_limit_is_set_listed_and_kept(sora: Sora, server: Callable[..., Any]) 
 
 
 def test_the_team_may_come_from_the_environment(
-    sora: Sora, server: Callable[..., Any], monkeypatch: Any
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server()
     sora("budget", "set", "team_film", "--limit", "0")
@@ -38,7 +38,7 @@ def test_the_team_may_come_from_the_environment(
 
 
 def test_a_dry_run_is_denied_what_the_budget_has_not_left_and_records_nothing(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0", "--period", "month")
@@ -54,7 +54,7 @@ def test_a_month_is_shown_by_its_name(sora: Sora) -> None:
 
 
 def test_a_batch_is_decided_entry_by_entry_within_the_budget(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     sora("budget", "set", "all", "--limit", "1")
@@ -84,7 +84,7 @@ def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
     assert not (folder / "ledger.db").exists()
 
 
-def test_a_team_that_is_no_word_is_refused(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_team_that_is_no_word_is_refused(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "--team", "Film Unit")
     assert ended.code == 2

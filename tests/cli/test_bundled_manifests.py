@@ -11,13 +11,14 @@ import pytest
 from c2pa import Reader
 
 from ledger.verify.verify_bundle import named_record
+from sora_adapter.sandbox.server import SandboxServer
 from tests import c2pa_peer as peer
 from tests.cli.conftest import Sora
 from tests.console.forgery import pack, unpack
 
 
 @pytest.fixture
-def job_id(server: Callable[..., Any], sora: Sora) -> str:
+def job_id(server: Callable[..., SandboxServer], sora: Sora) -> str:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     return str(ended.document["final"]["job_id"])
@@ -105,7 +106,7 @@ def test_a_copy_that_was_moved_is_counted_and_reported(
 
 
 def test_with_stored_files_a_bundle_has_the_manifests_that_came_with_them(
-    server: Callable[..., Any], sora: Sora, tmp_path: Path, clip: bytes
+    server: Callable[..., SandboxServer], sora: Sora, tmp_path: Path, clip: bytes
 ) -> None:
     server()
     served = next(tmp_path.rglob("cached-1280x720-4s.mp4"))

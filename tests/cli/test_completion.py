@@ -7,10 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_jobs_are_completed_by_handle_id_or_how_far_back(denied: str, folder: Pa
 
 
 def test_a_job_is_completed_by_the_id_of_its_video(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     video = sora("create-and-poll", "--prompt", "a fox").document["final"]["id"]

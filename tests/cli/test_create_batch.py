@@ -4,12 +4,12 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
 from cli.exit_codes import WORST_FIRST, ExitCode, worst
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora, Terminal
 from tests.conftest import Clock
 
@@ -28,12 +28,12 @@ def prompts(folder: Path) -> Path:
     return path
 
 
-def creates(running: Any) -> int:
+def creates(running: SandboxServer) -> int:
     return int(httpx2.get(f"{running.origin}/_sandbox/requests").json().get("creates", 0))
 
 
 def test_the_example_of_the_seed_works(
-    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path, folder: Path
 ) -> None:
     server()
     ended = sora(*BATCH, "--concurrency", "3")
@@ -46,7 +46,7 @@ def test_the_example_of_the_seed_works(
 
 
 def test_a_file_in_the_folder_is_the_jobs_document(
-    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path, folder: Path
 ) -> None:
     server()
     [job, _] = sora(*BATCH).document["jobs"]
@@ -55,7 +55,7 @@ def test_a_file_in_the_folder_is_the_jobs_document(
 
 
 def test_every_missing_detail_is_reported_with_its_line_and_nothing_is_sent(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     running = server()
     prompts.write_text('a {product} on slate\na fox\n{"prompt": "make it nice"}\n')
@@ -66,7 +66,7 @@ def test_every_missing_detail_is_reported_with_its_line_and_nothing_is_sent(
 
 
 def test_advice_is_reported_once_with_the_lines_it_is_for(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     server()
     fox = "a fox; the camera pans left, then cranes up"
@@ -76,7 +76,9 @@ def test_advice_is_reported_once_with_the_lines_it_is_for(
     assert [(line["code"], line["lines"]) for line in advice] == [("SEVERAL_CAMERA_MOVES", [1, 3])]
 
 
-def test_attempts_in_vain_are_reported(sora: Sora, server: Callable[..., Any], prompts: Path) -> None:
+def test_attempts_in_vain_are_reported(
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
+) -> None:
     server()
     assert (
         "--max-attempts has no effect here: the profile custom" in sora(*BATCH, "--max-attempts", "5").error
@@ -84,7 +86,7 @@ def test_attempts_in_vain_are_reported(sora: Sora, server: Callable[..., Any], p
 
 
 def test_download_settles_the_batch_and_names_the_files(
-    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path, folder: Path
 ) -> None:
     server()
     prompts.write_text("a fox")
@@ -95,7 +97,11 @@ def test_download_settles_the_batch_and_names_the_files(
 
 
 def test_every_bad_entry_is_listed_before_anything_is_sent(
-    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path, picture: Callable[..., bytes]
+    sora: Sora,
+    server: Callable[..., SandboxServer],
+    prompts: Path,
+    folder: Path,
+    picture: Callable[..., bytes],
 ) -> None:
     running = server()
     (folder / "small.png").write_bytes(picture((100, 100)))
@@ -144,7 +150,7 @@ def test_a_file_without_entries_says_what_one_is(sora: Sora, prompts: Path) -> N
 
 
 def test_files_that_are_there_are_replaced_only_with_force(
-    sora: Sora, server: Callable[..., Any], prompts: Path, folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path, folder: Path
 ) -> None:
     server()
     prompts.write_text("a fox")
@@ -156,7 +162,7 @@ def test_files_that_are_there_are_replaced_only_with_force(
 
 
 def test_a_second_run_is_refused_and_resume_sends_nothing_twice(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     running = server()
     sora(*BATCH)
@@ -168,7 +174,7 @@ def test_a_second_run_is_refused_and_resume_sends_nothing_twice(
 
 
 def test_a_denied_entry_is_listed_and_the_others_go_on(
-    sora: Sora, server: Callable[..., Any], prompts: Path
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
 ) -> None:
     server()
     prompts.write_text('a fox\n{"prompt": "an owl", "size": "1792x1024", "model": "sora-2"}')
@@ -178,7 +184,9 @@ def test_a_denied_entry_is_listed_and_the_others_go_on(
     assert ended.document["jobs"][1]["trouble"] in ended.error
 
 
-def test_a_failed_render_ends_with_its_code(sora: Sora, server: Callable[..., Any], prompts: Path) -> None:
+def test_a_failed_render_ends_with_its_code(
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
+) -> None:
     server()
     prompts.write_text("a [fail] fox\nan owl")
     ended = sora(*BATCH, "--poll", "--poll-interval", "0.05")
@@ -186,7 +194,7 @@ def test_a_failed_render_ends_with_its_code(sora: Sora, server: Callable[..., An
 
 
 def test_a_batch_that_is_not_done_in_time_says_so_and_resume_goes_on(
-    sora: Sora, server: Callable[..., Any], prompts: Path, clock: Clock
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path, clock: Clock
 ) -> None:
     server(render_seconds=60)
     waited = ["--poll", "--poll-interval", "0.05", "--timeout", "0"]
@@ -197,7 +205,7 @@ def test_a_batch_that_is_not_done_in_time_says_so_and_resume_goes_on(
 
 
 def test_fail_fast_leaves_the_rest_for_resume(
-    sora: Sora, server: Callable[..., Any], prompts: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")  # whose 429 is known to have created nothing
     prompts.write_text("a fox\nan owl\na hare")
@@ -227,7 +235,10 @@ def test_options_say_what_entries_leave_open(sora: Sora, prompts: Path) -> None:
 
 
 def test_a_terminal_shows_a_table_that_lives_and_one_that_stays(
-    sora: Sora, server: Callable[..., Any], prompts: Path, terminal: Callable[..., tuple[Terminal, Terminal]]
+    sora: Sora,
+    server: Callable[..., SandboxServer],
+    prompts: Path,
+    terminal: Callable[..., tuple[Terminal, Terminal]],
 ) -> None:
     from cli.main import run  # noqa: PLC0415
 
@@ -238,7 +249,9 @@ def test_a_terminal_shows_a_table_that_lives_and_one_that_stays(
     assert "2 entries: 2 stored; done" in err.getvalue()
 
 
-def test_a_batch_that_goes_on_says_how(sora: Sora, server: Callable[..., Any], prompts: Path) -> None:
+def test_a_batch_that_goes_on_says_how(
+    sora: Sora, server: Callable[..., SandboxServer], prompts: Path
+) -> None:
     server()
     assert "next: a worker submits them" in sora(*BATCH, "--queue", "--format=text").out
     assert "next: the same command with --resume --poll" in sora(*BATCH, "--resume", "--format=text").out

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 from tests.forks import CODE, Forks
 
@@ -19,7 +19,7 @@ VIEWER = '#!/bin/sh\nprintf %s "$1" > "$OPENED"\n'
 
 
 @pytest.fixture
-def film(sora: Sora, server: Callable[..., Any]) -> str:
+def film(sora: Sora, server: Callable[..., SandboxServer]) -> str:
     """Return the id of a job with a stored video."""
     server()
     command = ("create-and-poll", "--prompt", "A fox runs", "--poll-interval", "0.05")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 from tests.conftest import Faults
 
@@ -19,7 +20,9 @@ def findings(ended: Any) -> dict[str, dict[str, Any]]:
     return {finding["check"]: finding for finding in ended.document["findings"]}
 
 
-def test_a_healthy_setup_is_reported_as_healthy(sora: Sora, server: Callable[..., Any], denied: str) -> None:
+def test_a_healthy_setup_is_reported_as_healthy(
+    sora: Sora, server: Callable[..., SandboxServer], denied: str
+) -> None:
     server()
     ended = sora("doctor")
     assert (ended.code, ended.document["healthy"]) == (0, True)
@@ -42,7 +45,7 @@ def test_the_sandbox_profile_needs_nothing_and_leaves_nothing(sora: Sora, folder
 
 
 def test_a_key_is_never_printed(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server(api_key="another")
     for arguments in (["--json"], ["--format=text"]):
@@ -51,7 +54,7 @@ def test_a_key_is_never_printed(
 
 
 def test_a_key_that_is_no_key_is_not_printed_either(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server()
     monkeypatch.setenv("OPENAI_API_KEY", "my secret with spaces")
@@ -59,7 +62,7 @@ def test_a_key_that_is_no_key_is_not_printed_either(
     assert (ended.code, "secret" in ended.out + ended.err) == (1, False)
 
 
-def test_a_wrong_key_says_which_variable_to_set(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_wrong_key_says_which_variable_to_set(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server(api_key="another")
     found = findings(sora("doctor"))["server"]
     assert (found["found"], "OPENAI_API_KEY" in f"{found['says']} {found['fix']}") == ("wrong", True)
@@ -73,7 +76,7 @@ def test_an_unreachable_server_is_reported(sora: Sora, monkeypatch: pytest.Monke
 
 
 def test_a_server_that_cannot_list_is_asked_for_a_video_that_is_none(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     assert findings(sora("doctor", "--profile", "litellm"))["server"]["found"] == "ok"
@@ -89,7 +92,11 @@ def test_a_switched_off_server_is_reported_with_the_way_out(
 
 @pytest.mark.parametrize(("minutes", "message"), [(5, "300 s ahead of"), (-5, "300 s behind")])
 def test_a_clock_that_is_off_is_reported_with_the_difference(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, minutes: int, message: str
+    sora: Sora,
+    server: Callable[..., SandboxServer],
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    message: str,
 ) -> None:
     server()
     shifted = timedelta(minutes=minutes, microseconds=-1)
@@ -137,7 +144,7 @@ def test_an_unknown_profile_is_reported_with_the_known_ones(sora: Sora) -> None:
 
 
 def test_a_dry_look_asks_no_server(
-    sora: Sora, server: Callable[..., Any], faults: Faults, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", faults.base_url)
     ended = sora("doctor", "--dry-run")
@@ -150,6 +157,6 @@ def test_a_person_reads_what_to_do_after_an_arrow(sora: Sora) -> None:
     assert "→ 1. Get a key" in text
 
 
-def test_the_findings_can_be_written_to_a_file(sora: Callable[..., Any], folder: Path) -> None:
+def test_the_findings_can_be_written_to_a_file(sora: Sora, folder: Path) -> None:
     sora("doctor", "--profile", "sandbox", "--json-out", "findings")
     assert json.loads((folder / "findings.json").read_text())["healthy"] is True

@@ -2,6 +2,7 @@
 
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ MOUNTS = """\
 
 
 @pytest.fixture
-def found(sora: Sora) -> Any:
+def found(sora: Sora) -> Callable[..., dict[str, dict[str, Any]]]:
     """Run `doctor --deployment` and return its findings by check."""
 
     def look(*arguments: str) -> dict[str, dict[str, Any]]:
@@ -34,7 +35,7 @@ def test_the_doctor_of_a_deployment_makes_its_checks_after_the_usual_ones(sora: 
     assert [finding["check"] for finding in ended.document["findings"]][-len(CHECKS) :] == CHECKS
 
 
-def test_the_sandbox_is_no_server_of_a_deployment(found: Any) -> None:
+def test_the_sandbox_is_no_server_of_a_deployment(found: Callable[..., dict[str, dict[str, Any]]]) -> None:
     upstream = found("--profile", "sandbox")["upstream"]
     assert (upstream["found"], "test clips" in upstream["says"]) == ("wrong", True)
 
@@ -49,14 +50,14 @@ def test_the_sandbox_is_no_server_of_a_deployment(found: Any) -> None:
     ],
 )
 def test_a_key_that_crosses_the_network_in_the_clear_is_found(
-    found: Any, monkeypatch: pytest.MonkeyPatch, address: str, state: str
+    found: Callable[..., dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, address: str, state: str
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     assert found("--profile", "custom")["upstream"]["found"] == state
 
 
 def test_a_signing_key_that_others_can_read_is_found(
-    found: Any, sora: Sora, monkeypatch: pytest.MonkeyPatch, folder: Path
+    found: Callable[..., dict[str, dict[str, Any]]], sora: Sora, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     sora("key", "new", "signing.key", "--name", "ledger.example")
     monkeypatch.setenv("SORA_LEDGER_KEY", "signing.key")
@@ -68,21 +69,25 @@ def test_a_signing_key_that_others_can_read_is_found(
 
 
 def test_a_webhook_secret_that_checks_nothing_is_found_and_not_printed(
-    found: Any, monkeypatch: pytest.MonkeyPatch
+    found: Callable[..., dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_WEBHOOK_SECRETS", "whsec_no-base64-at-all")
     webhooks = found("--profile", "custom")["webhooks"]
     assert (webhooks["found"], "no-base64" in str(webhooks)) == ("wrong", False)
 
 
-def test_a_process_that_is_root_is_found(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_root_is_found(
+    found: Callable[..., dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert found()["user"]["found"] == "wrong"
     monkeypatch.setattr(os, "geteuid", lambda: 10001)
     assert found()["user"]["found"] == "ok"
 
 
-def test_too_few_open_files_are_found(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_open_files_are_found(
+    found: Callable[..., dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
     limits = found()["limits"]
     assert (limits["found"], limits["says"]) == ("wrong", "256 open files are too few for `serve`")
@@ -90,14 +95,16 @@ def test_too_few_open_files_are_found(found: Any, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("kind", ["tmpfs", "overlay"])
 def test_a_place_that_ends_with_the_container_is_found(
-    found: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+    found: Callable[..., dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(deployment, "file_system_of", lambda _: kind)
     findings = found()
     assert {findings[check]["found"] for check in ("answers", "files")} == {"wrong"}
 
 
-def test_a_ledger_on_a_network_file_system_is_found(found: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_on_a_network_file_system_is_found(
+    found: Callable[..., dict[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(deployment, "file_system_of", lambda _: "nfs4")
     role = found()["role"]
     assert (role["found"], "network file system (nfs4)" in role["says"]) == ("wrong", True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 CALLING = [
@@ -55,7 +56,9 @@ def test_a_dry_run_says_that_the_run_would_be_refused(sora: Sora) -> None:
     assert "set OPENAI_BASE_URL" in ended.document["refused"]
 
 
-def test_a_dry_run_of_what_can_be_sent_says_nothing_more(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_dry_run_of_what_can_be_sent_says_nothing_more(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "--dry-run")
     assert (ended.document["refused"], ended.document["assumes"], ended.error) == (None, None, "")
@@ -85,7 +88,7 @@ def test_a_dry_run_of_a_denial_shows_no_request_because_none_would_be_sent(sora:
 
 
 def test_a_dry_remix_is_decided_on_the_source_and_records_nothing(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]

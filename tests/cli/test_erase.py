@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 PROMPT = "a zebracorn by the canal"
 
 
 @pytest.fixture
-def job(sora: Sora, server: Callable[..., Any], folder: Path) -> str:
+def job(sora: Sora, server: Callable[..., SandboxServer], folder: Path) -> str:
     """Return the id of a finished job."""
     server()
     made = sora("create-and-poll", "--prompt", PROMPT, "--out", str(folder / "clip.mp4"))

@@ -5,7 +5,6 @@ import sqlite3
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,6 +29,7 @@ from sora_adapter.errors import (
     VideoNotFound,
 )
 from sora_adapter.polling import PollTimeout
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 DOCS = Path(__file__).parents[2] / "docs" / "exit-codes.md"
@@ -114,13 +114,13 @@ def test_status_says_why_it_does_not_end_with_0(sora: Sora, denied: str) -> None
     assert ended.error.startswith(f"Error: {denied} is denied: sora-2 would cost 0.40 USD")
 
 
-def test_a_failed_render_ends_with_4(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_failed_render_ends_with_4(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     ended = sora("create-and-poll", "--prompt", "a [fail] fox", "--poll-interval", "0.05")
     assert (ended.code, "moderation_blocked" in ended.error) == (4, True)
 
 
-def test_waiting_too_long_ends_with_5(sora: Sora, server: Callable[..., Any]) -> None:
+def test_waiting_too_long_ends_with_5(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server(render_seconds=60)
     ended = sora("create-and-poll", "--prompt", "a fox", "--timeout", "0")
     assert (ended.code, "the server keeps rendering" in ended.error) == (5, True)

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from msgspec import structs
@@ -13,6 +12,7 @@ from ledger.log.opening import open_or_create
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
 from render_service import SyncRenderDesk
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora, Terminal
 
 WORDS = "about 40 s, 9 of 10 within 60 s (of 6 renders here)"
@@ -34,7 +34,7 @@ def measured(folder: Path, vocabulary: ModuleType) -> Path:
 
 
 def test_a_decision_says_how_long_the_render_takes(
-    sora: Sora, server: Callable[..., Any], measured: Path
+    sora: Sora, server: Callable[..., SandboxServer], measured: Path
 ) -> None:
     server()
     ended = sora("decide", "--prompt", "a fox in snow")
@@ -42,21 +42,25 @@ def test_a_decision_says_how_long_the_render_takes(
     assert f"expected: {WORDS}" in sora("decide", "--prompt", "a fox in snow", "--format", "text").out
 
 
-def test_a_new_render_says_how_long_it_takes(sora: Sora, server: Callable[..., Any], measured: Path) -> None:
+def test_a_new_render_says_how_long_it_takes(
+    sora: Sora, server: Callable[..., SandboxServer], measured: Path
+) -> None:
     server()
     ended = sora("create", "--prompt", "a fox in snow")
     assert ended.document["expected"] == {"p50_seconds": 40, "p90_seconds": 60, "renders": 6}
     assert f"expected: {WORDS}" in sora("create", "--prompt", "a fox in snow", "--format", "text").out
 
 
-def test_another_shape_is_unknown(sora: Sora, server: Callable[..., Any], measured: Path) -> None:
+def test_another_shape_is_unknown(sora: Sora, server: Callable[..., SandboxServer], measured: Path) -> None:
     server()
     options = ("--prompt", "a fox in snow", "--seconds", "8")
     assert sora("create", *options).document["expected"] is None
     assert f"expected: {UNKNOWN}" in sora("decide", *options, "--format", "text").out
 
 
-def test_a_denied_request_expects_nothing(sora: Sora, server: Callable[..., Any], measured: Path) -> None:
+def test_a_denied_request_expects_nothing(
+    sora: Sora, server: Callable[..., SandboxServer], measured: Path
+) -> None:
     server()
     denied = ("create", "--prompt", "a fox in snow", "--max-cost", "0")
     assert sora(*denied).document["expected"] is None
@@ -65,7 +69,7 @@ def test_a_denied_request_expects_nothing(sora: Sora, server: Callable[..., Any]
 
 def test_the_progress_bar_has_the_expected_time(
     sora: Sora,
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     measured: Path,
     terminal: Callable[..., tuple[Terminal, Terminal]],
     monkeypatch: pytest.MonkeyPatch,
@@ -80,7 +84,7 @@ def test_the_progress_bar_has_the_expected_time(
 
 def test_a_narrow_progress_bar_keeps_its_bar_and_its_time(
     sora: Sora,
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     measured: Path,
     terminal: Callable[..., tuple[Terminal, Terminal]],
     monkeypatch: pytest.MonkeyPatch,
@@ -95,7 +99,7 @@ def test_a_narrow_progress_bar_keeps_its_bar_and_its_time(
     assert "━━━━" in err.getvalue()
 
 
-def test_a_desk_says_how_long_a_render_takes(server: Callable[..., Any], measured: Path) -> None:
+def test_a_desk_says_how_long_a_render_takes(server: Callable[..., SandboxServer], measured: Path) -> None:
     server()
     with SyncRenderDesk() as desk:
         job = desk.create("a fox in snow")

@@ -6,15 +6,15 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def stored(sora: Sora, server: Callable[..., Any]) -> str:
+def stored(sora: Sora, server: Callable[..., SandboxServer]) -> str:
     """Return the id of a job whose video is stored, beside another job and a key."""
     server()
     sora("create", "--prompt", "a badger nobody may know of", "--max-cost", "0.01")
@@ -80,7 +80,7 @@ def test_it_reveals_neither_key_nor_machine(
 
 
 def test_an_image_is_in_it_as_it_was_given_and_as_it_was_sent(
-    sora: Sora, server: Callable[..., Any], folder: Path, picture: Callable[..., bytes]
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path, picture: Callable[..., bytes]
 ) -> None:
     server()
     (folder / "i.png").write_bytes(picture((1600, 900)))

@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 MODERATED = Path(__file__).parents[1] / "decision" / "data" / "guardrails-with-moderation.toml"
@@ -22,16 +22,16 @@ DENIED = [
 ]
 
 
-def asked(running: Any) -> int:
+def asked(running: SandboxServer) -> int:
     return int(httpx2.get(f"{running.origin}/_sandbox/requests").json().get("moderations", 0))
 
 
-def creates(running: Any) -> int:
+def creates(running: SandboxServer) -> int:
     return int(httpx2.get(f"{running.origin}/_sandbox/requests").json().get("creates", 0))
 
 
 @pytest.fixture
-def running(sora: Sora, server: Callable[..., Any], folder: Path) -> Any:
+def running(sora: Sora, server: Callable[..., SandboxServer], folder: Path) -> SandboxServer:
     """Start a server, and activate guardrails that ask it for its moderation of each prompt."""
     running = server()
     (folder / "policy.toml").write_text(sora("policy", "show", "--packaged", "policy").out)
@@ -45,7 +45,7 @@ def running(sora: Sora, server: Callable[..., Any], folder: Path) -> Any:
 @pytest.mark.parametrize(("prompt", "code", "rule"), DENIED)
 @pytest.mark.parametrize("purpose", ["draft", "final"])
 def test_what_the_guardrails_deny_is_denied_before_money_is_spent(
-    sora: Sora, running: Any, prompt: str, code: str, rule: str, purpose: str
+    sora: Sora, running: SandboxServer, prompt: str, code: str, rule: str, purpose: str
 ) -> None:
     words = ["--prompt", prompt, "--purpose", purpose]
     ahead, dry, placed = sora("decide", *words), sora("create", *words, "--dry-run"), sora("create", *words)
@@ -60,7 +60,7 @@ def test_what_the_guardrails_deny_is_denied_before_money_is_spent(
     assert creates(running) == 0
 
 
-def test_whynot_says_which_words_and_an_erasure_takes_them_away(sora: Sora, running: Any) -> None:
+def test_whynot_says_which_words_and_an_erasure_takes_them_away(sora: Sora, running: SandboxServer) -> None:
     job = sora("create", "--prompt", "A walk with EMMA watson").document["job_id"]
     assert '"EMMA watson"' in sora("whynot", job).document["what_now"][0]
     assert sora("erase", job, "--reason", "asked", "--yes").code == 0
@@ -69,13 +69,13 @@ def test_whynot_says_which_words_and_an_erasure_takes_them_away(sora: Sora, runn
     assert "policy show" in told
 
 
-def test_a_prompt_that_a_term_denies_is_not_shown_to_the_server(sora: Sora, running: Any) -> None:
+def test_a_prompt_that_a_term_denies_is_not_shown_to_the_server(sora: Sora, running: SandboxServer) -> None:
     assert sora("create", "--prompt", "Emma Watson walks").code == 3
     assert asked(running) == 0
 
 
 def test_what_is_held_is_rendered_once_another_person_approves_it(
-    sora: Sora, running: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, running: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SORA_LEDGER_ACTOR")
     held = sora("create", "--prompt", "A dancer moves to Thriller")
@@ -86,7 +86,9 @@ def test_what_is_held_is_rendered_once_another_person_approves_it(
     assert sora("verify").document["findings"] == []
 
 
-def test_the_server_is_asked_once_for_a_render_and_the_result_is_recorded(sora: Sora, running: Any) -> None:
+def test_the_server_is_asked_once_for_a_render_and_the_result_is_recorded(
+    sora: Sora, running: SandboxServer
+) -> None:
     placed = sora("create", "--prompt", "A teal coupe")
     assert (placed.code, placed.document["state"], asked(running)) == (0, "running", 1)
     inputs = sora("explain", placed.document["job_id"]).document["why"]["inputs"]
@@ -100,7 +102,7 @@ def test_the_server_is_asked_once_for_a_render_and_the_result_is_recorded(sora: 
     [*((prompt, rule) for prompt, _, rule in DENIED), ("billie  JEAN", "COPYRIGHTED_MUSIC")],
 )
 def test_before_a_policy_is_activated_the_packaged_terms_deny_and_no_server_is_asked(
-    sora: Sora, server: Callable[..., Any], prompt: str, rule: str
+    sora: Sora, server: Callable[..., SandboxServer], prompt: str, rule: str
 ) -> None:
     running = server()
     denied = sora("create", prompt)
@@ -111,7 +113,7 @@ def test_before_a_policy_is_activated_the_packaged_terms_deny_and_no_server_is_a
 
 
 def test_the_packaged_guardrails_are_a_file_to_start_from(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     for name in ("policy", "guardrails"):
@@ -125,7 +127,9 @@ def test_the_packaged_guardrails_are_a_file_to_start_from(
     assert sora("policy", "check", "policy.toml", "--guardrails", "all.toml").code == 0
 
 
-def test_a_batch_is_searched_and_moderated_row_by_row(sora: Sora, running: Any, folder: Path) -> None:
+def test_a_batch_is_searched_and_moderated_row_by_row(
+    sora: Sora, running: SandboxServer, folder: Path
+) -> None:
     rows = [{"prompt": prompt} for prompt, _, _ in DENIED] + [{"prompt": "A teal coupe"}]
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     batch = ["create-batch", "--input", "rows.jsonl", "--out-dir", "out"]
@@ -142,7 +146,7 @@ def test_a_batch_is_searched_and_moderated_row_by_row(sora: Sora, running: Any, 
 
 
 @pytest.fixture
-def nobody(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def nobody(running: SandboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody listen at the address of the server."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
@@ -176,7 +180,7 @@ def test_a_batch_asks_a_server_that_does_not_answer_only_a_few_times(
 
 
 def test_a_server_without_moderations_counts_as_not_asked(
-    sora: Sora, running: Any, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, running: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "vllm-omni")
     ended = sora("decide", "--prompt", "A teal coupe", "--purpose", "client")
@@ -194,7 +198,9 @@ def test_decisions_are_repeated_without_a_server_and_without_the_text(sora: Sora
     assert (counts["SAME"], counts["NOT_RECOMPUTABLE"], counts["DECISION_DRIFT"]) == (1, 1, 0)
 
 
-def test_a_finding_that_the_text_does_not_have_is_drift(sora: Sora, running: Any, folder: Path) -> None:
+def test_a_finding_that_the_text_does_not_have_is_drift(
+    sora: Sora, running: SandboxServer, folder: Path
+) -> None:
     sora("create", "--prompt", "An emu watches Thriller")
     forge(folder / "ledger.db", "An emu watches nothing")
     ended = sora("replay", "--decisions")
@@ -212,7 +218,7 @@ def forge(database: Path, text: str) -> None:
 
 
 def test_what_if_searches_the_texts_for_the_terms_of_another_policy(
-    sora: Sora, running: Any, folder: Path
+    sora: Sora, running: SandboxServer, folder: Path
 ) -> None:
     for prompt in ("A zebra in a suit", "A dancer moves to Thriller", "a gory beheading"):
         sora("create", "--prompt", prompt)
@@ -225,7 +231,7 @@ def test_what_if_searches_the_texts_for_the_terms_of_another_policy(
 
 
 def test_guardrails_stay_in_force_under_a_policy_that_has_none(
-    sora: Sora, running: Any, folder: Path
+    sora: Sora, running: SandboxServer, folder: Path
 ) -> None:
     renamed = (folder / "policy.toml").read_text().replace('name = "default"', 'name = "second"')
     (folder / "second.toml").write_text(renamed)
@@ -238,14 +244,14 @@ def test_guardrails_stay_in_force_under_a_policy_that_has_none(
     assert sora("decide", "--prompt", "Emma Watson walks").code == 0
 
 
-def test_two_sources_of_guardrails_are_refused(sora: Sora, running: Any, folder: Path) -> None:
+def test_two_sources_of_guardrails_are_refused(sora: Sora, running: SandboxServer, folder: Path) -> None:
     both = (folder / "policy.toml").read_text() + "\n[guardrails]\nversion = 1\n"
     (folder / "both.toml").write_text(both)
     ended = sora("policy", "check", "both.toml", "--guardrails", "guardrails.toml")
     assert (ended.code, "has guardrails of its own" in ended.error) == (2, True)
 
 
-def test_policy_show_says_what_the_guardrails_do(sora: Sora, running: Any) -> None:
+def test_policy_show_says_what_the_guardrails_do(sora: Sora, running: SandboxServer) -> None:
     text = sora("policy", "show", "--format=text").out
     assert "terms REAL_PERSON: deny: 14 terms" in text
     assert "moderation by the server: asked for; flagged prompts: hold" in text

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 QUICK = ["--poll-interval", "0.05"]
 
 
 def test_a_prompt_alone_becomes_a_file_named_by_its_video(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     ended = sora("image2video", "--backend", "sora2", *QUICK, "A serene lake at sunset")

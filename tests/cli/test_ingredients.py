@@ -3,11 +3,11 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.options.inputs import loop_as_flag, read_images
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 ASKED = ["create", "--prompt", "a fox", "--profile", "sandbox"]
@@ -67,7 +67,7 @@ def test_images_that_cannot_be_used_are_refused(sora: Sora, shots: Path, images:
 
 
 def test_of_several_images_the_first_is_sent_and_all_are_recorded(
-    sora: Sora, server: Callable[..., Any], shots: Path
+    sora: Sora, server: Callable[..., SandboxServer], shots: Path
 ) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "-i", "hero.jpg,shots/*.jpg,shots/small.webp")
@@ -80,7 +80,7 @@ def test_of_several_images_the_first_is_sent_and_all_are_recorded(
 
 @pytest.mark.parametrize("fit", ["cover", "contain", "pad"])
 def test_fit_makes_an_image_match_and_keeps_both(
-    sora: Sora, server: Callable[..., Any], shots: Path, fit: str
+    sora: Sora, server: Callable[..., SandboxServer], shots: Path, fit: str
 ) -> None:
     server()
     ended = sora("create", "--prompt", "a fox", "--input-reference", "shots/small.webp", "--fit", fit)
@@ -166,7 +166,7 @@ def test_the_value_of_loop_is_read_as_its_flag(words: list[str], read: list[str]
 
 
 def test_an_image_url_and_characters_are_sent(
-    sora: Sora, server: Callable[..., Any], folder: Path, clip: bytes
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path, clip: bytes
 ) -> None:
     server()
     (folder / "clip.mp4").write_bytes(clip)
@@ -197,7 +197,7 @@ def test_the_models_are_listed_as_json_where_that_is_asked_for(sora: Sora) -> No
 
 
 def test_an_image_does_not_betray_where_it_was_taken(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     from PIL import Image  # noqa: PLC0415
 

@@ -11,11 +11,13 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from cli.exit_codes import ExitCode
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora, Terminal
+from tests.ledger.store.postgres.server import Databases
 
 
 @pytest.fixture
-def owner(databases: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+def owner(databases: Databases, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     """Return the URL of an empty place, which is where commands look for the ledger."""
     url: str = databases.url()
     monkeypatch.setenv("SORA_LEDGER_URL", url)
@@ -23,12 +25,12 @@ def owner(databases: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
 
 
 @pytest.fixture
-def execute(postgres: ModuleType, owner: str) -> Callable[..., Any]:
+def execute(postgres: ModuleType, owner: str) -> Callable[..., list[Any]]:
     return lambda *statements: postgres.execute(owner, *statements)
 
 
 @pytest.fixture
-def role(execute: Callable[..., Any]) -> Iterator[str]:
+def role(execute: Callable[..., list[Any]]) -> Iterator[str]:
     """Yield the name of a role that may connect and no more, and needs to be quoted."""
     name = f"App {uuid.uuid4().hex[:8]}"
     execute(f'CREATE ROLE "{name}" LOGIN')
@@ -71,7 +73,7 @@ def test_the_grants_are_printed_as_sql_that_psql_can_run(
     sora: Sora,
     owner: str,
     role: str,
-    execute: Callable[..., Any],
+    execute: Callable[..., list[Any]],
     terminal: Callable[..., tuple[Terminal, Terminal]],
 ) -> None:
     printed, _ = terminal()
@@ -81,7 +83,7 @@ def test_the_grants_are_printed_as_sql_that_psql_can_run(
 
 
 def test_printing_the_grants_gives_none(
-    sora: Sora, owner: str, role: str, execute: Callable[..., Any]
+    sora: Sora, owner: str, role: str, execute: Callable[..., list[Any]]
 ) -> None:
     document = sora("init", "--role", role).document
     assert (document["applied"], execute(RIGHTS.format(role))) == (False, [])
@@ -94,13 +96,13 @@ WHERE grantee = '{}' AND table_name = 'events' AND table_schema = current_schema
 
 
 def test_the_role_may_add_to_the_log_and_read_it(
-    as_role: str, role: str, execute: Callable[..., Any]
+    as_role: str, role: str, execute: Callable[..., list[Any]]
 ) -> None:
     assert execute(RIGHTS.format(role)) == [("INSERT",), ("SELECT",)]
 
 
 def test_the_role_carries_out_a_render_from_prompt_to_file(
-    sora: Sora, as_role: str, server: Callable[..., Any]
+    sora: Sora, as_role: str, server: Callable[..., SandboxServer]
 ) -> None:
     server(render_seconds=0)
     rendered = sora("create-and-poll", "--prompt", "a paper boat", "--poll-interval", "0.05")
@@ -111,7 +113,9 @@ def test_the_role_carries_out_a_render_from_prompt_to_file(
     assert sora("replay").code == ExitCode.DONE
 
 
-def test_the_role_erases_what_people_wrote(sora: Sora, as_role: str, server: Callable[..., Any]) -> None:
+def test_the_role_erases_what_people_wrote(
+    sora: Sora, as_role: str, server: Callable[..., SandboxServer]
+) -> None:
     sora("create", "--prompt", "a paper boat", "--max-cost", "0.01", "--profile", "sandbox")
     erased = sora("erase", "--older-than", "0", "--reason", "subject_request", "--yes")
     assert erased.code == ExitCode.DONE, erased
@@ -122,7 +126,7 @@ def test_the_role_erases_what_people_wrote(sora: Sora, as_role: str, server: Cal
     "statement", ["UPDATE events SET actor = 'x'", "DELETE FROM events", "TRUNCATE events"]
 )
 def test_the_grants_keep_the_role_from_changing_the_log_and_triggers_its_owner(
-    postgres: ModuleType, as_role: str, execute: Callable[..., Any], statement: str
+    postgres: ModuleType, as_role: str, execute: Callable[..., list[Any]], statement: str
 ) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         postgres.execute(as_role, statement)
@@ -145,7 +149,7 @@ def test_a_role_no_grant_restricts_is_refused(sora: Sora, owner: str) -> None:
 
 
 def test_a_role_that_may_act_as_the_owner_is_refused(
-    sora: Sora, owner: str, role: str, execute: Callable[..., Any], postgres: ModuleType
+    sora: Sora, owner: str, role: str, execute: Callable[..., list[Any]], postgres: ModuleType
 ) -> None:
     execute(f'GRANT ALL ON SCHEMA {schema(execute)} TO "{role}"')
     begun = sora("init", "--ledger", f"{owner}&user={role.replace(' ', '%20')}")
@@ -165,5 +169,5 @@ def test_a_person_who_may_not_grant_is_told(sora: Sora, as_role: str, role: str)
     )
 
 
-def schema(execute: Any) -> str:
+def schema(execute: Callable[..., list[Any]]) -> str:
     return str(execute("SELECT current_schema()")[0][0])

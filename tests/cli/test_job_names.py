@@ -1,10 +1,10 @@
 """A job is named by what is displayed: its id, either end of it, its video, or how far back it is."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
@@ -96,7 +96,7 @@ def test_a_prompt_that_looks_like_a_name_stays_a_prompt(sora: Sora) -> None:
     assert "has no jobs" not in ended.error
 
 
-def test_poll_without_a_job_waits_for_the_last_one(sora: Sora, server: Callable[..., Any]) -> None:
+def test_poll_without_a_job_waits_for_the_last_one(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow").document["job_id"]
     ended = sora("poll", "--poll-interval", "0.05")
@@ -105,7 +105,7 @@ def test_poll_without_a_job_waits_for_the_last_one(sora: Sora, server: Callable[
 
 
 def test_the_last_job_of_commands_about_a_video_is_the_last_one_that_was_submitted(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     job = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05").document["final"]["job_id"]
@@ -124,7 +124,7 @@ def test_poll_says_where_nothing_was_submitted(sora: Sora, two: list[str]) -> No
 
 
 def test_poll_all_waits_for_every_render_and_stores_the_videos(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     asked = [
@@ -145,7 +145,7 @@ def test_poll_all_with_nothing_under_way_is_done(sora: Sora, two: list[str]) -> 
 
 
 def test_poll_all_names_what_it_cannot_wait_for_and_ends_as_that_does(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server(faults=("create=kept-but-answer-lost:1",))
     lost = sora("create", "--prompt", "a fox in snow").document["job_id"]
@@ -155,7 +155,7 @@ def test_poll_all_names_what_it_cannot_wait_for_and_ends_as_that_does(
 
 
 def test_poll_all_tells_of_a_render_that_it_cannot_ask_for(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = server()
     sora("create", "--prompt", "a fox in snow")

@@ -5,12 +5,12 @@ import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
 
 from cli.main import run
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora, Terminal
 
 DENIED = ["--max-cost", "0"]
@@ -34,7 +34,7 @@ def two(sora: Sora, folder: Path) -> tuple[str, str]:
 
 
 @pytest.fixture
-def family(sora: Sora, server: Callable[..., Any]) -> list[str]:
+def family(sora: Sora, server: Callable[..., SandboxServer]) -> list[str]:
     """Make a video, a remix of it, a remix of that, and a stranger; return their jobs in this order."""
     server()
     ids = [sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]]
@@ -90,7 +90,9 @@ def test_a_tree_draws_what_was_made_from_what(sora: Sora, family: list[str]) -> 
     ]
 
 
-def test_an_adopted_remix_hangs_below_its_adopted_source(sora: Sora, server: Callable[..., Any]) -> None:
+def test_an_adopted_remix_hangs_below_its_adopted_source(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     videos = f"{server().base_url}/videos"
     headers = {"authorization": "Bearer any"}
     source = httpx2.post(videos, json={"prompt": "a fox"}, headers=headers).json()["id"]

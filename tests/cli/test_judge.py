@@ -11,7 +11,7 @@ import pytest
 
 from decision.one_change import encoder
 from render_service.submission import judge as asking
-from tests.cli.conftest import Sora
+from tests.cli.conftest import Ended, Sora
 
 UNCLEAR = "Make it pop"
 SEVERAL = "Make it night, and replace the fox with a hare."
@@ -90,10 +90,10 @@ def source(sora: Sora, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def policy(sora: Sora, folder: Path, source: str) -> Callable[..., Any]:
+def policy(sora: Sora, folder: Path, source: str) -> Callable[..., Ended]:
     """Activate a policy with a judge; the keywords are its settings."""
 
-    def activate(url: str | None, extra: str = "", **settings: Any) -> Any:
+    def activate(url: str | None, extra: str = "", **settings: Any) -> Ended:
         lines = ['model = "wise"', *(f"{name} = {json.dumps(value)}" for name, value in settings.items())]
         lines += [f'url = "{url}"'] if url else []
         packaged = sora("policy", "show", "--packaged", "policy").out
@@ -109,7 +109,7 @@ def inputs(ended: Any) -> dict[str, Any]:
 
 
 def test_a_judge_settles_what_is_unclear_and_the_record_needs_it_no_more(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended]
 ) -> None:
     policy(chat.url)
     chat.say = ONE
@@ -131,7 +131,7 @@ def test_a_judge_settles_what_is_unclear_and_the_record_needs_it_no_more(
 
 
 def test_the_text_is_sent_as_data_with_the_key_of_the_judge_and_no_other(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "key-of-the-renderer")
     policy(chat.url)
@@ -148,7 +148,7 @@ def test_the_text_is_sent_as_data_with_the_key_of_the_judge_and_no_other(
 
 
 def test_a_judge_that_finds_several_changes_has_the_remix_denied_with_one_command_each(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended]
 ) -> None:
     policy(chat.url)
     prompt = "Make it night or make it rain"
@@ -169,7 +169,7 @@ def test_a_judge_that_finds_several_changes_has_the_remix_denied_with_one_comman
     ],
 )
 def test_several_changes_that_are_sure_pass_only_where_the_policy_lets_the_judge_overrule(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], settings: Any, code: int, times: int
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended], settings: Any, code: int, times: int
 ) -> None:
     policy(chat.url, **settings)
     chat.say = verdict("single", ("Make it night", "lighting"))
@@ -182,7 +182,7 @@ def test_several_changes_that_are_sure_pass_only_where_the_policy_lets_the_judge
     ("settings", "code"), [({}, "SEVERAL_CHANGES"), ({"may_overrule": True}, "CHANGE_UNCLEAR")]
 )
 def test_a_judge_that_may_overrule_and_is_not_sure_turns_several_changes_into_an_unclear_one(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], settings: Any, code: str
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended], settings: Any, code: str
 ) -> None:
     policy(chat.url, ask="always", **settings)
     chat.say = verdict("ambiguous")
@@ -192,7 +192,7 @@ def test_a_judge_that_may_overrule_and_is_not_sure_turns_several_changes_into_an
 
 
 def test_a_judge_that_is_always_asked_may_object_to_what_seems_to_be_one_change(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended]
 ) -> None:
     policy(chat.url, ask="always")
     chat.say = verdict("multiple", ("Make it", "style"), ("night", "lighting"))
@@ -223,7 +223,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_an_answer_that_cannot_be_used_leaves_the_offline_verdict(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], name: str
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended], name: str
 ) -> None:
     policy(chat.url)
     behaviour, status = HOSTILE[name]
@@ -239,7 +239,9 @@ def test_an_answer_that_cannot_be_used_leaves_the_offline_verdict(
     assert len(chat.requests) == 1, "asked once, never again"
 
 
-def test_a_redirect_is_not_followed(sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]) -> None:
+def test_a_redirect_is_not_followed(
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended]
+) -> None:
     policy(chat.url)
     chat.status, chat.say = 307, ONE
     assert sora("remix", source, "--prompt", UNCLEAR).code == 3
@@ -250,7 +252,7 @@ def test_a_judge_that_does_not_answer_is_marked_and_a_declared_change_still_pass
     sora: Sora,
     chat: Chat,
     source: str,
-    policy: Callable[..., Any],
+    policy: Callable[..., Ended],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     policy(chat.url)
@@ -265,7 +267,7 @@ def test_a_judge_that_does_not_answer_is_marked_and_a_declared_change_still_pass
     assert sora("replay", "--decisions").code == 0
 
 
-def test_only_remixes_are_judged(sora: Sora, chat: Chat, source: str, policy: Callable[..., Any]) -> None:
+def test_only_remixes_are_judged(sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended]) -> None:
     policy(chat.url, ask="always")
     assert sora("edit", "--id", source, "--prompt", UNCLEAR, "--dry-run").code == 0
     assert sora("create", UNCLEAR, "--dry-run").code == 0
@@ -273,7 +275,7 @@ def test_only_remixes_are_judged(sora: Sora, chat: Chat, source: str, policy: Ca
 
 
 def test_a_prompt_that_a_term_denies_is_not_sent_to_the_judge(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], folder: Path
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended], folder: Path
 ) -> None:
     policy(chat.url, ask="always")
     terms = 'version = 1\n[[terms]]\ncode = "NAMES"\nthen = "deny"\nterms = ["pop"]\n'
@@ -284,7 +286,7 @@ def test_a_prompt_that_a_term_denies_is_not_sent_to_the_judge(
 
 
 def test_without_an_address_the_server_of_the_render_judges_and_the_sandbox_does_it_in_the_same_way(
-    sora: Sora, source: str, policy: Callable[..., Any]
+    sora: Sora, source: str, policy: Callable[..., Ended]
 ) -> None:
     policy(None)
     ahead, placed = (sora("remix", source, "--prompt", UNCLEAR, *more) for more in (["--dry-run"], []))
@@ -295,7 +297,7 @@ def test_without_an_address_the_server_of_the_render_judges_and_the_sandbox_does
 
 
 def test_what_if_there_were_no_judge_is_answered_from_the_record(
-    sora: Sora, chat: Chat, source: str, policy: Callable[..., Any], folder: Path
+    sora: Sora, chat: Chat, source: str, policy: Callable[..., Ended], folder: Path
 ) -> None:
     policy(chat.url)
     chat.say = ONE
@@ -308,13 +310,13 @@ def test_what_if_there_were_no_judge_is_answered_from_the_record(
 
 @pytest.mark.parametrize("url", ["ftp://host/v1", "http://user:pass@host/v1", "http://host/v1?key=1", "host"])
 def test_an_address_that_is_none_is_refused_when_the_policy_is_activated(
-    sora: Sora, policy: Callable[..., Any], url: str
+    sora: Sora, policy: Callable[..., Ended], url: str
 ) -> None:
     ended = policy(url)
     assert (ended.code, "judge" in ended.error, "base URL" in ended.error) == (2, True, True)
 
 
-def test_the_policy_says_where_the_text_goes(sora: Sora, chat: Chat, policy: Callable[..., Any]) -> None:
+def test_the_policy_says_where_the_text_goes(sora: Sora, chat: Chat, policy: Callable[..., Ended]) -> None:
     policy(chat.url)
     shown = sora("policy", "show", "--format=text").out.replace("\n", " ")
     assert "wise, asked where the offline rule is not sure" in shown

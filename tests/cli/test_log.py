@@ -10,7 +10,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,8 +20,10 @@ from ledger.canonical import canonical_json, sha256_hex
 from ledger.log.opening import open_ledger, open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance
 from render_service.runtime.printable import guarded
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.server import Databases
 
 WHO = Provenance("ana", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
 
@@ -53,7 +54,7 @@ def test_what_cannot_be_read_is_reported_without_repeating_it(
 
 
 def test_the_digests_in_payloads_are_the_ones_the_format_describes(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     sora("create", "--prompt", "a fox")
@@ -181,7 +182,7 @@ def test_what_is_appended_while_the_log_is_followed_is_shown(
 
 
 def test_following_goes_on_over_a_connection_that_was_killed(
-    sora: Sora, databases: Any, postgres: ModuleType, scribe: Scribe, folder: Path
+    sora: Sora, databases: Databases, postgres: ModuleType, scribe: Scribe, folder: Path
 ) -> None:
     url, name = databases.url(), databases.schema()
     kill = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{name}'"

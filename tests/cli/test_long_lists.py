@@ -9,6 +9,7 @@ import pytest
 
 from cli.text import output
 from ledger.log.ledger import Ledger
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 MEMBER = {"text": "x" * 40_000}
@@ -75,7 +76,7 @@ def test_a_search_over_many_jobs_reads_them_in_parts(
 
 
 def test_jobs_as_of_a_position_have_their_own_prompts_and_times_however_many_are_read_at_once(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server()
     for prompt in ("a fox", "a hen", "an owl"):

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 QUICK = ("--poll-interval", "0.05")
@@ -19,7 +20,7 @@ def _without_screen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stored(sora: Sora, server: Callable[..., Any]) -> dict[str, Any]:
+def stored(sora: Sora, server: Callable[..., SandboxServer]) -> dict[str, Any]:
     server()
     command = ("create-and-poll", "--prompt", "A Fox / ../runs: through snow!", *QUICK)
     return dict(sora(*command).document["final"])
@@ -89,7 +90,7 @@ def test_erasing_the_file_removes_the_link(sora: Sora, stored: dict[str, Any], f
 
 
 def test_a_folder_that_cannot_be_written_does_not_stop_a_render(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     (folder / "assets").mkdir()
@@ -99,7 +100,9 @@ def test_a_folder_that_cannot_be_written_does_not_stop_a_render(
     assert sora("open", "@last").document["path"].endswith(".mp4")
 
 
-def test_a_video_that_is_not_stored_says_how_to_get_it(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_video_that_is_not_stored_says_how_to_get_it(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow").document["job_id"]
     ended = sora("open", job)

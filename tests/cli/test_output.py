@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.exit_codes import ExitCode
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora, Terminal
+from tests.conftest import Faults
 
 DENIED = ["create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox"]
 READING = [["jobs"], ["log"], ["verify"], ["replay"], ["show"], ["status"], ["replay", "--as-of", "1"]]
@@ -85,7 +86,7 @@ def test_a_quiet_terminal_logs_no_steps(
     assert "render.requested" not in err.getvalue()
 
 
-def test_no_progress_bar_where_nobody_looks(sora: Sora, server: Callable[..., Any]) -> None:
+def test_no_progress_bar_where_nobody_looks(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--format=text")
     assert (ended.code, "━" in ended.err + ended.out) == (0, False)
@@ -130,7 +131,7 @@ def test_a_prompt_cannot_command_the_terminal(sora: Sora, command: list[str]) ->
     assert (ESCAPE in ended.out, "owned" in ended.out) == (False, True)
 
 
-def test_a_server_cannot_command_the_terminal(sora: Sora, faulty: Any) -> None:
+def test_a_server_cannot_command_the_terminal(sora: Sora, faulty: Faults) -> None:
     faulty.then(403, json.dumps({"error": {"message": "no \x1b[2J entry"}}).encode())
     ended = sora("list")
     assert (ended.code, ESCAPE in ended.err) == (8, False)
@@ -172,7 +173,7 @@ def test_the_api_shape_is_kept_in_a_jobs_document(sora: Sora, denied: str) -> No
 
 
 def test_create_and_poll_writes_the_bundle_of_create_and_final(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--out", "fox.mp4")
@@ -182,7 +183,7 @@ def test_create_and_poll_writes_the_bundle_of_create_and_final(
 
 
 def test_files_are_named_after_the_video_where_no_name_is_given(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     final = sora("create-and-poll", "--prompt", "a fox").document["final"]
@@ -193,7 +194,7 @@ def test_files_are_named_after_the_video_where_no_name_is_given(
 
 
 def test_files_in_the_way_are_reported_before_any_is_written(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     final = sora("create-and-poll", "--prompt", "a fox").document["final"]
@@ -208,7 +209,7 @@ def test_a_job_that_ends_at_once_is_shown_once(sora: Sora) -> None:
     assert sora("create-and-poll", *options).out.count("state ") == 1
 
 
-def test_repeating_a_request_key_is_reported(sora: Sora, server: Callable[..., Any]) -> None:
+def test_repeating_a_request_key_is_reported(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     command = ["create", "--prompt", "a fox", "--request-key", "teaser"]
     first, again = sora(*command).document, sora(*command).document

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 DEAR = ["create", "--prompt", "a fox", "--max-cost", "0.01"]
@@ -13,7 +13,7 @@ WISH = ["--override", "COST_ABOVE_LIMIT", "--reason", "the client pays"]
 
 
 @pytest.fixture
-def lenient(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
+def lenient(sora: Sora, server: Callable[..., SandboxServer], folder: Path) -> None:
     """Make a policy active that lets the caller's own limit be overridden."""
     server()
     packaged = sora("policy", "show", "--packaged", "policy").out
@@ -34,7 +34,9 @@ def test_an_overridden_denial_is_rendered_and_shown_with_who_and_until_when(
     assert sora("verify").code == 0
 
 
-def test_what_may_not_be_overridden_is_denied_and_says_so(sora: Sora, server: Callable[..., Any]) -> None:
+def test_what_may_not_be_overridden_is_denied_and_says_so(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     server()
     denied = sora(*DEAR, *WISH)
     assert (denied.code, denied.document["state"]) == (3, "denied")
@@ -58,7 +60,7 @@ def test_a_dry_run_shows_the_decision_with_the_override(sora: Sora, lenient: Non
     ],
 )
 def test_what_is_asked_for_wrongly_is_refused_and_nothing_recorded(
-    sora: Sora, server: Callable[..., Any], folder: Path, more: list[str], message: str
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path, more: list[str], message: str
 ) -> None:
     server()
     ended = sora(*DEAR, *more)

@@ -3,10 +3,10 @@
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
@@ -36,7 +36,7 @@ def test_check_changes_nothing(sora: Sora, team: Path, folder: Path) -> None:
 
 
 def test_an_activated_policy_decides_and_is_shown_with_who_and_why(
-    sora: Sora, team: Path, server: Callable[..., Any]
+    sora: Sora, team: Path, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     assert sora("policy", "activate", str(team), "--reason", "we attest now").code == 0
@@ -67,7 +67,7 @@ def test_what_each_activation_changed_is_listed_and_a_file_is_compared_before(
 
 
 def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
-    sora: Sora, team: Path, server: Callable[..., Any]
+    sora: Sora, team: Path, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     sora("policy", "activate", str(team), "--reason", "we attest now")
@@ -80,14 +80,16 @@ def test_a_policy_that_was_edited_where_it_is_kept_decides_nothing(
     assert [found["code"] for found in sora("verify").document["findings"]] == ["DOCUMENT"]
 
 
-def test_a_dry_run_decides_by_the_active_policy(sora: Sora, team: Path, server: Callable[..., Any]) -> None:
+def test_a_dry_run_decides_by_the_active_policy(
+    sora: Sora, team: Path, server: Callable[..., SandboxServer]
+) -> None:
     server()
     sora("policy", "activate", str(team), "--reason", "we attest now")
     assert sora("create", "--prompt", "a fox", "--dry-run").code == 3
 
 
 def test_a_catalog_that_is_activated_is_what_can_be_asked_for(
-    sora: Sora, team: Path, server: Callable[..., Any], folder: Path
+    sora: Sora, team: Path, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     catalog = folder / "prices.toml"

@@ -11,13 +11,14 @@ import pytest
 from cli.exit_codes import ExitCode
 from render_service.runtime.settings import read_settings
 from tests.cli.conftest import Sora
+from tests.ledger.store.postgres.server import Databases
 
 SECRET = "geheim-4711"
 CREATE = ("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
 
 
 @pytest.fixture
-def url(databases: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
+def url(databases: Databases, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
     """Return the URL of an empty place, with a password, which is where commands look for the ledger."""
     place = f"{databases.url()}&password={SECRET}"
     monkeypatch.setenv("SORA_LEDGER_URL", place)
@@ -26,12 +27,12 @@ def url(databases: Any, monkeypatch: pytest.MonkeyPatch, folder: Path) -> str:
 
 
 @pytest.fixture
-def execute(postgres: ModuleType, url: str) -> Callable[..., Any]:
+def execute(postgres: ModuleType, url: str) -> Callable[..., list[Any]]:
     return lambda *statements: postgres.execute(url, *statements)
 
 
 @pytest.fixture
-def role(execute: Callable[..., Any]) -> Iterator[str]:
+def role(execute: Callable[..., list[Any]]) -> Iterator[str]:
     """Yield the name of a role that may connect and no more."""
     name = f"app_{uuid.uuid4().hex[:8]}"
     execute(f"CREATE ROLE {name} LOGIN")
@@ -73,7 +74,7 @@ def test_the_doctor_finds_nothing_wrong_with_a_role_that_has_its_grants(
 
 
 def test_the_doctor_names_the_rights_that_are_missing(
-    sora: Sora, url: str, role: str, execute: Callable[..., Any]
+    sora: Sora, url: str, role: str, execute: Callable[..., list[Any]]
 ) -> None:
     sora("init", "--role", role, "--apply")
     execute(f"REVOKE INSERT ON events, tiles FROM {role}")
@@ -126,7 +127,7 @@ def test_a_server_that_cannot_be_used_ends_with_7_and_shows_no_password(
 
 
 def test_a_user_without_rights_is_told_what_to_do(
-    sora: Sora, url: str, role: str, execute: Callable[..., Any]
+    sora: Sora, url: str, role: str, execute: Callable[..., list[Any]]
 ) -> None:
     sora("init")
     execute(f"GRANT USAGE ON SCHEMA {execute('SELECT current_schema()')[0][0]} TO {role}")

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import click
 import pytest
 
 from cli.main import COMMANDS, cli
 from decision.request.prompt import FIELDS, LABELS
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 SANDBOX = ("--profile", "sandbox")
@@ -47,7 +47,7 @@ def test_text_on_the_screen_reaches_the_request(as_process: Sora, name: str, for
 
 @pytest.mark.parametrize("name", ["remix", "edit", "extend"])
 def test_text_on_the_screen_reaches_what_is_made_of_a_video(
-    sora: Sora, server: Callable[..., Any], name: str
+    sora: Sora, server: Callable[..., SandboxServer], name: str
 ) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "A shop sign").document["final"]["job_id"]

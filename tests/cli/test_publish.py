@@ -4,18 +4,18 @@ import shutil
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import obstore
 import pytest
 from obstore.store import from_url
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests import c2pa_peer as peer
 from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def job_id(server: Callable[..., Any], sora: Sora) -> str:
+def job_id(server: Callable[..., SandboxServer], sora: Sora) -> str:
     server()
     ended = sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     return str(ended.document["final"]["job_id"])

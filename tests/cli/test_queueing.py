@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
-def test_a_queued_render_is_decided_and_resume_submits_it(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_queued_render_is_decided_and_resume_submits_it(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     server()
     queued = sora("create", "--prompt", "a fox", "--queue")
     assert (queued.code, queued.document["state"]) == (0, "decided")
@@ -16,7 +18,7 @@ def test_a_queued_render_is_decided_and_resume_submits_it(sora: Sora, server: Ca
     assert (resumed.code, resumed.document["state"]) == (0, "running")
 
 
-def test_text_says_what_to_type_next(sora: Sora, server: Callable[..., Any]) -> None:
+def test_text_says_what_to_type_next(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     queued = sora("create", "--prompt", "a fox", "--queue", "--format=text")
     job_id = queued.out.partition("sora-ledger resume ")[2].split()[0]
@@ -24,7 +26,7 @@ def test_text_says_what_to_type_next(sora: Sora, server: Callable[..., Any]) -> 
     assert sora("resume", job_id).code == 0
 
 
-def test_cancel_withdraws_what_was_queued(sora: Sora, server: Callable[..., Any]) -> None:
+def test_cancel_withdraws_what_was_queued(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     job = sora("create", "--prompt", "a fox", "--queue").document["job_id"]
     gone = sora("cancel", job, "--reason", "another concept")
@@ -35,7 +37,7 @@ def test_cancel_withdraws_what_was_queued(sora: Sora, server: Callable[..., Any]
 
 
 def test_a_queued_batch_sends_nothing_and_is_no_failure(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     server()
     (folder / "prompts.jsonl").write_text("a fox\nan owl\n")
@@ -45,7 +47,9 @@ def test_a_queued_batch_sends_nothing_and_is_no_failure(
     assert json.loads((folder / "out" / "001-a-fox.json").read_text())["state"] == "decided"
 
 
-def test_a_queued_batch_cannot_be_waited_for(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
+def test_a_queued_batch_cannot_be_waited_for(
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
+) -> None:
     server()
     (folder / "prompts.jsonl").write_text("a fox\n")
     ended = sora("create-batch", "--input", "prompts.jsonl", "--out-dir", "out", "--queue", "--poll")

@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
+from tests.cli.conftest import Sora
 from tests.forks import Forks
 
-Sora = Callable[..., Any]
 ASKED = ("create", "--prompt", "a fox runs")
 
 
 @pytest.fixture
-def lost(sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def lost(
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
     """Lose the answer to a create; the first call starts the server."""
     running: list[Any] = []
     monkeypatch.setenv("SORA_LEDGER_PROFILE", "openai")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 RECORD = ["record", "media-renders"]
@@ -140,7 +141,7 @@ def test_a_dry_record_shows_the_event_and_records_nothing(sora: Sora, folder: Pa
     assert (ended.document["event"]["video_id"], list(folder.iterdir())) == ("video_1", [])
 
 
-def test_an_output_is_attached_to_a_workflow_once(sora: Sora, server: Callable[..., Any]) -> None:
+def test_an_output_is_attached_to_a_workflow_once(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     job = sora("create-and-poll", "--prompt", "a fox").document["final"]["job_id"]
     command = ["attach", job, "--workflow", "qa", "--uri", "https://qa.example/7"]

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
+from tests.conftest import Faults
 
 ASKED = ["--prompt", "make it dusk"]
 
 
 @pytest.fixture
-def made(server: Callable[..., Any], sora: Sora) -> str:
+def made(server: Callable[..., SandboxServer], sora: Sora) -> str:
     """Return the id of a completed video of four seconds."""
     server()
     ended = sora("create-and-poll", "--prompt", "a teal coupe on a desert highway", "--poll-interval", "0.05")
@@ -47,7 +49,7 @@ def test_an_edit_may_change_several_things(sora: Sora, made: str) -> None:
 
 
 def test_an_edit_of_a_file_keeps_the_file_and_its_shape(
-    sora: Sora, server: Callable[..., Any], film: Path
+    sora: Sora, server: Callable[..., SandboxServer], film: Path
 ) -> None:
     server()
     document = sora("edit", "--video", str(film), *ASKED).document
@@ -106,7 +108,7 @@ def test_an_extension_says_how_long_it_may_be(sora: Sora, made: str) -> None:
 
 
 def test_a_character_is_made_recorded_and_seen_again(
-    sora: Sora, server: Callable[..., Any], film: Path
+    sora: Sora, server: Callable[..., SandboxServer], film: Path
 ) -> None:
     server()
     made = sora("create-character", "--name", "Mossy", "--video-file", str(film)).document
@@ -116,7 +118,9 @@ def test_a_character_is_made_recorded_and_seen_again(
     assert sora("verify").code == 0
 
 
-def test_the_characters_of_a_server_have_a_stream(sora: Sora, server: Callable[..., Any], film: Path) -> None:
+def test_the_characters_of_a_server_have_a_stream(
+    sora: Sora, server: Callable[..., SandboxServer], film: Path
+) -> None:
     server()
     made = sora("create-character", "--name", "Mossy", "--video-file", str(film)).document
     records = sora("log", "--stream", "characters_custom").out
@@ -124,7 +128,7 @@ def test_the_characters_of_a_server_have_a_stream(sora: Sora, server: Callable[.
 
 
 def test_a_character_of_the_ledger_needs_no_server(
-    sora: Sora, server: Callable[..., Any], film: Path
+    sora: Sora, server: Callable[..., SandboxServer], film: Path
 ) -> None:
     server()
     made = sora("create-character", "--name", "Mossy", "--video-file", str(film)).document
@@ -139,7 +143,9 @@ def test_a_name_that_is_too_long_for_a_character_is_refused_here(sora: Sora, fil
     assert (ended.code, "name must be 1 to 80 printable characters" in ended.error) == (2, True)
 
 
-def test_a_character_nobody_knows_ends_with_1(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
+def test_a_character_nobody_knows_ends_with_1(
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
+) -> None:
     server()
     assert sora("character", "--id", "char_nowhere").code == 1
     assert not (folder / "ledger.db").exists()
@@ -154,14 +160,14 @@ def test_a_dry_run_about_characters_calls_nobody(sora: Sora, film: Path, argumen
     assert "/videos/characters" in ended.document["request"]["url"]
 
 
-def test_a_server_without_characters_is_not_asked(sora: Sora, film: Path, faulty: Any) -> None:
+def test_a_server_without_characters_is_not_asked(sora: Sora, film: Path, faulty: Faults) -> None:
     ended = sora("create-character", "--name", "M", "--video-file", str(film), "--profile", "sglang")
     assert (ended.code, "does not offer characters" in ended.error) == (2, True)
     assert faulty.asked == []
 
 
 def test_a_lost_answer_about_a_character_says_what_it_means(
-    sora: Sora, server: Callable[..., Any], film: Path
+    sora: Sora, server: Callable[..., SandboxServer], film: Path
 ) -> None:
     server(faults=("character=kept-but-answer-lost",))
     ended = sora("create-character", "--name", "Mossy", "--video-file", str(film))

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 QUICK = ("--poll-interval", "0.05")
@@ -18,7 +19,7 @@ SHOT = (
 FREE = ("--profile", "sandbox", "--max-cost", "0")
 
 
-def creates(running: Any) -> int:
+def creates(running: SandboxServer) -> int:
     return int(httpx2.get(f"{running.origin}/_sandbox/requests").json().get("creates", 0))
 
 
@@ -40,7 +41,9 @@ def same_request(sora: Sora, before: str, after: str) -> bool:
     return now == {name: value for name, value in then.items() if name != "request_key"}
 
 
-def test_a_failed_render_is_requested_again_as_it_was(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_failed_render_is_requested_again_as_it_was(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     running = server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     again = sora("retry", failed)
@@ -51,7 +54,7 @@ def test_a_failed_render_is_requested_again_as_it_was(sora: Sora, server: Callab
     assert sora("replay").code == 0
 
 
-def test_the_same_retry_twice_is_one_render(sora: Sora, server: Callable[..., Any]) -> None:
+def test_the_same_retry_twice_is_one_render(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     running = server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     first, second = sora("retry", failed).document, sora("retry", failed).document
@@ -59,7 +62,7 @@ def test_the_same_retry_twice_is_one_render(sora: Sora, server: Callable[..., An
     assert creates(running) == 2
 
 
-def test_a_retry_and_its_job_name_each_other(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_retry_and_its_job_name_each_other(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     again = sora("retry", failed).document["job_id"]
@@ -90,7 +93,9 @@ def test_the_promoted_draft_the_seed_and_the_characters_are_requested_again(sora
     assert same_request(sora, denied, sora("retry", denied).document["job_id"])
 
 
-def test_a_remix_keeps_its_source_and_its_declared_change(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_remix_keeps_its_source_and_its_declared_change(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox in snow", *QUICK).document["final"]["job_id"]
     command = ("remix", source, "--prompt", "Do it the other way", "--declare-change", "palette")
@@ -106,7 +111,7 @@ def test_a_remix_keeps_its_source_and_its_declared_change(sora: Sora, server: Ca
     [("edit", ()), ("extend", ("--seconds", "8"))],
 )
 def test_a_failed_edit_or_extension_is_requested_again_of_the_same_video(
-    sora: Sora, server: Callable[..., Any], command: str, more: tuple[str, ...]
+    sora: Sora, server: Callable[..., SandboxServer], command: str, more: tuple[str, ...]
 ) -> None:
     server()
     source = sora("create-and-poll", "--prompt", "a fox", *QUICK).document["final"]["job_id"]
@@ -119,7 +124,7 @@ def test_a_failed_edit_or_extension_is_requested_again_of_the_same_video(
 
 
 def test_a_failed_edit_of_an_upload_is_requested_again_with_the_stored_file(
-    sora: Sora, server: Callable[..., Any], folder: Path
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
 ) -> None:
     running = server()
     sora("create-and-poll", "--prompt", "a fox", *QUICK, "--download", "--out", "clip.mp4")
@@ -140,7 +145,9 @@ def test_a_failed_edit_of_an_upload_is_requested_again_with_the_stored_file(
     assert httpx2.get(f"{running.origin}/_sandbox/requests").json()["edits"] == 2
 
 
-def test_a_denied_request_is_allowed_once_there_is_money(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_denied_request_is_allowed_once_there_is_money(
+    sora: Sora, server: Callable[..., SandboxServer]
+) -> None:
     server()
     sora("budget", "set", "all", "--limit", "0.10")
     denied = sora("create", "--prompt", "a fox in snow")
@@ -162,7 +169,7 @@ def test_a_retry_that_fails_is_retried_by_its_own_id(sora: Sora) -> None:
     [("running", "sora-ledger poll"), ("stored", "is stored"), ("unknown", "sora-ledger reconcile")],
 )
 def test_what_may_be_billed_or_is_here_is_not_requested_again(
-    sora: Sora, server: Callable[..., Any], state: str, step: str
+    sora: Sora, server: Callable[..., SandboxServer], state: str, step: str
 ) -> None:
     running = server(faults=("create=kept-but-answer-lost:1",) if state == "unknown" else ())
     job = sora("create", "--prompt", "a fox in snow", "--request-key", "a").document["job_id"]
@@ -175,7 +182,7 @@ def test_what_may_be_billed_or_is_here_is_not_requested_again(
 
 
 def test_an_abandoned_render_may_still_be_billed_so_it_is_not_requested_again(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     running = server(render_seconds=9999)
     job = sora("create", "--prompt", "a fox in snow").document["job_id"]
@@ -185,7 +192,7 @@ def test_an_abandoned_render_may_still_be_billed_so_it_is_not_requested_again(
 
 
 def test_a_job_that_waits_for_its_submission_is_resumed_instead(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow", "--queue").document["job_id"]
@@ -193,7 +200,7 @@ def test_a_job_that_waits_for_its_submission_is_resumed_instead(
     assert (ended.code, f"sora-ledger resume {job}" in ended.error) == (1, True)
 
 
-def test_a_withdrawn_job_is_requested_again(sora: Sora, server: Callable[..., Any]) -> None:
+def test_a_withdrawn_job_is_requested_again(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     job = sora("create", "--prompt", "a fox in snow", "--queue").document["job_id"]
     sora("cancel", job)
@@ -222,7 +229,7 @@ def test_an_attestation_counts_only_for_the_person_who_gave_it(sora: Sora) -> No
     assert request_in(sora, sora("retry", by_ben, "--attest").document["job_id"])["attested"] is True
 
 
-def test_whynot_of_a_failed_render_says_retry(sora: Sora, server: Callable[..., Any]) -> None:
+def test_whynot_of_a_failed_render_says_retry(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     failed = sora("create-and-poll", *SHOT, *QUICK).document["final"]["job_id"]
     ended = sora("whynot", failed)
@@ -231,7 +238,7 @@ def test_whynot_of_a_failed_render_says_retry(sora: Sora, server: Callable[..., 
 
 
 def test_a_retry_that_is_rejected_too_names_no_key_that_nobody_gave(
-    sora: Sora, server: Callable[..., Any]
+    sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
     rejected = sora("create", "a fox runs", "--loop", "--profile", "custom").document["job_id"]

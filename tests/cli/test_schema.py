@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def check(validator: Any, document: Any, name: str) -> None:
 
 
 @pytest.fixture
-def printed(sora: Sora, validator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def printed(sora: Sora, validator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     """Run commands against the sandbox, each with the name of the document it prints."""
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
 
@@ -58,7 +58,7 @@ def printed(sora: Sora, validator: Any, monkeypatch: pytest.MonkeyPatch) -> Iter
     return run
 
 
-def test_documents_about_jobs_fit_their_schemas(printed: Any, folder: Path) -> None:
+def test_documents_about_jobs_fit_their_schemas(printed: Callable[..., Any], folder: Path) -> None:
     job = printed("placed", *FOX, "--request-key", "k")["job_id"]
     printed("placed", *FOX, "--request-key", "k")
     printed("placed", *FOX, "--max-cost", "0.01")
@@ -76,7 +76,7 @@ def test_documents_about_jobs_fit_their_schemas(printed: Any, folder: Path) -> N
     printed("spending", "spend", "--by", "purpose")
 
 
-def test_documents_about_decisions_fit_their_schemas(printed: Any, folder: Path) -> None:
+def test_documents_about_decisions_fit_their_schemas(printed: Callable[..., Any], folder: Path) -> None:
     packaged = folder / "team.toml"
     printed("preview", *FOX, "--dry-run")
     printed("preview", *FOX, "--max-cost", "0.01", "--dry-run")
@@ -95,7 +95,7 @@ def test_documents_about_decisions_fit_their_schemas(printed: Any, folder: Path)
     printed("records", "log")
 
 
-def test_reports_fit_their_schemas(printed: Any, sora: Sora, folder: Path) -> None:
+def test_reports_fit_their_schemas(printed: Callable[..., Any], sora: Sora, folder: Path) -> None:
     job = printed("placed", *FOX)["job_id"]
     printed("finished", "poll", "--id", job, "--poll-interval", "0.05")
     printed("placed", *FOX, "--max-cost", "0.01")
@@ -115,7 +115,9 @@ def test_reports_fit_their_schemas(printed: Any, sora: Sora, folder: Path) -> No
     printed("monitored", "monitor", "public", "--state", "state.json")
 
 
-def test_reports_with_findings_fit_their_schemas(printed: Any, sora: Sora, folder: Path) -> None:
+def test_reports_with_findings_fit_their_schemas(
+    printed: Callable[..., Any], sora: Sora, folder: Path
+) -> None:
     job = printed("placed", *FOX)["job_id"]
     printed("finished", "poll", "--id", job, "--poll-interval", "0.05")
     printed("replayed", "replay", "--record")
@@ -147,7 +149,7 @@ def default_policy_text() -> str:
         ("nothing",),
     ],
 )
-def test_failures_fit_their_schema(printed: Any, command: tuple[str, ...]) -> None:
+def test_failures_fit_their_schema(printed: Callable[..., Any], command: tuple[str, ...]) -> None:
     printed("error", *command, "--json")
 
 

@@ -4,11 +4,12 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
+from tests.conftest import Faults
 
 KEY = "sk-proj-8d1f0c5e7a9b4d2f"
 COMMANDS = [
@@ -43,7 +44,7 @@ def everything(folder: Path) -> Iterator[bytes]:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:1] + command[-1:]))
 @pytest.mark.parametrize("echo", ECHOES)
 def test_a_key_that_the_server_echoes_is_kept_nowhere(
-    sora: Sora, faulty: Any, folder: Path, echo: str, command: list[str]
+    sora: Sora, faulty: Faults, folder: Path, echo: str, command: list[str]
 ) -> None:
     status, body, kind = ECHOES[echo]
     faulty.then(status, body.encode(), kind=kind)
@@ -53,7 +54,7 @@ def test_a_key_that_the_server_echoes_is_kept_nowhere(
     assert [content for content in everything(folder) if KEY.encode() in content] == []
 
 
-def test_a_key_is_not_left_in_the_write_ahead_log(sora: Sora, faulty: Any, folder: Path) -> None:
+def test_a_key_is_not_left_in_the_write_ahead_log(sora: Sora, faulty: Faults, folder: Path) -> None:
     faulty.then(401, ECHOES["an error"][1].encode())
     holding = sqlite3.connect(
         folder / "ledger.db"
@@ -66,7 +67,9 @@ def test_a_key_is_not_left_in_the_write_ahead_log(sora: Sora, faulty: Any, folde
     holding.close()
 
 
-def test_a_key_reaches_only_the_server(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
+def test_a_key_reaches_only_the_server(
+    sora: Sora, server: Callable[..., SandboxServer], folder: Path
+) -> None:
     server(api_key=KEY)
     ended = sora("create-and-poll", "--prompt", "a fox", "-v")
     assert ended.code == 0
@@ -76,7 +79,7 @@ def test_a_key_reaches_only_the_server(sora: Sora, server: Callable[..., Any], f
 
 
 def test_a_key_of_the_env_file_is_not_repeated(
-    sora: Sora, faulty: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    sora: Sora, faulty: Faults, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     (folder / ".env").write_text(f"OPENAI_API_KEY={KEY}\n")

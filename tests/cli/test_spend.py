@@ -1,12 +1,12 @@
 """Spending, on the command line."""
 
 from collections.abc import Callable
-from typing import Any
 
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
-def test_money_is_shown_as_json_and_as_a_chart(sora: Sora, server: Callable[..., Any]) -> None:
+def test_money_is_shown_as_json_and_as_a_chart(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server()
     sora("budget", "set", "all", "--limit", "5")
     sora("create", "--prompt", "a fox")

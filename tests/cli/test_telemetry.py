@@ -18,8 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 from ledger.events import SubmissionAccepted
 from ledger.log.opening import open_ledger, open_store
 from ledger.record import Record
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 from tests.collector import Collector, Span, collecting
+from tests.conftest import Faults
 from tests.forks import Forks, Running
 from tests.receiver import receiving
 
@@ -123,7 +125,7 @@ def test_a_submission_has_the_attributes_of_the_conventions_for_generative_model
 
 
 def test_the_server_is_told_the_span_of_its_request(
-    collector: Collector, server: Callable[..., Any], sora: Sora
+    collector: Collector, server: Callable[..., SandboxServer], sora: Sora
 ) -> None:
     running = server()
     assert sora("create", "--profile", "openai", "--even-if-retired", "--prompt", PROMPT).code == 0
@@ -134,7 +136,7 @@ def test_the_server_is_told_the_span_of_its_request(
 
 @pytest.mark.parametrize("status", [400, 500])
 def test_no_private_text_is_exported_wherever_it_was_written(
-    collector: Collector, faulty: Any, sora: Sora, monkeypatch: pytest.MonkeyPatch, status: int
+    collector: Collector, faulty: Faults, sora: Sora, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setenv("OTEL_EXPERIMENTAL_RESOURCE_DETECTORS", "process,os,host")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789")

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cli.options.common import calling
 from render_service.submission import retry
 from sora_adapter.profiles import profiles
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
+from tests.conftest import Faults
 
 ASKED = ["create", "--prompt", "a fox"]
 TROUBLES = [
@@ -27,7 +28,7 @@ TROUBLES = [
 
 @pytest.mark.parametrize(("code", "message"), TROUBLES)
 def test_a_refusal_for_key_account_or_model_says_the_way_out(
-    sora: Sora, server: Callable[..., Any], code: str, message: str
+    sora: Sora, server: Callable[..., SandboxServer], code: str, message: str
 ) -> None:
     server(faults=(f"create=refused@{code}",))
     ended = sora(*ASKED)
@@ -36,7 +37,9 @@ def test_a_refusal_for_key_account_or_model_says_the_way_out(
 
 
 @pytest.mark.parametrize(("code", "message"), TROUBLES)
-def test_a_question_is_told_the_same(sora: Sora, server: Callable[..., Any], code: str, message: str) -> None:
+def test_a_question_is_told_the_same(
+    sora: Sora, server: Callable[..., SandboxServer], code: str, message: str
+) -> None:
     server(faults=(f"list=refused@{code}",))
     ended = sora("list")
     assert ended.code == 8
@@ -63,7 +66,7 @@ def test_of_a_server_that_is_gone_no_key_is_asked_for(sora: Sora, folder: Path) 
 
 
 def test_a_server_at_capacity_is_waited_for_and_reported(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
     server(faults=("create=429:2",))
@@ -74,7 +77,7 @@ def test_a_server_at_capacity_is_waited_for_and_reported(
 
 
 def test_waiting_for_capacity_stops_at_the_timeout(
-    sora: Sora, server: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    sora: Sora, server: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retry, "FIRST_WAIT_S", 0.01)
     server(faults=("create=429@60",))
@@ -82,7 +85,7 @@ def test_waiting_for_capacity_stops_at_the_timeout(
     assert (ended.code, "ask again in 60 s" in ended.error) == (8, True)
 
 
-def test_nobody_waits_for_credits(sora: Sora, server: Callable[..., Any]) -> None:
+def test_nobody_waits_for_credits(sora: Sora, server: Callable[..., SandboxServer]) -> None:
     server(faults=("create=refused@insufficient_quota",))
     ended = sora("create-and-poll", "--profile", "sandbox-here", *ASKED[1:])
     assert (ended.code, [line for line in ended.log if line["event"] == "submission.at_capacity"]) == (8, [])
@@ -112,7 +115,7 @@ def test_a_profile_of_ones_own_is_one_of_them(sora: Sora) -> None:
 
 @pytest.mark.parametrize("variant", ["thumbnail", "spritesheet", "all"])
 def test_a_variant_the_server_has_not_is_refused_before_it_costs(
-    sora: Sora, faulty: Any, folder: Path, variant: str
+    sora: Sora, faulty: Faults, folder: Path, variant: str
 ) -> None:
     flags = ["--profile", "litellm", "--variant", variant]
     ended = sora("create-and-poll", *ASKED[1:], *flags)
@@ -122,7 +125,7 @@ def test_a_variant_the_server_has_not_is_refused_before_it_costs(
 
 @pytest.mark.parametrize("command", [["poll"], ["download"], ["poll", "--download"]])
 def test_a_variant_the_jobs_server_has_not_is_refused(
-    sora: Sora, faulty: Any, video: Callable[..., bytes], command: list[str]
+    sora: Sora, faulty: Faults, video: Callable[..., bytes], command: list[str]
 ) -> None:
     faulty.then(200, video(status="queued"))
     made = sora(*ASKED, "--profile", "litellm").document["job_id"]
@@ -136,7 +139,7 @@ def test_a_variant_the_jobs_server_has_not_is_refused(
 @pytest.mark.parametrize("profile", ["litellm", "new-api"])
 def test_a_list_the_server_has_not_is_refused(
     sora: Sora,
-    faulty: Any,
+    faulty: Faults,
     monkeypatch: pytest.MonkeyPatch,
     profile: str,
     command: list[str],
@@ -150,7 +153,7 @@ def test_a_list_the_server_has_not_is_refused(
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
 def test_a_deletion_the_server_has_not_is_refused(
-    sora: Sora, faulty: Any, video: Callable[..., bytes], dry: list[str]
+    sora: Sora, faulty: Faults, video: Callable[..., bytes], dry: list[str]
 ) -> None:
     faulty.then(200, video(status="queued"))
     made = sora(*ASKED, "--profile", "litellm").document["job_id"]

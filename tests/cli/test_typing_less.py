@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Sora, Terminal
+from tests.forks import Forks
 
 FREE = ("--profile", "sandbox", "--dry-run")
 
@@ -36,7 +37,7 @@ Piped = Callable[[list[str], bytes], tuple[int, bytes]]
 
 
 @pytest.fixture
-def piped(folder: Path, forks: Any) -> Piped:
+def piped(folder: Path, forks: Forks) -> Piped:
     """Pipe a text to a command; return its exit code and what it prints to stdout."""
 
     def run(words: list[str], text: bytes) -> tuple[int, bytes]:

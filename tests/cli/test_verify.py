@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ledger.canonical import canonical_json, leaf_hash
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 
 
@@ -118,7 +119,7 @@ def test_a_verifier_alone_checks_nothing(sora: Sora, denied: str) -> None:
     assert sora("verify", "--verifier", "k").code == 2
 
 
-def test_stored_files_are_digested(sora: Sora, server: Callable[..., Any], folder: Path) -> None:
+def test_stored_files_are_digested(sora: Sora, server: Callable[..., SandboxServer], folder: Path) -> None:
     server()
     sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     clean = sora("verify", "--with-assets")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sora_adapter.errors import DeliveryRefused
+from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.webhooks import Verifier, checked_secret
 from tests.cli.conftest import Sora
 
@@ -52,7 +53,9 @@ def registered(sora: Sora, url: str = URL) -> Any:
     return ended.document
 
 
-def test_register_shows_the_secret_and_where_serve_reads_it(server: Callable[..., Any], sora: Sora) -> None:
+def test_register_shows_the_secret_and_where_serve_reads_it(
+    server: Callable[..., SandboxServer], sora: Sora
+) -> None:
     server()
     made = registered(sora)
     assert checked_secret(made["signing_secret"])
@@ -63,7 +66,7 @@ def test_register_shows_the_secret_and_where_serve_reads_it(server: Callable[...
     )
 
 
-def test_no_secret_is_logged_or_listed(server: Callable[..., Any], sora: Sora) -> None:
+def test_no_secret_is_logged_or_listed(server: Callable[..., SandboxServer], sora: Sora) -> None:
     server()
     ended = sora("webhook", "register", "--url", URL)
     secret = ended.document["signing_secret"]
@@ -71,14 +74,14 @@ def test_no_secret_is_logged_or_listed(server: Callable[..., Any], sora: Sora) -
     assert secret not in sora("webhook", "list").out
 
 
-def test_list_shows_every_endpoint_newest_first(server: Callable[..., Any], sora: Sora) -> None:
+def test_list_shows_every_endpoint_newest_first(server: Callable[..., SandboxServer], sora: Sora) -> None:
     server()
     ids = [registered(sora, f"{URL}/{number}")["id"] for number in range(3)]
     assert [each["id"] for each in sora("webhook", "list").document["endpoints"]] == ids[::-1]
 
 
 def test_a_sample_is_signed_with_the_secret_that_was_shown(
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     sora: Sora,
     receiver: Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]],
 ) -> None:
@@ -92,7 +95,7 @@ def test_a_sample_is_signed_with_the_secret_that_was_shown(
 
 
 def test_a_sample_that_is_refused_is_a_failure(
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     sora: Sora,
     receiver: Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]],
 ) -> None:
@@ -104,7 +107,7 @@ def test_a_sample_that_is_refused_is_a_failure(
 
 @pytest.mark.parametrize(("options", "valid"), [((), [True, True]), (("--at-once",), [False, True])])
 def test_a_rotated_secret_leaves_the_old_one_valid_unless_told_otherwise(
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     sora: Sora,
     receiver: Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]],
     options: tuple[str, ...],
@@ -126,13 +129,13 @@ def _takes(secret: str, headers: dict[str, str], body: bytes) -> bool:
         return False
 
 
-def test_a_server_without_endpoints_is_not_asked(server: Callable[..., Any], sora: Sora) -> None:
+def test_a_server_without_endpoints_is_not_asked(server: Callable[..., SandboxServer], sora: Sora) -> None:
     server()
     ended = sora("webhook", "register", "--url", URL, "--profile", "litellm")
     assert (ended.code, "does not offer webhook endpoints" in ended.error) == (2, True)
 
 
-def test_an_endpoint_that_is_not_there_is_reported(server: Callable[..., Any], sora: Sora) -> None:
+def test_an_endpoint_that_is_not_there_is_reported(server: Callable[..., SandboxServer], sora: Sora) -> None:
     server()
     ended = sora("webhook", "rotate", "--id", "whe_nobody")
     assert (ended.code, "`sora-ledger webhook list` shows" in ended.error) == (8, True)
@@ -150,7 +153,7 @@ def test_an_endpoint_that_is_not_there_is_reported(server: Callable[..., Any], s
     ],
 )
 def test_what_makes_no_sense_together_is_refused(
-    server: Callable[..., Any], sora: Sora, arguments: tuple[str, ...], message: str
+    server: Callable[..., SandboxServer], sora: Sora, arguments: tuple[str, ...], message: str
 ) -> None:
     server()
     ended = sora("webhook", *arguments)

@@ -20,9 +20,11 @@ import pytest
 from ledger.log.opening import open_ledger, open_snapshot
 from ledger.verify import verify
 from render_service.worker.worker import CUTTING_OFF_S, FINISHING_S
+from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 from tests.forks import Forks
 from tests.forks import Running as Forked
+from tests.ledger.store.postgres.server import Databases
 
 ROOT = Path(__file__).parents[2]
 QUICK = ("--interval", "0.2", "--grace", "0")
@@ -145,7 +147,10 @@ def befallen(server: Any) -> None:
 
 
 def test_drain_ends_once_everything_is_stored(
-    sora: Sora, server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running]
+    sora: Sora,
+    server: Callable[..., SandboxServer],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
 ) -> None:
     server()
     queued(3)
@@ -157,7 +162,7 @@ def test_drain_ends_once_everything_is_stored(
 
 def test_the_queue_shows_depth_age_and_holders(
     sora: Sora,
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     queued: Callable[..., list[str]],
     worker: Callable[..., Running],
     held_back: Event,
@@ -178,7 +183,10 @@ def test_the_queue_shows_depth_age_and_holders(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_worker_with_everything_finished_or_handed_back(
-    server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running], number: int
+    server: Callable[..., SandboxServer],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
+    number: int,
 ) -> None:
     running = server(render_seconds=60)
     queued(3)
@@ -199,7 +207,7 @@ def test_a_worker_that_is_to_end_waits_less_than_ten_seconds_for_its_calls() -> 
 
 
 def test_a_call_that_hangs_is_handed_back_and_its_video_found_by_the_next(
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     queued: Callable[..., list[str]],
     worker: Callable[..., Running],
     held_back: Event,
@@ -220,7 +228,7 @@ def test_a_call_that_hangs_is_handed_back_and_its_video_found_by_the_next(
 
 
 def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     queued: Callable[..., list[str]],
     worker: Callable[..., Running],
     held_back: Event,
@@ -239,7 +247,7 @@ def test_a_second_signal_ends_a_worker_at_once_and_loses_nothing(
 
 
 def test_a_worker_that_was_killed_is_taken_over_from_once_its_lease_is_over(
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     queued: Callable[..., list[str]],
     worker: Callable[..., Running],
     held_back: Event,
@@ -262,7 +270,7 @@ def test_a_worker_that_was_killed_is_taken_over_from_once_its_lease_is_over(
 )
 def test_a_worker_that_stalls_past_its_lease_and_wakes_up_cannot_write(
     sora: Sora,
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     queued: Callable[..., list[str]],
     worker: Callable[..., Running],
     held_back: Event,
@@ -289,10 +297,10 @@ def test_a_worker_that_stalls_past_its_lease_and_wakes_up_cannot_write(
 
 
 def test_workers_on_postgresql_submit_each_job_once(
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     queued: Callable[..., list[str]],
     worker: Callable[..., Running],
-    databases: Any,
+    databases: Databases,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SORA_LEDGER_URL", databases.url())
@@ -307,7 +315,7 @@ def test_workers_on_postgresql_submit_each_job_once(
 
 
 def test_worker_processes_share_the_limits(
-    server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running]
+    server: Callable[..., SandboxServer], queued: Callable[..., list[str]], worker: Callable[..., Running]
 ) -> None:
     running = server(running_jobs=2, render_seconds=0.3, clock=time.time)
     jobs = queued(6)
@@ -320,7 +328,7 @@ def test_worker_processes_share_the_limits(
 
 def test_what_a_person_does_with_a_job_in_hand_is_answered_and_harms_nobody(
     sora: Sora,
-    server: Callable[..., Any],
+    server: Callable[..., SandboxServer],
     queued: Callable[..., list[str]],
     worker: Callable[..., Running],
     held_back: Event,
@@ -342,7 +350,10 @@ def test_what_a_person_does_with_a_job_in_hand_is_answered_and_harms_nobody(
 
 
 def test_a_person_who_polls_beside_a_worker_gets_the_same_end(
-    sora: Sora, server: Callable[..., Any], queued: Callable[..., list[str]], worker: Callable[..., Running]
+    sora: Sora,
+    server: Callable[..., SandboxServer],
+    queued: Callable[..., list[str]],
+    worker: Callable[..., Running],
 ) -> None:
     server(render_seconds=1, clock=time.time)
     (job,) = queued()

@@ -127,7 +127,7 @@ def sora(proxy: str, tmp_path_factory: pytest.TempPathFactory) -> Sora:
 
 
 @pytest.fixture(scope="module")
-def created(sora: Sora) -> Any:
+def created(sora: Sora) -> dict[str, Any]:
     """Ask for a render."""
     ended = sora(
         "create", "--model", "sora-2", "--prompt", "a fox runs", "--size", "1280x720", "--seconds", "8"
@@ -137,7 +137,7 @@ def created(sora: Sora) -> Any:
 
 
 @pytest.fixture(scope="module")
-def settled(sora: Sora, created: Any) -> Any:
+def settled(sora: Sora, created: dict[str, Any]) -> dict[str, Any]:
     """Wait for it."""
     ended = sora("poll", "--id", created["job_id"], "--poll-interval", "0.2", "--timeout", "60")
     assert ended.code == 0, ended.err
@@ -145,39 +145,43 @@ def settled(sora: Sora, created: Any) -> Any:
 
 
 @pytest.fixture
-def made(upstream: SandboxServer, settled: Any) -> Any:
+def made(upstream: SandboxServer, settled: dict[str, Any]) -> dict[str, Any]:
     """Return the one job the sandbox has."""
     [job] = httpx2.get(f"{upstream.origin}/_sandbox/jobs").json()["data"]
     return job
 
 
-def test_the_render_is_stored(settled: Any) -> None:
+def test_the_render_is_stored(settled: dict[str, Any]) -> None:
     assert settled["state"] == "stored"
 
 
 def test_what_is_stored_is_the_file_of_the_server_behind_the_proxy(
-    upstream: SandboxServer, settled: Any, made: Any
+    upstream: SandboxServer, settled: dict[str, Any], made: dict[str, Any]
 ) -> None:
     url = f"{upstream.base_url}/videos/{made['id']}/content"
     content = httpx2.get(url, headers={"authorization": "Bearer any"}).content
     assert settled["assets"]["video"]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_the_id_recorded_is_the_one_from_create(created: Any, settled: Any, made: Any) -> None:
+def test_the_id_recorded_is_the_one_from_create(
+    created: dict[str, Any], settled: dict[str, Any], made: dict[str, Any]
+) -> None:
     assert settled["id"] == created["id"] != made["id"]
 
 
-def test_the_server_behind_it_was_asked_once(upstream: SandboxServer, settled: Any) -> None:
+def test_the_server_behind_it_was_asked_once(upstream: SandboxServer, settled: dict[str, Any]) -> None:
     assert httpx2.get(f"{upstream.origin}/_sandbox/requests").json()["creates"] == 1
 
 
-def test_the_cost_the_proxy_reports_is_recorded_beside_our_estimate(sora: Sora, settled: Any) -> None:
+def test_the_cost_the_proxy_reports_is_recorded_beside_our_estimate(
+    sora: Sora, settled: dict[str, Any]
+) -> None:
     records = sora("log", "--job", settled["job_id"]).document["records"]
     [cost] = [record["payload"] for record in records if record["type"] == "cost.settled"]
     assert (cost["basis"], cost["settled_by"], cost["cost_usd_micros"]) == ("reported", "litellm", 800_000)
 
 
-def test_a_thumbnail_is_refused_with_the_reason(sora: Sora, settled: Any) -> None:
+def test_a_thumbnail_is_refused_with_the_reason(sora: Sora, settled: dict[str, Any]) -> None:
     ended = sora("download", "--id", settled["job_id"], "--variant", "thumbnail", "--out", "thumb.webp")
     assert (ended.code, "LiteLLM ignores the variant" in ended.err) == (2, True)
 
@@ -187,10 +191,10 @@ def test_a_list_is_refused_with_the_reason(sora: Sora) -> None:
     assert (ended.code, "behind LiteLLM a list either fails" in ended.err) == (2, True)
 
 
-def test_a_delete_is_refused_with_the_reason(sora: Sora, settled: Any) -> None:
+def test_a_delete_is_refused_with_the_reason(sora: Sora, settled: dict[str, Any]) -> None:
     ended = sora("delete", "--id", settled["job_id"], "--reason", "done")
     assert (ended.code, "LiteLLM has no DELETE" in ended.err) == (2, True)
 
 
-def test_the_ledger_is_intact(sora: Sora, settled: Any) -> None:
+def test_the_ledger_is_intact(sora: Sora, settled: dict[str, Any]) -> None:
     assert sora("verify").code == 0

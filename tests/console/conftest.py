@@ -20,6 +20,7 @@ from typing import Any, Self
 
 import httpx2
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.forks import LONGER, Forks, Running
 from tests.outside.conftest import outside, servers
@@ -212,7 +213,7 @@ class Console:
             assert answer.status_code == 303, answer.text
         return client
 
-    def sign_in(self, page: Any, name: str, to: str = "/access") -> None:
+    def sign_in(self, page: Page, name: str, to: str = "/access") -> None:
         """Sign in as `name` in a browser's page, and open a page of the console.
 
         The form is sent for the page: to load it and to type in it takes 0.6 s of a processor. That it
@@ -296,7 +297,7 @@ def consoles(studio: Studio, tmp_path: Path) -> Iterator[Callable[..., Console]]
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[tuple[Any, AbstractEventLoop]]:
+def chromium() -> Iterator[tuple[Browser, AbstractEventLoop]]:
     """Start the browser of a process, in which nothing runs yet; return it with the event loop of Playwright.
 
     Playwright calls its loop running from the first of its calls to the last, and then no other test could
@@ -307,7 +308,6 @@ def chromium() -> Iterator[tuple[Any, AbstractEventLoop]]:
         if os.environ.get("BROWSER_TESTS") == "required":
             pytest.fail(HOW)
         pytest.skip(HOW)
-    from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415  # only where there is a browser
 
     expect.set_options(timeout=30_000)
 
@@ -322,7 +322,7 @@ def chromium() -> Iterator[tuple[Any, AbstractEventLoop]]:
 
 
 @pytest.fixture(scope="module")
-def browser(chromium: tuple[Any, AbstractEventLoop]) -> Iterator[Any]:
+def browser(chromium: tuple[Browser, AbstractEventLoop]) -> Iterator[Browser]:
     """Return the browser for the tests of one file, without a profile of another's."""
     started, loop = chromium
     _set_running_loop(loop)
@@ -333,7 +333,7 @@ def browser(chromium: tuple[Any, AbstractEventLoop]) -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
+def page(browser: Browser) -> Iterator[Page]:
     """Open a page in a browser profile of its own; an error of a script fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(30_000)

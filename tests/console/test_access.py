@@ -2,7 +2,8 @@
 
 import re
 from pathlib import Path
-from typing import Any
+
+from playwright.sync_api import Page
 
 from tests.console.conftest import Console
 
@@ -109,7 +110,7 @@ def test_terms_that_cannot_be_meant_are_not_proposed(console: Console) -> None:
         assert ada.get("/access.json").json()["proposed"] == []
 
 
-def test_a_person_signs_in_and_grants_a_key_in_a_browser(console: Console, page: Any) -> None:
+def test_a_person_signs_in_and_grants_a_key_in_a_browser(console: Console, page: Page) -> None:
     page.goto(f"{console.url}/sign-in?next=/console/access")
     page.get_by_label("Access key").fill(console.studio.keys["ada"])
     page.get_by_role("button", name="Sign in", exact=True).click()

@@ -1,8 +1,7 @@
 """The page of the jobs as of a position: the same as the command, with and without a script."""
 
-from typing import Any
-
 import pytest
+from playwright.sync_api import Page
 
 from tests.console.conftest import Console
 
@@ -57,7 +56,7 @@ def test_what_became_of_a_job_is_shown_beside_what_it_was(shared: Console) -> No
         assert (job["state"], job["state_now"]) == ("decided", "stored")
 
 
-def test_the_slider_moves_through_time_and_a_position_can_be_typed(shared: Console, page: Any) -> None:
+def test_the_slider_moves_through_time_and_a_position_can_be_typed(shared: Console, page: Page) -> None:
     shared.sign_in(page, "olga", "/operations/as-of")
     size = int(page.locator("#slider").get_attribute("max"))
     page.locator("#slider").focus()

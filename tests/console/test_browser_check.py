@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Page
 
 from ledger.canonical import leaf_hash
 from ledger.tree.checkpoint import Checkpoint
@@ -23,12 +24,12 @@ EVIDENCE = [
 ]
 
 
-def ready(page: Any) -> None:
+def ready(page: Page) -> None:
     """Wait until the page's script runs."""
     page.wait_for_selector("[data-ready]")
 
 
-def check_record(page: Any, console: Console, position: int) -> tuple[dict[str, str], str]:
+def check_record(page: Page, console: Console, position: int) -> tuple[dict[str, str], str]:
     """Press the button on the page of a record; return the result of each step, and the verdict."""
     page.goto(f"{console.url}/log/{position}")
     ready(page)
@@ -39,7 +40,7 @@ def check_record(page: Any, console: Console, position: int) -> tuple[dict[str, 
     return {name: result for result, name in steps}, verdict.inner_text()
 
 
-def check_files(page: Any, console: Console, files: list[Path], key: str = "") -> dict[str, str]:
+def check_files(page: Page, console: Console, files: list[Path], key: str = "") -> dict[str, str]:
     """Choose files on the page that checks them; return what it shows about each."""
     page.goto(f"{console.url}/check")
     ready(page)
@@ -63,7 +64,7 @@ WRONG, RIGHT = "Wrong", "Right"
 
 
 def test_a_record_is_right_and_the_next_check_holds_the_log_against_the_last(
-    page: Any, console: Console
+    page: Page, console: Console
 ) -> None:
     console.sign_in(page, "aud", "/log")
     position = position_of(console, "render.requested", "coupe")
@@ -94,7 +95,7 @@ def test_the_json_of_a_record_is_what_the_browser_checks(shared: Console) -> Non
     assert [item["old_size"] for item in evidence["extensions"]] == [1, 0]
 
 
-def test_erased_text_is_shown_as_erased_and_the_record_still_checks(page: Any, console: Console) -> None:
+def test_erased_text_is_shown_as_erased_and_the_record_still_checks(page: Page, console: Console) -> None:
     console.studio("erase", console.studio.jobs["coupe"], "--reason", "subject_request", "--yes")
     console.sign_in(page, "aud", "/log")
     steps, verdict = check_record(page, console, position_of(console, "render.requested", "coupe"))
@@ -113,7 +114,7 @@ TAMPERED = {
 
 @pytest.mark.parametrize("what", TAMPERED)
 def test_a_record_that_is_changed_under_a_running_server_fails_in_the_browser(
-    page: Any, console: Console, what: str
+    page: Page, console: Console, what: str
 ) -> None:
     console.sign_in(page, "aud", "/log")
     position = position_of(console, "render.requested", "coupe")
@@ -140,7 +141,7 @@ def lie(evidence: dict[str, Any], position: int) -> dict[str, Any]:
     return evidence | shown | {"leaf": leaf_hash(changed).hex(), "checkpoint": text, "root": root.hex()}
 
 
-def begin_to_lie(page: Any, position: int) -> None:
+def begin_to_lie(page: Page, position: int) -> None:
     """Let the server lie about one record, to the page and to its script alike."""
 
     def answer(route: Any) -> None:
@@ -155,7 +156,7 @@ def begin_to_lie(page: Any, position: int) -> None:
 
 
 def test_a_server_that_lies_consistently_is_caught_by_a_remembered_checkpoint(
-    page: Any, console: Console
+    page: Page, console: Console
 ) -> None:
     console.sign_in(page, "aud", "/log")
     position = position_of(console, "render.requested", "coupe")
@@ -169,7 +170,7 @@ def test_a_server_that_lies_consistently_is_caught_by_a_remembered_checkpoint(
 
 
 def test_a_signed_checkpoint_that_a_person_pins_vouches_for_a_record_and_exposes_a_lie(
-    page: Any, console: Console
+    page: Page, console: Console
 ) -> None:
     folder = console.studio.folder
     console.studio("key", "new", "signing.key", "--name", "ledger.example")
@@ -205,7 +206,7 @@ def newest(console: Console) -> int:
 # --- files ---
 
 
-def test_files_are_checked_without_the_server(page: Any, shared: Console) -> None:
+def test_files_are_checked_without_the_server(page: Page, shared: Console) -> None:
     shared.sign_in(page, "ana", "/log")
     page.goto(f"{shared.url}/check")
     ready(page)
@@ -223,7 +224,7 @@ def test_files_are_checked_without_the_server(page: Any, shared: Console) -> Non
     assert "its first 5 records are unchanged at 67" in shown[2]
 
 
-def test_evidence_that_the_command_line_writes_is_checked_by_its_key(page: Any, console: Console) -> None:
+def test_evidence_that_the_command_line_writes_is_checked_by_its_key(page: Page, console: Console) -> None:
     studio, job = console.studio, console.studio.jobs["coupe"]
     studio("key", "new", "signing.key", "--name", "ledger.example")
     key = studio("key", "show", "signing.key")["verifier"]
@@ -242,7 +243,7 @@ def test_evidence_that_the_command_line_writes_is_checked_by_its_key(page: Any, 
 
 
 def test_a_damaged_bundle_is_refused_and_its_words_are_shown_as_text(
-    page: Any, shared: Console, tmp_path: Path
+    page: Page, shared: Console, tmp_path: Path
 ) -> None:
     files = unpack((GOLDEN / "evidence.zip").read_bytes())
     payloads = files["payloads.jsonl"].replace(b'"seconds":4', b'"seconds":8', 1)
@@ -258,7 +259,7 @@ def test_a_damaged_bundle_is_refused_and_its_words_are_shown_as_text(
     assert page.locator(".result img").count() == 0
 
 
-def test_files_can_be_dropped_on_the_page(page: Any, shared: Console) -> None:
+def test_files_can_be_dropped_on_the_page(page: Page, shared: Console) -> None:
     shared.sign_in(page, "ana", "/log")
     page.goto(f"{shared.url}/check")
     ready(page)

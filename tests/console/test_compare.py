@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from render_service.server.console.views.review import diff
 from tests.console.conftest import Console
@@ -77,20 +78,20 @@ def test_long_prompts_that_have_nothing_in_common_are_not_compared_word_by_word(
 
 
 @pytest.fixture
-def compared(shared: Console, page: Any) -> Any:
+def compared(shared: Console, page: Page) -> Page:
     """Return the page of a remix beside its source, when both videos can be played."""
     shared.sign_in(page, "ana", f"/compare?right={shared.studio.jobs['crimson']}")
     until(page, f"{BOTH}.every(video => video.readyState > 2)")
     return page
 
 
-def times(page: Any) -> list[float]:
+def times(page: Page) -> list[float]:
     """Return where both videos are, in seconds."""
     found: list[float] = page.evaluate(f"{BOTH}.map(video => video.currentTime)")
     return found
 
 
-def test_two_videos_are_played_in_step_from_one_control(compared: Any) -> None:
+def test_two_videos_are_played_in_step_from_one_control(compared: Page) -> None:
     compared.get_by_role("button", name="Play both").click()
     apart = f"Math.abs({BOTH}[0].currentTime - {BOTH}[1].currentTime)"
     until(compared, f"{BOTH}.every(video => video.currentTime > 0.5) && {apart} < 0.1")
@@ -100,7 +101,7 @@ def test_two_videos_are_played_in_step_from_one_control(compared: Any) -> None:
     assert compared.evaluate(f"{BOTH}.every(video => video.paused)")
 
 
-def test_seeking_moves_both_and_keys_step_through_frames(compared: Any) -> None:
+def test_seeking_moves_both_and_keys_step_through_frames(compared: Page) -> None:
     seek = compared.get_by_label("Position")
     seek.fill("500")
     until(compared, f"{BOTH}.every(video => !video.seeking && Math.abs(video.currentTime - 2) < 0.01)")
@@ -116,7 +117,7 @@ def test_seeking_moves_both_and_keys_step_through_frames(compared: Any) -> None:
     assert times(compared) == pytest.approx([4.0, 4.0], abs=0.1)
 
 
-def test_the_wipe_shows_the_left_video_up_to_the_line(compared: Any) -> None:
+def test_the_wipe_shows_the_left_video_up_to_the_line(compared: Page) -> None:
     compared.get_by_label("Wipe", exact=True).check()
     compared.get_by_label("Where the left video ends").fill("30")
     right = "getComputedStyle(document.querySelector('[data-side=right] .player')).clipPath"
@@ -130,7 +131,7 @@ def test_the_wipe_shows_the_left_video_up_to_the_line(compared: Any) -> None:
     assert compared.evaluate(right) == "none"
 
 
-def test_the_comparison_is_accessible_and_fits_a_phone(compared: Any) -> None:
+def test_the_comparison_is_accessible_and_fits_a_phone(compared: Page) -> None:
     for scheme, width in (("light", 1280), ("dark", 360)):
         compared.emulate_media(color_scheme=scheme)
         compared.set_viewport_size({"width": width, "height": 800})

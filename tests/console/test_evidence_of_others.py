@@ -4,10 +4,10 @@ import base64
 import hashlib
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from playwright.sync_api import Page
 
 from tests.console.conftest import Console
 from tests.console.forgery import pack, unpack
@@ -56,7 +56,7 @@ def evidence(console: Console) -> Path:
     return studio.folder / "evidence.zip"
 
 
-def with_policy(page: Any, console: Console, files: list[Path], policy: str) -> str:
+def with_policy(page: Page, console: Console, files: list[Path], policy: str) -> str:
     page.goto(f"{console.url}/check")
     ready(page)
     page.get_by_label("Policy of witnesses").fill(policy)
@@ -66,7 +66,7 @@ def with_policy(page: Any, console: Console, files: list[Path], policy: str) -> 
 
 
 def test_cosignatures_are_counted_by_the_policy_of_the_person(
-    page: Any, console: Console, evidence: Path
+    page: Page, console: Console, evidence: Path
 ) -> None:
     log = console.studio("key", "show", "log.key")["verifier"]
     one = f"log {log}\n{NORTH.line}quorum north.example\n"
@@ -83,7 +83,7 @@ def test_cosignatures_are_counted_by_the_policy_of_the_person(
 
 
 def test_a_manifest_in_a_bundle_is_tied_to_its_record_and_a_changed_one_is_a_finding(
-    page: Any, console: Console, evidence: Path
+    page: Page, console: Console, evidence: Path
 ) -> None:
     files = unpack(evidence.read_bytes())
     [name] = [name for name in files if name.startswith("provenance/")]
@@ -101,7 +101,7 @@ def test_a_manifest_in_a_bundle_is_tied_to_its_record_and_a_changed_one_is_a_fin
 
 
 def test_a_timestamp_is_compared_with_its_checkpoint_and_what_is_not_checked_is_named(
-    page: Any, console: Console, evidence: Path, tmp_path: Path
+    page: Page, console: Console, evidence: Path, tmp_path: Path
 ) -> None:
     note, stamp = evidence.with_name("checkpoint.txt"), evidence.with_name("checkpoint.txt.tsr")
     command = ["openssl", "ts", "-query", "-data", str(note), "-sha256", "-cert"]

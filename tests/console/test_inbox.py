@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from playwright.sync_api import Page
 
 from ledger.events import (
     AssetLost,
@@ -373,7 +374,7 @@ def test_the_menu_counts_what_waits_for_the_reader(desk: Console, held: Callable
         assert "waiting for you" not in rita.get("/access").text
 
 
-def test_a_final_without_a_thumbnail_shows_its_first_frame(console: Console, page: Any) -> None:
+def test_a_final_without_a_thumbnail_shows_its_first_frame(console: Console, page: Page) -> None:
     console.studio(
         "create", "--prompt", "A final owl", "--purpose=final", "--queue", "--team=film", "--actor=ana"
     )
@@ -385,7 +386,7 @@ def test_a_final_without_a_thumbnail_shows_its_first_frame(console: Console, pag
     )
 
 
-def test_the_inbox_is_accessible_with_something_in_it(desk: Console, page: Any) -> None:
+def test_the_inbox_is_accessible_with_something_in_it(desk: Console, page: Page) -> None:
     job = ask(desk, promotes=desk.studio.jobs["fox"])
     lost = lose(desk, "A boat in the fog")
     desk.sign_in(page, "sol", "/inbox")
@@ -399,7 +400,7 @@ def test_the_inbox_is_accessible_with_something_in_it(desk: Console, page: Any) 
 
 
 def test_a_double_click_in_a_browser_records_one_approval(
-    desk: Console, held: Callable[..., str], page: Any
+    desk: Console, held: Callable[..., str], page: Page
 ) -> None:
     job = held()
     desk.sign_in(page, "maria", f"/inbox/{job}")

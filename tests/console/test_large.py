@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from render_service.server.console_routes import PAGES
 from tests.console.conftest import Console, Studio, serving
@@ -60,7 +60,7 @@ def large(studio: Studio, tmp_path_factory: pytest.TempPathFactory, jobs: int) -
 
 
 @pytest.fixture(scope="module")
-def signed_in(browser: Any, large: Console) -> Iterator[Any]:
+def signed_in(browser: Browser, large: Console) -> Iterator[Page]:
     """A page of someone who may do everything."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(30_000)
@@ -70,7 +70,7 @@ def signed_in(browser: Any, large: Console) -> Iterator[Any]:
     context.close()
 
 
-def test_every_page_opens_and_fits(large: Console, signed_in: Any) -> None:
+def test_every_page_opens_and_fits(large: Console, signed_in: Page) -> None:
     errors = list[str]()
     signed_in.on("pageerror", lambda error: errors.append(str(error)))
     for each in PAGES:
@@ -83,7 +83,7 @@ def test_every_page_opens_and_fits(large: Console, signed_in: Any) -> None:
 
 
 def test_a_video_is_found_by_its_words_and_the_back_button_returns(
-    large: Console, signed_in: Any, jobs: int
+    large: Console, signed_in: Page, jobs: int
 ) -> None:
     number = jobs * 7 // 9
     signed_in.goto(f"{large.url}/videos")
@@ -104,7 +104,7 @@ def test_a_search_counts_its_newest_matches_and_says_so_unless_all_are_shown(lar
         assert "The numbers count the newest 1,000 matches" in sol.get("/videos?q=canal&state=failed").text
 
 
-def test_the_slider_moves_through_the_whole_log(large: Console, signed_in: Any, jobs: int) -> None:
+def test_the_slider_moves_through_the_whole_log(large: Console, signed_in: Page, jobs: int) -> None:
     signed_in.goto(f"{large.url}/operations/as-of")
     signed_in.get_by_text(f"{jobs:,} jobs as of position").wait_for()
     field = signed_in.get_by_label("Position", exact=True)
@@ -119,7 +119,7 @@ def test_the_slider_moves_through_the_whole_log(large: Console, signed_in: Any, 
 
 
 def test_the_log_is_read_back_from_its_end_and_a_record_checked(
-    large: Console, signed_in: Any, jobs: int
+    large: Console, signed_in: Page, jobs: int
 ) -> None:
     signed_in.goto(f"{large.url}/log")
     signed_in.get_by_role("link", name="Older").first.click()

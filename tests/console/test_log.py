@@ -3,13 +3,14 @@
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from decision.rules.roles import Permission
 from ledger.events import OutputAttached
@@ -132,7 +133,7 @@ def test_a_record_that_a_person_may_not_see_is_not_there_for_them(shared: Consol
 
 
 @pytest.fixture
-def reader_of(scribe: Scribe, tmp_path: Path) -> Iterator[Any]:
+def reader_of(scribe: Scribe, tmp_path: Path) -> Iterator[Callable[..., LogReader]]:
     """Return a function that makes a reader of a log with records of two people in turn."""
     path = tmp_path / "ledger.db"
     with scribe.ledger(path) as ledger:
@@ -151,7 +152,9 @@ def positions(part: Part) -> list[int]:
     return [record.position for record in part.records]
 
 
-def test_pages_from_the_newest_to_the_oldest_and_back_show_each_record_once(reader_of: Any) -> None:
+def test_pages_from_the_newest_to_the_oldest_and_back_show_each_record_once(
+    reader_of: Callable[..., LogReader],
+) -> None:
     reader = reader_of(actor="ana")
     everything = [record.position for record in reader.ledger.read(RecordFilter(actor="ana"))]
     part, back = reader.latest(None, 25), list[int]()
@@ -171,7 +174,7 @@ def test_pages_from_the_newest_to_the_oldest_and_back_show_each_record_once(read
 
 
 def test_a_page_looks_at_a_limited_number_of_positions_and_says_which(
-    reader_of: Any, monkeypatch: pytest.MonkeyPatch
+    reader_of: Callable[..., LogReader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("render_service.server.console.log_reader.MOST_LOOKED", 30)
     reader = reader_of(actor="nobody")
@@ -185,7 +188,7 @@ def test_a_page_looks_at_a_limited_number_of_positions_and_says_which(
     assert min(seen) == 1
 
 
-def test_a_time_is_found_by_halving_the_log(reader_of: Any) -> None:
+def test_a_time_is_found_by_halving_the_log(reader_of: Callable[..., LogReader]) -> None:
     everything = list(reader_of().ledger.read())
     times = sorted({record.recorded_at for record in everything})
     since, until = times[len(times) // 3], times[2 * len(times) // 3]
@@ -239,7 +242,7 @@ def next_event(lines: Iterator[str]) -> tuple[int, str]:
     raise AssertionError("the stream ended")
 
 
-def test_a_new_record_appears_on_open_pages_that_it_matches(console: Console, browser: Any) -> None:
+def test_a_new_record_appears_on_open_pages_that_it_matches(console: Console, browser: Browser) -> None:
     context = browser.new_context()
     context.set_default_timeout(30_000)
     every, some = context.new_page(), context.new_page()
@@ -297,7 +300,7 @@ def test_open_pages_do_not_hold_up_the_end_of_the_server(console: Console) -> No
         assert time.monotonic() - began < STOP_S
 
 
-def test_an_open_page_comes_back_after_a_restart_with_what_it_missed(page: Any, console: Console) -> None:
+def test_an_open_page_comes_back_after_a_restart_with_what_it_missed(page: Page, console: Console) -> None:
     console.sign_in(page, "aud", "/log")
     page.get_by_text("Live: new records appear here.").wait_for()
     console.end(signal.SIGTERM)

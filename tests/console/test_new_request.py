@@ -5,13 +5,15 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.console.conftest import Console
+from tests.outside.conftest import Outside
 
 FOX = {"prompt": "A red fox crosses a frozen lake", "purpose": "draft"}
 SHAPE = {"model": "auto", "size": "1280x720", "seconds": "4", "profile": "sandbox"}
@@ -44,7 +46,7 @@ def text_of(answer: Any) -> str:
 
 
 @pytest.fixture
-def billed(outside: Callable[..., Any], consoles: Callable[..., Console]) -> tuple[Console, Any]:
+def billed(outside: Callable[..., Outside], consoles: Callable[..., Console]) -> tuple[Console, Outside]:
     """Start a console whose server is a billing server of the tests."""
     server = outside()
     return consoles("--no-work", **at(server)), server
@@ -144,7 +146,7 @@ def test_a_bad_field_is_named_and_what_was_typed_is_kept(
         assert FOX["prompt"] in refused.text
 
 
-def test_a_request_is_recorded_as_the_person_and_leads_to_its_video(billed: tuple[Console, Any]) -> None:
+def test_a_request_is_recorded_as_the_person_and_leads_to_its_video(billed: tuple[Console, Outside]) -> None:
     console, server = billed
     with console.client("ana") as ana:
         sent = ana.post("/new", data={**fields_of(ana), **FOX, **SHAPE, "profile": "custom"})
@@ -156,7 +158,7 @@ def test_a_request_is_recorded_as_the_person_and_leads_to_its_video(billed: tupl
     assert len(server.bills()) == 1
 
 
-def test_a_form_that_is_sent_many_times_at_once_makes_one_video(billed: tuple[Console, Any]) -> None:
+def test_a_form_that_is_sent_many_times_at_once_makes_one_video(billed: tuple[Console, Outside]) -> None:
     console, server = billed
     with console.client("ana") as ana:
         form = {**fields_of(ana), **FOX, **SHAPE, "profile": "custom"}
@@ -176,7 +178,7 @@ def test_a_form_that_is_sent_many_times_at_once_makes_one_video(billed: tuple[Co
 
 
 def test_a_form_that_reaches_two_servers_makes_one_video(
-    outside: Callable[..., Any], consoles: Callable[..., Console]
+    outside: Callable[..., Outside], consoles: Callable[..., Console]
 ) -> None:
     server = outside()
     one, other = (consoles("--no-work", **at(server)) for _ in range(2))
@@ -193,7 +195,7 @@ def test_a_form_that_reaches_two_servers_makes_one_video(
     one.studio("verify")
 
 
-def test_an_image_is_the_first_frame(billed: tuple[Console, Any]) -> None:
+def test_an_image_is_the_first_frame(billed: tuple[Console, Outside]) -> None:
     console, server = billed
     image = io.BytesIO()
     Image.new("RGB", (640, 360), "teal").save(image, "PNG")
@@ -211,7 +213,7 @@ def test_an_image_is_the_first_frame(billed: tuple[Console, Any]) -> None:
 
 
 def test_several_images_are_sent_where_the_server_takes_them(
-    consoles: Callable[..., Console], outside: Callable[..., Any], page: Any, tmp_path: Any
+    consoles: Callable[..., Console], outside: Callable[..., Outside], page: Page, tmp_path: Path
 ) -> None:
     server = outside()
     console = consoles("--no-work", **(at(server) | {"SORA_LEDGER_PROFILE": "vllm-omni"}))
@@ -249,7 +251,7 @@ def test_a_person_without_the_role_sees_no_form_and_sends_nothing(shared: Consol
 
 
 def test_the_decision_follows_what_is_typed_and_two_clicks_make_one_video(
-    billed: tuple[Console, Any], page: Any
+    billed: tuple[Console, Outside], page: Page
 ) -> None:
     console, server = billed
     console.sign_in(page, "ana", "/new")
@@ -270,7 +272,7 @@ def test_the_decision_follows_what_is_typed_and_two_clicks_make_one_video(
 
 
 def test_a_form_that_is_sent_again_after_the_back_button_makes_one_video(
-    billed: tuple[Console, Any], page: Any
+    billed: tuple[Console, Outside], page: Page
 ) -> None:
     console, server = billed
     console.sign_in(page, "ana", "/new")

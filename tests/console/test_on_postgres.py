@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
+from playwright.sync_api import Page
 
 from render_service.server.console_routes import PAGES
 from tests.console.conftest import Console, Studio, serving
 from tests.console.test_pages import place
+from tests.ledger.store.postgres.server import Databases
 
 RULE = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
 
 
 @pytest.fixture
-def on_postgres(studio: Studio, databases: Any, tmp_path: Path) -> Iterator[Console]:
+def on_postgres(studio: Studio, databases: Databases, tmp_path: Path) -> Iterator[Console]:
     """Serve the studio from a database to which it was copied."""
     copy = studio.copy(tmp_path / "work")
     (copy.folder / "team.toml").write_text(
@@ -28,7 +29,7 @@ def on_postgres(studio: Studio, databases: Any, tmp_path: Path) -> Iterator[Cons
         yield console
 
 
-def test_every_page_opens_and_a_held_final_is_approved_there(on_postgres: Console, page: Any) -> None:
+def test_every_page_opens_and_a_held_final_is_approved_there(on_postgres: Console, page: Page) -> None:
     console = on_postgres
     with console.reader("sol") as sol:
         for each in PAGES:

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +19,7 @@ WHO = Provenance("test", ActorSource.FLAG, Authority.HUMAN, "1" * 32, "2" * 16)
 
 
 @pytest.fixture
-def lost(outside: Callable[..., Outside], studio: Studio, tmp_path: Any) -> Any:
+def lost(outside: Callable[..., Outside], studio: Studio, tmp_path: Path) -> tuple[Outside, Studio, str]:
     """Return a studio whose server created a video for `fox`, and whose answers about it were lost."""
     server = outside(creates=["lost-answer"])
     copy = studio.copy(tmp_path / "work")
@@ -40,7 +40,7 @@ def test_the_page_says_that_nothing_is_open(shared: Console) -> None:
         assert (ana.get("/operations").status_code, ana.get("/operations.json").status_code) == (403, 403)
 
 
-def test_a_lost_submission_is_settled_by_asking_the_server(lost: Any) -> None:
+def test_a_lost_submission_is_settled_by_asking_the_server(lost: tuple[Outside, Studio, str]) -> None:
     server, studio, job = lost
     with serving(studio) as console, console.client("olga") as olga, console.reader("olga") as reader:
         (shown,) = reader.get("/operations.json").json()["open_attempts"]
@@ -58,7 +58,9 @@ def test_a_lost_submission_is_settled_by_asking_the_server(lost: Any) -> None:
     studio("verify")
 
 
-def test_a_video_that_is_described_differently_is_taken_only_when_that_is_confirmed(lost: Any) -> None:
+def test_a_video_that_is_described_differently_is_taken_only_when_that_is_confirmed(
+    lost: tuple[Outside, Studio, str],
+) -> None:
     server, studio, job = lost
     other = server.create("a red kite over the sea", seconds="8")["id"]
     with serving(studio) as console, console.client("olga") as olga, console.reader("olga") as reader:
@@ -74,7 +76,9 @@ def test_a_video_that_is_described_differently_is_taken_only_when_that_is_confir
     studio("verify")
 
 
-def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(lost: Any) -> None:
+def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(
+    lost: tuple[Outside, Studio, str],
+) -> None:
     _, studio, job = lost
     studio.grant("otto", "--role=operator", "--team=ads")
     with serving(studio) as console, console.client("otto") as otto, console.reader("otto") as reader:
@@ -93,7 +97,7 @@ def test_an_operator_of_another_team_sees_and_settles_nothing_of_it(lost: Any) -
         assert otto.act("/operations/verify", {}, page="/operations").status_code == 403
 
 
-def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Studio, tmp_path: Any) -> None:
+def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Studio, tmp_path: Path) -> None:
     copy = studio.copy(tmp_path / "work")
     with serving(copy) as console, console.reader("olga") as olga:
         assert olga.get("/operations.json").json()["checks"] == dict.fromkeys(
@@ -118,7 +122,7 @@ def test_the_page_says_when_the_record_was_last_checked_and_by_whom(studio: Stud
 
 
 def test_the_page_counts_cosignatures_and_checks_dates_by_what_this_server_trusts(
-    studio: Studio, tmp_path: Any
+    studio: Studio, tmp_path: Path
 ) -> None:
     copy = studio.copy(tmp_path / "work")
     key = copy("key", "new", "signing.key")

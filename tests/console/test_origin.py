@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from tests import c2pa_peer as peer
 from tests.console.conftest import Console
@@ -20,7 +21,7 @@ def film(clip: bytes, by: peer.Credentials) -> bytes:
     return peer.signed(clip, by)
 
 
-def check(page: Any, console: Console, file: Path, trust: str = "", keys: str = "") -> str:
+def check(page: Page, console: Console, file: Path, trust: str = "", keys: str = "") -> str:
     """Choose a file on the page "Check a file"; return what it shows about it."""
     page.goto(f"{console.url}/check")
     ready(page)
@@ -33,7 +34,7 @@ def check(page: Any, console: Console, file: Path, trust: str = "", keys: str = 
 
 
 def test_a_film_is_validated_in_the_browser_and_nothing_is_uploaded(
-    page: Any, shared: Console, tmp_path: Path, film: bytes, by: peer.Credentials
+    page: Page, shared: Console, tmp_path: Path, film: bytes, by: peer.Credentials
 ) -> None:
     requests: list[Any] = []
     page.on("request", lambda request: requests.extend([request]))
@@ -49,7 +50,7 @@ def test_a_film_is_validated_in_the_browser_and_nothing_is_uploaded(
 
 
 def test_without_the_authority_a_film_is_valid_by_a_signer_who_is_not_known(
-    page: Any, shared: Console, tmp_path: Path, film: bytes
+    page: Page, shared: Console, tmp_path: Path, film: bytes
 ) -> None:
     (tmp_path / "film.mp4").write_bytes(film)
     shared.sign_in(page, "aud", "/log")
@@ -59,7 +60,7 @@ def test_without_the_authority_a_film_is_valid_by_a_signer_who_is_not_known(
 
 
 def test_an_altered_a_stripped_and_a_broken_film_are_distinguished(
-    page: Any, shared: Console, tmp_path: Path, film: bytes, clip: bytes
+    page: Page, shared: Console, tmp_path: Path, film: bytes, clip: bytes
 ) -> None:
     altered = bytearray(film)
     altered[-200] ^= 1
@@ -77,7 +78,7 @@ def test_an_altered_a_stripped_and_a_broken_film_are_distinguished(
 
 
 def test_a_published_film_leads_to_its_record_and_the_key_of_its_checkpoint(
-    page: Any, console: Console, tmp_path: Path
+    page: Page, console: Console, tmp_path: Path
 ) -> None:
     studio = console.studio
     studio("key", "certificate", "studio.pem", "--test-ca", "--name", "Studio")
@@ -93,7 +94,7 @@ def test_a_published_film_leads_to_its_record_and_the_key_of_its_checkpoint(
     assert "The checkpoint is signed by log.example" in shown
 
 
-def test_the_page_of_a_video_leads_to_a_check_of_its_file(page: Any, shared: Console) -> None:
+def test_the_page_of_a_video_leads_to_a_check_of_its_file(page: Page, shared: Console) -> None:
     shared.sign_in(page, "aud", f"/videos/{shared.studio.jobs['coupe']}")
     page.get_by_role("link", name="Check its content credentials in this browser").first.click()
     card = page.locator(".result")

@@ -3,11 +3,11 @@
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
 
 from render_service.server.console_routes import ACTIONS, PAGES
 from tests.console.conftest import Console, Studio
@@ -36,7 +36,7 @@ def place(path: str, studio: Studio) -> str:
     return PARTS.get(path, path).format(**studio.jobs)
 
 
-def violations(page: Any) -> list[str]:
+def violations(page: Page) -> list[str]:
     """Return what axe finds on a page."""
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.axe_script)
@@ -45,7 +45,7 @@ def violations(page: Any) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def signed_in(browser: Any, shared: Console) -> Iterator[Any]:
+def signed_in(browser: Browser, shared: Console) -> Iterator[Page]:
     """A page of someone who may do everything, for all tests here."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(30_000)
@@ -57,7 +57,7 @@ def signed_in(browser: Any, shared: Console) -> Iterator[Any]:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_page_is_accessible_fits_every_screen_and_asks_no_other_host(
-    path: str, shared: Console, signed_in: Any
+    path: str, shared: Console, signed_in: Page
 ) -> None:
     requests: list[str] = []
     errors: list[str] = []
@@ -129,7 +129,7 @@ def _parts(path: str) -> list[str]:
     return [part for part in path.split("/") if part.startswith("{")]
 
 
-def test_the_sign_in_page_is_accessible_and_the_first_page_is_small(shared: Console, page: Any) -> None:
+def test_the_sign_in_page_is_accessible_and_the_first_page_is_small(shared: Console, page: Page) -> None:
     sizes: list[int] = []
     page.on("response", lambda response: sizes.append(response.request.sizes()["responseBodySize"]))
     page.goto(f"{shared.url}/")

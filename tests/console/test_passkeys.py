@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from playwright.sync_api import CDPSession, Page
 
 from tests.console.conftest import Console, Signed, Studio, serving
 from tests.console.test_inbox import answers, ask, send
@@ -33,7 +33,7 @@ def desk(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
 
 
 @pytest.fixture
-def device(page: Any) -> Any:
+def device(page: Page) -> tuple[CDPSession, str]:
     """Give the browser a device that holds passkeys and whose owner is there."""
     devtools = page.context.new_cdp_session(page)
     devtools.send("WebAuthn.enable")
@@ -54,14 +54,14 @@ def at(console: Console) -> str:
     return f"http://localhost:{console.port}/console"
 
 
-def sign_in(console: Console, page: Any, name: str, to: str) -> None:
+def sign_in(console: Console, page: Page, name: str, to: str) -> None:
     page.goto(f"{at(console)}/sign-in?next=/console{to}")
     page.get_by_label("Access key").fill(console.studio.keys[name])
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(f"{at(console)}{to}")
 
 
-def make_passkey(console: Console, page: Any) -> str:
+def make_passkey(console: Console, page: Page) -> str:
     """Make a passkey as Maria, and return the line for the policy."""
     sign_in(console, page, "maria", "/passkey")
     assert violations(page) == []
@@ -78,7 +78,7 @@ def activate(studio: Studio, line: str, rules: str = RULES) -> None:
 
 
 def test_a_passkey_approves_what_needs_a_signature_and_the_record_proves_it(
-    desk: Console, page: Any, device: Any, tmp_path: Path
+    desk: Console, page: Page, device: tuple[CDPSession, str], tmp_path: Path
 ) -> None:
     studio = desk.studio
     activate(studio, make_passkey(desk, page))
@@ -118,7 +118,7 @@ def test_a_passkey_approves_what_needs_a_signature_and_the_record_proves_it(
 
 
 def test_a_person_whose_policy_wants_no_signature_may_answer_with_or_without_it(
-    desk: Console, page: Any, device: Any
+    desk: Console, page: Page, device: tuple[CDPSession, str]
 ) -> None:
     activate(desk.studio, make_passkey(desk, page), RULES.replace("signed = true", ""))
     job = ask(desk)
@@ -131,7 +131,7 @@ def test_a_person_whose_policy_wants_no_signature_may_answer_with_or_without_it(
 
 
 def test_a_device_whose_owner_is_not_verified_signs_nothing_and_says_so(
-    desk: Console, page: Any, device: Any
+    desk: Console, page: Page, device: tuple[CDPSession, str]
 ) -> None:
     activate(desk.studio, make_passkey(desk, page))
     job = ask(desk)

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+from playwright.sync_api import Page
 
 from tests.console.conftest import Console, Signed
 from tests.outside.provider import Provider
@@ -138,7 +139,7 @@ def test_without_a_provider_there_is_no_such_way_in(shared: Console) -> None:
 
 
 def test_a_browser_comes_back_from_another_site_signed_in(
-    console: Console, provider: Provider, page: Any
+    console: Console, provider: Provider, page: Page
 ) -> None:
     provider.secret = "hush"
     here = console.url.replace("127.0.0.1", "localhost")  # another site than the provider's

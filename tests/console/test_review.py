@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from playwright.sync_api import Page
 
 from tests.console.conftest import Console, Studio, serving
 from tests.console.test_inbox import send
@@ -138,7 +139,7 @@ def test_erased_notes_are_shown_as_erased(desk: Console) -> None:
     assert page.count('<span class="erased">erased</span>') >= 3
 
 
-def test_a_clip_is_judged_with_the_keyboard_alone(console: Console, page: Any) -> None:
+def test_a_clip_is_judged_with_the_keyboard_alone(console: Console, page: Page) -> None:
     fox = console.studio.jobs["fox"]
     console.sign_in(page, "rita", "/review")
     page.keyboard.press("]")
@@ -162,7 +163,7 @@ def test_a_clip_is_judged_with_the_keyboard_alone(console: Console, page: Any) -
     assert given["timed_notes"] == [{"at_ms": 1_000, "text": "its tail ] 2"}]
 
 
-def test_the_keys_can_be_switched_off(shared: Console, page: Any) -> None:
+def test_the_keys_can_be_switched_off(shared: Console, page: Page) -> None:
     shared.sign_in(page, "rita", "/review")
     page.keyboard.press("?")
     page.get_by_label("Use these keys").uncheck()

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from playwright.sync_api import Browser, Page
 
 from render_service.server.console_routes import PAGES
 from tests.console.conftest import Console
@@ -191,7 +192,7 @@ def hostile(console: Console) -> None:
     studio.jobs = dict.fromkeys(studio.jobs, planted)
 
 
-def test_hostile_text_in_every_stored_field_is_shown_and_does_nothing(console: Console, page: Any) -> None:
+def test_hostile_text_in_every_stored_field_is_shown_and_does_nothing(console: Console, page: Page) -> None:
     hostile(console)
     console.sign_in(page, "sol")
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
@@ -206,7 +207,7 @@ def test_hostile_text_in_every_stored_field_is_shown_and_does_nothing(console: C
     console.studio("verify")
 
 
-def test_two_people_act_at_once_each_in_their_own_name(console: Console, browser: Any) -> None:
+def test_two_people_act_at_once_each_in_their_own_name(console: Console, browser: Browser) -> None:
     contexts = [browser.new_context() for _ in range(2)]
     pages = [context.new_page() for context in contexts]
     for page, name in zip(pages, ("ada", "sol"), strict=True):
@@ -224,7 +225,7 @@ def test_two_people_act_at_once_each_in_their_own_name(console: Console, browser
         context.close()
 
 
-def test_a_double_click_sends_a_form_once(console: Console, page: Any) -> None:
+def test_a_double_click_sends_a_form_once(console: Console, page: Page) -> None:
     console.sign_in(page, "ada")
     page.get_by_label("Person or program").fill("eve")
     page.get_by_label("requester").check()
@@ -243,7 +244,7 @@ PART = (
 
 
 def test_a_session_that_ends_while_a_page_is_open_leads_to_signing_in_and_back(
-    console: Console, page: Any
+    console: Console, page: Page
 ) -> None:
     console.sign_in(page, "ada")
     console.studio("access", "revoke", "ada")
@@ -258,7 +259,7 @@ def test_a_session_that_ends_while_a_page_is_open_leads_to_signing_in_and_back(
     page.wait_for_url(f"{console.url}/access")
 
 
-def test_what_was_typed_is_not_lost_when_the_session_has_ended(console: Console, page: Any) -> None:
+def test_what_was_typed_is_not_lost_when_the_session_has_ended(console: Console, page: Page) -> None:
     console.sign_in(page, "ada")
     page.get_by_label("Person or program").fill("eve, from the studio in the south")
     page.get_by_label("requester").check()
@@ -269,7 +270,7 @@ def test_what_was_typed_is_not_lost_when_the_session_has_ended(console: Console,
     assert page.locator("main label").all_inner_texts() == ["name", "roles"]  # nothing hidden or empty
 
 
-def test_a_page_says_when_the_server_is_gone_or_fails(console: Console, page: Any) -> None:
+def test_a_page_says_when_the_server_is_gone_or_fails(console: Console, page: Page) -> None:
     console.sign_in(page, "ada")
     page.evaluate("htmx.ajax('GET', '/console/nowhere', {target: '#main'}).catch(() => {})")
     page.get_by_role("alert").get_by_text("There is no such page").wait_for()

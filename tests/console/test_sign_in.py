@@ -5,10 +5,10 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
+from playwright.sync_api import Page
 
 from tests.console.conftest import START_S, Console, Studio
 
@@ -234,7 +234,7 @@ def test_the_command_opens_a_browser_with_a_file_and_no_secret_in_its_arguments(
     assert f"{console.url}/sign-in#ticket=" in file.read_text()
 
 
-def test_a_browser_follows_the_file_and_is_signed_in(console: Console, page: Any, tmp_path: Path) -> None:
+def test_a_browser_follows_the_file_and_is_signed_in(console: Console, page: Page, tmp_path: Path) -> None:
     link = console.studio("console", "--print", "--actor", "kim")["link"]
     file = tmp_path / "open.html"
     file.write_text(f'<meta http-equiv="refresh" content="0;url={link}">')

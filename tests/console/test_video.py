@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from markupsafe import escape
 from msgspec import structs
+from playwright.sync_api import Browser, Page
 from starlette.requests import Request
 
 from decision.rules.roles import DEFAULT_ROLES, permissions_of
@@ -520,7 +521,7 @@ def test_a_render_is_given_up_only_with_a_reason(console: Console) -> None:
 # --- in a browser ---
 
 
-def until(page: Any, condition: str) -> None:
+def until(page: Page, condition: str) -> None:
     """Wait until a condition holds; `wait_for_function` would need a policy that lets pages evaluate text."""
     ends = time.monotonic() + 30
     while not page.evaluate(condition):
@@ -528,7 +529,7 @@ def until(page: Any, condition: str) -> None:
         page.wait_for_timeout(20)
 
 
-def test_the_page_follows_a_render_until_its_video_can_be_played(console: Console, page: Any) -> None:
+def test_the_page_follows_a_render_until_its_video_can_be_played(console: Console, page: Page) -> None:
     queued = console.studio.jobs["queued"]
     console.sign_in(page, "ana", f"/videos/{queued}")
     assert page.locator("#standing").get_by_text("Queued").is_visible()
@@ -542,7 +543,7 @@ def test_the_page_follows_a_render_until_its_video_can_be_played(console: Consol
 
 
 @pytest.fixture
-def scrubbed(console: Console, page: Any) -> Any:
+def scrubbed(console: Console, page: Page) -> Page:
     """Return the page of a video with a spritesheet."""
     crimson = f"/videos/{console.studio.jobs['crimson']}"
     with console.client("ana") as ana:
@@ -552,7 +553,7 @@ def scrubbed(console: Console, page: Any) -> Any:
     return page
 
 
-def test_a_video_plays_and_is_scrubbed_with_pointer_and_keyboard(scrubbed: Any) -> None:
+def test_a_video_plays_and_is_scrubbed_with_pointer_and_keyboard(scrubbed: Page) -> None:
     strip = scrubbed.get_by_role("slider", name="Scrub through the frames")
     frame, at = scrubbed.locator(".player .frame"), "document.querySelector('#player').currentTime"
     box = strip.bounding_box()
@@ -577,7 +578,7 @@ def test_a_video_plays_and_is_scrubbed_with_pointer_and_keyboard(scrubbed: Any) 
     until(scrubbed, f"{at} > 1.2")
 
 
-def test_the_page_works_without_scripts(console: Console, browser: Any) -> None:
+def test_the_page_works_without_scripts(console: Console, browser: Browser) -> None:
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()
     console.sign_in(opened, "ana", f"/videos/{console.studio.jobs['coupe']}")

@@ -6,7 +6,7 @@ import re
 from types import ModuleType
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
@@ -116,7 +116,7 @@ def test_a_long_list_is_read_in_parts_forth_and_back(
         assert ids(ana.get(f"/videos.json?{second['newer']}").json()) == ids(first)
 
 
-def test_what_is_typed_and_chosen_changes_the_list_and_the_address(shared: Console, page: Any) -> None:
+def test_what_is_typed_and_chosen_changes_the_list_and_the_address(shared: Console, page: Page) -> None:
     shared.sign_in(page, "sol", "/videos")
     cards, words = page.locator(".poster"), page.get_by_label("Words of the prompt")
     expect(cards).to_have_count(6)
@@ -135,7 +135,7 @@ def test_what_is_typed_and_chosen_changes_the_list_and_the_address(shared: Conso
     page.wait_for_url("**/console/videos/job_*")
 
 
-def test_a_video_without_a_poster_shows_its_first_frame(console: Console, page: Any) -> None:
+def test_a_video_without_a_poster_shows_its_first_frame(console: Console, page: Page) -> None:
     console.studio("download", "--id", console.studio.jobs["fox"], "--variant", "thumbnail")
     console.sign_in(page, "ana", "/videos")
     page.wait_for_function(

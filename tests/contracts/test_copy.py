@@ -182,7 +182,7 @@ def test_a_ledger_is_not_copied_to_itself(
 
 
 def test_damaged_private_text_is_named(
-    url: Callable[[str, str], str], filled: Callable[[str], None], execute_sqlite: Any
+    url: Callable[[str, str], str], filled: Callable[[str], None], execute_sqlite: Callable[..., None]
 ) -> None:
     filled(url("sqlite", "source"))
     execute_sqlite(
@@ -195,7 +195,7 @@ def test_damaged_private_text_is_named(
 
 
 @pytest.fixture
-def execute_sqlite() -> Any:
+def execute_sqlite() -> Callable[..., None]:
     import sqlite3  # noqa: PLC0415
 
     def execute(path: str, *statements: str) -> None:

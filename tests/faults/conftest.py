@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.faults.machinery import Place
+from tests.forks import Forks
+
 
 def loaded(path: Path) -> ModuleType:
     """Load a module of the tests that is no test."""
@@ -47,7 +50,7 @@ def postgres_url(postgres: tuple[ModuleType, Any]) -> Iterator[str]:
 
 
 @pytest.fixture
-def place(machinery: ModuleType, forks: Any, media: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def place(machinery: ModuleType, forks: Forks, media: Path, tmp_path: Path) -> Iterator[Callable[..., Place]]:
     """Make the place of a test, at the URL of a ledger."""
     with ExitStack() as stack:
         yield lambda url=None: stack.enter_context(machinery.place_at(forks, tmp_path, media, url))
@@ -57,7 +60,7 @@ def place(machinery: ModuleType, forks: Any, media: Path, tmp_path: Path) -> Ite
 def survives(machinery: ModuleType) -> Callable[..., None]:
     """Kill an operation at a point, go on as a person does, and look at what came of it."""
 
-    def check(place: Any, name: str, fault: str, point: str) -> None:
+    def check(place: Place, name: str, fault: str, point: str) -> None:
         operation = machinery.OPERATIONS[name]
         assert place.begin(operation, fault, kill=point) == machinery.KILLED, place.said()
         assert place.half_files() == []
@@ -73,7 +76,7 @@ def is_accounted_for() -> Callable[..., None]:
     return accounted_for
 
 
-def accounted_for(place: Any, operation: Any) -> None:
+def accounted_for(place: Place, operation: Any) -> None:
     """Check what has to be true in the end, whatever happened in between."""
     made_by, attempts = place.made_by(), place.attempts()
     assert len(set(made_by)) == len(made_by), "an attempt made two videos"

@@ -1,7 +1,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -32,7 +31,7 @@ def office(copied_ledgers: None, ledger: Ledger, scribe: Scribe, vocabulary: Mod
 
 @pytest.fixture
 def found(
-    ledger: Ledger, path: Path, check: Any, tmp_path: Path
+    ledger: Ledger, path: Path, check: Callable[..., list[tuple[str, int | None]]], tmp_path: Path
 ) -> Callable[[], list[tuple[str, int | None]]]:
     """Return what `verify` finds, which the checker of bundles has to find in a bundle of everything too."""
 

@@ -381,7 +381,7 @@ def witnesses(person: Person, tmp_path: Path, forks: Forks) -> Iterator[list[Wit
         witness.stop()
 
 
-def write_policy(person: Any, witnesses: Sequence[Witness], threshold: str = "2") -> None:
+def write_policy(person: Person, witnesses: Sequence[Witness], threshold: str = "2") -> None:
     """Write the file ``policy``, which wants `threshold` of these witnesses."""
     lines = [f"witness {each.name} {each.key} {each.url}" for each in witnesses]
     names = " ".join(each.name for each in witnesses)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
 
 
 @pytest.fixture
-def ana(person: Person) -> Any:
+def ana(person: Person) -> Person:
     """A person whose profile says that a call takes effect at once, and whose list proves absence."""
     profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
     profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
@@ -35,7 +35,7 @@ def write_batch(folder: Path, *prompts: str) -> tuple[str, ...]:
     return ("create-batch", "--input", "lines.jsonl", "--out-dir", "out", *sending)
 
 
-def test_what_was_truly_lost_is_proven_absent_and_sent_again_once(outside: Outside, ana: Any) -> None:
+def test_what_was_truly_lost_is_proven_absent_and_sent_again_once(outside: Start, ana: Person) -> None:
     server = outside(creates=["lost-request"])
     ana = ana.at(server)
     job = ana("create", *FOX).document["job_id"]
@@ -45,7 +45,7 @@ def test_what_was_truly_lost_is_proven_absent_and_sent_again_once(outside: Outsi
 
 @pytest.mark.parametrize("how", ["lost-answer", "late@1", "lost-request"])
 def test_no_list_proves_absence_while_a_call_may_still_take_effect(
-    outside: Outside, person: Person, how: str
+    outside: Start, person: Person, how: str
 ) -> None:
     server = outside(creates=[how], list_lag_s=3600)
     person = person.at(server)
@@ -83,7 +83,7 @@ def test_no_list_proves_absence_while_a_call_may_still_take_effect(
     ids=str,
 )
 def test_a_lost_answer_is_never_billed_twice_whatever_the_list_is_like(
-    outside: Outside, ana: Any, odd: dict[str, Any]
+    outside: Start, ana: Person, odd: dict[str, Any]
 ) -> None:
     server = outside(creates=["ok", "ok", "lost-answer"], **odd)
     ana = ana.at(server)
@@ -95,7 +95,7 @@ def test_a_lost_answer_is_never_billed_twice_whatever_the_list_is_like(
 
 @pytest.mark.parametrize("clock_s", [7200, -7200])
 def test_the_first_submission_to_a_server_with_another_clock_is_never_billed_twice(
-    outside: Outside, ana: Any, clock_s: int
+    outside: Start, ana: Person, clock_s: int
 ) -> None:
     server = outside(creates=["lost-answer"], clock_s=clock_s, prompt=5)
     ana = ana.at(server)
@@ -110,7 +110,7 @@ def test_the_first_submission_to_a_server_with_another_clock_is_never_billed_twi
 
 
 def test_a_worker_that_drains_ends_with_what_a_person_has_to_settle_and_does_so_again_later(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(creates=["lost-answer"], clock_s=7200, prompt=5)
     ana = ana.at(server)
@@ -130,7 +130,7 @@ def test_a_worker_that_drains_ends_with_what_a_person_has_to_settle_and_does_so_
     assert (ended.code, ended.document["left"], len(server.bills())) == (0, [], 2)
 
 
-def test_a_worker_that_drains_sends_again_what_a_person_declared_absent(outside: Outside, ana: Any) -> None:
+def test_a_worker_that_drains_sends_again_what_a_person_declared_absent(outside: Start, ana: Person) -> None:
     server = outside(creates=["lost-request"], clock_s=7200, list=False)
     ana = ana.at(server)
     lost = ana("create", *FOX, "--queue").document["job_id"]
@@ -141,7 +141,7 @@ def test_a_worker_that_drains_sends_again_what_a_person_declared_absent(outside:
 
 
 def test_a_server_whose_clock_was_wrong_for_another_video_proves_no_absence(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(creates=["ok", "lost-answer"], clock_s=-7200, prompt=5)
     ana = ana.at(server)
@@ -154,7 +154,7 @@ def test_a_server_whose_clock_was_wrong_for_another_video_proves_no_absence(
 
 
 def test_old_videos_of_another_client_leave_absence_proven_where_the_clocks_agree(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(clock_s=-7211, creates=["ok", "lost-request"])
     ana = ana.at(server)
@@ -167,14 +167,14 @@ def test_old_videos_of_another_client_leave_absence_proven_where_the_clocks_agre
     assert (answer, ana("resume", job).code, len(server.bills())) == ("absent", 0, 5)
 
 
-def test_the_video_is_found_on_the_last_page_of_a_list_in_another_order(outside: Outside, ana: Any) -> None:
+def test_the_video_is_found_on_the_last_page_of_a_list_in_another_order(outside: Start, ana: Person) -> None:
     server = outside(creates=["ok", "ok", "lost-answer"], order="asc", page=1)
     ana = ana.at(server)
     ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
     assert verdict(ana("reconcile", "--all"))[0] == "recovered"
 
 
-def test_a_video_whose_time_is_in_milliseconds_is_audited_and_found(outside: Outside, ana: Any) -> None:
+def test_a_video_whose_time_is_in_milliseconds_is_audited_and_found(outside: Start, ana: Person) -> None:
     server = outside(creates=["lost-answer"], created_at="ms")
     ana = ana.at(server)
     ana("create", *FOX)
@@ -183,7 +183,7 @@ def test_a_video_whose_time_is_in_milliseconds_is_audited_and_found(outside: Out
     assert verdict(ana("reconcile", "--all"))[0] == "recovered"
 
 
-def test_a_list_without_has_more_finds_and_never_proves(outside: Outside, ana: Any) -> None:
+def test_a_list_without_has_more_finds_and_never_proves(outside: Start, ana: Person) -> None:
     server = outside(creates=["ok", "lost-request", "lost-answer"], has_more=False, page=1)
     ana = ana.at(server)
     ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
@@ -193,7 +193,7 @@ def test_a_list_without_has_more_finds_and_never_proves(outside: Outside, ana: A
     assert "has_more is missing" in absent["why"]
 
 
-def test_a_worker_alone_never_pays_twice_for_an_answer_on_a_later_page(outside: Outside, ana: Any) -> None:
+def test_a_worker_alone_never_pays_twice_for_an_answer_on_a_later_page(outside: Start, ana: Person) -> None:
     server = outside(creates=["ok", "ok", "lost-answer"], order="asc", page=1)
     ana = ana.at(server)
     ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain"))
@@ -205,7 +205,7 @@ def test_a_worker_alone_never_pays_twice_for_an_answer_on_a_later_page(outside: 
 
 
 def test_a_video_of_another_client_is_not_taken_where_the_list_shows_no_prompts(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(creates=["lost-request"], list_prompts=False)
     ana = ana.at(server)
@@ -215,7 +215,7 @@ def test_a_video_of_another_client_is_not_taken_where_the_list_shows_no_prompts(
     assert (said, f"{other}: the prompt" in why) == ("needs_person", True)
 
 
-def test_where_the_server_shows_no_prompt_at_all_a_person_decides(outside: Outside, ana: Any) -> None:
+def test_where_the_server_shows_no_prompt_at_all_a_person_decides(outside: Start, ana: Person) -> None:
     server = outside(creates=["lost-answer"], list_prompts=False, get_prompts=False)
     ana = ana.at(server)
     job = ana("create", *FOX).document["job_id"]
@@ -228,7 +228,7 @@ def test_where_the_server_shows_no_prompt_at_all_a_person_decides(outside: Outsi
     assert ana("reconcile", job, "--video-id", video["id"]).code == 0
 
 
-def test_a_prompt_that_only_the_single_video_shows_is_fetched(outside: Outside, ana: Any) -> None:
+def test_a_prompt_that_only_the_single_video_shows_is_fetched(outside: Start, ana: Person) -> None:
     server = outside(creates=["lost-answer"], list_prompts=False)
     ana = ana.at(server)
     job = ana("create", *FOX).document["job_id"]
@@ -236,7 +236,7 @@ def test_a_prompt_that_only_the_single_video_shows_is_fetched(outside: Outside, 
 
 
 def test_a_replica_that_does_not_list_what_another_one_renders_proves_nothing(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(creates=["ok", "ok", "lost-request"], replicas=2, status="in_progress")
     ana = ana.at(server)
@@ -245,7 +245,7 @@ def test_a_replica_that_does_not_list_what_another_one_renders_proves_nothing(
     assert (said, "it does not show video_out" in why) == ("needs_person", True)
 
 
-def test_a_prompt_with_nul_is_refused_before_anything_is_recorded(outside: Outside, ana: Any) -> None:
+def test_a_prompt_with_nul_is_refused_before_anything_is_recorded(outside: Start, ana: Person) -> None:
     server = outside()
     ana = ana.at(server)
     ended = ana(*write_batch(ana.folder, "a fox\0runs"))
@@ -253,7 +253,7 @@ def test_a_prompt_with_nul_is_refused_before_anything_is_recorded(outside: Outsi
 
 
 def test_a_server_that_answers_with_one_id_gives_one_job_a_video_and_asks_about_the_other(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(same_id="video_same")
     ana = ana.at(server)
@@ -271,7 +271,7 @@ def test_a_server_that_answers_with_one_id_gives_one_job_a_video_and_asks_about_
     assert (ana("resume", job).code, len(server.bills()), ana("verify").code) == (1, 2, 0)
 
 
-def test_an_audit_finds_a_second_bill_wherever_the_list_shows_it(outside: Outside, ana: Any) -> None:
+def test_an_audit_finds_a_second_bill_wherever_the_list_shows_it(outside: Start, ana: Person) -> None:
     server = outside(has_more=False, page=1)
     ana = ana.at(server)
     ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain"))
@@ -282,7 +282,7 @@ def test_an_audit_finds_a_second_bill_wherever_the_list_shows_it(outside: Outsid
     assert done.document["servers"][0]["doubt"].startswith("it does not say whether there is more")
 
 
-def test_an_audit_of_a_server_without_a_list_has_what_the_ledger_shows(outside: Outside, ana: Any) -> None:
+def test_an_audit_of_a_server_without_a_list_has_what_the_ledger_shows(outside: Start, ana: Person) -> None:
     server = outside(list=False, creates=["lost-answer"])
     ana = ana.at(server)
     job = ana("create", *FOX).document["job_id"]
@@ -296,7 +296,7 @@ def test_an_audit_of_a_server_without_a_list_has_what_the_ledger_shows(outside: 
 
 
 def test_a_list_that_is_newest_first_is_read_back_to_what_the_ledger_knows(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(page=2, clock_s=-90)
     ana = ana.at(server)
@@ -310,7 +310,9 @@ def test_a_list_that_is_newest_first_is_read_back_to_what_the_ledger_knows(
     assert len(server.requests("GET")) - before == 1
 
 
-def test_a_video_without_a_prompt_keeps_no_lost_answer_from_its_own_video(outside: Outside, ana: Any) -> None:
+def test_a_video_without_a_prompt_keeps_no_lost_answer_from_its_own_video(
+    outside: Start, ana: Person
+) -> None:
     server = outside(creates=["lost-answer"] * 3 + ["lost-request"])
     ana = ana.at(server)
     lost = [f"shot {number}" for number in range(3)]

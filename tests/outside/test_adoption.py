@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
 SHORT = ("--poll-interval", "0.05")
 
 
 @pytest.fixture
-def ana(person: Person) -> Any:
+def ana(person: Person) -> Person:
     """A person whose profile says that a call takes effect at once."""
     profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
     profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
     return person
 
 
-def lost(server: Any, ana: Any) -> tuple[str, str]:
+def lost(server: Any, ana: Person) -> tuple[str, str]:
     """Lose the answer to a create; return the job and the video."""
     job = ana("create", *FOX).document["job_id"]
     [bill] = server.bills()
@@ -41,7 +41,7 @@ def lost(server: Any, ana: Any) -> tuple[str, str]:
     ids=lambda command: command[0],
 )
 def test_a_command_that_names_the_video_of_a_lost_answer_recovers_its_job(
-    outside: Outside, ana: Any, command: tuple[str, ...]
+    outside: Start, ana: Person, command: tuple[str, ...]
 ) -> None:
     server = outside(creates=["lost-answer"])
     ana = ana.at(server)
@@ -52,7 +52,7 @@ def test_a_command_that_names_the_video_of_a_lost_answer_recovers_its_job(
     assert {one["job_id"] for one in ana("jobs").document["jobs"] if one["id"] == video} == {job}
 
 
-def test_deleting_the_video_of_a_lost_answer_deletes_it_for_its_job(outside: Outside, ana: Any) -> None:
+def test_deleting_the_video_of_a_lost_answer_deletes_it_for_its_job(outside: Start, ana: Person) -> None:
     server = outside(creates=["lost-answer"])
     ana = ana.at(server)
     job, video = lost(server, ana)
@@ -62,7 +62,7 @@ def test_deleting_the_video_of_a_lost_answer_deletes_it_for_its_job(outside: Out
 
 
 def test_a_worker_that_was_killed_in_the_paid_call_is_billed_once_although_the_video_was_polled(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(creates=["slow@60"])
     ana = ana.at(server)
@@ -80,7 +80,9 @@ def test_a_worker_that_was_killed_in_the_paid_call_is_billed_once_although_the_v
     assert (len(server.bills()), ana("audit").code, ana("verify").code) == (1, 0, 0)
 
 
-def test_an_archive_leaves_alone_what_an_open_submission_may_have_created(outside: Outside, ana: Any) -> None:
+def test_an_archive_leaves_alone_what_an_open_submission_may_have_created(
+    outside: Start, ana: Person
+) -> None:
     server = outside(creates=["lost-answer"], prompt="upper")
     ana = ana.at(server)
     job, video = lost(server, ana)
@@ -91,7 +93,7 @@ def test_an_archive_leaves_alone_what_an_open_submission_may_have_created(outsid
 
 
 def test_a_server_without_a_list_leaves_the_choice_to_a_person_who_names_the_video(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(creates=["lost-answer"], list=False)
     ana = ana.at(server)
@@ -103,7 +105,7 @@ def test_a_server_without_a_list_leaves_the_choice_to_a_person_who_names_the_vid
 
 
 def test_a_video_that_fits_a_job_taken_for_absent_is_not_adopted_beside_it(
-    outside: Outside, ana: Any
+    outside: Start, ana: Person
 ) -> None:
     server = outside(creates=["lost-answer"])
     ana = ana.at(server)

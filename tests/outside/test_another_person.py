@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from importlib.resources import files
-from typing import Any
 
 import pytest
 
 from ledger.tree.checkpoint import Signer
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 
 POLICY = """
 [approvers]
@@ -32,7 +31,7 @@ ASK = ("create", "--prompt", "a fox runs", "--no-augment", "--purpose", "final")
 
 
 @pytest.fixture
-def shop(outside: Outside, person: Person) -> tuple[Any, Any]:
+def shop(outside: Start, person: Person) -> tuple[Outside, Person]:
     """A server, and somebody at a terminal under a policy that wants another person for finals and rules."""
     server = outside()
     keys = {name: Signer.generate(name) for name in ("ana", "maria", "omar")}
@@ -47,7 +46,7 @@ def shop(outside: Outside, person: Person) -> tuple[Any, Any]:
     return server, person.at(server)
 
 
-def test_one_person_with_a_key_and_a_typed_name_is_billed_nothing(shop: tuple[Any, Any]) -> None:
+def test_one_person_with_a_key_and_a_typed_name_is_billed_nothing(shop: tuple[Outside, Person]) -> None:
     server, someone = shop
     job = someone(*ASK, "--actor", "bob").document["job_id"]
     first = someone("approve", job, "--key", "maria.key", "--submit")
@@ -60,7 +59,9 @@ def test_one_person_with_a_key_and_a_typed_name_is_billed_nothing(shop: tuple[An
     assert someone("verify").code == 0
 
 
-def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(shop: tuple[Any, Any]) -> None:
+def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(
+    shop: tuple[Outside, Person],
+) -> None:
     server, someone = shop
     unsigned = someone(*ASK).document["job_id"]
     refused = someone("approve", unsigned, "--key", "maria.key", "--submit")
@@ -80,7 +81,7 @@ def test_one_login_with_a_key_is_billed_nothing_and_two_keys_are_billed_once(sho
     assert someone("verify").code == 0
 
 
-def test_no_lax_policy_and_no_lifted_budget_let_one_person_be_billed(shop: tuple[Any, Any]) -> None:
+def test_no_lax_policy_and_no_lifted_budget_let_one_person_be_billed(shop: tuple[Outside, Person]) -> None:
     server, someone = shop
     lax = someone("policy", "activate", "lax.toml", "--reason", "just this once")
     lifted = someone("budget", "set", "all", "--limit", "none")

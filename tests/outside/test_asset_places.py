@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 ERASING = ("--reason", "subject_request", "--with-assets", "--yes")
 
 
 @pytest.fixture
-def ana(outside: Outside, person: Person) -> Any:
+def ana(outside: Start, person: Person) -> Person:
     return person.at(outside())
 
 
-def rendered(ana: Any, prompt: str = "a fox runs", *more: str) -> Any:
+def rendered(ana: Person, prompt: str = "a fox runs", *more: str) -> Any:
     options = ("--prompt", prompt, "--no-augment", "--poll-interval", "0.05", *more)
     ended = ana("create-and-poll", *options)
     assert ended.code == 0, ended.err
@@ -40,7 +40,7 @@ def age(*paths: Path) -> None:
         os.utime(path, (time.time() - 100_000,) * 2)
 
 
-def test_a_ledger_that_was_copied_with_its_files_shows_hands_out_and_verifies_them(ana: Any) -> None:
+def test_a_ledger_that_was_copied_with_its_files_shows_hands_out_and_verifies_them(ana: Person) -> None:
     job = rendered(ana)
     moved = ana.folder.with_name("moved")
     shutil.copytree(ana.folder, moved)
@@ -53,7 +53,7 @@ def test_a_ledger_that_was_copied_with_its_files_shows_hands_out_and_verifies_th
     assert videos(moved) == []
 
 
-def test_gc_for_a_ledger_that_was_restored_beside_the_live_one_leaves_its_videos(ana: Any) -> None:
+def test_gc_for_a_ledger_that_was_restored_beside_the_live_one_leaves_its_videos(ana: Person) -> None:
     rendered(ana, "a fox runs")
     assert ana("backup", "ledger.backup").code == 0
     second = rendered(ana, "a hare runs", "--seconds", "8")
@@ -70,7 +70,7 @@ def test_gc_for_a_ledger_that_was_restored_beside_the_live_one_leaves_its_videos
     assert len(ana("assets", "gc", "--ledger", "drill.db").document["removed"]) == 1
 
 
-def test_another_ledger_is_refused_before_anything_is_paid_for(outside: Outside, person: Person) -> None:
+def test_another_ledger_is_refused_before_anything_is_paid_for(outside: Start, person: Person) -> None:
     server = outside()
     ana = person.at(server)
     rendered(ana)
@@ -82,7 +82,7 @@ def test_another_ledger_is_refused_before_anything_is_paid_for(outside: Outside,
     assert apart("create", "--prompt", "a hare", "--ledger", "other.db").code == 0
 
 
-def test_files_from_before_places_belonged_are_claimed_only_if_all_are_named(ana: Any) -> None:
+def test_files_from_before_places_belonged_are_claimed_only_if_all_are_named(ana: Person) -> None:
     rendered(ana)
     note = ana.folder / "assets" / "ledger.json"
     note.unlink()
@@ -123,7 +123,7 @@ def _canonical(document: Any) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def test_a_hostile_ledger_has_no_file_removed_that_it_names(ana: Any) -> None:
+def test_a_hostile_ledger_has_no_file_removed_that_it_names(ana: Person) -> None:
     job = rendered(ana)
     thesis = ana.folder.with_name("thesis.docx")
     thesis.write_bytes(b"three years of work")
@@ -141,7 +141,7 @@ def test_a_hostile_ledger_has_no_file_removed_that_it_names(ana: Any) -> None:
 
 @pytest.mark.parametrize("hostile", ["/dev/zero", "pipe", "link", "shard"])
 def test_a_hostile_ledger_has_nothing_opened_but_regular_files_of_the_recorded_length(
-    ana: Any, hostile: str
+    ana: Person, hostile: str
 ) -> None:
     rendered(ana)
     [video] = videos(ana.folder)

@@ -1,14 +1,13 @@
 """What a server outside bills for what people type."""
 
 from collections.abc import Callable
-from typing import Any
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 
 
-def test_one_create_is_billed_once_and_its_file_is_stored(outside: Outside, person: Person) -> None:
+def test_one_create_is_billed_once_and_its_file_is_stored(outside: Start, person: Person) -> None:
     server = outside()
     ended = person.at(server)(
         "create-and-poll", "--prompt", "a fox runs", "--no-augment", "--poll-interval", "0.05"
@@ -17,7 +16,7 @@ def test_one_create_is_billed_once_and_its_file_is_stored(outside: Outside, pers
     assert person("verify", "--with-assets").code == 0
 
 
-def test_a_lost_answer_is_billed_once_and_found_in_the_list(outside: Outside, person: Person) -> None:
+def test_a_lost_answer_is_billed_once_and_found_in_the_list(outside: Start, person: Person) -> None:
     server = outside(creates=["lost-answer"])
     ana = person.at(server)
     job = ana("create", "--prompt", "a fox runs")

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.outside.cluster import running_cluster
+from tests.outside.cluster import Cluster, running_cluster
 from tests.outside.conftest import Outside, Person
 
 POOLER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
@@ -20,7 +20,7 @@ LEDGER_UNUSABLE = 7
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster() -> Iterator[Cluster]:
     """Yield a cluster with a primary and, after `follow`, a synchronous standby."""
     with running_cluster() as made:
         yield made
@@ -36,7 +36,7 @@ def workers() -> Iterator[list[subprocess.Popen[str]]]:
         process.communicate()
 
 
-def queue(person: Any, number: int) -> list[str]:
+def queue(person: Person, number: int) -> list[str]:
     made = [person(*CREATE, "--request-key", f"r{n}-{time.monotonic_ns()}") for n in range(number)]
     assert [each.code for each in made] == [0] * number, made[0].err
     return [each.document["job_id"] for each in made]
@@ -48,7 +48,7 @@ def wait_until_billed(server: Any, number: int, seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def ends_well(person: Any, server: Any, number: int, workers: list[subprocess.Popen[str]]) -> None:
+def ends_well(person: Person, server: Any, number: int, workers: list[subprocess.Popen[str]]) -> None:
     """Stop the workers and hold the ledger against the server's own count."""
     ends = time.monotonic() + 90
     while time.monotonic() < ends:
@@ -71,7 +71,7 @@ def ends_well(person: Any, server: Any, number: int, workers: list[subprocess.Po
 
 
 def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
-    cluster: Any, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
+    cluster: Cluster, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
 ) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.url, PGCONNECT_TIMEOUT="5")
@@ -97,7 +97,7 @@ def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
 
 
 def test_an_answer_that_waits_for_the_database_survives_a_kill(
-    cluster: Any,
+    cluster: Cluster,
     outside: Callable[..., Outside],
     person: Person,
     workers: list[subprocess.Popen[str]],
@@ -123,7 +123,7 @@ def test_an_answer_that_waits_for_the_database_survives_a_kill(
 
 @pytest.mark.soak
 def test_workers_and_commands_move_on_from_a_frozen_primary(
-    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+    cluster: Cluster, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
 ) -> None:
     server = outside(render_s=2.0)
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.url)
@@ -144,7 +144,7 @@ def test_workers_and_commands_move_on_from_a_frozen_primary(
 
 @pytest.mark.soak
 def test_everything_ends_with_7_where_a_frozen_server_is_the_only_one(
-    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+    cluster: Cluster, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
 ) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.primary.url, SORA_LEDGER_FAILOVER_SECONDS="10")
@@ -162,7 +162,7 @@ def test_everything_ends_with_7_where_a_frozen_server_is_the_only_one(
 
 @pytest.mark.soak
 def test_workers_outlive_many_restarts(
-    cluster: Any, outside: Any, person: Any, workers: list[subprocess.Popen[str]]
+    cluster: Cluster, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
 ) -> None:
     server = outside(render_s=0.5)
     person = person.at(server).with_(SORA_LEDGER_URL=cluster.primary.url)
@@ -193,7 +193,7 @@ needs_pooler = pytest.mark.skipif(
 @needs_pooler
 @pytest.mark.parametrize("mode", ["transaction", pytest.param("session", marks=pytest.mark.soak)])
 def test_a_ledger_works_through_pgbouncer_and_leaves_nothing_in_its_connections(
-    cluster: Any,
+    cluster: Cluster,
     outside: Callable[..., Outside],
     person: Person,
     workers: list[subprocess.Popen[str]],
@@ -216,7 +216,7 @@ def test_a_ledger_works_through_pgbouncer_and_leaves_nothing_in_its_connections(
 
 @needs_pooler
 def test_following_the_log_through_pgbouncer_hears_of_appends(
-    cluster: Any, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
+    cluster: Cluster, outside: Callable[..., Outside], person: Person, workers: list[subprocess.Popen[str]]
 ) -> None:
     assert POOLER is not None
     person = person.at(outside()).with_(SORA_LEDGER_URL=cluster.pool(POOLER, "transaction"))
@@ -230,7 +230,7 @@ def test_following_the_log_through_pgbouncer_hears_of_appends(
 
 @needs_pooler
 def test_what_a_pooler_cannot_do_is_refused_by_name(
-    cluster: Any, outside: Callable[..., Outside], person: Person
+    cluster: Cluster, outside: Callable[..., Outside], person: Person
 ) -> None:
     assert POOLER is not None
     url = cluster.pool(POOLER, "transaction")

@@ -138,7 +138,9 @@ def test_what_was_billed_is_what_was_accepted_and_each_client_has_its_own_video(
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
-def test_two_hundred_clients_survive_twenty_kills(outside: Any, person: Person, gateway: Any) -> None:
+def test_two_hundred_clients_survive_twenty_kills(
+    outside: Callable[..., Outside], person: Person, gateway: Callable[..., Gateway]
+) -> None:
     endure(outside, person, gateway, clients=200, kills=20)
 
 

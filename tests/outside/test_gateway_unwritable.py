@@ -18,6 +18,7 @@ import httpx2
 import psycopg
 import pytest
 
+from tests.ledger.store.postgres.server import Databases
 from tests.outside.conftest import Gateway, Outside, Person, until
 from tests.outside.test_gateway_gets import FAST
 from tests.outside.test_gateway_refusals import Answered, ask
@@ -153,7 +154,7 @@ def test_a_ledger_file_that_cannot_be_written_refuses_requests_and_serves_what_i
 
 
 def test_a_database_that_refuses_writes_refuses_requests_and_serves_what_it_has(
-    outside: Start, gateway: Open, databases: Any
+    outside: Start, gateway: Open, databases: Databases
 ) -> None:
     server, url = outside(), databases.database()
     one = gateway(server, *FAST, SORA_LEDGER_URL=url, SORA_LEDGER_RETRY_SECONDS="0.3")

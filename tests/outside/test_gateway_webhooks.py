@@ -12,6 +12,7 @@ import pytest
 from openai import APIStatusError, OpenAI
 
 from sora_adapter.webhooks import Verifier
+from tests.ledger.store.postgres.server import Databases
 from tests.outside.conftest import Gateway, Outside, until
 from tests.receiver import Receiver, receiving
 
@@ -149,7 +150,7 @@ def test_two_gateways_on_one_ledger_deliver_once(
 
 
 def test_two_gateways_on_one_postgresql_deliver_once_and_one_takes_over_from_the_other(
-    outside: Start, gateway: Open, receiver: Callable[..., Receiver], databases: Any
+    outside: Start, gateway: Open, receiver: Callable[..., Receiver], databases: Databases
 ) -> None:
     server, there, url = outside(), receiver(), databases.url()
     one, two = (gateway(server, **ALLOWED, SORA_LEDGER_URL=url) for _ in range(2))

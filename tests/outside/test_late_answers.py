@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 from tests.outside.test_paid_answers import billed, fill_the_disk, kept, types
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 KEYED = ("create", "--prompt", "a fox runs", "--no-augment", "--request-key", "fox")
 
 
 @pytest.fixture
-def ana(person: Person) -> Any:
+def ana(person: Person) -> Person:
     """Someone whose server creates nothing when it answers 401 or 429, and may be asked again."""
     return person.with_(SORA_LEDGER_PROFILE="openai", SORA_LEDGER_RETRY_SECONDS="0.3")
 
@@ -28,7 +28,7 @@ def arrived(server: Any, count: int) -> None:
         time.sleep(0.01)
 
 
-def answered_while_it_waits(server: Any, ana: Any) -> Any:
+def answered_while_it_waits(server: Any, ana: Person) -> Any:
     """Ask under the same key while the answer is on its way; return the document."""
     asking = ana.start(*KEYED)
     asking.stderr.readline()
@@ -38,14 +38,14 @@ def answered_while_it_waits(server: Any, ana: Any) -> Any:
     return json.loads(answered)
 
 
-def say_that_nothing_was_created(ana: Any) -> None:
+def say_that_nothing_was_created(ana: Person) -> None:
     [job] = ana("jobs").document["jobs"]
     assert ana("reconcile", job["job_id"], "--absent", "--reason", "the operator looked").code == 0
 
 
 @pytest.mark.parametrize("refusal", ["401", "429"])
 def test_a_late_refusal_of_one_attempt_does_not_end_the_next(
-    outside: Outside, ana: Any, refusal: str
+    outside: Start, ana: Person, refusal: str
 ) -> None:
     server = outside(creates=[f"{refusal}@held", "slow@held"])
     ana = ana.at(server)
@@ -66,7 +66,7 @@ def test_a_late_refusal_of_one_attempt_does_not_end_the_next(
     assert (types(ana)[-1], ana("verify").code) == ("submission.accepted", 0)
 
 
-def test_a_refusal_that_waited_in_a_file_does_not_end_the_next_attempt(outside: Outside, ana: Any) -> None:
+def test_a_refusal_that_waited_in_a_file_does_not_end_the_next_attempt(outside: Start, ana: Person) -> None:
     server = outside(creates=["401@held", "slow@held"])
     ana = ana.at(server)
     first = ana.start(*KEYED)
@@ -89,7 +89,7 @@ def test_a_refusal_that_waited_in_a_file_does_not_end_the_next_attempt(outside: 
 
 
 def test_a_late_answer_with_the_video_of_another_job_is_recorded_and_left_to_a_person(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside(same_id="video_same", creates=["ok", "slow@held"])
     person = person.at(server)

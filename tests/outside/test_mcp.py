@@ -7,14 +7,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, TypeVar
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
 pytest.importorskip("mcp", reason="the extra mcp")
 from jsonschema import Draft202012Validator
@@ -28,7 +28,7 @@ from tests.forked import send_order
 from tests.forks import Running
 
 T = TypeVar("T")
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 FOX = {"prompt": "a fox runs", "augment": False, "request_key": "fox"}
 PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 READING = {"decide", "find", "job", "explain", "budget", "check_remix", "policy"}
@@ -42,7 +42,7 @@ def run(use: Coroutine[Any, Any, T]) -> T:
 
 
 @asynccontextmanager
-async def agent(person: Any, *options: str, **how: Any) -> AsyncIterator[Callable[..., Any]]:
+async def agent(person: Person, *options: str, **how: Any) -> AsyncIterator[Callable[..., Any]]:
     """Start a server for one agent, in a process of its own, and yield what calls its tools."""
     program = person.folder.parent / "bin" / "sora-ledger"
     person.forks.install(program)
@@ -68,7 +68,7 @@ async def agent(person: Any, *options: str, **how: Any) -> AsyncIterator[Callabl
 class Raw:
     """A client that can be killed: it writes lines, and reads none unless asked."""
 
-    def __init__(self, person: Any, *options: str) -> None:
+    def __init__(self, person: Person, *options: str) -> None:
         (stdin, to_stdin), (from_stdout, stdout) = os.pipe(), os.pipe()
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(person.forks.address)
@@ -99,11 +99,11 @@ class Raw:
 
 
 @pytest.fixture
-def raw() -> Any:
+def raw() -> Iterator[Callable[..., Raw]]:
     """Start clients that are killed in the middle of a call."""
     started: list[Raw] = []
 
-    def start(person: Any, *options: str) -> Raw:
+    def start(person: Person, *options: str) -> Raw:
         started.append(Raw(person, *options))
         return started[-1]
 
@@ -124,7 +124,7 @@ def prompts(server: Any) -> list[str]:
 
 
 def test_an_agent_decides_renders_waits_and_downloads_and_is_billed_once(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     person = person.at(server)
@@ -154,7 +154,7 @@ def test_an_agent_decides_renders_waits_and_downloads_and_is_billed_once(
     assert (person("verify").code, person("audit").code) == (0, 0)
 
 
-def test_one_call_made_twice_in_parallel_is_billed_once(outside: Outside, person: Person) -> None:
+def test_one_call_made_twice_in_parallel_is_billed_once(outside: Start, person: Person) -> None:
     server = outside(create="slow@0.5")
 
     async def use() -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ def test_one_call_made_twice_in_parallel_is_billed_once(outside: Outside, person
     assert (len({answer["job"] for answer in answers}), prompts(server)) == (1, ["a fox runs"])
 
 
-def test_two_agents_with_one_request_key_are_billed_once(outside: Outside, person: Person) -> None:
+def test_two_agents_with_one_request_key_are_billed_once(outside: Start, person: Person) -> None:
     server = outside(create="slow@0.5")
 
     async def use() -> list[dict[str, Any]]:
@@ -177,7 +177,7 @@ def test_two_agents_with_one_request_key_are_billed_once(outside: Outside, perso
     assert (len({answer["job"] for answer in answers}), prompts(server)) == (1, ["a fox runs"])
 
 
-def test_a_time_out_names_the_job_and_a_resend_is_not_billed_again(outside: Outside, person: Person) -> None:
+def test_a_time_out_names_the_job_and_a_resend_is_not_billed_again(outside: Start, person: Person) -> None:
     server = outside(create="slow@3")
 
     async def use() -> None:
@@ -197,7 +197,7 @@ def test_a_time_out_names_the_job_and_a_resend_is_not_billed_again(outside: Outs
     assert prompts(server) == ["a fox runs"]
 
 
-def test_a_wait_that_times_out_says_to_wait_for_the_same_job(outside: Outside, person: Person) -> None:
+def test_a_wait_that_times_out_says_to_wait_for_the_same_job(outside: Start, person: Person) -> None:
     server = outside(status="in_progress")
 
     async def use() -> None:
@@ -213,7 +213,7 @@ def test_a_wait_that_times_out_says_to_wait_for_the_same_job(outside: Outside, p
 
 
 def test_a_client_that_dies_in_mid_call_leaves_a_job_that_a_resend_finds(
-    outside: Outside, person: Person, raw: Any
+    outside: Start, person: Person, raw: Callable[..., Raw]
 ) -> None:
     server = outside(creates=["slow@1"])
     person = person.at(server)
@@ -234,7 +234,7 @@ def test_a_client_that_dies_in_mid_call_leaves_a_job_that_a_resend_finds(
 
 
 def test_sigterm_in_mid_call_records_the_answer_before_the_server_ends(
-    outside: Outside, person: Person, raw: Any
+    outside: Start, person: Person, raw: Callable[..., Raw]
 ) -> None:
     server = outside(creates=["slow@1"])
     person = person.at(server)
@@ -248,7 +248,7 @@ def test_sigterm_in_mid_call_records_the_answer_before_the_server_ends(
 
 
 def test_a_killed_server_leaves_a_job_that_is_looked_for_and_not_sent_again(
-    outside: Outside, person: Person, raw: Any
+    outside: Start, person: Person, raw: Callable[..., Raw]
 ) -> None:
     server = outside(creates=["slow@30"])
     person = person.at(server)
@@ -272,7 +272,7 @@ def test_a_killed_server_leaves_a_job_that_is_looked_for_and_not_sent_again(
     assert [job["state"] for job in person("jobs").document["jobs"]] != ["submitting"]
 
 
-def test_waiting_finds_the_video_of_an_answer_that_was_lost(outside: Outside, person: Person) -> None:
+def test_waiting_finds_the_video_of_an_answer_that_was_lost(outside: Start, person: Person) -> None:
     server = outside(creates=["lost-answer"])
 
     async def use() -> None:
@@ -287,7 +287,7 @@ def test_waiting_finds_the_video_of_an_answer_that_was_lost(outside: Outside, pe
 
 
 def test_a_held_render_is_refused_with_the_command_of_a_person_and_nothing_is_billed(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     person = person.at(server)
@@ -327,7 +327,7 @@ def test_a_held_render_is_refused_with_the_command_of_a_person_and_nothing_is_bi
     assert (prompts(server), person("verify").code) == (["a fox runs"], 0)
 
 
-def test_tools_that_say_they_only_read_record_and_send_nothing(outside: Outside, person: Person) -> None:
+def test_tools_that_say_they_only_read_record_and_send_nothing(outside: Start, person: Person) -> None:
     server = outside()
     person = person.at(server)
 
@@ -382,7 +382,7 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
 }
 
 
-def test_a_mistake_is_answered_with_what_to_do_and_records_nothing(outside: Outside, person: Person) -> None:
+def test_a_mistake_is_answered_with_what_to_do_and_records_nothing(outside: Start, person: Person) -> None:
     server = outside()
 
     async def use() -> dict[str, Any]:
@@ -412,7 +412,7 @@ def test_a_server_that_cannot_start_says_why_on_stderr_alone(person: Person) -> 
 
 
 def test_a_job_of_another_server_is_neither_waited_for_nor_requested_again(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     first, second = outside(), outside()
 
@@ -428,7 +428,7 @@ def test_a_job_of_another_server_is_neither_waited_for_nor_requested_again(
     assert (prompts(first), second.requests()) == (["a fox runs"], [])
 
 
-def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Outside, person: Person) -> None:
+def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Start, person: Person) -> None:
     server = outside()
 
     async def use() -> None:
@@ -442,9 +442,7 @@ def test_a_key_that_is_taken_names_the_job_that_has_it(outside: Outside, person:
     assert prompts(server) == ["a fox runs"]
 
 
-def test_a_remix_with_two_changes_is_refused_before_it_costs_anything(
-    outside: Outside, person: Person
-) -> None:
+def test_a_remix_with_two_changes_is_refused_before_it_costs_anything(outside: Start, person: Person) -> None:
     server = outside()
 
     async def use() -> None:
@@ -462,7 +460,7 @@ def test_a_remix_with_two_changes_is_refused_before_it_costs_anything(
     assert [bill["operation"] for bill in server.bills()] == ["create", "remix"]
 
 
-def test_an_agent_writes_only_into_its_folder_and_replaces_nothing(outside: Outside, person: Person) -> None:
+def test_an_agent_writes_only_into_its_folder_and_replaces_nothing(outside: Start, person: Person) -> None:
     server = outside()
     person = person.at(server)
     (person.folder / "clips").mkdir()
@@ -482,7 +480,7 @@ def test_an_agent_writes_only_into_its_folder_and_replaces_nothing(outside: Outs
     assert not (person.folder / "fox.mp4").exists()
 
 
-def test_an_agent_withdraws_only_what_was_requested_for_its_person(outside: Outside, person: Person) -> None:
+def test_an_agent_withdraws_only_what_was_requested_for_its_person(outside: Start, person: Person) -> None:
     person = person.at(outside())
     queued = ("create", "--no-augment", "--queue", "--prompt")
     theirs = person(*queued, "a cat sleeps", "--actor", "bob").document["job_id"]
@@ -500,7 +498,7 @@ def test_an_agent_withdraws_only_what_was_requested_for_its_person(outside: Outs
 
 
 def test_a_client_of_the_older_protocol_reads_jobs_templates_and_prompts(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     async def use() -> None:
         async with agent(person.at(outside()), mode="legacy") as call:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
 pytest.importorskip("mcp", reason="the extra mcp")
 from mcp.client.client import Client
@@ -27,7 +27,7 @@ from pydantic import ConfigDict
 from ledger.tree.checkpoint import Signer
 from tests.outside.test_mcp import FOX, PACKAGED, agent, prompts, run
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 FINALS = (
     '\n[approvers]\nmaria = ["{}"]\nomar = ["{}"]\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
 )
@@ -35,13 +35,13 @@ TASKS, UI, CARD = "io.modelcontextprotocol/tasks", "io.modelcontextprotocol/ui",
 FINAL = FOX | {"purpose": "final"}
 
 
-def activate(person: Any, more: str) -> None:
+def activate(person: Person, more: str) -> None:
     (person.folder / "strict.toml").write_text(PACKAGED + more)
     ended = person("policy", "activate", "strict.toml", "--reason", "a rule for agents")
     assert ended.code == 0, ended.err
 
 
-def finals_need_two_signatures(person: Any) -> None:
+def finals_need_two_signatures(person: Person) -> None:
     keys = []
     for name in ("maria", "omar"):
         key = Signer.generate(name)
@@ -51,7 +51,7 @@ def finals_need_two_signatures(person: Any) -> None:
     activate(person, FINALS.format(*keys))
 
 
-def approve(person: Any, job: str) -> None:
+def approve(person: Person, job: str) -> None:
     for name in ("maria", "omar"):
         signed = person("approve", job, "--key", f"{name}.key")
         assert signed.code == 0, signed.err
@@ -81,7 +81,7 @@ async def task(client: Client, verb: str, name: str, **more: Any) -> dict[str, A
 
 
 def test_a_held_render_leads_to_the_approval_page_and_is_sent_once_it_is_approved(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_CONSOLE_URL="https://renders.example.org")
@@ -107,9 +107,7 @@ def test_a_held_render_leads_to_the_approval_page_and_is_sent_once_it_is_approve
 
 
 @pytest.mark.parametrize("action", ["accept", "decline"])
-def test_an_answer_of_the_client_alone_approves_nothing(
-    outside: Outside, person: Person, action: str
-) -> None:
+def test_an_answer_of_the_client_alone_approves_nothing(outside: Start, person: Person, action: str) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_CONSOLE_URL="https://renders.example.org")
     finals_need_two_signatures(person)
@@ -125,7 +123,7 @@ def test_an_answer_of_the_client_alone_approves_nothing(
     assert (held["is_error"], held["state"], server.requests("POST")) == (True, "held", [])
 
 
-def test_without_a_console_a_held_render_is_refused_at_once(outside: Outside, person: Person) -> None:
+def test_without_a_console_a_held_render_is_refused_at_once(outside: Start, person: Person) -> None:
     server = outside()
     person = person.at(server)
     finals_need_two_signatures(person)
@@ -141,7 +139,7 @@ def test_without_a_console_a_held_render_is_refused_at_once(outside: Outside, pe
     assert (held["is_error"], held["state"], server.requests("POST")) == (True, "held", [])
 
 
-def test_a_client_that_declares_tasks_polls_its_job_as_a_task(outside: Outside, person: Person) -> None:
+def test_a_client_that_declares_tasks_polls_its_job_as_a_task(outside: Start, person: Person) -> None:
     server = outside()
 
     async def use() -> None:
@@ -171,7 +169,7 @@ async def raw(client: Client, tool: str, arguments: dict[str, Any]) -> Answer:
 
 
 def test_a_held_task_asks_for_input_and_sends_after_the_approval_or_is_cancelled(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     person = person.at(server).with_(SORA_LEDGER_CONSOLE_URL="https://renders.example.org")
@@ -203,7 +201,7 @@ def test_a_held_task_asks_for_input_and_sends_after_the_approval_or_is_cancelled
 
 
 def test_a_client_that_declares_nothing_gets_plain_handles_and_no_tasks(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     async def use() -> None:
         async with agent(person.at(outside())) as call:
@@ -217,7 +215,7 @@ def test_a_client_that_declares_nothing_gets_plain_handles_and_no_tasks(
     run(use())
 
 
-def test_a_client_that_shows_cards_gets_one_with_the_video(outside: Outside, person: Person) -> None:
+def test_a_client_that_shows_cards_gets_one_with_the_video(outside: Start, person: Person) -> None:
     shows = advertise(UI, {"mimeTypes": ["text/html;profile=mcp-app"]})
 
     async def cards(call: Any) -> set[str]:
@@ -243,7 +241,7 @@ def test_a_client_that_shows_cards_gets_one_with_the_video(outside: Outside, per
 
 
 def test_a_session_spends_no_more_than_the_policy_lets_it_in_parallel_and_after_a_restart(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside(create="slow@0.5")
     person = person.at(server)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.outside.conftest import Gateway
+from tests.outside.conftest import Gateway, Outside
 
 pytest.importorskip("mcp", reason="the extra mcp")
 import httpx2
@@ -24,7 +24,7 @@ from tests.cli.test_schema import check
 from tests.outside.test_mcp_extensions import PACKAGED
 
 T = TypeVar("T")
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 FOX = {"prompt": "a fox runs", "augment": False, "request_key": "fox"}
 PATIENCE_S = 90
 
@@ -63,7 +63,7 @@ def prompts(server: Any) -> list[str]:
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_an_agent_with_a_key_renders_waits_and_downloads_and_is_billed_once(
-    outside: Outside, gateway: Callable[..., Gateway], mode: str
+    outside: Start, gateway: Callable[..., Gateway], mode: str
 ) -> None:
     server = outside()
     serving = gateway(server, "--no-work")
@@ -92,7 +92,7 @@ def test_an_agent_with_a_key_renders_waits_and_downloads_and_is_billed_once(
     assert (serving.person("verify").code, serving.person("audit").code) == (0, 0)
 
 
-def test_a_key_sees_the_jobs_of_its_own_team_only(outside: Outside, gateway: Callable[..., Gateway]) -> None:
+def test_a_key_sees_the_jobs_of_its_own_team_only(outside: Start, gateway: Callable[..., Gateway]) -> None:
     serving = gateway(outside(), "--no-work")
     film, ads = (serving.grant(name, "requester", team=name) for name in ("film", "ads"))
     alone = serving.grant("bo", "requester")
@@ -117,7 +117,7 @@ def test_a_key_sees_the_jobs_of_its_own_team_only(outside: Outside, gateway: Cal
 
 
 def test_the_roles_of_a_key_decide_which_tools_answer(
-    outside: Outside, gateway: Callable[..., Gateway]
+    outside: Start, gateway: Callable[..., Gateway]
 ) -> None:
     server = outside()
     serving = gateway(server, "--no-work")
@@ -134,7 +134,7 @@ def test_the_roles_of_a_key_decide_which_tools_answer(
 
 
 def test_a_request_without_a_valid_key_is_refused_before_the_protocol(
-    outside: Outside, gateway: Callable[..., Gateway]
+    outside: Start, gateway: Callable[..., Gateway]
 ) -> None:
     serving = gateway(outside(), "--no-work")
     key = serving.grant("ana", "requester")
@@ -156,7 +156,7 @@ def test_a_request_without_a_valid_key_is_refused_before_the_protocol(
 
 
 def test_a_key_spends_within_its_limits_through_both_doors(
-    outside: Outside, gateway: Callable[..., Gateway]
+    outside: Start, gateway: Callable[..., Gateway]
 ) -> None:
     server = outside(status="in_progress")
     serving = gateway(server, "--no-work")
@@ -178,7 +178,7 @@ def test_a_key_spends_within_its_limits_through_both_doors(
 
 
 def test_an_idempotency_key_of_the_gateway_is_taken_for_tools_as_well(
-    outside: Outside, gateway: Callable[..., Gateway]
+    outside: Start, gateway: Callable[..., Gateway]
 ) -> None:
     server = outside()
     serving = gateway(server, "--no-work")
@@ -203,7 +203,7 @@ def test_an_idempotency_key_of_the_gateway_is_taken_for_tools_as_well(
 
 
 def test_a_client_that_disconnects_in_mid_call_is_billed_once(
-    outside: Outside, gateway: Callable[..., Gateway]
+    outside: Start, gateway: Callable[..., Gateway]
 ) -> None:
     server = outside(create="slow@2")
     serving = gateway(server, "--no-work")
@@ -223,7 +223,7 @@ def test_a_client_that_disconnects_in_mid_call_is_billed_once(
 
 
 def test_two_servers_on_one_ledger_keep_the_ceiling_of_a_session_together(
-    outside: Outside, gateway: Callable[..., Gateway]
+    outside: Start, gateway: Callable[..., Gateway]
 ) -> None:
     server = outside(create="slow@0.3")
     servers = [gateway(server, "--no-work") for _ in range(2)]

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.ledger.store.postgres.server import Databases
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 PROMPT = ("--prompt", "a fox runs", "--no-augment")
 
 
@@ -29,15 +30,15 @@ def fill_the_disk(process: Any) -> None:
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
 
 
-def kept(person: Any) -> list[Path]:
+def kept(person: Person) -> list[Path]:
     return sorted(Path(person.folder, "ledger.db.spool").glob("*.json"))
 
 
-def types(person: Any) -> list[str]:
+def types(person: Person) -> list[str]:
     return [record["type"] for record in person("log", "--json").document["records"]]
 
 
-def cut_off(ana: Any, server: Any, *command: str, videos: int = 1) -> tuple[int, str]:
+def cut_off(ana: Person, server: Any, *command: str, videos: int = 1) -> tuple[int, str]:
     """Start a command, fill the disk while its calls are being answered, and return how it ended."""
     process = ana.with_(SORA_LEDGER_RETRY_SECONDS="0.3").start(*command)
     billed(server, videos)
@@ -48,7 +49,7 @@ def cut_off(ana: Any, server: Any, *command: str, videos: int = 1) -> tuple[int,
 
 
 def test_an_answer_on_a_full_disk_is_kept_told_and_recorded_by_the_next_command(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
@@ -85,7 +86,7 @@ def test_an_answer_on_a_full_disk_is_kept_told_and_recorded_by_the_next_command(
     ids=" ".join,
 )
 def test_every_command_that_writes_records_the_answers_that_wait(
-    outside: Outside, person: Person, command: tuple[str, ...]
+    outside: Start, person: Person, command: tuple[str, ...]
 ) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
@@ -97,7 +98,7 @@ def test_every_command_that_writes_records_the_answers_that_wait(
     assert {"submission.accepted", "submission.spooled"} <= set(types(ana))
 
 
-def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outside, person: Person) -> None:
+def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Start, person: Person) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
     process = ana.with_(SORA_LEDGER_RETRY_SECONDS="600").start("create", *PROMPT)
@@ -112,7 +113,7 @@ def test_an_answer_survives_a_kill_while_the_ledger_is_tried_again(outside: Outs
     assert (ana("poll", "--id", job, "--poll-interval", "0.05").code, len(server.bills())) == (0, 1)
 
 
-def test_a_full_disk_that_is_freed_in_time_leaves_no_trace(outside: Outside, person: Person) -> None:
+def test_a_full_disk_that_is_freed_in_time_leaves_no_trace(outside: Start, person: Person) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
     process = ana.start("create", *PROMPT)
@@ -126,9 +127,7 @@ def test_a_full_disk_that_is_freed_in_time_leaves_no_trace(outside: Outside, per
     assert (process.returncode, kept(ana), types(ana)[-1]) == (0, [], "submission.accepted")
 
 
-def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(
-    outside: Outside, person: Person
-) -> None:
+def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(outside: Start, person: Person) -> None:
     server = outside(create="slow@held")
     ana = person.at(server)
     Path(ana.folder, "three.jsonl").write_text("a fox\nan owl\na bear\n")
@@ -149,7 +148,7 @@ def test_a_batch_and_a_worker_with_calls_in_flight_keep_every_answer(
 
 
 def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside(creates=["slow@held"])
     ana = person.at(server)
@@ -175,7 +174,7 @@ def test_files_of_another_ledger_and_damaged_ones_are_reported_and_stay(
 
 
 def test_an_answer_a_database_server_could_not_take_is_kept_in_the_users_folder(
-    outside: Outside, person: Person, postgres: ModuleType, databases: Any
+    outside: Start, person: Person, postgres: ModuleType, databases: Databases
 ) -> None:
     server, url = outside(creates=["slow@held"]), databases.url()
     ana = person.at(server).with_(SORA_LEDGER_URL=url)

@@ -4,7 +4,6 @@
 long Patroni took to commit again elsewhere, and how long until a client's request was accepted again.
 """
 
-import importlib.util
 import json
 import os
 import signal
@@ -13,15 +12,16 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 from tests.forks import LONGER
+from tests.outside.conftest import Gateway, Outside, Person
+from tests.outside.patroni_cluster import ETCD, PACKAGES, PatroniCluster
 
 ROUNDS = int(os.environ.get("HA_ROUNDS", "6"))
 CLIENTS = 3
@@ -29,24 +29,12 @@ LONGEST_S = 7_200
 """How long the processes of the test may run."""
 
 
-def _load() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "patroni_cluster", Path(__file__).with_name("patroni_cluster.py")
-    )
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster() -> Iterator[PatroniCluster]:
     """Yield a cluster of three."""
-    module = _load()
-    if not (module.PACKAGES / "patroni").exists() or not module.ETCD:
+    if not (PACKAGES / "patroni").exists() or not ETCD:
         pytest.skip("needs Patroni and etcd: `make ha` installs the one and asks for the other")
-    made = module.PatroniCluster()
+    made = PatroniCluster()
     try:
         made.begin()
         yield made
@@ -135,7 +123,11 @@ def bring_back(node: Any, how: str) -> None:
 
 @pytest.mark.soak
 def test_nothing_is_lost_or_billed_twice_while_the_leader_is_lost_again_and_again(
-    cluster: Any, outside: Any, person: Any, gateway: Any, monkeypatch: pytest.MonkeyPatch
+    cluster: PatroniCluster,
+    outside: Callable[..., Outside],
+    person: Person,
+    gateway: Callable[..., Gateway],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(LONGER, str(LONGEST_S))
     server = outside()
@@ -173,7 +165,7 @@ def test_nothing_is_lost_or_billed_twice_while_the_leader_is_lost_again_and_agai
     report(f"{len(jobs)} renders; medians: leader after {elected:.1f} s, accepted after {again:.1f} s")
 
 
-def until_stored(person: Any, videos: list[str]) -> None:
+def until_stored(person: Person, videos: list[str]) -> None:
     ends = time.monotonic() + 180
     states: list[str] = []
     while time.monotonic() < ends:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
 PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 STRICT = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
@@ -27,7 +27,9 @@ with SyncRenderDesk() as desk:
 
 
 @pytest.fixture
-def long_running(person: Person, outside: Callable[..., Any]) -> Iterator[tuple[Any, Any, Any]]:
+def long_running(
+    person: Person, outside: Callable[..., Outside]
+) -> Iterator[tuple[Outside, Person, subprocess.Popen[str]]]:
     """A server, a person at a terminal, and a program with an open desk that renders once for each line."""
     server = outside()
     someone = person.at(server)

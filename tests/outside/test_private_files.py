@@ -3,7 +3,6 @@
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,7 @@ RENDER = ("create-and-poll", "--prompt", "a fox", "--profile", "sandbox", "--pol
 
 
 @pytest.fixture
-def ana(person: Person) -> Any:
+def ana(person: Person) -> Person:
     """Someone whose files everybody could read, who has rendered a video with the embedded sandbox."""
     where = {"SORA_LEDGER_URL": "new/folder/ledger.db", "SORA_SANDBOX_SECONDS": "0"}
     here = person.with_(**where)
@@ -30,7 +29,7 @@ def readable_by_others(folder: Path) -> list[str]:
     return [str(path) for path in found if stat.S_IMODE(path.lstat().st_mode) & 0o077]
 
 
-def test_ledger_files_sandbox_and_their_folders_are_their_owners_alone(ana: Any) -> None:
+def test_ledger_files_sandbox_and_their_folders_are_their_owners_alone(ana: Person) -> None:
     follower = ana.start("log", "--follow", "--json")  # so that there are -wal and -shm
     try:
         assert follower.stdout.readline()
@@ -42,7 +41,7 @@ def test_ledger_files_sandbox_and_their_folders_are_their_owners_alone(ana: Any)
         follower.communicate()
 
 
-def test_what_was_prepared_in_a_shared_folder_catches_nothing(ana: Any) -> None:
+def test_what_was_prepared_in_a_shared_folder_catches_nothing(ana: Person) -> None:
     victim = ana.folder / "victim"
     victim.write_text("mine")
     for name in (".b.db.part", ".out.json.part", f".copy.mp4.{os.getpid()}.part", ".rows.csv.part"):

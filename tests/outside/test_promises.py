@@ -367,6 +367,6 @@ def test_no_order_of_commands_and_faults_breaks_a_promise(
 @pytest.mark.soak
 @pytest.mark.timeout(4 * 3600)
 def test_no_order_of_many_commands_and_faults_breaks_a_promise(
-    outside: Any, forks: Forks, tmp_path: Path
+    outside: Callable[..., Outside], forks: Forks, tmp_path: Path
 ) -> None:
     drive(outside, forks, tmp_path, examples=400, steps=50)

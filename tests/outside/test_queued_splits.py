@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ledger.tree.checkpoint import Signer
-from tests.outside.conftest import Person, until
+from tests.outside.conftest import Outside, Person, until
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 
 PROMPT = "Make it night. Add heavy rain. Make the car blue."
 PARTS = ["Make it night", "Add heavy rain", "Make the car blue"]
@@ -33,7 +33,7 @@ purposes = ["final"]
 
 
 @pytest.fixture
-def shop(outside: Outside, person: Person) -> tuple[Any, Any, str]:
+def shop(outside: Start, person: Person) -> tuple[Outside, Person, str]:
     """A server, somebody at a terminal, and the video that is to be remixed."""
     server = outside()
     ana = person.at(server)
@@ -42,7 +42,7 @@ def shop(outside: Outside, person: Person) -> tuple[Any, Any, str]:
     return server, ana, ana("jobs").document["jobs"][0]["job_id"]
 
 
-def queue(ana: Any, source: str, *options: str) -> Any:
+def queue(ana: Person, source: str, *options: str) -> Any:
     """Queue the split; return what the command printed."""
     return ana("remix", "--id", source, "--prompt", PROMPT, "--split", "--queue", *options)
 
@@ -53,13 +53,13 @@ def remixes(server: Any) -> list[str]:
     return [line.removeprefix("Primary request: ").rstrip(".") for line in lines]
 
 
-def standing(ana: Any, job: str) -> dict[str, Any]:
+def standing(ana: Person, job: str) -> dict[str, Any]:
     """Return where the split of a job is, as `status` tells it."""
     return dict(ana("status", job, "--offline").document["split"])
 
 
 def test_a_queued_split_is_finished_by_workers_that_are_killed_after_every_remix(
-    shop: tuple[Any, Any, str],
+    shop: tuple[Outside, Person, str],
 ) -> None:
     server, ana, source = shop
     first = queue(ana, source).document["jobs"][0]["job_id"]
@@ -72,7 +72,7 @@ def test_a_queued_split_is_finished_by_workers_that_are_killed_after_every_remix
     assert ana("verify").code == 0
 
 
-def test_two_workers_request_every_remix_of_a_queued_split_once(shop: tuple[Any, Any, str]) -> None:
+def test_two_workers_request_every_remix_of_a_queued_split_once(shop: tuple[Outside, Person, str]) -> None:
     server, ana, source = shop
     first = queue(ana, source).document["jobs"][0]["job_id"]
     with ana.start(*WORKER) as one, ana.start(*WORKER) as other:
@@ -84,7 +84,7 @@ def test_two_workers_request_every_remix_of_a_queued_split_once(shop: tuple[Any,
     assert [job["actor"] for job in jobs] == [jobs[0]["actor"]] * 4
 
 
-def test_a_split_that_is_denied_stops_and_one_command_continues_it(shop: tuple[Any, Any, str]) -> None:
+def test_a_split_that_is_denied_stops_and_one_command_continues_it(shop: tuple[Outside, Person, str]) -> None:
     server, ana, source = shop
     assert ana("budget", "set", "project_spring", "--limit", "0.50").code == 0
     first = queue(ana, source, "--project", "spring").document["jobs"][0]["job_id"]
@@ -107,7 +107,7 @@ def test_a_split_that_is_denied_stops_and_one_command_continues_it(shop: tuple[A
     assert ana("verify").code == 0
 
 
-def test_a_failed_remix_stops_its_split_until_it_is_retried(shop: tuple[Any, Any, str]) -> None:
+def test_a_failed_remix_stops_its_split_until_it_is_retried(shop: tuple[Outside, Person, str]) -> None:
     server, ana, source = shop
     server.behave(failure="moderation_blocked")
     first = queue(ana, source).document["jobs"][0]["job_id"]
@@ -119,7 +119,9 @@ def test_a_failed_remix_stops_its_split_until_it_is_retried(shop: tuple[Any, Any
     assert (remixes(server), standing(ana, first)["progress"]) == ([PARTS[0], *PARTS], "done")
 
 
-def test_cancelling_a_remix_that_runs_withdraws_what_was_to_follow_it(shop: tuple[Any, Any, str]) -> None:
+def test_cancelling_a_remix_that_runs_withdraws_what_was_to_follow_it(
+    shop: tuple[Outside, Person, str],
+) -> None:
     server, ana, source = shop
     first = queue(ana, source).document["jobs"][0]["job_id"]
     assert ana("resume", first).code == 0
@@ -130,7 +132,7 @@ def test_cancelling_a_remix_that_runs_withdraws_what_was_to_follow_it(shop: tupl
     assert ana("cancel", first).document["error"]["code"] == "not_ready"
 
 
-def test_cancelling_a_queued_remix_stops_its_split(shop: tuple[Any, Any, str]) -> None:
+def test_cancelling_a_queued_remix_stops_its_split(shop: tuple[Outside, Person, str]) -> None:
     server, ana, source = shop
     first = queue(ana, source).document["jobs"][0]["job_id"]
     assert ana("cancel", first).document["split"]["progress"] == "stopped"
@@ -139,7 +141,7 @@ def test_cancelling_a_queued_remix_stops_its_split(shop: tuple[Any, Any, str]) -
     assert (ana(*DRAIN).code, remixes(server)) == (0, PARTS)
 
 
-def test_a_split_that_needs_approval_continues_once_it_is_approved(shop: tuple[Any, Any, str]) -> None:
+def test_a_split_that_needs_approval_continues_once_it_is_approved(shop: tuple[Outside, Person, str]) -> None:
     server, ana, source = shop
     keys = {name: Signer.generate(name) for name in ("ana", "maria", "omar")}
     for name, key in keys.items():
@@ -162,7 +164,7 @@ def test_a_split_that_needs_approval_continues_once_it_is_approved(shop: tuple[A
     assert (ana(*DRAIN).code, remixes(server)) == (0, PARTS[:2])
 
 
-def test_erasing_a_remix_erases_the_prompts_that_were_to_follow_it(shop: tuple[Any, Any, str]) -> None:
+def test_erasing_a_remix_erases_the_prompts_that_were_to_follow_it(shop: tuple[Outside, Person, str]) -> None:
     server, ana, source = shop
     first = queue(ana, source).document["jobs"][0]["job_id"]
     assert ana("resume", first).code == 0
@@ -175,7 +177,9 @@ def test_erasing_a_remix_erases_the_prompts_that_were_to_follow_it(shop: tuple[A
     assert ana("verify").code == 0
 
 
-def test_a_planned_prompt_is_in_one_job_only_so_erasing_that_erases_it(shop: tuple[Any, Any, str]) -> None:
+def test_a_planned_prompt_is_in_one_job_only_so_erasing_that_erases_it(
+    shop: tuple[Outside, Person, str],
+) -> None:
     server, ana, source = shop
     first = queue(ana, source).document["jobs"][0]["job_id"]
     assert (ana(*DRAIN).code, remixes(server)) == (0, PARTS)
@@ -186,7 +190,7 @@ def test_a_planned_prompt_is_in_one_job_only_so_erasing_that_erases_it(shop: tup
 
 
 def test_a_copy_of_a_ledger_is_enough_to_continue_a_split_on_another_machine(
-    shop: tuple[Any, Any, str],
+    shop: tuple[Outside, Person, str],
 ) -> None:
     server, ana, source = shop
     first = queue(ana, source).document["jobs"][0]["job_id"]
@@ -205,7 +209,7 @@ def content_of(folder: Path) -> bytes:
 
 
 def test_a_split_whose_source_was_deleted_offers_no_command_that_cannot_help(
-    shop: tuple[Any, Any, str],
+    shop: tuple[Outside, Person, str],
 ) -> None:
     server, ana, source = shop
     assert ana("delete", source).code == 0
@@ -223,7 +227,9 @@ def test_a_split_whose_source_was_deleted_offers_no_command_that_cannot_help(
     assert remixes(server) == []
 
 
-def test_a_split_whose_next_key_another_request_has_stops_and_says_so(shop: tuple[Any, Any, str]) -> None:
+def test_a_split_whose_next_key_another_request_has_stops_and_says_so(
+    shop: tuple[Outside, Person, str],
+) -> None:
     server, ana, source = shop
     first = queue(ana, source, "--request-key", "shot").document["jobs"][0]["job_id"]
     assert ana("create", "--prompt", "an owl", "--request-key", "shot/2").code == 0

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 import psycopg
 import pytest
 
-from tests.outside.cluster import running_cluster
+from tests.ledger.store.postgres.server import Databases
+from tests.outside.cluster import Cluster, running_cluster
 from tests.outside.conftest import Gateway, Outside, Person
 
 OK, SEE_OTHER, UNUSABLE = 200, 303, 7
@@ -20,7 +21,7 @@ PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster() -> Iterator[Cluster]:
     """Yield a primary with a standby that confirms no commit, whose replay can be paused."""
     with running_cluster() as made:
         made.follow()
@@ -29,7 +30,7 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture
-def reviewer(person: Person, outside: Callable[..., Outside], cluster: Any) -> Person:
+def reviewer(person: Person, outside: Callable[..., Outside], cluster: Cluster) -> Person:
     """Return a person whose commands read from the standby, once it has the beginning of the ledger."""
     person = person.at(outside()).with_(SORA_LEDGER_URL=cluster.primary.url)
     assert person("create", "--prompt", "a boat", "--queue").code == 0
@@ -51,7 +52,7 @@ def states(ended: Any) -> list[str]:
 
 
 def test_reading_commands_read_the_standby_and_say_how_far_it_is_behind(
-    reviewer: Person, cluster: Any
+    reviewer: Person, cluster: Cluster
 ) -> None:
     current = reviewer("jobs")
     assert states(current) == ["decided"]
@@ -83,7 +84,7 @@ def test_reading_commands_read_the_standby_and_say_how_far_it_is_behind(
 
 
 def test_a_person_reads_their_own_records_although_the_standby_does_not_have_them(
-    reviewer: Person, cluster: Any
+    reviewer: Person, cluster: Cluster
 ) -> None:
     cluster.standby.execute("SELECT pg_wal_replay_pause()")
     [job] = [each["job_id"] for each in reviewer("jobs").document["jobs"]]
@@ -98,7 +99,7 @@ def test_a_person_reads_their_own_records_although_the_standby_does_not_have_the
 
 
 def test_a_replica_that_is_down_is_replaced_by_the_primary_and_the_other_way_round(
-    reviewer: Person, cluster: Any
+    reviewer: Person, cluster: Cluster
 ) -> None:
     cluster.standby.stop()
     ended = reviewer("jobs")
@@ -121,7 +122,9 @@ def test_a_replica_that_is_down_is_replaced_by_the_primary_and_the_other_way_rou
     assert reviewer("jobs").code == UNUSABLE
 
 
-def test_another_ledger_is_refused_as_a_replica(reviewer: Person, cluster: Any, databases: Any) -> None:
+def test_another_ledger_is_refused_as_a_replica(
+    reviewer: Person, cluster: Cluster, databases: Databases
+) -> None:
     url = databases.url()
     assert reviewer.with_(SORA_LEDGER_URL=url)("init", "--ledger", url).code == 0
     ended = reviewer.with_(SORA_LEDGER_READ_URL=url)("jobs")
@@ -159,7 +162,7 @@ class Browser:
 
 
 def test_an_approval_in_the_console_is_shown_at_once_although_the_standby_does_not_have_it(
-    reviewer: Person, outside: Callable[..., Outside], gateway: Callable[..., Gateway], cluster: Any
+    reviewer: Person, outside: Callable[..., Outside], gateway: Callable[..., Gateway], cluster: Cluster
 ) -> None:
     (reviewer.folder / "team.toml").write_text(PACKAGED + RULE)
     assert reviewer("policy", "activate", "team.toml", "--reason", "for a test").code == 0

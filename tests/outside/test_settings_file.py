@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 
 
-def test_a_cloned_folder_gets_no_key_and_no_other_secret(outside: Outside, person: Person) -> None:
+def test_a_cloned_folder_gets_no_key_and_no_other_secret(outside: Start, person: Person) -> None:
     theirs = outside()
     lines = f"OPENAI_BASE_URL={theirs.origin}/${{AWS_SECRET_ACCESS_KEY}}/v1\n"
     (person.folder / ".env").write_text(lines)
@@ -23,7 +22,7 @@ def test_a_cloned_folder_gets_no_key_and_no_other_secret(outside: Outside, perso
 
 
 def test_a_server_and_its_key_in_one_file_are_used_together_and_reported_by_name(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     (person.folder / ".env").write_text(f"OPENAI_BASE_URL={server.base_url}\nOPENAI_API_KEY=sk-of-the-file\n")
@@ -38,7 +37,7 @@ def test_a_server_and_its_key_in_one_file_are_used_together_and_reported_by_name
     assert f"settings from {person.folder / '.env'}: OPENAI_API_KEY, OPENAI_BASE_URL\n" in text
 
 
-def test_a_file_that_others_may_write_is_ignored_and_reported(outside: Outside, person: Person) -> None:
+def test_a_file_that_others_may_write_is_ignored_and_reported(outside: Start, person: Person) -> None:
     theirs, ours = outside(), outside()
     (person.folder / ".env").write_text(f"OPENAI_BASE_URL={theirs.base_url}\nOPENAI_API_KEY=sk-theirs\n")
     (person.folder / ".env").chmod(0o666)

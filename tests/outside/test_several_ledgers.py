@@ -15,6 +15,7 @@ import pytest
 from openai import APIStatusError, OpenAI
 
 from tests.forks import NEW_INTERPRETERS, Running
+from tests.ledger.store.postgres.server import Databases
 from tests.outside.conftest import Outside, Person
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
@@ -149,7 +150,7 @@ def status_of(call: Callable[[], Any]) -> int:
 
 
 def test_ledgers_of_both_stores_are_served_apart_at_paths_of_their_own(
-    installation: Installation, outside: Start, databases: Any
+    installation: Installation, outside: Start, databases: Databases
 ) -> None:
     servers = {name: outside() for name in ("film", "games")}
     installation.add("film", OPENAI_BASE_URL=servers["film"].base_url, OPENAI_API_KEY="sk-film")

@@ -37,7 +37,7 @@ def publish(person: Person, authority: Authority) -> tuple[str, ...]:
     return (*PUBLISH, "--timestamp", authority.url, "--tsa-chain", str(authority.root))
 
 
-def verify(person: Any, chain: Path) -> Any:
+def verify(person: Person, chain: Path) -> Any:
     return person(
         "verify", "--against", "checkpoint.txt", "--verifier", "signing.key", "--tsa-chain", str(chain)
     )

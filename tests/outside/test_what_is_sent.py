@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.outside.conftest import Person
+from tests.outside.conftest import Outside, Person
 
-Outside = Callable[..., Any]
+Start = Callable[..., Outside]
 
 
 def document_of(request: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def document_of(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def commitments(person: Any) -> list[tuple[str, bytes]]:
+def commitments(person: Person) -> list[tuple[str, bytes]]:
     """Return what each intent of a ledger commits to, and the salt of it, in their order."""
     with sqlite3.connect(person.folder / "ledger.db") as db:
         rows = db.execute(
@@ -56,7 +56,7 @@ def commitments(person: Any) -> list[tuple[str, bytes]]:
     return [(json.loads(payload)["sent_sha256"]["commitment"], salt) for payload, salt in rows]
 
 
-def recorded_text(person: Any, field: str) -> str:
+def recorded_text(person: Person, field: str) -> str:
     with sqlite3.connect(person.folder / "ledger.db") as db:
         [(text,)] = db.execute("SELECT text FROM private_bodies WHERE field = ?", (field,)).fetchall()
     db.close()
@@ -78,7 +78,7 @@ def frame(person: Person) -> str:
 
 
 def test_what_a_server_received_is_what_each_intent_committed_to(
-    outside: Outside, person: Person, frame: str
+    outside: Start, person: Person, frame: str
 ) -> None:
     server = outside()
     ana = person.at(server)
@@ -99,7 +99,7 @@ def test_what_a_server_received_is_what_each_intent_committed_to(
 
 
 def test_the_commitment_stays_and_its_digest_goes_when_a_job_is_erased(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     job = person.at(server)("create", "--prompt", "a fox runs").document["job_id"]
@@ -108,7 +108,7 @@ def test_the_commitment_stays_and_its_digest_goes_when_a_job_is_erased(
 
 
 def test_a_repeated_key_with_no_augment_is_refused_and_the_recorded_text_is_sent(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     ana = person.at(server)
@@ -123,7 +123,7 @@ def test_a_repeated_key_with_no_augment_is_refused_and_the_recorded_text_is_sent
 
 
 def test_a_batch_resumed_with_no_augment_is_refused_before_anything_is_sent(
-    outside: Outside, person: Person
+    outside: Start, person: Person
 ) -> None:
     server = outside()
     ana = person.at(server)
@@ -136,7 +136,7 @@ def test_a_batch_resumed_with_no_augment_is_refused_before_anything_is_sent(
 
 
 def test_two_batches_with_one_path_and_one_ledger_are_distinguished_by_name(
-    outside: Outside, person: Person, tmp_path: Path
+    outside: Start, person: Person, tmp_path: Path
 ) -> None:
     server = outside()
     ana = person.at(server)

@@ -15,22 +15,22 @@ from tests.outside.conftest import Gateway, Outside, Person, Witness, write_poli
 PUBLISH = ("checkpoint", "--key", "signing.key", "--publish", "checkpoint.txt", "--witnesses", "policy")
 
 
-def grow(person: Any, number: int) -> None:
+def grow(person: Person, number: int) -> None:
     assert person("record", "elsewhere", "--video-id", f"video_{number}").code == 0
 
 
-def signers(person: Any) -> list[str]:
+def signers(person: Person) -> list[str]:
     """Return the names on the published checkpoint's signature lines."""
     lines = (person.folder / "checkpoint.txt").read_text(encoding="utf-8").rpartition("\n\n")[2].splitlines()
     return [line.split(" ")[1].partition(".")[0] for line in lines]
 
 
-def witnessed(person: Any) -> list[Any]:
+def witnessed(person: Person) -> list[Any]:
     records = person("log", "--stream", "checks").document["records"]
     return [each["payload"] for each in records if each["type"] == "checkpoint.witnessed"]
 
 
-def refused(person: Any, code: int) -> str:
+def refused(person: Person, code: int) -> str:
     """Publish, which ends with `code` and leaves neither a checkpoint nor a record; return the message."""
     before = sorted(person.folder.glob("checkpoint.txt*"))
     records = len(person("log").document["records"])
@@ -145,7 +145,7 @@ def test_a_slow_witness_is_not_waited_for_once_the_others_are_enough(
     assert done.document["witnesses"][1]["problem"] == "had not answered when the others had"
 
 
-def restore(person: Any, copy: bytes) -> None:
+def restore(person: Person, copy: bytes) -> None:
     """Put an old copy of the ledger back."""
     for path in person.folder.glob("ledger.db*"):
         path.unlink()

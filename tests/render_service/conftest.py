@@ -1,6 +1,6 @@
 """A session on a new ledger, at whichever server the test names."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +92,7 @@ def request_for() -> Callable[..., RenderRequest]:
 
 
 @pytest.fixture
-def stored(request_for: Callable[..., RenderRequest]) -> Callable[[Session], Any]:
+def stored(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[Job]]:
     """Carry a request through to the end in a session."""
 
     async def carry(session: Session, **changes: Any) -> Job:
@@ -114,7 +114,7 @@ def types(settings: Settings) -> Callable[[Job], list[str]]:
 
 
 @pytest.fixture
-def event(settings: Settings) -> Callable[[Job, type[Event]], Any]:
+def event(settings: Settings) -> Callable[[Job, type[Event]], Event]:
     """Return the last event of a kind in a job."""
 
     def read(job: Job, kind: type[Event]) -> Event:

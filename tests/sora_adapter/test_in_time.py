@@ -31,7 +31,7 @@ class Gate:
 
 
 @pytest.fixture
-def listening(server: FaultServer, video: dict[str, Any]) -> Any:
+def listening(server: FaultServer, video: dict[str, Any]) -> FaultServer:
     """A server that takes all that comes, and answers every request."""
     return server.answers(200, video).for_every_request()
 
@@ -43,7 +43,7 @@ async def arrived(client: VideosClient, server: Any) -> tuple[int, bytes]:
 
 
 async def test_what_may_be_sent_is_asked_about_once_and_sent_once(
-    listening: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    listening: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     gate = Gate(answer=True)
     submitted = await client.submit_prepared(intent, await client.prepare(call), gate)
@@ -52,7 +52,7 @@ async def test_what_may_be_sent_is_asked_about_once_and_sent_once(
 
 
 async def test_what_may_no_longer_be_sent_never_arrives_and_is_absent(
-    listening: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    listening: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     gate = Gate(answer=False)
     submitted = await client.submit_prepared(intent, await client.prepare(call), gate)
@@ -61,7 +61,7 @@ async def test_what_may_no_longer_be_sent_never_arrives_and_is_absent(
 
 
 async def test_a_connection_that_is_used_again_asks_too(
-    listening: Any, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
+    listening: FaultServer, client: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     await client.observe("video_1")
     gate = Gate(answer=False)
@@ -72,7 +72,7 @@ async def test_a_connection_that_is_used_again_asks_too(
 
 
 async def test_a_client_that_does_not_say_when_it_begins_to_send_is_stopped_before_it_does(
-    listening: Any,
+    listening: FaultServer,
     client: VideosClient,
     intent: SubmissionIntended,
     call: SubmitCall,

@@ -17,6 +17,7 @@ from ledger.events import BudgetSet, RenderCancelled
 from ledger.private import Private
 from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.interface import ANY, NEW, EventStore
+from tests.contracts.store.conftest import Kit
 from tests.ledger.scribe import Scribe
 
 ALL = RecordFilter()
@@ -24,7 +25,7 @@ KINDS = ("sqlite", "postgres")
 
 
 @pytest.fixture
-def pair(kits: Callable[[str], Any]) -> Iterator[list[EventStore]]:
+def pair(kits: Callable[[str], Kit]) -> Iterator[list[EventStore]]:
     """Yield a store of each kind."""
     opened = [kits(kind).open("one") for kind in KINDS]
     yield opened
@@ -93,7 +94,7 @@ STEPS = st.lists(
     ],  # each example has ledgers of its own
 )
 def test_the_same_appends_come_to_the_same_on_every_store(
-    kits: Callable[[str], Any], vocabulary: ModuleType, steps: list[Any]
+    kits: Callable[[str], Kit], vocabulary: ModuleType, steps: list[Any]
 ) -> None:
     name = f"steps_{uuid.uuid4().hex}"
     scribe = vocabulary.Scribe()

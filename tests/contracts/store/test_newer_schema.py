@@ -1,7 +1,7 @@
 """A process that runs while a newer one upgrades the ledger appends no more."""
 
 import sqlite3
-from typing import Any
+from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -16,7 +16,7 @@ from tests.ledger.scribe import Scribe
 
 
 @pytest.fixture
-def upgrade(store: EventStore, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> Any:
+def upgrade(store: EventStore, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function that upgrades the ledger by one version, as a newer program does."""
 
     def on_sqlite() -> None:
@@ -39,7 +39,7 @@ def upgrade(store: EventStore, kit: Kit, monkeypatch: pytest.MonkeyPatch) -> Any
 
 
 def test_an_append_after_an_upgrade_is_refused_and_records_nothing(
-    store: EventStore, scribe: Scribe, upgrade: Any
+    store: EventStore, scribe: Scribe, upgrade: Callable[[], None]
 ) -> None:
     store.append([scribe.note("a")])
     store.append([scribe.note("a")])  # decided by what the process remembers

@@ -13,6 +13,7 @@ from ledger.store.sqlite import SqliteStore
 from ledger.store.sqlite import reading as of_sqlite
 from ledger.store.sqlite.connection import connect_reading
 from ledger.terms import State
+from tests.ledger.store.postgres.server import Databases
 
 INDEXES = {"_SOURCE_JOB": "jobs_source_job", "_SOURCE_VIDEO": "jobs_source_video"}
 
@@ -58,7 +59,9 @@ def plan_of(folder: Path, where: JobFilter) -> str:
 
 
 @pytest.mark.parametrize("which", Unreviewed)
-def test_postgresql_reads_what_nobody_has_reviewed_from_an_index(databases: Any, which: Unreviewed) -> None:
+def test_postgresql_reads_what_nobody_has_reviewed_from_an_index(
+    databases: Databases, which: Unreviewed
+) -> None:
     url: str = databases.url()
     PostgresStore(url).close()
     clause = of_postgres._REVIEWS[which]
@@ -69,7 +72,7 @@ def test_postgresql_reads_what_nobody_has_reviewed_from_an_index(databases: Any,
 
 
 @pytest.mark.parametrize("key", INDEXES)
-def test_postgresql_reads_it_from_an_index(databases: Any, key: str) -> None:
+def test_postgresql_reads_it_from_an_index(databases: Databases, key: str) -> None:
     url: str = databases.url()
     PostgresStore(url).close()
     clause, _ = getattr(of_postgres, key)

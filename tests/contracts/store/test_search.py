@@ -26,7 +26,7 @@ PROMPTS = {
 
 
 @pytest.fixture
-def find(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> Any:
+def find(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> Callable[..., list[str]]:
     """Return a function that finds job ids in a store with four prompts."""
     for job_id, prompt in PROMPTS.items():
         store.append([scribe.batch(job_id, vocabulary.requested(prompt))])
@@ -76,15 +76,15 @@ OPERATORS = {
 LONG = ["boat ", "夜", "x", "(\"'", "\0", "é*:&|!<-> "]
 
 
-def test_every_word_of_a_query_begins_a_word_of_the_prompt(find: Any) -> None:
+def test_every_word_of_a_query_begins_a_word_of_the_prompt(find: Callable[..., list[str]]) -> None:
     assert {words: find(words) for words in QUERIES} == QUERIES
 
 
-def test_operators_and_quotes_are_only_text(find: Any) -> None:
+def test_operators_and_quotes_are_only_text(find: Callable[..., list[str]]) -> None:
     assert {words: find(words) for words in OPERATORS} == OPERATORS
 
 
-def test_a_query_of_32000_characters_is_answered(find: Any) -> None:
+def test_a_query_of_32000_characters_is_answered(find: Callable[..., list[str]]) -> None:
     found = {piece: find((piece * 32_000)[:32_000]) for piece in LONG}
     assert found == {piece: [] for piece in LONG} | {"boat ": ["job_b", "job_a"]}
 
@@ -98,12 +98,12 @@ def test_a_long_prompt_is_found_by_its_last_word(
     assert len(store.search("zebra", JobFilter(), 50)) == 3
 
 
-def test_a_found_job_comes_with_its_prompt_and_row(store: EventStore, find: Any) -> None:
+def test_a_found_job_comes_with_its_prompt_and_row(store: EventStore, find: Callable[..., list[str]]) -> None:
     [found] = store.search("paper", JobFilter(), 50)
     assert (found.prompt, found.job) == (PROMPTS["job_a"], store.job("job_a"))
 
 
-def test_a_long_list_is_read_in_parts(store: EventStore, find: Any) -> None:
+def test_a_long_list_is_read_in_parts(store: EventStore, find: Callable[..., list[str]]) -> None:
     for oldest_first in (False, True):
         where, beyond, read = JobFilter(oldest_first=oldest_first), None, []
         while part := store.search("", where, 3, beyond=beyond):
@@ -240,7 +240,7 @@ def erase(store: EventStore, scribe: Scribe, vocabulary: Any, job_id: str) -> No
 
 
 def test_an_erased_prompt_is_found_no_more(
-    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Callable[..., list[str]]
 ) -> None:
     erase(store, scribe, vocabulary, "job_a")
     assert (find("paper"), find("boat")) == ([], ["job_b"])
@@ -251,7 +251,11 @@ def test_an_erased_prompt_is_found_no_more(
 
 
 def test_what_is_read_of_an_erased_job_has_no_words(
-    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any, clean: Callable[[], bool]
+    store: EventStore,
+    scribe: Scribe,
+    vocabulary: ModuleType,
+    find: Callable[..., list[str]],
+    clean: Callable[[], bool],
 ) -> None:
     erase(store, scribe, vocabulary, "job_a")
     erase(store, scribe, vocabulary, "job_c")
@@ -261,7 +265,7 @@ def test_what_is_read_of_an_erased_job_has_no_words(
 
 
 def test_replaced_jobs_are_found_and_counted(
-    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any
+    store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Callable[..., list[str]]
 ) -> None:
     before = store.search("boat", JobFilter(), 9), store.counts("month")
     jobs = store.jobs(JobFilter())
@@ -272,7 +276,7 @@ def test_replaced_jobs_are_found_and_counted(
 
 
 def test_imported_jobs_are_found(
-    kit: Kit, store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Any
+    kit: Kit, store: EventStore, scribe: Scribe, vocabulary: ModuleType, find: Callable[..., list[str]]
 ) -> None:
     erase(store, scribe, vocabulary, "job_b")
     copy = kit.open("two")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,7 @@ def stored_rows(path: Path) -> list[bytes]:
 
 
 @pytest.fixture
-def record(ledger: Ledger, scribe: Scribe) -> Any:
+def record(ledger: Ledger, scribe: Scribe) -> Callable[[], int]:
     """Return a function that records the digest of the live rows and returns its position."""
 
     def now() -> int:
@@ -44,7 +45,7 @@ def record(ledger: Ledger, scribe: Scribe) -> Any:
 
 
 @pytest.fixture
-def grow(ledger: Ledger, scribe: Scribe) -> Any:
+def grow(ledger: Ledger, scribe: Scribe) -> Callable[[], None]:
     """Return a function that takes each job one step further, and begins another one."""
     lives: dict[str, list[Any]] = {}
 
@@ -64,7 +65,7 @@ def edit(path: Path, **changes: Any) -> None:
         db.execute("UPDATE jobs SET body = ? WHERE job_id = ?", (row, JOBS[0]))
 
 
-def test_the_digest_is_the_one_of_the_format(ledger: Ledger, path: Path, grow: Any) -> None:
+def test_the_digest_is_the_one_of_the_format(ledger: Ledger, path: Path, grow: Callable[[], None]) -> None:
     for _ in range(3):
         grow()
     event = live_projection(ledger)
@@ -78,7 +79,9 @@ def test_a_ledger_without_jobs_has_a_digest_too(ledger: Ledger) -> None:
     assert (event.jobs, event.digest) == (0, digest_by_hand([]))
 
 
-def test_replay_agrees_with_every_recorded_digest(ledger: Ledger, grow: Any, record: Any) -> None:
+def test_replay_agrees_with_every_recorded_digest(
+    ledger: Ledger, grow: Callable[[], None], record: Callable[[], int]
+) -> None:
     positions = [record()]
     for _ in range(5):
         grow()
@@ -91,7 +94,7 @@ def test_replay_agrees_with_every_recorded_digest(ledger: Ledger, grow: Any, rec
 
 
 def test_a_drift_is_dated_by_the_digests_around_it(
-    ledger: Ledger, path: Path, grow: Any, record: Any, scribe: Scribe
+    ledger: Ledger, path: Path, grow: Callable[[], None], record: Callable[[], int], scribe: Scribe
 ) -> None:
     grow()
     good = record()
@@ -103,7 +106,9 @@ def test_a_drift_is_dated_by_the_digests_around_it(
     assert not found.is_clean
 
 
-def test_a_drift_that_was_mended_stays_on_record(ledger: Ledger, path: Path, grow: Any, record: Any) -> None:
+def test_a_drift_that_was_mended_stays_on_record(
+    ledger: Ledger, path: Path, grow: Callable[[], None], record: Callable[[], int]
+) -> None:
     grow()
     edit(path, progress=7)
     bad = record()
@@ -115,7 +120,7 @@ def test_a_drift_that_was_mended_stays_on_record(ledger: Ledger, path: Path, gro
 
 
 def test_a_row_that_was_deleted_is_a_drift_although_no_digest_follows_from_it(
-    ledger: Ledger, path: Path, grow: Any, record: Any
+    ledger: Ledger, path: Path, grow: Callable[[], None], record: Callable[[], int]
 ) -> None:
     grow()
     with sqlite3.connect(path) as db:
@@ -125,7 +130,11 @@ def test_a_row_that_was_deleted_is_a_drift_although_no_digest_follows_from_it(
 
 
 def test_a_digest_of_rows_of_another_form_is_not_compared(
-    ledger: Ledger, grow: Any, record: Any, monkeypatch: pytest.MonkeyPatch, vocabulary: ModuleType
+    ledger: Ledger,
+    grow: Callable[[], None],
+    record: Callable[[], int],
+    monkeypatch: pytest.MonkeyPatch,
+    vocabulary: ModuleType,
 ) -> None:
     grow()
     record()
@@ -135,7 +144,7 @@ def test_a_digest_of_rows_of_another_form_is_not_compared(
 
 
 def test_rows_that_change_while_they_are_read_count_as_they_were(
-    ledger: Ledger, path: Path, grow: Any, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, path: Path, grow: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grow()
     expected = digest_by_hand(stored_rows(path))

@@ -1,5 +1,6 @@
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,7 +69,9 @@ def test_replaying_changes_nothing(ledger: Ledger, path: Path, job: str) -> None
     assert (ledger.head(), ledger.jobs()) == before
 
 
-def test_swapping_mends_the_rows(ledger: Ledger, path: Path, job: str, check: Any) -> None:
+def test_swapping_mends_the_rows(
+    ledger: Ledger, path: Path, job: str, check: Callable[..., list[tuple[str, int | None]]]
+) -> None:
     rewrite(ledger, path, job, state="failed")
     swap(ledger, replay(ledger))
     assert check(path) == []

@@ -47,7 +47,12 @@ def in_a_thread(run: Callable[[], object] | None) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_swap_of_the_job_rows_by_another_thread_is_not_forgotten(
-    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any, moment: str
+    ledger: Ledger,
+    scribe: Scribe,
+    vocabulary: ModuleType,
+    path: Path,
+    check: Callable[..., list[tuple[str, int | None]]],
+    moment: str,
 ) -> None:
     store, life = ledger.store, vocabulary.life()[:4]
     assert isinstance(store, SqliteStore)
@@ -84,7 +89,12 @@ def elsewhere(ledger: Ledger, path: Path) -> Iterator[SqliteStore]:
 
 
 def test_threads_and_processes_that_append_and_swap_spend_a_budget_once(
-    ledger: Ledger, elsewhere: SqliteStore, vocabulary: ModuleType, scribe: Scribe, path: Path, check: Any
+    ledger: Ledger,
+    elsewhere: SqliteStore,
+    vocabulary: ModuleType,
+    scribe: Scribe,
+    path: Path,
+    check: Callable[..., list[tuple[str, int | None]]],
 ) -> None:
     scribe.set_limit(ledger.store, 37 * 20 + 36)
     done: list[str] = []

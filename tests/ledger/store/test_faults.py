@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,7 +58,11 @@ def test_a_full_disk_says_what_to_do(ledger: Ledger, scribe: Scribe, vocabulary:
 
 
 def test_a_full_disk_leaves_nothing_half_written(
-    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any
+    ledger: Ledger,
+    scribe: Scribe,
+    vocabulary: ModuleType,
+    path: Path,
+    check: Callable[..., list[tuple[str, int | None]]],
 ) -> None:
     with pytest.raises(LedgerUnusable):
         fill_the_disk(ledger, scribe, vocabulary)
@@ -65,7 +70,11 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 
 def test_the_refused_append_goes_through_once_there_is_room(
-    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any
+    ledger: Ledger,
+    scribe: Scribe,
+    vocabulary: ModuleType,
+    path: Path,
+    check: Callable[..., list[tuple[str, int | None]]],
 ) -> None:
     with pytest.raises(LedgerUnusable):
         fill_the_disk(ledger, scribe, vocabulary)
@@ -90,7 +99,9 @@ def kill_after(path: Path, positions: int) -> int:
 
 
 @pytest.mark.parametrize("positions", [2, 17, 41])
-def test_a_killed_process_leaves_a_ledger_that_verifies(path: Path, check: Any, positions: int) -> None:
+def test_a_killed_process_leaves_a_ledger_that_verifies(
+    path: Path, check: Callable[..., list[tuple[str, int | None]]], positions: int
+) -> None:
     kill_after(path, positions)
     assert check(path) == []
 
@@ -101,7 +112,9 @@ def test_nothing_that_was_reported_is_lost_to_a_kill(path: Path) -> None:
         assert ledger.head().size >= reported
 
 
-def test_a_ledger_goes_on_after_a_kill(path: Path, scribe: Scribe, check: Any) -> None:
+def test_a_ledger_goes_on_after_a_kill(
+    path: Path, scribe: Scribe, check: Callable[..., list[tuple[str, int | None]]]
+) -> None:
     kill_after(path, 20)
     with scribe.ledger(path) as ledger:
         before = ledger.head().size
@@ -110,7 +123,7 @@ def test_a_ledger_goes_on_after_a_kill(path: Path, scribe: Scribe, check: Any) -
 
 
 @pytest.fixture
-def other(path: Path, ledger: Ledger) -> Any:
+def other(path: Path, ledger: Ledger) -> Iterator[sqlite3.Connection]:
     """Yield another program's connection, which keeps the ledger locked."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
@@ -119,16 +132,18 @@ def other(path: Path, ledger: Ledger) -> Any:
     connection.close()
 
 
-def test_a_locked_ledger_says_what_to_do(ledger: Ledger, scribe: Scribe, other: Any) -> None:
+def test_a_locked_ledger_says_what_to_do(ledger: Ledger, scribe: Scribe, other: sqlite3.Connection) -> None:
     with pytest.raises(LedgerUnusable, match=r"another program kept it locked .*: wait for it or stop it"):
         ledger.append([scribe.note()])
 
 
-def test_a_locked_ledger_can_be_read(ledger: Ledger, other: Any) -> None:
+def test_a_locked_ledger_can_be_read(ledger: Ledger, other: sqlite3.Connection) -> None:
     assert [record.type for record in ledger.read()] == ["ledger.created"]
 
 
-def test_an_append_goes_through_after_the_lock(ledger: Ledger, scribe: Scribe, other: Any) -> None:
+def test_an_append_goes_through_after_the_lock(
+    ledger: Ledger, scribe: Scribe, other: sqlite3.Connection
+) -> None:
     batch = scribe.note()
     with pytest.raises(LedgerUnusable):
         ledger.append([batch])
@@ -137,7 +152,7 @@ def test_an_append_goes_through_after_the_lock(ledger: Ledger, scribe: Scribe, o
 
 
 def test_a_failed_commit_fails_the_whole_append(
-    ledger: Ledger, scribe: Scribe, path: Path, check: Any
+    ledger: Ledger, scribe: Scribe, path: Path, check: Callable[..., list[tuple[str, int | None]]]
 ) -> None:
     ledger.store._writer.set_authorizer(refuse_head)  # type: ignore[attr-defined]
     with pytest.raises(LedgerUnusable):

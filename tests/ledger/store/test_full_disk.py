@@ -60,7 +60,7 @@ def may_mount(folder: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Return what an append on a full disk came to, and the same append with room again."""
     folder = tmp_path_factory.mktemp("full")
     scribe = str(Path(__file__).parents[1] / "scribe.py")
@@ -83,18 +83,18 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(ended.stdout)
 
 
-def test_it_says_that_nothing_was_recorded_and_what_to_do(told: Any) -> None:
+def test_it_says_that_nothing_was_recorded_and_what_to_do(told: dict[str, Any]) -> None:
     assert "nothing of this append was recorded" in told["error"]
     assert told["error"].endswith("free space on it")
 
 
-def test_what_was_recorded_before_is_there_and_no_more(told: Any) -> None:
+def test_what_was_recorded_before_is_there_and_no_more(told: dict[str, Any]) -> None:
     assert (told["size"], told["recorded"] > 1) == (told["recorded"], True)
 
 
-def test_the_ledger_is_intact_while_the_disk_is_full(told: Any) -> None:
+def test_the_ledger_is_intact_while_the_disk_is_full(told: dict[str, Any]) -> None:
     assert told["findings_when_full"] == []
 
 
-def test_the_same_append_goes_through_once_there_is_room(told: Any) -> None:
+def test_the_same_append_goes_through_once_there_is_room(told: dict[str, Any]) -> None:
     assert (told["again"], told["findings"]) == (told["size"] + 1, [])

@@ -1,4 +1,5 @@
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,12 +163,16 @@ def test_closing_leaves_one_file(path: Path, scribe: Scribe) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_a_new_ledger_is_clean(path: Path, scribe: Scribe, check: Any) -> None:
+def test_a_new_ledger_is_clean(
+    path: Path, scribe: Scribe, check: Callable[..., list[tuple[str, int | None]]]
+) -> None:
     scribe.ledger(path).close()
     assert check(path) == []
 
 
-def test_verifying_an_empty_file_says_that_it_is_empty(path: Path, check: Any) -> None:
+def test_verifying_an_empty_file_says_that_it_is_empty(
+    path: Path, check: Callable[..., list[tuple[str, int | None]]]
+) -> None:
     path.touch()
     with pytest.raises(LedgerUnusable, match="it is empty"):
         check(path)

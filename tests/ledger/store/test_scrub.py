@@ -2,9 +2,9 @@
 
 import secrets
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from msgspec import structs
@@ -95,7 +95,12 @@ def test_no_word_is_left_in_any_file(
 
 
 def test_what_was_not_erased_stays_as_it_was(
-    ledger: Ledger, scribe: Scribe, vocabulary: ModuleType, path: Path, check: Any, bodies: list[PrivateBody]
+    ledger: Ledger,
+    scribe: Scribe,
+    vocabulary: ModuleType,
+    path: Path,
+    check: Callable[..., list[tuple[str, int | None]]],
+    bodies: list[PrivateBody],
 ) -> None:
     erase(ledger, scribe, vocabulary, bodies[::2])
     ledger.store.scrub()

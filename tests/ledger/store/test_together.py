@@ -1,7 +1,7 @@
 """A group of appends leaves what the same appends leave one after the other, refusals included."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -65,7 +65,7 @@ def drafts(vocabulary: ModuleType) -> dict[tuple[str, int], list[Any]]:
 
 
 @pytest.fixture(scope="module")
-def begin(vocabulary: ModuleType) -> Any:
+def begin(vocabulary: ModuleType) -> Callable[[Path], SqliteStore]:
     """Return a function that begins a ledger with limits on two budgets."""
 
     def ledger(path: Path) -> SqliteStore:
@@ -107,7 +107,9 @@ def outcomes(group: Sequence[AppendRequest]) -> list[Any]:
 @hypothesis_settings(max_examples=hypothesis_settings.default.max_examples * 40 // 100)
 @given(wishes)
 def test_a_group_leaves_what_its_appends_leave_one_after_the_other(
-    drafts: dict[tuple[str, int], Any], begin: Any, wished: list[tuple[Any, ...]]
+    drafts: dict[tuple[str, int], list[Any]],
+    begin: Callable[[Path], SqliteStore],
+    wished: list[tuple[Any, ...]],
 ) -> None:
     with (
         TemporaryDirectory() as folder,
@@ -146,8 +148,8 @@ def content(store: SqliteStore) -> dict[str, list[Any]]:
 @hypothesis_settings(max_examples=hypothesis_settings.default.max_examples * 40 // 100)
 @given(st.lists(st.tuples(st.booleans(), wishes), min_size=1, max_size=6))
 def test_appends_on_what_is_remembered_leave_what_appends_that_read_every_row_leave(
-    drafts: dict[tuple[str, int], Any],
-    begin: Any,
+    drafts: dict[tuple[str, int], list[Any]],
+    begin: Callable[[Path], SqliteStore],
     vocabulary: ModuleType,
     parts: list[tuple[bool, list[tuple[Any, ...]]]],
 ) -> None:
@@ -168,7 +170,7 @@ def test_appends_on_what_is_remembered_leave_what_appends_that_read_every_row_le
 
 
 def test_an_append_that_continues_what_its_process_left_reads_no_row(
-    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Callable[[Path], SqliteStore]
 ) -> None:
     with begin(tmp_path / "ledger.db") as store, begin(tmp_path / "elsewhere.db") as other:
         first = store.append([Batch(STREAMS[2], NEW, drafts["adopted", 0])])
@@ -181,7 +183,7 @@ def test_an_append_that_continues_what_its_process_left_reads_no_row(
 
 
 def test_a_row_that_another_connection_mended_is_read_again(
-    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Callable[[Path], SqliteStore]
 ) -> None:
     path = tmp_path / "ledger.db"
     with begin(path) as store, SqliteStore(path) as mending:
@@ -197,7 +199,7 @@ def test_a_row_that_another_connection_mended_is_read_again(
 
 
 def test_a_lease_that_was_lost_is_refused_on_what_is_remembered_too(
-    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Callable[[Path], SqliteStore]
 ) -> None:
     with begin(tmp_path / "ledger.db") as store:
         store.append([Batch(STREAMS[2], NEW, drafts["adopted", 0])])
@@ -222,7 +224,7 @@ def statements(store: SqliteStore, batch: Batch) -> list[str]:
 
 
 def test_a_hold_is_judged_by_the_limit_that_was_set_before_it_in_the_same_group(
-    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Callable[[Path], SqliteStore]
 ) -> None:
     group = requests([("budget_studio", ANY, "limit", 0), (STREAMS[2], NEW, "studio", 5)], drafts)
     with begin(tmp_path / "ledger.db") as store:
@@ -232,7 +234,7 @@ def test_a_hold_is_judged_by_the_limit_that_was_set_before_it_in_the_same_group(
 
 
 def test_a_group_is_one_transaction_whatever_its_appends_touch(
-    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Any
+    tmp_path: Path, drafts: dict[tuple[str, int], list[Any]], begin: Callable[[Path], SqliteStore]
 ) -> None:
     before = [(f"notes_{number}", NEW, "note", number, ("other", NEW)) for number in range(3)]
     change = ("other", NEW, "note", 3)

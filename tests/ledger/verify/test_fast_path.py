@@ -3,6 +3,7 @@
 import hashlib
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -141,7 +142,11 @@ def test_the_commitments_of_a_payload_are_found_however_deep() -> None:
 
 
 def test_a_stream_that_was_put_away_goes_on_where_it_stood(
-    path: Path, scribe: Scribe, vocabulary: ModuleType, check: Any, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    scribe: Scribe,
+    vocabulary: ModuleType,
+    check: Callable[..., list[tuple[str, int | None]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(spill, "NEAR", 1)
     ids = [f"job_{number:032x}" for number in range(5)]

@@ -484,7 +484,7 @@ def test_a_policy_says_who_may_ask(
 
 
 def test_a_policy_that_was_activated_and_is_not_there_is_found(
-    office: Office, path: Path, check: Any, ledger: Ledger
+    office: Office, path: Path, check: Callable[..., list[tuple[str, int | None]]], ledger: Ledger
 ) -> None:
     event = e.PolicyActivated(policy_sha256="ab" * 32, catalog_sha256=CATALOG.sha256)
     office.say(event, "policy")

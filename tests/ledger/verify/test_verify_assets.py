@@ -3,13 +3,13 @@
 import hashlib
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 from msgspec import structs
 
 from ledger import events as e
 from ledger.log.ledger import Ledger
+from ledger.store.interface import EventStore
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.verify import Report
 from ledger.verify.elsewhere import StoredFile, check_assets
@@ -41,7 +41,7 @@ def files() -> Files:
 
 
 @pytest.fixture
-def store(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> Any:
+def store(ledger: Ledger, scribe: Scribe, vocabulary: ModuleType) -> EventStore:
     """Return a store with two jobs of the same image and video: positions 2 to 7 and 8 to 13."""
     for job_id in (vocabulary.JOB, vocabulary.OTHER_JOB):
         requested = vocabulary.requested()
@@ -64,21 +64,25 @@ def found(path: Path, files: Files) -> list[tuple[str, int | None, str]]:
     return [(finding.code, finding.position, finding.subject) for finding in report.findings]
 
 
-def test_files_that_are_what_was_recorded_give_no_findings(store: Any, path: Path, files: Files) -> None:
+def test_files_that_are_what_was_recorded_give_no_findings(
+    store: EventStore, path: Path, files: Files
+) -> None:
     assert found(path, files) == []
 
 
-def test_a_file_is_read_once_however_many_records_cite_it(store: Any, path: Path, files: Files) -> None:
+def test_a_file_is_read_once_however_many_records_cite_it(
+    store: EventStore, path: Path, files: Files
+) -> None:
     found(path, files)
     assert len(files.read) == 3
 
 
-def test_a_missing_file_is_found_wherever_it_is_cited(store: Any, path: Path, files: Files) -> None:
+def test_a_missing_file_is_found_wherever_it_is_cited(store: EventStore, path: Path, files: Files) -> None:
     del files.content["file:///video"]
     assert found(path, files) == [("ASSET_MISSING", 7, "video"), ("ASSET_MISSING", 13, "video")]
 
 
-def test_a_changed_file_is_found_with_both_digests(store: Any, path: Path, files: Files) -> None:
+def test_a_changed_file_is_found_with_both_digests(store: EventStore, path: Path, files: Files) -> None:
     files.content["file:///image"] = b"another"
     report = Report()
     with SqliteSnapshot(path) as tables:
@@ -88,13 +92,13 @@ def test_a_changed_file_is_found_with_both_digests(store: Any, path: Path, files
     assert (first.expected, first.found) == (sha(IMAGE), sha(b"another"))
 
 
-def test_an_original_is_found_missing_by_its_digest(store: Any, path: Path, files: Files) -> None:
+def test_an_original_is_found_missing_by_its_digest(store: EventStore, path: Path, files: Files) -> None:
     del files.content[sha(ORIGINAL)]
     assert found(path, files)[0] == ("ASSET_MISSING", 2, "input_reference.original")
 
 
 def test_a_file_that_was_recorded_as_lost_may_be_gone(
-    store: Any, path: Path, files: Files, scribe: Scribe, vocabulary: ModuleType
+    store: EventStore, path: Path, files: Files, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     thumbnail = structs.replace(vocabulary.asset(e.Variant.THUMBNAIL), storage_uri="file:///t")
     lost = e.AssetLost(variant=e.Variant.THUMBNAIL, cause="deleted")
@@ -103,7 +107,7 @@ def test_a_file_that_was_recorded_as_lost_may_be_gone(
 
 
 def test_a_file_whose_name_was_erased_may_be_gone_and_may_not_change(
-    store: Any, path: Path, files: Files, scribe: Scribe, ledger: Ledger, vocabulary: ModuleType
+    store: EventStore, path: Path, files: Files, scribe: Scribe, ledger: Ledger, vocabulary: ModuleType
 ) -> None:
     name = ledger.history(vocabulary.JOB)[0].event.input_reference.name.commitment
     event = e.PrivateErased(commitments=(name,), reason_code="subject_request")

@@ -44,7 +44,7 @@ def made(session: Session) -> Made:
 
 
 async def test_an_adopted_video_says_what_it_is_and_keeps_its_prompt_private(
-    session: Session, made: Made, event: Callable[[Job, type[Event]], Any]
+    session: Session, made: Made, event: Callable[[Job, type[Event]], Event]
 ) -> None:
     job, now = await adopt(session, made())
     taken = event(job, RenderAdopted)

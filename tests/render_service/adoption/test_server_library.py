@@ -1,6 +1,6 @@
 """What a server has: listed, fetched in its variants, deleted; what is stored and recorded here stays."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -41,7 +41,9 @@ async def test_a_page_of_the_servers_videos_needs_no_ledger(
     assert not (tmp_path / "ledger.db").exists()
 
 
-async def test_a_listed_video_reads_like_the_apis(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_a_listed_video_reads_like_the_apis(
+    session: Session, stored: Callable[..., Awaitable[Job]]
+) -> None:
     job = await stored(session)
     page = await list_videos(session.settings, session.trace, limit=5, after=None, order="desc")
     [video] = page_document(page)["data"]
@@ -54,7 +56,7 @@ async def test_a_listed_video_reads_like_the_apis(session: Session, stored: Call
 
 
 async def test_a_video_that_is_stored_is_not_fetched_again(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await stored(session)
     before = counts(session)["contents"]
@@ -63,7 +65,7 @@ async def test_a_video_that_is_stored_is_not_fetched_again(
 
 
 async def test_a_stored_file_that_vanished_is_fetched_again(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await stored(session)
     path = session.assets.path(job.assets[Variant.VIDEO].storage_uri)
@@ -76,7 +78,7 @@ async def test_a_stored_file_that_vanished_is_fetched_again(
     ("variant", "media_type"), [(Variant.THUMBNAIL, "image/webp"), (Variant.SPRITESHEET, "image/jpeg")]
 )
 async def test_other_variants_are_stored_beside_the_video(
-    session: Session, stored: Callable[[Session], Any], variant: Variant, media_type: str
+    session: Session, stored: Callable[..., Awaitable[Job]], variant: Variant, media_type: str
 ) -> None:
     job = await fetch(session, await stored(session), variant)
     assert job.assets[variant].media_type == media_type
@@ -89,7 +91,7 @@ async def test_a_variant_the_server_answers_with_a_video_is_refused(
     request_for: Callable[..., RenderRequest],
     video: Callable[..., bytes],
     clip: bytes,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
 ) -> None:
     faults.then(200, video()).then(200, video()).then(200, clip, kind="video/mp4")
     session = at(faults.base_url)
@@ -143,7 +145,7 @@ async def test_a_thumbnail_that_expired_leaves_the_stored_job_as_it_is(
 
 
 async def test_a_deletion_is_recorded_with_its_reason(
-    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     job = await delete(session, await stored(session), "campaign was withdrawn")
     deleted = event(job, VideoDeleted)
@@ -154,7 +156,9 @@ async def test_a_deletion_is_recorded_with_its_reason(
     )
 
 
-async def test_a_deletion_leaves_the_stored_file(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_a_deletion_leaves_the_stored_file(
+    session: Session, stored: Callable[..., Awaitable[Job]]
+) -> None:
     job = await delete(session, await stored(session))
     assert session.assets.path(job.assets[Variant.VIDEO].storage_uri).is_file()
 
@@ -173,7 +177,7 @@ async def test_a_deletion_is_recorded_although_a_worker_stores_the_video_at_the_
     assert intact()
 
 
-async def test_deleting_twice_asks_once(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_deleting_twice_asks_once(session: Session, stored: Callable[..., Awaitable[Job]]) -> None:
     job = await delete(session, await stored(session))
     assert await delete(session, job) == job
     assert counts(session)["deletes"] == 1
@@ -210,7 +214,7 @@ async def running(
 
 
 async def test_a_video_the_server_forgot_counts_as_deleted_once_its_time_is_over(
-    running: tuple[Session, Job], faults: Faults, event: Callable[[Job, type[Event]], Any]
+    running: tuple[Session, Job], faults: Faults, event: Callable[[Job, type[Event]], Event]
 ) -> None:
     session, job = running
     faults.then(404, NOT_FOUND).then(404, NOT_FOUND)

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
+from ledger.job import Job
 from ledger.terms import State
 from render_service.alerts import alerter as alerter_module
 from render_service.alerts.alerter import Alerter
@@ -41,10 +42,10 @@ FINDING = Finding("VIDEO_UNCLAIMED", "video_1", "words of a server", "sora-ledge
 
 
 @pytest.fixture
-def held(permitting: Session, request_for: Callable[..., RenderRequest]) -> Any:
+def held(permitting: Session, request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[Job]]:
     """Hold a request, and return its job."""
 
-    async def hold(**changes: Any) -> Any:
+    async def hold(**changes: Any) -> Job:
         rule = [{"code": "FINALS", "purposes": ["final"]}]
         policy = Policy.model_validate({**default_policy().model_dump(), "approvals": rule})
         rules = Rules(policy, permitting.catalog)
@@ -60,7 +61,10 @@ def notices(receiver: Any) -> list[dict[str, Any]]:
 
 
 async def test_a_held_render_is_announced_to_each_target_in_its_form(
-    permitting: Session, receiver: Callable[..., Receiver], mailbox: Mailbox, held: Any
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    mailbox: Mailbox,
+    held: Callable[..., Awaitable[Job]],
 ) -> None:
     hook, slack = receiver(), receiver()
     to = targets(webhook={"url": hook.url}, slack={"url": slack.url}, email=mail_to(mailbox))
@@ -81,7 +85,10 @@ async def test_a_held_render_is_announced_to_each_target_in_its_form(
 
 
 async def test_an_occasion_is_announced_once_however_many_processes_and_restarts_there_are(
-    permitting: Session, at: Callable[[str], Session], receiver: Callable[..., Receiver], held: Any
+    permitting: Session,
+    at: Callable[[str], Session],
+    receiver: Callable[..., Receiver],
+    held: Callable[..., Awaitable[Job]],
 ) -> None:
     there = receiver()
     to = targets(webhook={"url": there.url})
@@ -94,7 +101,7 @@ async def test_an_occasion_is_announced_once_however_many_processes_and_restarts
 
 
 async def test_a_new_installation_says_nothing_of_what_happened_before(
-    permitting: Session, receiver: Callable[..., Receiver], held: Any
+    permitting: Session, receiver: Callable[..., Receiver], held: Callable[..., Awaitable[Job]]
 ) -> None:
     there = receiver()
     await held()
@@ -196,7 +203,7 @@ async def test_a_target_is_told_only_of_its_occasions_and_teams(
     permitting: Session,
     receiver: Callable[..., Receiver],
     request_for: Callable[..., RenderRequest],
-    held: Any,
+    held: Callable[..., Awaitable[Job]],
 ) -> None:
     film, failures, games = receiver(), receiver(), receiver()
     to = Targets.model_validate(
@@ -295,7 +302,7 @@ async def test_a_mail_is_sent_by_tls_to_the_server_whose_name_the_certificate_ha
 
 
 async def test_a_running_process_tells_of_what_is_recorded_meanwhile(
-    permitting: Session, receiver: Callable[..., Receiver], held: Any
+    permitting: Session, receiver: Callable[..., Receiver], held: Callable[..., Awaitable[Job]]
 ) -> None:
     there, stop = receiver(), asyncio.Event()
     async with Alerter(permitting, targets(webhook={"url": there.url})) as alerter:

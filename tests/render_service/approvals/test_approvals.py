@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec import structs
 
+from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.canonical import canonical_json
@@ -83,7 +84,7 @@ def bob(ana: Session) -> Session:
 
 
 @pytest.fixture
-def held(request_for: Callable[..., Any]) -> Callable[..., Any]:
+def held(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[Job]]:
     async def ask(session: Session, **changes: Any) -> Job:
         placed = await place(session, request_for(purpose="final", **changes))
         assert placed.job.state is State.HELD
@@ -95,9 +96,9 @@ def held(request_for: Callable[..., Any]) -> Callable[..., Any]:
 async def test_an_approved_render_is_decided_again_in_the_same_append_and_not_sent(
     ana: Session,
     bob: Session,
-    held: Callable[..., Any],
+    held: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     answered = await approve(bob, await held(ana), "fine")
@@ -109,7 +110,7 @@ async def test_an_approved_render_is_decided_again_in_the_same_append_and_not_se
 
 
 async def test_an_approved_render_is_submitted_by_resume_and_due_for_a_worker(
-    ana: Session, bob: Session, held: Callable[..., Any]
+    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     job = (await approve(bob, await held(ana))).job
     assert [lease.job_id for lease in bob.ledger.store.queue.claim("w1", 1000)] == [job.job_id]
@@ -119,7 +120,7 @@ async def test_an_approved_render_is_submitted_by_resume_and_due_for_a_worker(
 async def test_a_refused_render_is_closed(
     ana: Session,
     bob: Session,
-    held: Callable[..., Any],
+    held: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
@@ -134,7 +135,7 @@ async def test_a_refused_render_is_closed(
 
 @pytest.mark.parametrize("answer", [approve, reject])
 async def test_nobody_answers_for_their_own_request(
-    ana: Session, held: Callable[..., Any], types: Callable[[Job], list[str]], answer: Any
+    ana: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]], answer: Any
 ) -> None:
     job = await held(ana)
     with pytest.raises(BadInput, match="was requested by ana: another person"):
@@ -144,7 +145,11 @@ async def test_nobody_answers_for_their_own_request(
 
 @pytest.mark.parametrize("reason", ["", "  "])
 async def test_a_rejection_without_a_reason_is_refused(
-    ana: Session, bob: Session, held: Callable[..., Any], types: Callable[[Job], list[str]], reason: str
+    ana: Session,
+    bob: Session,
+    held: Callable[..., Awaitable[Job]],
+    types: Callable[[Job], list[str]],
+    reason: str,
 ) -> None:
     job = await held(ana)
     with pytest.raises(BadInput, match="a rejection needs a reason"):
@@ -161,7 +166,7 @@ async def test_a_rejection_without_a_reason_is_refused(
 )
 async def test_a_name_that_anyone_can_take_is_no_second_pair_of_eyes(
     ana: Session,
-    held: Callable[..., Any],
+    held: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     source: ActorSource,
     message: str,
@@ -177,8 +182,8 @@ async def test_a_name_that_anyone_can_take_is_no_second_pair_of_eyes(
 async def test_a_request_under_such_a_name_takes_two_people_who_sign(
     ana: Session,
     bob: Session,
-    held: Callable[..., Any],
-    event: Callable[[Job, type[Event]], Any],
+    held: Callable[..., Awaitable[Job]],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
     source: ActorSource,
 ) -> None:
@@ -195,7 +200,7 @@ async def test_a_request_under_such_a_name_takes_two_people_who_sign(
 
 
 async def test_the_second_signer_of_such_a_request_need_not_be_one_the_rule_names(
-    ana: Session, held: Callable[..., Any]
+    ana: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     session = under(
         ana, policy({"code": "SIGNED", "purposes": ["final"], "signed_by": ["maria"]}, approvers=KEYS)
@@ -208,7 +213,7 @@ async def test_the_second_signer_of_such_a_request_need_not_be_one_the_rule_name
 
 
 async def test_a_signature_under_the_login_that_asked_is_not_another_person(
-    ana: Session, held: Callable[..., Any], types: Callable[[Job], list[str]]
+    ana: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     session = under(ana, policy(approvers=KEYS))
     job = await held(session)
@@ -220,7 +225,7 @@ async def test_a_signature_under_the_login_that_asked_is_not_another_person(
 
 
 async def test_a_signature_under_the_login_of_the_first_approver_is_not_a_second_person(
-    ana: Session, held: Callable[..., Any]
+    ana: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}, approvers=KEYS))
     job, bob = await held(two), sits(two, "bob")
@@ -232,7 +237,7 @@ async def test_a_signature_under_the_login_of_the_first_approver_is_not_a_second
 
 async def test_two_who_sign_may_share_a_login(
     ana: Session,
-    held: Callable[..., Any],
+    held: Callable[..., Awaitable[Job]],
     signing: Callable[[Session, Signer], Session],
     types: Callable[[Job], list[str]],
 ) -> None:
@@ -244,7 +249,7 @@ async def test_two_who_sign_may_share_a_login(
 
 
 async def test_the_person_who_signed_the_request_does_not_approve_it(
-    ana: Session, held: Callable[..., Any], signing: Callable[[Session, Signer], Session]
+    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
     session = signing(under(ana, policy(approvers=KEYS)), OMAR)
     job = await held(session)
@@ -256,7 +261,7 @@ async def test_the_person_who_signed_the_request_does_not_approve_it(
 
 
 async def test_a_key_for_requests_only_signs_no_approval(
-    ana: Session, held: Callable[..., Any], signing: Callable[[Session, Signer], Session]
+    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
     session = under(ana, policy(approvers={"maria": KEYS["maria"]}, requesters={"omar": KEYS["omar"]}))
     job = await held(signing(session, OMAR))
@@ -267,7 +272,7 @@ async def test_a_key_for_requests_only_signs_no_approval(
 
 async def test_a_key_that_the_policy_does_not_name_signs_no_request(
     ana: Session,
-    held: Callable[..., Any],
+    held: Callable[..., Awaitable[Job]],
     signing: Callable[[Session, Signer], Session],
     types: Callable[[Job], list[str]],
 ) -> None:
@@ -276,7 +281,7 @@ async def test_a_key_that_the_policy_does_not_name_signs_no_request(
 
 
 async def test_a_name_beside_another_ones_key_is_refused(
-    ana: Session, held: Callable[..., Any], signing: Callable[[Session, Signer], Session]
+    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
     session = signing(under(ana, policy(approvers=KEYS)), OMAR)
     with pytest.raises(BadInput, match=r"--actor names bob, but the key .* belongs to omar"):
@@ -294,7 +299,7 @@ async def test_a_name_beside_another_ones_key_is_refused(
     ],
 )
 async def test_the_policy_says_what_establishes_a_requester(  # one parameter per fixture
-    ana: Session, held: Callable[..., Any], wanted: str, source: ActorSource, *, refused: bool
+    ana: Session, held: Callable[..., Awaitable[Job]], wanted: str, source: ActorSource, *, refused: bool
 ) -> None:
     session = sits(under(ana, policy(requester=wanted, approvers=KEYS)), "ana", source)
     if not refused:
@@ -309,13 +314,16 @@ async def test_the_policy_says_what_establishes_a_requester(  # one parameter pe
 
 
 async def test_a_signed_requester_is_let_in_where_the_policy_wants_one(
-    ana: Session, held: Callable[..., Any], signing: Callable[[Session, Signer], Session]
+    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
     await held(signing(under(ana, policy(requester="signed", approvers=KEYS)), OMAR))
 
 
 async def test_one_person_approves_once(
-    ana: Session, held: Callable[..., Any], types: Callable[[Job], list[str]], intact: Callable[[], bool]
+    ana: Session,
+    held: Callable[..., Awaitable[Job]],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
     job, bob, eve = await held(two), sits(two, "bob"), sits(two, "eve")
@@ -330,7 +338,7 @@ async def test_one_person_approves_once(
 
 
 async def test_the_second_person_may_still_refuse(
-    ana: Session, held: Callable[..., Any], intact: Callable[[], bool]
+    ana: Session, held: Callable[..., Awaitable[Job]], intact: Callable[[], bool]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
     job = await held(two)
@@ -340,7 +348,7 @@ async def test_the_second_person_may_still_refuse(
 
 
 async def test_what_is_not_held_any_more_is_not_answered(
-    ana: Session, bob: Session, held: Callable[..., Any], types: Callable[[Job], list[str]]
+    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     job = (await approve(bob, await held(ana))).job
     for answer in (approve, reject):
@@ -350,7 +358,10 @@ async def test_what_is_not_held_any_more_is_not_answered(
 
 
 async def test_of_two_who_answer_at_once_the_later_finds_what_the_earlier_made(
-    ana: Session, held: Callable[..., Any], types: Callable[[Job], list[str]], intact: Callable[[], bool]
+    ana: Session,
+    held: Callable[..., Awaitable[Job]],
+    types: Callable[[Job], list[str]],
+    intact: Callable[[], bool],
 ) -> None:
     job = await held(ana)
     answered = await asyncio.gather(
@@ -393,8 +404,8 @@ def maria(strict: Session) -> Session:
 async def test_a_signature_says_who_approved_and_stands(
     strict: Session,
     maria: Session,
-    held: Callable[..., Any],
-    event: Callable[[Job, type[Event]], Any],
+    held: Callable[..., Awaitable[Job]],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     job = (await approve(maria, await held(strict), signer=MARIA)).job
@@ -446,7 +457,7 @@ def zeros(session: Session, **more: Any) -> ApprovalGranted:
     "forged", [{}, {"signature": None, "key_id": None}, {"key_id": OMAR.verifier.key_id.hex()}]
 )
 async def test_an_earlier_approval_counts_only_if_its_signature_stands(
-    ana: Session, held: Callable[..., Any], forged: dict[str, Any]
+    ana: Session, held: Callable[..., Awaitable[Job]], forged: dict[str, Any]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}, approvers=KEYS))
     job = await held(two)
@@ -457,7 +468,7 @@ async def test_an_earlier_approval_counts_only_if_its_signature_stands(
 
 
 async def test_an_earlier_approval_counts_if_its_signature_stands(
-    ana: Session, held: Callable[..., Any]
+    ana: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2, "signed": True}
     two = under(ana, policy(rule, approvers=KEYS))
@@ -467,7 +478,7 @@ async def test_an_earlier_approval_counts_if_its_signature_stands(
 
 
 async def test_an_approval_by_a_key_that_was_taken_out_since_counts_no_longer(
-    ana: Session, held: Callable[..., Any]
+    ana: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2}
     two = under(ana, policy(rule, approvers=KEYS))
@@ -477,7 +488,9 @@ async def test_an_approval_by_a_key_that_was_taken_out_since_counts_no_longer(
     assert (await approve(sits(less, "omar"), job, signer=OMAR)).needed == 1
 
 
-async def test_an_approval_that_has_expired_counts_no_longer(ana: Session, held: Callable[..., Any]) -> None:
+async def test_an_approval_that_has_expired_counts_no_longer(
+    ana: Session, held: Callable[..., Awaitable[Job]]
+) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
     job, now = await held(two), two.clock()
     await approve(sits(two, "bob"), job, until=now + timedelta(hours=1))
@@ -487,14 +500,14 @@ async def test_an_approval_that_has_expired_counts_no_longer(ana: Session, held:
 
 
 async def test_an_approval_that_is_over_already_is_refused(
-    ana: Session, bob: Session, held: Callable[..., Any]
+    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     with pytest.raises(BadInput, match="is in the past: name a future time"):
         await approve(bob, await held(ana), until=bob.clock() - timedelta(seconds=1))
 
 
 async def test_what_was_approved_is_not_submitted_once_the_approval_expired(
-    ana: Session, bob: Session, held: Callable[..., Any]
+    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     now = ana.clock()
     job = (await approve(bob, await held(ana), until=now + timedelta(hours=1))).job
@@ -503,7 +516,7 @@ async def test_what_was_approved_is_not_submitted_once_the_approval_expired(
 
 
 async def test_an_approval_judged_by_a_policy_that_was_replaced_meanwhile_is_judged_again(
-    ana: Session, bob: Session, held: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = await held(ana)
     stricter = policy({"code": "FINALS", "purposes": ["final"], "signed": True}, approvers=KEYS)
@@ -520,7 +533,7 @@ async def test_an_approval_judged_by_a_policy_that_was_replaced_meanwhile_is_jud
 
 
 async def test_a_policy_that_comes_after_an_answer_does_not_make_it_good(
-    strict: Session, held: Callable[..., Any]
+    strict: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await held(strict)
     history = strict.ledger.history(job.job_id)
@@ -540,7 +553,7 @@ def _ledger_id(session: Session) -> str:
 
 
 async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(
-    strict: Session, held: Callable[..., Any]
+    strict: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await held(strict)
     held_record = strict.ledger.history(job.job_id)[-1]
@@ -556,7 +569,7 @@ async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(
 
 
 async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version_2(
-    strict: Session, held: Callable[..., Any]
+    strict: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await held(strict)
     held_record = strict.ledger.history(job.job_id)[-1]
@@ -569,7 +582,7 @@ async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version
 
 
 async def test_explain_calls_nobody_identified_whose_signature_does_not_stand(
-    strict: Session, held: Callable[..., Any]
+    strict: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await held(strict)
     forge(strict, job, zeros(strict))
@@ -580,7 +593,7 @@ async def test_explain_calls_nobody_identified_whose_signature_does_not_stand(
 
 
 async def test_a_rule_that_wants_a_signature_takes_no_other_approval(
-    strict: Session, held: Callable[..., Any], types: Callable[[Job], list[str]]
+    strict: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     job = await held(strict)
     for other in (None, OMAR):
@@ -592,7 +605,7 @@ async def test_a_rule_that_wants_a_signature_takes_no_other_approval(
 
 
 async def test_an_answer_is_taken_where_the_rules_were_loosened_and_none_is_open(
-    ana: Session, held: Callable[..., Any]
+    ana: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2, "signed": True}
     two = under(ana, policy(rule, approvers=KEYS))
@@ -605,7 +618,7 @@ async def test_an_answer_is_taken_where_the_rules_were_loosened_and_none_is_open
 
 
 async def test_a_key_the_policy_does_not_name_says_nothing(
-    strict: Session, held: Callable[..., Any], types: Callable[[Job], list[str]]
+    strict: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     job = await held(strict)
     with pytest.raises(BadInput, match="is not one of the keys that the policy default names"):
@@ -614,21 +627,23 @@ async def test_a_key_the_policy_does_not_name_says_nothing(
 
 
 async def test_the_requester_does_not_approve_with_a_key_either(
-    strict: Session, held: Callable[..., Any]
+    strict: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     with pytest.raises(BadInput, match="was requested by ana"):
         await approve(sits(strict, "bob"), await held(strict), signer=ANA)
 
 
 async def test_another_actor_than_the_owner_of_the_key_is_refused(
-    strict: Session, held: Callable[..., Any]
+    strict: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await held(strict)
     with pytest.raises(BadInput, match="--actor bob, but the key belongs to maria"):
         await approve(sits(strict, "bob", ActorSource.FLAG), job, signer=MARIA)
 
 
-async def test_two_rules_are_met_by_those_they_want(ana: Session, held: Callable[..., Any]) -> None:
+async def test_two_rules_are_met_by_those_they_want(
+    ana: Session, held: Callable[..., Awaitable[Job]]
+) -> None:
     rules = (
         {"code": "FINALS", "purposes": ["final"]},
         {"code": "SIGNED", "purposes": ["final"], "signed_by": ["maria"]},
@@ -646,7 +661,7 @@ async def test_two_rules_are_met_by_those_they_want(ana: Session, held: Callable
 async def test_a_gate_that_has_closed_since_denies_what_was_approved(
     ana: Session,
     bob: Session,
-    held: Callable[..., Any],
+    held: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
@@ -659,7 +674,7 @@ async def test_a_gate_that_has_closed_since_denies_what_was_approved(
 
 
 async def test_the_money_is_reserved_with_the_approval(
-    ana: Session, bob: Session, held: Callable[..., Any], intact: Callable[[], bool]
+    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]], intact: Callable[[], bool]
 ) -> None:
     set_limit(bob.ledger, read_name("all", Period.NONE), 9_000_000, None, bob.clock(), bob.provenance)
     job = await held(ana)
@@ -672,7 +687,7 @@ async def test_the_money_is_reserved_with_the_approval(
 async def test_another_model_than_the_one_that_was_approved_is_held_again(
     ana: Session,
     bob: Session,
-    held: Callable[..., Any],
+    held: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
@@ -688,7 +703,7 @@ async def test_another_model_than_the_one_that_was_approved_is_held_again(
 
 
 async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_again(
-    ana: Session, held: Callable[..., Any], event: Callable[[Job, type[Event]], Any]
+    ana: Session, held: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     content = ana.catalog.model_dump(by_alias=True)
     today = ana.clock()
@@ -713,7 +728,7 @@ async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_ag
 
 
 async def test_a_price_that_rose_since_is_held_again(
-    ana: Session, bob: Session, held: Callable[..., Any]
+    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await held(ana, model="sora-2")
     content = bob.catalog.model_dump(by_alias=True)

@@ -39,7 +39,7 @@ async def reviewed(session: Session, job: Job, verdict: Any = "approved") -> Job
 
 
 async def test_a_final_of_no_draft_is_denied_with_the_way_to_one(
-    strict: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Any]
+    strict: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     placed = await place(strict, request_for(purpose="final"))
     assert placed.job.detail_code == "DRAFT_NOT_APPROVED"
@@ -53,7 +53,7 @@ async def test_a_draft_needs_no_draft(strict: Session, request_for: Callable[...
 async def test_a_final_of_an_approved_draft_is_allowed(
     strict: Session,
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     draft = await drafted(strict, request_for())

@@ -1,8 +1,7 @@
 """A review of a video: recorded with its scores, the last verdict counts."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -19,20 +18,20 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_review_keeps_verdict_scores_and_notes(
-    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     job = await review(session, await stored(session), "approved", {"clarity": 90}, "good light")
     said = event(job, ReviewRecorded)
     assert (said.verdict, said.scores, said.notes.text) == ("approved", {"clarity": 90}, "good light")
 
 
-async def test_the_last_verdict_counts(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_the_last_verdict_counts(session: Session, stored: Callable[..., Awaitable[Job]]) -> None:
     job = await review(session, await stored(session), "approved")
     assert (await review(session, job, "rejected")).verdict == "rejected"
 
 
 async def test_a_review_beside_another_is_recorded_as_well(
-    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
+    session: Session, stored: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     job = await stored(session)
     await review(session, job, "approved")
@@ -51,7 +50,7 @@ async def test_a_denied_job_has_nothing_to_review(
 @pytest.mark.parametrize("scores", [{"clarity": 101}, {"clarity": -1}, {"beauty": 50}])
 async def test_a_score_out_of_range_records_nothing(
     session: Session,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     scores: dict[str, int],
 ) -> None:
@@ -62,7 +61,7 @@ async def test_a_score_out_of_range_records_nothing(
 
 
 async def test_notes_about_moments_are_recorded_in_their_order(
-    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     notes = [read_note("0:03.25=the logo"), read_note("2.5 = hands")]
     job = await review(session, await stored(session), "changes_requested", timed_notes=notes)
@@ -79,7 +78,7 @@ def test_a_note_without_a_moment_or_a_text_is_refused(text: str) -> None:
 
 
 async def test_a_note_after_the_end_of_the_clip_records_nothing(
-    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
+    session: Session, stored: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     job = await stored(session)
     with pytest.raises(BadInput, match=r"note at 9\.5 s: the clip of job_\w+ is 4(\.\d+)? s long"):
@@ -88,7 +87,7 @@ async def test_a_note_after_the_end_of_the_clip_records_nothing(
 
 
 async def test_the_last_review_of_each_person_says_how_far_they_agree(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await stored(session)
     for name, verdict, clarity in (("ana", "rejected", 20), ("bob", "approved", 60), ("ana", "approved", 90)):

@@ -180,7 +180,7 @@ async def test_original_and_derived_image_are_both_kept(
     session: Session,
     request_for: Callable[..., RenderRequest],
     picture_file: Callable[..., Path],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     path = picture_file()
     frame = first_frame(path, "1280x720", Fit.COVER)

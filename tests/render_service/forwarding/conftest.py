@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from inspect import isawaitable
@@ -50,7 +50,7 @@ def receiver() -> Iterator[Callable[..., Receiver]]:
 
 
 @pytest.fixture
-def add(session: Session) -> Callable[..., Any]:
+def add(session: Session) -> Callable[..., Awaitable[list[Record]]]:
     """Record facts in some streams, one after the other."""
 
     async def record(*streams: str) -> list[Record]:

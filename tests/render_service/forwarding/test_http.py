@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ import pytest
 
 from decision.request.request import RenderRequest
 from ledger.events import NotificationResent, PrivateErased
+from ledger.job import Job
+from ledger.record import Record
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY
 from render_service.forwarding import forwarder
@@ -48,7 +50,7 @@ async def caught_up(session: Session) -> None:
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 async def test_an_event_arrives_as_a_cloud_event_with_the_facts_of_its_record(
-    permitting: Session, receiver: Callable[..., Receiver], stored: Callable[[Session], Any], mode: str
+    permitting: Session, receiver: Callable[..., Receiver], stored: Callable[..., Awaitable[Job]], mode: str
 ) -> None:
     there = receiver()
     job = await stored(permitting)
@@ -71,7 +73,7 @@ async def test_an_event_arrives_as_a_cloud_event_with_the_facts_of_its_record(
 
 
 async def test_everything_recorded_arrives_once_and_in_order_of_each_stream(
-    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Awaitable[list[Record]]]
 ) -> None:
     there = receiver(one_at_a_time=False)
     await add(*(f"fact_{number % 5}" for number in range(300)))
@@ -89,7 +91,7 @@ async def test_everything_recorded_arrives_once_and_in_order_of_each_stream(
 
 
 async def test_forwarding_is_resumed_where_it_ended(
-    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Awaitable[list[Record]]]
 ) -> None:
     there = receiver()
     await add("fact_a")
@@ -103,7 +105,7 @@ async def test_forwarding_is_resumed_where_it_ended(
 
 
 async def test_a_destination_that_begins_now_gets_what_is_recorded_from_then_on(
-    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Awaitable[list[Record]]]
 ) -> None:
     there = receiver()
     await add("fact_a")
@@ -114,7 +116,7 @@ async def test_a_destination_that_begins_now_gets_what_is_recorded_from_then_on(
 
 
 async def test_what_is_recorded_meanwhile_is_forwarded(
-    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Awaitable[list[Record]]]
 ) -> None:
     there = receiver()
     async with forwarding(permitting, destination(there.url)):
@@ -136,7 +138,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_an_event_that_a_destination_cannot_take_now_is_sent_again_before_later_ones_of_its_stream(
     permitting: Session,
     receiver: Callable[..., Receiver],
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
     hurried: None,
     status: int,
 ) -> None:
@@ -148,7 +150,10 @@ async def test_an_event_that_a_destination_cannot_take_now_is_sent_again_before_
 
 
 async def test_a_stream_that_waits_does_not_keep_others_back(
-    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any], hurried: None
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    add: Callable[..., Awaitable[list[Record]]],
+    hurried: None,
 ) -> None:
     [slow, *_] = await add("fact_slow", *(f"fact_{number}" for number in range(20)))
     there = receiver(one_at_a_time=True)
@@ -161,7 +166,7 @@ async def test_a_stream_that_waits_does_not_keep_others_back(
 async def test_a_destination_that_takes_nothing_slows_the_reading_down(
     permitting: Session,
     receiver: Callable[..., Receiver],
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(forwarder, "MOST_OPEN", 4)
@@ -175,7 +180,7 @@ async def test_a_destination_that_takes_nothing_slows_the_reading_down(
 
 
 async def test_a_refused_event_is_a_dead_letter_that_can_be_sent_again(
-    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any]
+    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Awaitable[list[Record]]]
 ) -> None:
     first, second, third = await add("fact_a", "fact_a", "fact_a")
     there = receiver(answer=lambda number: 422 if number == 2 else 200)
@@ -200,7 +205,10 @@ async def test_a_refused_event_is_a_dead_letter_that_can_be_sent_again(
 
 
 async def test_an_event_that_always_fails_is_given_up_once_others_were_taken(
-    permitting: Session, receiver: Callable[..., Receiver], add: Callable[..., Any], hurried: None
+    permitting: Session,
+    receiver: Callable[..., Receiver],
+    add: Callable[..., Awaitable[list[Record]]],
+    hurried: None,
 ) -> None:
     [poison, *_] = await add("fact_bad", *(f"fact_{number}" for number in range(5)))
     there = receiver()
@@ -220,7 +228,7 @@ async def test_an_event_that_always_fails_is_given_up_once_others_were_taken(
 async def test_a_destination_that_refuses_everything_does_not_make_everything_a_dead_letter(
     permitting: Session,
     receiver: Callable[..., Receiver],
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
     hurried: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -236,7 +244,7 @@ async def test_a_filter_lets_through_what_it_names(
     permitting: Session,
     receiver: Callable[..., Receiver],
     request_for: Callable[..., RenderRequest],
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
 ) -> None:
     film = replace(permitting, settings=replace(permitting.settings, team="film"))
     one = (await place(film, request_for(purpose="draft"))).job
@@ -294,7 +302,7 @@ async def test_erased_text_is_never_sent_and_its_erasure_always_is(
 async def test_two_forwarders_send_nothing_twice(
     permitting: Session,
     receiver: Callable[..., Receiver],
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
     at: Callable[[str], Session],
 ) -> None:
     there = receiver()
@@ -312,7 +320,7 @@ async def test_two_forwarders_send_nothing_twice(
 async def test_another_forwarder_takes_over_from_one_that_ended(
     permitting: Session,
     receiver: Callable[..., Receiver],
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = receiver()
@@ -337,7 +345,7 @@ async def test_a_destination_gets_the_authorization_and_the_signature_of_its_var
 
 
 async def test_nothing_is_sent_to_this_machine_unless_that_is_permitted(
-    session: Session, receiver: Callable[..., Any]
+    session: Session, receiver: Callable[..., Receiver]
 ) -> None:
     there = receiver()
     with pytest.raises(Refused, match=f"destination there: .*{PRIVATE_ENDPOINTS}"):

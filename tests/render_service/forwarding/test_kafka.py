@@ -5,7 +5,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from cloudevents.core.formats.json import JSONFormat
 
+from ledger.record import Record
 from render_service.forwarding.destinations import Destinations
 from render_service.session.session import Session
 from tests.render_service.forwarding.conftest import drained, forwarding, until
@@ -122,7 +123,7 @@ def to(broker: Broker, **more: Any) -> Destinations:
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 async def test_events_arrive_as_cloud_events_those_of_a_job_in_one_partition_and_in_order(
-    permitting: Session, broker: Broker, topic: str, add: Callable[..., Any], mode: str
+    permitting: Session, broker: Broker, topic: str, add: Callable[..., Awaitable[list[Record]]], mode: str
 ) -> None:
     records = await add(*(f"fact_{number % 4}" for number in range(60)))
     await drained(permitting, to(broker, mode=mode))
@@ -141,7 +142,7 @@ async def test_events_arrive_as_cloud_events_those_of_a_job_in_one_partition_and
 
 
 async def test_events_wait_for_a_broker_that_is_away(
-    permitting: Session, broker: Broker, add: Callable[..., Any]
+    permitting: Session, broker: Broker, add: Callable[..., Awaitable[list[Record]]]
 ) -> None:
     await add("fact_a", "fact_a", "fact_b")
     async with forwarding(permitting, to(broker)):

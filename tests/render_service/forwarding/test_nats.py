@@ -5,7 +5,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cloudevents.core.formats.json import JSONFormat
 from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
 
+from ledger.record import Record
 from render_service.forwarding import outlets
 from render_service.forwarding.destinations import Destinations
 from render_service.notifications.dead_letters import outbox_document
@@ -131,7 +132,11 @@ def parsed(message: Any) -> Any:
 
 @pytest.mark.parametrize("mode", ["structured", "binary"])
 async def test_events_are_published_as_cloud_events_under_the_subject_of_their_type(
-    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Callable[..., Any], mode: str
+    permitting: Session,
+    cluster: list[Node],
+    stream: JetStreamContext,
+    add: Callable[..., Awaitable[list[Record]]],
+    mode: str,
 ) -> None:
     [record] = await add("fact_a")
     await drained(permitting, to(cluster, mode=mode))
@@ -145,7 +150,10 @@ async def test_events_are_published_as_cloud_events_under_the_subject_of_their_t
 
 
 async def test_an_event_that_is_published_again_is_in_the_stream_once(
-    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Callable[..., Any]
+    permitting: Session,
+    cluster: list[Node],
+    stream: JetStreamContext,
+    add: Callable[..., Awaitable[list[Record]]],
 ) -> None:
     await add("fact_a", "fact_b")
     await drained(permitting, to(cluster))
@@ -157,7 +165,7 @@ async def test_a_server_that_is_killed_in_the_middle_costs_no_event_and_no_order
     permitting: Session,
     cluster: list[Node],
     stream: JetStreamContext,
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(outlets, "ACKNOWLEDGED_S", 1.0)
@@ -181,7 +189,10 @@ async def test_a_server_that_is_killed_in_the_middle_costs_no_event_and_no_order
 
 
 async def test_events_wait_for_a_stream_that_takes_their_subject(
-    permitting: Session, cluster: list[Node], stream: JetStreamContext, add: Callable[..., Any]
+    permitting: Session,
+    cluster: list[Node],
+    stream: JetStreamContext,
+    add: Callable[..., Awaitable[list[Record]]],
 ) -> None:
     await add("fact_a")
     destinations = to(cluster, subject="elsewhere")

@@ -8,7 +8,7 @@ import asyncio
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from ledger.record import Record
 from render_service.forwarding.cloud_events import cloud_event
 from render_service.forwarding.destinations import Destinations
 from render_service.forwarding.outlets import Meaning, outlet_to
@@ -111,7 +112,7 @@ def accepting(file: Path) -> ssl.SSLContext:
 
 async def test_events_are_published_by_tls_and_the_token_is_sent_to_no_other_name(
     permitting: Session,
-    add: Callable[..., Any],
+    add: Callable[..., Awaitable[list[Record]]],
     nats_server: Start,
     trusted: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -177,7 +178,10 @@ def reaching(address: str, file: Path) -> dict[str, Any]:
 
 
 async def test_events_are_sent_to_kafka_by_tls_and_to_no_other_name(
-    permitting: Session, add: Callable[..., Any], broker: Broker, trusted: Callable[[str], Path]
+    permitting: Session,
+    add: Callable[..., Awaitable[list[Record]]],
+    broker: Broker,
+    trusted: Callable[[str], Path],
 ) -> None:
     [record] = await add("fact_a")
     file = trusted(LOOPBACK)

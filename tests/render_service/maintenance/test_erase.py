@@ -1,6 +1,6 @@
 """Erasing in a session: the texts and files go, jobs, costs and proofs stay."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ NOTES = "the quixotic mane is too long"
 
 
 @pytest.fixture
-async def job(session: Session, stored: Callable[[Session], Any]) -> Job:
+async def job(session: Session, stored: Callable[..., Awaitable[Job]]) -> Job:
     """Return a finished job whose prompt is `PROMPT`."""
     done: Job = await stored(session, prompt=PROMPT)
     return done
@@ -148,7 +148,7 @@ async def test_many_texts_of_a_stream_are_named_in_several_events(
 
 async def test_many_streams_are_erased_in_several_appends(
     session: Session,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     monkeypatch: pytest.MonkeyPatch,
     intact: Callable[[], bool],
 ) -> None:
@@ -195,7 +195,7 @@ async def test_the_stored_video_is_deleted(session: Session, job: Job) -> None:
 
 
 async def test_its_loss_is_recorded(
-    session: Session, job: Job, event: Callable[[Job, type[Event]], Any]
+    session: Session, job: Job, event: Callable[[Job, type[Event]], Event]
 ) -> None:
     await carry_out(session, job_id=job.job_id, with_files=True)
     assert event(job, AssetLost) == AssetLost(variant=Variant.VIDEO, cause="deleted")
@@ -203,7 +203,7 @@ async def test_its_loss_is_recorded(
 
 
 async def test_a_file_that_another_job_has_too_stays_and_is_named(
-    session: Session, job: Job, stored: Callable[[Session], Any]
+    session: Session, job: Job, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     other: Job = await stored(session, prompt=PROMPT)
     asset = job.assets[Variant.VIDEO]

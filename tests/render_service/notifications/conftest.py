@@ -1,13 +1,14 @@
 """Clients with access keys and endpoints, and notifiers that deliver to real receivers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
 from ledger.events import AccessGranted
 from ledger.job import Job
@@ -42,7 +43,7 @@ class Client:
 
 
 @pytest.fixture
-def client(session: Session) -> Callable[..., Any]:
+def client(session: Session) -> Callable[..., Awaitable[Client]]:
     """Grant a key and return the client who has it."""
 
     async def granted(name: str = "alice", *roles: str, **more: Any) -> Client:
@@ -78,7 +79,7 @@ async def delivering(session: Session, *, permits_private: bool = True) -> Async
 
 
 @pytest.fixture
-async def notifier(session: Session, anyio_backend: str) -> AsyncIterator[Callable[..., Any]]:
+async def notifier(session: Session, anyio_backend: str) -> AsyncIterator[Callable[..., Awaitable[Notifier]]]:
     """Run notifiers on the session until the end of the test."""
     async with AsyncExitStack() as stack:
 
@@ -89,7 +90,7 @@ async def notifier(session: Session, anyio_backend: str) -> AsyncIterator[Callab
 
 
 @pytest.fixture
-def holding(request_for: Callable[..., Any]) -> Callable[[Session], Any]:
+def holding(request_for: Callable[..., RenderRequest]) -> Callable[[Session], Awaitable[Job]]:
     """Place a request under a policy that holds every final, and return its job."""
 
     async def place_held(session: Session) -> Job:

@@ -1,10 +1,9 @@
 """Endpoints are what the stream says, however many processes change them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from render_service.notifications.endpoints import (
 )
 from render_service.runtime.errors import BadInput
 from render_service.session.session import Session
+from tests.render_service.notifications.conftest import Client
 
 pytestmark = pytest.mark.anyio
 URL = "https://app.example.org/hooks"
@@ -32,7 +32,9 @@ def texts(session: Session) -> set[str]:
     return {body.text for body in session.ledger.store.bodies(positions).values()}
 
 
-async def test_the_limit_holds_when_many_are_created_at_once(client: Callable[..., Any]) -> None:
+async def test_the_limit_holds_when_many_are_created_at_once(
+    client: Callable[..., Awaitable[Client]],
+) -> None:
     alice = await client()
     made = [alice.listen(URL) for _ in range(MOST_OF_ONE_OWNER + 3)]
     outcomes = await asyncio.gather(*made, return_exceptions=True)
@@ -40,7 +42,9 @@ async def test_the_limit_holds_when_many_are_created_at_once(client: Callable[..
     assert len(Endpoints(alice.session.ledger).renew().by_id) == MOST_OF_ONE_OWNER
 
 
-async def test_a_change_that_changes_nothing_is_not_recorded(client: Callable[..., Any]) -> None:
+async def test_a_change_that_changes_nothing_is_not_recorded(
+    client: Callable[..., Awaitable[Client]],
+) -> None:
     alice = await client()
     endpoint, _ = await alice.listen(URL, COMPLETED)
     endpoints = Endpoints(alice.session.ledger)
@@ -48,14 +52,16 @@ async def test_a_change_that_changes_nothing_is_not_recorded(client: Callable[..
     assert list(alice.session.ledger.read(RecordFilter(type=EndpointUpdated.type))) == []
 
 
-async def test_the_person_who_changes_an_endpoint_answers_for_it(client: Callable[..., Any]) -> None:
+async def test_the_person_who_changes_an_endpoint_answers_for_it(
+    client: Callable[..., Awaitable[Client]],
+) -> None:
     alice, bob = await client(team="film"), await client("bob", team="film")
     endpoint, _ = await alice.listen(URL)
     changed = await Endpoints(bob.session.ledger).update(bob.session, endpoint.endpoint_id, name="ours")
     assert (changed.owner, changed.team, changed.name.text) == ("bob", "film", "ours")
 
 
-async def test_a_deleted_endpoint_cannot_be_changed(client: Callable[..., Any]) -> None:
+async def test_a_deleted_endpoint_cannot_be_changed(client: Callable[..., Awaitable[Client]]) -> None:
     alice = await client()
     endpoint, _ = await alice.listen(URL)
     endpoints = Endpoints(alice.session.ledger)
@@ -65,7 +71,7 @@ async def test_a_deleted_endpoint_cannot_be_changed(client: Callable[..., Any]) 
 
 
 async def test_an_old_secret_is_erased_when_its_day_is_over(
-    client: Callable[..., Any], session: Session
+    client: Callable[..., Awaitable[Client]], session: Session
 ) -> None:
     alice = await client()
     endpoint, old = await alice.listen(URL)
@@ -90,7 +96,7 @@ async def test_a_ledger_without_webhooks_has_nothing_to_show_or_send_again(sessi
     assert list(session.ledger.read(RecordFilter(type=NotificationSent.type))) == []
 
 
-async def test_the_kinds_of_events_are_kept_in_their_order(client: Callable[..., Any]) -> None:
+async def test_the_kinds_of_events_are_kept_in_their_order(client: Callable[..., Awaitable[Client]]) -> None:
     alice = await client("alice", "approver")
     endpoint, _ = await alice.listen(URL, APPROVAL_REQUESTED, COMPLETED)
     assert endpoint.event_types == (APPROVAL_REQUESTED, COMPLETED)

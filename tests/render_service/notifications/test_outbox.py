@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,18 +11,20 @@ from decision.request.request import RenderRequest
 from decision.rules.policy import default_policy
 from decision.rules.roles import Permission
 from ledger.events import AccessRevoked, NotificationFailed, NotificationSent, PrivateErased
+from ledger.job import Job
 from ledger.record import Record
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY
 from render_service.access.register import STREAM
 from render_service.notifications.endpoints import Endpoints
-from render_service.notifications.outbox import AT_ONCE_OF_ONE, GIVE_UP_MS, wait_ms
+from render_service.notifications.outbox import AT_ONCE_OF_ONE, GIVE_UP_MS, Notifier, wait_ms
 from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
 from render_service.session.event_ids import public_id
 from render_service.session.session import Session
 from sora_adapter.sandbox.server import SandboxServer
 from tests.receiver import Receiver
+from tests.render_service.notifications.conftest import Client
 
 pytestmark = pytest.mark.anyio
 
@@ -47,10 +49,10 @@ async def emptied(session: Session) -> None:
 
 
 async def test_a_stored_video_is_announced_to_its_team(
-    client: Callable[..., Any],
-    receiver: Callable[..., Any],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    client: Callable[..., Awaitable[Client]],
+    receiver: Callable[..., Receiver],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
 ) -> None:
     alice, there = await client(team="film"), receiver()
     _, secret = await alice.listen(there.url)
@@ -64,10 +66,10 @@ async def test_a_stored_video_is_announced_to_its_team(
 
 async def test_the_acceptance_of_a_delivery_is_recorded_once(
     session: Session,
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     intact: Callable[[], bool],
 ) -> None:
     alice, there = await client(), receiver()
@@ -92,10 +94,10 @@ async def test_the_acceptance_of_a_delivery_is_recorded_once(
 
 
 async def test_another_team_hears_nothing(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, bob = await client(team="film"), await client("bob", team="games")
@@ -111,10 +113,10 @@ async def test_another_team_hears_nothing(
 
 
 async def test_a_delivery_that_is_refused_is_repeated_under_the_same_id(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, there = await client(), receiver(answer=lambda number: 503 if number == 1 else 204)
@@ -130,10 +132,10 @@ async def test_a_delivery_that_is_refused_is_repeated_under_the_same_id(
 
 @pytest.mark.parametrize("status", [0, 307, 410], ids=["no answer", "a redirect", "gone"])
 async def test_anything_but_a_2xx_is_repeated_and_no_redirect_is_followed(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     status: int,
 ) -> None:
     alice, there = await client(), receiver(answer=lambda number: status if number == 1 else 200)
@@ -145,10 +147,10 @@ async def test_anything_but_a_2xx_is_repeated_and_no_redirect_is_followed(
 
 
 async def test_two_notifiers_on_one_ledger_deliver_once(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
@@ -166,10 +168,10 @@ async def test_two_notifiers_on_one_ledger_deliver_once(
 
 
 async def test_a_slow_receiver_delays_no_other_and_gets_few_at_once(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
 ) -> None:
     alice, released, waiting = await client(), threading.Event(), threading.Semaphore(0)
 
@@ -193,10 +195,10 @@ async def test_a_slow_receiver_delays_no_other_and_gets_few_at_once(
 
 
 async def test_both_secrets_sign_for_a_day_after_a_rotation(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, there = await client(), receiver()
@@ -210,10 +212,10 @@ async def test_both_secrets_sign_for_a_day_after_a_rotation(
 
 
 async def test_an_old_secret_is_void_and_erased_if_it_is_not_kept(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, there = await client(), receiver()
@@ -229,10 +231,10 @@ async def test_an_old_secret_is_void_and_erased_if_it_is_not_kept(
 
 
 async def test_a_deleted_endpoint_receives_nothing_and_its_secret_is_erased(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, gone, there = await client(), receiver(), receiver()
@@ -248,10 +250,10 @@ async def test_a_deleted_endpoint_receives_nothing_and_its_secret_is_erased(
 
 
 async def test_without_its_secret_an_endpoint_receives_nothing_more(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, erased, there = await client(), receiver(answer=lambda _: 503), receiver()
@@ -276,10 +278,10 @@ async def test_without_its_secret_an_endpoint_receives_nothing_more(
 
 
 async def test_the_endpoint_of_a_revoked_key_hears_nothing_more(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, bob = await client(team="film"), await client("bob", team="film")
@@ -294,10 +296,10 @@ async def test_the_endpoint_of_a_revoked_key_hears_nothing_more(
 
 
 async def test_the_roles_of_a_policy_that_another_process_activated_count(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, bob = await client(), await client("bob", "operator")
@@ -315,11 +317,11 @@ async def test_the_roles_of_a_policy_that_another_process_activated_count(
 
 
 async def test_only_those_who_may_approve_are_asked_to(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
+    notifier: Callable[..., Awaitable[Notifier]],
     request_for: Callable[..., RenderRequest],
-    holding: Callable[[Session], Any],
+    holding: Callable[[Session], Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, carol = await client(team="film"), await client("carol", "approver", team="film")
@@ -336,10 +338,10 @@ async def test_only_those_who_may_approve_are_asked_to(
 
 
 async def test_a_copy_of_the_ledger_repeats_nothing_that_was_accepted(
-    client: Callable[..., Any],
+    client: Callable[..., Awaitable[Client]],
     receiver: Callable[..., Receiver],
-    notifier: Callable[..., Any],
-    stored: Callable[[Session], Any],
+    notifier: Callable[..., Awaitable[Notifier]],
+    stored: Callable[..., Awaitable[Job]],
     session: Session,
 ) -> None:
     alice, there = await client(), receiver()

@@ -1,8 +1,7 @@
 """A signature that a time-stamping authority dated, checked by reading the copy with a stranger's reader."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -33,7 +32,7 @@ def authority(running: Authority) -> Authority:
 
 
 @pytest.fixture
-async def film(session: Session, stored: Callable[[Session], Any]) -> Job:
+async def film(session: Session, stored: Callable[..., Awaitable[Job]]) -> Job:
     job: Job = await stored(session)
     return job
 
@@ -56,7 +55,7 @@ async def test_a_strangers_reader_finds_the_time_of_the_authority_and_the_record
     film: Job,
     certificate: Path,
     authority: Authority,
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     copy = await out(session, film, certificate, authority.url, authority.root)

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def served(session: Session, tmp_path: Path, small: bytes) -> Path:
 
 
 @pytest.fixture
-async def film(session: Session, served: Path, stored: Callable[[Session], Any]) -> Job:
+async def film(session: Session, served: Path, stored: Callable[..., Awaitable[Job]]) -> Job:
     job: Job = await stored(session)
     return job
 
@@ -157,7 +157,7 @@ async def test_the_manifest_says_that_a_label_was_drawn_and_both_records_have_it
     session: Session,
     film: Job,
     certificate: Path,
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     copy = await out(session, film, certificate, TEXT)
@@ -176,7 +176,7 @@ async def test_the_manifest_says_that_a_label_was_drawn_and_both_records_have_it
 
 
 async def test_the_eu_icon_is_the_published_one_and_is_recorded_by_its_digest(
-    session: Session, film: Job, certificate: Path, event: Callable[[Job, type[Event]], Any]
+    session: Session, film: Job, certificate: Path, event: Callable[[Job, type[Event]], Event]
 ) -> None:
     await out(session, film, certificate, EU_ICON)
     digest = digest_of(ICON)
@@ -185,7 +185,7 @@ async def test_the_eu_icon_is_the_published_one_and_is_recorded_by_its_digest(
 
 
 async def test_without_an_option_no_label_is_drawn(
-    session: Session, film: Job, source: Path, certificate: Path, event: Callable[[Job, type[Event]], Any]
+    session: Session, film: Job, source: Path, certificate: Path, event: Callable[[Job, type[Event]], Event]
 ) -> None:
     target = certificate.parent / "film.mp4"
     await publish(session, film.job_id, Publication(str(target), certificate))
@@ -194,7 +194,7 @@ async def test_without_an_option_no_label_is_drawn(
 
 
 async def test_manifest_and_xmp_that_came_with_the_file_stay_in_a_labelled_copy(
-    session: Session, stored: Callable[[Session], Any], served: Path, certificate: Path, small: bytes
+    session: Session, stored: Callable[..., Awaitable[Job]], served: Path, certificate: Path, small: bytes
 ) -> None:
     packet = "<rdf:Description>kept as it was</rdf:Description>"
     replace(served, peer.signed(peer.with_xmp(small, packet), peer.credentials()))
@@ -209,7 +209,7 @@ async def test_a_label_that_a_crash_left_unrecorded_is_recorded_by_the_next_comm
     session: Session,
     film: Job,
     certificate: Path,
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patched:

@@ -38,7 +38,7 @@ def serve(tmp_path: Path) -> Callable[[bytes], None]:
 
 
 @pytest.fixture
-def said(event: Callable[[Job, type[Event]], Any]) -> Callable[[Job], ProvenanceObserved]:
+def said(event: Callable[[Job, type[Event]], Event]) -> Callable[[Job], ProvenanceObserved]:
     return partial(event, kind=ProvenanceObserved)
 
 

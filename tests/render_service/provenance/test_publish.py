@@ -4,7 +4,7 @@ import errno
 import hashlib
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -59,7 +59,7 @@ def imported(tmp_path: Path, by: peer.Credentials) -> Path:
 
 
 @pytest.fixture
-async def film(session: Session, stored: Callable[[Session], Any]) -> Job:
+async def film(session: Session, stored: Callable[..., Awaitable[Job]]) -> Job:
     job: Job = await stored(session)
     return job
 
@@ -146,7 +146,7 @@ async def test_the_stored_file_stays_as_it_was(
 
 async def test_a_manifest_that_came_with_the_file_stays_in_the_copy(
     session: Session,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     tmp_path: Path,
     certificate: Path,
     clip: bytes,
@@ -167,7 +167,7 @@ async def test_a_manifest_that_came_with_the_file_stays_in_the_copy(
 async def test_a_remix_has_the_file_it_was_made_from_as_its_parent(
     session: Session,
     film: Job,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     tmp_path: Path,
     certificate: Path,
     event: Any,
@@ -300,7 +300,7 @@ async def test_without_a_certificate_the_ways_to_go_on_are_named(
 
 async def test_a_file_whose_manifest_cannot_be_read_is_not_signed_over_it(
     session: Session,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     tmp_path: Path,
     certificate: Path,
     clip: bytes,
@@ -335,7 +335,7 @@ async def test_a_full_disk_leaves_nothing(
 
 async def test_the_policy_keeps_unmarked_finals_from_being_published(
     session: Session,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     tmp_path: Path,
     certificate: Path,
     types: Callable[[Job], list[str]],
@@ -352,7 +352,7 @@ async def test_the_policy_keeps_unmarked_finals_from_being_published(
 
 
 async def test_a_valid_manifest_of_the_server_is_marking_enough(
-    session: Session, stored: Callable[[Session], Any], tmp_path: Path, clip: bytes, by: peer.Credentials
+    session: Session, stored: Callable[..., Awaitable[Job]], tmp_path: Path, clip: bytes, by: peer.Credentials
 ) -> None:
     served = tmp_path / "sandbox" / "media" / "cached-1280x720-4s.mp4"
     served.write_bytes(peer.signed(clip, by))

@@ -1,7 +1,7 @@
 """A server whose answers get lost, and jobs whose submission was cut off."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -40,16 +40,16 @@ def session(at: Callable[[str], Session], server: SandboxServer) -> Session:
 
 
 @pytest.fixture
-def plan(server: SandboxServer) -> Callable[..., Any]:
+def plan(server: SandboxServer) -> Callable[..., httpx2.Response]:
     """Let things go wrong at the server."""
     return lambda *faults: httpx2.post(f"{server.origin}/_sandbox/faults", json={"faults": faults})
 
 
 @pytest.fixture
-def created(server: SandboxServer) -> Callable[[], list[Any]]:
+def created(server: SandboxServer) -> Callable[[], list[dict[str, Any]]]:
     """Return what the server was made to create."""
 
-    def read() -> list[Any]:
+    def read() -> list[dict[str, Any]]:
         data: list[Any] = httpx2.get(f"{server.origin}/_sandbox/jobs").json()["data"]
         return data
 
@@ -92,7 +92,9 @@ def later() -> Callable[..., Session]:
 
 
 @pytest.fixture
-def lost(plan: Callable[..., Any], request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
+def lost(
+    plan: Callable[..., httpx2.Response], request_for: Callable[..., RenderRequest]
+) -> Callable[..., Awaitable[Job]]:
     """Submit a request whose answer gets lost; `kept` says whether the server carried it out."""
 
     async def submit(session: Session, *, kept: bool = True, **changes: Any) -> Job:
@@ -105,7 +107,7 @@ def lost(plan: Callable[..., Any], request_for: Callable[..., RenderRequest]) ->
 
 
 @pytest.fixture
-def cut_off(request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
+def cut_off(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[Job]]:
     """Record what a process has recorded that dies before its call, `without` what older versions lack."""
 
     async def begin(session: Session, *, without: tuple[str, ...] = (), **changes: Any) -> Job:

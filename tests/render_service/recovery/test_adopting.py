@@ -1,6 +1,6 @@
 """Adopting looks at open submissions first; nothing that may be theirs becomes another job."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,9 @@ async def seen_at(session: Session, video_id: str) -> Observation:
 
 async def test_adopting_the_video_of_a_lost_answer_recovers_its_job(
     session: Session,
-    lost: Callable[..., Any],
-    created: Callable[[], list[Any]],
-    event: Callable[[Job, type[Event]], Any],
+    lost: Callable[..., Awaitable[Job]],
+    created: Callable[[], list[dict[str, Any]]],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     job = await lost(session)
     [video] = created()
@@ -44,7 +44,7 @@ async def test_adopting_the_video_of_a_lost_answer_recovers_its_job(
 
 
 async def test_adopting_what_a_call_under_way_may_have_created_names_the_command(
-    session: Session, cut_off: Callable[..., Any], someone_else: Callable[..., str]
+    session: Session, cut_off: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     job, video_id = await cut_off(session), someone_else()
     with pytest.raises(
@@ -57,7 +57,10 @@ async def test_adopting_what_a_call_under_way_may_have_created_names_the_command
 
 @pytest.mark.parametrize("changes", [{"prompt": "a fox"}, {"size": "720x1280"}, {"seconds": "8"}])
 async def test_a_video_that_differs_in_one_thing_is_not_adopted(
-    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str], changes: dict[str, str]
+    session: Session,
+    lost: Callable[..., Awaitable[Job]],
+    someone_else: Callable[..., str],
+    changes: dict[str, str],
 ) -> None:
     await lost(session, kept=False)
     with pytest.raises(MayBeOurs, match="it differs in"):
@@ -66,7 +69,7 @@ async def test_a_video_that_differs_in_one_thing_is_not_adopted(
 
 async def test_a_video_that_differs_in_text_and_shape_is_adopted_and_keeps_absence_from_counting(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     later: Callable[..., Session],
 ) -> None:
@@ -90,7 +93,7 @@ async def test_an_attempt_at_another_server_keeps_nobody_from_adopting(
 
 
 async def test_an_attempt_under_another_profile_of_the_server_counts(
-    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+    session: Session, lost: Callable[..., Awaitable[Job]], created: Callable[[], list[dict[str, Any]]]
 ) -> None:
     job = await lost(session, profile="custom")
     [video] = created()
@@ -100,7 +103,7 @@ async def test_an_attempt_under_another_profile_of_the_server_counts(
 
 async def test_a_settled_attempt_keeps_nobody_from_adopting(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     later: Callable[..., Session],
 ) -> None:
@@ -111,7 +114,7 @@ async def test_a_settled_attempt_keeps_nobody_from_adopting(
 
 async def test_a_video_that_fits_what_was_taken_for_absent_is_not_adopted(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     later: Callable[..., Session],
 ) -> None:
@@ -122,7 +125,7 @@ async def test_a_video_that_fits_what_was_taken_for_absent_is_not_adopted(
 
 
 async def test_an_archive_leaves_a_video_to_the_submission_it_may_belong_to(
-    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+    session: Session, lost: Callable[..., Awaitable[Job]], created: Callable[[], list[dict[str, Any]]]
 ) -> None:
     job = await lost(session)
     [video] = created()
@@ -132,8 +135,8 @@ async def test_an_archive_leaves_a_video_to_the_submission_it_may_belong_to(
 
 async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiting(
     session: Session,
-    lost: Callable[..., Any],
-    created: Callable[[], list[Any]],
+    lost: Callable[..., Awaitable[Job]],
+    created: Callable[[], list[dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     job = await lost(session)
@@ -158,7 +161,7 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
 
 
 async def test_a_server_that_cannot_be_asked_leaves_only_its_own_jobs_waiting(
-    session: Session, lost: Callable[..., Any], tmp_path: Path
+    session: Session, lost: Callable[..., Awaitable[Job]], tmp_path: Path
 ) -> None:
     profiles = tmp_path / "own.toml"
     profiles.write_text('[gone]\nlike = "custom"\n')

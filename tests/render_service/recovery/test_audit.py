@@ -1,15 +1,17 @@
 """An audit finds what is not accounted for, and nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import httpx2
 import pytest
 from msgspec import structs
 
 from decision.request.request import RenderRequest
 from ledger.events import AssetLost, StatusObserved, SubmissionAccepted
+from ledger.job import Job
 from ledger.store.interface import NEW
 from ledger.terms import Outcome, State, Status, Variant
 from render_service.adoption.server_library import delete
@@ -33,7 +35,7 @@ def codes(done: Audit) -> list[str]:
 
 
 async def test_a_stored_render_leaves_nothing_to_look_at(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     await stored(session)
     assert codes(await audited(session)) == []
@@ -48,10 +50,10 @@ async def test_a_render_that_runs_is_no_finding(
 
 async def test_every_attempt_has_its_standing(
     session: Session,
-    stored: Callable[[Session], Any],
-    lost: Callable[..., Any],
-    cut_off: Callable[..., Any],
-    plan: Callable[..., Any],
+    stored: Callable[..., Awaitable[Job]],
+    lost: Callable[..., Awaitable[Job]],
+    cut_off: Callable[..., Awaitable[Job]],
+    plan: Callable[..., httpx2.Response],
     request_for: Callable[..., RenderRequest],
     later: Callable[..., Session],
 ) -> None:
@@ -74,7 +76,7 @@ async def test_every_attempt_has_its_standing(
 
 
 async def test_the_attempts_add_up_at_every_position(
-    session: Session, lost: Callable[..., Any], cut_off: Callable[..., Any]
+    session: Session, lost: Callable[..., Awaitable[Job]], cut_off: Callable[..., Awaitable[Job]]
 ) -> None:
     await reconcile_job(session, await lost(session))
     await cut_off(session, prompt="in flight")
@@ -97,7 +99,7 @@ async def test_an_outcome_without_its_intent_does_not_add_up(session: Session) -
 
 
 async def test_an_intent_nobody_hears_of_is_found_after_the_grace_period(
-    session: Session, cut_off: Callable[..., Any]
+    session: Session, cut_off: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await cut_off(session)
     found = [codes(await audited(session, grace_s=grace_s)) for grace_s in (300, 0)]
@@ -106,7 +108,9 @@ async def test_an_intent_nobody_hears_of_is_found_after_the_grace_period(
     assert finding.do == f"sora-ledger reconcile {job.job_id}"
 
 
-async def test_open_intents_are_shown_with_their_age(session: Session, cut_off: Callable[..., Any]) -> None:
+async def test_open_intents_are_shown_with_their_age(
+    session: Session, cut_off: Callable[..., Awaitable[Job]]
+) -> None:
     job = await cut_off(session)
     [shown] = (await audited(session)).document()["open"]
     assert (shown["job_id"], shown["state"]) == (job.job_id, "submitting")
@@ -114,14 +118,16 @@ async def test_open_intents_are_shown_with_their_age(session: Session, cut_off: 
 
 
 async def test_an_intent_recorded_in_the_future_is_not_taken_for_an_old_one(
-    session: Session, cut_off: Callable[..., Any]
+    session: Session, cut_off: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await cut_off(replace(session, clock=lambda: utc_now() + timedelta(days=365)))
     [shown] = (await audited(session)).document()["open"]
     assert (shown["job_id"], shown["age_s"]) == (job.job_id, 0)
 
 
-async def test_a_lost_answer_is_found_with_its_video(session: Session, lost: Callable[..., Any]) -> None:
+async def test_a_lost_answer_is_found_with_its_video(
+    session: Session, lost: Callable[..., Awaitable[Job]]
+) -> None:
     job = await lost(session)
     done = await audited(session)
     assert codes(done) == ["OUTCOME_UNKNOWN", "VIDEO_UNCLAIMED"]
@@ -129,7 +135,7 @@ async def test_a_lost_answer_is_found_with_its_video(session: Session, lost: Cal
 
 
 async def test_a_video_of_another_person_is_found(
-    session: Session, stored: Callable[[Session], Any], someone_else: Callable[..., str]
+    session: Session, stored: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     await stored(session)
     video = someone_else()
@@ -138,7 +144,7 @@ async def test_a_video_of_another_person_is_found(
 
 
 async def test_a_video_that_was_declared_absent_by_mistake_is_found_with_its_job(
-    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+    session: Session, lost: Callable[..., Awaitable[Job]], created: Callable[[], list[dict[str, Any]]]
 ) -> None:
     job = (await declare_absent(session, await lost(session), "by mistake")).job
     [finding] = (await audited(session)).findings
@@ -146,7 +152,7 @@ async def test_a_video_that_was_declared_absent_by_mistake_is_found_with_its_job
 
 
 async def test_the_video_of_a_call_under_way_is_no_finding(
-    session: Session, cut_off: Callable[..., Any], someone_else: Callable[..., str]
+    session: Session, cut_off: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     await cut_off(session)
     someone_else()
@@ -154,7 +160,7 @@ async def test_the_video_of_a_call_under_way_is_no_finding(
 
 
 async def test_offline_asks_nobody(
-    session: Session, stored: Callable[[Session], Any], someone_else: Callable[..., str]
+    session: Session, stored: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     await stored(session)
     someone_else()
@@ -167,7 +173,7 @@ async def test_offline_asks_nobody(
 
 
 async def test_servers_that_were_not_asked_are_reported(
-    session: Session, stored: Callable[[Session], Any], request_for: Callable[..., RenderRequest]
+    session: Session, stored: Callable[..., Awaitable[Job]], request_for: Callable[..., RenderRequest]
 ) -> None:
     await stored(session)
     await place(session, request_for(profile="custom"))
@@ -178,8 +184,8 @@ async def test_servers_that_were_not_asked_are_reported(
 async def test_another_address_of_the_same_profile_is_reported_as_unasked(
     session: Session,
     at: Callable[[str], Session],
-    stored: Callable[[Session], Any],
-    cut_off: Callable[..., Any],
+    stored: Callable[..., Awaitable[Job]],
+    cut_off: Callable[..., Awaitable[Job]],
 ) -> None:
     await stored(session)
     await cut_off(at("http://127.0.0.1:9/v1"))
@@ -188,7 +194,7 @@ async def test_another_address_of_the_same_profile_is_reported_as_unasked(
 
 
 async def test_a_server_without_a_list_is_reported_to_have_none(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     await stored(session)
     elsewhere = replace(session.settings, profile_name="new-api")
@@ -197,14 +203,14 @@ async def test_a_server_without_a_list_is_reported_to_have_none(
 
 
 async def test_an_attempt_that_was_cut_off_under_a_wrong_clock_is_found(
-    session: Session, cut_off: Callable[..., Any]
+    session: Session, cut_off: Callable[..., Awaitable[Job]]
 ) -> None:
     await cut_off(replace(session, clock=lambda: utc_now() + timedelta(days=365)))
     assert codes(await audited(session)) == ["INTENT_OPEN"]
 
 
 async def test_a_failed_render_is_spend_without_an_asset(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await stored(session, prompt="a fox [fail]")
     [finding] = (await audited(session)).findings
@@ -221,7 +227,7 @@ async def test_a_video_deleted_before_it_was_fetched_is_spend_without_an_asset(
 
 
 async def test_a_video_that_was_fetched_may_be_deleted(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     await delete(session, await stored(session))
     assert codes(await audited(session)) == []
@@ -260,7 +266,7 @@ async def test_a_video_that_was_lost_before_it_was_done_is_not_reported_to_have_
 
 async def test_a_running_job_whose_video_is_listed_no_more_is_found_with_the_way_out(
     session: Session,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
     forget: Callable[[str], None],
     later: Callable[..., Session],
@@ -302,7 +308,7 @@ async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
     assert (codes(after), [one.code for one in after.dealt_with]) == ([], ["ASSET_EXPIRED"])
 
 
-async def test_a_finding_is_dealt_with_once(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_a_finding_is_dealt_with_once(session: Session, stored: Callable[..., Awaitable[Job]]) -> None:
     job = await stored(session, prompt="a fox [fail]")
     await deal_with(session, job.job_id, "not billed")
     with pytest.raises(BadInput, match="already dealt with"):
@@ -310,14 +316,16 @@ async def test_a_finding_is_dealt_with_once(session: Session, stored: Callable[[
 
 
 async def test_since_leaves_out_what_was_begun_before(
-    session: Session, stored: Callable[[Session], Any], lost: Callable[..., Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], lost: Callable[..., Awaitable[Job]]
 ) -> None:
     await stored(session, prompt="a fox [fail]")
     job = await lost(session)
     assert codes(await audited(session, since=job.created_at, offline=True)) == ["OUTCOME_UNKNOWN"]
 
 
-async def test_two_jobs_with_one_video_are_found(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_two_jobs_with_one_video_are_found(
+    session: Session, stored: Callable[..., Awaitable[Job]]
+) -> None:
     job = await stored(session)
     twin = structs.replace(job, job_id="job_twin")
     found = list(of_jobs([job, twin], utc_now()))

@@ -1,7 +1,7 @@
 """A person may name the video of a lost submission, or say that there is none."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_video_a_person_names_is_taken(
     session: Session,
-    lost: Callable[..., Any],
-    created: Callable[[], list[Any]],
-    event: Callable[[Job, type[Event]], Any],
+    lost: Callable[..., Awaitable[Job]],
+    created: Callable[[], list[dict[str, Any]]],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     job = await lost(session)
     taken = (await take_video(session, job, created()[0]["id"])).job
@@ -32,21 +32,21 @@ async def test_the_video_a_person_names_is_taken(
 
 
 async def test_a_video_the_server_does_not_have_is_refused(
-    session: Session, lost: Callable[..., Any]
+    session: Session, lost: Callable[..., Awaitable[Job]]
 ) -> None:
     with pytest.raises(VideoNotFound):
         await take_video(session, await lost(session), "video_none")
 
 
 async def test_a_video_of_another_prompt_is_refused(
-    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str]
+    session: Session, lost: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     with pytest.raises(BadInput, match=r"differs from the request of job_.* in the prompt"):
         await take_video(session, await lost(session), someone_else(prompt="a horse"))
 
 
 async def test_a_person_may_insist(
-    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str]
+    session: Session, lost: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     other = someone_else(size="720x1280")
     taken = await take_video(session, await lost(session), other, force=True)
@@ -54,7 +54,7 @@ async def test_a_person_may_insist(
 
 
 async def test_a_video_of_another_job_is_refused_also_to_who_insists(
-    session: Session, lost: Callable[..., Any], request_for: Callable[..., RenderRequest]
+    session: Session, lost: Callable[..., Awaitable[Job]], request_for: Callable[..., RenderRequest]
 ) -> None:
     other = (await place(session, request_for())).job
     with pytest.raises(BadInput, match=f"belongs to {other.job_id}: see"):
@@ -62,7 +62,7 @@ async def test_a_video_of_another_job_is_refused_also_to_who_insists(
 
 
 async def test_of_two_who_name_one_video_for_two_jobs_one_gets_it(
-    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str]
+    session: Session, lost: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     jobs, video = [await lost(session, kept=False) for _ in range(2)], someone_else()
     taken = await asyncio.gather(*(take_video(session, job, video) for job in jobs), return_exceptions=True)
@@ -71,7 +71,7 @@ async def test_of_two_who_name_one_video_for_two_jobs_one_gets_it(
 
 async def test_an_attempt_that_was_cut_off_can_be_given_its_video(
     session: Session,
-    cut_off: Callable[..., Any],
+    cut_off: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     types: Callable[[Job], list[str]],
 ) -> None:
@@ -80,14 +80,14 @@ async def test_an_attempt_that_was_cut_off_can_be_given_its_video(
 
 
 async def test_a_person_may_say_that_there_is_none_and_why(
-    session: Session, lost: Callable[..., Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, lost: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     job = (await declare_absent(session, await lost(session, kept=False), "the operator sees none")).job
     assert (job.state, event(job, NoteRecorded).text.text) == (State.ABSENT, "the operator sees none")
 
 
 async def test_what_was_said_to_be_absent_can_still_be_found(
-    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+    session: Session, lost: Callable[..., Awaitable[Job]], created: Callable[[], list[dict[str, Any]]]
 ) -> None:
     absent = await declare_absent(session, await lost(session), "by mistake")
     taken = await take_video(session, absent.job, created()[0]["id"])

@@ -2,8 +2,9 @@
 
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -40,7 +41,7 @@ Types = Callable[[Job], list[str]]
 
 
 async def test_the_video_of_a_lost_answer_is_found_again(
-    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+    session: Session, lost: Callable[..., Awaitable[Job]], created: Callable[[], list[dict[str, Any]]]
 ) -> None:
     settlement = await reconcile_job(session, await lost(session))
     [video] = created()
@@ -49,7 +50,7 @@ async def test_the_video_of_a_lost_answer_is_found_again(
 
 
 async def test_a_video_that_was_found_again_is_settled_like_any_other(
-    session: Session, lost: Callable[..., Any]
+    session: Session, lost: Callable[..., Awaitable[Job]]
 ) -> None:
     found = await reconcile_job(session, await lost(session))
     job = await settle(session, found.job, interval_s=0.05, timeout_s=30)
@@ -57,7 +58,7 @@ async def test_a_video_that_was_found_again_is_settled_like_any_other(
 
 
 async def test_the_record_says_that_the_list_showed_it(
-    session: Session, lost: Callable[..., Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, lost: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     found = await reconcile_job(session, await lost(session))
     assert event(found.job, SubmissionRecovered).how == "list"
@@ -65,9 +66,9 @@ async def test_the_record_says_that_the_list_showed_it(
 
 async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
     session: Session,
-    cut_off: Callable[..., Any],
+    cut_off: Callable[..., Awaitable[Job]],
     types: Types,
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     later: Callable[..., Session],
 ) -> None:
     job = (await reconcile_job(later(session, seconds=601), await cut_off(session), grace_s=0)).job
@@ -76,23 +77,23 @@ async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
 
 
 async def test_an_attempt_that_may_still_be_answered_is_left_alone(
-    session: Session, cut_off: Callable[..., Any], types: Types
+    session: Session, cut_off: Callable[..., Awaitable[Job]], types: Types
 ) -> None:
     settlement = await reconcile_job(session, await cut_off(session))
     assert (settlement.verdict, settlement.job.state) == ("waiting", State.SUBMITTING)
     assert types(settlement.job)[-1] == "submission.intended"
 
 
-async def test_absence_does_not_count_at_once(session: Session, lost: Callable[..., Any]) -> None:
+async def test_absence_does_not_count_at_once(session: Session, lost: Callable[..., Awaitable[Job]]) -> None:
     settlement = await reconcile_job(session, await lost(session, kept=False))
     assert (settlement.verdict, settlement.job.state) == ("waiting", State.UNKNOWN)
 
 
 async def test_absence_counts_once_the_call_can_take_effect_no_more(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     later: Callable[..., Session],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     job = await lost(session, kept=False)
     settlement = await reconcile_job(later(session, seconds=601), job)
@@ -101,7 +102,7 @@ async def test_absence_counts_once_the_call_can_take_effect_no_more(
 
 
 async def test_an_attempt_whose_record_names_no_key_is_left_to_a_person(
-    session: Session, cut_off: Callable[..., Any], later: Callable[..., Session]
+    session: Session, cut_off: Callable[..., Awaitable[Job]], later: Callable[..., Session]
 ) -> None:
     job = await cut_off(session, without=("key_digest",))
     settlement = await reconcile_job(later(session, seconds=602), job)
@@ -109,7 +110,7 @@ async def test_an_attempt_whose_record_names_no_key_is_left_to_a_person(
 
 
 async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
-    session: Session, cut_off: Callable[..., Any], later: Callable[..., Session]
+    session: Session, cut_off: Callable[..., Awaitable[Job]], later: Callable[..., Session]
 ) -> None:
     job = await cut_off(session)
     verdicts = [
@@ -119,7 +120,7 @@ async def test_a_crash_that_is_noticed_late_gets_a_grace_period_of_its_own(
 
 
 async def test_an_attempt_begun_in_the_future_by_a_wrong_clock_is_not_waited_for(
-    session: Session, cut_off: Callable[..., Any], later: Callable[..., Session]
+    session: Session, cut_off: Callable[..., Awaitable[Job]], later: Callable[..., Session]
 ) -> None:
     job = await cut_off(later(session, days=365))
     first = await reconcile_job(session, job)
@@ -129,9 +130,9 @@ async def test_an_attempt_begun_in_the_future_by_a_wrong_clock_is_not_waited_for
 
 async def test_what_is_absent_may_be_sent_again_under_its_key(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
-    created: Callable[[], list[Any]],
+    created: Callable[[], list[dict[str, Any]]],
     later: Callable[..., Session],
 ) -> None:
     job = await lost(session, kept=False, request_key="teaser")
@@ -142,9 +143,9 @@ async def test_what_is_absent_may_be_sent_again_under_its_key(
 
 async def test_what_was_found_again_is_not_sent_again_under_its_key(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
-    created: Callable[[], list[Any]],
+    created: Callable[[], list[dict[str, Any]]],
 ) -> None:
     job = await lost(session, request_key="teaser")
     await reconcile_job(session, job)
@@ -153,7 +154,7 @@ async def test_what_was_found_again_is_not_sent_again_under_its_key(
 
 
 async def test_reconciling_twice_finds_nothing_open_the_second_time(
-    session: Session, lost: Callable[..., Any]
+    session: Session, lost: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await lost(session)
     verdicts = [(await reconcile_job(session, job)).verdict for _ in range(2)]
@@ -161,7 +162,7 @@ async def test_reconciling_twice_finds_nothing_open_the_second_time(
 
 
 async def test_the_same_request_twice_shares_out_both_videos(
-    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+    session: Session, lost: Callable[..., Awaitable[Job]], created: Callable[[], list[dict[str, Any]]]
 ) -> None:
     for _ in range(2):
         await lost(session)
@@ -170,7 +171,7 @@ async def test_the_same_request_twice_shares_out_both_videos(
 
 
 async def test_of_two_same_requests_one_may_have_created_nothing(
-    session: Session, lost: Callable[..., Any], later: Callable[..., Session]
+    session: Session, lost: Callable[..., Awaitable[Job]], later: Callable[..., Session]
 ) -> None:
     await lost(session)
     await lost(session, kept=False)
@@ -180,7 +181,7 @@ async def test_of_two_same_requests_one_may_have_created_nothing(
 
 
 async def test_different_requests_get_their_own_videos(
-    session: Session, lost: Callable[..., Any], created: Callable[[], list[Any]]
+    session: Session, lost: Callable[..., Awaitable[Job]], created: Callable[[], list[dict[str, Any]]]
 ) -> None:
     jobs = [await lost(session, prompt=prompt) for prompt in ("a fox runs", "an owl sleeps")]
     found = await reconcile(session, jobs)
@@ -189,7 +190,7 @@ async def test_different_requests_get_their_own_videos(
 
 
 async def test_more_candidates_than_attempts_are_left_to_a_person(
-    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str]
+    session: Session, lost: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     job, other = await lost(session), someone_else()
     settlement = await reconcile_job(session, job, grace_s=0)
@@ -199,7 +200,7 @@ async def test_more_candidates_than_attempts_are_left_to_a_person(
 
 async def test_a_video_of_another_prompt_keeps_absence_from_counting(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     later: Callable[..., Session],
 ) -> None:
@@ -211,7 +212,7 @@ async def test_a_video_of_another_prompt_keeps_absence_from_counting(
 
 async def test_an_adopted_video_keeps_absence_from_counting(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     later: Callable[..., Session],
 ) -> None:
@@ -247,7 +248,7 @@ def another_clients(server: SandboxServer, prompt: str) -> str:
 
 async def test_without_a_video_of_our_own_no_time_keeps_a_video_from_being_ours(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     later: Callable[..., Session],
 ) -> None:
@@ -260,7 +261,7 @@ async def test_without_a_video_of_our_own_no_time_keeps_a_video_from_being_ours(
 
 async def test_a_message_names_ten_of_many_videos_and_says_how_many_more_there_are(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     someone_else: Callable[..., str],
     later: Callable[..., Session],
 ) -> None:
@@ -278,7 +279,7 @@ async def known_to(session: Session, video_id: str) -> None:
 
 
 async def test_a_video_that_nearly_fits_keeps_absence_from_counting(
-    session: Session, lost: Callable[..., Any], someone_else: Callable[..., str]
+    session: Session, lost: Callable[..., Awaitable[Job]], someone_else: Callable[..., str]
 ) -> None:
     near = someone_else(size="720x1280")
     settlement = await reconcile_job(session, await lost(session, kept=False), grace_s=0)
@@ -287,7 +288,7 @@ async def test_a_video_that_nearly_fits_keeps_absence_from_counting(
 
 
 async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
-    session: Session, lost: Callable[..., Any], later: Callable[..., Session]
+    session: Session, lost: Callable[..., Awaitable[Job]], later: Callable[..., Session]
 ) -> None:
     job = await lost(later(session, days=1))
     settlement = await reconcile_job(later(session, days=3), job)
@@ -297,7 +298,7 @@ async def test_a_clock_that_was_wrong_keeps_absence_from_counting(
 
 async def test_a_claimed_video_is_no_candidate(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
     later: Callable[..., Session],
 ) -> None:
@@ -307,7 +308,7 @@ async def test_a_claimed_video_is_no_candidate(
 
 
 async def test_an_attempt_under_way_for_the_same_makes_the_lost_one_wait(
-    session: Session, lost: Callable[..., Any], cut_off: Callable[..., Any]
+    session: Session, lost: Callable[..., Awaitable[Job]], cut_off: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await lost(session)
     await cut_off(session)
@@ -319,8 +320,8 @@ async def test_another_accounts_list_proves_nothing(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     request_for: Callable[..., RenderRequest],
-    lost: Callable[..., Any],
-    tmp_path: Any,
+    lost: Callable[..., Awaitable[Job]],
+    tmp_path: Path,
 ) -> None:
     await place(at(sandbox(data_dir=tmp_path / "another").base_url), request_for(prompt="elsewhere"))
     settlement = await reconcile_job(session, await lost(session, kept=False), grace_s=0)
@@ -330,9 +331,9 @@ async def test_another_accounts_list_proves_nothing(
 async def test_another_servers_list_says_nothing(
     at: Callable[[str], Session],
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     sandbox: Callable[..., SandboxServer],
-    tmp_path: Any,
+    tmp_path: Path,
 ) -> None:
     job = await lost(session, kept=False)
     settlement = await reconcile_job(at(sandbox(data_dir=tmp_path / "b").base_url), job, grace_s=0)
@@ -378,7 +379,7 @@ async def test_a_list_that_forgets_proves_nothing(
 
 
 async def test_a_video_is_found_in_a_list_that_proves_nothing(
-    session: Session, lost: Callable[..., Any]
+    session: Session, lost: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await lost(session, profile="custom")
     assert (await reconcile_job(session, job)).verdict == "recovered"
@@ -386,8 +387,8 @@ async def test_a_video_is_found_in_a_list_that_proves_nothing(
 
 async def test_what_is_absent_can_be_resumed(
     session: Session,
-    lost: Callable[..., Any],
-    created: Callable[[], list[Any]],
+    lost: Callable[..., Awaitable[Job]],
+    created: Callable[[], list[dict[str, Any]]],
     later: Callable[..., Session],
 ) -> None:
     absent = await reconcile_job(later(session, seconds=601), await lost(session, kept=False))
@@ -411,7 +412,7 @@ def made_at(session: Session) -> str:
 async def test_a_webhook_names_the_video_where_there_is_no_list(
     imitating: Callable[..., Session],
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     session = imitating("new-api")
     job = (await place(session, request_for(profile="new-api"))).job
@@ -455,7 +456,7 @@ def listed(server: SandboxServer) -> int:
 
 
 async def test_a_webhook_about_a_video_the_list_does_not_show_keeps_absence_from_counting(
-    session: Session, lost: Callable[..., Any], later: Callable[..., Session]
+    session: Session, lost: Callable[..., Awaitable[Job]], later: Callable[..., Session]
 ) -> None:
     job = await lost(session, kept=False)
     await told(session, "video_unseen")
@@ -466,7 +467,7 @@ async def test_a_webhook_about_a_video_the_list_does_not_show_keeps_absence_from
 
 async def test_a_list_without_a_video_that_another_job_waits_for_proves_nothing(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     later: Callable[..., Session],
     request_for: Callable[..., RenderRequest],
     forget: Callable[[str], None],
@@ -507,7 +508,7 @@ async def test_a_refusal_of_litellm_proves_nothing(
 
 
 async def test_a_refusal_of_a_server_that_checks_first_is_no_lost_submission(
-    session: Session, plan: Callable[..., Any], request_for: Callable[..., RenderRequest]
+    session: Session, plan: Callable[..., httpx2.Response], request_for: Callable[..., RenderRequest]
 ) -> None:
     plan("create=refused@invalid_api_key:1")
     job = (await place(session, request_for())).job
@@ -538,8 +539,8 @@ async def note(session: Session, job: Job) -> None:
 
 async def test_a_video_that_another_job_got_in_between_is_not_recovered(
     session: Session,
-    lost: Callable[..., Any],
-    created: Callable[[], list[Any]],
+    lost: Callable[..., Awaitable[Job]],
+    created: Callable[[], list[dict[str, Any]]],
     before_recording: Callable[[Callable[[], Any]], None],
 ) -> None:
     job, other = await lost(session), await lost(session, kept=False)
@@ -561,7 +562,7 @@ async def test_a_video_that_another_job_got_in_between_is_not_recovered(
 
 async def test_a_note_that_comes_in_between_keeps_no_video_from_being_recovered(
     session: Session,
-    lost: Callable[..., Any],
+    lost: Callable[..., Awaitable[Job]],
     types: Types,
     before_recording: Callable[[Callable[[], Any]], None],
 ) -> None:
@@ -573,7 +574,7 @@ async def test_a_note_that_comes_in_between_keeps_no_video_from_being_recovered(
 
 
 async def test_a_server_that_cannot_be_asked_ends_the_search_for_its_only_jobs(
-    session: Session, lost: Callable[..., Any], at: Callable[[str], Session]
+    session: Session, lost: Callable[..., Awaitable[Job]], at: Callable[[str], Session]
 ) -> None:
     job = await lost(session)
     with pytest.raises(AdapterError):
@@ -581,7 +582,7 @@ async def test_a_server_that_cannot_be_asked_ends_the_search_for_its_only_jobs(
 
 
 async def test_the_open_attempts_of_a_profile_are_those_of_its_own_jobs(
-    session: Session, lost: Callable[..., Any]
+    session: Session, lost: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await lost(session)
     [found] = open_attempts(session.ledger, "openai")

@@ -1,8 +1,7 @@
 """Recorded decisions made again: the same, drifted, or not to be told any more."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from msgspec import structs
@@ -30,8 +29,8 @@ def ledger(session: Session) -> Ledger:
 
 
 @pytest.fixture
-def remix_of(request_for: Callable[..., RenderRequest]) -> Callable[[Job, str], Any]:
-    def remix_of(job: Job, prompt: str) -> Any:
+def remix_of(request_for: Callable[..., RenderRequest]) -> Callable[[Job, str], RenderRequest]:
+    def remix_of(job: Job, prompt: str) -> Callable[[Job, str], RenderRequest]:
         source = Source(
             job_id=job.job_id,
             video_id=str(job.video_id),
@@ -46,7 +45,9 @@ def remix_of(request_for: Callable[..., RenderRequest]) -> Callable[[Job, str], 
 
 
 @pytest.fixture
-def recorded_as(session: Session, request_for: Callable[..., RenderRequest]) -> Callable[[Rewrite], Any]:
+def recorded_as(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> Callable[[Rewrite], Awaitable[Job]]:
     """Record a decision that is not what the rules make of its inputs."""
 
     async def recorded_as(rewrite: Rewrite) -> Job:
@@ -67,9 +68,9 @@ def only(ledger: Ledger) -> Remade:
 async def test_decisions_come_out_as_they_are_recorded(
     session: Session,
     ledger: Ledger,
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
-    remix_of: Callable[[Job, str], Any],
+    remix_of: Callable[[Job, str], RenderRequest],
 ) -> None:
     job = await stored(session)
     await place(session, request_for(purpose="final", max_cost_usd_micros=1))
@@ -78,14 +79,14 @@ async def test_decisions_come_out_as_they_are_recorded(
 
 
 async def test_a_decision_its_inputs_do_not_lead_to_is_drift(
-    ledger: Ledger, recorded_as: Callable[[Rewrite], Any]
+    ledger: Ledger, recorded_as: Callable[[Rewrite], Awaitable[Job]]
 ) -> None:
     await recorded_as(lambda ruling: structs.replace(ruling, cost_usd_micros=1))
     assert only(ledger).differences == {"cost_usd_micros": (1, 400_000)}
 
 
 async def test_inputs_that_were_changed_are_drift(
-    ledger: Ledger, recorded_as: Callable[[Rewrite], Any]
+    ledger: Ledger, recorded_as: Callable[[Rewrite], Awaitable[Job]]
 ) -> None:
     def rewrite(ruling: RenderDecided) -> RenderDecided:
         inputs = {**ruling.basis.inputs, "purpose": "final"}
@@ -96,7 +97,7 @@ async def test_inputs_that_were_changed_are_drift(
 
 
 async def test_a_decision_of_another_engine_cannot_be_made_again(
-    ledger: Ledger, recorded_as: Callable[[Rewrite], Any]
+    ledger: Ledger, recorded_as: Callable[[Rewrite], Awaitable[Job]]
 ) -> None:
     def rewrite(ruling: RenderDecided) -> RenderDecided:
         return structs.replace(ruling, basis=structs.replace(ruling.basis, engine="decide/0", inputs={}))
@@ -106,7 +107,10 @@ async def test_a_decision_of_another_engine_cannot_be_made_again(
 
 
 async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
-    session: Session, ledger: Ledger, stored: Callable[[Session], Any], remix_of: Callable[[Job, str], Any]
+    session: Session,
+    ledger: Ledger,
+    stored: Callable[..., Awaitable[Job]],
+    remix_of: Callable[[Job, str], RenderRequest],
 ) -> None:
     request = remix_of(await stored(session), "Make it night")
     another = remix_of(session.ledger.jobs()[0], "Make it night and add a dog")
@@ -120,8 +124,8 @@ async def test_a_change_that_the_prompt_does_not_ask_for_is_drift(
 async def test_where_the_text_was_erased_the_change_cannot_be_known_any_more(
     session: Session,
     ledger: Ledger,
-    stored: Callable[[Session], Any],
-    remix_of: Callable[[Job, str], Any],
+    stored: Callable[..., Awaitable[Job]],
+    remix_of: Callable[[Job, str], RenderRequest],
     prompt: str,
 ) -> None:
     placed = await place(session, remix_of(await stored(session), prompt))
@@ -135,7 +139,7 @@ async def test_where_the_text_was_erased_the_change_cannot_be_known_any_more(
 
 @pytest.mark.parametrize("searched", [False, True], ids=["no terms", "terms"])
 async def test_a_new_render_can_be_decided_again_without_its_text(
-    session: Session, ledger: Ledger, stored: Callable[[Session], Any], *, searched: bool
+    session: Session, ledger: Ledger, stored: Callable[..., Awaitable[Job]], *, searched: bool
 ) -> None:
     policy = session.policy if searched else session.policy.model_copy(update={"guardrails": None})
     asked = ledger.history((await stored(decide_by(session, policy))).job_id)[0].event
@@ -149,7 +153,7 @@ async def test_a_new_render_can_be_decided_again_without_its_text(
 
 async def test_all_are_counted(
     ledger: Ledger,
-    recorded_as: Callable[[Rewrite], Any],
+    recorded_as: Callable[[Rewrite], Awaitable[Job]],
     session: Session,
     request_for: Callable[..., RenderRequest],
 ) -> None:

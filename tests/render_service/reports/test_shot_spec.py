@@ -1,7 +1,6 @@
 """The spec of a shot, followed along its remixes."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -18,7 +17,9 @@ SHOT = {"lighting": "golden hour", "palette": "teal, sand"}
 
 
 @pytest.fixture
-def remixed(session: Session, request_for: Callable[..., RenderRequest]) -> Any:
+def remixed(
+    session: Session, request_for: Callable[..., RenderRequest]
+) -> Callable[[Job, str, dict[str, str]], Awaitable[Job]]:
     async def remixed(job: Job, prompt: str, fields: dict[str, str]) -> Job:
         source, _ = await source_of(session, job.job_id)
         request = request_for(
@@ -31,14 +32,16 @@ def remixed(session: Session, request_for: Callable[..., RenderRequest]) -> Any:
 
 
 async def test_a_new_render_has_the_spec_it_was_asked_for_with(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await stored(session, fields=SHOT, augment=True)
     assert spec_at(session.ledger, job) == {"prompt": "a fox runs", **SHOT}
 
 
 async def test_a_structured_remix_changes_its_line(
-    session: Session, stored: Callable[[Session], Any], remixed: Any
+    session: Session,
+    stored: Callable[..., Awaitable[Job]],
+    remixed: Callable[[Job, str, dict[str, str]], Awaitable[Job]],
 ) -> None:
     job = await stored(session, fields=SHOT, augment=True)
     asked = change_spec(spec_at(session.ledger, job), "palette", "crimson, rust")
@@ -47,7 +50,9 @@ async def test_a_structured_remix_changes_its_line(
 
 
 async def test_after_a_remix_in_other_words_the_line_is_not_known(
-    session: Session, stored: Callable[[Session], Any], remixed: Any
+    session: Session,
+    stored: Callable[..., Awaitable[Job]],
+    remixed: Callable[[Job, str, dict[str, str]], Awaitable[Job]],
 ) -> None:
     job = await stored(session, fields=SHOT, augment=True)
     after = await remixed(job, "Shift the palette to crimson and rust", {})

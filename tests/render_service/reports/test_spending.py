@@ -1,13 +1,13 @@
 """What was spent and what is reserved."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from decision.request.request import RenderRequest
+from ledger.job import Job
 from render_service.reports.spending import By, Spending, spending
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
@@ -26,7 +26,7 @@ def told(found: Spending) -> dict[str, tuple[int, int, int]]:
 
 @pytest.fixture
 async def spent(
-    session: Session, request_for: Callable[..., Any], stored: Callable[[Session], Any]
+    session: Session, request_for: Callable[..., RenderRequest], stored: Callable[..., Awaitable[Job]]
 ) -> Session:
     """One clip that is stored, a final that is queued, and one that is denied."""
     set_limit(

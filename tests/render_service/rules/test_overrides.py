@@ -44,7 +44,7 @@ async def test_what_is_overridden_is_recorded_before_the_decision_it_leads_to(
     lenient: Session,
     request_for: Callable[..., RenderRequest],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     placed = await place(lenient, request_for(max_cost_usd_micros=1), override=COST)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -71,7 +70,7 @@ async def test_a_decision_is_made_by_the_active_ones_and_cites_them(
     settings: Settings,
     tmp_path: Path,
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     rules = dearer(tmp_path)
     activate(settings, TRACE, NOW, rules, "prices rose")

@@ -1,13 +1,13 @@
 """The events of a job, found once, each of its type."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 
 from decision.request.request import RenderRequest
 from ledger.events import AssetLost, AssetStored, NoteRecorded, SubmissionAbsent, SubmissionIntended
+from ledger.job import Job
 from ledger.private import Private
 from ledger.terms import Variant
 from render_service.session.history import JobHistory
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_history_says_what_was_asked_decided_attempted_and_answered(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await stored(session)
     history = JobHistory.of(session.ledger, job)
@@ -66,7 +66,7 @@ def attempt(attempt_id: str) -> SubmissionIntended:
 
 
 async def test_a_file_that_was_stored_again_is_not_lost(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await stored(session)
     [asset] = JobHistory.of(session.ledger, job).all_of(AssetStored)
@@ -77,7 +77,7 @@ async def test_a_file_that_was_stored_again_is_not_lost(
 
 
 async def test_what_is_noted_about_a_job_changes_nothing_of_it(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await record(session, await stored(session), NoteRecorded(text=Private.seal("text", "fine")))
     history = JobHistory.of(session.ledger, job)

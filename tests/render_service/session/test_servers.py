@@ -8,6 +8,7 @@ import pytest
 from msgspec import structs
 
 from decision.request.request import RenderRequest
+from ledger.job import Job
 from render_service.runtime.errors import WrongServer
 from render_service.session.servers import check_server, is_same_server, server_of
 from render_service.session.session import Session
@@ -39,7 +40,7 @@ async def job(
     faults: Faults,
     request_for: Callable[..., RenderRequest],
     video: Callable[..., bytes],
-) -> Any:
+) -> Job:
     session = at(faults.then(200, video(status="queued")).base_url)
     return (await place(session, request_for())).job
 

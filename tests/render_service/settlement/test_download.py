@@ -237,7 +237,7 @@ def late(
 async def test_a_video_that_never_came_is_lost_once_it_has_expired(
     late: Callable[..., Session],
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     session = late(4_000)

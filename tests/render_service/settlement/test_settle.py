@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from threading import Thread
@@ -37,13 +37,13 @@ def slow(sandbox: Callable[..., SandboxServer], at: Callable[[str], Session]) ->
 
 
 async def test_a_completed_video_is_observed_stored_paid_and_closed(
-    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
+    session: Session, stored: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     assert types(await stored(session))[4:] == SETTLED
 
 
 async def test_what_was_stored_is_what_was_probed(
-    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     asset = event(await stored(session), AssetStored)
     assert (asset.probe.width, asset.probe.height, asset.probe.duration_ms) == (1280, 720, 4_000)
@@ -51,7 +51,7 @@ async def test_what_was_stored_is_what_was_probed(
 
 
 async def test_a_stored_file_is_named_by_its_digest(
-    session: Session, stored: Callable[[Session], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]]
 ) -> None:
     asset = (await stored(session)).assets[Variant.VIDEO]
     path = session.assets.path(asset.storage_uri)
@@ -61,13 +61,15 @@ async def test_a_stored_file_is_named_by_its_digest(
     assert path.stat().st_size == asset.bytes
 
 
-async def test_nothing_temporary_stays_behind(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_nothing_temporary_stays_behind(
+    session: Session, stored: Callable[..., Awaitable[Job]]
+) -> None:
     await stored(session)
     assert list((session.assets.folder / "tmp").iterdir()) == []
 
 
 async def test_the_cost_is_booked_as_the_estimate_it_is(
-    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     job = await stored(session)
     assert event(job, CostSettled).basis == "estimated"
@@ -75,14 +77,14 @@ async def test_the_cost_is_booked_as_the_estimate_it_is(
 
 
 async def test_closing_says_how_it_ended_and_what_it_cost(
-    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     closed = event(await stored(session), RenderClosed)
     assert (closed.outcome, closed.cost_usd_micros, closed.duration_ms > 0) == (Outcome.STORED, 400_000, True)
 
 
 async def test_a_failed_render_is_closed_as_failed(
-    session: Session, stored: Callable[[Session], Any], types: Callable[[Job], list[str]]
+    session: Session, stored: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     job = await stored(session, prompt="a [fail] fox")
     assert types(job)[4:] == ["status.observed", "cost.settled", "render.closed"]
@@ -90,7 +92,7 @@ async def test_a_failed_render_is_closed_as_failed(
 
 
 async def test_the_words_of_a_failure_are_recorded(
-    session: Session, stored: Callable[[Session], Any], event: Callable[[Job, type[Event]], Any]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
 ) -> None:
     seen = event(await stored(session, prompt="a [fail] fox"), StatusObserved)
     assert "blocked by our moderation system" in seen.error.message.text
@@ -120,7 +122,7 @@ async def test_only_news_is_recorded(
     slow: Session,
     request_for: Callable[..., RenderRequest],
     clock: Clock,
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     job = (await place(slow, request_for())).job
     versions = []
@@ -152,7 +154,9 @@ async def test_a_watcher_is_told_of_every_observation(
     assert observed == [Status.COMPLETED]
 
 
-async def test_a_settled_job_is_returned_as_it_is(session: Session, stored: Callable[[Session], Any]) -> None:
+async def test_a_settled_job_is_returned_as_it_is(
+    session: Session, stored: Callable[..., Awaitable[Job]]
+) -> None:
     job = await stored(session)
     assert await settle(session, job, **NO_WAIT) == job
 
@@ -207,7 +211,7 @@ async def test_a_video_of_another_size_is_kept_and_marked(
     request_for: Callable[..., RenderRequest],
     video: Callable[..., bytes],
     clip: bytes,
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     faults.then(200, video(size="720x1280")).then(200, video()).then(200, clip, kind="video/mp4")
     session = at(faults.base_url)
@@ -301,7 +305,7 @@ async def test_a_video_its_server_does_not_know_a_day_later_is_lost_and_booked_a
     faults: Faults,
     at: Callable[[str], Session],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     session = replace(at(faults.base_url), clock=lambda: utc_now() + timedelta(days=1))
@@ -325,7 +329,7 @@ async def test_a_lost_video_that_turns_up_again_can_be_downloaded(
 
 
 async def test_a_settled_job_leaves_an_intact_ledger(
-    session: Session, stored: Callable[[Session], Any], intact: Callable[[], bool]
+    session: Session, stored: Callable[..., Awaitable[Job]], intact: Callable[[], bool]
 ) -> None:
     await stored(session)
     assert intact()

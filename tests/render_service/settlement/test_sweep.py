@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -56,7 +56,7 @@ def time_flies(clock: Any) -> Clock:
 
 
 @pytest.fixture
-def started(request_for: Callable[..., RenderRequest]) -> Callable[..., Any]:
+def started(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[list[Job]]]:
     """Submit some jobs."""
 
     async def start(session: Session, count: int = SOME, **changes: Any) -> list[Job]:
@@ -83,7 +83,7 @@ def short_pages(monkeypatch: pytest.MonkeyPatch) -> int:
 async def test_two_pages_of_running_jobs_cost_two_requests_a_round(
     at: Callable[[str], Session],
     slow: SandboxServer,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     short_pages: int,
 ) -> None:
@@ -96,7 +96,10 @@ async def test_two_pages_of_running_jobs_cost_two_requests_a_round(
 
 
 async def test_groups_that_are_observed_together_share_one_reading_of_the_list(
-    at: Callable[[str], Session], slow: SandboxServer, started: Callable[..., Any], short_pages: int
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    started: Callable[..., Awaitable[list[Job]]],
+    short_pages: int,
 ) -> None:
     session, size = at(slow.base_url), short_pages // 2
     jobs = await started(session, 5 * size)  # on three pages
@@ -112,7 +115,7 @@ async def test_groups_that_are_observed_together_share_one_reading_of_the_list(
 async def test_what_a_sweep_settles_is_stored_and_closed(
     at: Callable[[str], Session],
     slow: SandboxServer,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     intact: Callable[[], bool],
 ) -> None:
@@ -126,10 +129,10 @@ async def test_what_a_sweep_settles_is_stored_and_closed(
 async def test_what_a_list_told_is_recorded_as_such_and_only_where_it_is_news(
     at: Callable[[str], Session],
     slow: SandboxServer,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     session = at(slow.base_url)
     [job, _] = jobs = await started(session, 2)
@@ -139,7 +142,10 @@ async def test_what_a_list_told_is_recorded_as_such_and_only_where_it_is_news(
 
 
 async def test_one_job_alone_is_asked_for_by_its_id(
-    at: Callable[[str], Session], slow: SandboxServer, started: Callable[..., Any], time_flies: Clock
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    started: Callable[..., Awaitable[list[Job]]],
+    time_flies: Clock,
 ) -> None:
     session = at(slow.base_url)
     await settle_all(session, await started(session, 1), interval_s=30, timeout_s=600, clock=time_flies)
@@ -150,7 +156,7 @@ async def test_where_the_profile_has_no_list_every_job_is_asked_for(
     at: Callable[[str], Session],
     slow: SandboxServer,
     settings: Settings,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
 ) -> None:
     session = at(slow.base_url)
@@ -164,7 +170,7 @@ async def test_where_the_profile_has_no_list_every_job_is_asked_for(
 async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
     at: Callable[[str], Session],
     slow: SandboxServer,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     short_pages: int,
 ) -> None:
@@ -178,7 +184,7 @@ async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
 async def test_trouble_with_the_list_is_waited_out(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
 ) -> None:
     session = at(sandbox(faults=("list=503:2", "list=429@7:1")).base_url)
@@ -189,7 +195,7 @@ async def test_trouble_with_the_list_is_waited_out(
 async def test_a_list_that_is_refused_is_not_asked_for_again(
     at: Callable[[str], Session],
     faults: Faults,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     video: Callable[..., bytes],
     clip: bytes,
@@ -207,7 +213,7 @@ async def test_a_list_that_is_refused_is_not_asked_for_again(
 async def test_a_video_the_server_does_not_know_ends_its_own_job_only(
     at: Callable[[str], Session],
     faults: Faults,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     video: Callable[..., bytes],
 ) -> None:
@@ -226,7 +232,7 @@ async def test_a_video_the_server_does_not_know_ends_its_own_job_only(
 async def test_a_video_the_server_does_not_know_a_day_later_is_lost(
     at: Callable[[str], Session],
     faults: Faults,
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     video: Callable[..., bytes],
 ) -> None:
@@ -240,7 +246,7 @@ async def test_a_video_the_server_does_not_know_a_day_later_is_lost(
 
 async def test_a_server_that_is_gone_ends_with_the_time(
     at: Callable[[str], Session],
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     faults: Faults,
     video: Callable[..., bytes],
@@ -256,7 +262,7 @@ async def test_a_server_that_is_gone_ends_with_the_time(
 async def test_a_demanded_wait_beyond_the_deadline_ends_the_waiting(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
-    started: Callable[..., Any],
+    started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
 ) -> None:
     server = sandbox(render_seconds=RENDER_S, faults=("list=429@100",))
@@ -266,7 +272,7 @@ async def test_a_demanded_wait_beyond_the_deadline_ends_the_waiting(
 
 
 async def test_jobs_without_a_video_are_returned_as_they_are(
-    session: Session, started: Callable[..., Any]
+    session: Session, started: Callable[..., Awaitable[list[Job]]]
 ) -> None:
     jobs = await started(session, 2, max_cost_usd_micros=1)
     ends = await settle_all(session, jobs, interval_s=1, timeout_s=1)
@@ -274,7 +280,10 @@ async def test_jobs_without_a_video_are_returned_as_they_are(
 
 
 async def test_the_time_counts_from_the_last_job_that_came(
-    at: Callable[[str], Session], slow: SandboxServer, started: Callable[..., Any], time_flies: Clock
+    at: Callable[[str], Session],
+    slow: SandboxServer,
+    started: Callable[..., Awaitable[list[Job]]],
+    time_flies: Clock,
 ) -> None:
     session = at(slow.base_url)
 
@@ -291,7 +300,9 @@ async def test_the_time_counts_from_the_last_job_that_came(
     assert len(ends) == 3
 
 
-async def test_a_watcher_is_told_of_every_change(session: Session, started: Callable[..., Any]) -> None:
+async def test_a_watcher_is_told_of_every_change(
+    session: Session, started: Callable[..., Awaitable[list[Job]]]
+) -> None:
     states: list[State] = []
     jobs = await started(session, 2)
     await settle_all(session, jobs, interval_s=1, timeout_s=5, watch=lambda job: states.append(job.state))

@@ -1,6 +1,6 @@
 """What a decision has to know besides the request is gathered in one place."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ Reviewed = Callable[[str], Any]
 
 
 @pytest.fixture
-def reviewed(session: Session, stored: Callable[[Session], Any]) -> Reviewed:
+def reviewed(session: Session, stored: Callable[..., Awaitable[Job]]) -> Reviewed:
     async def reviewed(verdict: str) -> Job:
         job = await stored(session)
         review = ReviewRecorded(verdict=verdict)  # type: ignore[arg-type]  # one of the three
@@ -59,7 +59,7 @@ async def test_a_deadline_stands_in_the_inputs(
 async def test_what_was_measured_here_decides(
     session: Session,
     at: Callable[[str], Session],
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
 ) -> None:
     done = await stored(session)

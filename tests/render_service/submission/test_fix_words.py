@@ -1,6 +1,7 @@
 """What to change after a denial, in the words of a form."""
 
 import re
+from collections.abc import Callable
 from importlib import resources
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from decision.rules.roles import Permission
-from ledger.events import Fix
+from ledger.events import Fix, RenderDenied
 from render_service.submission.fix_commands import ways_out, who_can
 
 FIXES = re.findall(
@@ -21,11 +22,11 @@ FIXES = re.findall(
 
 
 @pytest.fixture
-def denied(vocabulary: ModuleType) -> Any:
+def denied(vocabulary: ModuleType) -> Callable[..., RenderDenied]:
     """Return a denial with the changes of the test."""
     denial = vocabulary.sample("render.denied")
 
-    def with_fixes(*fixes: Fix) -> Any:
+    def with_fixes(*fixes: Fix) -> RenderDenied:
         trace = structs.replace(denial.denial_trace, minimal_fix=fixes)
         return structs.replace(denial, denial_trace=trace)
 

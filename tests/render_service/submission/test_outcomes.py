@@ -1,11 +1,12 @@
 """What came of an attempt is recorded, whatever was said about the job during the call."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from msgspec import structs
 
+from decision.request.request import RenderRequest
 from ledger.events import (
     Event,
     NoteRecorded,
@@ -33,7 +34,9 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def submitting(at: Callable[[str], Session], faults: Faults, request_for: Callable[..., Any]) -> Any:
+def submitting(
+    at: Callable[[str], Session], faults: Faults, request_for: Callable[..., RenderRequest]
+) -> Callable[..., Awaitable[tuple[Session, Job]]]:
     """Bring a job to where its call is under way, in a session."""
     session = at(faults.base_url)
 
@@ -64,7 +67,9 @@ def accepted(video_id: str = "video_1") -> SubmissionAccepted:
     return SubmissionAccepted(attempt_id="attempt_2", video_id=video_id, status="queued")  # type: ignore[arg-type]
 
 
-async def test_an_acceptance_claims_its_video(submitting: Any) -> None:
+async def test_an_acceptance_claims_its_video(
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]],
+) -> None:
     session, job = await submitting()
     await record_outcome(session, job, accepted(), goes_on=False)
     server = server_name("openai", session.settings.base_url)
@@ -73,7 +78,9 @@ async def test_an_acceptance_claims_its_video(submitting: Any) -> None:
 
 
 async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknown(
-    submitting: Any, intact: Callable[[], bool], event: Callable[[Job, type[Event]], Any]
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]],
+    intact: Callable[[], bool],
+    event: Callable[[Job, type[Event]], Event],
 ) -> None:
     session, first = await submitting("a fox")
     _, second = await submitting("an owl")
@@ -91,7 +98,9 @@ async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknow
 
 
 async def test_an_older_claim_that_names_the_profile_is_respected(
-    submitting: Any, event: Callable[[Job, type[Event]], Any], monkeypatch: pytest.MonkeyPatch
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]],
+    event: Callable[[Job, type[Event]], Event],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     session, first = await submitting("a fox")
     _, second = await submitting("an owl")
@@ -102,14 +111,16 @@ async def test_an_older_claim_that_names_the_profile_is_respected(
     assert (job.state, event(job, SubmissionUnknown).error.code) == (State.UNKNOWN, "video_of_another_job")
 
 
-async def test_an_acceptance_follows_on_an_attempt_that_was_taken_for_lost(submitting: Any) -> None:
+async def test_an_acceptance_follows_on_an_attempt_that_was_taken_for_lost(
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]],
+) -> None:
     session, job = await submitting()
     await session.advance(job, [session.draft(SubmissionUnknown(attempt_id="attempt_2", lost="crash"))])
     assert (await record_outcome(session, job, accepted(), goes_on=False)).state is State.RUNNING
 
 
 async def test_an_acceptance_is_recorded_however_often_the_job_is_annotated_meanwhile(
-    submitting: Any, monkeypatch: pytest.MonkeyPatch
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, job = await submitting()
     advance, notes = Session.advance, ["one", "two", "three"]
@@ -125,7 +136,9 @@ async def test_an_acceptance_is_recorded_however_often_the_job_is_annotated_mean
     assert (recorded.state, recorded.video_id, notes) == (State.RUNNING, "video_1", [])
 
 
-async def test_an_acceptance_of_what_was_declared_absent_says_how_to_take_it_in(submitting: Any) -> None:
+async def test_an_acceptance_of_what_was_declared_absent_says_how_to_take_it_in(
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]],
+) -> None:
     session, job = await submitting()
     await session.advance(job, [session.draft(SubmissionAbsent(attempt_id="attempt_2", how="person"))])
     with pytest.raises(AnsweredTooLate, match=r"reconcile job_.* --video-id video_1` claims it"):
@@ -133,7 +146,7 @@ async def test_an_acceptance_of_what_was_declared_absent_says_how_to_take_it_in(
 
 
 async def test_an_acceptance_of_a_video_that_was_found_meanwhile_changes_nothing(
-    submitting: Any, types: Callable[[Job], list[str]]
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]], types: Callable[[Job], list[str]]
 ) -> None:
     session, job = await submitting()
     lost = SubmissionUnknown(attempt_id="attempt_2", lost="crash")
@@ -145,7 +158,7 @@ async def test_an_acceptance_of_a_video_that_was_found_meanwhile_changes_nothing
 
 
 async def test_an_acceptance_of_an_attempt_that_got_another_video_says_how_to_adopt_its_own(
-    submitting: Any,
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]],
 ) -> None:
     session, job = await submitting()
     lost = SubmissionUnknown(attempt_id="attempt_2", lost="crash")
@@ -164,7 +177,7 @@ def found(session: Session, video_id: str) -> Draft:
 
 @pytest.mark.parametrize("slow", [False, True])
 async def test_an_answer_is_kept_in_a_file_only_while_its_ledger_is_slow(
-    submitting: Any, monkeypatch: pytest.MonkeyPatch, *, slow: bool
+    submitting: Callable[..., Awaitable[tuple[Session, Job]]], monkeypatch: pytest.MonkeyPatch, *, slow: bool
 ) -> None:
     session, job = await submitting()
     stored: list[str] = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from render_service.runtime.settings import Settings
 from render_service.submission.preview import preview
 
@@ -20,7 +21,9 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
-def test_a_preview_shows_what_would_be_sent(settings: Settings, request_for: Callable[..., Any]) -> None:
+def test_a_preview_shows_what_would_be_sent(
+    settings: Settings, request_for: Callable[..., RenderRequest]
+) -> None:
     request = request_for(seconds=8)
     document = preview(replace(settings, api_key=None), request).document(request)
     assert document["request"] == {
@@ -32,14 +35,16 @@ def test_a_preview_shows_what_would_be_sent(settings: Settings, request_for: Cal
     }
 
 
-def test_a_preview_of_a_denial_shows_no_request(settings: Settings, request_for: Callable[..., Any]) -> None:
+def test_a_preview_of_a_denial_shows_no_request(
+    settings: Settings, request_for: Callable[..., RenderRequest]
+) -> None:
     request = request_for(max_cost_usd_micros=1)
     document = preview(settings, request).document(request)
     assert (document["request"], document["decision"]["decision"]) == (None, "DENY")
 
 
 def test_a_preview_records_nothing(
-    settings: Settings, request_for: Callable[..., Any], tmp_path: Path
+    settings: Settings, request_for: Callable[..., RenderRequest], tmp_path: Path
 ) -> None:
     preview(settings, request_for())
     assert list(tmp_path.iterdir()) == []

@@ -1,7 +1,7 @@
 """Submitting what was decided before, from its record alone."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ async def test_what_is_sent_is_what_would_have_been_sent_at_once(
 
 
 async def test_an_extension_is_asked_for_what_it_adds(
-    session: Session, request_for: Callable[..., RenderRequest], stored: Callable[[Session], Any]
+    session: Session, request_for: Callable[..., RenderRequest], stored: Callable[..., Awaitable[Job]]
 ) -> None:
     source, _ = await source_of(session, (await stored(session)).job_id)
     job = await queued(session, request_for(operation="extend", prompt="on", source=source, seconds=8))
@@ -154,7 +154,7 @@ async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cite
     session: Session,
     request_for: Callable[..., RenderRequest],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     intact: Callable[[], bool],
 ) -> None:
     session = decide_by(session, PEOPLE)

@@ -1,13 +1,14 @@
 """An answer that waits in a file is recorded once, whatever became of its attempt meanwhile."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from decision.request.request import RenderRequest
 from ledger.errors import LedgerUnusable
 from ledger.events import (
     SubmissionAbsent,
@@ -38,7 +39,7 @@ def session(at: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.fixture
-def submitting(session: Session, request_for: Callable[..., Any]) -> Any:
+def submitting(session: Session, request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[Job]]:
     """Bring a job to where its call is under way."""
 
     async def begin(prompt: str = "a fox runs") -> Job:
@@ -57,7 +58,9 @@ def submitting(session: Session, request_for: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
-def spooled(session: Session, submitting: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def spooled(
+    session: Session, submitting: Callable[..., Awaitable[Job]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Awaitable[tuple[Job, AnswerSpooled]]]:
     """Have an answer come while the ledger cannot be written."""
 
     async def answered(prompt: str = "a fox runs", video_id: str = "video_1") -> tuple[Job, AnswerSpooled]:
@@ -87,7 +90,9 @@ def last(session: Session, job: Job) -> Any:
     return session.ledger.history(job.job_id)[-1].event
 
 
-async def test_the_error_says_what_came_where_it_is_and_what_to_run(session: Session, spooled: Any) -> None:
+async def test_the_error_says_what_came_where_it_is_and_what_to_run(
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]]
+) -> None:
     job, said = await spooled()
     [one] = waiting(session)
     named = (job.job_id, job.attempt_id, "video_1", str(one.path), f"sora-ledger poll --id {job.job_id}")
@@ -95,7 +100,7 @@ async def test_the_error_says_what_came_where_it_is_and_what_to_run(session: Ses
 
 
 async def test_it_is_recorded_once_with_the_events_that_were_drafted(
-    session: Session, spooled: Any, intact: Callable[[], bool]
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]], intact: Callable[[], bool]
 ) -> None:
     job, _ = await spooled()
     [one] = waiting(session)
@@ -119,7 +124,7 @@ async def test_it_is_recorded_once_with_the_events_that_were_drafted(
 
 
 async def test_it_is_recorded_before_a_session_that_is_opened_next_does_anything(
-    session: Session, spooled: Any
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]]
 ) -> None:
     job, _ = await spooled()
     opened = await asyncio.to_thread(open_session, session.settings, session.trace, session.log)
@@ -129,7 +134,9 @@ async def test_it_is_recorded_before_a_session_that_is_opened_next_does_anything
         await opened.close()
 
 
-async def test_it_follows_on_an_attempt_that_was_taken_for_lost(session: Session, spooled: Any) -> None:
+async def test_it_follows_on_an_attempt_that_was_taken_for_lost(
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]]
+) -> None:
     job, _ = await spooled()
     await session.advance(job, [session.draft(SubmissionUnknown(attempt_id=job.attempt_id, lost="crash"))])
     assert [done.applied for done in drain(session)] == [True]
@@ -137,7 +144,7 @@ async def test_it_follows_on_an_attempt_that_was_taken_for_lost(session: Session
 
 
 async def test_a_video_that_was_found_in_a_list_meanwhile_is_not_recorded_again(
-    session: Session, spooled: Any, intact: Callable[[], bool]
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]], intact: Callable[[], bool]
 ) -> None:
     job, _ = await spooled()
     found = SubmissionRecovered(attempt_id=job.attempt_id, video_id="video_1", how="list", status="queued")
@@ -152,7 +159,7 @@ async def test_a_video_that_was_found_in_a_list_meanwhile_is_not_recorded_again(
 
 
 async def test_a_video_of_an_attempt_that_was_declared_absent_is_named_in_the_record(
-    session: Session, spooled: Any, intact: Callable[[], bool]
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]], intact: Callable[[], bool]
 ) -> None:
     job, _ = await spooled()
     absent = SubmissionAbsent(attempt_id=job.attempt_id, how="person")
@@ -165,7 +172,10 @@ async def test_a_video_of_an_attempt_that_was_declared_absent_is_named_in_the_re
 
 
 async def test_a_video_that_another_job_has_leaves_the_outcome_unknown(
-    session: Session, spooled: Any, submitting: Any, intact: Callable[[], bool]
+    session: Session,
+    spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]],
+    submitting: Callable[..., Awaitable[Job]],
+    intact: Callable[[], bool],
 ) -> None:
     job, _ = await spooled()
     other = await submitting("an owl flies")
@@ -176,7 +186,7 @@ async def test_a_video_that_another_job_has_leaves_the_outcome_unknown(
 
 
 async def test_an_acceptance_after_its_lease_was_lost_is_kept_and_recorded(
-    session: Session, submitting: Any
+    session: Session, submitting: Callable[..., Awaitable[Job]]
 ) -> None:
     job = await submitting()
     session.fences[job.job_id] = Fence(job.job_id, 99)
@@ -188,7 +198,9 @@ async def test_an_acceptance_after_its_lease_was_lost_is_kept_and_recorded(
 
 
 async def test_a_job_that_is_not_in_this_copy_of_the_ledger_keeps_its_file(
-    session: Session, spooled: Any, monkeypatch: pytest.MonkeyPatch
+    session: Session,
+    spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await spooled()
     monkeypatch.setattr(session.ledger.store, "job", lambda _: None)
@@ -196,7 +208,7 @@ async def test_a_job_that_is_not_in_this_copy_of_the_ledger_keeps_its_file(
 
 
 async def test_where_the_folder_beside_the_ledger_takes_nothing_the_users_own_does(
-    session: Session, spooled: Any, tmp_path: Path
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]], tmp_path: Path
 ) -> None:
     assert session.settings.ledger_path is not None
     session.settings.ledger_path.with_name(f"{session.settings.ledger_path.name}.spool").write_text(
@@ -209,7 +221,7 @@ async def test_where_the_folder_beside_the_ledger_takes_nothing_the_users_own_do
 
 
 async def test_where_no_folder_takes_it_both_ids_are_shown_with_the_command(
-    session: Session, spooled: Any, tmp_path: Path
+    session: Session, spooled: Callable[..., Awaitable[tuple[Job, AnswerSpooled]]], tmp_path: Path
 ) -> None:
     assert session.settings.ledger_path is not None
     session.settings.ledger_path.with_name(f"{session.settings.ledger_path.name}.spool").write_text(

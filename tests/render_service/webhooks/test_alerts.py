@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,6 +31,7 @@ from ledger.events import (
     RenderAdopted,
     StatusObserved,
 )
+from ledger.job import Job
 from ledger.private import Private
 from ledger.store.interface import ANY, Batch
 from ledger.store.outbox import FORWARD, NewDelivery
@@ -155,7 +156,7 @@ def scene(  # it gathers fixtures
     at: Callable[[str], Session],
     faults: Faults,
     serving: Callable[[Session], Sender],
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Scene:
@@ -268,7 +269,10 @@ def test_a_server_that_is_gone_raises_an_alert(
 @needs_promtool
 @pytest.mark.anyio
 async def test_no_alert_fires_on_a_day_without_trouble(
-    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any], tmp_path: Path
+    session: Session,
+    serving: Callable[[Session], Sender],
+    stored: Callable[..., Awaitable[Job]],
+    tmp_path: Path,
 ) -> None:
     record(session, "checks", verified(), published())
     sender = serving(session)
@@ -312,7 +316,7 @@ def expressions() -> Iterator[str]:
 
 @pytest.mark.anyio
 async def test_rules_and_dashboard_name_only_metrics_that_a_server_has(
-    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any]
+    session: Session, serving: Callable[[Session], Sender], stored: Callable[..., Awaitable[Job]]
 ) -> None:
     record(session, "budget_all", BudgetSet(budget="all", limit_usd_micros=450_000))
     record(session, "checks", verified(), published())

@@ -34,7 +34,7 @@ async def test_a_delivery_is_tied_to_its_job_and_makes_it_due(
     rendering: Session,
     serving: Callable[[Session], Sender],
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Any],
+    event: Callable[[Job, type[Event]], Event],
     due: Callable[[], set[str]],
     delivered: Callable[..., bytes],
 ) -> None:

@@ -1,7 +1,7 @@
 """The metrics say what the ledger says, at the moment of the scrape."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from decision.request.request import RenderRequest
 from ledger.errors import LedgerUnusable
+from ledger.job import Job
 from render_service.rules.budget_names import parse_name
 from render_service.rules.budgets import set_limit
 from render_service.session.session import Session
@@ -32,7 +33,7 @@ def told(sender: Any) -> dict[str, float]:
 
 @pytest.mark.anyio
 async def test_a_render_shows_as_records_jobs_and_money(
-    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any]
+    session: Session, serving: Callable[[Session], Sender], stored: Callable[..., Awaitable[Job]]
 ) -> None:
     sender = serving(session)
     assert told(sender) == {'sora_ledger_events_total{type="ledger.created"}': 1}
@@ -104,7 +105,7 @@ PARTS = {"counter": {"_total"}, "gauge": {""}, "histogram": {"_bucket", "_sum", 
 async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
     session: Session,
     serving: Callable[[Session], Sender],
-    stored: Callable[[Session], Any],
+    stored: Callable[..., Awaitable[Job]],
     delivered: Callable[..., bytes],
 ) -> None:
     sender = serving(session)
@@ -124,7 +125,7 @@ async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
 
 @pytest.mark.anyio
 async def test_what_is_left_of_a_budget_and_how_long_renders_take_shows(
-    session: Session, serving: Callable[[Session], Sender], stored: Callable[[Session], Any]
+    session: Session, serving: Callable[[Session], Sender], stored: Callable[..., Awaitable[Job]]
 ) -> None:
     set_limit(session.ledger, parse_name("all"), 2_000_000, None, session.clock(), session.provenance)  # type: ignore[arg-type]
     sender = serving(session)

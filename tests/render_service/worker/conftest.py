@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -81,7 +81,9 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(settings: Settings, request_for: Callable[..., RenderRequest], anyio_backend: str) -> Any:
+async def bench(
+    settings: Settings, request_for: Callable[..., RenderRequest], anyio_backend: str
+) -> AsyncIterator[Callable[..., Bench]]:
     """Open a session whose jobs go to a base URL; several share the ledger, as processes do."""
     async with AsyncExitStack() as stack:
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,7 +28,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Any:
+def clock() -> Clock:
     return Clock()
 
 

@@ -39,6 +39,7 @@ from render_service.worker.leases import Leases, WorkerOptions
 from render_service.worker.worker import Worker
 from sora_adapter.sandbox.server import SandboxServer
 from tests.conftest import Clock, Faults
+from tests.render_service.worker.conftest import Bench
 
 pytestmark = pytest.mark.anyio
 
@@ -65,7 +66,7 @@ async def states(here: Any, jobs: list[Job]) -> set[State]:
 
 
 async def test_a_queued_job_is_submitted_watched_stored_and_closed(
-    bench: Any, sandbox: Callable[..., SandboxServer], intact: Callable[[], bool]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], intact: Callable[[], bool]
 ) -> None:
     here = bench(sandbox().base_url)
     (job,) = await here.queued()
@@ -76,7 +77,7 @@ async def test_a_queued_job_is_submitted_watched_stored_and_closed(
 
 
 async def test_an_intent_names_the_lease_it_was_made_under(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox().base_url)
     (job,) = await here.queued()
@@ -86,7 +87,7 @@ async def test_an_intent_names_the_lease_it_was_made_under(
 
 
 async def test_a_render_that_takes_a_while_is_looked_at_until_it_is_done(
-    bench: Any, sandbox: Callable[..., SandboxServer], clock: Clock
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], clock: Clock
 ) -> None:
     seconds = count(int(clock.now))
     server = sandbox(render_seconds=20, clock=lambda: float(next(seconds)))  # each look takes time
@@ -97,7 +98,9 @@ async def test_a_render_that_takes_a_while_is_looked_at_until_it_is_done(
     assert asked(server)["creates"] == 3
 
 
-async def test_many_jobs_cost_few_requests(bench: Any, sandbox: Callable[..., SandboxServer]) -> None:
+async def test_many_jobs_cost_few_requests(
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
+) -> None:
     server = sandbox()
     here = bench(server.base_url)
     await here.queued(30)
@@ -108,7 +111,7 @@ async def test_many_jobs_cost_few_requests(bench: Any, sandbox: Callable[..., Sa
 
 
 async def test_jobs_that_are_polled_together_are_released_in_one_transaction(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = bench(sandbox(render_seconds=3_600).base_url)
     await here.queued(20)
@@ -127,7 +130,7 @@ async def test_jobs_that_are_polled_together_are_released_in_one_transaction(
 
 
 async def test_whose_server_a_render_is_needs_no_reading_if_it_was_sent_from_here(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = bench(sandbox(render_seconds=3_600).base_url)
     (job,) = await here.queued()
@@ -137,7 +140,7 @@ async def test_whose_server_a_render_is_needs_no_reading_if_it_was_sent_from_her
 
 
 async def test_an_unreachable_server_puts_a_job_off_and_ends_nothing(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     away = bench(NOWHERE)
     (job,) = await away.queued()
@@ -150,7 +153,7 @@ async def test_an_unreachable_server_puts_a_job_off_and_ends_nothing(
 
 
 async def test_an_answer_that_was_lost_is_found_and_nothing_is_sent_twice(
-    bench: Any, sandbox: Callable[..., SandboxServer], intact: Callable[[], bool]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], intact: Callable[[], bool]
 ) -> None:
     server = sandbox(faults=("create=kept-but-answer-lost:2",), clock=time.time)
     here = bench(server.base_url)
@@ -163,7 +166,7 @@ async def test_an_answer_that_was_lost_is_found_and_nothing_is_sent_twice(
 
 
 async def test_a_job_that_needs_a_person_is_left_to_one(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     server = sandbox(faults=("create=kept-but-answer-lost:1",), imitates="litellm", clock=time.time)
     here = bench(server.base_url, profile="litellm")
@@ -175,7 +178,7 @@ async def test_a_job_that_needs_a_person_is_left_to_one(
 
 
 async def test_a_server_at_capacity_is_asked_again_until_every_job_is_done(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     server = sandbox(faults=("create=429@1:2",))
     here = bench(server.base_url)
@@ -187,7 +190,7 @@ async def test_a_server_at_capacity_is_asked_again_until_every_job_is_done(
 
 
 async def test_too_many_running_tasks_are_waited_out(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     server = sandbox(running_jobs=1, render_seconds=0.2, clock=time.time)
     here = bench(server.base_url)
@@ -197,7 +200,7 @@ async def test_too_many_running_tasks_are_waited_out(
 
 
 async def test_no_more_jobs_run_than_workers_may_have_together(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     server = sandbox(running_jobs=2, render_seconds=0.2, clock=time.time)
     one, other = bench(server.base_url), bench(server.base_url)
@@ -208,7 +211,7 @@ async def test_no_more_jobs_run_than_workers_may_have_together(
 
 
 async def test_requests_of_all_workers_together_are_spaced(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     server = sandbox()
     one, other = bench(server.base_url), bench(server.base_url)
@@ -221,7 +224,10 @@ async def test_requests_of_all_workers_together_are_spaced(
 
 @pytest.mark.parametrize("workers", [2, 4])
 async def test_workers_on_one_file_submit_each_job_once(
-    bench: Any, sandbox: Callable[..., SandboxServer], intact: Callable[[], bool], workers: int
+    bench: Callable[..., Bench],
+    sandbox: Callable[..., SandboxServer],
+    intact: Callable[[], bool],
+    workers: int,
 ) -> None:
     server = sandbox()
     all_of_them = [bench(server.base_url) for _ in range(workers)]
@@ -236,7 +242,7 @@ async def test_workers_on_one_file_submit_each_job_once(
 
 
 async def test_a_job_that_cannot_be_sent_waits_for_a_person_and_takes_nobodys_slot(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox().base_url)
     erased, fine = await here.queued(2)
@@ -251,7 +257,7 @@ async def test_a_job_that_cannot_be_sent_waits_for_a_person_and_takes_nobodys_sl
 
 
 async def test_a_fault_of_ours_with_one_job_keeps_no_other_from_its_end(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = bench(sandbox().base_url)
     faulty, fine = await here.queued(2)
@@ -271,7 +277,10 @@ async def test_a_fault_of_ours_with_one_job_keeps_no_other_from_its_end(
 
 
 async def test_a_worker_whose_ledger_cannot_be_used_ends(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch, held_back: Event
+    bench: Callable[..., Bench],
+    sandbox: Callable[..., SandboxServer],
+    monkeypatch: pytest.MonkeyPatch,
+    held_back: Event,
 ) -> None:
     here = bench(sandbox(faults=("create=slow@1",)).base_url)
     await here.queued()
@@ -286,7 +295,7 @@ async def test_a_worker_whose_ledger_cannot_be_used_ends(
 
 
 async def test_a_worker_whose_ledger_fails_while_it_carries_out_a_step_ends(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = bench(sandbox().base_url)
     await here.queued()
@@ -299,7 +308,9 @@ async def test_a_worker_whose_ledger_fails_while_it_carries_out_a_step_ends(
         await here.work(until="never")
 
 
-async def test_a_job_that_is_due_before_its_request_is_recorded_is_kept_for_later(bench: Any) -> None:
+async def test_a_job_that_is_due_before_its_request_is_recorded_is_kept_for_later(
+    bench: Callable[..., Bench],
+) -> None:
     here = bench(NOWHERE)
     store = here.session.ledger.store
     young, old = new_job_id(), "job_000000000000" + "0" * 20
@@ -315,7 +326,7 @@ async def test_a_job_that_is_due_before_its_request_is_recorded_is_kept_for_late
 
 
 async def test_a_drain_ends_with_its_own_last_job_although_one_of_another_server_ended_meanwhile(
-    bench: Any, sandbox: Callable[..., SandboxServer], tmp_path: Path
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], tmp_path: Path
 ) -> None:
     there = bench(sandbox(render_seconds=600, data_dir=tmp_path / "there").base_url)
     other = (await place(there.session, there.request_for(profile="openai"))).job
@@ -334,7 +345,7 @@ async def test_a_drain_ends_with_its_own_last_job_although_one_of_another_server
 
 
 async def test_an_overdue_render_gives_its_place_to_another_and_is_still_watched(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox(render_seconds=600).base_url)
     here = replace(
@@ -353,7 +364,7 @@ async def test_an_overdue_render_gives_its_place_to_another_and_is_still_watched
 
 
 async def test_a_drain_ends_although_a_render_is_overdue_and_names_it(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox(render_seconds=600).base_url)
     here = replace(
@@ -366,7 +377,7 @@ async def test_a_drain_ends_although_a_render_is_overdue_and_names_it(
 
 
 async def test_jobs_for_another_server_are_left_to_its_workers(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     server = sandbox()
     theirs, here = bench(server.base_url, profile="custom"), bench(server.base_url)
@@ -375,7 +386,9 @@ async def test_jobs_for_another_server_are_left_to_its_workers(
     assert [(await here.job(job)).state for job in (other, ours)] == [State.DECIDED, State.STORED]
 
 
-async def test_what_a_person_withdrew_is_not_sent(bench: Any, sandbox: Callable[..., SandboxServer]) -> None:
+async def test_what_a_person_withdrew_is_not_sent(
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
+) -> None:
     server = sandbox()
     here = bench(server.base_url)
     (job,) = await here.queued()
@@ -386,7 +399,7 @@ async def test_what_a_person_withdrew_is_not_sent(bench: Any, sandbox: Callable[
 
 
 async def test_a_person_who_resumes_what_a_worker_has_just_sent_is_told_so(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     server = sandbox()
     here = bench(server.base_url)
@@ -398,7 +411,7 @@ async def test_a_person_who_resumes_what_a_worker_has_just_sent_is_told_so(
 
 
 async def test_a_request_that_is_never_recorded_is_let_go_of(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox().base_url)
     here.session.ledger.store.queue.schedule("job_01900000000070008000000000000000")
@@ -409,7 +422,9 @@ async def test_a_request_that_is_never_recorded_is_let_go_of(
 
 
 async def test_what_a_crashed_command_left_is_taken_up(
-    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Callable[..., RenderRequest]
+    bench: Callable[..., Bench],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     server = sandbox()
     job = (await place(bench(server.base_url).session, request_for())).job
@@ -419,7 +434,9 @@ async def test_what_a_crashed_command_left_is_taken_up(
 
 
 async def test_what_another_process_began_just_now_is_left_alone(
-    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Callable[..., RenderRequest]
+    bench: Callable[..., Bench],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     here = bench(sandbox().base_url)
     job = (await place(here.session, request_for())).job
@@ -428,7 +445,9 @@ async def test_what_another_process_began_just_now_is_left_alone(
 
 
 async def test_an_attempt_that_was_cut_off_is_searched_for_once_the_grace_period_is_over(
-    bench: Any, sandbox: Callable[..., SandboxServer], request_for: Callable[..., RenderRequest]
+    bench: Callable[..., Bench],
+    sandbox: Callable[..., SandboxServer],
+    request_for: Callable[..., RenderRequest],
 ) -> None:
     server = sandbox()
     begun = bench(server.base_url)
@@ -445,7 +464,10 @@ async def test_an_attempt_that_was_cut_off_is_searched_for_once_the_grace_period
 
 @pytest.fixture
 async def forgotten(
-    bench: Any, faults: Faults, video: Callable[..., bytes], request_for: Callable[..., RenderRequest]
+    bench: Callable[..., Bench],
+    faults: Faults,
+    video: Callable[..., bytes],
+    request_for: Callable[..., RenderRequest],
 ) -> Job:
     """Return a job that runs at a server which has forgotten it."""
     faults.then(200, video(status="queued"))
@@ -454,7 +476,7 @@ async def forgotten(
 
 
 async def test_a_video_its_server_does_not_know_a_day_later_comes_to_its_end(
-    bench: Any, faults: Faults, forgotten: Job, intact: Callable[[], bool]
+    bench: Callable[..., Bench], faults: Faults, forgotten: Job, intact: Callable[[], bool]
 ) -> None:
     here = bench(faults.base_url, clock=lambda: utc_now() + timedelta(days=1))
     await here.work()
@@ -472,7 +494,12 @@ async def test_a_video_its_server_does_not_know_a_day_later_comes_to_its_end(
     ],
 )
 async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
-    bench: Any, faults: Faults, forgotten: Job, monkeypatch: pytest.MonkeyPatch, minutes: int, after_s: int
+    bench: Callable[..., Bench],
+    faults: Faults,
+    forgotten: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: int,
+    after_s: int,
 ) -> None:
     then = datetime.fromisoformat(forgotten.updated_at) + timedelta(minutes=minutes)
     here = bench(faults.base_url, clock=lambda: then)
@@ -490,7 +517,7 @@ async def test_the_longer_a_video_is_unknown_the_later_it_is_asked_for_again(
 
 @pytest.mark.parametrize("expected", ["status.observed", "lease.given_back"])
 async def test_a_webhook_makes_its_job_due_at_once(
-    bench: Any,
+    bench: Callable[..., Bench],
     sandbox: Callable[..., SandboxServer],
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
@@ -524,7 +551,10 @@ async def test_a_webhook_makes_its_job_due_at_once(
 
 
 async def test_a_lease_outlives_a_call_that_takes_longer(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch, held_back: Event
+    bench: Callable[..., Bench],
+    sandbox: Callable[..., SandboxServer],
+    monkeypatch: pytest.MonkeyPatch,
+    held_back: Event,
 ) -> None:
     here = bench(sandbox(faults=("create=slow@1:1",)).base_url)
     store, times = here.session.ledger.store, count(1)
@@ -542,7 +572,7 @@ async def test_a_lease_outlives_a_call_that_takes_longer(
 
 
 async def test_an_answer_that_came_after_the_lease_was_lost_is_kept_and_recorded_by_the_next(
-    bench: Any,
+    bench: Callable[..., Bench],
     sandbox: Callable[..., SandboxServer],
     intact: Callable[[], bool],
     monkeypatch: pytest.MonkeyPatch,
@@ -573,7 +603,7 @@ async def test_an_answer_that_came_after_the_lease_was_lost_is_kept_and_recorded
 
 
 async def test_an_attempt_that_comes_too_late_to_its_connection_is_not_sent(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = sandbox()
     here = bench(server.base_url)
@@ -601,7 +631,7 @@ async def test_nothing_is_sent_after_the_end_of_a_lease_or_long_after_its_intent
 
 
 async def test_a_job_that_came_back_while_its_old_work_goes_on_is_not_begun_again(
-    bench: Any, sandbox: Callable[..., SandboxServer]
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer]
 ) -> None:
     here = bench(sandbox().base_url)
     (job,) = await here.queued()
@@ -617,7 +647,7 @@ async def test_a_job_that_came_back_while_its_old_work_goes_on_is_not_begun_agai
 
 
 async def test_a_step_that_does_not_end_is_cut_off_and_its_job_handed_back(
-    bench: Any, monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = bench(NOWHERE)
     await here.queued()
@@ -634,7 +664,7 @@ async def test_a_step_that_does_not_end_is_cut_off_and_its_job_handed_back(
 
 
 async def test_a_worker_records_the_digest_of_the_rows_once_enough_was_recorded(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorded_checks, "PROJECTION_EVERY", 10)
     here = bench(sandbox().base_url)
@@ -650,7 +680,7 @@ async def test_a_worker_records_the_digest_of_the_rows_once_enough_was_recorded(
 
 
 async def test_of_two_workers_that_find_a_digest_due_one_records_it(
-    bench: Any, sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
+    bench: Callable[..., Bench], sandbox: Callable[..., SandboxServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorded_checks, "PROJECTION_EVERY", 1)
     here = bench(sandbox().base_url)

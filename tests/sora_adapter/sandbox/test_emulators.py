@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -29,7 +30,7 @@ def retrieve(api: httpx2.Client, video: dict[str, Any]) -> httpx2.Response:
     return api.get(f"/v1/videos/{video['id']}")
 
 
-def test_a_server_nobody_imitates_is_refused_with_those_there_are(tmp_path: Any) -> None:
+def test_a_server_nobody_imitates_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot imitate 'sorra' \(known: litellm, vllm-omni"):
         create_app(SandboxSettings(tmp_path, imitates="sorra"))
 

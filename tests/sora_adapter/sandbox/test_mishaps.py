@@ -1,6 +1,7 @@
 """Faults over real sockets: what the client sees, and what the sandbox carried out."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -182,12 +183,12 @@ def test_a_plan_that_makes_no_sense_is_refused(start: Start, body: Any) -> None:
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "faults")
 
 
-def test_a_setting_that_makes_no_sense_is_refused_before_anything_starts(tmp_path: Any) -> None:
+def test_a_setting_that_makes_no_sense_is_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a fault"):
         create_app(SandboxSettings(tmp_path, faults=("oops",)))
 
 
-def test_without_the_sandboxs_own_server_a_broken_connection_says_what_it_needs(tmp_path: Any) -> None:
+def test_without_the_sandboxs_own_server_a_broken_connection_says_what_it_needs(tmp_path: Path) -> None:
     app: Starlette = create_app(SandboxSettings(tmp_path, media="cached", faults=("create=lost",)))
     with TestClient(app) as elsewhere:
         answer = elsewhere.post("/v1/videos", json=RENDER)

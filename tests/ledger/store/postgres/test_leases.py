@@ -64,7 +64,10 @@ def enqueue_stale(store: PostgresStore) -> int:
     ],
 )
 def test_a_caller_who_waits_for_a_job_holds_none_that_comes_after_it(
-    store: PostgresStore, url: str, execute: Any, works: Callable[[PostgresStore], object]
+    store: PostgresStore,
+    url: str,
+    execute: Callable[..., list[Any]],
+    works: Callable[[PostgresStore], object],
 ) -> None:
     """Else two that want both would each wait for the other, and the database would end one of them."""
     for name in ("job_2", "job_1"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ledger.store.postgres import PostgresStore
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.server import Databases
 
 LONG_S = 60.0
 
@@ -54,7 +55,7 @@ def test_a_reader_may_listen(store: PostgresStore, url: str, scribe: Scribe) -> 
 
 
 def test_a_broken_connection_says_look_again_and_is_replaced(
-    store: PostgresStore, scribe: Scribe, postgres: ModuleType, server: Any, databases: Any
+    store: PostgresStore, scribe: Scribe, postgres: ModuleType, server: Any, databases: Databases
 ) -> None:
     store.wait_for_append(0)
     name = databases.schema()

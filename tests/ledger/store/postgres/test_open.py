@@ -1,7 +1,7 @@
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -17,6 +17,7 @@ from ledger.store.postgres import PostgresStore, connection
 from ledger.store.postgres.connection import SCHEMA_VERSION
 from ledger.store.postgres.snapshot import PostgresSnapshot
 from tests.ledger.scribe import Scribe
+from tests.ledger.store.postgres.server import Databases
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,7 +28,7 @@ def read_only(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def role(execute: Any) -> Iterator[str]:
+def role(execute: Callable[..., list[Any]]) -> Iterator[str]:
     """Yield the name of a role that may only connect."""
     name = f"role_{uuid.uuid4().hex}"
     execute(f"CREATE ROLE {name} LOGIN")
@@ -38,7 +39,7 @@ def role(execute: Any) -> Iterator[str]:
 # --- what becomes a ledger ---
 
 
-def test_a_url_is_all_it_takes(url: str, vocabulary: ModuleType, clean: Any) -> None:
+def test_a_url_is_all_it_takes(url: str, vocabulary: ModuleType, clean: Callable[[], bool]) -> None:
     with open_or_create(url, vocabulary.provenance(), NOW) as ledger:
         assert [record.type for record in ledger.read()] == ["ledger.created"]
     with open_ledger(url.replace("postgresql://", "postgres://")) as ledger:
@@ -56,7 +57,9 @@ def test_verifying_an_empty_schema_says_that_it_is_empty(url: str) -> None:
         pass
 
 
-def test_a_schema_of_another_program_is_refused(url: str, execute: Any, *, read_only: bool) -> None:
+def test_a_schema_of_another_program_is_refused(
+    url: str, execute: Callable[..., list[Any]], *, read_only: bool
+) -> None:
     execute("CREATE TABLE theirs (x INTEGER)")
     with pytest.raises(LedgerUnusable, match="another program's database: create an empty one"):
         open_store(url, read_only=read_only)
@@ -66,7 +69,7 @@ def test_a_schema_of_another_program_is_refused(url: str, execute: Any, *, read_
 
 
 def test_a_ledger_of_a_newer_version_is_refused(
-    store: PostgresStore, url: str, execute: Any, *, read_only: bool
+    store: PostgresStore, url: str, execute: Callable[..., list[Any]], *, read_only: bool
 ) -> None:
     execute(f"INSERT INTO sora_ledger_schema VALUES ({SCHEMA_VERSION + 1}, 'later')")
     newer = rf"schema is version {SCHEMA_VERSION + 1}, .* up to version {SCHEMA_VERSION}: upgrade sora-ledger"
@@ -74,13 +77,13 @@ def test_a_ledger_of_a_newer_version_is_refused(
         open_store(url, read_only=read_only)
 
 
-def test_a_schema_that_does_not_exist_is_named_as_the_trouble(databases: Any) -> None:
+def test_a_schema_that_does_not_exist_is_named_as_the_trouble(databases: Databases) -> None:
     with pytest.raises(LedgerUnusable, match="its schema does not exist: create it"):
         open_store(databases.at("nowhere"), read_only=False)
 
 
 def test_several_that_open_an_empty_schema_at_once_make_one_ledger(
-    url: str, clean: Any, scribe: Scribe
+    url: str, clean: Callable[[], bool], scribe: Scribe
 ) -> None:
     opened: list[PostgresStore] = []
     threads = [threading.Thread(target=lambda: opened.append(PostgresStore(url))) for _ in range(6)]
@@ -94,7 +97,7 @@ def test_several_that_open_an_empty_schema_at_once_make_one_ledger(
         store.close()
 
 
-def test_two_ledgers_share_a_database(databases: Any, scribe: Scribe) -> None:
+def test_two_ledgers_share_a_database(databases: Databases, scribe: Scribe) -> None:
     sizes = []
     for name, notes in (("one", 1), ("two", 2)):
         with PostgresStore(databases.url(name)) as store:
@@ -120,7 +123,7 @@ def test_the_connections_of_a_reader_cannot_write(store: PostgresStore, url: str
 
 
 def test_a_server_that_only_reads_says_what_to_do(
-    store: PostgresStore, url: str, role: str, execute: Any, databases: Any
+    store: PostgresStore, url: str, role: str, execute: Callable[..., list[Any]], databases: Databases
 ) -> None:
     execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
     execute(f"GRANT ALL ON SCHEMA {databases.schema('empty')} TO {role}")
@@ -150,7 +153,7 @@ def test_a_user_that_is_not_there(url: str) -> None:
 
 @pytest.mark.parametrize("password", ["wrong-secret", ""])
 def test_a_wrong_password_says_what_to_check_and_is_not_repeated(
-    url: str, role: str, server: Any, execute: Any, password: str
+    url: str, role: str, server: Any, execute: Callable[..., list[Any]], password: str
 ) -> None:
     rules = server.pgdata / "pg_hba.conf"
     rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
@@ -172,14 +175,16 @@ def wait_until_asked(conninfo: str) -> None:
 
 
 def test_a_user_without_the_right_to_create_is_told(
-    url: str, role: str, execute: Any, databases: Any
+    url: str, role: str, execute: Callable[..., list[Any]], databases: Databases
 ) -> None:
     execute(f"GRANT USAGE ON SCHEMA {databases.schema()} TO {role}")
     with pytest.raises(LedgerUnusable, match=r"lacks a right \(permission denied for schema"):
         PostgresStore(make_conninfo(url, user=role))
 
 
-def test_too_many_connections_say_what_to_do(store: PostgresStore, url: str, role: str, execute: Any) -> None:
+def test_too_many_connections_say_what_to_do(
+    store: PostgresStore, url: str, role: str, execute: Callable[..., list[Any]]
+) -> None:
     execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
     with pytest.raises(LedgerUnusable, match=r"takes no more connections .*: close some or raise"):
         PostgresStore(make_conninfo(url, user=role))
@@ -236,14 +241,18 @@ def test_a_statement_that_took_too_long_for_the_server_says_what_to_raise(
         store._ask(lambda db: db.execute("SET statement_timeout = 1; SELECT pg_sleep(5)"))
 
 
-def test_a_damaged_head_says_what_to_do(store: PostgresStore, execute: Any) -> None:
+def test_a_damaged_head_says_what_to_do(store: PostgresStore, execute: Callable[..., list[Any]]) -> None:
     execute("UPDATE head SET size = 7")
     with pytest.raises(LedgerUnusable, match="run `sora-ledger verify`, then restore a backup"):
         store.head()
 
 
 def test_a_locked_ledger_says_what_to_do(
-    url: str, scribe: Scribe, vocabulary: ModuleType, monkeypatch: pytest.MonkeyPatch, clean: Any
+    url: str,
+    scribe: Scribe,
+    vocabulary: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    clean: Callable[[], bool],
 ) -> None:
     PostgresStore(url).close()  # its tables are made before anybody is in a hurry
     monkeypatch.setattr(connection, "_SESSION", {"lock_timeout": "300"})

@@ -1,5 +1,6 @@
 """Several processes that verify one ledger on PostgreSQL report what the full verification reports."""
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_an_append_after_the_snapshot_is_not_seen_by_any_process(
     ],
 )
 def test_what_one_process_finds_odd_the_full_verification_explains(
-    long: str, execute: Any, tampering: str
+    long: str, execute: Callable[..., list[Any]], tampering: str
 ) -> None:
     execute(NO_TRIGGERS, tampering)
     found = verify_ledger(long, [5, 256, 300], 3)

@@ -2,7 +2,7 @@
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,7 +42,7 @@ def bodies(store: PostgresStore, scribe: Scribe, vocabulary: ModuleType) -> list
 
 
 @pytest.fixture
-def tables(execute: Any) -> Any:
+def tables(execute: Callable[..., list[Any]]) -> Callable[[], bytes]:
     """Return a function that reads every file of this database's tables, written out."""
 
     def read() -> bytes:
@@ -58,7 +58,7 @@ def tables(execute: Any) -> Any:
 
 
 @pytest.fixture
-def runtime(store: PostgresStore, execute: Any, url: str) -> Iterator[PostgresStore]:
+def runtime(store: PostgresStore, execute: Callable[..., list[Any]], url: str) -> Iterator[PostgresStore]:
     """Yield the ledger as a role opens it that owns nothing."""
     name = f"runtime_{uuid.uuid4().hex[:8]}"
     execute(f"CREATE ROLE {name} LOGIN", grants(name))
@@ -68,7 +68,7 @@ def runtime(store: PostgresStore, execute: Any, url: str) -> Iterator[PostgresSt
 
 
 def test_the_owner_leaves_no_salt_in_any_table(
-    store: PostgresStore, bodies: list[PrivateBody], tables: Any
+    store: PostgresStore, bodies: list[PrivateBody], tables: Callable[[], bytes]
 ) -> None:
     store.scrub()
     stored = tables()
@@ -77,7 +77,7 @@ def test_the_owner_leaves_no_salt_in_any_table(
 
 
 def test_the_owner_leaves_no_word_in_any_table(
-    store: PostgresStore, scribe: Scribe, vocabulary: ModuleType, tables: Any
+    store: PostgresStore, scribe: Scribe, vocabulary: ModuleType, tables: Callable[[], bytes]
 ) -> None:
     """The index of words keeps each word of a deleted row until it is rewritten."""
     gone, words = [], [f"heron{uuid.uuid4().hex}" for _ in range(40)]
@@ -117,7 +117,7 @@ def test_a_role_that_owns_nothing_is_told_what_its_owner_has_to_do(
 
 
 def test_bodies_that_were_not_erased_stay(
-    store: PostgresStore, scribe: Scribe, bodies: list[PrivateBody], clean: Any
+    store: PostgresStore, scribe: Scribe, bodies: list[PrivateBody], clean: Callable[[], bool]
 ) -> None:
     records = scribe.live(store)
     store.scrub()

@@ -18,7 +18,9 @@ UNGUARDED = ("ALTER TABLE events DISABLE TRIGGER ALL", "ALTER TABLE private_bodi
 
 
 @pytest.fixture
-def tamper(execute: Any, store: PostgresStore, scribe: Scribe, vocabulary: ModuleType) -> Callable[..., None]:
+def tamper(
+    execute: Callable[..., list[Any]], store: PostgresStore, scribe: Scribe, vocabulary: ModuleType
+) -> Callable[..., None]:
     """Record a job that ends well (2 to 10), one that began and an erasure; return how to tamper with it."""
     records = scribe.live(store, vocabulary.JOB)
     scribe.live(store, vocabulary.OTHER_JOB, vocabulary.life()[:2])  # 11 and 12

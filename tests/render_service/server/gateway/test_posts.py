@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -238,7 +238,7 @@ async def test_requests_per_minute_are_limited(gateway: httpx2.AsyncClient, sess
 
 
 async def test_a_remix_an_edit_and_an_extension_start_from_our_ids(
-    client: httpx2.AsyncClient, session: Session, settled: Callable[[str], Any]
+    client: httpx2.AsyncClient, session: Session, settled: Callable[[str], Awaitable[None]]
 ) -> None:
     video = (await client.post("/videos", json=GOOD)).json()["id"]
     await settled(video)
@@ -252,7 +252,7 @@ async def test_a_remix_an_edit_and_an_extension_start_from_our_ids(
 
 
 async def test_an_edit_of_an_uploaded_film_can_be_remixed_and_extended_and_the_film_itself_cannot(
-    client: httpx2.AsyncClient, clip: bytes, settled: Callable[[str], Any]
+    client: httpx2.AsyncClient, clip: bytes, settled: Callable[[str], Awaitable[None]]
 ) -> None:
     files = {"video": ("kite.mp4", clip, "video/mp4")}
     form = {"prompt": "it lands", "seconds": "4"}
@@ -268,7 +268,7 @@ async def test_an_edit_of_an_uploaded_film_can_be_remixed_and_extended_and_the_f
 
 
 async def test_a_remix_of_several_changes_is_denied_with_what_to_do(
-    client: httpx2.AsyncClient, settled: Callable[[str], Any]
+    client: httpx2.AsyncClient, settled: Callable[[str], Awaitable[None]]
 ) -> None:
     video = (await client.post("/videos", json=GOOD)).json()["id"]
     await settled(video)
@@ -281,7 +281,7 @@ async def test_a_remix_of_several_changes_is_denied_with_what_to_do(
 
 
 async def test_an_unclear_remix_is_denied_until_its_one_change_is_declared(
-    client: httpx2.AsyncClient, settled: Callable[[str], Any]
+    client: httpx2.AsyncClient, settled: Callable[[str], Awaitable[None]]
 ) -> None:
     video = (await client.post("/videos", json=GOOD)).json()["id"]
     await settled(video)
@@ -312,7 +312,7 @@ async def test_a_character_is_created_from_an_upload(client: httpx2.AsyncClient,
 
 
 @pytest.fixture
-def settled(session: Session) -> Callable[[str], Any]:
+def settled(session: Session) -> Callable[[str], Awaitable[None]]:
     """Wait until the video of a public id is stored."""
 
     async def wait(video: str) -> None:
