@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def check(validator: Any, document: Any, name: str) -> None:
 
 
 @pytest.fixture
-def printed(sora: Sora, validator: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+def printed(sora: Sora, validator: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run commands against the sandbox, each with the name of the document it prints."""
     monkeypatch.setenv("SORA_SANDBOX_SECONDS", "0")
 

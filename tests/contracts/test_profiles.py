@@ -7,7 +7,7 @@ it does not where the profile is without it.
 import base64
 import io
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, media: Path) -> Callable[..., Iterator[Server]]:
+def run(tmp_path: Path, media: Path) -> Callable[..., AbstractContextManager[Server]]:
     """Return a context in which the server of a profile runs, always on the data of this test."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "media").symlink_to(media, target_is_directory=True)
@@ -120,7 +120,9 @@ def run(tmp_path: Path, media: Path) -> Callable[..., Iterator[Server]]:
 
 
 @pytest.fixture
-def server(run: Callable[..., Iterator[Server]], request: pytest.FixtureRequest) -> Iterator[Server]:
+def server(
+    run: Callable[..., AbstractContextManager[Server]], request: pytest.FixtureRequest
+) -> Iterator[Server]:
     with run(request.param) as running:
         yield running
 
@@ -216,7 +218,7 @@ async def test_a_failed_job_is_seen_as_failed_with_its_reason_and_without_bytes(
 
 @pytest.mark.parametrize("name", SERVERS)
 async def test_a_download_that_comes_too_early_is_not_ready(
-    run: Callable[..., Iterator[Server]], name: str
+    run: Callable[..., AbstractContextManager[Server]], name: str
 ) -> None:
     with run(name, render_seconds=3600) as server:
         async with server.client() as client:
@@ -342,7 +344,7 @@ async def test_a_field_beyond_the_protocol_is_taken_or_the_server_is_not_asked(s
 
 
 async def test_several_images_are_sent_where_the_server_takes_them(
-    run: Callable[..., Iterator[Server]],
+    run: Callable[..., AbstractContextManager[Server]],
 ) -> None:
     image = ReferenceFile("fox.png", "image/png", _picture())
     with run("vllm-omni") as server:
@@ -353,7 +355,7 @@ async def test_several_images_are_sent_where_the_server_takes_them(
 
 @pytest.mark.parametrize("name", [name for name in SERVERS if name != "merge" and profile(name).can_list])
 async def test_a_list_proves_an_absence_only_where_it_survives_a_restart(
-    run: Callable[..., Iterator[Server]], name: str
+    run: Callable[..., AbstractContextManager[Server]], name: str
 ) -> None:
     with run(name) as server:
         async with server.client() as client:

@@ -331,7 +331,7 @@ def test_a_folder_that_cannot_be_served_is_refused_before_anything_starts(
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_a_copied_folder_is_refused_so_that_nothing_in_it_is_paid_for_twice(
-    installation: Installation, outside: Outside, command: str
+    installation: Installation, outside: Start, command: str
 ) -> None:
     server = outside()
     installation.add("film", OPENAI_BASE_URL=server.base_url, OPENAI_API_KEY="sk")

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
@@ -33,6 +33,15 @@ def decide_by(session: Session, policy: Policy) -> Session:
     """Return the same session with another policy, which is not activated in its ledger."""
     rules = replace(session.in_force.rules, policy=policy)
     return replace(session, in_force=InForce(session.ledger, rules))
+
+
+AnEvent = TypeVar("AnEvent", bound=Event)
+
+
+class LastEvent(Protocol):
+    """Returns the last event of a kind in a job."""
+
+    def __call__(self, job: Job, kind: type[AnEvent]) -> AnEvent: ...
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -114,10 +123,10 @@ def types(settings: Settings) -> Callable[[Job], list[str]]:
 
 
 @pytest.fixture
-def event(settings: Settings) -> Callable[[Job, type[Event]], Event]:
+def event(settings: Settings) -> LastEvent:
     """Return the last event of a kind in a job."""
 
-    def read(job: Job, kind: type[Event]) -> Event:
+    def read(job: Job, kind: type[AnEvent]) -> AnEvent:
         with open_ledger(settings.ledger_url) as ledger:
             return [r.event for r in ledger.history(job.job_id) if isinstance(r.event, kind)][-1]
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import CostSettled, Event, RenderAdopted
+from ledger.events import CostSettled, RenderAdopted
 from ledger.job import Job
 from ledger.terms import Outcome, State, Status, Variant
 from render_service.adoption.adopt import _await_all, adopt, archive, take_in
@@ -24,6 +24,7 @@ from sora_adapter.errors import OperationUnsupported, ServerUnreachable, VideoNo
 from sora_adapter.models import Observation
 from sora_adapter.sandbox.server import SandboxServer
 from tests.conftest import Clock, Faults
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +45,7 @@ def made(session: Session) -> Made:
 
 
 async def test_an_adopted_video_says_what_it_is_and_keeps_its_prompt_private(
-    session: Session, made: Made, event: Callable[[Job, type[Event]], Event]
+    session: Session, made: Made, event: LastEvent
 ) -> None:
     job, now = await adopt(session, made())
     taken = event(job, RenderAdopted)

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import Event, VideoDeleted
+from ledger.events import VideoDeleted
 from ledger.job import Job
 from ledger.terms import Outcome, State, Variant
 from render_service.adoption.server_library import delete, list_videos, page_document
@@ -23,6 +23,7 @@ from render_service.submission.submit import place
 from sora_adapter.errors import ContentExpired, ServerRefused, ServerUnreachable, VideoNotFound
 from sora_adapter.sandbox.server import SandboxServer
 from tests.conftest import Clock, Faults
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +146,7 @@ async def test_a_thumbnail_that_expired_leaves_the_stored_job_as_it_is(
 
 
 async def test_a_deletion_is_recorded_with_its_reason(
-    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     job = await delete(session, await stored(session), "campaign was withdrawn")
     deleted = event(job, VideoDeleted)
@@ -214,7 +215,7 @@ async def running(
 
 
 async def test_a_video_the_server_forgot_counts_as_deleted_once_its_time_is_over(
-    running: tuple[Session, Job], faults: Faults, event: Callable[[Job, type[Event]], Event]
+    running: tuple[Session, Job], faults: Faults, event: LastEvent
 ) -> None:
     session, job = running
     faults.then(404, NOT_FOUND).then(404, NOT_FOUND)

@@ -15,7 +15,7 @@ from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy, default_policy
 from ledger.canonical import canonical_json
-from ledger.events import ApprovalGranted, Event, RenderDecided, RenderHeld
+from ledger.events import ApprovalGranted, RenderDecided, RenderHeld
 from ledger.job import Job
 from ledger.record import ActorSource, draft
 from ledger.store.interface import Batch
@@ -34,6 +34,7 @@ from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -98,7 +99,7 @@ async def test_an_approved_render_is_decided_again_in_the_same_append_and_not_se
     bob: Session,
     held: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     answered = await approve(bob, await held(ana), "fine")
@@ -183,7 +184,7 @@ async def test_a_request_under_such_a_name_takes_two_people_who_sign(
     ana: Session,
     bob: Session,
     held: Callable[..., Awaitable[Job]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
     source: ActorSource,
 ) -> None:
@@ -405,7 +406,7 @@ async def test_a_signature_says_who_approved_and_stands(
     strict: Session,
     maria: Session,
     held: Callable[..., Awaitable[Job]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     job = (await approve(maria, await held(strict), signer=MARIA)).job
@@ -703,7 +704,7 @@ async def test_another_model_than_the_one_that_was_approved_is_held_again(
 
 
 async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_again(
-    ana: Session, held: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    ana: Session, held: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     content = ana.catalog.model_dump(by_alias=True)
     today = ana.clock()

@@ -8,7 +8,7 @@ import pytest
 from decision.engine.explain import what_now
 from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
-from ledger.events import Event, RenderDenied, ReviewRecorded
+from ledger.events import RenderDenied, ReviewRecorded
 from ledger.job import Job
 from ledger.terms import State
 from render_service.reports.explain import why_not
@@ -17,7 +17,7 @@ from render_service.settlement.settle import record, settle
 from render_service.submission.result import denial
 from render_service.submission.sources import source_of
 from render_service.submission.submit import place
-from tests.render_service.conftest import decide_by
+from tests.render_service.conftest import LastEvent, decide_by
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ async def reviewed(session: Session, job: Job, verdict: Any = "approved") -> Job
 
 
 async def test_a_final_of_no_draft_is_denied_with_the_way_to_one(
-    strict: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Event]
+    strict: Session, request_for: Callable[..., RenderRequest], event: LastEvent
 ) -> None:
     placed = await place(strict, request_for(purpose="final"))
     assert placed.job.detail_code == "DRAFT_NOT_APPROVED"
@@ -53,7 +53,7 @@ async def test_a_draft_needs_no_draft(strict: Session, request_for: Callable[...
 async def test_a_final_of_an_approved_draft_is_allowed(
     strict: Session,
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     draft = await drafted(strict, request_for())

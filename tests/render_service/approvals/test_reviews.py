@@ -6,19 +6,20 @@ from dataclasses import replace
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import Event, ReviewRecorded
+from ledger.events import ReviewRecorded
 from ledger.job import Job
 from render_service.approvals.reviews import NoteAt, agreement, read_note, review, reviews_in
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.history import JobHistory
 from render_service.session.session import Session
 from render_service.submission.submit import place
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_review_keeps_verdict_scores_and_notes(
-    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     job = await review(session, await stored(session), "approved", {"clarity": 90}, "good light")
     said = event(job, ReviewRecorded)
@@ -61,7 +62,7 @@ async def test_a_score_out_of_range_records_nothing(
 
 
 async def test_notes_about_moments_are_recorded_in_their_order(
-    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     notes = [read_note("0:03.25=the logo"), read_note("2.5 = hands")]
     job = await review(session, await stored(session), "changes_requested", timed_notes=notes)

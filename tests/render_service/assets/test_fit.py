@@ -10,14 +10,14 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from decision.request.request import RenderRequest
 from ledger.canonical import sha256_hex
-from ledger.events import Event, RenderRequested
-from ledger.job import Job
+from ledger.events import RenderRequested
 from render_service.assets.fit import Fit, Frame, as_found, first_frame, read_fit
 from render_service.assets.inputs import Material
 from render_service.assets.probe import read_image
 from render_service.runtime.errors import BadInput
 from render_service.session.session import Session
 from render_service.submission.submit import place
+from tests.render_service.conftest import LastEvent
 
 ORIENTATION, MAKE = 0x0112, 0x010F
 TURNED = 6  # as a telephone held upright writes it
@@ -180,7 +180,7 @@ async def test_original_and_derived_image_are_both_kept(
     session: Session,
     request_for: Callable[..., RenderRequest],
     picture_file: Callable[..., Path],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     path = picture_file()
     frame = first_frame(path, "1280x720", Fit.COVER)

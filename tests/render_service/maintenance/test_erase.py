@@ -11,7 +11,7 @@ from msgspec import structs
 from PIL import Image
 
 from decision.request.request import RenderRequest
-from ledger.events import AssetLost, Event, PrivateErased, ReviewRecorded
+from ledger.events import AssetLost, PrivateErased, ReviewRecorded
 from ledger.job import Job
 from ledger.log.opening import open_ledger
 from ledger.private import Private, private_values
@@ -31,6 +31,7 @@ from render_service.runtime.telemetry import Log
 from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 PROMPT = "a zebracorn by the canal"
@@ -194,9 +195,7 @@ async def test_the_stored_video_is_deleted(session: Session, job: Job) -> None:
     assert not session.assets.path(job.assets[Variant.VIDEO].storage_uri).exists()
 
 
-async def test_its_loss_is_recorded(
-    session: Session, job: Job, event: Callable[[Job, type[Event]], Event]
-) -> None:
+async def test_its_loss_is_recorded(session: Session, job: Job, event: LastEvent) -> None:
     await carry_out(session, job_id=job.job_id, with_files=True)
     assert event(job, AssetLost) == AssetLost(variant=Variant.VIDEO, cause="deleted")
     assert session.ledger.job(job.job_id).state is State.LOST

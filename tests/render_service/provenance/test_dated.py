@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.events import Event, ProvenanceSigned
+from ledger.events import ProvenanceSigned
 from ledger.job import Job
 from render_service.provenance.certificates import make_test_certificate
 from render_service.provenance.manifest import TrustList
@@ -15,6 +15,7 @@ from render_service.runtime.errors import BadInput, NotStamped
 from render_service.session.session import Session, utc_now
 from tests import c2pa_peer as peer
 from tests.outside.authority import Authority
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -55,7 +56,7 @@ async def test_a_strangers_reader_finds_the_time_of_the_authority_and_the_record
     film: Job,
     certificate: Path,
     authority: Authority,
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     copy = await out(session, film, certificate, authority.url, authority.root)

@@ -10,7 +10,7 @@ import av
 import pytest
 from PIL import Image
 
-from ledger.events import AssetPublished, Event, ProvenanceSigned
+from ledger.events import AssetPublished, ProvenanceSigned
 from ledger.job import Job
 from ledger.terms import Variant
 from render_service.provenance.certificates import make_test_certificate
@@ -19,6 +19,7 @@ from render_service.provenance.publish import Publication, publish
 from render_service.runtime.errors import BadInput
 from render_service.session.session import Session, utc_now
 from tests import c2pa_peer as peer
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -157,7 +158,7 @@ async def test_the_manifest_says_that_a_label_was_drawn_and_both_records_have_it
     session: Session,
     film: Job,
     certificate: Path,
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     copy = await out(session, film, certificate, TEXT)
@@ -176,7 +177,7 @@ async def test_the_manifest_says_that_a_label_was_drawn_and_both_records_have_it
 
 
 async def test_the_eu_icon_is_the_published_one_and_is_recorded_by_its_digest(
-    session: Session, film: Job, certificate: Path, event: Callable[[Job, type[Event]], Event]
+    session: Session, film: Job, certificate: Path, event: LastEvent
 ) -> None:
     await out(session, film, certificate, EU_ICON)
     digest = digest_of(ICON)
@@ -185,7 +186,7 @@ async def test_the_eu_icon_is_the_published_one_and_is_recorded_by_its_digest(
 
 
 async def test_without_an_option_no_label_is_drawn(
-    session: Session, film: Job, source: Path, certificate: Path, event: Callable[[Job, type[Event]], Event]
+    session: Session, film: Job, source: Path, certificate: Path, event: LastEvent
 ) -> None:
     target = certificate.parent / "film.mp4"
     await publish(session, film.job_id, Publication(str(target), certificate))
@@ -209,7 +210,7 @@ async def test_a_label_that_a_crash_left_unrecorded_is_recorded_by_the_next_comm
     session: Session,
     film: Job,
     certificate: Path,
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with monkeypatch.context() as patched:

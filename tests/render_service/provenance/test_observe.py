@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ledger.events import Event, ProvenanceObserved
+from ledger.events import ProvenanceObserved
 from ledger.job import Job
 from ledger.terms import Variant
 from render_service.provenance import manifest, observe
@@ -20,6 +20,7 @@ from render_service.runtime.errors import BadInput
 from render_service.session.session import Session
 from render_service.settlement.settle import fetch
 from tests import c2pa_peer as peer
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ def serve(tmp_path: Path) -> Callable[[bytes], None]:
 
 
 @pytest.fixture
-def said(event: Callable[[Job, type[Event]], Event]) -> Callable[[Job], ProvenanceObserved]:
+def said(event: LastEvent) -> Callable[[Job], ProvenanceObserved]:
     return partial(event, kind=ProvenanceObserved)
 
 

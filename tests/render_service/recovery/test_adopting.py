@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import Event, NoteRecorded, SubmissionRecovered
+from ledger.events import NoteRecorded, SubmissionRecovered
 from ledger.job import Job
 from ledger.private import Private
 from ledger.store.interface import ANY
@@ -21,6 +21,7 @@ from render_service.session.session import Session
 from render_service.submission.submit import place
 from sora_adapter.models import Observation
 from sora_adapter.sandbox.server import SandboxServer
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +35,7 @@ async def test_adopting_the_video_of_a_lost_answer_recovers_its_job(
     session: Session,
     lost: Callable[..., Awaitable[Job]],
     created: Callable[[], list[dict[str, Any]]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     job = await lost(session)
     [video] = created()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import Event, NoteRecorded, SubmissionRecovered
+from ledger.events import NoteRecorded, SubmissionRecovered
 from ledger.job import Job
 from ledger.terms import State
 from render_service.recovery.reconcile import declare_absent, take_video
@@ -16,6 +16,7 @@ from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from sora_adapter.errors import VideoNotFound
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -24,7 +25,7 @@ async def test_the_video_a_person_names_is_taken(
     session: Session,
     lost: Callable[..., Awaitable[Job]],
     created: Callable[[], list[dict[str, Any]]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     job = await lost(session)
     taken = (await take_video(session, job, created()[0]["id"])).job
@@ -80,7 +81,7 @@ async def test_an_attempt_that_was_cut_off_can_be_given_its_video(
 
 
 async def test_a_person_may_say_that_there_is_none_and_why(
-    session: Session, lost: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, lost: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     job = (await declare_absent(session, await lost(session, kept=False), "the operator sees none")).job
     assert (job.state, event(job, NoteRecorded).text.text) == (State.ABSENT, "the operator sees none")

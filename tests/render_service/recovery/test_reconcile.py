@@ -12,7 +12,6 @@ import pytest
 
 from decision.request.request import RenderRequest
 from ledger.events import (
-    Event,
     NoteRecorded,
     SubmissionAbsent,
     SubmissionRecovered,
@@ -35,6 +34,7 @@ from render_service.submission.resume import resume
 from render_service.submission.submit import place
 from sora_adapter.errors import AdapterError
 from sora_adapter.sandbox.server import SandboxServer
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 Types = Callable[[Job], list[str]]
@@ -58,7 +58,7 @@ async def test_a_video_that_was_found_again_is_settled_like_any_other(
 
 
 async def test_the_record_says_that_the_list_showed_it(
-    session: Session, lost: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, lost: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     found = await reconcile_job(session, await lost(session))
     assert event(found.job, SubmissionRecovered).how == "list"
@@ -68,7 +68,7 @@ async def test_an_attempt_that_was_cut_off_is_first_recorded_as_lost(
     session: Session,
     cut_off: Callable[..., Awaitable[Job]],
     types: Types,
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     later: Callable[..., Session],
 ) -> None:
     job = (await reconcile_job(later(session, seconds=601), await cut_off(session), grace_s=0)).job
@@ -93,7 +93,7 @@ async def test_absence_counts_once_the_call_can_take_effect_no_more(
     session: Session,
     lost: Callable[..., Awaitable[Job]],
     later: Callable[..., Session],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     job = await lost(session, kept=False)
     settlement = await reconcile_job(later(session, seconds=601), job)
@@ -412,7 +412,7 @@ def made_at(session: Session) -> str:
 async def test_a_webhook_names_the_video_where_there_is_no_list(
     imitating: Callable[..., Session],
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     session = imitating("new-api")
     job = (await place(session, request_for(profile="new-api"))).job

@@ -30,7 +30,7 @@ def ledger(session: Session) -> Ledger:
 
 @pytest.fixture
 def remix_of(request_for: Callable[..., RenderRequest]) -> Callable[[Job, str], RenderRequest]:
-    def remix_of(job: Job, prompt: str) -> Callable[[Job, str], RenderRequest]:
+    def remix_of(job: Job, prompt: str) -> RenderRequest:
         source = Source(
             job_id=job.job_id,
             video_id=str(job.video_id),

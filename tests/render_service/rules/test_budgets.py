@@ -12,7 +12,7 @@ from msgspec import structs
 
 from decision.request.request import RenderRequest
 from ledger.errors import WrongExpectedVersion
-from ledger.events import BudgetSet, CostSettled, Event, RenderDecided, RenderDenied
+from ledger.events import BudgetSet, CostSettled, RenderDecided, RenderDenied
 from ledger.job import Job
 from ledger.store.interface import ANY, Batch
 from ledger.terms import State
@@ -32,6 +32,7 @@ from render_service.submission.resume import cancel, resume
 from render_service.submission.submit import place
 from sora_adapter.sandbox.server import SandboxServer
 from tests.conftest import Faults
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +55,7 @@ def at_time(session: Session, now: datetime) -> Session:
 async def test_a_decision_reserves_its_estimate_and_says_where(
     session: Session,
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     allow(session, 1_000_000)
@@ -77,7 +78,7 @@ async def test_what_the_budget_has_not_left_is_denied_with_the_reason(
 
 
 async def test_the_least_that_is_left_decides(
-    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Event]
+    session: Session, request_for: Callable[..., RenderRequest], event: LastEvent
 ) -> None:
     allow(session, 9_000_000)
     allow(session, 100_000, "purpose_draft")
@@ -88,7 +89,7 @@ async def test_the_least_that_is_left_decides(
 
 
 async def test_a_team_and_a_project_pay_from_budgets_of_their_own(
-    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Event]
+    session: Session, request_for: Callable[..., RenderRequest], event: LastEvent
 ) -> None:
     film = replace(session, settings=replace(session.settings, team="film", project="spring"))
     for name in ("team_film", "project_spring", "team_other", "team_film__purpose_draft"):
@@ -116,7 +117,7 @@ async def test_settling_books_what_was_spent_and_deleting_gives_nothing_back(
 async def test_a_reported_cost_above_the_estimate_is_booked_although_it_passes_the_limit(
     session: Session,
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     allow(session, 500_000)

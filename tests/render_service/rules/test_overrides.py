@@ -10,7 +10,7 @@ import pytest
 from decision.errors import BadRequest
 from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
-from ledger.events import DecisionOverridden, Event, RenderDecided
+from ledger.events import DecisionOverridden, RenderDecided
 from ledger.job import Job
 from ledger.record import ActorSource
 from ledger.terms import State
@@ -20,7 +20,7 @@ from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.session import Session
 from render_service.submission.resume import resume
 from render_service.submission.submit import place
-from tests.render_service.conftest import decide_by
+from tests.render_service.conftest import LastEvent, decide_by
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +44,7 @@ async def test_what_is_overridden_is_recorded_before_the_decision_it_leads_to(
     lenient: Session,
     request_for: Callable[..., RenderRequest],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     placed = await place(lenient, request_for(max_cost_usd_micros=1), override=COST)

@@ -12,8 +12,7 @@ from decision.request.request import RenderRequest
 from decision.rules.policy import default_policy
 from decision.rules.toml import default_catalog
 from ledger.errors import LedgerUnusable
-from ledger.events import Event, PolicyActivated, RenderDecided
-from ledger.job import Job
+from ledger.events import PolicyActivated, RenderDecided
 from ledger.log.opening import open_ledger
 from ledger.record import draft
 from ledger.store.interface import ANY, Batch
@@ -25,6 +24,7 @@ from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session
 from render_service.submission.submit import place
+from tests.render_service.conftest import LastEvent
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 TRACE = Trace("1" * 32, "2" * 16)
@@ -70,7 +70,7 @@ async def test_a_decision_is_made_by_the_active_ones_and_cites_them(
     settings: Settings,
     tmp_path: Path,
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     rules = dearer(tmp_path)
     activate(settings, TRACE, NOW, rules, "prices rose")

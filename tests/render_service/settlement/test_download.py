@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import AssetLost, Event
+from ledger.events import AssetLost
 from ledger.job import Job
 from ledger.terms import State, Variant
 from render_service.assets.store import AssetStore
@@ -29,6 +29,7 @@ from sora_adapter.profiles import profile
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.transport import CHUNK_BYTES
 from tests.conftest import Clock
+from tests.render_service.conftest import LastEvent
 
 PIECE = bytes(range(256)) * 256
 JOB = Job(
@@ -237,7 +238,7 @@ def late(
 async def test_a_video_that_never_came_is_lost_once_it_has_expired(
     late: Callable[..., Session],
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     session = late(4_000)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import AssetLost, AssetStored, CostSettled, Event, RenderClosed, StatusObserved
+from ledger.events import AssetLost, AssetStored, CostSettled, RenderClosed, StatusObserved
 from ledger.job import Job
 from ledger.terms import Outcome, State, Status, Variant
 from render_service.runtime.errors import AssetUnusable
@@ -22,6 +22,7 @@ from sora_adapter.errors import ContentExpired, ServerUnreadable, VideoNotFound
 from sora_adapter.polling import PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 from tests.conftest import Clock, Faults
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def test_a_completed_video_is_observed_stored_paid_and_closed(
 
 
 async def test_what_was_stored_is_what_was_probed(
-    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     asset = event(await stored(session), AssetStored)
     assert (asset.probe.width, asset.probe.height, asset.probe.duration_ms) == (1280, 720, 4_000)
@@ -69,7 +70,7 @@ async def test_nothing_temporary_stays_behind(
 
 
 async def test_the_cost_is_booked_as_the_estimate_it_is(
-    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     job = await stored(session)
     assert event(job, CostSettled).basis == "estimated"
@@ -77,7 +78,7 @@ async def test_the_cost_is_booked_as_the_estimate_it_is(
 
 
 async def test_closing_says_how_it_ended_and_what_it_cost(
-    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     closed = event(await stored(session), RenderClosed)
     assert (closed.outcome, closed.cost_usd_micros, closed.duration_ms > 0) == (Outcome.STORED, 400_000, True)
@@ -92,7 +93,7 @@ async def test_a_failed_render_is_closed_as_failed(
 
 
 async def test_the_words_of_a_failure_are_recorded(
-    session: Session, stored: Callable[..., Awaitable[Job]], event: Callable[[Job, type[Event]], Event]
+    session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     seen = event(await stored(session, prompt="a [fail] fox"), StatusObserved)
     assert "blocked by our moderation system" in seen.error.message.text
@@ -122,7 +123,7 @@ async def test_only_news_is_recorded(
     slow: Session,
     request_for: Callable[..., RenderRequest],
     clock: Clock,
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     job = (await place(slow, request_for())).job
     versions = []
@@ -211,7 +212,7 @@ async def test_a_video_of_another_size_is_kept_and_marked(
     request_for: Callable[..., RenderRequest],
     video: Callable[..., bytes],
     clip: bytes,
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     faults.then(200, video(size="720x1280")).then(200, video()).then(200, clip, kind="video/mp4")
     session = at(faults.base_url)
@@ -305,7 +306,7 @@ async def test_a_video_its_server_does_not_know_a_day_later_is_lost_and_booked_a
     faults: Faults,
     at: Callable[[str], Session],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     session = replace(at(faults.base_url), clock=lambda: utc_now() + timedelta(days=1))

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import Event, StatusObserved
+from ledger.events import StatusObserved
 from ledger.job import Job
 from ledger.terms import State
 from render_service.runtime.settings import Settings
@@ -24,6 +24,7 @@ from sora_adapter.errors import VideoNotFound
 from sora_adapter.polling import Clock, PollTimeout
 from sora_adapter.sandbox.server import SandboxServer
 from tests.conftest import Faults
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -132,7 +133,7 @@ async def test_what_a_list_told_is_recorded_as_such_and_only_where_it_is_news(
     started: Callable[..., Awaitable[list[Job]]],
     time_flies: Clock,
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     session = at(slow.base_url)
     [job, _] = jobs = await started(session, 2)

@@ -8,7 +8,6 @@ from msgspec import structs
 
 from decision.request.request import RenderRequest
 from ledger.events import (
-    Event,
     NoteRecorded,
     SubmissionAbsent,
     SubmissionAccepted,
@@ -29,6 +28,7 @@ from render_service.submission import outcomes
 from render_service.submission.outcomes import Keeping, record_outcome
 from render_service.submission.submit import place
 from tests.conftest import Faults
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +80,7 @@ async def test_an_acceptance_claims_its_video(
 async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknown(
     submitting: Callable[..., Awaitable[tuple[Session, Job]]],
     intact: Callable[[], bool],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     session, first = await submitting("a fox")
     _, second = await submitting("an owl")
@@ -99,7 +99,7 @@ async def test_an_answer_with_the_video_of_another_job_leaves_the_outcome_unknow
 
 async def test_an_older_claim_that_names_the_profile_is_respected(
     submitting: Callable[..., Awaitable[tuple[Session, Job]]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     session, first = await submitting("a fox")

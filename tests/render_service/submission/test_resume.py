@@ -9,7 +9,7 @@ import pytest
 
 from decision.request.request import RenderRequest
 from decision.rules.policy import Policy, default_policy
-from ledger.events import Event, PrivateErased, RenderHeld, RenderRequested
+from ledger.events import PrivateErased, RenderHeld, RenderRequested
 from ledger.job import Job
 from ledger.private import private_values
 from ledger.store.interface import ANY
@@ -24,7 +24,7 @@ from render_service.submission.resume import cancel, resume
 from render_service.submission.sources import source_of
 from render_service.submission.submit import place, recorded_call
 from tests.conftest import Faults
-from tests.render_service.conftest import decide_by
+from tests.render_service.conftest import LastEvent, decide_by
 
 pytestmark = pytest.mark.anyio
 
@@ -154,7 +154,7 @@ async def test_what_the_policy_wants_a_person_for_is_held_with_the_rules_it_cite
     session: Session,
     request_for: Callable[..., RenderRequest],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
     session = decide_by(session, PEOPLE)

@@ -14,7 +14,6 @@ from decision.request.request import RenderRequest
 from ledger.canonical import sha256_hex
 from ledger.errors import BudgetExceeded, EventIdConflict
 from ledger.events import (
-    Event,
     RenderClosed,
     RenderDenied,
     RenderRequested,
@@ -33,6 +32,7 @@ from render_service.submission import submit
 from render_service.submission.submit import Placed, place
 from sora_adapter.errors import UnknownProfile, VideoNotFound
 from tests.conftest import Faults
+from tests.render_service.conftest import LastEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -84,7 +84,7 @@ async def test_ctrl_c_while_the_intent_is_recorded_still_finishes_the_submission
 
 
 async def test_an_accepted_request_runs_under_the_servers_id(
-    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Event]
+    session: Session, request_for: Callable[..., RenderRequest], event: LastEvent
 ) -> None:
     placed = await place(session, request_for())
     assert placed.job.state is State.RUNNING
@@ -92,7 +92,7 @@ async def test_an_accepted_request_runs_under_the_servers_id(
 
 
 async def test_the_attempt_id_is_what_the_server_was_given(
-    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Event]
+    session: Session, request_for: Callable[..., RenderRequest], event: LastEvent
 ) -> None:
     placed = await place(session, request_for())
     origin = str(session.settings.base_url).removesuffix("/v1")
@@ -109,7 +109,7 @@ async def test_a_denial_is_recorded_and_closed(
 
 
 async def test_a_denial_names_the_invariant_and_a_way_out(
-    session: Session, request_for: Callable[..., RenderRequest], event: Callable[[Job, type[Event]], Event]
+    session: Session, request_for: Callable[..., RenderRequest], event: LastEvent
 ) -> None:
     placed = await place(session, request_for(max_cost_usd_micros=10_000))
     trace = event(placed.job, RenderDenied).denial_trace
@@ -129,7 +129,7 @@ async def test_a_rejection_closes_the_job_without_cost(
     faults: Faults,
     request_for: Callable[..., RenderRequest],
     types: Callable[[Job], list[str]],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     status: int,
 ) -> None:
     faults.then(status, b'{"error": {"code": "no", "message": "not like this"}}')
@@ -156,7 +156,7 @@ async def test_a_page_of_html_leaves_the_outcome_unknown(
     at: Callable[[str], Session],
     faults: Faults,
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
 ) -> None:
     placed = await place(at(faults.then(200, b"<html>", kind="text/html").base_url), request_for())
     assert event(placed.job, SubmissionUnknown).lost == "unreadable"
@@ -219,7 +219,7 @@ async def test_the_reference_image_is_stored_under_its_digest(
     session: Session,
     request_for: Callable[..., RenderRequest],
     picture: Callable[..., bytes],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "first.png"

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from decision.request.request import RenderRequest
-from ledger.events import Event, WebhookMatched, WebhookReceived
+from ledger.events import WebhookMatched, WebhookReceived
 from ledger.job import Job
 from ledger.store.interface import ANY, Batch
 from ledger.terms import State
@@ -16,6 +16,7 @@ from render_service.session.session import Session
 from render_service.settlement.settle import settle
 from render_service.submission.submit import place
 from render_service.webhooks.inbox import inbox_of, match_inbox
+from tests.render_service.conftest import LastEvent
 from tests.render_service.webhooks.conftest import Sender
 
 
@@ -34,7 +35,7 @@ async def test_a_delivery_is_tied_to_its_job_and_makes_it_due(
     rendering: Session,
     serving: Callable[[Session], Sender],
     request_for: Callable[..., RenderRequest],
-    event: Callable[[Job, type[Event]], Event],
+    event: LastEvent,
     due: Callable[[], set[str]],
     delivered: Callable[..., bytes],
 ) -> None:

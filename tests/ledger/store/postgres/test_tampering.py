@@ -20,7 +20,7 @@ UNGUARDED = ("ALTER TABLE events DISABLE TRIGGER ALL", "ALTER TABLE private_bodi
 @pytest.fixture
 def tamper(
     execute: Callable[..., list[Any]], store: PostgresStore, scribe: Scribe, vocabulary: ModuleType
-) -> Callable[..., None]:
+) -> Callable[..., list[Any]]:
     """Record a job that ends well (2 to 10), one that began and an erasure; return how to tamper with it."""
     records = scribe.live(store, vocabulary.JOB)
     scribe.live(store, vocabulary.OTHER_JOB, vocabulary.life()[:2])  # 11 and 12
@@ -153,7 +153,7 @@ TAMPERED: dict[str, tuple[tuple[str, ...], Findings]] = {
 
 @pytest.mark.parametrize(("statements", "expected"), TAMPERED.values(), ids=TAMPERED.keys())
 def test_what_was_tampered_with_is_found(
-    tamper: Callable[..., None],
+    tamper: Callable[..., list[Any]],
     postgres: ModuleType,
     url: str,
     statements: tuple[str, ...],
@@ -165,7 +165,7 @@ def test_what_was_tampered_with_is_found(
 
 @pytest.mark.parametrize("name", ["an edited text", "a deleted row", "an edited job", "a head that is none"])
 def test_what_is_new_and_was_tampered_with_is_found_without_the_rest(
-    tamper: Callable[..., None], url: str, name: str
+    tamper: Callable[..., list[Any]], url: str, name: str
 ) -> None:
     statements, expected = TAMPERED[name]
     tamper(*statements)
