@@ -210,17 +210,17 @@ def sandbox(tmp_path: Path, media: Path, clock: Clock) -> Iterator[Callable[...,
 @pytest.fixture
 def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """Have a sandbox hold back what is slow until this is set, however many seconds it was told."""
-    told = Event()
+    release = Event()
 
     async def until_told(_: float) -> None:
         with suppress(TimeoutError):  # so that a test fails that never tells
             async with asyncio.timeout(60):
-                while not told.is_set():  # noqa: ASYNC110  # by another thread
+                while not release.is_set():  # noqa: ASYNC110  # by another thread
                     await asyncio.sleep(0.01)
 
     monkeypatch.setattr(sandbox_faults, "sleep", until_told)
-    yield told
-    told.set()
+    yield release
+    release.set()
 
 
 @dataclass
@@ -244,12 +244,12 @@ class Faults:
 @pytest.fixture
 def faults() -> Iterator[Faults]:
     """Start a server of faults."""
-    told = Faults()
+    faults_ = Faults()
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, headers, body = told.next(f"{self.command} {self.path}")
+            status, headers, body = faults_.next(f"{self.command} {self.path}")
             if status:
                 self.send_response(status)
                 for name, value in headers.items():
@@ -265,8 +265,8 @@ def faults() -> Iterator[Faults]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        told.base_url = f"http://127.0.0.1:{server.server_port}/v1"
-        yield told
+        faults_.base_url = f"http://127.0.0.1:{server.server_port}/v1"
+        yield faults_
         server.shutdown()
         thread.join()
 

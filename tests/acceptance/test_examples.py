@@ -36,9 +36,13 @@ def environment(place: Place) -> dict[str, str]:
     """Return an environment with `sora-ledger` and `python` on the path and no settings of ours."""
     folder = place.folder / "bin"
     place.forks.install(folder / "sora-ledger")
-    kept = {name: text for name, text in place.environment.items() if not name.startswith("SORA_L")}
-    path = f"{folder}:{Path(sys.executable).parent}:{kept['PATH']}"
-    return kept | {"PATH": path, "SORA_SANDBOX_SECONDS": "0", "XDG_DATA_HOME": str(place.folder / "data")}
+    variables = {name: text for name, text in place.environment.items() if not name.startswith("SORA_L")}
+    path = f"{folder}:{Path(sys.executable).parent}:{variables['PATH']}"
+    return variables | {
+        "PATH": path,
+        "SORA_SANDBOX_SECONDS": "0",
+        "XDG_DATA_HOME": str(place.folder / "data"),
+    }
 
 
 @pytest.fixture

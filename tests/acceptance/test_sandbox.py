@@ -32,8 +32,8 @@ def test_a_signal_stops_it_quietly(place: Place, number: signal.Signals) -> None
     process = place.start("sandbox", "--port", "0")
     process.stdout.readline()
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
-    assert (process.returncode, "Traceback" in said or "interrupted" in said) == (0, False)
+    _, stderr = process.communicate(timeout=120)
+    assert (process.returncode, "Traceback" in stderr or "interrupted" in stderr) == (0, False)
 
 
 def test_it_answers_as_soon_as_it_has_said_where(place: Place) -> None:

@@ -331,8 +331,8 @@ def pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Block], l
         ids[name] = document.get("final", document)["id"]
 
     def answer(line: int) -> Ended:
-        given = (calls / "arguments").read_text(encoding="utf-8").split("\0")[:-1]
-        arguments = [ids.get(word, word) for word in given]
+        typed = (calls / "arguments").read_text(encoding="utf-8").split("\0")[:-1]
+        arguments = [ids.get(word, word) for word in typed]
         arguments[1:1] = further if arguments[0] == "image2video" else []
         code, out, err = ask(arguments)
         if code == 0:
@@ -347,7 +347,7 @@ def pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Block], l
         monkeypatch.setenv("SEED_FENCE", str(block.fence))
         script = folder / "block.sh"
         script.write_text(WATCH + block.text + "\n", encoding="utf-8")
-        asked, answered = (os.open(calls / pipe, os.O_RDWR) for pipe in PIPES)  # neither ever ends
+        requests, answered = (os.open(calls / pipe, os.O_RDWR) for pipe in PIPES)  # neither ever ends
         ended: list[Ended] = []
         with subprocess.Popen(
             ["bash", script.name],
@@ -356,10 +356,10 @@ def pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Block], l
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ):
-            while (said := _line(asked)) != "end":
-                ended.append(answer(int(said)))
+            while (entry := _line(requests)) != "end":
+                ended.append(answer(int(entry)))
                 os.write(answered, f"{ended[-1].code}\n".encode())
-        os.close(asked)
+        os.close(requests)
         os.close(answered)
         return ended
 

@@ -146,8 +146,8 @@ def perform(
     """Run an example in a folder with the images it names: by a program, or as Python."""
     for name, size in IMAGE.items():
         Image.new("RGB", size, "teal").save(tmp_path / name)
-    kept = {name: text for name, text in os.environ.items() if not name.startswith("OPENAI_")}
-    environment = kept | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.base_url}
+    variables = {name: text for name, text in os.environ.items() if not name.startswith("OPENAI_")}
+    environment = variables | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.base_url}
 
     def run(text: str, *program: str) -> subprocess.CompletedProcess[str]:
         text = PLACEHOLDER.sub(source, text.replace(HOST, server.base_url))

@@ -54,8 +54,8 @@ def test_an_older_worker_beside_todays_loses_nothing_and_pays_nothing_twice(
     place.environment |= {"OPENAI_API_KEY": "sk-older"}
     for number in range(JOBS):
         queued = older("create", f"A fox runs, take {number}", "--queue", "--json")
-        _, told = queued.communicate()
-        assert queued.returncode == 0, told
+        _, stderr = queued.communicate()
+        assert queued.returncode == 0, stderr
     worker = older("worker", "--interval", "0.2", "--json")
     assert worker.stderr
     assert any('"submission.accepted"' in line for line in worker.stderr)
@@ -63,9 +63,9 @@ def test_an_older_worker_beside_todays_loses_nothing_and_pays_nothing_twice(
     assert place.run("create", "An owl sleeps", "--queue", "--json").returncode == 0
     drained = place.run("worker", "--drain", "--interval", "0.2", "--lease", "2", "--json")
     worker.terminate()
-    _, told = worker.communicate()
+    _, stderr = worker.communicate()
 
-    assert worker.returncode in {0, 7}, told  # an upgrade of the schema may end it: docs/upgrading.md
+    assert worker.returncode in {0, 7}, stderr  # an upgrade of the schema may end it: docs/upgrading.md
     drained = place.run("worker", "--drain", "--interval", "0.2", "--lease", "2", "--json")
     assert drained.returncode == 0, drained.stderr
     assert [job["state"] for job in place.jobs()] == ["stored"] * (JOBS + 1)
@@ -73,6 +73,6 @@ def test_an_older_worker_beside_todays_loses_nothing_and_pays_nothing_twice(
     assert place.run("audit", "--json").returncode == 0
     assert place.is_intact()
     refused = older("jobs", "--json")
-    _, told = refused.communicate()
+    _, stderr = refused.communicate()
     assert refused.returncode == 7
-    assert "upgrade sora-ledger" in json.loads(told.splitlines()[-1])["message"]
+    assert "upgrade sora-ledger" in json.loads(stderr.splitlines()[-1])["message"]

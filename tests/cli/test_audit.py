@@ -22,8 +22,8 @@ def test_nothing_to_look_at_ends_with_0(sora: Sora, at_openai: Callable[..., San
     sora("create-and-poll", "--prompt", "a fox", "--poll-interval", "0.05")
     ended = sora("audit")
     assert (ended.code, ended.document["clean"], ended.document["findings"]) == (0, True, [])
-    [asked] = ended.document["servers"]
-    assert asked == {
+    [server] = ended.document["servers"]
+    assert server == {
         "profile": "openai",
         "listed": 1,
         "because": None,

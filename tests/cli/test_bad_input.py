@@ -166,13 +166,13 @@ UNUSABLE = {
 def test_a_file_that_is_no_ledger_of_ours_is_reported_and_left_alone(
     sora: Sora, folder: Path, kind: str, command: str
 ) -> None:
-    make, said = UNUSABLE[kind]
+    make, message = UNUSABLE[kind]
     path = folder / "ledger.db"
     make(path)
     before = path.read_bytes() if path.is_file() else None
     ended = sora(command, *([*PROMPT, "--profile", "sandbox"] if command == "create" else []))
     assert ended.code == 7
-    assert re.search(said, ended.error)
+    assert re.search(message, ended.error)
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
@@ -293,9 +293,9 @@ def test_a_read_only_ledger_can_be_read_and_says_why_it_is_not_written(
     open_to_all.chmod(0o555)
     monkeypatch.chdir(open_to_all)
     command = [sys.executable, "-c", READ_ONLY, str(folder / "ledger.db")]
-    asked = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
+    create = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
     read = subprocess.run([*command, "jobs"], check=False, capture_output=True, text=True)
-    wrote = subprocess.run([*command, *asked], check=False, capture_output=True, text=True)
+    wrote = subprocess.run([*command, *create], check=False, capture_output=True, text=True)
     assert (read.returncode, denied in read.stdout) == (0, True), read.stderr
     assert (wrote.returncode, "it is read-only: make file and folder writable" in wrote.stderr) == (7, True)
 
@@ -309,8 +309,8 @@ main(sys.argv[2:])
 
 
 def test_a_full_disk_is_reported_and_leaves_the_ledger_intact(sora: Sora, denied: str, folder: Path) -> None:
-    asked = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
-    command = [sys.executable, "-c", SMALL_DISK, "8192", *asked]
+    create = ["create", *PROMPT, "--profile", "sandbox", "--max-cost", "0"]
+    command = [sys.executable, "-c", SMALL_DISK, "8192", *create]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ended.returncode == 7
     assert "; nothing was recorded: check disk and quota" in ended.stderr

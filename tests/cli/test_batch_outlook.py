@@ -94,10 +94,10 @@ def test_a_dry_run_says_of_each_denied_entry_why_and_what_to_do(
     ],
 )
 def test_the_batch_is_done_with_its_slowest_render(members: list[Any], words: str) -> None:
-    given = [
+    entries = [
         member(state, age, None if took is None else Duration(took, took, 5)) for state, age, took in members
     ]
-    assert time_left(given, 2, NOW) == words
+    assert time_left(entries, 2, NOW) == words
 
 
 def test_a_dry_run_has_the_total_and_what_would_be_denied(

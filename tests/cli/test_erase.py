@@ -25,8 +25,8 @@ def stored(folder: Path) -> list[Path]:
 def test_a_text_that_is_erased_is_shown_as_such(sora: Sora, job: str) -> None:
     sora("erase", job, "--reason", "subject_request", "--yes")
     shown = sora("show", job, "--json").document
-    asked = next(record for record in shown["records"] if record["type"] == "render.requested")
-    assert asked["payload"]["prompt"]["text"] == "[erased]"
+    request = next(record for record in shown["records"] if record["type"] == "render.requested")
+    assert request["payload"]["prompt"]["text"] == "[erased]"
 
 
 @pytest.mark.parametrize("command", [["show"], ["log", "--job"]])

@@ -38,8 +38,8 @@ class Chat:
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
                 chat.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 chat.hold.wait(20)
-                said = chat.say if isinstance(chat.say, str) else json.dumps(chat.say)
-                message = {"role": "assistant", "content": said}
+                reply = chat.say if isinstance(chat.say, str) else json.dumps(chat.say)
+                message = {"role": "assistant", "content": reply}
                 document = {"model": "wise-1", "choices": [{"message": message}]}
                 content = chat.raw if chat.raw is not None else json.dumps(document).encode()
                 self.send_response(chat.status)

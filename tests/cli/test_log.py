@@ -62,8 +62,8 @@ def test_the_digests_in_payloads_are_the_ones_the_format_describes(
     basis = decided["basis"]
     named = {key: basis[key] for key in ("catalog_sha256", "engine", "inputs", "policy_sha256")}
     assert sha256_hex(canonical_json(named)) == basis["decision_id"]
-    asked = "character_ids operation options reference_file_id remix_video_id seconds size".split()
-    sent = {key: requested[key] for key in asked} | {
+    fields = "character_ids operation options reference_file_id remix_video_id seconds size".split()
+    sent = {key: requested[key] for key in fields} | {
         "prompt": (requested["augmented_prompt"] or requested["prompt"])["commitment"],
         "reference_url": requested["reference_url"],
         "input_reference": requested["input_reference"],
@@ -78,16 +78,16 @@ def test_the_digests_in_payloads_are_the_ones_the_format_describes(
 
 def test_a_table_has_one_row_per_record(sora: Sora, denied: str) -> None:
     records = sora("log").document["records"]
-    told = rows(sora("log", "--csv").out)
-    assert [(row["position"], row["type"], row["stream"]) for row in told] == [
+    table = rows(sora("log", "--csv").out)
+    assert [(row["position"], row["type"], row["stream"]) for row in table] == [
         (str(record["position"]), record["type"], record["stream"]) for record in records
     ]
-    assert [json.loads(row["payload"]) for row in told] == [record["payload"] for record in records]
+    assert [json.loads(row["payload"]) for row in table] == [record["payload"] for record in records]
 
 
 def test_a_table_takes_the_filters(sora: Sora, denied: str) -> None:
-    told = rows(sora("log", "--csv", "--job", denied, "--limit", "2").out)
-    assert [row["stream"] for row in told] == [denied] * 2
+    table = rows(sora("log", "--csv", "--job", denied, "--limit", "2").out)
+    assert [row["stream"] for row in table] == [denied] * 2
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "  =1"])

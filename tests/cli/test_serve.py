@@ -100,16 +100,16 @@ def test_a_port_that_is_taken_is_reported(sora: Sora, folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_as_if_it_had_been_asked(served: Served, number: signal.Signals) -> None:
-    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said):
-        assert httpx2.get(f"{said['serving']}/healthz").status_code == 200
+    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, addresses):
+        assert httpx2.get(f"{addresses['serving']}/healthz").status_code == 200
         process.send_signal(number)
         _, log = process.communicate(timeout=120)
     assert (process.returncode, "Traceback" in log) == (0, False)
 
 
 def test_every_answer_leaves_a_line_in_the_log_that_holds_no_secret(served: Served) -> None:
-    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said):
-        httpx2.post(said["webhooks"][0], content=b"{}", headers={"webhook-signature": "v1,hidden"})
+    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, addresses):
+        httpx2.post(addresses["webhooks"][0], content=b"{}", headers={"webhook-signature": "v1,hidden"})
         process.terminate()
         _, log = process.communicate(timeout=120)
     line = next(json.loads(each) for each in log.splitlines() if "http.answered" in each)
@@ -131,8 +131,8 @@ def test_what_a_server_announces_is_in_the_inbox(served: Served, tmp_path: Path)
     ):
         wanted = {"name": "ours", "url": "http://127.0.0.1:9", "event_types": ["video.completed"]}
         made = client.post("webhook_endpoints", json=wanted).json()
-        with served(SORA_LEDGER_WEBHOOK_SECRETS=made["signing_secret"]) as (process, said):
-            client.post(f"webhook_endpoints/{made['id']}", json={"url": said["webhooks"][0]})
+        with served(SORA_LEDGER_WEBHOOK_SECRETS=made["signing_secret"]) as (process, addresses):
+            client.post(f"webhook_endpoints/{made['id']}", json={"url": addresses["webhooks"][0]})
             video = client.post("videos", json={"prompt": "a fox"}).json()
             wait_for(process, "http.answered")
             process.terminate()
@@ -157,18 +157,18 @@ def test_what_was_answered_before_a_kill_is_recorded_and_nothing_is_recorded_twi
     one_kills = threading.Lock()
 
     def deliver(video: str) -> None:
-        if delivered(said["webhooks"][0], bodies[video]):
+        if delivered(addresses["webhooks"][0], bodies[video]):
             with one_kills:
                 taken.add(video)
                 if len(taken) == KILLED_AFTER:
                     process.kill()
 
-    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said), ThreadPoolExecutor(8) as hands:
+    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, addresses), ThreadPoolExecutor(8) as hands:
         list(hands.map(deliver, bodies))
     before, answered = recorded(), {f"evt_{video}" for video in taken}
     assert (answered <= before.keys(), len(answered) < len(bodies)) == (True, True)
-    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, said), ThreadPoolExecutor(8) as hands:
-        assert all(hands.map(lambda body: delivered(said["webhooks"][0], body), bodies.values()))
+    with served(SORA_LEDGER_WEBHOOK_SECRETS=SECRET) as (process, addresses), ThreadPoolExecutor(8) as hands:
+        assert all(hands.map(lambda body: delivered(addresses["webhooks"][0], body), bodies.values()))
         process.terminate()
         process.wait(timeout=120)
     assert recorded() == Counter(f"evt_{video}" for video in bodies)

@@ -19,13 +19,13 @@ URL = "https://renders.example.com/webhooks/custom"
 @pytest.fixture
 def receiver() -> Iterator[Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]]]:
     """Start a receiver that answers with a status and keeps what it got."""
-    got: list[tuple[dict[str, str], bytes]] = []
+    deliveries: list[tuple[dict[str, str], bytes]] = []
     status = 200
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            got.append(({name.lower(): value for name, value in self.headers.items()}, body))
+            deliveries.append(({name.lower(): value for name, value in self.headers.items()}, body))
             self.send_response(status)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -40,7 +40,7 @@ def receiver() -> Iterator[Callable[[int], tuple[str, list[tuple[dict[str, str],
         def start(answer: int) -> tuple[str, list[tuple[dict[str, str], bytes]]]:
             nonlocal status
             status = answer
-            return f"http://127.0.0.1:{server.server_port}/webhooks/custom", got
+            return f"http://127.0.0.1:{server.server_port}/webhooks/custom", deliveries
 
         yield start
         server.shutdown()
@@ -86,11 +86,11 @@ def test_a_sample_is_signed_with_the_secret_that_was_shown(
     receiver: Callable[[int], tuple[str, list[tuple[dict[str, str], bytes]]]],
 ) -> None:
     server(clock=time.time)  # a signature is dated
-    url, got = receiver(200)
+    url, deliveries = receiver(200)
     made = registered(sora, url)
     ended = sora("webhook", "test", "--id", made["id"])
     assert (ended.code, ended.document["taken"], ended.document["status_code"]) == (0, True, 200)
-    [(headers, body)] = got
+    [(headers, body)] = deliveries
     assert Verifier([made["signing_secret"]]).read(headers, body)
 
 
@@ -114,11 +114,11 @@ def test_a_rotated_secret_leaves_the_old_one_valid_unless_told_otherwise(
     valid: list[bool],
 ) -> None:
     server(clock=time.time)  # a signature is dated
-    url, got = receiver(200)
+    url, deliveries = receiver(200)
     old = registered(sora, url)
     new = sora("webhook", "rotate", "--id", old["id"], *options).document
     sora("webhook", "test", "--id", old["id"])
-    [(headers, body)] = got
+    [(headers, body)] = deliveries
     assert [_takes(made["signing_secret"], headers, body) for made in (old, new)] == valid
 
 

@@ -42,8 +42,8 @@ class Served:
 def gateway(folder: Path, upstream: str, profile: str, key: str) -> Iterator[Served]:
     """Run ``serve`` in front of `upstream`."""
     folder.mkdir()
-    kept = {name: text for name, text in os.environ.items() if not name.startswith(("SORA_", "OPENAI_"))}
-    environment = kept | {
+    variables = {name: text for name, text in os.environ.items() if not name.startswith(("SORA_", "OPENAI_"))}
+    environment = variables | {
         "OPENAI_API_KEY": key,
         "OPENAI_BASE_URL": upstream,
         "PYTHONPATH": str(ROOT),

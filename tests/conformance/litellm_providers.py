@@ -89,12 +89,12 @@ def test_a_render_of_another_provider_is_polled_and_stored_and_nothing_it_lacks_
 ) -> None:
     origin = f"http://127.0.0.1:{provider.server_address[1]}"
     upstream = origin if name == "veo" else f"{origin}/v1"
-    asked, model = MODELS[name]
+    asked_model, model = MODELS[name]
     (tmp_path / "profiles.toml").write_text(f"[veo]{PROFILES}")
     (tmp_path / "frame.png").write_bytes(picture((1280, 720)))
-    with running_proxy(tmp_path, upstream, "sk-provider", model, asked) as base_url:
-        kept = {n: text for n, text in os.environ.items() if not n.startswith(("SORA_", "OPENAI_"))}
-        environment = kept | {
+    with running_proxy(tmp_path, upstream, "sk-provider", model, asked_model) as base_url:
+        variables = {n: text for n, text in os.environ.items() if not n.startswith(("SORA_", "OPENAI_"))}
+        environment = variables | {
             "OPENAI_API_KEY": PROXY_KEY,
             "OPENAI_BASE_URL": base_url,
             "PYTHONPATH": str(ROOT),

@@ -597,9 +597,9 @@ def _fetch(folder: Path, *command: str) -> None:
     """Ask a registry for one thing it is known to have; what fails afterwards is no fault of the network."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
         raise Unreachable(
-            f"{command[-1]} could not be fetched: {said[-1] if said else 'no reason was given'}"
+            f"{command[-1]} could not be fetched: {lines[-1] if lines else 'no reason was given'}"
         )
 
 
@@ -627,12 +627,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests/conformance/run", description=__doc__)
     parser.add_argument("what", choices=[*RUNS, "all"])
     parser.add_argument("--through", choices=SERVERS, help="run against this server only")
-    asked = parser.parse_args()
-    servers = [asked.through] if asked.through else SERVERS
-    results = [(name, *_timed(run, servers)) for name, run in RUNS.items() if asked.what in (name, "all")]
+    options = parser.parse_args()
+    servers = [options.through] if options.through else SERVERS
+    results = [(name, *_timed(run, servers)) for name, run in RUNS.items() if options.what in (name, "all")]
     for name, code, took_s in results:
-        said = {0: "passed", UNREACHABLE: "not run"}.get(code, "failed")
-        sys.stdout.write(f"conformance {name}: {said} in {took_s:.0f} s\n")
+        result = {0: "passed", UNREACHABLE: "not run"}.get(code, "failed")
+        sys.stdout.write(f"conformance {name}: {result} in {took_s:.0f} s\n")
     codes = {code for _, code, _ in results}
     return 1 if codes - {0, UNREACHABLE} else max(codes)
 

@@ -93,8 +93,8 @@ def test_a_filter_that_cannot_be_read_is_explained(shared: Console, query: str, 
 def test_people_of_a_team_see_the_records_of_its_jobs_and_no_others(shared: Console) -> None:
     ads = {"bottle", "denied"}
     for name, own, others in (("ana", shared.studio.jobs.keys() - ads, "bottle"), ("tom", ads, "coupe")):
-        seen = records(shared, name)
-        assert {item["job_id"] for item in seen} == {shared.studio.jobs[each] for each in own}
+        positions = records(shared, name)
+        assert {item["job_id"] for item in positions} == {shared.studio.jobs[each] for each in own}
         with shared.reader(name) as reader:
             for path in (
                 f"/log?job={shared.studio.jobs[others]}",
@@ -181,11 +181,11 @@ def test_a_page_looks_at_a_limited_number_of_positions_and_says_which(
     newest = reader.ledger.head().size
     part = reader.latest(None, 25)
     assert (positions(part), part.first, part.last, part.has_older) == ([], newest - 29, newest, True)
-    seen = {part.first}
+    looked_at = {part.first}
     while part.has_older:
         part = reader.latest(part.first, 25)
-        seen.add(part.first)
-    assert min(seen) == 1
+        looked_at.add(part.first)
+    assert min(looked_at) == 1
 
 
 def test_a_time_is_found_by_halving_the_log(reader_of: Callable[..., LogReader]) -> None:

@@ -62,7 +62,7 @@ def test_a_page_is_accessible_fits_every_screen_and_asks_no_other_host(
     requests: list[str] = []
     errors: list[str] = []
     signed_in.on("request", lambda request: requests.append(request.url))
-    signed_in.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    signed_in.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     signed_in.on("pageerror", lambda error: errors.append(str(error)))
     signed_in.emulate_media(color_scheme="light")
     signed_in.set_viewport_size({"width": 1280, "height": 800})

@@ -79,9 +79,12 @@ def test_reviews_of_several_people_are_recorded_and_shown_with_their_agreement(d
     clip = review(desk, "rita", f"/review/{job}")["clip"]
     assert clip["agreement"] == "2 reviewers do not agree: 1 changes_requested, 1 approved"
     assert clip["ranges"] == [{"name": "clarity", "low": 40, "mean": 60, "high": 80}]
-    given = reviews(desk, job)[0]
-    assert (given["reviewer"], given["notes"]) == ("rita", "too fast")
-    assert given["timed_notes"] == [{"at_ms": 1_000, "text": "the logo"}, {"at_ms": 2_500, "text": "hands"}]
+    recorded = reviews(desk, job)[0]
+    assert (recorded["reviewer"], recorded["notes"]) == ("rita", "too fast")
+    assert recorded["timed_notes"] == [
+        {"at_ms": 1_000, "text": "the logo"},
+        {"at_ms": 2_500, "text": "hands"},
+    ]
     desk.studio("verify")
 
 
@@ -158,9 +161,13 @@ def test_a_clip_is_judged_with_the_keyboard_alone(console: Console, page: Page) 
     page.keyboard.type("else good")
     page.keyboard.press("Control+Enter")
     page.get_by_text(f"Your review of {fox} is recorded: changes requested.").wait_for()
-    [given] = reviews(console, fox)
-    assert (given["reviewer"], given["verdict"], given["notes"]) == ("rita", "changes_requested", "else good")
-    assert given["timed_notes"] == [{"at_ms": 1_000, "text": "its tail ] 2"}]
+    [review] = reviews(console, fox)
+    assert (review["reviewer"], review["verdict"], review["notes"]) == (
+        "rita",
+        "changes_requested",
+        "else good",
+    )
+    assert review["timed_notes"] == [{"at_ms": 1_000, "text": "its tail ] 2"}]
 
 
 def test_the_keys_can_be_switched_off(shared: Console, page: Page) -> None:

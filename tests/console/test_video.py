@@ -63,8 +63,8 @@ class Desk:
 
     def requested(self, prompt: str = "a paper boat", **changes: Any) -> e.RenderRequested:
         """Return a request of the team film."""
-        asked: e.RenderRequested = structs.replace(self.vocabulary.requested(prompt), **changes)
-        return asked
+        request: e.RenderRequested = structs.replace(self.vocabulary.requested(prompt), **changes)
+        return request
 
     def visit(self, who: Caller = OLGA, name: str = JOB, query: str = "") -> Visit:
         """Return a request of `who` for the page of a job."""
@@ -298,11 +298,11 @@ def remixes(desk: Desk, parents: Sequence[int]) -> None:
         source = None if parent < 0 else f"job_{parent:03}"
         operation = e.Operation.CREATE if source is None else e.Operation.REMIX
         changes = {"operation": operation, "source_job": source, "request_key": None, "fields": {}}
-        asked = desk.requested(f"make the sky colour number {number}", **changes)
+        request = desk.requested(f"make the sky colour number {number}", **changes)
         decided = desk.vocabulary.decided()
         inputs = {**decided.basis.inputs, "change_aspects": "palette:1"}
         basis = structs.replace(decided.basis, inputs=inputs)
-        events = (asked, structs.replace(decided, basis=basis))
+        events = (request, structs.replace(decided, basis=basis))
         batches.append(desk.scribe.batch(f"job_{number:03}", *events))
     desk.session.ledger.append(batches)
 

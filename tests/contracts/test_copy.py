@@ -68,7 +68,7 @@ def contents(at: str) -> list[Any]:
     """Return everything that a copy takes along."""
     store = open_store(at, read_only=True)
     rows = store.rows(0, 100_000, RecordFilter())
-    told = [
+    records = [
         rows,
         store.bodies(range(1, len(rows) + 1)),
         store.jobs(JobFilter()),
@@ -77,7 +77,7 @@ def contents(at: str) -> list[Any]:
         store.head().root(),
     ]
     store.close()
-    return told
+    return records
 
 
 def clean(at: str) -> bool:

@@ -185,7 +185,9 @@ async def test_the_server_lists_what_it_made_or_is_not_asked(server: Server) -> 
     async with server.client() as client:
         video_id = await _created(client)
         if server.profile.can_list:
-            assert [seen.video_id for seen in (await client.list(limit=5)).observations] == [video_id]
+            assert [observation.video_id for observation in (await client.list(limit=5)).observations] == [
+                video_id
+            ]
         else:
             with pytest.raises(OperationUnsupported, match="does not offer a list of its videos"):
                 await client.list()
@@ -362,7 +364,7 @@ async def test_a_list_proves_an_absence_only_where_it_survives_a_restart(
             video_id = await _created(client)
     with run(name) as restarted:
         async with restarted.client() as client:
-            listed = [seen.video_id for seen in (await client.list()).observations]
+            listed = [observation.video_id for observation in (await client.list()).observations]
     assert video_id in listed or not profile(name).list_proves_absence
 
 
@@ -441,7 +443,7 @@ async def _holds(check: Check, server: Server, changed: Profile) -> bool:
     indirect=["server"],
 )
 async def test_each_quirk_in_the_file_is_needed(server: Server, quirk: Quirk, *, is_known: bool) -> None:
-    others = {other: said for other, said in server.profile.quirks.items() if other is not quirk}
+    others = {other: text for other, text in server.profile.quirks.items() if other is not quirk}
     changed = server.profile if is_known else server.profile.model_copy(update={"quirks": others})
     assert await _holds(QUIRKS[quirk], server, changed) is is_known
 
@@ -452,7 +454,7 @@ def test_every_quirk_there_can_be_is_in_some_profile() -> None:
 
 @pytest.mark.parametrize("known", profiles().values(), ids=profiles())
 def test_each_quirk_names_the_section_of_its_server(known: Profile) -> None:
-    assert all(said[:2] == "1." for said in known.quirks.values())
+    assert all(text[:2] == "1." for text in known.quirks.values())
 
 
 async def _video_can_be_fetched(client: VideosClient, _: Server) -> bool:

@@ -47,8 +47,8 @@ def parse(catalog: Catalog) -> Callable[..., RenderRequest]:
 @pytest.fixture(scope="session")
 def remix(parse: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
     def remix(*, source: dict[str, Any] | None = None, **values: Any) -> RenderRequest:
-        asked = {"operation": "remix", "prompt": "Make the coat red", **values}
-        return parse(source={**SOURCE, **(source or {})}, **asked)
+        values_ = {"operation": "remix", "prompt": "Make the coat red", **values}
+        return parse(source={**SOURCE, **(source or {})}, **values_)
 
     return remix
 
@@ -66,8 +66,8 @@ def extend(remix: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
 @pytest.fixture(scope="session")
 def edit_file(parse: Callable[..., RenderRequest]) -> Callable[..., RenderRequest]:
     def edit_file(*, source_file: dict[str, Any] | None = None, **values: Any) -> RenderRequest:
-        asked = {"operation": "edit", "prompt": "Make the coat red", **values}
-        return parse(source_file={**FILE, **(source_file or {})}, **asked)
+        values_ = {"operation": "edit", "prompt": "Make the coat red", **values}
+        return parse(source_file={**FILE, **(source_file or {})}, **values_)
 
     return edit_file
 

@@ -41,5 +41,5 @@ def current() -> dict[str, dict[str, list[str]]]:
 
 
 if __name__ == "__main__":
-    kept = json.loads(FROZEN.read_text(encoding="utf-8")) if FROZEN.exists() else {}
-    FROZEN.write_text(json.dumps(kept | current(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    frozen = json.loads(FROZEN.read_text(encoding="utf-8")) if FROZEN.exists() else {}
+    FROZEN.write_text(json.dumps(frozen | current(), indent=1, sort_keys=True) + "\n", encoding="utf-8")

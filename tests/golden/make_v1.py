@@ -332,10 +332,10 @@ def tell(make: Maker) -> None:
         "media-renders",
         e.ExternalRecorded(video_id="v", status="done", seconds="4", prompt=seal("prompt", "theirs")),
     )
-    said: Any = request.event
+    event: Any = request.event
     say(
         "job_stored",
-        e.PrivateErased(commitments=(said.prompt.commitment,), reason_code="subject_request"),
+        e.PrivateErased(commitments=(event.prompt.commitment,), reason_code="subject_request"),
     )
 
 

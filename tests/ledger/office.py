@@ -79,8 +79,8 @@ class Office:
         return self.say(event, stream or f"budget_{budget}", **who)
 
     def ask(self, **who: Any) -> None:
-        asked = structs.replace(self.vocabulary.requested(), purpose="final")
-        self.first = self.say(asked, **{"actor": "ana", **LOGIN, **who})
+        request = structs.replace(self.vocabulary.requested(), purpose="final")
+        self.first = self.say(request, **{"actor": "ana", **LOGIN, **who})
 
     def sign_request(self, signer: Signer = ANA, **wrong: Any) -> None:
         statement = {
@@ -147,9 +147,9 @@ class Office:
             **fields,
         }
         text = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
-        given = device.sign(text, **wrong)
-        signature = base64.b64encode(given.signature).decode()
-        return {"key_id": device.passkey.key_id, "signature": signature, "passkey": given.assertion}
+        assertion = device.sign(text, **wrong)
+        signature = base64.b64encode(assertion.signature).decode()
+        return {"key_id": device.passkey.key_id, "signature": signature, "passkey": assertion.assertion}
 
     def propose(self, stream: str = CHANGE, **content: Any) -> None:
         """Propose a change, of the policy unless `content` says otherwise; `who` says who does."""

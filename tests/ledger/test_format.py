@@ -109,8 +109,8 @@ def test_the_transitions_are_those_of_the_code() -> None:
 def test_the_fields_of_a_job_are_those_of_the_code() -> None:
     rows = table("Jobs", 2)
     start = rows.index(("field", "from"))
-    told = sorted(name for row in rows[start + 1 :] for name in quoted(row[0]))
-    assert told == sorted(Job.__struct_fields__)
+    names = sorted(name for row in rows[start + 1 :] for name in quoted(row[0]))
+    assert names == sorted(Job.__struct_fields__)
 
 
 def test_the_fields_of_an_asset_are_those_of_the_code() -> None:
@@ -128,14 +128,14 @@ def test_the_codes_of_verification_are_those_of_the_code() -> None:
     package = Path(str(checks.__file__)).parent
     modules = [module for module in package.glob("*.py") if module.name != "verify_bundle.py"]
     source = "".join(module.read_text(encoding="utf-8") for module in modules)
-    given = set(re.findall(r"add\(\s*\"([A-Z_]+)\"", source))
-    assert codes("Verification") == given | permission_codes()
+    codes_in_code = set(re.findall(r"add\(\s*\"([A-Z_]+)\"", source))
+    assert codes("Verification") == codes_in_code | permission_codes()
 
 
 def test_the_codes_of_a_bundle_are_those_of_the_code() -> None:
     source = Path(verify_bundle.__file__).read_text(encoding="utf-8")
-    given = set(re.findall(r"(?:add|Damaged)\(\s*\"([A-Z_]+)\"", source))
-    assert codes("Bundles") == given | permission_codes()
+    codes_in_code = set(re.findall(r"(?:add|Damaged)\(\s*\"([A-Z_]+)\"", source))
+    assert codes("Bundles") == codes_in_code | permission_codes()
 
 
 def test_the_limits_of_a_bundle_are_those_of_the_code() -> None:

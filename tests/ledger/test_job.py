@@ -151,8 +151,8 @@ def test_a_closed_job_takes_no_second_closing(vocabulary: ModuleType, scribe: Sc
 def test_a_job_that_ends_well_says_so(vocabulary: ModuleType, scribe: Scribe) -> None:
     job = walk(scribe, vocabulary.life())
     assert job
-    told = (job.state, job.outcome, job.verdict, job.settled_usd_micros, job.reserved_usd_micros)
-    assert told == ("stored", "stored", "approved", 390_000, 0)
+    facts = (job.state, job.outcome, job.verdict, job.settled_usd_micros, job.reserved_usd_micros)
+    assert facts == ("stored", "stored", "approved", 390_000, 0)
 
 
 def test_a_second_attempt_reserves_again(vocabulary: ModuleType, scribe: Scribe) -> None:

@@ -94,28 +94,32 @@ class Provider:
 
     def authorize(self, query: str) -> str:
         """Return where a browser is sent after the page of the provider, at which a person signed in."""
-        asked = dict(parse_qsl(query))
-        back = {"state": asked["state"]}
-        if self.signs_in is None or asked["client_id"] != AUDIENCE or "openid" not in asked["scope"].split():
+        query_ = dict(parse_qsl(query))
+        back = {"state": query_["state"]}
+        if (
+            self.signs_in is None
+            or query_["client_id"] != AUDIENCE
+            or "openid" not in query_["scope"].split()
+        ):
             back["error"] = "access_denied"
         else:
             back["code"] = secrets.token_urlsafe(16)
-            self.codes[back["code"]] = asked
-        return f"{asked['redirect_uri']}?{urlencode(back)}"
+            self.codes[back["code"]] = query_
+        return f"{query_['redirect_uri']}?{urlencode(back)}"
 
     def exchange(self, form: dict[str, str]) -> dict[str, str] | None:
         """Return the tokens for a code, once, to whoever has its verifier."""
-        asked = self.codes.pop(form.get("code", ""), None)
+        query_ = self.codes.pop(form.get("code", ""), None)
         digest = encoded(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
         if (
-            asked is None
-            or asked["code_challenge_method"] != "S256"
-            or asked["code_challenge"] != digest
-            or asked["redirect_uri"] != form["redirect_uri"]
+            query_ is None
+            or query_["code_challenge_method"] != "S256"
+            or query_["code_challenge"] != digest
+            or query_["redirect_uri"] != form["redirect_uri"]
             or form.get("client_secret") != self.secret
         ):
             return None
-        claims = {"nonce": asked["nonce"], **(self.signs_in or {})}
+        claims = {"nonce": query_["nonce"], **(self.signs_in or {})}
         return {"token_type": "Bearer", "access_token": "opaque", "id_token": self.token(**claims)}
 
     def token(self, *, kid: str = "one", alg: str = "RS256", key: Any = None, **claims: Any) -> str:

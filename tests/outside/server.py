@@ -503,9 +503,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="where encoded clips are kept")
     parser.add_argument("--port", type=int, default=0)
-    given = parser.parse_args(arguments)
-    Handler.books = Server(given.folder)
-    listener = Listener(("127.0.0.1", given.port), Handler)
+    options = parser.parse_args(arguments)
+    Handler.books = Server(options.folder)
+    listener = Listener(("127.0.0.1", options.port), Handler)
     print(listener.server_address[1], flush=True)  # noqa: T201  # the tests read it
     listener.serve_forever()
 

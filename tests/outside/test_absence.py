@@ -50,8 +50,8 @@ def test_no_list_proves_absence_while_a_call_may_still_take_effect(
     server = outside(creates=[how], list_lag_s=3600)
     person = person.at(server)
     job = person("create", *FOX).document["job_id"]
-    said, why = verdict(person("reconcile", job, "--grace", "0"))
-    assert (said, "as a video may appear late" in why) == ("waiting", True)
+    result, why = verdict(person("reconcile", job, "--grace", "0"))
+    assert (result, "as a video may appear late" in why) == ("waiting", True)
     with person.start("worker", "--drain", "--interval", "0.1", "--grace", "0") as worker:
         with suppress(subprocess.TimeoutExpired):
             worker.wait(2)
@@ -148,8 +148,8 @@ def test_a_server_whose_clock_was_wrong_for_another_video_proves_no_absence(
     first = ana("create", "--prompt", "an owl flies", "--no-augment").document["job_id"]
     job = ana("create", *FOX).document["job_id"]
     ended = ana("reconcile", job)
-    said, why = verdict(ended)
-    assert (ended.code, said) == (6, "needs_person")
+    result, why = verdict(ended)
+    assert (ended.code, result) == (6, "needs_person")
     assert f"The server's times prove nothing: {server.bills()[0]['id']} was requested by {first} at" in why
 
 
@@ -211,8 +211,8 @@ def test_a_video_of_another_client_is_not_taken_where_the_list_shows_no_prompts(
     ana = ana.at(server)
     job = ana("create", *FOX, "--seconds", "4", "--size", "1280x720").document["job_id"]
     other = server.create("a heron by the lake", seconds="4", size="1280x720")["id"]
-    said, why = verdict(ana("reconcile", job))
-    assert (said, f"{other}: the prompt" in why) == ("needs_person", True)
+    result, why = verdict(ana("reconcile", job))
+    assert (result, f"{other}: the prompt" in why) == ("needs_person", True)
 
 
 def test_where_the_server_shows_no_prompt_at_all_a_person_decides(outside: Start, ana: Person) -> None:
@@ -241,8 +241,8 @@ def test_a_replica_that_does_not_list_what_another_one_renders_proves_nothing(
     server = outside(creates=["ok", "ok", "lost-request"], replicas=2, status="in_progress")
     ana = ana.at(server)
     ana(*write_batch(ana.folder, "an owl by the lake", "a horse in the rain", "a fox in the snow"))
-    said, why = verdict(ana("reconcile", "--all", "--grace", "0"))
-    assert (said, "it does not show video_out" in why) == ("needs_person", True)
+    result, why = verdict(ana("reconcile", "--all", "--grace", "0"))
+    assert (result, "it does not show video_out" in why) == ("needs_person", True)
 
 
 def test_a_prompt_with_nul_is_refused_before_anything_is_recorded(outside: Start, ana: Person) -> None:
@@ -263,8 +263,8 @@ def test_a_server_that_answers_with_one_id_gives_one_job_a_video_and_asks_about_
     owner, job = first.document["job_id"], second.document["job_id"]
     assert (first.code, second.code, second.document["state"]) == (0, 6, "unknown")
     assert f"video_same belongs to {owner}" in second.err
-    said, why = verdict(ana("reconcile", job, "--grace", "0"))
-    assert (said, why.startswith("the server answered with a video of another job")) == (
+    result, why = verdict(ana("reconcile", job, "--grace", "0"))
+    assert (result, why.startswith("the server answered with a video of another job")) == (
         "needs_person",
         True,
     )
@@ -291,8 +291,8 @@ def test_an_audit_of_a_server_without_a_list_has_what_the_ledger_shows(outside: 
         11,
         [("OUTCOME_UNKNOWN", job)],
     )
-    said, why = verdict(ana("reconcile", job))
-    assert (said, why.startswith("this server cannot be searched")) == ("needs_person", True)
+    result, why = verdict(ana("reconcile", job))
+    assert (result, why.startswith("this server cannot be searched")) == ("needs_person", True)
 
 
 def test_a_list_that_is_newest_first_is_read_back_to_what_the_ledger_knows(

@@ -143,11 +143,12 @@ def test_the_fields_of_errors_are_filled_for_agents(outside: Start, person: Pers
     async def use() -> dict[str, Any]:
         async with agent(person.at(outside())) as call:
             errors = {
-                mistake: (await call(tool, **FOX | given))["error"]
-                for mistake, (tool, given) in CALLS.items()
+                mistake: (await call(tool, **FOX | arguments))["error"]
+                for mistake, (tool, arguments) in CALLS.items()
             }
             errors |= {
-                mistake: (await call(tool, **given))["error"] for mistake, (tool, given) in OTHERS.items()
+                mistake: (await call(tool, **arguments))["error"]
+                for mistake, (tool, arguments) in OTHERS.items()
             }
             assert person("budget", "set", "all", "--limit", "0.01").code == 0
             errors["no money"] = (await call("render", **FOX, request_key="money"))["error"]

@@ -85,10 +85,10 @@ def test_a_worker_outlives_a_restart_and_a_promotion_of_its_database(
     wait_until_billed(server, 2)
     cluster.primary.stop()
     waiting = person.start(*CREATE)
-    said = waiting.stderr.readline()
-    while "waiting" not in said:
-        said = waiting.stderr.readline()
-    assert f"127.0.0.1:{cluster.primary.port},127.0.0.1:{cluster.standby.port}" in said
+    line = waiting.stderr.readline()
+    while "waiting" not in line:
+        line = waiting.stderr.readline()
+    assert f"127.0.0.1:{cluster.primary.port},127.0.0.1:{cluster.standby.port}" in line
     cluster.standby.promote()
     cluster.standby.execute("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
     waiting.communicate(timeout=60)
@@ -176,8 +176,8 @@ def test_workers_outlive_many_restarts(
         time.sleep(1)
         cluster.primary.start()
         for each in making:
-            _, said = each.communicate(timeout=120)
-            assert each.returncode == 0, said
+            _, line = each.communicate(timeout=120)
+            assert each.returncode == 0, line
         created += len(making)
     ends_well(person, server, created, workers)
 

@@ -171,16 +171,16 @@ def test_fifty_clients_race_for_the_last_five_dollars_and_none_is_overspent(
     server = outside()
     one = gateway(server)
     assert one.person("budget", "set", "all", "--limit", "5").code == 0
-    got = asyncio.run(statuses(one.base_url, one.grant("app", "requester"), 50))
-    assert (got.count(200), got.count(429), len(server.bills())) == (12, 38, 12)  # 0.40 each
+    counts = asyncio.run(statuses(one.base_url, one.grant("app", "requester"), 50))
+    assert (counts.count(200), counts.count(429), len(server.bills())) == (12, 38, 12)  # 0.40 each
 
 
 def test_fifty_clients_of_a_key_for_three_running_jobs_start_three(outside: Start, gateway: Open) -> None:
     server = outside(status="in_progress")
     one = gateway(server)
     key = one.grant("app", "requester", running_jobs="3")
-    got = asyncio.run(statuses(one.base_url, key, 50))
-    assert (got.count(200), got.count(429), len(server.bills())) == (3, 47, 3)
+    counts = asyncio.run(statuses(one.base_url, key, 50))
+    assert (counts.count(200), counts.count(429), len(server.bills())) == (3, 47, 3)
     assert len(jobs_of(one)) == 3  # nothing is recorded of the others
 
 

@@ -387,7 +387,9 @@ def test_a_mistake_is_answered_with_what_to_do_and_records_nothing(outside: Star
 
     async def use() -> dict[str, Any]:
         async with agent(person.at(server)) as call:
-            answers = {name: await call(tool, **given) for name, (tool, given, *_) in MISTAKES.items()}
+            answers = {
+                name: await call(tool, **arguments) for name, (tool, arguments, *_) in MISTAKES.items()
+            }
             assert (await call("find"))["jobs"] == []
             return answers
 

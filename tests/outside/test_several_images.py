@@ -200,9 +200,9 @@ def test_the_gateway_passes_several_images_on(
         for path in [person.folder / "hero.png", person.folder / "side.png"]
     ]
     body, kind = form({"prompt": "a fox", "size": "1280x720", "seed": "7"}, images)
-    asked = urllib.request.Request(f"{serving.base_url}/videos", body, {"Content-Type": kind})
-    asked.add_header("Authorization", f"Bearer {serving.grant('app', 'requester')}")
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    request = urllib.request.Request(f"{serving.base_url}/videos", body, {"Content-Type": kind})
+    request.add_header("Authorization", f"Bearer {serving.grant('app', 'requester')}")
+    with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.status == 200
     assert sent_names(server) == [("input_references", name) for _, name, _ in images]
     assert re.search(rb'name="seed"\r\n(.+\r\n)?\r\n7', bytes.fromhex(server.requests("POST")[-1]["body"]))

@@ -62,7 +62,7 @@ async def test_a_list_finds_what_was_rendered(
     sandbox: VideosClient, intent: SubmissionIntended, call: SubmitCall
 ) -> None:
     video_id = await _rendered(sandbox, intent, call)
-    assert [seen.video_id for seen in (await sandbox.list(limit=5)).observations] == [video_id]
+    assert [observation.video_id for observation in (await sandbox.list(limit=5)).observations] == [video_id]
 
 
 async def test_a_deletion_is_confirmed_and_then_not_found(

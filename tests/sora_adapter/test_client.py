@@ -228,7 +228,7 @@ async def test_a_list_is_a_page_with_the_cursor_of_the_next(
 ) -> None:
     server.answers(200, {"object": "list", "data": [video, {**video, "id": "video_2"}], "has_more": True})
     page = await client.list(limit=2, after="video_0", order="asc")
-    assert ([seen.video_id for seen in page.observations], page.has_more, page.last_id) == (
+    assert ([observation.video_id for observation in page.observations], page.has_more, page.last_id) == (
         ["video_1", "video_2"],
         True,
         "video_2",

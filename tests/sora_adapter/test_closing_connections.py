@@ -60,8 +60,8 @@ class ImpatientServer:
         length = f"content-length: {len(self._answer)}"
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{length}\r\n\r\n"
         connection.sendall(head.encode() + self._answer)
-        came, _, _ = select.select([connection], [], [], number % STEPS * STEP_S)
-        if came and number % 2:
+        readable, _, _ = select.select([connection], [], [], number % STEPS * STEP_S)
+        if readable and number % 2:
             self._take(stream)
 
     def _take(self, stream: BufferedReader) -> None:

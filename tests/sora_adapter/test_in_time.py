@@ -92,6 +92,6 @@ async def test_a_client_that_writes_on_a_second_connection_asks_again() -> None:
     await sora_adapter.transport._check_deadline(request)
     sora_adapter.transport._IN_TIME.reset(token)
     step = sora_adapter.transport._FIRST_BYTE
-    for told in ("connection.connect_tcp.started", step, "http11.send_request_body.started", step):
-        await request.extensions["trace"](told, {})
+    for event in ("connection.connect_tcp.started", step, "http11.send_request_body.started", step):
+        await request.extensions["trace"](event, {})
     assert gate.asked == 2

@@ -63,7 +63,7 @@ async def test_every_observation_is_handed_on_the_final_included(
 ) -> None:
     server.answers(200, video).answers(200, {**video, "status": "completed"})
     await waiting.until_done()
-    assert [seen.status for seen in waiting.seen] == [Status.QUEUED, Status.COMPLETED]
+    assert [observation.status for observation in waiting.seen] == [Status.QUEUED, Status.COMPLETED]
 
 
 async def test_between_looks_there_is_the_interval(
@@ -169,8 +169,8 @@ async def test_a_server_that_hangs_does_not_hold_us_past_the_deadline(
 
 @given(hint_ms=st.integers(min_value=0, max_value=10**9))
 def test_a_hint_never_drives_us_nor_puts_us_to_sleep(hint_ms: int) -> None:
-    seen = Observation(video_id="video_1", status=Status.QUEUED, poll_after_ms=hint_ms)
-    assert 0.1 <= pace_after_look(seen, 10).pause_s <= 60
+    observation = Observation(video_id="video_1", status=Status.QUEUED, poll_after_ms=hint_ms)
+    assert 0.1 <= pace_after_look(observation, 10).pause_s <= 60
 
 
 @given(

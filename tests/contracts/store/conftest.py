@@ -73,7 +73,7 @@ def clean(kit: Kit) -> Callable[[], bool]:
 def long_log(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> EventStore:
     """Return a store of 620 jobs, most of them short, some open for long; few are of the team blue."""
     random, open_jobs, number = Random(11), dict[str, tuple[str, list[Any]]](), 0
-    asked, *rest, _ = vocabulary.life()
+    request, *rest, _ = vocabulary.life()
     rest[1] = structs.replace(rest[1], sent_sha256=None, key_digest=None)  # it is sealed for one job
     while number < LONG or open_jobs:
         batches = []
@@ -88,7 +88,7 @@ def long_log(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> Event
                     "fields": {},
                     "augmented_prompt": None,
                 }
-                changed = structs.replace(asked, team=team, input_reference=None, **private)
+                changed = structs.replace(request, team=team, input_reference=None, **private)
                 open_jobs[f"job_{number:04}"] = ("ana", "ben")[number % 7 == 0], [changed, *rest]
                 number += 1
             elif open_jobs:

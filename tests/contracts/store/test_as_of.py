@@ -24,9 +24,9 @@ def ledger(store: EventStore, scribe: Scribe, vocabulary: ModuleType) -> Ledger:
     """Return a ledger whose jobs live at the same time; those with an odd number have no team."""
     lives = {}
     for number in range(JOBS):
-        asked, *rest = vocabulary.life()
-        asked = structs.replace(asked, team=None) if number % 2 else asked
-        lives[f"job_{number}"] = [asked, *rest][: 3 + 2 * number]
+        request, *rest = vocabulary.life()
+        request = structs.replace(request, team=None) if number % 2 else request
+        lives[f"job_{number}"] = [request, *rest][: 3 + 2 * number]
     random = Random(7)
     while lives:
         job_id = random.choice(sorted(lives))

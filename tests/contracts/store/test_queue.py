@@ -231,10 +231,10 @@ def test_claims_take_at_most_the_limit(store: EventStore) -> None:
 def test_keeping_extends_every_live_lease_of_a_holder(store: EventStore, lease: Lease) -> None:
     store.queue.schedule("job_2")
     [other] = store.queue.claim("w2", 60_000)
-    [kept] = store.queue.keep("w1", 120_000)
-    assert (kept.job_id, kept.token) == (lease.job_id, lease.token)
-    assert kept.until_ms > lease.until_ms
-    assert {live.until_ms for live in store.queue.leases()} == {kept.until_ms, other.until_ms}
+    [extended] = store.queue.keep("w1", 120_000)
+    assert (extended.job_id, extended.token) == (lease.job_id, lease.token)
+    assert extended.until_ms > lease.until_ms
+    assert {live.until_ms for live in store.queue.leases()} == {extended.until_ms, other.until_ms}
 
 
 def test_keeping_brings_back_no_lease_that_ran_out(store: EventStore, lease: Lease) -> None:
@@ -292,8 +292,8 @@ def test_a_limit_concerns_its_own_name_only(store: EventStore) -> None:
 
 def test_as_many_jobs_run_as_there_are_slots(store: EventStore) -> None:
     limit = Limit("here", running=2)
-    given = [store.queue.acquire_slot(f"job_{number}", limit) == 0 for number in range(4)]
-    assert given == [True, True, False, False]
+    acquired = [store.queue.acquire_slot(f"job_{number}", limit) == 0 for number in range(4)]
+    assert acquired == [True, True, False, False]
 
 
 def test_a_job_that_has_a_slot_needs_no_second(store: EventStore) -> None:

@@ -188,8 +188,8 @@ def test_a_denied_remix_says_where_its_changes_are_under_a_policy_with_rules(
 def test_several_overrides_survive_an_approval_and_lapse_one_by_one(remix: Parse, catalog: Catalog) -> None:
     rules = [{"code": "REMIXES", "operations": ["remix"]}]
     policy = Policy.model_validate({**PEOPLE.model_dump(), "approvals": rules})
-    asked = remix(prompt="Make it night and add a dog", max_cost_usd_micros=1)
-    ruling = consider(asked, catalog=catalog, policy=policy)
+    request = remix(prompt="Make it night and add a dog", max_cost_usd_micros=1)
+    ruling = consider(request, catalog=catalog, policy=policy)
     for code in ("SEVERAL_CHANGES", "COST_ABOVE_LIMIT"):
         assert isinstance(ruling, RenderDenied)
         ruling = override(ruling, code, catalog=catalog, policy=policy)
@@ -278,8 +278,8 @@ def priced(catalog: Catalog, model: str, *usd_micros_per_second: int) -> Catalog
 
 
 def held_for_client(parse: Parse, catalog: Catalog, **context: Any) -> RenderHeld:
-    asked = parse(purpose="client", model="sora-2", size="1280x720", seconds=4)
-    held = consider(asked, catalog=catalog, policy=PEOPLE, context=DecisionContext(**context))
+    request = parse(purpose="client", model="sora-2", size="1280x720", seconds=4)
+    held = consider(request, catalog=catalog, policy=PEOPLE, context=DecisionContext(**context))
     assert isinstance(held, RenderHeld)
     return held
 
@@ -401,7 +401,7 @@ def test_each_reason_is_named_once_and_the_rule_that_wants_most_people_counts(
         {"code": "NEVER", "purposes": ["final"], "people": 5},
     ]
     policy = Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
-    asked = parse(purpose="client", model="sora-2")
-    held = consider(asked, catalog=catalog, policy=policy)
+    request = parse(purpose="client", model="sora-2")
+    held = consider(request, catalog=catalog, policy=policy)
     assert isinstance(held, RenderHeld)
     assert (held.reason_codes, held.approvals_needed) == (("THREE", "ONE"), 3)

@@ -85,8 +85,8 @@ def test_a_term_that_denies_is_denied_with_its_rule_and_what_to_leave_out(
     assert (trace.code, trace.failed_invariant) == ("INVARIANT_VIOLATION", "INV_WITHIN_GUARDRAILS")
     [fix] = trace.minimal_fix
     assert (fix.field, fix.action, fix.value) == ("terms", "drop", "NAMES")
-    asked = parse(prompt="Emma Watson walks through Times Square with tom  hanks")
-    [step] = what_now(denied, asked)
+    request = parse(prompt="Emma Watson walks through Times Square with tom  hanks")
+    [step] = what_now(denied, request)
     assert step == 'leave out "Emma Watson", "tom  hanks": the rule NAMES does not allow them'
     assert isinstance(considered("A woman walks through Times Square with a man"), RenderDecided)
 
@@ -215,12 +215,12 @@ def test_a_recorded_decision_is_repeated_from_its_inputs_alone(
     catalog: Catalog,
     guarded: Policy,
 ) -> None:
-    asked = parse(prompt=" ".join(words), purpose=purpose)
+    request = parse(prompt=" ".join(words), purpose=purpose)
     context = DecisionContext(moderation=result)
-    ruling = consider(asked, catalog=catalog, policy=guarded, context=context)
+    ruling = consider(request, catalog=catalog, policy=guarded, context=context)
     inputs = Inputs.model_validate(dict(ruling.basis.inputs))
     assert consider_inputs(inputs, catalog=catalog, policy=guarded) == ruling
-    again = found_in(asked.sent_prompt, guarded.guardrails, result_in(inputs.recorded()))
+    again = found_in(request.sent_prompt, guarded.guardrails, result_in(inputs.recorded()))
     assert again.items() >= {"guardrails": inputs.guardrails, "terms_found": inputs.terms_found}.items()
 
 

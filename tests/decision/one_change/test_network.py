@@ -84,10 +84,10 @@ def test_no_lane_overflows_whatever_the_text() -> None:
         return 8.1 * np.linalg.norm(gains[gain][:, None] * weight, axis=0) + np.abs(added)
 
     for layer in "01":
-        asked = most(f"{layer}.qkv", f"{layer}.1")
+        largest = most(f"{layer}.qkv", f"{layer}.1")
         inner = most(f"{layer}.inner", f"{layer}.2")
-        assert asked.max() * 2**17 < LARGEST
-        query, key, value = asked.reshape(3, 4, 16) * 2**7
+        assert largest.max() * 2**17 < LARGEST
+        query, key, value = largest.reshape(3, 4, 16) * 2**7
         assert (query * key).sum(axis=1).max() < LARGEST
         assert value.max() * 128 * 2**12 < LARGEST
         assert (inner @ np.abs(layers[f"{layer}.outer"][0])).max() * 2**17 < LARGEST

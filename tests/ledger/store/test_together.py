@@ -174,8 +174,8 @@ def test_an_append_that_continues_what_its_process_left_reads_no_row(
 ) -> None:
     with begin(tmp_path / "ledger.db") as store, begin(tmp_path / "elsewhere.db") as other:
         first = store.append([Batch(STREAMS[2], NEW, drafts["adopted", 0])])
-        told = statements(store, Batch(STREAMS[2], 1, drafts["observed", 0]))
-        assert not any(text.startswith(("SELECT", "INSERT INTO listing")) for text in told)
+        issued = statements(store, Batch(STREAMS[2], 1, drafts["observed", 0]))
+        assert not any(text.startswith(("SELECT", "INSERT INTO listing")) for text in issued)
         store.import_rows([])
         store.replace_jobs(list(store.all_jobs()), store.head().size)
         assert "SELECT size" in str(statements(store, Batch(STREAMS[2], 2, drafts["observed", 1])))

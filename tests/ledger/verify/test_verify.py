@@ -399,9 +399,9 @@ def test_findings_beyond_the_limit_are_counted(
 def test_a_finding_does_not_repeat_private_text(db: sqlite3.Connection, path: Path) -> None:
     db.execute("UPDATE private_bodies SET salt = zeroblob(32)")
     with SqliteSnapshot(path) as tables:
-        told = repr(verify(tables).findings)
+        findings_text = repr(verify(tables).findings)
     texts = [text for (text,) in db.execute("SELECT text FROM private_bodies")]
-    assert [text for text in texts if text in told] == []
+    assert [text for text in texts if text in findings_text] == []
 
 
 COLUMNS = [
@@ -516,8 +516,8 @@ def test_a_commitment_opens_in_one_way_only(
 ) -> None:
     scribe = vocabulary.Scribe(100)
     with scribe.ledger(path) as ledger:
-        said = Private.seal("text", "We never rendered this.\0I signed off on it.")
-        ledger.append([scribe.batch("job_01900000000070008000000000000002", NoteRecorded(text=said))])
+        sealed = Private.seal("text", "We never rendered this.\0I signed off on it.")
+        ledger.append([scribe.batch("job_01900000000070008000000000000002", NoteRecorded(text=sealed))])
     assert check(path) == []
     db.execute("UPDATE private_bodies SET field = ?, text = ? WHERE position = 15", (field, text))
     assert check(path) == [("BODY_UNKNOWN", 15)]

@@ -170,9 +170,9 @@ async def test_a_deletion_is_recorded_although_a_worker_stores_the_video_at_the_
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
-    seen = (await place(session, request_for())).job
-    stored = await settle(session, seen, interval_s=0.05, timeout_s=60)
-    job = await delete(session, seen)  # as it was when the deletion began
+    placed = (await place(session, request_for())).job
+    stored = await settle(session, placed, interval_s=0.05, timeout_s=60)
+    job = await delete(session, placed)  # as it was when the deletion began
     assert (stored.state, job.state, job.outcome) == (State.STORED, State.DELETED, Outcome.STORED)
     assert types(job)[-3:] == ["cost.settled", "render.closed", "video.deleted"]
     assert intact()

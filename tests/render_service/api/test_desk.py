@@ -196,9 +196,11 @@ async def test_what_is_held_is_announced_and_submitted_once_it_is_approved(at_se
     settings = read_settings(ledger=at_server["ledger"], profile="custom")
     activate(settings, TRACE, datetime(2026, 11, 21, tzinfo=UTC), rules, "everything waits")
     async with RenderDesk(**at_server) as session:
-        with pytest.raises(NotSubmitted, match=r"is held: 2 people have to approve it.*approve job_") as told:
+        with pytest.raises(
+            NotSubmitted, match=r"is held: 2 people have to approve it.*approve job_"
+        ) as raised:
             await session.create("a fox runs")
-        job = told.value.job
+        job = raised.value.job
         with pytest.raises(NotReady, match="is pending approval"):
             await session.resume(job.job_id)
         others = open_session(settings, TRACE, Log(TRACE, quiet=True))

@@ -84,6 +84,6 @@ def test_who_may_answer_depends_on_what_establishes_who_asked(
 ) -> None:
     rules = [rule] if rule["code"] == "FINALS" else [FINALS, rule]
     policy = Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
-    asked = SimpleNamespace(envelope=SimpleNamespace(actor_source=source.value), actor="ana")
+    request = SimpleNamespace(envelope=SimpleNamespace(actor_source=source.value), actor="ana")
     hold = SimpleNamespace(reason_codes=("FINALS",), approvals_needed=2)
-    assert message in who_may_answer(cast("Any", asked), cast("Any", hold), policy)
+    assert message in who_may_answer(cast("Any", request), cast("Any", hold), policy)

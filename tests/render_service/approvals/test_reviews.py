@@ -22,8 +22,12 @@ async def test_a_review_keeps_verdict_scores_and_notes(
     session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     job = await review(session, await stored(session), "approved", {"clarity": 90}, "good light")
-    said = event(job, ReviewRecorded)
-    assert (said.verdict, said.scores, said.notes.text) == ("approved", {"clarity": 90}, "good light")
+    recorded = event(job, ReviewRecorded)
+    assert (recorded.verdict, recorded.scores, recorded.notes.text) == (
+        "approved",
+        {"clarity": 90},
+        "good light",
+    )
 
 
 async def test_the_last_verdict_counts(session: Session, stored: Callable[..., Awaitable[Job]]) -> None:
@@ -66,8 +70,8 @@ async def test_notes_about_moments_are_recorded_in_their_order(
 ) -> None:
     notes = [read_note("0:03.25=the logo"), read_note("2.5 = hands")]
     job = await review(session, await stored(session), "changes_requested", timed_notes=notes)
-    said = event(job, ReviewRecorded).timed_notes
-    assert [(note.at_ms, note.text.text) for note in said] == [(2_500, "hands"), (3_250, "the logo")]
+    recorded = event(job, ReviewRecorded).timed_notes
+    assert [(note.at_ms, note.text.text) for note in recorded] == [(2_500, "hands"), (3_250, "the logo")]
 
 
 @pytest.mark.parametrize(

@@ -42,15 +42,15 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture
 def between(s3_server: str) -> Iterator[Between]:
     """Run the server in front of it for one test."""
-    told = Between()
+    proxy = Between()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
-            told.asked.append(f"{self.command} {urlsplit(self.path).path}")
+            proxy.asked.append(f"{self.command} {urlsplit(self.path).path}")
             sent = self.rfile.read(int(self.headers.get("content-length") or 0))
-            body = told.spoil(self.command, self.path, sent)
+            body = proxy.spoil(self.command, self.path, sent)
             if isinstance(body, int):
                 self.refuse(body)
                 return
@@ -80,8 +80,8 @@ def between(s3_server: str) -> Iterator[Between]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        told.url = f"http://127.0.0.1:{server.server_port}"
-        yield told
+        proxy.url = f"http://127.0.0.1:{server.server_port}"
+        yield proxy
         server.shutdown()
         thread.join()
 

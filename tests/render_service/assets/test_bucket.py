@@ -77,7 +77,10 @@ def test_a_large_file_goes_up_in_parts_and_comes_back_the_same(
     (tmp_path / "large").write_bytes(LARGE)
     uri = store.put_file(tmp_path / "large", "video/mp4")
     assert store.path(uri).read_bytes() == LARGE
-    assert (len([asked for asked in between.asked if asked.startswith("PUT")]), bucket.unfinished()) == (
+    assert (
+        len([request for request in between.asked if request.startswith("PUT")]),
+        bucket.unfinished(),
+    ) == (
         3,
         [],
     )
@@ -152,13 +155,13 @@ def test_what_was_fetched_is_not_fetched_again(store: AssetStore, between: Betwe
     uri = store.put(b"a picture", "image/png")
     between.asked.clear()
     assert store.path(uri) == store.path(uri)
-    assert len([asked for asked in between.asked if asked.startswith("GET")]) == 1
+    assert len([request for request in between.asked if request.startswith("GET")]) == 1
 
 
 def test_files_are_listed_with_what_is_known_of_them(store: AssetStore) -> None:
     uris = {store.put(bytes([number]), "image/png") for number in range(3)}
-    assert {f"asset:{kept.name}" for kept in store.place.files()} == uris
-    assert {(kept.bytes, len(kept.sha256)) for kept in store.place.files()} == {(1, 64)}
+    assert {f"asset:{file.name}" for file in store.place.files()} == uris
+    assert {(file.bytes, len(file.sha256)) for file in store.place.files()} == {(1, 64)}
 
 
 def test_an_object_is_hashed_where_it_lies(store: AssetStore) -> None:
@@ -205,8 +208,8 @@ async def test_a_job_whose_file_cannot_be_kept_is_kept_as_soon_as_it_can(
     job = await settle(remote, job, interval_s=0.05, timeout_s=30)
     assert (job.state, len(missing_bucket.keys()), intact()) == (State.STORED, 2, True)  # with the note
     stored = job.assets[Variant.VIDEO]
-    kept = remote.assets.path(stored.storage_uri).read_bytes()
-    assert hashlib.sha256(kept).hexdigest() == stored.sha256
+    file = remote.assets.path(stored.storage_uri).read_bytes()
+    assert hashlib.sha256(file).hexdigest() == stored.sha256
     remote.ledger.close()
 
 
@@ -235,8 +238,8 @@ def test_memory_stays_flat_however_large_a_file_is(
         file.truncate(megabytes << 20)
     command = [sys.executable, "-c", KEEP, str(large), str(tmp_path / "assets"), bucket.url]
     ran = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3])
-    kept, grown = map(int, ran.stdout.split())
-    assert kept == megabytes << 20
+    stored, grown = map(int, ran.stdout.split())
+    assert stored == megabytes << 20
     assert grown < 60_000
 
 
@@ -278,10 +281,10 @@ def test_a_copy_of_what_was_erased_elsewhere_goes_at_the_next_use_of_the_cache(
     bucket: Bucket, tmp_path: Path
 ) -> None:
     one, two = owned(bucket, tmp_path / "one", "ledger.db"), AssetStore(tmp_path / "two", bucket.url)
-    erased, kept = one.put(b"erased", "image/png"), one.put(b"kept", "image/png")
-    copies = [two.path(erased), two.path(kept)]
+    erased, file = one.put(b"erased", "image/png"), one.put(b"kept", "image/png")
+    copies = [two.path(erased), two.path(file)]
     one.remove(erased)
     again = AssetStore(tmp_path / "two", bucket.url)
     assert not again.path(erased).exists()
-    assert again.path(kept).exists()
+    assert again.path(file).exists()
     assert [copy.exists() for copy in copies] == [False, True]

@@ -95,9 +95,9 @@ async def test_the_manifest_names_the_record_that_stored_the_file(
 ) -> None:
     await out(session, film, tmp_path / "film.mp4", certificate)
     _, active, _ = peer.read((tmp_path / "film.mp4").read_bytes())
-    said = next(one for one in active["assertions"] if one["label"] == LABEL)["data"]
+    data = next(one for one in active["assertions"] if one["label"] == LABEL)["data"]
     record = next(one for one in session.ledger.history(film.job_id) if one.type == AssetStored.type)
-    assert said == {
+    assert data == {
         "format": "sora-ledger/provenance/v1",
         "origin": f"sora-ledger/{session.ledger.ledger_id}",
         "job": film.job_id,
@@ -223,14 +223,14 @@ async def test_a_copy_with_a_record_that_the_ledger_does_not_have_is_found(
 ) -> None:
     await out(session, film, tmp_path / "film.mp4", certificate)
     _, active, _ = peer.read((tmp_path / "film.mp4").read_bytes())
-    said = next(one for one in active["assertions"] if one["label"] == LABEL)["data"]
+    data = next(one for one in active["assertions"] if one["label"] == LABEL)["data"]
     for change, words in (
         ({"position": 999}, "no position 999"),
         ({"position": 1}, "not the record"),
         ({"job": "job_other"}, "does not record"),
         ({"position": "five"}, "not of the form"),
     ):
-        forged = peer.signed(clip, by, assertions=[{"label": LABEL, "kind": "Json", "data": said | change}])
+        forged = peer.signed(clip, by, assertions=[{"label": LABEL, "kind": "Json", "data": data | change}])
         (tmp_path / "forged.mp4").write_bytes(forged)
         found = follow(tmp_path / "forged.mp4", None, [], session.ledger)
         assert any(words in line for line in found.trouble), change

@@ -142,11 +142,11 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
 ) -> None:
     job = await lost(session)
     [video] = created()
-    seen = await seen_at(session, video["id"])
+    observation = await seen_at(session, video["id"])
 
     async def be_late(client: Any, attempts: Any, sightings: Any) -> Any:
         monkeypatch.setattr("render_service.adoption.adopt._unsettled", lambda *_: [])
-        await take_in(session, session.profile(), seen, source="poll")
+        await take_in(session, session.profile(), observation, source="poll")
         note = NoteRecorded(text=Private.seal("text", "said in between"))
         await session.append(job.job_id, ANY, [session.draft(note)])
         return await with_prompts(client, attempts, sightings)

@@ -129,9 +129,9 @@ async def test_where_the_text_was_erased_the_change_cannot_be_known_any_more(
     prompt: str,
 ) -> None:
     placed = await place(session, remix_of(await stored(session), prompt))
-    asked = ledger.history(placed.job.job_id)[0].event
-    assert isinstance(asked, RenderRequested)
-    erased = PrivateErased(commitments=(asked.prompt.commitment,), reason_code="asked_to")
+    request = ledger.history(placed.job.job_id)[0].event
+    assert isinstance(request, RenderRequested)
+    erased = PrivateErased(commitments=(request.prompt.commitment,), reason_code="asked_to")
     await session.append("ledger", ANY, [session.draft(erased)])
     *_, remade = remake_all(ledger)
     assert remade.verdict is Verdict.NOT_RECOMPUTABLE
@@ -142,9 +142,9 @@ async def test_a_new_render_can_be_decided_again_without_its_text(
     session: Session, ledger: Ledger, stored: Callable[..., Awaitable[Job]], *, searched: bool
 ) -> None:
     policy = session.policy if searched else session.policy.model_copy(update={"guardrails": None})
-    asked = ledger.history((await stored(decide_by(session, policy))).job_id)[0].event
-    assert isinstance(asked, RenderRequested)
-    erased = PrivateErased(commitments=(asked.prompt.commitment,), reason_code="asked_to")
+    request = ledger.history((await stored(decide_by(session, policy))).job_id)[0].event
+    assert isinstance(request, RenderRequested)
+    erased = PrivateErased(commitments=(request.prompt.commitment,), reason_code="asked_to")
     await session.append("ledger", ANY, [session.draft(erased)])
     remade = only(ledger)
     assert remade.verdict is (Verdict.NOT_RECOMPUTABLE if searched else Verdict.SAME)

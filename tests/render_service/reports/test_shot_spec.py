@@ -44,9 +44,9 @@ async def test_a_structured_remix_changes_its_line(
     remixed: Callable[[Job, str, dict[str, str]], Awaitable[Job]],
 ) -> None:
     job = await stored(session, fields=SHOT, augment=True)
-    asked = change_spec(spec_at(session.ledger, job), "palette", "crimson, rust")
-    after = await remixed(job, asked.prompt, asked.fields)
-    assert spec_at(session.ledger, after) == asked.spec
+    request = change_spec(spec_at(session.ledger, job), "palette", "crimson, rust")
+    after = await remixed(job, request.prompt, request.fields)
+    assert spec_at(session.ledger, after) == request.spec
 
 
 async def test_after_a_remix_in_other_words_the_line_is_not_known(

@@ -63,8 +63,8 @@ def test_a_line_on_a_terminal_is_readable_and_has_no_key(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     Log(TRACE).warning("server.said", said="the key sk-abc123DEF456")
-    said = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().err)
-    assert re.search(r"\[warning *\] server\.said .*said='the key sk-\[redacted\]'", said)
+    line = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().err)
+    assert re.search(r"\[warning *\] server\.said .*said='the key sk-\[redacted\]'", line)
 
 
 def test_the_log_of_another_trace_has_its_ids(capsys: pytest.CaptureFixture[str]) -> None:

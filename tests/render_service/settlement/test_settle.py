@@ -95,8 +95,8 @@ async def test_a_failed_render_is_closed_as_failed(
 async def test_the_words_of_a_failure_are_recorded(
     session: Session, stored: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
-    seen = event(await stored(session, prompt="a [fail] fox"), StatusObserved)
-    assert "blocked by our moderation system" in seen.error.message.text
+    observed = event(await stored(session, prompt="a [fail] fox"), StatusObserved)
+    assert "blocked by our moderation system" in observed.error.message.text
 
 
 async def test_waiting_ends_at_the_timeout_and_the_job_stays_as_it_is(

@@ -135,9 +135,9 @@ async def test_a_key_refuses_the_same_words_without_the_lines_around_them(
 async def test_a_repeated_key_sends_the_recorded_text_although_a_newer_version_words_it_otherwise(
     session: Session, request_for: Callable[..., RenderRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = request_for(request_key="teaser", augment=True)
-    words = asked.sent_prompt
-    await place(session, asked, queue=True)
+    request = request_for(request_key="teaser", augment=True)
+    words = request.sent_prompt
+    await place(session, request, queue=True)
     monkeypatch.setattr(decision.request.request, "augment", lambda prompt, _: f"NEWER {prompt}")
     again = await place(session, request_for(request_key="teaser", augment=True))
     async with session.connect(session.profile(again.job.profile)) as client:

@@ -95,8 +95,8 @@ async def test_a_request_whose_text_was_erased_is_not_sent(
     session: Session, request_for: Callable[..., RenderRequest], types: Callable[[Job], list[str]]
 ) -> None:
     job = await queued(session, request_for())
-    [asked] = [r.event for r in session.ledger.history(job.job_id) if isinstance(r.event, RenderRequested)]
-    commitments = tuple(private.commitment for _, private in private_values(asked))
+    [request] = [r.event for r in session.ledger.history(job.job_id) if isinstance(r.event, RenderRequested)]
+    commitments = tuple(private.commitment for _, private in private_values(request))
     await session.append(
         "ledger", ANY, [session.draft(PrivateErased(commitments=commitments, reason_code="asked"))]
     )
@@ -112,11 +112,11 @@ async def test_a_stored_file_that_was_changed_is_not_sent(
     picture.write_bytes(png(1280, 720))
     frame = first_frame(picture)
     job = await queued(session, request_for(input_reference=frame.image), Material(reference=frame.content))
-    [kept] = (path for path in session.settings.assets_folder.rglob("*.png"))
-    kept.write_bytes(b"something else")
+    [stored_file] = (path for path in session.settings.assets_folder.rglob("*.png"))
+    stored_file.write_bytes(b"something else")
     with pytest.raises(NotReady, match="differs from that of its request"):
         await resume(session, job)
-    kept.unlink()
+    stored_file.unlink()
     with pytest.raises(NotReady, match="no longer in asset storage"):
         await resume(session, job)
 

@@ -48,58 +48,58 @@ def capacity(store: SqliteStore, clock: Clock) -> Made:
 
 
 async def test_a_refusal_keeps_every_worker_from_asking(capacity: Made) -> None:
-    told, other = capacity(), capacity()
-    assert await told.turn("job_1", LIMIT) == 0.0
-    assert await told.refused("job_1", LIMIT, 7.0) == 7.0
-    assert 6.5 < await told.turn("job_1", LIMIT) <= 7.0
+    limits, other = capacity(), capacity()
+    assert await limits.turn("job_1", LIMIT) == 0.0
+    assert await limits.refused("job_1", LIMIT, 7.0) == 7.0
+    assert 6.5 < await limits.turn("job_1", LIMIT) <= 7.0
     assert 6.5 < await other.turn("job_2", LIMIT) <= 7.0
 
 
 async def test_another_model_is_asked_all_the_same(capacity: Made) -> None:
-    told = capacity()
-    await told.refused("job_1", LIMIT, 7.0)
-    assert await told.turn("job_2", Limit("openai/sora-2-pro")) == 0.0
+    limits = capacity()
+    await limits.refused("job_1", LIMIT, 7.0)
+    assert await limits.turn("job_2", Limit("openai/sora-2-pro")) == 0.0
 
 
 async def test_pauses_double_up_to_a_minute(capacity: Made, clock: Clock) -> None:
-    told, pauses = capacity(), []
+    limits, pauses = capacity(), []
     for _ in range(7):
-        pauses.append(await told.refused("job_1", LIMIT, 2.0))
+        pauses.append(await limits.refused("job_1", LIMIT, 2.0))
         clock.now += pauses[-1]
     assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
 
 
 async def test_refusals_of_requests_that_were_under_way_together_count_once(capacity: Made) -> None:
-    told = capacity()
-    assert {await told.refused(f"job_{number}", LIMIT, 2.0) for number in range(16)} == {2.0}
+    limits = capacity()
+    assert {await limits.refused(f"job_{number}", LIMIT, 2.0) for number in range(16)} == {2.0}
 
 
 async def test_an_acceptance_ends_the_doubling(capacity: Made, clock: Clock) -> None:
-    told = capacity()
+    limits = capacity()
     for _ in range(3):
-        clock.now += await told.refused("job_1", LIMIT, 2.0)
-    told.accepted(LIMIT)
-    assert await told.refused("job_1", LIMIT, 2.0) == 2.0
+        clock.now += await limits.refused("job_1", LIMIT, 2.0)
+    limits.accepted(LIMIT)
+    assert await limits.refused("job_1", LIMIT, 2.0) == 2.0
 
 
 async def test_chance_shortens_a_pause_but_not_below_what_the_server_demands(
     capacity: Made, clock: Clock
 ) -> None:
-    told, always = capacity(chance=0.5), []
+    limits, always = capacity(chance=0.5), []
     for _ in range(3):
-        always.append(await told.refused("job_1", LIMIT, 2.0))
+        always.append(await limits.refused("job_1", LIMIT, 2.0))
         clock.now += always[-1]
     assert always == [2.0, 3.0, 6.0]
-    assert await told.refused("job_1", LIMIT, 300.0) == 300.0
+    assert await limits.refused("job_1", LIMIT, 300.0) == 300.0
 
 
 async def test_a_server_that_refused_is_tried_with_one_job_at_a_time(
     capacity: Made, store: SqliteStore
 ) -> None:
-    told = capacity()
-    await told.refused("job_1", LIMIT, 0.0)
-    assert await told.turn("job_1", LIMIT) == 0.0
-    assert 0.5 < await told.turn("job_2", LIMIT) <= 1.0
+    limits = capacity()
+    await limits.refused("job_1", LIMIT, 0.0)
+    assert await limits.turn("job_1", LIMIT) == 0.0
+    assert 0.5 < await limits.turn("job_2", LIMIT) <= 1.0
     assert store.queue.acquire_slot("job_3", LIMIT) > 500
 
 

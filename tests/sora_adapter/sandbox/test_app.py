@@ -310,7 +310,7 @@ def test_the_sandbox_counts_what_it_was_asked_even_what_it_refused(start: Start)
     api.post("/v1/videos", json={})
     api.get("/v1/videos/video_0")
     counts = api.get("/_sandbox/requests").json()
-    assert {name: asked for name, asked in counts.items() if asked} == {"creates": 2, "retrieves": 1}
+    assert {name: count for name, count in counts.items() if count} == {"creates": 2, "retrieves": 1}
 
 
 def test_the_sandbox_remembers_which_request_made_a_job(start: Start) -> None:

@@ -68,15 +68,15 @@ def test_a_part_of_the_content_can_be_asked_for(fetch: Fetch) -> None:
 def test_the_thumbnail_is_a_webp_of_the_video_s_size(fetch: Fetch) -> None:
     answer = fetch("thumbnail")
     with Image.open(io.BytesIO(answer.content)) as image:
-        seen = (answer.headers["content-type"], image.format, image.size)
-    assert seen == ("image/webp", "WEBP", (1280, 720))
+        facts = (answer.headers["content-type"], image.format, image.size)
+    assert facts == ("image/webp", "WEBP", (1280, 720))
 
 
 def test_the_spritesheet_is_a_jpeg_grid(fetch: Fetch) -> None:
     answer = fetch("spritesheet")
     with Image.open(io.BytesIO(answer.content)) as image:
-        seen = (answer.headers["content-type"], image.format, image.size)
-    assert seen == ("image/jpeg", "JPEG", (1280, 540))
+        facts = (answer.headers["content-type"], image.format, image.size)
+    assert facts == ("image/jpeg", "JPEG", (1280, 540))
 
 
 def test_the_same_request_gives_the_same_bytes(api: httpx2.Client, fetch: Fetch) -> None:

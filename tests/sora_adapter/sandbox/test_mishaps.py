@@ -35,14 +35,14 @@ def jobs(api: httpx2.Client) -> list[dict[str, Any]]:
 
 def download(api: httpx2.Client, video_id: str) -> tuple[int, int]:
     """Return the number of bytes that came and that were announced, although the rest is missing."""
-    came = 0
+    received = 0
     with api.stream("GET", f"/v1/videos/{video_id}/content") as answer:
         try:
             for chunk in answer.iter_raw():
-                came += len(chunk)
+                received += len(chunk)
         except httpx2.TransportError:
             pass
-        return came, int(answer.headers["content-length"])
+        return received, int(answer.headers["content-length"])
 
 
 def test_a_lost_request_breaks_off_and_was_never_seen(start: Start) -> None:
@@ -111,9 +111,9 @@ def test_an_answer_that_was_held_back_is_whole(start: Start) -> None:
 def test_a_download_that_breaks_off_is_half_of_what_was_announced(start: Start, kind: str) -> None:
     api = start(render_seconds=0, faults=(f"content={kind}:1",))
     video_id = post(api).json()["id"]
-    came, announced = download(api, video_id)
-    overtaken = kind == "reset" and came < announced // 2  # a reset discards what was not read yet
-    assert came == announced // 2 or overtaken
+    received, announced = download(api, video_id)
+    overtaken = kind == "reset" and received < announced // 2  # a reset discards what was not read yet
+    assert received == announced // 2 or overtaken
     assert download(api, video_id) == (announced, announced)
 
 

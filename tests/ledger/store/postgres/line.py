@@ -98,6 +98,6 @@ class Line:
             self.late()
         if kind in {"answer", "late"}:
             server.sendall(data)
-            heard = b""
-            while not heard.endswith(READY):
-                heard += server.recv(65_536)
+            received = b""
+            while not received.endswith(READY):
+                received += server.recv(65_536)

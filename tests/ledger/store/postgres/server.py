@@ -51,8 +51,8 @@ def leave(server: Any) -> None:
 
 def _folder() -> Path:
     """Return a folder for servers: the path of a socket in it may have 107 bytes."""
-    given = tempfile.gettempdir()
-    return Path(given if len(given) <= SHORT else "/tmp")
+    folder = tempfile.gettempdir()
+    return Path(folder if len(folder) <= SHORT else "/tmp")
 
 
 def _own_runtime_folder() -> None:

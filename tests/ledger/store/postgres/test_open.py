@@ -161,10 +161,10 @@ def test_a_wrong_password_says_what_to_check_and_is_not_repeated(
     rules = server.pgdata / "pg_hba.conf"
     rules.write_text(f"local all {role} scram-sha-256\n{rules.read_text()}")
     execute(f"ALTER ROLE {role} PASSWORD 'right'", "SELECT pg_reload_conf()")
-    asked = make_conninfo(url, user=role, password=password) if password else make_conninfo(url, user=role)
-    wait_until_asked(asked)
+    conninfo = make_conninfo(url, user=role, password=password) if password else make_conninfo(url, user=role)
+    wait_until_asked(conninfo)
     with pytest.raises(LedgerUnusable, match="check user and password in SORA_LEDGER_URL") as caught:
-        PostgresStore(asked)
+        PostgresStore(conninfo)
     assert "wrong-secret" not in str(caught.value)
 
 

@@ -112,14 +112,14 @@ def test_each_state_has_a_status_and_each_failure_a_code_and_a_sentence(ledger: 
 
 
 def test_no_state_is_left_out() -> None:
-    seen = set()
+    states = set()
     for events, _, _ in lives().values():
         state: Any = None
         for event in events:
             job = None if state is None else structs.replace(unrecorded(), state=state)
             state = next_state(job, event)
-        seen.add(state)
-    assert seen | {State.DELETED} == {state for state in TRANSITIONS if state is not None}
+        states.add(state)
+    assert states | {State.DELETED} == {state for state in TRANSITIONS if state is not None}
 
 
 def test_a_video_object_has_the_fields_of_the_api(ledger: Ledger) -> None:

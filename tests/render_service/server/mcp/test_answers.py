@@ -51,8 +51,8 @@ def test_a_queued_job_without_a_key_is_submitted_by_a_person() -> None:
 
 
 def test_options_become_arguments_and_commands_stay_as_they_are() -> None:
-    told = in_tool_terms("use --max-cost 0.40, or --seconds 4; `sora-ledger approve job_1 --key FILE`")
-    assert told == "use max_cost_usd 0.40, or seconds 4; `sora-ledger approve job_1 --key FILE`"
+    text = in_tool_terms("use --max-cost 0.40, or --seconds 4; `sora-ledger approve job_1 --key FILE`")
+    assert text == "use max_cost_usd 0.40, or seconds 4; `sora-ledger approve job_1 --key FILE`"
 
 
 @pytest.mark.parametrize(

@@ -111,8 +111,8 @@ def test_an_append_that_fails_leaves_nothing_behind(open_store: Open) -> None:
 def test_a_store_from_before_there_were_extensions_is_still_read(tmp_path: Path, open_store: Open) -> None:
     with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as old:
         old.executescript(OLD)
-    kept = open_store().get("video_1")
-    assert kept == job("video_1", IMAGE)
+    job_read = open_store().get("video_1")
+    assert job_read == job("video_1", IMAGE)
 
 
 def test_counts_survive_a_restart(open_store: Open) -> None:
