@@ -216,7 +216,7 @@ class Console:
     def sign_in(self, page: Page, name: str, to: str = "/access") -> None:
         """Sign in as `name` in a browser's page, and open a page of the console.
 
-        The form is sent for the page: to load it and to type in it takes 0.6 s of a processor. That it
+        The form is sent for the page: to load it and to type in it takes 0.4 s of a processor. That it
         can be filled in is tested in `test_access.py`.
         """
         form = {"key": self.studio.keys[name], "next": f"/console{to}"}
