@@ -22,8 +22,8 @@ which a crash would lose.
 httptools instead of h11 would make `serve` faster and the ratio worse. uvicorn chooses it for the peer, too,
 as soon as it is installed: the peer then takes 397 us of a processor for a delivery, 827 with h11 (medians of
 four rounds in turn, both orders, a busy machine). If ours saved as many of what would be 1,900 at the ratio
-above, the ratio by processor time would be 0.27 instead of 0.43 (estimated). It also needs the limits of `render_service/server/server.py`,
-which extend h11's protocol, a second time.
+above, the ratio by processor time would be 0.27 instead of 0.43 (estimated). It also needs the limits of
+`render_service/server/server.py`, which extend h11's protocol, a second time.
 
     .venv/bin/python benchmarks/webhooks.py
 """
