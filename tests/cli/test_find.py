@@ -11,32 +11,32 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "v1" / "ledger.db"
 DENIED = ["--max-cost", "0", "--profile", "sandbox"]
 
 
-def found(sora: Sora, *arguments: str) -> list[str]:
+def found_ids(sora: Sora, *arguments: str) -> list[str]:
     return [job["job_id"] for job in sora("find", *arguments).document["jobs"]]
 
 
 @pytest.fixture
 def two(sora: Sora) -> tuple[str, str]:
     """Record two denied jobs."""
-    asked = [
+    jobs = [
         ["--prompt", "a paper boat on a canal", "--purpose", "draft"],
         ["--prompt", f"{'very ' * 100}red BOATS 夜景 [bold]\x1b[2J", "--purpose", "final"],
     ]
-    ids = [sora("create", *DENIED, *more).document["job_id"] for more in asked]
+    ids = [sora("create", *DENIED, *more).document["job_id"] for more in jobs]
     return ids[0], ids[1]
 
 
 def test_jobs_are_found_by_all_words_newest_first(sora: Sora, two: tuple[str, str]) -> None:
-    assert found(sora, "boat") == [two[1], two[0]]
-    assert found(sora, "boat", "paper") == [two[0]]
-    assert found(sora, "夜景") == [two[1]]
-    assert found(sora, "boat", "submarine") == []
+    assert found_ids(sora, "boat") == [two[1], two[0]]
+    assert found_ids(sora, "boat", "paper") == [two[0]]
+    assert found_ids(sora, "夜景") == [two[1]]
+    assert found_ids(sora, "boat", "submarine") == []
 
 
 def test_a_search_has_the_filters_of_a_list(sora: Sora, two: tuple[str, str]) -> None:
-    assert found(sora, "boat", "--purpose", "final") == [two[1]]
-    assert found(sora, "boat", "--state", "stored") == []
-    assert found(sora, "boat", "--limit", "1") == [two[1]]
+    assert found_ids(sora, "boat", "--purpose", "final") == [two[1]]
+    assert found_ids(sora, "boat", "--state", "stored") == []
+    assert found_ids(sora, "boat", "--limit", "1") == [two[1]]
 
 
 def test_a_found_job_is_shown_with_the_piece_that_matches(sora: Sora, two: tuple[str, str]) -> None:
@@ -50,13 +50,13 @@ def test_a_found_job_is_shown_with_the_piece_that_matches(sora: Sora, two: tuple
 
 def test_an_erased_prompt_is_found_no_more(sora: Sora, two: tuple[str, str]) -> None:
     sora("erase", two[0], "--reason", "subject_request", "--yes")
-    assert found(sora, "paper") == []
-    assert found(sora, "boat") == [two[1]]
+    assert found_ids(sora, "paper") == []
+    assert found_ids(sora, "boat") == [two[1]]
 
 
 def test_the_first_search_upgrades_an_older_ledger(sora: Sora, folder: Path) -> None:
     copyfile(GOLDEN, folder / "old.db")
-    assert found(sora, "storm", "--ledger", str(folder / "old.db")) != []
+    assert found_ids(sora, "storm", "--ledger", str(folder / "old.db")) != []
 
 
 def test_a_search_without_a_word_names_what_is_missing(sora: Sora, two: tuple[str, str]) -> None:
@@ -66,4 +66,4 @@ def test_a_search_without_a_word_names_what_is_missing(sora: Sora, two: tuple[st
 
 def test_replaying_builds_the_search_index_again(sora: Sora, two: tuple[str, str], folder: Path) -> None:
     assert sora("replay", "--swap").code == 0
-    assert found(sora, "boat") == [two[1], two[0]]
+    assert found_ids(sora, "boat") == [two[1], two[0]]

@@ -15,7 +15,7 @@ def two(sora: Sora) -> list[str]:
     return [sora(*command, prompt).document["job_id"] for prompt in ("a fox in snow", "a cat in snow")]
 
 
-def shown(sora: Sora, name: str) -> str:
+def shown_name(sora: Sora, name: str) -> str:
     return str(sora("show", name).document["job"]["job_id"])
 
 
@@ -35,18 +35,18 @@ def shown(sora: Sora, name: str) -> str:
 def test_every_displayed_form_of_an_id_names_its_job(
     sora: Sora, two: list[str], displayed: Callable[[str], str]
 ) -> None:
-    assert [shown(sora, displayed(job)) for job in two] == two
+    assert [shown_name(sora, displayed(job)) for job in two] == two
 
 
 def test_the_last_jobs_are_counted_back(sora: Sora, two: list[str]) -> None:
-    assert [shown(sora, name) for name in ("@last", "@-1", "@-2")] == [two[1], two[1], two[0]]
+    assert [shown_name(sora, name) for name in ("@last", "@-1", "@-2")] == [two[1], two[1], two[0]]
 
 
 def test_the_last_job_is_that_of_the_person_who_acts(sora: Sora, two: list[str]) -> None:
     other = sora(
         "create", "--max-cost", "0", "--profile", "sandbox", "--prompt", "a dog runs", "--actor", "ben"
     )
-    assert shown(sora, "@last") == two[1]
+    assert shown_name(sora, "@last") == two[1]
     assert sora("show", "@last", "--actor", "ben").document["job"]["job_id"] == other.document["job_id"]
 
 
@@ -115,7 +115,7 @@ def test_the_last_job_of_commands_about_a_video_is_the_last_one_that_was_submitt
     assert sora("poll").document["job_id"] == job
     assert sora("open", "@last", "--print").document["job_id"] == job
     assert sora("download", "@last", "--out", "fox.mp4").document["job_id"] == job
-    assert shown(sora, "@-2") == denied
+    assert shown_name(sora, "@-2") == denied
 
 
 def test_poll_says_where_nothing_was_submitted(sora: Sora, two: list[str]) -> None:
@@ -127,13 +127,11 @@ def test_poll_all_waits_for_every_render_and_stores_the_videos(
     sora: Sora, server: Callable[..., SandboxServer]
 ) -> None:
     server()
-    asked = [
-        sora("create", "--prompt", f"a fox in snow, take {take}").document["job_id"] for take in range(3)
-    ]
+    jobs = [sora("create", "--prompt", f"a fox in snow, take {take}").document["job_id"] for take in range(3)]
     ended = sora("poll", "--all", "--poll-interval", "0.05", "--download")
     assert ended.code == 0
     assert [(job["job_id"], job["state"]) for job in ended.document["jobs"]] == [
-        (job, "stored") for job in reversed(asked)
+        (job, "stored") for job in reversed(jobs)
     ]
     assert all(len(job["files"]) == 1 for job in ended.document["jobs"])
     assert sora("verify").code == 0

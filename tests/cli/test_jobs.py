@@ -16,20 +16,20 @@ from tests.cli.conftest import Sora, Terminal
 DENIED = ["--max-cost", "0"]
 
 
-def found(sora: Sora, *arguments: str) -> list[str]:
+def found_ids(sora: Sora, *arguments: str) -> list[str]:
     return [job["job_id"] for job in sora("jobs", *arguments).document["jobs"]]
 
 
 @pytest.fixture
 def two(sora: Sora, folder: Path) -> tuple[str, str]:
     """Record two denied jobs that differ in everything one can ask for."""
-    asked = [
+    jobs = [
         ["--model", "sora-2", "--purpose", "draft", "--actor", "ana", "--profile", "sandbox"],
         ["--model", "sora-2-pro", "--purpose", "final", "--actor", "ben", "--profile", "custom"],
     ]
     base = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1"}
     (folder / ".env").write_text("\n".join(f"{name}={text}" for name, text in base.items()))
-    ids = [sora("create", "--prompt", "a fox", *DENIED, *more).document["job_id"] for more in asked]
+    ids = [sora("create", "--prompt", "a fox", *DENIED, *more).document["job_id"] for more in jobs]
     return ids[0], ids[1]
 
 
@@ -56,30 +56,30 @@ def family(sora: Sora, server: Callable[..., SandboxServer]) -> list[str]:
     ],
 )
 def test_a_filter_leaves_the_jobs_it_names(sora: Sora, two: tuple[str, str], arguments: list[str]) -> None:
-    assert found(sora, *arguments) == [two[1]]
+    assert found_ids(sora, *arguments) == [two[1]]
 
 
 def test_jobs_are_found_by_time(sora: Sora, two: tuple[str, str]) -> None:
     begun = sora("jobs", "--by-actor", "ben").document["jobs"][0]["begun_at"]
-    assert found(sora, "--since", begun) == [two[1]]
-    assert found(sora, "--until", begun) == [two[0]]
-    assert found(sora, "--since", "2020-01-01", "--until", "2021-01-01") == []
+    assert found_ids(sora, "--since", begun) == [two[1]]
+    assert found_ids(sora, "--until", begun) == [two[0]]
+    assert found_ids(sora, "--since", "2020-01-01", "--until", "2021-01-01") == []
 
 
 def test_jobs_are_found_by_the_servers_status(sora: Sora, family: list[str]) -> None:
-    assert set(found(sora, "--status", "completed")) == set(family[:3])
-    assert found(sora, "--status", "queued", "--status", "in_progress") == [family[3]]
+    assert set(found_ids(sora, "--status", "completed")) == set(family[:3])
+    assert found_ids(sora, "--status", "queued", "--status", "in_progress") == [family[3]]
 
 
 @pytest.mark.parametrize("member", [0, 1, 2])
 def test_a_line_is_the_same_whichever_job_of_it_is_named(sora: Sora, family: list[str], member: int) -> None:
-    assert found(sora, "--of", family[member]) == family[2::-1]
+    assert found_ids(sora, "--of", family[member]) == family[2::-1]
 
 
 def test_a_branch_is_no_ancestor(sora: Sora, family: list[str]) -> None:
     branch = sora("remix", family[0], "--prompt", "make it blue").document["job_id"]
-    assert branch not in found(sora, "--of", family[1])
-    assert branch in found(sora, "--of", family[0])
+    assert branch not in found_ids(sora, "--of", family[1])
+    assert branch in found_ids(sora, "--of", family[0])
 
 
 def test_a_tree_draws_what_was_made_from_what(sora: Sora, family: list[str]) -> None:

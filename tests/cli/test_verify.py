@@ -15,7 +15,7 @@ from tests.cli.conftest import Sora
 
 
 @pytest.fixture
-def held(sora: Sora, denied: str) -> str:
+def signed_checkpoint(sora: Sora, denied: str) -> str:
     """Return a signed checkpoint of a ledger with one denied job, which has grown since."""
     sora("key", "new", "signing.key", "--name", "ledger.example")
     sora("checkpoint", "--key", "signing.key", "--publish", "held")
@@ -23,7 +23,7 @@ def held(sora: Sora, denied: str) -> str:
     return "held"
 
 
-def found(ended: Any) -> list[str]:
+def findings_of(ended: Any) -> list[str]:
     return [finding["code"] for finding in ended.document["findings"]]
 
 
@@ -40,69 +40,81 @@ def keep_first_record() -> None:
     db.close()
 
 
-def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Sora, held: str) -> None:
-    ended = sora("verify", "--against", held, "--verifier", "signing.key")
+def test_a_ledger_that_grew_is_as_the_checkpoint_says(sora: Sora, signed_checkpoint: str) -> None:
+    ended = sora("verify", "--against", signed_checkpoint, "--verifier", "signing.key")
     assert (ended.code, ended.document["clean"], ended.document["signed_by"]) == (0, True, ["ledger.example"])
 
 
-def test_a_person_reads_what_else_was_checked(sora: Sora, held: str) -> None:
+def test_a_person_reads_what_else_was_checked(sora: Sora, signed_checkpoint: str) -> None:
     text = sora(
-        "verify", "--against", held, "--verifier", "signing.key", "--with-assets", "--format=text"
+        "verify",
+        "--against",
+        signed_checkpoint,
+        "--verifier",
+        "signing.key",
+        "--with-assets",
+        "--format=text",
     ).out
     assert "signed by ledger.example" in text
     assert "0 stored files checked: each as recorded" in text
 
 
-def test_without_a_verifier_it_says_that_the_signature_was_not_checked(sora: Sora, held: str) -> None:
-    assert "signature not checked" in sora("verify", "--against", held).error
+def test_without_a_verifier_it_says_that_the_signature_was_not_checked(
+    sora: Sora, signed_checkpoint: str
+) -> None:
+    assert "signature not checked" in sora("verify", "--against", signed_checkpoint).error
 
 
-def test_a_cut_tail_is_found_though_the_ledger_is_intact(sora: Sora, held: str, folder: Path) -> None:
+def test_a_cut_tail_is_found_though_the_ledger_is_intact(
+    sora: Sora, signed_checkpoint: str, folder: Path
+) -> None:
     keep_first_record()
-    assert found(sora("verify")) == []
-    ended = sora("verify", "--against", held)
-    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_SIZE"])
+    assert findings_of(sora("verify")) == []
+    ended = sora("verify", "--against", signed_checkpoint)
+    assert (ended.code, findings_of(ended)) == (10, ["CHECKPOINT_SIZE"])
 
 
-def test_a_rewritten_tail_is_found_though_the_ledger_is_intact(sora: Sora, held: str) -> None:
+def test_a_rewritten_tail_is_found_though_the_ledger_is_intact(sora: Sora, signed_checkpoint: str) -> None:
     keep_first_record()
     sora("create", "--prompt", "another fox", "--max-cost", "0.01", "--profile", "sandbox")
-    assert found(sora("verify")) == []
-    ended = sora("verify", "--against", held)
-    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_ROOT"])
+    assert findings_of(sora("verify")) == []
+    ended = sora("verify", "--against", signed_checkpoint)
+    assert (ended.code, findings_of(ended)) == (10, ["CHECKPOINT_ROOT"])
 
 
-def test_another_ledger_is_found(sora: Sora, held: str, folder: Path) -> None:
+def test_another_ledger_is_found(sora: Sora, signed_checkpoint: str, folder: Path) -> None:
     (folder / "ledger.db").unlink()
     sora("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
-    ended = sora("verify", "--against", held)
-    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_ORIGIN", "CHECKPOINT_ROOT"])
+    ended = sora("verify", "--against", signed_checkpoint)
+    assert (ended.code, findings_of(ended)) == (10, ["CHECKPOINT_ORIGIN", "CHECKPOINT_ROOT"])
 
 
-def test_a_checkpoint_that_was_changed_is_found(sora: Sora, held: str, folder: Path) -> None:
-    text = (folder / held).read_text().split("\n")
-    (folder / held).write_text("\n".join([text[0], "1", *text[2:]]))
-    ended = sora("verify", "--against", held, "--verifier", "signing.key")
-    assert found(ended) == ["CHECKPOINT_ROOT", "CHECKPOINT_SIGNATURE"]
+def test_a_checkpoint_that_was_changed_is_found(sora: Sora, signed_checkpoint: str, folder: Path) -> None:
+    text = (folder / signed_checkpoint).read_text().split("\n")
+    (folder / signed_checkpoint).write_text("\n".join([text[0], "1", *text[2:]]))
+    ended = sora("verify", "--against", signed_checkpoint, "--verifier", "signing.key")
+    assert findings_of(ended) == ["CHECKPOINT_ROOT", "CHECKPOINT_SIGNATURE"]
 
 
-def test_a_checkpoint_that_another_person_signed_is_found(sora: Sora, held: str) -> None:
+def test_a_checkpoint_that_another_person_signed_is_found(sora: Sora, signed_checkpoint: str) -> None:
     sora("key", "new", "other.key", "--name", "other.example")
-    assert found(sora("verify", "--against", held, "--verifier", "other.key")) == ["CHECKPOINT_SIGNATURE"]
+    assert findings_of(sora("verify", "--against", signed_checkpoint, "--verifier", "other.key")) == [
+        "CHECKPOINT_SIGNATURE"
+    ]
 
 
-def test_only_what_is_new_is_checked_and_it_says_so(sora: Sora, held: str) -> None:
+def test_only_what_is_new_is_checked_and_it_says_so(sora: Sora, signed_checkpoint: str) -> None:
     size = sora("verify").document["size"]
-    ended = sora("verify", "--since", str(size - 1), "--against", held)
+    ended = sora("verify", "--since", str(size - 1), "--against", signed_checkpoint)
     assert (ended.code, ended.document["size"], "taken as they are" in ended.error) == (0, size, True)
 
 
-def test_a_person_reads_from_where_on_it_is_intact(sora: Sora, held: str) -> None:
+def test_a_person_reads_from_where_on_it_is_intact(sora: Sora, signed_checkpoint: str) -> None:
     assert sora("verify", "--since", "2", "--format=text").out.startswith("intact after position 2: ")
 
 
 @pytest.mark.parametrize("since", ["0", "-1", "99"])
-def test_a_position_that_is_not_there_is_refused(sora: Sora, held: str, since: str) -> None:
+def test_a_position_that_is_not_there_is_refused(sora: Sora, signed_checkpoint: str, since: str) -> None:
     assert sora("verify", "--since", since).code == 2
 
 
@@ -129,7 +141,7 @@ def test_stored_files_are_digested(sora: Sora, server: Callable[..., SandboxServ
     changed = sora("verify", "--with-assets")
     video.unlink()
     missing = sora("verify", "--with-assets")
-    assert (changed.code, found(changed), missing.code, found(missing)) == (
+    assert (changed.code, findings_of(changed), missing.code, findings_of(missing)) == (
         10,
         ["ASSET_CHANGED"],
         10,
@@ -159,13 +171,13 @@ def test_a_head_that_cannot_be_read_is_a_finding_like_others(
 ) -> None:
     tamper(statement)
     ended = sora("verify", *since)
-    assert (ended.code, found(ended)) == (10, expected)
+    assert (ended.code, findings_of(ended)) == (10, expected)
 
 
-def test_a_tail_cut_below_the_position_is_found_by_the_checkpoint(sora: Sora, held: str) -> None:
+def test_a_tail_cut_below_the_position_is_found_by_the_checkpoint(sora: Sora, signed_checkpoint: str) -> None:
     keep_first_record()
-    ended = sora("verify", "--since", "2", "--against", held)
-    assert (ended.code, found(ended), ended.document["since"]) == (10, ["CHECKPOINT_SIZE"], None)
+    ended = sora("verify", "--since", "2", "--against", signed_checkpoint)
+    assert (ended.code, findings_of(ended), ended.document["since"]) == (10, ["CHECKPOINT_SIZE"], None)
 
 
 def claim_format_2(*, rewritten: bool) -> None:
@@ -193,28 +205,28 @@ def tamper_first(column: str, value: bytes) -> None:
     db.close()
 
 
-def test_an_edited_first_payload_cannot_turn_verification_away(sora: Sora, held: str) -> None:
+def test_an_edited_first_payload_cannot_turn_verification_away(sora: Sora, signed_checkpoint: str) -> None:
     claim_format_2(rewritten=False)
-    ended = sora("verify", "--against", held)
-    assert (ended.code, found(ended)) == (10, ["PAYLOAD_DIGEST"])
+    ended = sora("verify", "--against", signed_checkpoint)
+    assert (ended.code, findings_of(ended)) == (10, ["PAYLOAD_DIGEST"])
     tamper_first("payload", b"[" * 100_000)
     ended = sora("verify")
-    assert (ended.code, found(ended)) == (10, ["PAYLOAD_DIGEST", "PAYLOAD_NOT_CANONICAL"])
+    assert (ended.code, findings_of(ended)) == (10, ["PAYLOAD_DIGEST", "PAYLOAD_NOT_CANONICAL"])
 
 
-def test_a_first_record_that_was_rewritten_cannot_either(sora: Sora, held: str) -> None:
+def test_a_first_record_that_was_rewritten_cannot_either(sora: Sora, signed_checkpoint: str) -> None:
     claim_format_2(rewritten=True)
     ended = sora("verify")
-    assert (ended.code, found(ended)) == (10, ["HEAD_ROOT"])
+    assert (ended.code, findings_of(ended)) == (10, ["HEAD_ROOT"])
 
 
-def test_of_a_whole_that_was_rewritten_the_checkpoint_tells(sora: Sora, held: str) -> None:
+def test_of_a_whole_that_was_rewritten_the_checkpoint_tells(sora: Sora, signed_checkpoint: str) -> None:
     keep_first_record()
     claim_format_2(rewritten=True)
     tamper("UPDATE head SET frontier = (SELECT leaf FROM events)")
     assert sora("verify").code == 7
-    ended = sora("verify", "--against", held)
-    assert (ended.code, found(ended)) == (10, ["CHECKPOINT_SIZE"])
+    ended = sora("verify", "--against", signed_checkpoint)
+    assert (ended.code, findings_of(ended)) == (10, ["CHECKPOINT_SIZE"])
 
 
 def checks(sora: Sora) -> list[dict[str, Any]]:
@@ -223,10 +235,12 @@ def checks(sora: Sora) -> list[dict[str, Any]]:
     return sorted(records, key=lambda each: each["position"])
 
 
-def test_a_verification_that_found_the_ledger_intact_is_recorded_when_asked(sora: Sora, held: str) -> None:
+def test_a_verification_that_found_the_ledger_intact_is_recorded_when_asked(
+    sora: Sora, signed_checkpoint: str
+) -> None:
     sora("verify")
     assert checks(sora) == []
-    verified = sora("verify", "--against", held, "--with-assets", "--record", "--actor", "otto")
+    verified = sora("verify", "--against", signed_checkpoint, "--with-assets", "--record", "--actor", "otto")
     [record] = checks(sora)
     assert (record["type"], record["actor"]) == ("ledger.verified", "otto")
     document = verified.document
@@ -235,7 +249,7 @@ def test_a_verification_that_found_the_ledger_intact_is_recorded_when_asked(sora
     assert sora("verify").document["size"] == document["size"] + 1
 
 
-def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Sora, held: str) -> None:
+def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Sora, signed_checkpoint: str) -> None:
     with sqlite3.connect("ledger.db") as db:
         db.execute("UPDATE jobs SET version = version + 1")
     db.close()
@@ -243,7 +257,7 @@ def test_a_verification_with_findings_leaves_the_ledger_as_it_is(sora: Sora, hel
     assert checks(sora) == []
 
 
-def test_only_a_verification_of_everything_is_recorded(sora: Sora, held: str) -> None:
+def test_only_a_verification_of_everything_is_recorded(sora: Sora, signed_checkpoint: str) -> None:
     refused = sora("verify", "--since", "1", "--record")
     assert (refused.code, "leave out --since" in refused.err) == (2, True)
 
@@ -253,7 +267,7 @@ def digests(sora: Sora) -> list[dict[str, Any]]:
 
 
 def test_the_digest_of_the_rows_is_recorded_when_asked_and_compared_from_then_on(
-    sora: Sora, held: str
+    sora: Sora, signed_checkpoint: str
 ) -> None:
     size = sora("verify").document["size"]
     recorded = sora("replay", "--record", "--actor", "otto")
@@ -264,7 +278,7 @@ def test_the_digest_of_the_rows_is_recorded_when_asked_and_compared_from_then_on
     assert again["recorded_digests"] == {"compared": 1, "not_compared": 0, "drifted": []}
 
 
-def test_rows_that_drifted_are_not_recorded_but_replayed_ones_are(sora: Sora, held: str) -> None:
+def test_rows_that_drifted_are_not_recorded_but_replayed_ones_are(sora: Sora, signed_checkpoint: str) -> None:
     sora("replay", "--record")
     with sqlite3.connect("ledger.db") as db:
         db.execute("UPDATE jobs SET body = CAST(replace(body, '\"attempts\":0', '\"attempts\":7') AS BLOB)")
@@ -276,7 +290,7 @@ def test_rows_that_drifted_are_not_recorded_but_replayed_ones_are(sora: Sora, he
     assert sora("replay").code == 0
 
 
-def test_a_digest_is_of_all_jobs_now(sora: Sora, held: str) -> None:
+def test_a_digest_is_of_all_jobs_now(sora: Sora, signed_checkpoint: str) -> None:
     for option in (["--as-of", "2"], ["--decisions"]):
         refused = sora("replay", "--record", *option)
         assert (refused.code, "leave out --decisions and --as-of" in refused.err) == (2, True)

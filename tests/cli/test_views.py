@@ -47,7 +47,7 @@ def job(**changes: Any) -> Job:
     return convert(values | changes, Job)
 
 
-def shown(show: Any, *values: Any, width: int = 80) -> str:
+def printed(show: Any, *values: Any, width: int = 80) -> str:
     stream = io.StringIO()
     show(Console(file=stream, width=width, highlight=False, soft_wrap=True), *values)
     return stream.getvalue()
@@ -68,8 +68,8 @@ def test_a_job_is_never_folded_so_that_a_path_can_be_copied() -> None:
         "bytes": 7,
         "media_type": "v",
     }
-    told = shown(show_job, job(state=State.STORED, assets={"video": asset}), width=60)
-    assert asset["storage_uri"] in told
+    text = printed(show_job, job(state=State.STORED, assets={"video": asset}), width=60)
+    assert asset["storage_uri"] in text
 
 
 @pytest.mark.parametrize(
@@ -83,21 +83,21 @@ def test_a_job_is_never_folded_so_that_a_path_can_be_copied() -> None:
     ],
 )
 def test_a_job_says_where_it_stands_and_what_it_costs(changes: dict[str, Any], line: str) -> None:
-    assert line in shown(show_job, job(**changes)).splitlines()
+    assert line in printed(show_job, job(**changes)).splitlines()
 
 
 def test_money_that_is_free_again_is_not_shown_as_reserved() -> None:
     freed = job(state=State.CANCELLED, estimate_usd_micros=400_000, reserved_usd_micros=0)
-    assert "reserved" not in shown(show_job, freed)
+    assert "reserved" not in printed(show_job, freed)
 
 
 def test_columns_are_aligned_and_never_folded() -> None:
-    told = shown(columns, ("id", "state"), [("a" * 100, "running"), ("b", "lost")], ["cyan", "red"])
-    assert [len(line) for line in told.splitlines()] == [107, 109, 106]
+    text = printed(columns, ("id", "state"), [("a" * 100, "running"), ("b", "lost")], ["cyan", "red"])
+    assert [len(line) for line in text.splitlines()] == [107, 109, 106]
 
 
 def test_a_list_without_rows_says_none() -> None:
-    assert shown(columns, ("id", "state"), []) == "id  state\n(none)\n"
+    assert printed(columns, ("id", "state"), []) == "id  state\n(none)\n"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_an_error_is_one_line(error: ErrorDetail, line: str) -> None:
 
 
 def test_an_event_is_a_few_words() -> None:
-    seen = StatusObserved(video_id="video_1", status="in_progress", progress=40, source="poll")
-    assert what(seen) == "in_progress 40 %"
+    event = StatusObserved(video_id="video_1", status="in_progress", progress=40, source="poll")
+    assert what(event) == "in_progress 40 %"
 
 
 def on_a_terminal(show: Any, *values: Any, width: int = 80) -> list[str]:
@@ -218,7 +218,7 @@ def test_what_doctor_found_is_folded_between_words_on_a_terminal() -> None:
     finding = Finding("ledger", Found.OK, "a sentence that goes beyond the edge of the terminal " * 3)
     lines = on_a_terminal(print_checkup, [finding])
     assert (max(map(len, lines)) <= 80, len(lines)) == (True, 3)
-    assert len(shown(print_checkup, [finding]).splitlines()) == 1
+    assert len(printed(print_checkup, [finding]).splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", ["sora-2", "n" * 90])

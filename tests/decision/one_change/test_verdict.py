@@ -269,11 +269,11 @@ class Count(NamedTuple):
     let_through: int
 
 
-def count(told: Sequence[tuple[str, str]]) -> Count:
+def count(verdicts: Sequence[tuple[str, str]]) -> Count:
     """Count verdicts, each beside its label."""
-    several = [verdict for changes, verdict in told if changes == "multiple"]
-    right = sum(changes == verdict for changes, verdict in told)
-    return Count(right * 100 // len(told), -(-several.count("single") * 100 // len(several)))
+    several = [verdict for changes, verdict in verdicts if changes == "multiple"]
+    right = sum(changes == verdict for changes, verdict in verdicts)
+    return Count(right * 100 // len(verdicts), -(-several.count("single") * 100 // len(several)))
 
 
 @pytest.mark.parametrize(
@@ -288,8 +288,8 @@ def count(told: Sequence[tuple[str, str]]) -> Count:
     ],
 )
 def test_of_ordinary_english_this_much_is_classified_right(name: str, right: int, let_through: int) -> None:
-    told = [(case["changes"], check_single_change(case["prompt"]).verdict) for case in cases(name)]
-    found = count(told)
+    verdicts = [(case["changes"], check_single_change(case["prompt"]).verdict) for case in cases(name)]
+    found = count(verdicts)
     assert (found.right >= right, found.let_through <= let_through) == (True, True), found
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from decision.rules.terms import find, fold_term, folded
 
 
-def found(text: str, term: str) -> list[str]:
+def is_found(text: str, term: str) -> list[str]:
     return [text[start:end] for start, end in find(folded(text), fold_term(term))]
 
 
@@ -40,7 +40,7 @@ FOUND = [
 
 @pytest.mark.parametrize(("text", "term", "words"), FOUND, ids=[words for _, _, words in FOUND])
 def test_a_term_is_found_where_it_stands(text: str, term: str, words: str) -> None:
-    assert found(text, term) == [words]
+    assert is_found(text, term) == [words]
 
 
 OTHER_WORDS = [
@@ -61,7 +61,7 @@ OTHER_WORDS = [
 
 @pytest.mark.parametrize(("text", "term"), OTHER_WORDS)
 def test_parts_of_other_words_and_look_alikes_are_not_found(text: str, term: str) -> None:
-    assert found(text, term) == []
+    assert is_found(text, term) == []
 
 
 def test_every_place_is_found_in_order() -> None:
@@ -71,7 +71,7 @@ def test_every_place_is_found_in_order() -> None:
 @given(st.text(), st.text(), st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
 def test_a_term_is_found_between_any_texts_in_any_normal_form(before: str, after: str, form: str) -> None:
     text = unicodedata.normalize(form, f"{before}. Zoë Ångström ,{after}")
-    places = [unicodedata.normalize("NFC", words) for words in found(text, "zoë ångström")]
+    places = [unicodedata.normalize("NFC", words) for words in is_found(text, "zoë ångström")]
     assert "Zoë Ångström" in places
 
 

@@ -32,7 +32,7 @@ Made = Callable[..., str]
 
 
 @pytest.fixture
-def made(session: Session) -> Made:
+def make_video(session: Session) -> Made:
     """Make a video as another tool does; return its id."""
 
     def make(**changes: Any) -> str:
@@ -45,31 +45,31 @@ def made(session: Session) -> Made:
 
 
 async def test_an_adopted_video_says_what_it_is_and_keeps_its_prompt_private(
-    session: Session, made: Made, event: LastEvent
+    session: Session, make_video: Made, event: LastEvent
 ) -> None:
-    job, now = await adopt(session, made())
+    job, now = await adopt(session, make_video())
     taken = event(job, RenderAdopted)
     assert (now, job.size, job.seconds, job.model) == (True, "1280x720", 4, "sora-2")
     assert (taken.prompt.text, "heron" in str(taken)) == ("a heron", False)
 
 
 async def test_a_video_that_is_done_is_adopted_as_completed(
-    session: Session, made: Made, types: Callable[[Job], list[str]]
+    session: Session, make_video: Made, types: Callable[[Job], list[str]]
 ) -> None:
-    job, _ = await adopt(session, made())
+    job, _ = await adopt(session, make_video())
     assert (job.state, types(job)) == (State.COMPLETED, ["render.adopted", "status.observed"])
 
 
-async def test_adopting_twice_gives_one_job(session: Session, made: Made) -> None:
-    video_id = made()
+async def test_adopting_twice_gives_one_job(session: Session, make_video: Made) -> None:
+    video_id = make_video()
     first, _ = await adopt(session, video_id)
     assert await adopt(session, video_id) == (first, False)
 
 
 async def test_two_processes_that_adopt_at_once_give_one_job(
-    session: Session, made: Made, at: Callable[[str], Session], intact: Callable[[], bool]
+    session: Session, make_video: Made, at: Callable[[str], Session], intact: Callable[[], bool]
 ) -> None:
-    video_id, other = made(), at(str(session.settings.base_url))
+    video_id, other = make_video(), at(str(session.settings.base_url))
     adopted = await asyncio.gather(*(adopt(who, video_id) for who in (session, other) for _ in range(4)))
     assert len({job.job_id for job, _ in adopted}) == 1
     assert sum(now for _, now in adopted) == 1
@@ -77,16 +77,16 @@ async def test_two_processes_that_adopt_at_once_give_one_job(
 
 
 async def test_the_later_of_two_adoptions_finds_the_job_of_the_earlier(
-    session: Session, made: Made, monkeypatch: pytest.MonkeyPatch
+    session: Session, make_video: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, _ = await adopt(session, made())
+    first, _ = await adopt(session, make_video())
 
     async def not_seen_yet(*_: Any) -> None:
         return None
 
     monkeypatch.setattr("render_service.recovery.search.known_job", not_seen_yet)
-    seen = Observation(video_id=str(first.video_id), status=Status.COMPLETED)
-    assert await take_in(session, session.profile(), seen, source="list") == (first, False)
+    observation = Observation(video_id=str(first.video_id), status=Status.COMPLETED)
+    assert await take_in(session, session.profile(), observation, source="list") == (first, False)
 
 
 async def test_the_same_id_at_another_server_is_another_video() -> None:
@@ -106,9 +106,9 @@ async def test_a_video_the_server_does_not_have_is_not_adopted(session: Session)
 
 
 async def test_an_adopted_video_is_settled_like_any_other(
-    session: Session, made: Made, types: Callable[[Job], list[str]], intact: Callable[[], bool]
+    session: Session, make_video: Made, types: Callable[[Job], list[str]], intact: Callable[[], bool]
 ) -> None:
-    job, _ = await adopt(session, made())
+    job, _ = await adopt(session, make_video())
     job = await settle(session, job, interval_s=0.05, timeout_s=10)
     assert (job.outcome, types(job)[-3:]) == (
         Outcome.STORED,
@@ -118,17 +118,17 @@ async def test_an_adopted_video_is_settled_like_any_other(
 
 
 async def test_no_cost_is_claimed_for_a_video_that_was_paid_for_elsewhere(
-    session: Session, made: Made, types: Callable[[Job], list[str]]
+    session: Session, make_video: Made, types: Callable[[Job], list[str]]
 ) -> None:
-    job, _ = await adopt(session, made())
+    job, _ = await adopt(session, make_video())
     job = await settle(session, job, interval_s=0.05, timeout_s=10)
     assert (job.settled_usd_micros, CostSettled.type in types(job)) == (None, False)
 
 
 async def test_an_archive_holds_every_video_and_its_files(
-    session: Session, made: Made, intact: Callable[[], bool]
+    session: Session, make_video: Made, intact: Callable[[], bool]
 ) -> None:
-    ids = {made() for _ in range(3)} | {made(prompt="a [fail] owl")}
+    ids = {make_video() for _ in range(3)} | {make_video(prompt="a [fail] owl")}
     done = await archive(session)
     assert (done.listed, done.adopted, done.stored, done.thumbnails, done.failed) == (4, 4, 3, 3, 1)
     assert {job.video_id for job in session.ledger.jobs()} == ids
@@ -137,7 +137,7 @@ async def test_an_archive_holds_every_video_and_its_files(
 
 
 async def test_an_archive_is_complete_without_a_thumbnail_that_cannot_be_stored(
-    session: Session, made: Made, monkeypatch: pytest.MonkeyPatch
+    session: Session, make_video: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fetch_videos_only(session: Session, job: Job, variant: Variant) -> Job:
         if variant is Variant.THUMBNAIL:
@@ -145,14 +145,14 @@ async def test_an_archive_is_complete_without_a_thumbnail_that_cannot_be_stored(
         return await fetch(session, job, variant)
 
     monkeypatch.setattr("render_service.adoption.adopt.fetch", fetch_videos_only)
-    video_id = made()
+    video_id = make_video()
     done = await archive(session)
     assert (done.stored, done.thumbnails, done.troubles, done.complete) == (1, 0, [], True)
     assert [missing["video_id"] for missing in done.missing_thumbnails] == [video_id]
 
 
-async def test_an_archive_begun_again_fetches_nothing_twice(session: Session, made: Made) -> None:
-    made()
+async def test_an_archive_begun_again_fetches_nothing_twice(session: Session, make_video: Made) -> None:
+    make_video()
     await archive(session)
     size = session.ledger.head().size
     again = await archive(session)
@@ -160,9 +160,9 @@ async def test_an_archive_begun_again_fetches_nothing_twice(session: Session, ma
     assert session.ledger.head().size == size
 
 
-async def test_an_archive_goes_on_where_it_was_stopped(session: Session, made: Made) -> None:
-    job, _ = await adopt(session, made())
-    made()
+async def test_an_archive_goes_on_where_it_was_stopped(session: Session, make_video: Made) -> None:
+    job, _ = await adopt(session, make_video())
+    make_video()
     done = await archive(session)
     assert (done.adopted, done.known, done.stored) == (1, 1, 2)
     assert session.ledger.job(job.job_id).assets.keys() == {Variant.VIDEO, Variant.THUMBNAIL}
@@ -180,12 +180,12 @@ async def test_an_archive_counts_what_is_not_done_yet(
 
 
 async def test_a_video_whose_file_is_gone_is_counted_and_the_others_are_stored(
-    session: Session, made: Made, clock: Clock
+    session: Session, make_video: Made, clock: Clock
 ) -> None:
-    old = made()
+    old = make_video()
     await asyncio.to_thread(httpx2.get, f"{session.settings.base_url}/videos/{old}")
     clock.now += 4_000
-    made()
+    make_video()
     done = await archive(session)
     assert (done.stored, done.complete, [trouble["video_id"] for trouble in done.troubles]) == (
         1,
@@ -195,10 +195,10 @@ async def test_a_video_whose_file_is_gone_is_counted_and_the_others_are_stored(
     assert (await archive(session)).lost == 1
 
 
-async def test_more_than_a_page_is_archived_and_listed_whole(session: Session, made: Made) -> None:
-    ids = [made(prompt="a [fail] owl") for _ in range(103)]
+async def test_more_than_a_page_is_archived_and_listed_whole(session: Session, make_video: Made) -> None:
+    ids = [make_video(prompt="a [fail] owl") for _ in range(103)]
     page = await list_all(session.settings, session.trace, after=None, order="asc")
-    assert ([seen.video_id for seen in page.observations], page.has_more) == (ids, False)
+    assert ([observation.video_id for observation in page.observations], page.has_more) == (ids, False)
     assert (await archive(session)).adopted == 103
 
 

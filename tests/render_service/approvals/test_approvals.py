@@ -49,8 +49,8 @@ CLIP = 1_200_000
 
 
 def policy(*rules: dict[str, Any], **more: Any) -> Policy:
-    held = [{"code": "FINALS", "purposes": ["final"]}] if not rules else list(rules)
-    return Policy.model_validate({**default_policy().model_dump(), "approvals": held, **more})
+    hold_request = [{"code": "FINALS", "purposes": ["final"]}] if not rules else list(rules)
+    return Policy.model_validate({**default_policy().model_dump(), "approvals": hold_request, **more})
 
 
 def sits(
@@ -85,7 +85,7 @@ def bob(ana: Session) -> Session:
 
 
 @pytest.fixture
-def held(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[Job]]:
+def hold_request(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[Job]]:
     async def ask(session: Session, **changes: Any) -> Job:
         placed = await place(session, request_for(purpose="final", **changes))
         assert placed.job.state is State.HELD
@@ -97,12 +97,12 @@ def held(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitable[J
 async def test_an_approved_render_is_decided_again_in_the_same_append_and_not_sent(
     ana: Session,
     bob: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
-    answered = await approve(bob, await held(ana), "fine")
+    answered = await approve(bob, await hold_request(ana), "fine")
     assert answered.job.state is State.DECIDED
     assert types(answered.job) == [*HELD, "approval.granted", "render.decided"]
     assert "APPROVED" in event(answered.job, RenderDecided).reason_codes
@@ -111,9 +111,9 @@ async def test_an_approved_render_is_decided_again_in_the_same_append_and_not_se
 
 
 async def test_an_approved_render_is_submitted_by_resume_and_due_for_a_worker(
-    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, bob: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
-    job = (await approve(bob, await held(ana))).job
+    job = (await approve(bob, await hold_request(ana))).job
     assert [lease.job_id for lease in bob.ledger.store.queue.claim("w1", 1000)] == [job.job_id]
     assert (await resume(bob, job)).job.state is State.RUNNING
 
@@ -121,11 +121,11 @@ async def test_an_approved_render_is_submitted_by_resume_and_due_for_a_worker(
 async def test_a_refused_render_is_closed(
     ana: Session,
     bob: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
-    job = (await reject(bob, await held(ana), "not yet")).job
+    job = (await reject(bob, await hold_request(ana), "not yet")).job
     assert (job.state, job.outcome) == (State.REFUSED, "refused")
     assert types(job) == [*HELD, "approval.refused", "render.closed"]
     assert intact()
@@ -136,9 +136,9 @@ async def test_a_refused_render_is_closed(
 
 @pytest.mark.parametrize("answer", [approve, reject])
 async def test_nobody_answers_for_their_own_request(
-    ana: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]], answer: Any
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]], answer: Any
 ) -> None:
-    job = await held(ana)
+    job = await hold_request(ana)
     with pytest.raises(BadInput, match="was requested by ana: another person"):
         await answer(ana, job, "fine")
     assert types(job) == HELD
@@ -148,11 +148,11 @@ async def test_nobody_answers_for_their_own_request(
 async def test_a_rejection_without_a_reason_is_refused(
     ana: Session,
     bob: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     reason: str,
 ) -> None:
-    job = await held(ana)
+    job = await hold_request(ana)
     with pytest.raises(BadInput, match="a rejection needs a reason"):
         await reject(bob, job, reason)
     assert types(job) == HELD
@@ -167,12 +167,12 @@ async def test_a_rejection_without_a_reason_is_refused(
 )
 async def test_a_name_that_anyone_can_take_is_no_second_pair_of_eyes(
     ana: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     source: ActorSource,
     message: str,
 ) -> None:
-    job = await held(ana)
+    job = await hold_request(ana)
     with pytest.raises(WrongPerson, match=message) as refused:
         await approve(sits(ana, "bob", source), job)
     assert "anyone can type this name" in refused.value.on_page
@@ -183,12 +183,12 @@ async def test_a_name_that_anyone_can_take_is_no_second_pair_of_eyes(
 async def test_a_request_under_such_a_name_takes_two_people_who_sign(
     ana: Session,
     bob: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     event: LastEvent,
     intact: Callable[[], bool],
     source: ActorSource,
 ) -> None:
-    job = await held(sits(under(ana, policy(approvers=KEYS)), "ana", source))
+    job = await hold_request(sits(under(ana, policy(approvers=KEYS)), "ana", source))
     assert event(job, RenderHeld).approvals_needed == 2
     with pytest.raises(BadInput, match=r"a name that anyone, including bob, can set .*: sign"):
         await approve(bob, job)
@@ -201,12 +201,12 @@ async def test_a_request_under_such_a_name_takes_two_people_who_sign(
 
 
 async def test_the_second_signer_of_such_a_request_need_not_be_one_the_rule_names(
-    ana: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     session = under(
         ana, policy({"code": "SIGNED", "purposes": ["final"], "signed_by": ["maria"]}, approvers=KEYS)
     )
-    job = await held(sits(session, "bob", ActorSource.FLAG))
+    job = await hold_request(sits(session, "bob", ActorSource.FLAG))
     assert (await approve(session, job, signer=OMAR)).needed == 1
     with pytest.raises(BadInput, match="rule SIGNED requires the signature of maria"):
         await approve(session, job, signer=EVE)
@@ -214,10 +214,10 @@ async def test_the_second_signer_of_such_a_request_need_not_be_one_the_rule_name
 
 
 async def test_a_signature_under_the_login_that_asked_is_not_another_person(
-    ana: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
     session = under(ana, policy(approvers=KEYS))
-    job = await held(session)
+    job = await hold_request(session)
     with pytest.raises(BadInput, match=r"under the login ana, like this answer, .* maria is another person"):
         await approve(session, job, signer=MARIA)
     with pytest.raises(BadInput, match="under the login ana"):
@@ -226,10 +226,10 @@ async def test_a_signature_under_the_login_that_asked_is_not_another_person(
 
 
 async def test_a_signature_under_the_login_of_the_first_approver_is_not_a_second_person(
-    ana: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}, approvers=KEYS))
-    job, bob = await held(two), sits(two, "bob")
+    job, bob = await hold_request(two), sits(two, "bob")
     await approve(bob, job)
     with pytest.raises(BadInput, match=r"was approved by bob under the login bob, like this answer"):
         await approve(bob, job, signer=MARIA)
@@ -238,22 +238,22 @@ async def test_a_signature_under_the_login_of_the_first_approver_is_not_a_second
 
 async def test_two_who_sign_may_share_a_login(
     ana: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     signing: Callable[[Session, Signer], Session],
     types: Callable[[Job], list[str]],
 ) -> None:
     session = signing(under(ana, policy(approvers=KEYS)), OMAR)
-    job = await held(session)
+    job = await hold_request(session)
     assert types(job) == ["render.requested", "request.signed", "render.held"]
     assert job.actor == "omar"
     assert (await approve(session, job, signer=MARIA)).job.state is State.DECIDED
 
 
 async def test_the_person_who_signed_the_request_does_not_approve_it(
-    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
     session = signing(under(ana, policy(approvers=KEYS)), OMAR)
-    job = await held(session)
+    job = await hold_request(session)
     with pytest.raises(BadInput, match="was requested by omar: another person"):
         await approve(sits(session, "eve"), job, signer=OMAR)
     with pytest.raises(BadInput, match="was requested by omar under the login ana, like this answer"):
@@ -262,10 +262,10 @@ async def test_the_person_who_signed_the_request_does_not_approve_it(
 
 
 async def test_a_key_for_requests_only_signs_no_approval(
-    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
     session = under(ana, policy(approvers={"maria": KEYS["maria"]}, requesters={"omar": KEYS["omar"]}))
-    job = await held(signing(session, OMAR))
+    job = await hold_request(signing(session, OMAR))
     assert job.actor == "omar"
     with pytest.raises(BadInput, match="is not one of the keys that the policy default names"):
         await approve(sits(session, "eve"), job, signer=OMAR)
@@ -273,20 +273,20 @@ async def test_a_key_for_requests_only_signs_no_approval(
 
 async def test_a_key_that_the_policy_does_not_name_signs_no_request(
     ana: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     signing: Callable[[Session, Signer], Session],
     types: Callable[[Job], list[str]],
 ) -> None:
-    job = await held(signing(under(ana, policy(approvers={"maria": KEYS["maria"]})), STRANGER))
+    job = await hold_request(signing(under(ana, policy(approvers={"maria": KEYS["maria"]})), STRANGER))
     assert (types(job), job.actor) == (HELD, "ana")
 
 
 async def test_a_name_beside_another_ones_key_is_refused(
-    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
     session = signing(under(ana, policy(approvers=KEYS)), OMAR)
     with pytest.raises(BadInput, match=r"--actor names bob, but the key .* belongs to omar"):
-        await held(sits(session, "bob", ActorSource.FLAG))
+        await hold_request(sits(session, "bob", ActorSource.FLAG))
 
 
 @pytest.mark.parametrize(
@@ -300,34 +300,39 @@ async def test_a_name_beside_another_ones_key_is_refused(
     ],
 )
 async def test_the_policy_says_what_establishes_a_requester(  # one parameter per fixture
-    ana: Session, held: Callable[..., Awaitable[Job]], wanted: str, source: ActorSource, *, refused: bool
+    ana: Session,
+    hold_request: Callable[..., Awaitable[Job]],
+    wanted: str,
+    source: ActorSource,
+    *,
+    refused: bool,
 ) -> None:
     session = sits(under(ana, policy(requester=wanted, approvers=KEYS)), "ana", source)
     if not refused:
-        await held(session)
+        await hold_request(session)
         return
     size = session.ledger.store.head().size
     with pytest.raises(
         BadInput, match=rf"needs approval by rule FINALS, .* requires the requester to be {wanted}"
     ):
-        await held(session)
+        await hold_request(session)
     assert session.ledger.store.head().size == size
 
 
 async def test_a_signed_requester_is_let_in_where_the_policy_wants_one(
-    ana: Session, held: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], signing: Callable[[Session, Signer], Session]
 ) -> None:
-    await held(signing(under(ana, policy(requester="signed", approvers=KEYS)), OMAR))
+    await hold_request(signing(under(ana, policy(requester="signed", approvers=KEYS)), OMAR))
 
 
 async def test_one_person_approves_once(
     ana: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
-    job, bob, eve = await held(two), sits(two, "bob"), sits(two, "eve")
+    job, bob, eve = await hold_request(two), sits(two, "bob"), sits(two, "eve")
     first = await approve(bob, job)
     assert (first.job.state, first.needed) == (State.APPROVED, 1)
     with pytest.raises(BadInput, match=r"bob has already approved"):
@@ -339,19 +344,19 @@ async def test_one_person_approves_once(
 
 
 async def test_the_second_person_may_still_refuse(
-    ana: Session, held: Callable[..., Awaitable[Job]], intact: Callable[[], bool]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], intact: Callable[[], bool]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
-    job = await held(two)
+    job = await hold_request(two)
     await approve(sits(two, "bob"), job)
     assert (await reject(sits(two, "eve"), job, "no")).job.state is State.REFUSED
     assert intact()
 
 
 async def test_what_is_not_held_any_more_is_not_answered(
-    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
+    ana: Session, bob: Session, hold_request: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
-    job = (await approve(bob, await held(ana))).job
+    job = (await approve(bob, await hold_request(ana))).job
     for answer in (approve, reject):
         with pytest.raises(NotReady, match="is decided, not held"):
             await answer(sits(ana, "eve"), job, "late")
@@ -360,11 +365,11 @@ async def test_what_is_not_held_any_more_is_not_answered(
 
 async def test_of_two_who_answer_at_once_the_later_finds_what_the_earlier_made(
     ana: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
-    job = await held(ana)
+    job = await hold_request(ana)
     answered = await asyncio.gather(
         *(approve(sits(ana, name), job) for name in ("bob", "eve")), return_exceptions=True
     )
@@ -405,11 +410,11 @@ def maria(strict: Session) -> Session:
 async def test_a_signature_says_who_approved_and_stands(
     strict: Session,
     maria: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     event: LastEvent,
     intact: Callable[[], bool],
 ) -> None:
-    job = (await approve(maria, await held(strict), signer=MARIA)).job
+    job = (await approve(maria, await hold_request(strict), signer=MARIA)).job
     assert job.state is State.DECIDED
     [answer] = answers(strict.ledger, JobHistory.of(strict.ledger, job))
     assert (answer.record.actor, answer.record.envelope.actor_source) == ("maria", "signature")
@@ -458,10 +463,10 @@ def zeros(session: Session, **more: Any) -> ApprovalGranted:
     "forged", [{}, {"signature": None, "key_id": None}, {"key_id": OMAR.verifier.key_id.hex()}]
 )
 async def test_an_earlier_approval_counts_only_if_its_signature_stands(
-    ana: Session, held: Callable[..., Awaitable[Job]], forged: dict[str, Any]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], forged: dict[str, Any]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}, approvers=KEYS))
-    job = await held(two)
+    job = await hold_request(two)
     forge(two, job, zeros(two, **forged))
     answered = await approve(sits(two, "bob"), job)
     assert (answered.job.state, answered.needed) == (State.APPROVED, 1)
@@ -469,31 +474,31 @@ async def test_an_earlier_approval_counts_only_if_its_signature_stands(
 
 
 async def test_an_earlier_approval_counts_if_its_signature_stands(
-    ana: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2, "signed": True}
     two = under(ana, policy(rule, approvers=KEYS))
-    job = await held(two)
+    job = await hold_request(two)
     assert (await approve(sits(two, "maria"), job, signer=MARIA)).needed == 1
     assert (await approve(sits(two, "omar"), job, signer=OMAR)).job.state is State.DECIDED
 
 
 async def test_an_approval_by_a_key_that_was_taken_out_since_counts_no_longer(
-    ana: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2}
     two = under(ana, policy(rule, approvers=KEYS))
-    job = await held(two)
+    job = await hold_request(two)
     await approve(sits(two, "maria"), job, signer=MARIA)
     less = under(two, policy(rule, approvers={"omar": KEYS["omar"]}))
     assert (await approve(sits(less, "omar"), job, signer=OMAR)).needed == 1
 
 
 async def test_an_approval_that_has_expired_counts_no_longer(
-    ana: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     two = under(ana, policy({"code": "FINALS", "purposes": ["final"], "people": 2}))
-    job, now = await held(two), two.clock()
+    job, now = await hold_request(two), two.clock()
     await approve(sits(two, "bob"), job, until=now + timedelta(hours=1))
     later = replace(two, clock=lambda: now + timedelta(hours=2))
     assert (await approve(sits(later, "eve"), job)).needed == 1
@@ -501,25 +506,25 @@ async def test_an_approval_that_has_expired_counts_no_longer(
 
 
 async def test_an_approval_that_is_over_already_is_refused(
-    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, bob: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     with pytest.raises(BadInput, match="is in the past: name a future time"):
-        await approve(bob, await held(ana), until=bob.clock() - timedelta(seconds=1))
+        await approve(bob, await hold_request(ana), until=bob.clock() - timedelta(seconds=1))
 
 
 async def test_what_was_approved_is_not_submitted_once_the_approval_expired(
-    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, bob: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     now = ana.clock()
-    job = (await approve(bob, await held(ana), until=now + timedelta(hours=1))).job
+    job = (await approve(bob, await hold_request(ana), until=now + timedelta(hours=1))).job
     with pytest.raises(NotReady, match=r"was approved until .* which is past"):
         await resume(replace(bob, clock=lambda: now + timedelta(hours=2)), job)
 
 
 async def test_an_approval_judged_by_a_policy_that_was_replaced_meanwhile_is_judged_again(
-    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]], monkeypatch: pytest.MonkeyPatch
+    ana: Session, bob: Session, hold_request: Callable[..., Awaitable[Job]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = await held(ana)
+    job = await hold_request(ana)
     stricter = policy({"code": "FINALS", "purposes": ["final"], "signed": True}, approvers=KEYS)
     advance, calls = Session.advance, []
 
@@ -534,9 +539,9 @@ async def test_an_approval_judged_by_a_policy_that_was_replaced_meanwhile_is_jud
 
 
 async def test_a_policy_that_comes_after_an_answer_does_not_make_it_good(
-    strict: Session, held: Callable[..., Awaitable[Job]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
-    job = await held(strict)
+    job = await hold_request(strict)
     history = strict.ledger.history(job.job_id)
     answer = ApprovalGranted()
     text = answer_statement_1(_ledger_id(strict), history[-1], history[-1].event, "maria", answer)
@@ -554,9 +559,9 @@ def _ledger_id(session: Session) -> str:
 
 
 async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(
-    strict: Session, held: Callable[..., Awaitable[Job]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
-    job = await held(strict)
+    job = await hold_request(strict)
     held_record = strict.ledger.history(job.job_id)[-1]
     hold: Any = held_record.event
     text = answer_statement_1(_ledger_id(strict), held_record, hold, "maria", ApprovalGranted())
@@ -570,9 +575,9 @@ async def test_an_answer_of_version_1_is_read_and_says_what_it_does_not_bind(
 
 
 async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version_2(
-    strict: Session, held: Callable[..., Awaitable[Job]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
-    job = await held(strict)
+    job = await hold_request(strict)
     held_record = strict.ledger.history(job.job_id)[-1]
     hold: Any = held_record.event
     text = answer_statement_1(_ledger_id(strict), held_record, hold, "maria", ApprovalGranted())
@@ -583,9 +588,9 @@ async def test_a_signature_of_version_1_is_worth_nothing_in_an_answer_of_version
 
 
 async def test_explain_calls_nobody_identified_whose_signature_does_not_stand(
-    strict: Session, held: Callable[..., Awaitable[Job]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
-    job = await held(strict)
+    job = await hold_request(strict)
     forge(strict, job, zeros(strict))
     document = explain(strict.ledger, job.job_id).document
     [person] = document["authority"]["people"]
@@ -594,9 +599,9 @@ async def test_explain_calls_nobody_identified_whose_signature_does_not_stand(
 
 
 async def test_a_rule_that_wants_a_signature_takes_no_other_approval(
-    strict: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
-    job = await held(strict)
+    job = await hold_request(strict)
     for other in (None, OMAR):
         with pytest.raises(BadInput, match="rule SIGNED requires the signature of maria"):
             await approve(sits(strict, "bob"), job, signer=other)
@@ -606,11 +611,11 @@ async def test_a_rule_that_wants_a_signature_takes_no_other_approval(
 
 
 async def test_an_answer_is_taken_where_the_rules_were_loosened_and_none_is_open(
-    ana: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     rule = {"code": "FINALS", "purposes": ["final"], "people": 2, "signed": True}
     two = under(ana, policy(rule, approvers=KEYS))
-    job = await held(two)
+    job = await hold_request(two)
     await approve(sits(two, "maria"), job, signer=MARIA)
     one = under(two, policy({**rule, "people": 1}, approvers=KEYS))
     with pytest.raises(BadInput, match="rule FINALS requires the signature of ana or eve or maria or omar"):
@@ -619,38 +624,38 @@ async def test_an_answer_is_taken_where_the_rules_were_loosened_and_none_is_open
 
 
 async def test_a_key_the_policy_does_not_name_says_nothing(
-    strict: Session, held: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]], types: Callable[[Job], list[str]]
 ) -> None:
-    job = await held(strict)
+    job = await hold_request(strict)
     with pytest.raises(BadInput, match="is not one of the keys that the policy default names"):
         await approve(sits(strict, "bob"), job, signer=Signer("maria", bytes([9]) * 32))
     assert types(job) == HELD
 
 
 async def test_the_requester_does_not_approve_with_a_key_either(
-    strict: Session, held: Callable[..., Awaitable[Job]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     with pytest.raises(BadInput, match="was requested by ana"):
-        await approve(sits(strict, "bob"), await held(strict), signer=ANA)
+        await approve(sits(strict, "bob"), await hold_request(strict), signer=ANA)
 
 
 async def test_another_actor_than_the_owner_of_the_key_is_refused(
-    strict: Session, held: Callable[..., Awaitable[Job]]
+    strict: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
-    job = await held(strict)
+    job = await hold_request(strict)
     with pytest.raises(BadInput, match="--actor bob, but the key belongs to maria"):
         await approve(sits(strict, "bob", ActorSource.FLAG), job, signer=MARIA)
 
 
 async def test_two_rules_are_met_by_those_they_want(
-    ana: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
     rules = (
         {"code": "FINALS", "purposes": ["final"]},
         {"code": "SIGNED", "purposes": ["final"], "signed_by": ["maria"]},
     )
     session = under(ana, policy(*rules, approvers=KEYS))
-    job = await held(session)
+    job = await hold_request(session)
     first = await approve(sits(session, "bob"), job)
     assert (first.job.state, first.needed) == (State.APPROVED, 1)
     assert (await approve(sits(session, "eve"), job, signer=MARIA)).job.state is State.DECIDED
@@ -662,11 +667,11 @@ async def test_two_rules_are_met_by_those_they_want(
 async def test_a_gate_that_has_closed_since_denies_what_was_approved(
     ana: Session,
     bob: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
-    job = await held(ana)
+    job = await hold_request(ana)
     set_limit(bob.ledger, read_name("all", Period.NONE), 1, None, bob.clock(), bob.provenance)
     answered = await approve(bob, job)
     assert (answered.job.state, answered.job.detail_code) == (State.DENIED, "BUDGET_EXHAUSTED")
@@ -675,10 +680,10 @@ async def test_a_gate_that_has_closed_since_denies_what_was_approved(
 
 
 async def test_the_money_is_reserved_with_the_approval(
-    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]], intact: Callable[[], bool]
+    ana: Session, bob: Session, hold_request: Callable[..., Awaitable[Job]], intact: Callable[[], bool]
 ) -> None:
     set_limit(bob.ledger, read_name("all", Period.NONE), 9_000_000, None, bob.clock(), bob.provenance)
-    job = await held(ana)
+    job = await hold_request(ana)
     assert bob.ledger.store.held("all") == 0
     await approve(bob, job)
     assert bob.ledger.store.held("all") == CLIP
@@ -688,11 +693,11 @@ async def test_the_money_is_reserved_with_the_approval(
 async def test_another_model_than_the_one_that_was_approved_is_held_again(
     ana: Session,
     bob: Session,
-    held: Callable[..., Awaitable[Job]],
+    hold_request: Callable[..., Awaitable[Job]],
     types: Callable[[Job], list[str]],
     intact: Callable[[], bool],
 ) -> None:
-    job = await held(ana)
+    job = await hold_request(ana)
     set_limit(bob.ledger, read_name("all", Period.NONE), CLIP - 1, None, bob.clock(), bob.provenance)
     again = await approve(bob, job)
     assert (again.job.state, again.needed) == (State.HELD, 1)
@@ -704,7 +709,7 @@ async def test_another_model_than_the_one_that_was_approved_is_held_again(
 
 
 async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_again(
-    ana: Session, held: Callable[..., Awaitable[Job]], event: LastEvent
+    ana: Session, hold_request: Callable[..., Awaitable[Job]], event: LastEvent
 ) -> None:
     content = ana.catalog.model_dump(by_alias=True)
     today = ana.clock()
@@ -722,16 +727,16 @@ async def test_a_price_holds_from_its_day_on_and_one_that_began_since_is_held_ag
         ]
     catalog = Catalog.model_validate(content)
     ana = under(ana, ana.policy, catalog)
-    job = await held(ana, model="sora-2")
+    job = await hold_request(ana, model="sora-2")
     assert event(job, RenderHeld).choice.cost_usd_micros == 400_000
     tomorrow = replace(sits(ana, "bob"), clock=lambda: today + timedelta(days=1))
     assert (await approve(tomorrow, job)).job.state is State.HELD
 
 
 async def test_a_price_that_rose_since_is_held_again(
-    ana: Session, bob: Session, held: Callable[..., Awaitable[Job]]
+    ana: Session, bob: Session, hold_request: Callable[..., Awaitable[Job]]
 ) -> None:
-    job = await held(ana, model="sora-2")
+    job = await hold_request(ana, model="sora-2")
     content = bob.catalog.model_dump(by_alias=True)
     for price in (price for model in content["models"] for price in model["prices"]):
         price["usd_micros_per_second"] *= 2

@@ -71,7 +71,9 @@ def team(session: Session) -> Callable[..., Caller]:
 
 
 @pytest.fixture
-def held(session: Session, team: Callable[..., Caller], request_for: Callable[..., RenderRequest]) -> Held:
+def hold_request(
+    session: Session, team: Callable[..., Caller], request_for: Callable[..., RenderRequest]
+) -> Held:
     async def hold(name: str = "alice", **more: Any) -> Job:
         acting = team(name, "requester", **more).session(session)
         placed = await place(acting, request_for(purpose="final"), queue=True)
@@ -87,9 +89,9 @@ def findings(ledger: Ledger, path: Path) -> list[str]:
 
 
 async def test_another_caller_approves_and_the_decision_verifies(
-    session: Session, team: Callable[..., Caller], held: Held
+    session: Session, team: Callable[..., Caller], hold_request: Held
 ) -> None:
-    job = await held()
+    job = await hold_request()
     answered = await approve_job(session, team("maria", "approver"), job, "good")
     assert answered.job.state is State.DECIDED
     approval = JobHistory.of(session.ledger, answered.job).last_of(ApprovalGranted)
@@ -102,9 +104,9 @@ async def test_another_caller_approves_and_the_decision_verifies(
 
 @pytest.mark.parametrize("source", [ActorSource.ACCESS_KEY, ActorSource.OIDC])
 async def test_no_key_of_the_requester_approves_their_request(
-    session: Session, team: Callable[..., Caller], held: Held, source: ActorSource
+    session: Session, team: Callable[..., Caller], hold_request: Held, source: ActorSource
 ) -> None:
-    job = await held("alice", key_id="0000000a")
+    job = await hold_request("alice", key_id="0000000a")
     other_key = team("alice", "approver", key_id="0000000b", source=source)
     with pytest.raises(BadInput, match="was requested by alice: another person has to answer it"):
         await approve_job(session, other_key, job)
@@ -129,9 +131,9 @@ async def test_one_person_with_two_keys_is_one_approval(
 
 
 async def test_a_role_that_may_not_approve_is_refused(
-    session: Session, team: Callable[..., Caller], held: Held
+    session: Session, team: Callable[..., Caller], hold_request: Held
 ) -> None:
-    job = await held()
+    job = await hold_request()
     with pytest.raises(NotPermitted, match="access grant maria --role approver"):
         await approve_job(session, team("maria", "operator"), job)
     with pytest.raises(NotPermitted):
@@ -141,16 +143,18 @@ async def test_a_role_that_may_not_approve_is_refused(
 
 
 async def test_a_key_of_one_team_answers_for_no_other(
-    session: Session, team: Callable[..., Caller], held: Held
+    session: Session, team: Callable[..., Caller], hold_request: Held
 ) -> None:
-    job = await held(team="film")
+    job = await hold_request(team="film")
     with pytest.raises(NotPermitted, match="is not a job of the team news"):
         await approve_job(session, team("maria", "approver", team="news"), job)
     assert (await approve_job(session, team("maria", "approver", team="film"), job)).needed == 0
 
 
-async def test_a_rejection_closes_the_job(session: Session, team: Callable[..., Caller], held: Held) -> None:
-    answered = await reject_job(session, team("maria", "approver"), await held(), "not this week")
+async def test_a_rejection_closes_the_job(
+    session: Session, team: Callable[..., Caller], hold_request: Held
+) -> None:
+    answered = await reject_job(session, team("maria", "approver"), await hold_request(), "not this week")
     assert answered.job.state is State.REFUSED
 
 
@@ -195,32 +199,32 @@ async def test_a_proposed_key_is_valid_once_approved(
     assert findings(session.ledger, session.settings.ledger_path) == []
 
 
-def shown(session: Session, job: Job) -> str:
+def digest_shown(session: Session, job: Job) -> str:
     """Return what a page shows of a held job."""
     return read_case(session, job.job_id).pending.as_shown
 
 
 def on_page(session: Session, job: Job, reason: str = "good", *, approves: bool = True) -> AnswerOnPage:
-    return AnswerOnPage(job.job_id, approves, reason, shown(session, job))
+    return AnswerOnPage(job.job_id, approves, reason, digest_shown(session, job))
 
 
 async def test_two_clicks_at_once_record_one_answer(
-    session: Session, team: Callable[..., Caller], held: Held
+    session: Session, team: Callable[..., Caller], hold_request: Held
 ) -> None:
-    job = await held()
-    given, maria = on_page(session, job), team("maria", "approver")
-    both = await asyncio.gather(*(answer_on_page(session, maria, given) for _ in range(2)))
+    job = await hold_request()
+    answer, maria = on_page(session, job), team("maria", "approver")
+    both = await asyncio.gather(*(answer_on_page(session, maria, answer) for _ in range(2)))
     assert sum(answered is None for answered in both) == 1
-    assert await answer_on_page(session, maria, given) is None
+    assert await answer_on_page(session, maria, answer) is None
     history = JobHistory.of(session.ledger, await session.job(job.job_id))
     assert [entry.record.actor for entry in history.answers] == ["maria"]
 
 
 @pytest.mark.parametrize("approves", [True, False])
 async def test_two_people_at_once_record_one_answer(
-    session: Session, team: Callable[..., Caller], held: Held, *, approves: bool
+    session: Session, team: Callable[..., Caller], hold_request: Held, *, approves: bool
 ) -> None:
-    job = await held()
+    job = await hold_request()
     maria, omar = on_page(session, job), on_page(session, job, approves=approves)
     both = await asyncio.gather(
         answer_on_page(session, team("maria", "approver"), maria),
@@ -234,9 +238,9 @@ async def test_two_people_at_once_record_one_answer(
 
 
 async def test_an_answer_to_what_changed_since_it_was_shown_is_refused(
-    session: Session, team: Callable[..., Caller], held: Held
+    session: Session, team: Callable[..., Caller], hold_request: Held
 ) -> None:
-    job = await held()
+    job = await hold_request()
     before = on_page(session, job)
     await session.advance(job, [session.draft(NoteRecorded(text=Private.seal("text", "wait")))])
     with pytest.raises(ChangedSinceShown, match=r"it has a new record: note\.recorded by ana"):
@@ -249,9 +253,9 @@ async def test_an_answer_to_what_changed_since_it_was_shown_is_refused(
 
 
 async def test_an_answer_on_a_page_needs_a_reason(
-    session: Session, team: Callable[..., Caller], held: Held
+    session: Session, team: Callable[..., Caller], hold_request: Held
 ) -> None:
-    job = await held()
+    job = await hold_request()
     with pytest.raises(BadInput, match="needs a reason"):
         await answer_on_page(session, team("maria", "approver"), on_page(session, job, "  "))
 
@@ -263,9 +267,9 @@ async def test_a_second_click_on_a_change_records_nothing_more(
     waiting = OpenChanges(session.ledger)
     assert waiting.names() == [proposed.name]
     pending, _ = read_proposed(session.ledger, proposed.name, utc_now())
-    given = AnswerOnPage(proposed.name, approves=True, reason="agreed", as_shown=pending.as_shown)
-    assert await answer_on_page(session, team("maria", "approver"), given) is not None
-    assert await answer_on_page(session, team("maria", "approver"), given) is None
+    answer = AnswerOnPage(proposed.name, approves=True, reason="agreed", as_shown=pending.as_shown)
+    assert await answer_on_page(session, team("maria", "approver"), answer) is not None
+    assert await answer_on_page(session, team("maria", "approver"), answer) is None
     with pytest.raises(NotReady, match="already applied"):
-        await answer_on_page(session, team("omar", "approver"), given)
+        await answer_on_page(session, team("omar", "approver"), answer)
     assert waiting.names() == []

@@ -52,7 +52,7 @@ def device(request: pytest.FixtureRequest) -> Authenticator:
 
 
 @pytest.fixture
-def held(
+def hold_request(
     session: Session, device: Authenticator, request_for: Callable[..., RenderRequest]
 ) -> Callable[[], Awaitable[Job]]:
     for name in ("alice", "maria"):
@@ -82,8 +82,8 @@ async def answer(
     session: Session, job: Job, signed: PasskeySignature, until: Any = None, *, approves: bool = True
 ) -> Any:
     shown = read_case(session, job.job_id).pending.as_shown
-    given = AnswerOnPage(job.job_id, approves, "good", shown, signed, until)
-    return await answer_on_page(session, caller("maria", "approver"), given)
+    answer_ = AnswerOnPage(job.job_id, approves, "good", shown, signed, until)
+    return await answer_on_page(session, caller("maria", "approver"), answer_)
 
 
 def findings(session: Session) -> list[str]:
@@ -93,9 +93,9 @@ def findings(session: Session) -> list[str]:
 
 @pytest.mark.parametrize("approves", [True, False])
 async def test_an_answer_is_signed_by_the_passkey_that_the_policy_names(
-    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]], *, approves: bool
+    session: Session, device: Authenticator, hold_request: Callable[[], Awaitable[Job]], *, approves: bool
 ) -> None:
-    job, until = await held(), utc_now() + VALID_FOR
+    job, until = await hold_request(), utc_now() + VALID_FOR
     with pytest.raises(BadInput, match="requires the signature of maria"):
         await answer(session, job, None, approves=approves)  # type: ignore[arg-type]  # not signed
     signed = device.sign(statement(session, job, until, approves=approves))
@@ -110,9 +110,9 @@ async def test_an_answer_is_signed_by_the_passkey_that_the_policy_names(
 
 @pytest.mark.parametrize("name", WRONG)
 async def test_a_signature_that_is_wrong_in_one_respect_is_refused(
-    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]], name: str
+    session: Session, device: Authenticator, hold_request: Callable[[], Awaitable[Job]], name: str
 ) -> None:
-    job, until = await held(), utc_now() + VALID_FOR
+    job, until = await hold_request(), utc_now() + VALID_FOR
     text = statement(session, job, until)
     with pytest.raises(BadInput, match="the passkey of maria did not sign this answer"):
         await answer(session, job, device.sign(text, **WRONG[name]), until)
@@ -122,9 +122,9 @@ async def test_a_signature_that_is_wrong_in_one_respect_is_refused(
 
 
 async def test_a_signature_of_another_answer_is_no_signature_of_this_one(
-    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]]
+    session: Session, device: Authenticator, hold_request: Callable[[], Awaitable[Job]]
 ) -> None:
-    job, other, until = await held(), await held(), utc_now() + VALID_FOR
+    job, other, until = await hold_request(), await hold_request(), utc_now() + VALID_FOR
     signed = device.sign(statement(session, job, until))
     with pytest.raises(BadInput, match="something else than this answer"):
         await answer(session, other, signed, until)
@@ -134,28 +134,28 @@ async def test_a_signature_of_another_answer_is_no_signature_of_this_one(
         await answer(session, job, signed, until.replace(year=2099))
     shown = read_case(session, job.job_id).pending.as_shown
     put_in_force(session, policy(device.passkey, name="stricter"))
-    given = AnswerOnPage(job.job_id, approves=True, reason="x", as_shown=shown, signed=signed, until=until)
+    answer_ = AnswerOnPage(job.job_id, approves=True, reason="x", as_shown=shown, signed=signed, until=until)
     with pytest.raises(ChangedSinceShown):
-        await answer_on_page(session, caller("maria", "approver"), given)
+        await answer_on_page(session, caller("maria", "approver"), answer_)
 
 
 async def test_a_passkey_that_the_policy_names_for_another_or_no_longer_does_not_count(
-    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]]
+    session: Session, device: Authenticator, hold_request: Callable[[], Awaitable[Job]]
 ) -> None:
-    job, until = await held(), utc_now() + VALID_FOR
+    job, until = await hold_request(), utc_now() + VALID_FOR
     put_in_force(session, policy(device.passkey, approvers={"omar": [str(device.passkey)]}))
     with pytest.raises(BadInput, match="does not name this passkey for maria"):
         await answer(session, job, device.sign(statement(session, job, until)), until)
 
 
 async def test_a_recorded_signature_of_an_older_policy_counts_no_longer_once_its_passkey_is_dropped(
-    session: Session, device: Authenticator, held: Callable[[], Awaitable[Job]]
+    session: Session, device: Authenticator, hold_request: Callable[[], Awaitable[Job]]
 ) -> None:
     two = [{"code": "FINALS", "purposes": ["final"], "signed": True, "people": 2}]
     second = Authenticator("omar")
     keys = {"maria": [str(device.passkey)], "omar": [str(second.passkey)]}
     put_in_force(session, policy(approvals=two, approvers=keys))
-    job, until = await held(), utc_now() + VALID_FOR
+    job, until = await hold_request(), utc_now() + VALID_FOR
     assert (await answer(session, job, device.sign(statement(session, job, until)), until)).needed == 1
     put_in_force(session, policy(approvals=two, approvers={"omar": keys["omar"], "eve": keys["maria"]}))
     assert read_case(session, job.job_id).pending.approved == ()
@@ -186,14 +186,14 @@ def test_a_policy_with_a_wrong_passkey_is_refused(change: dict[str, Any], says: 
 async def test_a_passkey_proves_another_person_than_a_login(
     session: Session,
     device: Authenticator,
-    held: Callable[[], Awaitable[Job]],
+    hold_request: Callable[[], Awaitable[Job]],
     request_for: Callable[..., RenderRequest],
 ) -> None:
     by_login = replace(
         session,
         settings=replace(session.settings, actor="ana", actor_source=ActorSource.OPERATING_SYSTEM),
     )
-    await held()
+    await hold_request()
     job = (await place(by_login, request_for(purpose="final"), queue=True)).job
     until = utc_now() + VALID_FOR
     answered = await answer(session, job, device.sign(statement(session, job, until)), until)

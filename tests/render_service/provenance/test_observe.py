@@ -39,7 +39,7 @@ def serve(tmp_path: Path) -> Callable[[bytes], None]:
 
 
 @pytest.fixture
-def said(event: LastEvent) -> Callable[[Job], ProvenanceObserved]:
+def provenance_of(event: LastEvent) -> Callable[[Job], ProvenanceObserved]:
     return partial(event, kind=ProvenanceObserved)
 
 
@@ -53,11 +53,11 @@ async def test_a_file_without_a_manifest_is_recorded_as_such_together_with_the_f
     session: Session,
     stored: Settle,
     types: Callable[[Job], list[str]],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
 ) -> None:
     job = await stored(session)
     assert types(job)[-4:] == ["asset.stored", "provenance.observed", "cost.settled", "render.closed"]
-    event = said(job)
+    event = provenance_of(job)
     assert (event.manifest, event.validity, event.sha256) == (
         "absent",
         None,
@@ -69,12 +69,12 @@ async def test_a_manifest_is_valid_where_nobody_says_whom_to_trust(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     by: peer.Credentials,
 ) -> None:
     serve(peer.signed(clip, by))
-    event = said(await stored(session))
+    event = provenance_of(await stored(session))
     assert (event.manifest, event.validity, event.failures) == ("embedded", "valid", ())
     assert (event.signer.text, event.issuer.text, event.algorithm) == (
         "Example Signer",
@@ -88,13 +88,13 @@ async def test_a_signer_on_the_trust_list_is_trusted(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     by: peer.Credentials,
     tmp_path: Path,
 ) -> None:
     serve(peer.signed(clip, by))
-    event = said(await stored(trusting(session, tmp_path, by.authority)))
+    event = provenance_of(await stored(trusting(session, tmp_path, by.authority)))
     assert (event.validity, event.trust_list_sha256 is not None) == ("trusted", True)
 
 
@@ -102,13 +102,13 @@ async def test_a_signer_who_is_not_on_the_trust_list_is_unknown(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     by: peer.Credentials,
     tmp_path: Path,
 ) -> None:
     serve(peer.signed(clip, by))
-    event = said(await stored(trusting(session, tmp_path, peer.credentials().authority)))
+    event = provenance_of(await stored(trusting(session, tmp_path, peer.credentials().authority)))
     assert (event.validity, event.failures) == ("unknown_signer", ())
 
 
@@ -116,13 +116,13 @@ async def test_a_trust_list_that_cannot_be_read_breaks_no_settlement(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     by: peer.Credentials,
     tmp_path: Path,
 ) -> None:
     serve(peer.signed(clip, by))
-    event = said(await stored(trusting(session, tmp_path, b"no certificate")))
+    event = provenance_of(await stored(trusting(session, tmp_path, b"no certificate")))
     assert (event.validity, event.trust_list_sha256) == ("valid", None)
 
 
@@ -130,14 +130,14 @@ async def test_changed_pictures_make_a_manifest_invalid(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     by: peer.Credentials,
 ) -> None:
     changed = bytearray(peer.signed(clip, by))
     changed[-200] ^= 1
     serve(bytes(changed))
-    event = said(await stored(session))
+    event = provenance_of(await stored(session))
     assert (event.validity, event.failures) == ("invalid", ("assertion.bmffHash.mismatch",))
 
 
@@ -145,13 +145,13 @@ async def test_ingredients_and_their_titles_are_recorded(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     by: peer.Credentials,
 ) -> None:
     ingredient = {"title": "still.png", "format": "image/png", "relationship": "inputTo"}
     serve(peer.signed(clip, by, ingredients=[ingredient]))
-    (one,) = said(await stored(session)).ingredients
+    (one,) = provenance_of(await stored(session)).ingredients
     assert (one.relationship, one.title.text, one.has_manifest) == ("inputTo", "still.png", False)
 
 
@@ -167,12 +167,12 @@ async def test_the_source_type_in_the_xmp_is_recorded(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     body: str,
 ) -> None:
     serve(peer.with_xmp(clip, body))
-    event = said(await stored(session))
+    event = provenance_of(await stored(session))
     assert (event.manifest, event.xmp_digital_source_type) == ("absent", "trainedAlgorithmicMedia")
 
 
@@ -180,22 +180,22 @@ async def test_text_in_the_xmp_that_is_no_source_type_is_not_recorded(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
 ) -> None:
     serve(peer.with_xmp(clip, '<rdf:Description Iptc4xmpExt:DigitalSourceType="call 555-0199 now"/>'))
-    assert said(await stored(session)).xmp_digital_source_type is None
+    assert provenance_of(await stored(session)).xmp_digital_source_type is None
 
 
 async def test_a_manifest_that_is_somewhere_else_is_not_loaded(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
 ) -> None:
     serve(peer.with_xmp(clip, '<rdf:Description dcterms:provenance="http://127.0.0.1:9/manifest.c2pa"/>'))
-    assert said(await stored(session)).manifest == "remote"
+    assert provenance_of(await stored(session)).manifest == "remote"
 
 
 async def test_the_stored_bytes_are_those_of_the_server(
@@ -253,7 +253,7 @@ async def test_hostile_manifests_never_break_a_settlement(
     session: Session,
     stored: Settle,
     serve: Callable[[bytes], None],
-    said: Callable[[Job], ProvenanceObserved],
+    provenance_of: Callable[[Job], ProvenanceObserved],
     clip: bytes,
     by: peer.Credentials,
 ) -> None:
@@ -261,7 +261,7 @@ async def test_hostile_manifests_never_break_a_settlement(
     for name, content in hostile(clip, by).items():
         serve(content)
         job = await stored(session, prompt=f"a fox, {name}")
-        found[name] = (job.state.value, said(job).validity)
+        found[name] = (job.state.value, provenance_of(job).validity)
     assert {state for state, _ in found.values()} == {"stored"}
     assert {name: validity for name, (_, validity) in found.items()} == {
         "cut off": "invalid",
@@ -370,8 +370,8 @@ async def test_reading_older_files_without_the_extra_names_it(
 
 @pytest.mark.parametrize("variant", [Variant.THUMBNAIL, Variant.SPRITESHEET])
 async def test_pictures_are_read_too(
-    session: Session, stored: Settle, said: Callable[[Job], ProvenanceObserved], variant: Variant
+    session: Session, stored: Settle, provenance_of: Callable[[Job], ProvenanceObserved], variant: Variant
 ) -> None:
     job = await fetch(session, await stored(session), variant)
-    event = said(job)
+    event = provenance_of(job)
     assert (event.variant, event.manifest, event.sha256) == (variant, "absent", job.assets[variant].sha256)

@@ -20,7 +20,7 @@ CLIP, PRO = 400_000, 1_200_000
 NOW = datetime(2026, 11, 22, 13, tzinfo=UTC)
 
 
-def told(found: Spending) -> dict[str, tuple[int, int, int]]:
+def sums_of(found: Spending) -> dict[str, tuple[int, int, int]]:
     return {part.name: (part.settled_usd_micros, part.reserved_usd_micros, part.jobs) for part in found.parts}
 
 
@@ -51,8 +51,8 @@ async def test_money_is_shown_in_parts_the_dearest_first(
     spent: Session, by: By, expected: dict[str, tuple[int, int, int]]
 ) -> None:
     found = spending(spent.ledger, by, NOW)
-    assert told(found) == expected
-    assert list(told(found)) == list(expected)
+    assert sums_of(found) == expected
+    assert list(sums_of(found)) == list(expected)
     assert (found.total.settled_usd_micros, found.total.reserved_usd_micros) == (CLIP, PRO)
 
 
@@ -71,9 +71,9 @@ async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
     for day in (21, 20, 22):
         noon = datetime(2026, 11, day, 12, tzinfo=UTC)
         await place(replace(session, clock=lambda noon=noon: noon), request_for(), queue=True)
-    assert list(told(spending(session.ledger, By.DAY, NOW))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
+    assert list(sums_of(spending(session.ledger, By.DAY, NOW))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
     later = spending(session.ledger, By.DAY, NOW, since="2026-11-21T00:00:00.000000Z")
-    assert list(told(later)) == ["2026-11-21", "2026-11-22"]
+    assert list(sums_of(later)) == ["2026-11-21", "2026-11-22"]
 
 
 async def test_a_ledger_without_jobs_spent_nothing(session: Session) -> None:

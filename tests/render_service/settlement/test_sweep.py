@@ -66,7 +66,7 @@ def started(request_for: Callable[..., RenderRequest]) -> Callable[..., Awaitabl
     return start
 
 
-def asked(server: SandboxServer) -> dict[str, int]:
+def requests_to(server: SandboxServer) -> dict[str, int]:
     return dict(httpx2.get(f"{server.origin}/_sandbox/requests").json())
 
 
@@ -92,7 +92,7 @@ async def test_two_pages_of_running_jobs_cost_two_requests_a_round(
     jobs = await started(session, 2 * short_pages)
     ends = await settle_all(session, jobs, interval_s=15, timeout_s=50, clock=time_flies)
     rounds = 5  # at 0, 15, 30, 45 and the last look at 50
-    assert (asked(slow)["lists"], asked(slow).get("retrieves", 0)) == (2 * rounds, 0)
+    assert (requests_to(slow)["lists"], requests_to(slow).get("retrieves", 0)) == (2 * rounds, 0)
     assert all(isinstance(end.error, PollTimeout) for end in ends.values())
 
 
@@ -107,10 +107,10 @@ async def test_groups_that_are_observed_together_share_one_reading_of_the_list(
     async with session.connect(session.profile()) as client:
         observer = Observer(session, client, asyncio.Semaphore(4))
         groups = [await observer.observe(jobs[start : start + size]) for start in range(0, 5 * size, size)]
-        assert asked(slow)["lists"] == 3
+        assert requests_to(slow)["lists"] == 3
         assert [len([one for one in group if one.observation]) for group in groups] == [size] * 5
         await observer.observe(jobs[:size])  # again: what was used is read anew
-    assert asked(slow)["lists"] == 6
+    assert requests_to(slow)["lists"] == 6
 
 
 async def test_what_a_sweep_settles_is_stored_and_closed(
@@ -150,7 +150,7 @@ async def test_one_job_alone_is_asked_for_by_its_id(
 ) -> None:
     session = at(slow.base_url)
     await settle_all(session, await started(session, 1), interval_s=30, timeout_s=600, clock=time_flies)
-    assert asked(slow).get("lists", 0) == 0
+    assert requests_to(slow).get("lists", 0) == 0
 
 
 async def test_where_the_profile_has_no_list_every_job_is_asked_for(
@@ -164,8 +164,8 @@ async def test_where_the_profile_has_no_list_every_job_is_asked_for(
     lite = replace(session, settings=replace(session.settings, profile_name="litellm"))
     jobs = await started(lite, profile="litellm")
     ends = await settle_all(lite, jobs, interval_s=30, timeout_s=600, clock=time_flies)
-    assert (states(ends), asked(slow).get("lists", 0)) == ({State.STORED}, 0), ends
-    assert asked(slow)["retrieves"] >= SOME
+    assert (states(ends), requests_to(slow).get("lists", 0)) == ({State.STORED}, 0), ends
+    assert requests_to(slow)["retrieves"] >= SOME
 
 
 async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
@@ -179,7 +179,7 @@ async def test_jobs_far_down_a_long_list_are_asked_for_one_by_one(
     jobs = await started(session, 2)
     await started(session, short_pages)
     await settle_all(session, jobs, interval_s=30, timeout_s=0, clock=time_flies)
-    assert (asked(slow)["lists"], asked(slow)["retrieves"]) == (1, 2)
+    assert (requests_to(slow)["lists"], requests_to(slow)["retrieves"]) == (1, 2)
 
 
 async def test_trouble_with_the_list_is_waited_out(

@@ -8,7 +8,7 @@ from sora_adapter.errors import ServerBusy, VideoNotFound
 pytestmark = pytest.mark.anyio
 
 
-class Asked:
+class FailingServer:
     """Fails as often as it is told, with the error it is given; counts questions and pauses."""
 
     def __init__(self, failures: int, error: Exception) -> None:
@@ -27,26 +27,26 @@ class Asked:
 
 
 async def test_passing_trouble_is_waited_out() -> None:
-    asked = Asked(2, ServerBusy("busy"))
-    assert await patiently(asked.ask, asked.sleep) == "answer"
-    assert (asked.times, len(asked.pauses)) == (3, 2)
+    server = FailingServer(2, ServerBusy("busy"))
+    assert await patiently(server.ask, server.sleep) == "answer"
+    assert (server.times, len(server.pauses)) == (3, 2)
 
 
 async def test_a_demanded_pause_is_never_undercut() -> None:
-    asked = Asked(1, ServerBusy("busy", retry_after_ms=7_000))
-    await patiently(asked.ask, asked.sleep)
-    assert asked.pauses[0] >= 7
+    server = FailingServer(1, ServerBusy("busy", retry_after_ms=7_000))
+    await patiently(server.ask, server.sleep)
+    assert server.pauses[0] >= 7
 
 
 async def test_trouble_that_stays_is_raised_in_the_end() -> None:
-    asked = Asked(TRIES, ServerBusy("busy"))
+    server = FailingServer(TRIES, ServerBusy("busy"))
     with pytest.raises(ServerBusy):
-        await patiently(asked.ask, asked.sleep)
-    assert asked.times == TRIES
+        await patiently(server.ask, server.sleep)
+    assert server.times == TRIES
 
 
 async def test_what_will_not_change_is_asked_once() -> None:
-    asked = Asked(1, VideoNotFound("no such video"))
+    server = FailingServer(1, VideoNotFound("no such video"))
     with pytest.raises(VideoNotFound):
-        await patiently(asked.ask, asked.sleep)
-    assert asked.times == 1
+        await patiently(server.ask, server.sleep)
+    assert server.times == 1
