@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.machinery import Place
 from tests.forks import Forks
+
+if TYPE_CHECKING:
+    from tests.faults.machinery import Place
 
 
 def loaded(path: Path) -> ModuleType:
@@ -50,7 +52,9 @@ def postgres_url(postgres: tuple[ModuleType, Any]) -> Iterator[str]:
 
 
 @pytest.fixture
-def place(machinery: ModuleType, forks: Forks, media: Path, tmp_path: Path) -> Iterator[Callable[..., Place]]:
+def place(
+    machinery: ModuleType, forks: Forks, media: Path, tmp_path: Path
+) -> "Iterator[Callable[..., Place]]":
     """Make the place of a test, at the URL of a ledger."""
     with ExitStack() as stack:
         yield lambda url=None: stack.enter_context(machinery.place_at(forks, tmp_path, media, url))
@@ -60,7 +64,7 @@ def place(machinery: ModuleType, forks: Forks, media: Path, tmp_path: Path) -> I
 def survives(machinery: ModuleType) -> Callable[..., None]:
     """Kill an operation at a point, go on as a person does, and look at what came of it."""
 
-    def check(place: Place, name: str, fault: str, point: str) -> None:
+    def check(place: "Place", name: str, fault: str, point: str) -> None:
         operation = machinery.OPERATIONS[name]
         assert place.begin(operation, fault, kill=point) == machinery.KILLED, place.said()
         assert place.half_files() == []
@@ -76,7 +80,7 @@ def is_accounted_for() -> Callable[..., None]:
     return accounted_for
 
 
-def accounted_for(place: Place, operation: Any) -> None:
+def accounted_for(place: "Place", operation: Any) -> None:
     """Check what has to be true in the end, whatever happened in between."""
     made_by, attempts = place.made_by(), place.attempts()
     assert len(set(made_by)) == len(made_by), "an attempt made two videos"

@@ -10,10 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.machinery import Place
+if TYPE_CHECKING:
+    from tests.faults.machinery import Place
+
 
 ROOT = Path(__file__).parents[2]
 POINTS = [tuple(line.split()) for line in (Path(__file__).parent / "points.txt").read_text().splitlines()]
@@ -32,13 +35,13 @@ Survives = Callable[..., None]
 
 
 @pytest.mark.parametrize(("name", "point"), WITHOUT_A_FAULT)
-def test_a_kill_is_survived(place: Callable[..., Place], survives: Survives, name: str, point: str) -> None:
+def test_a_kill_is_survived(place: "Callable[..., Place]", survives: Survives, name: str, point: str) -> None:
     survives(place(), name, "none", point)
 
 
 @pytest.mark.parametrize(("name", "fault"), NAMES)
 def test_every_boundary_has_its_point_and_a_fault_alone_is_survived(
-    place: Callable[..., Place], machinery: ModuleType, is_accounted_for: Survives, name: str, fault: str
+    place: "Callable[..., Place]", machinery: ModuleType, is_accounted_for: Survives, name: str, fault: str
 ) -> None:
     here, operation = place(), machinery.OPERATIONS[name]
     known = Counter(" ".join(point) for point in POINTS if point[:2] == (name, fault))
@@ -51,7 +54,7 @@ def test_every_boundary_has_its_point_and_a_fault_alone_is_survived(
 @pytest.mark.soak
 @pytest.mark.parametrize(("name", "fault", "point"), POINTS)
 def test_a_kill_beside_a_fault_is_survived_on_sqlite(
-    place: Callable[..., Place], survives: Survives, name: str, fault: str, point: str
+    place: "Callable[..., Place]", survives: Survives, name: str, fault: str, point: str
 ) -> None:
     survives(place(), name, fault, point)
 
@@ -59,14 +62,14 @@ def test_a_kill_beside_a_fault_is_survived_on_sqlite(
 @pytest.mark.soak
 @pytest.mark.parametrize(("name", "fault", "point"), POINTS)
 def test_a_kill_beside_a_fault_is_survived_on_postgresql(
-    place: Callable[..., Place], survives: Survives, postgres_url: str, name: str, fault: str, point: str
+    place: "Callable[..., Place]", survives: Survives, postgres_url: str, name: str, fault: str, point: str
 ) -> None:
     survives(place(postgres_url), name, fault, point)
 
 
 @pytest.mark.soak
 def test_two_who_reconcile_at_once_on_postgresql_give_every_video_to_one_job(
-    place: Callable[..., Place], machinery: ModuleType, is_accounted_for: Survives, postgres_url: str
+    place: "Callable[..., Place]", machinery: ModuleType, is_accounted_for: Survives, postgres_url: str
 ) -> None:
     here, batch = place(postgres_url), machinery.OPERATIONS["batch"]
     (here.folder / "two.jsonl").write_text('{"prompt": "a fox runs"}\n' * 2)
