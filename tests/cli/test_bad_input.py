@@ -168,7 +168,7 @@ def test_a_file_that_is_no_ledger_of_ours_is_reported_and_left_alone(
 ) -> None:
     make, message = UNUSABLE[kind]
     path = folder / "ledger.db"
-    make(path)
+    make(path)  # type: ignore[no-untyped-call]
     before = path.read_bytes() if path.is_file() else None
     ended = sora(command, *([*PROMPT, "--profile", "sandbox"] if command == "create" else []))
     assert ended.code == 7

@@ -121,7 +121,7 @@ def test_a_server_that_cannot_be_used_ends_with_7_and_shows_no_password(
     sora: Sora, url: str, command: tuple[str, ...], trouble: str
 ) -> None:
     change, expected = TROUBLES[trouble]
-    ended = sora(*command, "--ledger", change(url))
+    ended = sora(*command, "--ledger", change(url))  # type: ignore[no-untyped-call]
     assert (ended.code, expected in ended.error, ended.data) == (ExitCode.LEDGER_UNUSABLE, True, "")
     assert SECRET not in ended.err
 

@@ -46,7 +46,7 @@ def test_a_change_works_where_the_server_has_it_and_is_denied_elsewhere(
     sora: Sora, name: str, made: dict[str, Any], operation: str, more: list[str]
 ) -> None:
     ended = sora(operation, "--id", made["job_id"], *more)
-    if not profile(name).offers(operation):  # type: ignore[arg-type]  # one of its operations
+    if not profile(name).offers(operation):  # one of its operations
         assert (ended.code, f"the profile {name} does not offer {operation}" in ended.error) == (3, True)
         return
     final = sora("poll", ended.document["job_id"], *QUICK).document

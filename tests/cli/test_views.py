@@ -62,7 +62,7 @@ def test_text_is_shown_on_one_line_and_cut(text: str | None, line: str) -> None:
 
 
 def test_a_job_is_never_folded_so_that_a_path_can_be_copied() -> None:
-    asset = {
+    asset: dict[str, Any] = {
         "storage_uri": f"file:///{'long/' * 40}clip.mp4",
         "sha256": "0" * 64,
         "bytes": 7,

@@ -87,6 +87,7 @@ def worker(folder: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks) -> Itera
 
     def start(*arguments: str, program: Sequence[str] = ()) -> Running:
         command = ["worker", "--json", *QUICK, *arguments]
+        process: subprocess.Popen[str] | Forked
         if program:
             process = subprocess.Popen(
                 [sys.executable, *program, *command],

@@ -180,7 +180,7 @@ def run_go(folder: Path, servers: Sequence[str]) -> int:
         shutil.copytree(found, module, copy_function=shutil.copyfile)
         for path in (module, *module.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
-        files, skipped = ["video_test.go"], ()
+        files, skipped = ["video_test.go"], tuple[str, ...]()
         if server.name == "gateway":
             _replace([module / "video_test.go"], FOR_GO)
             (module / "samples_test.go").write_text(GO_SAMPLES)
@@ -332,7 +332,7 @@ def run_pyright(folder: Path, _: Sequence[str]) -> int:
     for number, example in enumerate(examples):
         (folder / "examples" / f"example_{number}.py").write_text(example, encoding="utf-8")
     python = Path(sys.executable).parent.parent
-    settings = {"include": ["examples"], "strict": ["examples"], "extraPaths": [str(root)]}
+    settings: dict[str, object] = {"include": ["examples"], "strict": ["examples"], "extraPaths": [str(root)]}
     settings |= {"venvPath": str(python.parent), "venv": python.name, "pythonVersion": "3.11"}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings))
     return _run(folder, str(folder / "node_modules" / ".bin" / "pyright"), "-p", str(folder))
@@ -344,8 +344,16 @@ def run_inspector(folder: Path, servers: Sequence[str]) -> int:
     (folder / "package.json").write_text('{"private": true}')
     _fetch(folder, npm, "install", "--no-package-lock", f"@modelcontextprotocol/inspector@{INSPECTOR}")
     inspector = (str(folder / "node_modules" / ".bin" / "mcp-inspector"), "--cli")
-    stdio = ("-e", "SORA_LEDGER_PROFILE=sandbox", "-e", f"PYTHONPATH={HERE.parents[1]}")
-    stdio = (*stdio, "-e", f"SORA_LEDGER_URL=sqlite:///{folder}/stdio.db", sys.executable, "-m", "cli", "mcp")
+    variables = ("-e", "SORA_LEDGER_PROFILE=sandbox", "-e", f"PYTHONPATH={HERE.parents[1]}")
+    stdio = (
+        *variables,
+        "-e",
+        f"SORA_LEDGER_URL=sqlite:///{folder}/stdio.db",
+        sys.executable,
+        "-m",
+        "cli",
+        "mcp",
+    )
     codes = [_inspected(folder, inspector, stdio)]
     if "gateway" in servers:
         with _sandbox(folder) as upstream, _gateway(folder, upstream) as server:

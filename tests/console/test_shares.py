@@ -38,9 +38,9 @@ def test_a_link_shows_the_video_without_a_key_until_it_is_revoked(console: Conso
     job = console.studio.jobs["fox"]
     with console.client("ana") as ana, console.reader("ana") as reader, httpx2.Client() as stranger:
         link = make(ana, job)
-        page = stranger.get(link)
-        assert (page.status_code, page.headers["cache-control"]) == (200, "no-store")
-        assert "A fox runs" not in page.text  # the video, not the prompt
+        shared = stranger.get(link)
+        assert (shared.status_code, shared.headers["cache-control"]) == (200, "no-store")
+        assert "A fox runs" not in shared.text  # the video, not the prompt
         part = stranger.get(f"{link}/files/video", headers={"range": "bytes=4-7"})
         assert (part.status_code, part.content) == (206, b"ftyp")
         assert stranger.get(f"{link}/evidence").status_code == 404
@@ -49,8 +49,8 @@ def test_a_link_shows_the_video_without_a_key_until_it_is_revoked(console: Conso
         assert (shown["state"], shown["created_by"], shown["of"]) == ("valid", "ana", "video")
         page = f"/videos/{job}/shares"
         ana.act(f"{page}/revoke", {"share_id": shown["share_id"]}, page=page)
-        for address in (link, f"{link}/files/video"):
-            refused = stranger.get(address)
+        for path in (link, f"{link}/files/video"):
+            refused = stranger.get(path)
             assert (refused.status_code, "This link shows nothing" in refused.text) == (404, True)
         assert reader.get(f"{page}.json").json()["links"][0]["state"] == "revoked"
     assert link.rsplit("/", 1)[1] not in console.log

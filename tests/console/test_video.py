@@ -24,6 +24,7 @@ from ledger import events as e
 from ledger.job import Job
 from ledger.private import Private
 from ledger.record import ActorSource
+from ledger.terms import Operation, Outcome, Status, Variant
 from render_service.access.callers import Caller
 from render_service.api import sessions
 from render_service.rules.measurements import Duration
@@ -106,7 +107,7 @@ def lives(v: ModuleType) -> dict[str, list[Any]]:
     sample, observed = v.sample, v.observed
 
     def closed(outcome: str) -> e.RenderClosed:
-        return e.RenderClosed(outcome=e.Outcome(outcome), duration_ms=61_000, cost_usd_micros=0)
+        return e.RenderClosed(outcome=Outcome(outcome), duration_ms=61_000, cost_usd_micros=0)
 
     refused = e.ApprovalRefused(comment=Private.seal("comment", "too <b>loud</b>"))
     denial = structs.replace(
@@ -116,11 +117,11 @@ def lives(v: ModuleType) -> dict[str, list[Any]]:
     decided = [v.requested(), v.decided()]
     submitting = [*decided, sample("submission.intended")]
     running = [*submitting, sample("submission.accepted")]
-    completed = [*running, observed(e.Status.COMPLETED, 100, expires_at=3600)]
+    completed = [*running, observed(Status.COMPLETED, 100, expires_at=3600)]
     held = [v.requested(), sample("render.held")]
     rejected = e.SubmissionRejected(attempt_id="attempt_1", error=v.error())
-    failed = observed(e.Status.FAILED, error=v.error())
-    lost = e.AssetLost(variant=e.Variant.VIDEO, cause="expired")
+    failed = observed(Status.FAILED, error=v.error())
+    lost = e.AssetLost(variant=Variant.VIDEO, cause="expired")
     return {
         "requested": [v.requested()],
         "held": held,
@@ -199,7 +200,7 @@ def test_a_closed_job_says_so_and_offers_no_second_try(
 ) -> None:
     desk.record(*lives(vocabulary)[state])
     assert desk.view().offer.resume
-    desk.record(e.RenderClosed(outcome=e.Outcome(state), duration_ms=1, cost_usd_micros=0))
+    desk.record(e.RenderClosed(outcome=Outcome(state), duration_ms=1, cost_usd_micros=0))
     view = desk.view()
     assert "This job is closed" in view.standing.next.words
     assert (view.standing.is_final, view.offer.resume) == (True, False)
@@ -282,7 +283,7 @@ def test_the_time_of_a_video_is_expected_from_measurements_only(desk: Desk, voca
             return Duration(90, 120, 8) if job.profile == "sandbox" else None
 
     visit = desk.visit()
-    measured = replace(visit, session=replace(visit.session, measuring=Measuring()))  # type: ignore[arg-type]
+    measured = replace(visit, session=replace(visit.session, measuring=Measuring()))
     expected = read_video(measured).standing.expected
     assert (expected.at, expected.median_seconds, expected.is_late) == (
         "2026-01-01T12:01:31.000000Z",
@@ -296,7 +297,7 @@ def remixes(desk: Desk, parents: Sequence[int]) -> None:
     batches = []
     for number, parent in enumerate(parents):
         source = None if parent < 0 else f"job_{parent:03}"
-        operation = e.Operation.CREATE if source is None else e.Operation.REMIX
+        operation = Operation.CREATE if source is None else Operation.REMIX
         changes = {"operation": operation, "source_job": source, "request_key": None, "fields": {}}
         request = desk.requested(f"make the sky colour number {number}", **changes)
         decided = desk.vocabulary.decided()

@@ -42,7 +42,7 @@ def way(request: pytest.FixtureRequest, url: Callable[[str, str], str]) -> tuple
 
 
 @pytest.fixture
-def filled(scribe: Scribe, vocabulary: ModuleType) -> Callable[[str], None]:
+def filled(scribe: Scribe, vocabulary: ModuleType) -> Callable[..., None]:
     """Fill the ledger at a URL: a job with holds, a document, an erasure, notes."""
 
     def fill(at: str, notes: int = 5) -> None:
@@ -89,23 +89,21 @@ def copy(way: tuple[str, str]) -> Copy:
     return copy_ledger(*way, lambda done, total: None)
 
 
-def test_a_copy_is_the_same_ledger(way: tuple[str, str], filled: Callable[[str], None]) -> None:
+def test_a_copy_is_the_same_ledger(way: tuple[str, str], filled: Callable[..., None]) -> None:
     filled(way[0])
     copied = copy(way)
     assert (contents(way[1]), clean(way[1])) == (contents(way[0]), True)
     assert (copied.size, copied.copied, copied.documents, copied.grown) == (16, 16, 1, 0)
 
 
-def test_a_second_copy_takes_what_is_new(way: tuple[str, str], filled: Callable[[str], None]) -> None:
+def test_a_second_copy_takes_what_is_new(way: tuple[str, str], filled: Callable[..., None]) -> None:
     filled(way[0])
     copy(way)
     filled(way[0], notes=3)
     assert (copy(way).copied, contents(way[1])) == (3, contents(way[0]))
 
 
-def test_a_second_copy_of_the_same_copies_nothing(
-    way: tuple[str, str], filled: Callable[[str], None]
-) -> None:
+def test_a_second_copy_of_the_same_copies_nothing(way: tuple[str, str], filled: Callable[..., None]) -> None:
     filled(way[0])
     copy(way)
     again = copy(way)
@@ -113,7 +111,7 @@ def test_a_second_copy_of_the_same_copies_nothing(
 
 
 def test_what_was_erased_since_the_first_copy_is_erased_by_the_second(
-    way: tuple[str, str], filled: Callable[[str], None], scribe: Scribe
+    way: tuple[str, str], filled: Callable[..., None], scribe: Scribe
 ) -> None:
     filled(way[0])
     copy(way)
@@ -123,7 +121,7 @@ def test_what_was_erased_since_the_first_copy_is_erased_by_the_second(
 
 
 def test_a_source_that_grows_meanwhile_is_copied_as_it_was(
-    way: tuple[str, str], filled: Callable[[str], None]
+    way: tuple[str, str], filled: Callable[..., None]
 ) -> None:
     filled(way[0])
     grown = copy_ledger(*way, lambda done, total: filled(way[0], notes=1) if done == 0 else None)
@@ -131,7 +129,7 @@ def test_a_source_that_grows_meanwhile_is_copied_as_it_was(
 
 
 def test_private_text_erased_while_it_is_copied_leaves_the_copy_whole(
-    way: tuple[str, str], filled: Callable[[str], None], scribe: Scribe
+    way: tuple[str, str], filled: Callable[..., None], scribe: Scribe
 ) -> None:
     filled(way[0])
     copy_ledger(*way, lambda done, total: erase_all(way[0], scribe) if done == 0 else None)
@@ -139,7 +137,7 @@ def test_private_text_erased_while_it_is_copied_leaves_the_copy_whole(
 
 
 def test_another_ledger_is_refused_and_left_as_it_is(
-    way: tuple[str, str], filled: Callable[[str], None]
+    way: tuple[str, str], filled: Callable[..., None]
 ) -> None:
     filled(way[0])
     filled(way[1], notes=1)
@@ -149,9 +147,7 @@ def test_another_ledger_is_refused_and_left_as_it_is(
     assert contents(way[1]) == before
 
 
-def test_a_copy_that_went_on_by_itself_is_refused(
-    way: tuple[str, str], filled: Callable[[str], None]
-) -> None:
+def test_a_copy_that_went_on_by_itself_is_refused(way: tuple[str, str], filled: Callable[..., None]) -> None:
     filled(way[0])
     copy(way)
     filled(way[1], notes=2)
@@ -174,7 +170,7 @@ def test_a_source_that_is_not_there_makes_no_target(url: Callable[[str, str], st
 
 @pytest.mark.parametrize("other", ["{}", "sqlite:///{}"])
 def test_a_ledger_is_not_copied_to_itself(
-    url: Callable[[str, str], str], filled: Callable[[str], None], other: str
+    url: Callable[[str, str], str], filled: Callable[..., None], other: str
 ) -> None:
     filled(url("sqlite", "source"))
     with pytest.raises(BadInput, match="source and target are the same"):
@@ -182,7 +178,7 @@ def test_a_ledger_is_not_copied_to_itself(
 
 
 def test_damaged_private_text_is_named(
-    url: Callable[[str, str], str], filled: Callable[[str], None], execute_sqlite: Callable[..., None]
+    url: Callable[[str, str], str], filled: Callable[..., None], execute_sqlite: Callable[..., None]
 ) -> None:
     filled(url("sqlite", "source"))
     execute_sqlite(
@@ -220,7 +216,7 @@ copy.copy_ledger(sys.argv[1], sys.argv[2], progress)
 
 
 def test_a_copy_that_was_killed_goes_on_where_it_stopped(
-    way: tuple[str, str], filled: Callable[[str], None], forks: Forks
+    way: tuple[str, str], filled: Callable[..., None], forks: Forks
 ) -> None:
     filled(way[0], notes=4_000)
     assert forks.run([KILLED_IN_THE_MIDDLE, *way], Path.cwd(), os.environ, program=CODE)[0] == -9

@@ -48,7 +48,7 @@ def impatiently() -> None:
         worker._terms = replace(worker._terms, idle_s=0.05)
         await pause(worker, stopping)
 
-    Worker._pause = pause_shortly  # type: ignore[method-assign]
+    Worker._pause = pause_shortly  # type: ignore[method-assign, assignment]
 
 
 def _named(word: str) -> str:

@@ -20,7 +20,7 @@ from ledger.record import ActorSource, Authority, Provenance, Record, draft
 from ledger.store.filters import JobFilter
 from ledger.store.interface import NEW, Batch, Document
 from ledger.store.sqlite import SqliteStore
-from ledger.terms import Operation, Outcome, Status, Variant
+from ledger.terms import DenialCode, Operation, Outcome, Status, Variant
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 WHO = Provenance(
@@ -122,7 +122,7 @@ HELD = e.RenderHeld(basis=BASIS, reason_codes=("NEEDS_PERSON",))
 DENIED = e.RenderDenied(
     basis=BASIS,
     denial_trace=e.DenialTrace(
-        code=e.DenialCode.COST_BOUND_EXCEEDED,
+        code=DenialCode.COST_BOUND_EXCEEDED,
         detail_code="OVER_BUDGET",
         failed_invariant="INV_TRUST_DENIAL_TRACE",
         expected="<= 1000000",

@@ -82,7 +82,7 @@ def with_label(payload: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> type[OutputAttachedV3]:
     """Have the vocabulary hold version 3 of an event, and the steps to it."""
-    monkeypatch.setitem(EVENT_TYPES, "output.attached", OutputAttachedV3)  # type: ignore[arg-type]
+    monkeypatch.setitem(EVENT_TYPES, "output.attached", OutputAttachedV3)
     monkeypatch.setitem(upcast.STEPS, ("output.attached", 1), with_scheme)
     monkeypatch.setitem(upcast.STEPS, ("output.attached", 2), with_label)
     return OutputAttachedV3

@@ -23,6 +23,7 @@ from ledger.record import ActorSource, Authority, Draft, Provenance, Record, dra
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY, NEW, AnyVersion, Batch
 from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.terms import DenialCode, Operation, Outcome, Status, Variant
 from ledger.verify import Report, verify
 from ledger.verify.incremental import joined
 from ledger.verify.ranges import check_range
@@ -73,7 +74,7 @@ def basis() -> e.Basis:
 def requested(prompt: str = "a paper boat on a canal") -> e.RenderRequested:
     """Return a request whose every optional part is there."""
     return e.RenderRequested(
-        operation=e.Operation.CREATE,
+        operation=Operation.CREATE,
         request_key="key-1",
         prompt=Private.seal("prompt", prompt),
         fields={"camera": Private.seal("fields.camera", "low angle")},
@@ -119,12 +120,12 @@ def error(path: str = "error.message") -> e.ErrorDetail:
     )
 
 
-def observed(status: e.Status, progress: int | None = None, **more: Any) -> e.StatusObserved:
+def observed(status: Status, progress: int | None = None, **more: Any) -> e.StatusObserved:
     """Return an answer to a poll."""
     return e.StatusObserved(video_id="video_1", status=status, progress=progress, source="poll", **more)
 
 
-def asset(variant: e.Variant = e.Variant.VIDEO) -> e.AssetStored:
+def asset(variant: Variant = Variant.VIDEO) -> e.AssetStored:
     """Return a stored file."""
     return e.AssetStored(
         variant=variant,
@@ -173,7 +174,7 @@ def proven() -> list[Any]:
     """Return what a file said about its origin, a signed copy of it, and its publication."""
     return [
         e.ProvenanceObserved(
-            variant=e.Variant.VIDEO,
+            variant=Variant.VIDEO,
             sha256=SHA,
             manifest="embedded",
             validity="unknown_signer",
@@ -196,7 +197,7 @@ def proven() -> list[Any]:
             reader="c2pa 0.91.3",
         ),
         e.ProvenanceSigned(
-            variant=e.Variant.VIDEO,
+            variant=Variant.VIDEO,
             source_sha256=SHA,
             sha256=SHA[::-1],
             bytes=8765,
@@ -214,7 +215,7 @@ def proven() -> list[Any]:
             stamped_at="2026-11-30T12:06:47Z",
         ),
         e.AssetPublished(
-            variant=e.Variant.VIDEO,
+            variant=Variant.VIDEO,
             sha256=SHA[::-1],
             bytes=8765,
             target=Private.seal("target", "s3://films/coupe.mp4"),
@@ -265,7 +266,7 @@ def samples() -> list[Any]:
     """Return one event of every step in the table of transitions, and of every type outside it."""
     attempt = {"attempt_id": "attempt_1"}
     denial = e.DenialTrace(
-        code=e.DenialCode.COST_BOUND_EXCEEDED,
+        code=DenialCode.COST_BOUND_EXCEEDED,
         detail_code="OVER_BUDGET",
         failed_invariant="INV_TRUST_DENIAL_TRACE",
         expected="<= 100",
@@ -345,10 +346,10 @@ def samples() -> list[Any]:
             sent_sha256=Private.seal("sent_sha256", SHA[::-1]),
             key_digest=Private.seal("key_digest", SHA[:16]),
         ),
-        e.SubmissionAccepted(**attempt, video_id="video_1", status=e.Status.QUEUED, progress=0),
+        e.SubmissionAccepted(**attempt, video_id="video_1", status=Status.QUEUED, progress=0),
         e.SubmissionRejected(**attempt, error=error(), retry_after_ms=1000),
         e.SubmissionUnknown(**attempt, lost="timeout", error=error()),
-        e.SubmissionRecovered(**attempt, video_id="video_1", how="list", status=e.Status.QUEUED),
+        e.SubmissionRecovered(**attempt, video_id="video_1", how="list", status=Status.QUEUED),
         e.SubmissionAbsent(**attempt, how="list"),
         e.SubmissionSpooled(
             **attempt,
@@ -357,18 +358,18 @@ def samples() -> list[Any]:
             spooled_at="2026-01-01T00:00:00.000000Z",
             applied=True,
         ),
-        observed(e.Status.IN_PROGRESS, 30),
-        observed(e.Status.COMPLETED, 100, completed_at=1, expires_at=3600),
-        observed(e.Status.FAILED, error=error()),
+        observed(Status.IN_PROGRESS, 30),
+        observed(Status.COMPLETED, 100, completed_at=1, expires_at=3600),
+        observed(Status.FAILED, error=error()),
         e.WebhookReceived(
             webhook_event_id="evt_1", delivery_id="msg_1", webhook_type="video.completed", video_id="video_1"
         ),
         e.WebhookMatched(webhook_event_id="evt_1", webhook_type="video.completed", video_id="video_1"),
         asset(),
-        asset(e.Variant.THUMBNAIL),
+        asset(Variant.THUMBNAIL),
         *proven(),
-        e.AssetLost(variant=e.Variant.VIDEO, cause="expired"),
-        e.AssetLost(variant=e.Variant.SPRITESHEET, cause="gone"),
+        e.AssetLost(variant=Variant.VIDEO, cause="expired"),
+        e.AssetLost(variant=Variant.SPRITESHEET, cause="gone"),
         e.CostSettled(
             cost_usd_micros=390_000, basis="estimated", settled_by="catalog", difference_usd_micros=-10_000
         ),
@@ -377,7 +378,7 @@ def samples() -> list[Any]:
         e.RenderAdopted(
             profile="sandbox",
             video_id="video_1",
-            status=e.Status.COMPLETED,
+            status=Status.COMPLETED,
             model="sora-2",
             size="1280x720",
             seconds=4,
@@ -403,7 +404,7 @@ def samples() -> list[Any]:
         e.ShareRevoked(share_id="shr_1"),
         *notified(),
         *checked(),
-        e.RenderClosed(outcome=e.Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),
+        e.RenderClosed(outcome=Outcome.STORED, duration_ms=61_000, cost_usd_micros=390_000),
     ]
 
 
@@ -419,7 +420,7 @@ def life() -> list[Any]:
         decided(),
         sample("submission.intended"),
         sample("submission.accepted"),
-        observed(e.Status.COMPLETED, 100, expires_at=3600),
+        observed(Status.COMPLETED, 100, expires_at=3600),
         asset(),
         sample("cost.settled"),
         sample("render.closed"),
@@ -460,7 +461,7 @@ def in_ranges(path: Path, cuts: Sequence[int], roots_at: Collection[int] = ()) -
 
 def commitment_of(record: Record) -> str:
     """Return the commitment to the private text `why` of `record`."""
-    commitment: str = record.event.why.commitment  # type: ignore[union-attr]
+    commitment: str = record.event.why.commitment
     return commitment
 
 

@@ -98,7 +98,7 @@ class Bare(ast.NodeTransformer):
                         item.value = ast.Constant(0)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 node.decorator_list = []
-                node.returns = None  # type: ignore[union-attr]
+                node.returns = None
             case ast.arg() | ast.AnnAssign():
                 node.annotation = ast.Constant(0)
             case _:

@@ -123,7 +123,7 @@ class Node:
                 cwd="/",
                 env={**os.environ, "HOME": str(self.folder), "PYTHONPATH": str(PACKAGES)},
                 start_new_session=True,
-                **unprivileged(),
+                **unprivileged(),  # type: ignore[call-overload]
             )
 
     def _pids(self) -> list[int]:

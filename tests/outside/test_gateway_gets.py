@@ -105,8 +105,8 @@ def test_a_video_is_polled_listed_and_downloaded_from_the_ledger_alone_once_it_i
 def test_content_has_ranges_tags_and_head(outside: Start, gateway: Open) -> None:
     one = start(gateway, outside())
     key = one.grant("app", "requester")
-    with sdk(one, key) as client:
-        video = completed(client)
+    with sdk(one, key) as application:
+        video = completed(application)
     url = f"/videos/{video.id}/content"
     with raw(one, key) as client:
         whole = client.get(url)

@@ -282,7 +282,7 @@ def test_an_answer_that_cannot_be_recorded_is_queued_and_recorded_later(
     server = outside(creates=["slow@0.5"])
     one = gateway(server, "--no-work", SORA_LEDGER_RETRY_SECONDS="0.3")
     key = one.grant("app", "requester")
-    full = threading.Thread(target=lambda: (until(server.bills), fill_the_disk(one)))
+    full = threading.Thread(target=lambda: (until(server.bills), fill_the_disk(one)))  # type: ignore[func-returns-value]
     full.start()
     with sdk(one.base_url, key) as client:
         video = client.videos.create(prompt="a red kite")

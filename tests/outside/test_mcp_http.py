@@ -21,7 +21,7 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import Implementation
 
 from tests.cli.test_schema import check
-from tests.outside.test_mcp_extensions import PACKAGED
+from tests.outside.test_mcp import PACKAGED
 
 T = TypeVar("T")
 Start = Callable[..., Outside]

@@ -65,7 +65,7 @@ def test_a_queued_split_is_finished_by_workers_that_are_killed_after_every_remix
     first = queue(ana, source).document["jobs"][0]["job_id"]
     for billed in (1, 2, 3):
         with ana.start(*WORKER) as worker:
-            until(lambda billed=billed: len(remixes(server)) >= billed)
+            until(lambda billed=billed: len(remixes(server)) >= billed)  # type: ignore[misc]
             worker.kill()
     until(lambda: ana(*DRAIN).code == 0 and standing(ana, first)["progress"] == "done")
     assert remixes(server) == PARTS
@@ -159,8 +159,8 @@ def test_a_split_that_needs_approval_continues_once_it_is_approved(shop: tuple[O
     assert (ana(*DRAIN).code, remixes(server)) == (0, PARTS[:1])
     held = standing(ana, first)
     assert (held["progress"], held["number"]) == ("held", 2)
-    for key in ("maria.key", "omar.key"):  # ana signed the first remix alone: here her name is only typed
-        assert ana("approve", held["job_id"], "--key", key).code == 0
+    for file in ("maria.key", "omar.key"):  # ana signed the first remix alone: here her name is only typed
+        assert ana("approve", held["job_id"], "--key", file).code == 0
     assert (ana(*DRAIN).code, remixes(server)) == (0, PARTS[:2])
 
 

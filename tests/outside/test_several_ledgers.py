@@ -173,8 +173,8 @@ def test_ledgers_of_both_stores_are_served_apart_at_paths_of_their_own(
         assert sent == {f"Bearer sk-{name}"}
         with installation.client(name, keys[name]) as own, installation.client(name, keys[other]) as foreign:
             assert [video.id for video in own.videos.list()] == [videos[name]]
-            assert status_of(lambda own=own, other=other: own.videos.retrieve(videos[other])) == NOT_FOUND
-            assert status_of(lambda foreign=foreign: foreign.videos.list()) == UNAUTHORIZED
+            assert status_of(lambda own=own, other=other: own.videos.retrieve(videos[other])) == NOT_FOUND  # type: ignore[misc]
+            assert status_of(lambda foreign=foreign: foreign.videos.list()) == UNAUTHORIZED  # type: ignore[misc]
     consoles = installation.person("console", "--all", "all", "--print").document["ledgers"]
     links = {one["ledger"]: one["link"].partition("#")[0] for one in consoles}
     assert links == {name: f"{installation.origin}/t/{name}/console/sign-in" for name in servers}

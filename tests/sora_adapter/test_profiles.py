@@ -112,7 +112,7 @@ def test_where_a_refusal_proves_nothing_none_is_free() -> None:
     ],
 )
 def test_what_a_server_offers_is_shown_by_one_word(name: str, wanted: str, *, offered: bool) -> None:
-    assert profile(name).offers(wanted) is offered  # type: ignore[arg-type]  # one of the words
+    assert profile(name).offers(wanted) is offered  # one of the words
 
 
 OWN = """

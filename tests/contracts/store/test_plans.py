@@ -67,7 +67,7 @@ def test_postgresql_reads_what_nobody_has_reviewed_from_an_index(
     clause = of_postgres._REVIEWS[which]
     with psycopg.connect(url) as db:
         db.execute("SET enable_seqscan = off")
-        plan = str(db.execute(f"EXPLAIN SELECT body FROM jobs WHERE {clause} ORDER BY job_id").fetchall())  # type: ignore[arg-type]
+        plan = str(db.execute(f"EXPLAIN SELECT body FROM jobs WHERE {clause} ORDER BY job_id").fetchall())
     assert REVIEWS[which] in plan
 
 
@@ -78,5 +78,5 @@ def test_postgresql_reads_it_from_an_index(databases: Databases, key: str) -> No
     clause, _ = getattr(of_postgres, key)
     with psycopg.connect(url) as db:
         db.execute("SET enable_seqscan = off")  # a table with few rows is read whole, whatever there is
-        plan = str(db.execute(f"EXPLAIN SELECT body FROM jobs WHERE {clause}", (b"a", b"b")).fetchall())  # type: ignore[arg-type]
+        plan = str(db.execute(f"EXPLAIN SELECT body FROM jobs WHERE {clause}", (b"a", b"b")).fetchall())
     assert INDEXES[key] in plan

@@ -218,7 +218,7 @@ def test_counts_are_those_of_the_jobs_a_filter_describes(
             "month": Counter(job.created_at[:7] for job in jobs),
             "model": Counter(m for job in jobs for m in {job.model or "", job.requested_model}),
         }
-        assert (where, {name: store.counts(name, where) for name in by}) == (where, by)  # type: ignore[arg-type]
+        assert (where, {name: store.counts(name, where) for name in by}) == (where, by)
 
 
 def test_jobs_of_one_append_are_listed_and_counted(

@@ -22,7 +22,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]
     class Found:
         origin = str(tmp_path / "__init__.py")
 
-    monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda _: Found)
+    monkeypatch.setattr(encoder.importlib.util, "find_spec", lambda _: Found)  # type: ignore[attr-defined]
     encoder.load_encoder.cache_clear()
     yield tmp_path
     encoder.load_encoder.cache_clear()

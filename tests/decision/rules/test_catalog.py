@@ -1,6 +1,7 @@
 """Catalog: data with sources, identified by its content."""
 
 from datetime import date
+from typing import Any
 
 import pytest
 import tomlkit
@@ -72,7 +73,7 @@ def test_a_model_that_is_not_there_has_no_cost(catalog: Catalog) -> None:
 
 
 def test_every_fact_of_the_packaged_catalog_names_its_source(catalog: Catalog) -> None:
-    facts = [
+    facts: list[Any] = [
         fact
         for model in catalog.models
         for fact in (*model.size_offers, *model.seconds_offers, *model.prices)

@@ -5,7 +5,8 @@ from importlib.resources import files
 import pytest
 
 from decision.errors import BadDocument
-from decision.rules.policy import PURPOSES, Policy
+from decision.rules.policy import Policy
+from decision.rules.purpose import PURPOSES
 from decision.rules.toml import load_document
 
 PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")

@@ -34,7 +34,7 @@ def test_what_is_appended_is_read_back_with_its_text(
     ledger: Ledger, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
     ledger.append([scribe.batch(vocabulary.JOB, vocabulary.requested("a kite"))])
-    assert next(ledger.read(after=1)).event.prompt.text == "a kite"  # type: ignore[union-attr]
+    assert next(ledger.read(after=1)).event.prompt.text == "a kite"
 
 
 def test_reads_one_stream(ledger: Ledger, scribe: Scribe) -> None:

@@ -150,6 +150,6 @@ def test_rows_that_change_while_they_are_read_count_as_they_were(
     expected = digest_by_hand(stored_rows(path))
     position = ledger.head().size
     all_jobs = ledger.store.all_jobs
-    monkeypatch.setattr(ledger.store, "all_jobs", lambda: (grow(), all_jobs())[1])
+    monkeypatch.setattr(ledger.store, "all_jobs", lambda: (grow(), all_jobs())[1])  # type: ignore[func-returns-value]
     event = live_projection(ledger)
     assert (event.position, event.digest) == (position, expected)

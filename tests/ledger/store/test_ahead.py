@@ -119,7 +119,7 @@ def test_threads_and_processes_that_append_and_swap_spend_a_budget_once(
             except WrongExpectedVersion:
                 continue
 
-    in_threads(*(lambda number=number: spend(number) for number in range(4)), make_again)  # type: ignore[misc]
+    in_threads(*(lambda number=number: spend(number) for number in range(4)), make_again)
     assert (len(done), ledger.store.held("studio")) == (20, 37 * 20)
     assert {job.version for job in ledger.jobs()} == {3}
     assert (replay(ledger).drift, check(path)) == ([], [])

@@ -128,7 +128,7 @@ def test_the_connections_of_a_reader_cannot_write(path: Path, scribe: Scribe) ->
 
 def test_a_read_only_database_says_what_to_do(path: Path, scribe: Scribe) -> None:
     with scribe.ledger(path) as ledger:
-        ledger.store._writer.execute("PRAGMA query_only = ON")
+        ledger.store._writer.execute("PRAGMA query_only = ON")  # type: ignore[attr-defined]
         with pytest.raises(LedgerUnusable, match="it is read-only: make file and folder writable"):
             ledger.append([scribe.note()])
 
@@ -180,10 +180,10 @@ def test_verifying_an_empty_file_says_that_it_is_empty(
 
 def test_a_backup_that_lost_the_wal_gets_it_back(path: Path, scribe: Scribe) -> None:
     with scribe.ledger(path) as ledger:
-        ledger.store._writer.execute("VACUUM INTO ?", (f"{path}.backup",))
+        ledger.store._writer.execute("VACUUM INTO ?", (f"{path}.backup",))  # type: ignore[attr-defined]
     backup = path.with_name(path.name + ".backup")
     with scribe.ledger(backup) as ledger:
-        mode = ledger.store._writer.execute("PRAGMA journal_mode").fetchone()[0]
+        mode = ledger.store._writer.execute("PRAGMA journal_mode").fetchone()[0]  # type: ignore[attr-defined]
     assert mode == "wal"
 
 

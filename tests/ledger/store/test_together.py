@@ -87,7 +87,7 @@ def requests(
             Append.of(
                 [
                     Batch(stream, expected, drafts[kind, number]),
-                    *(Batch(*condition, []) for condition in conditions if condition),
+                    *(Batch(*condition, []) for condition in conditions if condition),  # type: ignore[call-arg]
                 ],
                 None,
                 [],

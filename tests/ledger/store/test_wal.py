@@ -27,7 +27,7 @@ class Contested:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the pauses that are made, without making them."""
     made: list[float] = []
-    monkeypatch.setattr(connection.time, "sleep", made.append)
+    monkeypatch.setattr(connection.time, "sleep", made.append)  # type: ignore[attr-defined]
     return made
 
 

@@ -178,7 +178,7 @@ def forge_event_id(path: Path, position: int) -> None:
 def test_processes_that_cannot_be_started_leave_it_to_this_one(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verification.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(verification.sys, "executable", "/nowhere/python")  # type: ignore[attr-defined]
     with SqliteSnapshot(original) as tables:
         assert verify_ledger(str(original), processes=2) == verify(tables)
 
@@ -188,7 +188,7 @@ def test_an_appending_process_makes_the_others_open_the_ledger_again(
 ) -> None:
     scribe = vocabulary.Scribe(10_000)
     opened = verification._Processes.open
-    heads = []
+    heads = list[tuple[int, bytes]]()
 
     def append_in_between(self: Any, url: str, exported: str | None, head: tuple[int, bytes]) -> bool:
         if not heads:

@@ -20,8 +20,8 @@ from ledger.private import Private
 from ledger.store.interface import Document
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.tree.merkle import root_at
-from ledger.verify import checks, spill, verify
 from ledger.verify import report as report_module
+from ledger.verify import rules, spill, strict, verify
 from ledger.verify.tree import Tree, leaf
 from tests.ledger.scribe import Scribe
 
@@ -374,7 +374,7 @@ def test_a_tile_is_checked(path: Path, scribe: Scribe, check: Check) -> None:
     with scribe.ledger(path) as ledger:
         scribe = type(scribe)(first=1_000)
         ledger.append([scribe.note() for _ in range(256)])
-        ledger.store._writer.execute("UPDATE tiles SET hash = zeroblob(32)")
+        ledger.store._writer.execute("UPDATE tiles SET hash = zeroblob(32)")  # type: ignore[attr-defined]
     assert check(path) == [("TILE_MISMATCH", None)]
 
 
@@ -382,7 +382,7 @@ def test_a_missing_tile_is_found(path: Path, scribe: Scribe, check: Check) -> No
     with scribe.ledger(path) as ledger:
         scribe = type(scribe)(first=1_000)
         ledger.append([scribe.note() for _ in range(256)])
-        ledger.store._writer.execute("DELETE FROM tiles")
+        ledger.store._writer.execute("DELETE FROM tiles")  # type: ignore[attr-defined]
     assert check(path) == [("TILE_MISMATCH", None)]
 
 
@@ -472,7 +472,7 @@ def forged(original: Path, place: int, /, **changes: Any) -> None:
             verify(tables)
 
 
-@given(st.integers(1, 14), st.dictionaries(FIELDS, JSON, min_size=1), st.sampled_from(sorted(checks.KINDS)))
+@given(st.integers(1, 14), st.dictionaries(FIELDS, JSON, min_size=1), st.sampled_from(sorted(rules.KINDS)))
 @settings(max_examples=settings.default.max_examples * 80 // 100, deadline=None)
 def test_a_forged_payload_never_makes_verify_raise(
     original: Path, position: int, payload: dict[str, Any], type_: str
@@ -480,7 +480,7 @@ def test_a_forged_payload_never_makes_verify_raise(
     forged(original, position, payload=payload, type=type_)
 
 
-@given(st.integers(1, 14), st.dictionaries(st.sampled_from(sorted(checks.RECORD_KEYS)), JSON, min_size=1))
+@given(st.integers(1, 14), st.dictionaries(st.sampled_from(sorted(strict.RECORD_KEYS)), JSON, min_size=1))
 @settings(max_examples=settings.default.max_examples * 80 // 100, deadline=None)
 def test_a_record_of_odd_values_never_makes_verify_raise(
     original: Path, position: int, changes: dict[str, Any]

@@ -7,6 +7,7 @@ import pytest
 from msgspec import structs
 
 from ledger import events as e
+from ledger.private import Private
 from ledger.record import ActorSource
 from tests.ledger.office import LOGIN, MARIA, NOT_PERMITTED, Office, policy
 
@@ -36,7 +37,7 @@ def test_an_actor_whom_nobody_had_granted_a_key_is_found(
     office: Office, found: Callable[[], list[tuple[str, int | None]]], *, granted_later: bool
 ) -> None:
     office.ask(actor="alice", **KEYED)  # 3
-    office.say(e.NoteRecorded(text=e.Private.seal("text", "so")), actor="alice", **KEYED)  # 4
+    office.say(e.NoteRecorded(text=Private.seal("text", "so")), actor="alice", **KEYED)  # 4
     if granted_later:
         grant(office)
     assert found() == [("ACCESS_NOT_GRANTED", 3), ("ACCESS_NOT_GRANTED", 4)]

@@ -19,7 +19,7 @@ from ledger.log.ledger import Ledger
 from ledger.record import ActorSource
 from ledger.store.interface import Document
 from ledger.store.sqlite.snapshot import SqliteTail
-from ledger.terms import State
+from ledger.terms import Kind, State
 from ledger.tree.checkpoint import Signer
 from ledger.verify.incremental import verify_since
 from tests.ledger.office import (
@@ -194,7 +194,7 @@ class Approval1(e.EventBase):
     """What `approval.granted` was in version 1."""
 
     type = "approval.granted"
-    kind = e.Kind.PLAN
+    kind = Kind.PLAN
     comment: None = None
     key_id: str
     signature: str

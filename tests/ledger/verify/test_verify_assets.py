@@ -11,6 +11,7 @@ from ledger import events as e
 from ledger.log.ledger import Ledger
 from ledger.store.interface import EventStore
 from ledger.store.sqlite.snapshot import SqliteSnapshot
+from ledger.terms import Variant
 from ledger.verify import Report
 from ledger.verify.elsewhere import StoredFile, check_assets
 from tests.ledger.scribe import Scribe
@@ -100,8 +101,8 @@ def test_an_original_is_found_missing_by_its_digest(store: EventStore, path: Pat
 def test_a_file_that_was_recorded_as_lost_may_be_gone(
     store: EventStore, path: Path, files: Files, scribe: Scribe, vocabulary: ModuleType
 ) -> None:
-    thumbnail = structs.replace(vocabulary.asset(e.Variant.THUMBNAIL), storage_uri="file:///t")
-    lost = e.AssetLost(variant=e.Variant.THUMBNAIL, cause="deleted")
+    thumbnail = structs.replace(vocabulary.asset(Variant.THUMBNAIL), storage_uri="file:///t")
+    lost = e.AssetLost(variant=Variant.THUMBNAIL, cause="deleted")
     store.append([scribe.batch(vocabulary.JOB, thumbnail, lost)])
     assert found(path, files) == []
 

@@ -288,11 +288,11 @@ def test_the_events_go_on_where_the_last_run_stopped(at_server: dict[str, Any]) 
             observations = [event async for event in desk.events(follow=False)]
             assert [event.position for event in observations] == list(range(1, len(observations) + 1))
             following = desk.events(observations[-1].position, poll_interval_s=0.01)
-            waiting = asyncio.create_task(anext(following))
+            waiting = asyncio.ensure_future(anext(following))
             recorded = await desk.record("notes", {"status": "seen"})
             event = await asyncio.wait_for(waiting, 30)
             assert (event.position, event.payload) == (recorded.position, recorded.payload)
-            await following.aclose()
+            await following.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(use())
     with SyncRenderDesk(**at_server) as desk:

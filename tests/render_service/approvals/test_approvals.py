@@ -526,7 +526,7 @@ async def test_an_approval_judged_by_a_policy_that_was_replaced_meanwhile_is_jud
 ) -> None:
     job = await hold_request(ana)
     stricter = policy({"code": "FINALS", "purposes": ["final"], "signed": True}, approvers=KEYS)
-    advance, calls = Session.advance, []
+    advance, calls = Session.advance, list[Any]()
 
     async def late(session: Session, *args: Any, **more: Any) -> Any:
         if not calls:

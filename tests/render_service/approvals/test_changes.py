@@ -90,9 +90,9 @@ def test_a_policy_is_activated_once_another_person_approved_it(
     assert types(done.proposed) == ["change.proposed", "approval.granted", "change.closed"]
     active = active_rules(session.ledger)
     assert active.policy == default_policy()
-    assert isinstance(active.activated.event, PolicyActivated)  # type: ignore[union-attr]
-    assert active.activated.event.why.text == "back to the old one"  # type: ignore[union-attr]
-    assert active.activated.envelope.causation_id == done.proposed.history.records[1].event_id  # type: ignore[union-attr]
+    assert isinstance(active.activated.event, PolicyActivated)
+    assert active.activated.event.why.text == "back to the old one"
+    assert active.activated.envelope.causation_id == done.proposed.history.records[1].event_id
     assert intact()
 
 

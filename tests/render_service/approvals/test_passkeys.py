@@ -87,7 +87,7 @@ async def answer(
 
 
 def findings(session: Session) -> list[str]:
-    with SqliteSnapshot(session.settings.ledger_path) as tables:  # type: ignore[arg-type]  # it is in a file
+    with SqliteSnapshot(session.settings.ledger_path) as tables:  # it is in a file
         return [finding.code for finding in verify(tables).findings]
 
 
@@ -97,7 +97,7 @@ async def test_an_answer_is_signed_by_the_passkey_that_the_policy_names(
 ) -> None:
     job, until = await hold_request(), utc_now() + VALID_FOR
     with pytest.raises(BadInput, match="requires the signature of maria"):
-        await answer(session, job, None, approves=approves)  # type: ignore[arg-type]  # not signed
+        await answer(session, job, None, approves=approves)  # not signed
     signed = device.sign(statement(session, job, until, approves=approves))
     answered = await answer(session, job, signed, until if approves else None, approves=approves)
     assert answered.job.state is (State.DECIDED if approves else State.REFUSED)

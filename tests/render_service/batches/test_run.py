@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -56,7 +56,7 @@ def planned(out: Path) -> Callable[..., list[Planned]]:
 
 
 @pytest.fixture
-def run(out: Path) -> Callable[..., Awaitable[list[Member]]]:
+def run(out: Path) -> Callable[..., Coroutine[Any, Any, list[Member]]]:
     """Carry out a batch in a session."""
 
     async def carry(session: Session, entries: list[Planned], terms: BatchOptions = ONCE) -> list[Member]:
@@ -91,7 +91,7 @@ async def test_every_entry_is_decided_recorded_and_sent_once(
     session: Session,
     server: SandboxServer,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     intact: Callable[[], bool],
 ) -> None:
     members = await run(session, planned())
@@ -103,7 +103,7 @@ async def test_every_entry_is_decided_recorded_and_sent_once(
 async def test_everything_is_decided_before_anything_is_sent(
     session: Session,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     types: Callable[[Job], list[str]],
 ) -> None:
     members = await run(session, planned())
@@ -118,7 +118,9 @@ async def test_everything_is_decided_before_anything_is_sent(
 
 
 async def test_a_sender_leaves_at_most_one_outcome_to_be_recorded_beside_its_next_call(
-    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Awaitable[list[Member]]]
+    session: Session,
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     await run(session, planned("a fox\nan owl\na hare\na wren\na seal"), replace(ONCE, concurrency=1))
     unrecorded: set[str] = set()
@@ -134,7 +136,7 @@ async def test_a_sender_leaves_at_most_one_outcome_to_be_recorded_beside_its_nex
 async def test_a_key_holds_no_word_of_a_prompt(
     session: Session,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     event: Any,
 ) -> None:
     [member, *_] = await run(session, planned())
@@ -143,7 +145,9 @@ async def test_a_key_holds_no_word_of_a_prompt(
 
 
 async def test_a_denied_entry_stops_none_of_the_others(
-    session: Session, planned: Callable[..., list[Planned]], run: Callable[..., Awaitable[list[Member]]]
+    session: Session,
+    planned: Callable[..., list[Planned]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     text = 'a fox\n{"prompt": "an owl", "size": "1792x1024", "model": "sora-2"}\na hare'
     members = await run(session, planned(text))
@@ -154,7 +158,7 @@ async def test_a_denied_entry_stops_none_of_the_others(
 async def test_the_documents_of_the_jobs_are_in_the_folder(
     session: Session,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     out: Path,
 ) -> None:
     text = '{"prompt": "a fox", "out": "animals/fox"}\n狐'
@@ -166,7 +170,7 @@ async def test_the_documents_of_the_jobs_are_in_the_folder(
 async def test_polling_stores_every_video_and_rewrites_the_documents(
     session: Session,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     out: Path,
     intact: Callable[[], bool],
 ) -> None:
@@ -178,7 +182,7 @@ async def test_polling_stores_every_video_and_rewrites_the_documents(
 async def test_downloading_copies_each_video_beside_its_document(
     session: Session,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     out: Path,
 ) -> None:
     members = await run(session, planned("a fox\nan owl"), replace(ONCE, poll=True, download=True))
@@ -190,7 +194,7 @@ async def test_a_batch_that_was_begun_is_not_begun_again(
     session: Session,
     server: SandboxServer,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     await run(session, planned())
     with pytest.raises(BadInput, match="8 of its 8 entries are in the ledger; continue it with --resume"):
@@ -212,7 +216,7 @@ async def test_resuming_sends_what_was_not_sent_and_nothing_else(
     session: Session,
     server: SandboxServer,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     out: Path,
 ) -> None:
     await run(session, planned("\n".join(FOXES.splitlines()[:5])))
@@ -226,7 +230,7 @@ async def test_entries_that_were_only_decided_are_sent_on_resuming(
     session: Session,
     server: SandboxServer,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     await enrol(session, planned(), resume=False)
     assert states(await run(session, planned(), AGAIN)) == {"running": 8}
@@ -237,7 +241,7 @@ async def test_an_entry_that_was_changed_is_refused_with_its_line(
     session: Session,
     server: SandboxServer,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     await run(session, planned())
     with pytest.raises(
@@ -252,7 +256,7 @@ async def test_a_lost_answer_is_unknown_and_never_sent_again(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     server = sandbox(faults=("create=none:2", "create=kept-but-answer-lost:1"))
     session = at(server.base_url)
@@ -266,7 +270,7 @@ async def test_a_server_at_capacity_is_asked_again_as_often_as_was_said(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     waits: list[float] = []
 
@@ -282,7 +286,7 @@ async def test_after_the_last_attempt_an_entry_waits_for_resuming(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     server = sandbox(faults=("create=429:2",))
     session = replace(at(server.base_url), sleep=lambda _: asyncio.sleep(0))
@@ -295,7 +299,7 @@ async def test_fail_fast_sends_nothing_new_after_a_failure(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     server = sandbox(faults=("create=none:2", "create=500:1"))
     session = at(server.base_url)
@@ -320,7 +324,7 @@ async def test_what_was_sent_is_settled_while_the_rest_is_sent(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     intact: Callable[[], bool],
     held_until: Callable[[Session, str], Awaitable[None]],
 ) -> None:
@@ -336,7 +340,7 @@ async def test_fail_fast_sends_nothing_new_after_a_render_that_failed(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     held_until: Callable[[Session, str], Awaitable[None]],
 ) -> None:
     session = at(sandbox(faults=("create=none:1", "create=slow@1:1")).base_url)
@@ -350,7 +354,7 @@ async def test_ctrl_c_records_what_is_in_flight_and_resuming_sends_the_rest(
     at: Callable[[str], Session],
     sandbox: Callable[..., SandboxServer],
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     intact: Callable[[], bool],
     held_back: Event,
 ) -> None:
@@ -373,7 +377,7 @@ async def test_two_processes_with_one_batch_send_every_entry_once(
     at: Callable[[str], Session],
     server: SandboxServer,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
 ) -> None:
     sessions = [at(server.base_url) for _ in range(2)]
     await enrol(sessions[0], planned(), resume=False)
@@ -396,7 +400,7 @@ async def test_two_processes_that_begin_one_batch_make_one(
 async def test_a_file_that_cannot_be_written_is_the_trouble_of_its_entry_alone(
     session: Session,
     planned: Callable[..., list[Planned]],
-    run: Callable[..., Awaitable[list[Member]]],
+    run: Callable[..., Coroutine[Any, Any, list[Member]]],
     out: Path,
 ) -> None:
     entries = planned("a fox\nan owl")

@@ -219,7 +219,7 @@ async def test_an_event_that_always_fails_is_given_up_once_others_were_taken(
         there.answer = lambda _: 500 if bad in body else 200
         return int(take(path, headers, body))
 
-    there.take = taking
+    there.take = taking  # type: ignore[method-assign]
     [done] = await drained(permitting, destination(there.url, types=["external.recorded"]))
     assert (done.sent, done.refused) == (5, 1)
     assert [one["http_status"] for one in outbox_document(permitting.ledger)["dead_letters"]] == [500]
@@ -288,7 +288,7 @@ async def test_erased_text_is_never_sent_and_its_erasure_always_is(
     async with forwarding(permitting, to):
         await arrived(there, 1)
         requested = permitting.ledger.history(job.job_id)[0]
-        text = requested.event.prompt  # type: ignore[union-attr]  # it is a request
+        text = requested.event.prompt  # it is a request
         erased = PrivateErased(commitments=(text.commitment,), reason_code="request")
         await permitting.append(job.job_id, ANY, [permitting.draft(erased)])
         there.answer = lambda _: 200

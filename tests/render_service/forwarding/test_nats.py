@@ -170,7 +170,7 @@ async def test_a_server_that_is_killed_in_the_middle_costs_no_event_and_no_order
 ) -> None:
     monkeypatch.setattr(outlets, "ACKNOWLEDGED_S", 1.0)
     await add(*(f"fact_{number % 7}" for number in range(400)))
-    leader = (await stream.stream_info(STREAM)).cluster.leader  # type: ignore[union-attr]  # it has one
+    leader = (await stream.stream_info(STREAM)).cluster.leader  # it has one
     killed = next(node for node in cluster if node.name == leader)
     async with forwarding(permitting, to(cluster)):
         await until(lambda: holds_at_least(50, stream, STREAM))

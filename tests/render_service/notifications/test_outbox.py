@@ -307,7 +307,7 @@ async def test_the_roles_of_a_policy_that_another_process_activated_count(
     await alice.listen(hers.url)
     await bob.listen(his.url)
     await notifier()
-    roles = default_policy().roles_in_force | {"requester": (Permission.REQUEST,)}
+    roles = {**default_policy().roles_in_force, "requester": (Permission.REQUEST,)}
     policy = default_policy().model_copy(update={"roles": roles})
     activate(session.settings, session.trace, session.clock(), Rules(policy, session.catalog), "for a test")
     await stored(alice.session)

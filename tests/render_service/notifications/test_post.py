@@ -29,7 +29,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         found = rest.pop(0) if len(rest) > 1 else rest[0]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -192,7 +192,7 @@ async def test_a_name_server_that_does_not_answer_keeps_no_thread_of_the_ledger(
         released.wait(120)
         return []
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", hang)
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", hang)  # type: ignore[attr-defined]
     attempts = [asyncio.create_task(attempt(f"https://{HOST}/", longest_s=0.5)) for _ in range(40)]
     await asyncio.sleep(0)
     async with asyncio.timeout(60):  # the names are there after 120 s

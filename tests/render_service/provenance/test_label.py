@@ -77,7 +77,7 @@ def sample(path: Path, encoder: str = "libx264", format_: str = "yuv420p") -> No
             video.options = {"x265-params": "log-level=none"}
         for number in range(12):
             picture = Image.new("RGB", (320, 192), (200, 220 - number, 9))
-            film.mux(video.encode(av.VideoFrame.from_image(picture).reformat(format=format_)))
+            film.mux(video.encode(av.VideoFrame.from_image(picture).reformat(format=format_)))  # type: ignore[no-untyped-call]
         for _ in range(16):
             tone = av.AudioFrame("fltp", "mono", 1_024)
             tone.sample_rate = 32_000
@@ -88,7 +88,7 @@ def sample(path: Path, encoder: str = "libx264", format_: str = "yuv420p") -> No
 
 def pictures(path: Path) -> list[Image.Image]:
     with av.open(path) as film:
-        return [frame.to_image() for frame in film.decode(video=0)]
+        return [frame.to_image() for frame in film.decode(video=0)]  # type: ignore[no-untyped-call]
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -317,5 +317,5 @@ def test_other_kinds_of_pictures_keep_their_codec_their_depth_and_their_colours(
     with av.open(source) as was, av.open(target) as now:
         assert now.streams.video[0].pix_fmt == was.streams.video[0].pix_fmt
     above = (0, 0, 320, 140)
-    for was, now in zip(pictures(source), pictures(target), strict=True):
-        assert abs(brightness(was, above) - brightness(now, above)) <= 1
+    for old, new in zip(pictures(source), pictures(target), strict=True):
+        assert abs(brightness(old, above) - brightness(new, above)) <= 1

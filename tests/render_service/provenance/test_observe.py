@@ -33,7 +33,7 @@ def by() -> peer.Credentials:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Callable[[bytes], None]:
+def serve(tmp_path: Path) -> Callable[[bytes], int]:
     """Let the sandbox of this test serve these bytes as every video."""
     return (tmp_path / "sandbox" / "media" / "cached-1280x720-4s.mp4").write_bytes
 

@@ -40,7 +40,7 @@ async def read(*pages: Page, back_at: str | None = None) -> tuple[Listing, int]:
     async def is_far_enough(one: Page) -> bool:
         return back_at in {observation.video_id for observation in one.observations}
 
-    listing = await read_list(shelf, is_far_enough if back_at else None)  # type: ignore[arg-type]  # it lists
+    listing = await read_list(shelf, is_far_enough if back_at else None)  # it lists
     return listing, shelf.asked
 
 

@@ -70,7 +70,7 @@ async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
 ) -> None:
     for day in (21, 20, 22):
         noon = datetime(2026, 11, day, 12, tzinfo=UTC)
-        await place(replace(session, clock=lambda noon=noon: noon), request_for(), queue=True)
+        await place(replace(session, clock=lambda noon=noon: noon), request_for(), queue=True)  # type: ignore[misc]
     assert list(sums_of(spending(session.ledger, By.DAY, NOW))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
     later = spending(session.ledger, By.DAY, NOW, since="2026-11-21T00:00:00.000000Z")
     assert list(sums_of(later)) == ["2026-11-21", "2026-11-22"]

@@ -181,5 +181,5 @@ async def test_the_oldest_that_waits_makes_room_and_one_that_was_of_use_stays(
 
 
 def test_there_are_fewer_connections_where_few_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(server.resource, "getrlimit", lambda _: (256, 256))  # type: ignore[attr-defined]
     assert most_connections() == 56

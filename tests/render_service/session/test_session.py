@@ -65,7 +65,7 @@ async def test_a_refused_append_takes_none_of_the_others_with_it(
         return_exceptions=True,
     )
     assert isinstance(refused, WrongExpectedVersion)
-    assert [[record.stream for record in each] for each in (first, last)] == [["stream-a"], ["stream-c"]]  # type: ignore[union-attr]
+    assert [[record.stream for record in each] for each in (first, last)] == [["stream-a"], ["stream-c"]]
     assert intact()
 
 

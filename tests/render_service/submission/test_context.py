@@ -21,7 +21,7 @@ Reviewed = Callable[[str], Any]
 def reviewed(session: Session, stored: Callable[..., Awaitable[Job]]) -> Reviewed:
     async def reviewed(verdict: str) -> Job:
         job = await stored(session)
-        review = ReviewRecorded(verdict=verdict)  # type: ignore[arg-type]  # one of the three
+        review = ReviewRecorded(verdict=verdict)  # one of the three
         return await session.advance(job, [session.draft(review)])
 
     return reviewed

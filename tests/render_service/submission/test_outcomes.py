@@ -64,7 +64,7 @@ def intent_of(session: Session, job: Job) -> SubmissionIntended:
 
 
 def accepted(video_id: str = "video_1") -> SubmissionAccepted:
-    return SubmissionAccepted(attempt_id="attempt_2", video_id=video_id, status="queued")  # type: ignore[arg-type]
+    return SubmissionAccepted(attempt_id="attempt_2", video_id=video_id, status="queued")
 
 
 async def test_an_acceptance_claims_its_video(
@@ -170,7 +170,7 @@ async def test_an_acceptance_of_an_attempt_that_got_another_video_says_how_to_ad
 
 
 def found(session: Session, video_id: str) -> Draft:
-    recovered = SubmissionRecovered(attempt_id="attempt_2", video_id=video_id, how="list", status="queued")  # type: ignore[arg-type]
+    recovered = SubmissionRecovered(attempt_id="attempt_2", video_id=video_id, how="list", status="queued")
     server = server_name("openai", session.settings.base_url)
     return session.draft(recovered, event_id=claim_id(server, video_id))
 

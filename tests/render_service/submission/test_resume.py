@@ -76,7 +76,7 @@ async def test_what_is_sent_is_what_would_have_been_sent_at_once(
     placed = placed_in(session.ledger, job)
     call = await recorded_call(session, placed)
     assert (call.prompt, call.size, call.seconds) == (request.sent_prompt, "1280x720", 8)
-    assert call.input_reference.content == frame.content  # type: ignore[union-attr]
+    assert call.input_reference.content == frame.content
     assert (await resume(session, placed.job)).job.state is State.RUNNING
 
 

@@ -79,7 +79,7 @@ def spooled(
 
 
 def accepted(job: Job, video_id: str = "video_1") -> SubmissionAccepted:
-    return SubmissionAccepted(attempt_id=job.attempt_id or "", video_id=video_id, status="queued")  # type: ignore[arg-type]
+    return SubmissionAccepted(attempt_id=job.attempt_id or "", video_id=video_id, status="queued")
 
 
 def waiting(session: Session) -> list[spool.Waiting]:

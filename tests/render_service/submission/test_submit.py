@@ -29,7 +29,8 @@ from render_service.assets.probe import read_image
 from render_service.runtime.errors import BudgetGone, KeyMissing, ProfileRetired
 from render_service.session.session import Session
 from render_service.submission import submit
-from render_service.submission.submit import Placed, place
+from render_service.submission.result import Placed
+from render_service.submission.submit import place
 from sora_adapter.errors import UnknownProfile, VideoNotFound
 from tests.conftest import Faults
 from tests.render_service.conftest import LastEvent

@@ -132,7 +132,7 @@ def due(settings: Settings) -> Callable[[], set[str]]:
     """Return the jobs that are due, taking them."""
 
     def read() -> set[str]:
-        with open_or_create(settings.ledger_url, None, None) as ledger:  # type: ignore[arg-type]  # it is there
+        with open_or_create(settings.ledger_url, None, None) as ledger:  # it is there
             return {lease.job_id for lease in ledger.store.queue.claim("test", 60_000, 100)}
 
     return read

@@ -118,7 +118,7 @@ def record(session: Session, stream: str, *events: EventBase, days_ago: int = 0)
     """Record facts as an earlier process would have."""
     at = datetime.now(UTC) - timedelta(days=days_ago)
     then = replace(session, clock=lambda: at)
-    session.ledger.append([Batch(stream, ANY, [then.draft(one) for one in events])])  # type: ignore[arg-type]
+    session.ledger.append([Batch(stream, ANY, [then.draft(one) for one in events])])
 
 
 def adopted() -> RenderAdopted:

@@ -127,7 +127,7 @@ async def test_every_metric_is_named_and_labelled_as_prometheus_asks(
 async def test_what_is_left_of_a_budget_and_how_long_renders_take_shows(
     session: Session, serving: Callable[[Session], Sender], stored: Callable[..., Awaitable[Job]]
 ) -> None:
-    set_limit(session.ledger, parse_name("all"), 2_000_000, None, session.clock(), session.provenance)  # type: ignore[arg-type]
+    set_limit(session.ledger, parse_name("all"), 2_000_000, None, session.clock(), session.provenance)
     sender = serving(session)
     await stored(session)
     text = sender.client.get(f"{sender.url}/metrics").text

@@ -261,7 +261,7 @@ async def test_a_fault_of_ours_with_one_job_keeps_no_other_from_its_end(
 ) -> None:
     here = bench(sandbox().base_url)
     faulty, fine = await here.queued(2)
-    real = steps.attempt
+    real = steps.attempt  # type: ignore[attr-defined]
 
     async def attempt(session: Any, placed: Any, *rest: Any) -> Any:
         if placed.job.job_id == faulty.job_id:
@@ -686,7 +686,7 @@ async def test_of_two_workers_that_find_a_digest_due_one_records_it(
     here = bench(sandbox().base_url)
     await here.queued(1)
     session = here.session
-    compute = recorded_checks.live_projection
+    compute = recorded_checks.live_projection  # type: ignore[attr-defined]
 
     def meanwhile(ledger: Ledger) -> ProjectionRecorded:
         monkeypatch.setattr(recorded_checks, "live_projection", compute)

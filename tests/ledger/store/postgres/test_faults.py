@@ -100,7 +100,7 @@ def test_a_connection_killed_between_deciding_and_writing_is_replaced(
     clean: Callable[[], bool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    decide, kills = store_module.decide_all, [kill]
+    decide, kills = store_module.decide_all, [kill]  # type: ignore[attr-defined]
 
     def decide_and_die(*given: Any) -> Any:
         decided = decide(*given)
@@ -118,7 +118,7 @@ def test_an_append_made_again_after_its_lease_ended_is_refused(
 ) -> None:
     store.queue.schedule("job_1")
     [lease] = store.queue.claim("w1", 60_000)
-    decide, cuts = store_module.decide_all, [True]
+    decide, cuts = store_module.decide_all, [True]  # type: ignore[attr-defined]
 
     def decide_and_be_cut_off(*given: Any) -> Any:
         decided = decide(*given)

@@ -156,8 +156,13 @@ def test_no_descriptor_is_left_open(store: AssetStore) -> None:
 def test_many_who_ask_at_once_let_a_file_be_hashed_once(
     store: AssetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset, hashed, digest = stored(store), [], hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *of: hashed.append(of) or digest(*of))
+    asset, hashed, digest = stored(store), list[Any](), hashlib.file_digest
+
+    def counted(*arguments: Any) -> Any:
+        hashed.append(arguments)
+        return digest(*arguments)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     session: Any = SimpleNamespace(assets=store)
 
     async def ask() -> list[OpenFile | None]:

@@ -13,7 +13,7 @@ from ledger.log.ledger import Ledger
 from ledger.private import Private
 from ledger.store.interface import ANY, Batch
 from ledger.store.sqlite import SqliteStore
-from ledger.terms import State
+from ledger.terms import Operation, Outcome, State, Status
 from render_service.server.gateway.projection import Projection, job_id_of
 from render_service.server.gateway.resources import status_of, video_resource
 from render_service.session.event_ids import public_id
@@ -43,14 +43,14 @@ def held() -> list[Any]:
 
 def completed() -> list[Any]:
     times = {"completed_at": COMPLETED_AT, "expires_at": EXPIRES_AT}
-    return [*running(), s.observed(e.Status.COMPLETED, 100, **times)]
+    return [*running(), s.observed(Status.COMPLETED, 100, **times)]
 
 
 def stored() -> list[Any]:
     return [*completed(), s.asset()]
 
 
-def closed(outcome: e.Outcome) -> e.RenderClosed:
+def closed(outcome: Outcome) -> e.RenderClosed:
     return e.RenderClosed(outcome=outcome, duration_ms=1, cost_usd_micros=0)
 
 
@@ -66,21 +66,21 @@ def lives() -> dict[str, tuple[list[Any], str, str | None]]:
         "may be sent again": ([*sent(), s.sample("submission.absent")], "queued", None),
         "refused by a busy server": ([*sent(), s.sample("submission.rejected")], "queued", None),
         "queued at the server": (running(), "queued", None),
-        "in progress": ([*running(), s.observed(e.Status.IN_PROGRESS, 30)], "in_progress", None),
+        "in progress": ([*running(), s.observed(Status.IN_PROGRESS, 30)], "in_progress", None),
         "completed": (completed(), "completed", None),
         "stored": (stored(), "completed", None),
-        "stored and closed": ([*stored(), closed(e.Outcome.STORED)], "completed", None),
-        "failed": ([*running(), s.observed(e.Status.FAILED, error=s.error())], "failed", "server_error"),
-        "failed without a word": ([*running(), s.observed(e.Status.FAILED)], "failed", "render_failed"),
+        "stored and closed": ([*stored(), closed(Outcome.STORED)], "completed", None),
+        "failed": ([*running(), s.observed(Status.FAILED, error=s.error())], "failed", "server_error"),
+        "failed without a word": ([*running(), s.observed(Status.FAILED)], "failed", "render_failed"),
         "refused": ([*held(), s.sample("approval.refused")], "failed", "approval_refused"),
         "denied after approval": (
             [*held(), s.sample("approval.granted"), s.sample("render.denied")], "failed", "OVER_BUDGET",
         ),
         "rejected": (
-            [*sent(), s.sample("submission.rejected"), closed(e.Outcome.REJECTED)], "failed", "server_error",
+            [*sent(), s.sample("submission.rejected"), closed(Outcome.REJECTED)], "failed", "server_error",
         ),
         "absent": (
-            [*sent(), s.sample("submission.absent"), closed(e.Outcome.ABSENT)], "failed", "not_created",
+            [*sent(), s.sample("submission.absent"), closed(Outcome.ABSENT)], "failed", "not_created",
         ),
         "cancelled": ([*held(), s.sample("render.cancelled")], "failed", "cancelled"),
         "lost": ([*completed(), s.sample("asset.lost")], "failed", "video_lost"),
@@ -157,12 +157,12 @@ FROM_VIDEO = {"remix_video_id": "video_1", "source_job": s.OTHER_JOB}
 @pytest.mark.parametrize(
     ("changes", "source"),
     [
-        ({"operation": e.Operation.REMIX, **FROM_VIDEO}, OURS),
-        ({"operation": e.Operation.EDIT, **FROM_VIDEO}, OURS),
-        ({"operation": e.Operation.EXTEND, **FROM_VIDEO}, None),
-        ({"operation": e.Operation.CREATE, "source_job": s.OTHER_JOB}, None),
-        ({"operation": e.Operation.REMIX, "remix_video_id": "video_1"}, OURS),
-        ({"operation": e.Operation.REMIX, "remix_video_id": "video_of_others"}, "video_of_others"),
+        ({"operation": Operation.REMIX, **FROM_VIDEO}, OURS),
+        ({"operation": Operation.EDIT, **FROM_VIDEO}, OURS),
+        ({"operation": Operation.EXTEND, **FROM_VIDEO}, None),
+        ({"operation": Operation.CREATE, "source_job": s.OTHER_JOB}, None),
+        ({"operation": Operation.REMIX, "remix_video_id": "video_1"}, OURS),
+        ({"operation": Operation.REMIX, "remix_video_id": "video_of_others"}, "video_of_others"),
     ],
 )
 def test_the_source_is_named_by_our_id_if_it_is_known(
@@ -218,14 +218,14 @@ def test_a_public_id_is_a_job_id_in_other_words(name: str, job_id: str | None) -
 
 
 def test_a_status_of_the_server_that_is_ahead_of_the_ledger_is_not_final(ledger: Ledger) -> None:
-    accepted = e.SubmissionAccepted(attempt_id="attempt_1", video_id="video_1", status=e.Status.COMPLETED)
+    accepted = e.SubmissionAccepted(attempt_id="attempt_1", video_id="video_1", status=Status.COMPLETED)
     job = recorded(ledger, [*sent(), accepted])
-    assert (job.state, status_of(job)) == (State.RUNNING, e.Status.IN_PROGRESS)
+    assert (job.state, status_of(job)) == (State.RUNNING, Status.IN_PROGRESS)
 
 
 def test_an_adopted_video_is_shown_with_what_is_known_of_it(ledger: Ledger) -> None:
     adopted = e.RenderAdopted(
-        profile="sandbox", video_id="v", status=e.Status.COMPLETED, prompt=Private.seal("prompt", "older")
+        profile="sandbox", video_id="v", status=Status.COMPLETED, prompt=Private.seal("prompt", "older")
     )
     video = video_resource(ledger, recorded(ledger, [adopted]))
     assert (video["prompt"], video["model"], video["seconds"]) == ("older", "auto", None)

@@ -160,7 +160,7 @@ async def test_a_request_recorded_between_the_looks_of_its_resend_is_the_one_tha
         settings, rules = one.session.settings, Rules(held, one.session.catalog)
         activate(settings, one.session.trace, one.session.clock(), rules, "for a test")
     first: list[Placed] = []
-    record = submissions.record
+    record = submissions.record  # type: ignore[attr-defined]
 
     async def recorded_later(*arguments: Any) -> Placed:
         first.append(await two.send(request_for()))
@@ -180,7 +180,7 @@ async def test_a_request_overtaken_by_its_resend_before_it_is_recorded_is_not_se
 ) -> None:
     one, two = processes
     resent: list[Placed] = []
-    place = submissions.place
+    place = submissions.place  # type: ignore[attr-defined]
 
     async def placed_later(*arguments: Any, **more: Any) -> Placed:
         if not resent:

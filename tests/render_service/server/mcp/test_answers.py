@@ -28,25 +28,25 @@ def job(state: State, **facts: Any) -> Job:
 
 @pytest.mark.parametrize("state", [state for state in State if state not in HELD])
 def test_every_state_has_a_next_call_that_exists(state: State) -> None:
-    following = next_call(job(state), None)  # type: ignore[arg-type]  # only holds read the ledger
+    following = next_call(job(state), None)  # only holds read the ledger
     assert following.tool is None or following.tool in TOOLS
     assert following.because
 
 
 @pytest.mark.parametrize("state", sorted(MAY_BE_BILLED))
 def test_what_may_be_billed_is_waited_for(state: State) -> None:
-    following = next_call(job(state), None)  # type: ignore[arg-type]  # as above
+    following = next_call(job(state), None)  # as above
     assert (following.tool, following.arguments) == ("wait", {"job": ID})
 
 
 @pytest.mark.parametrize("state", [State.DECIDED, State.ABSENT, State.REJECTED])
 def test_what_was_not_sent_is_sent_by_the_same_tool_with_the_same_key(state: State) -> None:
-    following = next_call(job(state), None)  # type: ignore[arg-type]  # as above
+    following = next_call(job(state), None)  # as above
     assert (following.tool, following.arguments) == ("remix", {"request_key": "k"})
 
 
 def test_a_queued_job_without_a_key_is_submitted_by_a_person() -> None:
-    following = next_call(job(State.DECIDED, request_key=None), None)  # type: ignore[arg-type]  # as above
+    following = next_call(job(State.DECIDED, request_key=None), None)  # as above
     assert (following.tool, following.person) == ("job", (f"sora-ledger resume {ID}",))
 
 
@@ -120,7 +120,7 @@ def test_the_name_of_a_client_is_recorded_on_one_line_and_short(client: str | No
 
 
 def test_a_path_outside_the_folder_is_refused(tmp_path: Path) -> None:
-    agent = Agent(None, "ana", Place(tmp_path / "clips"), 1, Calls())  # type: ignore[arg-type]  # reads no session
+    agent = Agent(None, "ana", Place(tmp_path / "clips"), 1, Calls())  # reads no session
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "up").symlink_to(tmp_path)
     assert agent.path("a/../fox.mp4", "to") == tmp_path / "clips" / "fox.mp4"
@@ -131,7 +131,7 @@ def test_a_path_outside_the_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("actor", ["bob", "agent x on behalf of bob", "agent x on behalf of banana"])
 def test_what_another_person_requested_is_not_an_agents_own(actor: str) -> None:
-    agent = Agent(None, "ana", Place(Path()), 1, Calls())  # type: ignore[arg-type]  # reads no session
+    agent = Agent(None, "ana", Place(Path()), 1, Calls())  # reads no session
     with pytest.raises(BadInput, match="sora-ledger cancel"):
         agent.check_own(job(State.HELD, actor=actor))
     agent.check_own(job(State.HELD, actor="ana"))
