@@ -13,7 +13,8 @@ answer with h11 45 and the signature 12 (the peer's too), the log line 5, Starle
 appends and looks for jobs takes a fifth as long as the loop.
 Measured in one run of five rounds each, in turn: 0.46 of the peer's rate and 0.43 by processor time (800 us
 for a delivery, the peer 347); before what is named below, 0.27 and 0.32 (1,072 us). On a busier machine the
-ratios were 0.53 to 0.86 and 0.45 to 0.67, as waiting hides what is ours. 0.55 needs 170 us less.
+ratios were 0.53 to 0.86 and 0.45 to 0.67, as waiting hides what is ours. On a machine that does nothing else
+0.51 and 0.54 of the rate, 0.52 by processor time (525 us, the peer 272): 0.55 needs 30 us less.
 Deliveries that wait together are appended together, in a thread (`render_service/webhooks/inbox.py`), which
 looks for all of their jobs at once; a job each, with a look at the file each, was two fifths of that
 thread's time. The head of an answer and its body are one write. Taken out: a second timeout (20 us), ids
