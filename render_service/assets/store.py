@@ -38,6 +38,7 @@ from render_service.assets.folder import (
 from render_service.assets.interface import Digested, Place
 from render_service.assets.names import CONTENT, is_name, names_of, read_uri, uri_of
 from render_service.runtime.errors import BadInput, NotAsStored, PlaceTaken, StorageFailed
+from render_service.runtime.files import check_folder_of
 from render_service.runtime.settings import Settings
 
 
@@ -345,13 +346,7 @@ def _place_at(url: str) -> Place:
 
 def check_target(target: Path, *, force: bool) -> None:
     """Raise `BadInput` for a target that cannot be written, before anything is spent on it."""
-    if not target.parent.is_dir():
-        raise BadInput(
-            f"output file {target}: the folder {target.parent} does not exist; create it first",
-            param="out",
-            expected="a folder that exists",
-            found="no such folder",
-        )
+    check_folder_of(target, "output file", "out")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise BadInput(
             f"output file {target}: the folder {target.parent} cannot be written; name another",

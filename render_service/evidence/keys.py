@@ -1,14 +1,13 @@
 """Signing keys, in files that only their owner can read; public keys and trust policies for verification."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.tree.checkpoint import CheckpointInvalid, Signer, Verifier
 from ledger.tree.trust_policy import MAX_POLICY_BYTES, PolicyInvalid, TrustPolicy
-from render_service.runtime.errors import BadInput, StorageFailed
-from render_service.runtime.files import read_file
+from render_service.runtime.errors import BadInput
+from render_service.runtime.files import read_file, write_secret
 from render_service.runtime.printable import printable
 
 KEY_LIMIT_BYTES = 4_096
@@ -37,42 +36,7 @@ def new_key(path: Path, name: str) -> Verifier:
         signer = Signer.generate(name)
     except CheckpointInvalid as error:
         raise BadInput(f"--name: {error}", param="name", expected="a name of a key", found=error) from None
-    if not path.parent.is_dir():
-        raise BadInput(
-            f"key file {path}: the folder {path.parent} does not exist; create it first",
-            param="key",
-            expected="a folder that exists",
-            found="no such folder",
-        )
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, OWNER_ONLY)
-    except FileExistsError:
-        raise BadInput(
-            f"key file {path}: it already exists and is never replaced; name another",
-            param="key",
-            expected="a new name",
-            found="a file of this name",
-        ) from None
-    except OSError as error:
-        raise StorageFailed(
-            f"key file {path}: cannot be created ({error.strerror}); name another",
-            param="key",
-            expected="a place that can be written",
-            found=error.strerror,
-        ) from error
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(signer.secret() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise StorageFailed(
-            f"key file {path}: cannot be written ({error.strerror}); nothing half-written is left",
-            param="key",
-            expected="a place that can be written",
-            found=error.strerror,
-        ) from error
+    write_secret(path, f"{signer.secret()}\n".encode(), "key file", "key")
     return signer.verifier
 
 

@@ -18,6 +18,7 @@ from ledger.private_files import make_folders
 from ledger.store.sqlite.snapshot import copy_file
 from render_service.maintenance.copy import copy_ledger
 from render_service.runtime.errors import BadInput
+from render_service.runtime.files import check_folder_of
 
 if TYPE_CHECKING:
     from ledger.verify import Report
@@ -53,13 +54,7 @@ def back_up(url: str, file: Path, progress: Progress) -> Backup:
             expected="a new name",
             found="a file of this name",
         )
-    if not file.parent.is_dir():
-        raise BadInput(
-            f"{file}: the folder {file.parent} does not exist; create it first",
-            param="file",
-            expected="a folder that exists",
-            found="no such folder",
-        )
+    check_folder_of(file, "backup", "file")
     path = file_of(url)
     with open_ledger(url):  # raises if there is no readable ledger
         pass

@@ -5,7 +5,6 @@ A certificate file holds the private key and the chain, the signer's certificate
 """
 
 import itertools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,9 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from ledger.private_files import NewFile
-from render_service.runtime.errors import BadInput, StorageFailed
-from render_service.runtime.files import read_file
+from render_service.runtime.errors import BadInput
+from render_service.runtime.files import read_file, write_secret
 
 LIMIT_BYTES = 256_000
 OTHERS = 0o077
@@ -98,7 +96,7 @@ def import_certificate(target: Path, chain: Path, key: Path, now: datetime) -> C
         f"certificate chain {chain}",
     )
     certificate.check_valid_at(now, f"certificate chain {chain}")
-    _write_new(target, certificate.key + certificate.chain)
+    write_secret(target, certificate.key + certificate.chain, "certificate file", "certificate")
     return certificate
 
 
@@ -150,8 +148,8 @@ def make_test_certificate(target: Path, name: str, now: datetime) -> tuple[Certi
     root_pem = root.public_bytes(Encoding.PEM)
     content = _pem(key) + leaf.public_bytes(Encoding.PEM) + root_pem
     certificate = _certificate(content, content, f"certificate {target}")
-    _write_new(target, content)
-    _write_new(authority, root_pem)
+    write_secret(target, content, "certificate file", "certificate")
+    write_secret(authority, root_pem, "certificate file", "certificate")
     return certificate, authority
 
 
@@ -318,39 +316,3 @@ def _common_name(certificate: x509.Certificate) -> str:
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     text = str(names[0].value) if names else certificate.subject.rfc4514_string()
     return "".join(letter for letter in text if letter.isprintable())[:MOST_NAME] or "a nameless signer"
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    """Write `content` to a new file of mode 0600, completely or not at all."""
-    if not path.parent.is_dir():
-        raise BadInput(
-            f"{path}: the folder {path.parent} does not exist; create it first",
-            param="certificate",
-            expected="a folder that exists",
-            found="no such folder",
-        )
-    if os.path.lexists(path):
-        raise BadInput(
-            f"{path}: it already exists and is never replaced; name another file",
-            param="certificate",
-            expected="a new name",
-            found="a file of this name",
-        )
-    try:
-        with NewFile(path) as file:
-            file.write(content)
-            file.link()
-    except FileExistsError:
-        raise BadInput(
-            f"{path}: it already exists and is never replaced; name another file",
-            param="certificate",
-            expected="a new name",
-            found="a file of this name",
-        ) from None
-    except OSError as error:
-        raise StorageFailed(
-            f"{path}: cannot be written ({error.strerror}); nothing half-written is left",
-            param="certificate",
-            expected="a place that can be written",
-            found=error.strerror,
-        ) from error

@@ -1,12 +1,12 @@
 """Files named by a person: read completely within a limit, written completely or not at all; and names."""
 
-import os
 import re
-import tempfile
 import unicodedata
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ledger.private_files import OPEN, NewFile
 from render_service.runtime.errors import BadInput, StorageFailed
 
 SLUG_CHARACTERS = 40
@@ -35,35 +35,56 @@ def read_file(path: Path, what: str, limit: int) -> bytes:
     return data
 
 
+def check_folder_of(path: Path, what: str, param: str) -> None:
+    """Raise `BadInput` unless the folder in which `path` will be made exists; `what` describes the file."""
+    if not path.parent.is_dir():
+        raise BadInput(
+            f"{what} {path}: the folder {path.parent} does not exist; create it first",
+            param=param,
+            expected="a folder that exists",
+            found="no such folder",
+        )
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write `data` to `path`, completely or not at all; durable on return."""
     if path.is_dir():
         raise BadInput(
             f"{path}: it is a folder; name a file in it", param="out", expected="a file", found="a folder"
         )
-    if not path.parent.is_dir():
-        raise BadInput(
-            f"{path}: the folder {path.parent} does not exist; create it first",
-            param="out",
-            expected="a folder that exists",
-            found="no such folder",
-        )
-    temporary = None
+    check_folder_of(path, "output file", "out")
+    with _writing(path, "output file", "out"), NewFile(path, mode=OPEN) as file:
+        file.write(data)
+        file.replace()
+
+
+def write_secret(path: Path, data: bytes, what: str, param: str) -> None:
+    """Write `data` to the new file `path`, which only its owner can read; nothing is ever replaced.
+
+    The file is complete and durable on return. A crash before that leaves at most a hidden ``.part`` file.
+    """
+    check_folder_of(path, what, param)
+    with _writing(path, what, param), NewFile(path) as file:
+        file.write(data)
+        try:
+            file.link()
+        except FileExistsError:
+            raise BadInput(
+                f"{what} {path}: it already exists and is never replaced; name another",
+                param=param,
+                expected="a new name",
+                found="a file of this name",
+            ) from None
+
+
+@contextmanager
+def _writing(path: Path, what: str, param: str) -> Iterator[None]:
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), 0o644)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        yield
     except OSError as error:
-        if temporary:
-            with suppress(OSError):
-                Path(temporary).unlink()
         raise StorageFailed(
-            f"{path}: cannot be written ({error.strerror}); nothing half-written is left",
-            param="out",
+            f"{what} {path}: cannot be written ({error.strerror}); nothing half-written is left",
+            param=param,
             expected="a place that can be written",
             found=error.strerror,
         ) from error
