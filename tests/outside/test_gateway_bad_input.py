@@ -176,12 +176,14 @@ def test_an_upload_that_is_too_large_is_refused_before_it_is_stored(
     server = outside()
     ours = gateway(server)
     key = ours.grant("alice", "requester")
-    head = f"POST /v1/videos HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\n"
+    head = f"POST /v1/videos HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
     announced = f"{head}content-type: application/json\r\ncontent-length: {10 * 1024**3}\r\n\r\n"
-    assert exchange(ours, announced.encode()).startswith(b"HTTP/1.1 413 ")
+    with socket.create_connection(("127.0.0.1", ours.port), timeout=30) as connection:
+        connection.sendall(announced.encode())
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
     streamed = f"{head}content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".encode()
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    answer = exchange(ours, streamed, *([chunk] * 40))
+    answer = exchange(ours, streamed, *([chunk] * 40), b"0\r\n\r\n")
     assert answer == b"" or answer.startswith(b"HTTP/1.1 413 ")
     assert ask(ours, "GET", "/v1/videos", authorization=f"Bearer {key}").status == 200
     assert server.bills() == []
