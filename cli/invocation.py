@@ -124,7 +124,7 @@ class Invocation:
                 primary = opened.enter_context(open_now(self.settings.ledger_url))
             replica = Replica(self.settings.read_url, primary, open_now)
             opened.callback(replica.close)
-            ledger, read_from = replica.for_person(self.settings.actor)
+            ledger, read_from = replica.choose_for(self.settings.actor)
             self.read_from.append(read_from)
             say(f"read {read_from.sentence}")
             yield ledger

@@ -27,10 +27,10 @@ class NotCanonicalError(ValueError):
 def canonical_json(document: dict[str, Any]) -> bytes:
     """Return `document` as canonical JSON in UTF-8; `NotCanonicalError` if it is outside the subset."""
     _check(document, "$")
-    return encoded(document)
+    return encode_valid(document)
 
 
-def encoded(document: dict[str, Any]) -> bytes:
+def encode_valid(document: dict[str, Any]) -> bytes:
     """Return the canonical JSON of a `document` whose values are known to be within the subset."""
     try:
         return _encode(document).encode()

@@ -1172,8 +1172,8 @@ Event = (
 )
 
 
-def _by_type(union: UnionType) -> Mapping[str, type[EventBase]]:
+def _index_by_type(union: UnionType) -> Mapping[str, type[EventBase]]:
     return {member.type: member for member in get_args(union)}
 
 
-EVENT_TYPES = _by_type(Event)
+EVENT_TYPES = _index_by_type(Event)

@@ -211,9 +211,9 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
         """
         row = _print(self)
         if self.team is None:
-            row = _without(b'"team":null,', row)
+            row = _remove_field(b'"team":null,', row)
         if self.project is None:
-            row = _without(b'"project":null,', row)
+            row = _remove_field(b'"project":null,', row)
         return row if self.access_key_id is not None else b"{" + row[len(_NO_KEY) :]
 
     @classmethod
@@ -235,7 +235,7 @@ _print = Encoder(order="deterministic").encode
 _read = Decoder(Job).decode
 
 
-def _without(field: bytes, row: bytes) -> bytes:
+def _remove_field(field: bytes, row: bytes) -> bytes:
     at = row.rindex(field)  # from the end, where it is: `replace` would pass over the whole row twice
     return row[:at] + row[at + len(field) :]
 

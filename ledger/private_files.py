@@ -24,7 +24,7 @@ class NewFile:
 
     def __init__(self, target: Path, mode: int = FILE) -> None:
         self.target = target
-        self.path = unguessable(target)
+        self.path = make_hidden_path(target)
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDWR
         self._file: BinaryIO = os.fdopen(os.open(self.path, flags, mode), "w+b")
 
@@ -70,7 +70,7 @@ def begin_private(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_WRONLY, FILE))
 
 
-def unguessable(target: Path) -> Path:
+def make_hidden_path(target: Path) -> Path:
     """Return a hidden, unpredictable name in the folder of `target`."""
     return target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
 

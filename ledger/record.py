@@ -19,7 +19,7 @@ from msgspec import DecodeError, MsgspecError, Struct, ValidationError, convert,
 from msgspec.structs import asdict, force_setattr
 from uuid_utils import uuid7
 
-from ledger.canonical import NotCanonicalError, canonical_json, encoded, leaf_hash, sha256_hex
+from ledger.canonical import NotCanonicalError, canonical_json, encode_valid, leaf_hash, sha256_hex
 from ledger.errors import LedgerUnusable, RecordTooLarge
 from ledger.events import EVENT_TYPES, Event, EventBase
 from ledger.private import PrivateBody, commit, private_values
@@ -198,7 +198,7 @@ def _check_shapes(envelope: Envelope) -> None:
             continue
         if not shape.fullmatch(value):
             raise ValueError(f"{envelope.type}: {name} must match {shape.pattern}, found {value!r}")
-    encoded(asdict(envelope))  # raises if it contains a lone surrogate
+    encode_valid(asdict(envelope))  # raises if it contains a lone surrogate
 
 
 @lru_cache(maxsize=1_024)

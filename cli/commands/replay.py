@@ -17,7 +17,7 @@ from ledger.events import StatusObserved
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
-from ledger.log.replay import newest_first, position_at, replay, swap
+from ledger.log.replay import fold_newest_first, position_at, replay, swap
 from ledger.private import COMMITMENT_KEY
 from ledger.record import Record, StoredRow
 from ledger.terms import Status
@@ -209,7 +209,7 @@ class _Then(NamedTuple):
 
 
 def _jobs_then(ledger: Ledger, position: int) -> Iterator[_Then]:
-    jobs = newest_first(ledger, position)
+    jobs = fold_newest_first(ledger, position)
     while some := list(islice(jobs, TEXTS_AT_ONCE)):
         records = cache(partial(_records_of, ledger, some))
         for job, _ in some:

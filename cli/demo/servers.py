@@ -127,7 +127,7 @@ def witness(log: Verifier) -> Iterator[str]:
     def cosign(body: bytes) -> tuple[HTTPStatus, str]:
         nonlocal size, root
         proof = ConsistencyProof.parse(body)
-        proof.head.signed_by([log])
+        proof.head.find_signers([log])
         if proof.old_size != size:
             return HTTPStatus.CONFLICT, f"{size}\n"
         try:

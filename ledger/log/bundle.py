@@ -99,7 +99,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Cited:
+class CitedFile:
     """A stored file that a record cites; without a URI it is found by its digest."""
 
     position: int
@@ -119,7 +119,7 @@ class Contents:
     documents: int = 0
     assets: int = 0
     manifests: int = 0
-    absent: list[Cited] = field(default_factory=list)
+    absent: list[CitedFile] = field(default_factory=list)
     copies_absent: int = 0
 
 
@@ -132,7 +132,7 @@ class Wish:
     """
 
     with_text: bool = True
-    open_asset: Callable[[Cited], IO[bytes] | None] | None = None
+    open_asset: Callable[[CitedFile], IO[bytes] | None] | None = None
     find_manifest: Callable[[Record], bytes | None] | None = None
     verifier: str | None = None
     timestamp: bytes | None = None
@@ -184,7 +184,7 @@ def _method(source: IO[bytes]) -> int:
     return zipfile.ZIP_DEFLATED if packed >= enough else zipfile.ZIP_STORED
 
 
-class _Remembered:
+class _NodeCache:
     """A cache of a log's nodes, read 256 at a time: neighbouring records share most of their paths."""
 
     def __init__(self, log: Nodes) -> None:
@@ -214,7 +214,7 @@ class _Bundling:
     def __init__(self, writing: _Writing, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish) -> None:
         self.writing = writing
         self.ledger = ledger
-        self.nodes = _Remembered(ledger.store)
+        self.nodes = _NodeCache(ledger.store)
         self.edge = ledger.store.head()
         self.scope = scope
         self.head = head
@@ -222,7 +222,7 @@ class _Bundling:
         self.contents = Contents()
         self.documents: set[bytes] = set()
         self.manifests: set[str] = set()
-        self.assets: dict[str, Cited] = {}
+        self.assets: dict[str, CitedFile] = {}
         self.objects: list[dict[str, Any]] = []
         self.parse = json.JSONDecoder(object_hook=self.objects.append).decode
         """Adds the objects of a payload of any version to `objects`, each without those within it."""
@@ -289,11 +289,11 @@ class _Bundling:
         self.parse(record.payload.decode())
         for part in self.objects:
             if part.get("storage_uri") and part.get("sha256"):
-                self._cite_file(Cited(record.position, part["sha256"], part["storage_uri"]))
+                self._cite_file(CitedFile(record.position, part["sha256"], part["storage_uri"]))
                 if original := part.get("original_sha256"):
-                    self._cite_file(Cited(record.position, original, None))
+                    self._cite_file(CitedFile(record.position, original, None))
 
-    def _cite_file(self, cited: Cited) -> None:
+    def _cite_file(self, cited: CitedFile) -> None:
         self.assets.setdefault(cited.sha256, cited)
 
     def _manifest_of(self, record: Record) -> None:

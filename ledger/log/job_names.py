@@ -45,7 +45,7 @@ SUBMITTED = tuple(
 """States of jobs that were sent to a server."""
 
 
-def one_job(
+def resolve_job(
     jobs_of: JobsOf, name: str, actor: str | None = None, states: tuple[State, ...] | None = None
 ) -> Job:
     """Return the one job called `name`; `JobNotFound` or `AmbiguousJob`, which lists them.
@@ -54,11 +54,11 @@ def one_job(
     they are named.
     """
     if back := _BACK.fullmatch(name):
-        return _counted_back(jobs_of, name, int(back["count"] or 1), JobFilter(actor=actor, states=states))
-    return the_one(jobs_named(jobs_of, name), name)
+        return _count_back(jobs_of, name, int(back["count"] or 1), JobFilter(actor=actor, states=states))
+    return require_one(jobs_named(jobs_of, name), name)
 
 
-def _counted_back(jobs_of: JobsOf, name: str, count: int, where: JobFilter) -> Job:
+def _count_back(jobs_of: JobsOf, name: str, count: int, where: JobFilter) -> Job:
     jobs = jobs_of(where, count)
     if len(jobs) < count:
         whose = f" of {where.actor}" if where.actor else ""
@@ -73,7 +73,7 @@ def _counted_back(jobs_of: JobsOf, name: str, count: int, where: JobFilter) -> J
     return jobs[-1]
 
 
-def the_one(jobs: Sequence[Job], name: str) -> Job:
+def require_one(jobs: Sequence[Job], name: str) -> Job:
     """Return the only one of `jobs`, which `name` may mean; the error lists the candidates."""
     if not jobs:
         raise JobNotFound(
@@ -118,11 +118,11 @@ def jobs_named(jobs_of: JobsOf, name: str, sees: Sequence[JobFilter] = ALL_JOBS)
     return (
         visible(JobFilter(video_id=name))
         or (visible(JobFilter(id_prefix=JOB_PREFIX + public["digits"])) if public else [])
-        or _partly_named(visible, name)
+        or _find_by_part(visible, name)
     )
 
 
-def _partly_named(visible: Callable[[JobFilter], list[Job]], name: str) -> list[Job]:
+def _find_by_part(visible: Callable[[JobFilter], list[Job]], name: str) -> list[Job]:
     """Return the jobs whose ids begin or end like `name`, which may be cut by an ellipsis."""
     cut = _ELLIPSIS.search(name)
     if cut:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 from ledger.errors import LedgerUnusable
 from ledger.events import LedgerCreated
 from ledger.job import Job
-from ledger.log.job_names import one_job
+from ledger.log.job_names import resolve_job
 from ledger.private import COMMITMENT_KEY
 from ledger.record import E, Entry, Record, StoredRow, entries
 from ledger.store.filters import JobFilter, RecordFilter
@@ -137,13 +137,13 @@ class Ledger:
 
         `ledger.log.job_names` says which names there are.
         """
-        return self.store.job(name) or one_job(self.store.jobs, name, actor, states)
+        return self.store.job(name) or resolve_job(self.store.jobs, name, actor, states)
 
     def jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> list[Job]:
         """Return jobs, newest first unless the filter is `oldest_first`."""
         return self.store.jobs(where, limit)
 
-    def each_job(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> Iterator[Job]:
+    def iterate_jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> Iterator[Job]:
         """Yield jobs, newest first, with only a part of them in memory."""
         left = limit
         while left is None or left > 0:

@@ -73,7 +73,7 @@ class Milestones:
             before, new = number, 0
             index = max(index + 1, bisect_left(self._positions, positions[count]))
 
-    def drifted(self) -> list[Drifted]:
+    def find_drifts(self) -> list[Drifted]:
         """Return the spans in which the live rows differed; call it when every job was added."""
         spans: list[Drifted] = []
         total = jobs = good = 0

@@ -2,7 +2,7 @@
 
 Replay has no effects: it only reads, and calls nothing outside. `swap` is the one exception.
 
-`AsOf` finds what `jobs_at` finds, without reading the log:
+`PastJobs` finds what `jobs_at` finds, without reading the log:
 
 1. A job without a record after the position was then what its row says now.
 2. A job that has one is folded from its records up to the position, as replay folds it.
@@ -123,7 +123,7 @@ class Replay(NamedTuple):
         return not self.drift and not self.lists and (not self.drifted or self.drifted[-1].until is not None)
 
 
-def folded(ledger: Ledger, position: int, milestones: Milestones | None = None) -> Iterator[Job]:
+def fold_jobs(ledger: Ledger, position: int, milestones: Milestones | None = None) -> Iterator[Job]:
     """Fold every job up to `position`, adding it to `milestones`; yield them by id, one at a time.
 
     The bytes were checked when they were recorded, and `verify` checks them: only what a row is made of is
@@ -145,7 +145,7 @@ def _fold_rows(rows: list[tuple[Any, StoredRow]]) -> Job:
     return fold_bytes(rows) or _fold(rows)
 
 
-def newest_first(ledger: Ledger, position: int) -> Iterator[tuple[Job, list[tuple[Any, StoredRow]]]]:
+def fold_newest_first(ledger: Ledger, position: int) -> Iterator[tuple[Job, list[tuple[Any, StoredRow]]]]:
     """Fold every job up to `position`; yield them by id, backwards, each with its envelopes and rows."""
     for rows in _streams(ledger, position, backwards=True):
         rows.reverse()
@@ -194,7 +194,7 @@ def _fold(records: list[tuple[Any, StoredRow]]) -> Job:
 
 def jobs_at(ledger: Ledger, position: int) -> dict[str, Job]:
     """Return every job as of `position`, by id."""
-    return {job.job_id: job for job in folded(ledger, position)}
+    return {job.job_id: job for job in fold_jobs(ledger, position)}
 
 
 def position_at(ledger: Ledger, moment: str) -> int:
@@ -214,7 +214,7 @@ def replay(ledger: Ledger) -> Replay:
     drift: list[Drift] = []
     milestones = Milestones(ledger, position)
     watched = milestones if milestones.recorded else None
-    for live, replayed in _paired(ledger.store.all_jobs(), folded(ledger, position, watched)):
+    for live, replayed in _pair_by_id(ledger.store.all_jobs(), fold_jobs(ledger, position, watched)):
         jobs += replayed is not None
         if live != replayed and (live is None or live.position <= position):
             job = live or replayed
@@ -223,7 +223,7 @@ def replay(ledger: Ledger) -> Replay:
             if live != again:
                 drift.append(Drift(job.job_id, live, again))
     compared, not_compared = len(milestones.recorded), milestones.of_other_forms
-    drifted, lists = tuple(milestones.drifted()), tuple(ledger.store.list_drift())
+    drifted, lists = tuple(milestones.find_drifts()), tuple(ledger.store.list_drift())
     return Replay(position, jobs, drift, compared, not_compared, drifted, lists)
 
 
@@ -235,7 +235,7 @@ def fold_up_to(ledger: Ledger, job_id: str, position: int) -> Job | None:
     return job
 
 
-def live_projection(ledger: Ledger) -> ProjectionRecorded:
+def digest_live_rows(ledger: Ledger) -> ProjectionRecorded:
     """Return the digest of the live rows at the end of the log; a row that changes meanwhile is folded."""
     position = ledger.head().size
     jobs = total = 0
@@ -247,7 +247,7 @@ def live_projection(ledger: Ledger) -> ProjectionRecorded:
     return ProjectionRecorded(position=position, jobs=jobs, digest=digest_of(total), row_form=ROW_FORM)
 
 
-def _paired(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job | None, Job | None]]:
+def _pair_by_id(lives: Iterator[Job], replays: Iterator[Job]) -> Iterator[tuple[Job | None, Job | None]]:
     """Yield live and replayed jobs of the same id; both iterators are ordered by id."""
     live, replayed = next(lives, None), next(replays, None)
     while live is not None or replayed is not None:
@@ -272,14 +272,14 @@ _MARGIN = 20
 """Jobs that are read beyond those wanted: some of them may have changed since."""
 
 
-class JobThen(NamedTuple):
+class PastJob(NamedTuple):
     """A job as it was, and the position of its first record."""
 
     began: int
     job: Job
 
 
-class AsOf:
+class PastJobs:
     """The jobs as of `position`, at most the ledger's size, of those that match `sees`."""
 
     def __init__(self, ledger: Ledger, position: int, sees: Sequence[JobFilter] = ALL_JOBS) -> None:
@@ -297,17 +297,17 @@ class AsOf:
         return store.standing(self.position, sees=self._sees)
 
     @cached_property
-    def _changed(self) -> dict[str, JobThen]:
-        return {job_id: self._then(job_id) for job_id in self._standing.changed}
+    def _changed(self) -> dict[str, PastJob]:
+        return {job_id: self._fold_past_job(job_id) for job_id in self._standing.changed}
 
-    def _then(self, job_id: str) -> JobThen:
+    def _fold_past_job(self, job_id: str) -> PastJob:
         where = RecordFilter(stream=job_id, before=self.position + 1)
         records = [Record.from_row(row, {}) for row in self._ledger.store.rows(0, self.position, where)]
         job: Job | None = None
         for record in records:
             job = fold(job, record)
         assert job is not None  # it had begun by then
-        return JobThen(records[0].position, job)
+        return PastJob(records[0].position, job)
 
     @cached_property
     def states(self) -> Mapping[State, int]:
@@ -316,7 +316,7 @@ class AsOf:
         numbers.update(then.job.state for then in self._changed.values())
         return numbers
 
-    def newest(self, limit: int, *, state: State | None = None, before: int | None = None) -> list[JobThen]:
+    def newest(self, limit: int, *, state: State | None = None, before: int | None = None) -> list[PastJob]:
         """Return up to `limit` jobs, in one state or in any, the last to begin first.
 
         `before` is the position where the last job returned before had begun.
@@ -331,7 +331,7 @@ class AsOf:
             count = limit - unchanged + _MARGIN
             part = self._ledger.store.search("", where, count, sees=self._sees, beyond=end)
             same = [
-                JobThen(each.position, each.job)
+                PastJob(each.position, each.job)
                 for each in part
                 if each.job.position <= self.position and each.job.job_id not in self._changed
             ]

@@ -76,10 +76,10 @@ class Replica:
     _because: str = ""
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
-    def for_person(self, actor: str) -> tuple[Ledger, ReadFrom]:
+    def choose_for(self, actor: str) -> tuple[Ledger, ReadFrom]:
         """Return the ledger that `actor` reads now, and which it is; `NotAReplica` for another ledger."""
         try:
-            replica = self._opened()
+            replica = self._open()
             there = replica.head().size
         except NotAReplica:
             raise
@@ -91,7 +91,7 @@ class Replica:
                 is_replica=False, records_behind=None, seconds_behind=None, because=self._because
             )
         try:
-            return self._compared(replica, there, actor)
+            return self._compare(replica, there, actor)
         except LedgerUnusable:
             return replica, ReadFrom(is_replica=True, records_behind=None, seconds_behind=None)
 
@@ -101,14 +101,14 @@ class Replica:
             self._ledger.close()
             self._ledger = None
 
-    def _compared(self, replica: Ledger, there: int, actor: str) -> tuple[Ledger, ReadFrom]:
+    def _compare(self, replica: Ledger, there: int, actor: str) -> tuple[Ledger, ReadFrom]:
         if self.primary is None:
             raise LedgerUnusable("the primary does not answer")
         here = self.primary.head().size
         if here <= there:
             return replica, ReadFrom(is_replica=True)
         own = self.primary.newest(RecordFilter(actor=actor), before=here + 1, after=there, limit=1)
-        if own and (there := self._waited(replica, own[0].position)) < own[0].position:
+        if own and (there := self._wait_for(replica, own[0].position)) < own[0].position:
             because = "the replica does not have your newest record yet"
             return self.primary, ReadFrom(
                 is_replica=False,
@@ -123,7 +123,7 @@ class Replica:
             seconds_behind=self._seconds(there) if behind else 0.0,
         )
 
-    def _waited(self, replica: Ledger, position: int) -> int:
+    def _wait_for(self, replica: Ledger, position: int) -> int:
         ends = self.elapsing() + WAIT_S
         while (there := replica.head().size) < position and self.elapsing() < ends:
             time.sleep(_POLL_S)
@@ -138,7 +138,7 @@ class Replica:
         recorded = datetime.fromisoformat(first.envelope.recorded_at)
         return max(0.0, (self.primary.store.now() - recorded).total_seconds())
 
-    def _opened(self) -> Ledger:
+    def _open(self) -> Ledger:
         with self._opening:
             if self._ledger is None:
                 if self.elapsing() < self._away_until:

@@ -33,7 +33,7 @@ def head_of(ledger: Ledger, signers: Sequence[Signer] = (), size: int | None = N
     head = ledger.head()
     root = head.root if size is None else root_at(ledger.store, size)
     checkpoint = Checkpoint(origin_of(ledger), head.size if size is None else size, root)
-    return TreeHead(checkpoint, checkpoint.signed(*signers) if signers else None)
+    return TreeHead(checkpoint, checkpoint.sign(*signers) if signers else None)
 
 
 def origin_of(ledger: Ledger) -> str:

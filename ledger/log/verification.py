@@ -23,7 +23,7 @@ import msgspec
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_snapshot
 from ledger.verify.checks import verify
-from ledger.verify.incremental import joined
+from ledger.verify.incremental import join_parts
 from ledger.verify.ranges import BLOCK, Part, Ranges, check_range
 from ledger.verify.report import Report
 from ledger.verify.slim_fold import NotSound
@@ -81,22 +81,22 @@ def _verify_with(
     """Verify the first range in this process, and the others in those that were started."""
     own, *others = ranges
     started.check(others, roots_at)
-    with Memory() as memory, _rare_collections():
+    with Memory() as memory, _collect_garbage_rarely():
         part = check_range(snapshot, memory, *own, roots_at)
         parts = [part, *started.parts()]
         event_ids = zip(memory.event_id_hashes(), started.event_ids(), strict=True)
-        return joined(snapshot, parts, ([mine, *theirs] for mine, theirs in event_ids), roots_at)
+        return join_parts(snapshot, parts, ([mine, *theirs] for mine, theirs in event_ids), roots_at)
 
 
 def verify_in_one(snapshot: Ranges, roots_at: Collection[int] = ()) -> Report:
     """Verify a snapshot as one range, in this process; `NotSound` if anything may be wrong."""
-    with Memory() as memory, _rare_collections():
+    with Memory() as memory, _collect_garbage_rarely():
         parts = [check_range(snapshot, memory, 0, snapshot.head()[0], roots_at)]
-        return joined(snapshot, parts, ((part,) for part in memory.event_id_hashes()), roots_at)
+        return join_parts(snapshot, parts, ((part,) for part in memory.event_id_hashes()), roots_at)
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
+def _collect_garbage_rarely() -> Iterator[None]:
     """Have Python search for circular garbage less often: a range leaves none, but has many objects."""
     thresholds = gc.get_threshold()
     gc.set_threshold(_OBJECTS_PER_COLLECTION, *thresholds[1:])
@@ -131,7 +131,7 @@ class _Processes:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         with ExitStack() as stack:
             self._started = [
-                stack.enter_context(_ended(subprocess.Popen(command, env=environment, **pipes)))  # type: ignore[call-overload]  # noqa: S603  # our own program
+                stack.enter_context(_end_process(subprocess.Popen(command, env=environment, **pipes)))  # type: ignore[call-overload]  # noqa: S603  # our own program
                 for _ in range(self._count)
             ]
             self._stack = stack.pop_all()
@@ -152,7 +152,7 @@ class _Processes:
 
     def parts(self) -> list[Part]:
         """Return what the processes found, by position; `NotSound` if any found something odd."""
-        return [_sound(read_answer(process.stdout, Part)) for process in self._started]
+        return [_require_sound(read_answer(process.stdout, Part)) for process in self._started]
 
     def event_ids(self) -> Iterator[Sequence[bytes]]:
         """Yield the hashes of the ids of events, the same bucket of all processes at a time."""
@@ -165,7 +165,7 @@ class _Processes:
 
 
 @contextmanager
-def _ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+def _end_process(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
     """End a process with the block: what it has found is known then, or does not matter any more."""
     try:
         yield process
@@ -174,7 +174,7 @@ def _ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[byt
         process.communicate()
 
 
-def _sound(part: Part | None) -> Part:
+def _require_sound(part: Part | None) -> Part:
     if part is None:
         raise NotSound("a range")
     return part

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from ledger.canonical import encoded
+from ledger.canonical import encode_valid
 from ledger.terms import State, Status
 
 
@@ -118,7 +118,7 @@ class JobFilter:
         wanted += [[(name, value)] for name in same if (value := getattr(self, name)) is not None]
         if self.source_video is not None:
             wanted.append([("remix_video_id", self.source_video)])
-        pieces = [[encoded({name: value})[1:-1] for name, value in fields] for fields in wanted]
+        pieces = [[encode_valid({name: value})[1:-1] for name, value in fields] for fields in wanted]
         return [*pieces, list(_SOURCES)] if self.derived else pieces
 
 
@@ -127,7 +127,7 @@ def key_range(value: str, longest: int) -> tuple[bytes, bytes]:
 
     Those bytes are the value with its closing quote, and what follows in the row if the value is shorter.
     """
-    least = encoded({"": value})[len(b'{"":"') : -1][:longest]
+    least = encode_valid({"": value})[len(b'{"":"') : -1][:longest]
     return least, least[:-1] + bytes([least[-1] + 1])
 
 

@@ -99,7 +99,7 @@ class Verifier:
                 f"verifier key of {name}: a point of small order, under which anyone can sign anything; "
                 "ask its owner for another key"
             )
-        verifier = cls(_checked_name(name), key, kind)
+        verifier = cls(_check_name(name), key, kind)
         if verifier.key_id.hex() != key_id:
             raise CheckpointInvalid(
                 f"verifier key of {name}: its id is {verifier.key_id.hex()}, not {key_id}"
@@ -145,7 +145,7 @@ class Signer:
     @classmethod
     def generate(cls, name: str) -> Self:
         """Make a new key."""
-        return cls(_checked_name(name), Ed25519PrivateKey.generate().private_bytes_raw())
+        return cls(_check_name(name), Ed25519PrivateKey.generate().private_bytes_raw())
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -154,7 +154,7 @@ class Signer:
         if not stripped.startswith(_PRIVATE):
             raise CheckpointInvalid(f"signing key: expected a line that begins {_PRIVATE}")
         name, key_id, _, seed = _key_parts(stripped.removeprefix(_PRIVATE), "signing key", (ED25519,))
-        signer = cls(_checked_name(name), seed)
+        signer = cls(_check_name(name), seed)
         if signer.verifier.key_id.hex() != key_id:
             raise CheckpointInvalid(
                 f"signing key of {name}: its id does not match the key: the file is damaged"
@@ -202,9 +202,9 @@ class Note:
         if not blank or not head or not tail.endswith("\n"):
             raise CheckpointInvalid("a note is text, an empty line, and signature lines; this is not")
         lines = tail.removesuffix("\n").split("\n")
-        return cls(head + "\n", tuple(_signature(line) for line in lines)).checked()
+        return cls(head + "\n", tuple(_signature(line) for line in lines)).check()
 
-    def checked(self) -> Self:
+    def check(self) -> Self:
         """Return this note; `CheckpointInvalid` if it has more signatures than a note may have."""
         count = len(self.signatures)
         if count > MAX_SIGNATURES:
@@ -215,7 +215,7 @@ class Note:
         """Return the note to publish."""
         return (self.text + "\n" + "".join(item.line() for item in self.signatures)).encode()
 
-    def signed_by(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
+    def find_signers(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
         """Return the `verifiers` that signed; `CheckpointInvalid` if none did, or if a signature is wrong."""
         signers = [
             key for key in verifiers if any(key.has_signed(self.text, item) for item in self.signatures)
@@ -253,7 +253,7 @@ class Checkpoint:
         """Return the text that is signed."""
         return "".join(f"{line}\n" for line in (self.origin, self.size, _encode(self.root), *self.extensions))
 
-    def signed(self, *signers: Signer) -> Note:
+    def sign(self, *signers: Signer) -> Note:
         """Return the note with the signatures of `signers`."""
         text = self.to_text()
         return Note(text, tuple(signer.sign(text) for signer in signers))
@@ -266,10 +266,10 @@ def _signature(line: str) -> Signature:
     data = _decode(encoded, None, "a signature")
     if len(data) <= ID_BYTES:
         raise CheckpointInvalid("a signature has more than the 4 bytes of a key id; this one does not")
-    return Signature(_checked_name(name), data[:ID_BYTES], data[ID_BYTES:])
+    return Signature(_check_name(name), data[:ID_BYTES], data[ID_BYTES:])
 
 
-def _checked_name(name: str) -> str:
+def _check_name(name: str) -> str:
     if not name or "+" in name or any(map(str.isspace, name)) or _CONTROL.search(name):
         raise CheckpointInvalid(
             f"a key's name has no space, plus sign or control character, as reviewers.example; not {name!r}"

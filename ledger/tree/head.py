@@ -35,11 +35,11 @@ class TreeHead:
         except UnicodeDecodeError:
             raise CheckpointInvalid("a checkpoint is UTF-8 text; this is not") from None
 
-    def signed_by(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
+    def find_signers(self, verifiers: Sequence[Verifier]) -> list[Verifier]:
         """Return the `verifiers` that signed; `CheckpointInvalid` if none did, or if a signature is wrong."""
         if self.note is None:
             raise CheckpointInvalid("this checkpoint is not signed: ask for the signed one")
-        return self.note.signed_by(verifiers)
+        return self.note.find_signers(verifiers)
 
     def with_signatures_of(self, other: Self) -> Self:
         """Return this head with the additional signatures of `other` over the same text, one per key.
@@ -52,7 +52,7 @@ class TreeHead:
         own = self.note.signatures if self.note else ()
         keys = {(item.name, item.key_id) for item in own}
         others = [item for item in other.note.signatures if (item.name, item.key_id) not in keys]
-        return replace(self, note=Note(text, (*own, *others)).checked())
+        return replace(self, note=Note(text, (*own, *others)).check())
 
     def to_bytes(self) -> bytes:
         """Return the bytes to publish."""

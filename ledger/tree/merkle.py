@@ -141,7 +141,7 @@ def inclusion_proof(log: Nodes, index: int, size: int, edge: Frontier | None = N
     else:
         lefts = [_perfect_root(log, *subtree) for subtree in subtrees[:holder]]
         rights = [_perfect_root(log, *subtree) for subtree in subtrees[holder + 1 :]]
-    return [*path, *([_folded(rights)] if rights else []), *reversed(lefts)]
+    return [*path, *([_fold_roots(rights)] if rights else []), *reversed(lefts)]
 
 
 def consistency_proof(log: Nodes, old_size: int, new_size: int) -> list[bytes]:
@@ -232,7 +232,7 @@ def _split(count: int) -> int:
 
 def _range_root(log: Nodes, start: int, end: int) -> bytes:
     """Return the root over leaves `start` to `end`, which begin a subtree of the whole."""
-    return _folded([_perfect_root(log, level, number) for level, number in _perfect_subtrees(start, end)])
+    return _fold_roots([_perfect_root(log, level, number) for level, number in _perfect_subtrees(start, end)])
 
 
 def _perfect_subtrees(start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -243,7 +243,7 @@ def _perfect_subtrees(start: int, end: int) -> Iterator[tuple[int, int]]:
         start += 1 << level
 
 
-def _folded(roots: Sequence[bytes]) -> bytes:
+def _fold_roots(roots: Sequence[bytes]) -> bytes:
     """Return the root over subtrees that become smaller to the right."""
     return reduce(lambda right, left: node_hash(left, right), roots[-2::-1], roots[-1])
 

@@ -52,7 +52,7 @@ class InclusionProof:
     record: bytes | None = None
 
     @classmethod
-    def of(
+    def make(
         cls,
         log: Nodes,
         index: int,
@@ -97,7 +97,7 @@ class ConsistencyProof:
     head: TreeHead
 
     @classmethod
-    def of(cls, log: Nodes, old_size: int, head: TreeHead) -> Self:
+    def make(cls, log: Nodes, old_size: int, head: TreeHead) -> Self:
         """Make the proof; from size 0 it is empty."""
         path = consistency_proof(log, old_size, head.checkpoint.size) if old_size else []
         return cls(old_size, tuple(path), head)

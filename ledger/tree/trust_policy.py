@@ -52,7 +52,7 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cosigned:
+class CosignatureCount:
     """The result of counting: which witnesses cosigned, what their lines are, and whether that is enough."""
 
     by: Mapping[str, Signature]
@@ -83,7 +83,7 @@ class TrustPolicy:
             return name in names
         return sum(self._has_cosigned(member, names) for member in group.members) >= group.threshold
 
-    def count(self, head: TreeHead) -> Cosigned:
+    def count(self, head: TreeHead) -> CosignatureCount:
         """Count the valid cosignatures of `head`.
 
         `CheckpointInvalid` if one of a known key is wrong, or none of the logs of the policy signed.
@@ -92,7 +92,7 @@ class TrustPolicy:
         if note is None:
             raise CheckpointInvalid("this checkpoint is not signed, so no witness has cosigned it")
         origin = head.checkpoint.origin
-        if self.logs and not any(log.name == origin for log in note.signed_by(self.logs)):
+        if self.logs and not any(log.name == origin for log in note.find_signers(self.logs)):
             raise CheckpointInvalid(
                 f"signed by a log of the policy, but not under the name of its origin, {origin}: "
                 "a log's key is named after its origin"
@@ -103,7 +103,7 @@ class TrustPolicy:
             for signature in note.signatures
             if witness.verifier.has_signed(note.text, signature)
         }
-        return Cosigned(signatures, self.is_met(set(signatures)))
+        return CosignatureCount(signatures, self.is_met(set(signatures)))
 
     def rule(self) -> str:
         """Return the quorum in words, such as ``2 of north, south, east``."""

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from ledger.verify.elsewhere import Bodies
 from ledger.verify.permissions import PREFIX, Approvals, Budgets, money
 from ledger.verify.report import Report
-from ledger.verify.rules import KINDS, Json, folded, state_after, step_name
+from ledger.verify.rules import KINDS, Json, fold_record, state_after, step_name
 from ledger.verify.spill import Memory
 from ledger.verify.strict import (
     PAYLOAD_LIMIT,
@@ -26,7 +26,7 @@ from ledger.verify.strict import (
     odd_fields,
     parse,
     parse_payload,
-    sound,
+    parse_sound,
 )
 from ledger.verify.tree import Tree, leaf
 
@@ -123,13 +123,13 @@ class _Verification:
     # --- the log ---
 
     def _event(self, row: tuple[Any, ...]) -> None:
-        found = sound(row)
+        found = parse_sound(row)
         if found is None:
             self._odd_event(row)
             return
         position = row[0]
         self._place(position, found.leaf)
-        self.bodies.at(position, found.payload, found.commitments)
+        self.bodies.check(position, found.payload, found.commitments)
         self._follow(position, found.record, found.payload, found.leaf)
 
     def _odd_event(self, row: tuple[Any, ...]) -> None:
@@ -140,7 +140,7 @@ class _Verification:
             self.report.add("LEAF_MISMATCH", position, "leaf", computed.hex(), as_hex(row[10]))
         record = self._record(position, row[8])
         payload, commitments = self._payload(position, row[9], record)
-        self.bodies.at(position, payload, commitments if record else [])
+        self.bodies.check(position, payload, commitments if record else [])
         if record is None:
             return
         for name, value in zip(_COLUMNS, row, strict=False):
@@ -174,7 +174,7 @@ class _Verification:
         try:
             self.approvals.follow(stream, record, leaf, payload)
             if record["type"] in _BESIDE_JOBS:  # afterwards: the previous policy counts
-                self._beside_jobs(record, payload, position)
+                self._check_other_stream(record, payload, position)
             if record["stream"].startswith("job_"):
                 before = money(stream.job)
                 stream.job = self._step(stream.job, record, payload, position)
@@ -234,9 +234,9 @@ class _Verification:
             expected = f"a step allowed after {where}"
             self.report.add("ILLEGAL_TRANSITION", position, record["stream"], expected, step)
             state = job["state"] if job else "requested"
-        return folded(job, state, record, payload)
+        return fold_record(job, state, record, payload)
 
-    def _beside_jobs(self, record: Json, payload: Json, position: int) -> None:
+    def _check_other_stream(self, record: Json, payload: Json, position: int) -> None:
         match record["type"]:
             case "ledger.created":
                 self.approvals.log(payload["ledger_id"])
@@ -249,7 +249,7 @@ class _Verification:
                 self.budgets.limit(budget, payload["limit_usd_micros"], position)
 
     def _event_ids(self) -> None:
-        doubled = self.memory.doubled_event_ids()
+        doubled = self.memory.find_repeated_event_ids()
         first: dict[str, int] = {}
         for row in self.snapshot.events() if doubled else ():
             event_id = _event_id(row[8])
@@ -309,7 +309,7 @@ class _Verification:
         count = 0
         for budget, job_id, reserved, settled in self.snapshot.holds():
             job = self.memory.job(job_id)
-            due = dict(_due(from_json(job))) if job else {}
+            due = dict(_list_holds(from_json(job))) if job else {}
             expected = due.get(budget, [0, 0])
             if expected != [reserved, settled]:
                 self.report.add("HOLD", None, f"{budget} {job_id}", expected, [reserved, settled])
@@ -320,7 +320,7 @@ class _Verification:
     def _missing_holds(self) -> None:
         there = {row[:2] for row in self.snapshot.holds()}
         for job_id, row in self.memory.jobs():
-            for budget, amounts in _due(from_json(row)):
+            for budget, amounts in _list_holds(from_json(row)):
                 if amounts != [0, 0] and (budget, job_id) not in there:
                     self.report.add("HOLD", None, f"{budget} {job_id}", amounts, "missing")
 
@@ -332,14 +332,14 @@ def _event_id(record: Any) -> str | None:
         return None
 
 
-def _due(job: Json) -> Iterator[tuple[str, list[Any]]]:
+def _list_holds(job: Json) -> Iterator[tuple[str, list[Any]]]:
     """Yield what a job holds of each of its budgets: reserved and settled."""
     for budget, amount in job["budgets"].items():
         yield budget, [amount if job["reserved_usd_micros"] else 0, job["settled_usd_micros"] or 0]
 
 
 def _dues(job: Json) -> int:
-    return sum(amounts != [0, 0] for _, amounts in _due(job))
+    return sum(amounts != [0, 0] for _, amounts in _list_holds(job))
 
 
 def _difference(job: Json, body: Any) -> tuple[str, str]:

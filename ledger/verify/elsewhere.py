@@ -47,7 +47,7 @@ class Bodies:
         self._found = Report()
         self._mismatched: list[tuple[_Body, str]] = []
 
-    def at(self, position: int, payload: Any, commitments: list[str]) -> None:
+    def check(self, position: int, payload: Any, commitments: list[str]) -> None:
         """Check the bodies at `position`, whose `payload` holds `commitments`."""
         body = self._next
         if body is None and not commitments:
@@ -77,13 +77,13 @@ class Bodies:
         for body, found in self._mismatched:
             if not self._memory.is_erased(body.commitment):
                 report.add("BODY_MISMATCH", body.position, str(body.field), body.commitment, found)
-        if self._memory.anything_erased():
-            self._still_there(report, map(_Body._make, again), unknown)
+        if self._memory.has_erasures():
+            self._check_erasures(report, map(_Body._make, again), unknown)
         for commitment, position in self._memory.missing():
             if commitment not in unknown:
                 report.add("BODY_MISSING", position, commitment, "a body, or private.erased", "neither")
 
-    def _still_there(self, report: Report, bodies: Iterable[_Body], unknown: set[str]) -> None:
+    def _check_erasures(self, report: Report, bodies: Iterable[_Body], unknown: set[str]) -> None:
         for body in bodies:
             if self._memory.is_erased(body.commitment) and body.commitment not in unknown:
                 name = str(body.field)
@@ -150,7 +150,7 @@ def check_against(report: Report, held: Head, keys: Sequence[Key], first_payload
         where = f"the first {held.size} records"
         actual = found.hex() if found else "the stored hashes are incomplete"
         report.add("CHECKPOINT_ROOT", None, where, held.root.hex(), actual)
-    return _signed_by(report, held, keys)
+    return _find_signers(report, held, keys)
 
 
 def _check_origin(report: Report, held: Head, first_payload: Any) -> None:
@@ -162,7 +162,7 @@ def _check_origin(report: Report, held: Head, first_payload: Any) -> None:
         report.add("CHECKPOINT_ORIGIN", None, "the ledger's origin", held.origin, origin)
 
 
-def _signed_by(report: Report, held: Head, keys: Sequence[Key]) -> list[str]:
+def _find_signers(report: Report, held: Head, keys: Sequence[Key]) -> list[str]:
     try:
         names = signers(held, keys)
     except ValueError as error:
@@ -196,7 +196,7 @@ files of the recorded length.
 
 
 @dataclass
-class _Cited:
+class _CitedFile:
     position: int
     subject: str
     file: StoredFile
@@ -225,12 +225,12 @@ class _Log:
     """The stored files that the log names, by position; both of a variant that was stored twice."""
 
     def __init__(self, events: Iterator[tuple[Any, ...]]) -> None:
-        self.cited: list[_Cited] = []
-        self._variants: dict[tuple[Any, str], list[_Cited]] = {}
-        self._names: dict[str, list[_Cited]] = {}
+        self.cited: list[_CitedFile] = []
+        self._variants: dict[tuple[Any, str], list[_CitedFile]] = {}
+        self._names: dict[str, list[_CitedFile]] = {}
         for position, _, stream, _, type_, *_, payload, _ in events:
             if type_ in TYPES:
-                self._take(position, stream, type_, _parsed(payload))
+                self._take(position, stream, type_, _parse_payload(payload))
 
     def _take(self, position: int, stream: Any, type_: str, document: dict[str, Any]) -> None:
         variant = str(document.get("variant"))
@@ -250,12 +250,12 @@ class _Log:
                 self._names.setdefault(name, []).append(found)
 
 
-def _mark_may_be_gone(files: Iterable[_Cited]) -> None:
+def _mark_may_be_gone(files: Iterable[_CitedFile]) -> None:
     for file in files:
         file.may_be_gone = True
 
 
-def _inputs(position: int, request: dict[str, Any]) -> Iterator[tuple[str, _Cited]]:
+def _inputs(position: int, request: dict[str, Any]) -> Iterator[tuple[str, _CitedFile]]:
     """Yield the input files of a request, each with the commitment to its name."""
     images = _list(request.get("further_images"))
     parts = [("input_reference", request.get("input_reference")), ("source_file", request.get("source_file"))]
@@ -268,19 +268,19 @@ def _inputs(position: int, request: dict[str, Any]) -> Iterator[tuple[str, _Cite
             yield str(name), found
         if found is not None and isinstance(part.get("original_sha256"), str):
             original = StoredFile(None, part["original_sha256"])
-            yield str(name), _Cited(position, f"{subject}.original", original)
+            yield str(name), _CitedFile(position, f"{subject}.original", original)
 
 
-def _file(position: int, subject: str, part: dict[str, Any]) -> _Cited | None:
+def _file(position: int, subject: str, part: dict[str, Any]) -> _CitedFile | None:
     uri, sha256 = part.get("storage_uri"), part.get("sha256")
     if not isinstance(uri, str) or not isinstance(sha256, str):
         return None
     length = part.get("bytes")
     known = length if isinstance(length, int) and not isinstance(length, bool) else None
-    return _Cited(position, subject, StoredFile(uri, sha256, known))
+    return _CitedFile(position, subject, StoredFile(uri, sha256, known))
 
 
-def _parsed(payload: Any) -> dict[str, Any]:
+def _parse_payload(payload: Any) -> dict[str, Any]:
     """Return the payload, or nothing if it cannot be parsed, which another check reports."""
     try:
         document = json.loads(payload)

@@ -3,9 +3,9 @@
 New records are checked in full, and so are the jobs that continue in them. For the rest, the stored hashes
 are used as they are: they make up the tree, so a checkpoint of any size still shows whether they are right.
 
-`joined` does the same for sound ranges that cover a ledger: it joins what each shows and compares it with the
-tables beside the log. What no range can see alone is checked here: the tree, the versions of streams that go
-over an edge, ids of events that occur twice, what budgets held, erased texts, and whether every job was
+`join_parts` does the same for sound ranges that cover a ledger: it joins what each shows and compares it with
+the tables beside the log. What no range can see alone is checked here: the tree, the versions of streams that
+go over an edge, ids of events that occur twice, what budgets held, erased texts, and whether every job was
 compared with its row.
 """
 
@@ -92,7 +92,7 @@ def _nodes(tail: Tail, level: int, start: int, count: int) -> list[bytes]:
     return row
 
 
-def joined(
+def join_parts(
     snapshot: Ranges,
     parts: Sequence[Part],
     event_ids: Iterable[Sequence[bytes]],
@@ -107,7 +107,7 @@ def joined(
     if size and (first, last) != (1, size):
         raise NotSound("positions")
     report = Report(jobs=sum(part.matched for part in parts))
-    tree, tiles = _joined_tree(parts, frozenset(roots_at), report)
+    tree, tiles = _join_trees(parts, frozenset(roots_at), report)
     if (tree.size, tree.frontier()) != (size, frontier):
         raise NotSound("the head")
     for level, number, value in snapshot.tiles():
@@ -131,7 +131,7 @@ def joined(
     return report
 
 
-def _joined_tree(
+def _join_trees(
     parts: Sequence[Part], roots_at: frozenset[int], report: Report
 ) -> tuple[Tree, dict[tuple[int, int], bytes]]:
     tree = Tree()
@@ -151,7 +151,7 @@ def _joined_tree(
             for size in [
                 size for size in leaves if size > tree.size and size - len(leaves[size]) == tree.size
             ]:
-                report.roots[size] = tree.extended(leaves[size]).root()
+                report.roots[size] = tree.copy_with(leaves[size]).root()
             grow(tree.add_block(root))
         for leaf in part.tail:
             grow(tree.add(leaf))

@@ -35,7 +35,7 @@ def money(job: Json | None) -> Money:
     return (job["reserved_usd_micros"], job["settled_usd_micros"], job["budgets"]) if job else _NOTHING
 
 
-def _held(money: Money, budget: str) -> int:
+def _sum_held(money: Money, budget: str) -> int:
     reserved, settled, budgets = money
     if budget not in budgets:
         return 0
@@ -52,16 +52,16 @@ class Budgets:
 
     def limit(self, budget: str, usd_micros: int, position: int) -> None:
         """Set the limit of `budget` from `position` on."""
-        budget_sums = self._of(budget)
+        budget_sums = self._sum_of(budget)
         budget_sums["limit"] = usd_micros
         self._settle(budget, budget_sums, position)
 
     def move(self, before: Money, after: Money, position: int) -> None:
         """Replace what a job holds, `before`, with `after`."""
         for budget in {*before[2], *after[2]}:
-            growth = _held(after, budget) - _held(before, budget)
+            growth = _sum_held(after, budget) - _sum_held(before, budget)
             if growth:
-                budget_sums = self._of(budget)
+                budget_sums = self._sum_of(budget)
                 budget_sums["held"] += growth
                 within = budget_sums["limit"] is None or budget_sums["held"] <= budget_sums["limit"]
                 if not within and growth > 0 and after[0] and budget_sums["over"] is None:
@@ -72,9 +72,9 @@ class Budgets:
         """Report the budgets that are still over their limit; every stream must have been put away."""
         for stream, budget_sums in self._memory.moneys():
             if budget_sums["over"] is not None:
-                self._over(stream.removeprefix(PREFIX), budget_sums)
+                self._report_excess(stream.removeprefix(PREFIX), budget_sums)
 
-    def _of(self, budget: str) -> Json:
+    def _sum_of(self, budget: str) -> Json:
         stream = self._memory.stream(PREFIX + budget)
         if stream.money is None:
             stream.money = {"held": 0, "limit": None, "over": None}
@@ -83,10 +83,10 @@ class Budgets:
     def _settle(self, budget: str, budget_sums: Json, position: int) -> None:
         if budget_sums["over"] is not None and budget_sums["held"] <= budget_sums["limit"]:
             if position - budget_sums["over"][0] > ONE_APPEND:
-                self._over(budget, budget_sums)
+                self._report_excess(budget, budget_sums)
             budget_sums["over"] = None
 
-    def _over(self, budget: str, budget_sums: Json) -> None:
+    def _report_excess(self, budget: str, budget_sums: Json) -> None:
         position, limit, held = budget_sums["over"]
         self._report.add("BUDGET_OVER", position, f"budget {budget}", f"at most {limit} micro-dollars", held)
 
@@ -148,7 +148,7 @@ class Approvals:
 
     def are_needless(self) -> bool:
         """Return whether no approval is needed for a decision: the policy in force has no rule about any."""
-        in_force = self._permissions.in_force()
+        in_force = self._permissions.find_policy_in_force()
         rules = self._permissions.rules_of(in_force) if in_force else None
         return in_force is not None and (rules is None or not rules.approvals)
 

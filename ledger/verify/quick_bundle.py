@@ -163,9 +163,9 @@ class _QuickCheck(BundleCheck):
             if type_ == STORING and len(self.stored) < MAX_CITED:
                 self.stored[envelope.position] = (envelope.stream, leaf.hex())
             if type_ in FOLLOWED or envelope.actor_source == "access_key" or envelope.stream in cases:
-                self._permitted(envelope, leaf, data, document)
+                self._check_permission(envelope, leaf, data, document)
 
-    def _permitted(self, envelope: Envelope, leaf: bytes, data: bytes, document: Any) -> None:
+    def _check_permission(self, envelope: Envelope, leaf: bytes, data: bytes, document: Any) -> None:
         """Check permissions as `_permit` does; a request waits until a record may depend on it."""
         stream = envelope.stream
         if envelope.actor_source not in _PROVEN and type(document) is not Namespace:
@@ -183,7 +183,7 @@ class _QuickCheck(BundleCheck):
 
     def _is_free(self, decided: Any) -> bool:
         """Return whether nothing had to be permitted for a decision."""
-        inputs, in_force = decided.basis.inputs, self.permissions.in_force()
+        inputs, in_force = decided.basis.inputs, self.permissions.find_policy_in_force()
         rules = self.permissions.rules_of(in_force) if in_force else None
         return (
             isinstance(inputs, msgspec.Struct)

@@ -9,8 +9,8 @@ range, and returns what is compared with the other ranges and with the whole led
 2. Records are followed stream by stream. A stream that began before the range, or has not been seen for long,
    is read again from its beginning; its earlier records are checked by the range that they are in.
 3. A job that leaves sight is compared with its row. If it is not as its row says, it must continue later:
-   `joined` compares the sums of all versions and all jobs, which differ if any job was compared with too few
-   of its records or not at all.
+   `join_parts` compares the sums of all versions and all jobs, which differ if any job was compared with too
+   few of its records or not at all.
 """
 
 import hashlib
@@ -163,7 +163,7 @@ class _Stream(Stream):
         self.row: Any = None
 
 
-def _joined(texts: Iterable[str]) -> str:
+def _join_lines(texts: Iterable[str]) -> str:
     return "\n".join([*texts, ""])
 
 
@@ -171,7 +171,7 @@ def _are_uuids(lines: str, count: int) -> bool:
     return lines.encode().translate(_HEX_DIGITS) == _UUID * count
 
 
-def _folded(uuids: str) -> "array[int]":
+def _fold_uuids(uuids: str) -> "array[int]":
     """Return the two halves of each UUID, one in a line, combined by XOR: 8 bytes, some of them random."""
     halves = array("q", bytes.fromhex(uuids.replace("-", "")))
     first, second = (int.from_bytes(halves[at::2].tobytes(), "big") for at in (0, 1))
@@ -180,8 +180,8 @@ def _folded(uuids: str) -> "array[int]":
 
 def _hash_of(event_id: str) -> int:
     """Return a hash of 8 bytes that is the same in every process."""
-    line = _joined([event_id])
-    found = _folded(line) if _are_uuids(line, 1) else array("q", _sha256(line.encode()).digest()[:8])
+    line = _join_lines([event_id])
+    found = _fold_uuids(line) if _are_uuids(line, 1) else array("q", _sha256(line.encode()).digest()[:8])
     return found[0]
 
 
@@ -300,24 +300,24 @@ class _Range:
 
     def _check_texts(self, envelopes: list[Envelope]) -> None:
         for value_of, zeros, like in _ALIKE:
-            if _joined(map(value_of, envelopes)).encode().translate(zeros) != like * len(envelopes):
+            if _join_lines(map(value_of, envelopes)).encode().translate(zeros) != like * len(envelopes):
                 raise NotSound("a time or a span")
         for (value_of, lines), known in zip(_TEXTS, self.texts, strict=True):
             fresh = {*map(value_of, envelopes)} - known
             if fresh:
-                if not lines.fullmatch(_joined(fresh)):
+                if not lines.fullmatch(_join_lines(fresh)):
                     raise NotSound("a text")
                 if len(known) > NEAR:
                     known.clear()
                 known.update(fresh)
         causes = {envelope.causation_id for envelope in envelopes} - {None}
-        if causes and not _ID.fullmatch(_joined(map(str, causes))):
+        if causes and not _ID.fullmatch(_join_lines(map(str, causes))):
             raise NotSound("a cause")
 
     def _check_event_ids(self, event_ids: tuple[str, ...]) -> None:
-        ids = _joined(event_ids)
+        ids = _join_lines(event_ids)
         if _are_uuids(ids, len(event_ids)):
-            self.memory.note_hashes(_folded(ids))
+            self.memory.note_hashes(_fold_uuids(ids))
         elif _ID.fullmatch(ids):
             self.memory.note_hashes(map(_hash_of, event_ids))
         else:
@@ -366,7 +366,7 @@ class _Range:
             else:
                 stream.row = fold(stream.row, type_, envelope, document)
             if type_ in _BESIDE_JOBS:
-                self._beside_jobs(envelope, _decode(data))
+                self._check_other_stream(envelope, _decode(data))
         self.part.job_events += len(envelopes) - of_others
 
     def _permit(self, stream: _Stream, envelope: Envelope, data: bytes, document: Any, leaf: bytes) -> None:
@@ -398,7 +398,7 @@ class _Range:
             and self.approvals.are_needless()
         )
 
-    def _beside_jobs(self, envelope: Envelope, payload: Json) -> None:
+    def _check_other_stream(self, envelope: Envelope, payload: Json) -> None:
         match envelope.type:
             case "ledger.created" if envelope.position > 1:
                 raise NotSound("the first record")
@@ -414,9 +414,9 @@ class _Range:
 
     def _fold_money(self, stream: _Stream, envelope: Envelope, document: Any) -> None:
         row = stream.row
-        before = _held(row) if row is not None and row.budgets else {}
+        before = _sum_held(row) if row is not None and row.budgets else {}
         row = stream.row = fold(row, envelope.type, envelope, document)
-        after = _held(row) if row.budgets else {}
+        after = _sum_held(row) if row.budgets else {}
         if before == after:
             return
         for budget in {*before, *after}:
@@ -445,7 +445,9 @@ class _Range:
         return stream
 
     def _sight_other(self, name: str, envelope: Envelope) -> _Stream:
-        stream = self.others[name] = _Stream(envelope.version - 1)  # `joined` compares with the range before
+        stream = self.others[name] = _Stream(
+            envelope.version - 1
+        )  # `join_parts` compares with the range before
         stream.open_request = self.open_requests.pop(name, None)
         if len(self.others) > MOST_STREAMS or envelope.version < 1:
             raise NotSound("many streams")
@@ -554,7 +556,7 @@ def hmac_hex(key: bytes, message: bytes) -> str:
     ).hexdigest()
 
 
-def _held(row: Any) -> dict[str, int]:
+def _sum_held(row: Any) -> dict[str, int]:
     settled = row.settled_usd_micros or 0
     if row.reserved_usd_micros:
         return {budget: amount + settled for budget, amount in row.budgets.items()}

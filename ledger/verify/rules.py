@@ -165,7 +165,7 @@ def state_after(job: Json | None, step: str) -> str | None:
     return STEPS.get(job["state"], {}).get(step)
 
 
-def folded(job: Json | None, state: str, record: Json, payload: Json) -> Json:
+def fold_record(job: Json | None, state: str, record: Json, payload: Json) -> Json:
     """Return the row of the job after one record."""
     if job is None:
         job = {
@@ -223,7 +223,7 @@ def _apply(job: Json, type_: str, payload: Json, record: Json) -> None:  # noqa:
         job["closed_at"] = record["occurred_at"]
 
 
-def printed(job: Json) -> bytes:
+def encode_job(job: Json) -> bytes:
     """Return the bytes of a job's row; values from payloads are already sorted."""
     ordered = dict(sorted(job.items()))
     for name in ("assets", "budgets"):

@@ -94,7 +94,7 @@ class _Kind:
             if collect:
                 collectors.append(_from_object(made, collect))
         whole = Union[tuple(kinds)] if kinds else None  # noqa: UP007  # made at run time
-        return whole, (_all(collectors) if collectors else None)
+        return whole, (_combine(collectors) if collectors else None)
 
     def root(self) -> tuple[type[msgspec.Struct], Collect | None]:
         """Return the structure of whole payloads, and a function that collects its commitments."""
@@ -147,7 +147,7 @@ def _from_members(within: list[tuple[str, Collect]]) -> Collect:
     return members
 
 
-def _all(collectors: list[Collect]) -> Collect:
+def _combine(collectors: list[Collect]) -> Collect:
     if len(collectors) == 1:
         return collectors[0]
 

@@ -89,74 +89,74 @@ def _split(type_: str, payload: Any) -> str:
     return f"{type_}:{'video' if getattr(payload, 'variant', None) == 'video' else 'other'}"
 
 
-def _requested(row: Any, _payload: Any, _envelope: Any) -> None:
+def _fold_requested(row: Any, _payload: Any, _envelope: Any) -> None:
     for name in ONLY_WITH_VALUE:
         if getattr(row, name) is None:
             setattr(row, name, msgspec.UNSET)
 
 
-def _ruled(row: Any, payload: Any, _envelope: Any) -> None:
+def _fold_ruled(row: Any, payload: Any, _envelope: Any) -> None:
     row.decision_id = payload.basis.decision_id
 
 
-def _decided(row: Any, payload: Any, envelope: Any) -> None:
-    _ruled(row, payload, envelope)
+def _fold_decided(row: Any, payload: Any, envelope: Any) -> None:
+    _fold_ruled(row, payload, envelope)
     row.estimate_usd_micros = row.reserved_usd_micros = payload.cost_usd_micros
     row.budgets = {str(hold.budget): hold.usd_micros for hold in payload.holds}
 
 
-def _denied(row: Any, payload: Any, envelope: Any) -> None:
-    _ruled(row, payload, envelope)
+def _fold_denied(row: Any, payload: Any, envelope: Any) -> None:
+    _fold_ruled(row, payload, envelope)
     row.detail_code = payload.denial_trace.detail_code
 
 
-def _intended(row: Any, _payload: Any, _envelope: Any) -> None:
+def _fold_intended(row: Any, _payload: Any, _envelope: Any) -> None:
     row.attempts += 1
     row.reserved_usd_micros = row.estimate_usd_micros
 
 
-def _rejected(row: Any, payload: Any, _envelope: Any) -> None:
+def _fold_rejected(row: Any, payload: Any, _envelope: Any) -> None:
     row.error_code = getattr(payload.error, "code", None) or None
     row.reserved_usd_micros = 0
 
 
-def _released(row: Any, _payload: Any, _envelope: Any) -> None:
+def _fold_released(row: Any, _payload: Any, _envelope: Any) -> None:
     row.reserved_usd_micros = 0
 
 
-def _observed(row: Any, payload: Any, _envelope: Any) -> None:
+def _fold_observed(row: Any, payload: Any, _envelope: Any) -> None:
     if getattr(payload, "error", None) is not None:
         row.error_code = getattr(payload.error, "code", None) or None
     if getattr(payload, "expires_at", None) is not None:
         row.expires_at = payload.expires_at
 
 
-def _stored(row: Any, payload: Any, _envelope: Any) -> None:
+def _fold_stored(row: Any, payload: Any, _envelope: Any) -> None:
     about = {name: getattr(payload, name) for name in ("bytes", "media_type", "sha256", "storage_uri")}
     row.assets = {**row.assets, str(payload.variant): about}
 
 
-def _settled(row: Any, payload: Any, _envelope: Any) -> None:
+def _fold_settled(row: Any, payload: Any, _envelope: Any) -> None:
     row.settled_usd_micros = payload.cost_usd_micros
     row.cost_basis = payload.basis
     row.reserved_usd_micros = 0
 
 
-def _closed(row: Any, _payload: Any, envelope: Any) -> None:
+def _fold_closed(row: Any, _payload: Any, envelope: Any) -> None:
     row.closed_at = envelope.occurred_at
 
 
 _APPLY: dict[str, Callable[[Any, Any, Any], None]] = {
-    "render.requested": _requested,
-    "render.decided": _decided,
-    "render.held": _ruled,
-    "render.denied": _denied,
-    "submission.intended": _intended,
-    "submission.rejected": _rejected,
-    "submission.absent": _released,
-    "render.cancelled": _released,
-    "status.observed": _observed,
-    "asset.stored": _stored,
-    "cost.settled": _settled,
-    "render.closed": _closed,
+    "render.requested": _fold_requested,
+    "render.decided": _fold_decided,
+    "render.held": _fold_ruled,
+    "render.denied": _fold_denied,
+    "submission.intended": _fold_intended,
+    "submission.rejected": _fold_rejected,
+    "submission.absent": _fold_released,
+    "render.cancelled": _fold_released,
+    "status.observed": _fold_observed,
+    "asset.stored": _fold_stored,
+    "cost.settled": _fold_settled,
+    "render.closed": _fold_closed,
 }

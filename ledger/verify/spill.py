@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from pydantic_core import from_json
 
-from ledger.verify.rules import Json, printed
+from ledger.verify.rules import Json, encode_job
 
 NEAR = 2_000
 """Streams in memory; at most twice as many."""
@@ -125,7 +125,7 @@ class Memory:
                 (
                     name,
                     stream.version,
-                    None if stream.job is None else printed(stream.job),
+                    None if stream.job is None else encode_job(stream.job),
                     None if stream.money is None else json.dumps(stream.money),
                     None if stream.open_request is None else json.dumps(stream.open_request),
                 )
@@ -180,7 +180,7 @@ class Memory:
         for _, parts in groupby(rows, key=itemgetter(0)):
             yield b"".join(part for _, part in parts)
 
-    def doubled_event_ids(self) -> set[int]:
+    def find_repeated_event_ids(self) -> set[int]:
         """Return the hashes of ids that were noted twice, or of two ids that have the same; not too many."""
         self._put_ids_away()
         doubled: set[int] = set()
@@ -209,7 +209,7 @@ class Memory:
             "INSERT OR IGNORE INTO erased VALUES (?)", [(commitment,) for commitment in commitments]
         )
 
-    def anything_erased(self) -> bool:
+    def has_erasures(self) -> bool:
         """Say whether anything was."""
         return self._db.execute("SELECT 1 FROM erased").fetchone() is not None
 

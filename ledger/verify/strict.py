@@ -177,7 +177,7 @@ def _member(name: str) -> str:
 _RECORD = re.compile("{" + ",".join(map(_member, sorted(RECORD_KEYS))) + "}").fullmatch
 
 
-class Sound(NamedTuple):
+class RowParts(NamedTuple):
     """The parts of a correct row: leaf, envelope, payload, and the commitments in it."""
 
     leaf: bytes
@@ -186,7 +186,7 @@ class Sound(NamedTuple):
     commitments: list[str]
 
 
-def sound(row: tuple[Any, ...]) -> Sound | None:
+def parse_sound(row: tuple[Any, ...]) -> RowParts | None:
     """Return the parts of `row`; None if anything may be wrong with it."""
     position, event_id, stream, version, type_, actor, trace_id, recorded_at, record, payload, stored = row
     try:
@@ -232,7 +232,7 @@ def sound(row: tuple[Any, ...]) -> Sound | None:
         "type": type_,
         "version": version,
     }
-    return Sound(leaf, envelope, document, commitments)
+    return RowParts(leaf, envelope, document, commitments)
 
 
 _flat: dict[tuple[Any, ...], list[str]] = {}

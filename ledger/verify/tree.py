@@ -48,7 +48,7 @@ class Tree:
         self.size += _BLOCK
         return self._push(_BLOCK_HEIGHT, root)
 
-    def extended(self, leaves: list[bytes]) -> "Tree":
+    def copy_with(self, leaves: list[bytes]) -> "Tree":
         """Return a copy with some more leaves; this tree must end with a whole block."""
         copy = Tree()
         copy.size, copy.stack = self.size, list(self.stack)

@@ -101,7 +101,7 @@ class Damaged(Exception):
 
     def __init__(self, code: str, where: str, expected: str, found: object) -> None:
         super().__init__(f"{code} {where}: expected {expected}, found {found}")
-        self.finding = Finding(code, None, where, expected, shown(found))
+        self.finding = Finding(code, None, where, expected, shorten(found))
 
 
 class Finding(NamedTuple):
@@ -114,7 +114,7 @@ class Finding(NamedTuple):
     found: str
 
 
-def shown(value: object) -> str:
+def shorten(value: object) -> str:
     """Return `value` as short text that is safe to print to a terminal."""
     text = str(value)
     cut = text if len(text) <= 200 else text[:200] + "…"
@@ -365,7 +365,7 @@ def read_passkey(text: str) -> Passkey | None:
     return Passkey(content["algorithm"], public_key, str(content.get("origin")))
 
 
-def _signed_by_authenticator(passkey: Passkey, statement: bytes, payload: dict[str, Any]) -> bytes:
+def _read_signed_bytes(passkey: Passkey, statement: bytes, payload: dict[str, Any]) -> bytes:
     """Return the bytes that a passkey signed for `statement`; ValueError if it signed something else."""
     assertion = payload["passkey"]
     data, about = _base64(assertion["authenticator_data"]), _base64(assertion["client_data"])
@@ -482,7 +482,7 @@ def signers(head: Head, keys: Sequence[Key]) -> list[str]:
         mine = [item[2] for item in head.signatures if item[:2] == (key.name, key.key_id)]
         for signature in mine:
             if not _is_by(key, head.text.encode("utf-8"), signature):
-                raise ValueError(f"the signature of {shown(key.name)} is of something else")
+                raise ValueError(f"the signature of {shorten(key.name)} is of something else")
         if mine:
             names.append(key.name)
     return names
@@ -531,7 +531,7 @@ def read_policy(data: bytes) -> Policy:
             elif words and not words[0].startswith("#"):
                 _policy_line(policy, words)
         except (ValueError, IndexError) as error:
-            raise ValueError(f"line {number}: {shown(error)}") from None
+            raise ValueError(f"line {number}: {shorten(error)}") from None
     if not quorum:
         raise ValueError("no line that begins with quorum")
     return policy._replace(quorum=quorum)
@@ -606,25 +606,27 @@ class Stamp(NamedTuple):
 def read_timestamp(data: bytes) -> Stamp:
     """Read what a timestamp response (DER) says; ValueError unless it was granted, by SHA-256."""
     try:
-        status, content = _parts(_inside(data, 0x30))[:2]
-        if _parts(_inside(status, 0x30))[0] not in (b"\2\1\0", b"\2\1\1"):
+        status, content = _parts(_read_der_value(data, 0x30))[:2]
+        if _parts(_read_der_value(status, 0x30))[0] not in (b"\2\1\0", b"\2\1\1"):
             raise ValueError("a timestamp that was not granted")
-        signed = _parts(_inside(_inside(_parts(_inside(content, 0x30))[1], 0xA0), 0x30))
-        kind, wrapped = _parts(_inside(signed[2], 0x30))
-        info = _parts(_inside(_inside(_inside(wrapped, 0xA0), 0x04), 0x30))
-        algorithm, digest = _parts(_inside(info[2], 0x30))
-        stated = _inside(info[4], 0x18).decode("ascii")
-        if kind != TST_INFO or not _inside(algorithm, 0x30).startswith(SHA_256):
+        signed = _parts(
+            _read_der_value(_read_der_value(_parts(_read_der_value(content, 0x30))[1], 0xA0), 0x30)
+        )
+        kind, wrapped = _parts(_read_der_value(signed[2], 0x30))
+        info = _parts(_read_der_value(_read_der_value(_read_der_value(wrapped, 0xA0), 0x04), 0x30))
+        algorithm, digest = _parts(_read_der_value(info[2], 0x30))
+        stated = _read_der_value(info[4], 0x18).decode("ascii")
+        if kind != TST_INFO or not _read_der_value(algorithm, 0x30).startswith(SHA_256):
             raise ValueError("no timestamp of a SHA-256 digest")
         when = re.fullmatch(r"(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.\d{1,9})?Z", stated)
         if when is None:
             raise ValueError("a time that is not one of UTC")
-        return Stamp(_inside(digest, 0x04), "{}-{}-{} {}:{}:{}Z".format(*when.groups()))
+        return Stamp(_read_der_value(digest, 0x04), "{}-{}-{} {}:{}:{}Z".format(*when.groups()))
     except (IndexError, UnicodeDecodeError):
         raise ValueError("no timestamp response of RFC 3161") from None
 
 
-def _inside(data: bytes, tag: int) -> bytes:
+def _read_der_value(data: bytes, tag: int) -> bytes:
     """Return the content of the one DER value `data`, which has this tag."""
     parts = _parts(data)
     if len(parts) != 1 or data[0] != tag:
@@ -670,7 +672,7 @@ RECORD_ASSERTION = "org.sora-ledger.record"
 ASSERTION_FORMAT = "sora-ledger/provenance/v1"
 
 
-def named_record(store: bytes) -> dict[str, Any] | None:
+def read_named_record(store: bytes) -> dict[str, Any] | None:
     """Return what the active manifest of a C2PA store says of its record; None if it names none.
 
     ValueError if `store` is not a manifest store, which is a tree of JUMBF boxes (ISO 19566-5).
@@ -914,50 +916,50 @@ class Permissions:
         KeyError or TypeError if the payload is not of its type.
         """
         type_ = record["type"]
-        found = self._changed(record, payload) if type_ in CHANGES else []
-        found += self._granted(record, payload)
+        found = self._check_change(record, payload) if type_ in CHANGES else []
+        found += self._check_grant(record, payload)
         if type_ in FIRST:
             case = self._first(record, leaf, payload)
         if case is None:
             return None, found
         if case["signs"] and type_ not in FIRST:
-            found += self._signed(case, record, payload)
+            found += self._check_request_signature(case, record, payload)
         if type_ in _RULINGS:
-            found += self._after_approval(case, record)
-        found += self._taken_in(case, record, leaf, payload)
+            found += self._check_after_approval(case, record)
+        found += self._follow_record(case, record, leaf, payload)
         return (None if type_ in ENDED else case), found
 
-    def _taken_in(
+    def _follow_record(
         self, case: dict[str, Any], record: dict[str, Any], leaf: bytes, payload: dict[str, Any]
     ) -> list[Found]:
         type_ = record["type"]
         if type_ == "change.proposed":
-            return self._proposed(case)
+            return self._check_proposal(case)
         if type_ == "render.held":
             case["pending"] = _pending(record, leaf, payload)
             case["answers"] = []
             return self._may_ask(case, _NOT_PERMITTED)
         if type_ in ("approval.granted", "approval.refused"):
-            return self._answered(case, record, payload)
+            return self._check_answer(case, record, payload)
         if type_ == "render.decided":
-            return self._decided(case, payload)
+            return self._check_decision(case, payload)
         if type_ == "decision.overridden":
             case["overridden"].append(payload["detail_code"])
         elif type_ == "change.closed" and payload["outcome"] == "applied" and case["answers"]:
             self.applied = {**case, "stream": record["stream"], "closed_at": record["position"]}
         return []
 
-    def _granted(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+    def _check_grant(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
         """Check that an access key had been granted to an actor who was identified by one."""
         if record["type"] == "access.granted":
             self.names.add(payload["name"])
         if record["actor_source"] != "access_key" or self.activated is None or record["actor"] in self.names:
             return []
         return [
-            ("ACCESS_NOT_GRANTED", shown(record["actor"]), "access.granted for this name before it", "none")
+            ("ACCESS_NOT_GRANTED", shorten(record["actor"]), "access.granted for this name before it", "none")
         ]
 
-    def in_force(self) -> str | None:
+    def find_policy_in_force(self) -> str | None:
         """Return the digest of the policy in force: “” if none is, None if the reader cannot know."""
         if self.activated is None:
             return None
@@ -988,11 +990,13 @@ class Permissions:
             case["change"]["access"] = payload.get("access")
         return case
 
-    def _signed(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+    def _check_request_signature(
+        self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]
+    ) -> list[Found]:
         """Check the signature of a request, in the next record; if it is wrong, the actor counts as typed."""
         case["signs"] = False
         source, case["source"] = case["source"], "typed"
-        who = shown(case["actor"])
+        who = shorten(case["actor"])
         if record["type"] != "request.signed":
             return [("REQUEST_SIGNATURE", who, "the request's signature in the next record", record["type"])]
         text = {
@@ -1016,26 +1020,28 @@ class Permissions:
             if rules
             else []
         )
-        case["key"] = self._signing_key(keys, text, payload)
+        case["key"] = self._find_signing_key(keys, text, payload)
         if record["actor"] != case["actor"] or case["key"] is None:
             return [("REQUEST_SIGNATURE", who, _SIGNED, _key_of(payload))]
         case["source"], case["login"] = source, payload["login"]
         return []
 
     def _may_ask(self, case: dict[str, Any], code: str) -> list[Found]:
-        digest = self.in_force()
+        digest = self.find_policy_in_force()
         rules = (
             self.rules_of(case["pending"]["policy"] if digest is None else digest) if digest != "" else None
         )
         wanted = rules.requester if rules else None
         source = case["source"]
         if (wanted == "identified" and source == "typed") or (wanted == "signed" and source != "signature"):
-            return [(code, shown(case["actor"]), f"a requester who is {wanted}", source)]
+            return [(code, shorten(case["actor"]), f"a requester who is {wanted}", source)]
         return []
 
     # answers
 
-    def _answered(self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+    def _check_answer(
+        self, case: dict[str, Any], record: dict[str, Any], payload: dict[str, Any]
+    ) -> list[Found]:
         if case["pending"] is None:  # found as a step that may not follow
             return []
         version, signed = record["schema_version"], payload["signature"] is not None
@@ -1053,10 +1059,10 @@ class Permissions:
         }
         if record["type"] == "approval.granted":
             case["answers"].append(answer)
-        found = self._cited(record, answer)
+        found = self._check_cited_policy(record, answer)
         if not signed:
             if record["actor_source"] == "signature":
-                return [*found, ("APPROVAL_SIGNATURE", shown(record["actor"]), "a signature", "none")]
+                return [*found, ("APPROVAL_SIGNATURE", shorten(record["actor"]), "a signature", "none")]
             answer["source"] = "typed" if record["actor_source"] in TYPED else record["actor_source"]
             return found
         policies = self._policies(case, answer)
@@ -1065,11 +1071,11 @@ class Permissions:
             self.unjudged += 1
         keys = [key for rules in named for key in rules.approvers.get(record["actor"], [])]
         statement = self._statement(case, record, payload)
-        answer["key"] = self._signing_key(keys, statement, payload)
+        answer["key"] = self._find_signing_key(keys, statement, payload)
         if answer["key"] is not None:
             answer["source"] = "signature" if record["actor_source"] == "signature" else "typed"
         elif len(named) == len(policies) and self._knows(keys, payload, version):
-            found.append(("APPROVAL_SIGNATURE", shown(record["actor"]), _SIGNED, _key_of(payload)))
+            found.append(("APPROVAL_SIGNATURE", shorten(record["actor"]), _SIGNED, _key_of(payload)))
         return found
 
     def _knows(self, keys: Sequence[str], payload: dict[str, Any], version: int) -> bool:
@@ -1079,18 +1085,23 @@ class Permissions:
         self.unjudged += 1
         return any(key.split("+")[1:2] == [payload["key_id"]] for key in keys)
 
-    def _cited(self, record: dict[str, Any], answer: dict[str, Any]) -> list[Found]:
+    def _check_cited_policy(self, record: dict[str, Any], answer: dict[str, Any]) -> list[Found]:
         """Check that an answer cites the policy in force; version 1 cites none and may not follow 2."""
         if answer["version"] == 1:
             if self.binding_since:
                 expected = f"version 2, as since position {self.binding_since}"
-                return [("APPROVAL_VERSION", shown(record["actor"]), expected, "version 1")]
+                return [("APPROVAL_VERSION", shorten(record["actor"]), expected, "version 1")]
             return []
         self.binding_since = self.binding_since or record["position"]
-        if self.in_force() not in (None, "", answer["policy"]):
-            who = shown(record["actor"])
+        if self.find_policy_in_force() not in (None, "", answer["policy"]):
+            who = shorten(record["actor"])
             return [
-                ("APPROVAL_POLICY", who, f"the policy in force, {self.in_force()}", shown(answer["policy"]))
+                (
+                    "APPROVAL_POLICY",
+                    who,
+                    f"the policy in force, {self.find_policy_in_force()}",
+                    shorten(answer["policy"]),
+                )
             ]
         return []
 
@@ -1125,7 +1136,7 @@ class Permissions:
             "stream": record["stream"],
         }
 
-    def _signing_key(
+    def _find_signing_key(
         self, keys: Sequence[str], statement: dict[str, Any], payload: dict[str, Any]
     ) -> str | None:
         """Return the key among `keys` that signed `statement`, None if none did."""
@@ -1148,16 +1159,16 @@ class Permissions:
             if payload.get("passkey") is not None or signing.kind != LOG_KEY:
                 return False
             return self.verifies(signing.public_key, text, signature)
-        signed = _signed_by_authenticator(passkey, text, payload)
+        signed = _read_signed_bytes(passkey, text, payload)
         verifies = self.verifies_es256 if passkey.algorithm == -7 else self.verifies
         return verifies(passkey.public_key, signed, signature)
 
     # decisions
 
-    def _decided(self, case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+    def _check_decision(self, case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
         basis = payload["basis"]
         inputs = basis["inputs"]
-        digest = self.in_force()
+        digest = self.find_policy_in_force()
         rules = self.rules_of(basis["policy_sha256"] if digest is None else digest) if digest != "" else None
         found = self._set_aside(case, inputs, rules)
         if inputs.get("approved"):
@@ -1172,7 +1183,7 @@ class Permissions:
         for rule in rules.approvals if rules else ():
             if _matches(rule, render, payload["cost_usd_micros"]):
                 expected = f"approved by {rule['people']}"
-                found.append((_NOT_PERMITTED, f"rule {shown(rule['code'])}", expected, "decided without"))
+                found.append((_NOT_PERMITTED, f"rule {shorten(rule['code'])}", expected, "decided without"))
         return found
 
     def _set_aside(self, case: dict[str, Any], inputs: dict[str, Any], rules: Rules | None) -> list[Found]:
@@ -1183,66 +1194,66 @@ class Permissions:
         for code in filter(None, str(inputs.get("overridden") or "").split(",")):
             if code not in rules.overridable or code not in case["overridden"]:
                 expected = "decision.overridden before it, of a denial that the policy lets be set aside"
-                found.append((_NOT_PERMITTED, shown(code), expected, "set aside without"))
+                found.append((_NOT_PERMITTED, shorten(code), expected, "set aside without"))
         return found
 
-    def _after_approval(self, case: dict[str, Any], record: dict[str, Any]) -> list[Found]:
+    def _check_after_approval(self, case: dict[str, Any], record: dict[str, Any]) -> list[Found]:
         """Check that a ruling after an approval has every approval it needs and follows the last one."""
         held, answers = case["pending"], case["answers"]
         if not answers or any(answer["version"] == 1 for answer in answers):  # those were counted otherwise
             return []
         found: list[Found] = []
         if record["causation_id"] != answers[-1]["event_id"]:
-            cause = shown(record["causation_id"])
+            cause = shorten(record["causation_id"])
             found.append(
                 (_NOT_PERMITTED, "causation_id", f"the last approval, {answers[-1]['event_id']}", cause)
             )
-        under, then = self._under(answers), self.rules_of(held["policy"])
+        under, then = self._find_rules_in_force(answers), self.rules_of(held["policy"])
         if under is None or then is None:
             self.unjudged += 1
             return found
         by_code = {rule["code"]: rule for rule in (*then.approvals, *under.approvals)}
         gone = [code for code in held["codes"] if code not in by_code]
-        found += [(_NOT_PERMITTED, f"rule {shown(code)}", "a rule of the policy", "none") for code in gone]
+        found += [(_NOT_PERMITTED, f"rule {shorten(code)}", "a rule of the policy", "none") for code in gone]
         rules = [by_code[code] for code in held["codes"] if code in by_code]
-        return found + self._unmet(case, rules, under, record["recorded_at"], _NOT_PERMITTED)
+        return found + self._find_unmet_rules(case, rules, under, record["recorded_at"], _NOT_PERMITTED)
 
-    def _under(self, answers: Sequence[dict[str, Any]]) -> Rules | None:
+    def _find_rules_in_force(self, answers: Sequence[dict[str, Any]]) -> Rules | None:
         """Return the rules in force when the last of `answers` was recorded."""
-        return self.rules_of(self.in_force() or answers[-1]["policy"])
+        return self.rules_of(self.find_policy_in_force() or answers[-1]["policy"])
 
-    def _unmet(
+    def _find_unmet_rules(
         self, case: dict[str, Any], rules: Sequence[dict[str, Any]], under: Rules, at: str, code: str
     ) -> list[Found]:
         """Return a finding for each of `rules` that the approvals valid at that time do not satisfy."""
         found: list[Found] = []
         asker = self._requester(case, under)
-        counted = _that_count(asker, self._approvers(case["answers"], under, at))
+        counted = _select_counting(asker, self._approvers(case["answers"], under, at))
         for rule in rules:
             wanted = sum(person.satisfies(rule) for person in counted)
             enough = rule["people"] + (asker.source == "typed")
             if wanted < rule["people"] or len(counted) < enough:
                 expected = f"{enough} approvals that count, {rule['people']} of them as the rule wants"
-                found.append((code, f"rule {shown(rule['code'])}", expected, f"{len(counted)}, {wanted}"))
+                found.append((code, f"rule {shorten(rule['code'])}", expected, f"{len(counted)}, {wanted}"))
         return found
 
     # changes of the policy and of budgets
 
-    def _proposed(self, case: dict[str, Any]) -> list[Found]:
-        cited, in_force = case["pending"]["policy"], self.in_force()
+    def _check_proposal(self, case: dict[str, Any]) -> list[Found]:
+        cited, in_force = case["pending"]["policy"], self.find_policy_in_force()
         if in_force not in (None, "", cited):
             what = f"the policy in force, {in_force}"
-            return [(_CHANGE_NOT_PERMITTED, "required_by_sha256", what, shown(cited))]
+            return [(_CHANGE_NOT_PERMITTED, "required_by_sha256", what, shorten(cited))]
         return self._may_ask(case, _CHANGE_NOT_PERMITTED)
 
-    def _changed(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
+    def _check_change(self, record: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
         """Check that a policy or limit was changed as the previous policy requires."""
         is_period = record["type"] == "budget.set" and self._begins_period(record, payload)
         change = self.applied if self.applied and _carries_out(self.applied, record, payload) else None
-        digest = self.in_force()
+        digest = self.find_policy_in_force()
         if digest == "" or is_period or (digest is None and change is None):
             return []
-        under = self._under(change["answers"]) if change else self.rules_of(str(digest))
+        under = self._find_rules_in_force(change["answers"]) if change else self.rules_of(str(digest))
         then = self.rules_of(change["pending"]["policy"]) if change else under
         if under is None or then is None:
             self.unjudged += change is not None
@@ -1252,12 +1263,12 @@ class Permissions:
         if not rules:
             return []
         if change is None:
-            codes = ", ".join(shown(rule["code"]) for rule in rules)
+            codes = ", ".join(shorten(rule["code"]) for rule in rules)
             what = "the approval that carried it out, in the same append, as its cause"
             return [(_CHANGE_NOT_PERMITTED, f"{operation} by rule {codes}", what, "none")]
         named = {rule["code"] for rule in rules}
         rules += [rule for rule in _rules_for(operation, then) if rule["code"] not in named]
-        return self._unmet(change, rules, under, record["recorded_at"], _CHANGE_NOT_PERMITTED)
+        return self._find_unmet_rules(change, rules, under, record["recorded_at"], _CHANGE_NOT_PERMITTED)
 
     def _begins_period(self, record: dict[str, Any], payload: dict[str, Any]) -> bool:
         """Return whether a record only repeats a monthly or daily limit for a new month or day."""
@@ -1302,7 +1313,7 @@ _SIGNED = "a signature by a key that the policy names for them"
 
 
 def _key_of(payload: dict[str, Any]) -> str:
-    return f"key {shown(payload['key_id'])}, which did not sign this"
+    return f"key {shorten(payload['key_id'])}, which did not sign this"
 
 
 def _pending(record: dict[str, Any], leaf: bytes, payload: dict[str, Any]) -> dict[str, Any]:
@@ -1335,8 +1346,8 @@ def _as_approved(case: dict[str, Any], payload: dict[str, Any]) -> list[Found]:
     model, cost = held["model"], held["cost"]
     if payload["model"] == model and payload["cost_usd_micros"] <= cost:
         return []
-    what = f"{shown(payload['model'])} at {payload['cost_usd_micros']}"
-    return [(_NOT_PERMITTED, "what was approved", f"{shown(model)} at {cost} or less", what)]
+    what = f"{shorten(payload['model'])} at {payload['cost_usd_micros']}"
+    return [(_NOT_PERMITTED, "what was approved", f"{shorten(model)} at {cost} or less", what)]
 
 
 def _rules_for(operation: str, rules: Rules) -> list[dict[str, Any]]:
@@ -1361,20 +1372,20 @@ def _carries_out(applied: dict[str, Any], record: dict[str, Any], payload: dict[
         return behind == 1 and record["stream"] == "policy" and same
     if record["type"] == "access.granted":
         return behind == 1 and record["stream"] == "access" and bool(payload == change["access"])
-    budgets = [change["budget"], _dated(str(change["budget"]), record["recorded_at"])]
+    budgets = [change["budget"], _date_budget(str(change["budget"]), record["recorded_at"])]
     named = behind in (1, 2) and payload["budget"] == budgets[behind - 1]
     same = payload["limit_usd_micros"] == change["limit_usd_micros"]
     return named and same and record["stream"] == f"budget_{payload['budget']}"
 
 
-def _dated(budget: str, recorded_at: str) -> str | None:
+def _date_budget(budget: str, recorded_at: str) -> str | None:
     """Return the budget for the month or day of a time; None if `budget` has no period."""
     name, _, period = budget.rpartition("__")
     length = {"month": 7, "day": 10}.get(period)
     return f"{name}__{recorded_at[:length].replace('-', '_')}" if length else None
 
 
-def _that_count(asker: Person, approvals: Sequence[Person]) -> list[Person]:
+def _select_counting(asker: Person, approvals: Sequence[Person]) -> list[Person]:
     """Return the approvers who differ from the requester, who may be anyone if typed, and from each other."""
     counted: list[Person] = []
     for one in approvals:
@@ -1399,7 +1410,7 @@ class Archive:
         for entry in entries:
             self._check(entry)
             if entry.filename in self.entries:
-                raise Damaged("BUNDLE_NAME", shown(entry.filename), "each name once", "it twice")
+                raise Damaged("BUNDLE_NAME", shorten(entry.filename), "each name once", "it twice")
             self.entries[entry.filename] = entry
         total = sum(entry.file_size for entry in entries)
         if total > MAX_TOTAL_BYTES:
@@ -1412,7 +1423,7 @@ class Archive:
 
     @staticmethod
     def _check(entry: zipfile.ZipInfo) -> None:
-        name = shown(entry.filename)
+        name = shorten(entry.filename)
         if not NAME.fullmatch(entry.filename) or entry.orig_filename != entry.filename:
             raise Damaged("BUNDLE_NAME", name, "a name of the format", "another")
         mode = entry.external_attr >> 16
@@ -1500,7 +1511,7 @@ class Outcome:
     def add(self, code: str, position: int | None, subject: str, expected: object, found: object) -> None:
         """Add a finding; beyond a thousand they are only counted."""
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(Finding(code, position, shown(subject), shown(expected), shown(found)))
+            self.findings.append(Finding(code, position, shorten(subject), shorten(expected), shorten(found)))
         else:
             self.more_findings += 1
 
@@ -1525,13 +1536,13 @@ def check_bundle(
         with open(path, "rb") as file:
             packed_bytes = file.seek(0, 2)
             with zipfile.ZipFile(file) as zip_file:
-                return _checked(zip_file, packed_bytes, Trusted(keys, held, policy), check or BundleCheck)
+                return _check_zip(zip_file, packed_bytes, Trusted(keys, held, policy), check or BundleCheck)
     except (*UNREADABLE, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise NotABundle(f"{path}: no zip file that can be read ({shown(why)})") from None
+        raise NotABundle(f"{path}: no zip file that can be read ({shorten(why)})") from None
 
 
-def _checked(
+def _check_zip(
     zip_file: zipfile.ZipFile, packed_bytes: int, trusted: Trusted, check: type[BundleCheck]
 ) -> Outcome:
     outcome = Outcome()
@@ -1571,8 +1582,8 @@ class BundleCheck:
         if manifest["scope"]["kind"] == "all":
             self.permissions.activated = self.activated
         self._records(manifest["scope"], head)
-        self._attached("documents", self.cited_documents, "documents (policies, catalogs)")
-        self._attached("assets", self.cited_assets, "stored files")
+        self._check_attached("documents", self.cited_documents, "documents (policies, catalogs)")
+        self._check_attached("assets", self.cited_assets, "stored files")
         self._timestamps()
         self._provenance()
         self._limits(manifest["scope"])
@@ -1587,7 +1598,7 @@ class BundleCheck:
             raise Damaged("BUNDLE_MANIFEST", "manifest.json", "canonical JSON", error) from None
         if manifest.get("format") not in FORMATS:
             raise NotABundle(
-                f"a manifest of {shown(manifest.get('format'))}; expected {' or '.join(FORMATS)}"
+                f"a manifest of {shorten(manifest.get('format'))}; expected {' or '.join(FORMATS)}"
             )
         scope = manifest.get("scope")
         if not isinstance(scope, dict) or not _is_scope(scope):
@@ -1629,7 +1640,7 @@ class BundleCheck:
         out.origin, out.size, out.root = head.origin, head.size, head.root.hex()
         self._signatures(head, manifest.get("verifier"))
         if self.policy is not None:
-            self._cosigned(head, self.policy)
+            self._check_cosignatures(head, self.policy)
         if self.held is None:
             out.shows_not.append(
                 "That the ledger is still the same today, or that others were shown the same ledger: "
@@ -1655,26 +1666,26 @@ class BundleCheck:
         if out.signed_by:
             out.vouched_for = True
             out.shows.append(
-                f"The checkpoint is signed with the key you gave ({', '.join(map(shown, out.signed_by))})."
+                f"The checkpoint is signed with the key you gave ({', '.join(map(shorten, out.signed_by))})."
             )
         elif self.keys:
-            names = ", ".join(shown(item[0]) for item in head.signatures) or "nobody"
+            names = ", ".join(shorten(item[0]) for item in head.signatures) or "nobody"
             out.add(
                 "CHECKPOINT_SIGNATURE", None, "checkpoint", "a signature by a key given", f"signed by {names}"
             )
         elif not head.signatures:
             out.shows_not.append("Who vouches for it: the checkpoint is not signed.")
         else:
-            self._own_signature(head, own_key)
+            self._check_own_signature(head, own_key)
 
-    def _cosigned(self, head: Head, policy: Policy) -> None:
+    def _check_cosignatures(self, head: Head, policy: Policy) -> None:
         out = self.outcome
         try:
             out.cosigned_by = cosigners(head, policy)
         except ValueError as error:
             out.add("CHECKPOINT_WITNESSES", None, "checkpoint", "valid cosignatures", error)
             return
-        names = ", ".join(map(shown, out.cosigned_by)) or "nobody"
+        names = ", ".join(map(shorten, out.cosigned_by)) or "nobody"
         if not policy.is_met(set(out.cosigned_by)):
             out.add(
                 "CHECKPOINT_WITNESSES",
@@ -1690,10 +1701,10 @@ class BundleCheck:
                 "policy: none of them has seen another history of this log."
             )
 
-    def _own_signature(self, head: Head, own_key: object) -> None:
+    def _check_own_signature(self, head: Head, own_key: object) -> None:
         out = self.outcome
         if own_key is None:
-            names = ", ".join(shown(item[0]) for item in head.signatures)
+            names = ", ".join(shorten(item[0]) for item in head.signatures)
             out.shows_not.append(f"That {names} signed the checkpoint: no key to check it with (--verifier).")
             return
         try:
@@ -1704,7 +1715,7 @@ class BundleCheck:
         if not names:
             out.add("CHECKPOINT_SIGNATURE", None, "checkpoint", "signed with the manifest's key", "it is not")
             return
-        out.shows.append(f"The checkpoint is signed with the key in the manifest: {shown(own_key)}")
+        out.shows.append(f"The checkpoint is signed with the key in the manifest: {shorten(own_key)}")
         out.shows_not.append(
             "Whose key that is: the bundle brought it along. Compare it with the key you were given by "
             "another way (--verifier)."
@@ -1725,7 +1736,7 @@ class BundleCheck:
             if whole is not None:
                 whole.add(leaf)
             else:
-                self._included(leaf, position, next(proofs, None), head)
+                self._check_inclusion(leaf, position, next(proofs, None), head)
             if record["type"] == STORING and len(self.stored) < MAX_CITED:
                 self.stored[position] = (record["stream"], leaf.hex())
             self._payload(record, leaf, payload_line, bodies)
@@ -1756,11 +1767,11 @@ class BundleCheck:
             self.outcome.add("POSITION_NOT_DENSE", position, "position", self.last_position + 1, position)
         if position <= self.last_position:
             raise Damaged("POSITION_NOT_DENSE", f"records.jsonl {place}", "rising positions", position)
-        self.last_position, self.last_type = position, shown(record["type"])
+        self.last_position, self.last_type = position, shorten(record["type"])
         self.closed = self.closed or record["type"] == CLOSING
         return record
 
-    def _included(self, leaf: bytes, position: int, proof_line: bytes | None, head: Head) -> None:
+    def _check_inclusion(self, leaf: bytes, position: int, proof_line: bytes | None, head: Head) -> None:
         try:
             proof = strict_json(proof_line or b"")
             path = [bytes.fromhex(item) for item in proof["hashes"] if HEX.fullmatch(item)]
@@ -1838,7 +1849,7 @@ class BundleCheck:
             out.add("CHECKPOINT_ROOT", None, "the tree of all records", head.root.hex(), whole.root().hex())
         if not any(item.code in ("PROOF", "CHECKPOINT_ROOT", "RECORD_MISSING") for item in out.findings):
             out.shows.append(
-                f"The {count} records are in the ledger {shown(head.origin)} as it stood at {head.size} "
+                f"The {count} records are in the ledger {shorten(head.origin)} as it stood at {head.size} "
                 f"records with root {head.root.hex()}, byte for byte: anyone who relies on the checkpoint "
                 "can rely on them."
             )
@@ -1848,13 +1859,13 @@ class BundleCheck:
             out.shows.append(
                 f"{out.texts} private texts (prompts, notes and the like) are the ones that were recorded."
             )
-        self._signed()
+        self._report_signatures()
         if out.texts_absent:
             out.shows_not.append(
                 f"{out.texts_absent} private texts: they were left out of the bundle, or erased."
             )
 
-    def _signed(self) -> None:
+    def _report_signatures(self) -> None:
         """Report what the signatures of people prove."""
         out, permissions = self.outcome, self.permissions
         if permissions.signatures:
@@ -1874,7 +1885,7 @@ class BundleCheck:
 
     # documents/ and assets/: files that go by their digest, cited by the payloads
 
-    def _attached(self, folder: str, cited: set[str], what: str) -> None:
+    def _check_attached(self, folder: str, cited: set[str], what: str) -> None:
         out = self.outcome
         present = {
             name: name.split("/")[1][:64] for name in self.archive.entries if name.startswith(folder + "/")
@@ -1934,7 +1945,7 @@ class BundleCheck:
         """Compare the record that a manifest names with the one in this bundle."""
         out = self.outcome
         try:
-            claim = named_record(self.archive.read(name, MAX_MANIFEST_STORE_BYTES))
+            claim = read_named_record(self.archive.read(name, MAX_MANIFEST_STORE_BYTES))
         except (ValueError, RecursionError) as error:
             out.add("PROVENANCE", None, name, "a C2PA manifest store", error)
             return
@@ -1943,7 +1954,7 @@ class BundleCheck:
         position = claim.get("position")
         held = self.stored.get(position) if isinstance(position, int) else None
         if held is None:
-            out.shows_not.append(f"Which record {name} is of: it names {shown(position)}, not here.")
+            out.shows_not.append(f"Which record {name} is of: it names {shorten(position)}, not here.")
         elif held != (claim.get("job"), claim.get("leaf")):
             expected, found = " ".join(held), f"{claim.get('job')} {claim.get('leaf')}"
             out.add("PROVENANCE", position, name, expected, found)
@@ -2056,11 +2067,11 @@ def objects(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _title(scope: dict[str, Any], count: int, head: Head) -> str:
     what = {
-        "job": f"job {shown(scope.get('job_id'))}",
+        "job": f"job {shorten(scope.get('job_id'))}",
         "range": f"positions {scope.get('from')} to {scope.get('to')}",
         "all": "everything",
     }[scope["kind"]]
-    return f"{what}: {count} records of the ledger {shown(head.origin)}"
+    return f"{what}: {count} records of the ledger {shorten(head.origin)}"
 
 
 # --- for people ------------------------------------------------------------------------------------------
@@ -2103,7 +2114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         keys = [read_key(text) for text in options.verifier]
-        outcome = check_bundle(options.bundle, keys, _held(options.checkpoint), _policy(options.witnesses))
+        outcome = check_bundle(
+            options.bundle, keys, _read_held_head(options.checkpoint), _policy(options.witnesses)
+        )
     except (NotABundle, OSError, ValueError) as error:
         print(f"cannot check {options.bundle}: {error}", file=sys.stderr)
         return CANNOT_READ
@@ -2111,7 +2124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return FOUND_SOMETHING if outcome.findings else DONE
 
 
-def _held(path: str | None) -> Head | None:
+def _read_held_head(path: str | None) -> Head | None:
     if path is None:
         return None
     with open(path, "rb") as file:

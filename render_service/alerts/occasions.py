@@ -88,7 +88,7 @@ def notice_of(ledger: Ledger, record: Record) -> Notice | None:
 def unknown_notices(ledger: Ledger, now: datetime, after: timedelta) -> Iterator[Notice]:
     """Yield the submissions whose outcome has not been known for `after`."""
     before = timestamp(now - after)
-    for job in ledger.each_job(JobFilter(states=(State.UNKNOWN, State.SUBMITTING))):
+    for job in ledger.iterate_jobs(JobFilter(states=(State.UNKNOWN, State.SUBMITTING))):
         if job.updated_at < before:
             text = (
                 f"{_render(job)} was submitted, and its outcome has not been known since {job.updated_at}. "

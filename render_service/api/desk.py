@@ -236,7 +236,7 @@ class RenderDesk:
 
         def found() -> Sequence[Job]:
             if words is None:
-                return list(ledger.each_job(where, limit))
+                return list(ledger.iterate_jobs(where, limit))
             return [match.job for match in find_each(ledger, words, where, limit)]
 
         return await asyncio.to_thread(found)

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
-from ledger.log.bundle import Cited, Contents, Scope, Wish, write_bundle
+from ledger.log.bundle import CitedFile, Contents, Scope, Wish, write_bundle
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import write_tiles
 from ledger.record import Record
@@ -169,10 +169,10 @@ def _check(path: str, scope: Scope) -> None:
         )
 
 
-def _opener(assets: AssetStore) -> Callable[[Cited], IO[bytes] | None]:
+def _opener(assets: AssetStore) -> Callable[[CitedFile], IO[bytes] | None]:
     """Return a function that opens a stored file if its bytes match the record."""
 
-    def open_asset(cited: Cited) -> IO[bytes] | None:
+    def open_asset(cited: CitedFile) -> IO[bytes] | None:
         for uri in uris(cited.storage_uri, cited.sha256):
             with suppress(OSError, ServiceError):  # missing, or its bytes do not match its name
                 file = assets.path(uri).open("rb")

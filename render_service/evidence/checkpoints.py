@@ -128,7 +128,7 @@ def vouched_for(head: TreeHead, verifiers: Sequence[Verifier], policy: TrustPoli
     vouched = Vouched()
     try:
         if verifiers:
-            vouched.signed_by.extend(key.name for key in head.signed_by(verifiers))
+            vouched.signed_by.extend(key.name for key in head.find_signers(verifiers))
     except CheckpointInvalid as error:
         vouched.trouble.append(f"signature: {error}")
     if policy is None:

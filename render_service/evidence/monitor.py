@@ -245,7 +245,7 @@ class Monitor:
         signed_by: list[str] = []
         if self._verifiers:
             try:
-                signed_by = [key.name for key in head.signed_by(self._verifiers)]
+                signed_by = [key.name for key in head.find_signers(self._verifiers)]
             except CheckpointInvalid as error:
                 raise self._dispute("signature", str(error), head) from error
         if before is not None:

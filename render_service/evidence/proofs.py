@@ -48,7 +48,7 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
         )
     try:
         edge = ledger.store.head()
-        proof = InclusionProof.of(ledger.store, record.position - 1, head, record.record, edge)
+        proof = InclusionProof.make(ledger.store, record.position - 1, head, record.record, edge)
         proof.verify(record.record)
     except ProofInvalid as error:
         raise NotIntact(f"position {record.position}: {error}; {NEXT_STEP}") from error
@@ -76,7 +76,7 @@ def prove_consistency(
                 expected=f"{new} records",
                 found=head.checkpoint.size,
             )
-        return ConsistencyProof.of(ledger.store, old, head)
+        return ConsistencyProof.make(ledger.store, old, head)
     except ProofInvalid as error:
         raise NotIntact(f"sizes {old} and {new}: {error}; {NEXT_STEP}") from error
 

@@ -23,7 +23,7 @@ from ledger.events import (
 )
 from ledger.log.ledger import Ledger
 from ledger.log.projection import STREAM as PROJECTIONS
-from ledger.log.replay import live_projection
+from ledger.log.replay import digest_live_rows
 from ledger.private import Private
 from ledger.record import E, Entry, entries
 from ledger.store.filters import RecordFilter
@@ -87,7 +87,7 @@ def record_verified(session: Session, checked: "Checked") -> None:
 
 def record_projection(session: Session) -> ProjectionRecorded:
     """Record the digest of the live job rows, by which a later replay dates a drift of them."""
-    event = live_projection(session.ledger)
+    event = digest_live_rows(session.ledger)
     session.ledger.append([Batch(PROJECTIONS, ANY, [session.draft(event)])])
     return event
 
@@ -103,7 +103,7 @@ def record_projection_if_due(session: Session) -> None:
         return
     version = last.record.version if last else NEW
     with suppress(WrongExpectedVersion):
-        ledger.append([Batch(PROJECTIONS, version, [session.draft(live_projection(ledger))])])
+        ledger.append([Batch(PROJECTIONS, version, [session.draft(digest_live_rows(ledger))])])
 
 
 def record_published(session: Session, head: TreeHead, there: TreeHead, target: str) -> None:

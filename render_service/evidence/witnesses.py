@@ -166,7 +166,7 @@ def with_cosignatures(head: TreeHead, policy: TrustPolicy, answers: list[Answer]
             f"not published: {len(names)} of {len(answers)} witnesses cosigned, and the policy wants "
             f"{printable(policy.rule())}. " + "; ".join(printable(str(answer)) for answer in answers)
         )
-    return TreeHead(head.checkpoint, Note(head.note.text, (*head.note.signatures, *cosignatures)).checked())
+    return TreeHead(head.checkpoint, Note(head.note.text, (*head.note.signatures, *cosignatures)).check())
 
 
 class _WitnessRequest:
@@ -224,7 +224,7 @@ class _WitnessRequest:
 
     async def _post(self) -> tuple[int, bytes]:
         """Send the proof and the checkpoint; return the status and the answer."""
-        prove = partial(ConsistencyProof.of, self._ledger.store, self._old_size, self._head)
+        prove = partial(ConsistencyProof.make, self._ledger.store, self._old_size, self._head)
         proof = await asyncio.to_thread(prove)
         url = f"{(self._witness.url or '').rstrip('/')}/add-checkpoint"
         return await post(self._client, url, proof.to_bytes())

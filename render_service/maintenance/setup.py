@@ -195,7 +195,7 @@ def _check_replica(settings: Settings, url: str) -> Finding:
     fix = f"name a replica of the ledger in {READ_URL}, or unset it; until then the ledger itself is read"
     try:
         with open_now(settings.ledger_url) as primary, closing(Replica(url, primary, open_now)) as replica:
-            _, read_from = replica.for_person(settings.actor)
+            _, read_from = replica.choose_for(settings.actor)
     except LedgerUnusable as error:
         return Finding("replica", Found.WRONG, str(error), fix)
     if not read_from.is_replica and read_from.records_behind is None:

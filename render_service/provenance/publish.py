@@ -406,7 +406,7 @@ def _proof(session: Session, position: int, wanted: Publication) -> InclusionPro
             expected=f"a checkpoint of at least {position} records",
             found=f"{head.checkpoint.size} records",
         )
-    return InclusionProof.of(session.ledger.store, position - 1, head, None, session.ledger.store.head())
+    return InclusionProof.make(session.ledger.store, position - 1, head, None, session.ledger.store.head())
 
 
 def _parents(session: Session, job: Job) -> tuple[Parent, ...]:

@@ -366,7 +366,7 @@ def _check_proof(followed: Followed, leaf: bytes, verifiers: Sequence[Verifier])
             return
         followed.proved_in = at.size
         if verifiers:
-            followed.signed_by = [key.name for key in proof.head.signed_by(verifiers)]
+            followed.signed_by = [key.name for key in proof.head.find_signers(verifiers)]
         else:
             followed.notes.append("no --verifier was named, so it was not checked who signed the checkpoint")
     except (ProofInvalid, ValueError) as error:

@@ -156,7 +156,7 @@ def _audit_ledger(
     now = clock_of(ledger)()
     attempts = count_attempts(ledger, ledger.head().size)
     tally = _Tally(scope)
-    about_jobs = list(of_jobs(tally.begun(ledger.each_job()), now))
+    about_jobs = list(of_jobs(tally.begun(ledger.iterate_jobs()), now))
     still_open = [attempt for name in tally.profiles for attempt in open_attempts(ledger, name)]
     absent = [attempt_of(ledger, job) for job in tally.absent]
     live = [
@@ -250,7 +250,7 @@ def _missing(
     if look.doubt is not None or not shown:
         return []
     waiting, shows_ours = [], False
-    for job in ledger.each_job(JobFilter(profile=look.profile)):
+    for job in ledger.iterate_jobs(JobFilter(profile=look.profile)):
         if job.video_id is None or not _is_in(scope, job.created_at):
             continue
         shows_ours = shows_ours or job.video_id in shown

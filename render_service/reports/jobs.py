@@ -29,7 +29,7 @@ def each_found(
     ledger: Ledger, where: JobFilter, limit: int | None = None, *, of: str | None = None
 ) -> Iterator[Job]:
     """Yield the same jobs; without `of` they are read lazily, because there may be many."""
-    return ledger.each_job(where, limit) if of is None else iter(find_jobs(ledger, where, limit, of=of))
+    return ledger.iterate_jobs(where, limit) if of is None else iter(find_jobs(ledger, where, limit, of=of))
 
 
 def source_of(ledger: Ledger, job: Job) -> str | None:

@@ -112,7 +112,9 @@ _SUMMED: dict[By, SpentBy] = {
 
 
 def _add_up(ledger: Ledger, by: By, since: str | None) -> tuple[Spent, list[Spent]]:
-    jobs = (job for job in ledger.each_job() if job.operation is not None and (since or "") <= job.created_at)
+    jobs = (
+        job for job in ledger.iterate_jobs() if job.operation is not None and (since or "") <= job.created_at
+    )
     total = Spent("total")
     parts: defaultdict[str, Spent] = defaultdict(lambda: Spent(""))
     for job in jobs:

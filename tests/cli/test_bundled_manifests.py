@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from c2pa import Reader
 
-from ledger.verify.verify_bundle import named_record
+from ledger.verify.verify_bundle import read_named_record
 from sora_adapter.sandbox.server import SandboxServer
 from tests import c2pa_peer as peer
 from tests.cli.conftest import Sora
@@ -54,7 +54,7 @@ def test_the_check_ties_the_manifest_to_its_record_and_names_what_it_did_not_che
 ) -> None:
     name, store = manifest_in(bundle)
     checked = sora("verify-bundle", "evidence.zip")
-    claim = named_record(store)
+    claim = read_named_record(store)
     assert claim is not None
     message = f"The manifest {name} names the record at position {claim['position']}, by its leaf."
     assert (checked.code, message in checked.document["shows"]) == (0, True)
@@ -71,7 +71,7 @@ def changed(bundle: Path, edit: Any, *, named: bool) -> None:
 
 
 def other_leaf(store: bytes) -> bytes:
-    claim = named_record(store)
+    claim = read_named_record(store)
     assert claim is not None
     return store.replace(claim["leaf"].encode(), b"0" * 64)
 

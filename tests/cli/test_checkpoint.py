@@ -41,7 +41,7 @@ def tamper(statement: str) -> None:
 
 def test_a_published_checkpoint_is_the_head_signed_by_the_key(published: Path, folder: Path) -> None:
     note = Note.parse(published.read_bytes())
-    note.signed_by([Signer.parse((folder / "signing.key").read_text()).verifier])
+    note.find_signers([Signer.parse((folder / "signing.key").read_text()).verifier])
     with open_ledger("ledger.db") as ledger:
         head = ledger.head()
     checkpoint = Checkpoint.parse(note.text)
@@ -216,7 +216,7 @@ def test_a_publication_is_recorded_when_asked_with_its_place_and_its_signatures(
     size = len(sora("log").document["records"])
     witness = Signer.generate("witness.example")
     head = Checkpoint.parse(Note.parse(published.read_bytes()).text)
-    published.write_bytes(published.read_bytes() + head.signed(witness).signatures[0].line().encode())
+    published.write_bytes(published.read_bytes() + head.sign(witness).signatures[0].line().encode())
     sora("checkpoint", "--key", key, "--publish", str(published))
     assert len(sora("log").document["records"]) == size
     shown = sora("checkpoint", "--key", key, "--publish", str(published), "--record").document

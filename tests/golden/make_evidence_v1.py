@@ -27,8 +27,8 @@ def make() -> None:
         with open_ledger(str(path)) as ledger:
             head = head_of(ledger, [SIGNER])
             record = next(ledger.read(after=POSITION - 1)).record
-            inclusion = InclusionProof.of(ledger.store, POSITION - 1, head, record)
-            consistency = ConsistencyProof.of(ledger.store, OLD_SIZE, head)
+            inclusion = InclusionProof.make(ledger.store, POSITION - 1, head, record)
+            consistency = ConsistencyProof.make(ledger.store, OLD_SIZE, head)
             job = next(job for job in ledger.jobs() if job.state is State.STORED)
             wish = Wish(verifier=str(SIGNER.verifier), build={"sora_ledger": "0.1.0"})
             with (V1 / "evidence.zip").open("wb") as file:

@@ -24,7 +24,7 @@ KEY = "ledger.example+d39ecdc2+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
 
 def test_the_checkpoint_is_the_ledgers_and_signed() -> None:
     head = TreeHead.parse((V1 / "checkpoint").read_bytes())
-    head.signed_by([Verifier.parse(KEY)])
+    head.find_signers([Verifier.parse(KEY)])
     assert (head.checkpoint.size, head.checkpoint.root.hex()) == (EXPECTED["size"], EXPECTED["root"])
 
 

@@ -25,7 +25,7 @@ from ledger.store.interface import ANY, NEW, AnyVersion, Batch
 from ledger.store.sqlite.snapshot import SqliteSnapshot
 from ledger.terms import DenialCode, Operation, Outcome, Status, Variant
 from ledger.verify import Report, verify
-from ledger.verify.incremental import joined
+from ledger.verify.incremental import join_parts
 from ledger.verify.ranges import check_range
 from ledger.verify.slim_fold import NotSound
 from ledger.verify.spill import Memory
@@ -454,7 +454,7 @@ def in_ranges(path: Path, cuts: Sequence[int], roots_at: Collection[int] = ()) -
                 for memory, each in zip(memories, ranges, strict=True)
             ]
             buckets = zip(*(memory.event_id_hashes() for memory in memories), strict=True)
-            return joined(tables, parts, buckets, roots_at)
+            return join_parts(tables, parts, buckets, roots_at)
         except (NotSound, LedgerUnusable):
             return None
 

@@ -77,7 +77,7 @@ def test_random_walks_fold_the_same_in_the_job_and_in_verify(
         job = fold(job, placed)
         payload = json.loads(placed.payload)
         state = rules.state_after(theirs, rules.step_name(placed.type, payload))
-        theirs = rules.folded(theirs, str(state), json.loads(placed.record), payload)
+        theirs = rules.fold_record(theirs, str(state), json.loads(placed.record), payload)
         assert job.canonical() == canonical_json(theirs)
         slim = slim_fold.fold(slim, placed.type, placed.envelope, as_namespace(placed.payload))
         assert encode(slim) == job.canonical()

@@ -153,7 +153,7 @@ def test_a_time_that_is_not_ours_or_an_answer_that_does_not_come_is_an_error(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = Checkpoint("log.example", 1, bytes(32))
-    signed = TreeHead(head, head.signed(Signer.generate("log.example")))
+    signed = TreeHead(head, head.sign(Signer.generate("log.example")))
     chain = read_chain(authority.root)
     ask = publishing._stamp  # the clock is an argument only here
     authority.lie = ""

@@ -144,7 +144,7 @@ class Site:
         """Return `visit` reading from the replica, if there is one that has every record of the person."""
         if self.replica is None:
             return visit
-        ledger, read_from = self.replica.for_person(visit.caller.name)
+        ledger, read_from = self.replica.choose_for(visit.caller.name)
         return replace(visit, session=replace(visit.session, ledger=ledger), read_from=read_from)
 
     def _counts(self, visit: Visit) -> dict[str, int]:

@@ -7,7 +7,7 @@ unknown, with the same answer, so nothing shows whether another team has such a 
 from decision.rules.roles import Permission
 from ledger.events import ErrorDetail
 from ledger.job import Job
-from ledger.log.job_names import jobs_named, the_one
+from ledger.log.job_names import jobs_named, require_one
 from ledger.log.ledger import Ledger
 from render_service.access.callers import Caller
 from render_service.server.console.pages import NotHere, Visit
@@ -32,7 +32,7 @@ def job_called(ledger: Ledger, caller: Caller, name: str) -> Job | None:
     if job is not None or not may_be_id(name):
         return job
     jobs = jobs_named(ledger.store.jobs, name, caller.sees)
-    return the_one(jobs, name) if jobs else None
+    return require_one(jobs, name) if jobs else None
 
 
 def hides_words(visit: Visit, error: ErrorDetail | None) -> bool:

@@ -148,7 +148,7 @@ def spent(session: Session) -> int:
     since = timestamp(session.clock() - timedelta(hours=hours_of(session.policy)))
     where = JobFilter(of_actor=session.settings.actor, since=since)
     key = session.settings.access_key_id
-    jobs = (job for job in session.ledger.each_job(where) if key is None or job.access_key_id == key)
+    jobs = (job for job in session.ledger.iterate_jobs(where) if key is None or job.access_key_id == key)
     return sum(_cost_of(job) for job in jobs if job.state not in FREE)
 
 

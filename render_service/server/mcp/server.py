@@ -146,7 +146,7 @@ class ToolServer:
         agent.check(Permission.READ)
         ledger = agent.session.ledger
         pages = await asyncio.to_thread(
-            lambda: [list(ledger.each_job(where, LISTED_JOBS)) for where in agent.visible(JobFilter())]
+            lambda: [list(ledger.iterate_jobs(where, LISTED_JOBS)) for where in agent.visible(JobFilter())]
         )
         newest = sorted({job.job_id: job for jobs in pages for job in jobs}.items(), reverse=True)
         jobs = [job for _, job in newest[:LISTED_JOBS]]

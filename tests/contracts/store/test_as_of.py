@@ -10,7 +10,7 @@ from msgspec import structs
 from ledger.fold import fold
 from ledger.job import Job
 from ledger.log.ledger import Ledger
-from ledger.log.replay import AsOf, jobs_at, position_at
+from ledger.log.replay import PastJobs, jobs_at, position_at
 from ledger.store.filters import ALL_JOBS, JobFilter
 from ledger.store.interface import EventStore
 from ledger.terms import State
@@ -43,7 +43,7 @@ def began(ledger: Ledger, job: Job) -> int:
 def test_they_are_what_replay_folds_at_every_position(ledger: Ledger) -> None:
     for position in range(ledger.head().size + 1):
         folded = jobs_at(ledger, position)
-        then = AsOf(ledger, position)
+        then = PastJobs(ledger, position)
         assert then.states == Counter(job.state for job in folded.values())
         assert {each.job.job_id: each.job for each in then.newest(JOBS)} == folded
 
@@ -51,7 +51,7 @@ def test_they_are_what_replay_folds_at_every_position(ledger: Ledger) -> None:
 def test_they_are_listed_in_the_order_in_which_they_began_and_in_parts(ledger: Ledger) -> None:
     for position in range(0, ledger.head().size + 1, 5):
         folded = sorted(jobs_at(ledger, position).values(), key=lambda job: began(ledger, job), reverse=True)
-        then, listed, before = AsOf(ledger, position), [], None
+        then, listed, before = PastJobs(ledger, position), [], None
         while part := then.newest(2, before=before):
             listed += [each.job for each in part]
             before = part[-1].began
@@ -60,7 +60,7 @@ def test_they_are_listed_in_the_order_in_which_they_began_and_in_parts(ledger: L
 
 def test_those_of_each_state_are_listed(ledger: Ledger) -> None:
     for position in range(0, ledger.head().size + 1, 3):
-        folded, then = jobs_at(ledger, position), AsOf(ledger, position)
+        folded, then = jobs_at(ledger, position), PastJobs(ledger, position)
         for state in State:
             wanted = {job_id for job_id, job in folded.items() if job.state is state}
             listed = {each.job.job_id for each in then.newest(JOBS, state=state)}
@@ -70,12 +70,12 @@ def test_those_of_each_state_are_listed(ledger: Ledger) -> None:
 def test_a_person_counts_and_lists_their_own(ledger: Ledger) -> None:
     for position in range(0, ledger.head().size + 1, 3):
         folded = jobs_at(ledger, position).values()
-        then = AsOf(ledger, position, [JobFilter(of_team="film")])
+        then = PastJobs(ledger, position, [JobFilter(of_team="film")])
         assert then.states == Counter(job.state for job in folded if job.team == "film")
         assert {each.job.job_id for each in then.newest(JOBS)} == {
             job.job_id for job in folded if job.team == "film"
         }
-        assert not AsOf(ledger, position, []).states
+        assert not PastJobs(ledger, position, []).states
 
 
 def test_only_changed_jobs_are_read_from_the_log(ledger: Ledger) -> None:
@@ -105,7 +105,7 @@ def test_they_are_what_replay_folds_in_every_part_of_a_longer_log(longer: Ledger
     assert size > 2 * 256
     for position in (0, 1, 255, 256, 257, 300, size // 2, size // 2 + 1, 511, 512, 513, size - 1, size):
         folded = jobs_at(longer, position)
-        then = AsOf(longer, position)
+        then = PastJobs(longer, position)
         assert then.states == Counter(job.state for job in folded.values()), position
         assert {each.job.job_id for each in then.newest(99)} == folded.keys(), position
 
@@ -133,7 +133,7 @@ def test_they_are_what_replay_folds_in_a_log_of_thousands_of_records(long_log: E
         if record.position in positions:
             for sees in (ALL_JOBS, [JobFilter(of_team="blue")], [JobFilter(of_actor="ben", teamless=True)]):
                 observations = [job for job in jobs.values() if any(may_see(job, each) for each in sees)]
-                then = AsOf(ledger, record.position, sees)
+                then = PastJobs(ledger, record.position, sees)
                 assert then.states == Counter(job.state for job in observations), (record.position, sees)
 
 

@@ -13,7 +13,7 @@ import pytest
 from ledger.events import ProjectionRecorded
 from ledger.log.ledger import Ledger
 from ledger.log.projection import STREAM, Drifted
-from ledger.log.replay import jobs_at, live_projection, replay, swap
+from ledger.log.replay import digest_live_rows, jobs_at, replay, swap
 from tests.ledger.scribe import Scribe, life
 
 JOBS = [f"job_{number:032x}" for number in range(1, 6)]
@@ -37,7 +37,7 @@ def record(ledger: Ledger, scribe: Scribe) -> Callable[[], int]:
     """Return a function that records the digest of the live rows and returns its position."""
 
     def now() -> int:
-        event = live_projection(ledger)
+        event = digest_live_rows(ledger)
         ledger.append([scribe.batch(STREAM, event)])
         return event.position
 
@@ -68,14 +68,14 @@ def edit(path: Path, **changes: Any) -> None:
 def test_the_digest_is_the_one_of_the_format(ledger: Ledger, path: Path, grow: Callable[[], None]) -> None:
     for _ in range(3):
         grow()
-    event = live_projection(ledger)
+    event = digest_live_rows(ledger)
     rows = stored_rows(path)
     assert (event.position, event.jobs) == (ledger.head().size, len(rows))
     assert event.digest == digest_by_hand(rows)
 
 
 def test_a_ledger_without_jobs_has_a_digest_too(ledger: Ledger) -> None:
-    event = live_projection(ledger)
+    event = digest_live_rows(ledger)
     assert (event.jobs, event.digest) == (0, digest_by_hand([]))
 
 
@@ -151,5 +151,5 @@ def test_rows_that_change_while_they_are_read_count_as_they_were(
     position = ledger.head().size
     all_jobs = ledger.store.all_jobs
     monkeypatch.setattr(ledger.store, "all_jobs", lambda: (grow(), all_jobs())[1])  # type: ignore[func-returns-value]
-    event = live_projection(ledger)
+    event = digest_live_rows(ledger)
     assert (event.position, event.digest) == (position, expected)

@@ -28,7 +28,7 @@ CHECKPOINT = Checkpoint("sora-ledger/01a2", 42, bytes(range(32)))
 
 def test_a_note_of_another_program_verifies() -> None:
     note = Note.parse(f"{GO_TEXT}\n{GO_LINE}{GO_OTHER_LINE}".encode())
-    assert [key.name for key in note.signed_by([Verifier.parse(GO_VERIFIER)])] == ["PeterNeumann"]
+    assert [key.name for key in note.find_signers([Verifier.parse(GO_VERIFIER)])] == ["PeterNeumann"]
 
 
 def test_a_key_of_another_program_signs_as_it_did_there() -> None:
@@ -46,8 +46,8 @@ def test_a_signer_does_not_show_its_key() -> None:
 
 def test_a_new_key_signs_what_its_public_half_verifies() -> None:
     signer = Signer.generate("reviewers.example")
-    note = CHECKPOINT.signed(signer)
-    assert note.signed_by([Verifier.parse(str(signer.verifier))]) == [signer.verifier]
+    note = CHECKPOINT.sign(signer)
+    assert note.find_signers([Verifier.parse(str(signer.verifier))]) == [signer.verifier]
 
 
 def test_a_checkpoint_prints_as_the_specification_says() -> None:
@@ -61,28 +61,28 @@ def test_a_checkpoint_comes_back_with_its_extension_lines() -> None:
 
 
 def test_signatures_of_keys_nobody_asked_about_are_kept_and_ignored() -> None:
-    note = CHECKPOINT.signed(SIGNER, Signer.generate("witness.example"))
+    note = CHECKPOINT.sign(SIGNER, Signer.generate("witness.example"))
     again = Note.parse(note.to_bytes())
-    assert (again, again.signed_by([SIGNER.verifier])) == (note, [SIGNER.verifier])
+    assert (again, again.find_signers([SIGNER.verifier])) == (note, [SIGNER.verifier])
 
 
 def test_a_changed_text_is_found() -> None:
-    note = CHECKPOINT.signed(SIGNER)
+    note = CHECKPOINT.sign(SIGNER)
     forged = Note(note.text.replace("42", "43"), note.signatures)
     with pytest.raises(CheckpointInvalid, match=r"the signature of ledger\.example is invalid"):
-        forged.signed_by([SIGNER.verifier])
+        forged.find_signers([SIGNER.verifier])
 
 
 def test_a_note_nobody_known_has_signed_names_who_has() -> None:
-    note = CHECKPOINT.signed(SIGNER)
+    note = CHECKPOINT.sign(SIGNER)
     with pytest.raises(CheckpointInvalid, match=r"the signatures are by: ledger\.example"):
-        note.signed_by([Signer.generate("other.example").verifier])
+        note.find_signers([Signer.generate("other.example").verifier])
 
 
 def test_a_key_of_the_same_name_is_another_key() -> None:
-    note = CHECKPOINT.signed(SIGNER)
+    note = CHECKPOINT.sign(SIGNER)
     with pytest.raises(CheckpointInvalid, match="not signed by any of these keys"):
-        note.signed_by([Signer.generate("ledger.example").verifier])
+        note.find_signers([Signer.generate("ledger.example").verifier])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_hostile_text_parses_as_a_checkpoint_or_is_refused(text: str) -> None:
 
 @given(st.integers(0, 300), st.integers(0, 255))
 def test_what_parses_after_a_byte_was_changed_prints_back_to_the_same_bytes(at: int, value: int) -> None:
-    data = bytearray(CHECKPOINT.signed(SIGNER).to_bytes())
+    data = bytearray(CHECKPOINT.sign(SIGNER).to_bytes())
     data[at % len(data)] = value
     try:
         note = Note.parse(bytes(data))
@@ -220,8 +220,8 @@ def test_a_checkpoint_holds_no_control_character(character: str) -> None:
 
 def test_a_note_that_is_sound_but_too_long_is_refused() -> None:
     most = 1_000_000
-    short = len(Checkpoint("o", 1, bytes(32), ("",)).signed(SIGNER).to_bytes())
-    longest = Checkpoint("o", 1, bytes(32), ("x" * (most - short),)).signed(SIGNER).to_bytes()
+    short = len(Checkpoint("o", 1, bytes(32), ("",)).sign(SIGNER).to_bytes())
+    longest = Checkpoint("o", 1, bytes(32), ("x" * (most - short),)).sign(SIGNER).to_bytes()
     assert len(longest) == most
     assert Note.parse(longest).to_bytes() == longest
     with pytest.raises(CheckpointInvalid, match="at most 1000000 bytes, this one 1000001"):
@@ -235,7 +235,7 @@ def test_a_line_that_is_no_signature_line_is_named(line: str) -> None:
 
 
 def test_a_note_whose_last_line_has_no_end_is_refused() -> None:
-    data = CHECKPOINT.signed(SIGNER).to_bytes()
+    data = CHECKPOINT.sign(SIGNER).to_bytes()
     with pytest.raises(CheckpointInvalid, match="signature lines"):
         Note.parse(data[:-1])
 

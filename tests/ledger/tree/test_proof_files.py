@@ -26,7 +26,7 @@ CHECKPOINTS = st.builds(
 )
 CHECKPOINT = Checkpoint("sora-ledger/L", 42, bytes(range(32)))
 HEADS = st.builds(
-    lambda checkpoint, signed: TreeHead(checkpoint, checkpoint.signed(SIGNER) if signed else None),
+    lambda checkpoint, signed: TreeHead(checkpoint, checkpoint.sign(SIGNER) if signed else None),
     CHECKPOINTS,
     st.booleans(),
 )
@@ -67,39 +67,39 @@ def test_a_proof_in_the_form_of_the_specification_is_read() -> None:
 @pytest.mark.parametrize("position", range(1, 7))
 def test_a_proof_of_a_ledger_shows_its_record(grown: Ledger, position: int) -> None:
     record = next(grown.read(after=position - 1)).record
-    made = InclusionProof.of(grown.store, position - 1, head_of(grown, [SIGNER]), record)
+    made = InclusionProof.make(grown.store, position - 1, head_of(grown, [SIGNER]), record)
     again = InclusionProof.parse(made.to_bytes())
     again.verify(record)
     assert again == made
 
 
 def test_a_proof_shows_no_other_record(grown: Ledger) -> None:
-    made = InclusionProof.of(grown.store, 2, head_of(grown))
+    made = InclusionProof.make(grown.store, 2, head_of(grown))
     with pytest.raises(ProofInvalid, match="the path leads to root"):
         made.verify(next(grown.read(after=3)).record)
 
 
 def test_a_proof_by_an_older_head_shows_its_record(grown: Ledger) -> None:
     record = next(grown.read(after=1)).record
-    InclusionProof.of(grown.store, 1, head_of(grown, size=4)).verify(record)
+    InclusionProof.make(grown.store, 1, head_of(grown, size=4)).verify(record)
 
 
 @pytest.mark.parametrize("old", range(7))
 def test_a_consistency_proof_of_a_ledger_shows_that_it_grew(grown: Ledger, old: int) -> None:
-    made = ConsistencyProof.of(grown.store, old, head_of(grown, [SIGNER]))
+    made = ConsistencyProof.make(grown.store, old, head_of(grown, [SIGNER]))
     again = ConsistencyProof.parse(made.to_bytes())
     again.verify(root_at(grown.store, old))
     assert again == made
 
 
 def test_from_size_0_the_proof_is_empty(grown: Ledger) -> None:
-    made = ConsistencyProof.of(grown.store, 0, head_of(grown))
+    made = ConsistencyProof.make(grown.store, 0, head_of(grown))
     assert made.to_bytes().startswith(b"old 0\n\nsora-ledger/")
     made.verify(EMPTY_ROOT)
 
 
 def test_from_size_0_nothing_but_nothing_is_shown(grown: Ledger) -> None:
-    made = ConsistencyProof.of(grown.store, 0, head_of(grown))
+    made = ConsistencyProof.make(grown.store, 0, head_of(grown))
     with pytest.raises(ProofInvalid, match="from size 0"):
         made.verify(leaf_hash(b""))
 
@@ -174,7 +174,7 @@ def test_bytes_that_are_no_proof_are_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("old", [2, 3, 6])
 def test_a_consistency_proof_with_another_path_shows_nothing(grown: Ledger, old: int) -> None:
-    proof = ConsistencyProof.of(grown.store, old, head_of(grown))
+    proof = ConsistencyProof.make(grown.store, old, head_of(grown))
     wrong = (*proof.path[:-1], bytes(32)) if proof.path else (bytes(32),)
     with pytest.raises(ProofInvalid):
         ConsistencyProof(old, wrong, proof.head).verify(root_at(grown.store, old))
@@ -216,32 +216,32 @@ def test_a_log_that_does_not_begin_with_its_creation_has_no_name(
 
 def test_signatures_of_the_same_text_are_joined_key_by_key() -> None:
     witness, archive = Signer.generate("witness.example"), Signer.generate("archive.example")
-    there = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER, witness, archive))
-    joined = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER)).with_signatures_of(there)
-    assert joined.note == CHECKPOINT.signed(SIGNER, witness, archive)
+    there = TreeHead(CHECKPOINT, CHECKPOINT.sign(SIGNER, witness, archive))
+    joined = TreeHead(CHECKPOINT, CHECKPOINT.sign(SIGNER)).with_signatures_of(there)
+    assert joined.note == CHECKPOINT.sign(SIGNER, witness, archive)
     assert TreeHead(CHECKPOINT).with_signatures_of(there) == there
 
 
 def test_a_head_without_signatures_has_none_to_join() -> None:
-    head = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER))
+    head = TreeHead(CHECKPOINT, CHECKPOINT.sign(SIGNER))
     assert head.with_signatures_of(TreeHead(CHECKPOINT)) == head
 
 
 def test_signatures_of_another_text_are_not_joined() -> None:
     other = replace(CHECKPOINT, size=CHECKPOINT.size + 1)
-    head = TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER))
-    assert head.with_signatures_of(TreeHead(other, other.signed(Signer.generate("witness.example")))) == head
+    head = TreeHead(CHECKPOINT, CHECKPOINT.sign(SIGNER))
+    assert head.with_signatures_of(TreeHead(other, other.sign(Signer.generate("witness.example")))) == head
 
 
 def test_signatures_that_do_not_fit_into_a_note_are_not_joined() -> None:
-    there = TreeHead(CHECKPOINT, CHECKPOINT.signed(*(Signer.generate(f"w{n}.example") for n in range(64))))
+    there = TreeHead(CHECKPOINT, CHECKPOINT.sign(*(Signer.generate(f"w{n}.example") for n in range(64))))
     with pytest.raises(CheckpointInvalid, match="at most 64"):
-        TreeHead(CHECKPOINT, CHECKPOINT.signed(SIGNER)).with_signatures_of(there)
+        TreeHead(CHECKPOINT, CHECKPOINT.sign(SIGNER)).with_signatures_of(there)
 
 
 def test_a_head_without_signatures_vouches_for_nothing() -> None:
     with pytest.raises(CheckpointInvalid, match="this checkpoint is not signed"):
-        TreeHead(CHECKPOINT).signed_by([SIGNER.verifier])
+        TreeHead(CHECKPOINT).find_signers([SIGNER.verifier])
 
 
 def test_a_number_alone_does_not_begin_a_consistency_proof() -> None:

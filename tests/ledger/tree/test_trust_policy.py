@@ -108,7 +108,7 @@ def test_a_comment_may_have_any_octets_above_ascii() -> None:
 def test_a_log_counts_only_under_the_name_of_its_origin() -> None:
     head = Checkpoint("another.example", 0, bytes(32))
     with pytest.raises(CheckpointInvalid, match="a log's key is named after its origin"):
-        policy(f"log {LOG.verifier}\nquorum none\n").count(TreeHead(head, head.signed(LOG)))
+        policy(f"log {LOG.verifier}\nquorum none\n").count(TreeHead(head, head.sign(LOG)))
 
 
 @pytest.mark.parametrize(

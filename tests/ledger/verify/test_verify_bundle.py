@@ -214,7 +214,7 @@ def test_hostile_json_is_canonical_or_a_value_error(data: bytes) -> None:
 
 
 SIGNER = Signer("ledger.example", bytes(range(32)))
-HEAD = TreeHead(Checkpoint("o", 3, bytes(32)), Checkpoint("o", 3, bytes(32)).signed(SIGNER))
+HEAD = TreeHead(Checkpoint("o", 3, bytes(32)), Checkpoint("o", 3, bytes(32)).sign(SIGNER))
 
 
 def test_a_checkpoint_of_the_writer_is_read_and_its_signature_found() -> None:

@@ -686,13 +686,13 @@ async def test_of_two_workers_that_find_a_digest_due_one_records_it(
     here = bench(sandbox().base_url)
     await here.queued(1)
     session = here.session
-    compute = recorded_checks.live_projection  # type: ignore[attr-defined]
+    compute = recorded_checks.digest_live_rows  # type: ignore[attr-defined]
 
     def meanwhile(ledger: Ledger) -> ProjectionRecorded:
-        monkeypatch.setattr(recorded_checks, "live_projection", compute)
+        monkeypatch.setattr(recorded_checks, "digest_live_rows", compute)
         record_projection_if_due(session)
         return compute(ledger)
 
-    monkeypatch.setattr(recorded_checks, "live_projection", meanwhile)
+    monkeypatch.setattr(recorded_checks, "digest_live_rows", meanwhile)
     record_projection_if_due(session)
     assert len(list(session.ledger.entries(ProjectionRecorded))) == 1

@@ -296,7 +296,7 @@ def _witnessed(visit: Visit, entry: Entry[CheckpointWitnessed], size: int, old: 
             keys = {
                 cosignature.witness: Verifier.parse(cosignature.key) for cosignature in event.cosignatures
             }
-            names = [name for name, key in keys.items() if key in head.signed_by([key])]
+            names = [name for name, key in keys.items() if key in head.find_signers([key])]
     except (BadInput, CheckpointInvalid) as error:
         problem = str(error)
     return Witnessed(

@@ -21,7 +21,7 @@ from msgspec.structs import asdict
 
 from ledger.errors import LedgerUnusable
 from ledger.log.ledger import Ledger
-from ledger.log.replay import AsOf, JobThen, position_at
+from ledger.log.replay import PastJob, PastJobs, position_at
 from ledger.log.tiles import origin_of
 from ledger.record import Record
 from ledger.store.filters import RecordFilter
@@ -234,7 +234,7 @@ def read_as_of(visit: Visit) -> AsOfView:
     size = ledger.head().size
     position = _position(visit, ledger, size)
     state, before = _state(visit), position_in(visit, "before")
-    then = AsOf(ledger, position, visit.caller.sees)
+    then = PastJobs(ledger, position, visit.caller.sees)
     jobs = then.newest(JOBS_SHOWN + 1, state=state, before=before)
     shown = jobs[:JOBS_SHOWN]
     chosen = {"position": position} | ({"state": state.value} if state else {})
@@ -271,7 +271,7 @@ def _state(visit: Visit) -> State | None:
         raise BadInput(f"state: {text[:40]!r} is not the state of a job") from None
 
 
-def _row(visit: Visit, then: JobThen) -> JobRow:
+def _row(visit: Visit, then: PastJob) -> JobRow:
     job = then.job
     now = visit.session.ledger.store.job(job.job_id)
     return JobRow(
