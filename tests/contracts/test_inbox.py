@@ -1,8 +1,7 @@
 """The inbox holds each event once and wakes its job, on every store, whoever receives."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,43 +12,10 @@ from ledger.store.filters import RecordFilter
 from ledger.store.interface import NEW
 from ledger.terms import Status
 from ledger.verify import verify
-from render_service.api.sessions import open_session
-from render_service.runtime.settings import read_settings
-from render_service.runtime.telemetry import Log, Trace
 from render_service.session.session import Session
 from render_service.webhooks.inbox import Inbox, Reception
 
-TRACE = Trace("1" * 32, "2" * 16)
 JOB = "job_" + "0" * 31 + "1"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "ledger.db")
-    place: str = request.getfixturevalue("databases").url()
-    return place
-
-
-@pytest.fixture
-def process(url: str, tmp_path: Path) -> Iterator[Callable[[], Session]]:
-    """Open the ledger as another process does."""
-    opened = []
-
-    def begin() -> Session:
-        values = {"SORA_LEDGER_ACTOR": "ana", "SORA_LEDGER_ASSETS": str(tmp_path / "assets")}
-        settings = read_settings(ledger=url, profile="sandbox", environment=values, folder=tmp_path)
-        opened.append(open_session(settings, TRACE, Log(TRACE, quiet=True)))
-        return opened[-1]
-
-    yield begin
-    for session in opened:
-        session.ledger.close()
 
 
 def event(number: int, delivery: int = 0) -> WebhookReceived:

@@ -86,11 +86,6 @@ Check = Callable[[VideosClient, Server], Awaitable[bool]]
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder of clips for all servers, so that each is rendered once."""
     return tmp_path_factory.mktemp("media")

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ list_proves_absence = true
 """
 KEY = "sk-outside-0123456789"
 START_S = 90
+PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 WITNESS = "tests.outside.witness:main"
 WITNESSES = ("north", "south", "east")
 
@@ -241,6 +243,14 @@ def person(tmp_path: Path, forks: Forks) -> Person:
             "XDG_DATA_HOME": str(tmp_path / "data"),
         },
     )
+
+
+@pytest.fixture
+def ana(person: Person) -> Person:
+    """Return a person whose profile says that a call takes effect at once, and whose list proves absence."""
+    profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
+    profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
+    return person
 
 
 @dataclass

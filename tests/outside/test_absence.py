@@ -15,14 +15,6 @@ Start = Callable[..., Outside]
 FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
 
 
-@pytest.fixture
-def ana(person: Person) -> Person:
-    """A person whose profile says that a call takes effect at once, and whose list proves absence."""
-    profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
-    profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
-    return person
-
-
 def verdict(ended: Any) -> tuple[str, str]:
     [settlement] = ended.document["settlements"]
     return settlement["verdict"], settlement["why"]

@@ -8,24 +8,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.outside.conftest import KEY, Ended, Outside, Person
 
 Start = Callable[..., Outside]
 OTHER = "sk-of-another-account"
 FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
-
-
-@pytest.fixture
-def ana(person: Person) -> Person:
-    """A person whose profile says that a call takes effect at once, and whose list proves absence."""
-    profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
-    profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
-    return person
 
 
 def under(person: Person, key: str) -> Person:

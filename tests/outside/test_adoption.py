@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +11,6 @@ from tests.outside.conftest import Outside, Person
 Start = Callable[..., Outside]
 FOX = ("--prompt", "a fox runs in the snow", "--no-augment")
 SHORT = ("--poll-interval", "0.05")
-
-
-@pytest.fixture
-def ana(person: Person) -> Person:
-    """A person whose profile says that a call takes effect at once."""
-    profiles = Path(person.environment["SORA_LEDGER_PROFILES"])
-    profiles.write_text(f"{profiles.read_text()}takes_effect_s = 0\n")
-    return person
 
 
 def lost(server: Any, ana: Person) -> tuple[str, str]:

@@ -1,12 +1,11 @@
 """Nothing is billed before another person approved it: real processes and keys, the server's count."""
 
 from collections.abc import Callable
-from importlib.resources import files
 
 import pytest
 
 from ledger.tree.checkpoint import Signer
-from tests.outside.conftest import Outside, Person
+from tests.outside.conftest import PACKAGED, Outside, Person
 
 Start = Callable[..., Outside]
 
@@ -26,7 +25,6 @@ purposes = ["final"]
 code = "RULES_AND_MONEY"
 operations = ["policy.activate", "budget.set"]
 """
-PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 ASK = ("create", "--prompt", "a fox runs", "--no-augment", "--purpose", "final")
 
 

@@ -4,13 +4,12 @@ import asyncio
 import resource
 import threading
 from collections.abc import Callable
-from importlib.resources import files
 from typing import Any
 
 import pytest
 from openai import APIConnectionError, APIStatusError, AsyncOpenAI, OpenAI
 
-from tests.outside.conftest import Gateway, Outside, Person, until
+from tests.outside.conftest import PACKAGED, Gateway, Outside, Person, until
 from tests.outside.wires import Wire, cutting_once, cutting_the_answer, passing
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
@@ -18,7 +17,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK
 Start = Callable[..., Outside]
 Open = Callable[..., Gateway]
 ACTIVE = {"queued", "in_progress"}
-PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 FINALS_ARE_HELD = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
 
 

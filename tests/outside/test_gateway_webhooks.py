@@ -3,9 +3,8 @@
 import signal
 import sqlite3
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from importlib.resources import files
+from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from openai import APIStatusError, OpenAI
 
 from sora_adapter.webhooks import Verifier
 from tests.ledger.store.postgres.server import Databases
-from tests.outside.conftest import Gateway, Outside, until
+from tests.outside.conftest import PACKAGED, Gateway, Outside, until
 from tests.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the SDK's, on every `videos.*`
@@ -22,15 +21,7 @@ Start = Callable[..., Outside]
 Open = Callable[..., Gateway]
 ALLOWED = {"SORA_LEDGER_PRIVATE_ENDPOINTS": "allow"}
 VIDEO_EVENTS = ["video.completed", "video.failed"]
-PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 FINALS_ARE_HELD = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
-
-
-@pytest.fixture
-def receiver() -> Iterator[Callable[..., Receiver]]:
-    """Start receivers of webhooks."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(receiving(**options))
 
 
 def sdk(one: Gateway, key: str) -> OpenAI:

@@ -9,12 +9,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import pytest
 
-from tests.outside.conftest import Outside, Person
+from tests.outside.conftest import PACKAGED, Outside, Person
 
 pytest.importorskip("mcp", reason="the extra mcp")
 from jsonschema import Draft202012Validator
@@ -30,7 +29,6 @@ from tests.forks import Running
 T = TypeVar("T")
 Start = Callable[..., Outside]
 FOX = {"prompt": "a fox runs", "augment": False, "request_key": "fox"}
-PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 READING = {"decide", "find", "job", "explain", "budget", "check_remix", "policy"}
 PAYING = {"render", "remix", "edit", "extend"}
 ACTING = {"wait", "download", "review", "cancel"}

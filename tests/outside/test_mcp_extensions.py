@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.outside.conftest import Outside, Person
+from tests.outside.conftest import PACKAGED, Outside, Person
 
 pytest.importorskip("mcp", reason="the extra mcp")
 from mcp.client.client import Client
@@ -25,7 +25,7 @@ from mcp_types import (
 from pydantic import ConfigDict
 
 from ledger.tree.checkpoint import Signer
-from tests.outside.test_mcp import FOX, PACKAGED, agent, prompts, run
+from tests.outside.test_mcp import FOX, agent, prompts, run
 
 Start = Callable[..., Outside]
 FINALS = (

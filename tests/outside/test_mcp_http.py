@@ -4,13 +4,13 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Gateway, Outside
+from tests.outside.conftest import PACKAGED, Gateway, Outside
 
 pytest.importorskip("mcp", reason="the extra mcp")
 import httpx2
@@ -21,16 +21,9 @@ from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp_types import Implementation
 
 from tests.cli.test_schema import check
-from tests.outside.test_mcp import PACKAGED
+from tests.outside.test_mcp import FOX, prompts, run
 
-T = TypeVar("T")
 Start = Callable[..., Outside]
-FOX = {"prompt": "a fox runs", "augment": False, "request_key": "fox"}
-PATIENCE_S = 90
-
-
-def run(use: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(asyncio.wait_for(use, PATIENCE_S))
 
 
 def address(gateway: Any) -> str:
@@ -55,10 +48,6 @@ async def agent(gateway: Any, key: str, **how: Any) -> AsyncIterator[Callable[..
                 return document | {"is_error": result.is_error, "client": client}
 
             yield call
-
-
-def prompts(server: Any) -> list[str]:
-    return [bill["prompt"] for bill in server.bills()]
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])

@@ -3,14 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from typing import Any
 
 import pytest
 
-from tests.outside.conftest import Outside, Person
+from tests.outside.conftest import PACKAGED, Outside, Person
 
-PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 STRICT = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
 PROGRAM = """
 import sys

@@ -2,14 +2,13 @@
 
 import shlex
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.tree.checkpoint import Signer
-from tests.outside.conftest import Outside, Person, until
+from tests.outside.conftest import PACKAGED, Outside, Person, until
 
 Start = Callable[..., Outside]
 
@@ -17,7 +16,6 @@ PROMPT = "Make it night. Add heavy rain. Make the car blue."
 PARTS = ["Make it night", "Add heavy rain", "Make the car blue"]
 WORKER = ("worker", "--lease", "1", "--grace", "0", "--interval", "0.1")
 DRAIN = (*WORKER, "--drain")
-PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 APPROVALS = """
 [approvers]
 maria = ["{maria}"]

@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 from collections.abc import Callable, Iterator
-from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,11 +12,10 @@ import pytest
 
 from tests.ledger.store.postgres.server import Databases
 from tests.outside.cluster import Cluster, running_cluster
-from tests.outside.conftest import Gateway, Outside, Person
+from tests.outside.conftest import PACKAGED, Gateway, Outside, Person
 
 OK, SEE_OTHER, UNUSABLE = 200, 303, 7
 RULE = '\n[[approvals]]\ncode = "FINALS"\npurposes = ["final"]\n'
-PACKAGED = files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 
 
 @pytest.fixture

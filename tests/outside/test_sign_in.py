@@ -38,11 +38,6 @@ studio = "film"
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 def running() -> Iterator[Provider]:
     with Provider() as provider:
         yield provider

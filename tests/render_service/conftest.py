@@ -49,11 +49,6 @@ def _ledgers(copied_ledgers: None) -> None:
     """Begin the ledgers of these tests quickly."""
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Return settings that name this test's ledger and no server yet."""
@@ -142,3 +137,9 @@ def intact(settings: Settings) -> Callable[[], bool]:
             return verify(snapshot).clean
 
     return check
+
+
+@pytest.fixture
+def permitting(session: Session) -> Session:
+    """Return the session where destinations on this machine are permitted."""
+    return replace(session, settings=replace(session.settings, private_endpoints=True))

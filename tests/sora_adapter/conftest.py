@@ -160,11 +160,6 @@ def _reset_on_close(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 async def server() -> AsyncIterator[FaultServer]:
     faults = FaultServer()

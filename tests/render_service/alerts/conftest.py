@@ -3,9 +3,9 @@
 import socketserver
 import ssl
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Any
@@ -15,7 +15,6 @@ import pytest
 from render_service.alerts.alerter import Alerter
 from render_service.alerts.targets import Targets
 from render_service.session.session import Session
-from tests.receiver import Receiver, receiving
 
 
 @dataclass
@@ -96,19 +95,6 @@ def mailbox() -> Iterator[Mailbox]:
         yield box
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def permitting(session: Session) -> Session:
-    """Return the session where targets on this machine are permitted."""
-    return replace(session, settings=replace(session.settings, private_endpoints=True))
-
-
-@pytest.fixture
-def receiver() -> Iterator[Callable[..., Receiver]]:
-    """Start receivers."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(receiving(**options))
 
 
 def targets(**tables: Any) -> Targets:

@@ -42,11 +42,6 @@ except StorageFailed as error:
 """
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> AssetStore:
     return AssetStore(tmp_path / "assets")

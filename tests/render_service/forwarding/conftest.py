@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from inspect import isawaitable
 from typing import Any
 
@@ -19,7 +18,7 @@ from ledger.store.interface import ANY
 from render_service.forwarding.destinations import Destinations
 from render_service.forwarding.forwarder import Forwarded, Forwarding
 from render_service.session.session import Session
-from tests.receiver import Received, Receiver, receiving
+from tests.receiver import Received, Receiver
 
 
 def parsed(received: Received) -> BaseCloudEvent:
@@ -34,19 +33,6 @@ def positions(receiver: Receiver, *, taken: bool = True) -> list[int]:
         for one in receiver.received
         if one.status == 200 or not taken
     ]
-
-
-@pytest.fixture
-def permitting(session: Session) -> Session:
-    """Return the session where destinations on this machine are permitted."""
-    return replace(session, settings=replace(session.settings, private_endpoints=True))
-
-
-@pytest.fixture
-def receiver() -> Iterator[Callable[..., Receiver]]:
-    """Start receivers."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(receiving(**options))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Clients with access keys and endpoints, and notifiers that deliver to real receivers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from render_service.rules.opening import activate
 from render_service.rules.policies import InForce, Rules
 from render_service.session.session import Session
 from render_service.submission.submit import place
-from tests.receiver import Receiver, receiving
 
 
 @dataclass
@@ -55,13 +54,6 @@ def client(session: Session) -> Callable[..., Awaitable[Client]]:
         return Client(caller, caller.session(session), key.key_id)
 
     return granted
-
-
-@pytest.fixture
-def receiver() -> Iterator[Callable[..., Receiver]]:
-    """Start receivers."""
-    with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(receiving(**options))
 
 
 @asynccontextmanager

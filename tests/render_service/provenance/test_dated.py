@@ -1,18 +1,17 @@
 """A signature that a time-stamping authority dated, checked by reading the copy with a stranger's reader."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ledger.events import ProvenanceSigned
 from ledger.job import Job
-from render_service.provenance.certificates import make_test_certificate
 from render_service.provenance.manifest import TrustList
 from render_service.provenance.publish import Publication, publish
 from render_service.provenance.sign import follow
 from render_service.runtime.errors import BadInput, NotStamped
-from render_service.session.session import Session, utc_now
+from render_service.session.session import Session
 from tests import c2pa_peer as peer
 from tests.outside.authority import Authority
 from tests.render_service.conftest import LastEvent
@@ -30,18 +29,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 def authority(running: Authority) -> Authority:
     running.lie = ""
     return running
-
-
-@pytest.fixture
-async def film(session: Session, stored: Callable[..., Awaitable[Job]]) -> Job:
-    job: Job = await stored(session)
-    return job
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    make_test_certificate(tmp_path / "studio.pem", "Studio", utc_now())
-    return tmp_path / "studio.pem"
 
 
 async def out(session: Session, job: Job, certificate: Path, url: str, chain: Path | None) -> Path:

@@ -13,11 +13,10 @@ from PIL import Image
 from ledger.events import AssetPublished, ProvenanceSigned
 from ledger.job import Job
 from ledger.terms import Variant
-from render_service.provenance.certificates import make_test_certificate
 from render_service.provenance.label import Label, StoppedError, draw_label
 from render_service.provenance.publish import Publication, publish
 from render_service.runtime.errors import BadInput
-from render_service.session.session import Session, utc_now
+from render_service.session.session import Session
 from tests import c2pa_peer as peer
 from tests.render_service.conftest import LastEvent
 
@@ -26,12 +25,6 @@ pytestmark = pytest.mark.anyio
 ICON = Path(__file__).parents[3] / "render_service" / "provenance" / "eu_ai_generated.png"
 EU_ICON = Label("eu_icon")
 TEXT = Label("text", "bottom-right", text="Made with AI")
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    make_test_certificate(tmp_path / "studio.pem", "Studio", utc_now())
-    return tmp_path / "studio.pem"
 
 
 @pytest.fixture(scope="module")

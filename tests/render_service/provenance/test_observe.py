@@ -27,11 +27,6 @@ pytestmark = pytest.mark.anyio
 Settle = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def by() -> peer.Credentials:
-    return peer.credentials()
-
-
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[[bytes], int]:
     """Let the sandbox of this test serve these bytes as every video."""

@@ -40,11 +40,6 @@ from tests.render_service.conftest import decide_by
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def by() -> peer.Credentials:
-    return peer.credentials()
-
-
 @pytest.fixture
 def certificate(tmp_path: Path, by: peer.Credentials) -> Path:
     return imported(tmp_path, by)
@@ -56,12 +51,6 @@ def imported(tmp_path: Path, by: peer.Credentials) -> Path:
     key.write_bytes(by.key)
     import_certificate(target, chain, key, utc_now())
     return target
-
-
-@pytest.fixture
-async def film(session: Session, stored: Callable[..., Awaitable[Job]]) -> Job:
-    job: Job = await stored(session)
-    return job
 
 
 async def out(session: Session, job: Job, target: Path, certificate: Path | None, **more: Any) -> Any:

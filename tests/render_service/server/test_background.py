@@ -57,8 +57,3 @@ async def test_work_that_is_told_to_stop_in_its_pause_does_not_begin_again() -> 
     async with asyncio.timeout(30), working([fails], asyncio.Event(), LOG):
         await failed.wait()
     assert len(begun) == 1
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"

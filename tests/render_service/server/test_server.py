@@ -17,11 +17,6 @@ GOOD = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def app(_: Any, receive: Any, send: Any) -> None:
     while (message := await receive()).get("more_body"):
         pass

@@ -104,3 +104,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
         return path.read_bytes()
 
     return make
+
+
+def code_of(answer: httpx2.Response) -> tuple[int, str]:
+    """Return the status of a refusal, and the code of its error."""
+    return answer.status_code, answer.json()["error"]["code"]

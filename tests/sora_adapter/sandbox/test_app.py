@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.sora_adapter.sandbox.conftest import Clock
+from tests.sora_adapter.sandbox.conftest import Clock, code_of
 
 Start = Callable[..., httpx2.Client]
 Make = Callable[..., bytes]
@@ -28,10 +28,6 @@ def create(api: httpx2.Client, **fields: Any) -> dict[str, Any]:
 def retrieve(api: httpx2.Client, video: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = api.get(f"/v1/videos/{video['id']}").json()
     return body
-
-
-def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
 
 
 def test_a_new_job_has_all_fields_of_the_official_description(api: httpx2.Client) -> None:

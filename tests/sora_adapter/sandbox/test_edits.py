@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.sora_adapter.sandbox.conftest import Clock
+from tests.sora_adapter.sandbox.conftest import Clock, code_of
 
 Make = Callable[..., bytes]
 
@@ -18,10 +18,6 @@ def source(api: httpx2.Client, clock: Clock) -> dict[str, Any]:
     video: dict[str, Any] = api.post("/v1/videos", json=wanted).json()
     clock.advance(10)
     return video
-
-
-def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
 
 
 def test_an_edit_inherits_model_size_and_seconds(api: httpx2.Client, source: dict[str, Any]) -> None:

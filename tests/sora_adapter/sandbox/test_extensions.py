@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.sora_adapter.sandbox.conftest import Clock
+from tests.sora_adapter.sandbox.conftest import Clock, code_of
 
 Make = Callable[..., bytes]
 Extend = Callable[..., httpx2.Response]
@@ -30,10 +30,6 @@ def extend(api: httpx2.Client, clock: Clock) -> Extend:
         return answer
 
     return ask
-
-
-def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
 
 
 def test_the_seconds_of_an_extension_are_the_stitched_total(video: dict[str, Any], extend: Extend) -> None:

@@ -28,11 +28,6 @@ def letter(number: int = 1) -> Letter:
     return Letter("http://here/hook", {"webhook-signature": "v1,good"}, body.encode())
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def postbox() -> Postbox:
     return Postbox()

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.sora_adapter.sandbox.conftest import Clock
+from tests.sora_adapter.sandbox.conftest import Clock, code_of
 
 Make = Callable[..., bytes]
 Ask = Callable[..., httpx2.Response]
@@ -22,10 +22,6 @@ def ask(api: httpx2.Client, film: Make) -> Ask:
         return api.post("/v1/videos/characters", data={"name": name}, files={"video": video})
 
     return post
-
-
-def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
 
 
 def test_a_character_has_an_id_a_name_and_a_time(ask: Ask, clock: Clock) -> None:

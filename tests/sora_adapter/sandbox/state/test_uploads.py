@@ -6,7 +6,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from tests.sora_adapter.sandbox.conftest import Clock
+from tests.sora_adapter.sandbox.conftest import Clock, code_of
 
 Make = Callable[..., bytes]
 
@@ -14,10 +14,6 @@ Make = Callable[..., bytes]
 def uploaded(api: httpx2.Client, body: bytes, **fields: str) -> httpx2.Response:
     files = {"file": ("first.png", io.BytesIO(body), "image/png")}
     return api.post("/v1/files", data={"purpose": "vision", **fields}, files=files)
-
-
-def code_of(answer: httpx2.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
 
 
 def test_a_file_is_shown_as_the_api_does(api: httpx2.Client, clock: Clock) -> None:
