@@ -34,10 +34,10 @@ from decision.one_change.encoder import ATTENTIONS as HEADS_OF_LAYER
 from decision.one_change.encoder import (
     HEADS,
     Encoder,
-    hidden_states,
+    compute_hidden_states,
     load_encoder,
     piece_numbers,
-    trained_in,
+    read_trained,
 )
 from decision.one_change.encoder import WIDTH as WIDTH_OF_LAYER
 from tools.train_one_change import ENGLISH, ROOT, WRITERS, plain, read
@@ -230,7 +230,7 @@ def vectors(rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | Non
         kept = np.load(path)
         return np.split(kept["found"], kept["ends"])
     numbers = (piece_numbers(encoder.pieces, text) for text in texts)
-    found = [hidden_states(encoder, own, layers).astype(np.float16) for own in numbers]
+    found = [compute_hidden_states(encoder, own, layers).astype(np.float16) for own in numbers]
     if path:
         ends = np.cumsum([len(own) for own in found])[:-1]
         np.savez(path, found=np.concatenate(found), ends=ends)
@@ -427,7 +427,7 @@ def apart(chosen: Sequence[Case], odds: Any) -> Any:
 
 def started_from(path: Path, weights: Mapping[str, Any]) -> Tuned:
     """Return the networks and layers of the second part in a file that was written before."""
-    before = trained_in(path)
+    before = read_trained(path)
     heads = [own for layers, own in before.heads if layers == LOWER.stop]
     network = Tuned(weights, [Head() for _ in heads], LOWER)
     for head, own in zip(network.heads, heads, strict=True):

@@ -8,7 +8,7 @@ import click
 from cli.invocation import Invocation
 from cli.options import common
 from cli.text.usage import Usage
-from decision.request.validators import label
+from decision.request.validators import parse_label
 from ledger.errors import LedgerUnusable
 from render_service.adoption.characters import (
     KnownCharacter,
@@ -54,7 +54,7 @@ def create_character_command(inv: Invocation, *, name: str, video_file: Path, dr
     Example:
       sora-ledger create-character --name Mossy --video-file mossy.mp4
     """
-    name = label("name", name, "--name Mossy", NAME_CHARACTERS)
+    name = parse_label("name", name, "--name Mossy", NAME_CHARACTERS)
     file = read_source_file(video_file)
     check_film(file)
     if dry_run:

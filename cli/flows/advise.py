@@ -15,7 +15,7 @@ import click
 from cli.invocation import Invocation, say
 from cli.text.usage import Usage
 from decision.advice.advice import ATTESTATION, GUARDRAILS, Advice, advise
-from decision.advice.reading import Question, answered, missing_details
+from decision.advice.reading import Question, apply_answer, missing_details
 from decision.request.request import RenderRequest, Source, parse_request
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested
@@ -45,7 +45,7 @@ def advised_request(
     parsed = partial(parse_request, catalog=inv.rules.catalog, operation=operation, source=source)
     request = parsed(**values)
     while questions := missing_details(request):
-        prompt, fields = answered(request, questions[0], _ask(questions))
+        prompt, fields = apply_answer(request, questions[0], _ask(questions))
         request = parsed(**(values | {"prompt": prompt, "fields": fields}))
     repeated = {advice for earlier in after for advice in advise(earlier)}
     for advice in advise(request):

@@ -13,8 +13,8 @@ from cli.text import output
 from cli.text.jobs import shown_id, state_style
 from cli.text.printable import escape
 from cli.text.tables import columns, cut, fold
-from decision.engine.explain import what_now, why
-from decision.engine.guardrails import sent_to_moderation
+from decision.engine.explain import list_reasons, what_now
+from decision.engine.guardrails import was_sent_to_moderation
 from decision.money import format_usd, usd_digits
 from decision.request.request import RenderRequest
 from ledger.events import Considered, RenderDecided
@@ -54,7 +54,7 @@ def show_ruling(
 ) -> None:
     """Print a decision with its reasons and, unless it was allowed or `answered`, the next steps."""
     console.print(RULINGS[ruling.decision])
-    for reason in why(ruling):
+    for reason in list_reasons(ruling):
         _line(console, reason)
     if not isinstance(ruling, RenderDecided) and not answered:
         for step in what_now(ruling, request, job_id=job_id, draft=draft):
@@ -63,7 +63,7 @@ def show_ruling(
 
 def what_was_sent(*rulings: Considered) -> str:
     """Return what previews sent: a policy may want prompts moderated before anything is decided."""
-    if any(sent_to_moderation(ruling.basis.inputs) for ruling in rulings):
+    if any(was_sent_to_moderation(ruling.basis.inputs) for ruling in rulings):
         return "nothing was sent but the prompt, to be moderated"
     return "nothing was sent"
 
@@ -356,14 +356,14 @@ def show_preview(console: "Console", previews: "Sequence[tuple[Planned, Preview]
             str(planned.entry.line),
             _DECISIONS[preview.ruling.decision],
             str(planned.entry.out) if planned.is_whole else printable(planned.request.prompt),
-            why(preview.ruling)[0],
+            list_reasons(preview.ruling)[0],
         )
         for planned, preview in previews
     ]
     columns(console, ("line", "decision", "file", "because"), _narrowed(console, rows), cuts=True)
     for planned, preview in previews:
         if not isinstance(preview.ruling, RenderDecided):
-            _line(console, f"line {planned.entry.line}: {'; '.join(why(preview.ruling))}")
+            _line(console, f"line {planned.entry.line}: {'; '.join(list_reasons(preview.ruling))}")
             for step in what_now(preview.ruling, planned.request):
                 _step(console, step)
     tally = Counter(_DECISIONS[preview.ruling.decision] for _, preview in previews)

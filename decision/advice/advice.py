@@ -17,9 +17,9 @@ from typing import NamedTuple
 from decision.advice.reading import (
     Question,
     camera_moves,
+    count_spoken_words,
     main_actions,
     missing_details,
-    spoken_words,
     word_count,
 )
 from decision.one_change.clauses import clauses
@@ -71,7 +71,7 @@ def advise(request: RenderRequest) -> tuple[Advice, ...]:
     return tuple(advice for rule in _RULES for advice in rule(request, lines))
 
 
-def _several_actions(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
+def _find_several_actions(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
     field = "action" if "action" in lines else "prompt"
     actions = main_actions(lines.get(field, ""))
     if len(actions) > 1:
@@ -83,7 +83,7 @@ def _several_actions(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
         )
 
 
-def _several_camera_moves(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
+def _find_several_camera_moves(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
     moves = _moves(lines)
     if len(moves) > 1:
         yield Advice(
@@ -101,7 +101,7 @@ def _moves(lines: Lines) -> tuple[str, ...]:
 
 
 def _long_dialogue(request: RenderRequest, lines: Lines) -> Iterator[Advice]:
-    words = spoken_words(lines.get("dialogue", ""))
+    words = count_spoken_words(lines.get("dialogue", ""))
     fitting = request.seconds * WORDS_IN_TWO_SECONDS // 2
     if words > fitting:
         yield Advice(
@@ -150,7 +150,7 @@ def _shape_in_prose(request: RenderRequest, lines: Lines) -> Iterator[Advice]:
         )
 
 
-def _many_colours(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
+def _find_many_colours(_: RenderRequest, lines: Lines) -> Iterator[Advice]:
     colours = [part for part in re.split(r"[,/;]|\band\b", lines.get("palette", "")) if part.strip()]
     if len(colours) > MOST_COLOURS:
         yield Advice(
@@ -171,7 +171,7 @@ def _no_invariant(request: RenderRequest, lines: Lines) -> Iterator[Advice]:
         )
 
 
-def _beside_the_prompt(request: RenderRequest, _: Lines) -> Iterator[Advice]:
+def _find_further_images(request: RenderRequest, _: Lines) -> Iterator[Advice]:
     if request.character_ids:
         yield Advice(
             "CHARACTER_NAME_NEEDED",
@@ -190,14 +190,14 @@ def _beside_the_prompt(request: RenderRequest, _: Lines) -> Iterator[Advice]:
 
 
 _RULES: tuple[_Rule, ...] = (
-    _several_actions,
-    _several_camera_moves,
+    _find_several_actions,
+    _find_several_camera_moves,
     _long_dialogue,
     _text_on_screen,
     _no_invariant,
-    _beside_the_prompt,
+    _find_further_images,
     _shape_in_prose,
-    _many_colours,
+    _find_many_colours,
 )
 
 

@@ -92,7 +92,7 @@ def main_actions(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(actions))
 
 
-def spoken_words(dialogue: str) -> int:
+def count_spoken_words(dialogue: str) -> int:
     """Return the number of spoken words in `dialogue`: the quoted ones, or all without speakers' names."""
     quoted = _SPOKEN.findall(dialogue)
     spoken = " ".join(quoted) if quoted else _SPEAKER.sub("", dialogue)
@@ -189,14 +189,14 @@ def missing_details(request: RenderRequest) -> tuple[Question, ...]:
             first_fields.setdefault(found, field)
     blanks = [
         Question(
-            "UNFILLED_BLANK", field, f"{_called(field)} still has {found} in it: what goes there?", found
+            "UNFILLED_BLANK", field, f"{_name_field(field)} still has {found} in it: what goes there?", found
         )
         for found, field in first_fields.items()
     ]
     return tuple(blanks) or tuple(_no_subject(request))
 
 
-def answered(request: RenderRequest, question: Question, answer: str) -> tuple[str, dict[str, str]]:
+def apply_answer(request: RenderRequest, question: Question, answer: str) -> tuple[str, dict[str, str]]:
     """Return prompt and fields of `request` with `answer` in the gap of `question`, to be parsed again."""
     if question.found is None:
         return f"{answer.strip()}\n{request.prompt}", dict(request.fields)
@@ -205,7 +205,7 @@ def answered(request: RenderRequest, question: Question, answer: str) -> tuple[s
     return request.prompt.replace(found, text), fields
 
 
-def _called(field: str) -> str:
+def _name_field(field: str) -> str:
     return "the prompt" if field == "prompt" else f"the line {LABELS[field]!r}"
 
 

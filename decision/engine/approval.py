@@ -1,15 +1,15 @@
 """Renders that need approval, and denials that a person overrides. Pure; does not know who approved.
 
 `consider` is `decision.engine.decide.decide` for a policy that has approval rules: an allowed
-request that matches a rule is held. `after_approval` and `override` decide again from the recorded inputs, so
-every gate is checked again. The person's answer is one of the inputs, so the new decision can be reproduced
-like any other.
+request that matches a rule is held. `rule_after_approval` and `override` decide again from the recorded
+inputs, so every gate is checked again. The person's answer is one of the inputs, so the new decision can be
+reproduced like any other.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 
-from decision.engine.decide import DecisionContext, requested_inputs, rule
+from decision.engine.decide import DecisionContext, collect_inputs, rule
 from decision.engine.inputs import Inputs, split_names
 from decision.errors import BadRequest
 from decision.request import validators
@@ -25,7 +25,7 @@ def consider(
     request: RenderRequest, *, catalog: Catalog, policy: Policy, context: DecisionContext = _UNKNOWN
 ) -> Considered:
     """Return the ruling on `request`, `RenderHeld` if the policy requires approval."""
-    inputs, changes = requested_inputs(request, context, policy)
+    inputs, changes = collect_inputs(request, context, policy)
     return consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
 
 
@@ -34,10 +34,10 @@ def consider_inputs(
 ) -> Considered:
     """Return the ruling for recorded `inputs`, with or without people's answers."""
     ruling = rule(inputs, catalog=catalog, policy=policy, changes=changes)
-    return _held(ruling, inputs, policy) or ruling
+    return _hold_if_matched(ruling, inputs, policy) or ruling
 
 
-def after_approval(
+def rule_after_approval(
     held: RenderHeld,
     *,
     catalog: Catalog,
@@ -84,7 +84,7 @@ def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Polic
     `BadRequest` if nothing was denied with that code, or if the policy does not allow it to be overridden.
     """
     failed = {failure.detail_code for item in denied.basis.candidates for failure in item.gates_failed}
-    validators.word("denial", code, sorted(failed))
+    validators.parse_word("denial", code, sorted(failed))
     allowed = policy.overridable or ()
     if code not in allowed:
         raise BadRequest(
@@ -121,7 +121,7 @@ def _with(basis: Basis, answer: Mapping[str, str | bool | int | None]) -> Inputs
     return Inputs.model_validate({**basis.inputs, **answer})
 
 
-def _held(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
+def _hold_if_matched(ruling: Ruling, inputs: Inputs, policy: Policy) -> RenderHeld | None:
     """Return the hold if a rule matches; a requester known only by a typed name needs one more approver."""
     if not isinstance(ruling, RenderDecided) or inputs.approved:
         return None

@@ -21,9 +21,9 @@ from typing import NamedTuple
 from msgspec import structs
 
 from decision.engine.gates import REFUSALS, entrants, pass_gates
-from decision.engine.guardrails import ModerationStatus, found_in
+from decision.engine.guardrails import ModerationStatus, find_in
 from decision.engine.inputs import DecisionContext, Inputs
-from decision.engine.judge import judged
+from decision.engine.judge import apply_judgement
 from decision.errors import BadDocument
 from decision.one_change.lexicon import DEFAULT_ASPECT
 from decision.one_change.verdict import JudgeStatus, check_remix
@@ -71,20 +71,22 @@ def decide(
             expected="a policy without approval rules",
             found=f"{policy.name}",
         )
-    inputs, changes = requested_inputs(request, context, policy)
+    inputs, changes = collect_inputs(request, context, policy)
     return rule(inputs, catalog=catalog, policy=policy, changes=changes)
 
 
-def requested_inputs(
+def collect_inputs(
     request: RenderRequest, context: DecisionContext, policy: Policy
 ) -> tuple[Inputs, tuple[Change, ...]]:
     """Return the inputs of the decision on `request`, and the positions of the changes in its prompt."""
     changes = request.operation in (Operation.REMIX, Operation.EDIT)
     verdict = check_remix(request.prompt, request.fields) if changes else None
     judge = policy.judge if request.operation is Operation.REMIX else None
-    verdict, by_judge = judged(verdict, judge, context.judge)
-    guarded = found_in(request.sent_prompt, policy.guardrails, context.moderation)
-    return Inputs.of(request, context, verdict, {**guarded, **by_judge}), verdict.changes if verdict else ()
+    verdict, by_judge = apply_judgement(verdict, judge, context.judge)
+    guarded = find_in(request.sent_prompt, policy.guardrails, context.moderation)
+    return Inputs.collect(
+        request, context, verdict, {**guarded, **by_judge}
+    ), verdict.changes if verdict else ()
 
 
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
@@ -93,33 +95,33 @@ def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Cha
     Equal inputs are ruled on once and share their ruling, which nobody changes. Whether a person is needed
     besides is `decision.engine.approval`'s to say.
     """
-    return _ruled(inputs, catalog, policy, changes)
+    return _rule(inputs, catalog, policy, changes)
 
 
 @lru_cache(maxsize=128)
-def _ruled(inputs: Inputs, catalog: Catalog, policy: Policy, changes: tuple[Change, ...]) -> Ruling:
+def _rule(inputs: Inputs, catalog: Catalog, policy: Policy, changes: tuple[Change, ...]) -> Ruling:
     gated = [pass_gates(inputs, entrant, catalog, policy) for entrant in entrants(inputs, catalog)]
-    candidates = _scored(gated, inputs, policy)
+    candidates = _score_candidates(gated, inputs, policy)
     basis = Basis(
         decision_id=_decision_id(inputs, catalog, policy),
         policy_sha256=policy.digest,
         catalog_sha256=catalog.digest,
         engine=ENGINE,
-        inputs=inputs.recorded(),
+        inputs=inputs.to_record(),
         candidates=candidates,
     )
     choice = _best(candidates)
-    winner = _wished(candidates, inputs) if inputs.wished_model and not inputs.source_model else choice
+    winner = _find_wished(candidates, inputs) if inputs.wished_model and not inputs.source_model else choice
     if winner is None or winner.gates_failed:
         refused = winner or _nearest_to_passing(candidates)
         return RenderDenied(basis=basis, denial_trace=_trace(refused, inputs, catalog, changes))
-    return _decided(basis, winner, choice, inputs, policy)
+    return _make_decision(basis, winner, choice, inputs, policy)
 
 
 def _decision_id(inputs: Inputs, catalog: Catalog, policy: Policy) -> str:
     return digest(
         {
-            "inputs": inputs.recorded(),
+            "inputs": inputs.to_record(),
             "policy_sha256": policy.digest,
             "catalog_sha256": catalog.digest,
             "engine": ENGINE,
@@ -127,7 +129,7 @@ def _decision_id(inputs: Inputs, catalog: Catalog, policy: Policy) -> str:
     )
 
 
-def _scored(gated: list[Candidate], inputs: Inputs, policy: Policy) -> tuple[Candidate, ...]:
+def _score_candidates(gated: list[Candidate], inputs: Inputs, policy: Policy) -> tuple[Candidate, ...]:
     """Give features and a score to the candidates that passed every gate."""
     costs = [candidate.cost_usd_micros for candidate in gated if not candidate.gates_failed]
     cheapest = min((cost for cost in costs if cost is not None), default=None)
@@ -155,7 +157,7 @@ def _rank(candidate: Candidate) -> tuple[int, int, str]:
     return -(candidate.score or 0), candidate.cost_usd_micros or 0, candidate.model
 
 
-def _wished(candidates: Iterable[Candidate], inputs: Inputs) -> Candidate:
+def _find_wished(candidates: Iterable[Candidate], inputs: Inputs) -> Candidate:
     return next(candidate for candidate in candidates if candidate.model == inputs.wished_model)
 
 
@@ -185,7 +187,7 @@ def _trace(refused: Candidate, inputs: Inputs, catalog: Catalog, changes: tuple[
     )
 
 
-def _decided(
+def _make_decision(
     basis: Basis, winner: Candidate, choice: Candidate | None, inputs: Inputs, policy: Policy
 ) -> RenderDecided:
     cost = winner.cost_usd_micros or 0
@@ -198,7 +200,7 @@ def _decided(
         reason_codes=(*_reasons(basis, winner, choice, inputs), *_warnings(inputs, policy)),
         policy_choice=choice.model if choice else None,
         runner_up=runner_up.model if runner_up else None,
-        why_not_runner_up=_why_not(runner_up, winner, inputs) if runner_up else (),
+        why_not_runner_up=_explain_runner_up(runner_up, winner, inputs) if runner_up else (),
     )
 
 
@@ -222,10 +224,10 @@ def _warnings(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
     """Return what is recorded of a request that was let through."""
     status = inputs.judge_status
     judge = ("JUDGED" if status == JudgeStatus.CHECKED else "JUDGE_MISSING",) if status else ()
-    return *judge, *_about_face(inputs, policy), *_about_guardrails(inputs, policy)
+    return *judge, *_collect_face_reasons(inputs, policy), *_collect_guardrail_reasons(inputs, policy)
 
 
-def _about_guardrails(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
+def _collect_guardrail_reasons(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
     """Return what the guardrails found: marked, approved by a person, or set aside by one."""
     if policy.guardrails is None or inputs.guardrails is None:
         return ()
@@ -244,7 +246,7 @@ def _about_guardrails(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
     return tuple(code for code, holds in codes.items() if holds)
 
 
-def _about_face(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
+def _collect_face_reasons(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
     """Return what would be a guess to deny for."""
     if inputs.reference_faces is None or policy.reference_faces is FaceRule.IGNORE:
         return ()
@@ -279,7 +281,7 @@ def _reasons_about_changes(inputs: Inputs) -> tuple[str, ...]:
     return (codes[inputs.change_verdict],) if inputs.change_verdict else ()
 
 
-def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[str, ...]:
+def _explain_runner_up(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[str, ...]:
     if runner_up.gates_failed:
         return tuple(failure.detail_code for failure in runner_up.gates_failed)
     lower = (runner_up.score or 0) < (winner.score or 0)
@@ -288,13 +290,13 @@ def _why_not(runner_up: Candidate, winner: Candidate, inputs: Inputs) -> tuple[s
         "NOT_THE_EXPLICIT_MODEL": inputs.wished_model is not None,
         "LOWER_SCORE": lower,
         "COSTS_MORE": dearer,
-        "SLOWER": _more("expected_seconds", runner_up, winner),
-        "FAILS_MORE_OFTEN": _more("failure_ppm", runner_up, winner),
+        "SLOWER": _has_more("expected_seconds", runner_up, winner),
+        "FAILS_MORE_OFTEN": _has_more("failure_ppm", runner_up, winner),
     }
     return tuple(code for code, holds in reasons.items() if holds)
 
 
-def _more(feature: str, candidate: Candidate, other: Candidate) -> bool:
+def _has_more(feature: str, candidate: Candidate, other: Candidate) -> bool:
     """Return whether `feature` is known of both and more for `candidate`."""
     known = feature in candidate.features and feature in other.features
     return known and candidate.features[feature] > other.features[feature]
@@ -333,9 +335,9 @@ def fixes_for(inputs: Inputs, refused: Candidate, catalog: Catalog) -> tuple[Fix
         create = _create_instead(inputs)
         step = Fix(field="operation", action="set", value=Operation.CREATE.value)
         own = (fix for fix in _remedies(refused, inputs) if fix.field in {"terms", "moderation"})
-        return step, *_for_profile(create), *people, *own, *_nearest_allowed(create, catalog)
+        return step, *_fix_for_profile(create), *people, *own, *_nearest_allowed(create, catalog)
     remedies = _remedies(refused, inputs)
-    return *_for_profile(inputs), *people, *remedies, *_nearest_allowed(inputs, catalog)
+    return *_fix_for_profile(inputs), *people, *remedies, *_nearest_allowed(inputs, catalog)
 
 
 def _leaves_a_create(inputs: Inputs, details: Iterable[str], catalog: Catalog) -> bool:
@@ -343,7 +345,9 @@ def _leaves_a_create(inputs: Inputs, details: Iterable[str], catalog: Catalog) -
         return True
     if {"SOURCE_DELETED", "SOURCE_FAILED", "EXTENDED_TOO_OFTEN"} & set(details):
         return True
-    return inputs.operation is Operation.EXTEND and not catalog.extension.fitting(inputs.source_seconds or 0)
+    return inputs.operation is Operation.EXTEND and not catalog.extension.list_fitting(
+        inputs.source_seconds or 0
+    )
 
 
 def _create_instead(inputs: Inputs) -> Inputs:
@@ -360,7 +364,7 @@ def _create_instead(inputs: Inputs) -> Inputs:
     )
 
 
-def _for_profile(inputs: Inputs) -> tuple[Fix, ...]:
+def _fix_for_profile(inputs: Inputs) -> tuple[Fix, ...]:
     """Return what to leave out for this server, or that another server is needed."""
     missing = (*inputs.operations_missing, *inputs.options_missing)
     if any(name not in _NEEDED_BY for name in missing):
@@ -419,7 +423,7 @@ def _nearest_allowed(inputs: Inputs, catalog: Catalog) -> tuple[Fix, ...]:
 def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
     """Yield what can be made from the source, with its cost; an unknown source has its own remedy."""
     extends = inputs.operation is Operation.EXTEND
-    lengths = catalog.extension.fitting(inputs.source_seconds or 0) if extends else (inputs.seconds,)
+    lengths = catalog.extension.list_fitting(inputs.source_seconds or 0) if extends else (inputs.seconds,)
     for seconds in lengths:
         cost = catalog.cost_usd_micros(inputs.source_model or "", inputs.size, seconds, inputs.priced_on)
         yield _Shape(None, inputs.size, seconds), cost or 0

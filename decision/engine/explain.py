@@ -1,8 +1,8 @@
 """A ruling in sentences for people: what was decided and why, and after a denial what to do now.
 
-`why` needs the event alone, so an old decision reads the same as a fresh one. `what_now` says the next step
-as command-line flags; with the request at hand it can also repeat the person's own words, which the event
-never does.
+`list_reasons` needs the event alone, so an old decision reads the same as a fresh one. `what_now` says the
+next step as command-line flags; with the request at hand it can also repeat the person's own words, which the
+event never does.
 """
 
 import json
@@ -13,7 +13,7 @@ from itertools import chain, repeat
 
 from decision.engine.guardrails import ModerationStatus, places_in
 from decision.engine.inputs import split_names
-from decision.engine.judge import about_judge
+from decision.engine.judge import explain_judge
 from decision.money import format_usd, usd_digits
 from decision.one_change.split import split_by
 from decision.request.attachments import SERVER_OPTIONS, flag_of
@@ -31,16 +31,23 @@ from ledger.events import (
 )
 from ledger.terms import Operation
 
-__all__ = ["about_failure", "denied_field", "format_usd", "what_now", "why", "why_not_chosen"]
+__all__ = [
+    "explain_candidate",
+    "explain_failure",
+    "find_denied_field",
+    "format_usd",
+    "list_reasons",
+    "what_now",
+]
 
 _Reason = Callable[[RenderDecided], str]
 
 
-def why(ruling: Considered) -> list[str]:
+def list_reasons(ruling: Considered) -> list[str]:
     """Return the reasons of a ruling, the most important first."""
     if isinstance(ruling, RenderHeld):
-        return _why_held(ruling)
-    return _why_allowed(ruling) if isinstance(ruling, RenderDecided) else _why_denied(ruling)
+        return _explain_hold(ruling)
+    return _explain_allow(ruling) if isinstance(ruling, RenderDecided) else _explain_denial(ruling)
 
 
 def what_now(
@@ -74,7 +81,7 @@ _DENIED_BY_NAME = frozenset({"size", "seconds", "model", "budget"})
 """Fields with which the codes of their denials begin."""
 
 
-def denied_field(trace: DenialTrace) -> str | None:
+def find_denied_field(trace: DenialTrace) -> str | None:
     """Return the field that a denial is about; where its code names none, the first one to change."""
     named = trace.detail_code.partition("_")[0].lower()
     if named in _DENIED_BY_NAME:
@@ -82,7 +89,7 @@ def denied_field(trace: DenialTrace) -> str | None:
     return next((fix.field for fix in trace.minimal_fix), None)
 
 
-def _why_held(held: RenderHeld) -> list[str]:
+def _explain_hold(held: RenderHeld) -> list[str]:
     people = "a person has" if held.approvals_needed == 1 else f"{held.approvals_needed} people have"
     rules = ", ".join(held.reason_codes)
     choice = held.choice
@@ -91,16 +98,16 @@ def _why_held(held: RenderHeld) -> list[str]:
     return [
         f"{people} to approve it first, by the policy's rule {rules}",
         *(["whether the prompt asks for one change or several could not be told"] if unclear else ()),
-        *about_judge(held.basis.inputs),
-        *about_guardrails(held),
+        *explain_judge(held.basis.inputs),
+        *explain_guardrails(held),
         f"every gate was passed; approved, it would be {choice.model}, estimated to cost {cost}",
     ]
 
 
-def _why_allowed(decided: RenderDecided) -> list[str]:
+def _explain_allow(decided: RenderDecided) -> list[str]:
     cost = format_usd(decided.cost_usd_micros)
     reasons = [_reason(code, decided) for code in decided.reason_codes]
-    return [*reasons, f"it is estimated to cost {cost}", *_about_runner_up(decided)]
+    return [*reasons, f"it is estimated to cost {cost}", *_explain_runner_up(decided)]
 
 
 def _reason(code: str, decided: RenderDecided) -> str:
@@ -132,8 +139,8 @@ _REASONS: Mapping[str, _Reason] = {
         f"the requester declared that it changes one thing: {_input(decided, 'declared_change')}"
         " (the words of the prompt do not tell)"
     ),
-    "JUDGED": lambda decided: about_judge(decided.basis.inputs)[0],
-    "JUDGE_MISSING": lambda decided: about_judge(decided.basis.inputs)[0],
+    "JUDGED": lambda decided: explain_judge(decided.basis.inputs)[0],
+    "JUDGE_MISSING": lambda decided: explain_judge(decided.basis.inputs)[0],
     "EDIT_OF_SEVERAL_CHANGES": lambda decided: (
         f"the prompt asks for {_input(decided, 'change_count')} changes; an edit may, a remix may not"
     ),
@@ -147,7 +154,7 @@ _REASONS: Mapping[str, _Reason] = {
     "TERM_FOUND": lambda decided: (
         f"warning: the prompt contains terms of the policy's rules {rules_of_terms(decided)}"
     ),
-    "MODERATION_FLAGGED": lambda decided: f"warning: the server's moderation{moderated(decided)}",
+    "MODERATION_FLAGGED": lambda decided: f"warning: the server's moderation{describe_moderation(decided)}",
     "MODERATION_PASSED": lambda _: "the server's moderation found nothing in the prompt that a rule is about",
     "MODERATION_MISSING": lambda decided: (
         f"warning: the prompt was not moderated by the server: {not_moderated(decided)}"
@@ -160,12 +167,12 @@ _REASONS: Mapping[str, _Reason] = {
 }
 
 
-def _about_runner_up(decided: RenderDecided) -> list[str]:
+def _explain_runner_up(decided: RenderDecided) -> list[str]:
     other = next((item for item in decided.basis.candidates if item.model == decided.runner_up), None)
     if other is None:
         return []
     if other.gates_failed:
-        return [about_failure(other, failure, decided) for failure in other.gates_failed]
+        return [explain_failure(other, failure, decided) for failure in other.gates_failed]
     cost = format_usd(other.cost_usd_micros or 0)
     return [f"{other.model} would cost {cost} instead of {format_usd(decided.cost_usd_micros)}"]
 
@@ -214,7 +221,7 @@ _FAILURES: Mapping[str, str] = {
 }
 
 
-def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered) -> str:
+def explain_failure(candidate: Candidate, failure: GateFailure, ruling: Considered) -> str:
     """Return in a sentence why a candidate did not pass a gate."""
     are_options = failure.detail_code == "OPTION_NOT_OFFERED"
     if failure.detail_code == "NO_CHANGE_FOUND" and _wishes_other_shape(candidate):
@@ -229,8 +236,8 @@ def about_failure(candidate: Candidate, failure: GateFailure, ruling: Considered
         operation=_NAMED.get(str(_input(ruling, "operation")), "the request"),
         profile=_input(ruling, "profile"),
         purpose=_input(ruling, "purpose"),
-        named=_named_budgets(ruling),
-        moderated=moderated(ruling),
+        named=_name_budgets(ruling),
+        moderated=describe_moderation(ruling),
         not_moderated=not_moderated(ruling),
     )
 
@@ -239,10 +246,10 @@ def _wishes_other_shape(candidate: Candidate) -> bool:
     return any(failure.detail_code.endswith("_FIXED_BY_SOURCE") for failure in candidate.gates_failed)
 
 
-def why_not_chosen(candidate: Candidate, ruling: Considered) -> list[str]:
+def explain_candidate(candidate: Candidate, ruling: Considered) -> list[str]:
     """Return why another candidate was chosen, or why this one failed its gates."""
     if candidate.gates_failed:
-        return [about_failure(candidate, failure, ruling) for failure in candidate.gates_failed]
+        return [explain_failure(candidate, failure, ruling) for failure in candidate.gates_failed]
     if not isinstance(ruling, RenderDecided) or candidate.model == ruling.model:
         return []
     if _input(ruling, "wished_model"):
@@ -263,20 +270,20 @@ def _as_flags(options: str) -> str:
     return ", ".join(flags) or "none of these options"
 
 
-def _named_budgets(ruling: Considered) -> str:
+def _name_budgets(ruling: Considered) -> str:
     names = split_names(str(_input(ruling, "budgets") or ""))
     among = "the least left of " if len(names) > 1 else ""
     return f" ({among}{', '.join(names)})" if names else ""
 
 
-def _why_denied(denied: RenderDenied) -> list[str]:
+def _explain_denial(denied: RenderDenied) -> list[str]:
     """Return why each candidate was out, the reason of the trace first, and the invariant behind it."""
     trace = denied.denial_trace
     failures = [(item, failure) for item in denied.basis.candidates for failure in item.gates_failed]
     own = (trace.detail_code, trace.expected, trace.found)
     failures.sort(key=lambda pair: (pair[1].detail_code, pair[1].expected, pair[1].found) != own)
-    reasons = dict.fromkeys(about_failure(candidate, failure, denied) for candidate, failure in failures)
-    judge = about_judge(denied.basis.inputs)
+    reasons = dict.fromkeys(explain_failure(candidate, failure, denied) for candidate, failure in failures)
+    judge = explain_judge(denied.basis.inputs)
     return [*reasons, *judge, f"this is required by {trace.failed_invariant} ({trace.code})"]
 
 
@@ -290,9 +297,18 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -
         ("budget_left_usd_micros", "raise"): f"have the budget raised until {format_usd(value)} are left",
         ("source", "wait"): f"wait until the video is completed: sora-ledger poll --id {_source_id(denied)}",
         ("operation", "set"): "render a new video instead: sora-ledger create with a prompt of its own",
-        ("model", "drop"): f"{_left_out('model', denied)}, or render a new video: {_create_with(denied)}",
-        ("size", "drop"): f"{_left_out('size', denied)}, or render a new video: {_create_with(denied)}",
-        ("seconds", "drop"): f"{_left_out('seconds', denied)}, or render a new video: {_create_with(denied)}",
+        (
+            "model",
+            "drop",
+        ): f"{_explain_leaving_out('model', denied)}, or render a new video: {_create_with(denied)}",
+        (
+            "size",
+            "drop",
+        ): f"{_explain_leaving_out('size', denied)}, or render a new video: {_create_with(denied)}",
+        (
+            "seconds",
+            "drop",
+        ): f"{_explain_leaving_out('seconds', denied)}, or render a new video: {_create_with(denied)}",
         (
             "prompt",
             "split",
@@ -315,7 +331,7 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -
         ),
         ("attested", "set"): "read the guardrails and confirm them with --attest",
         ("draft", "wait"): _draft_step(denied, draft),
-        ("profile", "set"): f"use --profile with the name of a server that offers {_needed(denied)}",
+        ("profile", "set"): f"use --profile with the name of a server that offers {_list_needed(denied)}",
         **{
             (name, "drop"): f"leave out {flag_of(name)}, or use the --profile of a server that takes it"
             for name in SERVER_OPTIONS
@@ -334,7 +350,7 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -
     return steps.get((fix.field, fix.action), unknown)
 
 
-def _left_out(wish: str, denied: RenderDenied) -> str:
+def _explain_leaving_out(wish: str, denied: RenderDenied) -> str:
     """Return how to take back a wish; of a remix it can be told in two ways."""
     is_remix = _input(denied, "operation") == Operation.REMIX.value
     return f"leave out --{wish} or --change {wish}" if is_remix else f"leave out --{wish}"
@@ -357,7 +373,7 @@ def _draft_step(denied: RenderDenied, draft: str | None) -> str:
     return f"have the draft reviewed: sora-ledger review {made_from} --verdict approved"
 
 
-def _needed(denied: RenderDenied) -> str:
+def _list_needed(denied: RenderDenied) -> str:
     instead = any(fix.field == "operation" for fix in denied.denial_trace.minimal_fix)
     needed = Operation.CREATE.value if instead else str(_input(denied, "operations_needed"))
     return " and ".join(needed.split(","))
@@ -389,7 +405,7 @@ def _input(ruling: Considered, name: str) -> str | int | bool | None:
     return ruling.basis.inputs.get(name)
 
 
-def about_guardrails(ruling: Considered) -> list[str]:
+def explain_guardrails(ruling: Considered) -> list[str]:
     """Return in sentences what the guardrails found."""
     codes = Counter(code for code, _, _ in places_in(str(_input(ruling, "terms_found") or "")))
     terms = [
@@ -402,10 +418,10 @@ def about_guardrails(ruling: Considered) -> list[str]:
     if status != ModerationStatus.CHECKED:
         return [*terms, f"the prompt was not moderated by the server: {not_moderated(ruling)}"]
     others = set(split_names(str(_input(ruling, "guardrails") or ""))) - codes.keys()
-    return [*terms, f"the server's moderation{moderated(ruling)}"] if others else terms
+    return [*terms, f"the server's moderation{describe_moderation(ruling)}"] if others else terms
 
 
-def moderated(ruling: Considered) -> str:
+def describe_moderation(ruling: Considered) -> str:
     """Return what a moderation found, the highest scores first: `` (MODEL) flagged violence 93 %``."""
     pairs = [pair.rpartition(":") for pair in split_names(str(_input(ruling, "moderation_ppm") or ""))]
     scores = {name: int(value) for name, _, value in pairs}

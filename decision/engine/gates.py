@@ -84,20 +84,20 @@ Gate = Callable[[Inputs, Entrant, Catalog], Failure | None]
 
 
 def _operation_offered(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
-    return _offered("OPERATION_NOT_OFFERED", inputs.operations_missing, inputs.operations_offered)
+    return _check_offered("OPERATION_NOT_OFFERED", inputs.operations_missing, inputs.operations_offered)
 
 
 def _options_offered(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
-    return _offered("OPTION_NOT_OFFERED", inputs.options_missing, inputs.options_offered)
+    return _check_offered("OPTION_NOT_OFFERED", inputs.options_missing, inputs.options_offered)
 
 
-def _offered(detail_code: str, missing: tuple[str, ...], offered: str | None) -> Failure | None:
+def _check_offered(detail_code: str, missing: tuple[str, ...], offered: str | None) -> Failure | None:
     if not missing:
         return None
-    return Failure(detail_code, _listed(split_names(offered or "")), _listed(missing))
+    return Failure(detail_code, _join_offers(split_names(offered or "")), _join_offers(missing))
 
 
-def _attested(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
+def _check_attestation(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
     return None if inputs.attested else Failure("ATTESTATION_MISSING", "attested", "not attested")
 
 
@@ -108,16 +108,16 @@ def _draft_approved(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
     return Failure("DRAFT_NOT_APPROVED", "an approved draft", found)
 
 
-def _served(_: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+def _check_served(_: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
     served = [model.name for model in catalog.models if not model.retired]
-    return Failure("MODEL_RETIRED", _listed(served), catalog.retired(entrant.model) or "")
+    return Failure("MODEL_RETIRED", _join_offers(served), catalog.explain_retirement(entrant.model) or "")
 
 
 def _no_face(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
     return Failure("FACE_IN_IMAGE", "no face", "a face") if inputs.reference_faces is Faces.FOUND else None
 
 
-def _checked_for_faces(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
+def _check_faces(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
     if inputs.reference_faces is Faces.NOT_CHECKED:
         return Failure("FACES_NOT_CHECKED", "looked for faces", "not checked")
     return _no_face(inputs, entrant, catalog)
@@ -126,7 +126,7 @@ def _checked_for_faces(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Fa
 def _size_offered(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
     model = catalog.model(entrant.model)
     offered = model.sizes if model else ()
-    return None if inputs.size in offered else Failure("SIZE_NOT_OFFERED", _listed(offered), inputs.size)
+    return None if inputs.size in offered else Failure("SIZE_NOT_OFFERED", _join_offers(offered), inputs.size)
 
 
 def _seconds_offered(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure | None:
@@ -134,10 +134,10 @@ def _seconds_offered(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Fail
     offered = model.seconds if model else ()
     if inputs.seconds in offered:
         return None
-    return Failure("SECONDS_NOT_OFFERED", _listed(offered), str(inputs.seconds))
+    return Failure("SECONDS_NOT_OFFERED", _join_offers(offered), str(inputs.seconds))
 
 
-def _listed(offered: Iterable[str | int]) -> str:
+def _join_offers(offered: Iterable[str | int]) -> str:
     return ", ".join(str(offer) for offer in offered) or "none"
 
 
@@ -162,18 +162,18 @@ def _total_seconds(inputs: Inputs, _: Entrant, catalog: Catalog) -> Failure | No
 
 
 def _model_kept(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
-    return _unless_changed("MODEL_FIXED_BY_SOURCE", entrant.model, inputs.wished_model)
+    return _check_unchanged("MODEL_FIXED_BY_SOURCE", entrant.model, inputs.wished_model)
 
 
 def _size_kept(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
-    return _unless_changed("SIZE_FIXED_BY_SOURCE", inputs.size, inputs.wished_size)
+    return _check_unchanged("SIZE_FIXED_BY_SOURCE", inputs.size, inputs.wished_size)
 
 
 def _seconds_kept(inputs: Inputs, _: Entrant, __: Catalog) -> Failure | None:
-    return _unless_changed("SECONDS_FIXED_BY_SOURCE", inputs.seconds, inputs.wished_seconds)
+    return _check_unchanged("SECONDS_FIXED_BY_SOURCE", inputs.seconds, inputs.wished_seconds)
 
 
-def _unless_changed(detail_code: str, fixed: str | int, wished: str | int | None) -> Failure | None:
+def _check_unchanged(detail_code: str, fixed: str | int, wished: str | int | None) -> Failure | None:
     return None if wished in (None, fixed) else Failure(detail_code, str(fixed), str(wished))
 
 
@@ -192,14 +192,14 @@ def _change_clear(inputs: Inputs, entrant: Entrant, catalog: Catalog) -> Failure
 
 
 def _terms(_: Inputs, codes: Sequence[str]) -> Failure | None:
-    return Failure("TERM_NOT_ALLOWED", "none of its terms", _listed(codes)) if codes else None
+    return Failure("TERM_NOT_ALLOWED", "none of its terms", _join_offers(codes)) if codes else None
 
 
 def _moderation(inputs: Inputs, codes: Sequence[str]) -> Failure | None:
     if MISSING in codes:
         status = inputs.moderation_status or ModerationStatus.NOT_ASKED
         return Failure("MODERATION_MISSING", ModerationStatus.CHECKED, status)
-    return Failure("MODERATION_FLAGGED", "none of its rules", _listed(codes)) if codes else None
+    return Failure("MODERATION_FLAGGED", "none of its rules", _join_offers(codes)) if codes else None
 
 
 def _price_known(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
@@ -208,22 +208,22 @@ def _price_known(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None
     return Failure("PRICE_UNKNOWN", "a price in the catalog", f"none for {entrant.model} at {inputs.size}")
 
 
-def _within_limit(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
-    return _within("COST_ABOVE_LIMIT", inputs.max_cost_usd_micros, entrant.cost_usd_micros)
+def _check_limit(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
+    return _check_bound("COST_ABOVE_LIMIT", inputs.max_cost_usd_micros, entrant.cost_usd_micros)
 
 
-def _within_budget(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
-    return _within("BUDGET_EXHAUSTED", inputs.budget_left_usd_micros, entrant.cost_usd_micros)
+def _check_budget(inputs: Inputs, entrant: Entrant, _: Catalog) -> Failure | None:
+    return _check_bound("BUDGET_EXHAUSTED", inputs.budget_left_usd_micros, entrant.cost_usd_micros)
 
 
-def _within(detail_code: str, bound: int | None, cost: int | None) -> Failure | None:
+def _check_bound(detail_code: str, bound: int | None, cost: int | None) -> Failure | None:
     if bound is None or cost is None or cost <= bound:
         return None
     return Failure(detail_code, f"at most {format_usd(bound)}", format_usd(cost))
 
 
-_FACES: Mapping[FaceRule | None, Gate] = {FaceRule.BLOCK: _no_face, FaceRule.REQUIRE: _checked_for_faces}
-_MONEY: Mapping[str, Gate] = {"cost_limit": _within_limit, "budget": _within_budget}
+_FACES: Mapping[FaceRule | None, Gate] = {FaceRule.BLOCK: _no_face, FaceRule.REQUIRE: _check_faces}
+_MONEY: Mapping[str, Gate] = {"cost_limit": _check_limit, "budget": _check_budget}
 _SAME_SHAPE: Mapping[str, Gate] = {"size_kept": _size_kept, "seconds_kept": _seconds_kept}
 _OF_FILE: Mapping[str, Gate] = {"size_offered": _size_offered, **_SAME_SHAPE}
 _OWN: Mapping[Operation, Mapping[str, Gate]] = {
@@ -291,13 +291,13 @@ def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -
         gates["operation_offered"] = _operation_offered
     if inputs.options_offered is not None:
         gates["options_offered"] = _options_offered
-    if catalog.retired(entrant.model) and not policy.allow_retired_models:
-        gates["model_served"] = _served
+    if catalog.explain_retirement(entrant.model) and not policy.allow_retired_models:
+        gates["model_served"] = _check_served
     if inputs.reference_faces is not None and policy.reference_faces in _FACES:
         gates["reference_faces"] = _FACES[policy.reference_faces]
     gates |= _guardrail_gates(inputs, policy)
     if policy.require_attestation:
-        gates["attested"] = _attested
+        gates["attested"] = _check_attestation
     if inputs.purpose in (policy.require_approved_draft or ()):
         gates["draft_approved"] = _draft_approved
     of_file = inputs.operation is Operation.EDIT and inputs.source_model is None

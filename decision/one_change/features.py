@@ -90,10 +90,10 @@ def blocks(text: str, levels: Levels) -> tuple[frozenset[int], ...]:
         _grams("S", skeleton(words, shapes, levels, least=3), _COARSE),
         _pairs([_frequent(word, shape, levels, least=2) for word, shape in zip(words, shapes, strict=True)]),
     )
-    return tuple(frozenset(hashed(feature, BITS) for feature in view) for view in views)
+    return tuple(frozenset(hash_feature(feature, BITS) for feature in view) for view in views)
 
 
-def hashed(feature: str, bits: int) -> int:
+def hash_feature(feature: str, bits: int) -> int:
     """Return the number of a feature, below ``2 ** bits``."""
     return zlib.crc32(feature.encode("utf-8", "surrogatepass")) >> (32 - bits)
 
@@ -135,7 +135,7 @@ _STEMS = {
 }
 
 
-def named_by_stem(text: str) -> str | None:
+def find_aspect_by_stem(text: str) -> str | None:
     """Return the aspect that a text in another language than English names first; None if it names none."""
     words = (word.group().lower() for word in _TOKEN.finditer(text))
     named = next((aspect for word in words if (aspect := _aspect(word))), None)
@@ -223,19 +223,20 @@ def token_features(words: Sequence[str]) -> Iterator[list[int]]:
     shapes = [shape_of(word) for word in lower]
     since = 0
     for index, word in enumerate(words):
-        named = [f"w{step}={_at(lower, index + step)}" for step in (-2, -1, 0, 1, 2)]
-        named += [f"s{step}={_at(shapes, index + step)}" for step in (-2, -1, 0, 1, 2)]
+        named = [f"w{step}={_value_at(lower, index + step)}" for step in (-2, -1, 0, 1, 2)]
+        named += [f"s{step}={_value_at(shapes, index + step)}" for step in (-2, -1, 0, 1, 2)]
         named += [
-            f"p{step}={_at(lower, index + step)} {_at(lower, index + step + 1)}" for step in (-2, -1, 0)
+            f"p{step}={_value_at(lower, index + step)} {_value_at(lower, index + step + 1)}"
+            for step in (-2, -1, 0)
         ]
-        named += [f"e{step}={_at(lower, index + step)[-3:]}" for step in (-1, 0, 1)]
-        named += [f"t={_at(lower, index - 1)} {lower[index]} {_at(lower, index + 1)}"]
+        named += [f"e{step}={_value_at(lower, index + step)[-3:]}" for step in (-1, 0, 1)]
+        named += [f"t={_value_at(lower, index - 1)} {lower[index]} {_value_at(lower, index + 1)}"]
         named += [f"n={min(since, _FARTHEST)}", f"u={word[:1].isupper()}", f"f={index == 0}"]
-        yield [hashed(feature, TAG_BITS) for feature in named]
+        yield [hash_feature(feature, TAG_BITS) for feature in named]
         since = 0 if lower[index] in _STOPS else since + 1
 
 
-def _at(values: Sequence[str], index: int) -> str:
+def _value_at(values: Sequence[str], index: int) -> str:
     if index < 0:
         return "<"
     return values[index] if index < len(values) else ">"

@@ -177,7 +177,7 @@ class Reading:
     def is_besides_the_picture(self, start: int) -> bool:
         """Say whether a thing follows that nobody in the video has in hand: the camera, a sound, a text."""
         thing = [word for word in self.stretch(start) if word not in lexicon.PREPOSITIONS]
-        return lexicon.named_aspect(thing) in lexicon.BESIDES_THE_PICTURE
+        return lexicon.find_aspect(thing) in lexicon.BESIDES_THE_PICTURE
 
     def has_somebody_act(self, start: int) -> bool:
         """Return whether verbs direct a person: "have her turn and [smile]"."""

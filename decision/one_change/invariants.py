@@ -90,7 +90,7 @@ def is_remark(words: Sequence[str]) -> bool:
     is_so = (
         bool({"is", "are", "looks", "it's", "that's", "was"} & set(clause)) and clause[-1] in lexicon.PRAISE
     )
-    short = len(clause) < _SHORT_REMARK and not (first == "cool" and lexicon.named_aspect(clause))
+    short = len(clause) < _SHORT_REMARK and not (first == "cool" and lexicon.find_aspect(clause))
     return is_so or (short and (first in lexicon.PRAISE or clause[-1:] == ["good"]))
 
 

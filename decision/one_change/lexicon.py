@@ -381,7 +381,7 @@ FIELD_ASPECTS: Mapping[str, str] = {
 _ASPECT_OF = {word: aspect for aspect, words in reversed(tuple(ASPECTS.items())) for word in words}
 
 
-def named_aspect(words: Sequence[str]) -> str | None:
+def find_aspect(words: Sequence[str]) -> str | None:
     """Return the aspect of the first word that names one, None where none does.
 
     The verb that directs ("move it …", "turn the …") is not an action of a person in the video.
@@ -407,9 +407,9 @@ def is_colour(word: str) -> bool:
 
 
 def _first(words: Iterable[str]) -> str | None:
-    return next(filter(None, map(_of, words)), None)
+    return next(filter(None, map(_find_aspect_of_word, words)), None)
 
 
-def _of(word: str) -> str | None:
+def _find_aspect_of_word(word: str) -> str | None:
     """Return the aspect of a word, or of the first half of a compound: "voice-over"."""
     return _ASPECT_OF.get(word) or _ASPECT_OF.get(word.partition("-")[0])

@@ -76,10 +76,10 @@ def odds_by_network(text: str) -> float:
     ]
     for layer in range(LAYERS):
         stream = _layer(network, f"{layer}", stream)
-    read = [_normed(values, network.gains["out"]) for values in stream]
+    read = [_normalize(values, network.gains["out"]) for values in stream]
     columns = list(zip(*read, strict=True))
     pooled = [*map(max, columns), *(sum(column) // len(column) for column in columns)]
-    inner = _passed(_product(network.layers["pooled"], pooled))
+    inner = _rectify(_product(network.layers["pooled"], pooled))
     return _product(network.layers["odds"], inner)[0] / (1 << _STREAM_POINT)
 
 
@@ -113,8 +113,8 @@ def load_network() -> Network:
 
 
 def _matrix(numbers: Callable[[str, int], Vector], inputs: int, outputs: int) -> Matrix:
-    rows = [_packed(numbers("h", outputs)) for _ in range(inputs)]
-    return Matrix(rows, _packed(numbers("i", outputs)), outputs)
+    rows = [_pack(numbers("h", outputs)) for _ in range(inputs)]
+    return Matrix(rows, _pack(numbers("i", outputs)), outputs)
 
 
 def piece_numbers(network: Network, text: str) -> list[int]:
@@ -147,30 +147,30 @@ def _row(network: Network, number: int) -> Vector:
 def _layer(network: Network, name: str, stream: list[list[int]]) -> list[list[int]]:
     """Return the stream after one layer: attention, then the inner network."""
     layers, gains = network.layers, network.gains
-    read = [_product(layers[f"{name}.qkv"], _normed(values, gains[f"{name}.1"])) for values in stream]
-    attended = _attended([[value >> WEIGHT_POINT for value in values] for values in read])
+    read = [_product(layers[f"{name}.qkv"], _normalize(values, gains[f"{name}.1"])) for values in stream]
+    attended = _attend([[value >> WEIGHT_POINT for value in values] for values in read])
     after = []
     for before, own in zip(stream, attended, strict=True):
         values = list(map(add, before, _product(layers[f"{name}.attention"], own)))
-        inner = _passed(_product(layers[f"{name}.inner"], _normed(values, gains[f"{name}.2"])))
+        inner = _rectify(_product(layers[f"{name}.inner"], _normalize(values, gains[f"{name}.2"])))
         after.append(list(map(add, values, _product(layers[f"{name}.outer"], inner))))
     return after
 
 
-def _attended(read: Sequence[Vector]) -> list[list[int]]:
+def _attend(read: Sequence[Vector]) -> list[list[int]]:
     """Return for each piece the mean of the values of all pieces, by how well its query fits their keys."""
     count, table = len(read), _exponential()
     attended: list[list[int]] = [[] for _ in read]
     for start in range(0, WIDTH, HEAD):
         of_keys, of_values = (slice(part * WIDTH + start, part * WIDTH + start + HEAD) for part in (1, 2))
-        keys = [_packed(column) for column in zip(*(own[of_keys] for own in read), strict=True)]
-        values = [_packed(own[of_values]) for own in read]
+        keys = [_pack(column) for column in zip(*(own[of_keys] for own in read), strict=True)]
+        values = [_pack(own[of_values]) for own in read]
         for own, found in zip(read, attended, strict=True):
-            scores = _unpacked(sum(map(mul, own[start : start + HEAD], keys)), count)
+            scores = _unpack(sum(map(mul, own[start : start + HEAD], keys)), count)
             least = max(scores) - _FARTHEST
             shares = [table[(score - least) >> _SCORE_SHIFT] if score > least else 0 for score in scores]
             total = sum(shares)
-            found += [value // total for value in _unpacked(sum(map(mul, shares, values)), HEAD)]
+            found += [value // total for value in _unpack(sum(map(mul, shares, values)), HEAD)]
     return attended
 
 
@@ -189,28 +189,28 @@ def _exponential() -> list[int]:
     return [(value + (1 << (59 - _SHARES))) >> (60 - _SHARES) for value in exact][::-1]
 
 
-def _normed(values: Vector, gains: Vector) -> list[int]:
+def _normalize(values: Vector, gains: Vector) -> list[int]:
     """Return `values` divided by the root of the mean of their squares, times `gains`."""
     root = isqrt(sum(map(mul, values, values)) // WIDTH) or 1
     return [value // root for value in map(mul, values, gains)]
 
 
-def _passed(values: Vector) -> list[int]:
+def _rectify(values: Vector) -> list[int]:
     """Return what is positive."""
     return [value >> WEIGHT_POINT if value > 0 else 0 for value in values]
 
 
 def _product(matrix: Matrix, values: Vector) -> Vector:
-    return _unpacked(sum(map(mul, matrix.rows, values), matrix.added), matrix.size)
+    return _unpack(sum(map(mul, matrix.rows, values), matrix.added), matrix.size)
 
 
-def _packed(values: Vector) -> int:
+def _pack(values: Vector) -> int:
     """Return `values` as one whole number with a lane for each."""
     halves = _halves(len(values))
     return (int.from_bytes(struct.pack(f"<{len(values)}i", *values), "little") ^ halves) - halves
 
 
-def _unpacked(packed: int, count: int) -> Vector:
+def _unpack(packed: int, count: int) -> Vector:
     """Return the values in the lanes of `packed`; none is larger than a lane."""
     halves = _halves(count)
     return struct.unpack(f"<{count}i", ((packed + halves) ^ halves).to_bytes(count * 4, "little"))

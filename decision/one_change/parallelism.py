@@ -178,7 +178,7 @@ def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool
     if rest[0] not in openers:
         thing = not rest[0].endswith("ing") and rest[0] not in {"deep", "far", "high", "low"}
         linked = thing and bool(links & set(so_far)) and bool(links & set(rest[1:2]))
-        return linked or (head in lexicon.COMPLEMENTED and _both_have_states(so_far, stretch, head))
+        return linked or (head in lexicon.COMPLEMENTED and _have_both_states(so_far, stretch, head))
     if links & set(so_far) and links & set(stretch[2:]):
         return True
     bare = not lexicon.PREPOSITIONS & set(so_far)
@@ -187,7 +187,7 @@ def _repeats_pair(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool
     return head in lexicon.COMPLEMENTED and bare and min(whole, len(stretch)) > len(("the", "car"))
 
 
-def _both_have_states(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
+def _have_both_states(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
     before = [word for word in _last_item(so_far) if word not in lexicon.FILLERS and word != head]
     before = before[1:] if before[:1] and before[0] in lexicon.ARTICLES else before
     return item[0] not in lexicon.BOUNDING and _has_bare_state(before) and _has_bare_state(item)
@@ -211,7 +211,7 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
     if _changes_places(so_far, item, head):
         return False
     linked = lexicon.GAPS.get(head, frozenset()) & set(item)
-    if head in lexicon.EACH_APART and bare and not linked and not _linked_later(rest, head):
+    if head in lexicon.EACH_APART and bare and not linked and not _is_linked_later(rest, head):
         return True
     if item[1:2] and item[1] in MEASURES and item[2:3] == ["of"]:
         return False
@@ -251,7 +251,7 @@ MEASURES = frozenset("bit dash hint note splash touch trace".split())
 """Of what they measure, there is a little in what was named before: "cool tones, a hint of green"."""
 
 
-def _linked_later(rest: Sequence[str], head: str) -> bool:
+def _is_linked_later(rest: Sequence[str], head: str) -> bool:
     """Return whether one link follows for both: "change the car and the van [to bikes]"."""
     return bool(lexicon.GAPS.get(head, frozenset()) & set(rest))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from decision.errors import BadRequest
 from decision.one_change.lexicon import FIELD_ASPECTS
 from decision.request import validators
-from decision.request.prompt import FIELDS, LABELS, labelled_lines, read_lines
+from decision.request.prompt import FIELDS, LABELS, find_labelled_lines, read_lines
 
 Spec = Mapping[str, str]
 
@@ -58,21 +58,21 @@ def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
     A later change starts from the `spec` of the one before. `BadRequest` where nothing or more would change.
     """
     if key in _FIXED:
-        way_out = _FIXED[key].format(value=validators.shown(value))
+        way_out = _FIXED[key].format(value=validators.show_value(value))
         raise BadRequest(
             f"a remix keeps the {key} of its source; {way_out}",
             param=key,
             expected=f"the {key} of the source",
             found=f"another {key}",
         )
-    _changeable(key)
-    text = _one_line_of(key, value)
+    _check_changeable(key)
+    text = _check_line(key, value)
     if parent.get(key, "").strip().strip('"') == text.strip('"'):
         raise BadRequest(
-            f"{key} is {validators.shown(text)} already: nothing would change; give another value",
+            f"{key} is {validators.show_value(text)} already: nothing would change; give another value",
             param=key,
             expected=f"another {key}",
-            found=validators.shown(text),
+            found=validators.show_value(text),
         )
     fields = {
         key: text,
@@ -85,12 +85,12 @@ def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
     return ChangedSpec(_change_prompt(key), ordered, {**parent, key: text})
 
 
-def changed_key(prompt: str, fields: Mapping[str, str]) -> str | None:
+def find_changed_key(prompt: str, fields: Mapping[str, str]) -> str | None:
     """Return the key that a remix asked for with `change_spec` changes; None for one in other words."""
     return next((key for key in NAMES if key in fields and prompt == _change_prompt(key)), None)
 
 
-def _changeable(key: str) -> None:
+def _check_changeable(key: str) -> None:
     if key in FIELDS and key not in FIELD_ASPECTS:
         raise BadRequest(
             f"{key} is nothing that can be seen or heard, so it is no change (known: {', '.join(NAMES)});"
@@ -99,12 +99,12 @@ def _changeable(key: str) -> None:
             expected=", ".join(NAMES),
             found=key,
         )
-    validators.word("change", key, NAMES)
+    validators.parse_word("change", key, NAMES)
 
 
-def _one_line_of(key: str, value: object) -> str:
+def _check_line(key: str, value: object) -> str:
     """Return `value` if it is the text of this line and of no other."""
-    text = validators.text(f"change {key}", value).strip()
+    text = validators.parse_text(f"change {key}", value).strip()
     if not text:
         raise BadRequest(
             f"change {key} is empty; say what it is to be, for example --change {key}='…'",
@@ -112,7 +112,7 @@ def _one_line_of(key: str, value: object) -> str:
             expected=f"what {key} is to be",
             found="nothing",
         )
-    others = sorted(labelled_lines(text))
+    others = sorted(find_labelled_lines(text))
     if others:
         raise BadRequest(
             f"change {key} holds the line {LABELS[others[0]]!r} too: a remix changes exactly one thing;"

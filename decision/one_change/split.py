@@ -20,11 +20,11 @@ def split(prompt: str) -> tuple[str, ...]:
         return (prompt,)
     reading, clauses = read_clauses(prompt)
     if reading != verdict:  # not in words the grammar knows
-        return tuple(_capital(prompt[change.start : change.end]) for change in verdict.changes)
-    sentences = [_capital(_written(prompt, clause)) for clause in clauses if _says_what_stays(clause)]
+        return tuple(_capitalize(prompt[change.start : change.end]) for change in verdict.changes)
+    sentences = [_capitalize(_trim_clause(prompt, clause)) for clause in clauses if _says_what_stays(clause)]
     places = {change.start for change in verdict.changes}
     parts = _changes(prompt, clauses, places)
-    return tuple(". ".join([*sentences, _capital(part)]) for part in parts)
+    return tuple(". ".join([*sentences, _capitalize(part)]) for part in parts)
 
 
 def declared(part: str) -> str | None:
@@ -53,7 +53,7 @@ def split_by(prompt: str, fields: Mapping[str, str], changes: Sequence[Change]) 
     parts = split_request(prompt, fields)
     if len(parts) > 1 or len(changes) < _SEVERAL:
         return parts
-    return tuple(_capital(prompt[change.start : change.end]) for change in changes if change.end) or parts
+    return tuple(_capitalize(prompt[change.start : change.end]) for change in changes if change.end) or parts
 
 
 _SEVERAL = 2
@@ -62,7 +62,7 @@ _SEVERAL = 2
 def _changes(prompt: str, clauses: Sequence[Clause], places: set[int]) -> Iterator[str]:
     verb = ""
     for clause in clauses:
-        text = _written(prompt, clause)
+        text = _trim_clause(prompt, clause)
         words = clause.words
         if clause.role is Role.INVARIANT:
             verb = ""  # "keep" is not said of what changes
@@ -89,7 +89,7 @@ def _plain(participle: str) -> str:
     return next(form for form in (stem, f"{stem}e", stem[:-1]) if form in lexicon.EDITS)
 
 
-def _written(prompt: str, clause: Clause) -> str:
+def _trim_clause(prompt: str, clause: Clause) -> str:
     """Return the text of `clause` without the joints and fillers around it."""
     tokens = list(clause.tokens)
     while len(tokens) > 1 and tokens[0].word in lexicon.SOFT_STOPS | lexicon.OPENING_FILLERS:
@@ -105,5 +105,5 @@ def _says_what_stays(clause: Clause) -> bool:
     return clause.role is Role.INVARIANT and not remark
 
 
-def _capital(text: str) -> str:
+def _capitalize(text: str) -> str:
     return text[:1].upper() + text[1:]

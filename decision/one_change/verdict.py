@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from decision.one_change import lexicon
 from decision.one_change.clauses import Clause, clauses
-from decision.one_change.features import locate, named_by_stem, odds_of_several, tokens
+from decision.one_change.features import find_aspect_by_stem, locate, odds_of_several, tokens
 from decision.one_change.grammar import Role, is_imperative
 from decision.one_change.network import odds_by_network
-from decision.one_change.shot_spec import changed_key
+from decision.one_change.shot_spec import find_changed_key
 from decision.one_change.tokenizer import Lead
 from decision.one_change.words import READ, language_of
 from decision.request.prompt import LABELS
@@ -63,7 +63,7 @@ def is_unreadable(words: Sequence[str]) -> bool:
         word in _KNOWN
         or lexicon.is_comparative(word)
         or word.endswith(_ENGLISH_ENDINGS)
-        or lexicon.named_aspect([word]) is not None
+        or lexicon.find_aspect([word]) is not None
         for word in spoken
     )
     return foreign > closed or known * 100 < _LEAST_KNOWN_PERCENT * len(spoken)
@@ -80,7 +80,7 @@ def leaves_a_choice(words: Sequence[str]) -> bool:
     if "either" in words or any(is_imperative(words[index + 1 :]) for index in joints):
         return True
     sides = [
-        (lexicon.aspect_of_thing(words[:index]), lexicon.named_aspect(words[index + 1 :])) for index in joints
+        (lexicon.aspect_of_thing(words[:index]), lexicon.find_aspect(words[index + 1 :])) for index in joints
     ]
     return any(None not in pair and pair[0] != pair[1] for pair in sides)
 
@@ -131,19 +131,19 @@ NOT_ASKED = JudgeResult(status=JudgeStatus.NOT_ASKED)
 @lru_cache(maxsize=256)
 def check_single_change(text: str) -> RemixVerdict:
     """Return whether `text` asks for one change, several, none (only what stays), or cannot be told."""
-    reading, odds, is_plain = weighed(text)
+    reading, odds, is_plain = weigh(text)
     if odds is None or is_plain:
         return reading or RemixVerdict("ambiguous")
     reads_one = reading is not None and reading.verdict == "single"
     least = _SEVERAL_THOUGH_ONE_IS_READ if reads_one else _SURELY_SEVERAL
     verdict: Verdict = "multiple" if odds > least else "single" if odds < _SURELY_ONE else "ambiguous"
     if reading is None:
-        return located(text, verdict)
+        return locate_changes(text, verdict)
     if verdict == reading.verdict:
         return reading
     if verdict == "ambiguous":
         return RemixVerdict("ambiguous", reading.changes)
-    return located(text, verdict)
+    return locate_changes(text, verdict)
 
 
 def chance_of_several(text: str) -> float | None:
@@ -152,11 +152,11 @@ def chance_of_several(text: str) -> float | None:
     Of texts with a chance of 0.3, about three in ten ask for several: `tools/measure_one_change.py` shows how
     far that is true of each set. The verdict depends on the odds alone, not on this number.
     """
-    odds = weighed(text).odds
+    odds = weigh(text).odds
     return None if odds is None else 1 / (1 + math.exp(-odds))
 
 
-class Weighed(NamedTuple):
+class Assessment(NamedTuple):
     """What the grammar says of a text, None if it does not read it, and the odds for several changes.
 
     Without odds, the grammar's word is the verdict; without either, it cannot be told. Of a plain text, in
@@ -169,30 +169,30 @@ class Weighed(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def weighed(text: str) -> Weighed:
+def weigh(text: str) -> Assessment:
     """Return what the readers of this rule say of `text`."""
-    clean = _without_labels(text)
+    clean = _blank_labels(text)
     language = language_of(clean)
     if language not in (None, *READ):
-        return Weighed(None, None)
+        return Assessment(None, None)
     reading, found = read_clauses(text)
     spoken = [token.word for clause in found for token in clause.tokens]
     in_english = language in (None, "en")
     if in_english and (reading.verdict == "none" or _is_left_open(reading, found)):
-        return Weighed(reading, None)
+        return Assessment(reading, None)
     if in_english and not is_unreadable(spoken):
         by_grammar = _ODDS_BY_GRAMMAR.get(reading.verdict, 0.0)
         odds = odds_of_several(clean) + by_grammar
         sure = next((least for words, least in _PLAIN if len(spoken) <= words), math.inf)
         if odds * by_grammar > abs(by_grammar) * sure:
-            return Weighed(reading, _SCALE * odds + _SHIFT, is_plain=True)
-        return Weighed(reading, _together(odds, clean))
-    if language is None and named_by_stem(clean) is None:  # nothing in it is known
-        return Weighed(None, None)
-    return Weighed(None, _together(odds_of_several(clean), clean))
+            return Assessment(reading, _SCALE * odds + _SHIFT, is_plain=True)
+        return Assessment(reading, _combine_odds(odds, clean))
+    if language is None and find_aspect_by_stem(clean) is None:  # nothing in it is known
+        return Assessment(None, None)
+    return Assessment(None, _combine_odds(odds_of_several(clean), clean))
 
 
-def _together(by_words: float, text: str) -> float:
+def _combine_odds(by_words: float, text: str) -> float:
     return _OF_WORDS * by_words + _OF_NETWORK * odds_by_network(text) + _OFFSET
 
 
@@ -210,9 +210,9 @@ _SEVERAL_THOUGH_ONE_IS_READ = 0.7
 """Where the grammar reads one change, several are twice as probable at least; below, it can be declared."""
 
 
-def located(text: str, verdict: Verdict) -> RemixVerdict:
+def locate_changes(text: str, verdict: Verdict) -> RemixVerdict:
     """Return `verdict` with the places in `text` where its changes most probably are."""
-    several, text = verdict == "multiple", _without_labels(text)
+    several, text = verdict == "multiple", _blank_labels(text)
     places = locate(text, several=several)
     if several and not places:
         return RemixVerdict("ambiguous")
@@ -224,7 +224,7 @@ def located(text: str, verdict: Verdict) -> RemixVerdict:
 
 def _aspect_in(text: str) -> str:
     words = [match[0].lower() for match in tokens(text)]
-    return lexicon.named_aspect(words) or named_by_stem(text) or lexicon.DEFAULT_ASPECT
+    return lexicon.find_aspect(words) or find_aspect_by_stem(text) or lexicon.DEFAULT_ASPECT
 
 
 def _is_left_open(reading: RemixVerdict, found: Sequence[Clause]) -> bool:
@@ -235,10 +235,10 @@ def _is_left_open(reading: RemixVerdict, found: Sequence[Clause]) -> bool:
 
 def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
     """Return what the grammar says of `text`, and all its clauses; a change has the place of one of them."""
-    found = list(clauses(_without_labels(text)))
+    found = list(clauses(_blank_labels(text)))
     words = [token.word for clause in found for token in clause.tokens]
     wanted = [token.word for clause in found if clause.role is not Role.INVARIANT for token in clause.tokens]
-    changing = _without_references(_changing(found))
+    changing = _drop_references(_select_changing(found))
     meaningful = [clause for clause in changing if not says_nothing(clause.words)]
     if is_unreadable(words) or leaves_a_choice(wanted) or (changing and not meaningful):
         return RemixVerdict("ambiguous", _changes(changing)), found
@@ -254,7 +254,7 @@ def check_remix(
 
     A field about an aspect the prompt changes anyway elaborates it. `read` reads the prompt.
     """
-    written = changed_key(prompt, fields) is not None  # by `change_spec`, in words the grammar knows
+    written = find_changed_key(prompt, fields) is not None  # by `change_spec`, in words the grammar knows
     verdict, changes = read_clauses(prompt)[0] if written else read(prompt)
     changed = {change.aspect for change in changes}
     aspects = {lexicon.FIELD_ASPECTS[name] for name in fields if name in lexicon.FIELD_ASPECTS} - changed
@@ -267,7 +267,7 @@ def check_remix(
     return RemixVerdict("ambiguous" if verdict == "ambiguous" else "single", together)
 
 
-def _changing(found: Sequence[Clause]) -> list[Clause]:
+def _select_changing(found: Sequence[Clause]) -> list[Clause]:
     """Return the clauses that change something, with fragments that stand apart and add another aspect."""
     aspects = {_aspect(clause) for clause in found if clause.role is Role.CHANGE}
     if not aspects:
@@ -281,11 +281,11 @@ def _changing(found: Sequence[Clause]) -> list[Clause]:
     ]
 
 
-def _without_references(changing: Sequence[Clause]) -> list[Clause]:
+def _drop_references(changing: Sequence[Clause]) -> list[Clause]:
     """Leave out what says how the thing just named is to be: "change the sky. It should be red"."""
     merged: list[Clause] = []
     for clause in changing:
-        names_it = bool(merged) and _only_names(merged[-1])
+        names_it = bool(merged) and _names_only(merged[-1])
         words = clause.words
         refers = words[:1] in _REFERRING and bool(lexicon.FINITE & set(words[1:3]))
         refers |= words[1:2] in _REFERRING and words[0] in lexicon.COMPLEMENTED - lexicon.CAUSATIVES
@@ -316,7 +316,7 @@ _PLEASING = frozenset(
 _FAULTS = frozenset("bad boring crooked misspelled misspelt odd strange too weird wrong".split())
 
 
-def _only_names(clause: Clause) -> bool:
+def _names_only(clause: Clause) -> bool:
     """Return whether a clause names what changes, not to what: "change the sky", "except the weather"."""
     words = set(clause.words)
     if words & {"it", "them"}:
@@ -331,7 +331,7 @@ _REFERRING = (["it"], ["they"], ["this"])
 
 def _adds_an_aspect(clause: Clause, aspects: set[str]) -> bool:
     withheld = clause.words[:1] and clause.words[0] in lexicon.WITHHOLDING
-    aspect = lexicon.named_aspect(clause.words)
+    aspect = lexicon.find_aspect(clause.words)
     apart = clause.lead in (Lead.STOP, Lead.ITEM)
     if aspect is None:
         return apart and _tells_of_somebody(clause.words)
@@ -370,7 +370,7 @@ def _change(clause: Clause) -> Change:
 
 
 def _aspect(clause: Clause) -> str:
-    return lexicon.named_aspect(clause.words) or lexicon.DEFAULT_ASPECT
+    return lexicon.find_aspect(clause.words) or lexicon.DEFAULT_ASPECT
 
 
 _SILENT = tuple(LABELS[name] for name in ("use_case", "constraints", "negative"))
@@ -385,7 +385,7 @@ _SILENT_LINE = _label_pattern(_SILENT, ".*$")
 _PRIMARY_LABEL = _label_pattern([LABELS["prompt"]], "")
 
 
-def _without_labels(text: str) -> str:
+def _blank_labels(text: str) -> str:
     """Blank out the lines of a structured prompt that change nothing, and its label; positions stay."""
 
     def blank(match: re.Match[str]) -> str:

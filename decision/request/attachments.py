@@ -20,13 +20,13 @@ DEFAULT_SECONDS = 4
 DIGEST = r"^[0-9a-f]{64}$"
 
 
-class Parsed(BaseModel):
+class FrozenValue(BaseModel):
     """A frozen value, validated when it is created."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-_Kind = TypeVar("_Kind", bound=Parsed)
+_Kind = TypeVar("_Kind", bound=FrozenValue)
 
 
 class Faces(StrEnum):
@@ -37,7 +37,7 @@ class Faces(StrEnum):
     NOT_CHECKED = "not_checked"
 
 
-class ReferenceImage(Parsed):
+class ReferenceImage(FrozenValue):
     """A reference image: pixels, bytes, and the digest of the file.
 
     `original_sha256` is set if the image was made from another file to fit the size of the video. `faces` is
@@ -54,7 +54,7 @@ class ReferenceImage(Parsed):
     faces: Faces | None = None
 
 
-class SourceFile(Parsed):
+class SourceFile(FrozenValue):
     """A video file to be edited; `size` and `seconds` (rounded up) were read from it.
 
     If the file was not probed, they are those of a new clip, and so is the cost estimate.
@@ -68,7 +68,7 @@ class SourceFile(Parsed):
     seconds: int = Field(default=DEFAULT_SECONDS, gt=0)
 
 
-class Source(Parsed):
+class Source(FrozenValue):
     """The source video of a remix, edit or extension, as the ledger knows it.
 
     `status` is None if unknown. `seconds` is the total length, `extensions` the number of extensions it
@@ -86,7 +86,7 @@ class Source(Parsed):
     prompt: str | None = None
 
 
-class Wish(Parsed):
+class RequestedOutput(FrozenValue):
     """Values that were requested although the source determines them; None if not requested."""
 
     model: str | None = None
@@ -102,10 +102,10 @@ def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in (thing, *problem["loc"]))
         raise BadRequest(
-            f"{where}: {problem['msg']}, found {validators.shown(problem['input'])}",
+            f"{where}: {problem['msg']}, found {validators.show_value(problem['input'])}",
             param=where,
             expected=problem["msg"],
-            found=validators.shown(problem["input"]),
+            found=validators.show_value(problem["input"]),
         ) from None
 
 
@@ -193,7 +193,7 @@ def read_material(operation: Operation, values: Mapping[str, object], catalog: C
         source=read_part(Source, "source", values.get("source")),
         source_file=read_part(SourceFile, "source_file", values.get("source_file")),
         input_reference=read_part(ReferenceImage, "input_reference", values.get("input_reference")),
-        further_images=_further_images(values.get("further_images", ())),
+        further_images=_read_further_images(values.get("further_images", ())),
         reference_url=_reference_url(values.get("reference_url"), catalog),
         reference_file_id=_reference_file_id(values.get("reference_file_id")),
         character_ids=_character_ids(values.get("character_ids", ()), catalog),
@@ -215,7 +215,7 @@ def check_first_frame(image: ReferenceImage, size: str, catalog: Catalog) -> Non
     if found != size and not catalog.image.any_size:
         other = f", or use --size {found}" if found in catalog.sizes else ""
         raise BadRequest(
-            f"reference image {validators.shown(image.name)} is {found}, the video's size is {size};"
+            f"reference image {validators.show_value(image.name)} is {found}, the video's size is {size};"
             f" use --fit cover (or contain, or pad) to make it fit{other}",
             param="input_reference",
             expected=size,
@@ -227,7 +227,7 @@ def _check_format(image: ReferenceImage, catalog: Catalog) -> None:
     formats = catalog.image.media_types
     if image.media_type not in formats:
         raise BadRequest(
-            f"reference image {validators.shown(image.name)} is {image.media_type}"
+            f"reference image {validators.show_value(image.name)} is {image.media_type}"
             f" (accepted: {', '.join(formats)}); convert it",
             param="input_reference",
             expected=", ".join(formats),
@@ -235,15 +235,15 @@ def _check_format(image: ReferenceImage, catalog: Catalog) -> None:
         )
 
 
-def _further_images(value: object) -> tuple[ReferenceImage, ...]:
+def _read_further_images(value: object) -> tuple[ReferenceImage, ...]:
     images = (
         read_part(ReferenceImage, f"further_images.{index}", item)
-        for index, item in enumerate(_listed("further_images", value))
+        for index, item in enumerate(_require_list("further_images", value))
     )
     return tuple(image for image in images if image)
 
 
-def _listed(thing: str, value: object) -> Iterable[object]:
+def _require_list(thing: str, value: object) -> Iterable[object]:
     if isinstance(value, list | tuple):
         return value
     raise BadRequest(
@@ -257,7 +257,7 @@ def _listed(thing: str, value: object) -> Iterable[object]:
 def _reference_url(value: object, catalog: Catalog) -> str | None:
     if value is None:
         return None
-    url = validators.text("reference_url", value)
+    url = validators.parse_text("reference_url", value)
     limit = catalog.image.max_url_characters
     if len(url) > limit:
         raise BadRequest(
@@ -271,11 +271,11 @@ def _reference_url(value: object, catalog: Catalog) -> str | None:
         _check_data_url(url, catalog.image.media_types)
     elif not _is_web_address(url):
         raise BadRequest(
-            f"reference_url must begin with https://, http:// or data:, found {validators.shown(url)};"
+            f"reference_url must begin with https://, http:// or data:, found {validators.show_value(url)};"
             " a file is given with --input-reference",
             param="input_reference_url",
             expected="https://, http:// or data:",
-            found=validators.shown(url),
+            found=validators.show_value(url),
         )
     return url
 
@@ -285,11 +285,11 @@ def _check_data_url(url: str, formats: tuple[str, ...]) -> None:
     media_type = head.partition(";")[0].lower()
     if media_type not in formats:
         raise BadRequest(
-            f"reference_url holds {validators.shown(media_type or 'text')} (accepted: {', '.join(formats)});"
-            " convert the image",
+            f"reference_url holds {validators.show_value(media_type or 'text')} "
+            f"(accepted: {', '.join(formats)}); convert the image",
             param="input_reference_url",
             expected=", ".join(formats),
-            found=validators.shown(media_type or "text"),
+            found=validators.show_value(media_type or "text"),
         )
     if not (comma and content):
         raise BadRequest(
@@ -314,12 +314,12 @@ def _is_web_address(url: str) -> bool:
 
 
 def _reference_file_id(value: object) -> str | None:
-    return None if value is None else validators.label("reference_file_id", value, "file_abc123")
+    return None if value is None else validators.parse_label("reference_file_id", value, "file_abc123")
 
 
 def _character_ids(value: object, catalog: Catalog) -> tuple[str, ...]:
-    listed = _listed("character_ids", value)
-    ids = tuple(validators.label("character_id", item, "--character-id char_123") for item in listed)
+    listed = _require_list("character_ids", value)
+    ids = tuple(validators.parse_label("character_id", item, "--character-id char_123") for item in listed)
     most = catalog.characters.max_per_video
     if len(set(ids)) < len(ids):
         raise BadRequest(
@@ -348,15 +348,15 @@ def _options(value: object) -> dict[str, int | bool]:
             found=type(value).__name__,
         )
     for key in value:
-        validators.word("option", key, OPTIONS)
+        validators.parse_word("option", key, OPTIONS)
     options: dict[str, int | bool] = {}
     for name in OPTIONS:
         example = SERVER_OPTIONS[name].example if name in SERVER_OPTIONS else None
         if value.get(name) is None:
             continue
         if example is not None:
-            options[name] = validators.whole_number(name, value[name], f"{flag_of(name)} {example}")
-        elif validators.yes_or_no(name, value[name]):
+            options[name] = validators.parse_whole_number(name, value[name], f"{flag_of(name)} {example}")
+        elif validators.parse_boolean(name, value[name]):
             options[name] = True
     return options
 
@@ -441,7 +441,7 @@ def _check_source_file(file: SourceFile, catalog: Catalog) -> None:
     formats = catalog.source_file.media_types
     if file.media_type not in formats:
         raise BadRequest(
-            f"video {validators.shown(file.name)} is {file.media_type}"
+            f"video {validators.show_value(file.name)} is {file.media_type}"
             f" (accepted: {', '.join(formats)}); convert it",
             param="video",
             expected=", ".join(formats),
@@ -449,9 +449,9 @@ def _check_source_file(file: SourceFile, catalog: Catalog) -> None:
         )
     if file.size not in catalog.sizes:
         raise BadRequest(
-            f"video {validators.shown(file.name)} is {validators.shown(file.size)}, which no model offers"
-            f" (offered: {', '.join(catalog.sizes)}); scale or crop it to one of these",
+            f"video {validators.show_value(file.name)} is {validators.show_value(file.size)}, which no model "
+            f"offers (offered: {', '.join(catalog.sizes)}); scale or crop it to one of these",
             param="video",
             expected=", ".join(catalog.sizes),
-            found=validators.shown(file.size),
+            found=validators.show_value(file.size),
         )

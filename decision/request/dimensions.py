@@ -26,32 +26,32 @@ def size_of(width: object, height: object, catalog: Catalog, model: object = Non
             found="one of them",
         )
     pixels = (
-        validators.whole_number("width", width, "--width 1280"),
-        validators.whole_number("height", height, "--height 720"),
+        validators.parse_whole_number("width", width, "--width 1280"),
+        validators.parse_whole_number("height", height, "--height 720"),
     )
     return read_size("x".join(map(str, pixels)), catalog, model)
 
 
 def read_size(value: object, catalog: Catalog, model: object = None) -> str:
     """Return `value` if a model offers it."""
-    wanted = validators.text("size", value)
+    wanted = validators.parse_text("size", value)
     if wanted in catalog.sizes:
         return wanted
     offers = "; ".join(f"{', '.join(offer.sizes)} by {offer.name}" for offer in catalog.models)
     wished = catalog.model(model) if isinstance(model, str) else None
     near = nearest_size(wanted, wished.sizes if wished else catalog.sizes)
     raise BadRequest(
-        f"size {validators.shown(wanted)} is offered by no model (offered: {offers}); use --size {near}",
+        f"size {validators.show_value(wanted)} is offered by no model (offered: {offers}); use --size {near}",
         param="size",
         expected=offers,
-        found=validators.shown(wanted),
+        found=validators.show_value(wanted),
         instead=near,
     )
 
 
 def seconds_of(value: object, catalog: Catalog) -> int:
     """Return the length of a new clip, from an integer or a string of digits, if a model offers it."""
-    wanted = validators.whole_number("seconds", value, "--seconds 8")
+    wanted = validators.parse_whole_number("seconds", value, "--seconds 8")
     if wanted in catalog.seconds:
         return wanted
     raise BadRequest(
@@ -65,7 +65,7 @@ def seconds_of(value: object, catalog: Catalog) -> int:
 
 def extension_seconds_of(value: object, catalog: Catalog) -> int:
     """Return the length that an extension adds, from an integer or a string of digits, if it is offered."""
-    wanted = validators.whole_number("seconds", value, "--seconds 8")
+    wanted = validators.parse_whole_number("seconds", value, "--seconds 8")
     if wanted in catalog.extension.seconds:
         return wanted
     offered = _nearest_seconds(wanted, catalog.extension.seconds)
@@ -78,7 +78,7 @@ def extension_seconds_of(value: object, catalog: Catalog) -> int:
     )
 
 
-class Nearest(NamedTuple):
+class NearestOffer(NamedTuple):
     """The offer nearest to what was wished, as text for `read_size` and `seconds_of`; and what changed."""
 
     size: str | None
@@ -86,7 +86,7 @@ class Nearest(NamedTuple):
     changes: tuple[str, ...]
 
 
-def nearest_offer(size: str | None, seconds: object, catalog: Catalog, model: str) -> Nearest:
+def nearest_offer(size: str | None, seconds: object, catalog: Catalog, model: str) -> NearestOffer:
     """Return the size and length nearest to those wished that `model` offers, or any model for another name.
 
     Of two lengths as near, the shorter, which costs less. What is no size or length at all stays as it is.
@@ -103,7 +103,7 @@ def nearest_offer(size: str | None, seconds: object, catalog: Catalog, model: st
         length = _nearest_length(int(text), lengths)
         changes.append(f"{text} seconds are not offered; the nearest are {length}")
         text = str(length)
-    return Nearest(size, text, tuple(changes))
+    return NearestOffer(size, text, tuple(changes))
 
 
 def _nearest_length(wanted: int, offered: Iterable[int]) -> int:

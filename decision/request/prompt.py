@@ -69,10 +69,10 @@ def augment(prompt: str, fields: Mapping[str, str]) -> str:
 def is_structured(prompt: str) -> bool:
     """Return whether `prompt` has the form of the template: its first line, or a Primary request line."""
     text = prompt.lstrip()
-    return bool(_LABELLED.match(text)) or "prompt" in labelled_lines(text)
+    return bool(_LABELLED.match(text)) or "prompt" in find_labelled_lines(text)
 
 
-def labelled_lines(prompt: str) -> frozenset[str]:
+def find_labelled_lines(prompt: str) -> frozenset[str]:
     """Return the fields that have a line in `prompt`; ``prompt`` is the primary request."""
     return frozenset(_FIELD_OF[match[1].lower()] for match in _LABELLED.finditer(prompt))
 
@@ -97,7 +97,7 @@ def read_lines(prompt: str) -> dict[str, str]:
 
 
 def _refuse_lines_given_twice(prompt: str, entries: Mapping[str, str]) -> None:
-    twice = [name for name in entries if name in labelled_lines(prompt)]
+    twice = [name for name in entries if name in find_labelled_lines(prompt)]
     if twice:
         raise BadRequest(
             f"{twice[0]} is given, but the prompt already has a line {LABELS[twice[0]]!r}:"

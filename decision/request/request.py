@@ -19,12 +19,12 @@ from decision.request.attachments import (
     OPTIONS,
     SEVERAL_IMAGES,
     Faces,
+    FrozenValue,
     Material,
-    Parsed,
     ReferenceImage,
+    RequestedOutput,
     Source,
     SourceFile,
-    Wish,
     check_first_frame,
     read_material,
 )
@@ -41,9 +41,9 @@ __all__ = [
     "OPTIONS",
     "ReferenceImage",
     "RenderRequest",
+    "RequestedOutput",
     "Source",
     "SourceFile",
-    "Wish",
     "parse_request",
 ]
 
@@ -53,7 +53,7 @@ AUTO = "auto"
 _WORST_FACES_FIRST = (Faces.FOUND, Faces.NOT_CHECKED, None, Faces.NONE)
 
 
-class RenderRequest(Parsed):
+class RenderRequest(FrozenValue):
     """A valid request.
 
     `model`, `size` and `seconds` are what would be rendered: as requested for a create (`model` may be
@@ -83,7 +83,7 @@ class RenderRequest(Parsed):
     options: dict[str, int | bool] = Field(default_factory=dict)
     source: Source | None = None
     source_file: SourceFile | None = None
-    wished: Wish = Wish()
+    wished: RequestedOutput = RequestedOutput()
     request_key: str | None = None
     max_cost_usd_micros: int | None = None
     deadline_minutes: int | None = None
@@ -129,14 +129,14 @@ def parse_request(*, catalog: Catalog, **values: object) -> RenderRequest:
     entries = {key: value for key, value in values.items() if value is not None}
     known = [key for key in RenderRequest.model_fields if key != "wished"]
     for key in entries:
-        validators.word("request value", key, known)
-    operation = Operation(validators.word("operation", entries.get("operation"), list(Operation)))
+        validators.parse_word("request value", key, known)
+    operation = Operation(validators.parse_word("operation", entries.get("operation"), list(Operation)))
     wish = _wish(operation, entries, catalog)
     material = read_material(operation, entries, catalog)
     request = RenderRequest(
         operation=operation,
         **material._asdict(),
-        **_settled(operation, wish, material, catalog),
+        **_settle(operation, wish, material, catalog),
         **_texts(entries, catalog),
         **_terms(entries),
     )
@@ -146,22 +146,24 @@ def parse_request(*, catalog: Catalog, **values: object) -> RenderRequest:
     return request
 
 
-def _wish(operation: Operation, entries: Mapping[str, object], catalog: Catalog) -> Wish:
-    model = validators.word("model", entries.get("model", AUTO), (AUTO, *catalog.model_names))
+def _wish(operation: Operation, entries: Mapping[str, object], catalog: Catalog) -> RequestedOutput:
+    model = validators.parse_word("model", entries.get("model", AUTO), (AUTO, *catalog.model_names))
     read_seconds = extension_seconds_of if operation is Operation.EXTEND else seconds_of
-    return Wish(
+    return RequestedOutput(
         model=None if model == AUTO else model,
         size=read_size(entries["size"], catalog, model) if "size" in entries else None,
         seconds=read_seconds(entries["seconds"], catalog) if "seconds" in entries else None,
     )
 
 
-def _settled(operation: Operation, wish: Wish, material: Material, catalog: Catalog) -> dict[str, object]:
+def _settle(
+    operation: Operation, wish: RequestedOutput, material: Material, catalog: Catalog
+) -> dict[str, object]:
     """Return model, size and seconds of what would be rendered, and the requested values that differ."""
     source, file = material.source, material.source_file
     if source and operation is Operation.EXTEND:
         wished = wish.model_copy(update={"seconds": None})
-        added = _added_seconds(wish, catalog)
+        added = _require_added_seconds(wish, catalog)
         return {"model": source.model, "size": source.size, "seconds": added, "wished": wished}
     if source:
         return {"model": source.model, "size": source.size, "seconds": source.seconds, "wished": wish}
@@ -174,7 +176,7 @@ def _settled(operation: Operation, wish: Wish, material: Material, catalog: Cata
     }
 
 
-def _added_seconds(wish: Wish, catalog: Catalog) -> int:
+def _require_added_seconds(wish: RequestedOutput, catalog: Catalog) -> int:
     if wish.seconds is None:
         offered = ", ".join(map(str, catalog.extension.seconds))
         raise BadRequest(
@@ -188,7 +190,7 @@ def _added_seconds(wish: Wish, catalog: Catalog) -> int:
 
 
 def _texts(entries: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
-    prompt = validators.text("prompt", entries.get("prompt", ""))
+    prompt = validators.parse_text("prompt", entries.get("prompt", ""))
     if not prompt.strip():
         raise BadRequest(
             "prompt is empty; say what the clip should show, for example --prompt 'A cat on a roof'",
@@ -209,7 +211,7 @@ def _fields(entries: object) -> dict[str, str]:
             found=type(entries).__name__,
         )
     texts = {
-        validators.word("field", key, FIELDS): validators.text(f"field {key}", value)
+        validators.parse_word("field", key, FIELDS): validators.parse_text(f"field {key}", value)
         for key, value in entries.items()
         if value is not None
     }
@@ -218,10 +220,10 @@ def _fields(entries: object) -> dict[str, str]:
 
 def _terms(entries: Mapping[str, object]) -> dict[str, object]:
     terms: dict[str, object] = {
-        "purpose": validators.word("purpose", entries.get("purpose", "draft"), PURPOSES),
-        "profile": validators.name("profile", entries.get("profile", "openai")),
-        "augment": validators.yes_or_no("augment", entries.get("augment", True)),
-        "attested": validators.yes_or_no("attested", entries.get("attested", False)),
+        "purpose": validators.parse_word("purpose", entries.get("purpose", "draft"), PURPOSES),
+        "profile": validators.parse_name("profile", entries.get("profile", "openai")),
+        "augment": validators.parse_boolean("augment", entries.get("augment", True)),
+        "attested": validators.parse_boolean("attested", entries.get("attested", False)),
     }
     if "declared_change" in entries:
         if entries["operation"] != Operation.REMIX:
@@ -231,16 +233,16 @@ def _terms(entries: Mapping[str, object]) -> dict[str, object]:
                 expected="no declaration, because it is no remix",
                 found="one",
             )
-        terms["declared_change"] = validators.word(
+        terms["declared_change"] = validators.parse_word(
             "declare_change", entries["declared_change"], CHANGE_ASPECTS
         )
     terms |= {
-        name: validators.whole_number(name, entries[name], example)
+        name: validators.parse_whole_number(name, entries[name], example)
         for name, example in _NUMBERS.items()
         if name in entries
     }
     terms |= {
-        name: validators.label(name, entries[name], example)
+        name: validators.parse_label(name, entries[name], example)
         for name, example in _LABELS.items()
         if name in entries
     }

@@ -57,11 +57,11 @@ class Template(Entry):
         `BadRequest` for a blank it does not have.
         """
         for name in values:
-            validators.word("blank", name, self.blanks)
+            validators.parse_word("blank", name, self.blanks)
         entries = {name: value.strip() for name, value in values.items() if value.strip()}
         return Draft(
-            _filled(self.prompt, entries),
-            {name: _filled(text, entries) for name, text in self.fields.items()},
+            _fill(self.prompt, entries),
+            {name: _fill(text, entries) for name, text in self.fields.items()},
         )
 
     @property
@@ -96,8 +96,8 @@ def templates() -> Mapping[str, Template]:
 def template(name: str) -> Template:
     """Return the template called `name`; `BadRequest` names the known ones and the nearest."""
     known = templates()
-    return known[validators.word("template", name, known)]
+    return known[validators.parse_word("template", name, known)]
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str:
+def _fill(text: str, values: Mapping[str, str]) -> str:
     return BLANK.sub(lambda match: values.get(match[1], match[0]), text)

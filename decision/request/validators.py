@@ -26,7 +26,7 @@ _SHOWN_CHARACTERS = 60
 _LABEL_CHARACTERS = 200
 
 
-def text(thing: str, value: object) -> str:
+def parse_text(thing: str, value: object) -> str:
     """Return `value` if it is text that can be written as UTF-8, without the character NUL.
 
     Databases and servers drop or replace NUL, so what comes back would not be what was asked for.
@@ -58,83 +58,83 @@ def text(thing: str, value: object) -> str:
     return value
 
 
-def word(thing: str, value: object, offered: Iterable[str]) -> str:
+def parse_word(thing: str, value: object, offered: Iterable[str]) -> str:
     """Return `value` if it is one of `offered`, or say which is nearest."""
     offered = tuple(offered)
-    checked = text(thing, value)
+    checked = parse_text(thing, value)
     if checked in offered:
         return checked
     near = get_close_matches(checked.lower(), offered, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]}?" if near else "; use one of these"
     raise BadRequest(
-        f"{thing} {shown(checked)} is unknown (known: {', '.join(offered)}){hint}",
+        f"{thing} {show_value(checked)} is unknown (known: {', '.join(offered)}){hint}",
         param=thing,
         expected=", ".join(offered),
-        found=shown(checked),
+        found=show_value(checked),
         instead=near[0] if near else None,
     )
 
 
-def name(thing: str, value: object) -> str:
+def parse_name(thing: str, value: object) -> str:
     """Return `value` if it can name a profile in the record: [a-z0-9_-], at most 64 of them."""
-    checked = text(thing, value)
+    checked = parse_text(thing, value)
     if not _NAME.match(checked):
         raise BadRequest(
-            f"{thing} {shown(checked)} is no name; use 1 to 64 of a-z, 0-9, - and _",
+            f"{thing} {show_value(checked)} is no name; use 1 to 64 of a-z, 0-9, - and _",
             param=thing,
             expected="1 to 64 of a-z, 0-9, - and _",
-            found=shown(checked),
+            found=show_value(checked),
         )
     return checked
 
 
-def whole_number(thing: str, value: object, example: str) -> int:
+def parse_whole_number(thing: str, value: object, example: str) -> int:
     """Return `value`, an integer or its digits, if it is a whole number from 0 to `LARGEST_NUMBER`."""
     number = int(value) if isinstance(value, str) and _WHOLE_NUMBER.match(value) else value
     if isinstance(number, int) and number > LARGEST_NUMBER:
         raise BadRequest(
-            f"{thing} is at most {LARGEST_NUMBER}, found {shown(value)}; for example {example}",
+            f"{thing} is at most {LARGEST_NUMBER}, found {show_value(value)}; for example {example}",
             param=thing,
             expected=f"at most {LARGEST_NUMBER}",
-            found=shown(value),
+            found=show_value(value),
         )
     if isinstance(number, int) and not isinstance(number, bool) and number >= 0:
         return number
     raise BadRequest(
-        f"{thing} must be a whole number, found {shown(value)}; for example {example}",
+        f"{thing} must be a whole number, found {show_value(value)}; for example {example}",
         param=thing,
         expected="a whole number",
-        found=shown(value),
+        found=show_value(value),
     )
 
 
-def yes_or_no(thing: str, value: object) -> bool:
+def parse_boolean(thing: str, value: object) -> bool:
     """Return `value` if it is true or false."""
     if isinstance(value, bool):
         return value
     raise BadRequest(
-        f"{thing} must be true or false, found {shown(value)}",
+        f"{thing} must be true or false, found {show_value(value)}",
         param=thing,
         expected="true or false",
-        found=shown(value),
+        found=show_value(value),
     )
 
 
-def label(thing: str, value: object, example: str, most: int = _LABEL_CHARACTERS) -> str:
+def parse_label(thing: str, value: object, example: str, most: int = _LABEL_CHARACTERS) -> str:
     """Return `value` if it is 1 to `most` printable characters, such as a key or an id."""
-    checked = text(thing, value)
+    checked = parse_text(thing, value)
     if checked.strip() and checked.isprintable() and len(checked) <= most:
         return checked
     raise BadRequest(
-        f"{thing} must be 1 to {most} printable characters, found {shown(checked)}; "
+        f"{thing} must be 1 to {most} printable characters, found {show_value(checked)}; "
         f"use for example {example}",
         param=thing,
         expected=f"1 to {most} printable characters",
-        found=shown(checked),
+        found=show_value(checked),
     )
 
 
-def shown(value: object) -> str:
+def show_value(value: object) -> str:
     """Return `value` as it may stand in a message: on one line, and not too long."""
     as_text = value if isinstance(value, str) and value.isprintable() and value else repr(value)
     return as_text if len(as_text) <= _SHOWN_CHARACTERS else f"{as_text[:_SHOWN_CHARACTERS]}…"

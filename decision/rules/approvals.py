@@ -23,7 +23,7 @@ KEY_BYTES = 32
 ID_BYTES = 4
 
 
-def checked_key(text: str) -> str:
+def check_key(text: str) -> str:
     """Return `text` if it is an Ed25519 public key; `ValueError` says what is wrong with it."""
     name, _, rest = text.partition("+")
     key_id, _, encoded = rest.partition("+")
@@ -41,13 +41,13 @@ def checked_key(text: str) -> str:
     return text
 
 
-def checked_approver_key(text: str) -> str:
+def check_approver_key(text: str) -> str:
     """Return `text` if it is an Ed25519 public key or a passkey; `ValueError` says what is wrong with it."""
-    return str(Passkey.parse(text)) if is_passkey(text) else checked_key(text)
+    return str(Passkey.parse(text)) if is_passkey(text) else check_key(text)
 
 
-PublicKey = Annotated[str, AfterValidator(checked_key)]
-ApproverKey = Annotated[str, AfterValidator(checked_approver_key)]
+PublicKey = Annotated[str, AfterValidator(check_key)]
+ApproverKey = Annotated[str, AfterValidator(check_approver_key)]
 Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 Approvers = dict[Person, Annotated[tuple[ApproverKey, ...], Field(min_length=1)]]
 """Who may sign approvals, by actor id, each with the keys and passkeys that are theirs."""
@@ -173,7 +173,7 @@ class ApprovalRule(Entry):
                 f" {len(signers)} who may sign them"
             )
 
-    def never_matches(self, catalog: Catalog) -> Iterator[str]:
+    def find_contradictions(self, catalog: Catalog) -> Iterator[str]:
         """Yield why no render of `catalog` can ever match; nothing if one can, or if it is for changes."""
         if self.changes:
             return
@@ -185,7 +185,7 @@ class ApprovalRule(Entry):
         if self.operations == ():
             yield f"approval rule {self.code}: its operations are an empty list"
         yield from self._warn_of_unknown_verdicts(set(self.change_verdicts or ()))
-        dearest = self._dearest(catalog)
+        dearest = self._find_highest_cost(catalog)
         if not unknown and (self.min_cost_usd_micros or 0) > dearest:
             yield (
                 f"approval rule {self.code}: nothing costs {self.min_cost_usd_micros} micro-dollars"
@@ -203,7 +203,7 @@ class ApprovalRule(Entry):
         elif self.operations and not set(self.operations) & CHANGING:
             yield f"approval rule {self.code}: only a remix or an edit has one of its change_verdicts"
 
-    def _dearest(self, catalog: Catalog) -> int:
+    def _find_highest_cost(self, catalog: Catalog) -> int:
         """Return the highest cost of a render it names, with the longest video for operations on a source."""
         longest = max(*catalog.seconds, *catalog.extension.seconds)
         if not self.operations or set(self.operations) & CHANGING:

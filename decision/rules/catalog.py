@@ -141,7 +141,7 @@ class ExtensionLimits(Entry):
     max_total_seconds: PositiveInt
     source: str
 
-    def fitting(self, source_seconds: int) -> tuple[int, ...]:
+    def list_fitting(self, source_seconds: int) -> tuple[int, ...]:
         """Return the lengths that can be added to a video of `source_seconds`, ascending."""
         room = self.max_total_seconds - source_seconds
         return tuple(sorted(seconds for seconds in self.seconds if seconds <= room))
@@ -196,7 +196,7 @@ class Catalog(Document):
         entry = self.model(model)
         return entry.cost_usd_micros(size, seconds, on) if entry else None
 
-    def retired(self, model: str) -> str | None:
+    def explain_retirement(self, model: str) -> str | None:
         """Return why the model is no longer served, None if it is served or unknown."""
         entry = self.model(model)
         return entry.retired if entry else None

@@ -32,7 +32,7 @@ class Action(StrEnum):
     DENY = "deny"
 
 
-def _checked_term(term: str) -> str:
+def _check_term(term: str) -> str:
     if len(term) > LONGEST_TERM:
         raise ValueError(f"a term has at most {LONGEST_TERM} characters, found {len(term)}")
     if not re.search(r"\w", fold_term(term)):
@@ -41,7 +41,7 @@ def _checked_term(term: str) -> str:
 
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-Term = Annotated[str, AfterValidator(_checked_term)]
+Term = Annotated[str, AfterValidator(_check_term)]
 Category = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_/-]{0,63}$")]
 """A category of a moderation, in the server's words, such as ``violence/graphic``."""
 

@@ -25,7 +25,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.document import Document, Entry
 from decision.rules.guardrails import Guardrails
 from decision.rules.purpose import PURPOSES
-from decision.rules.roles import DEFAULT_ROLES, RoleName, Roles, without_effect
+from decision.rules.roles import DEFAULT_ROLES, RoleName, Roles, warn_unknown_permissions
 from decision.rules.toml import load_document
 
 WHOLE_PERCENT = 100
@@ -73,7 +73,7 @@ class UnclearChange(StrEnum):
     ALLOW = "allow"
 
 
-class JudgeAsked(StrEnum):
+class JudgeUse(StrEnum):
     """When the judge is asked about a remix: where the offline rule is not sure, or always."""
 
     UNSURE = "unsure"
@@ -88,7 +88,7 @@ _EARLIER_ENCODERS = ("one-change-encoder-1", "one-change-encoder-2", "one-change
 """Policies in force before may name them: they are read, and the judge counts as not installed."""
 
 
-def _checked_url(url: str) -> str:
+def _check_url(url: str) -> str:
     if url == LOCAL:
         return url
     try:
@@ -121,8 +121,8 @@ class Judge(Entry):
     """
 
     model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
-    url: Annotated[str, AfterValidator(_checked_url)] | None = None
-    ask: JudgeAsked = JudgeAsked.UNSURE
+    url: Annotated[str, AfterValidator(_check_url)] | None = None
+    ask: JudgeUse = JudgeUse.UNSURE
     may_overrule: StrictBool = False
 
     @model_validator(mode="after")
@@ -238,12 +238,12 @@ class Policy(Document):
 
     def warnings(self, catalog: Catalog) -> tuple[str, ...]:
         """Return warnings about entries without effect: rules that never match, unknown models."""
-        rules = [warning for rule in self.approvals or () for warning in rule.never_matches(catalog)]
+        rules = [warning for rule in self.approvals or () for warning in rule.find_contradictions(catalog)]
         rules += [
             reason for rule in self.approvals or () for reason in rule.cannot_be_met(self.approvers or ())
         ]
         rules += self._unknown_guardrails()
-        rules += without_effect(self.roles or {})
+        rules += warn_unknown_permissions(self.roles or {})
         fitted = dict.fromkeys(line.model for lines in self.purposes.values() for line in lines)
         strangers = [name for name in fitted if name not in catalog.model_names]
         return *rules, *(f"purposes: the catalog has no model {name}" for name in strangers)

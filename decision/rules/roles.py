@@ -49,7 +49,7 @@ def roles_with(roles: Roles, permission: Permission) -> list[str]:
     return [name for name, words in roles.items() if permission in words]
 
 
-def without_effect(roles: Roles) -> Iterator[str]:
+def warn_unknown_permissions(roles: Roles) -> Iterator[str]:
     """Yield a warning for each permission that does not exist, so that it permits nothing."""
     for name, words in roles.items():
         for word in words:

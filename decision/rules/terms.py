@@ -39,7 +39,7 @@ _LATER_JAMO = ((0x1160, 0x11FF), (0xD7B0, 0xD7FF))
 """Those that continue a syllable."""
 
 
-class Folded(NamedTuple):
+class FoldedText(NamedTuple):
     """A text as it is compared, and for each of its characters where it comes from in the original."""
 
     text: str
@@ -47,7 +47,7 @@ class Folded(NamedTuple):
     ends: tuple[int, ...]
 
 
-def folded(text: str) -> Folded:
+def fold(text: str) -> FoldedText:
     """Return `text` as it is compared."""
     out: list[str] = []
     starts: list[int] = []
@@ -59,16 +59,16 @@ def folded(text: str) -> Folded:
             out.append(char)
             starts.append(start)
             ends.append(end)
-    return Folded("".join(out), tuple(starts), tuple(ends))
+    return FoldedText("".join(out), tuple(starts), tuple(ends))
 
 
 @lru_cache(maxsize=32_768)
 def fold_term(term: str) -> str:
     """Return a term as it is compared; empty if nothing of it can be found in a text."""
-    return folded(term).text.strip(" ")
+    return fold(term).text.strip(" ")
 
 
-def find(text: Folded, term: str) -> Iterator[tuple[int, int]]:
+def find(text: FoldedText, term: str) -> Iterator[tuple[int, int]]:
     """Yield where the folded `term` stands in the original of `text`, as whole words."""
     at = text.text.find(term)
     while at >= 0:
@@ -103,7 +103,7 @@ def _is_left_out(char: str) -> bool:
 def _begins_word(text: str, at: int) -> bool:
     if _extends(text[at]):  # the middle of a character
         return False
-    return at == 0 or not _joined(text[at - 1], text[at])
+    return at == 0 or not _is_joined(text[at - 1], text[at])
 
 
 def _ends_word(text: str, end: int) -> bool:
@@ -111,10 +111,10 @@ def _ends_word(text: str, end: int) -> bool:
         return True
     if _extends(text[end]):
         return False
-    return _is_in(text[end - 1], _JAMO) or not _joined(text[end - 1], text[end])
+    return _is_in(text[end - 1], _JAMO) or not _is_joined(text[end - 1], text[end])
 
 
-def _joined(one: str, other: str) -> bool:
+def _is_joined(one: str, other: str) -> bool:
     """Return whether two neighbours are of one word, in a script that has spaces between words."""
     words = all(char.isalnum() or _extends(char) for char in (one, other))
     return words and not _is_in(one, _UNSPACED) and not _is_in(other, _UNSPACED)

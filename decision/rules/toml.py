@@ -59,7 +59,7 @@ class _Scan:
                 yield table, self._line()
                 self._take("]]")
             elif self._take("["):
-                table = self._resolved(self._key())
+                table = self._resolve(self._key())
                 yield table, self._line()
                 self._take("]")
             else:
@@ -96,11 +96,11 @@ class _Scan:
 
     def _element(self, key: Path) -> Path:
         """Return the path of the next table of an array of tables."""
-        array = (*self._resolved(key[:-1]), key[-1])
+        array = (*self._resolve(key[:-1]), key[-1])
         self.counts[array] = self.counts.get(array, -1) + 1
         return (*array, self.counts[array])
 
-    def _resolved(self, key: Path) -> Path:
+    def _resolve(self, key: Path) -> Path:
         """Return `key` with the index of the last table inserted after each array of tables."""
         path: Path = ()
         for part in key:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, Unpack
 
 from decision.advice.reading import missing_details
-from decision.engine.explain import what_now, why
+from decision.engine.explain import list_reasons, what_now
 from decision.errors import DecisionError
 from decision.request.attachments import SERVER_OPTIONS, SEVERAL_IMAGES
 from decision.request.request import RenderRequest, parse_request
@@ -411,14 +411,18 @@ def _decided(session: Session, values: Mapping[str, Any]) -> Decided:
     details = tuple(question.question for question in missing_details(request))
     if isinstance(ruling, RenderDecided):
         return Decided(
-            ruling.decision, ruling.model, usd(ruling.cost_usd_micros), tuple(why(ruling)), missing=details
+            ruling.decision,
+            ruling.model,
+            usd(ruling.cost_usd_micros),
+            tuple(list_reasons(ruling)),
+            missing=details,
         )
     chosen = ruling.choice if isinstance(ruling, RenderHeld) else None
     return Decided(
         ruling.decision,
         chosen.model if chosen else None,
         usd(chosen.cost_usd_micros) if chosen else None,
-        tuple(why(ruling)),
+        tuple(list_reasons(ruling)),
         tuple(what_now(ruling, request)),
         details,
     )
@@ -447,7 +451,7 @@ def _not_submitted(session: Session, placed: Placed) -> NotSubmitted:
     if job.state is State.DENIED:
         reason = denial(session.ledger, job)
     elif isinstance(placed.ruling, RenderHeld):
-        reason = "; ".join([why(placed.ruling)[0], what_now(placed.ruling, job_id=job.job_id)[0]])
+        reason = "; ".join([list_reasons(placed.ruling)[0], what_now(placed.ruling, job_id=job.job_id)[0]])
     else:
         reason = str(submission_trouble(session.ledger, job, session.settings.profiles_file) or "")
     because = reason or f"`sora-ledger show {job.job_id}` says why"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from decision.engine.approval import after_approval
+from decision.engine.approval import rule_after_approval
 from decision.rules.approvals import ApprovalRule
 from decision.rules.policy import Policy
 from ledger.errors import BudgetExceeded, IllegalTransition, WrongExpectedVersion
@@ -205,7 +205,7 @@ def _decide_again(session: Session, case: Case, now: datetime) -> Considered:
     team, project, purpose = (str(inputs.get(part) or "") or None for part in ("team", "project", "purpose"))
     scope = Scope(team, project, purpose, case.job.actor)
     paying = purse(session.ledger, scope, now, session.provenance)
-    return after_approval(
+    return rule_after_approval(
         case.hold,
         catalog=case.pending.under.catalog,
         policy=case.pending.under.policy,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from decision.engine.explain import about_failure, what_now, why, why_not_chosen
+from decision.engine.explain import explain_candidate, explain_failure, list_reasons, what_now
 from ledger.canonical import leaf_hash, sha256_hex
 from ledger.events import (
     Candidate,
@@ -63,7 +63,7 @@ def explain(ledger: Ledger, name: str) -> Explained:
         "state": job.state.value,
         "decided": _what(decided, history),
         "why": {
-            "reasons": why(ruling),
+            "reasons": list_reasons(ruling),
             "candidates": candidates_of(ruling),
             "inputs": dict(ruling.basis.inputs),
             "what_now": _steps(job, ruling, requested),
@@ -87,7 +87,7 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "state": job.state.value,
         "decision": ruling.decision,
         "denial_trace": denied.denial_trace.as_json() if denied else None,
-        "why": why(ruling),
+        "why": list_reasons(ruling),
         "people": people_of(ledger, history),
         "candidates": candidates_of(ruling),
         "what_now": _steps(job, ruling, requested),
@@ -187,10 +187,10 @@ def _candidate(candidate: Candidate, ruling: Considered) -> Json:
         "features": dict(candidate.features),
         "gates_passed": list(candidate.gates_passed),
         "gates_failed": [
-            failure.as_json() | {"reason": about_failure(candidate, failure, ruling)}
+            failure.as_json() | {"reason": explain_failure(candidate, failure, ruling)}
             for failure in candidate.gates_failed
         ],
-        "why_not": [] if chosen else why_not_chosen(candidate, ruling),
+        "why_not": [] if chosen else explain_candidate(candidate, ruling),
     }
 
 

@@ -21,9 +21,9 @@ from pydantic import ValidationError
 
 from decision.engine.approval import consider_inputs
 from decision.engine.decide import ENGINE, rule
-from decision.engine.guardrails import found_in, result_in
+from decision.engine.guardrails import find_in, result_in
 from decision.engine.inputs import Inputs
-from decision.engine.judge import judge_result_in, judged
+from decision.engine.judge import apply_judgement, judge_result_in
 from decision.one_change.verdict import RemixVerdict, check_remix
 from decision.one_change.verdict import Verdict as OneChange
 from decision.rules.catalog import Catalog
@@ -172,7 +172,7 @@ def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs, policy: Pol
         request.prompt.text, {name: text for name, text in texts.items() if text is not None}
     )
     judge = policy.judge if inputs.operation is Operation.REMIX else None
-    return judged(verdict, judge, judge_result_in(inputs.recorded()))[0]
+    return apply_judgement(verdict, judge, judge_result_in(inputs.to_record()))[0]
 
 
 ERASED = "erased"
@@ -190,7 +190,7 @@ def _search_again(
     text = _sent_text(ledger, record) if inputs.terms_found is not None else None
     if inputs.terms_found is not None and text is None:
         return ERASED
-    return found_in(text, policy.guardrails, result_in(inputs.recorded()))
+    return find_in(text, policy.guardrails, result_in(inputs.to_record()))
 
 
 def _sent_text(ledger: Ledger, record: Record) -> str | None:
@@ -204,7 +204,7 @@ def _guardrails_differ(
 ) -> dict[str, tuple[object, object]]:
     if searched is None or isinstance(searched, str):
         return {}
-    recorded = inputs.recorded()
+    recorded = inputs.to_record()
     return {
         name: (recorded.get(name), searched.get(name))
         for name in ("guardrails", "terms_found")
@@ -336,8 +336,8 @@ def _under(policy: Policy, ledger: Ledger, record: Record, inputs: Inputs) -> In
     if policy.guardrails is None:
         return inputs
     text = _sent_text(ledger, record) if policy.guardrails.terms else None
-    inputs_found = found_in(text, policy.guardrails, result_in(inputs.recorded()))
-    return Inputs.model_validate({**inputs.recorded(), **inputs_found})
+    inputs_found = find_in(text, policy.guardrails, result_in(inputs.to_record()))
+    return Inputs.model_validate({**inputs.to_record(), **inputs_found})
 
 
 def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:
@@ -345,12 +345,12 @@ def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:
     if inputs.offline_verdict is None:
         return inputs
     found = RemixVerdict(cast("OneChange", inputs.offline_verdict))  # it was recorded from one
-    verdict, by_judge = judged(found, policy.judge, judge_result_in(inputs.recorded()))
+    verdict, by_judge = apply_judgement(found, policy.judge, judge_result_in(inputs.to_record()))
     none_of_it = dict.fromkeys(
         ("offline_verdict", "judge_status", "judge_model", "judge_verdict", "judge_changes")
     )
     update = {**none_of_it, **by_judge, "change_verdict": verdict.verdict if verdict else None}
-    return Inputs.model_validate({**inputs.recorded(), **update})
+    return Inputs.model_validate({**inputs.to_record(), **update})
 
 
 def _recorded(ruling: Considered, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:

@@ -37,7 +37,7 @@ class Override:
 def read_override(codes: Sequence[str], reason: str, until: datetime, now: datetime) -> Override:
     """Return an override; `BadRequest` for an unknown denial, `BadInput` for a time in the past."""
     for code in codes:
-        validators.word("denial", code, sorted(REFUSALS))
+        validators.parse_word("denial", code, sorted(REFUSALS))
     if until <= now:
         raise BadInput(
             f"--override-until {timestamp(until)[:19]}Z is in the past: name a future time",

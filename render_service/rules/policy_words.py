@@ -10,7 +10,7 @@ from decision.rules.approvals import ApprovalRule
 from decision.rules.catalog import Catalog
 from decision.rules.document import Document
 from decision.rules.guardrails import Guardrails
-from decision.rules.policy import LOCAL, PPM_PER_PERCENT, JudgeAsked, Policy
+from decision.rules.policy import LOCAL, PPM_PER_PERCENT, JudgeUse, Policy
 from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.record import Record
@@ -53,7 +53,7 @@ def _judge(policy: Policy) -> Sentence:
     judge = policy.judge
     if judge is None:
         return Sentence("judge of remixes", "none")
-    when = "always" if judge.ask is JudgeAsked.ALWAYS else "where the offline rule is not sure"
+    when = "always" if judge.ask is JudgeUse.ALWAYS else "where the offline rule is not sure"
     where = judge.url or "the server of the render"
     sent = "read on this machine" if judge.url == LOCAL else f"sent to {where}"
     may = "it may overrule the offline rule" if judge.may_overrule else "it never lets several changes pass"

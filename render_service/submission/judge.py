@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from decision.engine.guardrails import is_denied_by_terms
-from decision.engine.judge import wanted_judge
+from decision.engine.judge import find_judge
 from decision.one_change.lexicon import DEFAULT_ASPECT
 from decision.one_change.verdict import JudgeResult, JudgeStatus, Place, check_remix
 from decision.request.prompt import CHANGE_ASPECTS
@@ -87,7 +87,7 @@ def _wanted(policy: Policy, request: RenderRequest) -> Judge | None:
     guardrails = policy.guardrails
     if guardrails and is_denied_by_terms(request.sent_prompt, guardrails, request.purpose):
         return None
-    return wanted_judge(policy, request)
+    return find_judge(policy, request)
 
 
 async def _ahead(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from decision.engine.approval import consider, set_aside
-from decision.engine.explain import what_now, why
+from decision.engine.explain import list_reasons, what_now
 from decision.request.request import RenderRequest, SourceFile
 from ledger.events import Considered, RenderDecided, RenderDenied
 from ledger.terms import UNDER_WAY, State
@@ -168,7 +168,7 @@ def ruling_document(
 
     `job_id`, and the `draft` it was made from, appear in the suggested commands.
     """
-    document: Json = ruling.as_json() | {"why": why(ruling)}
+    document: Json = ruling.as_json() | {"why": list_reasons(ruling)}
     if not isinstance(ruling, RenderDecided):
         document["what_now"] = what_now(ruling, request, job_id=job_id, draft=draft)
     return document

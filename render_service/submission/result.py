@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from decision.engine.explain import denied_field, what_now, why
+from decision.engine.explain import find_denied_field, list_reasons, what_now
 from decision.request.request import RenderRequest
 from ledger.errors import argv_of
 from ledger.events import (
@@ -111,7 +111,10 @@ def denial(ledger: Ledger, job: Job) -> str:
     history = JobHistory.of(ledger, job)
     ruling = history.all_of(RenderDenied)[-1].event
     sent = sent_prompt(history.requested).text if history.requested else None
-    reasons, steps = why(ruling), what_now(ruling, job_id=job.job_id, draft=job.source_job, sent=sent)
+    reasons, steps = (
+        list_reasons(ruling),
+        what_now(ruling, job_id=job.job_id, draft=job.source_job, sent=sent),
+    )
     return "; ".join([reasons[0], *steps[:1]])
 
 
@@ -162,7 +165,7 @@ def _denied(history: JobHistory) -> Shortfall:
     if trace.detail_code == "BUDGET_EXHAUSTED":
         commands = ["sora-ledger budget list"]
     argv = tuple(tuple(argv_of(command)) for command in commands)
-    return Shortfall(denied_field(trace), trace.expected, trace.found, argv)
+    return Shortfall(find_denied_field(trace), trace.expected, trace.found, argv)
 
 
 def submission_trouble(ledger: Ledger, job: Job, profiles_file: Path | None) -> AnswerError | None:

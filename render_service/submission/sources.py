@@ -8,7 +8,7 @@ changed aspect is known, so that line becomes unknown; nothing is guessed.
 import asyncio
 
 from decision.one_change.lexicon import FIELD_ASPECTS
-from decision.one_change.shot_spec import changed_key, spec_of
+from decision.one_change.shot_spec import find_changed_key, spec_of
 from decision.request.request import Source
 from ledger.events import RenderDecided
 from ledger.job import Job
@@ -128,7 +128,7 @@ def _after(ledger: Ledger, job: Job, spec: Spec) -> Spec:
     prompt, fields = _text(request.prompt), {name: _text(field) for name, field in request.fields.items()}
     if request.operation not in (Operation.REMIX, Operation.EDIT):
         return spec_of(prompt, fields)
-    key = changed_key(prompt, fields)
+    key = find_changed_key(prompt, fields)
     if key is not None:
         return {**spec, key: fields[key]}
     decided = history.all_of(RenderDecided)[0].event

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from decision.engine.explain import why
+from decision.engine.explain import list_reasons
 from decision.errors import DecisionError
 from decision.money import format_usd, usd_digits
 from decision.request.request import RenderRequest, parse_request
@@ -90,7 +90,7 @@ def denial(job: Job, denied: RenderDenied, requested: RenderRequested) -> Refusa
     trace = denied.denial_trace
     steps = [step_of(fix) for fix in trace.minimal_fix]
     remedy = f" It would be allowed if you {' and '.join(steps)}." if steps else ""
-    message = in_api_terms(f"{_sentence(why(denied)[0])}{remedy}")
+    message = in_api_terms(f"{_sentence(list_reasons(denied)[0])}{remedy}")
     document, headers = trace.as_json(), job_headers(job, denied)
     if trace.detail_code == BUDGET:
         return over_budget(message, param="budget", expected=trace.expected, found=trace.found).about(

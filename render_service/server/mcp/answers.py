@@ -15,7 +15,7 @@ from typing import Any, Unpack
 
 from pydantic import ValidationError
 
-from decision.engine.explain import what_now, why
+from decision.engine.explain import list_reasons, what_now
 from decision.errors import DecisionError
 from decision.money import usd_digits
 from decision.request.prompt import FIELDS
@@ -168,7 +168,7 @@ def _refusal(session: Session, job: Job, following: Next) -> Json:
 
 def decision_of(ruling: Any, job: Job) -> Json:
     """Return a decision with its reasons, and what would be allowed if this was not."""
-    document: Json = {"decision": ruling.decision, "why": why(ruling)}
+    document: Json = {"decision": ruling.decision, "why": list_reasons(ruling)}
     if not isinstance(ruling, RenderDecided):
         steps = what_now(ruling, job_id=job.job_id, draft=job.source_job)
         document["what_now"] = [in_tool_terms(step) for step in steps]

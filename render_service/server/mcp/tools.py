@@ -10,7 +10,7 @@ from typing import Any
 
 from decision.advice.advice import GUARDRAILS, advise
 from decision.advice.reading import missing_details
-from decision.engine.explain import what_now, why
+from decision.engine.explain import list_reasons, what_now
 from decision.errors import BadRequest
 from decision.money import usd_digits
 from decision.one_change.verdict import check_single_change
@@ -76,7 +76,7 @@ def _decided(session: Session, values: dict[str, Any], source: str | None) -> Js
         "decision": ruling.decision,
         "model": chosen and chosen.model,
         "cost_usd": _usd(chosen.cost_usd_micros) if chosen else None,
-        "why": why(ruling),
+        "why": list_reasons(ruling),
         "what_now": [] if isinstance(ruling, RenderDecided) else _steps(ruling, request),
         "candidates": candidates_of(ruling),
         "missing": questions,

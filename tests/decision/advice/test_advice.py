@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decision.advice.advice import advise
-from decision.advice.reading import camera_moves, main_actions, spoken_words
+from decision.advice.reading import camera_moves, count_spoken_words, main_actions
 from decision.request.prompt import FIELDS
 from decision.request.request import RenderRequest
 
@@ -72,7 +72,7 @@ def test_main_actions_are_verbs_that_a_subject_does(text: str, actions: tuple[st
     [('- Ann: "One two three."\n- Bo: "Four."', 4), ("Ann: one two\n- Bo: three", 3), ("it's well-known", 2)],
 )
 def test_only_what_is_spoken_counts(dialogue: str, words: int) -> None:
-    assert spoken_words(dialogue) == words
+    assert count_spoken_words(dialogue) == words
 
 
 @pytest.mark.parametrize(

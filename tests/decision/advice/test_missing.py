@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from decision.advice.reading import answered, missing_details
+from decision.advice.reading import apply_answer, missing_details
 from decision.request.request import RenderRequest
 
 Parse = Callable[..., RenderRequest]
@@ -44,7 +44,7 @@ def test_a_blank_in_a_field_belongs_to_the_field(parse: Parse) -> None:
 def test_a_blank_that_occurs_twice_is_asked_for_once(parse: Parse) -> None:
     request = parse(prompt="{who} on a roof", fields={"action": "{who} jumps"})
     (question,) = missing_details(request)
-    assert answered(request, question, " a cat ") == ("a cat on a roof", {"action": "a cat jumps"})
+    assert apply_answer(request, question, " a cat ") == ("a cat on a roof", {"action": "a cat jumps"})
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_prompt_of_empty_words_is_asked_for_its_subject(parse: Parse, prompt: 
 
 def test_an_answer_about_the_subject_comes_before_the_prompt(parse: Parse) -> None:
     request = parse(prompt="make it nice")
-    prompt, fields = answered(request, missing_details(request)[0], "a cat")
+    prompt, fields = apply_answer(request, missing_details(request)[0], "a cat")
     assert (prompt, fields) == ("a cat\nmake it nice", {})
     assert missing_details(parse(prompt=prompt)) == ()
 

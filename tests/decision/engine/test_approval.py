@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from decision.engine.approval import after_approval, consider, override
+from decision.engine.approval import consider, override, rule_after_approval
 from decision.engine.decide import decide, rule
-from decision.engine.explain import why
+from decision.engine.explain import list_reasons
 from decision.engine.inputs import DecisionContext, Inputs
 from decision.errors import BadDocument, BadRequest
 from decision.request.request import RenderRequest
@@ -57,16 +57,16 @@ def test_a_remix_whose_change_is_unclear_is_held_where_the_policy_says_so(
     held = consider(remix(prompt="Fai nevicare sulla piazza, per favore"), catalog=catalog, policy=PEOPLE)
     assert isinstance(held, RenderHeld)
     assert held.reason_codes == ("UNCLEAR_REMIX",)
-    assert "whether the prompt asks for one change or several could not be told" in why(held)
+    assert "whether the prompt asks for one change or several could not be told" in list_reasons(held)
 
 
 def test_an_approved_render_is_allowed_and_can_be_decided_again(parse: Parse, catalog: Catalog) -> None:
     held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE)
     assert isinstance(held, RenderHeld)
-    decided = after_approval(held, catalog=catalog, policy=PEOPLE)
+    decided = rule_after_approval(held, catalog=catalog, policy=PEOPLE)
     assert isinstance(decided, RenderDecided)
     assert "APPROVED" in decided.reason_codes
-    assert "a person approved it, as the policy requires" in why(decided)
+    assert "a person approved it, as the policy requires" in list_reasons(decided)
     recorded = Inputs.model_validate(decided.basis.inputs)
     assert rule(recorded, catalog=catalog, policy=PEOPLE) == decided
 
@@ -74,7 +74,7 @@ def test_an_approved_render_is_allowed_and_can_be_decided_again(parse: Parse, ca
 def test_an_approval_opens_no_gate(parse: Parse, catalog: Catalog) -> None:
     held = consider(parse(purpose="client"), catalog=catalog, policy=PEOPLE)
     assert isinstance(held, RenderHeld)
-    ruling = after_approval(held, catalog=catalog, policy=PEOPLE, budget_left_usd_micros=1)
+    ruling = rule_after_approval(held, catalog=catalog, policy=PEOPLE, budget_left_usd_micros=1)
     assert isinstance(ruling, RenderDenied)
 
 
@@ -98,7 +98,7 @@ def test_a_denial_the_policy_lets_be_overridden_is_set_aside(remix: Parse, catal
     decided = override(denied, "SEVERAL_CHANGES", catalog=catalog, policy=PEOPLE)
     assert isinstance(decided, RenderDecided)
     assert decided.basis.inputs["overridden"] == "SEVERAL_CHANGES"
-    assert "an entitled person overrode SEVERAL_CHANGES" in why(decided)
+    assert "an entitled person overrode SEVERAL_CHANGES" in list_reasons(decided)
 
 
 def test_an_override_does_not_replace_an_approval(parse: Parse, catalog: Catalog) -> None:
@@ -194,10 +194,10 @@ def test_several_overrides_survive_an_approval_and_lapse_one_by_one(remix: Parse
         assert isinstance(ruling, RenderDenied)
         ruling = override(ruling, code, catalog=catalog, policy=policy)
     assert isinstance(ruling, RenderHeld)
-    decided = after_approval(ruling, catalog=catalog, policy=policy)
+    decided = rule_after_approval(ruling, catalog=catalog, policy=policy)
     assert isinstance(decided, RenderDecided)
     assert decided.basis.inputs["overridden"] == "COST_ABOVE_LIMIT,SEVERAL_CHANGES"
-    lapsed = after_approval(ruling, catalog=catalog, policy=policy, lapsed=["COST_ABOVE_LIMIT"])
+    lapsed = rule_after_approval(ruling, catalog=catalog, policy=policy, lapsed=["COST_ABOVE_LIMIT"])
     assert isinstance(lapsed, RenderDenied)
     assert lapsed.denial_trace.detail_code == "COST_ABOVE_LIMIT"
 
@@ -289,14 +289,14 @@ def test_an_approval_covers_the_price_it_was_given_for_and_any_lower_one(
     parse: Parse, catalog: Catalog, price: int
 ) -> None:
     held = held_for_client(parse, priced(catalog, "sora-2", 250_000))
-    decided = after_approval(held, catalog=priced(catalog, "sora-2", price), policy=PEOPLE)
+    decided = rule_after_approval(held, catalog=priced(catalog, "sora-2", price), policy=PEOPLE)
     assert isinstance(decided, RenderDecided)
     assert (decided.model, decided.cost_usd_micros) == ("sora-2", 4 * price)
 
 
 def test_a_price_above_the_approved_one_is_held_again(parse: Parse, catalog: Catalog) -> None:
     held = held_for_client(parse, priced(catalog, "sora-2", 250_000))
-    again = after_approval(held, catalog=priced(catalog, "sora-2", 250_001), policy=PEOPLE)
+    again = rule_after_approval(held, catalog=priced(catalog, "sora-2", 250_001), policy=PEOPLE)
     assert isinstance(again, RenderHeld)
     assert (again.reason_codes, "approved" in again.basis.inputs) == (("FOR_CLIENTS",), False)
     assert again.choice.cost_usd_micros == 1_000_004
@@ -313,7 +313,7 @@ def test_a_model_that_was_not_approved_is_held_again_though_it_costs_less(
         for entry in catalog.models
     ]
     later = catalog.model_copy(update={"models": tuple(models)})
-    again = after_approval(held, catalog=later, policy=PEOPLE)
+    again = rule_after_approval(held, catalog=later, policy=PEOPLE)
     assert isinstance(again, RenderHeld)
     assert (again.choice.model, again.reason_codes) == ("sora-2", ("FOR_CLIENTS",))
 
@@ -322,7 +322,7 @@ def test_an_approval_is_priced_on_the_day_of_the_answer(parse: Parse, catalog: C
     dearer = priced(catalog, "sora-2", 100_000, 200_000)
     held = held_for_client(parse, dearer, priced_on=date(2026, 1, 31))
     assert held.choice.cost_usd_micros == 400_000
-    again = after_approval(held, catalog=dearer, policy=PEOPLE, priced_on=date(2026, 2, 1))
+    again = rule_after_approval(held, catalog=dearer, policy=PEOPLE, priced_on=date(2026, 2, 1))
     assert isinstance(again, RenderHeld)
     assert (again.basis.inputs["priced_on"], again.choice.cost_usd_micros) == ("2026-02-01", 800_000)
 
@@ -330,14 +330,14 @@ def test_an_approval_is_priced_on_the_day_of_the_answer(parse: Parse, catalog: C
 def test_without_a_day_an_approval_is_priced_on_the_day_it_was_held(parse: Parse, catalog: Catalog) -> None:
     dearer = priced(catalog, "sora-2", 100_000, 200_000)
     held = held_for_client(parse, dearer, priced_on=date(2026, 1, 31))
-    decided = after_approval(held, catalog=dearer, policy=PEOPLE)
+    decided = rule_after_approval(held, catalog=dearer, policy=PEOPLE)
     assert isinstance(decided, RenderDecided)
     assert decided.cost_usd_micros == 400_000
 
 
 def test_an_approved_render_is_paid_from_the_budgets_of_now(parse: Parse, catalog: Catalog) -> None:
     held = held_for_client(parse, catalog, budgets=("old",), budget_left_usd_micros=10**9)
-    decided = after_approval(held, catalog=catalog, policy=PEOPLE, budgets=["team", "demo"])
+    decided = rule_after_approval(held, catalog=catalog, policy=PEOPLE, budgets=["team", "demo"])
     assert isinstance(decided, RenderDecided)
     assert [hold.budget for hold in decided.holds] == ["demo", "team"]
     assert decided.basis.inputs["budget_left_usd_micros"] is None
@@ -347,7 +347,9 @@ def test_an_approved_render_is_denied_where_the_budgets_of_now_have_too_little(
     parse: Parse, catalog: Catalog
 ) -> None:
     held = held_for_client(parse, catalog, budgets=("old",))
-    denied = after_approval(held, catalog=catalog, policy=PEOPLE, budgets=["new"], budget_left_usd_micros=1)
+    denied = rule_after_approval(
+        held, catalog=catalog, policy=PEOPLE, budgets=["new"], budget_left_usd_micros=1
+    )
     assert isinstance(denied, RenderDenied)
     assert denied.denial_trace.detail_code == "BUDGET_EXHAUSTED"
 
@@ -357,7 +359,7 @@ def test_without_budgets_an_approved_render_is_paid_from_those_of_then(
     parse: Parse, catalog: Catalog, left: int | None
 ) -> None:
     held = held_for_client(parse, catalog, budgets=("old",), budget_left_usd_micros=10**8)
-    decided = after_approval(held, catalog=catalog, policy=PEOPLE, budget_left_usd_micros=left)
+    decided = rule_after_approval(held, catalog=catalog, policy=PEOPLE, budget_left_usd_micros=left)
     assert isinstance(decided, RenderDecided)
     assert [hold.budget for hold in decided.holds] == ["old"]
     assert decided.basis.inputs["budget_left_usd_micros"] == (left or 10**8)

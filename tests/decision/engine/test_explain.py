@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from decision.engine.decide import decide
-from decision.engine.explain import about_failure, format_usd, what_now, why, why_not_chosen
+from decision.engine.explain import explain_candidate, explain_failure, format_usd, list_reasons, what_now
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import Policy
@@ -38,7 +38,7 @@ def steps(ruling: Ruling, request: RenderRequest | None = None) -> list[str]:
 
 
 def test_a_choice_is_explained_by_purpose_size_and_the_other_price(parse: Parse, ruling: Rule) -> None:
-    assert why(ruling(parse())) == [
+    assert list_reasons(ruling(parse())) == [
         "sora-2 because the purpose is draft and 1280x720 is offered by it",
         "it is estimated to cost 0.40 USD",
         "sora-2-pro would cost 1.20 USD instead of 0.40 USD",
@@ -46,31 +46,31 @@ def test_a_choice_is_explained_by_purpose_size_and_the_other_price(parse: Parse,
 
 
 def test_a_gated_model_is_explained_by_what_it_offers(parse: Parse, ruling: Rule) -> None:
-    sentences = why(ruling(parse(size="1792x1024")))
+    sentences = list_reasons(ruling(parse(size="1792x1024")))
     assert "size 1792x1024 is not offered by sora-2 (offered: 720x1280, 1280x720)" in sentences
 
 
 def test_an_explicit_model_is_explained_beside_the_policy(parse: Parse, ruling: Rule) -> None:
-    assert why(ruling(parse(model="sora-2", purpose="final")))[:2] == [
+    assert list_reasons(ruling(parse(model="sora-2", purpose="final")))[:2] == [
         "sora-2 because it was asked for by name",
         "the policy would have chosen sora-2-pro for the purpose final",
     ]
 
 
 def test_a_remix_is_explained_by_its_source_and_its_change(remix: Parse, ruling: Rule) -> None:
-    assert why(ruling(remix()))[:2] == [
+    assert list_reasons(ruling(remix()))[:2] == [
         "sora-2 because the video it starts from was made with it",
         "the prompt asks for one change: palette",
     ]
 
 
 def test_a_denial_is_explained_by_its_own_reason_first(parse: Parse, ruling: Rule) -> None:
-    sentences = why(ruling(parse(model="sora-2-pro", max_cost_usd_micros=100_000)))
+    sentences = list_reasons(ruling(parse(model="sora-2-pro", max_cost_usd_micros=100_000)))
     assert sentences[0] == "sora-2-pro would cost 1.20 USD; the limit allows at most 0.10 USD"
 
 
 def test_a_denial_ends_with_the_invariant(remix: Parse, ruling: Rule) -> None:
-    sentences = why(ruling(remix(prompt="Make it night, add a dog")))
+    sentences = list_reasons(ruling(remix(prompt="Make it night, add a dog")))
     assert sentences[-1] == "this is required by INV_SINGLE_CHANGE_REMIX (INVARIANT_VIOLATION)"
 
 
@@ -122,7 +122,7 @@ def test_what_a_profile_does_not_offer_is_explained_with_a_way_out(
     parse: Parse, ruling: Rule, values: dict[str, Any], context: dict[str, Any], sentence: str, step: str
 ) -> None:
     refused = ruling(parse(**values), **context)
-    assert (why(refused)[0], steps(refused)) == (sentence, [step])
+    assert (list_reasons(refused)[0], steps(refused)) == (sentence, [step])
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_refused_extension_is_explained_with_a_way_out(
     extend: Parse, ruling: Rule, source: dict[str, Any], sentence: str, step: str
 ) -> None:
     refused = ruling(extend(source=source))
-    assert (why(refused)[0], steps(refused)) == (sentence, [step])
+    assert (list_reasons(refused)[0], steps(refused)) == (sentence, [step])
 
 
 def test_a_missing_attestation_is_explained_with_the_flag(
@@ -157,17 +157,17 @@ def test_a_missing_attestation_is_explained_with_the_flag(
 ) -> None:
     strict = policy.model_copy(update={"require_attestation": True})
     refused = decide(parse(), catalog=catalog, policy=strict)
-    assert why(refused)[0] == "the policy asks for the guardrails to be confirmed, and they were not"
+    assert list_reasons(refused)[0] == "the policy asks for the guardrails to be confirmed, and they were not"
     assert steps(refused) == ["read the guardrails and confirm them with --attest"]
 
 
 def test_an_edit_says_how_many_changes_it_makes(edit: Parse, ruling: Rule) -> None:
-    sentences = why(ruling(edit(prompt="Make the coat red and add a dog")))
+    sentences = list_reasons(ruling(edit(prompt="Make the coat red and add a dog")))
     assert sentences[1] == "the prompt asks for 2 changes; an edit may, a remix may not"
 
 
 def test_an_edit_keeps_its_shape_in_its_own_words(edit: Parse, ruling: Rule) -> None:
-    sentences = why(ruling(edit(seconds=8)))
+    sentences = list_reasons(ruling(edit(seconds=8)))
     assert sentences[0] == "an edit keeps the 4 seconds of its source; 8 were asked for"
 
 
@@ -203,7 +203,7 @@ def test_a_wish_that_a_remix_does_not_grant_is_not_shown_as_a_prompt_that_change
     remix: Parse, ruling: Rule
 ) -> None:
     denied = ruling(remix(prompt="same shot and framing", seconds=8))
-    assert why(denied)[:2] == [
+    assert list_reasons(denied)[:2] == [
         "a remix keeps the 4 seconds of its source; 8 were asked for",
         "nothing else is to change; a remix changes exactly one thing",
     ]
@@ -240,14 +240,14 @@ def test_without_the_request_no_words_are_repeated(remix: Parse, ruling: Rule) -
 
 def test_a_reason_of_a_newer_version_is_shown_as_its_code(parse: Parse, ruling: Rule) -> None:
     decided = structs.replace(ruling(parse()), reason_codes=("MOON_PHASE",))
-    assert why(decided)[0] == "MOON_PHASE"
+    assert list_reasons(decided)[0] == "MOON_PHASE"
 
 
 def test_a_failure_of_a_newer_version_is_shown_as_its_code(parse: Parse, ruling: Rule) -> None:
     decided = ruling(parse())
     failure = GateFailure(gate="moon", detail_code="MOON_PHASE", expected="full", found="new")
     assert (
-        about_failure(decided.basis.candidates[0], failure, decided)
+        explain_failure(decided.basis.candidates[0], failure, decided)
         == "MOON_PHASE (expected full, found new)"
     )
 
@@ -256,7 +256,7 @@ def test_an_operation_of_a_newer_version_leaves_the_sentence_whole(parse: Parse,
     denied = ruling(parse(max_cost_usd_micros=1))
     inputs = dict(denied.basis.inputs) | {"operation": "upscale"}
     denied = structs.replace(denied, basis=structs.replace(denied.basis, inputs=inputs))
-    assert why(denied)[0].startswith("sora-2 would cost 0.40 USD")
+    assert list_reasons(denied)[0].startswith("sora-2 would cost 0.40 USD")
 
 
 def test_a_fix_of_a_newer_version_is_shown_as_it_is(parse: Parse, ruling: Rule) -> None:
@@ -273,4 +273,4 @@ def test_a_model_that_is_not_among_the_candidates_leaves_the_others_unexplained(
     decided = ruling(parse())
     assert isinstance(decided, RenderDecided)
     other = structs.replace(decided, model="sora-9")
-    assert why_not_chosen(decided.basis.candidates[1], other) == []
+    assert explain_candidate(decided.basis.candidates[1], other) == []

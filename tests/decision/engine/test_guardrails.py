@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.engine.approval import after_approval, consider, consider_inputs, override
-from decision.engine.explain import what_now, why
-from decision.engine.guardrails import ModerationResult, ModerationStatus, found_in, result_in
+from decision.engine.approval import consider, consider_inputs, override, rule_after_approval
+from decision.engine.explain import list_reasons, what_now
+from decision.engine.guardrails import ModerationResult, ModerationStatus, find_in, result_in
 from decision.engine.inputs import DecisionContext, Inputs
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
@@ -101,8 +101,8 @@ def test_a_term_that_holds_waits_for_a_person_and_is_rendered_once_approved(
     held = considered("A dance to Thriller")
     assert isinstance(held, RenderHeld)
     assert (held.reason_codes, held.approvals_needed) == (("MUSIC",), 1)
-    assert "the prompt contains 1 term of the policy's rule MUSIC" in why(held)
-    decided = after_approval(held, catalog=catalog, policy=guarded)
+    assert "the prompt contains 1 term of the policy's rule MUSIC" in list_reasons(held)
+    decided = rule_after_approval(held, catalog=catalog, policy=guarded)
     assert isinstance(decided, RenderDecided)
     assert {"APPROVED", "TERM_FOUND"} <= set(decided.reason_codes)
 
@@ -111,7 +111,7 @@ def test_a_term_that_warns_is_allowed_and_marked(considered: Decide) -> None:
     decided = considered("An Acme anvil")
     assert isinstance(decided, RenderDecided)
     assert "TERM_FOUND" in decided.reason_codes
-    assert "warning: the prompt contains terms of the policy's rules BRANDS" in why(decided)
+    assert "warning: the prompt contains terms of the policy's rules BRANDS" in list_reasons(decided)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_score_below_the_rule_is_no_finding(considered: Decide) -> None:
 def test_a_denial_by_moderation_says_what_the_server_found(considered: Decide) -> None:
     denied = considered(result=moderation(("violence/graphic",), violence__graphic=981_234))
     assert isinstance(denied, RenderDenied)
-    assert why(denied)[0] == (
+    assert list_reasons(denied)[0] == (
         "the server's moderation (omni) flagged violence/graphic 98 %; the policy's rule GORE denies that"
     )
 
@@ -163,7 +163,7 @@ def test_a_policy_may_deny_what_was_not_moderated(policy: Policy, parse: Parse, 
     denied = consider(parse(), catalog=catalog, policy=strict, context=context)
     assert isinstance(denied, RenderDenied)
     assert denied.denial_trace.detail_code == "MODERATION_MISSING"
-    assert "it did not answer in time" in why(denied)[0]
+    assert "it did not answer in time" in list_reasons(denied)[0]
     [fix] = denied.denial_trace.minimal_fix
     assert (fix.field, fix.action, fix.value) == ("moderation", "wait", "checked")
 
@@ -220,7 +220,7 @@ def test_a_recorded_decision_is_repeated_from_its_inputs_alone(
     ruling = consider(request, catalog=catalog, policy=guarded, context=context)
     inputs = Inputs.model_validate(dict(ruling.basis.inputs))
     assert consider_inputs(inputs, catalog=catalog, policy=guarded) == ruling
-    again = found_in(request.sent_prompt, guarded.guardrails, result_in(inputs.recorded()))
+    again = find_in(request.sent_prompt, guarded.guardrails, result_in(inputs.to_record()))
     assert again.items() >= {"guardrails": inputs.guardrails, "terms_found": inputs.terms_found}.items()
 
 

@@ -43,7 +43,9 @@ def test_all_layers_of_it_give_the_vector_that_the_engine_of_the_package_gives(
     encoder.load_encoder.cache_clear()
     loaded, text = encoder.load_encoder(tuned=False), "Make it night, 雨を降らせて, und der Hund bellt."
     encoder.load_encoder.cache_clear()
-    mean = encoder.hidden_states(loaded, encoder.piece_numbers(loaded.pieces, f"query: {text}")).mean(axis=0)
+    mean = encoder.compute_hidden_states(loaded, encoder.piece_numbers(loaded.pieces, f"query: {text}")).mean(
+        axis=0
+    )
     assert float(mean / np.linalg.norm(mean) @ E5(num_threads=1).query(text)) > 0.999
 
 

@@ -96,7 +96,7 @@ def test_no_lane_overflows_whatever_the_text() -> None:
 
 @given(st.lists(st.integers(-(1 << 31), (1 << 31) - 1), min_size=1, max_size=192))
 def test_values_come_out_of_the_lanes_that_they_were_put_in(values: list[int]) -> None:
-    assert list(network._unpacked(network._packed(values), len(values))) == values
+    assert list(network._unpack(network._pack(values), len(values))) == values
 
 
 @given(st.text(max_size=400))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from decision.engine.decide import decide
-from decision.engine.explain import why
+from decision.engine.explain import list_reasons
 from decision.request.request import RenderRequest
 from decision.rules.catalog import Catalog
 from decision.rules.policy import FaceRule, Policy
@@ -51,7 +51,7 @@ def test_only_a_policy_that_requires_a_look_denies_what_nobody_looked_at(
 
 def test_what_nobody_looked_at_is_recorded_as_such(with_image: Decide) -> None:
     ruled = with_image("not_checked", None)
-    assert (ruled.basis.inputs["reference_faces"], "was not looked at" in " ".join(why(ruled))) == (
+    assert (ruled.basis.inputs["reference_faces"], "was not looked at" in " ".join(list_reasons(ruled))) == (
         "not_checked",
         True,
     )

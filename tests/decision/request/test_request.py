@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from decision.errors import BadRequest
-from decision.request.request import RenderRequest, Wish, parse_request
+from decision.request.request import RenderRequest, RequestedOutput, parse_request
 from decision.rules.catalog import Catalog
 
 Parse = Callable[..., RenderRequest]
@@ -156,7 +156,7 @@ def test_a_remix_takes_its_shape_from_its_source(remix: Parse) -> None:
 
 
 def test_a_remix_remembers_what_was_wished(remix: Parse) -> None:
-    assert remix(model="sora-2-pro", seconds="8").wished == Wish(model="sora-2-pro", seconds=8)
+    assert remix(model="sora-2-pro", seconds="8").wished == RequestedOutput(model="sora-2-pro", seconds=8)
 
 
 def test_the_requested_model_of_a_remix_is_auto_when_none_was_named(remix: Parse) -> None:

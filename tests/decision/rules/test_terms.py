@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decision.rules.terms import find, fold_term, folded
+from decision.rules.terms import find, fold, fold_term
 
 
 def is_found(text: str, term: str) -> list[str]:
-    return [text[start:end] for start, end in find(folded(text), fold_term(term))]
+    return [text[start:end] for start, end in find(fold(text), fold_term(term))]
 
 
 FOUND = [
@@ -65,7 +65,7 @@ def test_parts_of_other_words_and_look_alikes_are_not_found(text: str, term: str
 
 
 def test_every_place_is_found_in_order() -> None:
-    assert list(find(folded("ana, Ana and ANA"), "ana")) == [(0, 3), (5, 8), (13, 16)]
+    assert list(find(fold("ana, Ana and ANA"), "ana")) == [(0, 3), (5, 8), (13, 16)]
 
 
 @given(st.text(), st.text(), st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
@@ -77,7 +77,7 @@ def test_a_term_is_found_between_any_texts_in_any_normal_form(before: str, after
 
 @given(st.text())
 def test_each_character_of_a_folded_text_has_a_place_in_the_original(text: str) -> None:
-    result = folded(text)
+    result = fold(text)
     assert len(result.text) == len(result.starts) == len(result.ends)
     assert all(0 <= one < other <= len(text) for one, other in zip(result.starts, result.ends, strict=True))
     assert list(result.starts) == sorted(result.starts)

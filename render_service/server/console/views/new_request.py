@@ -14,8 +14,8 @@ from starlette.datastructures import FormData, UploadFile
 
 from decision.advice.advice import ATTESTATION, GUARDRAILS, advise
 from decision.advice.reading import missing_details
-from decision.engine.explain import what_now, why
-from decision.engine.guardrails import sent_to_moderation
+from decision.engine.explain import list_reasons, what_now
+from decision.engine.guardrails import was_sent_to_moderation
 from decision.errors import DecisionError
 from decision.one_change.verdict import check_remix
 from decision.request.attachments import SEVERAL_IMAGES
@@ -136,7 +136,7 @@ def decide(visit: Visit, request_input: RequestInput) -> Decision:
         images=tuple(
             image.name for image in (request.input_reference, *request.further_images) if image is not None
         ),
-        why=tuple(map(sentence, why(ruling))),
+        why=tuple(map(sentence, list_reasons(ruling))),
         steps=_steps(ruling, request),
         missing=tuple(question.question for question in missing_details(request)),
         advice=tuple(sentence(advice.message) for advice in advise(request)),
@@ -146,7 +146,7 @@ def decide(visit: Visit, request_input: RequestInput) -> Decision:
         wait=_wait(visit, request, chosen.model if chosen else None),
         refused=ahead.refused,
         assumes=ahead.assumes,
-        moderated=sent_to_moderation(ruling.basis.inputs),
+        moderated=was_sent_to_moderation(ruling.basis.inputs),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from decision.engine.explain import why
+from decision.engine.explain import list_reasons
 from decision.rules.approvals import ApprovalRule
 from decision.rules.roles import Permission
 from ledger.errors import JobNotFound
@@ -162,7 +162,7 @@ def waiting_job(visit: Visit, job: Job, pending: Pending) -> Waiting:
         size=job.size,
         seconds=job.seconds,
         cost_usd_micros=choice.cost_usd_micros,
-        why=why(hold.event),
+        why=list_reasons(hold.event),
         draft=_draft(visit, job.source_job) if job.source_job else None,
         **_about(visit, pending),
     )
