@@ -1,5 +1,5 @@
 """``python -m cli``: the command line where the script is not on the path."""
 
-from cli.main import main
+from cli import start
 
-main()
+start()

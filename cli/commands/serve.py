@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import socket
 import sys
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.flows import run_all
+from cli.garbage import leave_out_what_is_loaded
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.working import (
@@ -66,9 +66,6 @@ if TYPE_CHECKING:
 PORT = click.IntRange(0, 65_535)
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 """Variables of which one is set where a browser has a window to open."""
-
-COLLECT_AFTER = 20_000
-"""Objects after which the garbage collector looks at the new ones; Python's default is 700."""
 
 
 @click.command("serve")
@@ -149,7 +146,7 @@ def serve_command(
         document = _document(origin, secrets, parts, works=not no_work)
 
         def started(_: "Session") -> None:
-            collect_less_often()
+            leave_out_what_is_loaded()
             inv.emit(document, lambda console: _print(console, document))
             say("serving until Ctrl-C or SIGTERM")
 
@@ -222,17 +219,6 @@ def _serve(
             )
 
     inv.session(at, begins=True, calls=parts.gateway is not None or terms is not None)
-
-
-def collect_less_often() -> None:
-    """Leave what was loaded at the start out of every collection of garbage, and collect less often.
-
-    A request makes thousands of objects that are freed by their reference counts. Looking through them, and
-    now and then through every imported module, took a sixteenth of the processor time of a request.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER)
 
 
 def _origin(listening: socket.socket, host: str) -> str:

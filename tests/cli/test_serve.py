@@ -20,7 +20,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from cli.commands.serve import COLLECT_AFTER, collect_less_often
+from cli.garbage import COLLECT_AFTER, leave_out_what_is_loaded
 from ledger.log.opening import open_ledger, open_snapshot
 from ledger.store.filters import RecordFilter
 from ledger.verify import verify
@@ -203,7 +203,7 @@ def recorded() -> Counter[str]:
 def test_what_was_loaded_at_the_start_is_left_out_of_every_collection_of_garbage() -> None:
     before = gc.get_threshold()
     try:
-        collect_less_often()
+        leave_out_what_is_loaded()
         assert gc.get_freeze_count() > 10_000
         assert gc.get_threshold()[0] == COLLECT_AFTER
     finally:
