@@ -17,7 +17,7 @@ class Lease(NamedTuple):
 
 
 class Release(NamedTuple):
-    """The end of a lease: its job is due in `delay_ms`, or done with None."""
+    """The end of a lease: its job is due in `delay_ms`, or done with None, and then has no slot."""
 
     lease: Lease
     delay_ms: int | None
@@ -122,13 +122,16 @@ class WorkQueue(Protocol):
         """
 
     def release_all(self, releases: Collection[Release]) -> list[Lease]:
-        """Release leases of different jobs in one transaction; return those that were lost."""
+        """Release leases of different jobs in one transaction; return those that were lost.
+
+        The slots of those that are done are free with it.
+        """
 
     def acquire_slot(self, job_id: str, limit: Limit) -> int:
         """Acquire permission for one request, and a slot for the job; 0, or the milliseconds until a retry.
 
-        The job has the slot until `release_slots`. A job that already has a slot keeps it and needs no
-        second one.
+        The job has the slot until `release_slots`, or until it is released as done. A job that already has a
+        slot keeps it and needs no second one.
         """
 
     def release_slots(self, job_ids: Collection[str]) -> None:

@@ -201,11 +201,13 @@ class StepRunner:
         self._leave(job, f"it has been {job.state} for longer than a render may take", (next_command,))
 
     async def _done(self, job: Job) -> None:
-        """Release a job without scheduling it again; any later request for it makes it due."""
-        await self._capacity.free(job.job_id)
+        """Release a job, and its slot, without scheduling it again; any later request for it makes it due."""
+        again_s = await self._continue_split(job)
+        if again_s is not None:
+            await self._capacity.free(job.job_id)
         # A crash here leaves a lease on a stored remix: once it has expired, the worker that claims the job
         # requests the remix that follows it in its split.
-        await self._hands.put(job.job_id, await self._continue_split(job))
+        await self._hands.put(job.job_id, again_s)
 
     async def _continue_split(self, job: Job) -> float | None:
         """Request the remix that follows `job`; return after how many seconds to try again, None for never.
@@ -310,7 +312,8 @@ class StepRunner:
             await self._mind_age(job)
             await self._hands.put(job.job_id, self._next_look_s(observation))
             return
-        await self._capacity.free(job.job_id)
+        if self._terms.limit_of(job).running:  # others may run during the download
+            await self._capacity.free(job.job_id)
         await self._finish(job, client)
 
     def _next_look_s(self, observation: Observation) -> float:

@@ -88,6 +88,8 @@ WITH given AS MATERIALIZED (
 ), held AS MATERIALIZED (
     SELECT job_id, delay_ms FROM work JOIN given USING (job_id, holder, fence)
     ORDER BY job_id FOR UPDATE OF work
+), freed AS (
+    DELETE FROM slots USING held WHERE slots.job_id = held.job_id AND held.delay_ms IS NULL
 )
 UPDATE work SET holder = NULL, until_ms = NULL,
     due_at_ms = LEAST({NOW_MS} + held.delay_ms, NULLIF(work.due_at_ms, 0))

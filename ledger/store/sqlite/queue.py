@@ -207,7 +207,11 @@ class SqliteQueue:
 
 
 def _release(db: sqlite3.Connection, lease: Lease, delay_ms: int | None) -> bool:
-    return bool(db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder)).rowcount)
+    if not db.execute(_RELEASE, (delay_ms, lease.job_id, lease.token, lease.holder)).rowcount:
+        return False
+    if delay_ms is None:
+        db.execute("DELETE FROM slots WHERE job_id = ?", (lease.job_id,))
+    return True
 
 
 def now(db: sqlite3.Connection) -> datetime:

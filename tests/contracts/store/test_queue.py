@@ -308,6 +308,25 @@ def test_a_slot_that_was_given_back_is_free(store: EventStore) -> None:
     assert store.queue.acquire_slot("job_2", limit) == 0
 
 
+@pytest.mark.parametrize(("delay_ms", "is_free"), [(None, True), (0, False)])
+def test_a_job_that_is_given_back_as_done_has_no_slot(
+    store: EventStore, lease: Lease, delay_ms: int | None, *, is_free: bool
+) -> None:
+    limit = Limit("here", running=1)
+    store.queue.acquire_slot(lease.job_id, limit)
+    store.queue.release(lease, delay_ms)
+    assert (store.queue.acquire_slot("job_2", limit) == 0) is is_free
+
+
+def test_a_lost_lease_frees_no_slot_of_its_next_holder(store: EventStore, lease: Lease) -> None:
+    limit = Limit("here", running=1)
+    store.queue.acquire_slot(lease.job_id, limit)
+    store.queue.renew(lease, -1_000)
+    store.queue.claim("w2", 60_000)
+    assert store.queue.release_all([Release(lease, None)]) == [lease]
+    assert store.queue.acquire_slot("job_2", limit) > 0
+
+
 def test_who_has_to_wait_for_a_request_takes_no_slot(store: EventStore) -> None:
     store.queue.acquire_slot("job_1", Limit("here", per_minute=1, running=2))
     assert store.queue.acquire_slot("job_2", Limit("here", per_minute=1, running=2)) > 0
