@@ -84,11 +84,12 @@ class Ledger:
         """Yield records in order, after position `after`, with the private text that was not erased."""
         left = limit
         while left is None or left > 0:
-            rows = self.store.rows(after, _CHUNK if left is None else min(_CHUNK, left), where)
-            if not rows:
-                return
+            most = _CHUNK if left is None else min(_CHUNK, left)
+            rows = self.store.rows(after, most, where)
             records = self._records(rows, with_text=with_text)
             yield from records
+            if len(rows) < most:
+                return
             after = records[-1].position
             left = None if left is None else left - len(rows)
 

@@ -21,6 +21,7 @@ from ledger.errors import (
 from ledger.events import Event, SubmissionAbsent, SubmissionAccepted, SubmissionRejected, SubmissionUnknown
 from ledger.job import Job
 from ledger.record import Draft, timestamp
+from ledger.store.filters import JobFilter
 from ledger.store.interface import ANY
 from ledger.terms import Outcome, State
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
@@ -200,6 +201,8 @@ def _owner(session: Session, job: Job, outcome: SubmissionAccepted) -> Job | Non
 
 def _check_is_free(session: Session, job: Job, outcome: SubmissionAccepted) -> None:
     """Raise `EventIdConflict` if a job has the video, including claims older than server names."""
+    if not session.ledger.jobs(JobFilter(video_id=outcome.video_id)):  # at no server
+        return
     owner = _owner(session, job, outcome)
     if owner is not None:
         raise EventIdConflict(f"{outcome.video_id} belongs to {owner.job_id}")
