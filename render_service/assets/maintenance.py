@@ -35,10 +35,11 @@ from render_service.runtime.files import slug
 FOLDER = "videos"
 
 
-def link_video(assets: AssetStore, job: Job, prompt: str | None) -> Path | None:
+def link_video(assets: AssetStore, job: Job, prompt: str | None, *, is_first: bool = False) -> Path | None:
     """Link the stored video of `job` under its name and return the link; None if there is no local file.
 
-    An earlier link of the job, under the name it had before its prompt was erased, say, is replaced.
+    An earlier link of the job, under the name it had before its prompt was erased, say, is replaced. Looking
+    for one reads the whole folder; the first link of a job (`is_first`) has none before it.
     """
     asset = job.assets.get(Variant.VIDEO)
     path = assets.locate(asset.storage_uri) if asset else None
@@ -49,7 +50,8 @@ def link_video(assets: AssetStore, job: Job, prompt: str | None) -> Path | None:
     with suppress(OSError):
         if link.samefile(stored):
             return link
-    unlink_video(assets, job)
+    if not is_first:
+        unlink_video(assets, job)
     try:
         make_folders(link.parent)
         _link(stored, link)

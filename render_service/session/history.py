@@ -46,8 +46,18 @@ from render_service.session.event_ids import late_claim_id
 
 def prompt_in(ledger: Ledger, job_id: str) -> Private | None:
     """Return the prompt of a job as it was typed; None if none is known. An erased one has no text."""
-    first = next(ledger.read(RecordFilter(stream=job_id), limit=1)).event
-    return first.prompt if isinstance(first, RenderRequested | RenderAdopted) else None
+    return prompt_of(first_of(ledger, job_id))
+
+
+def first_of(ledger: Ledger, job_id: str) -> Record:
+    """Return the first record of a job."""
+    return next(ledger.read(RecordFilter(stream=job_id), limit=1))
+
+
+def prompt_of(first: Record) -> Private | None:
+    """Return the prompt in the first record of a job, as `prompt_in` does."""
+    event = first.event
+    return event.prompt if isinstance(event, RenderRequested | RenderAdopted) else None
 
 
 OutcomeEvent = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | SubmissionAbsent

@@ -21,7 +21,7 @@ from ledger.terms import Outcome, State, Status, Variant
 from render_service.assets.maintenance import link_video
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
-from render_service.session.history import prompt_in
+from render_service.session.history import first_of, prompt_of
 from render_service.session.jobs import closing
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
@@ -268,21 +268,24 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
         *([provenance] if provenance else ()),
         *(closing(session.clock(), job, Outcome.STORED) if ends else ()),
     ]
+    is_first = variant not in job.assets
     job = await record(session, job, *events)
     # A crash here leaves the video without a link for people; `open` makes it.
     if variant is Variant.VIDEO:
-        await asyncio.to_thread(link_stored, session.ledger, session.assets, job)
+        await asyncio.to_thread(link_stored, session.ledger, session.assets, job, is_first=is_first)
     return job
 
 
-def link_stored(ledger: Ledger, assets: AssetStore, job: Job) -> Path | None:
-    """Link the stored video of `job` for people, named by its prompt if that was not erased meanwhile."""
-    prompt = prompt_in(ledger, job.job_id)
-    link = link_video(assets, job, prompt.text if prompt else None)
-    if link and prompt and prompt.text:
-        now = prompt_in(ledger, job.job_id)
-        if now is None or now.text is None:
-            return link_video(assets, job, None)
+def link_stored(ledger: Ledger, assets: AssetStore, job: Job, *, is_first: bool = False) -> Path | None:
+    """Link the stored video of `job` for people, named by its prompt if that was not erased meanwhile.
+
+    `is_first`: no file of this video was stored before.
+    """
+    first = first_of(ledger, job.job_id)
+    prompt = prompt_of(first)
+    link = link_video(assets, job, prompt.text if prompt else None, is_first=is_first)
+    if link and prompt and prompt.text and prompt.commitment not in ledger.store.bodies([first.position]):
+        return link_video(assets, job, None)
     return link
 
 
