@@ -178,6 +178,7 @@ def _opened(path: Path, options: dict[str, str]) -> Probe:
     try:
         with av.open(str(path), options=options) as container:
             video = container.streams.video[0]
+            video.codec_context.thread_count = 1  # starting threads takes longer than one frame
             next(container.decode(video))
             audio = container.streams.audio[0] if container.streams.audio else None
             return Probe(

@@ -48,6 +48,11 @@ class Embedded(NamedTuple):
     names_remote: bool
     xmp_source_type: str | None
 
+    @property
+    def has_manifest(self) -> bool:
+        """Whether there is a manifest to read."""
+        return self.manifest_bytes != 0
+
 
 class Box(NamedTuple):
     """A top-level box: its type, where its content begins, and the content's size."""

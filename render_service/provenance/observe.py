@@ -17,7 +17,7 @@ from ledger.private import Private
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import Batch
 from ledger.terms import Variant
-from render_service.provenance.embedded import find_embedded
+from render_service.provenance.embedded import Embedded, find_embedded
 from render_service.provenance.manifest import (
     Manifest,
     TrustList,
@@ -58,19 +58,25 @@ def trust_list(session: Session) -> TrustList | None:
         return None
 
 
-def observe(session: Session, path: Path, file: File) -> ProvenanceObserved | None:
-    """Return what the file at `path` says; None if nobody can read manifests here.
-
-    A file never fails its settlement: what cannot be read is recorded as an invalid manifest.
-    """
+def find(session: Session, path: Path, file: File) -> Embedded | None:
+    """Return what the file at `path` embeds, which takes no time; None if nobody can read manifests here."""
     if not is_installed():
         return None
     embedded = find_embedded(path)
     if embedded is None:
         session.log.warning("provenance.too_many_boxes", sha256=file.sha256)
+    return embedded
+
+
+def observe(session: Session, path: Path, file: File, embedded: Embedded | None) -> ProvenanceObserved | None:
+    """Return what the file at `path` says, of which `find` returned `embedded`.
+
+    A file never fails its settlement: what cannot be read is recorded as an invalid manifest.
+    """
+    if embedded is None:
         return None
     trust, manifest = None, None
-    if embedded.manifest_bytes != 0:
+    if embedded.has_manifest:
         trust = trust_list(session)
         manifest = read_manifest(path, file.media_type, trust, embedded.manifest_bytes)
     if manifest is None:
@@ -160,7 +166,8 @@ def _observe_here(session: Session, stored: AssetStored) -> ProvenanceObserved |
     path = session.assets.path(stored.storage_uri)
     if not path.exists():
         raise FileNotFoundError(stored.storage_uri)
-    return observe(session, path, File(stored.variant, stored.sha256, stored.media_type))
+    file = File(stored.variant, stored.sha256, stored.media_type)
+    return observe(session, path, file, find(session, path, file))
 
 
 def _record_once(session: Session, job_id: str, event: ProvenanceObserved) -> bool:

@@ -6,6 +6,7 @@ again. Memory stays at `TOGETHER_BYTES` and one chunk. Nothing is recorded here.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.events import AssetStored, ProvenanceObserved
@@ -13,7 +14,7 @@ from ledger.job import Job
 from ledger.terms import Operation, Variant
 from render_service.assets.probe import mismatches, probe
 from render_service.assets.store import Incoming
-from render_service.provenance.observe import File, observe
+from render_service.provenance.observe import File, find, observe
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session
 from sora_adapter.errors import ContentMissing, ContentTruncated, loggable
@@ -132,14 +133,16 @@ async def _stored(
     def keep() -> Downloaded:
         incoming.show()
         is_video = variant is Variant.VIDEO
-        # The manifest is read before the file is stored, which may move it to a bucket, and while the disk
-        # writes; it is recorded together with `stored`.
+        # A manifest is read before the file is stored, which may move it to a bucket, and in a thread while
+        # the disk writes; it is recorded together with `stored`.
         with ThreadPoolExecutor(1) as pool:
             origin = File(variant, incoming.sha256, media_type)
-            reading = pool.submit(observe, session, incoming.path, origin)
+            embedded = find(session, incoming.path, origin)
+            read = partial(observe, session, incoming.path, origin, embedded)
+            reading = pool.submit(read).result if embedded and embedded.has_manifest else read
             probed = probe(incoming.path, media_type)
             session.assets.flush(incoming)
-            provenance = reading.result()
+            provenance = reading()
         stored = AssetStored(
             variant=variant,
             storage_uri=session.assets.keep(incoming, media_type),
