@@ -101,15 +101,15 @@ class Verifier:
         Raises `DeliveryRefused` for every fault.
         """
         self._check(headers, body)
-        event = _parsed(_Event, body)
+        try:
+            event = _parsed(_VideoEvent, body)
+        except DeliveryRefused:  # an event of another type need not be about anything with an id
+            if _parsed(_Event, body).type in VIDEO_EVENTS:
+                raise
+            return None
         if event.type not in VIDEO_EVENTS:
             return None
-        return Delivery(
-            webhook_event_id=event.id,
-            delivery_id=headers["webhook-id"],
-            webhook_type=event.type,
-            video_id=_parsed(_VideoEvent, body).data.id,
-        )
+        return Delivery(event.id, headers["webhook-id"], event.type, event.data.id)
 
     def _check(self, headers: Mapping[str, str], body: bytes) -> None:
         signed = {name: headers.get(name, "") for name in _SIGNED}

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, TextIO
 
 from render_service.runtime.ledger_process import ledger_process
 
@@ -82,23 +82,29 @@ class Log:
 
     def started(self, command: str) -> None:
         """Log the beginning of the trace, also if `quiet`."""
-        self._write("info", "trace.started", command=command, parent_span_id=self.trace.parent_span_id)
+        keys = {"command": command, "parent_span_id": self.trace.parent_span_id}
+        self._write("info", "trace.started", keys)
 
     def info(self, event: str, **keys: Any) -> None:
         """Log what happened, unless `quiet`."""
         if not self.quiet:
-            self._write("info", event, **keys)
+            self._write("info", event, keys)
 
     def warning(self, event: str, **keys: Any) -> None:
         """Log something that needs attention."""
-        self._write("warning", event, **keys)
+        self._write("warning", event, keys)
 
-    def _write(self, level: str, event: str, /, **keys: Any) -> None:
+    def _write(self, level: str, event: str, keys: Mapping[str, Any]) -> None:
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         line = {**_ids(self.trace), **keys, "event": event, "level": level, "timestamp": now}
-        text = _for_a_terminal(_redacted(line)) if sys.stderr.isatty() else _as_one_line(line)
+        text = _for_a_terminal(_redacted(line)) if _is_terminal(sys.stderr) else _as_one_line(line)
         with suppress(OSError):
             sys.stderr.write(text + "\n")
+
+
+@lru_cache(maxsize=1)
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty()
 
 
 def _ids(trace: Trace) -> dict[str, str]:
@@ -112,7 +118,7 @@ _as_json = json.JSONEncoder(default=repr).encode
 
 def _as_one_line(line: dict[str, Any]) -> str:
     """Return `line` as JSON; what a value that must be redacted contains shows in the text of all of them."""
-    if not any(map(_is_secret, line)):
+    if not _has_secret(tuple(line)):
         text = _as_json(line)
         if "\\" not in text and "sk-" not in text and "slk_" not in text:
             return text
@@ -128,6 +134,11 @@ def _renderer() -> Any:
     import structlog  # takes 0.1 s, so only if something is logged
 
     return structlog.dev.ConsoleRenderer(colors=True)
+
+
+@lru_cache(maxsize=1_024)
+def _has_secret(names: tuple[str, ...]) -> bool:
+    return any(map(_is_secret, names))
 
 
 def _is_secret(name: str) -> bool:

@@ -10,7 +10,7 @@ server is not stopping. ``GET /metrics`` is for Prometheus.
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -89,12 +89,12 @@ class AccessLog:
         trace = begin_trace({}) if scope["path"].startswith(_TRACED) else None
         log = self._log if trace is None else self._log.of(trace)
 
-        async def noting(message: Message) -> None:
+        def noting(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
+            return send(message)
 
         token = REQUEST.set(trace)
         try:
@@ -114,11 +114,11 @@ class AccessLog:
 
     def _span(self, scope: Scope, trace: Trace | None) -> Span:
         """Return the span that begins the trace of a request, or that of a webhook in the server's own."""
+        if self._telemetry.exporter is None:
+            return NO_SPAN
         if trace is None:
             is_delivery = scope["path"].startswith("/webhooks/")
             return self._telemetry.span("receive", self._log.trace, _SERVER) if is_delivery else NO_SPAN
-        if self._telemetry.exporter is None:
-            return NO_SPAN
         header = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
         client = sender_of(header.decode("latin-1"))
         how = Beginning("server", [client] if client else [], begins_trace=True)
@@ -361,22 +361,23 @@ class WebhookReceiver:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one delivery."""
-        request = Request(scope, receive)
-        profile = str(request.path_params["profile"])
+        profile = str(scope["path_params"]["profile"])
         if profile not in self._verifiers:
             profile, outcome = "other", "unknown_profile"
             response = _refusal(HTTPStatus.NOT_FOUND, "there is no secret for webhooks of this profile")
         else:
-            outcome, response = await self._answer(profile, request)
+            outcome, response = await self._answer(profile, scope, receive)
         self._metrics.webhook(profile, outcome)
-        request.state.logged.update(profile=profile, outcome=outcome)
+        scope["state"]["logged"].update(profile=profile, outcome=outcome)
         await response(scope, receive, send)
 
-    async def _answer(self, profile: str, request: Request) -> tuple[str, Response]:
+    async def _answer(self, profile: str, scope: Scope, receive: Receive) -> tuple[str, Response]:
         delivery: Delivery | None = None
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         try:
             async with asyncio.timeout(LONGEST_S):  # if it is recorded later, the retry is a duplicate
-                delivery = self._verifiers[profile].read(request.headers, await _body(request))
+                body = await _body(headers.get("content-length", ""), receive)
+                delivery = self._verifiers[profile].read(headers, body)
                 if delivery is None:
                     return "ignored", TAKEN["ignored"]
                 reception = await self._inbox.receive(profile, WebhookReceived(**delivery._asdict()))
@@ -404,16 +405,19 @@ def _refused_delivery(error: _TooLarge | ClientDisconnect | DeliveryRefused) -> 
     return "oversized", _refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
 
 
-async def _body(request: Request) -> bytes:
+async def _body(announced: str, receive: Receive) -> bytes:
     """Return the body; stop reading if it is too large."""
-    announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > MOST_BYTES:
         raise _TooLarge
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
         if len(body) > MOST_BYTES:
             raise _TooLarge
+        more = message.get("more_body", False)
     return bytes(body)
 
 

@@ -1,6 +1,7 @@
 """Bodies of requests that nobody reads to the end, and requests whose end is in doubt."""
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from starlette.responses import JSONResponse
@@ -26,17 +27,15 @@ class RestOfBody:
         body = _Body(scope, receive)
 
         async def ending(message: Message) -> None:
-            if (
-                message["type"] == "http.response.body"
-                and not message.get("more_body", False)
-                and body.is_coming
-            ):
-                await send({**message, "more_body": True})
-                await body.discard()
-                message = {"type": "http.response.body"}
-            await send(message)
+            await send({**message, "more_body": True})
+            await body.discard()
+            await send({"type": "http.response.body"})
 
-        await self._app(scope, body.read, ending)
+        def passing(message: Message) -> Awaitable[None]:
+            ends = message["type"] == "http.response.body" and not message.get("more_body", False)
+            return ending(message) if ends and body.is_coming else send(message)
+
+        await self._app(scope, body.read, passing)
 
 
 class _Body:

@@ -8,6 +8,7 @@ import threading
 from collections import Counter as Tallied
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -47,15 +48,16 @@ class Metrics:
             ["profile", "outcome"],
             registry=self.registry,
         )
+        self._webhook_of = cache(self._webhooks.labels)
         for profile in profiles:  # no increase is seen without a zero, and the first forgery must be noticed
-            self._webhooks.labels(profile, "forged")
+            self._webhook_of(profile, "forged")
         if session.telemetry.exporter is not None:  # which has the histograms already
             session.telemetry.exporter.add(ledger_metrics.collect)
             session.telemetry.exporter.add(self._webhooks.collect)
 
     def webhook(self, profile: str, outcome: str) -> None:
         """Count one delivery."""
-        self._webhooks.labels(profile, outcome).inc()
+        self._webhook_of(profile, outcome).inc()
 
 
 class LedgerMetrics(Collector):

@@ -126,6 +126,7 @@ class Inbox:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._sender = replace(session.provenance, authority=Authority.EXTERNAL)
         self._recent: OrderedDict[str, EventContent] = OrderedDict()
         self._receipts = Coalescer[Delivered, Reception](self._receive, most=MOST_TOGETHER)
         self._ties = Coalescer[Unseen, None](
@@ -185,8 +186,8 @@ class Inbox:
         return list(unseen.values()), set(new)
 
     def _draft(self, delivered: Delivered) -> Draft:
-        who = replace(self._session.provenance, authority=Authority.EXTERNAL)
-        return draft(delivered.event, who, self._session.clock(), event_id=delivered.event_id)
+        now = self._session.clock()
+        return draft(delivered.event, self._sender, now, event_id=delivered.event_id)
 
     def _append(self, new: Iterable[Unseen]) -> None:
         by_profile: dict[str, list[Draft]] = {}
