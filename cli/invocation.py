@@ -15,6 +15,7 @@ import click
 
 from cli.text import output
 from ledger.errors import LedgerUnusable
+from ledger.garbage import collect_rarely
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_ledger, open_now, open_store
 from ledger.record import Authority
@@ -199,7 +200,7 @@ class Invocation:
         """Print a list called `name` as `emit` does, each of `things` as it comes, after `facts` about it."""
         if self.read_from:
             facts = {**(facts or {}), "read_from": self.read_from[-1].document()}
-        with output.stdout_trouble(), ExitStack() as opened:
+        with output.stdout_trouble(), collect_rarely(), ExitStack() as opened:
             lists = (
                 [opened.enter_context(output.filed_list(self.json_out, name, facts))] if self.json_out else []
             )

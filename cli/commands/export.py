@@ -12,6 +12,7 @@ from cli.options import common
 from cli.options.job_names import JOB
 from cli.text import output
 from cli.text.usage import Usage
+from ledger.garbage import collect_rarely
 from ledger.verify.verify_bundle import report
 from render_service.assets.store import AssetStore
 from render_service.evidence import bundles
@@ -91,7 +92,7 @@ def export_command(  # one parameter per option
             expected="the name of a file",
             found="nothing",
         )
-    with inv.reader() as ledger:
+    with inv.reader() as ledger, collect_rarely():
         assets = AssetStore.of(inv.settings)
         wanted = bundles.Export(
             target=out,

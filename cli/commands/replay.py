@@ -18,7 +18,7 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_store
 from ledger.log.replay import fold_newest_first, position_at, replay, swap
-from ledger.private import COMMITMENT_KEY
+from ledger.private import COMMITMENT_KEY, PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.terms import Status
 from render_service.runtime.documents import counted, job_document
@@ -187,7 +187,8 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
             )
 
         def document(then: _Then) -> dict[str, Any]:
-            return job_document(then.job, ledger, then.records()[then.job.job_id])
+            recorded = then.recorded()
+            return job_document(then.job, ledger, recorded.records[then.job.job_id], recorded.texts)
 
         def text(console: "Console", passing: Iterable[_Then]) -> None:
             jobs = [then.job for then in passing]
@@ -201,31 +202,37 @@ _Folded = tuple[Job, list[tuple[Any, StoredRow]]]
 """A job as it was, and the envelopes and rows of its records."""
 
 
+class _Recorded(NamedTuple):
+    """Of several jobs, the first record and the first that says the video is complete, and private texts."""
+
+    records: Mapping[str, list[Record]]
+    texts: Mapping[str, PrivateBody]
+
+
 class _Then(NamedTuple):
-    """A job as it was, and the records of several jobs that say more about them, read when needed."""
+    """A job as it was, and what the records of several jobs say about them, read when needed."""
 
     job: Job
-    records: Callable[[], Mapping[str, list[Record]]]
+    recorded: Callable[[], _Recorded]
 
 
 def _jobs_then(ledger: Ledger, position: int) -> Iterator[_Then]:
     jobs = fold_newest_first(ledger, position)
     while some := list(islice(jobs, TEXTS_AT_ONCE)):
-        records = cache(partial(_records_of, ledger, some))
+        recorded = cache(partial(_read_recorded, ledger, some))
         for job, _ in some:
-            yield _Then(job, records)
+            yield _Then(job, recorded)
 
 
-def _records_of(ledger: Ledger, jobs: list[_Folded]) -> dict[str, list[Record]]:
-    """Return the first record of each job, with its text, and the first that says its video is complete."""
+def _read_recorded(ledger: Ledger, jobs: list[_Folded]) -> _Recorded:
     firsts = Record.from_rows([rows[0][1] for _, rows in jobs])
     private = [record.envelope.position for record in firsts if COMMITMENT_KEY in record.payload]
     texts = ledger.store.bodies(private) if private else {}
-    records = {record.envelope.stream: [record.with_bodies(texts)] for record in firsts}
+    records = {record.envelope.stream: [record] for record in firsts}
     completed = [_completion(rows) for job, rows in jobs if job.status is Status.COMPLETED]
     for record in Record.from_rows([row for row in completed if row]):
         records[record.envelope.stream].append(record)
-    return records
+    return _Recorded(records, texts)
 
 
 def _completion(rows: list[tuple[Any, StoredRow]]) -> StoredRow | None:

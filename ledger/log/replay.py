@@ -79,7 +79,7 @@ _FACTS: dict[str, tuple[str, ...]] = {
 def _facts_of(type_: str) -> Callable[[bytes], Any]:
     """Return the function that reads what a row needs of a payload of this type, and nothing else."""
     names = sorted({*_KINDS, *COPIED.get(type_, ()), *_FACTS.get(type_, ())})
-    fields: list[Any] = [(name, _KINDS.get(name, Any), [] if name == "holds" else None) for name in names]
+    fields: list[Any] = [(name, _KINDS.get(name, Any), () if name == "holds" else None) for name in names]
     return Decoder(defstruct("Facts", fields, gc=False)).decode
 
 

@@ -10,7 +10,6 @@ Processes are started, not forked: a forked process must not use SQLite that its
 that crashes answers nothing, which leads to the full check.
 """
 
-import gc
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from typing import IO, Self, TypeVar
 import msgspec
 
 from ledger.errors import LedgerUnusable
+from ledger.garbage import collect_rarely
 from ledger.log.opening import open_snapshot
 from ledger.verify.checks import verify
 from ledger.verify.incremental import join_parts
@@ -32,7 +32,6 @@ from ledger.verify.spill import BUCKETS, Memory
 WORTH_A_PROCESS = 50_000
 """Fewer events per process are checked before a second process has begun."""
 _MOST_PROCESSES = 8
-_OBJECTS_PER_COLLECTION = 100_000
 _MOST_TRIES = 20
 _LENGTH_BYTES = 8
 
@@ -81,7 +80,7 @@ def _verify_with(
     """Verify the first range in this process, and the others in those that were started."""
     own, *others = ranges
     started.check(others, roots_at)
-    with Memory() as memory, _collect_garbage_rarely():
+    with Memory() as memory, collect_rarely():
         part = check_range(snapshot, memory, *own, roots_at)
         parts = [part, *started.parts()]
         event_ids = zip(memory.event_id_hashes(), started.event_ids(), strict=True)
@@ -90,20 +89,9 @@ def _verify_with(
 
 def verify_in_one(snapshot: Ranges, roots_at: Collection[int] = ()) -> Report:
     """Verify a snapshot as one range, in this process; `NotSound` if anything may be wrong."""
-    with Memory() as memory, _collect_garbage_rarely():
+    with Memory() as memory, collect_rarely():
         parts = [check_range(snapshot, memory, 0, snapshot.head()[0], roots_at)]
         return join_parts(snapshot, parts, ((part,) for part in memory.event_id_hashes()), roots_at)
-
-
-@contextmanager
-def _collect_garbage_rarely() -> Iterator[None]:
-    """Have Python search for circular garbage less often: a range leaves none, but has many objects."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(_OBJECTS_PER_COLLECTION, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
 
 
 def cut(size: int, count: int) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ A job is a structure whose members are in the order of its row, so printing it g
 step is not allowed; `ledger.verify.rules` says what is wrong with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +51,7 @@ class NotSound(Exception):
 
 def fold(row: Any, type_: str, envelope: Any, payload: Any) -> Any:
     """Return the row of a job after one more record; members of the payload are attributes."""
+    names, apply, is_split, is_once = _CHANGES.get(type_, _NO_CHANGE)
     if row is None:
         state = STEPS["-"].get(type_)
         row = Row(
@@ -66,14 +67,13 @@ def fold(row: Any, type_: str, envelope: Any, payload: Any) -> Any:
             updated_at=None,
         )
     else:
-        state = _NEXT[row.state].get(_split(type_, payload) if type_ in SPLIT else type_)
-        if type_ in ONCE_OPEN and row.outcome is not None:
+        state = _NEXT[row.state].get(_split(type_, payload) if is_split else type_)
+        if is_once and row.outcome is not None:
             state = None
     if state is None:
         raise NotSound(type_)
-    for name in FACTS.get(type_, ()):
+    for name in names:
         setattr(row, name, getattr(payload, name, None))
-    apply = _APPLY.get(type_)
     if apply:
         apply(row, payload, envelope)
     row.state = state
@@ -159,4 +159,12 @@ _APPLY: dict[str, Callable[[Any, Any, Any], None]] = {
     "asset.stored": _fold_stored,
     "cost.settled": _fold_settled,
     "render.closed": _fold_closed,
+}
+
+_Change = tuple[Sequence[str], Callable[[Any, Any, Any], None] | None, bool, bool]
+"""What is copied, what else changes, whether the payload decides the step, and a closed job refuses it."""
+_NO_CHANGE: _Change = ((), None, False, False)
+_CHANGES: dict[str, _Change] = {
+    type_: (FACTS.get(type_, ()), _APPLY.get(type_), type_ in SPLIT, type_ in ONCE_OPEN)
+    for type_ in {*FACTS, *_APPLY, *SPLIT, *ONCE_OPEN}
 }

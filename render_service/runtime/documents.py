@@ -33,11 +33,16 @@ ERASED = "[erased]"
 HIDDEN = "[secret]"
 
 
-def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Record] = ()) -> Json:
+def job_document(
+    job: Job,
+    ledger: Ledger | None = None,
+    records: Sequence[Record] = (),
+    texts: Mapping[str, PrivateBody] | None = None,
+) -> Json:
     """Return a job as a video object with facts from the ledger.
 
     A row has neither prompt nor completion time: with `ledger` they are read from the events of the job, or
-    from `records`: the first, with its text, and those of its observations that matter.
+    from `records`: the first, whose text may be among `texts`, and those of its observations that matter.
     """
     row: Json = to_builtins(job)
     video = {
@@ -49,7 +54,7 @@ def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Recor
         "size": row.pop("size"),
         "seconds": None if job.seconds is None else str(job.seconds),
         "created_at": _seconds(row["created_at"]),
-        **(_recorded(job, ledger, records) if ledger else {}),
+        **(_recorded(job, ledger, records, texts or {}) if ledger else {}),
         "remixed_from_video_id": row.pop("remix_video_id"),
         "expires_at": row.pop("expires_at"),
         "error": {"code": job.error_code} if job.error_code else None,
@@ -59,13 +64,15 @@ def job_document(job: Job, ledger: Ledger | None = None, records: Sequence[Recor
     return video | row
 
 
-def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
+def _recorded(job: Job, ledger: Ledger, records: Sequence[Record], texts: Mapping[str, PrivateBody]) -> Json:
     """Return the fields of the API's video that only the events of the job contain."""
     first = records[0] if records else next(ledger.read(RecordFilter(stream=job.job_id), limit=1))
     begun = first.event
-    wording = begun.prompt if isinstance(begun, RenderRequested | RenderAdopted) else None
+    wording = None
     if isinstance(begun, RenderRequested):
         wording = begun.augmented_prompt or begun.prompt
+    elif isinstance(begun, RenderAdopted):
+        wording = begun.prompt
     completed_at = None
     if job.status is Status.COMPLETED:
         events: Iterable[Event] = (
@@ -78,7 +85,8 @@ def _recorded(job: Job, ledger: Ledger, records: Sequence[Record]) -> Json:
             (observation.completed_at for observation in observed if observation.status is Status.COMPLETED),
             None,
         )
-    return {"completed_at": completed_at, "prompt": None if wording is None else _shown(wording.body)}
+    prompt = None if wording is None else _shown(wording.body or texts.get(wording.commitment))
+    return {"completed_at": completed_at, "prompt": prompt}
 
 
 def _seconds(moment: str) -> int | None:
