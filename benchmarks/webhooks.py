@@ -15,6 +15,12 @@ Measured in one run of five rounds each, in turn: 0.46 of the peer's rate and 0.
 for a delivery, the peer 347); before what is named below, 0.27 and 0.32 (1,072 us). On a busier machine the
 ratios were 0.53 to 0.86 and 0.45 to 0.67, as waiting hides what is ours. On a machine that does nothing else
 0.51 and 0.54 of the rate, 0.52 by processor time (525 us, the peer 272): 0.55 needs 30 us less.
+Since then a twelfth of the instructions of a delivery went (1,537,000 to 1,407,000 under cachegrind, without
+sockets; the peer 978,000), and the ratio by processor time is 0.57 on two busy cores (245 us, the peer 139;
+one run). What is left depends on free cores: where the thread runs beside the loop, they wake each other at
+each call of the system (8 calls of futex for a delivery, 1 to 6 where cores are busy), which costs some 50 us
+(estimated). Tried where cores were busy: a shorter switch interval made it worse, one statement for all
+records of a group changed nothing.
 Deliveries that wait together are appended together, in a thread (`render_service/webhooks/inbox.py`), which
 looks for all of their jobs at once; a job each, with a look at the file each, was two fifths of that
 thread's time. The head of an answer and its body are one write. Taken out: a second timeout (20 us), ids
