@@ -21,12 +21,12 @@ from pydantic import BaseModel
 from ledger.events import SubmissionIntended, VideoDeleted
 from ledger.terms import Status, Variant
 from sora_adapter.errors import ReferenceUnreadable, ServerUnreadable, VideoNotFound
-from sora_adapter.messages import Submission, no_content
+from sora_adapter.messages import Submission, explain_missing_content
 from sora_adapter.models import Character, Observation, Page
 from sora_adapter.outcomes import Translator
-from sora_adapter.profiles import Profile, checked_base_url, checked_key, require
+from sora_adapter.profiles import Profile, check_base_url, check_key, require
 from sora_adapter.requests import (
-    Prepared,
+    PreparedPost,
     ReferenceFile,
     ResumePoint,
     SubmitCall,
@@ -38,7 +38,7 @@ from sora_adapter.requests import (
 )
 from sora_adapter.responses import Answer, NoAnswer
 from sora_adapter.transport import Content, Transport
-from sora_adapter.untrusted import followed, redactor
+from sora_adapter.untrusted import redactor, resolve_url
 from sora_adapter.wire import Post
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -50,7 +50,7 @@ NO_CONTENT = frozenset({400, 404, 409, 410, 422, 425})
 
 
 @dataclass(frozen=True)
-class Submitted:
+class SubmissionResult:
     """The outcome of a submission, and the cost that the server reported with it."""
 
     outcome: Submission
@@ -93,8 +93,8 @@ class VideosClient:
         calls: Calls | None = None,
     ) -> None:
         self.profile = profile
-        self.base_url = checked_base_url(profile, base_url)
-        key = checked_key(profile, api_key)
+        self.base_url = check_base_url(profile, base_url)
+        key = check_key(profile, api_key)
         self._translator = Translator(profile, self.base_url, redactor(key))
         self._transport = Transport(self.base_url, key or profile.default_key, timeout_s)
         self._traceparent = traceparent
@@ -126,7 +126,7 @@ class VideosClient:
         text = intent.key_digest.text if intent.key_digest else None
         return None if text is None else text == self.key_digest(intent.attempt_id)
 
-    async def prepare(self, call: SubmitCall) -> Prepared:
+    async def prepare(self, call: SubmitCall) -> PreparedPost:
         """Return what `call` will send, files included, with the digest that its intent commits to.
 
         Raises `OperationUnsupported`, `ReferenceUnreadable`, or `VideoNotFound` for a malformed source id.
@@ -135,12 +135,12 @@ class VideosClient:
         more = [await _bytes_of(reference) for reference in call.more_references]
         post = post_of(call, self.profile, upload, more)
         if post.files or post.more_files:  # hashing a video takes long
-            return Prepared(post, await asyncio.to_thread(self._transport.sent_sha256, post))
-        return Prepared(post, self._transport.sent_sha256(post))
+            return PreparedPost(post, await asyncio.to_thread(self._transport.digest_post, post))
+        return PreparedPost(post, self._transport.digest_post(post))
 
     async def submit_prepared(
-        self, intent: SubmissionIntended, prepared: Prepared, in_time: Callable[[], bool] | None = None
-    ) -> Submitted:
+        self, intent: SubmissionIntended, prepared: PreparedPost, in_time: Callable[[], bool] | None = None
+    ) -> SubmissionResult:
         """Send the prepared request once, and return the outcome and the cost that the server reported.
 
         `in_time` is called last, once a connection is open; if it returns False, nothing is sent and the
@@ -155,7 +155,7 @@ class VideosClient:
 
         received = await self._exchange("POST", route_of(post.path), send)
         outcome = self._translator.submission(intent.attempt_id, received)
-        return Submitted(outcome, self._translator.cost(received))
+        return SubmissionResult(outcome, self._translator.cost(received))
 
     async def create_character(self, name: str, video: ReferenceFile) -> Character:
         """Create a character from a video, once; raises `AnswerError`.
@@ -224,7 +224,7 @@ class VideosClient:
                 yield received
                 return
             answer = await received.as_answer() if isinstance(received, Content) else received
-        url = await self._named_address(video_id, answer)
+        url = await self._read_named_address(video_id, answer)
         async with self._stream(url, {}, extra) as received:
             if not isinstance(received, Content):
                 raise self._translator.refusal(received)
@@ -306,7 +306,7 @@ class VideosClient:
             traceparent = self._traceparent()
         return {"traceparent": traceparent} if traceparent else {}
 
-    async def _named_address(self, video_id: str, received: Answer | NoAnswer) -> str:
+    async def _read_named_address(self, video_id: str, received: Answer | NoAnswer) -> str:
         """Return the URL of bytes that were not in the answer; raises the `AnswerError` that says why.
 
         Servers answer 404 for "not yet" and for "no longer", and put a URL into the answer or the video.
@@ -314,7 +314,7 @@ class VideosClient:
         if isinstance(received, NoAnswer):
             raise self._translator.refusal(received)
         if received.url is not None:
-            return self._followed(video_id, received.url)
+            return self._follow(video_id, received.url)
         if received.is_success:
             raise self._translator.content_unreadable(received)
         refusal = self._translator.refusal(received)
@@ -322,16 +322,16 @@ class VideosClient:
             raise refusal
         video = await self.observe(video_id)
         if video.url is not None and video.status is Status.COMPLETED:
-            return self._followed(video_id, video.url)
+            return self._follow(video_id, video.url)
         if received.http_status == HTTPStatus.BAD_REQUEST:
             raise refusal
         expired = received.http_status == HTTPStatus.GONE or received.is_after(video.expires_at)
         code = refusal.detail.code if refusal.detail else None
         unexplained = received.http_status == HTTPStatus.NOT_FOUND and code is None
-        raise no_content(self.base_url, video, expired=expired, unexplained=unexplained)
+        raise explain_missing_content(self.base_url, video, expired=expired, unexplained=unexplained)
 
-    def _followed(self, video_id: str, url: str) -> str:
-        target = followed(self.base_url, url)
+    def _follow(self, video_id: str, url: str) -> str:
+        target = resolve_url(self.base_url, url)
         if target is None:
             raise ServerUnreadable(
                 f"{self.base_url} names an address for the bytes of {video_id} that is not followed: "

@@ -40,7 +40,7 @@ async def bound(response: httpx2.Response) -> None:
         if "content-length" in response.headers:  # of the encoded body
             del response.headers["content-length"]
     assert isinstance(response.stream, httpx2.AsyncByteStream)  # an async client's
-    response.stream = _Bounded(response.stream, encoding, None if is_content else MOST_ANSWER_BYTES)
+    response.stream = _BoundedBody(response.stream, encoding, None if is_content else MOST_ANSWER_BYTES)
 
 
 def is_text(content_type: str) -> bool:
@@ -48,7 +48,7 @@ def is_text(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() in {"text/html", "application/json"}
 
 
-class _Bounded(httpx2.AsyncByteStream):
+class _BoundedBody(httpx2.AsyncByteStream):
     """A body that is decoded in pieces; `most` None does not limit it."""
 
     def __init__(self, stream: httpx2.AsyncByteStream, encoding: str, most: int | None) -> None:

@@ -23,11 +23,11 @@ _PAGE = 100
 D = TypeVar("D", bound=BaseModel)
 
 
-class _Answered(BaseModel):
+class _AnswerModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Endpoint(_Answered):
+class Endpoint(_AnswerModel):
     """A registered receiver; `created_at` in Unix seconds."""
 
     id: str
@@ -48,21 +48,21 @@ class NewSecret(Endpoint):
         return f"NewSecret(id={self.id!r})"
 
 
-class Tested(_Answered):
+class EndpointTest(_AnswerModel):
     """A receiver's answer to a sample event."""
 
     event_type: str
     status_code: int
 
 
-class Removed(_Answered):
+class EndpointRemoval(_AnswerModel):
     """The server's confirmation that an endpoint was removed."""
 
     id: str | None = None
     object: str | None = None
 
 
-class _Endpoints(_Answered):
+class _Endpoints(_AnswerModel):
     data: tuple[Endpoint, ...]
     has_more: bool = False
 
@@ -87,10 +87,10 @@ async def endpoints(client: "VideosClient") -> list[Endpoint]:
             return registered
 
 
-async def send_sample(client: "VideosClient", endpoint_id: str, event_type: str) -> Tested:
+async def send_sample(client: "VideosClient", endpoint_id: str, event_type: str) -> EndpointTest:
     """Have the server send a sample event now, and return how the receiver answered."""
     path = f"{_path(endpoint_id)}/test"
-    return await _post(client, path, {"event_type": event_type}, Tested, "how a test went")
+    return await _post(client, path, {"event_type": event_type}, EndpointTest, "how a test went")
 
 
 async def rotate(client: "VideosClient", endpoint_id: str, *, keep_old: bool) -> NewSecret:
@@ -100,12 +100,12 @@ async def rotate(client: "VideosClient", endpoint_id: str, *, keep_old: bool) ->
     return await _post(client, path, body, NewSecret, "a webhook endpoint with its secret")
 
 
-async def remove(client: "VideosClient", endpoint_id: str) -> Removed:
+async def remove(client: "VideosClient", endpoint_id: str) -> EndpointRemoval:
     """Remove an endpoint, with all deliveries that are still due to it."""
     require(client.profile, "webhooks")
     expected = "the confirmation of a deletion"
     with _as_endpoint(client):
-        return await client.delete_document(_path(endpoint_id), Removed, expected)
+        return await client.delete_document(_path(endpoint_id), EndpointRemoval, expected)
 
 
 @contextmanager

@@ -94,16 +94,16 @@ def trouble(outcome: Submission, server: Server) -> AnswerError | None:
         case SubmissionAccepted():
             return None
         case SubmissionRejected():
-            return _rejected(outcome, server)
+            return _make_rejection(outcome, server)
         case SubmissionUnknown():
             return _unknown(outcome, server)
         case SubmissionAbsent():
-            return unreachable(server.base_url, "no connection; nothing was sent")
+            return make_unreachable(server.base_url, "no connection; nothing was sent")
         case _:
             assert_never(outcome)
 
 
-def unreachable(server: str, why: str) -> ServerUnreachable:
+def make_unreachable(server: str, why: str) -> ServerUnreachable:
     """Return the error for a server that gave no answer."""
     return ServerUnreachable(
         f"{server} gave no answer ({why}); is the server running, and is this its base URL? "
@@ -111,21 +111,23 @@ def unreachable(server: str, why: str) -> ServerUnreachable:
     )
 
 
-def unreadable(server: str, came: str, expected: str, detail: ErrorDetail | None = None) -> ServerUnreadable:
+def make_unreadable(
+    server: str, came: str, expected: str, detail: ErrorDetail | None = None
+) -> ServerUnreadable:
     """Return the error for an answer that is not what was expected."""
     return ServerUnreadable(
         f"{server} answered {came} instead of {expected}; {_base_url_hint(server)}", detail=detail
     )
 
 
-def refused(
+def make_refusal(
     server: Server, detail: ErrorDetail, retry_after_ms: int | None, request_id: str | None
 ) -> AnswerError:
     """Return the error that the HTTP status of `detail` stands for."""
     status, remedy = detail.http_status or 0, _remedy(detail)
     by_status = _BY_STATUS.get(status) or _BY_FAMILY.get(status // 100, _OTHERWISE)
     kind, next_step = (ServerRefused, remedy) if remedy else by_status
-    advice = next_step.format(key=server.key_variable, when=_when(retry_after_ms))
+    advice = next_step.format(key=server.key_variable, when=_format_retry(retry_after_ms))
     return kind(
         f"{server.base_url} {_quote(detail)}; {advice}",
         detail=detail,
@@ -146,7 +148,9 @@ def _remedy(detail: ErrorDetail) -> str | None:
     return _BY_CODE.get(_SAME_AS.get(code, code))
 
 
-def no_content(server: str, video: "Observation", *, expired: bool, unexplained: bool = False) -> AnswerError:
+def explain_missing_content(
+    server: str, video: "Observation", *, expired: bool, unexplained: bool = False
+) -> AnswerError:
     """Return the error that says why the bytes of `video` are not available.
 
     `expired`: by the server's own clock; `unexplained`: the answer was a 404 without a code, as from a
@@ -168,7 +172,7 @@ def no_content(server: str, video: "Observation", *, expired: bool, unexplained:
     return ContentGone(f"{known}, although it is completed; render it again")
 
 
-def _when(retry_after_ms: int | None) -> str:
+def _format_retry(retry_after_ms: int | None) -> str:
     return "later" if retry_after_ms is None else f"in {-(-retry_after_ms // 1000)} s"
 
 
@@ -182,10 +186,10 @@ def _quote(detail: ErrorDetail) -> str:
     return f"answered {label}: {message.rstrip('. ')}" if message else f"answered {label}"
 
 
-def _rejected(outcome: SubmissionRejected, server: Server) -> AnswerError:
+def _make_rejection(outcome: SubmissionRejected, server: Server) -> AnswerError:
     """Return the error for a rejection; a 404 is about the address, or about the source video."""
     request_id = outcome.provider_request_id
-    error = refused(server, outcome.error, outcome.retry_after_ms, request_id)
+    error = make_refusal(server, outcome.error, outcome.retry_after_ms, request_id)
     if not isinstance(error, VideoNotFound):
         return error
     hint = f"if this changes no video unknown there, {_base_url_hint(server.base_url)}"

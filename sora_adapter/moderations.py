@@ -139,7 +139,7 @@ class _TextModeration(BaseModel):
     results: Annotated[tuple[_Result, ...], Field(min_length=1)]
 
 
-class Moderated(NamedTuple):
+class TextModeration(NamedTuple):
     """How a server moderated a text: the categories it flagged, and scores in parts per million."""
 
     model: str | None
@@ -154,15 +154,15 @@ async def moderate(client: "VideosClient", body: Mapping[str, Any]) -> dict[str,
     return answer.model_dump(mode="json")
 
 
-async def moderate_text(client: "VideosClient", text: str, model: str | None = None) -> Moderated:
+async def moderate_text(client: "VideosClient", text: str, model: str | None = None) -> TextModeration:
     """Return how the server moderates `text`; raises `OperationUnsupported` or `AnswerError`."""
     require(client.profile, "moderations")
     body = {"input": text} | ({"model": model} if model else {})
     answer = await client.post_document("/moderations", body, _TextModeration, "a moderation")
-    return _moderated(answer)
+    return _merge_results(answer)
 
 
-def _moderated(answer: _TextModeration) -> Moderated:
+def _merge_results(answer: _TextModeration) -> TextModeration:
     """Return what several results say together; what is not a plain name or number is not taken over."""
     flagged: set[str] = set()
     ppm: dict[str, int] = {}
@@ -176,4 +176,6 @@ def _moderated(answer: _TextModeration) -> Moderated:
                 ppm[name] = max(ppm.get(name, 0), min(PPM, max(0, round(score * PPM))))
     model = answer.model if answer.model and _MODEL.fullmatch(answer.model) else None
     highest = sorted(ppm, key=lambda name: (-ppm[name], name))[:_MOST_CATEGORIES]
-    return Moderated(model, tuple(sorted(flagged))[:_MOST_CATEGORIES], {name: ppm[name] for name in highest})
+    return TextModeration(
+        model, tuple(sorted(flagged))[:_MOST_CATEGORIES], {name: ppm[name] for name in highest}
+    )

@@ -44,7 +44,7 @@ from ledger.events import (
 )
 from ledger.private import Private
 from sora_adapter.errors import AnswerError, ServerUnreadable, VideoNotFound
-from sora_adapter.messages import Server, Submission, refused, unreachable, unreadable
+from sora_adapter.messages import Server, Submission, make_refusal, make_unreachable, make_unreadable
 from sora_adapter.models import Character, Observation, Page
 from sora_adapter.profiles import Profile, Quirk
 from sora_adapter.responses import (
@@ -69,33 +69,33 @@ _MICROS = 1_000_000
 Quirks = Collection[Quirk]
 
 
-def plain(answer: Answer, quirks: Quirks) -> Answer:
+def undo_quirks(answer: Answer, quirks: Quirks) -> Answer:
     """Undo the quirks of every answer: headers and the error envelope."""
     if Quirk.PREFIXED_HEADERS in quirks:
-        answer = replace(answer, headers=_without_prefix(answer.headers))
+        answer = replace(answer, headers=_strip_prefix(answer.headers))
     if Quirk.ERROR_IN_MESSAGE in quirks and not answer.is_success:
         answer = _with_document(answer, _original_error(answer))
     return answer
 
 
-def plain_video(answer: Answer, quirks: Quirks) -> Answer:
+def undo_video_quirks(answer: Answer, quirks: Quirks) -> Answer:
     """Undo the quirks of an answer about one video."""
-    answer = plain(answer, quirks)
+    answer = undo_quirks(answer, quirks)
     if Quirk.FAILED_JOB_IS_AN_HTTP_ERROR in quirks and _is_failed_job(answer.document):
         return replace(answer, http_status=200)
     return answer
 
 
-def plain_deletion(answer: Answer, quirks: Quirks) -> Answer:
+def undo_deletion_quirks(answer: Answer, quirks: Quirks) -> Answer:
     """Undo the quirks of a confirmed deletion."""
-    answer = plain(answer, quirks)
+    answer = undo_quirks(answer, quirks)
     shown = (answer.document or {}).get("status") == "deleted"
     if Quirk.DELETION_SHOWS_THE_VIDEO in quirks and answer.is_success and shown:
         return _with_document(answer, {"deleted": True})
     return answer
 
 
-def reported_cost_usd_micros(answer: Answer, quirks: Quirks) -> int | None:
+def read_cost_usd_micros(answer: Answer, quirks: Quirks) -> int | None:
     """Return the cost that the server reports for the call; None if it reports none, or no valid price.
 
     LiteLLM sends 0 with every error, even if the video was created before.
@@ -113,7 +113,7 @@ def _with_document(answer: Answer, document: Mapping[str, Any] | None) -> Answer
     return answer if document is None else replace(answer, text=json.dumps(document))
 
 
-def _without_prefix(headers: Mapping[str, str]) -> dict[str, str]:
+def _strip_prefix(headers: Mapping[str, str]) -> dict[str, str]:
     """Add the headers of the server behind the gateway; the gateway's own take precedence."""
     forwarded = {name.removeprefix(_PREFIX): value for name, value in headers.items() if _PREFIX in name}
     return forwarded | dict(headers)
@@ -155,10 +155,10 @@ class Translator:
     def submission(self, attempt_id: str, received: Answer | NoAnswer) -> Submission:
         """Return the outcome of an attempt, by the table in the module's docstring."""
         if isinstance(received, NoAnswer):
-            return self._unanswered(attempt_id, received)
-        answer = plain(received, self.profile.quirks)
+            return self._judge_no_answer(attempt_id, received)
+        answer = undo_quirks(received, self.profile.quirks)
         if answer.is_success:
-            return self._created(attempt_id, answer)
+            return self._make_creation(attempt_id, answer)
         if _proves_a_refusal(answer.http_status, self.profile):
             return SubmissionRejected(
                 attempt_id=attempt_id,
@@ -166,62 +166,64 @@ class Translator:
                 retry_after_ms=answer.retry_after_ms,
                 provider_request_id=answer.request_id,
             )
-        return self._unknown(attempt_id, answer, _lost_by(answer.http_status))
+        return self._unknown(attempt_id, answer, _classify_loss(answer.http_status))
 
     def cost(self, received: Answer | NoAnswer) -> int | None:
         """Return the cost that the server reports for a call, in micro-dollars; None if it reports none."""
         if isinstance(received, NoAnswer):
             return None
-        return reported_cost_usd_micros(received, self.profile.quirks)
+        return read_cost_usd_micros(received, self.profile.quirks)
 
     def observation(self, received: Answer | NoAnswer, requested_id: str | None = None) -> Observation:
         """Read a video, requested by `requested_id` if given; any other answer raises its `AnswerError`."""
-        answer = self._succeeded(received, plain_video)
-        observation = self._observed(self._parsed(answer, VideoDocument, "a video"), answer)
+        answer = self._require_success(received, undo_video_quirks)
+        observation = self._make_observation(self._parse(answer, VideoDocument, "a video"), answer)
         if requested_id is not None and Quirk.IDS_REWRITTEN in self.profile.quirks:
             return replace(observation, video_id=requested_id)
         return observation
 
     def character(self, received: Answer | NoAnswer) -> Character:
         """Read a character; any other answer raises its `AnswerError`."""
-        read = self._parsed(self._succeeded(received), CharacterDocument, "a character")
+        read = self._parse(self._require_success(received), CharacterDocument, "a character")
         return Character(read.id, read.name, read.created_at)
 
     def document(self, received: Answer | NoAnswer, model: type[D], expected: str) -> D:
         """Read another kind of document; any other answer raises its `AnswerError`."""
-        return self._parsed(self._succeeded(received), model, expected)
+        return self._parse(self._require_success(received), model, expected)
 
     def page(self, received: Answer | NoAnswer) -> Page:
         """Read a list of videos; any other answer raises its `AnswerError`."""
-        answer = self._succeeded(received)
-        listed = self._parsed(answer, VideoList, "a list of videos")
-        observations = tuple(self._observed(video, answer) for video in listed.data)
+        answer = self._require_success(received)
+        listed = self._parse(answer, VideoList, "a list of videos")
+        observations = tuple(self._make_observation(video, answer) for video in listed.data)
         last_id = listed.last_id or (observations[-1].video_id if observations else None)
         return Page(observations, listed.has_more, last_id)
 
     def deletion(self, video_id: str, received: Answer | NoAnswer) -> VideoDeleted:
         """Read the answer to a deletion; ``not_found`` (a 404 about the video) proves nothing by itself."""
         try:
-            answer = self._succeeded(received, plain_deletion)
+            answer = self._require_success(received, undo_deletion_quirks)
         except VideoNotFound as gone:
             return VideoDeleted(
                 video_id=video_id, answer="not_found", provider_request_id=gone.provider_request_id
             )
-        self._parsed(answer, Deletion, "the confirmation of a deletion")
+        self._parse(answer, Deletion, "the confirmation of a deletion")
         return VideoDeleted(video_id=video_id, answer="deleted", provider_request_id=answer.request_id)
 
     def refusal(self, received: Answer | NoAnswer) -> AnswerError:
         """Return the error for a missing answer, or for one that is not a success."""
         if isinstance(received, NoAnswer) and received.how != "unreadable":
-            return unreachable(self.server, self.redact(received.why))
+            return make_unreachable(self.server, self.redact(received.why))
         if isinstance(received, NoAnswer):
-            return unreadable(self.server, f"something undecodable ({self.redact(received.why)})", "JSON")
-        received = plain(received, self.profile.quirks)
+            return make_unreadable(
+                self.server, f"something undecodable ({self.redact(received.why)})", "JSON"
+            )
+        received = undo_quirks(received, self.profile.quirks)
         if received.http_status in {404, 405} and received.denies_the_path:
             return self._unreadable(received, "an answer of the Videos API")
         detail = self._error_of(received)
         server = Server(self.server, self.profile.key_variable, self.profile.can_list)
-        return refused(server, detail, received.retry_after_ms, received.request_id)
+        return make_refusal(server, detail, received.retry_after_ms, received.request_id)
 
     def content_unreadable(self, received: Answer | NoAnswer) -> AnswerError:
         """Return the error for text that came instead of a video's bytes."""
@@ -231,14 +233,14 @@ class Translator:
 
     def _unreadable(self, answer: Answer, expected: str) -> ServerUnreadable:
         came = f"{answer.http_status} {answer.media_type}"
-        return unreadable(self.server, came, expected, self._error_of(answer))
+        return make_unreadable(self.server, came, expected, self._error_of(answer))
 
     def _error_of(self, answer: Answer) -> ErrorDetail:
         if answer.http_status // 100 == REDIRECT:
-            return self._sealed(ServerError(message=f"redirected to {answer.location}"), answer.http_status)
-        return self._sealed(answer.error, answer.http_status)
+            return self._seal(ServerError(message=f"redirected to {answer.location}"), answer.http_status)
+        return self._seal(answer.error, answer.http_status)
 
-    def _succeeded(self, received: Answer | NoAnswer, undo: Undo = plain) -> Answer:
+    def _require_success(self, received: Answer | NoAnswer, undo: Undo = undo_quirks) -> Answer:
         if isinstance(received, NoAnswer):
             raise self.refusal(received)
         answer = undo(received, self.profile.quirks)
@@ -246,20 +248,20 @@ class Translator:
             raise self.refusal(answer)
         return answer
 
-    def _parsed(self, answer: Answer, document: type[D], expected: str) -> D:
+    def _parse(self, answer: Answer, document: type[D], expected: str) -> D:
         try:
             return document.model_validate(answer.document)
         except ValidationError:
             raise self._unreadable(answer, expected) from None
 
-    def _sealed(self, error: ServerError, http_status: int | None) -> ErrorDetail:
+    def _seal(self, error: ServerError, http_status: int | None) -> ErrorDetail:
         message = Private.seal("error.message", self.redact(error.message)) if error.message else None
         code, type_, param = (
             self.redact(word) if word else None for word in (error.code, error.type, error.param)
         )
         return ErrorDetail(http_status=http_status, code=code, type=type_, param=param, message=message)
 
-    def _observed(self, video: VideoDocument, answer: Answer) -> Observation:
+    def _make_observation(self, video: VideoDocument, answer: Answer) -> Observation:
         status = self.profile.status_of(video.status)
         hidden = {"object", "id", "status", "error"}
         if Quirk.FOREIGN_SOURCE_IDS in self.profile.quirks:
@@ -268,15 +270,15 @@ class Translator:
             video_id=video.id,
             status=status,
             server_status=None if video.status == status else self.redact(video.status),
-            error=self._sealed(video.error, None) if video.error else None,
+            error=self._seal(video.error, None) if video.error else None,
             poll_after_ms=answer.poll_after_ms,
             retry_after_ms=answer.retry_after_ms,
             provider_request_id=answer.request_id,
-            reported_cost_usd_micros=reported_cost_usd_micros(answer, self.profile.quirks),
+            reported_cost_usd_micros=read_cost_usd_micros(answer, self.profile.quirks),
             **video.model_dump(exclude=hidden),
         )
 
-    def _created(self, attempt_id: str, answer: Answer) -> SubmissionAccepted | SubmissionUnknown:
+    def _make_creation(self, attempt_id: str, answer: Answer) -> SubmissionAccepted | SubmissionUnknown:
         try:
             video = self.observation(answer)
         except ServerUnreadable:
@@ -292,10 +294,10 @@ class Translator:
             provider_request_id=video.provider_request_id,
         )
 
-    def _unanswered(self, attempt_id: str, lost: NoAnswer) -> SubmissionAbsent | SubmissionUnknown:
+    def _judge_no_answer(self, attempt_id: str, lost: NoAnswer) -> SubmissionAbsent | SubmissionUnknown:
         if lost.how == "never_connected":
             return SubmissionAbsent(attempt_id=attempt_id, how=lost.how)
-        error = self._sealed(ServerError(message=lost.why), None)
+        error = self._seal(ServerError(message=lost.why), None)
         return SubmissionUnknown(attempt_id=attempt_id, lost=lost.how, error=error)
 
     def _unknown(self, attempt_id: str, answer: Answer, lost: LostHow) -> SubmissionUnknown:
@@ -313,6 +315,6 @@ def _proves_a_refusal(http_status: int, profile: Profile) -> bool:
     return http_status in _NOT_PROCESSED
 
 
-def _lost_by(http_status: int) -> LostHow:
+def _classify_loss(http_status: int) -> LostHow:
     usual: LostHow = "server_error" if http_status // 100 in {REFUSAL, FAILURE} else "unreadable"
     return _NO_PROOF.get(http_status, usual)

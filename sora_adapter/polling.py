@@ -94,7 +94,7 @@ async def poll(
         try:
             last = await _poll_once(client, video_id, deadline - clock.now())
         except TimeoutError:
-            raise timed_out(video_id, timeout_s, last, trouble) from None
+            raise make_timeout(video_id, timeout_s, last, trouble) from None
         except ServerTrouble as error:
             trouble, failures = error, failures + 1
             pace = pace_after_trouble(error, failures, interval_s, clock.jitter())
@@ -106,7 +106,7 @@ async def poll(
             pace = pace_after_look(last, interval_s)
         left_s = deadline - clock.now()
         if left_s <= 0 or (pace.demanded and pace.pause_s > left_s):
-            raise timed_out(video_id, timeout_s, last, trouble)
+            raise make_timeout(video_id, timeout_s, last, trouble)
         await clock.sleep(min(pace.pause_s, left_s))
 
 
@@ -134,7 +134,7 @@ async def _poll_once(client: Observer, video_id: str, left_s: float) -> Observat
         return await client.observe(video_id)
 
 
-def timed_out(
+def make_timeout(
     video_id: str, timeout_s: float, last: Observation | None, trouble: ServerTrouble | None
 ) -> PollTimeout:
     """Return the error for a timeout, with the last known status of the video."""

@@ -179,7 +179,9 @@ def profiles(own: Path | None = None) -> Mapping[str, Profile]:
     """
     known = tomllib.loads(resources.files("sora_adapter").joinpath("profiles.toml").read_text("utf-8"))
     ours = {name: Profile.model_validate({"name": name, **data}) for name, data in known.items()}
-    theirs = {} if own is None else {name: _own(own, name, data, known) for name, data in _read(own).items()}
+    theirs = (
+        {} if own is None else {name: _read_own(own, name, data, known) for name, data in _read(own).items()}
+    )
     return MappingProxyType(ours | theirs)
 
 
@@ -215,7 +217,7 @@ def _read(own: Path) -> dict[str, Any]:
         ) from error
 
 
-def _own(own: Path, name: str, data: Any, known: Mapping[str, Any]) -> Profile:
+def _read_own(own: Path, name: str, data: Any, known: Mapping[str, Any]) -> Profile:
     if name in known:
         raise SettingsUnusable(
             f"{own}: {name} is a built-in profile; give yours another name",
@@ -290,7 +292,7 @@ def require(profile: Profile, *wanted: Wanted) -> None:
     for thing in wanted:
         if not profile.offers(thing):
             raise OperationUnsupported(
-                f"profile {profile.name} does not offer {_NAMES[thing]}: {_because(profile, thing)} "
+                f"profile {profile.name} does not offer {_NAMES[thing]}: {_explain_lack(profile, thing)} "
                 "(nothing was sent)",
                 param="profile",
                 expected=f"a profile that offers {_NAMES[thing]}",
@@ -298,12 +300,12 @@ def require(profile: Profile, *wanted: Wanted) -> None:
             )
 
 
-def _because(profile: Profile, wanted: Wanted) -> str:
+def _explain_lack(profile: Profile, wanted: Wanted) -> str:
     offered = ", ".join(ability for ability in get_args(Ability) if profile.offers(ability))
     return profile.unsupported.get(wanted) or f"its server has {offered}; use the profile of one that can"
 
 
-def checked_base_url(profile: Profile, base_url: str | None) -> str:
+def check_base_url(profile: Profile, base_url: str | None) -> str:
     """Return the base URL to use, None meaning the profile's; `SettingsUnusable` says what is wrong."""
     url = base_url or profile.base_url
     if url is None:
@@ -337,7 +339,7 @@ def checked_base_url(profile: Profile, base_url: str | None) -> str:
     return url.rstrip("/")
 
 
-def checked_key(profile: Profile, api_key: str | None) -> str | None:
+def check_key(profile: Profile, api_key: str | None) -> str | None:
     """Return the key to use; `SettingsUnusable` where one is needed, or cannot be sent."""
     key = (api_key or "").strip()
     if not key and profile.needs_key:

@@ -102,7 +102,7 @@ class SubmitCall:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPost:
     """A POST ready to send, and the digest of what goes over the wire (`sora_adapter.wire`)."""
 
     post: Post

@@ -34,7 +34,7 @@ from openai import APIConnectionError, APIStatusError, AsyncOpenAI, DefaultAsync
 from sora_adapter.connections import ACCEPTED_ENCODING, MOST_CONTENT_BYTES, Lanes, bound, is_text
 from sora_adapter.errors import ContentTooLarge, ContentTruncated, NotAsCommitted
 from sora_adapter.responses import Answer, NoAnswer
-from sora_adapter.untrusted import followed, is_same_origin
+from sora_adapter.untrusted import is_same_origin, resolve_url
 from sora_adapter.wire import Post, received_sha256, sent_sha256
 
 CONNECT_TIMEOUT_S = 10.0
@@ -105,7 +105,7 @@ class Transport:
         """Close every connection."""
         await self._sdk.close()
 
-    def sent_sha256(self, post: Post) -> str:
+    def digest_post(self, post: Post) -> str:
         """Return the digest of what sending `post` puts on the wire; see `sora_adapter.wire`."""
         return sent_sha256(post, self._sdk.base_url.raw_path.decode("ascii").rstrip("/") + post.path)
 
@@ -171,13 +171,13 @@ class Transport:
     ) -> AsyncIterator["Content | Answer | NoAnswer"]:
         """Send one GET for bytes, following redirects; yields them unread if the answer is 2xx.
 
-        `path` may be a URL that the server named (`locations.followed`); credentials go to the server itself
-        only.
+        `path` may be a URL that the server named (`untrusted.resolve_url`); credentials go to the server
+        itself only.
         """
         # With this header the SDK leaves the body unread, as its own `with_streaming_response` does.
         unread = {"X-Stainless-Raw-Response": "stream", "Accept-Encoding": "identity"}
         bare = _NO_CREDENTIALS if "://" in path and not is_same_origin(self._base_url, path) else {}
-        received = await _received(self._request(path, params, {**headers, **unread, **bare}))
+        received = await _receive(self._request(path, params, {**headers, **unread, **bare}))
         if isinstance(received, NoAnswer) or not received.is_success:
             yield await _read(received)
             return
@@ -188,7 +188,7 @@ class Transport:
 
     async def _check_redirect(self, request: httpx2.Request) -> None:
         """Refuse a redirect to an address a server may not lead to; called at each hop."""
-        if followed(self._base_url, str(request.url)) is None:
+        if resolve_url(self._base_url, str(request.url)) is None:
             where = f"{request.url.scheme}://{request.url.host}"
             raise httpx2.UnsupportedProtocol(
                 f"it leads to {where}, which is not followed from {self._base_url}"
@@ -223,7 +223,7 @@ class Content:
         self.content_type = headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
         self.content_length = int(announced) if announced.isdecimal() else None
         is_part = response.status_code == HTTPStatus.PARTIAL_CONTENT
-        self.begins_at = _beginning(headers.get("content-range", "")) if is_part else 0
+        self.begins_at = _read_start(headers.get("content-range", "")) if is_part else 0
         tag = headers.get("etag", "")
         by_bytes = is_part or headers.get("accept-ranges", "").lower() == "bytes"
         self.tag = tag if by_bytes and tag.startswith('"') else None
@@ -243,7 +243,7 @@ class Content:
                 self._check_size(received)
                 yield chunk
         except httpx2.RequestError as error:
-            raise self._truncated(_described(error)) from None
+            raise self._make_truncated(_describe(error)) from None
 
     async def as_answer(self) -> Answer | NoAnswer:
         """Read the rest as text, for answers that turn out not to be a video."""
@@ -256,7 +256,7 @@ class Content:
                 "is it a video? Its server's operator knows"
             )
 
-    def _truncated(self, why: str) -> ContentTruncated:
+    def _make_truncated(self, why: str) -> ContentTruncated:
         received, announced = self._response.num_bytes_downloaded, self.content_length
         return ContentTruncated(
             f"the download ended after {received} of {announced or 'an unknown number of'} bytes ({why}); "
@@ -266,7 +266,7 @@ class Content:
         )
 
 
-def _beginning(content_range: str) -> int:
+def _read_start(content_range: str) -> int:
     """Return the first byte a part holds; -1 where the server does not say so."""
     match = _CONTENT_RANGE.match(content_range)
     return int(match[1]) if match else -1
@@ -324,10 +324,10 @@ async def _read_as_utf8(response: httpx2.Response) -> None:
 
 
 async def _exchange(call: Awaitable[httpx2.Response]) -> Answer | NoAnswer:
-    return await _read(await _received(call))
+    return await _read(await _receive(call))
 
 
-async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | NoAnswer:
+async def _receive(call: Awaitable[httpx2.Response]) -> httpx2.Response | NoAnswer:
     """Turn every failure of the SDK into a response, or into a `NoAnswer` that says what is known."""
     try:
         return await call
@@ -336,9 +336,9 @@ async def _received(call: Awaitable[httpx2.Response]) -> httpx2.Response | NoAns
     except APIConnectionError as error:
         if isinstance(error.__cause__, NotAsCommitted):
             raise error.__cause__ from None
-        return _lost(error.__cause__ or error)
+        return _classify_loss(error.__cause__ or error)
     except httpx2.RequestError as error:  # the body of an error answer broke off while the SDK read it
-        return _lost(error)
+        return _classify_loss(error)
 
 
 async def _read(received: httpx2.Response | NoAnswer) -> Answer | NoAnswer:
@@ -348,21 +348,21 @@ async def _read(received: httpx2.Response | NoAnswer) -> Answer | NoAnswer:
         await received.aread()
     except httpx2.RequestError as error:
         await received.aclose()
-        return _lost(error)
+        return _classify_loss(error)
     return Answer(received.status_code, dict(received.headers.items()), received.text)
 
 
-def _lost(error: BaseException) -> NoAnswer:
+def _classify_loss(error: BaseException) -> NoAnswer:
     if isinstance(error, _NEVER_CONNECTED):
-        return NoAnswer("never_connected", _described(error))
+        return NoAnswer("never_connected", _describe(error))
     if isinstance(error, httpx2.TimeoutException):
-        return NoAnswer("timeout", _described(error))
+        return NoAnswer("timeout", _describe(error))
     if isinstance(error, httpx2.DecodingError):
-        return NoAnswer("unreadable", _described(error))
-    return NoAnswer("connection", _described(error))
+        return NoAnswer("unreadable", _describe(error))
+    return NoAnswer("connection", _describe(error))
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 

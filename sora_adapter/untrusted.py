@@ -60,7 +60,7 @@ _WEB = {"http": 80, "https": 443}
 
 
 @lru_cache(maxsize=256)
-def followed(base_url: str, url: str) -> str | None:
+def resolve_url(base_url: str, url: str) -> str | None:
     """Return the absolute form of `url` if the server at `base_url` may lead there; otherwise None."""
     if not (url.isascii() and url.isprintable()) or " " in url or len(url) > LONGEST:
         return None

@@ -2,7 +2,7 @@
 
 The SDK's ``verify_signature`` checks the signature. This module closes what the SDK leaves open:
 
-- it accepts any secret: with an empty one, or one that decodes to nothing, anyone can sign. `checked_secret`
+- it accepts any secret: with an empty one, or one that decodes to nothing, anyone can sign. `check_secret`
   refuses those, and `Verifier` accepts only secrets that passed it;
 - it raises ValueError, TypeError and UnicodeDecodeError for malformed headers and bodies. Here every fault of
   a delivery is a `DeliveryRefused`;
@@ -63,7 +63,7 @@ class Delivery(NamedTuple):
     video_id: str
 
 
-def checked_secret(secret: str) -> str:
+def check_secret(secret: str) -> str:
     """Return `secret` if it is strong enough; raises `SettingsUnusable`, which does not repeat it."""
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
@@ -91,7 +91,7 @@ class Verifier:
                 expected="a webhook secret",
                 found="nothing",
             )
-        self._secrets = tuple(map(checked_secret, secrets))
+        self._secrets = tuple(map(check_secret, secrets))
         # It makes no calls; without these arguments it would read them from the environment.
         self._sdk = OpenAI(api_key="none", base_url="http://localhost", webhook_secret=secrets[0])
 
@@ -102,9 +102,9 @@ class Verifier:
         """
         self._check(headers, body)
         try:
-            event = _parsed(_VideoEvent, body)
+            event = _parse(_VideoEvent, body)
         except DeliveryRefused:  # an event of another type need not be about anything with an id
-            if _parsed(_Event, body).type in VIDEO_EVENTS:
+            if _parse(_Event, body).type in VIDEO_EVENTS:
                 raise
             return None
         if event.type not in VIDEO_EVENTS:
@@ -130,7 +130,7 @@ class Verifier:
         raise DeliveryRefused("the signature was made with no secret of this profile", "forged")
 
 
-def _parsed(model: type[M], body: bytes) -> M:
+def _parse(model: type[M], body: bytes) -> M:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -49,7 +49,7 @@ from render_service.rules.budgets import KnownLimits, standing
 from render_service.runtime.settings import named_secret
 from render_service.session.event_ids import delivery_id
 from render_service.session.session import Session
-from sora_adapter.serving.signatures import signed_headers
+from sora_adapter.serving.signatures import sign_headers
 
 MAIL_S = 10.0
 _PERMANENT = 5
@@ -103,7 +103,7 @@ class WebChannel:
         body = json.dumps(document, separators=(",", ":")).encode()
         if self._signing:
             seconds = int(self._session.clock().timestamp())
-            headers |= signed_headers(delivery_id, seconds, body, (self._signing,))
+            headers |= sign_headers(delivery_id, seconds, body, (self._signing,))
         answer = await self._post(Letter(self._url, headers, body))
         because = None if answer.is_accepted else answer.problem or f"HTTP {answer.http_status}"
         return SendResult(answer.is_accepted, answer.http_status, because)

@@ -18,7 +18,7 @@ from render_service.notifications.post import Letter, Post
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import named_secret
 from render_service.session.session import Session
-from sora_adapter.serving.signatures import signed_headers
+from sora_adapter.serving.signatures import sign_headers
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -85,7 +85,7 @@ class HttpOutlet:
             headers["authorization"] = self._authorization
         if self._signing:
             seconds = int(self._session.clock().timestamp())
-            headers |= signed_headers(event.event_id, seconds, body, (self._signing,))
+            headers |= sign_headers(event.event_id, seconds, body, (self._signing,))
         answer = await self._post(Letter(self._destination.url, headers, body))
         if answer.is_accepted:
             return Reply(Meaning.TAKEN, answer.http_status)

@@ -38,7 +38,7 @@ from render_service.notifications.post import Answer, Letter, Post
 from render_service.session.clock_steps import ClockSteps, is_behind
 from render_service.session.event_ids import delivery_id, sent_id
 from render_service.session.session import Session
-from sora_adapter.serving.signatures import signed_headers
+from sora_adapter.serving.signatures import sign_headers
 
 IDLE_S = 0.5
 UNUSABLE_S = 5.0
@@ -67,7 +67,7 @@ def wait_ms(age_ms: int) -> int | None:
 def letter_to(session: Session, endpoint: Endpoint, identifier: str, body: bytes) -> Letter:
     """Return an event as a signed letter to an endpoint, which must not be erased."""
     now = session.clock()
-    signature = signed_headers(identifier, int(now.timestamp()), body, endpoint.signing_secrets(now))
+    signature = sign_headers(identifier, int(now.timestamp()), body, endpoint.signing_secrets(now))
     headers = {"content-type": "application/json", "user-agent": "sora-ledger", **signature}
     return Letter(str(endpoint.url.text), headers, body)
 

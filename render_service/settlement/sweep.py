@@ -29,9 +29,9 @@ from sora_adapter.polling import (
     Clock,
     Pace,
     PollTimeout,
+    make_timeout,
     pace_after_look,
     pace_after_trouble,
-    timed_out,
 )
 
 if TYPE_CHECKING:
@@ -244,4 +244,4 @@ class Sweep:
 
 def _timed_out(video_id: str, job: Job, timeout_s: float, trouble: ServerTrouble | None) -> PollTimeout:
     last = Observation(video_id=video_id, status=job.status, progress=job.progress) if job.status else None
-    return timed_out(video_id, timeout_s, last, trouble)
+    return make_timeout(video_id, timeout_s, last, trouble)

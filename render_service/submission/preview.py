@@ -35,7 +35,7 @@ from render_service.submission.judge import judge_ahead
 from render_service.submission.moderation import moderated_ahead
 from render_service.submission.recorded_call import Files, call_of
 from sora_adapter.errors import SettingsUnusable
-from sora_adapter.profiles import checked_base_url, checked_key, profile
+from sora_adapter.profiles import check_base_url, check_key, profile
 from sora_adapter.requests import ReferenceFile, character_post, post_of
 from sora_adapter.wire import Post
 
@@ -195,8 +195,8 @@ def outlook(settings: Settings, request: RenderRequest, *, even_if_retired: bool
     try:
         server = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
         if server.name != SANDBOX:
-            checked_base_url(server, address_in_use(settings, server))
-            checked_key(server, settings.api_key)
+            check_base_url(server, address_in_use(settings, server))
+            check_key(server, settings.api_key)
         if request.source is not None and request.source.job_id is not None:
             assumes = _look_at_source(settings, request.source.job_id)
     except (BadInput, SettingsUnusable) as refused:

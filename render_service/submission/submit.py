@@ -53,10 +53,10 @@ from render_service.submission.result import Opening, Placed, answered_repeat, f
 from render_service.submission.retry import Patience, may_send
 from sora_adapter.errors import AdapterError
 from sora_adapter.messages import Submission
-from sora_adapter.requests import Prepared, SubmitCall
+from sora_adapter.requests import PreparedPost, SubmitCall
 
 if TYPE_CHECKING:
-    from sora_adapter.client import Submitted, VideosClient
+    from sora_adapter.client import SubmissionResult, VideosClient
 
 T = TypeVar("T")
 
@@ -332,7 +332,7 @@ async def attempt(
         await session.check_server(job)
     async with session.connect(profile) as client:
         prepared = await _prepared(client, call)
-        sent_sha256 = prepared.sent_sha256 if isinstance(prepared, Prepared) else None
+        sent_sha256 = prepared.sent_sha256 if isinstance(prepared, PreparedPost) else None
         fence = session.fences.get(job.job_id)
         intent = intended(client, profile, placed.requested, ruling, fence, sent_sha256)
         in_time = may_send(job.job_id, session.held_until)
@@ -344,7 +344,7 @@ async def attempt(
     return replace(placed, job=job, outcome=outcome), wait_s
 
 
-async def _prepared(client: "VideosClient", call: SubmitCall) -> Prepared | AdapterError:
+async def _prepared(client: "VideosClient", call: SubmitCall) -> PreparedPost | AdapterError:
     """Return what will be sent, or why nothing can be; the latter is recorded like a failed connection."""
     try:
         return await client.prepare(call)
@@ -409,7 +409,7 @@ async def _attempt(  # the parts of one attempt
     client: "VideosClient",
     recording: Awaitable[Job],
     intent: SubmissionIntended,
-    prepared: Prepared | AdapterError,
+    prepared: PreparedPost | AdapterError,
     patience: Patience,
     in_time: Callable[[], bool],
 ) -> tuple[Job, Submission, float | None]:
@@ -441,9 +441,9 @@ async def _sent(
     client: "VideosClient",
     job: Job,
     intent: SubmissionIntended,
-    prepared: Prepared,
+    prepared: PreparedPost,
     in_time: Callable[[], bool],
-) -> "Submitted":
+) -> "SubmissionResult":
     """Send the request once, in a span that has the attributes of a call to a generative model."""
     profile = client.profile
     with await session.span_of("submit", job, "client") as span:

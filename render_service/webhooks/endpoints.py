@@ -19,7 +19,7 @@ from render_service.session.connections import usable_profile
 from sora_adapter.endpoints import Endpoint, NewSecret
 from sora_adapter.errors import SettingsUnusable
 from sora_adapter.profiles import profiles, require
-from sora_adapter.webhooks import checked_secret
+from sora_adapter.webhooks import check_secret
 
 if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
@@ -103,7 +103,7 @@ def _secrets(variable: str, text: str) -> tuple[str, ...]:
             found="nothing",
         )
     try:
-        return tuple(map(checked_secret, secrets))
+        return tuple(map(check_secret, secrets))
     except SettingsUnusable as error:
         raise BadInput(
             f"{variable}: {error}", param=variable, expected="a webhook secret", found=error

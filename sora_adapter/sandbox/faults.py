@@ -115,7 +115,7 @@ class Faults:
             self._waiting.clear()
             self._fates.clear()
 
-    def waiting(self) -> list[str]:
+    def list_planned(self) -> list[str]:
         """Return the planned faults, as specifications."""
         with self._lock:
             return [str(fault) for fault in self._waiting]
@@ -126,7 +126,7 @@ class Faults:
             for index, fault in enumerate(self._waiting):
                 if fault.operation == operation:
                     if fault.times is not None:
-                        self._waiting[index : index + 1] = _one_less(fault)
+                        self._waiting[index : index + 1] = _count_down(fault)
                     return None if fault.kind == "none" else fault
         return None
 
@@ -173,7 +173,7 @@ def _is_number(detail: str | None) -> bool:
     return detail is None or re.fullmatch(r"\d+(\.\d+)?", detail) is not None
 
 
-def _one_less(fault: Fault) -> list[Fault]:
+def _count_down(fault: Fault) -> list[Fault]:
     """Return a fault with one occurrence less."""
     assert fault.times is not None  # only called for counted faults
     return [replace(fault, times=fault.times - 1)] if fault.times > 1 else []
@@ -204,13 +204,13 @@ class FaultyMail:
         if fault is not None and fault.kind == "out-of-order":
             self._held.append(letter)
             return HTTPStatus.OK
-        status = await self._sent(letter, fault)
+        status = await self._send(letter, fault)
         held, self._held = self._held, []
         for late in held:
             await self._post(late)
         return status
 
-    async def _sent(self, letter: Letter, fault: Fault | None) -> int | None:
+    async def _send(self, letter: Letter, fault: Fault | None) -> int | None:
         kind = fault.kind if fault else "none"
         if kind == "lost":
             return HTTPStatus.OK
@@ -237,28 +237,28 @@ class Mishaps:
         """Answer one request, or leave it unanswered."""
         operation, video_id = operation_of(scope)
         fault = self._faults.next(operation) if operation else None
-        app = self._fated(operation, video_id)
+        app = self._choose_app(operation, video_id)
         if fault is None:
             await app(scope, receive, send)
         elif fault.kind in FATES:
-            await Relay(self._app, lambda answer: self._noted(answer, fault))(scope, receive, send)
+            await Relay(self._app, lambda answer: self._note(answer, fault))(scope, receive, send)
         else:
             await _happen(fault, app, scope, receive, send)
 
-    def _fated(self, operation: str | None, video_id: str | None) -> ASGIApp:
+    def _choose_app(self, operation: str | None, video_id: str | None) -> ASGIApp:
         """Return the app as it behaves for jobs with a fate."""
         fate = self._faults.fate_of(video_id) if video_id else None
         if operation == "content" and fate is not None:
             refusal = _no_content(fate, str(video_id))
             return JSONResponse(refusal.envelope, refusal.status)
-        return Relay(self._app, self._shown) if operation in {"retrieve", "list"} else self._app
+        return Relay(self._app, self._show) if operation in {"retrieve", "list"} else self._app
 
-    def _noted(self, answer: JsonAnswer, fate: Fault) -> JsonAnswer:
+    def _note(self, answer: JsonAnswer, fate: Fault) -> JsonAnswer:
         if answer.is_success:
             self._faults.befall(str(answer.body["id"]), fate)
         return answer
 
-    def _shown(self, answer: JsonAnswer) -> JsonAnswer:
+    def _show(self, answer: JsonAnswer) -> JsonAnswer:
         if not answer.is_success:
             return answer
         videos = answer.body["data"] if answer.body.get("object") == "list" else [answer.body]
@@ -273,28 +273,28 @@ async def _happen(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, se
     if kind == "lost":
         await reset(scope, receive)
     elif kind == ANSWER_LOST:
-        await app(scope, receive, _unheard)
+        await app(scope, receive, _discard)
         await reset(scope, receive)
     elif kind == "slow":
         await sleep(fault.number)
         await app(scope, receive, send)
     elif kind == ANSWER_SLOW:
-        await _held_back(fault.number, app, scope, receive, send)
+        await _hold_back(fault.number, app, scope, receive, send)
     elif kind == "reset":
-        await _broken_off(app, reset, scope, receive, send)
+        await _break_off(app, reset, scope, receive, send)
     elif kind == "truncated":
-        await _broken_off(app, hang_up, scope, receive, send)
+        await _break_off(app, hang_up, scope, receive, send)
     else:
         if kind.startswith(KEPT):
-            await app(scope, receive, _unheard)
+            await app(scope, receive, _discard)
         await _refusal(fault)(scope, receive, send)
 
 
-async def _unheard(_message: Message) -> None:
+async def _discard(_message: Message) -> None:
     """Discard an answer."""
 
 
-async def _held_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+async def _hold_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Carry out a request at once, and send the answer after a delay."""
     answer: list[Message] = []
 
@@ -307,7 +307,7 @@ async def _held_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receiv
         await send(message)
 
 
-async def _broken_off(app: ASGIApp, break_off: Break, scope: Scope, receive: Receive, send: Send) -> None:
+async def _break_off(app: ASGIApp, break_off: Break, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the first half of the announced body, and then nothing."""
     left = 0
     is_broken = False
@@ -374,7 +374,7 @@ def fault_routes(faults: Faults) -> list[Route]:
             faults.clear()
         if request.method == "POST":
             _plan(faults, await request.json())
-        return JSONResponse({"faults": faults.waiting()})
+        return JSONResponse({"faults": faults.list_planned()})
 
     return [Route("/_sandbox/faults", planned, methods=["GET", "POST", "DELETE"])]
 

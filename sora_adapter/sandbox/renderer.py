@@ -40,7 +40,7 @@ from sora_adapter.sandbox.media.planes import (
     as_frame,
     as_picture,
     encode,
-    even,
+    round_to_even,
     spritesheet,
     thumbnail,
 )
@@ -59,9 +59,9 @@ class Veil:
         width, height = recipe.size
         palette = palette_of(recipe.prompts)
         self._sky, self._ground = palette.sky, palette.ridges[-1]
-        self._foot = (0, height - even(height / 2))
+        self._foot = (0, height - round_to_even(height / 2))
         self._high = _gradient(recipe.size, [_TINT - value // 6 for value in range(256)])
-        self._low = _gradient((width, even(height / 2)), [value // 3 for value in range(256)])
+        self._low = _gradient((width, round_to_even(height / 2)), [value // 3 for value in range(256)])
 
     def lay(self, picture: Picture) -> None:
         """Tint a picture of the recipe's size."""
@@ -70,14 +70,14 @@ class Veil:
 
 
 def _gradient(size: tuple[int, int], strengths: list[int]) -> Mask:
-    return Mask.of(Image.linear_gradient("L").resize(size).point(strengths))
+    return Mask.convert(Image.linear_gradient("L").resize(size).point(strengths))
 
 
 _BREATH_S = 10.0
 _CLOSEST = 0.08
 
 
-class Still:
+class ReferenceScene:
     """The moving picture of a recipe that starts from an image, without its caption."""
 
     def __init__(self, recipe: Recipe, first: Picture) -> None:
@@ -90,19 +90,21 @@ class Still:
         """Draw the picture at `moment_s` from the start; at 0 it is exactly the first picture."""
         closer = 1 + _CLOSEST * (1 - math.cos(math.tau * moment_s / _BREATH_S)) / 2
         width, height = self._size
-        zoomed = self._scaler.reformat(self._source, even(width * closer), even(height * closer), "yuv420p")
+        zoomed = self._scaler.reformat(
+            self._source, round_to_even(width * closer), round_to_even(height * closer), "yuv420p"
+        )
         picture = as_picture(zoomed, self._size)
         if moment_s and self._weather is not None:
             self._weather.fall(picture, moment_s)
         return picture
 
 
-def of_reference(recipe: Recipe, reference: bytes) -> Still:
+def make_reference_scene(recipe: Recipe, reference: bytes) -> ReferenceScene:
     """Return the scene of a reference image; a remix shows the same image in its own colours."""
-    first = Picture.of(open_rgb(reference))
+    first = Picture.convert(open_rgb(reference))
     if recipe.parent is not None:
         Veil(recipe).lay(first)
-    return Still(recipe, first)
+    return ReferenceScene(recipe, first)
 
 
 def open_rgb(image: bytes) -> Image.Image:
@@ -122,10 +124,10 @@ class Footage:
     def __init__(self, recipe: Recipe, film: bytes) -> None:
         self._recipe = recipe
         self._veil = Veil(recipe) if recipe.prompts else None
-        self._frames = _decoded(film)
+        self._frames = _decode_frames(film)
         self._ends_s = 0.0
         self._shown: av.VideoFrame | None = None
-        self._rest: Still | None = None
+        self._rest: ReferenceScene | None = None
 
     def frame(self, moment_s: float) -> Picture:
         """Draw the picture at `moment_s` from the start of the upload."""
@@ -138,7 +140,7 @@ class Footage:
     def _advance(self) -> None:
         following = next(self._frames, None)
         if following is None:
-            self._rest = Still(self._recipe, self._picture())
+            self._rest = ReferenceScene(self._recipe, self._picture())
         else:
             self._shown, self._ends_s = following
 
@@ -150,7 +152,7 @@ class Footage:
         return picture
 
 
-def _decoded(film: bytes) -> Iterator[tuple[av.VideoFrame, float]]:
+def _decode_frames(film: bytes) -> Iterator[tuple[av.VideoFrame, float]]:
     """Decode the frames, each with the moment at which it ends."""
     scaler = VideoReformatter()
     with av.open(io.BytesIO(film), "r") as container:
@@ -213,7 +215,7 @@ def _frames(recipe: Recipe) -> Iterator[Picture]:
         while number < act.seconds * FRAMES_PER_SECOND:
             moment_s = number / FRAMES_PER_SECOND
             picture, share = shot.frame(moment_s), (moment_s - cut_s) / _FADE_S
-            yield picture if before is None or share >= 1 else before.frame(moment_s).mixed(picture, share)
+            yield picture if before is None or share >= 1 else before.frame(moment_s).mix(picture, share)
             number += 1
         before = shot
 
@@ -236,10 +238,12 @@ class _Shot:
         return picture
 
 
-def _scene(recipe: Recipe) -> Landscape | Still | Footage:
+def _scene(recipe: Recipe) -> Landscape | ReferenceScene | Footage:
     if recipe.footage is not None:
         return Footage(recipe, recipe.footage)
-    return of_reference(recipe, recipe.reference) if recipe.reference is not None else Landscape(recipe)
+    return (
+        make_reference_scene(recipe, recipe.reference) if recipe.reference is not None else Landscape(recipe)
+    )
 
 
 SUFFIXES: dict[Variant, str] = {"video": ".mp4", "thumbnail": ".webp", "spritesheet": ".jpg"}
@@ -281,7 +285,7 @@ class Studio:
     def clip(self, job: Job) -> Future[Path]:
         """Return a job's clip, rendered in its turn if it does not exist."""
         path = self._path(job, "video")
-        return self._once(path, self._ahead, lambda: self._render(job, path))
+        return self._start_once(path, self._ahead, lambda: self._render(job, path))
 
     def has(self, job: Job) -> bool:
         """Return whether a job's clip exists; a missing one is queued."""
@@ -294,10 +298,10 @@ class Studio:
         """Return the file of a job, created with priority if it does not exist."""
         path = self._path(job, variant)
         if path.exists():
-            return _done(path)
+            return _make_done(path)
         if variant == "video":
-            return self._once(path, self._wanted, lambda: self._render(job, path))
-        return self._once(path, self._previews, lambda: self._preview(job, variant, path))
+            return self._start_once(path, self._wanted, lambda: self._render(job, path))
+        return self._start_once(path, self._previews, lambda: self._preview(job, variant, path))
 
     def discard(self, job: Job) -> None:
         """Remove a deleted job's files; a render under way stops at its next frame."""
@@ -309,7 +313,7 @@ class Studio:
         name = job.id if self._media == "rendered" else f"cached-{job.size}-{job.seconds}s"
         return self._folder / (name + SUFFIXES[variant])
 
-    def _once(self, path: Path, pool: Executor, make: Callable[[], Path]) -> Future[Path]:
+    def _start_once(self, path: Path, pool: Executor, make: Callable[[], Path]) -> Future[Path]:
         """Create a file unless that is under way; a queued one gets priority."""
         with self._lock:
             future, where = self._under_way.get(path.name, (None, pool))
@@ -317,11 +321,11 @@ class Studio:
                 future is not None and where is self._ahead and pool is not where and future.cancel()
             )
             if future is None or pulled_forward:
-                future = pool.submit(self._made, path, make)
+                future = pool.submit(self._make, path, make)
                 self._under_way[path.name] = future, pool
             return future
 
-    def _made(self, path: Path, make: Callable[[], Path]) -> Path:
+    def _make(self, path: Path, make: Callable[[], Path]) -> Path:
         try:
             return path if path.exists() else make()
         finally:
@@ -380,7 +384,7 @@ class Studio:
                     part.unlink()
 
 
-def _done(path: Path) -> Future[Path]:
+def _make_done(path: Path) -> Future[Path]:
     future: Future[Path] = Future()
     future.set_result(path)
     return future

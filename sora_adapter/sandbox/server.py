@@ -52,7 +52,7 @@ from sora_adapter.sandbox.state.lifecycle import BIRTH
 from sora_adapter.sandbox.webhooks.routes import WebhookRoutes, delivery_record
 from sora_adapter.sandbox.webhooks.sender import Mail, send_what_is_due
 from sora_adapter.sandbox.wire.connection import BreakableProtocol
-from sora_adapter.sandbox.wire.refusals import failed
+from sora_adapter.sandbox.wire.refusals import log_failure
 from sora_adapter.sandbox.wire.requests import (
     parse_character,
     parse_create,
@@ -95,8 +95,8 @@ def create_app(settings: SandboxSettings) -> Starlette:
 
     app = Starlette(
         routes=[*_api_routes(settings.api_key, webhooks), *_test_routes(), *fault_routes(faults)],
-        middleware=[*imitated, Middleware(DressedAnswers, failed), Middleware(Mishaps, faults)],
-        exception_handlers={ApiError: _refused, HTTPException: _refused_by_router},
+        middleware=[*imitated, Middleware(DressedAnswers, log_failure), Middleware(Mishaps, faults)],
+        exception_handlers={ApiError: _refuse, HTTPException: _refuse_by_router},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
@@ -107,7 +107,7 @@ def create_app(settings: SandboxSettings) -> Starlette:
 
 def _api_routes(api_key: str | None, webhooks: WebhookRoutes) -> list[Route]:
     def route(path: str, method: str, counted_as: str, endpoint: Endpoint) -> Route:
-        return Route(f"/v1{path}", _guarded(endpoint, counted_as, api_key), methods=[method])
+        return Route(f"/v1{path}", _guard(endpoint, counted_as, api_key), methods=[method])
 
     return [
         route("/videos", "POST", "creates", _create),
@@ -137,7 +137,7 @@ def _test_routes() -> list[Route]:
     ]
 
 
-def _guarded(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoint:
+def _guard(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoint:
     """Count a request, whether refused or not, and require the key; incomplete requests are not counted."""
 
     async def guarded(request: Request) -> Response:
@@ -166,7 +166,7 @@ def _check_key(header: str, api_key: str | None) -> None:
 
 async def _create(request: Request) -> Response:
     fields, permissive = await read_fields(request), _service(request).permissive
-    file = _service(request).uploaded_bytes
+    file = _service(request).read_upload
     wanted = await run_in_threadpool(parse_create, fields, permissive=permissive, file=file)
     job = await run_in_threadpool(_service(request).create, wanted, _caller(request))
     return JSONResponse(video_resource(job, BIRTH))
@@ -221,7 +221,7 @@ async def _upload(request: Request) -> Response:
 
 async def _uploaded(request: Request) -> Response:
     file_id = str(request.path_params["file_id"])
-    return JSONResponse(file_resource(await run_in_threadpool(_service(request).uploaded, file_id)))
+    return JSONResponse(file_resource(await run_in_threadpool(_service(request).find_upload, file_id)))
 
 
 async def _remove_upload(request: Request) -> Response:
@@ -232,11 +232,11 @@ async def _remove_upload(request: Request) -> Response:
 
 async def _retrieve(request: Request) -> Response:
     service, video_id = _service(request), _video_id(request)
-    job, moment = await run_in_threadpool(service.shown, video_id)
+    job, moment = await run_in_threadpool(service.show, video_id)
     if moment.is_held_back:
         with suppress(Exception):  # a clip that cannot be rendered is reported by /content
-            await asyncio.wait_for(_patiently(service.clip(job)), CLIP_PATIENCE_S)
-        job, moment = await run_in_threadpool(service.shown, video_id)
+            await asyncio.wait_for(_await_shared(service.clip(job)), CLIP_PATIENCE_S)
+        job, moment = await run_in_threadpool(service.show, video_id)
     headers = None if moment.is_over else {"openai-poll-after-ms": str(moment.poll_after_ms)}
     return JSONResponse(video_resource(job, moment), headers=headers)
 
@@ -254,12 +254,12 @@ async def _delete(request: Request) -> Response:
 async def _content(request: Request) -> Response:
     variant = parse_variant(request.query_params)
     making = await run_in_threadpool(_service(request).asset, _video_id(request), variant)
-    path = await _patiently(making)
+    path = await _await_shared(making)
     filename = _video_id(request) + path.suffix
     return FileResponse(path, media_type=MEDIA_TYPES[variant], filename=filename)
 
 
-async def _patiently(making: Future[Path]) -> Path:
+async def _await_shared(making: Future[Path]) -> Path:
     """Wait for a file that other requests may wait for too: a cancelled wait does not stop the work."""
     waiting = asyncio.wrap_future(making)
     waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -271,21 +271,21 @@ async def _count_requests(request: Request) -> Response:
 
 
 async def _list_records(request: Request) -> Response:
-    jobs = await run_in_threadpool(_service(request).everything)
+    jobs = await run_in_threadpool(_service(request).list_all)
     return JSONResponse({"data": [job_record(*job) for job in jobs]})
 
 
 async def _list_deliveries(request: Request) -> Response:
-    deliveries = await run_in_threadpool(_service(request).outbox.deliveries.all)
+    deliveries = await run_in_threadpool(_service(request).outbox.deliveries.list_all)
     return JSONResponse({"data": [delivery_record(delivery) for delivery in deliveries]})
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refuse(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return JSONResponse(error.envelope, error.status, headers=error.headers)
 
 
-async def _refused_by_router(request: Request, error: Exception) -> Response:
+async def _refuse_by_router(request: Request, error: Exception) -> Response:
     """Answer for an unknown route or method."""
     assert isinstance(error, HTTPException)
     code = {404: "unknown_url", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")

@@ -85,31 +85,31 @@ class Service:
             for index, character_id in enumerate(wanted.character_ids)
         ]
         files = () if wanted.reference is None else (wanted.reference,)
-        return self._taken_in(drawn_up(wanted, cast), caller, files)
+        return self._admit(draw_up(wanted, cast), caller, files)
 
     def remix(self, source_id: str, wanted: RemixRequest, caller: Caller) -> Job:
         """Add a job that changes a completed one."""
-        source = self._completed(source_id, "remixed", "video_id")
-        return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
+        source = self._find_completed(source_id, "remixed", "video_id")
+        return self._admit(draft_change(source, wanted.prompt), caller, self._files(source))
 
     def edit(self, wanted: EditRequest, caller: Caller) -> Job:
         """Add a job that changes a completed one, or an upload."""
         if isinstance(wanted.source, Film):
-            upload = drawn_from(wanted.source, wanted.model)
-            draft = replace(changed(upload, wanted.prompt), remixed_from_video_id=None)
-            return self._taken_in(draft, caller, _film_files(wanted.source))
-        source = self._completed(wanted.source, "edited", "video.id")
-        return self._taken_in(changed(source, wanted.prompt), caller, self._files(source))
+            upload = draw_from(wanted.source, wanted.model)
+            draft = replace(draft_change(upload, wanted.prompt), remixed_from_video_id=None)
+            return self._admit(draft, caller, _film_files(wanted.source))
+        source = self._find_completed(wanted.source, "edited", "video.id")
+        return self._admit(draft_change(source, wanted.prompt), caller, self._files(source))
 
     def extend(self, wanted: ExtendRequest, caller: Caller) -> Job:
         """Add a job that continues a completed one, or an upload."""
         if isinstance(wanted.source, Film):
-            upload = drawn_from(wanted.source, wanted.model)
-            draft = extended(upload, wanted.prompt, wanted.seconds)
-            return self._taken_in(draft, caller, _film_files(wanted.source))
-        source = self._completed(wanted.source, "extended", "video.id")
-        draft = extended(source, wanted.prompt, wanted.seconds)
-        return self._taken_in(draft, caller, self._files(source))
+            upload = draw_from(wanted.source, wanted.model)
+            draft = draft_extension(upload, wanted.prompt, wanted.seconds)
+            return self._admit(draft, caller, _film_files(wanted.source))
+        source = self._find_completed(wanted.source, "extended", "video.id")
+        draft = draft_extension(source, wanted.prompt, wanted.seconds)
+        return self._admit(draft, caller, self._files(source))
 
     def create_character(self, wanted: CharacterRequest) -> Character:
         """Create a character."""
@@ -123,14 +123,14 @@ class Service:
         """Store a file that a later request may name."""
         return self._uploads.add(file, purpose, self._settings.clock())
 
-    def uploaded(self, file_id: str) -> UploadedFile:
+    def find_upload(self, file_id: str) -> UploadedFile:
         """Return an uploaded file."""
         file = self._uploads.get(file_id)
         if file is None:
             raise _no_such_file(file_id)
         return file
 
-    def uploaded_bytes(self, file_id: str) -> bytes | None:
+    def read_upload(self, file_id: str) -> bytes | None:
         """Return the bytes of an uploaded file, None if it does not exist."""
         return self._uploads.body(file_id)
 
@@ -146,14 +146,14 @@ class Service:
             raise ApiError.no_such_video(job_id, param)
         return job, self._now(job)
 
-    def shown(self, job_id: str) -> tuple[Job, Moment]:
+    def show(self, job_id: str) -> tuple[Job, Moment]:
         """Return a job as a server shows it: completed once its clip is ready for download.
 
         By the clock it may be finished earlier, because clips are rendered one after the other. Requesting a
         job whose render was lost in a crash queues it again.
         """
         job, moment = self.find(job_id)
-        return job, self._shown(job, moment)
+        return job, self._hold_back(job, moment)
 
     def clip(self, job: Job) -> Future[Path]:
         """Return the clip of a job, which may still be queued."""
@@ -168,9 +168,9 @@ class Service:
         if jobs is None:
             raise ApiError.no_such_video(str(wanted.after), "after")
         jobs, has_more = jobs[: wanted.limit], len(jobs) > wanted.limit
-        return [(job, self._shown(job, self._now(job))) for job in jobs], has_more
+        return [(job, self._hold_back(job, self._now(job))) for job in jobs], has_more
 
-    def everything(self) -> list[tuple[Job, Moment]]:
+    def list_all(self) -> list[tuple[Job, Moment]]:
         """Return all jobs, oldest first."""
         return [(job, self._now(job)) for job in self.store.page(limit=_EVERYTHING, newest_first=False) or []]
 
@@ -199,13 +199,13 @@ class Service:
             raise ApiError.not_found(message, code="video_expired", param="video_id")
         return self._studio.asset(job, variant)
 
-    def _shown(self, job: Job, moment: Moment) -> Moment:
+    def _hold_back(self, job: Job, moment: Moment) -> Moment:
         return moment.held_back if moment.done_at is not None and not self._studio.has(job) else moment
 
     def _now(self, job: Job) -> Moment:
-        return job.at(self._settings.clock())
+        return job.find_moment(self._settings.clock())
 
-    def _completed(self, job_id: str, purpose: str, param: str) -> Job:
+    def _find_completed(self, job_id: str, purpose: str, param: str) -> Job:
         job, moment = self.find(job_id, param)
         if moment.status != "completed":
             message = f"Only a completed video can be {purpose}; '{job_id}' is {moment.status}."
@@ -224,7 +224,7 @@ class Service:
         files = (self.store.file(sha256) for sha256 in (source.reference_sha256, source.footage_sha256))
         return tuple(body for body in files if body is not None)
 
-    def _taken_in(self, draft: Job, caller: Caller, files: tuple[bytes, ...]) -> Job:
+    def _admit(self, draft: Job, caller: Caller, files: tuple[bytes, ...]) -> Job:
         now = self._settings.clock()
         job = replace(
             draft,
@@ -236,7 +236,7 @@ class Service:
             client_request_id=caller.client_request_id,
             traceparent=caller.traceparent,
         )
-        with self._limits.admitted(job.model, now):
+        with self._limits.admit(job.model, now):
             self.store.add(job, *files)
         self._studio.start(job)
         return job
@@ -275,7 +275,7 @@ class Limits:
         self._door = threading.Lock()
 
     @contextmanager
-    def admitted(self, model: str, now: float) -> Iterator[None]:
+    def admit(self, model: str, now: float) -> Iterator[None]:
         """Admit one job, which must be in the store when the block ends; raises ApiError."""
         with self._door:
             if self._requests_per_minute is not None:
@@ -298,7 +298,7 @@ MAX_EXTENSIONS = 6
 MAX_SECONDS = 120
 
 
-def drawn_up(wanted: CreateRequest, cast: Sequence[Character]) -> Job:
+def draw_up(wanted: CreateRequest, cast: Sequence[Character]) -> Job:
     """Return a draft of a clip made from the prompt alone or from an image."""
     draft = _blank(wanted.model, wanted.size, wanted.seconds, (wanted.prompt,))
     return replace(
@@ -309,13 +309,13 @@ def drawn_up(wanted: CreateRequest, cast: Sequence[Character]) -> Job:
     )
 
 
-def drawn_from(film: Film, model: str) -> Job:
+def draw_from(film: Film, model: str) -> Job:
     """Return a draft of an upload as the source of another job: it has no prompt, and never becomes a job."""
     draft = _blank(model, film.size, str(film.whole_seconds), ())
     return replace(draft, footage_sha256=sha256_of(film.body or None))
 
 
-def changed(source: Job, prompt: str) -> Job:
+def draft_change(source: Job, prompt: str) -> Job:
     """Return a draft that changes the whole source: the same acts, each with one more prompt."""
     return replace(
         source,
@@ -325,7 +325,7 @@ def changed(source: Job, prompt: str) -> Job:
     )
 
 
-def extended(source: Job, prompt: str, seconds: int) -> Job:
+def draft_extension(source: Job, prompt: str, seconds: int) -> Job:
     """Return a draft of a source and its continuation; raises ApiError beyond the limits."""
     total = int(source.seconds) + seconds
     if len(source.earlier) >= MAX_EXTENSIONS:

@@ -72,14 +72,14 @@ def _result(text: str) -> Json:
 
 
 def _score(category: str, text: str) -> float:
-    words = _found(_WORDS[category], text)
+    words = _find(_WORDS[category], text)
     if words:
         return _SEVERAL if len(words) > 1 else _ONE
     hint = _HINTS.get(category)
-    return _HINT if hint and _found(hint, text) else _NONE
+    return _HINT if hint and _find(hint, text) else _NONE
 
 
-def _found(pattern: str, text: str) -> set[str]:
+def _find(pattern: str, text: str) -> set[str]:
     return {match[0].lower() for match in re.finditer(rf"\b(?:{pattern})\b", text, re.IGNORECASE)}
 
 

@@ -80,7 +80,7 @@ async def read_fields(
         _check_length(request, limit)
         return await _form_fields(request, keep, limit, max_bytes)
     _check_length(request, max_bytes)
-    return _json_fields(b"".join([chunk async for chunk in _limited(request, max_bytes)]))
+    return _json_fields(b"".join([chunk async for chunk in _limit(request, max_bytes)]))
 
 
 def _check_length(request: Request, limit: int) -> None:
@@ -89,7 +89,7 @@ def _check_length(request: Request, limit: int) -> None:
         raise _too_large(limit)
 
 
-async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+async def _limit(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     """Yield the body as it arrives, up to `limit` bytes."""
     left = limit
     async for chunk in request.stream():
@@ -153,7 +153,7 @@ class _Form(MultiPartParser):
 async def _form_fields(request: Request, keep: KeepUpload, max_bytes: int, max_field_bytes: int) -> Fields:
     parser = _Form(
         request.headers,
-        _limited(request, max_bytes),
+        _limit(request, max_bytes),
         max_files=MAX_PARTS,
         max_fields=MAX_PARTS,
         max_part_size=max_field_bytes,
@@ -161,25 +161,25 @@ async def _form_fields(request: Request, keep: KeepUpload, max_bytes: int, max_f
     try:
         form = await parser.parse()
     except (MultiPartException, UnicodeError) as error:
-        message = f"We could not parse the multipart form of your request ({_why(error)})."
+        message = f"We could not parse the multipart form of your request ({_explain(error)})."
         raise ApiError.invalid(
             message,
             code="invalid_multipart_form",
             param="body",
             expected="a form that is whole",
-            found=_why(error),
+            found=_explain(error),
         ) from error
     try:
-        return await _merged(form, keep)
+        return await _merge_parts(form, keep)
     finally:
         await form.close()
 
 
-def _why(error: MultiPartException | UnicodeError) -> str:
+def _explain(error: MultiPartException | UnicodeError) -> str:
     return error.message if isinstance(error, MultiPartException) else "its text is not in its charset"
 
 
-async def _merged(form: FormData, keep: KeepUpload) -> Fields:
+async def _merge_parts(form: FormData, keep: KeepUpload) -> Fields:
     """Convert the parts of a form to fields; refuse duplicates."""
     fields: Fields = {}
     for name, value in form.multi_items():

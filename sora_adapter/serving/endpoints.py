@@ -9,7 +9,7 @@ from typing import Any
 
 from sora_adapter.serving.bodies import Fields, type_name
 from sora_adapter.serving.errors import ApiError
-from sora_adapter.serving.fields import limit, one_of, refuse_unknown, require, text_up_to
+from sora_adapter.serving.fields import read_choice, read_limit, read_text_up_to, refuse_unknown, require
 
 EVENT_TYPES = (
     "batch.completed", "batch.failed", "batch.expired", "batch.cancelled",
@@ -47,9 +47,9 @@ def parse_changes(fields: Fields, offered: Sequence[str] = EVENT_TYPES) -> dict[
     if "event_types" in fields:
         changes["event_types"] = _event_types(fields["event_types"], offered)
     if "name" in fields:
-        changes["name"] = text_up_to(fields, "name", MAX_TEXT)
+        changes["name"] = read_text_up_to(fields, "name", MAX_TEXT)
     if "url" in fields:
-        changes["url"] = text_up_to(fields, "url", MAX_TEXT)
+        changes["url"] = read_text_up_to(fields, "url", MAX_TEXT)
     return changes
 
 
@@ -65,12 +65,12 @@ def parse_rotation(fields: Fields) -> bool:
 def parse_test(fields: Fields, offered: Sequence[str] = EVENT_TYPES) -> str:
     """Check a test; return the type of the event to send."""
     refuse_unknown(fields, ("event_type",))
-    return one_of(fields, "event_type", offered)
+    return read_choice(fields, "event_type", offered)
 
 
 def parse_page(query: Mapping[str, str]) -> EndpointPage:
     """Check the query of a list."""
-    return EndpointPage(limit(query, least=1), query.get("after"))
+    return EndpointPage(read_limit(query, least=1), query.get("after"))
 
 
 def _event_types(value: Any, offered: Sequence[str]) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def _event_types(value: Any, offered: Sequence[str]) -> tuple[str, ...]:
         raise ApiError.invalid(
             message, code="empty_array", param="event_types", expected="at least one event type", found="none"
         )
-    wanted = [one_of({"event_types": entry}, "event_types", offered) for entry in value]
+    wanted = [read_choice({"event_types": entry}, "event_types", offered) for entry in value]
     return tuple(dict.fromkeys(wanted))
 
 

@@ -24,7 +24,7 @@ def require(fields: Fields, param: str) -> None:
         raise ApiError.missing_parameter(param)
 
 
-def text(fields: Fields, param: str, prefix: str = "") -> str:
+def read_text(fields: Fields, param: str, prefix: str = "") -> str:
     """Return a required string of any length."""
     require(fields, param)
     value = fields[param]
@@ -33,9 +33,9 @@ def text(fields: Fields, param: str, prefix: str = "") -> str:
     return value
 
 
-def text_up_to(fields: Fields, param: str, most: int) -> str:
+def read_text_up_to(fields: Fields, param: str, most: int) -> str:
     """Return a required string of 1 to `most` characters."""
-    value = text(fields, param)
+    value = read_text(fields, param)
     if not value:
         message = (
             f"Invalid '{param}': expected a string with minimum length 1, but got an empty string instead."
@@ -67,15 +67,15 @@ def text_up_to(fields: Fields, param: str, most: int) -> str:
     return value
 
 
-def one_of(fields: Fields, param: str, offered: Iterable[str], default: str | None = None) -> str:
+def read_choice(fields: Fields, param: str, offered: Iterable[str], default: str | None = None) -> str:
     """Return a string from a closed list; it is required unless there is a default."""
-    value = default if default is not None and param not in fields else text(fields, param)
+    value = default if default is not None and param not in fields else read_text(fields, param)
     if value not in offered:
         raise ApiError.not_offered(param, value, offered)
     return value
 
 
-def limit(query: Mapping[str, str], least: int = 0) -> int:
+def read_limit(query: Mapping[str, str], least: int = 0) -> int:
     """Return the requested number of items in a list."""
     written = query.get("limit", str(DEFAULT_LIMIT))
     if not (_LIMIT.fullmatch(written) and least <= int(written) <= MAX_LIMIT):

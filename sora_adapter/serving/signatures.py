@@ -25,7 +25,7 @@ def hint_of(secret: str) -> str:
     return f"{_PREFIX}...{secret[-_SHOWN:]}"
 
 
-def signed_headers(
+def sign_headers(
     delivery_id: str, timestamp_s: int, body: bytes, valid_secrets: Iterable[str]
 ) -> dict[str, str]:
     """Return the three headers of a delivery."""

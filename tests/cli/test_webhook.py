@@ -10,7 +10,7 @@ import pytest
 
 from sora_adapter.errors import DeliveryRefused
 from sora_adapter.sandbox.server import SandboxServer
-from sora_adapter.webhooks import Verifier, checked_secret
+from sora_adapter.webhooks import Verifier, check_secret
 from tests.cli.conftest import Sora
 
 URL = "https://renders.example.com/webhooks/custom"
@@ -58,7 +58,7 @@ def test_register_shows_the_secret_and_where_serve_reads_it(
 ) -> None:
     server()
     made = registered(sora)
-    assert checked_secret(made["signing_secret"])
+    assert check_secret(made["signing_secret"])
     assert (made["url"], made["event_types"]) == (URL, ["video.completed", "video.failed"])
     assert (made["variable"], made["variable_of_profile"]) == (
         "SORA_LEDGER_WEBHOOK_SECRETS",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sora_adapter.untrusted import followed, is_same_origin
+from sora_adapter.untrusted import is_same_origin, resolve_url
 
 PUBLIC, HERE = "https://videos.example.com/v1", "http://127.0.0.1:8000/v1"
 
@@ -30,7 +30,7 @@ PUBLIC, HERE = "https://videos.example.com/v1", "http://127.0.0.1:8000/v1"
 def test_an_address_is_followed_where_a_server_may_lead(
     base_url: str, url: str, expected: str | None
 ) -> None:
-    assert followed(base_url, url) == expected
+    assert resolve_url(base_url, url) == expected
 
 
 def test_an_origin_is_scheme_host_and_port() -> None:

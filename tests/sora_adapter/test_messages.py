@@ -5,7 +5,7 @@ import pytest
 from ledger.events import ErrorDetail
 from ledger.private import Private
 from sora_adapter.errors import AnswerError, ServerBusy, ServerRefused, VideoNotFound
-from sora_adapter.messages import Server, needs_a_person, refused
+from sora_adapter.messages import Server, make_refusal, needs_a_person
 from sora_adapter.profiles import profile
 
 OPENAI = profile("openai")
@@ -14,7 +14,7 @@ SERVER = Server("https://host/v1", OPENAI.key_variable, OPENAI.can_list)
 
 def error_of(status: int, code: str | None, message: str = "no") -> AnswerError:
     detail = ErrorDetail(http_status=status, code=code, message=Private.seal("error.message", message))
-    return refused(SERVER, detail, None, None)
+    return make_refusal(SERVER, detail, None, None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from sora_adapter.client import VideosClient
 from sora_adapter.errors import OperationUnsupported, ServerFailed, ServerRefused, ServerUnreadable
-from sora_adapter.moderations import Moderated, moderate_text
+from sora_adapter.moderations import TextModeration, moderate_text
 from sora_adapter.profiles import Profile, profile
 from sora_adapter.sandbox.server import SandboxServer
 from sora_adapter.sandbox.settings import SandboxSettings
@@ -56,27 +56,27 @@ async def test_the_text_is_sent_as_it_is_and_the_model_only_if_it_is_named(
     assert ["text-moderation-7" in body for body in bodies] == [False, True]
 
 
-ODD: list[tuple[dict[str, Any], Moderated]] = [
-    ({"flagged": True}, Moderated("omni", ("unnamed",), {})),
-    ({"flagged": True, "categories": {"Very bad!": True}}, Moderated("omni", ("unnamed",), {})),
+ODD: list[tuple[dict[str, Any], TextModeration]] = [
+    ({"flagged": True}, TextModeration("omni", ("unnamed",), {})),
+    ({"flagged": True, "categories": {"Very bad!": True}}, TextModeration("omni", ("unnamed",), {})),
     (
         {"flagged": False, "categories": None, "category_scores": {"a": None}},
-        Moderated("omni", (), {}),
+        TextModeration("omni", (), {}),
     ),
     (
         {"flagged": True, "categories": {"a/b": True}, "category_scores": {"a/b": 1.7, "c": -1, "D": 0.5}},
-        Moderated("omni", ("a/b",), {"a/b": 1_000_000, "c": 0}),
+        TextModeration("omni", ("a/b",), {"a/b": 1_000_000, "c": 0}),
     ),
     (
         {"flagged": False, "category_scores": {f"c{n}": n / 1000 for n in range(100)}},
-        Moderated("omni", (), {f"c{n}": n * 1000 for n in range(99, 35, -1)}),
+        TextModeration("omni", (), {f"c{n}": n * 1000 for n in range(99, 35, -1)}),
     ),
 ]
 
 
 @pytest.mark.parametrize(("result", "expected"), ODD)
 async def test_only_plain_names_and_whole_numbers_are_taken_over(
-    server: FaultServer, client: VideosClient, result: dict[str, Any], expected: Moderated
+    server: FaultServer, client: VideosClient, result: dict[str, Any], expected: TextModeration
 ) -> None:
     result = {name: value for name, value in result.items() if value is not None}
     server.answers(200, {"model": "omni", "results": [result]})

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sora_adapter.errors import DeliveryRefused, SettingsUnusable
-from sora_adapter.webhooks import TOLERANCE_S, Verifier, checked_secret
+from sora_adapter.webhooks import TOLERANCE_S, Verifier, check_secret
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
@@ -145,10 +145,10 @@ def test_a_hostile_signature_is_refused(signature: str) -> None:
 )
 def test_a_secret_with_which_others_could_sign_is_refused(secret: str) -> None:
     with pytest.raises(SettingsUnusable, match="anyone could sign"):
-        checked_secret(secret)
+        check_secret(secret)
 
 
 def test_a_refused_secret_is_not_repeated() -> None:
     with pytest.raises(SettingsUnusable) as refused:
-        checked_secret("whsec_my-secret!")
+        check_secret("whsec_my-secret!")
     assert "my-secret" not in str(refused.value)

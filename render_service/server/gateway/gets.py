@@ -41,7 +41,7 @@ from render_service.settlement.settle import fetch
 from sora_adapter.errors import ContentExpired, ContentGone, VideoNotFound
 from sora_adapter.moderations import moderate
 from sora_adapter.serving.bodies import Fields, read_fields
-from sora_adapter.serving.fields import limit, one_of
+from sora_adapter.serving.fields import read_choice, read_limit
 
 INTERVAL_S = 0.5
 BURST = 5
@@ -110,12 +110,12 @@ class Gets:
     async def list_videos(self, request: Request, caller: Caller) -> Response:
         """``GET /videos``: the videos that the caller may see, newest first unless `order` is ``asc``."""
         query = request.query_params
-        page_limit, after = limit(query), query.get("after")
+        page_limit, after = read_limit(query), query.get("after")
         page = await self._projection.page(
             caller,
             limit=page_limit,
             after=await find_job(self._session, caller, after) if after and page_limit else None,
-            oldest_first=one_of(dict(query), "order", ("asc", "desc"), "desc") == "asc",
+            oldest_first=read_choice(dict(query), "order", ("asc", "desc"), "desc") == "asc",
         )
         return _json(_envelope(page), {})
 
@@ -262,7 +262,7 @@ class Content:
     async def serve(self, request: Request, caller: Caller) -> Response:
         """Answer with one variant of a completed video; one that is not stored yet is fetched first."""
         name = request.path_params["video_id"]
-        variant = Variant(one_of(dict(request.query_params), "variant", list(Variant), Variant.VIDEO))
+        variant = Variant(read_choice(dict(request.query_params), "variant", list(Variant), Variant.VIDEO))
         job = await find_job(self._session, caller, name)
         if job.state is State.DELETED:
             raise no_such_video()

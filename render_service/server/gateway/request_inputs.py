@@ -19,7 +19,7 @@ from render_service.assets.inputs import NOTHING, Material
 from render_service.server.gateway.uploads import Uploaded, Uploads, read_film, read_frame
 from sora_adapter.serving.bodies import Fields, type_name
 from sora_adapter.serving.errors import ApiError
-from sora_adapter.serving.fields import refuse_unknown, require, text, text_up_to
+from sora_adapter.serving.fields import read_text, read_text_up_to, refuse_unknown, require
 
 MODEL, SIZE, SECONDS = "sora-2", "720x1280", "4"
 """The defaults of the API; those of the command line are others."""
@@ -77,8 +77,8 @@ def read_create(fields: Fields, headers: Mapping[str, str], uploads: Uploads) ->
     fields = _merged(fields, headers, known)
     options = {name: _READ_OPTION[name](fields, name) for name in _READ_OPTION if name in fields}
     values = _values(Operation.CREATE, fields) | {
-        "model": text(fields, "model") if "model" in fields else MODEL,
-        "size": text(fields, "size") if "size" in fields else SIZE,
+        "model": read_text(fields, "model") if "model" in fields else MODEL,
+        "size": read_text(fields, "size") if "size" in fields else SIZE,
         "seconds": _number(fields, "seconds") if "seconds" in fields else SECONDS,
         "character_ids": _character_ids(fields),
         "options": options,
@@ -103,9 +103,9 @@ def read_edit(fields: Fields, headers: Mapping[str, str]) -> RequestInput:
     require(fields, "video")
     values = _values(Operation.EDIT, fields)
     if not isinstance(fields["video"], Uploaded):
-        wished = {"model": text(fields, "model")} if "model" in fields else {}
+        wished = {"model": read_text(fields, "model")} if "model" in fields else {}
         return _request_input(fields, values | wished, source=_id_of(fields["video"], "video"))
-    model = text(fields, "model") if "model" in fields else MODEL
+    model = read_text(fields, "model") if "model" in fields else MODEL
     film = read_film(fields["video"])
     values |= {"model": model, "source_file": film.model_dump()}
     return _request_input(fields, values, Material(video=fields["video"].path))
@@ -125,7 +125,7 @@ def read_extension(fields: Fields, headers: Mapping[str, str]) -> RequestInput:
         )
     require(fields, "seconds")
     values = _values(Operation.EXTEND, fields) | {"seconds": _number(fields, "seconds")}
-    wished = {"model": text(fields, "model")} if "model" in fields else {}
+    wished = {"model": read_text(fields, "model")} if "model" in fields else {}
     return _request_input(fields, values | wished, source=_id_of(fields["video"], "video"))
 
 
@@ -133,7 +133,7 @@ def read_character(fields: Fields) -> tuple[str, Uploaded]:
     """Read ``POST /videos/characters``: the name, and the video."""
     fields = {name: value for name, value in fields.items() if value is not None}
     refuse_unknown(fields, ("name", "video"))
-    name = text_up_to(fields, "name", MAX_NAME)
+    name = read_text_up_to(fields, "name", MAX_NAME)
     require(fields, "video")
     if not isinstance(fields["video"], Uploaded):
         raise ApiError.wrong_type("video", "a file", type_name(fields["video"]))
@@ -161,17 +161,17 @@ def _values(operation: Operation, fields: Fields) -> dict[str, object]:
     """Return what every operation has: the prompt as it is, and the terms."""
     values: dict[str, object] = {
         "operation": operation.value,
-        "prompt": text_up_to(fields, "prompt", MAX_PROMPT),
+        "prompt": read_text_up_to(fields, "prompt", MAX_PROMPT),
         "augment": False,
     }
     if "purpose" in fields:
-        values["purpose"] = text(fields, "purpose")
+        values["purpose"] = read_text(fields, "purpose")
     if "promotes" in fields:
-        values["promotes"] = text(fields, "promotes")
+        values["promotes"] = read_text(fields, "promotes")
     if "deadline_minutes" in fields:
         values["deadline_minutes"] = _number(fields, "deadline_minutes")
     if "declare_change" in fields:
-        values["declared_change"] = text(fields, "declare_change")
+        values["declared_change"] = read_text(fields, "declare_change")
     if "attested" in fields:
         values["attested"] = _yes_or_no(fields, "attested")
     if "max_cost_usd" in fields:
@@ -182,8 +182,8 @@ def _values(operation: Operation, fields: Fields) -> dict[str, object]:
 def _request_input(
     fields: Fields, values: dict[str, object], material: Material = NOTHING, source: str | None = None
 ) -> RequestInput:
-    team = text(fields, "team") if "team" in fields else None
-    project = text(fields, "project") if "project" in fields else None
+    team = read_text(fields, "team") if "team" in fields else None
+    project = read_text(fields, "project") if "project" in fields else None
     return RequestInput(values, material, source, team, project)
 
 
@@ -258,7 +258,7 @@ def _one_reference(value: dict[str, Any], param: str = "input_reference") -> tup
             found=len(value),
         )
     (key,) = value
-    return key, text(value, key, f"{param}.")
+    return key, read_text(value, key, f"{param}.")
 
 
 def _character_ids(fields: Fields) -> list[str]:
@@ -275,7 +275,7 @@ def _id_of(value: Any, param: str) -> str:
     refuse_unknown(value, ("id",), f"{param}.")
     if "id" not in value:
         raise ApiError.missing_parameter(f"{param}.id")
-    return text(value, "id", f"{param}.")
+    return read_text(value, "id", f"{param}.")
 
 
 def _number(fields: Fields, name: str) -> int | str:

@@ -23,7 +23,7 @@ CREATORS = ("create", "remix", "edit", "extend")
 PROTOCOL_FIELDS = ("prompt", "model", "size", "seconds", "input_reference", "characters", "video")
 
 
-class Refused(Exception):
+class Refusal(Exception):
     """An answer of the imitated server itself; the sandbox behind it is not called."""
 
     def __init__(self, status: int, body: Json) -> None:
@@ -61,22 +61,22 @@ class Imitation:
 
     # --- what a subclass may override ---
 
-    def no_route(self, operation: str) -> Refused:
+    def no_route(self, operation: str) -> Refusal:
         """Return the answer for a missing route; this is FastAPI's."""
         is_other_method = operation in {"list", "delete", "edit", "extend", "character"}
         status, detail = (405, "Method Not Allowed") if is_other_method else (404, "Not Found")
-        return Refused(status, {"detail": detail})
+        return Refusal(status, {"detail": detail})
 
-    def no_video(self, video_id: str) -> Refused:
+    def no_video(self, video_id: str) -> Refusal:
         """Return the answer for an unknown video."""
-        return Refused(404, self.error(JsonAnswer(404, ApiError.no_such_video(video_id).envelope, {})).body)
+        return Refusal(404, self.error(JsonAnswer(404, ApiError.no_such_video(video_id).envelope, {})).body)
 
     async def read(self, request: Request) -> Fields:
         """Read the body of a request."""
         return await read_fields(request)
 
     def ask(self, call: Call) -> None:
-        """Translate a request for the sandbox, or raise `Refused`."""
+        """Translate a request for the sandbox, or raise `Refusal`."""
 
     def id_in(self, video_id: str) -> str:
         """Return the sandbox's id of a video."""
@@ -111,18 +111,18 @@ class Imitation:
             return
         request = Request(scope, receive)
         try:
-            call = await self._understood(request, operation, video_id)
-        except Refused as refused:
-            await self.tell(refused.answer, _nothing(operation)).response(scope, receive, send)
+            call = await self._parse(request, operation, video_id)
+        except Refusal as refused:
+            await self.tell(refused.answer, _make_empty_call(operation)).response(scope, receive, send)
             return
         except ApiError as refusal:
             answer = self.error(JsonAnswer(refusal.status, refusal.envelope, {}))
             await answer.response(scope, receive, send)
             return
-        relay = Relay(self._app, lambda answer: self._shown(answer, call), self.head)
+        relay = Relay(self._app, lambda answer: self._show(answer, call), self.head)
         await relay(*_put(call, scope, receive), send)
 
-    async def _understood(self, request: Request, operation: str, video_id: str | None) -> Call:
+    async def _parse(self, request: Request, operation: str, video_id: str | None) -> Call:
         if operation in self.absent:
             raise self.no_route(operation)
         fields = await self.read(request) if request.method == "POST" else {}
@@ -137,7 +137,7 @@ class Imitation:
         self.ask(call)
         return call
 
-    def _shown(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
+    def _show(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
         if not answer.is_success:
             return self.tell(self.error(answer), call)
         body = answer.body
@@ -170,7 +170,7 @@ class Imitation:
         self._made.discard(video_id)
 
 
-def _nothing(operation: str) -> Call:
+def _make_empty_call(operation: str) -> Call:
     return Call(operation, None, {}, {}, {})
 
 

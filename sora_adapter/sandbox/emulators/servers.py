@@ -18,7 +18,7 @@ from starlette.datastructures import MutableHeaders, UploadFile
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from sora_adapter.sandbox.emulators.base import Call, Imitation, Refused, keep_fields
+from sora_adapter.sandbox.emulators.base import Call, Imitation, Refusal, keep_fields
 from sora_adapter.sandbox.wire.relay import Json, JsonAnswer, operation_of
 from sora_adapter.serving.bodies import Fields, Upload, read_fields
 from sora_adapter.serving.errors import ApiError
@@ -60,16 +60,16 @@ class SGLang(Imitation):
         is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
         if not is_form and type(seconds) is not int:
             wrong = {"type": "int_type", "loc": ["body", "seconds"], "msg": "Input should be a valid integer"}
-            raise Refused(422, {"detail": [{**wrong, "input": seconds}]})
+            raise Refusal(422, {"detail": [{**wrong, "input": seconds}]})
         return {**fields, "seconds": str(seconds)}
 
     def ask(self, call: Call) -> None:
         """Accept its own fields, and apply its own rules for lists and downloads."""
         if call.operation == "list" and call.query.get("limit") == "0":  # 1.3, quirks: "limit 1..100"
-            raise Refused(422, {"detail": "limit must be at least 1"})
+            raise Refusal(422, {"detail": "limit must be at least 1"})
         variant = call.query.pop("variant", "0")
         if call.operation == "content" and variant != "0":  # 1.3, quirks: "an output index"
-            raise Refused(404, {"detail": f"Video variant {variant} not found"})
+            raise Refusal(404, {"detail": f"Video variant {variant} not found"})
         if call.operation == "create":
             if "reference_url" in call.fields:  # 1.3, request
                 call.fields["input_reference"] = {"image_url": call.fields["reference_url"]}
@@ -122,7 +122,7 @@ class VLLMOmni(Imitation):
         """Read a form; 1.2, request: "multipart only", with FastAPI's answer to anything else."""
         if not request.headers.get("content-type", "").startswith("multipart/form-data"):
             missing = {"type": "missing", "loc": ["body", "prompt"], "msg": "Field required", "input": None}
-            raise Refused(422, {"detail": [missing]})
+            raise Refusal(422, {"detail": [missing]})
         fields: Fields = {}
         async with request.form(max_part_size=32 * 1024 * 1024) as form:
             for name, value in form.multi_items():
@@ -157,7 +157,7 @@ class VLLMOmni(Imitation):
         if "after" in call.query:
             call.query["after"] = self.id_in(call.query["after"])
             if call.query["after"] not in self._made:
-                raise Refused(200, {"object": "list", "data": [], "has_more": False})
+                raise Refusal(200, {"object": "list", "data": [], "has_more": False})
 
     def video(self, video: Json) -> Json:
         """1.2, response: progress 0 then 100, no expires_at, extras."""
@@ -191,7 +191,7 @@ def _with_image(fields: Fields) -> Fields:
         try:
             return {**fields, "input_reference": json.loads(fields["image_reference"])}
         except ValueError:
-            raise Refused(422, {"detail": "image_reference must be a JSON object"}) from None
+            raise Refusal(422, {"detail": "image_reference must be a JSON object"}) from None
     if "input_references" in fields:
         return {**fields, "input_reference": fields["input_references"]}
     return fields
@@ -255,7 +255,7 @@ _READ = {
 def _read(name: str, value: Any) -> Any:
     read, expected = _READ[name]
     if (taken := read(value)) is None:
-        raise Refused(400, ApiError.wrong_type(name, expected, type(value).__name__).envelope)
+        raise Refusal(400, ApiError.wrong_type(name, expected, type(value).__name__).envelope)
     return taken
 
 
@@ -285,23 +285,23 @@ class LiteLLM(Imitation):
             decoded = base64.b64decode(video_id.removeprefix("video_"), validate=True).decode()
             return decoded.split(";video_id:")[1].split(";")[0]
         except (ValueError, IndexError):
-            raise _sent_to_openai() from None
+            raise _refuse_unsent() from None
 
     def id_out(self, video_id: str) -> str:
         """Encode an id; 1.1, create. All other answers omit the model from it (seen with 1.106.2)."""
-        return _encoded(video_id, "")
+        return _encode_id(video_id, "")
 
     def ask(self, call: Call) -> None:
         """Forward what can be forwarded."""
         if call.operation == "list":  # 1.1, list
-            raise Refused(_REFUSAL, _envelope(_REFUSAL, "LLM Provider NOT provided."))
+            raise Refusal(_REFUSAL, _envelope(_REFUSAL, "LLM Provider NOT provided."))
         if call.operation in {"character", "get-character"}:  # 1.1, edit with uploaded file, …
-            raise _sent_to_openai()
+            raise _refuse_unsent()
         if isinstance(call.fields.get("input_reference"), dict):  # 1.1, JSON input_reference
-            raise Refused(_REFUSAL, _envelope(_REFUSAL, "Invalid request format"))
+            raise Refusal(_REFUSAL, _envelope(_REFUSAL, "Invalid request format"))
         match call.fields.get("video"):
             case Upload():  # the same row
-                raise _sent_to_openai()
+                raise _refuse_unsent()
             case {"id": str(video_id)}:  # 1.1, edit/extend by id: "JSON with the upstream id"
                 call.fields["video"] = {"id": self.id_in(video_id)}
             case _:
@@ -340,7 +340,7 @@ class LiteLLM(Imitation):
             per_second = _USD_PER_SECOND.get(answer.body["model"], 0.1)
             headers[_COST] = str(per_second * float(answer.body["seconds"]))
         if call.operation == "create":
-            named = _encoded(self.id_in(answer.body["id"]), answer.body["model"])
+            named = _encode_id(self.id_in(answer.body["id"]), answer.body["model"])
             return JsonAnswer(answer.status, {**answer.body, "id": named}, headers)
         return JsonAnswer(answer.status, answer.body, headers)
 
@@ -350,7 +350,7 @@ class LiteLLM(Imitation):
             del headers[name]
 
 
-def _encoded(video_id: str, model: str) -> str:
+def _encode_id(video_id: str, model: str) -> str:
     return "video_" + base64.b64encode(_BEHIND.format(model, video_id).encode()).decode()
 
 
@@ -361,9 +361,9 @@ def _envelope(status: int, message: str) -> Json:
     return {"error": error}
 
 
-def _sent_to_openai() -> Refused:
+def _refuse_unsent() -> Refusal:
     message = "litellm.InternalServerError: OpenAIException - Connection error: api.openai.com"
-    return Refused(_FAILURE, _envelope(_FAILURE, message))
+    return Refusal(_FAILURE, _envelope(_FAILURE, message))
 
 
 _NEW_API_ID = "task_"
@@ -377,10 +377,10 @@ class NewApi(Imitation):
         {"list", "delete", "edit", "extend", "character", "get-character"}
     )
 
-    def no_route(self, operation: str) -> Refused:
+    def no_route(self, operation: str) -> Refusal:
         """Answer as OpenAI does; 1.6: "No list, no DELETE, no edits/extensions/characters"."""
         error = ApiError.not_found(f"Invalid URL ({operation})", code="unknown_url")
-        return Refused(404, error.envelope)
+        return Refusal(404, error.envelope)
 
     def id_in(self, video_id: str) -> str:
         """Translate an id; 1.6: "public `task_xxx`"."""
@@ -415,7 +415,7 @@ class Merge(Imitation):
     async def read(self, request: Request) -> Fields:
         """1.7: "JSON only", "integer or string seconds"."""
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
-            raise Refused(
+            raise Refusal(
                 400, {"error": {"message": "The body must be JSON.", "type": "invalid_request_error"}}
             )
         fields = await read_fields(request)

@@ -57,7 +57,7 @@ _WEATHER_NOT_COLOUR = {"snow"}  # CSS has a colour of this name
 _WORD = re.compile(r"[a-z]+")
 
 
-def named(text: str) -> list[Colour]:
+def find_named(text: str) -> list[Colour]:
     """Return the colours named in the text, in order, without duplicates; "dark green" is one colour."""
     words = [*_WORD.findall(text.lower()), ""]
     colours: list[Colour] = []

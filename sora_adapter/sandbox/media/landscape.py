@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from sora_adapter.sandbox.media.colours import WHITE, Colour, mix
 from sora_adapter.sandbox.media.palette import Palette, palette_of
-from sora_adapter.sandbox.media.planes import Mask, Picture, Weather, even, plane_values
+from sora_adapter.sandbox.media.planes import Mask, Picture, Weather, plane_values, round_to_even
 from sora_adapter.sandbox.media.recipe import Recipe, Size, dice
 
 Point = tuple[float, float]
@@ -243,22 +243,28 @@ def _ridge(kind: str, step: int, palette: Palette, recipe: Recipe) -> _Layer:
     """Draw one ridge, down to where the next one hides it."""
     width, height = recipe.size
     unit, throw = min(recipe.size), dice("ridge", str(step), recipe.root)
-    relief, swell = even(unit * (0.2 - 0.01 * step)), even(unit * 0.012) if kind == "waves" else 0
+    relief, swell = (
+        round_to_even(unit * (0.2 - 0.01 * step)),
+        round_to_even(unit * 0.012) if kind == "waves" else 0,
+    )
     is_last = step == len(palette.ridges) - 1
-    top, reach = even(height * (_FIRST_RIDGE + _RIDGE_STEP * step)), even(width * _RIDGE_REACH * (step + 1))
-    depth = height - top + swell if is_last else even(height * _RIDGE_STEP) + relief + 2 * swell
+    top, reach = (
+        round_to_even(height * (_FIRST_RIDGE + _RIDGE_STEP * step)),
+        round_to_even(width * _RIDGE_REACH * (step + 1)),
+    )
+    depth = height - top + swell if is_last else round_to_even(height * _RIDGE_STEP) + relief + 2 * swell
     strip = (width + 2 * reach, depth)
     colour = palette.ridges[step]
     picture = Picture.gradient(strip, [(0, colour), (0.35, colour), (1, mix(colour, palette.horizon, 0.3))])
     if kind == "city":
         _light_windows(picture, palette.sun, throw, unit)
-    mask = Mask.of(silhouette(kind, throw, strip, relief, unit))
+    mask = Mask.convert(silhouette(kind, throw, strip, relief, unit))
     return _Layer(picture, mask, top, reach, swell, throw.uniform(0, math.tau))
 
 
 def _sky(palette: Palette, recipe: Recipe) -> _Layer:
     width, height = recipe.size
-    reach, unit = even(width * _SKY_REACH), min(recipe.size)
+    reach, unit = round_to_even(width * _SKY_REACH), min(recipe.size)
     strip = (width + 2 * reach, height)
     stops = [(0, palette.sky), (0.16, palette.sky), (0.62, palette.horizon), (1, palette.horizon)]
     picture = Picture.gradient(strip, stops)
@@ -266,7 +272,7 @@ def _sky(palette: Palette, recipe: Recipe) -> _Layer:
         _sow_stars(picture, dice("stars", recipe.root))
     _hang_sun(picture, palette.sun, dice("sun", recipe.root), unit)
     _hang_clouds(picture, palette.sky, dice("clouds", recipe.root), unit)
-    return _Layer(picture, Mask.of(Image.new("L", (2, 2))), 0, reach, 0, 0.0)
+    return _Layer(picture, Mask.convert(Image.new("L", (2, 2))), 0, reach, 0, 0.0)
 
 
 def _hang_sun(picture: Picture, colour: Colour, throw: random.Random, unit: int) -> None:
@@ -276,16 +282,18 @@ def _hang_sun(picture: Picture, colour: Colour, throw: random.Random, unit: int)
         height * throw.uniform(0.16, 0.3),
         unit * throw.uniform(0.07, 0.1),
     )
-    glow = even(radius * 8)
+    glow = round_to_even(radius * 8)
     halo = (
         Image.radial_gradient("L").point([max(0, 150 - value) for value in range(256)]).resize((glow, glow))
     )
-    picture.paint(colour, Mask.of(halo), (even(x) - glow // 2, even(y) - glow // 2))
-    side = even(radius * 2) + 4
+    picture.paint(colour, Mask.convert(halo), (round_to_even(x) - glow // 2, round_to_even(y) - glow // 2))
+    side = round_to_even(radius * 2) + 4
     disc = Image.new("L", (side * 2, side * 2), 0)
     ImageDraw.Draw(disc).ellipse((8, 8, side * 2 - 8, side * 2 - 8), fill=255)
     picture.paint(
-        mix(colour, WHITE, 0.4), Mask.of(disc.reduce(2)), (even(x) - side // 2, even(y) - side // 2)
+        mix(colour, WHITE, 0.4),
+        Mask.convert(disc.reduce(2)),
+        (round_to_even(x) - side // 2, round_to_even(y) - side // 2),
     )
 
 
@@ -301,9 +309,9 @@ def _hang_clouds(picture: Picture, colour: Colour, throw: random.Random, unit: i
             at_x, at_y = x + throw.uniform(-0.12, 0.12) * unit / 8, y + throw.uniform(-0.02, 0.02) * unit / 8
             draw.ellipse((at_x - long, at_y - thick, at_x + long, at_y + thick), fill=throw.randint(60, 120))
     soft = small.filter(ImageFilter.GaussianBlur(1.2)).resize(
-        (width, even(height / 2)), Image.Resampling.BICUBIC
+        (width, round_to_even(height / 2)), Image.Resampling.BICUBIC
     )
-    picture.paint(mix(colour, WHITE, 0.55), Mask.of(soft))
+    picture.paint(mix(colour, WHITE, 0.55), Mask.convert(soft))
 
 
 def _sow_stars(picture: Picture, throw: random.Random) -> None:
@@ -321,7 +329,7 @@ def _sow_stars(picture: Picture, throw: random.Random) -> None:
 def _light_windows(picture: Picture, colour: Colour, throw: random.Random, unit: int) -> None:
     """Light some windows of a grid; the mask hides those above the roofs."""
     width, height = picture.y.size
-    pitch, wide, tall = even(unit * 0.022), even(unit * 0.008), even(unit * 0.011)
+    pitch, wide, tall = round_to_even(unit * 0.022), round_to_even(unit * 0.008), round_to_even(unit * 0.011)
     values = plane_values(colour)
     draws = [ImageDraw.Draw(plane) for plane in (picture.y, picture.u, picture.v)]
     for y in range(pitch, height, pitch):

@@ -13,10 +13,10 @@ from sora_adapter.sandbox.media.colours import (
     WHITE,
     Colour,
     brightness,
+    find_named,
     from_hue,
     mix,
     mood,
-    named,
 )
 from sora_adapter.sandbox.media.recipe import dice
 
@@ -49,17 +49,17 @@ def palette_of(prompts: Sequence[str]) -> Palette:
 
 def _colours(prompts: Sequence[str]) -> list[Colour]:
     prompt = prompts[-1]
-    own = named(prompt) or mood(prompt)
+    own = find_named(prompt) or mood(prompt)
     if own:
         return own
-    hashed = _hashed(prompt)
+    hashed = _hash_hues(prompt)
     if len(prompts) == 1:
         return hashed
     inherited = _colours(prompts[:-1])
     return [mix(colour, hashed[0], _REMIX_SHIFT) for colour in inherited]
 
 
-def _hashed(prompt: str) -> list[Colour]:
+def _hash_hues(prompt: str) -> list[Colour]:
     """Return neighbouring hues, which match wherever the random choice starts."""
     throw = dice("palette", prompt)
     hue, turn = throw.random(), throw.choice((-0.12, -0.08, 0.08, 0.12))
@@ -72,7 +72,7 @@ def _roles(colours: list[Colour]) -> Palette:
     body = colours[1:] or [sky]
     ridges = [mix(body[-1 - step % len(body)], BLACK, 0.14 * step) for step in range(_RIDGES)]
     ridges[0] = mix(ridges[0], horizon, 0.35)
-    return Palette(sky, horizon, mix(horizon, WHITE, 0.65), tuple(ridges), _lively(colours))
+    return Palette(sky, horizon, mix(horizon, WHITE, 0.65), tuple(ridges), _choose_liveliest(colours))
 
 
 def _horizon(sky: Colour, second: Colour) -> Colour:
@@ -82,7 +82,7 @@ def _horizon(sky: Colour, second: Colour) -> Colour:
     return mix(second, WHITE, 0.5 if second == sky else 0.2)
 
 
-def _lively(colours: list[Colour]) -> Colour:
+def _choose_liveliest(colours: list[Colour]) -> Colour:
     """Return the colour that stands out best on the dark panel."""
     best = max(colours, key=lambda colour: max(colour) - min(colour) + brightness(colour) / 4)
     return mix(best, WHITE, 0.15)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sora_adapter.sandbox.media.colours import Colour
 from sora_adapter.sandbox.media.palette import palette_of
-from sora_adapter.sandbox.media.planes import Mask, Picture, even
+from sora_adapter.sandbox.media.planes import Mask, Picture, round_to_even
 from sora_adapter.sandbox.media.recipe import Recipe
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -29,12 +29,12 @@ _PROBE_SIZE = 24
 def font_for(text: str, size: int) -> Font:
     """Return the font at `size` pixels that can show most of the text."""
     letters = frozenset(text) - {" "}
-    if not _lacking("", letters):
+    if not _count_lacking("", letters):
         return _font("", size)
-    return _font(min(("", *_installed()), key=lambda name: _lacking(name, letters)), size)
+    return _font(min(("", *_list_installed()), key=lambda name: _count_lacking(name, letters)), size)
 
 
-def _lacking(name: str, letters: frozenset[str]) -> int:
+def _count_lacking(name: str, letters: frozenset[str]) -> int:
     return sum(not _has(name, letter) for letter in letters)
 
 
@@ -46,7 +46,7 @@ def _has(name: str, letter: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _installed() -> tuple[str, ...]:
+def _list_installed() -> tuple[str, ...]:
     return tuple(name for name in _SYSTEM_FONTS if _is_installed(name))
 
 
@@ -81,16 +81,16 @@ class Panel:
 
     def show(self, frame: Picture, share: float = 1.0) -> None:
         """Place the caption on a frame, at `share` (0..1) of its opacity."""
-        frame.lay(self.picture, self.mask if share >= 1 else self.mask.faded(share), self.at)
+        frame.lay(self.picture, self.mask if share >= 1 else self.mask.fade(share), self.at)
 
 
 def panel_of(recipe: Recipe) -> Panel:
     """Draw the caption of a clip."""
     width, height = recipe.size
     unit = min(recipe.size)
-    margin, pad = even(unit * 0.05), round(unit * 0.035)
+    margin, pad = round_to_even(unit * 0.05), round(unit * 0.035)
     lines = _lines(recipe, width - 2 * margin - 3 * pad)
-    box = (even(width - 2 * margin), even(sum(line.height for line in lines) + 2 * pad))
+    box = (round_to_even(width - 2 * margin), round_to_even(sum(line.height for line in lines) + 2 * pad))
     picture, mask = _plate(box, palette_of(recipe.prompts).accent, max(4, unit // 120))
     words, draw = Image.new("L", box, 0), ImageDraw.Draw(picture)
     top = pad
@@ -99,7 +99,9 @@ def panel_of(recipe: Recipe) -> Panel:
             canvas.text((2 * pad, top), line.text, font=line.font, fill=fill)
         top += line.height
     mask.paste(255, (0, 0, *box), words)
-    return Panel(Picture.of(picture), Mask.of(mask), (margin, even(height - margin - box[1])))
+    return Panel(
+        Picture.convert(picture), Mask.convert(mask), (margin, round_to_even(height - margin - box[1]))
+    )
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _lines(recipe: Recipe, room: int) -> list[_Line]:
     large, small = round(unit * 0.046), round(unit * 0.03)
     prompt = _tidy(recipe.prompt)
     font = font_for(prompt, large)
-    lines = [_Line(text, font, round(large * 1.3)) for text in wrapped(prompt, font, room, _MAX_LINES[shape])]
+    lines = [_Line(text, font, round(large * 1.3)) for text in wrap(prompt, font, room, _MAX_LINES[shape])]
     return [*lines, *(_small_print(text, small, room) for text in _notes(recipe))]
 
 
@@ -134,7 +136,7 @@ def _notes(recipe: Recipe) -> list[str]:
 
 def _small_print(text: str, size: int, room: int) -> _Line:
     font = font_for(text, size)
-    return _Line(wrapped(text, font, room, 1)[0], font, round(size * 1.5), _SMALL_PRINT)
+    return _Line(wrap(text, font, room, 1)[0], font, round(size * 1.5), _SMALL_PRINT)
 
 
 def _plate(box: tuple[int, int], accent: Colour, stripe: int) -> tuple[Image.Image, Image.Image]:
@@ -153,7 +155,7 @@ def _tidy(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def wrapped(text: str, font: Font, room: int, most: int) -> list[str]:
+def wrap(text: str, font: Font, room: int, most: int) -> list[str]:
     """Break a text into at most `most` lines no wider than `room`; the rest becomes an ellipsis."""
     lines: list[str] = []
     rest = text
@@ -161,13 +163,13 @@ def wrapped(text: str, font: Font, room: int, most: int) -> list[str]:
         line, rest = _first_line(rest, font, room)
         lines.append(line)
     if rest:
-        lines[-1] = _shortened(lines[-1], font, room)
+        lines[-1] = _shorten(lines[-1], font, room)
     return lines or [""]
 
 
 def _first_line(text: str, font: Font, room: int) -> tuple[str, str]:
     """Split off the first line, at a space if there is one (some scripts have none)."""
-    fits = _fitting(text, font, room)
+    fits = _count_fitting(text, font, room)
     if fits == len(text):
         return text, ""
     space = text.rfind(" ", 1, fits + 1)
@@ -175,7 +177,7 @@ def _first_line(text: str, font: Font, room: int) -> tuple[str, str]:
     return text[:cut], text[cut:].lstrip()
 
 
-def _fitting(text: str, font: Font, room: int) -> int:
+def _count_fitting(text: str, font: Font, room: int) -> int:
     """Return how many characters fit, at least one, by binary search since texts are long."""
     low, high = 1, min(len(text), room)
     while low < high:
@@ -184,7 +186,7 @@ def _fitting(text: str, font: Font, room: int) -> int:
     return low
 
 
-def _shortened(line: str, font: Font, room: int) -> str:
+def _shorten(line: str, font: Font, room: int) -> str:
     while line and font.getlength(line + _ELLIPSIS) > room:
         line = line[:-1]
     return line.rstrip() + _ELLIPSIS

@@ -46,7 +46,7 @@ class Mask:
     half: Image.Image
 
     @classmethod
-    def of(cls, full: Image.Image) -> Self:
+    def convert(cls, full: Image.Image) -> Self:
         """Return a mask made from one greyscale image."""
         return cls(full, full.reduce(2))
 
@@ -54,7 +54,7 @@ class Mask:
         """Cut out a vertical strip of full height."""
         return type(self)(_strip(self.full, left, width), _strip(self.half, left // 2, width // 2))
 
-    def faded(self, share: float) -> Self:
+    def fade(self, share: float) -> Self:
         """Return the mask at `share` (0..1) of its opacity."""
         table = [round(value * share) for value in range(256)]
         return type(self)(self.full.point(table), self.half.point(table))
@@ -69,7 +69,7 @@ class Picture:
     v: Image.Image
 
     @classmethod
-    def of(cls, image: Image.Image) -> Self:
+    def convert(cls, image: Image.Image) -> Self:
         """Convert an RGB image."""
         y, u, v = image.convert("RGB", _BT709).split()
         return cls(y, u.reduce(2), v.reduce(2))
@@ -79,7 +79,7 @@ class Picture:
         """Return a picture filled from top to bottom with colours at given heights (0..1, rising)."""
         width, height = size
         column = Image.new("RGB", (1, height))
-        column.putdata([_at(stops, row / max(1, height - 1)) for row in range(height)])
+        column.putdata([_blend_at(stops, row / max(1, height - 1)) for row in range(height)])
         y, u, v = column.convert("RGB", _BT709).split()
         half = (width // 2, height // 2)
         nearest = Image.Resampling.NEAREST
@@ -90,7 +90,7 @@ class Picture:
         chroma = (left // 2, width // 2)
         return type(self)(_strip(self.y, left, width), _strip(self.u, *chroma), _strip(self.v, *chroma))
 
-    def mixed(self, other: "Picture", share: float) -> Self:
+    def mix(self, other: "Picture", share: float) -> Self:
         """Return the picture `share` (0..1) of the way to another."""
         planes = ((self.y, other.y), (self.u, other.u), (self.v, other.v))
         return type(self)(*(Image.blend(plane, two, share) for plane, two in planes))
@@ -119,7 +119,7 @@ def plane_values(colour: Colour) -> tuple[int, int, int]:
     return y, u, v
 
 
-def even(length: float) -> int:
+def round_to_even(length: float) -> int:
     """Return the even number of pixels nearest to a length."""
     return round(length / 2) * 2
 
@@ -132,7 +132,7 @@ def _strip(image: Image.Image, left: int, width: int) -> Image.Image:
     return image.crop((left, 0, left + width, image.height))
 
 
-def _at(stops: Sequence[tuple[float, Colour]], height: float) -> Colour:
+def _blend_at(stops: Sequence[tuple[float, Colour]], height: float) -> Colour:
     for (low, first), (high, second) in pairwise(stops):
         if height <= high:
             return mix(first, second, max(0.0, height - low) / (high - low))
@@ -250,7 +250,7 @@ _THUMBNAIL_AT_S = Fraction(3, 2)  # by then the caption of a clip with a referen
 
 def thumbnail(clip: Path) -> bytes:
     """Return one frame of the clip as WebP, at the clip's own size."""
-    return _saved(next(_frames(clip, [_THUMBNAIL_AT_S])), "WEBP", quality=82, method=2)
+    return _save(next(_frames(clip, [_THUMBNAIL_AT_S])), "WEBP", quality=82, method=2)
 
 
 def spritesheet(clip: Path) -> bytes:
@@ -266,7 +266,7 @@ def spritesheet(clip: Path) -> bytes:
     for index, frame in enumerate(_frames(clip, moments)):
         small = frame.resize(tile, Image.Resampling.BILINEAR, reducing_gap=2)
         sheet.paste(small, (index % _COLUMNS * tile[0], index // _COLUMNS * tile[1]))
-    return _saved(sheet, "JPEG", quality=85)
+    return _save(sheet, "JPEG", quality=85)
 
 
 def _tile(width: int, height: int) -> tuple[int, int]:
@@ -281,18 +281,18 @@ def _frames(clip: Path, moments: list[Fraction]) -> Iterator[Image.Image]:
         stream.thread_type = "NONE"
         for moment_s in moments:
             container.seek(int(moment_s * av.time_base))
-            frames = (frame for frame in container.decode(stream) if _shown_until(frame) > moment_s)
+            frames = (frame for frame in container.decode(stream) if _read_end(frame) > moment_s)
             image: Image.Image = next(frames).to_image()  # type: ignore[no-untyped-call]  # PyAV's gap
             yield image
 
 
-def _shown_until(frame: av.VideoFrame) -> Fraction:
+def _read_end(frame: av.VideoFrame) -> Fraction:
     assert frame.pts is not None
     assert frame.time_base is not None  # it is our own MP4
     return (frame.pts + frame.duration) * frame.time_base
 
 
-def _saved(image: Image.Image, kind: str, **options: int) -> bytes:
+def _save(image: Image.Image, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -317,12 +317,12 @@ def encode(
     """Write the clip to `path`; raises RenderStoppedError as soon as `stopped` returns True."""
     with av.open(path, "w", format="mp4", options=_CONTAINER) as container:
         video, audio = _add_video(container, size), _add_audio(container)
-        packets = _sound_frames(sound)
+        packets = _cut_sound(sound)
         for number, picture in enumerate(pictures):
             if stopped():
                 raise RenderStoppedError(path.name)
-            container.mux(video.encode(_timed(as_frame(picture), number)))
-            for packet in islice(packets, _sound_due(number)):
+            container.mux(video.encode(_set_time(as_frame(picture), number)))
+            for packet in islice(packets, _count_packets_due(number)):
                 container.mux(audio.encode(packet))
         for packet in packets:
             container.mux(audio.encode(packet))
@@ -357,7 +357,7 @@ def _lines(image: Image.Image, length: int) -> Image.Image:
     return image if image.width == length else image.crop((0, 0, length, image.height))
 
 
-def _timed(frame: av.VideoFrame, number: int) -> av.VideoFrame:
+def _set_time(frame: av.VideoFrame, number: int) -> av.VideoFrame:
     frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
     return frame
 
@@ -380,7 +380,7 @@ def _add_audio(container: OutputContainer) -> av.AudioStream:
     return stream
 
 
-def _sound_frames(sound: "array[float]") -> Iterator[av.AudioFrame]:
+def _cut_sound(sound: "array[float]") -> Iterator[av.AudioFrame]:
     for start in range(0, len(sound), _PACKET_SAMPLES):
         samples = sound[start : start + _PACKET_SAMPLES]
         frame = av.AudioFrame(format="fltp", layout="mono", samples=len(samples))
@@ -390,7 +390,7 @@ def _sound_frames(sound: "array[float]") -> Iterator[av.AudioFrame]:
         yield frame
 
 
-def _sound_due(number: int) -> int:
+def _count_packets_due(number: int) -> int:
     """Return how many audio packets belong between this picture and the next."""
     per_picture = Fraction(SAMPLES_PER_SECOND, FRAMES_PER_SECOND * _PACKET_SAMPLES)
     return int((number + 1) * per_picture) - int(number * per_picture)

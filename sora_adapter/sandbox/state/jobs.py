@@ -121,7 +121,7 @@ class Job:
         """The time at which the job completes or fails."""
         return self.created_at + self.render_seconds
 
-    def at(self, now: float) -> Moment:
+    def find_moment(self, now: float) -> Moment:
         """Return the state of the job at `now`."""
         return moment_of(
             created_at=self.created_at, render_seconds=self.render_seconds, will_fail=self.will_fail, now=now
@@ -161,7 +161,7 @@ class JobStore:
             _job(row) for row in self._rows(f"{condition} ORDER BY position {order} LIMIT ?", (start, limit))
         ]
 
-    def unannounced(self, now: float) -> list[Job]:
+    def list_unannounced(self, now: float) -> list[Job]:
         """Return the finished jobs whose webhooks are not in the outbox, oldest first."""
         clause = "WHERE NOT is_announced AND created_at + render_seconds <= ? ORDER BY position"
         return [_job(row) for row in self._rows(clause, (now,))]

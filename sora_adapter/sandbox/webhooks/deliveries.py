@@ -87,7 +87,7 @@ class DeliveryStore:
             (status, None if is_over else next_at, delivery.id),
         )
 
-    def all(self) -> list[Delivery]:
+    def list_all(self) -> list[Delivery]:
         """Return the deliveries, oldest first."""
         query = f"SELECT {_COLUMNS} FROM webhook_deliveries ORDER BY rowid"
         return [Delivery(*row) for row in self._database.rows(query)]

@@ -45,12 +45,12 @@ class Endpoint:
         is_kept = self.old_secret is not None and now < self.old_secret_until
         return (self.secret, str(self.old_secret)) if is_kept else (self.secret,)
 
-    def changed(self, changes: dict[str, Any], now: float) -> "Endpoint":
+    def change(self, changes: dict[str, Any], now: float) -> "Endpoint":
         """Return the endpoint with changes; `updated_at` changes only if something else did."""
         after = replace(self, **changes)
         return after if after == self else replace(after, updated_at=now)
 
-    def rotated(self, now: float, *, keep_old: bool) -> "Endpoint":
+    def rotate(self, now: float, *, keep_old: bool) -> "Endpoint":
         """Return the endpoint with a new secret."""
         old, until = (self.secret, now + OLD_SECRET_S) if keep_old else (None, 0.0)
         return replace(self, secret=new_secret(), old_secret=old, old_secret_until=until, updated_at=now)
@@ -87,7 +87,7 @@ class EndpointStore:
         rows = self._rows("WHERE id = ?", (endpoint_id,))
         return rows[0] if rows else None
 
-    def all(self) -> list[Endpoint]:
+    def list_all(self) -> list[Endpoint]:
         """Return the endpoints, newest first."""
         return self._rows("ORDER BY position DESC", ())
 

@@ -14,7 +14,7 @@ from sora_adapter.sandbox.state.database import Database
 from sora_adapter.sandbox.state.jobs import Job, JobStore
 from sora_adapter.sandbox.webhooks.deliveries import Delivery, DeliveryStore
 from sora_adapter.sandbox.webhooks.endpoints import Endpoint, EndpointStore
-from sora_adapter.serving.signatures import signed_headers
+from sora_adapter.serving.signatures import sign_headers
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class Outbox:
     def announce(self) -> None:
         """Add the events of jobs that have ended by now."""
         now = self._clock()
-        over = self._jobs.unannounced(now)
-        endpoints = self.endpoints.all() if over else []
+        over = self._jobs.list_unannounced(now)
+        endpoints = self.endpoints.list_all() if over else []
         for job in over:
             kind = event_type_of(job, now)
             for endpoint in endpoints:
@@ -46,7 +46,7 @@ class Outbox:
                     self.deliveries.add(endpoint.id, event_id_of(job.id), body, now)
         self._jobs.mark_announced(over)
 
-    def due(self) -> list[tuple[Delivery, Letter]]:
+    def lease_due(self) -> list[tuple[Delivery, Letter]]:
         """Announce, and lease the deliveries to send now."""
         self.announce()
         now = self._clock()
@@ -66,7 +66,7 @@ class Outbox:
 
 def event_type_of(job: Job, now: float) -> str:
     """Return the event type that announces a finished job."""
-    return f"video.{job.at(now).status}"
+    return f"video.{job.find_moment(now).status}"
 
 
 def event_id_of(job_id: str) -> str:
@@ -89,6 +89,6 @@ def event_body(event_id: str, kind: str, subject_id: str, at: float) -> str:
 def letter_to(endpoint: Endpoint, delivery_id: str, body: str, now: float) -> Letter:
     """Return a signed letter with an event for an endpoint."""
     sent = body.encode()
-    signature = signed_headers(delivery_id, int(now), sent, endpoint.valid_secrets(now))
+    signature = sign_headers(delivery_id, int(now), sent, endpoint.valid_secrets(now))
     headers = {"content-type": "application/json", "user-agent": "OpenAI/1.0", **signature}
     return Letter(endpoint.url, headers, sent)

@@ -19,7 +19,7 @@ from sora_adapter.serving.errors import ApiError
 from sora_adapter.serving.signatures import hint_of
 
 
-def shown(endpoint: Endpoint) -> dict[str, Any]:
+def show_endpoint(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint in the API's format, without its secret."""
     return protocol.endpoint_resource(
         endpoint.id,
@@ -34,7 +34,7 @@ def shown(endpoint: Endpoint) -> dict[str, Any]:
 
 def with_secret(endpoint: Endpoint) -> dict[str, Any]:
     """Return an endpoint with its new secret."""
-    return {**shown(endpoint), "signing_secret": endpoint.secret}
+    return {**show_endpoint(endpoint), "signing_secret": endpoint.secret}
 
 
 def delivery_record(delivery: Delivery) -> dict[str, Any]:
@@ -77,39 +77,39 @@ class WebhookRoutes:
 
     async def create(self, request: Request) -> Response:
         """Create an endpoint; only this answer shows its secret."""
-        wanted = self._usable(protocol.parse_endpoint(await read_fields(request)))
+        wanted = self._require_usable(protocol.parse_endpoint(await read_fields(request)))
         endpoint = await run_in_threadpool(lambda: self._endpoints.add(**wanted, now=self._clock()))
         return JSONResponse(with_secret(endpoint))
 
     async def list_page(self, request: Request) -> Response:
         """List endpoints, newest first."""
         wanted = protocol.parse_page(request.query_params)
-        endpoints = await run_in_threadpool(self._endpoints.all)
+        endpoints = await run_in_threadpool(self._endpoints.list_all)
         start = self._start(endpoints, wanted.after)
-        page = [shown(endpoint) for endpoint in endpoints[start : start + wanted.limit]]
+        page = [show_endpoint(endpoint) for endpoint in endpoints[start : start + wanted.limit]]
         return JSONResponse(protocol.endpoint_list(page, has_more=len(endpoints) > start + wanted.limit))
 
     async def retrieve(self, request: Request) -> Response:
         """Return an endpoint."""
-        return JSONResponse(shown(await self._found(request)))
+        return JSONResponse(show_endpoint(await self._find(request)))
 
     async def update(self, request: Request) -> Response:
         """Change the given fields; all others stay."""
-        changes = self._usable(protocol.parse_changes(await read_fields(request)))
-        endpoint = (await self._found(request)).changed(changes, self._clock())
+        changes = self._require_usable(protocol.parse_changes(await read_fields(request)))
+        endpoint = (await self._find(request)).change(changes, self._clock())
         await run_in_threadpool(self._endpoints.put, endpoint)
-        return JSONResponse(shown(endpoint))
+        return JSONResponse(show_endpoint(endpoint))
 
     async def rotate_secret(self, request: Request) -> Response:
         """Give an endpoint a new secret, and return it."""
         keep_old = protocol.parse_rotation(await read_fields(request))
-        endpoint = (await self._found(request)).rotated(self._clock(), keep_old=keep_old)
+        endpoint = (await self._find(request)).rotate(self._clock(), keep_old=keep_old)
         await run_in_threadpool(self._endpoints.put, endpoint)
         return JSONResponse(with_secret(endpoint))
 
     async def delete(self, request: Request) -> Response:
         """Delete an endpoint and its pending deliveries."""
-        endpoint = await self._found(request)
+        endpoint = await self._find(request)
         if not (self._permissive and endpoint.id == STAND_IN_ENDPOINT):
             await run_in_threadpool(self._endpoints.delete, endpoint.id)
             await run_in_threadpool(self._outbox.deliveries.forget, endpoint.id)
@@ -118,7 +118,7 @@ class WebhookRoutes:
     async def test(self, request: Request) -> Response:
         """Send a sample event now, once, and return how the receiver answered."""
         event_type = protocol.parse_test(await read_fields(request))
-        endpoint = await self._found(request)
+        endpoint = await self._find(request)
         status = await self._post_sample(endpoint, event_type)
         if status is None:
             raise protocol.unreachable(endpoint.url)
@@ -132,7 +132,7 @@ class WebhookRoutes:
         body = event_body(f"evt_{name}", event_type, subject, now)
         return await self._post(letter_to(endpoint, f"wh_{name}", body, now))
 
-    def _usable(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def _require_usable(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the fields of an endpoint if it can be posted to; unlike the real server, by http too."""
         url = fields.get("url")
         if url is not None and not self._permissive and not is_postable(url):
@@ -140,7 +140,7 @@ class WebhookRoutes:
             raise ApiError.invalid(message, code="invalid_url", param="url")
         return fields
 
-    async def _found(self, request: Request) -> Endpoint:
+    async def _find(self, request: Request) -> Endpoint:
         endpoint_id = str(request.path_params["endpoint_id"])
         endpoint = await run_in_threadpool(self._endpoints.get, endpoint_id)
         if endpoint is None:

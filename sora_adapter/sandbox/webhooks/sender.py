@@ -72,7 +72,7 @@ async def send_what_is_due(outbox: Outbox, post: Post) -> None:
     try:
         async with asyncio.TaskGroup() as under_way:
             while True:
-                for delivery, letter in await run_in_threadpool(outbox.due):
+                for delivery, letter in await run_in_threadpool(outbox.lease_due):
                     under_way.create_task(deliver(delivery, letter))
                 await asyncio.sleep(_TICK_S)
     except Exception:

@@ -48,13 +48,13 @@ class _Connection:
 async def reset(scope: Scope, receive: Receive) -> None:
     """Reset the connection of a request, and return when it is closed."""
     _connection(scope).reset()
-    await _gone(receive)
+    await _wait_for_disconnect(receive)
 
 
 async def hang_up(scope: Scope, receive: Receive) -> None:
     """Close the connection of a request after the data written so far, and return when it is closed."""
     _connection(scope).hang_up()
-    await _gone(receive)
+    await _wait_for_disconnect(receive)
 
 
 def _connection(scope: Scope) -> _Connection:
@@ -64,6 +64,6 @@ def _connection(scope: Scope) -> _Connection:
     return connection
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

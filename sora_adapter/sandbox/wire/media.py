@@ -150,41 +150,41 @@ def read_film(value: Any) -> Film:
     if not isinstance(value, Upload):
         raise ApiError.wrong_type(_VIDEO, "a file", type_name(value))
     try:
-        return _measured_film(value.body)
+        return _measure_film(value.body)
     except (av.FFmpegError, IndexError, StopIteration) as error:
-        raise _refused("expected an MP4 file with a picture, but it does not decode as one") from error
+        raise _make_refusal("expected an MP4 file with a picture, but it does not decode as one") from error
 
 
 def check_source(film: Film, sizes: Iterable[str]) -> None:
     """Refuse a video that cannot be edited or extended; raises ApiError."""
     if film.size not in sizes:
-        raise _refused(f"expected {' or '.join(sizes)} pixels, but got {film.size}")
+        raise _make_refusal(f"expected {' or '.join(sizes)} pixels, but got {film.size}")
     if film.duration_s > MAX_FILM_S + _SLACK_S:
-        raise _refused(f"expected at most {MAX_FILM_S} seconds, but got {film.duration_s:.1f}")
+        raise _make_refusal(f"expected at most {MAX_FILM_S} seconds, but got {film.duration_s:.1f}")
 
 
 def check_character(film: Film) -> None:
     """Refuse a video that is unsuitable for a character; raises ApiError."""
     shortest, longest = _CHARACTER_S
     if not shortest - _SLACK_S <= film.duration_s <= longest + _SLACK_S:
-        raise _refused(f"expected {shortest} to {longest} seconds, but got {film.duration_s:.1f}")
+        raise _make_refusal(f"expected {shortest} to {longest} seconds, but got {film.duration_s:.1f}")
     short, long = sorted((film.width, film.height))
     if short * _WIDE[0] != long * _WIDE[1]:
-        raise _refused(f"expected an aspect ratio of 16:9 or 9:16, but got {film.size}")
+        raise _make_refusal(f"expected an aspect ratio of 16:9 or 9:16, but got {film.size}")
     if not _CHARACTER_LINES[0] <= short <= _CHARACTER_LINES[1]:
-        raise _refused(f"expected 720p to 1080p, but got {film.size}")
+        raise _make_refusal(f"expected 720p to 1080p, but got {film.size}")
 
 
-def _measured_film(body: bytes) -> Film:
+def _measure_film(body: bytes) -> Film:
     with av.open(io.BytesIO(body), "r") as container:
         if _MP4 not in container.format.name.split(","):
-            raise _refused(f"expected an MP4 file, but got {container.format.long_name}")
+            raise _make_refusal(f"expected an MP4 file, but got {container.format.long_name}")
         stream = container.streams.video[0]
         frame = next(container.decode(stream))
         return Film(body, frame.width, frame.height, (container.duration or 0) / av.time_base)
 
 
-def _refused(reason: str) -> ApiError:
+def _make_refusal(reason: str) -> ApiError:
     return ApiError.invalid(
         f"Invalid video in '{_VIDEO}': {reason}.", code="invalid_video_file", param=_VIDEO
     )

@@ -21,7 +21,7 @@ def too_many_running() -> ApiError:
     return ApiError("Too many running tasks", code=None, status=429, kind="video_generation_user_error")
 
 
-def failed(cause: Exception) -> ApiError:
+def log_failure(cause: Exception) -> ApiError:
     """Log an internal error and return the answer for it; its cause is not secret on the reader's machine."""
     _log.error("sandbox.request.failed", exc_info=cause)
     message = f"The sandbox failed: {type(cause).__name__}: {cause}"

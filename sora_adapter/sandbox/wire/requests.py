@@ -20,7 +20,14 @@ from sora_adapter.sandbox.wire.media import (
 )
 from sora_adapter.serving.bodies import Fields, Upload, type_name
 from sora_adapter.serving.errors import ApiError
-from sora_adapter.serving.fields import limit, one_of, refuse_unknown, require, text, text_up_to
+from sora_adapter.serving.fields import (
+    read_choice,
+    read_limit,
+    read_text,
+    read_text_up_to,
+    refuse_unknown,
+    require,
+)
 
 _SMALL = ("720x1280", "1280x720")
 _LARGE = (*_SMALL, "1024x1792", "1792x1024", "1080x1920", "1920x1080")
@@ -102,10 +109,10 @@ def _no_files(_: str) -> None:
 def parse_create(fields: Fields, *, permissive: bool = False, file: Files = _no_files) -> CreateRequest:
     """Check a create request, whose image may be a `file` by id; raises ApiError."""
     refuse_unknown(fields, ("prompt", "model", "size", "seconds", "input_reference", "characters"))
-    prompt = text_up_to(fields, "prompt", MAX_PROMPT)
+    prompt = read_text_up_to(fields, "prompt", MAX_PROMPT)
     model = _model(fields, permissive=permissive)
-    seconds = one_of(fields, "seconds", SECONDS, "4")
-    size = one_of(fields, "size", _sizes(model), "720x1280")
+    seconds = read_choice(fields, "seconds", SECONDS, "4")
+    size = read_choice(fields, "size", _sizes(model), "720x1280")
     reference = _reference(fields, size, file, permissive=permissive)
     return CreateRequest(prompt, model, size, seconds, reference, _character_ids(fields))
 
@@ -117,34 +124,34 @@ def parse_file(fields: Fields) -> tuple[Upload, str]:
     if not isinstance(fields["file"], Upload):
         raise ApiError.wrong_type("file", "a file", type_name(fields["file"]))
     require(fields, "purpose")
-    return fields["file"], one_of(fields, "purpose", PURPOSES, "")
+    return fields["file"], read_choice(fields, "purpose", PURPOSES, "")
 
 
 def parse_remix(fields: Fields) -> RemixRequest:
     """Check a remix request; raises ApiError."""
     refuse_unknown(fields, ("prompt",))
-    return RemixRequest(text_up_to(fields, "prompt", MAX_PROMPT))
+    return RemixRequest(read_text_up_to(fields, "prompt", MAX_PROMPT))
 
 
 def parse_edit(fields: Fields, *, permissive: bool = False) -> EditRequest:
     """Check an edit request; raises ApiError."""
     known = ("prompt", "video", "model")
     source, model = _source(fields, known, permissive=permissive)
-    return EditRequest(text_up_to(fields, "prompt", MAX_PROMPT), source, model)
+    return EditRequest(read_text_up_to(fields, "prompt", MAX_PROMPT), source, model)
 
 
 def parse_extend(fields: Fields, *, permissive: bool = False) -> ExtendRequest:
     """Check an extension request; raises ApiError."""
     known = ("prompt", "video", "model", "seconds")
     source, model = _source(fields, known, permissive=permissive)
-    seconds = int(one_of(fields, "seconds", SECONDS))
-    return ExtendRequest(text_up_to(fields, "prompt", MAX_PROMPT), source, model, seconds)
+    seconds = int(read_choice(fields, "seconds", SECONDS))
+    return ExtendRequest(read_text_up_to(fields, "prompt", MAX_PROMPT), source, model, seconds)
 
 
 def parse_character(fields: Fields, *, permissive: bool = False) -> CharacterRequest:
     """Check a character request; raises ApiError."""
     refuse_unknown(fields, ("name", "video"))
-    name = text_up_to(fields, "name", MAX_NAME)
+    name = read_text_up_to(fields, "name", MAX_NAME)
     require(fields, "video")
     film = _film(fields["video"], permissive=permissive)
     if film is not BLANK:
@@ -154,13 +161,13 @@ def parse_character(fields: Fields, *, permissive: bool = False) -> CharacterReq
 
 def parse_list(query: Mapping[str, str]) -> ListRequest:
     """Check the query of a list; raises ApiError."""
-    order = one_of(dict(query), "order", ("asc", "desc"), "desc")
-    return ListRequest(limit(query), "asc" if order == "asc" else "desc", query.get("after"))
+    order = read_choice(dict(query), "order", ("asc", "desc"), "desc")
+    return ListRequest(read_limit(query), "asc" if order == "asc" else "desc", query.get("after"))
 
 
 def parse_variant(query: Mapping[str, str]) -> Variant:
     """Return the requested asset of a video; raises ApiError."""
-    chosen = one_of(dict(query), "variant", VARIANTS, "video")
+    chosen = read_choice(dict(query), "variant", VARIANTS, "video")
     return next(variant for variant in _VARIANTS if variant == chosen)
 
 
@@ -169,8 +176,8 @@ _VARIANTS: tuple[Variant, ...] = ("video", "thumbnail", "spritesheet")
 
 def _model(fields: Fields, *, permissive: bool) -> str:
     if permissive and "model" in fields:
-        return text(fields, "model")
-    return one_of(fields, "model", SIZES, "sora-2")
+        return read_text(fields, "model")
+    return read_choice(fields, "model", SIZES, "sora-2")
 
 
 def _sizes(model: str) -> Iterable[str]:
@@ -232,4 +239,4 @@ def _id_of(value: Any, param: str) -> str:
     refuse_unknown(value, ("id",), f"{param}.")
     if "id" not in value:
         raise ApiError.missing_parameter(f"{param}.id")
-    return text(value, "id", f"{param}.")
+    return read_text(value, "id", f"{param}.")

@@ -49,7 +49,7 @@ def test_a_plan_with_a_mistake_plans_nothing() -> None:
     faults = Faults()
     with pytest.raises(ValueError, match="not a fault"):
         faults.add(["create=lost", "oops"])
-    assert faults.waiting() == []
+    assert faults.list_planned() == []
 
 
 def _kinds(faults: Faults, operation: str, times: int) -> list[str | None]:
@@ -81,7 +81,7 @@ def test_none_lets_requests_through_before_the_next_fault() -> None:
 def test_what_is_left_of_a_plan_can_be_read() -> None:
     faults = Faults(["create=lost:2", "list=503"])
     faults.next("create")
-    assert faults.waiting() == ["create=lost:1", "list=503"]
+    assert faults.list_planned() == ["create=lost:1", "list=503"]
 
 
 def test_clearing_ends_faults_and_fates() -> None:

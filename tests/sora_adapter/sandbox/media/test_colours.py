@@ -2,22 +2,22 @@
 
 import pytest
 
-from sora_adapter.sandbox.media.colours import mood, named
+from sora_adapter.sandbox.media.colours import find_named, mood
 from sora_adapter.sandbox.media.palette import palette_of
 
 
 def test_colours_are_found_in_the_order_of_the_text() -> None:
     teal, sand, rust = (0, 128, 128), (0xD8, 0xBC, 0x8A), (0xB7, 0x41, 0x0E)
-    assert named("Shift the palette to teal/sand/rust, and more teal.") == [teal, sand, rust]
+    assert find_named("Shift the palette to teal/sand/rust, and more teal.") == [teal, sand, rust]
 
 
 def test_two_words_may_name_one_colour() -> None:
-    assert named("a Dark Green door") == [(0, 100, 0)]
+    assert find_named("a Dark Green door") == [(0, 100, 0)]
 
 
 @pytest.mark.parametrize("text", ["", "a tealight", "fresh snow", "1234", "\N{SNOWMAN}"])
 def test_a_text_may_name_no_colour(text: str) -> None:
-    assert named(text) == []
+    assert find_named(text) == []
 
 
 def test_a_mood_counts_where_no_colour_is_named() -> None:

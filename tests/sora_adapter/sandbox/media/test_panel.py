@@ -3,7 +3,7 @@
 import pytest
 from PIL import ImageFont
 
-from sora_adapter.sandbox.media.panel import panel_of, wrapped
+from sora_adapter.sandbox.media.panel import panel_of, wrap
 from sora_adapter.sandbox.media.recipe import Recipe
 
 FONT = ImageFont.load_default(32)
@@ -11,21 +11,21 @@ ROOM = 600
 
 
 def test_lines_are_no_wider_than_the_room() -> None:
-    lines = wrapped("a kite over golden dunes " * 3, FONT, ROOM, 9)
+    lines = wrap("a kite over golden dunes " * 3, FONT, ROOM, 9)
     assert max(FONT.getlength(line) for line in lines) <= ROOM
 
 
 def test_a_text_that_fits_is_shown_in_full() -> None:
     text = "a kite over golden dunes in the late light of an afternoon"
-    assert " ".join(wrapped(text, FONT, ROOM, 3)) == text
+    assert " ".join(wrap(text, FONT, ROOM, 3)) == text
 
 
 def test_a_text_that_is_too_long_ends_in_an_ellipsis() -> None:
-    assert wrapped("kite " * 6000, FONT, ROOM, 3)[-1].endswith("\N{HORIZONTAL ELLIPSIS}")
+    assert wrap("kite " * 6000, FONT, ROOM, 3)[-1].endswith("\N{HORIZONTAL ELLIPSIS}")
 
 
 def test_a_text_without_spaces_is_broken_where_it_must_be() -> None:
-    assert len(wrapped("k" * 60, FONT, ROOM, 9)) > 1
+    assert len(wrap("k" * 60, FONT, ROOM, 9)) > 1
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (1920, 1080), (1024, 1792)])

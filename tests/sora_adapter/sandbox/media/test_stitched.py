@@ -44,7 +44,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Frames:
 def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return two seconds of red that end in blue."""
     path: Path = tmp_path_factory.mktemp("films") / "film.mp4"
-    red, blue = (Picture.of(Image.new("RGB", SIZE, colour)) for colour in ("#c02020", "#2020c0"))
+    red, blue = (Picture.convert(Image.new("RGB", SIZE, colour)) for colour in ("#c02020", "#2020c0"))
     sound = array("f", bytes(4 * SAMPLES_PER_SECOND * 2))
     encode(path, SIZE, [red] * SECOND + [blue] * SECOND, sound, lambda: False)
     return path.read_bytes()

@@ -19,7 +19,7 @@ def store(tmp_path: Path) -> Iterator[DeliveryStore]:
 def test_an_event_is_put_down_for_an_endpoint_once(store: DeliveryStore) -> None:
     for _ in range(2):
         store.add("whe_1", "evt_1", "{}", 1000)
-    assert len(store.all()) == 1
+    assert len(store.list_all()) == 1
 
 
 def test_what_is_taken_out_to_be_sent_is_nobody_else_s(store: DeliveryStore) -> None:
@@ -41,7 +41,7 @@ def test_a_delivery_is_given_up_before_72_hours_are_over_and_not_long_before(sto
         (delivery,) = store.lease(now)
         tried_at.append(now)
         store.settle(delivery, 500, now)
-        now = store.all()[0].next_at
+        now = store.list_all()[0].next_at
     assert GIVE_UP_S / 2 < tried_at[-1] <= GIVE_UP_S
 
 
@@ -55,4 +55,4 @@ def test_what_was_meant_for_an_endpoint_can_be_forgotten(store: DeliveryStore) -
     for endpoint in ("whe_1", "whe_2"):
         store.add(endpoint, "evt_1", "{}", 1000)
     store.forget("whe_1")
-    assert [each.endpoint_id for each in store.all()] == ["whe_2"]
+    assert [each.endpoint_id for each in store.list_all()] == ["whe_2"]
