@@ -72,12 +72,12 @@ WORST_FIRST = (
 """The order of the codes of many jobs: the one that needs a person soonest comes first."""
 
 
-def worst(codes: Iterable[ExitCode]) -> ExitCode:
+def choose_worst(codes: Iterable[ExitCode]) -> ExitCode:
     """Return the exit code of a command whose jobs ended with `codes`."""
     return min(codes, key=WORST_FIRST.index, default=ExitCode.DONE)
 
 
-def of_job(job: "Job") -> ExitCode:
+def code_of_job(job: "Job") -> ExitCode:
     """Return the exit code of a command whose job is in this state."""
     return OF_STATE.get(job.state.value, ExitCode.DONE)
 
@@ -109,7 +109,7 @@ OF_ERROR = {
 """By the name of an error's class, the most specific first, so that nothing is imported to end a command."""
 
 
-def of_error(error: Exception) -> ExitCode | None:
+def code_of_error(error: Exception) -> ExitCode | None:
     """Return the exit code for an error raised on purpose; None for any other."""
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
     return next((OF_ERROR[name] for name in names if name in OF_ERROR), None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.exit_codes import ExitCode, of_error
+from cli.exit_codes import ExitCode, code_of_error
 from cli.text import output
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Failure:
         """Print the failure."""
         from ledger.errors import error_facts  # a command that does not fail needs none of it
 
-        better = corrected(output.current().words, self.param, self.instead)
+        better = correct(output.current().words, self.param, self.instead)
         facts = error_facts(
             self.code,
             self.message,
@@ -66,7 +66,7 @@ class Failure:
         output.fail(self.message, shown=self.shown, **facts)
 
 
-def corrected(words: Sequence[str], param: str | None, instead: str | None) -> list[str] | None:
+def correct(words: Sequence[str], param: str | None, instead: str | None) -> list[str] | None:
     """Return the command that was given with `instead` as the value of `param`; None without such a value."""
     if param is None or instead is None or not words:
         return None
@@ -86,7 +86,7 @@ def explain_error(error: BaseException) -> Failure | None:
         return Failure("failed", ExitCode.FAILED, error.format_message())
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return Failure("interrupted", ExitCode.INTERRUPTED, _INTERRUPTED, shown=f"{_INTERRUPTED}\n")
-    code = of_error(error) if isinstance(error, Exception) else None
+    code = code_of_error(error) if isinstance(error, Exception) else None
     if code is None:
         return None
     from ledger.errors import SoraLedgerError
@@ -108,7 +108,7 @@ def explain_error(error: BaseException) -> Failure | None:
     )
 
 
-def unexpected(error: Exception) -> Failure:
+def describe_unexpected(error: Exception) -> Failure:
     """Return the failure of an unexpected error, with its traceback."""
     where = "".join(traceback.format_exception(error))
     message = f"{type(error).__name__}: {error}; this is a defect of sora-ledger"
@@ -116,7 +116,11 @@ def unexpected(error: Exception) -> Failure:
 
 
 def _usage(error: click.UsageError) -> Failure:
-    from cli.text.usage import expected_by, found_by, param_of  # only a command that fails needs them
+    from cli.text.usage import (  # only a command that fails needs them
+        describe_expected,
+        describe_found,
+        param_of,
+    )
 
     shown = io.StringIO()
     error.show(shown)
@@ -128,8 +132,8 @@ def _usage(error: click.UsageError) -> Failure:
         shown.getvalue(),
         next=[[*path.split(), "--help"]],
         param=param_of(error),
-        expected=expected_by(error),
-        found=found_by(error, output.current().words),
+        expected=describe_expected(error),
+        found=describe_found(error, output.current().words),
     )
 
 

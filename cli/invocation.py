@@ -202,11 +202,11 @@ class Invocation:
             facts = {**(facts or {}), "read_from": self.read_from[-1].document()}
         with output.stdout_trouble(), collect_rarely(), ExitStack() as opened:
             lists = (
-                [opened.enter_context(output.filed_list(self.json_out, name, facts))] if self.json_out else []
+                [opened.enter_context(output.write_list(self.json_out, name, facts))] if self.json_out else []
             )
             if self.prints_json:
-                lists.append(opened.enter_context(output.printed_list(name, facts)))
-            passing = _passing(things, document, lists)
+                lists.append(opened.enter_context(output.print_list(name, facts)))
+            passing = _pass_through(things, document, lists)
             if self.prints_json:
                 for _ in passing:
                     pass
@@ -259,7 +259,7 @@ def write_json(path: Path, document: Any) -> None:
     output.write_json(path, document)
 
 
-def _passing(
+def _pass_through(
     things: Iterable[T], document: Callable[[T], Any], lists: Sequence[Callable[[Any], None]]
 ) -> Iterator[T]:
     """Yield `things`, adding each to `lists` first."""

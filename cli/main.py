@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 import click
 
 from cli.exit_codes import MEANINGS, ExitCode
-from cli.failures import explain_error, unexpected, wants_json
+from cli.failures import describe_unexpected, explain_error, wants_json
 from cli.text import output
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def run(arguments: list[str] | None = None) -> int:
                 error.ctx = _context_of(words)  # click's parser sets none
             failure = explain_error(error)
             if failure is None and isinstance(error, Exception) and output.current().is_json:
-                failure = unexpected(error)
+                failure = describe_unexpected(error)
             if failure is None:
                 raise
             failure.report()

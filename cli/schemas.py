@@ -28,7 +28,7 @@ TEXTS: Schema = {"type": "array", "items": TEXT}
 ANYTHING: Schema = {}
 
 
-class Described(NamedTuple):
+class DocumentSchema(NamedTuple):
     """A document: its version, what it is, which commands print it, and how its schema is made."""
 
     version: int
@@ -37,44 +37,44 @@ class Described(NamedTuple):
     make: Callable[[], Schema]
 
 
-def or_null(schema: Schema) -> Schema:
+def allow_null(schema: Schema) -> Schema:
     """Return the schema of the same, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def a_list(schema: Schema) -> Schema:
+def list_of(schema: Schema) -> Schema:
     """Return the schema of a list."""
     return {"type": "array", "items": schema}
 
 
-def an_object(properties: Mapping[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
+def object_of(properties: Mapping[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
     """Return the schema of an object whose fields are all there, but for `optional` ones."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": dict(properties), "required": required}
 
 
-def of_model(model: type[BaseModel]) -> Schema:
+def describe_model(model: type[BaseModel]) -> Schema:
     """Return the schema of a model as it is printed, with every part written where it is used."""
     schema = model.model_json_schema(mode="serialization")
     parts = schema.pop("$defs", {})
-    opened: Schema = _inlined(schema, parts)
+    opened: Schema = _inline(schema, parts)
     return opened
 
 
-def of_struct(struct: type[Struct]) -> Schema:
+def describe_struct(struct: type[Struct]) -> Schema:
     """Return the schema of an event, or of a part of one, in the same form."""
     [schema], parts = schema_components([struct], ref_template="#/$defs/{name}")
-    opened: Schema = _inlined(schema, {name: _printed(part) for name, part in parts.items()})
+    opened: Schema = _inline(schema, {name: _convert_printed(part) for name, part in parts.items()})
     return opened
 
 
-def _printed(value: Any) -> Any:
+def _convert_printed(value: Any) -> Any:
     """Return a schema of msgspec in the words of pydantic."""
     if isinstance(value, list):
-        return [_printed(item) for item in value]
+        return [_convert_printed(item) for item in value]
     if not isinstance(value, dict):
         return value
-    made = {name: _printed(item) for name, item in value.items()}
+    made = {name: _convert_printed(item) for name, item in value.items()}
     if pattern := made.get("propertyNames", {}).pop("pattern", None):
         made["patternProperties"] = {pattern: made.pop("additionalProperties")}
     if made.get("required") == []:
@@ -88,33 +88,33 @@ def _printed(value: Any) -> Any:
     return made
 
 
-def _inlined(value: Any, parts: Mapping[str, Any]) -> Any:
+def _inline(value: Any, parts: Mapping[str, Any]) -> Any:
     """Return a schema without references, closed objects and titles of fields."""
     if isinstance(value, list):
-        return [_inlined(item, parts) for item in value]
+        return [_inline(item, parts) for item in value]
     if not isinstance(value, dict):
         return value
     if "$ref" in value:
-        return _inlined(parts[value["$ref"].rpartition("/")[2]], parts)
+        return _inline(parts[value["$ref"].rpartition("/")[2]], parts)
     shown = {name: item for name, item in value.items() if name not in {"title", "discriminator", "default"}}
     if shown.get("additionalProperties") is False:
         del shown["additionalProperties"]
     if "properties" in shown:  # a field may be called title
-        fields = {name: _inlined(item, parts) for name, item in value["properties"].items()}
+        fields = {name: _inline(item, parts) for name, item in value["properties"].items()}
         shown = {name: item for name, item in shown.items() if name != "properties"}
-        schema = _inlined(shown, parts) | {"properties": fields}
-        return _shown(schema) if set(fields) == {"commitment"} else schema
-    return {name: _inlined(item, parts) for name, item in shown.items()}
+        schema = _inline(shown, parts) | {"properties": fields}
+        return _show_private(schema) if set(fields) == {"commitment"} else schema
+    return {name: _inline(item, parts) for name, item in shown.items()}
 
 
-def _shown(private: Schema) -> Schema:
+def _show_private(private: Schema) -> Schema:
     """Return the schema of private text, which commands print beside its commitment."""
     return private | {"properties": private["properties"] | {"text": TEXT}}
 
 
 def with_fields(schema: Schema, properties: Mapping[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
     """Return the schema of the same object with more fields."""
-    more = an_object(properties, optional)
+    more = object_of(properties, optional)
     required = [*schema.get("required", []), *more["required"]]
     return schema | {"properties": schema["properties"] | more["properties"], "required": required}
 
@@ -122,84 +122,84 @@ def with_fields(schema: Schema, properties: Mapping[str, Schema], optional: tupl
 # --- documents ---
 
 
-def job() -> Schema:
+def describe_job() -> Schema:
     """Return the schema of a job: a video of the API with what the ledger knows."""
-    row = of_struct(Job)
+    row = describe_struct(Job)
     fields = dict(row["properties"])
     video = {
         "id": fields.pop("video_id"),
         "object": {"const": "video"},
         **{name: fields.pop(name) for name in ("status", "progress", "model", "size")},
-        "seconds": or_null(TEXT),
-        "created_at": or_null(WHOLE),
-        "completed_at": or_null(WHOLE),
-        "prompt": or_null(TEXT),
+        "seconds": allow_null(TEXT),
+        "created_at": allow_null(WHOLE),
+        "completed_at": allow_null(WHOLE),
+        "prompt": allow_null(TEXT),
         "remixed_from_video_id": fields.pop("remix_video_id"),
         "expires_at": fields.pop("expires_at"),
-        "error": or_null(an_object({"code": TEXT})),
+        "error": allow_null(object_of({"code": TEXT})),
         "begun_at": TEXT,
     }
     del fields["error_code"], fields["seconds"], fields["created_at"]
-    return an_object({**video, **fields, "split": or_null({"type": "object"})}, optional=("split",))
+    return object_of({**video, **fields, "split": allow_null({"type": "object"})}, optional=("split",))
 
 
-def ruling(more: Mapping[str, Schema] | None = None) -> Schema:
+def describe_ruling(more: Mapping[str, Schema] | None = None) -> Schema:
     """Return the schema of a decision with its explanation, and `more` fields."""
     prose = {"why": TEXTS, **(more or {})}
     denied = {"what_now": TEXTS, **prose}
     return {
         "anyOf": [
-            with_fields(of_struct(RenderDecided), prose),
-            with_fields(of_struct(RenderHeld), denied),
-            with_fields(of_struct(RenderDenied), denied),
+            with_fields(describe_struct(RenderDecided), prose),
+            with_fields(describe_struct(RenderHeld), denied),
+            with_fields(describe_struct(RenderDenied), denied),
         ]
     }
 
 
-def expected() -> Schema:
+def describe_expected() -> Schema:
     """Return the schema of how long such renders took."""
-    return an_object(dict.fromkeys(Duration._fields, WHOLE))
+    return object_of(dict.fromkeys(Duration._fields, WHOLE))
 
 
-def placed() -> Schema:
+def describe_placed() -> Schema:
     """Return the schema of a job with the decision on it."""
     more = {
-        "decision": ruling(),
+        "decision": describe_ruling(),
         "repeated": YES_NO,
-        "override_refused": or_null(TEXT),
-        "expected": or_null(expected()),
+        "override_refused": allow_null(TEXT),
+        "expected": allow_null(describe_expected()),
     }
-    return with_fields(job(), more)
+    return with_fields(describe_job(), more)
 
 
-def listed_jobs() -> Schema:
+def describe_listed_jobs() -> Schema:
     """Return the schema of the jobs of a list, with the path of a poster where its file is stored."""
-    return an_object({"jobs": a_list(with_fields(job(), {"poster": or_null(TEXT)}))})
+    return object_of({"jobs": list_of(with_fields(describe_job(), {"poster": allow_null(TEXT)}))})
 
 
-def finished() -> Schema:
+def describe_finished() -> Schema:
     """Return the schema of a job with the copies that were made."""
-    return with_fields(job(), {"files": TEXTS})
+    return with_fields(describe_job(), {"files": TEXTS})
 
 
-OUTLOOK = {"refused": or_null(TEXT), "assumes": or_null(TEXT)}
+OUTLOOK = {"refused": allow_null(TEXT), "assumes": allow_null(TEXT)}
 
 
-def candidate() -> Schema:
+def describe_candidate() -> Schema:
     """Return the schema of a candidate with the reasons against it."""
-    gates = of_struct(Candidate)["properties"]["gates_failed"]["items"]
+    gates = describe_struct(Candidate)["properties"]["gates_failed"]["items"]
     more = {
         "chosen": YES_NO,
-        "gates_failed": a_list(with_fields(gates, {"reason": TEXT})),
+        "gates_failed": list_of(with_fields(gates, {"reason": TEXT})),
         "why_not": TEXTS,
     }
-    return with_fields(of_struct(Candidate), more)
+    return with_fields(describe_struct(Candidate), more)
 
 
-def preview() -> Schema:
+def describe_preview() -> Schema:
     """Return the schema of a dry run."""
-    file = an_object({"name": TEXT, "bytes": WHOLE, "media_type": TEXT})
-    request = an_object(
+    file = object_of({"name": TEXT, "bytes": WHOLE, "media_type": TEXT})
+    request = object_of(
         {
             "method": TEXT,
             "url": TEXT,
@@ -208,116 +208,118 @@ def preview() -> Schema:
             "files": {"type": "object", "additionalProperties": file},
         }
     )
-    return an_object(
-        {"dry_run": {"const": True}, "decision": ruling(), "request": or_null(request), **OUTLOOK}
+    return object_of(
+        {"dry_run": {"const": True}, "decision": describe_ruling(), "request": allow_null(request), **OUTLOOK}
     )
 
 
-def decision() -> Schema:
+def describe_decision() -> Schema:
     """Return the schema of a decision that was not recorded."""
-    return ruling({"candidates": a_list(candidate()), "expected": or_null(expected()), **OUTLOOK})
+    return describe_ruling(
+        {"candidates": list_of(describe_candidate()), "expected": allow_null(describe_expected()), **OUTLOOK}
+    )
 
 
-def one_change() -> Schema:
+def describe_one_change() -> Schema:
     """Return the schema of the verdict on the prompt of a remix."""
-    change = an_object({"aspect": TEXT, "start": WHOLE, "end": WHOLE, "text": TEXT})
+    change = object_of({"aspect": TEXT, "start": WHOLE, "end": WHOLE, "text": TEXT})
     verdicts = {"enum": ["single", "multiple", "none", "ambiguous"]}
-    return an_object({"verdict": verdicts, "why": TEXT, "changes": a_list(change), "prompt": TEXT})
+    return object_of({"verdict": verdicts, "why": TEXT, "changes": list_of(change), "prompt": TEXT})
 
 
-def budget() -> Schema:
+def describe_budget() -> Schema:
     """Return the schema of a budget and what is left of it."""
     amounts = {
-        "limit_usd_micros": or_null(WHOLE),
+        "limit_usd_micros": allow_null(WHOLE),
         "held_usd_micros": WHOLE,
-        "left_usd_micros": or_null(WHOLE),
+        "left_usd_micros": allow_null(WHOLE),
     }
-    return an_object({"budget": TEXT, **amounts})
+    return object_of({"budget": TEXT, **amounts})
 
 
-def spending() -> Schema:
+def describe_spending() -> Schema:
     """Return the schema of what was spent."""
     amounts = ("jobs", "reserved_usd_micros", "settled_usd_micros", "settled_estimated_usd_micros")
-    spent = an_object({"name": TEXT, **dict.fromkeys(amounts, WHOLE)})
-    return an_object(
+    spent = object_of({"name": TEXT, **dict.fromkeys(amounts, WHOLE)})
+    return object_of(
         {
             "by": TEXT,
-            "since": or_null(TEXT),
-            "parts": a_list(spent),
+            "since": allow_null(TEXT),
+            "parts": list_of(spent),
             "total": spent,
-            "budgets": a_list(budget()),
+            "budgets": list_of(describe_budget()),
         }
     )
 
 
-def policy() -> Schema:
+def describe_policy() -> Schema:
     """Return the schema of the rules in force."""
     known = {
         "position": WHOLE,
         "recorded_at": TEXT,
         "actor": TEXT,
         "actor_source": TEXT,
-        "why": or_null(TEXT),
+        "why": allow_null(TEXT),
     }
-    return an_object(
+    return object_of(
         {
             "policy_sha256": TEXT,
             "catalog_sha256": TEXT,
-            "activated": or_null(an_object(known)),
+            "activated": allow_null(object_of(known)),
             "warnings": TEXTS,
-            "policy": of_model(Policy) | {"required": []},
-            "catalog": of_model(Catalog) | {"required": []},
+            "policy": describe_model(Policy) | {"required": []},
+            "catalog": describe_model(Catalog) | {"required": []},
         }
     )
 
 
-def record() -> Schema:
+def describe_record() -> Schema:
     """Return the schema of a record: its envelope, and the payload that its type describes."""
     names = "actor actor_source authority event_id kind occurred_at payload_sha256 recorded_at span_id stream"
     envelope: dict[str, Schema] = dict.fromkeys(f"{names} trace_id type".split(), TEXT)
     numbers: dict[str, Schema] = dict.fromkeys(("position", "schema_version", "version"), WHOLE)
-    return an_object({**envelope, **numbers, "causation_id": or_null(TEXT), "payload": {"type": "object"}})
+    return object_of({**envelope, **numbers, "causation_id": allow_null(TEXT), "payload": {"type": "object"}})
 
 
 # --- reports ---
 
 
-def verified() -> Schema:
+def describe_verified() -> Schema:
     """Return the schema of a verification."""
     finding = {
         "code": TEXT,
-        "position": or_null(WHOLE),
+        "position": allow_null(WHOLE),
         **dict.fromkeys(("subject", "expected", "found"), TEXT),
     }
-    return an_object(
+    return object_of(
         {
             "clean": YES_NO,
             **dict.fromkeys(("size", "jobs", "more_findings"), WHOLE),
             "root": TEXT,
-            **dict.fromkeys(("since", "against", "files"), or_null(WHOLE)),
+            **dict.fromkeys(("since", "against", "files"), allow_null(WHOLE)),
             **dict.fromkeys(("signed_by", "cosigned_by"), TEXTS),
-            "stamped_at": or_null(TEXT),
-            "findings": a_list(an_object(finding)),
+            "stamped_at": allow_null(TEXT),
+            "findings": list_of(object_of(finding)),
         }
     )
 
 
-def audited() -> Schema:
+def describe_audited() -> Schema:
     """Return the schema of an audit."""
     standings = "intended accepted rejected recovered absent unknown in_flight".split()
     attempt = dict.fromkeys(("job_id", "attempt_id", "state", "server"), TEXT) | {"age_s": WHOLE}
-    server = {"profile": TEXT, "listed": or_null(WHOLE)}
-    findings = a_list(
-        an_object({**dict.fromkeys(("code", "subject", "found", "do"), TEXT), "job_id": or_null(TEXT)})
+    server = {"profile": TEXT, "listed": allow_null(WHOLE)}
+    findings = list_of(
+        object_of({**dict.fromkeys(("code", "subject", "found", "do"), TEXT), "job_id": allow_null(TEXT)})
     )
-    return an_object(
+    return object_of(
         {
             "clean": YES_NO,
             **dict.fromkeys(("position", "settled_usd_micros", "reserved_usd_micros"), WHOLE),
-            "attempts": an_object(dict.fromkeys(standings, WHOLE)),
-            "open": a_list(an_object(attempt)),
-            "servers": a_list(
-                an_object(server | dict.fromkeys(("because", "server", "doubt"), or_null(TEXT)))
+            "attempts": object_of(dict.fromkeys(standings, WHOLE)),
+            "open": list_of(object_of(attempt)),
+            "servers": list_of(
+                object_of(server | dict.fromkeys(("because", "server", "doubt"), allow_null(TEXT)))
             ),
             "findings": findings,
             "dealt_with": findings,
@@ -325,22 +327,22 @@ def audited() -> Schema:
     )
 
 
-def explanation() -> Schema:
+def describe_explanation() -> Schema:
     """Return the schema of the four questions about a decision, and of what the files say of themselves."""
-    what = {**dict.fromkeys(("decision", "at", "decision_id"), TEXT), "model": or_null(TEXT)}
-    earlier = a_list(an_object({"decision": TEXT, "at": TEXT, "position": WHOLE}))
-    reasons = {"reasons": TEXTS, "candidates": a_list(candidate())}
+    what = {**dict.fromkeys(("decision", "at", "decision_id"), TEXT), "model": allow_null(TEXT)}
+    earlier = list_of(object_of({"decision": TEXT, "at": TEXT, "position": WHOLE}))
+    reasons = {"reasons": TEXTS, "candidates": list_of(describe_candidate())}
     checked = {"position": WHOLE, "leaf": TEXT, "size": WHOLE, "root": TEXT, "records_checked": WHOLE}
-    return an_object(
+    return object_of(
         {
             "job_id": TEXT,
             "state": TEXT,
-            "decided": an_object({**what, "cost_usd_micros": or_null(WHOLE), "earlier": earlier}),
-            "why": an_object({**reasons, "inputs": {"type": "object"}, "what_now": TEXTS}),
-            "authority": authority(),
-            "reviews": reviews(),
-            "provenance": provenance(),
-            "record": an_object({**checked, "trusted": YES_NO, "trouble": TEXTS}),
+            "decided": object_of({**what, "cost_usd_micros": allow_null(WHOLE), "earlier": earlier}),
+            "why": object_of({**reasons, "inputs": {"type": "object"}, "what_now": TEXTS}),
+            "authority": describe_authority(),
+            "reviews": describe_reviews(),
+            "provenance": describe_provenance(),
+            "record": object_of({**checked, "trusted": YES_NO, "trouble": TEXTS}),
         }
     )
 
@@ -348,32 +350,34 @@ def explanation() -> Schema:
 PERSON = {"actor": TEXT, "identified_by": TEXT, "at": TEXT, "position": WHOLE}
 
 
-def authority() -> Schema:
+def describe_authority() -> Schema:
     """Return the schema of who asked, who decided under which rules, and what people answered."""
-    answer = {"event": TEXT, **PERSON, "said": or_null(TEXT)}
+    answer = {"event": TEXT, **PERSON, "said": allow_null(TEXT)}
     more = dict.fromkeys(("key_id", "detail_code", "expires_at"), TEXT)
-    rules = {"name": or_null(TEXT), "sha256": TEXT}
-    return an_object(
+    rules = {"name": allow_null(TEXT), "sha256": TEXT}
+    return object_of(
         {
-            "requested_by": an_object(PERSON),
-            "decided_by": an_object({**PERSON, "authority": TEXT}),
-            "policy": an_object({**rules, "activated": or_null(an_object({**PERSON, "why": or_null(TEXT)}))}),
-            "catalog": an_object(rules),
+            "requested_by": object_of(PERSON),
+            "decided_by": object_of({**PERSON, "authority": TEXT}),
+            "policy": object_of(
+                {**rules, "activated": allow_null(object_of({**PERSON, "why": allow_null(TEXT)}))}
+            ),
+            "catalog": object_of(rules),
             "engine": TEXT,
-            "people": a_list(an_object({**answer, **more}, optional=tuple(more))),
+            "people": list_of(object_of({**answer, **more}, optional=tuple(more))),
         }
     )
 
 
-def reviews() -> Schema:
+def describe_reviews() -> Schema:
     """Return the schema of the reviews of a video, and how far they agree."""
-    note = an_object({"at_ms": WHOLE, "text": TEXT})
+    note = object_of({"at_ms": WHOLE, "text": TEXT})
     members = {
         **{("reviewer" if name == "actor" else name): schema for name, schema in PERSON.items()},
         "verdict": TEXT,
         "scores": {"type": "object", "additionalProperties": WHOLE},
-        "notes": or_null(TEXT),
-        "timed_notes": a_list(note),
+        "notes": allow_null(TEXT),
+        "timed_notes": list_of(note),
     }
     agreement = {
         "reviewers": WHOLE,
@@ -382,71 +386,71 @@ def reviews() -> Schema:
         "scores": {"type": "object"},
         "words": TEXT,
     }
-    return an_object({"given": a_list(an_object(members)), "agreement": an_object(agreement)})
+    return object_of({"given": list_of(object_of(members)), "agreement": object_of(agreement)})
 
 
-def provenance() -> Schema:
+def describe_provenance() -> Schema:
     """Return the schema of what is recorded about the origin of a job's files."""
-    ingredient = {"relationship": TEXT, "title": or_null(TEXT), "has_manifest": YES_NO}
+    ingredient = {"relationship": TEXT, "title": allow_null(TEXT), "has_manifest": YES_NO}
     texts = "validity signer issuer digital_source_type xmp_digital_source_type trust_list_sha256".split()
     observed = {
         **dict.fromkeys(("variant", "sha256", "manifest", "words"), TEXT),
-        **dict.fromkeys(texts, or_null(TEXT)),
-        "ingredients": a_list(an_object(ingredient)),
+        **dict.fromkeys(texts, allow_null(TEXT)),
+        "ingredients": list_of(object_of(ingredient)),
         "failures": TEXTS,
     }
     signed = {"sha256": TEXT, "position": WHOLE, "words": TEXT}
     published = {**dict.fromkeys(("sha256", "target", "marking", "by", "at"), TEXT), "position": WHOLE}
-    return an_object(
+    return object_of(
         {
-            "observed": a_list(an_object(observed)),
-            "signed": a_list(an_object(signed)),
-            "published": a_list(an_object(published)),
+            "observed": list_of(object_of(observed)),
+            "signed": list_of(object_of(signed)),
+            "published": list_of(object_of(published)),
         }
     )
 
 
-def diagnosis() -> Schema:
+def describe_diagnosis() -> Schema:
     """Return the schema of the checks of a setup."""
     finding = {
         "check": TEXT,
         "found": {"enum": ["ok", "wrong", "skipped"]},
         "says": TEXT,
-        "fix": or_null(TEXT),
+        "fix": allow_null(TEXT),
     }
-    return an_object({"healthy": YES_NO, "dry_run": YES_NO, "findings": a_list(an_object(finding))})
+    return object_of({"healthy": YES_NO, "dry_run": YES_NO, "findings": list_of(object_of(finding))})
 
 
-HEAD: Schema = an_object({"origin": TEXT, "size": WHOLE, "root": TEXT, "signed": YES_NO, "checkpoint": TEXT})
+HEAD: Schema = object_of({"origin": TEXT, "size": WHOLE, "root": TEXT, "signed": YES_NO, "checkpoint": TEXT})
 
 
-def checkpoint() -> Schema:
+def describe_checkpoint() -> Schema:
     """Return the schema of a tree head, where it was published, and what its witnesses answered."""
-    witness = an_object({"witness": TEXT, "cosigned": YES_NO, "problem": or_null(TEXT)})
-    more = {"published": or_null(TEXT), "witnesses": a_list(witness), "stamped_at": or_null(TEXT)}
+    witness = object_of({"witness": TEXT, "cosigned": YES_NO, "problem": allow_null(TEXT)})
+    more = {"published": allow_null(TEXT), "witnesses": list_of(witness), "stamped_at": allow_null(TEXT)}
     return with_fields(HEAD, more)
 
 
-def comparison() -> Schema:
+def describe_comparison() -> Schema:
     """Return the schema of a comparison of the ledger with a checkpoint."""
-    return an_object(
+    return object_of(
         {
             **dict.fromkeys(("extends", "signature_checked", "split_view"), YES_NO),
             **dict.fromkeys(("signed_by", "cosigned_by", "trouble", "proof"), TEXTS),
-            "stamped_at": or_null(TEXT),
+            "stamped_at": allow_null(TEXT),
             "given": HEAD,
             "now": HEAD,
         }
     )
 
 
-def exported() -> Schema:
+def describe_exported() -> Schema:
     """Return the schema of a bundle that was written."""
     scope = {"kind": {"enum": ["job", "range", "all"]}, "job_id": TEXT, "from": WHOLE, "to": WHOLE}
-    return an_object(
+    return object_of(
         {
             "bundle": TEXT,
-            "scope": an_object(scope, optional=("job_id", "from", "to")),
+            "scope": object_of(scope, optional=("job_id", "from", "to")),
             **dict.fromkeys(("bytes", "records", "texts", "documents", "assets"), WHOLE),
             "assets_absent": TEXTS,
             **dict.fromkeys(("manifests", "copies_absent"), WHOLE),
@@ -455,10 +459,10 @@ def exported() -> Schema:
     )
 
 
-def checked_bundle() -> Schema:
+def describe_checked_bundle() -> Schema:
     """Return the schema of the check of a bundle."""
-    finding = verified()["properties"]["findings"]
-    return an_object(
+    finding = describe_verified()["properties"]["findings"]
+    return object_of(
         {
             "clean": YES_NO,
             **dict.fromkeys(("title", "origin", "root"), TEXT),
@@ -470,28 +474,28 @@ def checked_bundle() -> Schema:
     )
 
 
-def replayed() -> Schema:
+def describe_replayed() -> Schema:
     """Return the schema of a replay."""
-    drift = an_object(
-        {"job_id": TEXT, "fields": {"type": "object", "additionalProperties": a_list(ANYTHING)}}
+    drift = object_of(
+        {"job_id": TEXT, "fields": {"type": "object", "additionalProperties": list_of(ANYTHING)}}
     )
-    span = an_object({"after": WHOLE, "by": WHOLE, "until": or_null(WHOLE)})
-    digests = an_object({"compared": WHOLE, "not_compared": WHOLE, "drifted": a_list(span)})
-    row = or_null(a_list(ANYTHING))
-    lists = an_object({"table": TEXT, "row": TEXT, "live": row, "expected": row})
-    return an_object(
+    span = object_of({"after": WHOLE, "by": WHOLE, "until": allow_null(WHOLE)})
+    digests = object_of({"compared": WHOLE, "not_compared": WHOLE, "drifted": list_of(span)})
+    row = allow_null(list_of(ANYTHING))
+    lists = object_of({"table": TEXT, "row": TEXT, "live": row, "expected": row})
+    return object_of(
         {
             **dict.fromkeys(("position", "jobs"), WHOLE),
-            "drift": a_list(drift),
-            "lists": a_list(lists),
+            "drift": list_of(drift),
+            "lists": list_of(lists),
             "recorded_digests": digests,
         }
     )
 
 
-def monitored() -> Schema:
+def describe_monitored() -> Schema:
     """Return the schema of a look at a log from outside."""
-    return an_object(
+    return object_of(
         {
             **dict.fromkeys(("log", "origin", "root"), TEXT),
             **dict.fromkeys(("size", "new"), WHOLE),
@@ -506,46 +510,46 @@ def monitored() -> Schema:
 ERROR: Mapping[str, Schema] = {
     "code": TEXT,
     "message": TEXT,
-    "param": or_null(TEXT),
-    "expected": or_null(TEXT),
-    "found": or_null(TEXT),
-    "next": a_list(TEXTS),
+    "param": allow_null(TEXT),
+    "expected": allow_null(TEXT),
+    "found": allow_null(TEXT),
+    "next": list_of(TEXTS),
     "retry": {"enum": ["never", "after_s", "same_key"]},
     "retry_after_s": WHOLE,
 }
 """What every error says, whatever was called."""
 
 
-def error() -> Schema:
+def describe_error() -> Schema:
     """Return the schema of a failure."""
     facts = {
         "exit_code": WHOLE,
         "traceback": TEXT,
     }
-    return an_object({"error": an_object({**ERROR, **facts}, optional=("traceback", "retry_after_s"))})
+    return object_of({"error": object_of({**ERROR, **facts}, optional=("traceback", "retry_after_s"))})
 
 
-def tool_error() -> Schema:
+def describe_tool_error() -> Schema:
     """Return the schema of the error of a tool."""
-    call = an_object({"tool": TEXT, "arguments": {"type": "object"}})
-    facts = {"calls": a_list(call), "person": TEXTS}
-    return an_object({"error": an_object({**ERROR, **facts}, optional=("retry_after_s",))})
+    call = object_of({"tool": TEXT, "arguments": {"type": "object"}})
+    facts = {"calls": list_of(call), "person": TEXTS}
+    return object_of({"error": object_of({**ERROR, **facts}, optional=("retry_after_s",))})
 
 
-def api_error() -> Schema:
+def describe_api_error() -> Schema:
     """Return the schema of an error of the gateway: the envelope of the API, and what every error says."""
-    call = an_object(
+    call = object_of(
         {"method": TEXT, "path": TEXT, "headers": {"type": "object"}, "body": {"type": "object"}},
         optional=("headers", "body"),
     )
-    more = {"type": TEXT, "code": or_null(TEXT), "calls": a_list(call)}
-    envelope = an_object({**ERROR, **more}, optional=("retry_after_s",))
-    return an_object({"error": envelope, "denial_trace": {"type": "object"}}, optional=("denial_trace",))
+    more = {"type": TEXT, "code": allow_null(TEXT), "calls": list_of(call)}
+    envelope = object_of({**ERROR, **more}, optional=("retry_after_s",))
+    return object_of({"error": envelope, "denial_trace": {"type": "object"}}, optional=("denial_trace",))
 
 
-def tool_job() -> Schema:
+def describe_tool_job() -> Schema:
     """Return the schema of a tool's answer about a job."""
-    facts = of_struct(Job)["properties"]
+    facts = describe_struct(Job)["properties"]
     same = (
         "state",
         "status",
@@ -557,8 +561,8 @@ def tool_job() -> Schema:
         "seconds",
         "error_code",
     )
-    decision = an_object({"decision": TEXT, "why": TEXTS, "what_now": TEXTS}, optional=("what_now",))
-    following = {"tool": or_null(TEXT), "arguments": {"type": "object"}, "because": TEXT, "person": TEXTS}
+    decision = object_of({"decision": TEXT, "why": TEXTS, "what_now": TEXTS}, optional=("what_now",))
+    following = {"tool": allow_null(TEXT), "arguments": {"type": "object"}, "because": TEXT, "person": TEXTS}
     more = {
         "repeated": YES_NO,
         "timed_out": YES_NO,
@@ -566,66 +570,78 @@ def tool_job() -> Schema:
         "person": TEXTS,
         "trouble": TEXT,
         "verdict": TEXT,
-        "file": an_object(
+        "file": object_of(
             {"path": TEXT, "url": TEXT, "sha256": TEXT, "bytes": WHOLE}, optional=("path", "url")
         ),
-        "error": tool_error()["properties"]["error"],
+        "error": describe_tool_error()["properties"]["error"],
     }
     always = {
         "summary": TEXT,
         "job": TEXT,
         **{name: facts[name] for name in same},
-        "cost": an_object(dict.fromkeys(("estimated_usd", "reserved_usd", "so_far_usd"), TEXT)),
-        "decision": or_null(decision),
+        "cost": object_of(dict.fromkeys(("estimated_usd", "reserved_usd", "so_far_usd"), TEXT)),
+        "decision": allow_null(decision),
         "files": {"type": "object", "additionalProperties": TEXT},
-        "next": an_object(following),
+        "next": object_of(following),
     }
-    return an_object({**always, **more}, optional=tuple(more))
+    return object_of({**always, **more}, optional=tuple(more))
 
 
-DOCUMENTS: Mapping[str, Described] = {
-    "error": Described(2, "A failure", "any command that fails before it has a result", error),
-    "job": Described(1, "A job", "status, cancel, review", job),
-    "jobs": Described(1, "Jobs", "jobs", listed_jobs),
-    "placed": Described(1, "A job and its decision", "create, remix, edit, extend, resume", placed),
-    "finished": Described(1, "A job and the copies of its files", "poll, download", finished),
-    "created": Described(
+DOCUMENTS: Mapping[str, DocumentSchema] = {
+    "error": DocumentSchema(2, "A failure", "any command that fails before it has a result", describe_error),
+    "job": DocumentSchema(1, "A job", "status, cancel, review", describe_job),
+    "jobs": DocumentSchema(1, "Jobs", "jobs", describe_listed_jobs),
+    "placed": DocumentSchema(
+        1, "A job and its decision", "create, remix, edit, extend, resume", describe_placed
+    ),
+    "finished": DocumentSchema(1, "A job and the copies of its files", "poll, download", describe_finished),
+    "created": DocumentSchema(
         1,
         "A request and its result",
         "create-and-poll",
-        lambda: an_object({"create": placed(), "final": finished()}),
+        lambda: object_of({"create": describe_placed(), "final": describe_finished()}),
     ),
-    "preview": Described(1, "What a request would do", "create, remix, edit, extend with --dry-run", preview),
-    "decision": Described(
+    "preview": DocumentSchema(
+        1, "What a request would do", "create, remix, edit, extend with --dry-run", describe_preview
+    ),
+    "decision": DocumentSchema(
         1,
         "A decision",
         "decide",
-        decision,
+        describe_decision,
     ),
-    "one-change": Described(1, "Whether a prompt asks for one change", "check-remix", one_change),
-    "budgets": Described(1, "Budgets", "budget list", lambda: an_object({"budgets": a_list(budget())})),
-    "spending": Described(1, "What was spent", "spend", spending),
-    "policy": Described(1, "The rules in force", "policy show, policy check", policy),
-    "records": Described(1, "Records", "log", lambda: an_object({"records": a_list(record())})),
-    "verified": Described(1, "A verification", "verify", verified),
-    "audited": Described(1, "An audit", "audit", audited),
-    "explanation": Described(1, "A decision, explained", "explain", explanation),
-    "diagnosis": Described(1, "The checks of a setup", "doctor", diagnosis),
-    "replayed": Described(1, "A replay", "replay", replayed),
-    "checkpoint": Described(1, "A tree head", "checkpoint", checkpoint),
-    "comparison": Described(1, "The ledger beside a checkpoint", "checkpoint --check", comparison),
-    "exported": Described(1, "A bundle that was written", "export", exported),
-    "tiles": Described(
+    "one-change": DocumentSchema(
+        1, "Whether a prompt asks for one change", "check-remix", describe_one_change
+    ),
+    "budgets": DocumentSchema(
+        1, "Budgets", "budget list", lambda: object_of({"budgets": list_of(describe_budget())})
+    ),
+    "spending": DocumentSchema(1, "What was spent", "spend", describe_spending),
+    "policy": DocumentSchema(1, "The rules in force", "policy show, policy check", describe_policy),
+    "records": DocumentSchema(
+        1, "Records", "log", lambda: object_of({"records": list_of(describe_record())})
+    ),
+    "verified": DocumentSchema(1, "A verification", "verify", describe_verified),
+    "audited": DocumentSchema(1, "An audit", "audit", describe_audited),
+    "explanation": DocumentSchema(1, "A decision, explained", "explain", describe_explanation),
+    "diagnosis": DocumentSchema(1, "The checks of a setup", "doctor", describe_diagnosis),
+    "replayed": DocumentSchema(1, "A replay", "replay", describe_replayed),
+    "checkpoint": DocumentSchema(1, "A tree head", "checkpoint", describe_checkpoint),
+    "comparison": DocumentSchema(
+        1, "The ledger beside a checkpoint", "checkpoint --check", describe_comparison
+    ),
+    "exported": DocumentSchema(1, "A bundle that was written", "export", describe_exported),
+    "tiles": DocumentSchema(
         1,
         "Tiles that were written",
         "export --tiles",
-        lambda: an_object({"tiles": TEXT, "old_size": WHOLE, "written": WHOLE, "head": HEAD}),
+        lambda: object_of({"tiles": TEXT, "old_size": WHOLE, "written": WHOLE, "head": HEAD}),
     ),
-    "checked-bundle": Described(1, "The check of a bundle", "verify-bundle", checked_bundle),
-    "monitored": Described(1, "A look at a log from outside", "monitor", monitored),
-    "tool-job": Described(2, "A tool's answer about a job", "mcp", tool_job),
-    "tool-error": Described(2, "The error of a tool", "mcp", tool_error),
-    "api-error": Described(2, "An error of the gateway", "serve", api_error),
+    "checked-bundle": DocumentSchema(1, "The check of a bundle", "verify-bundle", describe_checked_bundle),
+    "monitored": DocumentSchema(1, "A look at a log from outside", "monitor", describe_monitored),
+    "tool-job": DocumentSchema(2, "A tool's answer about a job", "mcp", describe_tool_job),
+    "tool-error": DocumentSchema(2, "The error of a tool", "mcp", describe_tool_error),
+    "api-error": DocumentSchema(2, "An error of the gateway", "serve", describe_api_error),
 }
 
 
@@ -633,14 +649,14 @@ def schema_of(name: str) -> Schema | None:
     """Return the schema of a document or of an event's payload; None if there is none of this name."""
     if name in DOCUMENTS:
         described = DOCUMENTS[name]
-        return _headed("document", name, described.version, described.title) | described.make()
+        return _add_header("document", name, described.version, described.title) | described.make()
     if name in EVENT_TYPES:
         model = EVENT_TYPES[name]
-        made = of_struct(model)
-        return made | _headed("event", name, model.schema_version, made.get("description", name))
+        made = describe_struct(model)
+        return made | _add_header("event", name, model.schema_version, made.get("description", name))
     return None
 
 
-def _headed(kind: str, name: str, version: int, title: str) -> Schema:
+def _add_header(kind: str, name: str, version: int, title: str) -> Schema:
     title = title.partition("\n")[0]
     return {"$schema": DIALECT, "$id": f"urn:sora-ledger:{kind}:{name}:{version}", "title": title}

@@ -72,7 +72,7 @@ def access_command() -> None:
 @click.option(
     "--running-jobs", metavar="N", type=click.IntRange(min=1), help="Most jobs of this key at the same time."
 )
-@common.reason("Why it is granted; recorded if the grant has to be approved.")
+@common.add_reason_option("Why it is granted; recorded if the grant has to be approved.")
 @common.signed_request
 @common.invocation
 def grant_command(
@@ -137,7 +137,7 @@ def _show_once(inv: Invocation, key: NewKey, document: dict[str, Any], state: st
 
 @access_command.command("revoke", short_help="Revoke a key, or all keys of a name.")
 @click.argument("which", metavar="NAME|KEY_ID")
-@common.reason("Why it is revoked; recorded.")
+@common.add_reason_option("Why it is revoked; recorded.")
 @common.invocation
 def revoke_command(inv: Invocation, *, which: str, reason: str | None) -> None:
     """Revoke the key with an id, or all keys of a name.

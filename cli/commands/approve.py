@@ -84,7 +84,7 @@ def _text(console: "Console", answered: "Answered") -> None:
 
 @click.command("approve")
 @common.job_id
-@common.reason("Why it is approved; recorded with the answer.", old="--comment")
+@common.add_reason_option("Why it is approved; recorded with the answer.", old="--comment")
 @click.option(
     "--until",
     metavar="TIME",
@@ -134,7 +134,7 @@ def approve_command(
 
 @click.command("reject")
 @common.job_id
-@common.reason("Why it is rejected; recorded with the answer.", old="--comment", required=True)
+@common.add_reason_option("Why it is rejected; recorded with the answer.", old="--comment", required=True)
 @common.answer_key
 @common.invocation
 def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None) -> None:

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     help="Record that the findings of this job are dealt with.",
 )
 @all_ledgers.option
-@common.reason("What was done about them; recorded with --dealt-with.")
+@common.add_reason_option("What was done about them; recorded with --dealt-with.")
 @click.option("--alert", is_flag=True, help="Tell the people in SORA_LEDGER_ALERTS of new findings.")
 @common.calling
 @common.invocation
@@ -109,9 +109,11 @@ def audit_command(
     targets = _targets(inv) if alert else None
     scope = Scope(since, grace_s, offline)
     if all_in:
-        all_ledgers.check_all(inv, all_in, lambda ledger: _audited(ledger, scope).document(), ExitCode.AUDIT)
+        all_ledgers.check_all(
+            inv, all_in, lambda ledger: _run_audit(ledger, scope).document(), ExitCode.AUDIT
+        )
         return
-    done = _audited(inv, scope)
+    done = _run_audit(inv, scope)
     inv.emit(done.document(), lambda console: _text(console, done))
     if targets and done.findings:
         inv.session(lambda session: _alert(session, targets, done.findings), calls=False)
@@ -119,7 +121,7 @@ def audit_command(
         raise click.exceptions.Exit(ExitCode.AUDIT)
 
 
-def _audited(inv: Invocation, scope: Scope) -> "Audit":
+def _run_audit(inv: Invocation, scope: Scope) -> "Audit":
     with inv.ledger() as ledger:
         return finished(audit(ledger, inv.settings, inv.trace, scope))
 

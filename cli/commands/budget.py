@@ -54,7 +54,7 @@ def budget_command() -> None:
     show_default=True,
     help="Apply the limit to each month or day (UTC).",
 )
-@common.reason("Why the limit is set; recorded.")
+@common.add_reason_option("Why the limit is set; recorded.")
 @common.signed_request
 @common.invocation
 def set_command(inv: Invocation, *, name: str, limit: str, period: str, reason: str | None) -> None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.flows.propose import CHANGE, answer_change
-from cli.flows.submit import end_placed, placed_document, show_placed, submit_and_show
+from cli.flows.submit import document_placement, end_placed, show_placed, submit_and_show
 from cli.invocation import Invocation
 from cli.options import common
-from cli.options.placement import Placing, placing
+from cli.options.placement import PlacementOptions, add_placement_options
 from cli.text.jobs import show_job, show_split
 from cli.text.usage import Usage
 from render_service.approvals.answer_changes import cancel_change
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command("cancel")
 @common.job_id
-@common.reason("Why it is withdrawn; recorded.")
+@common.add_reason_option("Why it is withdrawn; recorded.")
 @common.invocation
 def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
     """Withdraw a job that waits for approval or submission; its reservation is released.
@@ -86,10 +86,10 @@ def resume_command(inv: Invocation, *, name: str) -> None:
 @click.command("retry")
 @common.job_id
 @click.option("--attest", "attested", is_flag=True, help="Confirm the guardrails; recorded.")
-@placing
+@add_placement_options
 @common.calling
 @common.invocation
-def retry_command(inv: Invocation, *, name: str, attested: bool, how: Placing) -> None:
+def retry_command(inv: Invocation, *, name: str, attested: bool, how: PlacementOptions) -> None:
     """Request a render again that failed, was lost, rejected, denied or withdrawn: a new job and decision.
 
     Everything in the request comes from its record. A job is retried once: the same command again shows the
@@ -107,7 +107,7 @@ def retry_command(inv: Invocation, *, name: str, attested: bool, how: Placing) -
     placed, request = inv.session(follow)
     with inv.ledger() as ledger:
         standing = standing_of(ledger, placed.job)
-    document = placed_document(inv, placed, request) | {"retry_of": retried_job(request)}
+    document = document_placement(inv, placed, request) | {"retry_of": retried_job(request)}
     document |= {"split": standing.document() if standing else None}
 
     def text(console: "Console") -> None:

@@ -85,7 +85,7 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
     Example:
       sora-ledger character --id char_123
     """
-    recorded = _recorded(inv, character_id)
+    recorded = _find_recorded(inv, character_id)
     if dry_run:
         _preview(inv, character_id, recorded)
     elif offline:
@@ -103,7 +103,7 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
         show_character(inv, finished(call))
 
 
-def _recorded(inv: Invocation, character_id: str) -> "Record | None":
+def _find_recorded(inv: Invocation, character_id: str) -> "Record | None":
     """Return its record; a server is asked without a ledger too."""
     try:
         ledger = inv.ledger()

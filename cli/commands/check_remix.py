@@ -50,15 +50,15 @@ def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | Non
             expected="one of --prompt and --file",
             found=f"{which}",
         )
-    read = _by_encoder if encoder else check_single_change
+    read = _check_by_encoder if encoder else check_single_change
     if file is None:
-        answer = _answer(_checked("--prompt", prompt), read)
+        answer = _answer(_check("--prompt", prompt), read)
         inv.emit(answer, lambda console: _text(console, answer))
         return
     _emit_lines(inv, [_answer(text, read) for text in _prompts(file)])
 
 
-def _by_encoder(prompt: str) -> RemixVerdict:
+def _check_by_encoder(prompt: str) -> RemixVerdict:
     from decision.one_change.encoder import EncoderMissing, check_by_encoder
 
     try:
@@ -83,13 +83,13 @@ def _answer(prompt: str, read: Callable[[str], RemixVerdict]) -> dict[str, Any]:
     verdict, changes = read(prompt)
     return {
         "verdict": verdict,
-        "why": _why(verdict, [(change.aspect, prompt[change.start : change.end]) for change in changes]),
+        "why": _explain(verdict, [(change.aspect, prompt[change.start : change.end]) for change in changes]),
         "changes": [change.as_json() | {"text": prompt[change.start : change.end]} for change in changes],
         "prompt": prompt,
     }
 
 
-def _why(verdict: str, changes: list[tuple[str, str]]) -> str:
+def _explain(verdict: str, changes: list[tuple[str, str]]) -> str:
     """Return in one line why a prompt has its verdict."""
     named = ", ".join(f"{aspect} (“{words}”)" if words else aspect for aspect, words in changes)
     if verdict == "none":
@@ -126,10 +126,10 @@ def _prompt(where: str, line: str) -> str:
             expected='JSON such as {"prompt": "Make it rain."}',
             found=error,
         ) from error
-    return _checked(where, found.get("prompt") if isinstance(found, dict) else None)
+    return _check(where, found.get("prompt") if isinstance(found, dict) else None)
 
 
-def _checked(where: str, prompt: object) -> str:
+def _check(where: str, prompt: object) -> str:
     """Return `prompt` if a remix could have it."""
     if not isinstance(prompt, str) or not prompt.strip():
         raise Usage(

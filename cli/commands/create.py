@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.flows.finish import Finished, Wishes, finish, raise_trouble
+from cli.flows.finish import FinishResult, Wishes, finish, raise_trouble
 from cli.flows.submit import (
     BACKEND,
+    document_placement,
     end_placed,
     list_models,
     place_and_show,
-    placed_document,
     request_of,
     show_placed,
     show_preview,
@@ -19,10 +19,10 @@ from cli.flows.submit import (
 from cli.flows.video import check_variants
 from cli.invocation import Invocation
 from cli.options import common
-from cli.options.copies import Copies, copying
-from cli.options.inputs import LoopCommand, ingredients, list_models_option
-from cli.options.placement import Placing, overriding, placing
-from cli.options.prompt import prompting, prompting_first
+from cli.options.copies import Copies, add_copy_options
+from cli.options.inputs import LoopCommand, add_ingredient_options, list_models_option
+from cli.options.placement import PlacementOptions, add_override_options, add_placement_options
+from cli.options.prompt import add_prompt_argument, add_prompt_options
 from cli.text.usage import BadValue, Usage
 from decision.request.request import RenderRequest
 from render_service.assets.inputs import Material
@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 
 
 @click.command("create", cls=LoopCommand)
-@prompting_first
-@prompting
+@add_prompt_argument
+@add_prompt_options
 @common.shape
-@ingredients
+@add_ingredient_options
 @list_models_option
 @common.render
 @common.promotes
-@placing
+@add_placement_options
 @common.dry_run
 @common.calling
 @common.invocation
 def create_command(
-    inv: Invocation, *, models: bool, dry_run: bool, how: Placing, **request_options: Any
+    inv: Invocation, *, models: bool, dry_run: bool, how: PlacementOptions, **request_options: Any
 ) -> None:
     """Request a render and return immediately; `poll` waits for it.
 
@@ -68,17 +68,17 @@ def create_command(
 
 
 @click.command("create-and-poll", cls=LoopCommand)
-@prompting_first
-@prompting
+@add_prompt_argument
+@add_prompt_options
 @common.shape
-@ingredients
+@add_ingredient_options
 @list_models_option
 @common.render
 @common.promotes
-@overriding
+@add_override_options
 @common.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
-@copying
+@add_copy_options
 @common.dry_run
 @common.calling
 @common.invocation
@@ -87,7 +87,7 @@ def create_and_poll_command(  # one parameter per option
     *,
     models: bool,
     dry_run: bool,
-    how: Placing,
+    how: PlacementOptions,
     download: bool,
     copies: Copies,
     poll_interval: float,
@@ -113,11 +113,11 @@ def create_and_poll_command(  # one parameter per option
 
 
 def render_and_keep(
-    inv: Invocation, request: RenderRequest, material: Material, how: Placing, wishes: Wishes
+    inv: Invocation, request: RenderRequest, material: Material, how: PlacementOptions, wishes: Wishes
 ) -> None:
     """Place a request, wait for its video, store and copy it, and emit the result."""
 
-    async def follow(session: "Session") -> "tuple[Placed, Finished]":
+    async def follow(session: "Session") -> "tuple[Placed, FinishResult]":
         patience = Patience(timeout_s=wishes.timeout_s)
         placed = await place(session, request, material, patience, override=how.override)
         if not inv.prints_json:
@@ -125,7 +125,7 @@ def render_and_keep(
         return placed, await finish(session, placed.job, wishes)
 
     placed, finished = inv.session(follow, begins=True)
-    document = {"create": placed_document(inv, placed, request), "final": finished.document(inv)}
+    document = {"create": document_placement(inv, placed, request), "final": finished.document(inv)}
 
     def text(console: "Console") -> None:
         if finished.copies or finished.job.version != placed.job.version:  # else it was shown when placed
@@ -153,12 +153,12 @@ def _backend(_: click.Context, __: click.Parameter, value: str) -> str:
     "--backend", metavar="NAME", default=BACKEND, show_default=True, callback=_backend, help="Only sora2."
 )
 @common.shape
-@ingredients
+@add_ingredient_options
 @list_models_option
 @common.render
-@overriding
+@add_override_options
 @common.waiting
-@copying
+@add_copy_options
 @common.dry_run
 @common.calling
 @common.invocation
@@ -168,7 +168,7 @@ def image2video_command(  # one parameter per option
     backend: str,  # noqa: ARG001  # checked when it is read
     models: bool,
     dry_run: bool,
-    how: Placing,
+    how: PlacementOptions,
     copies: Copies,
     poll_interval: float,
     timeout: float,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from cli.exit_codes import ExitCode, worst
+from cli.exit_codes import ExitCode, choose_worst
 from cli.flows.advise import advise_batch, say_first_of_split
 from cli.flows.outcome import code_of, say_troubles, trouble_of
 from cli.flows.submit import expected_document
 from cli.invocation import Invocation, say
 from cli.options import common, words
 from cli.options.command import RequestCommand
-from cli.options.placement import Placing, overriding
+from cli.options.placement import PlacementOptions, add_override_options
 from cli.text.decisions import progress_table, show_batch, show_preview
 from cli.text.usage import Usage
 from decision.errors import BadRequest
@@ -143,7 +143,7 @@ MOST_CHARACTERS = 100_000_000
     type=click.IntRange(0, 100_000),
     help="Prefer models whose measured renders finish within this time.",
 )
-@overriding
+@add_override_options
 @common.waiting
 @common.dry_run
 @common.calling
@@ -165,7 +165,7 @@ def create_batch_command(  # one parameter per option
     deadline_minutes: int | None,
     fit: str | None,
     split: bool,
-    how: Placing,
+    how: PlacementOptions,
     **terms: Any,
 ) -> None:
     """Request every render of a JSONL file; each is decided and recorded on its own.
@@ -199,7 +199,7 @@ def create_batch_command(  # one parameter per option
     defaults: dict[str, Any] = {"model": model, "size": size, "seconds": seconds, "purpose": purpose}
     defaults |= {"augment": augment, "attested": attested, "profile": inv.settings.chosen_profile()}
     defaults |= {"deadline_minutes": deadline_minutes}
-    planned = _planned(inv, file, batch_id(out_dir, batch_name), defaults, fit, split=split)
+    planned = _plan(inv, file, batch_id(out_dir, batch_name), defaults, fit, split=split)
     folder = BatchFolder(out_dir)
     folder.check(planned, force=force or terms["resume"])
     _say_if_tried_once(inv)
@@ -225,7 +225,7 @@ def _say_if_tried_once(inv: Invocation) -> None:
         )
 
 
-def _planned(
+def _plan(
     inv: Invocation, file: str, batch: str, defaults: dict[str, Any], fit: str | None, *, split: bool
 ) -> "list[Planned]":
     reading = read_batch(_text_of(file), Path())
@@ -295,7 +295,7 @@ def _carry_out(
     say_troubles(members, troubles)
     for refused in sorted({member.placed.override_refused or "" for member in members} - {""}):
         say(f"Error: {refused}")
-    code = worst(map(code_of, members))
+    code = choose_worst(map(code_of, members))
     if code is not ExitCode.DONE:
         raise click.exceptions.Exit(code)
 
@@ -310,7 +310,7 @@ def _document(member: "Member", folder: "BatchFolder", ledger: "Ledger") -> dict
     return member.document(ledger) | more
 
 
-def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", how: Placing) -> None:
+def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", how: PlacementOptions) -> None:
     """Emit what would be decided and sent for each entry, and in total; exit 3 if one would be denied."""
     previews = list(_previews(inv, planned, how))
     jobs = [
@@ -333,7 +333,9 @@ def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", h
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def _previews(inv: Invocation, planned: "list[Planned]", how: Placing) -> "Iterator[tuple[Planned, Preview]]":
+def _previews(
+    inv: Invocation, planned: "list[Planned]", how: PlacementOptions
+) -> "Iterator[tuple[Planned, Preview]]":
     """Yield each entry with its preview, decided with the budgets reduced by the entries before it.
 
     The remixes that follow that of an entry are decided as if they were of the same video.

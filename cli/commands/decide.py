@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.exit_codes import ExitCode
-from cli.flows.advise import advised_request
-from cli.flows.change import change_option, changed
+from cli.flows.advise import parse_with_advice
+from cli.flows.change import apply_changes, change_option
 from cli.flows.submit import expected_document, request_of
 from cli.invocation import Invocation, say
 from cli.options import common
-from cli.options.inputs import LoopCommand, ingredients
+from cli.options.inputs import LoopCommand, add_ingredient_options
 from cli.options.job_names import JOB
-from cli.options.prompt import prompting, prompting_first, require_prompt
+from cli.options.prompt import add_prompt_argument, add_prompt_options, require_prompt
 from cli.text.decisions import show_candidates, show_ruling, what_was_sent
 from cli.text.usage import Usage
 from decision.request.request import RenderRequest
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 
 @click.command("decide", cls=LoopCommand)
-@prompting_first
-@prompting
+@add_prompt_argument
+@add_prompt_options
 @common.shape
-@ingredients
+@add_ingredient_options
 @common.render
 @common.promotes
 @click.option("--remix", metavar="JOB", type=JOB, help="Decide on a remix of this job or video.")
@@ -83,11 +83,11 @@ def decide_command(
             found="nothing",
         )
     request = (
-        _of_video(inv, *chosen[0], changes, prompt, **wishes)
+        _parse_change(inv, *chosen[0], changes, prompt, **wishes)
         if chosen
         else request_of(inv, prompt=prompt, **wishes)[0]
     )
-    ruling = _considered(inv, request)
+    ruling = _consider(inv, request)
     ahead = _outlook(inv, request)
     expected = expected_on(inv.settings, ruling, request)
     document = _document(ruling, request) | ahead.document() | {"expected": expected_document(expected)}
@@ -98,7 +98,7 @@ def decide_command(
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def _of_video(
+def _parse_change(
     inv: Invocation,
     operation: str,
     name: str,
@@ -130,13 +130,13 @@ def _of_video(
                 expected="--change or a prompt",
                 found="both",
             )
-        prompt, wishes = changed(inv, name, changes, wishes)
+        prompt, wishes = apply_changes(inv, name, changes, wishes)
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)
-    return advised_request(inv, operation, source, prompt=require_prompt(prompt), profile=profile, **wishes)
+    return parse_with_advice(inv, operation, source, prompt=require_prompt(prompt), profile=profile, **wishes)
 
 
-def _considered(inv: Invocation, request: RenderRequest) -> "Considered":
+def _consider(inv: Invocation, request: RenderRequest) -> "Considered":
     return ruling_on(inv.settings, request)
 
 

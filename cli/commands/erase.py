@@ -46,7 +46,7 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
 )
 @click.option("--by-actor", metavar="ACTOR", help="Only what this actor wrote.")
 @click.option("--actor", "former_actor", hidden=True, help="The former name of --by-actor.")
-@common.with_assets("Delete the stored files as well.")
+@common.add_with_assets_option("Delete the stored files as well.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--dry-run", is_flag=True, help="Show what would be erased; change nothing.")
 @common.invocation_without_actor
@@ -75,7 +75,7 @@ def erase_command(
     """
     with inv.ledger() as ledger:
         job_id = ledger.job(name).job_id if name else None
-        selection = _selection(job_id, _one_actor(**actors), older_than)
+        selection = _selection(job_id, _choose_actor(**actors), older_than)
         assets = AssetStore.of(inv.settings, ledger) if with_assets else None
         planned = plan(ledger, selection, assets)
     if dry_run:
@@ -95,7 +95,7 @@ def erase_command(
     inv.emit(document, text)
 
 
-def _one_actor(by_actor: str | None, former_actor: str | None) -> str | None:
+def _choose_actor(by_actor: str | None, former_actor: str | None) -> str | None:
     if by_actor and former_actor:
         raise Usage(
             "--actor is the former name of --by-actor here; leave it out, and name who erases with "

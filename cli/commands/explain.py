@@ -10,7 +10,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.since import read_since
 from cli.text.decisions import show_explanation, show_why_not
-from cli.text.jobs import shown_id
+from cli.text.jobs import shorten_id
 from cli.text.tables import columns
 from decision.money import format_usd
 from render_service.reports.explain import explain, why_not
@@ -164,10 +164,10 @@ def _show_tally(console: "Console", tally: "Tally") -> None:
     console.print(f"{tally.different} of {tally.decisions} decisions would come out differently")
     rows = [
         (
-            shown_id(console, row.record.stream),
+            shorten_id(console, row.record.stream),
             _short(row.before),
             _short(row.after),
-            _signed(row.difference_usd_micros),
+            _format_difference(row.difference_usd_micros),
         )
         for row in tally.shown[:LISTED]
     ]
@@ -176,7 +176,7 @@ def _show_tally(console: "Console", tally: "Tally") -> None:
     if tally.different > LISTED:
         console.print(f"… and {tally.different - LISTED} more: --json lists them")
     before, after = tally.before_usd_micros, tally.after_usd_micros
-    difference = _signed(after - before)
+    difference = _format_difference(after - before)
     console.print(f"allowed: {format_usd(before)} then, {format_usd(after)} now ({difference})", markup=False)
     if tally.held_before_usd_micros or tally.held_after_usd_micros:
         then, now = format_usd(tally.held_before_usd_micros), format_usd(tally.held_after_usd_micros)
@@ -190,5 +190,5 @@ def _short(outlook: "Outlook") -> str:
     return printable(f"{outlook.decision} {what}".strip())
 
 
-def _signed(micros: int) -> str:
+def _format_difference(micros: int) -> str:
     return f"{'-' if micros < 0 else '+'}{format_usd(abs(micros))}"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="The zip file to write.")
 @click.option("--without-text", is_flag=True, help="Omit private text; the records can still be checked.")
-@common.with_assets("Include the stored files.")
+@common.add_with_assets_option("Include the stored files.")
 @common.signing
 @common.by_checkpoint
 @click.option("--force", is_flag=True, help="Replace an existing file.")

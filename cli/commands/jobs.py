@@ -10,7 +10,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.options.job_filters import filter_of, job_filters
 from cli.options.job_names import JOB
-from cli.text.jobs import job_rows, show_jobs, shown_id
+from cli.text.jobs import job_rows, shorten_id, show_jobs
 from cli.text.printable import escape
 from cli.text.tables import cut, fold
 from render_service.reports.find import poster_of
@@ -83,7 +83,7 @@ def jobs_command(  # one parameter per option
 
         def text(console: "Console", passing: "Iterable[Job]") -> None:
             if tree:
-                for drawn in _drawn(console, ledger, list(passing)):
+                for drawn in _draw_trees(console, ledger, list(passing)):
                     console.print(drawn)
                 return
             listed = list(passing)
@@ -102,7 +102,7 @@ INDENT = 4
 """Columns that each level of a tree takes."""
 
 
-def _drawn(console: "Console", ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
+def _draw_trees(console: "Console", ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
     """Draw each job that has no source among the others, with the jobs derived from it and their changes.
 
     Where a terminal is narrow, a job has its handle, and a derived one not what it has from its source.
@@ -112,7 +112,7 @@ def _drawn(console: "Console", ledger: "Ledger", jobs: "list[Job]") -> "list[Tre
     roots: list[Tree] = []
     path: list[Tree] = []
     for depth, job in trees(jobs):
-        name = shown_id(console, job.job_id)
+        name = shorten_id(console, job.job_id)
         shape = () if depth and name != job.job_id else (job.model, job.size)
         render = " ".join(str(part) for part in (job.operation or "adopted", *shape) if part)
         words = step_of(ledger, job).label if depth else short(prompt_of(ledger, job) or "", MOST_WORDS)

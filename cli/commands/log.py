@@ -49,7 +49,7 @@ LAST = 2**53 - 1  # no ledger has a position after this one
     type=click.Choice(sorted(EVENT_TYPES)),
     help="Only this event, such as submission.accepted.",
 )
-@common.by_actor("Only records of this actor.")
+@common.add_by_actor_option("Only records of this actor.")
 @click.option("--trace", metavar="TRACE_ID", help="Only this trace.")
 @click.option("--since", callback=read_since, metavar="TIME", help="Recorded at or after this time.")
 @click.option("--until", callback=read_since, metavar="TIME", help="Recorded before this time.")

@@ -45,7 +45,7 @@ def open_command(inv: Invocation, *, name: str | None, variant: str, prints: boo
     with inv.reader() as ledger:
         job = ledger.job(name or last_job(inv.settings))
         assets = AssetStore.of(inv.settings)
-        path = stored_path(ledger, assets, job, wanted)
+        path = find_stored_path(ledger, assets, job, wanted)
     opened = not prints and has_screen() and click.launch(str(path)) == 0
     document = {"job_id": job.job_id, "variant": wanted.value, "path": str(path), "opened": opened}
     inv.emit(document, lambda console: console.print(str(path), markup=False, soft_wrap=True))
@@ -53,7 +53,7 @@ def open_command(inv: Invocation, *, name: str | None, variant: str, prints: boo
         say("there is no screen here to open it on" if not has_screen() else "no program opened it")
 
 
-def stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) -> Path:
+def find_stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) -> Path:
     """Return the path of a stored file: the link that people read, if there is one.
 
     `NotReady` says what to do if the file is not stored.

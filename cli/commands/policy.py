@@ -105,14 +105,14 @@ def check_command(
       sora-ledger policy check team.toml
     """
     rules = _read(inv, file, catalog_file, guardrails_file)
-    inv.emit(_document(rules), lambda console: _checked(console, rules))
+    inv.emit(_document(rules), lambda console: _print_check(console, rules))
 
 
 @policy_command.command("activate", short_help="Activate a policy, or propose it for approval.")
 @click.argument("file", type=click.Path(path_type=Path))
 @_catalog
 @_guardrails
-@common.reason("Why it becomes active; required, and recorded.")
+@common.add_reason_option("Why it becomes active; required, and recorded.")
 @common.signed_request
 @common.invocation
 def activate_command(
@@ -146,8 +146,10 @@ def activate_command(
         return
     inv.drain_spool()
     record = activate(inv.settings, inv.trace, utc_now(), rules, why)
-    document = _document(rules) | {"activated": _activated(record)}
-    inv.emit(document, lambda console: console.print(f"{_named(rules)} decides from now on", markup=False))
+    document = _document(rules) | {"activated": _describe_activation(record)}
+    inv.emit(
+        document, lambda console: console.print(f"{_name_rules(rules)} decides from now on", markup=False)
+    )
 
 
 @policy_command.command("list", short_help="List the policies that were in force, with what changed.")
@@ -192,7 +194,7 @@ def _activation(activation: "Activation") -> dict[str, Any]:
         "policy": rules.policy.name,
         "policy_sha256": rules.policy.digest,
         "catalog_sha256": rules.catalog.digest,
-        "activated": _activated(activation.record),
+        "activated": _describe_activation(activation.record),
         "changes": [change._asdict() for change in activation.changes],
     }
 
@@ -234,14 +236,14 @@ def _document(rules: "Rules") -> dict[str, Any]:
     return {
         "policy_sha256": rules.policy.digest,
         "catalog_sha256": rules.catalog.digest,
-        "activated": _activated(rules.activated),
+        "activated": _describe_activation(rules.activated),
         "warnings": list(rules.warnings),
         "policy": rules.policy.model_dump(mode="json", by_alias=True, exclude_none=True),
         "catalog": rules.catalog.model_dump(mode="json", by_alias=True, exclude_none=True),
     }
 
 
-def _activated(record: Any) -> dict[str, Any] | None:
+def _describe_activation(record: Any) -> dict[str, Any] | None:
     if record is None:
         return None
     keys = ("position", "recorded_at", "actor", "actor_source")
@@ -250,17 +252,17 @@ def _activated(record: Any) -> dict[str, Any] | None:
     }
 
 
-def _named(rules: "Rules") -> str:
+def _name_rules(rules: "Rules") -> str:
     policy, catalog = rules.policy, rules.catalog
     return (
         f"policy {policy.name} ({policy.digest[:12]}…) with catalog {catalog.name} ({catalog.digest[:12]}…)"
     )
 
 
-def _checked(console: "Console", rules: "Rules") -> None:
+def _print_check(console: "Console", rules: "Rules") -> None:
     count = len(rules.warnings)
     console.print(
-        f"{_named(rules)} can be used" + (f"; {counted(count, 'warning')}" if count else ""),
+        f"{_name_rules(rules)} can be used" + (f"; {counted(count, 'warning')}" if count else ""),
         markup=False,
     )
 
@@ -275,12 +277,12 @@ def _text(console: "Console", rules: "Rules") -> None:
 
 
 def _lines(rules: "Rules") -> list[str]:
-    policy, made = rules.policy, _activated(rules.activated)
+    policy, made = rules.policy, _describe_activation(rules.activated)
     since = "the one that comes with the package; none was activated in this ledger"
     if made:
         who = f"{made['actor']} ({made['actor_source']})"
         since = f"activated by {who} at {made['recorded_at'][:16]}Z: {made['why']}"
-    lines = [_named(rules), since, ""]
+    lines = [_name_rules(rules), since, ""]
     for topic, text, details in describe_policy(policy):
         lines += [f"{topic}: {text}", *(f"  {detail}" for detail in details)]
     lines += [f"warning: {warning}" for warning in rules.warnings]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.exit_codes import ExitCode, of_error, of_job, worst
-from cli.flows.finish import Finished, Wishes, finish, raise_trouble
+from cli.exit_codes import ExitCode, choose_worst, code_of_error, code_of_job
+from cli.flows.finish import FinishResult, Wishes, finish, raise_trouble
 from cli.flows.outcome import end
 from cli.flows.video import check_variants, job_of, show_get
 from cli.invocation import Invocation, say
 from cli.options import common
-from cli.options.copies import Copies, copying
+from cli.options.copies import Copies, add_copy_options
 from cli.options.job_names import last_job
 from cli.text import output
 from cli.text.jobs import show_jobs
@@ -39,7 +39,7 @@ UNDER_WAY = (State.RUNNING, State.COMPLETED)
 
 
 @dataclass(frozen=True)
-class Ended:
+class PollResult:
     """A job as the command leaves it, the copies that were made, and the error that stopped it."""
 
     job: Job
@@ -55,21 +55,21 @@ class Ended:
     def code(self) -> ExitCode:
         """The exit code that it alone would give the command."""
         if self.error is None or self.job.state is State.LOST:
-            return of_job(self.job)
-        return of_error(self.error) or ExitCode.FAILED
+            return code_of_job(self.job)
+        return code_of_error(self.error) or ExitCode.FAILED
 
 
 def poll_all(inv: Invocation, wishes: Wishes) -> None:
     """Wait for every render that is under way, and emit what became of each, newest first."""
 
-    async def follow(session: "Session") -> tuple[list[Ended], list[Job]]:
+    async def follow(session: "Session") -> tuple[list[PollResult], list[Job]]:
         jobs = session.ledger.jobs(JobFilter(states=UNDER_WAY))
         with _progress(jobs) as watch:
             ends = await settle_every(
                 session, jobs, interval_s=wishes.interval_s, timeout_s=wishes.timeout_s, watch=watch
             )
-        ended = [Ended(ends[job.job_id].job, (), ends[job.job_id].error) for job in jobs]
-        copied = [await _copied(session, outcome, wishes) for outcome in ended]
+        ended = [PollResult(ends[job.job_id].job, (), ends[job.job_id].error) for job in jobs]
+        copied = [await _copy(session, outcome, wishes) for outcome in ended]
         return copied, session.ledger.jobs(JobFilter(states=OPEN))
 
     ended, unsettled = inv.session(follow)
@@ -91,12 +91,12 @@ def poll_all(inv: Invocation, wishes: Wishes) -> None:
             )
     for job in unsettled:
         say(f"{job.job_id} is {job.state}, and may be billed: `sora-ledger reconcile {job.job_id}` finds out")
-    code = worst([*(outcome.code for outcome in ended), *map(of_job, unsettled)])
+    code = choose_worst([*(outcome.code for outcome in ended), *map(code_of_job, unsettled)])
     if code is not ExitCode.DONE:
         raise click.exceptions.Exit(code)
 
 
-async def _copied(session: "Session", ended: Ended, wishes: Wishes) -> Ended:
+async def _copy(session: "Session", ended: PollResult, wishes: Wishes) -> PollResult:
     if wishes.copies is None or Variant.VIDEO not in ended.job.assets:
         return ended
     try:
@@ -131,7 +131,7 @@ def _progress(jobs: Sequence[Job]) -> "Iterator[Watch | None]":
 @click.option("--all", "everything", is_flag=True, help="Wait for every render that is under way.")
 @common.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
-@copying
+@add_copy_options
 @common.dry_run
 @common.calling
 @common.invocation
@@ -168,11 +168,11 @@ def poll_command(
 
     known = job_of(inv, name)
     job_id = known.job_id
-    check_variants(inv.settings, known.profile, copies.not_stored(known))
+    check_variants(inv.settings, known.profile, copies.find_not_stored(known))
     if download and known.video_id:
         copies.check(known)
 
-    async def follow(session: "Session") -> Finished:
+    async def follow(session: "Session") -> FinishResult:
         return await finish(session, await session.job(job_id), wishes)
 
     finished = inv.session(follow)
@@ -213,7 +213,7 @@ def _check_all(name: str | None, copies: Copies, *, dry_run: bool) -> None:
 
 @click.command("download")
 @common.job_id
-@copying
+@add_copy_options
 @common.dry_run
 @common.calling
 @common.invocation
@@ -230,13 +230,13 @@ def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: boo
 
     known = job_of(inv, name)
     job_id = known.job_id
-    check_variants(inv.settings, known.profile, copies.not_stored(known))
+    check_variants(inv.settings, known.profile, copies.find_not_stored(known))
 
-    async def follow(session: "Session") -> Finished:
+    async def follow(session: "Session") -> FinishResult:
         try:
-            return Finished(*await copies.make(session, await session.job(job_id)))
+            return FinishResult(*await copies.make(session, await session.job(job_id)))
         except (ContentUnavailable, VideoNotFound) as trouble:
-            return Finished(await session.job(job_id), [], trouble)
+            return FinishResult(await session.job(job_id), [], trouble)
 
     finished = inv.session(follow)
     if finished.trouble is None:

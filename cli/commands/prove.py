@@ -127,7 +127,7 @@ def prove_command(  # one parameter per option
 
 
 def _check(inv: Invocation, checked: "Checked") -> None:
-    inv.emit(_checked_document(checked), lambda console: _checked_text(console, checked))
+    inv.emit(_make_document(checked), lambda console: _print_check(console, checked))
     if checked.trouble:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
@@ -146,7 +146,7 @@ def proof_document(proof: "Proof") -> dict[str, Any]:
     }
 
 
-def _checked_document(checked: "Checked") -> dict[str, Any]:
+def _make_document(checked: "Checked") -> dict[str, Any]:
     try:
         record = json.loads(checked.record) if checked.record is not None else None
     except (ValueError, RecursionError):
@@ -162,7 +162,7 @@ def _checked_document(checked: "Checked") -> dict[str, Any]:
     }
 
 
-def _checked_text(console: "Console", checked: "Checked") -> None:
+def _print_check(console: "Console", checked: "Checked") -> None:
     at = checked.proof.head.checkpoint
     for trouble in checked.trouble:
         console.print(f"not proved: {printable(trouble)}", markup=False, style="red")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--absent", is_flag=True, help="Declare that nothing was created; the request may be sent again."
 )
-@common.reason("How you know that; recorded with --absent.")
+@common.add_reason_option("How you know that; recorded with --absent.")
 @common.calling
 @common.invocation
 def reconcile_command(  # one parameter per option

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.exit_codes import ExitCode
-from cli.flows.advise import advised_request, say_first_of_split
-from cli.flows.change import change_option, changed
+from cli.flows.advise import parse_with_advice, say_first_of_split
+from cli.flows.change import apply_changes, change_option
 from cli.flows.submit import (
+    document_placement,
     emit_placed,
     end_placed,
     place_and_show,
-    placed_document,
     show_placed,
     show_preview,
 )
@@ -23,8 +23,8 @@ from cli.flows.video import job_of
 from cli.invocation import Invocation, say
 from cli.options import common, words
 from cli.options.command import RequestCommand
-from cli.options.placement import Placing, placing
-from cli.options.prompt import prompting, require_prompt
+from cli.options.placement import PlacementOptions, add_placement_options
+from cli.options.prompt import add_prompt_options, require_prompt
 from cli.text.decisions import show_ruling, what_was_sent
 from cli.text.jobs import show_split
 from cli.text.usage import Usage
@@ -60,8 +60,8 @@ def preview_split(
     Each is decided as if it were of the video called `name`: the results they start from do not exist yet,
     and have the same shape.
     """
-    requests = _advised(inv, name, split, options)
-    previews = [(request, _previewed(inv, request, override)) for request in requests]
+    requests = _advise(inv, name, split, options)
+    previews = [(request, _preview(inv, request, override)) for request in requests]
     cost = sum(getattr(remix.ruling, "cost_usd_micros", 0) for _, remix in previews)
     jobs = [remix.document(request) for request, remix in previews]
     document = {"dry_run": True, "remixes": len(jobs), "cost_usd_micros": cost, "jobs": jobs}
@@ -72,7 +72,7 @@ def preview_split(
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def _previewed(inv: Invocation, request: RenderRequest, override: "Override | None") -> "Preview":
+def _preview(inv: Invocation, request: RenderRequest, override: "Override | None") -> "Preview":
     """Preview one remix; a denial is overridden if the policy allows it."""
     previewed = preview(inv.settings, request, even_if_retired=inv.even_if_retired)
     if override and isinstance(previewed.ruling, RenderDenied):
@@ -81,7 +81,7 @@ def _previewed(inv: Invocation, request: RenderRequest, override: "Override | No
     return previewed
 
 
-def _advised(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> "list[RenderRequest]":
+def _advise(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> "list[RenderRequest]":
     """Return the remixes as requests, all of the video called `name`, after asking for what is missing."""
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)
@@ -91,7 +91,9 @@ def _advised(inv: Invocation, name: str, split: "Split", options: dict[str, Any]
         values["declared_change"] = options.get("declared_change") or declared(part)
         key = f"{split.key}/{number}"
         requests.append(
-            advised_request(inv, "remix", source, profile=profile, request_key=key, after=requests, **values)
+            parse_with_advice(
+                inv, "remix", source, profile=profile, request_key=key, after=requests, **values
+            )
         )
     return requests
 
@@ -111,7 +113,7 @@ def remix_split(
 ) -> None:
     """Make the remixes of `split`, or queue the next one, and emit the progress; exit with the last code."""
     job_id = job_of(inv, name).job_id
-    advised = _advised(inv, job_id, split, options)
+    advised = _advise(inv, job_id, split, options)
     fields = dict(advised[-1].fields)
     split = replace(split, prompts=tuple(request.prompt for request in advised), fields=fields)
     catalog = inv.rules.catalog
@@ -137,7 +139,7 @@ def remix_split(
         "request_key": split.key,
         "remixes": count,
         "done": count - len(progress.rest),
-        "jobs": [placed_document(inv, placed) for placed in progress.placed],
+        "jobs": [document_placement(inv, placed) for placed in progress.placed],
         "rest": list(progress.rest),
         "waits_for": standing.job_id if standing and waits else None,
         "split": standing.document() if standing else None,
@@ -182,7 +184,7 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
 
 @click.command("remix", cls=RequestCommand)
 @common.job_id
-@prompting
+@add_prompt_options
 @click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
 @click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
@@ -197,7 +199,7 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
 @click.option("--split", "splits", is_flag=True, help="Make several changes as a series of remixes.")
 @common.waiting
 @common.render
-@placing
+@add_placement_options
 @common.dry_run
 @common.calling
 @common.invocation
@@ -209,7 +211,7 @@ def remix_command(  # one parameter per option
     changes: tuple[str, ...],
     splits: bool,
     dry_run: bool,
-    how: Placing,
+    how: PlacementOptions,
     poll_interval: float,
     timeout: float,
     **wishes: Any,
@@ -235,7 +237,7 @@ def remix_command(  # one parameter per option
                 expected="--change or a prompt",
                 found="both",
             )
-        prompt, wishes = changed(inv, name, changes, wishes)
+        prompt, wishes = apply_changes(inv, name, changes, wishes)
     wording = require_prompt(prompt, instead=", or one thing to change with --change KEY=VALUE")
     if splits:
         terms = SplitOptions(poll_interval, timeout, how.queue, how.override)
@@ -263,10 +265,10 @@ def _split(
     type=click.Path(path_type=Path),
     help="An MP4 to upload and change, instead of --id.",
 )
-@prompting
+@add_prompt_options
 @click.option("--model", metavar="NAME", help="For --video; a video on the server keeps its model.")
 @common.render
-@placing
+@add_placement_options
 @common.dry_run
 @common.calling
 @common.invocation
@@ -277,7 +279,7 @@ def edit_command(  # one parameter per option
     video: Path | None,
     prompt: str | None,
     dry_run: bool,
-    how: Placing,
+    how: PlacementOptions,
     **wishes: Any,
 ) -> None:
     """Change a completed video, or one in a file; unlike a remix, an edit may change several things.
@@ -300,23 +302,27 @@ def edit_command(  # one parameter per option
     if name is not None:
         derive(inv, name, "edit", wishes, dry_run=dry_run, how=how)
     elif video is not None:
-        place_and_show(inv, *_of_file(inv, video, wishes), dry_run=dry_run, how=how)
+        place_and_show(inv, *_parse_file_change(inv, video, wishes), dry_run=dry_run, how=how)
 
 
-def _of_file(inv: Invocation, video: Path, wishes: dict[str, Any]) -> tuple[RenderRequest, Material]:
+def _parse_file_change(
+    inv: Invocation, video: Path, wishes: dict[str, Any]
+) -> tuple[RenderRequest, Material]:
     file = read_source_file(video)
-    request = advised_request(inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **wishes)
+    request = parse_with_advice(
+        inv, "edit", source_file=file, profile=inv.settings.chosen_profile(), **wishes
+    )
     return request, Material(video=video)
 
 
 @click.command("extend", cls=RequestCommand)
 @common.job_id
 @click.option("--seconds", metavar="N", help="Seconds to add: 4, 8, 12, 16 or 20.")
-@prompting
+@add_prompt_options
 @click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
 @click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
 @common.render
-@placing
+@add_placement_options
 @common.dry_run
 @common.calling
 @common.invocation
@@ -326,7 +332,7 @@ def extend_command(  # one parameter per option
     name: str,
     prompt: str | None,
     dry_run: bool,
-    how: Placing,
+    how: PlacementOptions,
     **wishes: Any,
 ) -> None:
     """Add seconds to the end of a completed video; the result contains the old and the new part.
@@ -341,7 +347,13 @@ def extend_command(  # one parameter per option
 
 
 def derive(
-    inv: Invocation, name: str, operation: str, values: dict[str, Any], *, dry_run: bool, how: Placing
+    inv: Invocation,
+    name: str,
+    operation: str,
+    values: dict[str, Any],
+    *,
+    dry_run: bool,
+    how: PlacementOptions,
 ) -> None:
     """Place the request that makes `operation` of the video called `name`, and emit what came of it.
 
@@ -351,7 +363,7 @@ def derive(
     job_name = name if dry_run else job_of(inv, name).job_id
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, job_name)
-    advised = advised_request(inv, operation, source, profile=profile, **values)
+    advised = parse_with_advice(inv, operation, source, profile=profile, **values)
     if dry_run:
         show_preview(inv, advised, NOTHING, how)
         return

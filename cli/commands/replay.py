@@ -40,7 +40,7 @@ TEXTS_AT_ONCE = 100
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
     if value is None:
         return None
-    return int(value) if value.isdecimal() else common.moment(value)
+    return int(value) if value.isdecimal() else common.parse_moment(value)
 
 
 @click.command("replay")
@@ -186,11 +186,11 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
                 found=position,
             )
 
-        def document(then: _Then) -> dict[str, Any]:
+        def document(then: _PastJob) -> dict[str, Any]:
             recorded = then.recorded()
             return job_document(then.job, ledger, recorded.records[then.job.job_id], recorded.texts)
 
-        def text(console: "Console", passing: Iterable[_Then]) -> None:
+        def text(console: "Console", passing: Iterable[_PastJob]) -> None:
             jobs = [then.job for then in passing]
             console.print(f"{counted(len(jobs), 'job')} as of position {position}")
             show_jobs(console, jobs)
@@ -209,19 +209,19 @@ class _Recorded(NamedTuple):
     texts: Mapping[str, PrivateBody]
 
 
-class _Then(NamedTuple):
+class _PastJob(NamedTuple):
     """A job as it was, and what the records of several jobs say about them, read when needed."""
 
     job: Job
     recorded: Callable[[], _Recorded]
 
 
-def _jobs_then(ledger: Ledger, position: int) -> Iterator[_Then]:
+def _jobs_then(ledger: Ledger, position: int) -> Iterator[_PastJob]:
     jobs = fold_newest_first(ledger, position)
     while some := list(islice(jobs, TEXTS_AT_ONCE)):
         recorded = cache(partial(_read_recorded, ledger, some))
         for job, _ in some:
-            yield _Then(job, recorded)
+            yield _PastJob(job, recorded)
 
 
 def _read_recorded(ledger: Ledger, jobs: list[_Folded]) -> _Recorded:

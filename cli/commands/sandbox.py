@@ -33,7 +33,7 @@ def _faults(_: click.Context, __: click.Parameter, specs: tuple[str, ...]) -> tu
     return specs
 
 
-def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+def _check_imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
     if name is not None and name not in NAMES:
         raise BadValue(
             f"the sandbox cannot imitate {name!r} (known: {', '.join(NAMES)})",
@@ -44,7 +44,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
 
 
 @click.command("sandbox")
-@common.listening(port=8765)
+@common.add_listening_options(port=8765)
 @click.option(
     "--data",
     metavar="FOLDER",
@@ -98,7 +98,7 @@ def _imitated(_: click.Context, __: click.Parameter, name: str | None) -> str | 
     "--profile",
     "imitates",
     metavar="NAME",
-    callback=_imitated,
+    callback=_check_imitated,
     help="Imitate a server: litellm, vllm-omni, sglang, trtllm, new-api, merge, custom.",
 )
 def sandbox_command(  # one parameter per option

@@ -19,10 +19,10 @@ from cli.garbage import leave_out_what_is_loaded
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.working import (
-    publishing_options,
+    add_publishing_options,
+    add_worker_options,
     read_publication,
     read_worker_options,
-    worker_options,
 )
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_now
@@ -69,7 +69,7 @@ SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 
 
 @click.command("serve")
-@common.listening(port=8780)
+@common.add_listening_options(port=8780)
 @click.option("--no-gateway", is_flag=True, help="Do not serve the Videos API under /v1, nor /mcp.")
 @click.option("--no-console", is_flag=True, help="Do not serve the console under /console.")
 @click.option("--no-work", is_flag=True, help="Leave the queue to `sora-ledger worker`, here or elsewhere.")
@@ -80,8 +80,8 @@ SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 )
 @common.signing
 @run_all.option
-@worker_options
-@publishing_options
+@add_worker_options
+@add_publishing_options
 @common.calling
 @common.invocation
 def serve_command(

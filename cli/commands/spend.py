@@ -80,7 +80,9 @@ def print_spending(console: "Console", found: "Spending") -> None:
         console.print(f"of what is settled, {estimated} is estimated: no server reported it")
     console.print("[green]█[/] settled  [yellow]░[/] reserved", style="bright_black")
     for left in found.budgets:
-        console.print(f"{left.budget}: {_left(left.usd_micros, left.limit_usd_micros)}", markup=False)
+        console.print(
+            f"{left.budget}: {_format_remaining(left.usd_micros, left.limit_usd_micros)}", markup=False
+        )
 
 
 def _table(found: "Spending", width: int | None) -> "Iterator[str]":
@@ -104,7 +106,7 @@ def _table(found: "Spending", width: int | None) -> "Iterator[str]":
         yield line if bar or name != header[0] else f"[bold]{line}[/]"
 
 
-def _left(usd_micros: int | None, limit_usd_micros: int | None) -> str:
+def _format_remaining(usd_micros: int | None, limit_usd_micros: int | None) -> str:
     if usd_micros is None or limit_usd_micros is None:
         return "no limit"
     return f"{format_usd(usd_micros)} left of {format_usd(limit_usd_micros)}"

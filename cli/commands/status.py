@@ -37,7 +37,7 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     if dry_run:
         show_get(inv, name)
         return
-    job = _known(inv, name) if offline else job_of(inv, name)
+    job = _find_known(inv, name) if offline else job_of(inv, name)
     if job.state is State.RUNNING and not offline:
         job = inv.session(lambda session: _refreshed(session, job.job_id))
     with inv.ledger() as ledger:
@@ -52,7 +52,7 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     end(inv, job)
 
 
-def _known(inv: Invocation, name: str) -> "Job":
+def _find_known(inv: Invocation, name: str) -> "Job":
     with inv.ledger() as ledger:
         return ledger.job(name)
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 64),
     help="Processes that read the ledger.  [default: one per processor; one for a short ledger]",
 )
-@common.with_assets("Also check the digest of every stored file.")
+@common.add_with_assets_option("Also check the digest of every stored file.")
 @all_ledgers.option
 @click.option("--record", is_flag=True, help="Record that the ledger was found intact, and by whom.")
 @common.invocation

@@ -98,7 +98,7 @@ def test_command(inv: Invocation, *, endpoint_id: str | None, event_type: str) -
     Example:
       sora-ledger webhook test --id whe_123
     """
-    _test(inv, _needed_id("test", endpoint_id), event_type)
+    _test(inv, _require_id("test", endpoint_id), event_type)
 
 
 @webhook_command.command("rotate", short_help="Replace the secret of an endpoint.")
@@ -113,7 +113,7 @@ def rotate_command(inv: Invocation, *, endpoint_id: str | None, at_once: bool) -
     Example:
       sora-ledger webhook rotate --id whe_123
     """
-    _rotate(inv, _needed_id("rotate", endpoint_id), keep_old=not at_once)
+    _rotate(inv, _require_id("rotate", endpoint_id), keep_old=not at_once)
 
 
 @webhook_command.command("delete", short_help="Delete an endpoint.")
@@ -127,10 +127,10 @@ def delete_command(inv: Invocation, *, endpoint_id: str | None) -> None:
     Example:
       sora-ledger webhook delete --id whe_123
     """
-    _delete(inv, _needed_id("delete", endpoint_id))
+    _delete(inv, _require_id("delete", endpoint_id))
 
 
-def _needed_id(command: str, endpoint_id: str | None) -> str:
+def _require_id(command: str, endpoint_id: str | None) -> str:
     if not endpoint_id:
         raise Usage(
             f"`webhook {command}` needs --id; `sora-ledger webhook list` shows what there is",

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.exit_codes import ExitCode, of_job, worst
+from cli.exit_codes import ExitCode, choose_worst, code_of_job
 from cli.failures import Failure
 from cli.flows import run_all
 from cli.invocation import Invocation, say
 from cli.options import common
 from cli.options.working import (
-    publishing_options,
+    add_publishing_options,
+    add_worker_options,
     read_publication,
     read_worker_options,
-    worker_options,
 )
 from cli.text.tables import columns
 from ledger.errors import argv_of
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
 
 @click.command("worker")
-@worker_options
-@publishing_options
+@add_worker_options
+@add_publishing_options
 @run_all.option
 @click.option("--drain", is_flag=True, help="Exit when only jobs are left that need a person, or none.")
 @common.calling
@@ -79,8 +79,8 @@ def worker_command(inv: Invocation, *, all_in: Path | None, **options: Any) -> N
     )
     inv.emit(_document(worked), lambda console: _print_worked(worked, console))
     if terms.drain and worked.left:
-        _left_to_a_person(worked.left).report()
-        raise click.exceptions.Exit(worst(_code_of(one) for one in worked.left))
+        _fail_for_person(worked.left).report()
+        raise click.exceptions.Exit(choose_worst(_code_of(one) for one in worked.left))
 
 
 def _document(worked: "Worked") -> dict[str, Any]:
@@ -100,10 +100,10 @@ def _print_worked(worked: "Worked", console: "Console") -> None:
             console.print(f"  → {command}", markup=False)
 
 
-def _left_to_a_person(left: "Sequence[Left]") -> Failure:
+def _fail_for_person(left: "Sequence[Left]") -> Failure:
     return Failure(
         "left_to_a_person",
-        worst(_code_of(one) for one in left),
+        choose_worst(_code_of(one) for one in left),
         "; ".join(f"{one.job.job_id} needs a person: {one.why}" for one in left),
         param="job",
         expected="jobs that a worker can finish",
@@ -114,7 +114,7 @@ def _left_to_a_person(left: "Sequence[Left]") -> Failure:
 
 def _code_of(left: "Left") -> ExitCode:
     """Return what a job left to a person counts as: an unknown outcome, an endless render, or a decision."""
-    if (code := of_job(left.job)) is not ExitCode.DONE:
+    if (code := code_of_job(left.job)) is not ExitCode.DONE:
         return code
     return ExitCode.TIMED_OUT if left.job.state in {State.RUNNING, State.COMPLETED} else ExitCode.DENIED
 

@@ -16,13 +16,13 @@ import click
 from cli.demo.servers import (
     FAULT,
     SLOW,
-    created,
+    count_created,
     environment,
-    forgetful_server,
     gateway,
     grant_key,
-    killed_in_the_call,
+    kill_during_call,
     new_folder,
+    run_forgetful_server,
     witness,
 )
 from cli.demo.stage import Stage, line_with
@@ -142,11 +142,11 @@ def _crash(stage: Stage, out: Path) -> None:
     stage.scene("6  A crash in the middle of a paid call: found again, not paid for twice")
     create_command = ["create", "--prompt", CRASH_PROMPT, "--request-key", f"demo-{uuid.uuid4().hex[:8]}"]
     data = new_folder(out)
-    with forgetful_server(data) as server:
+    with run_forgetful_server(data) as server:
         stage.narrate("a server that makes the next video, and keeps the answer back:")
         stage.show("sandbox", "--data", str(data), "--fault", FAULT, "&")
         stage.show(*create_command, "&")
-        killed_in_the_call(server, create_command)
+        kill_during_call(server, create_command)
         stage.narrate("\n$ kill -9 %2", colour="cyan")
         stage.narrate("the server has made the video, and the process died before it heard of it")
         job = _newest_job().job_id
@@ -159,7 +159,7 @@ def _crash(stage: Stage, out: Path) -> None:
         stage.run(*create_command)
         clip = str(out / "coupe-rain.mp4")
         stage.run("poll", "--id", job, "--out", clip, "--force", "--poll-interval", "0.2")
-        count = _one(created(server))
+        count = _require_one(count_created(server))
         stage.narrate(f"\nthe server's own count of what it created for this: {count}")
         findings = line_with(stage.run("audit"), "no findings")
     stage.result(f"found again after the kill: coupe-rain.mp4, {_facts(_newest_job())}")
@@ -195,7 +195,7 @@ def _gateway(stage: Stage, out: Path) -> None:
     application = out / "application.py"
     application.write_text(APPLICATION, encoding="utf-8")
     data = new_folder(out)
-    with forgetful_server(data, SLOW) as server:
+    with run_forgetful_server(data, SLOW) as server:
         stage.narrate("a server that takes two seconds for the next video, and the gateway in front of it:")
         stage.show("sandbox", "--data", str(data), "--fault", SLOW, "&")
         granting = ["access", "grant", "application", "--role", "requester"]
@@ -206,7 +206,7 @@ def _gateway(stage: Stage, out: Path) -> None:
         stage.show(*options, "&")
         with gateway(options) as base_url:
             sent = _run_application(stage, application, base_url, key)
-        count = _one(created(server))
+        count = _require_one(count_created(server))
         stage.narrate(f"\nthe server's own count of what it created for this: {count}")
         stage.run("log", "--job", _newest_job().job_id)
     _, _, retries = line_with(sent, "(requests sent again: ").rstrip(")").rpartition(" ")
@@ -306,7 +306,7 @@ def _witness(stage: Stage, out: Path) -> None:
 
 def write_team_policy(path: Path, maria: Path, ana: Path) -> None:
     """Write the packaged policy with an approval rule for finals and the keys of both people."""
-    named = _packaged().replace('name = "default"', 'name = "team"')
+    named = _read_packaged_policy().replace('name = "default"', 'name = "team"')
     path.write_text(
         named + RULE.format(maria=read_verifier(str(maria)), ana=read_verifier(str(ana))), encoding="utf-8"
     )
@@ -314,11 +314,13 @@ def write_team_policy(path: Path, maria: Path, ana: Path) -> None:
 
 def write_dear_policy(path: Path) -> None:
     """Write the packaged policy with drafts on the more expensive model."""
-    lines = (DEAR_DRAFTS if line.startswith("draft =") else line for line in _packaged().splitlines())
+    lines = (
+        DEAR_DRAFTS if line.startswith("draft =") else line for line in _read_packaged_policy().splitlines()
+    )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _packaged() -> str:
+def _read_packaged_policy() -> str:
     return files("decision").joinpath("policy.toml").read_text(encoding="utf-8")
 
 
@@ -331,7 +333,7 @@ def _facts(job: Job) -> str:
     return f"{job.model}, {job.size}, {job.seconds} s, {format_usd(job.settled_usd_micros or 0)}"
 
 
-def _one(count: int) -> int:
+def _require_one(count: int) -> int:
     """Return the count of videos that a server created for one request, which must be one."""
     if count != 1:
         raise click.ClickException(f"demo: the server created {count} videos for one request, expected 1")

@@ -36,7 +36,7 @@ def new_folder(out: Path) -> Path:
 
 
 @contextmanager
-def forgetful_server(folder: Path, fault: str = FAULT) -> "Iterator[SandboxServer]":
+def run_forgetful_server(folder: Path, fault: str = FAULT) -> "Iterator[SandboxServer]":
     """Run a server that delays the answer to the next create; make it the server in use."""
     settings = SandboxSettings(folder, render_seconds=RENDER_SECONDS, faults=(fault,))
     with SandboxServer(settings) as server:
@@ -64,24 +64,24 @@ def environment(ours: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def killed_in_the_call(server: "SandboxServer", arguments: list[str]) -> None:
+def kill_during_call(server: "SandboxServer", arguments: list[str]) -> None:
     """Run a command as a process, and kill it once the server has created the video but not answered."""
-    already = created(server)
+    already = count_created(server)
     process = subprocess.Popen(  # noqa: S603  # our own program
         [sys.executable, "-m", "cli", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + LONGEST_WAIT_S
-    while created(server) == already and time.monotonic() < deadline and process.poll() is None:
+    while count_created(server) == already and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     process.kill()
     process.wait()
-    if created(server) != already + 1:
+    if count_created(server) != already + 1:
         raise click.ClickException(
             "demo: the server was not asked for the video; look at the folder's ledger"
         )
 
 
-def created(server: "SandboxServer") -> int:
+def count_created(server: "SandboxServer") -> int:
     """Return how many videos a server was made to create, by its own count."""
     with suppress(OSError), urllib.request.urlopen(f"{server.origin}/_sandbox/jobs") as answer:  # noqa: S310  # http on this machine
         return len(json.load(answer)["data"])

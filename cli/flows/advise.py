@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST_LINES_SHOWN = 10
 
 
-def advised_request(
+def parse_with_advice(
     inv: Invocation,
     operation: str = "create",
     source: Source | None = None,
@@ -68,7 +68,7 @@ def advise_batch(inv: Invocation, planned: "Sequence[Planned]") -> None:
             lines.setdefault(advice, []).append(item.entry.line)
     for advice, numbers in lines.items():
         if inv.log.quiet:
-            say(f"advice ({_named(numbers)}): {advice.message}")
+            say(f"advice ({_name_lines(numbers)}): {advice.message}")
         else:
             inv.log.warning(
                 "prompt.advice", code=advice.code, field=advice.field, message=advice.message, lines=numbers
@@ -87,7 +87,7 @@ def say_first_of_split(inv: Invocation, override: "Override | None") -> None:
         )
 
 
-def _named(lines: list[int]) -> str:
+def _name_lines(lines: list[int]) -> str:
     shown = ", ".join(map(str, lines[:MOST_LINES_SHOWN]))
     more = len(lines) - MOST_LINES_SHOWN
     return f"line{'s' if len(lines) > 1 else ''} {shown}" + (f" and {more} more" if more > 0 else "")

@@ -50,7 +50,7 @@ def check_all(inv: Invocation, folder: Path, check: Callable[[Invocation], Json]
 
     That is `findings` if one is not clean, and otherwise the code of one that could not be checked.
     """
-    results = [_checked(inv, ledger, check) for ledger in ledgers_in(folder)]
+    results = [_check_ledger(inv, ledger, check) for ledger in ledgers_in(folder)]
     document = {"clean": all(result["clean"] is True for result in results), "ledgers": results}
     inv.emit(document, lambda console: _text(console, results))
     if any(result["clean"] is False for result in results):
@@ -59,7 +59,7 @@ def check_all(inv: Invocation, folder: Path, check: Callable[[Invocation], Json]
         raise click.exceptions.Exit(ExitCode.LEDGER_UNUSABLE)
 
 
-def _checked(inv: Invocation, ledger: OneLedger, check: Callable[[Invocation], Json]) -> Json:
+def _check_ledger(inv: Invocation, ledger: OneLedger, check: Callable[[Invocation], Json]) -> Json:
     try:
         settings = read_settings(environment=ledger.environment, folder=ledger.folder)
         return {"ledger": ledger.shown, **check(replace(inv, settings=settings))}

@@ -24,7 +24,7 @@ change_option = click.option(
 )
 
 
-def changed(
+def apply_changes(
     inv: Invocation, name: str, changes: tuple[str, ...], request_options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Return prompt and options of the remix of the video called `name` that makes `changes`.

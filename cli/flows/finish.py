@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.exit_codes import of_job
+from cli.exit_codes import code_of_job
 from cli.invocation import Invocation, say
 from cli.options.copies import Copies
 from cli.text import output
@@ -72,18 +72,18 @@ class Wishes:
     timeout_s: float
 
 
-def raise_trouble(finished: "Finished") -> None:
+def raise_trouble(finished: "FinishResult") -> None:
     """Raise the error that stopped a job; if its video was lost, print that and exit with 4."""
     if finished.trouble is None:
         return
     if finished.job.state is State.LOST:
         say(f"Error: {finished.trouble}")
-        raise click.exceptions.Exit(of_job(finished.job))
+        raise click.exceptions.Exit(code_of_job(finished.job))
     raise finished.trouble
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishResult:
     """A job as the command leaves it, the copies that were made, and the error that stopped it."""
 
     job: Job
@@ -101,7 +101,7 @@ class Finished:
             console.print(f"wrote {path}", markup=False)
 
 
-async def finish(session: "Session", job: Job, wishes: Wishes) -> Finished:
+async def finish(session: "Session", job: Job, wishes: Wishes) -> FinishResult:
     """Wait for `job`, store its video, and make the copies.
 
     A timeout or any other error is returned with the job in its current state: it was paid for, and the
@@ -116,5 +116,5 @@ async def finish(session: "Session", job: Job, wishes: Wishes) -> Finished:
         if wishes.copies and Variant.VIDEO in job.assets:
             job, copies = await wishes.copies.make(session, job)
     except (AdapterError, ServiceError) as trouble:
-        return Finished(await session.job(job.job_id), copies, trouble)
-    return Finished(job, copies)
+        return FinishResult(await session.job(job.job_id), copies, trouble)
+    return FinishResult(job, copies)

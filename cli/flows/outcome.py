@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.exit_codes import ExitCode, of_error, of_job
+from cli.exit_codes import ExitCode, code_of_error, code_of_job
 from cli.failures import Failure
 from cli.invocation import Invocation, say
 from ledger.job import Job
@@ -32,10 +32,10 @@ _WITH_A_KEY = (
 
 def end(inv: Invocation, job: Job, *, explained: bool = False) -> None:
     """Exit with the job's code unless it is 0, after an error that names the way out, unless `explained`."""
-    code = of_job(job)
+    code = code_of_job(job)
     if code is ExitCode.DONE:
         return
-    because = "" if explained else f": {way_out(inv, job, *_WITH_A_KEY)}"
+    because = "" if explained else f": {explain_outcome(inv, job, *_WITH_A_KEY)}"
     may_send = job.state in {State.ABSENT, State.REJECTED} and job.outcome is None and job.request_key
     from render_service.submission.result import shortfall  # loads the decision rules; few jobs need it
 
@@ -54,7 +54,7 @@ def end(inv: Invocation, job: Job, *, explained: bool = False) -> None:
     raise click.exceptions.Exit(code)
 
 
-def way_out(inv: Invocation, job: Job, again: str, over: str) -> str:
+def explain_outcome(inv: Invocation, job: Job, again: str, over: str) -> str:
     """Return why `job` is in its state and what to do: `again` if it may be sent again, else `over`."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
@@ -82,10 +82,10 @@ _OVER = "it is closed: to request it again, use another batch"
 def code_of(member: "Member") -> ExitCode:
     """Return the exit code of one entry."""
     if member.job.state is State.LOST:
-        return of_job(member.job)
+        return code_of_job(member.job)
     if member.error is not None:
-        return of_error(member.error) or ExitCode.FAILED
-    return of_job(member.job)
+        return code_of_error(member.error) or ExitCode.FAILED
+    return code_of_job(member.job)
 
 
 def trouble_of(inv: Invocation, member: "Member", *, queued: bool = False) -> str | None:
@@ -93,7 +93,7 @@ def trouble_of(inv: Invocation, member: "Member", *, queued: bool = False) -> st
     if member.error is not None:
         return str(member.error)
     if member.has_failed:
-        return way_out(inv, member.job, _AGAIN, _OVER)
+        return explain_outcome(inv, member.job, _AGAIN, _OVER)
     was_left = member.job.state is State.DECIDED and not queued
     return "not sent, because another failed (--fail-fast); --resume continues" if was_left else None
 

@@ -43,7 +43,7 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 
 
-class Started(NamedTuple):
+class LedgerCommand(NamedTuple):
     """What is started for one ledger: a command of this program, in its folder and environment."""
 
     command: Sequence[str]
@@ -51,7 +51,7 @@ class Started(NamedTuple):
     environment: Mapping[str, str]
 
 
-class Ended(NamedTuple):
+class CommandResult(NamedTuple):
     """How the last process of a ledger ended; `document` is what it printed as JSON, if it did."""
 
     code: int
@@ -65,9 +65,11 @@ class Processes:
     log: Log
     once: bool = False
     _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
-    _ended: dict[str, Ended] = field(default_factory=dict)
+    _ended: dict[str, CommandResult] = field(default_factory=dict)
 
-    async def run(self, wanted: Mapping[str, Started], stop: asyncio.Event) -> Mapping[str, Ended]:
+    async def run(
+        self, wanted: Mapping[str, LedgerCommand], stop: asyncio.Event
+    ) -> Mapping[str, CommandResult]:
         """Keep a process running for each of `wanted` until `stop`, or until each has ended if `once`.
 
         When `stop` is set, all are stopped at once, and this returns when the last has ended.
@@ -90,7 +92,7 @@ class Processes:
         await stop.wait()
         self.signal(SIGTERM)
 
-    async def _keep(self, name: str, started: Started, stop: asyncio.Event) -> None:
+    async def _keep(self, name: str, started: LedgerCommand, stop: asyncio.Event) -> None:
         pause_s = FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         while not stop.is_set():
@@ -105,7 +107,7 @@ class Processes:
                 await asyncio.wait_for(stop.wait(), pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
-    async def _run(self, name: str, started: Started, stop: asyncio.Event) -> Ended:
+    async def _run(self, name: str, started: LedgerCommand, stop: asyncio.Event) -> CommandResult:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # nothing in the folder of a ledger is imported
@@ -128,7 +130,7 @@ class Processes:
             code = await process.wait()
         finally:
             self._running.pop(name, None)
-        return Ended(code, _document(printed))
+        return CommandResult(code, _document(printed))
 
 
 def _document(printed: bytes) -> Any:
@@ -184,11 +186,11 @@ def work_all(inv: Invocation, folder: Path, *, drains: bool) -> None:
     ledgers = apart(folder)
     refuse_copies(ledgers.values())
     wanted = {
-        name: _started(ledger, ("worker", *passed_on()), LedgerProcess(name))
+        name: _start(ledger, ("worker", *collect_passed_on()), LedgerProcess(name))
         for name, ledger in ledgers.items()
     }
 
-    async def work() -> Mapping[str, Ended]:
+    async def work() -> Mapping[str, CommandResult]:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -210,7 +212,7 @@ def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     stop.set()
 
 
-def _report(inv: Invocation, ended: Mapping[str, Ended]) -> None:
+def _report(inv: Invocation, ended: Mapping[str, CommandResult]) -> None:
     """Print how each process ended; end with the first code that is not 0."""
     ledgers = [
         {"ledger": name, "exit_code": outcome.code, "worked": outcome.document}
@@ -257,8 +259,10 @@ def serve_all(inv: Invocation, folder: Path, site: Site, serve: Serve, *, consol
         stop = asyncio.Event()
         sockets = {name: place / f"{number}" for number, name in enumerate(ledgers)}
         wanted = {
-            name: _started(
-                ledger, ("serve", *passed_on()), LedgerProcess(name, str(sockets[name]), site.host, site.port)
+            name: _start(
+                ledger,
+                ("serve", *collect_passed_on()),
+                LedgerProcess(name, str(sockets[name]), site.host, site.port),
             )
             for name, ledger in ledgers.items()
         }
@@ -286,9 +290,9 @@ def _print_addresses(out: "Console", document: Mapping[str, Any]) -> None:
             out.print(f"  the console: {entry['console']}")
 
 
-def _started(ledger: OneLedger, command: tuple[str, ...], process: LedgerProcess) -> Started:
+def _start(ledger: OneLedger, command: tuple[str, ...], process: LedgerProcess) -> LedgerCommand:
     environment = environment_of({**ledger.environment, PLACED: process.variable})
-    return Started(command, ledger.folder, environment)
+    return LedgerCommand(command, ledger.folder, environment)
 
 
 def check_options() -> None:
@@ -304,7 +308,7 @@ def check_options() -> None:
             )
 
 
-def passed_on() -> list[str]:
+def collect_passed_on() -> list[str]:
     """Return the options that were typed, as arguments, without those that are about the whole folder."""
     context = click.get_current_context()
     words: list[str] = []

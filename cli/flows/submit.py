@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.exit_codes import ExitCode
-from cli.flows.advise import advised_request
+from cli.flows.advise import parse_with_advice
 from cli.flows.outcome import end
 from cli.invocation import Invocation, say
 from cli.options.inputs import Ingredients, gather
-from cli.options.placement import Placing
+from cli.options.placement import PlacementOptions
 from cli.options.prompt import find_prompt
 from cli.text.decisions import show_ruling, what_was_sent
 from cli.text.jobs import show_job, show_submitting
@@ -84,7 +84,7 @@ def list_models(inv: Invocation) -> None:
 
 
 def place_and_show(
-    inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, how: Placing
+    inv: Invocation, request: RenderRequest, material: Material, *, dry_run: bool, how: PlacementOptions
 ) -> None:
     """Decide, record and, unless it is queued, submit a request; emit the result."""
     if dry_run:
@@ -100,7 +100,7 @@ def place_and_show(
 
 def emit_placed(inv: Invocation, placed: "Placed", request: RenderRequest) -> None:
     """Emit a placed request."""
-    document = placed_document(inv, placed, request)
+    document = document_placement(inv, placed, request)
     inv.emit(document, lambda console: show_placed(inv, console, placed, request))
 
 
@@ -134,12 +134,12 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
         input_reference=input_reference,
         takes_several=lambda: _takes_several(inv),
     )
-    request = advised_request(
+    request = parse_with_advice(
         inv,
         **values,
         prompt=find_prompt(prompt),
         profile=inv.settings.chosen_profile(),
-        promotes=promotes and promoted_job(inv, promotes),
+        promotes=promotes and find_promoted_job(inv, promotes),
         **wishes,
     )
     return request, material
@@ -150,14 +150,14 @@ def _takes_several(inv: Invocation) -> bool:
     return profile(inv.settings.chosen_profile(), inv.settings.profiles_file).offers(SEVERAL_IMAGES)
 
 
-def promoted_job(inv: Invocation, name: str) -> str:
+def find_promoted_job(inv: Invocation, name: str) -> str:
     """Return the job of the draft that is called `name`."""
     with inv.ledger() as ledger:
         return ledger.job(name).job_id
 
 
 def show_preview(
-    inv: Invocation, request: RenderRequest, material: Material, how: Placing | None = None
+    inv: Invocation, request: RenderRequest, material: Material, how: PlacementOptions | None = None
 ) -> None:
     """Emit the decision and the request without recording them; exit 3 if it would be denied."""
     override = how.override if how else None
@@ -177,7 +177,7 @@ def show_preview(
         raise click.exceptions.Exit(ExitCode.DENIED)
 
 
-def placed_document(inv: Invocation, placed: "Placed", request: RenderRequest | None = None) -> Json:
+def document_placement(inv: Invocation, placed: "Placed", request: RenderRequest | None = None) -> Json:
     """Return the job with the decision that made it."""
     job = placed.job
     decision = ruling_document(placed.ruling, request, job_id=job.job_id, draft=job.source_job)
@@ -234,5 +234,5 @@ def submit_and_show(inv: Invocation, name: str) -> None:
         return await resume(session, await session.job(name))
 
     placed = inv.session(follow)
-    inv.emit(placed_document(inv, placed), lambda console: show_placed(inv, console, placed))
+    inv.emit(document_placement(inv, placed), lambda console: show_placed(inv, console, placed))
     end(inv, placed.job)

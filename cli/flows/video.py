@@ -24,14 +24,14 @@ def job_of(inv: Invocation, name: str) -> Job:
     except JobNotFound as unknown:
         if name.startswith(JOB_PREFIX):
             raise
-        return _adopted(inv, name, unknown)
+        return _adopt(inv, name, unknown)
     except LedgerUnusable as unusable:
         if name.startswith(JOB_PREFIX) or inv.settings.may_have_ledger:
             raise
-        return _adopted(inv, name, unusable)
+        return _adopt(inv, name, unusable)
 
 
-def _adopted(inv: Invocation, name: str, unknown: Exception) -> Job:
+def _adopt(inv: Invocation, name: str, unknown: Exception) -> Job:
     """Ask the server and adopt the video if it exists; else raise `unknown` with the server's answer."""
     from render_service.adoption.adopt import adopt_or_recover, look_up  # rarely needed
     from render_service.api.sessions import finished

@@ -14,7 +14,7 @@ import click
 from cli.invocation import Invocation, announce, announce_settings
 from cli.options import words
 from cli.options.command import Renamed
-from cli.options.job_names import HELP, JOB, settled
+from cli.options.job_names import HELP, JOB, resolve_last
 from cli.text import output
 from cli.text.usage import BadValue, Usage
 from decision.money import micros_of
@@ -50,7 +50,7 @@ DEFAULT_INTERVAL_S = 10.0
 DEFAULT_TIMEOUT_S = 1_800.0
 
 
-def moment(text: str) -> str:
+def parse_moment(text: str) -> str:
     """Read a time: RFC 3339 or a date; without a zone it is in this machine's."""
     try:
         return timestamp(datetime.fromisoformat(text).astimezone(UTC))
@@ -63,11 +63,11 @@ def moment(text: str) -> str:
 
 
 def read_moment(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Read an option's time with `moment`."""
-    return None if value is None else moment(value)
+    """Read an option's time with `parse_moment`."""
+    return None if value is None else parse_moment(value)
 
 
-def _stacked(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def _stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     def decorate(function: F) -> F:
         for decorator in reversed(decorators):
             function = decorator(function)
@@ -121,17 +121,17 @@ def _is_broken(text: str) -> bool:
     return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def reason(text: str, *, old: str = "--why", **settings: Any) -> Callable[[F], F]:
+def add_reason_option(text: str, *, old: str = "--why", **settings: Any) -> Callable[[F], F]:
     """Take --reason, which says why; `old` is its former name."""
     return click.option("--reason", cls=Renamed, old=[old], metavar="TEXT", help=text, **settings)
 
 
-def by_actor(text: str) -> Callable[[F], F]:
+def add_by_actor_option(text: str) -> Callable[[F], F]:
     """Take --by-actor, which filters by the person or program that acted."""
     return click.option("--by-actor", cls=Renamed, old=["--by"], metavar="ACTOR", help=text)
 
 
-def with_assets(text: str) -> Callable[[F], F]:
+def add_with_assets_option(text: str) -> Callable[[F], F]:
     """Take --with-assets, which includes the stored files."""
     return click.option("--with-assets", cls=Renamed, old=["--assets"], is_flag=True, help=text)
 
@@ -139,8 +139,8 @@ def with_assets(text: str) -> Callable[[F], F]:
 _actor = click.option("--actor", metavar="ID", help="Who acts.  [env: SORA_LEDGER_ACTOR; default: login]")
 
 
-def _of_every_command(*actor: Callable[[F], F]) -> Callable[[F], F]:
-    return _stacked(
+def _add_to_every_command(*actor: Callable[[F], F]) -> Callable[[F], F]:
+    return _stack(
         click.option(
             "--ledger",
             metavar="URL",
@@ -181,7 +181,7 @@ def _wants_json(form: str | None, *, as_json: bool) -> bool | None:
 def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @_of_every_command(*actor)
+        @_add_to_every_command(*actor)
         @functools.wraps(function)
         def command(
             *args: Any, form: str | None, as_json: bool, json_out: Path | None, verbose: bool, **rest: Any
@@ -206,7 +206,7 @@ def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             printing.trace = trace
             inv = Invocation(settings, trace, log, wants_json, json_out, even_if_retired=retired)
             printing.is_json = inv.prints_json
-            values = {name: settled(value, settings, words) for name, value in rest.items()}
+            values = {name: resolve_last(value, settings, words) for name, value in rest.items()}
             return function(inv, *args, **values)
 
         return command  # type: ignore[no-any-return]  # click reads the wrapper's options
@@ -221,7 +221,7 @@ invocation_without_actor = _invocation()
 """The same for `erase`, whose --actor was a filter: who acts is SORA_LEDGER_ACTOR or the login."""
 
 
-calling = _stacked(
+calling = _stack(
     click.option(
         "--profile",
         metavar="NAME",
@@ -274,7 +274,7 @@ maybe_job_id = _job_id(required=False)
 """The same for commands that work without a job: `name` may be None."""
 
 
-shape = _stacked(
+shape = _stack(
     click.option(
         "--model",
         metavar="NAME",
@@ -299,11 +299,11 @@ shape = _stacked(
         help="First frame: a JPEG, PNG or WebP of exactly --size; see --fit.",
     ),
 )
-paying = _stacked(
+paying = _stack(
     click.option("--team", metavar="WORD", help="The team that pays.  [env: SORA_LEDGER_TEAM]"),
     click.option("--project", metavar="WORD", help="The project that pays.  [env: SORA_LEDGER_PROJECT]"),
 )
-render = _stacked(
+render = _stack(
     paying,
     click.option(
         "--purpose",
@@ -352,7 +352,7 @@ signed_request = _file_option(
 unused_key = _file_option(
     "--key", "Signs nothing; accepted for one more version.", "signing_key", hidden=True
 )
-waiting = _stacked(
+waiting = _stack(
     click.option(
         "--poll-interval",
         metavar="SECONDS",
@@ -391,9 +391,9 @@ by_policy = _file_option(
 )
 
 
-def listening(port: int) -> Callable[[F], F]:
+def add_listening_options(port: int) -> Callable[[F], F]:
     """Add --host and --port; `port` is the default."""
-    return _stacked(
+    return _stack(
         click.option(
             "--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Address to listen on."
         ),

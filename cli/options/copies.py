@@ -34,7 +34,7 @@ class Copies:
             for variant in self.variants:
                 check_target(_target(job, variant), force=self.force)
 
-    def not_stored(self, job: Job) -> list[Variant]:
+    def find_not_stored(self, job: Job) -> list[Variant]:
         """Return the variants that are only on the server."""
         return [variant for variant in self.variants if variant not in job.assets]
 
@@ -50,7 +50,7 @@ class Copies:
         return job, copied
 
 
-def copying(function: Callable[..., Any]) -> Callable[..., Any]:
+def add_copy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --variant, --out and --force; the function gets `copies`."""
 
     @click.option(

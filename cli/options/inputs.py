@@ -30,7 +30,7 @@ NO_MATCH = "it matches no file; check the folder, and quote the pattern so that 
 
 def read_images(text: str) -> list[Path]:
     """Return every named file once; the files of a pattern are sorted by name."""
-    if _at(Path(text)) == "file":  # a name may hold a comma
+    if _classify_path(Path(text)) == "file":  # a name may hold a comma
         return [Path(text)]
     paths: dict[Path, None] = {}
     for part in (part.strip() for part in text.split(",")):
@@ -47,7 +47,7 @@ def read_images(text: str) -> list[Path]:
 
 def _files(part: str) -> list[Path]:
     path = Path(part).expanduser()
-    found = _at(path)
+    found = _classify_path(path)
     if found == "folder":
         raise Usage(
             f"--images {part!r}: it is a folder; name its images, such as {part}/*.jpg",
@@ -66,7 +66,7 @@ def _files(part: str) -> list[Path]:
     return files
 
 
-def _at(path: Path) -> Literal["file", "folder", "nothing"]:
+def _classify_path(path: Path) -> Literal["file", "folder", "nothing"]:
     try:
         if path.is_dir():
             return "folder"
@@ -77,7 +77,7 @@ def _at(path: Path) -> Literal["file", "folder", "nothing"]:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """The values of the options of `ingredients`, as typed."""
+    """The values of the options of `add_ingredient_options`, as typed."""
 
     images: str | None
     input_reference_url: str | None
@@ -171,7 +171,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-def ingredients(function: Callable[..., Any]) -> Callable[..., Any]:
+def add_ingredient_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add these options; the function gets them as one value, `extra`."""
 
     @functools.wraps(function)
@@ -203,7 +203,7 @@ def gather(
 
     `takes_several` says whether the server takes several images; it is asked only if there are several.
     """
-    seconds = _one_of("--seconds", seconds, "--duration", extra.duration)
+    seconds = _choose_one("--seconds", seconds, "--duration", extra.duration)
     paths = _paths(extra, input_reference)
     fit = read_fit(extra.fit)
     if extra.nearest:
@@ -247,7 +247,7 @@ def gather(
     return values, replace(material, further_originals=originals)
 
 
-def _one_of(flag: str, value: str | None, other_flag: str, other: str | None) -> str | None:
+def _choose_one(flag: str, value: str | None, other_flag: str, other: str | None) -> str | None:
     if value is not None and other is not None and value != other:
         raise Usage(
             f"{flag} {value} and {other_flag} {other} mean the same; give one",
@@ -262,17 +262,17 @@ def _size(extra: Ingredients, size: str | None, model: str, catalog: Catalog) ->
     if extra.width is None and extra.height is None:
         return size
     pixels = size_of(extra.width, extra.height, catalog, model)
-    return _one_of("--size", size, "--width and --height", pixels)
+    return _choose_one("--size", size, "--width and --height", pixels)
 
 
 def _pixels(extra: Ingredients, size: str | None) -> str | None:
     """Return the wished size as it was typed, in either way, whether it is offered or not."""
     if extra.width is None or extra.height is None:
-        return size if extra.width is None and extra.height is None else _both(extra)
-    return _one_of("--size", size, "--width and --height", f"{extra.width}x{extra.height}")
+        return size if extra.width is None and extra.height is None else _refuse_size(extra)
+    return _choose_one("--size", size, "--width and --height", f"{extra.width}x{extra.height}")
 
 
-def _both(extra: Ingredients) -> str:
+def _refuse_size(extra: Ingredients) -> str:
     raise Usage(
         f"--width {extra.width} --height {extra.height}: they belong together; use --size 1280x720",
         param="size",

@@ -37,7 +37,7 @@ _OPTIONS = (
     click.option(
         "--purpose", metavar="WORD", shell_complete=words.purposes, help="Only jobs for this purpose."
     ),
-    common.by_actor("Only requests of this actor."),
+    common.add_by_actor_option("Only requests of this actor."),
     click.option(
         "--profile",
         "server",

@@ -26,7 +26,7 @@ HELP = f"The job: {NAMES}."
 
 
 class JobWord(str):
-    """A word that names a job, as typed; `settled` turns one that counts back into an id."""
+    """A word that names a job, as typed; `resolve_last` turns one that counts back into an id."""
 
     __slots__ = ()
 
@@ -51,14 +51,14 @@ class JobName(click.ParamType[JobWord]):
             return [CompletionItem(word) for word in (NEWEST, "@-2", "@-3") if word.startswith(incomplete)]
         with suppress(SoraLedgerError, OSError):
             settings = read_settings(ledger=ctx.params.get("ledger"))
-            return [_offered(job, incomplete) for job in _fitting(settings, incomplete)]
+            return [_make_completion(job, incomplete) for job in _find_fitting(settings, incomplete)]
         return []
 
 
 JOB = JobName()
 
 
-def _fitting(settings: Settings, incomplete: str) -> "list[Job]":
+def _find_fitting(settings: Settings, incomplete: str) -> "list[Job]":
     with open_ledger(settings.ledger_url) as ledger:
         if incomplete.startswith(JOB_PREFIX):
             return ledger.jobs(JobFilter(id_prefix=incomplete), _MOST_OFFERED)
@@ -75,7 +75,7 @@ def _word_for(job: "Job", incomplete: str) -> str:
     return handle_of(job.job_id)
 
 
-def _offered(job: "Job", incomplete: str) -> CompletionItem:
+def _make_completion(job: "Job", incomplete: str) -> CompletionItem:
     word = _word_for(job, incomplete)
     shot = " ".join(part for part in (job.model or job.requested_model, job.size) if part)
     return CompletionItem(word, help=f"{job.state}, {job.created_at[:16].replace('T', ' ')} {shot}".strip())
@@ -87,10 +87,10 @@ ABOUT_A_VIDEO = ("poll", "open", "download")
 
 def last_job(settings: Settings) -> str:
     """Return the id of the last job of the person who acts that was sent to a server."""
-    return str(settled(JobWord(NEWEST), settings, ABOUT_A_VIDEO[0]))
+    return str(resolve_last(JobWord(NEWEST), settings, ABOUT_A_VIDEO[0]))
 
 
-def settled(value: Any, settings: Settings, command: str | None = None) -> Any:
+def resolve_last(value: Any, settings: Settings, command: str | None = None) -> Any:
     """Return the id of the job that ``@last`` or ``@-2`` means to the person who acts; else `value`.
 
     To a `command` about a video it means one that was sent to a server.

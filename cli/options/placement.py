@@ -20,19 +20,19 @@ FOR_AN_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
-class Placing:
+class PlacementOptions:
     """Whether the submission is left to `resume` or a worker, and what is overridden."""
 
     queue: bool = False
     override: "Override | None" = None
 
 
-def placing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --queue and the options of `overriding`; the function gets one value, `how`."""
-    return common.queue(overriding(function))
+def add_placement_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --queue and the options of `add_override_options`; the function gets one value, `how`."""
+    return common.queue(add_override_options(function))
 
 
-def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
+def add_override_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add --override, --reason and --override-until, which the function gets as `how`, and --key."""
 
     @click.option(
@@ -59,7 +59,7 @@ def overriding(function: Callable[..., Any]) -> Callable[..., Any]:
         queue: bool = False,
         **rest: Any,
     ) -> Any:
-        how = Placing(queue, _override(codes, (reason or "").strip(), override_until))
+        how = PlacementOptions(queue, _override(codes, (reason or "").strip(), override_until))
         return function(*args, how=how, **rest)
 
     return command

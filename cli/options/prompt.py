@@ -49,13 +49,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
 )
 
 
-def prompting(function: Callable[..., Any]) -> Callable[..., Any]:
+def add_prompt_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add these options; the function gets `prompt` (None without one), `augment` and `fields`."""
 
     @functools.wraps(function)
     def command(*args: Any, prompt: str | None, file: TextIO | None, **rest: Any) -> Any:
         if prompt is not None and file is not None:
-            raise _one_prompt("both were")
+            raise _refuse_prompts("both were")
         texts = {name: rest.pop(f"field_{name}") for name in FIELDS}
         fields = {name: text for name, text in texts.items() if text}
         return function(*args, prompt=_read(file) if file else prompt, fields=fields, **rest)
@@ -66,14 +66,14 @@ def prompting(function: Callable[..., Any]) -> Callable[..., Any]:
     return decorated  # type: ignore[no-any-return]  # click's decorator keeps the function
 
 
-def prompting_first(function: Callable[..., Any]) -> Callable[..., Any]:
+def add_prompt_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the same options, and the prompt as the first word; for commands that name no job."""
 
     @click.argument("words", metavar="[PROMPT]", required=False)
     @functools.wraps(function)
     def command(*args: Any, words: str | None, prompt: str | None, **rest: Any) -> Any:
         if words is not None and (prompt is not None or rest.get("file") is not None):
-            raise _one_prompt("the first word, and one of these, were")
+            raise _refuse_prompts("the first word, and one of these, were")
         return function(*args, prompt=prompt if words is None else words, **rest)
 
     return command
@@ -82,7 +82,7 @@ def prompting_first(function: Callable[..., Any]) -> Callable[..., Any]:
 def require_prompt(prompt: str | None, *, instead: str = "") -> str:
     """Return the prompt; without one, raise a usage error that mentions what could be given `instead`."""
     if prompt is None:
-        raise _one_prompt("neither was", instead)
+        raise _refuse_prompts("neither was", instead)
     return prompt
 
 
@@ -96,11 +96,11 @@ def find_prompt(prompt: str | None) -> str:
     if _is_piped(sys.stdin):
         text = _read(sys.stdin)
         if not text:
-            raise _one_prompt("stdin is empty, and none was", _OTHER_WAYS)
+            raise _refuse_prompts("stdin is empty, and none was", _OTHER_WAYS)
         return text
     if sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         return str(click.prompt("What should the clip show?", err=True))
-    raise _one_prompt("none was", _OTHER_WAYS)
+    raise _refuse_prompts("none was", _OTHER_WAYS)
 
 
 _OTHER_WAYS = ", as the first word, or through a pipe"
@@ -114,7 +114,7 @@ def _is_piped(stdin: TextIO | None) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def _one_prompt(problem: str, instead: str = "") -> click.UsageError:
+def _refuse_prompts(problem: str, instead: str = "") -> click.UsageError:
     return Usage(
         f"give the prompt with --prompt or --prompt-file (- is stdin){instead}; {problem} given",
         param="prompt",

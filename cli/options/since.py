@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from cli.options.common import moment
+from cli.options.common import parse_moment
 from cli.text.usage import BadValue
 from ledger.record import timestamp
 
@@ -19,15 +19,15 @@ _DAYS_AGO = {"today": 0, "yesterday": 1}
 
 
 def read_since(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Read an option's time with `since`."""
+    """Read an option's time with `parse_since`."""
     if value is None:
         return None
     from render_service.session.session import utc_now  # only where a time is named
 
-    return since(value, utc_now())
+    return parse_since(value, utc_now())
 
 
-def since(text: str, now: datetime) -> str:
+def parse_since(text: str, now: datetime) -> str:
     """Read a time or how long ago it was, as seen at `now`; days, months and years begin in this zone."""
     word = text.strip().lower()
     try:
@@ -60,6 +60,6 @@ def _midnight(day: datetime) -> datetime:
 
 def _moment(text: str) -> str:
     try:
-        return moment(text)
+        return parse_moment(text)
     except click.BadParameter as error:
         raise BadValue(f"{text!r}: expected {FORMS}", expected=FORMS, found=text) from error

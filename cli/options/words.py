@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def completing(words: Callable[[], Iterable[str]]) -> Completion:
+def complete_words(words: Callable[[], Iterable[str]]) -> Completion:
     """Return what completes an option with those of `words` that begin as typed; read when it is asked."""
 
     def offered(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -60,7 +60,7 @@ def _aspects() -> Iterable[str]:
     return CHANGE_ASPECTS
 
 
-models, sizes, lengths = completing(_models), completing(_sizes), completing(_seconds)
-purposes, profiles = completing(_purposes), completing(_profiles)
-fits, aspects = completing(_fits), completing(_aspects)
-switches = completing(lambda: ("true", "false"))
+models, sizes, lengths = complete_words(_models), complete_words(_sizes), complete_words(_seconds)
+purposes, profiles = complete_words(_purposes), complete_words(_profiles)
+fits, aspects = complete_words(_fits), complete_words(_aspects)
+switches = complete_words(lambda: ("true", "false"))

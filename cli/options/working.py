@@ -88,7 +88,7 @@ _PUBLISHING = (
 )
 
 
-def publishing_options(function: F) -> F:
+def add_publishing_options(function: F) -> F:
     """Take the options of publishing on a schedule; `read_publication` reads them."""
     for option in reversed(_PUBLISHING):
         function = option(function)
@@ -116,7 +116,7 @@ def read_publication(
     return Scheduled(wanted, every_s)
 
 
-def worker_options(function: F) -> F:
+def add_worker_options(function: F) -> F:
     """Take the options of a worker; `read_worker_options` reads them."""
     for option in reversed(_OPTIONS):
         function = option(function)

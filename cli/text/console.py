@@ -27,10 +27,10 @@ class _Printable(RenderHook):
     """Filters everything printed, after markup and before colours become escape sequences."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        return [_Shown(renderable) for renderable in renderables]
+        return [_PrintableRenderable(renderable) for renderable in renderables]
 
 
-class _Shown:
+class _PrintableRenderable:
     def __init__(self, renderable: ConsoleRenderable) -> None:
         self._renderable = renderable
 

@@ -14,7 +14,7 @@ from typing import TextIO
 import click
 from msgspec.json import format as format_json
 
-from cli.text.printable import escaped
+from cli.text.printable import escape_controls
 from cli.text.usage import BadValue
 from ledger.private_files import OPEN, NewFile
 from ledger.record import Record
@@ -46,7 +46,7 @@ def record_rows(records: Iterable[Record]) -> Iterator[Sequence[object]]:
     yield (*COLUMNS, "what", "payload")
     for record in records:
         words = what(record.event)  # first, so that the payload is parsed once
-        payload = escaped(format_json(payload_json(record), indent=ONE_LINE).decode())
+        payload = escape_controls(format_json(payload_json(record), indent=ONE_LINE).decode())
         yield (*_columns(record.envelope), words, payload)
 
 

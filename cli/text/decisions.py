@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from cli.text import output
-from cli.text.jobs import shown_id, state_style
+from cli.text.jobs import shorten_id, state_style
 from cli.text.printable import escape
 from cli.text.tables import columns, cut, fold
 from decision.engine.explain import list_reasons, what_now
@@ -70,7 +70,7 @@ def what_was_sent(*rulings: Considered) -> str:
 
 def show_explanation(console: "Console", document: Json) -> None:
     """Print the answers to a reviewer's four questions."""
-    _question(console, "What was decided?", _decided(document))
+    _question(console, "What was decided?", _describe_decisions(document))
     reasons = document["why"]
     _question(console, "Why?", reasons["reasons"])
     show_candidates(console, reasons["candidates"])
@@ -108,7 +108,7 @@ def show_why_not(console: "Console", document: Json) -> None:
     ruling, state = RULINGS[document["decision"]], document["state"]
     since = f"; the job is {state} now" if document["people"] and state != ruling else ""
     console.print(f"{document['job_id']}: {ruling}{since}")
-    for reason in (*_failed(document["failure"]), *document["why"], *_people(document["people"])):
+    for reason in (*_explain_failure(document["failure"]), *document["why"], *_people(document["people"])):
         _line(console, reason)
     console.print()
     show_candidates(console, document["candidates"])
@@ -123,7 +123,7 @@ def show_why_not(console: "Console", document: Json) -> None:
         console.print(f"    {printable(document['request_again'])}", markup=False)
 
 
-def _failed(failure: Json | None) -> Iterable[str]:
+def _explain_failure(failure: Json | None) -> Iterable[str]:
     """Yield how an allowed job failed."""
     if failure is None:
         return
@@ -167,7 +167,7 @@ def _step(console: "Console", step: str) -> None:
     console.print(f"  → {printable(step)}", markup=False)
 
 
-def _decided(document: Json) -> Iterable[str]:
+def _describe_decisions(document: Json) -> Iterable[str]:
     decided = document["decided"]
     cost = decided["cost_usd_micros"]
     model = f" on {decided['model']}, estimated at {format_usd(cost)}" if decided["model"] else ""
@@ -177,12 +177,16 @@ def _decided(document: Json) -> Iterable[str]:
 
 
 def _authority(authority: Json) -> Iterable[str]:
-    yield f"{'requested by':<{WIDTH}}{_who(authority['requested_by'])}"
+    yield f"{'requested by':<{WIDTH}}{_name_person(authority['requested_by'])}"
     policy, catalog = authority["policy"], authority["catalog"]
     activated = policy["activated"]
-    since = f"activated by {_who(activated)}: {activated['why']}" if activated else "comes with the package"
-    yield f"{'policy':<{WIDTH}}{_named(policy)}, {since}"
-    yield f"{'catalog':<{WIDTH}}{_named(catalog)}; engine {authority['engine']}"
+    since = (
+        f"activated by {_name_person(activated)}: {activated['why']}"
+        if activated
+        else "comes with the package"
+    )
+    yield f"{'policy':<{WIDTH}}{_name_file(policy)}, {since}"
+    yield f"{'catalog':<{WIDTH}}{_name_file(catalog)}; engine {authority['engine']}"
     yield from _people(authority["people"])
 
 
@@ -191,14 +195,14 @@ def _people(answers: Iterable[Json]) -> Iterable[str]:
         more = f" [{answer['detail_code']}]" if "detail_code" in answer else ""
         key = f", signed with {answer['key_id']}" if "key_id" in answer else ""
         comment = f": {answer['said']}" if answer["said"] else ""
-        yield f"{answer['event']}{more} by {_who(answer)}{key}{comment}"
+        yield f"{answer['event']}{more} by {_name_person(answer)}{key}{comment}"
 
 
-def _who(who: Json) -> str:
+def _name_person(who: Json) -> str:
     return f"{who['actor']} (identified by {who['identified_by']}) at position {who['position']}"
 
 
-def _named(document: Json) -> str:
+def _name_file(document: Json) -> str:
     return f"{document['name'] or 'not kept here'} ({document['sha256'][:SHOWN_OF_A_DIGEST]}…)"
 
 
@@ -216,9 +220,7 @@ def _trust(record: Json) -> Iterable[str]:
     yield "only a root kept by another party is a guarantee; check the whole ledger with: sora-ledger verify"
 
 
-def _narrowed(
-    console: "Console", rows: "list[tuple[str, str, str, str]]"
-) -> "list[tuple[str, str, str, str]]":
+def _narrow(console: "Console", rows: "list[tuple[str, str, str, str]]") -> "list[tuple[str, str, str, str]]":
     """Return rows whose file takes at most a quarter of a terminal, so that the reason has room."""
     if not console.is_terminal:
         return rows
@@ -268,13 +270,13 @@ def _table(planned: "Sequence[Planned]", members: "dict[int, Member]", now: date
     for name in ("line", "state", "%", "expected"):
         table.add_column(name, no_wrap=True)
     table.add_column("file")  # the only one that may be narrowed
-    for item in _shown(planned, members):
+    for item in _select_shown(planned, members):
         file = Text(printable(str(item.entry.out)), no_wrap=True, overflow="ellipsis")
         table.add_row(*_row(item, members.get(item.entry.number)), file)
     return Group(Text(title), table)  # a title of the table would be folded where the table ends
 
 
-def _shown(planned: "Sequence[Planned]", members: "dict[int, Member]") -> "Sequence[Planned]":
+def _select_shown(planned: "Sequence[Planned]", members: "dict[int, Member]") -> "Sequence[Planned]":
     """Return the entries that fit, in order: from the first that is not over, the last ones at the end."""
     open_ = (index for index, item in enumerate(planned) if not _is_over(members.get(item.entry.number)))
     first = min(next(open_, len(planned)), max(len(planned) - MOST_ROWS, 0))
@@ -323,7 +325,7 @@ def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFo
         (
             str(member.planned.entry.line),
             member.job.state.value,
-            shown_id(console, member.job.job_id),
+            shorten_id(console, member.job.job_id),
             usd_digits(_cost(member.job)),
             str(member.planned.entry.out),
         )
@@ -360,7 +362,7 @@ def show_preview(console: "Console", previews: "Sequence[tuple[Planned, Preview]
         )
         for planned, preview in previews
     ]
-    columns(console, ("line", "decision", "file", "because"), _narrowed(console, rows), cuts=True)
+    columns(console, ("line", "decision", "file", "because"), _narrow(console, rows), cuts=True)
     for planned, preview in previews:
         if not isinstance(preview.ruling, RenderDecided):
             _line(console, f"line {planned.entry.line}: {'; '.join(list_reasons(preview.ruling))}")

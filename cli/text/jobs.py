@@ -134,10 +134,10 @@ def _facts(job: Job, assets_url: str) -> Iterable[tuple[str, str]]:
         asset = job.assets[variant]
         gone = ", no longer there" if job.state is State.LOST and variant is Variant.VIDEO else ""
         name = "file" if variant is Variant.VIDEO else str(variant)  # `video` is its id
-        yield name, f"{escape(_where(asset.storage_uri, assets_url))} ({asset.bytes:,} bytes{gone})"
+        yield name, f"{escape(_format_location(asset.storage_uri, assets_url))} ({asset.bytes:,} bytes{gone})"
 
 
-def _where(storage_uri: str, assets_url: str) -> str:
+def _format_location(storage_uri: str, assets_url: str) -> str:
     scheme, _, name = storage_uri.partition(":")
     return f"{assets_url}/{name}" if scheme == "asset" and assets_url else storage_uri
 
@@ -156,13 +156,13 @@ def show_jobs(
     header = ("job", "state", created, "USD", *(("by", "render", "prompt") if prompt else ("render",)))
     rows: list[tuple[str, ...]] = []
     for job in listed:
-        name = shown_id(console, job.job_id) if prompt else job.job_id
+        name = shorten_id(console, job.job_id) if prompt else job.job_id
         begun = (name, job.state, job.created_at[dates].replace("T", " "), _price(job))
         rows.append((*begun, *(_request_words(job, prompt(job)) if prompt else (_render(job),))))
     columns(console, header, rows, [state_style(job.state) for job in listed], cuts=True)
 
 
-def shown_id(console: "Console", job_id: str) -> str:
+def shorten_id(console: "Console", job_id: str) -> str:
     """Return how a table names a job: by its handle where a terminal is narrow."""
     return handle_of(job_id) if console.is_terminal and console.width < _ROOM_FOR_IDS else job_id
 
@@ -185,10 +185,10 @@ def _request_words(job: Job, prompt: str | None) -> tuple[str, str, str]:
     render = " ".join(part for part in (job.model or job.requested_model, length) if part)
     operation = "" if job.operation is Operation.CREATE else f"{job.operation or 'adopted'}: "
     review = f"{job.verdict}: " if job.verdict else ""
-    return short(job.actor, _LONGEST_NAME), render, review + operation + printable(_one_line(prompt))
+    return short(job.actor, _LONGEST_NAME), render, review + operation + printable(_join_lines(prompt))
 
 
-def _one_line(text: str | None) -> str:
+def _join_lines(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
@@ -206,7 +206,7 @@ def show_found(
         taken = len(f"{job.job_id}  {job.state}  {created}  {facts}")
         name = handle_of(job.job_id) if console.is_terminal and taken > console.width else job.job_id
         console.print(f"{name}  [{state_style(job.state)}]{job.state}[/]  {created}  {escape(facts)}")
-        console.print(_INDENT + _highlighted(_snippet(match, words, width)))
+        console.print(_INDENT + _highlight(_snippet(match, words, width)))
         if path := poster(job):
             console.print(_INDENT + f"[bright_black]{escape(path)}[/]")
     if not count:
@@ -223,7 +223,7 @@ def _snippet(match: FoundJob, words: str, room: int) -> Snippet:
     return snippet
 
 
-def _highlighted(snippet: Snippet) -> str:
+def _highlight(snippet: Snippet) -> str:
     parts, end = [], 0
     for start, stop in snippet.spans:
         if start >= end:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 import msgspec
 
-from cli.text.printable import escaped
+from cli.text.printable import escape_controls
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def begin(*, is_json: bool, words: Sequence[str] = ()) -> Iterator[Output]:
 
 def to_json(document: Any, indent: int | None = INDENT) -> str:
     """Return `document` as JSON without characters that control a terminal or reverse a line."""
-    return escaped(_dumps(document, indent))
+    return escape_controls(_dumps(document, indent))
 
 
 def _dumps(document: Any, indent: int | None) -> str:
@@ -139,7 +139,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 @contextmanager
-def printed_list(name: str, facts: Mapping[str, Any] | None = None) -> Iterator[Callable[[Any], None]]:
+def print_list(name: str, facts: Mapping[str, Any] | None = None) -> Iterator[Callable[[Any], None]]:
     """Print a document of one list, member by member; yields the function that prints one."""
     output = current()
 
@@ -153,7 +153,7 @@ def printed_list(name: str, facts: Mapping[str, Any] | None = None) -> Iterator[
 
 
 @contextmanager
-def filed_list(
+def write_list(
     path: Path, name: str, facts: Mapping[str, Any] | None = None
 ) -> Iterator[Callable[[Any], None]]:
     """Write a document of one list to `path`, member by member, whole or not at all."""
@@ -207,7 +207,7 @@ def _compact(document: Any) -> bytes:
         text = msgspec.json.encode(document)
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         text = json.dumps(document, ensure_ascii=False).encode(errors="backslashreplace")
-    return text if text.isascii() and b"\x7f" not in text else escaped(text.decode()).encode()
+    return text if text.isascii() and b"\x7f" not in text else escape_controls(text.decode()).encode()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ _OBEYED = re.compile(
 _MARKUP = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
 
 
-def escaped(document: str) -> str:
+def escape_controls(document: str) -> str:
     """Return the same JSON document with control characters escaped that JSON itself allows."""
     return document if document.isascii() and "\x7f" not in document else _OBEYED.sub(_escape, document)
 

@@ -69,11 +69,11 @@ class RecordLines:
         for name in self._columns[1:-1]:
             line.append(set_cell_size(row[name], self._widths[name]) + GAP, styles[name])
         indent = Text(" " * line.cell_len)
-        for part in self._folded(Text(row["what"], styles["what"]), line.cell_len):
+        for part in self._fold(Text(row["what"], styles["what"]), line.cell_len):
             self._console.print(line + part)
             line = indent
 
-    def _folded(self, text: "Text", indent: int) -> "Iterable[Text]":
+    def _fold(self, text: "Text", indent: int) -> "Iterable[Text]":
         """Wrap the last column on a terminal; elsewhere a record is one line."""
         room = self._console.width - indent
         if not self._console.is_terminal or room < LEAST_ROOM:

@@ -40,7 +40,7 @@ def columns(
     if not rows:
         console.print(NOTHING)
     for row, style in zip_longest(rows, styles, fillvalue=""):
-        cells = _padded(row, widths)
+        cells = _pad(row, widths)
         if style:
             cells[1] = f"[{style}]{cells[1]}[/]"
         console.print(GAP.join(cells))
@@ -62,7 +62,7 @@ def cut(text: str, room: int) -> str:
     return line if cell_len(line) <= room else f"{set_cell_size(line, room - 1).rstrip()}…"[:room]
 
 
-def _padded(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _pad(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     from rich.cells import cell_len
 
     widths = [*widths[:-1], cell_len(row[-1])]

@@ -42,7 +42,7 @@ def unknown_command(message: str, context: click.Context, found: str, known: str
 def param_of(error: click.UsageError) -> str | None:
     """Return the option or argument that is wrong, as it is typed."""
     if isinstance(error, Usage):
-        return _typed(error.param, error.ctx)
+        return _name_parameter(error.param, error.ctx)
     if isinstance(error, click.NoSuchOption | click.BadOptionUsage):
         return error.option_name
     parameter = error.param if isinstance(error, click.BadParameter) else None
@@ -51,7 +51,7 @@ def param_of(error: click.UsageError) -> str | None:
     return parameter.name if parameter else None
 
 
-def expected_by(error: click.UsageError) -> str | None:
+def describe_expected(error: click.UsageError) -> str | None:
     """Return what the command line should have had in place of what is wrong."""
     if isinstance(error, Usage | BadValue):
         return error.expected
@@ -60,11 +60,11 @@ def expected_by(error: click.UsageError) -> str | None:
     if isinstance(error, click.BadOptionUsage):
         return f"{error.option_name} with its value"
     if isinstance(error, click.BadParameter) and error.param is not None:
-        return _taken_by(error.param)
+        return _describe_value(error.param)
     return f"what `{_path(error)} --help` shows"
 
 
-def found_by(error: click.UsageError, words: Sequence[str]) -> str | None:
+def describe_found(error: click.UsageError, words: Sequence[str]) -> str | None:
     """Return what the command line with these words had; never a prompt, because it is logged."""
     if isinstance(error, Usage | BadValue):
         return error.found
@@ -79,14 +79,14 @@ def found_by(error: click.UsageError, words: Sequence[str]) -> str | None:
     return "other arguments"
 
 
-def _typed(param: str | None, context: click.Context | None) -> str | None:
+def _name_parameter(param: str | None, context: click.Context | None) -> str | None:
     """Return a parameter of the command as it is typed; its name otherwise, such as that of a variable."""
     parameters = context.command.params if context else ()
     named = next((parameter for parameter in parameters if parameter.name == param), None)
     return max(named.opts, key=len) if isinstance(named, click.Option) else param
 
 
-def _taken_by(parameter: click.Parameter) -> str:
+def _describe_value(parameter: click.Parameter) -> str:
     kind = parameter.type
     if isinstance(kind, click.Choice):
         return f"one of {', '.join(map(str, kind.choices))}"

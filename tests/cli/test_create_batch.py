@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from cli.exit_codes import WORST_FIRST, ExitCode, worst
+from cli.exit_codes import WORST_FIRST, ExitCode, choose_worst
 from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora, Terminal
 from tests.conftest import Clock
@@ -258,8 +258,8 @@ def test_a_batch_that_goes_on_says_how(
 
 
 def test_the_worst_code_is_what_needs_a_person_soonest() -> None:
-    assert worst([ExitCode.DENIED, ExitCode.UNKNOWN, ExitCode.DONE]) is ExitCode.UNKNOWN
-    assert worst([]) is ExitCode.DONE
+    assert choose_worst([ExitCode.DENIED, ExitCode.UNKNOWN, ExitCode.DONE]) is ExitCode.UNKNOWN
+    assert choose_worst([]) is ExitCode.DONE
     assert len(set(WORST_FIRST)) == len(WORST_FIRST)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.exit_codes import MEANINGS, OF_ERROR, OF_STATE, ExitCode, of_error
+from cli.exit_codes import MEANINGS, OF_ERROR, OF_STATE, ExitCode, code_of_error
 from decision.errors import BadRequest
 from ledger.errors import AmbiguousJob, JobNotFound, LedgerUnusable, WrongExpectedVersion
 from ledger.terms import State
@@ -87,7 +87,7 @@ def test_the_help_has_the_table(sora: Sora) -> None:
 
 @pytest.mark.parametrize(("error", "code"), ERRORS, ids=lambda value: type(value).__name__)
 def test_an_error_raised_on_purpose_has_its_code(error: Exception, code: int) -> None:
-    assert of_error(error) == code
+    assert code_of_error(error) == code
 
 
 @pytest.mark.parametrize("name", OF_ERROR)
@@ -97,7 +97,7 @@ def test_the_table_names_classes_that_exist(name: str) -> None:
 
 
 def test_an_error_that_was_not_has_none() -> None:
-    assert of_error(ZeroDivisionError()) is None
+    assert code_of_error(ZeroDivisionError()) is None
 
 
 def test_a_denial_ends_with_3_and_its_reason(sora: Sora) -> None:

@@ -16,7 +16,7 @@ MEMBER = {"text": "x" * 40_000}
 
 
 def test_a_member_is_printed_before_the_last_is_there(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.printed_list("records") as add:
+    with output.print_list("records") as add:
         add(MEMBER)
         add(MEMBER)
         assert "xxx" in capsys.readouterr().out
@@ -27,7 +27,7 @@ def test_the_bytes_are_those_of_the_whole_document(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int
 ) -> None:
     members = [{"a": "ä\x9b", "b": {}, "c": [1, None], "n": number} for number in range(count)]
-    with output.printed_list("records") as printed, output.filed_list(tmp_path / "f", "records") as filed:
+    with output.print_list("records") as printed, output.write_list(tmp_path / "f", "records") as filed:
         for member in members:
             printed(member)
             filed(member)
@@ -37,7 +37,7 @@ def test_the_bytes_are_those_of_the_whole_document(
 
 
 def _break_off(path: Path) -> None:
-    with output.filed_list(path, "records") as add:
+    with output.write_list(path, "records") as add:
         add(MEMBER)
         add(object())  # what JSON cannot hold
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 import pytest
 
-from cli.options.since import since
+from cli.options.since import parse_since
 from tests.cli.conftest import Sora
 
 NOW = datetime(2026, 11, 30, 15, 30, tzinfo=UTC)
@@ -40,7 +40,7 @@ def _in_utc() -> Iterator[None]:
     ],
 )
 def test_a_time_is_read_as_people_write_it(text: str, moment: str) -> None:
-    assert since(text, NOW) == f"{moment}:00.000000Z"
+    assert parse_since(text, NOW) == f"{moment}:00.000000Z"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_time_is_read_as_people_write_it(text: str, moment: str) -> None:
 )
 def test_another_word_is_refused_with_the_forms_there_are(text: str) -> None:
     with pytest.raises(click.BadParameter, match="expected 7d, 24h, today"):
-        since(text, NOW)
+        parse_since(text, NOW)
 
 
 @pytest.mark.parametrize("command", ["jobs", "log", "spend", "audit", "find fox"])
