@@ -59,7 +59,7 @@ SETTLES_S = 0.1
 """How long a thread that was joined, and a file that is closed, may take to be gone."""
 ABOUT_THE_WORLD = (
     ("ledger.store.postgres.outage", "_outage_of"),
-    ("render_service.assets.bucket", "opened"),
+    ("render_service.assets.bucket", "open_bucket"),
     ("render_service.runtime.ledger_process", "ledger_process"),
     ("sora_adapter.profiles", "profiles"),
 )

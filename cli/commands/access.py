@@ -30,7 +30,7 @@ from render_service.session.session import utc_now
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.approvals.changes import Office, Proposed
+    from render_service.approvals.changes import Office, Proposal
 
 SHOWN_ONCE = "this is the only time the key is shown; the ledger has only its digest"
 USED = "use it as the API key of an SDK: OPENAI_API_KEY=slk_… with OPENAI_BASE_URL=http://HOST:PORT/v1"
@@ -113,7 +113,7 @@ def grant_command(
 def _propose(inv: Invocation, wish: Terms, reason: str | None) -> None:
     key = make_key()
 
-    def make(office: "Office") -> "Proposed":
+    def make(office: "Office") -> "Proposal":
         check_terms(
             wish, inv.rules.policy, Register(office.ledger), office.clock(), inv.settings.profiles_file
         )

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ledger.tree.checkpoint import Signer
-    from render_service.approvals.approvals import Answered
+    from render_service.approvals.approvals import AnswerResult
     from render_service.session.session import Session
 
-    Answer = Callable[[Session, Job, Signer | None], Coroutine[Any, Any, Answered]]
+    Answer = Callable[[Session, Job, Signer | None], Coroutine[Any, Any, AnswerResult]]
 
 
 def read_key(key: Path | None) -> "Signer | None":
@@ -52,7 +52,7 @@ def answer_and_show(
     """
     signer = read_key(key)
 
-    async def follow(session: "Session") -> "Answered":
+    async def follow(session: "Session") -> "AnswerResult":
         return await answer(session, await session.job(name), signer)
 
     answered = inv.session(follow)
@@ -71,7 +71,7 @@ def answer_and_show(
     return job
 
 
-def _text(console: "Console", answered: "Answered") -> None:
+def _text(console: "Console", answered: "AnswerResult") -> None:
     job = answered.job
     if answered.ruling:
         show_ruling(console, answered.ruling, job_id=job.job_id, draft=job.source_job)
@@ -124,7 +124,7 @@ def approve_command(
         answer_change(inv, lambda office: approve_change(office, name, reason, signer, moment))
         return
 
-    async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "Answered":
+    async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "AnswerResult":
         return await approve(session, job, reason, signer, moment)
 
     job = answer_and_show(inv, name, key, follow, silent=submit)
@@ -151,7 +151,7 @@ def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None)
         answer_change(inv, lambda office: reject_change(office, name, reason, signer))
         return
 
-    async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "Answered":
+    async def follow(session: "Session", job: "Job", signer: "Signer | None") -> "AnswerResult":
         return await reject(session, job, reason, signer)
 
     answer_and_show(inv, name, key, follow)

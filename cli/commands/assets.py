@@ -11,7 +11,7 @@ from cli.options import common
 from cli.options.command import Group
 from cli.text.tables import columns
 from ledger.log.job_names import handle_of
-from render_service.assets.maintenance import check, file_document, named_files, remove_unnamed
+from render_service.assets.maintenance import check, file_document, iterate_named_files, remove_unnamed
 from render_service.assets.store import AssetStore
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
@@ -82,13 +82,13 @@ def observe_command(inv: Invocation) -> None:
       sora-ledger assets observe
     """
     from render_service.provenance.observe import Backlog, observe_stored
-    from render_service.provenance.words import observed
+    from render_service.provenance.words import describe_observed
 
     async def read(session: "Session") -> Backlog:
         return await asyncio.to_thread(observe_stored, session)
 
     done = inv.session(read, calls=False)
-    observations = [{"job_id": job_id, "words": observed(event)} for job_id, event in done.observed]
+    observations = [{"job_id": job_id, "words": describe_observed(event)} for job_id, event in done.observed]
     document = {"observed": observations, "missing": done.missing}
 
     def text(console: "Console") -> None:
@@ -130,7 +130,7 @@ def claim_command(inv: Invocation) -> None:
 
 def _list(inv: Invocation, assets: "AssetStore") -> None:
     with inv.reader() as ledger:
-        files = [file_document(file) for file in named_files(ledger)]
+        files = [file_document(file) for file in iterate_named_files(ledger)]
     total = sum({file["sha256"]: file["bytes"] for file in files}.values())
     document = {"place": assets.place.url, "files": files, "bytes": total}
     inv.emit(document, lambda console: print_files(console, files, total))
@@ -138,7 +138,7 @@ def _list(inv: Invocation, assets: "AssetStore") -> None:
 
 def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
     with inv.ledger() as ledger:
-        named = list(named_files(ledger))
+        named = list(iterate_named_files(ledger))
     looked = [file_document(file, state) for file, state in check(assets, named, quick=quick)]
     wrong = [file for file in looked if file["state"] not in ("ok", "let_go")]
     mark_lost = sum(file["state"] == "let_go" for file in looked)

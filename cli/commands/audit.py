@@ -143,7 +143,7 @@ async def _alert(session: "Session", targets: "Targets", findings: "Sequence[Fin
     from render_service.alerts.alerter import Alerter
 
     async with Alerter(session, targets) as alerter:
-        await alerter.once(findings)
+        await alerter.announce(findings)
 
 
 def _deal_with(inv: Invocation, name: str, reason: str) -> None:

@@ -15,7 +15,7 @@ from ledger.tree.head import TreeHead
 from render_service.evidence import checkpoints
 from render_service.evidence.checkpoints import Publication
 from render_service.evidence.keys import read_policy, read_verifier
-from render_service.evidence.timestamps import dated
+from render_service.evidence.timestamps import add_date
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.evidence.checkpoints import Comparison
-    from render_service.evidence.proofs import Checked
-    from render_service.evidence.publishing import Published
+    from render_service.evidence.proofs import ProofCheck
+    from render_service.evidence.publishing import PublishedCheckpoint
     from render_service.evidence.witnesses import Answer
     from render_service.session.session import Session
 
@@ -142,7 +142,7 @@ def _check(
     with inv.ledger() as ledger:
         comparison = checkpoints.compare(ledger, checkpoints.read_head(file), keys, policy)
     if tsa_chain:
-        comparison = dated(comparison, file, tsa_chain)
+        comparison = add_date(comparison, file, tsa_chain)
     inv.emit(comparison_document(comparison), lambda console: _text(console, comparison))
     if comparison.trouble:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
@@ -157,7 +157,7 @@ def _publish(inv: Invocation, wanted: Publication) -> None:
         return
     from render_service.evidence.publishing import publish_checkpoint  # only where witnesses are asked
 
-    async def publish(session: "Session") -> "Published":
+    async def publish(session: "Session") -> "PublishedCheckpoint":
         return await publish_checkpoint(session, wanted)
 
     done = inv.session(publish, calls=False)
@@ -234,7 +234,7 @@ def _text(console: "Console", comparison: "Comparison") -> None:
     print_vouchers(console, comparison)
 
 
-def print_vouchers(console: "Console", checked: "Comparison | Checked") -> None:
+def print_vouchers(console: "Console", checked: "Comparison | ProofCheck") -> None:
     """Print who signed and cosigned a checkpoint, or that nobody's signature was checked."""
     if stamped_at := getattr(checked, "stamped_at", None):
         console.print(printable(f"dated {stamped_at}"), markup=False)

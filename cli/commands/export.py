@@ -23,7 +23,7 @@ from render_service.runtime.documents import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.evidence.bundles import Exported
+    from render_service.evidence.bundles import ExportedBundle
 
 
 @click.command("export")
@@ -108,7 +108,7 @@ def export_command(  # one parameter per option
     _emit_bundle(inv, done)
 
 
-def _emit_bundle(inv: Invocation, done: "Exported") -> None:
+def _emit_bundle(inv: Invocation, done: "ExportedBundle") -> None:
     for asset in done.contents.absent:
         say(f"not in the bundle: the file recorded at position {asset.position} is missing or was changed")
     if done.head.note is None:
@@ -144,7 +144,7 @@ def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
     inv.emit(document, lambda console: console.print(text, markup=False))
 
 
-def _text(console: "Console", done: "Exported") -> None:
+def _text(console: "Console", done: "ExportedBundle") -> None:
     held = done.contents
     console.print(
         f"{done.path}: {done.scope}, {counted(held.records, 'record')}, "

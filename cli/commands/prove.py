@@ -25,7 +25,7 @@ from render_service.runtime.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.evidence.proofs import Checked, Proof
+    from render_service.evidence.proofs import Proof, ProofCheck
 
 
 @click.command("prove")
@@ -126,7 +126,7 @@ def prove_command(  # one parameter per option
     inv.emit(proof_document(made), lambda _: output.print_text(text, newline=False))
 
 
-def _check(inv: Invocation, checked: "Checked") -> None:
+def _check(inv: Invocation, checked: "ProofCheck") -> None:
     inv.emit(_make_document(checked), lambda console: _print_check(console, checked))
     if checked.trouble:
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
@@ -146,7 +146,7 @@ def proof_document(proof: "Proof") -> dict[str, Any]:
     }
 
 
-def _make_document(checked: "Checked") -> dict[str, Any]:
+def _make_document(checked: "ProofCheck") -> dict[str, Any]:
     try:
         record = json.loads(checked.record) if checked.record is not None else None
     except (ValueError, RecursionError):
@@ -162,7 +162,7 @@ def _make_document(checked: "Checked") -> dict[str, Any]:
     }
 
 
-def _print_check(console: "Console", checked: "Checked") -> None:
+def _print_check(console: "Console", checked: "ProofCheck") -> None:
     at = checked.proof.head.checkpoint
     for trouble in checked.trouble:
         console.print(f"not proved: {printable(trouble)}", markup=False, style="red")

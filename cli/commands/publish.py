@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from render_service.provenance.label import Label
-    from render_service.provenance.publish import Published
-    from render_service.provenance.sign import Followed
+    from render_service.provenance.publish import PublishedFile
+    from render_service.provenance.sign import ProvenanceCheck
     from render_service.session.session import Session
 
 MARKINGS = {
@@ -106,7 +106,7 @@ def publish_command(
         _refuse_changes(signs=bool(certificate or checkpoint or key or timestamp), draws=bool(label))
     wanted = Publication(target, certificate, as_stored, checkpoint, key, force, label, timestamp, tsa_chain)
 
-    async def write(session: "Session") -> "Published":
+    async def write(session: "Session") -> "PublishedFile":
         return await publish(session, name, wanted)
 
     done = inv.session(write, calls=False)
@@ -220,7 +220,7 @@ def verify_provenance_command(
         raise click.exceptions.Exit(ExitCode.INTEGRITY)
 
 
-def _document(followed: "Followed") -> dict[str, Any]:
+def _document(followed: "ProvenanceCheck") -> dict[str, Any]:
     manifest = followed.manifest
     return {
         "holds": not followed.trouble,
@@ -272,7 +272,7 @@ STAMPS = {
 }
 
 
-def _show_manifest(console: "Console", followed: "Followed") -> None:
+def _show_manifest(console: "Console", followed: "ProvenanceCheck") -> None:
     manifest = followed.manifest
     if manifest is None:
         return
@@ -289,7 +289,7 @@ def _show_manifest(console: "Console", followed: "Followed") -> None:
         )
 
 
-def _show(console: "Console", followed: "Followed") -> None:
+def _show(console: "Console", followed: "ProvenanceCheck") -> None:
     _show_manifest(console, followed)
     for trouble in followed.trouble:
         console.print(printable(f"does not hold: {trouble}"), markup=False, style="red")

@@ -9,7 +9,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job
 from cli.text.usage import Usage
-from render_service.adoption.external import attach, checked_stream, external_event, record_external
+from render_service.adoption.external import attach, check_stream, external_event, record_external
 from render_service.approvals.reviews import read_note, review
 from render_service.runtime.documents import record_document
 
@@ -86,7 +86,7 @@ def record_command(
         _preview(inv, stream, values)
         return
 
-    checked_stream(stream)
+    check_stream(stream)
     external_event(values)  # before a ledger is begun for it
 
     async def follow(session: "Session") -> "Fact":
@@ -105,7 +105,7 @@ def record_command(
 
 def _preview(inv: Invocation, stream: str, values: dict[str, Any]) -> None:
     event = external_event(values)
-    document = {"dry_run": True, "stream": checked_stream(stream), "event": event.as_json()}
+    document = {"dry_run": True, "stream": check_stream(stream), "event": event.as_json()}
 
     def text(console: "Console") -> None:
         console.print_json(data=document["event"])

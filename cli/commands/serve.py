@@ -27,7 +27,15 @@ from cli.options.working import (
 from ledger.errors import LedgerUnusable
 from ledger.log.opening import open_now
 from ledger.record import Authority
-from render_service.access.local import TICKET_S, choosing, find_console, leading_to, link, make_ticket, noted
+from render_service.access.local import (
+    TICKET_S,
+    find_console,
+    link,
+    make_ticket,
+    note_console,
+    write_choice,
+    write_link,
+)
 from render_service.access.signing import Signer, open_signer
 from render_service.alerts.targets import read_targets
 from render_service.evidence.checkpoints import Scheduled
@@ -201,7 +209,7 @@ def _serve(
         local = _local_origin(listening) if parts.console else None
         async with contextlib.AsyncExitStack() as stack:
             if local:
-                stack.enter_context(noted(inv.settings, local))
+                stack.enter_context(note_console(inv.settings, local))
             if publication:
                 from render_service.evidence.publishing import on_schedule
 
@@ -311,7 +319,7 @@ def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
             expected="a console that is served here",
             found="none",
         )
-    shown = prints or not (_has_windows() and webbrowser.open(choosing(inv.settings, links).as_uri()))
+    shown = prints or not (_has_windows() and webbrowser.open(write_choice(inv.settings, links).as_uri()))
     document: dict[str, Any] = {
         "ledgers": [{k: v for k, v in entry.items() if shown or k != "link"} for entry in consoles],
         "valid_seconds": TICKET_S,
@@ -349,7 +357,7 @@ def _open(inv: Invocation, signer: Signer, origin: str, *, prints: bool) -> None
 
 def _opens(settings: Settings, address: str) -> bool:
     """Open a browser with windows; return whether there is one."""
-    return _has_windows() and webbrowser.open(leading_to(settings, address).as_uri())
+    return _has_windows() and webbrowser.open(write_link(settings, address).as_uri())
 
 
 def _has_windows() -> bool:

@@ -15,14 +15,14 @@ from cli.text.tables import fold
 from cli.text.usage import Usage
 from render_service.api.sessions import finished
 from render_service.maintenance.deployment import checkup_of_deployment
-from render_service.maintenance.setup import Found, begin, checkup
+from render_service.maintenance.setup import CheckResult, begin, checkup
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.maintenance.setup import Beginning, Finding
+    from render_service.maintenance.setup import Finding, InitResult
 
 
 @click.command("init")
@@ -61,7 +61,7 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
         say("run these as the owner of the tables, or repeat with --apply")
 
 
-def _show_beginning(console: "Console", beginning: "Beginning") -> None:
+def _show_beginning(console: "Console", beginning: "InitResult") -> None:
     how = "begun" if beginning.begun else f"there already, {counted(beginning.size, 'record')}"
     line = f"{beginning.ledger}: {how}, origin {beginning.origin}"
     if beginning.grants and not beginning.applied:
@@ -103,7 +103,7 @@ def doctor_command(inv: Invocation, *, dry_run: bool, deployment: bool) -> None:
     findings = finished(collect())
     if deployment:
         findings += checkup_of_deployment(inv.settings)
-    healthy = all(finding.found is not Found.WRONG for finding in findings)
+    healthy = all(finding.found is not CheckResult.WRONG for finding in findings)
     document = {
         "healthy": healthy,
         "dry_run": dry_run,

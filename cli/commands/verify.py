@@ -21,7 +21,7 @@ from render_service.runtime.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.evidence.verify import Checked
+    from render_service.evidence.verify import VerifyResult
     from render_service.session.session import Session
 
 
@@ -133,7 +133,7 @@ def _refuse_contradictions(scope: Scope, *, record: bool) -> None:
         )
 
 
-def _document(checked: "Checked") -> dict[str, Any]:
+def _document(checked: "VerifyResult") -> dict[str, Any]:
     report = checked.report
     return {
         "clean": report.clean,
@@ -151,13 +151,13 @@ def _document(checked: "Checked") -> dict[str, Any]:
     }
 
 
-async def _record(session: "Session", checked: "Checked") -> None:
+async def _record(session: "Session", checked: "VerifyResult") -> None:
     from render_service.evidence.recorded_checks import record_verified
 
     await asyncio.to_thread(record_verified, session, checked)
 
 
-def _text(console: "Console", checked: "Checked") -> None:
+def _text(console: "Console", checked: "VerifyResult") -> None:
     report = checked.report
     if report.clean:
         what = f"intact after position {checked.since}" if checked.since else "intact"

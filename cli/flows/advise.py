@@ -20,7 +20,7 @@ from decision.request.request import RenderRequest, Source, parse_request
 from ledger.errors import LedgerUnusable
 from ledger.events import RenderRequested
 from ledger.store.filters import RecordFilter
-from render_service.approvals.requesters import asker
+from render_service.approvals.requesters import find_author
 
 if TYPE_CHECKING:
     from render_service.batches.plan import Planned
@@ -80,7 +80,7 @@ def say_first_of_split(inv: Invocation, override: "Override | None") -> None:
     """Say what covers only the first remix of a split that is queued."""
     if override:
         say("the override is for the first remix only; `retry JOB --override CODE` overrides a later denial")
-    if asker(inv.settings, inv.rules.policy).signer:
+    if find_author(inv.settings, inv.rules.policy).signer:
         say(
             "your signature covers the first remix only; the others count as requested by a name that was"
             " typed, and may need one approval more"

@@ -9,8 +9,8 @@ from cli.exit_codes import ExitCode
 from cli.invocation import Invocation, say
 from ledger.log.ledger import Ledger
 from ledger.log.opening import open_or_create
-from render_service.access.grants import shown_grant
-from render_service.approvals.changes import Office, Proposed, waits_for
+from render_service.access.grants import show_grant
+from render_service.approvals.changes import Office, Proposal, waits_for
 from render_service.reports.answers import answers
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import printable
@@ -25,7 +25,7 @@ CHANGE = "change_"
 
 def propose(
     inv: Invocation,
-    make: "Callable[[Office], Proposed]",
+    make: "Callable[[Office], Proposal]",
     show: "Callable[[dict[str, Any]], object] | None" = None,
 ) -> None:
     """Propose a change, show it, and exit like a held request, naming who has to approve it.
@@ -60,7 +60,7 @@ def _office(inv: Invocation, ledger: "Ledger") -> "Office":
     return Office(ledger, inv.settings, inv.trace, clock_of(ledger))
 
 
-def _show(inv: Invocation, ledger: "Ledger", proposed: "Proposed", needed: int) -> None:
+def _show(inv: Invocation, ledger: "Ledger", proposed: "Proposal", needed: int) -> None:
     document = change_document(ledger, proposed) | {"approvals_needed": needed}
 
     def text(console: "Console") -> None:
@@ -72,7 +72,7 @@ def _show(inv: Invocation, ledger: "Ledger", proposed: "Proposed", needed: int) 
     inv.emit(document, text)
 
 
-def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
+def change_document(ledger: "Ledger", proposed: "Proposal") -> dict[str, Any]:
     """Return a change as JSON."""
     first, event = proposed.history.first, proposed.event
     return {
@@ -84,7 +84,7 @@ def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
         "catalog_sha256": event.catalog_sha256,
         "budget": event.budget,
         "limit_usd_micros": event.limit_usd_micros,
-        "access": event.access and shown_grant(event.access),
+        "access": event.access and show_grant(event.access),
         "why": event.why and event.why.text,
         "reason_codes": list(event.reason_codes),
         "proposed_by": first.actor,
@@ -95,7 +95,7 @@ def change_document(ledger: "Ledger", proposed: "Proposed") -> dict[str, Any]:
     }
 
 
-def change_lines(ledger: "Ledger", proposed: "Proposed") -> list[str]:
+def change_lines(ledger: "Ledger", proposed: "Proposal") -> list[str]:
     """Return a change in lines to read."""
     first, why = proposed.history.first, proposed.event.why
     words = "no reason given" if why is None else why.text or "[erased]"

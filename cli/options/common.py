@@ -21,7 +21,7 @@ from decision.money import micros_of
 from decision.rules.purpose import PURPOSES
 from ledger.log.job_names import NAMES
 from ledger.record import timestamp
-from render_service.assets.folder import irreplaceable
+from render_service.assets.folder import describe_irreplaceable
 from render_service.runtime.ledgers import of_folder
 from render_service.runtime.settings import read_settings
 from render_service.runtime.settings_file import LEDGER
@@ -88,7 +88,7 @@ def _json_path(_: click.Context, __: click.Parameter, value: Path | None) -> Pat
     path = value if value.suffix else value.with_suffix(".json")
     if path.is_dir():
         raise BadValue(f"{path} is a folder; name a file in it", expected="a file", found="a folder")
-    if what := irreplaceable(path):
+    if what := describe_irreplaceable(path):
         raise BadValue(
             f"at {path} is {what}, which is never replaced; name another", expected="a new file", found=what
         )

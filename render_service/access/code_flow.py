@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import httpx2
 from pydantic import BaseModel, ConfigDict
 
-from render_service.access.oidc import ANSWER_S, SignedIn, checked_url, describe, new_client, read_json
+from render_service.access.oidc import ANSWER_S, SignedIn, check_url, describe, new_client, read_json
 from render_service.runtime.errors import NotAuthenticated, ProviderUnavailable
 
 LONGEST_CODE = 4_096
@@ -64,7 +64,7 @@ class CodeFlow:
             "code_challenge": _digest(pending.verifier),
             "code_challenge_method": "S256",
         }
-        return f"{checked_url(str(about.get('authorization_endpoint')))}?{urlencode(query)}", pending
+        return f"{check_url(str(about.get('authorization_endpoint')))}?{urlencode(query)}", pending
 
     async def finish(
         self, pending: Pending | None, query: Mapping[str, str], redirect_uri: str, now: datetime
@@ -112,7 +112,7 @@ class CodeFlow:
         }
         async with new_client() as client:
             about = await describe(client, provider)
-            where = checked_url(str(about.get("token_endpoint")))
+            where = check_url(str(about.get("token_endpoint")))
             return await read_json(client.stream("POST", where, data=form))
 
     async def _document(self, response: Any) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Gatekeeper:
         """
         text = _bearer(authorization)
         if self.signed_in is not None and looks_like_token(text):
-            await self._fresh(FRESH_S)  # the roles of the policy in force
+            await self._read_fresh(FRESH_S)  # the roles of the policy in force
             session = self._session
             return await self.signed_in.identify(text, session.policy.roles_in_force, session.clock())
         key_id = key_id_of(text)
@@ -66,7 +66,7 @@ class Gatekeeper:
                 found="another key",
             )
         arrived = self._elapsing()
-        key = (await self._fresh(FRESH_S)).keys.get(key_id)
+        key = (await self._read_fresh(FRESH_S)).keys.get(key_id)
         if key is None:
             key = (await self._read_after(arrived)).keys.get(key_id)
         if key is None or not hmac.compare_digest(sha256_hex(text.encode()), key.grant.key_sha256):
@@ -81,7 +81,7 @@ class Gatekeeper:
 
     async def holder(self, key_id: str) -> Caller:
         """Return the caller who signed in with a key earlier; `NotAuthenticated` once it is not valid."""
-        key = (await self._fresh(FRESH_S)).keys.get(key_id)
+        key = (await self._read_fresh(FRESH_S)).keys.get(key_id)
         if key is None:
             raise NotAuthenticated(
                 f"there is no access key {key_id}: sign in with another",
@@ -104,7 +104,7 @@ class Gatekeeper:
 
     async def roles(self) -> Roles:
         """Return the roles of the policy in force."""
-        await self._fresh(FRESH_S)
+        await self._read_fresh(FRESH_S)
         return self._session.policy.roles_in_force
 
     def expire(self) -> None:
@@ -134,7 +134,7 @@ class Gatekeeper:
             )
         recent.append(now)
 
-    async def _fresh(self, within_s: float) -> Register:
+    async def _read_fresh(self, within_s: float) -> Register:
         """Return the register, at most `within_s` old; requests that come together wait for one read."""
         async with self._reading:
             if self._register is None or self._elapsing() - self._read_at > within_s:
@@ -152,11 +152,11 @@ class Gatekeeper:
 
     async def _read(self) -> Register:
         began = self._elapsing()
-        self._register = await asyncio.to_thread(self._renewed)
+        self._register = await asyncio.to_thread(self._renew)
         self._read_at = began
         return self._register
 
-    def _renewed(self) -> Register:
+    def _renew(self) -> Register:
         register = self._register
         if register is None:
             register = Register(self._session.ledger)

@@ -205,7 +205,7 @@ def revoke(ledger: Ledger, which: str, reason: str | None, now: datetime, who: P
 
 
 def _to_revoke(register: Register, which: str) -> Iterator[AccessKey]:
-    keys = [register.keys[which]] if which in register.keys else register.named(which)
+    keys = [register.keys[which]] if which in register.keys else register.list_named(which)
     if not keys:
         raise BadInput(
             f"{which}: no access key has this id or name; `sora-ledger access list` lists the keys",
@@ -237,7 +237,7 @@ def warning_about(policy: Policy, terms: Terms) -> str | None:
     )
 
 
-def shown_grant(grant: Grant) -> dict[str, object]:
+def show_grant(grant: Grant) -> dict[str, object]:
     """Return a grant as JSON, without the digest of its key."""
     return {name: value for name, value in grant.as_json().items() if name != "key_sha256"}
 
@@ -246,7 +246,7 @@ def document_of(key: AccessKey, now: datetime) -> dict[str, object]:
     """Return a key as JSON, without its digest; `granted_by` and `actor_source` say who granted it."""
     granted, revoked = key.granted, key.revoked
     return {
-        **shown_grant(key.grant),
+        **show_grant(key.grant),
         "state": key.state(timestamp(now)).value,
         "granted_by": granted.actor,
         "actor_source": granted.envelope.actor_source,

@@ -49,7 +49,7 @@ def prove(signer: Signer, challenge: str) -> str:
 
 
 @contextmanager
-def noted(settings: Settings, origin: str) -> Iterator[None]:
+def note_console(settings: Settings, origin: str) -> Iterator[None]:
     """Note where the console is served on this machine, as long as it is."""
     file = _note(settings)
     written = json.dumps({"origin": origin, "pid": os.getpid()}).encode()
@@ -88,12 +88,12 @@ def link(origin: str, ticket: str) -> str:
     return f"{origin}/console/sign-in#ticket={ticket}"
 
 
-def leading_to(settings: Settings, address: str) -> Path:
+def write_link(settings: Settings, address: str) -> Path:
     """Write a file that leads a browser to `address`, readable by its owner only; return its path."""
     return _page(settings, f'<meta http-equiv="refresh" content="0;url={escape(address)}">')
 
 
-def choosing(settings: Settings, links: Mapping[str, str]) -> Path:
+def write_choice(settings: Settings, links: Mapping[str, str]) -> Path:
     """Write a file with a link to each ledger's console, readable by its owner only; return its path."""
     items = "".join(f'<li><a href="{escape(at)}">{escape(name)}</a></li>' for name, at in links.items())
     return _page(

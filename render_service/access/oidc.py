@@ -65,7 +65,7 @@ _PARTS = 3
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def checked_url(text: str) -> str:
+def check_url(text: str) -> str:
     """Return `text` if it is an address to trust for keys; `ValueError` says what is expected."""
     parts = urlsplit(text)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
@@ -81,7 +81,7 @@ Word = Annotated[str, AfterValidator(lambda text: checked_word("team", text))]
 class Provider(Document):
     """The identity provider that is believed, and what its groups mean."""
 
-    issuer: Annotated[str, AfterValidator(checked_url)]
+    issuer: Annotated[str, AfterValidator(check_url)]
     audience: Annotated[str, Field(min_length=1)]
     name_claim: Annotated[str, Field(min_length=1)] = "email"
     groups_claim: Annotated[str, Field(min_length=1)] = "groups"
@@ -256,7 +256,7 @@ class ProviderKeys:
     async def _fetch(self) -> None:
         jose, jwk = import_module("joserfc.errors").JoseError, import_module("joserfc.jwk")
         try:
-            published = await self._published()
+            published = await self._fetch_published()
             self._keys, self._fetched_at = jwk.KeySet.import_key_set(published), self._elapsing()
         except (jose, httpx2.HTTPError, OSError, ValueError, TypeError, KeyError) as error:
             if self._keys is None:
@@ -264,11 +264,11 @@ class ProviderKeys:
                     f"the identity provider {self._issuer} cannot be asked for its keys: {_reason(error)}"
                 ) from None
 
-    async def _published(self) -> dict[str, Any]:
+    async def _fetch_published(self) -> dict[str, Any]:
         """Return the key set of the provider; `ValueError` if it describes another issuer."""
         async with asyncio.timeout(ANSWER_S), new_client() as client:
             about = await describe(client, self._provider)
-            return await read_json(client.stream("GET", checked_url(str(about.get("jwks_uri")))))
+            return await read_json(client.stream("GET", check_url(str(about.get("jwks_uri")))))
 
 
 async def describe(client: httpx2.AsyncClient, provider: Provider) -> dict[str, Any]:

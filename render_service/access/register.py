@@ -116,6 +116,6 @@ class Register:
             self.keys[event.key_id] = replace(self.keys[event.key_id], revoked=record)
         self.position, self.version = record.position, record.version
 
-    def named(self, name: str) -> list[AccessKey]:
+    def list_named(self, name: str) -> list[AccessKey]:
         """Return the keys of `name`, in the order in which they were granted."""
         return [key for key in self.keys.values() if key.grant.name == name]

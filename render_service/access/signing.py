@@ -40,15 +40,15 @@ class Signer:
     def sign(self, purpose: str, content: Mapping[str, Any], ends: datetime) -> str:
         """Return `content` as a text that `read` believes until `ends`."""
         whole = {**content, _ENDS: int(ends.timestamp())}
-        body = _encoded(json.dumps(whole, separators=(",", ":")).encode())
-        return f"{body}.{_encoded(self._mac(purpose, body))}"
+        body = _encode(json.dumps(whole, separators=(",", ":")).encode())
+        return f"{body}.{_encode(self._mac(purpose, body))}"
 
     def read(self, purpose: str, text: str | None, now: datetime) -> dict[str, Any] | None:
         """Return the content of a text signed for `purpose`; None if it is not one, or has ended."""
         if not text or len(text) > LONGEST_TEXT or not text.isascii():
             return None
         body, _, signature = text.partition(".")
-        if not hmac.compare_digest(signature, _encoded(self._mac(purpose, body))):
+        if not hmac.compare_digest(signature, _encode(self._mac(purpose, body))):
             return None
         content = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
         assert isinstance(content, dict)  # it was signed here
@@ -56,7 +56,7 @@ class Signer:
 
     def token(self, purpose: str, about: str) -> str:
         """Return a token that only holders of the secret can make, for as long as `about` is meant."""
-        return _encoded(self._mac(purpose, about))
+        return _encode(self._mac(purpose, about))
 
     def _mac(self, purpose: str, text: str) -> bytes:
         key = hmac.digest(self._secret, f"{purpose}\0{self._ledger_id}".encode(), sha256)
@@ -102,5 +102,5 @@ def _secret_in(path: Path) -> bytes:
     return secret
 
 
-def _encoded(data: bytes) -> str:
+def _encode(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).decode().rstrip("=")

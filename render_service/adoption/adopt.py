@@ -102,9 +102,13 @@ async def take_in(
     await _refuse_if_ours(session, profile, observation)
     server = server_name_in_use(session.settings, profile.name)
     job_id, event_id = new_job_id(), claim_id(server, observation.video_id)
-    drafts = [session.draft(adopted(profile, observation, _found_at(session, profile)), event_id=event_id)]
+    drafts = [
+        session.draft(
+            make_adoption(profile, observation, _choose_server(session, profile)), event_id=event_id
+        )
+    ]
     if observation.is_final:
-        drafts.append(session.draft(observed(observation, source), causation_id=event_id))
+        drafts.append(session.draft(make_observation(observation, source), causation_id=event_id))
     try:
         await session.append(job_id, NEW, drafts)
     except EventIdConflict:  # another process adopted it concurrently
@@ -116,7 +120,7 @@ async def take_in(
 
 
 async def _refuse_if_ours(session: Session, profile: Profile, observation: Observation) -> None:
-    attempts = await asyncio.to_thread(_unsettled, session, profile)
+    attempts = await asyncio.to_thread(_find_unsettled, session, profile)
     if not attempts:
         return
     async with session.connect(profile) as client:
@@ -127,7 +131,7 @@ async def _refuse_if_ours(session: Session, profile: Profile, observation: Obser
         raise MayBeOurs(_refusal(attempt, observation), attempt.job.job_id)
 
 
-def _unsettled(session: Session, profile: Profile) -> list[Attempt]:
+def _find_unsettled(session: Session, profile: Profile) -> list[Attempt]:
     """Return the attempts whose outcome is unknown, and those presumed to have created nothing.
 
     Attempts of all profiles are included, because two profiles may name one server.
@@ -152,12 +156,12 @@ def _refusal(attempt: Attempt, observation: Observation) -> str:
     )
 
 
-def _found_at(session: Session, profile: Profile) -> str | None:
+def _choose_server(session: Session, profile: Profile) -> str | None:
     """Return the base URL to record; None for the embedded sandbox, whose port changes."""
     return None if profile.name == SANDBOX else address_in_use(session.settings, profile)
 
 
-def adopted(profile: Profile, observation: Observation, server: str | None) -> RenderAdopted:
+def make_adoption(profile: Profile, observation: Observation, server: str | None) -> RenderAdopted:
     """Return the event that adopts a video as the server describes it."""
     names = {server_name: name for name, server_name in profile.models.items()}
     return RenderAdopted(
@@ -173,7 +177,7 @@ def adopted(profile: Profile, observation: Observation, server: str | None) -> R
     )
 
 
-def observed(observation: Observation, source: str) -> Event:
+def make_observation(observation: Observation, source: str) -> Event:
     """Return the event of an observation from polling (``poll``) or from a listing (``list``)."""
     return StatusObserved(
         video_id=observation.video_id,

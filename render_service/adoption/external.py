@@ -44,7 +44,7 @@ class Fact:
     repeated: bool
 
 
-def checked_stream(stream: str) -> str:
+def check_stream(stream: str) -> str:
     """Return `stream` if external facts may be recorded in it, or raise `BadInput`."""
     if stream in RESERVED_NAMES or stream.startswith(RESERVED):
         raise BadInput(
@@ -94,7 +94,7 @@ async def record_external(
 
     `BadInput` if that id is already recorded with another fact.
     """
-    event, stream = external_event(values), checked_stream(stream)
+    event, stream = external_event(values), check_stream(stream)
     key = event_id or event.webhook_event_id
     if key is not None and not _ID.match(key):
         raise BadInput(

@@ -41,8 +41,8 @@ from render_service.alerts.occasions import (
     unknown_notices,
 )
 from render_service.alerts.targets import EmailTarget, SlackTarget, Targets, WebhookTarget
-from render_service.notifications.addresses import Addresses, Refused
-from render_service.notifications.outbox import LEASE_MS, UNUSABLE_S, UnderWay, wait_ms
+from render_service.notifications.addresses import Addresses, AddressRefused
+from render_service.notifications.outbox import LEASE_MS, UNUSABLE_S, DeliveryTasks, wait_ms
 from render_service.notifications.post import Letter, Post
 from render_service.recovery.findings import Finding
 from render_service.rules.budgets import KnownLimits, standing
@@ -99,7 +99,7 @@ class WebChannel:
         headers = {"content-type": "application/json", "user-agent": "sora-ledger"}
         document = {"id": delivery_id, "object": "alert", **notice}
         if isinstance(self._target, SlackTarget):
-            document = {"text": _escaped("\n".join(_lines(notice)))}
+            document = {"text": _escape("\n".join(_lines(notice)))}
         body = json.dumps(document, separators=(",", ":")).encode()
         if self._signing:
             seconds = int(self._session.clock().timestamp())
@@ -149,7 +149,7 @@ class MailChannel:
             codes = [code for code, _ in error.recipients.values()]
             is_final = all(code // 100 == _PERMANENT for code in codes)
             return SendResult(is_accepted=False, because=f"recipients refused: {codes}", is_final=is_final)
-        except (Refused, smtplib.SMTPException, OSError, UnicodeError) as error:
+        except (AddressRefused, smtplib.SMTPException, OSError, UnicodeError) as error:
             return SendResult(is_accepted=False, because=str(error) or type(error).__name__)
         return SendResult(is_accepted=True)
 
@@ -168,7 +168,7 @@ class MailChannel:
 
     def _send(self, address: str, message: EmailMessage) -> None:
         target = self._target
-        kind = _ImplicitTls if target.tls == "implicit" else _Plain
+        kind = _ImplicitTls if target.tls == "implicit" else _CheckedConnection
         with kind(address, target.server, target.its_port) as smtp:
             if target.tls == "starttls":
                 smtp.starttls(context=ssl.create_default_context())
@@ -180,7 +180,7 @@ class MailChannel:
         """Each e-mail has a connection of its own."""
 
 
-class _Plain(smtplib.SMTP):
+class _CheckedConnection(smtplib.SMTP):
     """A connection to a checked address of a server."""
 
     def __init__(self, address: str, server: str, port: int) -> None:
@@ -191,7 +191,7 @@ class _Plain(smtplib.SMTP):
         return socket.create_connection((self._address, port), timeout)
 
 
-class _ImplicitTls(_Plain):
+class _ImplicitTls(_CheckedConnection):
     """The same, with TLS from the start."""
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
@@ -203,7 +203,7 @@ def _lines(notice: dict[str, Any]) -> list[str]:
     return [notice["title"], notice["text"], f"Next: {notice['do']}"]
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """Return text as Slack shows it literally."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -234,7 +234,7 @@ class Alerter:
         self._ledger, self._rows = session.ledger, session.ledger.store.outbox
         self._channels = {target.endpoint_id: channel_to(session, target) for target in targets.all_targets}
         self._limits = KnownLimits(session.ledger)
-        self._under_way = UnderWay(
+        self._under_way = DeliveryTasks(
             AT_ONCE_OF_ONE,
             self._deliver,
             lambda because: session.log.warning("alert.not_settled", because=because),
@@ -268,9 +268,9 @@ class Alerter:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause_s)
         with suppress(LedgerError):
-            await self.once()
+            await self.announce()
 
-    async def once(self, findings: Sequence[Finding] = ()) -> None:
+    async def announce(self, findings: Sequence[Finding] = ()) -> None:
         """Announce what there is, with the findings of an audit, and make one attempt for what is due."""
         if findings:
             await asyncio.to_thread(self._announce_all, list(finding_notices(findings)))
@@ -306,13 +306,13 @@ class Alerter:
         while cursor < size:
             moved_to = min(cursor + POSITIONS_TOGETHER, size)
             new = []
-            for position, notice in self._noticed(cursor, moved_to):
+            for position, notice in self._collect_notices(cursor, moved_to):
                 new += self._alerts([notice], position)
             if not self._rows.add(cursor, moved_to, new, CURSOR):
                 return  # another process has read this part
             cursor = moved_to
 
-    def _noticed(self, after: int, up_to: int) -> Iterable[tuple[int, Notice]]:
+    def _collect_notices(self, after: int, up_to: int) -> Iterable[tuple[int, Notice]]:
         noticed = []
         for type_ in RECORD_TYPES:
             for record in self._ledger.read(RecordFilter(type=type_), after=after):

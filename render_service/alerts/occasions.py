@@ -74,12 +74,14 @@ def notice_of(ledger: Ledger, record: Record) -> Notice | None:
             text = (
                 f"{_render(job)} needs approval ({why}). It would cost {format_usd(job.estimate_usd_micros)}."
             )
-            return _about(job, Occasion.HELD, record.event_id, "A render needs approval", text, "approve")
+            return _make_notice(
+                job, Occasion.HELD, record.event_id, "A render needs approval", text, "approve"
+            )
         case RenderClosed(outcome=outcome) if job and outcome in _FAILURES:
             code = f" ({job.error_code})" if job.error_code else ""
             text = f"{_render(job)} ended as {outcome}{code}."
-            return _about(
-                job, Occasion.FAILED, record.event_id, f"A render {_ended(outcome)}", text, "whynot"
+            return _make_notice(
+                job, Occasion.FAILED, record.event_id, f"A render {_describe_end(outcome)}", text, "whynot"
             )
         case _:
             return None
@@ -95,7 +97,7 @@ def unknown_notices(ledger: Ledger, now: datetime, after: timedelta) -> Iterator
                 f"{format_usd(job.reserved_usd_micros)} stay reserved."
             )
             title = "The outcome of a submission is unknown"
-            yield _about(job, Occasion.UNKNOWN, str(job.attempt_id), title, text, "reconcile")
+            yield _make_notice(job, Occasion.UNKNOWN, str(job.attempt_id), title, text, "reconcile")
 
 
 def budget_notices(budgets: Iterable[Left]) -> Iterator[Notice]:
@@ -132,7 +134,7 @@ def finding_notices(findings: Iterable[Finding]) -> Iterator[Notice]:
         )
 
 
-def _about(job: Job, occasion: Occasion, key: str, title: str, text: str, command: str) -> Notice:
+def _make_notice(job: Job, occasion: Occasion, key: str, title: str, text: str, command: str) -> Notice:
     return Notice(
         key=key,
         occasion=occasion,
@@ -149,7 +151,7 @@ def _render(job: Job) -> str:
     return f"{job.job_id} ({', '.join(part for part in parts if part)})"
 
 
-def _ended(outcome: Outcome) -> str:
+def _describe_end(outcome: Outcome) -> str:
     words = {Outcome.REJECTED: "was rejected by its server", Outcome.LOST: "was lost"}
     words |= {Outcome.ABSENT: "never began at its server", Outcome.ABANDONED: "was given up"}
     return words.get(outcome, "failed")

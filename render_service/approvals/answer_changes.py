@@ -28,9 +28,9 @@ from ledger.record import draft, timestamp
 from ledger.store.interface import ANY, Batch, Document
 from render_service.access.callers import Caller
 from render_service.access.grants import grant_batch
-from render_service.approvals.approvals import VALID_FOR, Answered, approve, check_until, reject
-from render_service.approvals.approvers import A, Pending, Signing, answered, identity_of, read_pending
-from render_service.approvals.changes import MOST_RACES, PREFIX, Office, Proposed, open_change, read_change
+from render_service.approvals.approvals import VALID_FOR, AnswerResult, approve, check_until, reject
+from render_service.approvals.approvers import A, Pending, Signing, identity_of, read_pending, sign_answer
+from render_service.approvals.changes import MOST_RACES, PREFIX, Office, Proposal, open_change, read_change
 from render_service.approvals.passkeys import PasskeySignature
 from render_service.approvals.reviews import NoteAt, Verdict, review
 from render_service.rules.budget_names import parse_name
@@ -45,7 +45,7 @@ from render_service.session.session import Session
 class Outcome:
     """A change after an answer, and the number of approvals still needed."""
 
-    proposed: Proposed
+    proposed: Proposal
     needed: int = 0
 
 
@@ -100,13 +100,13 @@ def _answer(office: Office, name: str, answer: A, signer: Signing | None, as_sho
         now = office.clock()
         case, proposed = read_proposed(office.ledger, name, now)
         case.check_shown(as_shown)
-        recorded, who = answered(office.settings, office.ledger, case, answer, office.who, signer)
+        recorded, who = sign_answer(office.settings, office.ledger, case, answer, office.who, signer)
         drafts = [draft(recorded, who, now)]
         needed = 0
         effects: list[Batch] = []
         documents: list[Document] = []
         if isinstance(recorded, ApprovalGranted):
-            needed = case.missing_after(identity_of(office.settings, case.under.policy, signer))
+            needed = case.count_missing_after(identity_of(office.settings, case.under.policy, signer))
         if isinstance(recorded, ApprovalRefused):
             drafts.append(draft(ChangeClosed(outcome="refused"), office.who, now))
         elif not needed:
@@ -114,7 +114,7 @@ def _answer(office: Office, name: str, answer: A, signer: Signing | None, as_sho
             drafts.append(draft(ChangeClosed(outcome="applied"), office.who, now))
         under: Rules = case.under
         documents = [*documents, *under.documents]
-        batches = [Batch(proposed.name, proposed.history.version, drafts), *_under(effects, under)]
+        batches = [Batch(proposed.name, proposed.history.version, drafts), *_require_policy(effects, under)]
         with suppress(WrongExpectedVersion):
             office.ledger.append(batches, documents=documents)
             return Outcome(read_change(office.ledger, proposed.name), needed)
@@ -127,14 +127,14 @@ def _answer(office: Office, name: str, answer: A, signer: Signing | None, as_sho
     )
 
 
-def _under(effects: Sequence[Batch], under: Rules) -> list[Batch]:
+def _require_policy(effects: Sequence[Batch], under: Rules) -> list[Batch]:
     """Return `effects`, conditional on the policy that judged them still being in force."""
     activating = [Batch(STREAM, under.version, batch.drafts) for batch in effects if batch.stream == STREAM]
     others = [batch for batch in effects if batch.stream != STREAM]
     return [*(activating or [Batch(STREAM, under.version, [])]), *others]
 
 
-def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Proposed]:
+def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Proposal]:
     """Return the pending change `name`; its rules are those in force now and those that held it."""
     proposed = open_change(ledger, name)
     under = active_rules(ledger)
@@ -148,7 +148,7 @@ def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Pr
 
 
 def _effect(
-    office: Office, proposed: Proposed, now: datetime, cause: str
+    office: Office, proposed: Proposal, now: datetime, cause: str
 ) -> tuple[list[Batch], list[Document]]:
     """Return the batches and documents that apply a change, caused by its last approval."""
     event = proposed.event
@@ -192,7 +192,9 @@ class AnswerOnPage:
     until: datetime | None = None
 
 
-async def answer_on_page(session: Session, caller: Caller, answer: AnswerOnPage) -> Answered | Outcome | None:
+async def answer_on_page(
+    session: Session, caller: Caller, answer: AnswerOnPage
+) -> AnswerResult | Outcome | None:
     """Record the answer that `caller` gave on a page; None if that very answer is recorded already.
 
     That happens on a second click. `ChangedSinceShown` if the request or the policy changed after the page
@@ -213,7 +215,7 @@ async def answer_on_page(session: Session, caller: Caller, answer: AnswerOnPage)
         raise
 
 
-async def _answer_once(session: Session, caller: Caller, answer: AnswerOnPage) -> Answered | Outcome:
+async def _answer_once(session: Session, caller: Caller, answer: AnswerOnPage) -> AnswerResult | Outcome:
     name, reason, as_shown = answer.name, answer.reason, answer.as_shown
     if name.startswith(PREFIX):
         office = _office(session, caller)
@@ -246,7 +248,7 @@ def _is_recorded(ledger: Ledger, caller: Caller, answer: AnswerOnPage) -> bool:
 
 async def approve_job(
     session: Session, caller: Caller, job: Job, comment: str | None = None, until: datetime | None = None
-) -> Answered:
+) -> AnswerResult:
     """Approve a held job as `caller`; nothing is submitted, a worker does that.
 
     `NotPermitted` if their key does not permit it, `BadInput` if they are the requester or approved before,
@@ -256,7 +258,7 @@ async def approve_job(
     return await approve(caller.session(session), job, comment, until=until)
 
 
-async def reject_job(session: Session, caller: Caller, job: Job, reason: str) -> Answered:
+async def reject_job(session: Session, caller: Caller, job: Job, reason: str) -> AnswerResult:
     """Reject a held job as `caller`, which closes it; the same people may reject as may approve."""
     _check(caller, Permission.APPROVE, job)
     return await reject(caller.session(session), job, reason)

@@ -22,7 +22,7 @@ from ledger.job import Job
 from ledger.private import Private
 from ledger.record import Draft, draft, timestamp
 from ledger.terms import Outcome, State
-from render_service.approvals.approvers import Pending, Signing, answered, identity_of, read_pending
+from render_service.approvals.approvers import Pending, Signing, identity_of, read_pending, sign_answer
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import PolicyReplaced, Races, purse
 from render_service.rules.policies import Rules, active_rules, restore_document
@@ -36,7 +36,7 @@ VALID_FOR = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerResult:
     """A job after an answer; `ruling` is None as long as approvals are still `needed`.
 
     The job is held again if the render is no longer the approved one: another model, or a higher price.
@@ -97,7 +97,7 @@ async def approve(
     until: datetime | None = None,
     *,
     as_shown: str | None = None,
-) -> Answered:
+) -> AnswerResult:
     """Approve a held job, and decide it again if this was the last required approval; nothing is submitted.
 
     The approval expires at `until`. `BadInput` if this person may not approve, `NotReady` if the job is not
@@ -113,7 +113,7 @@ async def approve(
 
 async def reject(
     session: Session, job: Job, reason: str, signer: Signing | None = None, *, as_shown: str | None = None
-) -> Answered:
+) -> AnswerResult:
     """Reject a held job, which closes it; the same people may reject as may approve."""
     if not reason.strip():
         raise BadInput(
@@ -126,14 +126,14 @@ async def reject(
     case.pending.check_shown(as_shown)
     answer = ApprovalRefused(comment=Private.seal("comment", reason))
     answer, who = await asyncio.to_thread(
-        answered, session.settings, session.ledger, case.pending, answer, session.provenance, signer
+        sign_answer, session.settings, session.ledger, case.pending, answer, session.provenance, signer
     )
     drafts = [
         draft(answer, who, session.clock()),
         session.draft(closed(session.clock(), case.job, Outcome.REFUSED)),
     ]
     try:
-        return Answered(await _record_answer(session, case, drafts), None)
+        return AnswerResult(await _record_answer(session, case, drafts), None)
     except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first
         if not await _has_changed(session, case):
             raise
@@ -147,7 +147,7 @@ async def _approve(
     signer: Signing | None,
     until: datetime | None,
     as_shown: str | None,
-) -> Answered:
+) -> AnswerResult:
     case = await asyncio.to_thread(read_case, session, job_id)
     case.pending.check_shown(as_shown)
     now = session.clock()
@@ -157,10 +157,12 @@ async def _approve(
         expires_at=timestamp(until or now + VALID_FOR),
     )
     answer, who = await asyncio.to_thread(
-        answered, session.settings, session.ledger, case.pending, answer, session.provenance, signer
+        sign_answer, session.settings, session.ledger, case.pending, answer, session.provenance, signer
     )
     drafts = [draft(answer, who, now)]
-    needed = case.pending.missing_after(identity_of(session.settings, case.pending.under.policy, signer))
+    needed = case.pending.count_missing_after(
+        identity_of(session.settings, case.pending.under.policy, signer)
+    )
     ruling = None if needed else await asyncio.to_thread(_decide_again, session, case, now)
     if ruling is not None:
         drafts.append(draft(ruling, session.provenance, now, causation_id=drafts[0].event_id))
@@ -174,7 +176,7 @@ async def _approve(
         return await _approve(session, job_id, comment, signer, until, as_shown)
     if job.state is State.DECIDED:
         await asyncio.to_thread(session.ledger.store.queue.schedule, job.job_id)
-    return Answered(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
+    return AnswerResult(job, ruling, ruling.approvals_needed if isinstance(ruling, RenderHeld) else needed)
 
 
 def check_until(until: datetime | None, now: datetime) -> None:

@@ -21,10 +21,10 @@ from render_service.approvals.identities import (
     CLAIMED,
     Identity,
     answerer,
-    lacking,
-    missing,
+    count_lacking,
+    count_missing,
     requester,
-    that_count,
+    select_counting,
 )
 from render_service.approvals.passkeys import PasskeySignature, what_is_wrong
 from render_service.approvals.statements import answer_statement, sign
@@ -77,9 +77,9 @@ class Pending:
             found=what,
         )
 
-    def missing_after(self, approver: Identity) -> int:
+    def count_missing_after(self, approver: Identity) -> int:
         """Return the number of approvals still missing after `approver` has approved."""
-        return missing(self.rules, self.requester, [*self.approved, approver])
+        return count_missing(self.rules, self.requester, [*self.approved, approver])
 
 
 def read_pending(
@@ -94,7 +94,9 @@ def read_pending(
     requested_by = requester(ledger, history, under.policy)
     valid = [entry for entry in history.approvals_since(pending) if not has_expired(entry.event, now)]
     approvers = [answerer(ledger, history, answer, under.policy) for answer in valid]
-    return Pending(history, pending, rules, under, requested_by, tuple(that_count(requested_by, approvers)))
+    return Pending(
+        history, pending, rules, under, requested_by, tuple(select_counting(requested_by, approvers))
+    )
 
 
 def has_expired(approval: ApprovalGranted, now: str) -> bool:
@@ -106,7 +108,7 @@ Signing = Signer | PasskeySignature
 """How an answer is signed: with a key in a file, or by a passkey in a browser."""
 
 
-def answered(
+def sign_answer(
     settings: Settings, ledger: Ledger, case: Pending, answer: A, who: Provenance, signer: Signing | None
 ) -> tuple[A, Provenance]:
     """Return `answer` with login, policy and signature, and its actor; `BadInput` if they may not answer."""
@@ -118,7 +120,7 @@ def answered(
     _check_rules(case, identity)
     if isinstance(signer, PasskeySignature):
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
-        key_id, signature = _signed_by_passkey(policy, who.actor, text, signer)
+        key_id, signature = _check_passkey(policy, who.actor, text, signer)
         answer = structs.replace(answer, key_id=key_id, signature=signature, passkey=signer.assertion)
     elif signer is not None:
         text = answer_statement(ledger.ledger_id, case.history.first, case.pending, who.actor, answer)
@@ -136,13 +138,13 @@ def statement_to_sign(settings: Settings, ledger: Ledger, case: Pending, answer:
 def identity_of(settings: Settings, policy: Policy, signer: Signing | None) -> Identity:
     """Return who answers: the owner of the key, or the actor of `settings`, who may sign with a passkey."""
     if isinstance(signer, PasskeySignature):
-        return by_passkey(settings)
+        return identify_by_passkey(settings)
     if signer is not None:
         return Identity(_owner(settings, policy, signer), ActorSource.SIGNATURE, settings.login)
     return Identity(settings.actor, settings.actor_source, settings.login)
 
 
-def by_passkey(settings: Settings) -> Identity:
+def identify_by_passkey(settings: Settings) -> Identity:
     """Return the actor of `settings` as someone who signs with a passkey."""
     return Identity(settings.actor, ActorSource.SIGNATURE, settings.login, by_passkey=True)
 
@@ -152,7 +154,7 @@ def passkeys_of(policy: Policy, person: str) -> list[Passkey]:
     return [Passkey.parse(key) for key in (policy.approvers or {}).get(person, ()) if is_passkey(key)]
 
 
-def _signed_by_passkey(
+def _check_passkey(
     policy: Policy, actor: str, text: str, passkey_signature: PasskeySignature
 ) -> tuple[str, str]:
     """Return key id and signature, encoded as in events; `BadInput` unless `actor` signed `text`."""
@@ -224,17 +226,18 @@ def _check_is_another(case: Pending, approver: Identity) -> None:
         )
         alternative = "" if requested_by.claimed else "leave it out and answer under your own login, or "
         raise WrongPerson(
-            f"{_claimed_by(approver)} does not prove who you are{also}: {alternative}{how_to_sign(policy)}",
+            f"{_format_claim(approver)} does not prove who you are{also}: "
+            f"{alternative}{explain_signing(policy)}",
             f"Nothing proves that you are {approver.actor}: anyone can type this name. Sign in with an "
-            f"access key or at the identity provider. {how_to_sign_on_page(policy)}",
+            f"access key or at the identity provider. {explain_signing_on_page(policy)}",
             found=approver.actor,
         )
     if requested_by.claimed and not approver.signed:
         raise WrongPerson(
             f"{case.name} was requested as {requested_by.actor}, a name that anyone, including "
-            f"{approver.actor}, can set with --actor or SORA_LEDGER_ACTOR: {how_to_sign(policy)}",
+            f"{approver.actor}, can set with --actor or SORA_LEDGER_ACTOR: {explain_signing(policy)}",
             f"It was requested as {requested_by.actor}, a name that anyone can type, so it takes a "
-            f"signature. {how_to_sign_on_page(policy)}",
+            f"signature. {explain_signing_on_page(policy)}",
             found=approver.actor,
         )
     if not requested_by.claimed and not approver.is_another_than(requested_by):
@@ -260,14 +263,14 @@ def _same_login(name: str, done: str, before: Identity, approver: Identity, poli
     signing = "the request too (with its own --key FILE)" if done == "requested" else "both answers"
     return WrongPerson(
         f"{name} was {done} by {before.actor} {where}, so nothing proves that {approver.actor} is another "
-        f"person: answer under another login, or sign {signing}; {how_to_sign(policy)}",
+        f"person: answer under another login, or sign {signing}; {explain_signing(policy)}",
         f"It was {done} by {before.actor} {where}, so nothing proves that you are another person. "
-        f"{how_to_sign_on_page(policy)}",
+        f"{explain_signing_on_page(policy)}",
         found=approver.actor,
     )
 
 
-def how_to_sign(policy: Policy) -> str:
+def explain_signing(policy: Policy) -> str:
     """Return how to sign an answer, including the setup if the policy names no keys yet."""
     people = sorted((policy.approvers or {}).items())
     files = [person for person, keys in people if not all(map(is_passkey, keys))]
@@ -283,7 +286,7 @@ def how_to_sign(policy: Policy) -> str:
     )
 
 
-def how_to_sign_on_page(policy: Policy) -> str:
+def explain_signing_on_page(policy: Policy) -> str:
     """Return who can sign an answer, for those who read it in the console."""
     people = sorted(policy.approvers or {})
     if not people:
@@ -302,28 +305,30 @@ def takes_signature(requested: Record, hold: RenderHeld, policy: Policy) -> bool
     return source in {*CLAIMED, ActorSource.SIGNATURE} or any(rule.wants_signature for rule in rules)
 
 
-def who_may_answer(request: Record, hold: RenderHeld, policy: Policy) -> str:
+def explain_who_may_answer(request: Record, hold: RenderHeld, policy: Policy) -> str:
     """Return a sentence that says who may approve a held job, and how."""
     if request.envelope.actor_source in CLAIMED:
         return (
             f"it was requested as {request.actor}, a name that anyone can set with --actor or "
             f"SORA_LEDGER_ACTOR, so it needs {hold.approvals_needed} signed approvals: "
-            f"{how_to_sign(policy)}; "
+            f"{explain_signing(policy)}; "
             "a request under a login, or signed with --key FILE, needs one fewer"
         )
     if takes_signature(request, hold, policy):
-        return f"another person has to approve it and {how_to_sign(policy)}"
+        return f"another person has to approve it and {explain_signing(policy)}"
     return f"another person has to approve it, under a login other than {request.actor}"
 
 
-def _claimed_by(approver: Identity) -> str:
+def _format_claim(approver: Identity) -> str:
     flag = approver.source is ActorSource.FLAG
     return f"--actor {approver.actor}" if flag else f"SORA_LEDGER_ACTOR={approver.actor}"
 
 
 def _check_rules(case: Pending, approver: Identity) -> None:
     """Raise `WrongPerson` for an answer that satisfies no rule."""
-    open_rules = [rule for rule in case.rules if lacking(rule, case.requester, case.approved)] or case.rules
+    open_rules = [
+        rule for rule in case.rules if count_lacking(rule, case.requester, case.approved)
+    ] or case.rules
     after = [*case.approved, approver]
     if any(approver.satisfies(rule) or _reduces_missing(rule, case, after) for rule in open_rules):
         return
@@ -333,12 +338,12 @@ def _check_rules(case: Pending, approver: Identity) -> None:
         or "a person under [approvers]"
     )
     raise WrongPerson(
-        f"rule {rule.code} requires the signature of {people}: {how_to_sign(case.under.policy)}; nothing was "
-        "recorded",
-        f"Rule {rule.code} requires the signature of {people}. {how_to_sign_on_page(case.under.policy)}",
+        f"rule {rule.code} requires the signature of {people}: {explain_signing(case.under.policy)}; "
+        "nothing was recorded",
+        f"Rule {rule.code} requires the signature of {people}. {explain_signing_on_page(case.under.policy)}",
         found=approver.actor,
     )
 
 
 def _reduces_missing(rule: ApprovalRule, case: Pending, after: Sequence[Identity]) -> bool:
-    return lacking(rule, case.requester, after) < lacking(rule, case.requester, case.approved)
+    return count_lacking(rule, case.requester, after) < count_lacking(rule, case.requester, case.approved)

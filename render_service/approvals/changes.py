@@ -24,8 +24,8 @@ from ledger.record import Entry, Provenance
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import NEW, Batch, Document
 from render_service.access.register import words_of
-from render_service.approvals.approvers import how_to_sign
-from render_service.approvals.requesters import asker, check_requester
+from render_service.approvals.approvers import explain_signing
+from render_service.approvals.requesters import check_requester, find_author
 from render_service.rules.budget_names import BudgetName
 from render_service.rules.budgets import NO_LIMIT
 from render_service.rules.policies import STREAM, Rules, active_rules, check_new
@@ -58,7 +58,7 @@ class Office:
 
 
 @dataclass(frozen=True)
-class Proposed:
+class Proposal:
     """A proposed change and its history."""
 
     history: ChangeHistory
@@ -93,7 +93,7 @@ class Proposed:
         return f"budget {event.budget}: {limit}"
 
 
-def propose_activation(office: Office, rules: Rules, why: str) -> Proposed:
+def propose_activation(office: Office, rules: Rules, why: str) -> Proposal:
     """Propose the activation of `rules`; `NotReady` if they are already active."""
     check_new(active_rules(office.ledger), rules)
     documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
@@ -101,13 +101,13 @@ def propose_activation(office: Office, rules: Rules, why: str) -> Proposed:
     return _propose(office, Change.POLICY, cited, why, documents)
 
 
-def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why: str | None) -> Proposed:
+def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why: str | None) -> Proposal:
     """Propose a limit for a budget; None removes the limit."""
     amount = NO_LIMIT if usd_micros is None else usd_micros
     return _propose(office, Change.BUDGET, {"budget": str(name), "limit_usd_micros": amount}, why, [])
 
 
-def propose_grant(office: Office, granted: Grant, why: str | None) -> Proposed:
+def propose_grant(office: Office, granted: Grant, why: str | None) -> Proposal:
     """Propose the grant of an access key, which is not valid before; `NotReady` if that was done already."""
     event_id = proposed_grant_id(granted.key_id)
     try:
@@ -128,14 +128,14 @@ def _propose(
     why: str | None,
     documents: list[Document],
     event_id: str | None = None,
-) -> Proposed:
+) -> Proposal:
     """Record a proposal under the policy in force; retry if that was replaced concurrently."""
     for _ in range(MOST_RACES):
         active = active_rules(office.ledger)
         rules = active.policy.rules_for(change)
         if not rules:
             break
-        requester = asker(office.settings, active.policy)
+        requester = find_author(office.settings, active.policy)
         check_requester(requester, ", ".join(rule.code for rule in rules))
         event = ChangeProposed(
             operation=change.value,
@@ -159,7 +159,7 @@ def _propose(
     )
 
 
-def changes(ledger: Ledger) -> list[Proposed]:
+def changes(ledger: Ledger) -> list[Proposal]:
     """Return all proposed changes, in order."""
     return [_read(ledger, proposed) for proposed in list(ledger.entries(ChangeProposed))]
 
@@ -183,11 +183,11 @@ class OpenChanges:
             return sorted(self._known[ChangeProposed.type] - self._known[ChangeClosed.type])
 
 
-def read_change(ledger: Ledger, name: str) -> Proposed:
+def read_change(ledger: Ledger, name: str) -> Proposal:
     """Return the change called `name`, which may be a unique prefix."""
     exact = ledger.history(name) if name else []
     if exact and isinstance(event := exact[0].event, ChangeProposed):
-        return Proposed(ChangeHistory(exact), event)
+        return Proposal(ChangeHistory(exact), event)
     matches = {
         proposed.record.stream: proposed
         for proposed in ledger.entries(ChangeProposed)
@@ -208,15 +208,15 @@ def read_change(ledger: Ledger, name: str) -> Proposed:
     )
 
 
-def _read(ledger: Ledger, proposed: Entry[ChangeProposed]) -> Proposed:
-    return Proposed(ChangeHistory.read(ledger, proposed.record.stream), proposed.event)
+def _read(ledger: Ledger, proposed: Entry[ChangeProposed]) -> Proposal:
+    return Proposal(ChangeHistory.read(ledger, proposed.record.stream), proposed.event)
 
 
-def waits_for(proposed: Proposed, ledger: Ledger) -> str:
+def waits_for(proposed: Proposal, ledger: Ledger) -> str:
     """Return a sentence that says who may answer a change, and with which commands."""
     name, request = proposed.name, proposed.history.first
     needed = counted(proposed.event.approvals_needed, "approval")
-    signing = how_to_sign(active_rules(ledger).policy)
+    signing = explain_signing(active_rules(ledger).policy)
     return (
         f"{name} ({proposed.words}) waits for {needed} by people other than {request.actor}, by rule "
         f"{', '.join(proposed.event.reason_codes)}: `sora-ledger approve {name}` under another login, or "
@@ -224,7 +224,7 @@ def waits_for(proposed: Proposed, ledger: Ledger) -> str:
     )
 
 
-def open_change(ledger: Ledger, name: str) -> Proposed:
+def open_change(ledger: Ledger, name: str) -> Proposal:
     """Return the change called `name`; `NotReady` if it is already closed."""
     proposed = read_change(ledger, name)
     if proposed.state != PENDING:

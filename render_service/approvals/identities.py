@@ -28,7 +28,7 @@ from render_service.approvals.statements import (
     BINDS_LEAVES,
     answer_statement,
     answer_statement_1,
-    recorded_request_statement,
+    read_request_statement,
     verify_signature,
 )
 from render_service.rules.policies import STREAM, restore_document
@@ -36,7 +36,7 @@ from render_service.session.history import StreamHistory
 
 
 @dataclass(frozen=True)
-class Signed:
+class CheckedSignature:
     """A signed answer or request, and the result of checking its signature."""
 
     record: Record
@@ -46,17 +46,19 @@ class Signed:
     """False for version 1 of an answer, which names only ids and not the content of the request."""
 
 
-def signed_answer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent]) -> Signed | None:
+def check_answer_signature(
+    ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent]
+) -> CheckedSignature | None:
     """Check the signature of `answer`, an entry of `history`; None if it is unsigned."""
     event, record = answer.event, answer.record
     if event.signature is None:
         return None
     valid = any(
-        _signed_by((policy.approvers or {}).get(record.actor, ()), event, text)
+        _is_signed_by((policy.approvers or {}).get(record.actor, ()), event, text)
         for text, policies in _statements(ledger, history, answer)
         for policy in policies
     )
-    return Signed(record, event.key_id or "", valid, record.schema_version >= BINDS_LEAVES)
+    return CheckedSignature(record, event.key_id or "", valid, record.schema_version >= BINDS_LEAVES)
 
 
 def _statements(
@@ -69,27 +71,29 @@ def _statements(
         return
     if record.schema_version >= BINDS_LEAVES:
         text = answer_statement(ledger.ledger_id, history.first, waiting.record, record.actor, event)
-        yield text, _in_force(ledger, record, event.policy_sha256)
+        yield text, _find_policies_in_force(ledger, record, event.policy_sha256)
     elif isinstance(waiting.event, RenderHeld):
         text = answer_statement_1(ledger.ledger_id, waiting.record, waiting.event, record.actor, event)
-        yield text, _since(ledger, waiting.record, waiting.event, record)
+        yield text, _find_policies_since(ledger, waiting.record, waiting.event, record)
 
 
-def signed_request(ledger: Ledger, history: StreamHistory) -> Signed | None:
+def check_request_signature(ledger: Ledger, history: StreamHistory) -> CheckedSignature | None:
     """Check the signature of the request that `history` begins with; None if it is unsigned."""
     signed = history.signed_request
     if signed is None:
         return None
     event, record = signed.event, signed.record
-    text = recorded_request_statement(ledger.ledger_id, history.first, signed)
+    text = read_request_statement(ledger.ledger_id, history.first, signed)
     valid = False
     if event.policy_sha256 in _digests_before(ledger, record.position):
         policy = restore_document(ledger, Policy, event.policy_sha256)
-        valid = _signed_by(policy.request_keys(record.actor), event, text)
-    return Signed(record, event.key_id, valid and record.actor == history.first.actor, binds_request=True)
+        valid = _is_signed_by(policy.request_keys(record.actor), event, text)
+    return CheckedSignature(
+        record, event.key_id, valid and record.actor == history.first.actor, binds_request=True
+    )
 
 
-def _signed_by(keys: Sequence[str], event: AnswerEvent | RequestSigned, text: str) -> bool:
+def _is_signed_by(keys: Sequence[str], event: AnswerEvent | RequestSigned, text: str) -> bool:
     passkey = None if isinstance(event, RequestSigned) else event.passkey
     named = (key for key in keys if key.split("+")[1] == event.key_id)
     return any(verify_signature(key, text, event.signature or "", passkey) for key in named)
@@ -104,13 +108,13 @@ def _digests_before(ledger: Ledger, position: int) -> list[str]:
     ]
 
 
-def _in_force(ledger: Ledger, answer: Record, cited: str | None) -> Iterator[Policy]:
+def _find_policies_in_force(ledger: Ledger, answer: Record, cited: str | None) -> Iterator[Policy]:
     """Yield the policy that an answer cites, if it was in force at that position."""
     if cited == _digests_before(ledger, answer.position)[-1]:
         yield restore_document(ledger, Policy, cited)
 
 
-def _since(ledger: Ledger, held: Record, hold: RenderHeld, answer: Record) -> Iterator[Policy]:
+def _find_policies_since(ledger: Ledger, held: Record, hold: RenderHeld, answer: Record) -> Iterator[Policy]:
     """Yield the policies that may have named the key of version 1: from the hold up to the answer.
 
     A policy activated later cannot make an answer valid.
@@ -168,7 +172,7 @@ def requester(ledger: Ledger, history: StreamHistory, policy: Policy) -> Identit
     source = ActorSource(request.envelope.actor_source)
     if source is not ActorSource.SIGNATURE:
         return Identity(request.actor, source, _login_of(request, source))
-    signed = signed_request(ledger, history)
+    signed = check_request_signature(ledger, history)
     if signed is None or not _is_valid(signed, policy.request_keys(request.actor)):
         return Identity(request.actor, ActorSource.FLAG)
     return Identity(request.actor, source, getattr(signed.record.event, "login", None))
@@ -178,7 +182,7 @@ def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent],
     """Return the author of `answer`; a signature that is not valid (any more) counts as a typed name."""
     record = answer.record
     source = ActorSource(record.envelope.actor_source)
-    signed = signed_answer(ledger, history, answer)
+    signed = check_answer_signature(ledger, history, answer)
     if (source is ActorSource.SIGNATURE) != (signed is not None):
         return Identity(record.actor, ActorSource.FLAG)
     if signed is not None and not _is_valid(signed, (policy.approvers or {}).get(record.actor, ())):
@@ -187,7 +191,7 @@ def answerer(ledger: Ledger, history: StreamHistory, answer: Entry[AnswerEvent],
     return Identity(record.actor, source, answer.event.login or _login_of(record, source), by_passkey)
 
 
-def _is_valid(signed: Signed, keys: Sequence[str]) -> bool:
+def _is_valid(signed: CheckedSignature, keys: Sequence[str]) -> bool:
     return signed.signature_valid and any(key.split("+")[1] == signed.key_id for key in keys)
 
 
@@ -195,11 +199,11 @@ def _login_of(record: Record, source: ActorSource) -> str | None:
     return record.actor if source is ActorSource.OPERATING_SYSTEM else None
 
 
-def that_count(requested_by: Identity, approvals: Sequence[Identity]) -> list[Identity]:
+def select_counting(requested_by: Identity, approvals: Sequence[Identity]) -> list[Identity]:
     """Return the approvals by people other than the requester and other than each other.
 
     If the requester is a typed name, it may be any of the approvers, so only signed approvals count, and one
-    approval more is needed, see `lacking`.
+    approval more is needed, see `count_lacking`.
     """
     counted: list[Identity] = []
     for approver in approvals:
@@ -209,12 +213,12 @@ def that_count(requested_by: Identity, approvals: Sequence[Identity]) -> list[Id
     return counted
 
 
-def lacking(rule: ApprovalRule, requested_by: Identity, approved: Sequence[Identity]) -> int:
+def count_lacking(rule: ApprovalRule, requested_by: Identity, approved: Sequence[Identity]) -> int:
     """Return how many more approvals `rule` needs; a request under a typed name needs one extra."""
     satisfying = sum(approver.satisfies(rule) for approver in approved)
     return max(rule.people - satisfying, rule.people + requested_by.claimed - len(approved), 0)
 
 
-def missing(rules: Sequence[ApprovalRule], requested_by: Identity, approved: Sequence[Identity]) -> int:
+def count_missing(rules: Sequence[ApprovalRule], requested_by: Identity, approved: Sequence[Identity]) -> int:
     """Return how many more approvals are needed to satisfy all rules."""
-    return max((lacking(rule, requested_by, approved) for rule in rules), default=0)
+    return max((count_lacking(rule, requested_by, approved) for rule in rules), default=0)

@@ -48,7 +48,7 @@ class PasskeySignature:
         )
 
     @classmethod
-    def recorded(cls, signature: str, assertion: PasskeyAssertion) -> Self:
+    def read_recorded(cls, signature: str, assertion: PasskeyAssertion) -> Self:
         """Read a recorded signature; `ValueError` if it is not base64."""
         parts = (signature, assertion.authenticator_data, assertion.client_data)
         return cls(b"", *(base64.b64decode(part, validate=True) for part in parts))
@@ -64,7 +64,7 @@ def challenge_of(statement: str) -> bytes:
     return hashlib.sha256(statement.encode()).digest()
 
 
-def in_base64url(data: bytes) -> str:
+def encode_base64url(data: bytes) -> str:
     """Return `data` as WebAuthn writes it: base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -75,7 +75,7 @@ def what_is_wrong(passkey: Passkey, statement: str, presented: PasskeySignature)
     client = _read_client(about)
     if client is None or client.get("type") != "webauthn.get" or not _is_authenticators(data):
         return "it is not what a browser returns for a signature"
-    if client.get("challenge") != in_base64url(challenge_of(statement)):
+    if client.get("challenge") != encode_base64url(challenge_of(statement)):
         return "it signs something else than this answer to this request"
     if client.get("origin") != passkey.origin or client.get("crossOrigin"):
         return f"it was made at {str(client.get('origin'))[:100]}, and the policy names {passkey.origin}"
@@ -116,7 +116,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def has_signed(key: str, statement: str, signature: str, assertion: PasskeyAssertion) -> bool:
     """Return whether a recorded signature is that of `statement` by the passkey `key`."""
     try:
-        presented = PasskeySignature.recorded(signature, assertion)
+        presented = PasskeySignature.read_recorded(signature, assertion)
         return what_is_wrong(Passkey.parse(key), statement, presented) is None
     except (binascii.Error, ValueError):
         return False

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asker:
+class RequestAuthor:
     """The requester under `policy`; `signer` is their key if they sign."""
 
     settings: Settings
@@ -35,7 +35,7 @@ class Asker:
         """Whether the requester is identified only by a typed name."""
         return self.source in CLAIMED
 
-    def known_to(self, context: DecisionContext) -> DecisionContext:
+    def add_to(self, context: DecisionContext) -> DecisionContext:
         """Return `context` with the requester input of the decision, which only approval rules need."""
         if not (self.policy.approvals and self.claimed):
             return context
@@ -79,14 +79,14 @@ class Asker:
         return [first, draft(signed, who, now, causation_id=first.event_id)]
 
 
-def asker(settings: Settings, policy: Policy) -> Asker:
+def find_author(settings: Settings, policy: Policy) -> RequestAuthor:
     """Return the requester: the owner of the key in SORA_LEDGER_KEY if the policy names it, else the actor.
 
     That key is read only if the policy has approval rules. If the policy does not name it, it only signs
     checkpoints and is ignored here; a key given with ``--key`` must be one the policy names. It never signs
     for a caller of a server.
     """
-    unsigned = Asker(settings, policy, settings.actor, settings.actor_source)
+    unsigned = RequestAuthor(settings, policy, settings.actor, settings.actor_source)
     if settings.actor_source in BY_ACCESS:  # a key of this process is not theirs
         return unsigned
     path = settings.request_key_file or (
@@ -117,10 +117,10 @@ def asker(settings: Settings, policy: Policy) -> Asker:
             expected=owner,
             found=settings.actor,
         )
-    return Asker(settings, policy, owner, ActorSource.SIGNATURE, signer)
+    return RequestAuthor(settings, policy, owner, ActorSource.SIGNATURE, signer)
 
 
-def check_requester(asker: Asker, rules: str) -> None:
+def check_requester(asker: RequestAuthor, rules: str) -> None:
     """Raise `BadInput` if the policy requires a better established requester for a hold by `rules`."""
     wanted = asker.policy.requester
     if wanted in {None, Requester.TWO_SIGNERS}:
@@ -137,9 +137,9 @@ def check_requester(asker: Asker, rules: str) -> None:
         how = f"leave the name out and request it under your own login, or {how}"
     raise WrongPerson(
         f"this needs approval by rule {rules}, and the policy {asker.policy.name} requires the requester "
-        f"to be {wanted}; {asker.actor} is {_identified_by(asker)}: {how}; nothing was recorded",
+        f"to be {wanted}; {asker.actor} is {_explain_identity(asker)}: {how}; nothing was recorded",
         f"This needs approval by rule {rules}, and the policy {asker.policy.name} requires the requester to "
-        f"be {wanted}; {asker.actor} is {_identified_by(asker)}. Nothing was recorded. "
+        f"be {wanted}; {asker.actor} is {_explain_identity(asker)}. Nothing was recorded. "
         + (
             "Sign in with an access key or at the identity provider."
             if wanted is Requester.IDENTIFIED
@@ -149,7 +149,7 @@ def check_requester(asker: Asker, rules: str) -> None:
     )
 
 
-def _identified_by(asker: Asker) -> str:
+def _explain_identity(asker: RequestAuthor) -> str:
     if asker.claimed:
         return "only a typed name"
     return "identified by an access key" if asker.source in BY_ACCESS else "only a login"

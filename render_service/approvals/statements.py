@@ -92,7 +92,7 @@ def request_statement(  # one parameter per key
     )
 
 
-def recorded_request_statement(ledger_id: str, requested: Record, signed: Entry[RequestSigned]) -> str:
+def read_request_statement(ledger_id: str, requested: Record, signed: Entry[RequestSigned]) -> str:
     """Return the statement of the recorded ``request.signed`` about `requested`, the record before it."""
     return request_statement(
         ledger_id,

@@ -79,8 +79,8 @@ class ObjectPlace:
         """Upload a file unless it exists, and verify the upload."""
         import obstore  # only if a bucket is configured
 
-        store, key = self._of(file.name)
-        with self._usable():
+        store, key = self._locate(file.name)
+        with self._translate_errors():
             there = _head(store, key)
             if there and there["size"] == file.bytes and _age(there) < SENT_AGAIN_AFTER:
                 return
@@ -105,16 +105,16 @@ class ObjectPlace:
 
     def size(self, name: str) -> int | None:
         """Return the size of an object; None if it does not exist."""
-        store, key = self._of(name)
-        with self._usable():
+        store, key = self._locate(name)
+        with self._translate_errors():
             there = _head(store, key)
         return there["size"] if there else None
 
     def fetch(self, name: str, target: Path) -> str | None:
         """Copy an object to a local file and return its digest; None if it does not exist."""
-        store, key = self._of(name)
+        store, key = self._locate(name)
         digest = hashlib.sha256()
-        with self._usable(), writing(target.parent), target.open("wb") as copy:
+        with self._translate_errors(), writing(target.parent), target.open("wb") as copy:
             try:
                 for chunk in _chunks(store, key):
                     digest.update(chunk)
@@ -125,8 +125,8 @@ class ObjectPlace:
 
     def digest(self, name: str) -> str | None:
         """Return the digest of an object's bytes; None if it does not exist."""
-        store, key = self._of(name)
-        with self._usable():
+        store, key = self._locate(name)
+        with self._translate_errors():
             return _digest(store, key) if _head(store, key) else None
 
     def files(self) -> Iterator[FileInPlace]:
@@ -135,7 +135,7 @@ class ObjectPlace:
 
         store, prefix = store_and_key(f"{self.url}/{CONTENT}")
         bucket = _bucket_of(self.url)
-        with self._usable():
+        with self._translate_errors():
             objects = [meta for page in obstore.list(store, prefix=prefix) for meta in page]
         for meta in sorted(objects, key=lambda meta: meta["path"]):
             uri = f"{bucket}/{meta['path']}"
@@ -148,14 +148,14 @@ class ObjectPlace:
         """Delete an object."""
         import obstore
 
-        store, key = self._of(name)
-        with self._usable():
+        store, key = self._locate(name)
+        with self._translate_errors():
             obstore.delete(store, key)
 
     def note(self) -> bytes | None:
         """Read the note."""
-        store, key = self._of(NOTE)
-        with self._usable():
+        store, key = self._locate(NOTE)
+        with self._translate_errors():
             there = _head(store, key)
             return next(_chunks(store, key), b"")[:MOST_NOTE_BYTES] if there else None
 
@@ -164,15 +164,15 @@ class ObjectPlace:
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
-        store, key = self._of(NOTE)
-        with self._usable(), suppress(AlreadyExistsError):
+        store, key = self._locate(NOTE)
+        with self._translate_errors(), suppress(AlreadyExistsError):
             obstore.put(store, key, content, mode="overwrite" if replace else "create", use_multipart=False)
 
-    def _of(self, name: str) -> "tuple[ObjectStore, str]":
+    def _locate(self, name: str) -> "tuple[ObjectStore, str]":
         return store_and_key(f"{self.url}/{name}")
 
     @contextmanager
-    def _usable(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         from obstore.exceptions import BaseError
 
         try:
@@ -196,11 +196,11 @@ def _bucket_of(url: str) -> str:
 
 def store_and_key(uri: str) -> "tuple[ObjectStore, str]":
     """Return the opened bucket of a URI, and the key of the object in it."""
-    return opened(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
+    return open_bucket(_bucket_of(uri)), urlsplit(uri).path.lstrip("/")
 
 
 @cache
-def opened(bucket: str) -> "ObjectStore":
+def open_bucket(bucket: str) -> "ObjectStore":
     """Return the opened bucket, cached for the process."""
     from obstore.store import from_url
 

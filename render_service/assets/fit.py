@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decision.request.request import ReferenceImage
-from render_service.assets.inputs import Original
-from render_service.assets.probe import opened_image, read_image
+from render_service.assets.inputs import OriginalFile
+from render_service.assets.probe import open_image, read_image
 from render_service.runtime.errors import BadInput
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def detect_faces(content: bytes) -> Faces:
         return Faces.NOT_CHECKED
     from PIL import ImageOps  # slow to load, needed only for images
 
-    with opened_image(io.BytesIO(content)) as image:
+    with open_image(io.BytesIO(content)) as image:
         grey = image.convert("L")
     darkest, lightest = grey.getextrema()
     if darkest == lightest:  # a plain colour: nothing to look for, and cv2 need not be loaded
@@ -101,7 +101,7 @@ class Frame:
 
     image: ReferenceImage
     content: bytes
-    original: Original | None = None
+    original: OriginalFile | None = None
 
 
 def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> Frame:
@@ -115,7 +115,7 @@ def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> 
     image = _describe(path, sent, PNG, changed.size)
     original = hashlib.sha256(content).hexdigest()
     more = {"original_sha256": original, "faces": detect_faces(sent)}
-    return Frame(image.model_copy(update=more), sent, Original(content, media_type))
+    return Frame(image.model_copy(update=more), sent, OriginalFile(content, media_type))
 
 
 def as_found(path: Path) -> Frame:
@@ -139,7 +139,7 @@ def _transform(content: bytes, size: str | None, fit: Fit | None) -> "Image | No
     """Return the image upright, without metadata and fitted; None if it can be sent unchanged."""
     from PIL import ImageOps  # slow to load, needed only for images
 
-    with opened_image(io.BytesIO(content)) as opened:
+    with open_image(io.BytesIO(content)) as opened:
         opened.load()
         upright = ImageOps.exif_transpose(opened)
         has_metadata = _has_metadata(opened)

@@ -44,7 +44,7 @@ _BESIDE = ("-wal", "-shm")
 """Suffixes of the files beside an SQLite database; the first holds the latest records."""
 
 
-def irreplaceable(path: Path) -> str | None:
+def describe_irreplaceable(path: Path) -> str | None:
     """Return what the file at `path` is, or belongs to, if it must not be replaced; None for any other."""
     for suffix in _BESIDE:
         path = path.with_name(path.name.removesuffix(suffix) or path.name)
@@ -92,7 +92,7 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise make_unreadable(path, error) from error
 
     def size(self, name: str) -> int | None:
         """Return the size of a file; None if it does not exist."""
@@ -121,7 +121,7 @@ class FolderPlace:
             with file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise unreadable(self.folder / name, error) from error
+            raise make_unreadable(self.folder / name, error) from error
 
     def _open(self, name: str) -> BufferedReader | None:
         path = self.path(name)
@@ -156,7 +156,7 @@ class FolderPlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise make_unreadable(path, error) from error
 
     def put_note(self, content: bytes, *, replace: bool) -> None:
         """Write the note, atomically."""
@@ -177,10 +177,10 @@ def writing(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unwritable(place, error) from error
+        raise make_unwritable(place, error) from error
 
 
-def unwritable(place: Path, error: OSError) -> StorageFailed:
+def make_unwritable(place: Path, error: OSError) -> StorageFailed:
     """Return the error for a place that cannot be written, with the next step."""
     is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
     next_step = "make room" if is_full else "check its path and permissions"
@@ -191,7 +191,7 @@ def unwritable(place: Path, error: OSError) -> StorageFailed:
     )
 
 
-def unreadable(path: os.PathLike[str], error: OSError) -> StorageFailed:
+def make_unreadable(path: os.PathLike[str], error: OSError) -> StorageFailed:
     """Return that a stored file cannot be read."""
     return StorageFailed(
         f"{path}: cannot be read ({error.strerror})", expected="a file that can be read", found=error.strerror
@@ -205,7 +205,7 @@ def open_stored(path: os.PathLike[str]) -> int | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise make_unreadable(path, error) from error
 
 
 def clear_stale(folder: Path) -> None:

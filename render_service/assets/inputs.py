@@ -72,7 +72,7 @@ def _whole_seconds(duration_us: int) -> int:
     return max(1, -(-beyond_ms // MS_PER_SECOND))
 
 
-class Original(NamedTuple):
+class OriginalFile(NamedTuple):
     """The original file that a fitted image was made from."""
 
     content: bytes
@@ -87,9 +87,9 @@ class Material:
     """
 
     reference: bytes | None = None
-    original: Original | None = None
+    original: OriginalFile | None = None
     further: tuple[bytes, ...] = ()
-    further_originals: tuple[Original | None, ...] = ()
+    further_originals: tuple[OriginalFile | None, ...] = ()
     video: Path | None = None
 
 

@@ -28,7 +28,7 @@ from ledger.store.filters import RecordFilter
 from ledger.terms import Variant
 from render_service.assets.folder import FolderPlace
 from render_service.assets.interface import FileInPlace
-from render_service.assets.store import AssetStore, named_digests
+from render_service.assets.store import AssetStore, find_digests
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import slug
 
@@ -93,7 +93,7 @@ def _link(stored: Path, link: Path) -> None:
 YOUNG = timedelta(days=1)
 
 
-class Named(NamedTuple):
+class NamedFile(NamedTuple):
     """A file that an event names; `what` is the variant of a video, or ``given`` for an input file.
 
     `may_be_gone` if a later event records its loss or deletion, or erases its file name.
@@ -120,43 +120,43 @@ class Removal(NamedTuple):
         return sum(file.bytes for file in self.removed)
 
 
-def named_files(ledger: Ledger) -> Iterator[Named]:
+def iterate_named_files(ledger: Ledger) -> Iterator[NamedFile]:
     """Yield the stored files that the ledger names, in the order of the records."""
-    erased, lost = _erased(ledger), _lost(ledger)
+    erased, lost = _find_erased(ledger), _find_lost(ledger)
     for record in ledger.read(RecordFilter(type=RenderRequested.type)):
         event = record.event
         if isinstance(event, RenderRequested):
             for file in (event.input_reference, *event.further_images, event.source_file):
                 if file is not None and file.storage_uri is not None:
                     gone = file.name.commitment in erased
-                    yield _named(record.stream, "given", file.storage_uri, file, may_be_gone=gone)
+                    yield _make_named(record.stream, "given", file.storage_uri, file, may_be_gone=gone)
     for record in ledger.read(RecordFilter(type=AssetStored.type)):
         event = record.event
         if isinstance(event, AssetStored):
             what = event.variant.value
             gone = lost.get((record.stream, what), 0) > record.position
-            yield _named(record.stream, what, event.storage_uri, event, may_be_gone=gone)
+            yield _make_named(record.stream, what, event.storage_uri, event, may_be_gone=gone)
 
 
-def _erased(ledger: Ledger) -> set[str]:
+def _find_erased(ledger: Ledger) -> set[str]:
     """Return the commitments of erased texts."""
     events = (record.event for record in ledger.read(RecordFilter(type=PrivateErased.type)))
     return {name for event in events if isinstance(event, PrivateErased) for name in event.commitments}
 
 
-def _lost(ledger: Ledger) -> dict[tuple[str, str], int]:
+def _find_lost(ledger: Ledger) -> dict[tuple[str, str], int]:
     """Return the last position at which each variant of a job was recorded as lost or deleted."""
     records = ledger.read(RecordFilter(type=AssetLost.type))
     return {(r.stream, r.event.variant.value): r.position for r in records if isinstance(r.event, AssetLost)}
 
 
-def _named(
+def _make_named(
     job_id: str, what: str, uri: str, file: AssetStored | InputReference | SourceFile, *, may_be_gone: bool
-) -> Named:
-    return Named(job_id, what, uri, file.sha256, file.bytes, file.media_type, may_be_gone)
+) -> NamedFile:
+    return NamedFile(job_id, what, uri, file.sha256, file.bytes, file.media_type, may_be_gone)
 
 
-def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterator[tuple[Named, str]]:
+def check(assets: AssetStore, files: Sequence[NamedFile], *, quick: bool) -> Iterator[tuple[NamedFile, str]]:
     """Yield each file with ``ok``, ``missing``, ``let_go`` (missing, as recorded) or ``damaged``.
 
     `quick` compares sizes and reads no bytes.
@@ -169,7 +169,7 @@ def check(assets: AssetStore, files: Sequence[Named], *, quick: bool) -> Iterato
         yield file, "let_go" if state == "missing" and file.may_be_gone else state
 
 
-def _state_of(assets: AssetStore, file: Named, *, quick: bool) -> str:
+def _state_of(assets: AssetStore, file: NamedFile, *, quick: bool) -> str:
     place = assets.locate(file.storage_uri)
     if place is None:
         return "missing"
@@ -184,7 +184,7 @@ def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run
     The files are listed before the ledger is read, so a file that is named in the meantime is in the list.
     """
     there = list(assets.place.files())
-    named = named_digests(ledger)
+    named = find_digests(ledger)
     kept = [file for file in there if file.sha256 in named]
     if there and not kept:
         raise BadInput(
@@ -209,6 +209,6 @@ def _remove_verified(assets: AssetStore, file: FileInPlace) -> bool:
     return True
 
 
-def file_document(file: Named, state: str | None = None) -> dict[str, Any]:
+def file_document(file: NamedFile, state: str | None = None) -> dict[str, Any]:
     """Return a named file as a JSON object."""
     return file._asdict() | ({} if state is None else {"state": state})

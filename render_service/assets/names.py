@@ -27,7 +27,7 @@ _NAME = re.compile(
 _ABSOLUTE = ("file", "s3", "gs", "az")
 
 
-class Cited(NamedTuple):
+class ParsedUri(NamedTuple):
     """A parsed URI: name, digest, and the place named by an older record (None: the place of the ledger)."""
 
     name: str
@@ -55,7 +55,7 @@ def uri_of(name: str) -> str:
     return f"{SCHEME}:{name}"
 
 
-def read_uri(storage_uri: str) -> Cited | None:
+def read_uri(storage_uri: str) -> ParsedUri | None:
     """Parse a URI; None if it does not name a stored file."""
     try:
         parts = urlsplit(storage_uri)
@@ -65,9 +65,9 @@ def read_uri(storage_uri: str) -> Cited | None:
         return None
     if parts.scheme == SCHEME and not parts.netloc:
         match = _NAME.fullmatch(parts.path)
-        return Cited(match[0], match["sha256"], None) if match else None
+        return ParsedUri(match[0], match["sha256"], None) if match else None
     if parts.scheme not in _ABSOLUTE or (parts.scheme == "file") == bool(parts.netloc):
         return None
     root, separator, rest = parts.path.rpartition(f"/{CONTENT}/")
     match = _NAME.fullmatch(f"{CONTENT}/{rest}") if separator else None
-    return Cited(match[0], match["sha256"], f"{parts.scheme}://{parts.netloc}{root}") if match else None
+    return ParsedUri(match[0], match["sha256"], f"{parts.scheme}://{parts.netloc}{root}") if match else None

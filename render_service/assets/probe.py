@@ -45,7 +45,7 @@ def read_image(path: Path) -> tuple[bytes, str, int, int]:
             found=error.strerror,
         ) from error
     try:
-        with opened_image(io.BytesIO(content)) as image:
+        with open_image(io.BytesIO(content)) as image:
             image.load()
             return content, IMAGE_TYPES[image.format or ""], image.width, image.height
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -106,7 +106,7 @@ def _content(path: Path) -> bytes:
 
 
 @contextmanager
-def opened_image(source: "Path | io.BytesIO") -> "Iterator[Image]":
+def open_image(source: "Path | io.BytesIO") -> "Iterator[Image]":
     """Open an image, only in one of `FORMATS`: Pillow passes others to programs such as Ghostscript.
 
     A picture that would exhaust memory raises `DecompressionBombWarning` or `DecompressionBombError`.
@@ -136,7 +136,7 @@ def _probe_image(path: Path) -> Probe:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with opened_image(path) as image:
+        with open_image(path) as image:
             image.load()
             kind = (image.format or "").lower() or None
             return Probe(width=image.width, height=image.height, video_codec=kind)
@@ -152,8 +152,8 @@ _MOST_BOXES = 16
 
 
 def _probe_video(path: Path) -> Probe:
-    probed = _opened(path, _AT_ONCE) if _is_whole_mp4(path) else None
-    return probed if probed is not None and probed.duration_ms else _opened(path, {})
+    probed = _decode_first_frame(path, _AT_ONCE) if _is_whole_mp4(path) else None
+    return probed if probed is not None and probed.duration_ms else _decode_first_frame(path, {})
 
 
 def _is_whole_mp4(path: Path) -> bool:
@@ -171,7 +171,7 @@ def _is_whole_mp4(path: Path) -> bool:
     return len(kinds) < _MOST_BOXES and kinds[:1] == [b"ftyp"] and b"moof" not in kinds
 
 
-def _opened(path: Path, options: dict[str, str]) -> Probe:
+def _decode_first_frame(path: Path, options: dict[str, str]) -> Probe:
     """Decode the first frame, and return what FFmpeg knows of the file then."""
     import av
 

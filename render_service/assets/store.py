@@ -31,8 +31,8 @@ from render_service.assets.folder import (
     FolderPlace,
     Owner,
     clear_stale,
-    irreplaceable,
-    unwritable,
+    describe_irreplaceable,
+    make_unwritable,
     writing,
 )
 from render_service.assets.interface import Digested, Place
@@ -52,10 +52,10 @@ _DIGEST = re.compile(rb"\b[0-9a-f]{64}\b")
 SWEEPERS = 16
 CLEARED_EVERY_S = 3_600.0
 
-__all__ = ["AssetStore", "Incoming", "check_target"]
+__all__ = ["AssetStore", "IncomingFile", "check_target"]
 
 
-class Located(NamedTuple):
+class LocatedFile(NamedTuple):
     """An existing file: its place, name, the digest in its name, and its size."""
 
     place: Place
@@ -64,7 +64,7 @@ class Located(NamedTuple):
     bytes: int
 
 
-class Incoming:
+class IncomingFile:
     """A file being written and hashed; `path` is its temporary name."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -158,18 +158,18 @@ class AssetStore:
         return (self._local,) if self.place is self._local else (self._local, self.place)
 
     @contextmanager
-    def incoming(self) -> Iterator[Incoming]:
+    def open_incoming(self) -> Iterator[IncomingFile]:
         """Open a temporary file for writing; it is removed afterwards unless `keep` has stored it."""
         with writing(self.folder):
             descriptor, name = tempfile.mkstemp(dir=self._scratch("tmp"))
         path = Path(name)
         try:
             with writing(self.folder), os.fdopen(descriptor, "wb") as file:
-                yield Incoming(path, file)
+                yield IncomingFile(path, file)
         finally:
             path.unlink(missing_ok=True)
 
-    def keep(self, incoming: Incoming, media_type: str) -> str:
+    def keep(self, incoming: IncomingFile, media_type: str) -> str:
         """Store the file under its digest and return its URI; the bytes are durable when this returns."""
         self.flush(incoming)
         if self._owner is not None:
@@ -180,20 +180,20 @@ class AssetStore:
         self.place.keep(file)
         return uri_of(file.name)
 
-    def flush(self, incoming: Incoming) -> None:
+    def flush(self, incoming: IncomingFile) -> None:
         """Make the bytes of an incoming file durable."""
         with writing(self.folder):
             incoming.flush()
 
     def put(self, content: bytes, media_type: str) -> str:
         """Store `content` from memory; return its URI."""
-        with self.incoming() as incoming:
+        with self.open_incoming() as incoming:
             incoming.write(content)
             return self.keep(incoming, media_type)
 
     def put_file(self, path: Path, media_type: str) -> str:
         """Store a copy of the file at `path`; return its URI."""
-        with self.incoming() as incoming:
+        with self.open_incoming() as incoming:
             with path.open("rb") as source:
                 while chunk := source.read(COPY_BYTES):
                     incoming.write(chunk)
@@ -203,7 +203,7 @@ class AssetStore:
         """Return whether the file of `storage_uri` exists."""
         return self.locate(storage_uri) is not None
 
-    def locate(self, storage_uri: str) -> Located | None:
+    def locate(self, storage_uri: str) -> LocatedFile | None:
         """Find the file of a URI; None if it does not exist, or the URI does not name a stored file."""
         cited = read_uri(storage_uri)
         if cited is None:
@@ -214,7 +214,7 @@ class AssetStore:
         for place in places:
             size = place.size(cited.name)
             if size is not None:
-                return Located(place, cited.name, cited.sha256, size)
+                return LocatedFile(place, cited.name, cited.sha256, size)
         return None
 
     def path(self, storage_uri: str) -> Path:
@@ -232,7 +232,7 @@ class AssetStore:
             with suppress(FileNotFoundError):  # not cached, or just removed
                 os.utime(copy)
                 return copy
-        with self.incoming() as fetched:
+        with self.open_incoming() as fetched:
             digest = place.place.fetch(place.name, fetched.path)
             if digest == place.sha256:
                 with writing(self.folder):
@@ -290,7 +290,7 @@ class AssetStore:
                 _check_digest(storage_uri, digest.hexdigest())
                 copy.replace()
         except OSError as error:
-            raise unwritable(target, error) from error
+            raise make_unwritable(target, error) from error
 
     def read(self, storage_uri: str) -> bytes:
         """Return the bytes of a stored file; `StorageFailed` if they do not match their digest."""
@@ -361,7 +361,7 @@ def check_target(target: Path, *, force: bool) -> None:
             expected="a file",
             found="a folder",
         )
-    if what := irreplaceable(target):
+    if what := describe_irreplaceable(target):
         raise BadInput(
             f"output file {target}: it holds {what}, which is never replaced; name another",
             param="out",
@@ -382,10 +382,10 @@ def owner_of(ledger: Ledger, url: str) -> Owner:
     created = next(ledger.read(limit=1)).event
     if not isinstance(created, LedgerCreated):
         raise LedgerUnusable(f"ledger {label_of(url)}: its first record is damaged: run `sora-ledger verify`")
-    return Owner(created.ledger_id, url, lambda: named_digests(ledger))
+    return Owner(created.ledger_id, url, lambda: find_digests(ledger))
 
 
-def named_digests(ledger: Ledger) -> set[str]:
+def find_digests(ledger: Ledger) -> set[str]:
     """Return everything that could be a digest in any payload."""
     digests: set[str] = set()
     after = 0

@@ -25,7 +25,7 @@ from ledger.verify import verify_bundle
 from ledger.verify.quick_bundle import is_sound
 from ledger.verify.verify_bundle import NotABundle, Outcome, check_bundle, read_head, read_key
 from render_service.assets.store import AssetStore, check_target, uris
-from render_service.evidence.checkpoints import cosigned, given_head, tree_head
+from render_service.evidence.checkpoints import merge_signatures, read_pinned_head, tree_head
 from render_service.evidence.checkpoints import read_head as read_checkpoint
 from render_service.evidence.keys import read_signer, read_verifier
 from render_service.evidence.verify import read_trusted
@@ -53,7 +53,7 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedBundle:
     """A bundle that was written and checked."""
 
     path: Path
@@ -82,10 +82,10 @@ def scope_of(ledger: Ledger, job: str | None, positions: str | None) -> Scope:
     return Scope(first=first, last=last)
 
 
-def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exported:
+def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> ExportedBundle:
     """Write the bundle to ``wanted.target``, atomically and only after it was checked."""
     check_target(wanted.target, force=wanted.force)
-    head = given_head(ledger, wanted.checkpoint) if wanted.checkpoint else tree_head(ledger, wanted.key)
+    head = read_pinned_head(ledger, wanted.checkpoint) if wanted.checkpoint else tree_head(ledger, wanted.key)
     wish = Wish(
         with_text=wanted.with_text,
         open_asset=_opener(assets) if wanted.with_assets else None,
@@ -117,7 +117,7 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
         if temporary:
             with suppress(OSError):
                 Path(temporary).unlink(missing_ok=True)
-    return Exported(wanted.target, size, head, wanted.scope, contents)
+    return ExportedBundle(wanted.target, size, head, wanted.scope, contents)
 
 
 def _timestamp_beside(checkpoint: Path) -> bytes | None:
@@ -231,7 +231,7 @@ def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
     there = _existing_head(ledger, folder)
     old_size = there.checkpoint.size if there else 0
     if there:
-        head = cosigned(head, there, f"--tiles {folder}")
+        head = merge_signatures(head, there, f"--tiles {folder}")
     try:
         written = write_tiles(ledger, folder, head, old_size)
     except ValueError as error:
@@ -268,4 +268,4 @@ def _existing_head(ledger: Ledger, folder: Path) -> TreeHead | None:
         )
     if not (folder / CHECKPOINT).exists():
         return None
-    return given_head(ledger, folder / CHECKPOINT)
+    return read_pinned_head(ledger, folder / CHECKPOINT)

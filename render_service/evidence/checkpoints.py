@@ -102,12 +102,12 @@ def tree_head(ledger: Ledger, key: Path | None, size: int | None = None) -> Tree
             found=size,
         )
     head = head_of(ledger, [read_signer(key)] if key else [], size)
-    if key and head.checkpoint.root != _stored_root(ledger, head.checkpoint.size):
+    if key and head.checkpoint.root != _read_stored_root(ledger, head.checkpoint.size):
         raise NotIntact(f"{_ODD_HEAD}, so it is not signed: `sora-ledger verify` has details")
     return head
 
 
-def _stored_root(ledger: Ledger, size: int) -> bytes | None:
+def _read_stored_root(ledger: Ledger, size: int) -> bytes | None:
     try:
         return root_at(ledger.store, size)
     except ProofInvalid:
@@ -115,7 +115,7 @@ def _stored_root(ledger: Ledger, size: int) -> bytes | None:
 
 
 @dataclass(frozen=True)
-class Vouched:
+class Vouchers:
     """Who vouches for a checkpoint: the keys that signed it, and the witnesses that cosigned it."""
 
     signed_by: list[str] = field(default_factory=list)
@@ -123,9 +123,9 @@ class Vouched:
     trouble: list[str] = field(default_factory=list)
 
 
-def vouched_for(head: TreeHead, verifiers: Sequence[Verifier], policy: TrustPolicy | None) -> Vouched:
+def check_vouchers(head: TreeHead, verifiers: Sequence[Verifier], policy: TrustPolicy | None) -> Vouchers:
     """Check the signatures of `head` by `verifiers`, and count its cosignatures by `policy`."""
-    vouched = Vouched()
+    vouched = Vouchers()
     try:
         if verifiers:
             vouched.signed_by.extend(key.name for key in head.find_signers(verifiers))
@@ -150,14 +150,14 @@ def compare(
 ) -> Comparison:
     """Return whether `ledger` extends the checkpoint `earlier`, and who signed and cosigned it."""
     now = head_of(ledger)
-    vouched = vouched_for(earlier, verifiers, policy)
+    vouched = check_vouchers(earlier, verifiers, policy)
     trouble, signers = list(vouched.trouble), (vouched.signed_by, vouched.cosigned_by)
     if earlier.checkpoint.origin != now.checkpoint.origin:
         trouble.append(
             f"origin: the checkpoint is of the log {earlier.checkpoint.origin}, "
             f"this ledger is {now.checkpoint.origin}"
         )
-    if now.checkpoint.root != _stored_root(ledger, now.checkpoint.size):
+    if now.checkpoint.root != _read_stored_root(ledger, now.checkpoint.size):
         trouble.append(f"head: {_ODD_HEAD}; `sora-ledger verify` has details")
     try:
         proof = _prove_extension(ledger, earlier.checkpoint, now.checkpoint)
@@ -168,7 +168,7 @@ def compare(
     return Comparison(earlier, now, signers[0], trouble, proof, signers[1])
 
 
-def _split_view(vouched: Vouched) -> str:
+def _split_view(vouched: Vouchers) -> str:
     names = ", ".join([*vouched.signed_by, *vouched.cosigned_by])
     return (
         f"split view: {names} signed a history of this log that its ledger does not have: keep the "
@@ -176,7 +176,7 @@ def _split_view(vouched: Vouched) -> str:
     )
 
 
-def given_head(ledger: Ledger, path: Path) -> TreeHead:
+def read_pinned_head(ledger: Ledger, path: Path) -> TreeHead:
     """Return the checkpoint in `path` as the basis of proofs.
 
     `BadInput` if it belongs to another log; `NotIntact` if this ledger does not extend it.
@@ -190,7 +190,7 @@ def given_head(ledger: Ledger, path: Path) -> TreeHead:
     return comparison.earlier
 
 
-def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
+def prepare_replacement(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
     """Return the bytes that may replace `there`, a published checkpoint that the ledger extends.
 
     The result is `head`, or `there` if that is longer. If both have the same size, it includes the signatures
@@ -214,10 +214,10 @@ def replacing(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
             f"--publish: the checkpoint there was not replaced, because this ledger does not extend it: "
             f"{'; '.join(trouble)}"
         )
-    return cosigned(head, published, "--publish").to_bytes()
+    return merge_signatures(head, published, "--publish").to_bytes()
 
 
-def cosigned(head: TreeHead, there: TreeHead, what: str) -> TreeHead:
+def merge_signatures(head: TreeHead, there: TreeHead, what: str) -> TreeHead:
     """Return `head` with the signatures of `there`, the same checkpoint; `BadInput` if one would be lost."""
     same = (there.checkpoint.origin, there.checkpoint.size) == (head.checkpoint.origin, head.checkpoint.size)
     if same and there.note and there.checkpoint.extensions:
@@ -265,7 +265,7 @@ def put(ledger: Ledger, head: TreeHead, target: str) -> tuple[str, TreeHead]:
 
     That is `head` with the signatures that others added there, or a longer checkpoint of the same ledger.
     """
-    uri, data = publish(target, head.to_bytes(), partial(replacing, ledger, head))
+    uri, data = publish(target, head.to_bytes(), partial(prepare_replacement, ledger, head))
     return uri, TreeHead.parse(data)
 
 
@@ -274,7 +274,7 @@ def publish(target: str, data: bytes, replacing: Callable[[bytes], bytes]) -> tu
 
     `target` is a path, ``file:///path``, ``s3://bucket/key``, ``gs://bucket/key`` or
     ``az://container/key``; credentials come from the usual environment of the provider. If the target exists,
-    `replacing` is called with its content and returns the bytes to write, or raises.
+    `prepare_replacement` is called with its content and returns the bytes to write, or raises.
     """
     if "://" not in target:
         return _publish_to_file(Path(target), data, replacing)

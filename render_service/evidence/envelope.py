@@ -43,7 +43,7 @@ def statement(subjects: Sequence[Subject], predicate_type: str, predicate: Json)
 def envelope(document: Json, signer: Signer) -> Json:
     """Return a DSSE envelope of a statement, signed."""
     body = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    signature = Ed25519PrivateKey.from_private_bytes(signer.seed).sign(pre_authentication(body))
+    signature = Ed25519PrivateKey.from_private_bytes(signer.seed).sign(encode_pre_authentication(body))
     return {
         "payload": base64.b64encode(body).decode(),
         "payloadType": PAYLOAD_TYPE,
@@ -51,7 +51,7 @@ def envelope(document: Json, signer: Signer) -> Json:
     }
 
 
-def pre_authentication(body: bytes) -> bytes:
+def encode_pre_authentication(body: bytes) -> bytes:
     """Return the bytes that are signed."""
     kind = PAYLOAD_TYPE.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)

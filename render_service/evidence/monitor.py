@@ -116,7 +116,7 @@ def source_at(place: str) -> Iterator[Source]:
     yield FolderSource(Path(place))
 
 
-class Followed(NamedTuple):
+class MonitorState(NamedTuple):
     """How far a log was followed: its last checkpoint, and the right edge of its tree."""
 
     head: TreeHead
@@ -132,7 +132,7 @@ class Followed(NamedTuple):
         return json.dumps(document, indent=2).encode() + b"\n"
 
     @classmethod
-    def parse(cls, content: bytes, path: Path) -> "Followed":
+    def parse(cls, content: bytes, path: Path) -> "MonitorState":
         """Read the content of a state file; `BadInput` if it is not one or was changed."""
         try:
             document = json.loads(content)
@@ -187,7 +187,7 @@ class Monitor:
         Raises `LogDisputed` if the log contradicts itself, `LogUnreachable` if it cannot be read.
         """
         before = self._load()
-        head, signed_by = self._shown(before.head if before else None)
+        head, signed_by = self._read_head(before.head if before else None)
         frontier = before.frontier.copy() if before else Frontier()
         first = frontier.size
         leaves = self._extend(frontier, head)
@@ -201,16 +201,16 @@ class Monitor:
                 message = f"the entry at position {first + number + 1} is not the record of that position"
                 raise self._dispute("record_mismatch", message, head)
             use(record)
-        self._save(Followed(head, frontier))
+        self._save(MonitorState(head, frontier))
         return Round(head, signed_by, len(leaves))
 
-    def _load(self) -> Followed | None:
+    def _load(self) -> MonitorState | None:
         if not self._state.exists():
             return None
         self._read_state = read_file(self._state, "state", MOST_STATE_BYTES)
-        return Followed.parse(self._read_state, self._state)
+        return MonitorState.parse(self._read_state, self._state)
 
-    def _save(self, followed: Followed) -> None:
+    def _save(self, followed: MonitorState) -> None:
         there = read_file(self._state, "state", MOST_STATE_BYTES) if self._state.exists() else b""
         if there != self._read_state:
             raise StorageFailed(
@@ -224,7 +224,7 @@ class Monitor:
             write_file(self._state, content)
         self._read_state = content
 
-    def _shown(self, before: TreeHead | None) -> tuple[TreeHead, list[str]]:
+    def _read_head(self, before: TreeHead | None) -> tuple[TreeHead, list[str]]:
         content = self._source.read("checkpoint", MAX_NOTE_BYTES)
         if content is None:
             raise LogUnreachable(

@@ -12,7 +12,7 @@ from ledger.tree.head import TreeHead
 from ledger.tree.merkle import ProofInvalid
 from ledger.tree.proof import MAX_PROOF_BYTES, VERSION, ConsistencyProof, InclusionProof
 from ledger.tree.trust_policy import TrustPolicy
-from render_service.evidence.checkpoints import given_head, read_head, tree_head, vouched_for
+from render_service.evidence.checkpoints import check_vouchers, read_head, read_pinned_head, tree_head
 from render_service.runtime.errors import BadInput, NotIntact
 from render_service.runtime.files import read_file
 
@@ -21,7 +21,7 @@ Proof = InclusionProof | ConsistencyProof
 
 
 @dataclass(frozen=True)
-class Checked:
+class ProofCheck:
     """The result of checking a proof; `trouble` is empty if the proof is valid."""
 
     proof: Proof
@@ -37,7 +37,7 @@ def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path |
     A name is a position, an event id, or a job, whose last record is proved.
     """
     record = _find_record(ledger, name)
-    head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key)
+    head = read_pinned_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key)
     if record.position > head.checkpoint.size:
         raise BadInput(
             f"position {record.position}: the checkpoint {checkpoint} ends at {head.checkpoint.size}; "
@@ -68,7 +68,7 @@ def prove_consistency(
             found=f"{old} {new}",
         )
     try:
-        head = given_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key, new)
+        head = read_pinned_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key, new)
         if head.checkpoint.size != new:
             raise BadInput(
                 f"checkpoint {checkpoint}: it has {head.checkpoint.size} records, not {new}",
@@ -103,7 +103,7 @@ def check_proof(
     old_checkpoint: Path | None,
     verifiers: Sequence[Verifier],
     policy: TrustPolicy | None = None,
-) -> Checked:
+) -> ProofCheck:
     """Check `proof`, an inclusion proof of `record` or a consistency proof from `old_checkpoint`.
 
     The cosignatures of the checkpoint in the proof are counted by `policy`.
@@ -120,11 +120,11 @@ def check_proof(
         record_bytes = None
         heads = [proof.head, _read_old_head(old_checkpoint)]
         trouble += _consistency_trouble(proof, heads[1])
-    vouched = vouched_for(proof.head, verifiers, policy)
+    vouched = check_vouchers(proof.head, verifiers, policy)
     trouble += vouched.trouble
     for head in heads[1:]:
-        trouble += vouched_for(head, verifiers, None).trouble
-    return Checked(proof, vouched.signed_by, trouble, record_bytes, vouched.cosigned_by)
+        trouble += check_vouchers(head, verifiers, None).trouble
+    return ProofCheck(proof, vouched.signed_by, trouble, record_bytes, vouched.cosigned_by)
 
 
 def _consistency_trouble(proof: ConsistencyProof, old: TreeHead) -> list[str]:

@@ -32,14 +32,19 @@ from ledger.tree.checkpoint import CheckpointInvalid
 from ledger.tree.head import TreeHead
 from render_service.evidence.checkpoints import Publication, Scheduled, publish, put, tree_head
 from render_service.evidence.keys import NamedPolicy, read_policy
-from render_service.evidence.recorded_checks import STREAM, last_checks, last_witnessed, record_published
+from render_service.evidence.recorded_checks import (
+    STREAM,
+    find_last_checks,
+    find_last_witnessed,
+    record_published,
+)
 from render_service.evidence.timestamps import SUFFIX, Stamp, check_token, read_chain, timestamp_client
 from render_service.evidence.witnesses import (
     CLOCK_SKEW_S,
     Answer,
     ask_witnesses,
     check_can_be_met,
-    cosigned_at,
+    format_cosigned_at,
     new_client,
     post,
     with_cosignatures,
@@ -62,7 +67,7 @@ LONGEST_S = 20.0
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedCheckpoint:
     """A publication that was made: `head` is at `target` now; `answers` are those of the witnesses."""
 
     target: str
@@ -71,7 +76,7 @@ class Published:
     stamp: Stamp | None = None
 
 
-async def publish_checkpoint(session: Session, wanted: Publication) -> Published:
+async def publish_checkpoint(session: Session, wanted: Publication) -> PublishedCheckpoint:
     """Make the publication; an error leaves the target as it was."""
     ledger, answers, made, events = session.ledger, list[Answer](), None, list[Event]()
     chain = await asyncio.to_thread(read_chain, wanted.tsa_chain) if wanted.tsa_chain else []
@@ -86,13 +91,13 @@ async def publish_checkpoint(session: Session, wanted: Publication) -> Published
     if wanted.witnesses:
         policy = await asyncio.to_thread(read_policy, wanted.witnesses)
         check_can_be_met(policy.trust)
-        head, answers = await _witnessed(session, wanted.key, policy)
-        events.append(_witnessing(head, policy, answers))
+        head, answers = await _collect_cosignatures(session, wanted.key, policy)
+        events.append(_make_witnessed(head, policy, answers))
     else:
         head = await asyncio.to_thread(tree_head, ledger, wanted.key)
     if wanted.timestamp:
         made = await _stamp(wanted.timestamp, head, chain, session.clock())
-        events.append(_dating(head, made))
+        events.append(_make_timestamped(head, made))
     drafts = [session.draft(event) for event in events]
     if drafts:
         await asyncio.to_thread(ledger.append, [Batch(STREAM, ANY, drafts)])
@@ -102,10 +107,10 @@ async def publish_checkpoint(session: Session, wanted: Publication) -> Published
     # refuse (`CHECKPOINT_TIMESTAMP`): the next publication replaces both.
     is_ours = there.checkpoint == head.checkpoint
     if made and is_ours:
-        await asyncio.to_thread(publish, wanted.target + SUFFIX, made.token, _replaced_by(made.token))
+        await asyncio.to_thread(publish, wanted.target + SUFFIX, made.token, _make_replacer(made.token))
     if wanted.record:
         await asyncio.to_thread(record_published, session, head if is_ours else there, there, target)
-    return Published(target, there, answers, made)
+    return PublishedCheckpoint(target, there, answers, made)
 
 
 @asynccontextmanager
@@ -125,7 +130,7 @@ async def _keep_publishing(session: Session, scheduled: Scheduled) -> None:
     while True:
         wait_s = scheduled.every_s
         try:
-            due_s = await asyncio.to_thread(_due_in, session, scheduled)
+            due_s = await asyncio.to_thread(_seconds_until_due, session, scheduled)
             if due_s > 0:
                 wait_s = due_s
             else:
@@ -143,12 +148,12 @@ async def _keep_publishing(session: Session, scheduled: Scheduled) -> None:
         await asyncio.sleep(wait_s)
 
 
-def _due_in(session: Session, scheduled: Scheduled) -> float:
+def _seconds_until_due(session: Session, scheduled: Scheduled) -> float:
     """Return the seconds until a publication is due; 0 or less if it is.
 
     What any worker published counts. A ledger to which nothing but checks was added is published once a day.
     """
-    ledger, last = session.ledger, last_checks(session.ledger).published
+    ledger, last = session.ledger, find_last_checks(session.ledger).published
     if last is None:
         return 0.0
     age_s = (session.clock() - datetime.fromisoformat(last.record.recorded_at)).total_seconds()
@@ -158,7 +163,7 @@ def _due_in(session: Session, scheduled: Scheduled) -> float:
     return (max(scheduled.every_s, DAY_S) if is_idle else scheduled.every_s) - age_s
 
 
-def _replaced_by(token: bytes) -> Callable[[bytes], bytes]:
+def _make_replacer(token: bytes) -> Callable[[bytes], bytes]:
     def replace(there: bytes) -> bytes:
         if there[:1] not in {b"", token[:1]}:
             raise BadInput(
@@ -173,7 +178,7 @@ def _replaced_by(token: bytes) -> Callable[[bytes], bytes]:
     return replace
 
 
-async def _witnessed(
+async def _collect_cosignatures(
     session: Session, key: Path | None, policy: NamedPolicy
 ) -> tuple[TreeHead, list[Answer]]:
     """Return the head of the ledger with enough cosignatures, and what each witness answered.
@@ -184,7 +189,7 @@ async def _witnessed(
     for left in reversed(range(TRIES)):
         head = await asyncio.to_thread(tree_head, ledger, key)
         _check_log(head, policy)
-        last = await asyncio.to_thread(last_witnessed, ledger)
+        last = await asyncio.to_thread(find_last_witnessed, ledger)
         sizes = {cosignature.key: last.event.size for cosignature in last.event.cosignatures} if last else {}
         answers = await ask_witnesses(ledger, head, policy.trust, sizes, now=session.clock())
         try:
@@ -215,7 +220,7 @@ def _check_log(head: TreeHead, policy: NamedPolicy) -> None:
         ) from None
 
 
-def _dating(head: TreeHead, made: Stamp) -> CheckpointTimestamped:
+def _make_timestamped(head: TreeHead, made: Stamp) -> CheckpointTimestamped:
     return CheckpointTimestamped(
         size=head.checkpoint.size,
         root=head.checkpoint.root.hex(),
@@ -283,7 +288,7 @@ async def _post(url: str, body: bytes) -> bytes:
     return answer
 
 
-def _witnessing(head: TreeHead, policy: NamedPolicy, answers: Sequence[Answer]) -> CheckpointWitnessed:
+def _make_witnessed(head: TreeHead, policy: NamedPolicy, answers: Sequence[Answer]) -> CheckpointWitnessed:
     """Return the event about the checkpoint `head` with the cosignatures of `answers`, which were checked."""
     return CheckpointWitnessed(
         size=head.checkpoint.size,
@@ -293,7 +298,7 @@ def _witnessing(head: TreeHead, policy: NamedPolicy, answers: Sequence[Answer]) 
             Cosignature(
                 witness=answer.witness.name,
                 key=str(answer.witness.verifier),
-                cosigned_at=cosigned_at(answer.cosignature),
+                cosigned_at=format_cosigned_at(answer.cosignature),
             )
             for answer in answers
             if answer.cosignature

@@ -32,7 +32,7 @@ from ledger.tree.head import TreeHead
 from render_service.session.session import Session
 
 if TYPE_CHECKING:
-    from render_service.evidence.verify import Checked
+    from render_service.evidence.verify import VerifyResult
 
 STREAM = "checks"
 PROJECTION_EVERY = 10_000
@@ -49,17 +49,17 @@ class LastChecks:
     timestamped: Entry[CheckpointTimestamped] | None
 
 
-def last_checks(ledger: Ledger) -> LastChecks:
+def find_last_checks(ledger: Ledger) -> LastChecks:
     """Return the last of each kind."""
     return LastChecks(
         _last(ledger, LedgerVerified),
         _last(ledger, CheckpointPublished),
-        last_witnessed(ledger),
+        find_last_witnessed(ledger),
         _last(ledger, CheckpointTimestamped),
     )
 
 
-def last_witnessed(ledger: Ledger) -> Entry[CheckpointWitnessed] | None:
+def find_last_witnessed(ledger: Ledger) -> Entry[CheckpointWitnessed] | None:
     """Return the last recorded checkpoint that witnesses cosigned."""
     return _last(ledger, CheckpointWitnessed)
 
@@ -69,7 +69,7 @@ def _last(ledger: Ledger, kind: type[E], stream: str = STREAM) -> Entry[E] | Non
     return next(entries(ledger.newest(where, before=ledger.head().size + 1, limit=1), kind), None)
 
 
-def record_verified(session: Session, checked: "Checked") -> None:
+def record_verified(session: Session, checked: "VerifyResult") -> None:
     """Record a full verification that found the ledger intact; one with findings records nothing."""
     report = checked.report
     assert checked.since is None  # a part of the ledger is not the whole

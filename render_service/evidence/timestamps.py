@@ -66,7 +66,7 @@ def check_stamp(path: Path, chain: "list[Certificate]") -> Stamp:
     return check_token(token, stampable(note), chain, f"timestamp {beside}", None)
 
 
-def dated(comparison: Comparison, file: Path, chain: Path) -> Comparison:
+def add_date(comparison: Comparison, file: Path, chain: Path) -> Comparison:
     """Return `comparison` with the time at which the timestamp beside `file` dates it, or the problem."""
     try:
         checked = check_stamp(file, read_chain(chain))

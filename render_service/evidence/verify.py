@@ -45,7 +45,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Checked:
+class VerifyResult:
     """The report, its first position, the checkpoint it was checked against, its signers, the files read."""
 
     report: Report
@@ -57,7 +57,7 @@ class Checked:
     stamped_at: str | None = None
 
 
-def check(settings: Settings, scope: Scope) -> Checked:
+def check(settings: Settings, scope: Scope) -> VerifyResult:
     """Verify the ledger of `settings`; `BadInput` if the file to check it against is not a checkpoint.
 
     `NewerFormat` if the format of the ledger is newer than this version, unless the ledger was rewritten.
@@ -65,7 +65,7 @@ def check(settings: Settings, scope: Scope) -> Checked:
     held = _read_checkpoint(scope.against) if scope.against else None
     policy = read_trusted(scope.witnesses) if scope.witnesses else None
     keys = [read_key(str(read_verifier(text))) for text in scope.verifiers]
-    newer = _newer_format(settings)
+    newer = _find_newer_format(settings)
     sizes = [held.size] if held else []
     since = None if scope.since is None else _check_since(settings, scope.since, held)
     if since is None:
@@ -82,12 +82,12 @@ def check(settings: Settings, scope: Scope) -> Checked:
         if held and policy:
             cosigned_by = check_witnesses(report, held, policy)
         if scope.against and scope.tsa_chain:
-            stamped_at = _dated(report, scope.against, scope.tsa_chain)
+            stamped_at = _check_date(report, scope.against, scope.tsa_chain)
         if scope.with_assets:
             files = check_assets(report, snapshot.events(), _Digests(AssetStore.of(settings)))
     if newer and not any(finding.code.startswith(_REWRITTEN) for finding in report.findings):
         raise newer
-    return Checked(report, since, held, signed_by, files, cosigned_by, stamped_at)
+    return VerifyResult(report, since, held, signed_by, files, cosigned_by, stamped_at)
 
 
 def read_trusted(path: Path) -> Policy:
@@ -103,7 +103,7 @@ def read_trusted(path: Path) -> Policy:
         ) from None
 
 
-def _dated(report: Report, against: Path, chain: Path) -> str | None:
+def _check_date(report: Report, against: Path, chain: Path) -> str | None:
     """Return when a timestamp dates the checkpoint, and who signed it; a wrong one is a finding."""
     try:
         stamp = check_stamp(against, read_chain(chain))
@@ -113,7 +113,7 @@ def _dated(report: Report, against: Path, chain: Path) -> str | None:
     return f"{timestamp(stamp.at)} by {stamp.authority}"
 
 
-def _newer_format(settings: Settings) -> NewerFormat | None:
+def _find_newer_format(settings: Settings) -> NewerFormat | None:
     """Return the error if the format of the ledger is newer; raise if there is no readable ledger."""
     try:
         open_ledger(settings.ledger_url).close()

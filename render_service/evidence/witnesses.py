@@ -106,7 +106,7 @@ async def ask_witnesses(
         ]
         tasks = [asyncio.create_task(request.answer(longest_s)) for request in requests]
         try:
-            await _enough(tasks, policy)
+            await _wait_for_quorum(tasks, policy)
         finally:  # also after Ctrl-C: nobody is asked any longer
             for task in tasks:
                 task.cancel()
@@ -137,7 +137,7 @@ async def post(
     return answer.status_code, bytes(body)
 
 
-async def _enough(tasks: list["asyncio.Task[Answer]"], policy: TrustPolicy) -> None:
+async def _wait_for_quorum(tasks: list["asyncio.Task[Answer]"], policy: TrustPolicy) -> None:
     """Wait for all answers; once the quorum is met, only a little longer."""
     waiting: set[asyncio.Task[Answer]] = set(tasks)
     cosigned: set[str] = set()
@@ -207,12 +207,12 @@ class _WitnessRequest:
         for _ in range(TRIES):
             status, body = await self._post()
             if status == HTTPStatus.OK:
-                return self._cosigned(body)
+                return self._read_cosignature(body)
             if status != HTTPStatus.CONFLICT:
-                return self._refused(status, body)
+                return self._read_refusal(status, body)
             size = _size(body)
             if size is None:
-                return self._problem(f"answered 409 without a size ({_quoted(body)})")
+                return self._problem(f"answered 409 without a size ({_quote(body)})")
             if size > self._head.checkpoint.size:
                 return await self._is_ahead(size)
             if size == self._old_size > 0:  # tlog-witness 1.0.0: the same size, another root
@@ -229,7 +229,7 @@ class _WitnessRequest:
         url = f"{(self._witness.url or '').rstrip('/')}/add-checkpoint"
         return await post(self._client, url, proof.to_bytes())
 
-    def _cosigned(self, body: bytes) -> Answer:
+    def _read_cosignature(self, body: bytes) -> Answer:
         assert self._head.note is not None
         text = self._head.note.text
         try:
@@ -246,11 +246,11 @@ class _WitnessRequest:
             )
         ahead_s = ours[0].time - self._now.timestamp()
         if abs(ahead_s) > CLOCK_SKEW_S:
-            dated, now = cosigned_at(ours[0]), timestamp(self._now)
+            dated, now = format_cosigned_at(ours[0]), timestamp(self._now)
             return self._problem(f"dated its cosignature {dated}, and here it is {now}: check both clocks")
         return Answer(self._witness, ours[0])
 
-    def _refused(self, status: int, body: bytes) -> Answer:
+    def _read_refusal(self, status: int, body: bytes) -> Answer:
         if status == HTTPStatus.UNPROCESSABLE_ENTITY:
             return self._knows_another()
         if status == HTTPStatus.FORBIDDEN:
@@ -258,7 +258,7 @@ class _WitnessRequest:
         if status == HTTPStatus.NOT_FOUND:
             origin = self._head.checkpoint.origin
             return self._problem(f"does not know the log {origin} (404): register it there, or check the URL")
-        return self._problem(f"answered {status} ({_quoted(body)})")
+        return self._problem(f"answered {status} ({_quote(body)})")
 
     async def _is_ahead(self, size: int) -> Answer:
         """Tell a ledger that lost its tail from one that another process published meanwhile."""
@@ -280,7 +280,7 @@ class _WitnessRequest:
         return Answer(self._witness, None, text, another)
 
 
-def cosigned_at(signature: Signature) -> str:
+def format_cosigned_at(signature: Signature) -> str:
     """Return the time of a cosignature as it is recorded; far times, which nobody believes, as seconds."""
     try:
         return timestamp(datetime.fromtimestamp(signature.time, UTC))
@@ -293,6 +293,6 @@ def _size(body: bytes) -> int | None:
     return int(text) if text.isdigit() and len(text) <= SIZE_DIGITS else None
 
 
-def _quoted(body: bytes) -> str:
+def _quote(body: bytes) -> str:
     words = printable(" ".join(body[:200].decode(errors="replace").split()))
     return words[:100] or "no text"

@@ -36,14 +36,14 @@ class CloudEvent(NamedTuple):
 
     def structured(self) -> tuple[dict[str, str], bytes]:
         """Return headers and body with everything in the body."""
-        return {"content-type": STRUCTURED}, _printed({**self.attributes, "data": self.data})
+        return {"content-type": STRUCTURED}, _encode({**self.attributes, "data": self.data})
 
     def binary(self) -> tuple[dict[str, str], bytes]:
         """Return headers and body with the attributes in the headers."""
         named = {f"ce-{name}": quote(value, _UNESCAPED) for name, value in self.attributes.items()}
         # The attribute is the header Content-Type in this mode.
         named.pop("ce-datacontenttype")
-        return {"content-type": BINARY, **named}, _printed(self.data)
+        return {"content-type": BINARY, **named}, _encode(self.data)
 
     def kafka_headers(self, mode: str) -> list[tuple[str, bytes]]:
         """Return the headers of a Kafka message, whose values are not escaped."""
@@ -78,5 +78,5 @@ def cloud_event(record: Record, ledger_id: str, *, with_text: bool) -> CloudEven
     return CloudEvent(attributes, data | {"leaf": record.leaf.hex()})
 
 
-def _printed(document: dict[str, Any]) -> bytes:
+def _encode(document: dict[str, Any]) -> bytes:
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()

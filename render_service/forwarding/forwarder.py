@@ -216,7 +216,7 @@ class Forwarder:
         """Let another process have the turn."""
         self._rows.end_turn(turn)
 
-    def due_again(self, room: int) -> list[Delivery]:
+    def claim_resent(self, room: int) -> list[Delivery]:
         """Claim dead letters that a person had sent again."""
         return self._rows.claim({self._to.reader: room}, AGAIN_LEASE_MS)
 
@@ -290,7 +290,7 @@ class _Round:
         if now - self._again_at < WAITING_S or not room:
             return
         self._again_at = now
-        for delivery in await asyncio.to_thread(self._forwarder.due_again, room):
+        for delivery in await asyncio.to_thread(self._forwarder.claim_resent, room):
             self._start(self._forwarder.deliver_again(delivery), self._again)
 
     async def may_send(self) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from render_service.forwarding.cloud_events import CloudEvent
 from render_service.forwarding.destinations import HttpDestination, KafkaDestination, NatsDestination
-from render_service.notifications.addresses import Addresses, Refused
+from render_service.notifications.addresses import Addresses, AddressRefused
 from render_service.notifications.post import Letter, Post
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import named_secret
@@ -113,7 +113,7 @@ class NatsOutlet:
             plain="nats",
             of=f"destination {destination.name}",
         )
-        self._nats = _loaded(destination)
+        self._nats = _load(destination)
         self._client: Client | None = None
         self._trouble = ""
         """Why the last attempt to connect failed: the client itself only times out."""
@@ -130,20 +130,20 @@ class NatsOutlet:
         headers["Nats-Msg-Id"] = event.event_id
         subject = f"{self._destination.subject}.{event.data['type']}"
         try:
-            client = await self._connected()
+            client = await self._ensure_connected()
             await client.jetstream().publish(subject, body, timeout=ACKNOWLEDGED_S, headers=headers)
         except self._nats.errors.MaxPayloadError as error:
             return Reply(Meaning.REFUSED, None, str(error))
         except self._nats.js.errors.NoStreamResponseError:
             return Reply(Meaning.LATER, None, f"no stream takes the subject {subject}")
-        except Refused as error:
+        except AddressRefused as error:
             return Reply(Meaning.LATER, None, str(error))
         except (self._nats.errors.Error, OSError, TimeoutError, ValueError) as error:
             return Reply(Meaning.LATER, None, str(error) or self._trouble or type(error).__name__)
         self._trouble = ""
         return Reply(Meaning.TAKEN)
 
-    async def _connected(self) -> "Client":
+    async def _ensure_connected(self) -> "Client":
         async with self._connecting:
             if self._client is None or self._client.is_closed:
                 self._client = await self._connect()
@@ -216,15 +216,15 @@ class KafkaOutlet:
         headers = event.kafka_headers(self._destination.mode)
         key = event.attributes["partitionkey"].encode()
         try:
-            producer = await self._connected()
+            producer = await self._ensure_connected()
             await producer.send_and_wait(self._destination.topic, body, key=key, headers=headers)
         except self._kafka.errors.MessageSizeTooLargeError as error:
             return Reply(Meaning.REFUSED, None, str(error))
-        except (self._kafka.errors.KafkaError, Refused, OSError, TimeoutError) as error:
+        except (self._kafka.errors.KafkaError, AddressRefused, OSError, TimeoutError) as error:
             return Reply(Meaning.LATER, None, str(error) or type(error).__name__)
         return Reply(Meaning.TAKEN)
 
-    async def _connected(self) -> Any:
+    async def _ensure_connected(self) -> Any:
         async with self._connecting:
             if self._producer is None:
                 for url in self._destination.servers:
@@ -273,7 +273,7 @@ def _kafka(destination: KafkaDestination) -> Any:
         ) from None
 
 
-def _loaded(destination: NatsDestination) -> Any:
+def _load(destination: NatsDestination) -> Any:
     try:
         for name in ("nats.errors", "nats.js.errors"):
             import_module(name)

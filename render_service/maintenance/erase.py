@@ -118,8 +118,8 @@ def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None)
     `NotReady` if one job is selected that still needs its text.
     """
     found = Plan()
-    waiting = _still_needed(ledger, selection)
-    in_use = _in_use(ledger) if selection.actor is None else frozenset()
+    waiting = _find_still_needed(ledger, selection)
+    in_use = _find_in_use(ledger) if selection.actor is None else frozenset()
     for stream, commitment in _find_private_text(ledger, selection):
         if stream in waiting or commitment in in_use:
             if stream not in found.needed:
@@ -189,7 +189,7 @@ def reminders(planned: Plan, jobs: Iterable[Job], sandbox_folder: Path) -> Itera
     yield "files written by commands: --json-out, --out, publish, batch folders, bundles, backups, copies"
 
 
-def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
+def _find_still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
     if selection.job_id:
         job = ledger.job(selection.job_id)
         if _needs_text(job):
@@ -204,7 +204,7 @@ def _still_needed(ledger: Ledger, selection: Selection) -> frozenset[str]:
     return frozenset(job.job_id for job in ledger.jobs() if _needs_text(job))
 
 
-def _in_use(ledger: Ledger) -> frozenset[str]:
+def _find_in_use(ledger: Ledger) -> frozenset[str]:
     """Return the commitments of the texts that webhook endpoints need."""
     endpoints = Endpoints(ledger).renew().by_id.values()
     return frozenset(text.commitment for endpoint in endpoints for text in endpoint.texts)
@@ -226,13 +226,13 @@ def _find_private_text(ledger: Ledger, selection: Selection) -> Iterator[tuple[s
 def _find_files(ledger: Ledger, job: Job, assets: AssetStore) -> Iterator[File]:
     """Yield the stored files of a job."""
     for record in ledger.history(job.job_id):
-        for sha256, recorded_uri in _named_files(record):
+        for sha256, recorded_uri in _iterate_named_files(record):
             uri = recorded_uri if recorded_uri and assets.has(recorded_uri) else assets.find(sha256)
             if uri is not None:
                 yield File(uri, sha256)
 
 
-def _named_files(record: Record) -> Iterator[tuple[str, str | None]]:
+def _iterate_named_files(record: Record) -> Iterator[tuple[str, str | None]]:
     """Yield digest and URI of the files that an event names; for some only the digest is recorded."""
     match record.event:
         case AssetStored(sha256=sha256, storage_uri=uri):
@@ -266,7 +266,9 @@ def _other_users(ledger: Ledger, found: Plan, wanted: set[str]) -> Iterator[tupl
     for type_ in (AssetStored.type, RenderRequested.type, CharacterCreated.type):
         for record in ledger.read(RecordFilter(type=type_)):
             if record.stream not in found.files:
-                yield from ((sha256, record.stream) for sha256, _ in _named_files(record) if sha256 in wanted)
+                yield from (
+                    (sha256, record.stream) for sha256, _ in _iterate_named_files(record) if sha256 in wanted
+                )
 
 
 def _erasure_batches(session: Session, planned: Plan, reason_code: str) -> Iterator[Batch]:

@@ -57,7 +57,7 @@ LEAST_FREE_BYTES = 1 << 30
 GIGABYTE = 1 << 30
 
 
-class Found(StrEnum):
+class CheckResult(StrEnum):
     """The result of a check."""
 
     OK = "ok"
@@ -70,7 +70,7 @@ class Finding:
     """The finding of one check; `fix` is the next step if something is wrong."""
 
     check: str
-    found: Found
+    found: CheckResult
     says: str
     fix: str | None = None
 
@@ -86,15 +86,17 @@ async def checkup(
     named = _check_profile(settings)
     yield named
     usable = (
-        None if named.found is Found.WRONG else profile(settings.chosen_profile(), settings.profiles_file)
+        None
+        if named.found is CheckResult.WRONG
+        else profile(settings.chosen_profile(), settings.profiles_file)
     )
     key = _check_key(settings, usable, even_if_retired=even_if_retired)
     yield key
     url = address(settings, usable.name) if usable else ""
-    if not contacts or usable is None or key.found is Found.WRONG:
+    if not contacts or usable is None or key.found is CheckResult.WRONG:
         why = f"{url or 'the server'} was not contacted" + ("" if contacts else " (dry run)")
-        yield Finding("server", Found.SKIPPED, why)
-        yield Finding("clock", Found.SKIPPED, "needs the time of the server, which was not contacted")
+        yield Finding("server", CheckResult.SKIPPED, why)
+        yield Finding("clock", CheckResult.SKIPPED, "needs the time of the server, which was not contacted")
     else:
         server, their_time = await _check_server(settings, trace, usable, url)
         yield server
@@ -102,15 +104,15 @@ async def checkup(
     ledger = _check_ledger(settings)
     yield ledger
     if settings.read_url is not None:
-        yield _check_replica(settings, settings.read_url) if contacts else _skipped("replica", "the replica")
-    if ledger.found is Found.OK and settings.may_have_ledger and settings.may_have_spool:
+        yield _check_replica(settings, settings.read_url) if contacts else _skip("replica", "the replica")
+    if ledger.found is CheckResult.OK and settings.may_have_ledger and settings.may_have_spool:
         yield _check_spool(settings)
     yield _check_storage(settings.assets_folder.absolute())
     if settings.assets_url:
-        yield _check_bucket(settings.assets_url) if contacts else _skipped("bucket", settings.assets_url)
+        yield _check_bucket(settings.assets_url) if contacts else _skip("bucket", settings.assets_url)
     if collector := _check_collector(contacts=contacts):
         yield collector
-    yield _check_sandbox() if contacts else Finding("sandbox", Found.SKIPPED, "not started (dry run)")
+    yield _check_sandbox() if contacts else Finding("sandbox", CheckResult.SKIPPED, "not started (dry run)")
 
 
 def _check_profile(settings: Settings) -> Finding:
@@ -118,24 +120,24 @@ def _check_profile(settings: Settings) -> Finding:
     try:
         chosen = profile(name, settings.profiles_file)
     except AdapterError as error:
-        return Finding("profile", Found.WRONG, str(error), "name one of these with --profile")
+        return Finding("profile", CheckResult.WRONG, str(error), "name one of these with --profile")
     how = (
         "chosen" if settings.profile_name else "from OPENAI_BASE_URL" if settings.base_url else "the default"
     )
-    return Finding("profile", Found.OK, f"{name}, {how}: {chosen.description}")
+    return Finding("profile", CheckResult.OK, f"{name}, {how}: {chosen.description}")
 
 
 def _check_key(settings: Settings, chosen: Profile | None, *, even_if_retired: bool) -> Finding:
     if chosen is None:
-        return Finding("key", Found.SKIPPED, "depends on the profile")
+        return Finding("key", CheckResult.SKIPPED, "depends on the profile")
     try:
         usable_profile(settings, chosen.name, even_if_retired=even_if_retired)
     except ServiceError as error:
         first, *rest = str(error).splitlines()
-        return Finding("key", Found.WRONG, first, "\n".join(rest).strip() or "use another --profile")
+        return Finding("key", CheckResult.WRONG, first, "\n".join(rest).strip() or "use another --profile")
     if settings.api_key and chosen.name != SANDBOX:
-        return Finding("key", Found.OK, f"{chosen.key_variable} is set")
-    return Finding("key", Found.OK, f"profile {chosen.name} needs no key")
+        return Finding("key", CheckResult.OK, f"{chosen.key_variable} is set")
+    return Finding("key", CheckResult.OK, f"profile {chosen.name} needs no key")
 
 
 async def _check_server(
@@ -148,27 +150,31 @@ async def _check_server(
                 their_time = await client.ping()
     except AdapterError as error:
         says, _, fix = str(error).partition("; ")
-        return Finding("server", Found.WRONG, says, fix or "check OPENAI_BASE_URL and OPENAI_API_KEY"), None
+        return Finding(
+            "server", CheckResult.WRONG, says, fix or "check OPENAI_BASE_URL and OPENAI_API_KEY"
+        ), None
     how = "lists its videos" if chosen.can_list else "answers"
-    return Finding("server", Found.OK, f"{url} {how}"), their_time
+    return Finding("server", CheckResult.OK, f"{url} {how}"), their_time
 
 
 def _check_clock(theirs: datetime | None, ours: datetime) -> Finding:
     if theirs is None:
-        return Finding("clock", Found.SKIPPED, "the server did not send its time")
+        return Finding("clock", CheckResult.SKIPPED, "the server did not send its time")
     skew_s = round((ours - theirs).total_seconds())
     if abs(skew_s) <= MOST_SKEW_S:
-        return Finding("clock", Found.OK, f"within {MOST_SKEW_S} s of the server's")
+        return Finding("clock", CheckResult.OK, f"within {MOST_SKEW_S} s of the server's")
     where = "ahead of" if skew_s > 0 else "behind"
     fix = "set the clock of this machine (timedatectl set-ntp true): webhooks and expiry depend on it"
-    return Finding("clock", Found.WRONG, f"{abs(skew_s)} s {where} the server's", fix)
+    return Finding("clock", CheckResult.WRONG, f"{abs(skew_s)} s {where} the server's", fix)
 
 
 def _check_ledger(settings: Settings) -> Finding:
     try:
         check_url(settings.ledger_url)
     except LedgerError as error:
-        return Finding("ledger", Found.WRONG, str(error), "name another with --ledger or SORA_LEDGER_URL")
+        return Finding(
+            "ledger", CheckResult.WRONG, str(error), "name another with --ledger or SORA_LEDGER_URL"
+        )
     path = settings.ledger_path.absolute() if settings.ledger_path else None
     if path is not None and not path.exists():
         return _check_writable("ledger", path, "no ledger yet; the first `create` creates it")
@@ -181,13 +187,15 @@ def _check_ledger(settings: Settings) -> Finding:
             last = ledger.store.rows(size - 1, 2, RecordFilter())
             jobs = sum(ledger.store.tally().jobs.values())
     except LedgerError as error:
-        return Finding("ledger", Found.WRONG, str(error), "name another with --ledger, or restore a backup")
+        return Finding(
+            "ledger", CheckResult.WRONG, str(error), "name another with --ledger, or restore a backup"
+        )
     if [leaf_hash(row.record) for row in last] != [row.leaf for row in last] or len(last) != min(size, 1):
         return Finding(
-            "ledger", Found.WRONG, "its last record does not match its head", "run `sora-ledger verify`"
+            "ledger", CheckResult.WRONG, "its last record does not match its head", "run `sora-ledger verify`"
         )
     says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks everything"
-    return _check_writable("ledger", path, says) if path else Finding("ledger", Found.OK, says)
+    return _check_writable("ledger", path, says) if path else Finding("ledger", CheckResult.OK, says)
 
 
 def _check_replica(settings: Settings, url: str) -> Finding:
@@ -197,10 +205,10 @@ def _check_replica(settings: Settings, url: str) -> Finding:
         with open_now(settings.ledger_url) as primary, closing(Replica(url, primary, open_now)) as replica:
             _, read_from = replica.choose_for(settings.actor)
     except LedgerUnusable as error:
-        return Finding("replica", Found.WRONG, str(error), fix)
+        return Finding("replica", CheckResult.WRONG, str(error), fix)
     if not read_from.is_replica and read_from.records_behind is None:
-        return Finding("replica", Found.WRONG, str(read_from.because), fix)
-    return Finding("replica", Found.OK, f"{label_of(url)}: reading is {read_from.sentence}")
+        return Finding("replica", CheckResult.WRONG, str(read_from.because), fix)
+    return Finding("replica", CheckResult.OK, f"{label_of(url)}: reading is {read_from.sentence}")
 
 
 def _check_spool(settings: Settings) -> Finding:
@@ -209,11 +217,13 @@ def _check_spool(settings: Settings) -> Finding:
         with open_ledger(settings.ledger_url) as ledger:
             answers = list(waiting(settings, ledger))
     except LedgerError as error:
-        return Finding("spool", Found.SKIPPED, str(error))
+        return Finding("spool", CheckResult.SKIPPED, str(error))
     broken = [answer for answer in answers if answer.spooled is None]
     if broken:
         says = "\n".join(f"{answer.path}: {answer.problem}" for answer in broken)
-        return Finding("spool", Found.WRONG, says, "keep the file: it may name a video that was paid for")
+        return Finding(
+            "spool", CheckResult.WRONG, says, "keep the file: it may name a video that was paid for"
+        )
     if answers:
         says = f"{counted(len(answers), 'answer')} not recorded yet, in {answers[0].path.parent}"
         fix = (
@@ -221,8 +231,8 @@ def _check_spool(settings: Settings) -> Finding:
             if answers[0].spooled
             else "run any command"
         )
-        return Finding("spool", Found.WRONG, says, fix)
-    return Finding("spool", Found.OK, "every answer is recorded")
+        return Finding("spool", CheckResult.WRONG, says, fix)
+    return Finding("spool", CheckResult.OK, "every answer is recorded")
 
 
 def _check_database(url: str) -> str | Finding:
@@ -233,13 +243,13 @@ def _check_database(url: str) -> str | Finding:
         rights = standing(url)
     except LedgerError as error:
         says, _, fix = str(error).rpartition(": ")
-        return Finding("ledger", Found.WRONG, says, fix)
+        return Finding("ledger", CheckResult.WRONG, says, fix)
     where = f"{label_of(url)} (PostgreSQL {rights.server.split()[0]}, as {rights.user})"
     if rights.missing:
         fix = "have the owner run `sora-ledger init --apply --role` for this user"
-        return Finding("ledger", Found.WRONG, f"{where}: lacks {', '.join(rights.missing)}", fix)
+        return Finding("ledger", CheckResult.WRONG, f"{where}: lacks {', '.join(rights.missing)}", fix)
     if not rights.has_ledger:
-        return Finding("ledger", Found.OK, f"{where}: no ledger yet; the first `create` creates it")
+        return Finding("ledger", CheckResult.OK, f"{where}: no ledger yet; the first `create` creates it")
     return (
         f"{where}, which owns it; `init --role` sets up a role with fewer rights"
         if rights.may_rewrite
@@ -249,13 +259,15 @@ def _check_database(url: str) -> str | Finding:
 
 def _check_storage(folder: Path) -> Finding:
     writable = _check_writable("storage", folder, str(folder))
-    if writable.found is Found.WRONG:
+    if writable.found is CheckResult.WRONG:
         return writable
     free = shutil.disk_usage(_existing(folder)).free
     says = f"{folder}: {free / GIGABYTE:.1f} GB free"
     if free < LEAST_FREE_BYTES:
-        return Finding("storage", Found.WRONG, says, "make room, or name another folder: SORA_LEDGER_ASSETS")
-    return Finding("storage", Found.OK, says)
+        return Finding(
+            "storage", CheckResult.WRONG, says, "make room, or name another folder: SORA_LEDGER_ASSETS"
+        )
+    return Finding("storage", CheckResult.OK, says)
 
 
 def _check_bucket(url: str) -> Finding:
@@ -263,8 +275,10 @@ def _check_bucket(url: str) -> Finding:
     try:
         AssetStore(Path(), url).has(uri_of(name_of("0" * 64, None)))
     except ServiceError as error:
-        return Finding("bucket", Found.WRONG, str(error), "check SORA_LEDGER_ASSETS and its credentials")
-    return Finding("bucket", Found.OK, f"{url} answers")
+        return Finding(
+            "bucket", CheckResult.WRONG, str(error), "check SORA_LEDGER_ASSETS and its credentials"
+        )
+    return Finding("bucket", CheckResult.OK, f"{url} answers")
 
 
 _RENDERS_GO_ON = "renders do not depend on it"
@@ -277,12 +291,12 @@ def _check_collector(*, contacts: bool) -> Finding | None:
         interval_ms()
     except Unusable as unusable:
         fix = f"correct the variable, or set OTEL_SDK_DISABLED=true; {_RENDERS_GO_ON}"
-        return Finding("otlp", Found.WRONG, f"nothing is exported: {unusable}", fix)
+        return Finding("otlp", CheckResult.WRONG, f"nothing is exported: {unusable}", fix)
     names = [name for name, is_wanted in zip(SIGNALS, wanted, strict=True) if is_wanted]
     if not names:
         return None
     where = " and ".join(dict.fromkeys(map(endpoint_of, names)))
-    return _ask_collector(wanted, where) if contacts else _skipped("otlp", where)
+    return _ask_collector(wanted, where) if contacts else _skip("otlp", where)
 
 
 def _ask_collector(wanted: Signals, where: str) -> Finding:
@@ -291,17 +305,17 @@ def _ask_collector(wanted: Signals, where: str) -> Finding:
 
         trouble = collector_trouble(traces=wanted.traces, metrics=wanted.metrics)
     except ImportError as missing:
-        return Finding("otlp", Found.WRONG, f"{missing.name} is not installed", INSTALL)
+        return Finding("otlp", CheckResult.WRONG, f"{missing.name} is not installed", INSTALL)
     except (ValueError, OSError) as error:
         trouble = f"an OTEL_ setting cannot be used: {error}"
     if trouble is not None:
         fix = f"start the collector, or correct the OTEL_ settings; {_RENDERS_GO_ON}"
-        return Finding("otlp", Found.WRONG, f"{where}: {trouble}", fix)
-    return Finding("otlp", Found.OK, f"{where} answers")
+        return Finding("otlp", CheckResult.WRONG, f"{where}: {trouble}", fix)
+    return Finding("otlp", CheckResult.OK, f"{where} answers")
 
 
-def _skipped(check: str, url: str) -> Finding:
-    return Finding(check, Found.SKIPPED, f"{url} was not contacted (dry run)")
+def _skip(check: str, url: str) -> Finding:
+    return Finding(check, CheckResult.SKIPPED, f"{url} was not contacted (dry run)")
 
 
 def _check_writable(check: str, path: Path, says: str) -> Finding:
@@ -309,10 +323,12 @@ def _check_writable(check: str, path: Path, says: str) -> Finding:
     place = _existing(path)
     folder = place if place.is_dir() else place.parent
     if place != path and not place.is_dir():
-        return Finding(check, Found.WRONG, f"{place} is not a folder", f"name a path other than {path}")
+        return Finding(check, CheckResult.WRONG, f"{place} is not a folder", f"name a path other than {path}")
     if not (os.access(place, os.W_OK) and os.access(folder, os.W_OK | os.X_OK)):
-        return Finding(check, Found.WRONG, f"{place} cannot be written", "make file and folder writable")
-    return Finding(check, Found.OK, says)
+        return Finding(
+            check, CheckResult.WRONG, f"{place} cannot be written", "make file and folder writable"
+        )
+    return Finding(check, CheckResult.OK, says)
 
 
 def _existing(path: Path) -> Path:
@@ -322,14 +338,16 @@ def _existing(path: Path) -> Path:
 def _check_sandbox() -> Finding:
     try:
         with tempfile.TemporaryDirectory() as folder, SandboxServer(SandboxSettings(data_dir=Path(folder))):
-            return Finding("sandbox", Found.OK, "starts; --profile sandbox needs neither key nor network")
+            return Finding(
+                "sandbox", CheckResult.OK, "starts; --profile sandbox needs neither key nor network"
+            )
     except OSError as error:
         fix = "allow this program to listen on 127.0.0.1 and to write to the temporary folder"
-        return Finding("sandbox", Found.WRONG, f"does not start ({error.strerror or error})", fix)
+        return Finding("sandbox", CheckResult.WRONG, f"does not start ({error.strerror or error})", fix)
 
 
 @dataclass(frozen=True)
-class Beginning:
+class InitResult:
     """An existing or new ledger, and the grants for a role, as SQL, if a role was named."""
 
     ledger: str
@@ -345,7 +363,7 @@ class Beginning:
         return asdict(self)
 
 
-def begin(settings: Settings, trace: Trace, *, role: str | None = None, applies: bool = False) -> Beginning:
+def begin(settings: Settings, trace: Trace, *, role: str | None = None, applies: bool = False) -> InitResult:
     """Create the ledger if it does not exist; with `applies`, also run the grants for `role`."""
     url = settings.ledger_url
     if role is not None:
@@ -357,7 +375,7 @@ def begin(settings: Settings, trace: Trace, *, role: str | None = None, applies:
         size = ledger.head().size
     if not isinstance(created, LedgerCreated):
         raise LedgerUnusable(f"ledger {label_of(url)}: its first record is damaged: run `sora-ledger verify`")
-    return Beginning(
+    return InitResult(
         ledger=label_of(url),
         ledger_id=created.ledger_id,
         origin=created.origin,

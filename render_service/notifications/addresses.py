@@ -30,7 +30,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Refused(BadInput):
+class AddressRefused(BadInput):
     """The URL or its address is not one that webhooks may be sent to."""
 
 
@@ -53,7 +53,7 @@ class Addresses:
         self._free = asyncio.Semaphore(_LOOKUPS)
 
     async def check(self, url: str) -> None:
-        """Raise `Refused` if webhooks may not be sent to `url`; a name need not resolve yet."""
+        """Raise `AddressRefused` if webhooks may not be sent to `url`; a name need not resolve yet."""
         parts = self._split(url)
         try:
             await self._resolve(parts)
@@ -61,7 +61,7 @@ class Addresses:
             return
 
     async def resolve(self, url: str) -> list[str]:
-        """Return the addresses of `url`; `Refused` if one of them is not permitted, `OSError` without any."""
+        """Return the addresses of `url`; `AddressRefused` if one is not permitted, `OSError` without any."""
         return await self._resolve(self._split(url))
 
     def _split(self, url: str) -> SplitResult:
@@ -84,7 +84,7 @@ class Addresses:
             is_right = False
         if not is_right:
             more = "" if self.permits_private else f"; {PRIVATE_ENDPOINTS}=allow permits {self._plain}"
-            raise Refused(
+            raise AddressRefused(
                 f"the URL of {self._of}: {wrong}{more}",
                 param="url",
                 expected=wrong.removeprefix("expected "),
@@ -97,7 +97,7 @@ class Addresses:
         addresses = await self._look_up(host, port)
         for address in addresses:
             if why := self._objection(address):
-                raise Refused(
+                raise AddressRefused(
                     f"the URL of {self._of}: {host} leads to {address}, {why}",
                     param="url",
                     expected="an address that may be reached",
@@ -137,7 +137,7 @@ class Addresses:
 
     def _objection(self, text: str) -> str | None:
         """Return why nothing may be sent to an address; None if it may."""
-        address = _meant(ipaddress.ip_address(text.partition("%")[0]))
+        address = _unwrap(ipaddress.ip_address(text.partition("%")[0]))
         if address.is_link_local or address.is_multicast or address.is_unspecified:
             return "to which no webhook may be sent"
         if _is_public(address) or (self.permits_private and (address.is_loopback or not address.is_reserved)):
@@ -153,7 +153,7 @@ def _is_public(address: Address) -> bool:
     return address.is_global and (isinstance(address, ipaddress.IPv4Address) or address in _UNICAST)
 
 
-def _meant(address: Address) -> Address:
+def _unwrap(address: Address) -> Address:
     """Return the IPv4 address that an IPv6 address stands for, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address

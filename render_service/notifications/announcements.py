@@ -90,7 +90,7 @@ def _event_type(ledger: Ledger, record: Record, job: Job) -> str | None:
         case RenderClosed() as closed:
             return None if _was_the_answer(ledger, closed, job) else FAILED
         case AssetStored(variant=Variant.VIDEO):
-            return COMPLETED if _came_late(ledger, record, job) else None
+            return COMPLETED if _was_stored_late(ledger, record, job) else None
         case RenderHeld():
             return APPROVAL_REQUESTED
         case _:
@@ -104,7 +104,7 @@ def _was_the_answer(ledger: Ledger, closed: RenderClosed, job: Job) -> bool:
     return not any(record.type in _QUEUED for record in ledger.history(job.job_id))
 
 
-def _came_late(ledger: Ledger, record: Record, job: Job) -> bool:
+def _was_stored_late(ledger: Ledger, record: Record, job: Job) -> bool:
     """Return whether the file was stored after the job had been closed without one."""
     if job.outcome in {None, Outcome.STORED}:
         return False
@@ -124,7 +124,7 @@ class Audience:
         self._register.renew()
         self._session.in_force.follow()
 
-    def of(self, announcement: Announcement, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]:
+    def select(self, announcement: Announcement, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]:
         """Yield those of `endpoints` to which the announcement is to be delivered."""
         for endpoint in endpoints:
             if announcement.event_type in endpoint.event_types and self.permits(announcement, endpoint):
@@ -143,7 +143,7 @@ class Audience:
     def callers(self, endpoint: Endpoint) -> Iterator[Caller]:
         """Yield the owner of an endpoint once for each valid key of theirs for its team."""
         now = timestamp(self._session.clock())
-        for key in self._register.named(endpoint.owner):
+        for key in self._register.list_named(endpoint.owner):
             if key.state(now) is KeyState.VALID and key.grant.team == endpoint.team:
                 yield caller_of(key, self._session.policy.roles_in_force)
 

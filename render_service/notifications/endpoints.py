@@ -83,13 +83,13 @@ class Endpoint:
         if self.old_secret is not None:
             yield self.old_secret
 
-    def signing_secrets(self, now: datetime) -> tuple[str, ...]:
+    def list_signing_secrets(self, now: datetime) -> tuple[str, ...]:
         """Return the secrets a delivery is signed with at `now`, the newest first."""
         is_kept = self.old_secret is not None and timestamp(now) < (self.old_secret_until or "")
         secrets = (self.secret, self.old_secret if is_kept else None)
         return tuple(secret.text for secret in secrets if secret is not None and secret.text is not None)
 
-    def without(self, commitments: frozenset[str]) -> "Endpoint":
+    def erase(self, commitments: frozenset[str]) -> "Endpoint":
         """Return the endpoint after the erasure of texts."""
 
         def left(private: Private) -> Private:
@@ -124,17 +124,17 @@ class Endpoints:
         event = record.event
         match event:
             case EndpointCreated():
-                self.by_id[event.endpoint_id] = _created(record, event)
+                self.by_id[event.endpoint_id] = _fold_created(record, event)
             case EndpointUpdated(endpoint_id=endpoint_id) if endpoint_id in self.by_id:
-                self.by_id[endpoint_id] = _updated(self.by_id[endpoint_id], record, event)
+                self.by_id[endpoint_id] = _fold_updated(self.by_id[endpoint_id], record, event)
             case EndpointSecretRotated(endpoint_id=endpoint_id) if endpoint_id in self.by_id:
-                self.by_id[endpoint_id] = _rotated(self.by_id[endpoint_id], record, event)
+                self.by_id[endpoint_id] = _fold_rotated(self.by_id[endpoint_id], record, event)
             case EndpointDeleted(endpoint_id=endpoint_id):
                 self.by_id.pop(endpoint_id, None)
                 self.deleted.add(endpoint_id)
             case PrivateErased():
                 erased = frozenset(event.commitments)
-                self.by_id = {name: endpoint.without(erased) for name, endpoint in self.by_id.items()}
+                self.by_id = {name: endpoint.erase(erased) for name, endpoint in self.by_id.items()}
             case _:
                 pass
         self.position, self.version = record.position, record.version
@@ -269,7 +269,7 @@ def _erasure(reason: str, texts: Sequence[Private | None]) -> list[Event]:
     return [PrivateErased(commitments=there, reason_code=reason)] if there else []
 
 
-def _created(record: Record, event: EndpointCreated) -> Endpoint:
+def _fold_created(record: Record, event: EndpointCreated) -> Endpoint:
     return Endpoint(
         endpoint_id=event.endpoint_id,
         owner=record.actor,
@@ -286,7 +286,7 @@ def _created(record: Record, event: EndpointCreated) -> Endpoint:
     )
 
 
-def _updated(endpoint: Endpoint, record: Record, event: EndpointUpdated) -> Endpoint:
+def _fold_updated(endpoint: Endpoint, record: Record, event: EndpointUpdated) -> Endpoint:
     return replace(
         endpoint,
         name=event.name or endpoint.name,
@@ -297,7 +297,7 @@ def _updated(endpoint: Endpoint, record: Record, event: EndpointUpdated) -> Endp
     )
 
 
-def _rotated(endpoint: Endpoint, record: Record, event: EndpointSecretRotated) -> Endpoint:
+def _fold_rotated(endpoint: Endpoint, record: Record, event: EndpointSecretRotated) -> Endpoint:
     return replace(
         endpoint,
         secret=event.signing_secret,

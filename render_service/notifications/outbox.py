@@ -67,13 +67,13 @@ def wait_ms(age_ms: int) -> int | None:
 def letter_to(session: Session, endpoint: Endpoint, identifier: str, body: bytes) -> Letter:
     """Return an event as a signed letter to an endpoint, which must not be erased."""
     now = session.clock()
-    signature = sign_headers(identifier, int(now.timestamp()), body, endpoint.signing_secrets(now))
+    signature = sign_headers(identifier, int(now.timestamp()), body, endpoint.list_signing_secrets(now))
     headers = {"content-type": "application/json", "user-agent": "sora-ledger", **signature}
     return Letter(str(endpoint.url.text), headers, body)
 
 
 @dataclass(frozen=True)
-class Due:
+class DueDelivery:
     """A claimed delivery with what is to be delivered, and to whom."""
 
     delivery: Delivery
@@ -93,7 +93,7 @@ class Due:
         }
 
 
-class UnderWay:
+class DeliveryTasks:
     """Deliveries under way, each in a task of its own, at most `at_once` to one receiver.
 
     `not_settled` gets why the outcome of a delivery was not stored: its lease ends, and it is sent again.
@@ -127,9 +127,9 @@ class UnderWay:
         for delivery in deliveries:
             task = asyncio.create_task(self._deliver(delivery))
             self._tasks[task] = delivery.endpoint_id
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._end)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end(self, task: asyncio.Task[None]) -> None:
         self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._not_settled(str(error))
@@ -151,7 +151,7 @@ class Notifier:
         self.endpoints = Endpoints(session.ledger)
         self._audience = Audience(session)
         self._forgotten: set[str] = set()
-        self._under_way = UnderWay(
+        self._under_way = DeliveryTasks(
             AT_ONCE_OF_ONE,
             self._deliver,
             lambda because: session.log.warning("notification.not_settled", because=because),
@@ -227,11 +227,11 @@ class Notifier:
     def _new_deliveries(self, after: int, up_to: int, endpoints: Sequence[Endpoint]) -> list[NewDelivery]:
         active = [endpoint for endpoint in endpoints if endpoint.state is EndpointState.ACTIVE]
         new = []
-        for record in self._announced_records(after, up_to):
+        for record in self._find_announced(after, up_to):
             announcement = announcement_of(self._ledger, record)
             if announcement is None or _is_answered(announcement):
                 continue
-            receivers = self._audience.of(
+            receivers = self._audience.select(
                 announcement, [endpoint for endpoint in active if endpoint.position < record.position]
             )
             for endpoint in receivers:
@@ -239,7 +239,7 @@ class Notifier:
                 new.append(NewDelivery(name, endpoint.endpoint_id, record.position))
         return new
 
-    def _announced_records(self, after: int, up_to: int) -> list[Record]:
+    def _find_announced(self, after: int, up_to: int) -> list[Record]:
         records = []
         for type_ in RECORD_TYPES:
             for record in self._ledger.read(RecordFilter(type=type_), after=after):
@@ -261,7 +261,7 @@ class Notifier:
     # --- delivering ---
 
     async def _deliver(self, delivery: Delivery) -> None:
-        due = await asyncio.to_thread(self._due, delivery)
+        due = await asyncio.to_thread(self._prepare, delivery)
         if due is None:
             return
         if cause := await asyncio.to_thread(self._obstacle, due):
@@ -289,7 +289,7 @@ class Notifier:
         else:
             await self._retry(due, answer)
 
-    def _due(self, delivery: Delivery) -> Due | None:
+    def _prepare(self, delivery: Delivery) -> DueDelivery | None:
         self.endpoints.renew()
         endpoint = self.endpoints.by_id.get(delivery.endpoint_id)
         record = next(self._ledger.read(after=delivery.position - 1, limit=1), None)
@@ -297,22 +297,22 @@ class Notifier:
         if endpoint is None or announcement is None:  # it was deleted meanwhile
             self._rows.finish(delivery)
             return None
-        return Due(delivery, endpoint, announcement)
+        return DueDelivery(delivery, endpoint, announcement)
 
-    def _obstacle(self, due: Due) -> Any:
+    def _obstacle(self, due: DueDelivery) -> Any:
         """Return why nothing can be delivered, whenever it is tried; None if it can."""
         if due.endpoint.state is EndpointState.ERASED:
             return "erased"
         self._audience.renew()
         return None if self._audience.permits(due.announcement, due.endpoint) else "not_permitted"
 
-    async def _record_sent(self, due: Due, http_status: int) -> None:
+    async def _record_sent(self, due: DueDelivery, http_status: int) -> None:
         event = NotificationSent(**due.facts, http_status=http_status)
         with suppress(EventIdConflict):  # it was accepted before, and recorded
             await self._record(due, event, sent_id(due.delivery.delivery_id))
         await asyncio.to_thread(self._rows.finish, due.delivery)
 
-    async def _retry(self, due: Due, answer: Answer) -> None:
+    async def _retry(self, due: DueDelivery, answer: Answer) -> None:
         wait = wait_ms(due.delivery.age_ms)
         if wait is None:
             failed = NotificationFailed(**due.facts, cause="not_accepted", http_status=answer.http_status)
@@ -327,12 +327,12 @@ class Notifier:
         )
         await asyncio.to_thread(self._rows.retry, due.delivery, wait, answer.http_status)
 
-    async def _give_up(self, due: Due, event: NotificationFailed) -> None:
+    async def _give_up(self, due: DueDelivery, event: NotificationFailed) -> None:
         await self._record(due, event, None)
         await asyncio.to_thread(self._rows.give_up, due.delivery, event.http_status)
 
     async def _record(
-        self, due: Due, event: NotificationSent | NotificationFailed, event_id: str | None
+        self, due: DueDelivery, event: NotificationSent | NotificationFailed, event_id: str | None
     ) -> None:
         who = replace(self._session.provenance, authority=Authority.SYSTEM)
         cause = due.announcement.caused_by

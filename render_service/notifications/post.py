@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from render_service.notifications.addresses import Addresses, Refused
+from render_service.notifications.addresses import Addresses, AddressRefused
 
 LONGEST_S = 10.0
 MOST_ADDRESSES = 4
@@ -66,7 +66,7 @@ class Post:
         try:
             async with asyncio.timeout(self._longest_s):
                 return await self._send(letter)
-        except Refused as refused:
+        except AddressRefused as refused:
             return Answer(None, "address_refused", str(refused))
         except TimeoutError:
             return Answer(None, "timeout", f"no answer within {self._longest_s:g} s")
@@ -87,12 +87,12 @@ class Post:
         url = httpx2.URL(letter.url).copy_with(host=address)
         headers = {"host": urlsplit(letter.url).netloc, **letter.headers}
         named = {"sni_hostname": urlsplit(letter.url).hostname}
-        async with self._opened().stream(
+        async with self._open().stream(
             "POST", url, content=letter.body, headers=headers, extensions=named
         ) as answer:
             return Answer(answer.status_code)
 
-    def _opened(self) -> httpx2.AsyncClient:
+    def _open(self) -> httpx2.AsyncClient:
         if self._client is None:
             self._client = httpx2.AsyncClient(
                 verify=ssl.create_default_context(),

@@ -123,7 +123,7 @@ def make_test_certificate(target: Path, name: str, now: datetime) -> tuple[Certi
         )
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     begin, end = now - timedelta(hours=1), now + timedelta(days=TEST_DAYS)
-    root_name = _named("sora-ledger test authority")
+    root_name = _make_name("sora-ledger test authority")
     root = (
         x509.CertificateBuilder(root_name, root_name, root_key.public_key(), x509.random_serial_number())
         .not_valid_before(begin)
@@ -134,7 +134,7 @@ def make_test_certificate(target: Path, name: str, now: datetime) -> tuple[Certi
         .sign(root_key, hashes.SHA256())
     )
     leaf = (
-        x509.CertificateBuilder(root_name, _named(name), key.public_key(), x509.random_serial_number())
+        x509.CertificateBuilder(root_name, _make_name(name), key.public_key(), x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -153,7 +153,7 @@ def make_test_certificate(target: Path, name: str, now: datetime) -> tuple[Certi
     return certificate, authority
 
 
-def _named(name: str) -> x509.Name:
+def _make_name(name: str) -> x509.Name:
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, name),

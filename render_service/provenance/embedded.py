@@ -41,7 +41,7 @@ _REMOTE = re.compile(rb"dcterms:provenance" + _VALUE)
 _TERM = re.compile(r"https?://(?:cv\.iptc\.org/newscodes|c2pa\.org)/digitalsourcetype/([A-Za-z]{1,64})")
 
 
-class Embedded(NamedTuple):
+class EmbeddedProvenance(NamedTuple):
     """What a file embeds; `manifest_bytes` is 0 if it has no manifest, None if its size is not known."""
 
     manifest_bytes: int | None
@@ -68,7 +68,7 @@ def source_type_term(value: str) -> str | None:
     return match[1] if match else None
 
 
-def find_embedded(path: Path) -> Embedded | None:
+def find_embedded(path: Path) -> EmbeddedProvenance | None:
     """Return what the file at `path` embeds; None if it has too many boxes to say."""
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -86,7 +86,7 @@ def find_embedded(path: Path) -> Embedded | None:
                 manifest += box.bytes
             elif extended == _XMP_UUID and not xmp:
                 xmp = file.read(min(box.bytes - _UUID, MOST_XMP_BYTES))
-    return _embedded(manifest, xmp)
+    return _describe(manifest, xmp)
 
 
 def xmp_box(path: Path) -> bytes:
@@ -140,21 +140,21 @@ def boxes(file: BinaryIO, size: int) -> Iterator[Box]:
         at = ends
 
 
-def _search(file: BinaryIO, size: int) -> Embedded:
+def _search(file: BinaryIO, size: int) -> EmbeddedProvenance:
     """Search a file that is not made of boxes."""
     if not size:
-        return Embedded(0, names_remote=False, xmp_source_type=None)
+        return EmbeddedProvenance(0, names_remote=False, xmp_source_type=None)
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         has_manifest = content.find(_JUMBF) >= 0
         begin = content.find(_XMP_BEGIN)
         end = content.find(_XMP_END, begin) if begin >= 0 else -1
         xmp = content[begin : min(end, begin + MOST_XMP_BYTES)] if end > begin else b""
-    return _embedded(None if has_manifest else 0, xmp)
+    return _describe(None if has_manifest else 0, xmp)
 
 
-def _embedded(manifest_bytes: int | None, xmp: bytes) -> Embedded:
+def _describe(manifest_bytes: int | None, xmp: bytes) -> EmbeddedProvenance:
     named = _SOURCE_TYPE.search(xmp)
-    return Embedded(
+    return EmbeddedProvenance(
         manifest_bytes=manifest_bytes,
         names_remote=_REMOTE.search(xmp) is not None,
         xmp_source_type=source_type_term(named[1].decode(errors="replace")) if named else None,

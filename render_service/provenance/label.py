@@ -99,7 +99,7 @@ class Label:
         return read_file(self.icon, "icon", IMAGE_LIMIT_BYTES)
 
 
-def sealed_again(label: VisibleLabel | None) -> VisibleLabel | None:
+def reseal(label: VisibleLabel | None) -> VisibleLabel | None:
     """Return the label of one record for another: a private text is sealed for each."""
     if label is None or label.text is None:
         return label
@@ -237,9 +237,9 @@ def _image(label: Label) -> "Image":
         ) from None
 
 
-def _drawn(label: Label, place: Place) -> "Image":
+def _draw(label: Label, place: Place) -> "Image":
     """Return the label in the size in which it is drawn."""
-    image = _text(label, place) if label.kind == "text" else _scaled(_image(label), place)
+    image = _text(label, place) if label.kind == "text" else _scale(_image(label), place)
     if image.width > place.width * _WIDEST or image.height > place.height * _WIDEST:
         raise BadInput(
             f"the label does not fit into pictures of {place.width} x {place.height}; shorten it",
@@ -264,7 +264,7 @@ def _text(label: Label, place: Place) -> "Image":
     return image
 
 
-def _scaled(image: "Image", place: Place) -> "Image":
+def _scale(image: "Image", place: Place) -> "Image":
     """Return `image` in the height of a label, or smaller if it would be too wide."""
     factor = min(place.shorter / _ICON_SHARE / image.height, place.width * _WIDEST / image.width)
     return image.resize((max(int(image.width * factor), 1), max(int(image.height * factor), 1)))
@@ -298,11 +298,11 @@ def _copy(
             raise StoppedError
         if packet.stream.index == pictures.index:
             for frame in packet.decode():
-                copy.mux(_encoded(encoder, overlay.over(frame)))  # type: ignore[arg-type]
+                copy.mux(_encode(encoder, overlay.apply(frame)))  # type: ignore[arg-type]
         elif packet.stream.index in others and packet.dts is not None:
             packet.stream = others[packet.stream.index]
             copy.mux(packet)
-    copy.mux(_encoded(encoder, overlay.rest()))
+    copy.mux(_encode(encoder, overlay.flush()))
     copy.mux(encoder.encode(None))
 
 
@@ -323,7 +323,7 @@ def _encoder(copy: "OutputContainer", pictures: "VideoStream") -> "VideoStream":
     return encoder
 
 
-def _encoded(encoder: "VideoStream", frames: "Iterator[VideoFrame]") -> list[Any]:
+def _encode(encoder: "VideoStream", frames: "Iterator[VideoFrame]") -> list[Any]:
     packets = []
     for frame in frames:
         frame.pict_type = 0  # the encoder decides where key frames are
@@ -357,7 +357,7 @@ class _Overlay:
         import av
 
         place = Place(pictures.width, pictures.height)
-        image = _drawn(label, place)
+        image = _draw(label, place)
         x, y = _offset(label, image, place)
         source = pictures.codec_context
         format_ = _LAYERS.get(source.pix_fmt or "")
@@ -387,17 +387,17 @@ class _Overlay:
         drawn.push(frame)
         drawn.push(None)
 
-    def over(self, frame: "VideoFrame") -> "Iterator[VideoFrame]":
+    def apply(self, frame: "VideoFrame") -> "Iterator[VideoFrame]":
         """Yield what the filter has ready after one more frame."""
         self._frames.push(frame)
-        yield from self._ready()
+        yield from self._pull_ready()
 
-    def rest(self) -> "Iterator[VideoFrame]":
+    def flush(self) -> "Iterator[VideoFrame]":
         """Yield the last frames."""
         self._frames.push(None)
-        yield from self._ready()
+        yield from self._pull_ready()
 
-    def _ready(self) -> "Iterator[VideoFrame]":
+    def _pull_ready(self) -> "Iterator[VideoFrame]":
         import av
 
         while True:

@@ -104,7 +104,7 @@ class Manifest:
 
     def assertion(self, label: str) -> Json | None:
         """Return the data of the assertion called `label` in the active manifest."""
-        for entry in _dicts(_active(self.store).get("assertions")):
+        for entry in _dicts(_find_active(self.store).get("assertions")):
             if entry.get("label") == label and isinstance(entry.get("data"), dict):
                 data: Json = entry["data"]
                 return data
@@ -208,7 +208,7 @@ def read_manifest(
 
 
 def _manifest(store: Json, *, has_list: bool) -> Manifest:
-    active = _active(store)
+    active = _find_active(store)
     signature = active.get("signature_info") or {}
     codes = list(_failures(store))
     return Manifest(
@@ -255,11 +255,11 @@ def _stamp(store: Json) -> Literal["trusted", "unknown_authority"] | None:
     return "trusted" if "timeStamp.trusted" in codes else "unknown_authority"
 
 
-def _active(store: Json) -> Json:
-    return _labelled(store, store.get("active_manifest")) or {}
+def _find_active(store: Json) -> Json:
+    return _find_labelled(store, store.get("active_manifest")) or {}
 
 
-def _labelled(store: Json, label: Any) -> Json | None:
+def _find_labelled(store: Json, label: Any) -> Json | None:
     manifest = (store.get("manifests") or {}).get(label) if isinstance(label, str) else None
     return manifest if isinstance(manifest, dict) else None
 
@@ -282,7 +282,7 @@ def _source_type(store: Json, active: Json) -> str | None:
                     term = source_type_term(str(action.get("digitalSourceType", "")))
                     if term is not None:
                         return term
-        manifest = _labelled(store, _parent_label(manifest))
+        manifest = _find_labelled(store, _parent_label(manifest))
     return None
 
 

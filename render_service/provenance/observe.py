@@ -97,17 +97,17 @@ def _event(
         sha256=file.sha256,
         manifest="embedded",
         validity=manifest.validity,
-        signer=_sealed("signer", manifest.signer),
-        issuer=_sealed("issuer", manifest.issuer),
+        signer=_seal("signer", manifest.signer),
+        issuer=_seal("issuer", manifest.issuer),
         algorithm=manifest.algorithm,
         signed_at=manifest.signed_at,
-        generator=_sealed("generator", manifest.generator),
+        generator=_seal("generator", manifest.generator),
         digital_source_type=manifest.digital_source_type,
         xmp_digital_source_type=xmp_source_type,
         ingredients=tuple(
             ObservedIngredient(
                 relationship=ingredient.relationship,
-                title=_sealed(f"ingredients.{number}.title", ingredient.title),
+                title=_seal(f"ingredients.{number}.title", ingredient.title),
                 has_manifest=ingredient.has_manifest,
             )
             for number, ingredient in enumerate(manifest.ingredients)
@@ -118,7 +118,7 @@ def _event(
     )
 
 
-def _sealed(field: str, text: str | None) -> Private | None:
+def _seal(field: str, text: str | None) -> Private | None:
     return Private.seal(field, text) if text else None
 
 
@@ -130,7 +130,7 @@ def observe_stored(session: Session) -> Backlog:
     check_installed()
     done = Backlog([], [])
     for job_id in _with_files(session):
-        for stored in unobserved(JobHistory(session.ledger.history(job_id))):
+        for stored in find_unobserved(JobHistory(session.ledger.history(job_id))):
             try:
                 event = _observe_here(session, stored)
             except FileNotFoundError:
@@ -149,7 +149,7 @@ def _with_files(session: Session) -> Iterator[str]:
             yield record.stream
 
 
-def unobserved(history: JobHistory) -> list[AssetStored]:
+def find_unobserved(history: JobHistory) -> list[AssetStored]:
     """Return the stored files of a job that are still here and that nobody has read."""
     known = {(entry.event.variant, entry.event.sha256) for entry in history.all_of(ProvenanceObserved)}
     stored: dict[Variant, AssetStored] = {
@@ -174,7 +174,9 @@ def _record_once(session: Session, job_id: str, event: ProvenanceObserved) -> bo
     """Record `event` unless another process did so in the meantime."""
     while True:
         history = JobHistory(session.ledger.history(job_id))
-        if (event.variant, event.sha256) not in {(file.variant, file.sha256) for file in unobserved(history)}:
+        if (event.variant, event.sha256) not in {
+            (file.variant, file.sha256) for file in find_unobserved(history)
+        }:
             return False
         try:
             session.ledger.append([Batch(job_id, history.version, [session.draft(event)])])

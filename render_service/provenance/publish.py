@@ -33,12 +33,12 @@ from ledger.store.interface import ANY, Batch
 from ledger.terms import Operation, Variant
 from ledger.tree.proof import InclusionProof
 from render_service.assets.bucket import local_path, store_and_key
-from render_service.assets.folder import COPY_BYTES, unwritable
+from render_service.assets.folder import COPY_BYTES, make_unwritable
 from render_service.assets.store import check_target
-from render_service.evidence.checkpoints import given_head, tree_head
+from render_service.evidence.checkpoints import read_pinned_head, tree_head
 from render_service.provenance.certificates import Certificate, read_certificate
 from render_service.provenance.embedded import find_embedded
-from render_service.provenance.label import Label, check_label, draw_label, sealed_again
+from render_service.provenance.label import Label, check_label, draw_label, reseal
 from render_service.provenance.manifest import (
     TOO_LARGE,
     TOO_SLOW,
@@ -89,7 +89,7 @@ class _Source(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """A published file; `was_there` if an earlier command had written it and only the record was missing."""
 
     job: Job
@@ -103,7 +103,7 @@ class Published:
     was_there: bool = False
 
 
-async def publish(session: Session, name: str, wanted: Publication) -> Published:
+async def publish(session: Session, name: str, wanted: Publication) -> PublishedFile:
     """Publish the video of the job called `name`; the errors say what is missing and what to do."""
     job = await session.job(name)
     stopped = Event()
@@ -113,9 +113,9 @@ async def publish(session: Session, name: str, wanted: Publication) -> Published
         stopped.set()
 
 
-def _publish(session: Session, job: Job, wanted: Publication, stopped: Event) -> Published:
+def _publish(session: Session, job: Job, wanted: Publication, stopped: Event) -> PublishedFile:
     history = JobHistory(session.ledger.history(job.job_id))
-    stored = _stored(job, history)
+    stored = _find_stored(job, history)
     path = _path_of(session, job, stored.event)
     place = local_path(wanted.target)
     if place is not None and not wanted.force and (done := _was_published(session, job, history, place)):
@@ -128,25 +128,25 @@ def _publish(session: Session, job: Job, wanted: Publication, stopped: Event) ->
     authority = _authority(session, wanted)
     if wanted.label is not None:
         check_label(wanted.label)
-    marking: Marking = "signed" if certificate else _own_marking(path, stored.event)
+    marking: Marking = "signed" if certificate else _read_own_marking(path, stored.event)
     _check_policy(session, job, marking)
     with _new_file(session, place) as copy:
         if certificate is None:
-            done = Published(job, wanted.target, _copied(path, copy), stored.event.bytes, marking)
+            done = PublishedFile(job, wanted.target, _copy(path, copy), stored.event.bytes, marking)
         else:
             with _pictures(copy, path, stored.event, wanted, stopped) as pictures:
                 source = _Source(job, stored, path, pictures)
                 event = _sign(session, source, wanted, authority, certificate, copy.path)
             _record(session, job, event)
-            done = _of(job, wanted.target, event)
+            done = _describe(job, wanted.target, event)
         done = replace(done, target=_put(copy, place, wanted))
     _record_published(session, done)
     return done
 
 
-def _of(job: Job, target: str, event: ProvenanceSigned) -> Published:
+def _describe(job: Job, target: str, event: ProvenanceSigned) -> PublishedFile:
     """Return the publication of the signed copy that `event` records."""
-    return Published(
+    return PublishedFile(
         job, target, event.sha256, event.bytes, "signed", event.signer.text, event.label, event.stamped_at
     )
 
@@ -154,7 +154,7 @@ def _of(job: Job, target: str, event: ProvenanceSigned) -> Published:
 # --- 1. checks ---
 
 
-def _stored(job: Job, history: JobHistory) -> Entry[AssetStored]:
+def _find_stored(job: Job, history: JobHistory) -> Entry[AssetStored]:
     """Return the record that stored the video of `job`; `NotReady` if there is none, or no longer."""
     videos = [entry for entry in history.all_of(AssetStored) if entry.event.variant is Variant.VIDEO]
     if not videos:
@@ -266,7 +266,7 @@ def _manifest_of(path: Path, stored: AssetStored) -> Manifest | None:
     return read_manifest(path, stored.media_type, None, embedded.manifest_bytes if embedded else None)
 
 
-def _own_marking(path: Path, stored: AssetStored) -> Marking:
+def _read_own_marking(path: Path, stored: AssetStored) -> Marking:
     """Return whether the stored file is marked as made by AI by a valid manifest that came with it."""
     manifest = _manifest_of(path, stored) if is_installed() else None
     is_marked = (
@@ -299,10 +299,10 @@ def _new_file(session: Session, place: Path | None) -> NewFile:
         beside.parent.mkdir(parents=True, exist_ok=True)
         return NewFile(beside, mode=OPEN if place else 0o600)
     except OSError as error:
-        raise unwritable(beside, error) from error
+        raise make_unwritable(beside, error) from error
 
 
-def _copied(path: Path, copy: NewFile) -> str:
+def _copy(path: Path, copy: NewFile) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as source:
@@ -310,7 +310,7 @@ def _copied(path: Path, copy: NewFile) -> str:
                 digest.update(chunk)
                 copy.write(chunk)
     except OSError as error:
-        raise unwritable(copy.target, error) from error
+        raise make_unwritable(copy.target, error) from error
     return digest.hexdigest()
 
 
@@ -326,7 +326,7 @@ def _pictures(
         try:
             draw_label(wanted.label, path, stored.media_type, drawn.path, stopped.is_set)
         except OSError as error:
-            raise unwritable(copy.target, error) from error
+            raise make_unwritable(copy.target, error) from error
         yield drawn.path
 
 
@@ -393,7 +393,7 @@ def _sign(
 def _proof(session: Session, position: int, wanted: Publication) -> InclusionProof | None:
     key = wanted.key or session.settings.key_file
     if wanted.checkpoint is not None:
-        head = given_head(session.ledger, wanted.checkpoint)
+        head = read_pinned_head(session.ledger, wanted.checkpoint)
     elif key is not None:
         head = tree_head(session.ledger, key)
     else:
@@ -445,7 +445,7 @@ def _put(copy: NewFile, place: Path | None, wanted: Publication) -> str:
             found="what another process has just made",
         ) from None
     except OSError as error:
-        raise unwritable(place, error) from error
+        raise make_unwritable(place, error) from error
     return place.absolute().as_uri()
 
 
@@ -480,7 +480,7 @@ ONE_PUT_BYTES = 64 << 20
 """Larger files go in parts, and a bucket may then replace what another process has just put there."""
 
 
-def _record_published(session: Session, done: Published) -> None:
+def _record_published(session: Session, done: PublishedFile) -> None:
     event = AssetPublished(
         variant=Variant.VIDEO,
         sha256=done.sha256,
@@ -488,12 +488,12 @@ def _record_published(session: Session, done: Published) -> None:
         target=Private.seal("target", done.target),
         marking=done.marking,
         policy_sha256=session.policy.digest,
-        label=sealed_again(done.label),
+        label=reseal(done.label),
     )
     _record(session, done.job, event)
 
 
-def _was_published(session: Session, job: Job, history: JobHistory, place: Path) -> Published | None:
+def _was_published(session: Session, job: Job, history: JobHistory, place: Path) -> PublishedFile | None:
     """Record the publication of a signed copy that a crash left at `place` without one."""
     open_copies = {entry.event.sha256: entry.event for entry in history.all_of(ProvenanceSigned)}
     for entry in history.all_of(AssetPublished):
@@ -504,6 +504,6 @@ def _was_published(session: Session, job: Job, history: JobHistory, place: Path)
         event = open_copies.get(hashlib.file_digest(file, "sha256").hexdigest())
     if event is None:
         return None
-    done = replace(_of(job, place.absolute().as_uri(), event), was_there=True)
+    done = replace(_describe(job, place.absolute().as_uri(), event), was_there=True)
     _record_published(session, done)
     return done

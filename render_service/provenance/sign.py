@@ -100,7 +100,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Signed:
+class SignedCopy:
     """A signed copy; `stamped_at` is when an authority saw the signature."""
 
     sha256: str
@@ -108,7 +108,7 @@ class Signed:
     stamped_at: str | None
 
 
-def sign_copy(wish: Wish, certificate: Certificate, target: Path, now: datetime) -> Signed:
+def sign_copy(wish: Wish, certificate: Certificate, target: Path, now: datetime) -> SignedCopy:
     """Write the signed copy to the existing empty file `target`, durably, and read its manifest back.
 
     `BadInput` if the library refuses: a manifest in the file that cannot be read, say. `NotStamped` if the
@@ -151,7 +151,7 @@ def sign_copy(wish: Wish, certificate: Certificate, target: Path, now: datetime)
     with target.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Signed(digest, target.stat().st_size, stamped_at)
+    return SignedCopy(digest, target.stat().st_size, stamped_at)
 
 
 def _sign(wish: Wish, certificate: Certificate, target: Path) -> None:
@@ -259,7 +259,7 @@ _CHANGED = {
 
 
 @dataclass
-class Followed:
+class ProvenanceCheck:
     """What a file says, and what the ledger says to that; it holds if there is no `trouble`."""
 
     sha256: str
@@ -276,7 +276,7 @@ class Followed:
 
 def follow(
     path: Path, trust: TrustList | None, verifiers: Sequence[Verifier], ledger: Ledger | None
-) -> Followed:
+) -> ProvenanceCheck:
     """Check the file at `path`, with the `ledger` if there is one."""
     check_installed()
     followed = _read(path, trust)
@@ -310,11 +310,11 @@ def follow(
     return followed
 
 
-def _codes(followed: Followed) -> Sequence[str]:
+def _codes(followed: ProvenanceCheck) -> Sequence[str]:
     return (followed.manifest.failures if followed.manifest else ()) or ("no code",)
 
 
-def _read(path: Path, trust: TrustList | None) -> Followed:
+def _read(path: Path, trust: TrustList | None) -> ProvenanceCheck:
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -327,14 +327,14 @@ def _read(path: Path, trust: TrustList | None) -> Followed:
             found=error.strerror,
         ) from error
     if embedded is not None and embedded.manifest_bytes == 0:
-        return Followed(digest, None)
+        return ProvenanceCheck(digest, None)
     media_type = MEDIA_TYPES.get(path.suffix.lower(), "video/mp4")
-    return Followed(
+    return ProvenanceCheck(
         digest, read_manifest(path, media_type, trust, embedded.manifest_bytes if embedded else None)
     )
 
 
-def _leaf(followed: Followed) -> bytes | None:
+def _leaf(followed: ProvenanceCheck) -> bytes | None:
     """Return the leaf that our assertion names; its values are those of a stranger's file."""
     claim = followed.claim or {}
     texts = [claim.get(name) for name in ("origin", "job", "leaf", "sha256")]
@@ -351,7 +351,7 @@ def _leaf(followed: Followed) -> bytes | None:
     return leaf
 
 
-def _check_proof(followed: Followed, leaf: bytes, verifiers: Sequence[Verifier]) -> None:
+def _check_proof(followed: ProvenanceCheck, leaf: bytes, verifiers: Sequence[Verifier]) -> None:
     assert followed.claim is not None
     text = followed.claim.get("proof")
     if not isinstance(text, str):
@@ -375,7 +375,7 @@ def _check_proof(followed: Followed, leaf: bytes, verifiers: Sequence[Verifier])
         followed.trouble.append(f"the checkpoint in the manifest: {error}")
 
 
-def _check_record(followed: Followed, leaf: bytes, ledger: Ledger) -> None:
+def _check_record(followed: ProvenanceCheck, leaf: bytes, ledger: Ledger) -> None:
     """Compare our assertion with the record of the ledger that it names."""
     assert followed.claim is not None
     position, job = followed.claim["position"], followed.claim["job"]
@@ -404,7 +404,7 @@ def _check_record(followed: Followed, leaf: bytes, ledger: Ledger) -> None:
     _note_publications(followed, JobHistory(ledger.history(job)))
 
 
-def _note_publications(followed: Followed, history: JobHistory) -> None:
+def _note_publications(followed: ProvenanceCheck, history: JobHistory) -> None:
     copies = {entry.event.sha256 for entry in history.all_of(ProvenanceSigned)}
     followed.is_exact_copy = followed.sha256 in copies
     if not followed.is_exact_copy:

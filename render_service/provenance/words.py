@@ -18,9 +18,13 @@ _VALIDITY = {
 def provenance_document(history: JobHistory) -> Json:
     """Return what is recorded about the origin of a job's files, the newest last."""
     return {
-        "observed": [_observed(entry.event) for entry in history.all_of(ProvenanceObserved)],
+        "observed": [_document_observed(entry.event) for entry in history.all_of(ProvenanceObserved)],
         "signed": [
-            {"sha256": entry.event.sha256, "position": entry.record.position, "words": signed(entry.event)}
+            {
+                "sha256": entry.event.sha256,
+                "position": entry.record.position,
+                "words": describe_signed(entry.event),
+            }
             for entry in history.all_of(ProvenanceSigned)
         ],
         "published": [
@@ -38,7 +42,7 @@ def provenance_document(history: JobHistory) -> Json:
     }
 
 
-def _observed(event: ProvenanceObserved) -> Json:
+def _document_observed(event: ProvenanceObserved) -> Json:
     return {
         "variant": event.variant.value,
         "sha256": event.sha256,
@@ -58,11 +62,11 @@ def _observed(event: ProvenanceObserved) -> Json:
         ],
         "failures": list(event.failures),
         "trust_list_sha256": event.trust_list_sha256,
-        "words": observed(event),
+        "words": describe_observed(event),
     }
 
 
-def observed(event: ProvenanceObserved) -> str:
+def describe_observed(event: ProvenanceObserved) -> str:
     """Return what a file says about its origin in one line."""
     source = event.digital_source_type or event.xmp_digital_source_type
     source_words = f", source type {source}" if source else ""
@@ -78,7 +82,7 @@ def observed(event: ProvenanceObserved) -> str:
     )
 
 
-def signed(event: ProvenanceSigned) -> str:
+def describe_signed(event: ProvenanceSigned) -> str:
     """Return what was signed in one line."""
     parents = f", made from {counted(len(event.parents), 'job')}" if event.parents else ""
     parents += f", dated {event.stamped_at[:19]}Z by an authority" if event.stamped_at else ""
@@ -88,7 +92,7 @@ def signed(event: ProvenanceSigned) -> str:
     )
 
 
-def published(event: AssetPublished) -> str:
+def describe_published(event: AssetPublished) -> str:
     """Return what was published in one line."""
     marking = {"signed": "with our manifest", "original": "with its own manifest", "none": "NOT MARKED"}
     mark = f", {label_words(event.label)}" if event.label else ""

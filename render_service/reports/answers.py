@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 from ledger.events import AnswerEvent, ApprovalGranted, DecisionOverridden
 from ledger.log.ledger import Ledger
 from ledger.record import Entry, Record
-from render_service.approvals.identities import Signed, signed_answer, signed_request
+from render_service.approvals.identities import (
+    CheckedSignature,
+    check_answer_signature,
+    check_request_signature,
+)
 from render_service.session.history import StreamHistory
 
 HOW = {
@@ -87,7 +91,9 @@ def answers(ledger: Ledger, history: StreamHistory) -> list[Answer]:
 def _request(ledger: Ledger, history: StreamHistory) -> Iterator[Answer]:
     """Yield the request if it is signed, or recorded as signed."""
     if history.signed_request is not None:
-        yield _with(signed_request(ledger, history), Answer(history.signed_request.record, "requested"))
+        yield _with(
+            check_request_signature(ledger, history), Answer(history.signed_request.record, "requested")
+        )
     elif history.first.envelope.actor_source == "signature":
         yield Answer(history.first, "requested")
 
@@ -96,7 +102,7 @@ def _answer(ledger: Ledger, history: StreamHistory, entry: Entry[AnswerEvent]) -
     event = entry.event
     verdict = "approved" if isinstance(event, ApprovalGranted) else "refused"
     answer = Answer(entry.record, verdict, event.key_id, expires_at=event.expires_at)
-    return _with(signed_answer(ledger, history, entry), answer)
+    return _with(check_answer_signature(ledger, history, entry), answer)
 
 
 def _set_aside(entry: Entry[DecisionOverridden]) -> Answer:
@@ -104,7 +110,7 @@ def _set_aside(entry: Entry[DecisionOverridden]) -> Answer:
     return Answer(entry.record, f"{event.detail_code} set aside until {event.expires_at[:16]}Z")
 
 
-def _with(signed: Signed | None, answer: Answer) -> Answer:
+def _with(signed: CheckedSignature | None, answer: Answer) -> Answer:
     if signed is None:
         return answer
     return answer._replace(

@@ -50,7 +50,7 @@ from ledger.events import (
 )
 from ledger.private import Private
 from render_service.access.register import words_of
-from render_service.provenance.words import observed, published, signed
+from render_service.provenance.words import describe_observed, describe_published, describe_signed
 from render_service.runtime.documents import counted
 from render_service.runtime.printable import short
 
@@ -163,8 +163,8 @@ def _checked(
 
 def _origin(event: ProvenanceObserved | ProvenanceSigned | AssetPublished) -> str:
     if isinstance(event, ProvenanceObserved):
-        return observed(event)
-    return signed(event) if isinstance(event, ProvenanceSigned) else published(event)
+        return describe_observed(event)
+    return describe_signed(event) if isinstance(event, ProvenanceSigned) else describe_published(event)
 
 
 def _planned(event: SplitPlanned) -> str:

@@ -22,7 +22,7 @@ from ledger.errors import LedgerError
 from ledger.log.ledger import Ledger
 from ledger.log.tiles import Tile, tile_content
 from render_service.evidence.checkpoints import tree_head
-from render_service.evidence.recorded_checks import last_witnessed
+from render_service.evidence.recorded_checks import find_last_witnessed
 from render_service.runtime.errors import NotIntact, ServiceError
 
 PREFIX = "/log"
@@ -53,7 +53,7 @@ class _ServedLog:
 
     def _checkpoint(self) -> bytes:
         if self._witnessed:
-            witnessed = last_witnessed(self._ledger)
+            witnessed = find_last_witnessed(self._ledger)
             if witnessed is None:
                 raise HTTPException(503, "no checkpoint was cosigned by witnesses yet", {"retry-after": "60"})
             return witnessed.event.checkpoint.encode()

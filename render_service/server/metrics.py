@@ -19,7 +19,7 @@ from ledger.log.ledger import Ledger
 from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.outbox import FORWARD
 from ledger.terms import Outcome, State
-from render_service.evidence.recorded_checks import last_checks
+from render_service.evidence.recorded_checks import find_last_checks
 from render_service.rules.budgets import KnownLimits, standing
 from render_service.runtime.durations import measured
 from render_service.session.session import Session
@@ -145,7 +145,7 @@ class LedgerMetrics(Collector):
         )
         description = "Time since the oldest running render was requested."
         yield GaugeMetricFamily("sora_ledger_oldest_running_seconds", description, age_s)
-        checks = last_checks(self._ledger)
+        checks = find_last_checks(self._ledger)
         recorded = {
             "verified_timestamp_seconds": (
                 "When a verification without findings was last recorded.",

@@ -13,7 +13,7 @@ from ledger.events import AssetStored, ProvenanceObserved
 from ledger.job import Job
 from ledger.terms import Operation, Variant
 from render_service.assets.probe import mismatches, probe
-from render_service.assets.store import Incoming
+from render_service.assets.store import IncomingFile
 from render_service.provenance.observe import File, find, observe
 from render_service.runtime.errors import AssetUnusable
 from render_service.session.session import Session
@@ -55,7 +55,7 @@ async def download(session: Session, client: "VideosClient", job: Job, variant: 
 
     Bytes that are missing right after completion are requested again, `PATIENCE_S` apart.
     """
-    with session.assets.incoming() as incoming:
+    with session.assets.open_incoming() as incoming:
         receiving, tries, pauses = Receiving(incoming), TRIES, iter(PATIENCE_S)
         while True:
             before = incoming.bytes
@@ -85,7 +85,7 @@ async def download(session: Session, client: "VideosClient", job: Job, variant: 
 class Receiving:
     """A file being received, possibly in several requests."""
 
-    def __init__(self, incoming: Incoming) -> None:
+    def __init__(self, incoming: IncomingFile) -> None:
         self._incoming = incoming
         self._tag: str | None = None
 
@@ -113,7 +113,7 @@ class Receiving:
         self._tag = None
 
 
-async def drain(content: "Content", incoming: Incoming) -> None:
+async def drain(content: "Content", incoming: IncomingFile) -> None:
     """Write all of `content`; after an interruption, what was received of it."""
     received = bytearray()
     try:
@@ -128,7 +128,7 @@ async def drain(content: "Content", incoming: Incoming) -> None:
 
 
 async def _stored(
-    session: Session, job: Job, variant: Variant, incoming: Incoming, media_type: str
+    session: Session, job: Job, variant: Variant, incoming: IncomingFile, media_type: str
 ) -> Downloaded:
     def keep() -> Downloaded:
         incoming.show()

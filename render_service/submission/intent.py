@@ -11,7 +11,7 @@ from ledger.events import SourceFile as RecordedFile
 from ledger.private import Private
 from ledger.record import new_event_id
 from ledger.store.interface import Fence
-from render_service.assets.inputs import Material, Original
+from render_service.assets.inputs import Material, OriginalFile
 from render_service.assets.store import AssetStore
 from render_service.runtime.settings import Settings
 from render_service.submission.recorded_call import request_sha256
@@ -103,7 +103,7 @@ def keep_image(
     image: ReferenceImage,
     content: bytes | None,
     field: str,
-    original: Original | None = None,
+    original: OriginalFile | None = None,
 ) -> InputReference:
     """Store an image under its digest and return its reference for the record; `field` is its path there.
 

@@ -16,7 +16,7 @@ from decision.engine.explain import list_reasons, what_now
 from decision.request.request import RenderRequest, SourceFile
 from ledger.events import Considered, RenderDecided, RenderDenied
 from ledger.terms import UNDER_WAY, State
-from render_service.approvals.requesters import asker
+from render_service.approvals.requesters import find_author
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.measurements import Duration, expected_duration
@@ -117,8 +117,8 @@ def ruling_on(
     server = profile(request.profile, settings.profiles_file)
     with ledger_if_any(settings) as ledger:
         rules = active_rules(ledger) if ledger else packaged_rules()
-        who = asker(settings, rules.policy)
-        context = who.known_to(context_in(settings, ledger, request, server, utc_now(), taken))
+        who = find_author(settings, rules.policy)
+        context = who.add_to(context_in(settings, ledger, request, server, utc_now(), taken))
     moderation = moderated_ahead(settings, rules.policy, request, even_if_retired=even_if_retired)
     judge = judge_ahead(settings, rules.policy, request, even_if_retired=even_if_retired)
     context = context.model_copy(update={"moderation": moderation, "judge": judge})

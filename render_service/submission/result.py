@@ -25,7 +25,7 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.interface import Batch
 from ledger.terms import State
-from render_service.approvals.approvers import takes_signature, who_may_answer
+from render_service.approvals.approvers import explain_who_may_answer, takes_signature
 from render_service.assets.inputs import NOTHING
 from render_service.rules.overrides import Override
 from render_service.rules.policies import Rules, active_rules
@@ -123,7 +123,7 @@ def held_for(ledger: Ledger, job: Job) -> str:
     history = JobHistory.of(ledger, job)
     hold = history.all_of(RenderHeld)[-1].event
     policy = active_rules(ledger).policy
-    who = who_may_answer(history.first, hold, policy)
+    who = explain_who_may_answer(history.first, hold, policy)
     key = " --key FILE" if takes_signature(history.first, hold, policy) else ""
     return (
         f"{who}: `sora-ledger approve {job.job_id}{key}`; "

@@ -32,7 +32,7 @@ from ledger.job import Job
 from ledger.record import Draft, new_job_id, timestamp
 from ledger.store.interface import NEW
 from ledger.terms import Outcome, State
-from render_service.approvals.requesters import asker
+from render_service.approvals.requesters import find_author
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.budgets import PolicyReplaced, Races, replaced_if_refused
@@ -88,8 +88,8 @@ def decide(
     profile = session.profile(request.profile)
 
     def decided(under: Rules) -> Placed:
-        who = asker(session.settings, under.policy)
-        context = who.known_to(context_of(session, request, profile, taken, who.actor))
+        who = find_author(session.settings, under.policy)
+        context = who.add_to(context_of(session, request, profile, taken, who.actor))
         context = context.model_copy(update={"moderation": moderation, "judge": judge})
         with session.span("decide") as span:
             ruling = consider(request, catalog=under.catalog, policy=under.policy, context=context)
@@ -233,7 +233,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
     """
     request, ruling = placed.requested, placed.ruling
     assert placed.under is not None  # it was decided just now
-    request_drafts = asker(session.settings, placed.under.policy).drafts(
+    request_drafts = find_author(session.settings, placed.under.policy).drafts(
         session.ledger,
         placed.job.job_id,
         request,

@@ -20,7 +20,7 @@ from ledger.events import ErrorDetail, StatusObserved
 from ledger.job import Job
 from ledger.private import Private
 from ledger.terms import State, Status
-from render_service.maintenance.setup import Finding, Found
+from render_service.maintenance.setup import CheckResult, Finding
 from render_service.reports.record_words import describe_error, what
 from render_service.reports.spending import By, Spending, Spent
 from render_service.runtime.printable import short
@@ -215,7 +215,7 @@ def test_stored_files_fit_80_columns_and_show_their_place_on_a_wider_terminal() 
 
 
 def test_what_doctor_found_is_folded_between_words_on_a_terminal() -> None:
-    finding = Finding("ledger", Found.OK, "a sentence that goes beyond the edge of the terminal " * 3)
+    finding = Finding("ledger", CheckResult.OK, "a sentence that goes beyond the edge of the terminal " * 3)
     lines = on_a_terminal(print_checkup, [finding])
     assert (max(map(len, lines)) <= 80, len(lines)) == (True, 3)
     assert len(printed(print_checkup, [finding]).splitlines()) == 1

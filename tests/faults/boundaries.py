@@ -48,7 +48,7 @@ def install(trace: str | None, kill: str | None) -> None:
     """Put the boundaries around what changes the world."""
     from ledger.store.postgres import PostgresStore  # noqa: PLC0415  # in the process that is to die
     from ledger.store.sqlite import SqliteStore  # noqa: PLC0415
-    from render_service.assets.store import Incoming  # noqa: PLC0415
+    from render_service.assets.store import IncomingFile  # noqa: PLC0415
     from sora_adapter.transport import Transport  # noqa: PLC0415
 
     boundaries = Boundaries(trace, kill)
@@ -58,7 +58,7 @@ def install(trace: str | None, kill: str | None) -> None:
     for method in ("post", "get", "delete"):
         _around_call(boundaries, Transport, method)
     _around_stream(boundaries, Transport)
-    _around(boundaries, Incoming, "write", "write")
+    _around(boundaries, IncomingFile, "write", "write")
     _around(boundaries, Path, "write_bytes", "write")
     _around(boundaries, os, "fsync", "flush")
     _around(boundaries, os, "replace", "rename")

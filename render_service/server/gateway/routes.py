@@ -23,7 +23,7 @@ from starlette.routing import Route
 from decision.rules.roles import Permission
 from render_service.access.callers import Caller
 from render_service.access.gatekeeper import Gatekeeper
-from render_service.notifications.addresses import Refused
+from render_service.notifications.addresses import AddressRefused
 from render_service.notifications.announcements import APPROVAL_REQUESTED, EVENT_TYPES, Audience, event_body
 from render_service.notifications.endpoints import Endpoint, Endpoints, EndpointState, NoSuchEndpoint
 from render_service.notifications.outbox import letter_to
@@ -145,7 +145,7 @@ class EndpointRoutes:
         if url is not None:
             try:
                 await self._post.addresses.check(url)
-            except Refused as refused:
+            except AddressRefused as refused:
                 raise Refusal(
                     400,
                     "invalid_url",

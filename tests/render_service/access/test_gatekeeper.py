@@ -116,14 +116,14 @@ async def test_made_up_keys_that_come_together_cause_one_read(
 ) -> None:
     gatekeeper, reads = Gatekeeper(session), 0
     await gatekeeper.identify(header(await granted(session)))
-    renewed = gatekeeper._renewed
+    renewed = gatekeeper._renew
 
     def counted() -> Register:
         nonlocal reads
         reads += 1
         return renewed()
 
-    monkeypatch.setattr(gatekeeper, "_renewed", counted)
+    monkeypatch.setattr(gatekeeper, "_renew", counted)
     requests = [gatekeeper.identify(header(make_key())) for _ in range(20)]
     answers = await asyncio.gather(*requests, return_exceptions=True)
     assert {type(answer) for answer in answers} == {NotAuthenticated}

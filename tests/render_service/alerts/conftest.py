@@ -112,4 +112,4 @@ def mail_to(box: Mailbox, **more: Any) -> dict[str, Any]:
 async def alerted(session: Session, to: Targets, **more: Any) -> None:
     """Announce what there is and send it, as a process does that starts and ends."""
     async with Alerter(session, to) as alerter:
-        await alerter.once(**more)
+        await alerter.announce(**more)

@@ -19,7 +19,7 @@ from ledger.terms import State
 from render_service.alerts import alerter as alerter_module
 from render_service.alerts.alerter import Alerter
 from render_service.alerts.targets import Targets, read_targets
-from render_service.notifications.addresses import Refused
+from render_service.notifications.addresses import AddressRefused
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery.findings import Finding
 from render_service.rules.budget_names import Period, read_name
@@ -306,7 +306,7 @@ async def test_a_running_process_tells_of_what_is_recorded_meanwhile(
 ) -> None:
     there, stop = receiver(), asyncio.Event()
     async with Alerter(permitting, targets(webhook={"url": there.url})) as alerter:
-        await alerter.once()
+        await alerter.announce()
         running = asyncio.create_task(alerter.run(stop))
         job = await held()
         await asyncio.to_thread(there.wait_for, 1)
@@ -331,9 +331,9 @@ async def test_nobody_on_this_machine_is_told_unless_that_is_permitted(
     session: Session, receiver: Callable[..., Receiver], mailbox: Mailbox
 ) -> None:
     for to in (targets(webhook={"url": receiver().url}), targets(email=mail_to(mailbox))):
-        with pytest.raises(Refused, match="SORA_LEDGER_PRIVATE_ENDPOINTS=allow permits"):
+        with pytest.raises(AddressRefused, match="SORA_LEDGER_PRIVATE_ENDPOINTS=allow permits"):
             await alerted(session, to, findings=[FINDING])
-    with pytest.raises(Refused, match="which is not public"):
+    with pytest.raises(AddressRefused, match="which is not public"):
         await alerted(session, targets(email=mail_to(mailbox, tls="starttls")))
     assert mailbox.attempts == 0
 

@@ -373,7 +373,7 @@ async def test_of_two_who_answer_at_once_the_later_finds_what_the_earlier_made(
     answered = await asyncio.gather(
         *(approve(sits(ana, name), job) for name in ("bob", "eve")), return_exceptions=True
     )
-    assert sorted(type(one).__name__ for one in answered) == ["Answered", "NotReady"]
+    assert sorted(type(one).__name__ for one in answered) == ["AnswerResult", "NotReady"]
     assert types(job) == [*HELD, "approval.granted", "render.decided"]
     assert intact()
 

@@ -17,7 +17,7 @@ from ledger.tree.checkpoint import Signer
 from render_service.approvals.answer_changes import approve_change, cancel_change, reject_change
 from render_service.approvals.changes import (
     Office,
-    Proposed,
+    Proposal,
     changes,
     propose_activation,
     propose_limit,
@@ -67,7 +67,7 @@ def force(session: Session) -> Callable[..., Policy]:
     return make
 
 
-def types(proposed: Proposed) -> list[str]:
+def types(proposed: Proposal) -> list[str]:
     return [record.type for record in proposed.history.records]
 
 

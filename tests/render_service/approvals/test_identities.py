@@ -7,8 +7,8 @@ import pytest
 
 from decision.rules.policy import Policy, default_policy
 from ledger.record import ActorSource
-from render_service.approvals.approvers import who_may_answer
-from render_service.approvals.identities import Identity, that_count
+from render_service.approvals.approvers import explain_who_may_answer
+from render_service.approvals.identities import Identity, select_counting
 
 LOGIN, FLAG, SIGNED = ActorSource.OPERATING_SYSTEM, ActorSource.FLAG, ActorSource.SIGNATURE
 ANA, BOB = Identity("ana", LOGIN, "ana"), Identity("bob", LOGIN, "bob")
@@ -48,12 +48,12 @@ def test_two_people_are_distinguished_by_what_establishes_them(
 
 def test_one_person_counts_once_however_often_they_approved() -> None:
     approvals = [BOB, BOB, Identity("maria", SIGNED, "bob"), ANA, Identity("eve", FLAG, "eve")]
-    assert that_count(ANA, approvals) == [BOB]
+    assert select_counting(ANA, approvals) == [BOB]
 
 
 def test_where_a_typed_name_asked_only_different_people_who_signed_count() -> None:
     maria, omar = Identity("maria", SIGNED, "ana"), Identity("omar", SIGNED, "ana")
-    assert that_count(Identity("bob", FLAG), [BOB, maria, maria, omar]) == [maria, omar]
+    assert select_counting(Identity("bob", FLAG), [BOB, maria, maria, omar]) == [maria, omar]
 
 
 FINALS = {"code": "FINALS", "purposes": ["final"]}
@@ -86,4 +86,4 @@ def test_who_may_answer_depends_on_what_establishes_who_asked(
     policy = Policy.model_validate({**default_policy().model_dump(), "approvals": rules})
     request = SimpleNamespace(envelope=SimpleNamespace(actor_source=source.value), actor="ana")
     hold = SimpleNamespace(reason_codes=("FINALS",), approvals_needed=2)
-    assert message in who_may_answer(cast("Any", request), cast("Any", hold), policy)
+    assert message in explain_who_may_answer(cast("Any", request), cast("Any", hold), policy)

@@ -21,7 +21,7 @@ from render_service.access.grants import Terms, grant
 from render_service.approvals.answer_changes import AnswerOnPage, answer_on_page
 from render_service.approvals.approvals import VALID_FOR, read_case
 from render_service.approvals.approvers import statement_to_sign
-from render_service.approvals.identities import signed_answer
+from render_service.approvals.identities import check_answer_signature
 from render_service.approvals.passkeys import PasskeySignature
 from render_service.rules.opening import activate
 from render_service.rules.policies import Rules
@@ -102,7 +102,7 @@ async def test_an_answer_is_signed_by_the_passkey_that_the_policy_names(
     answered = await answer(session, job, signed, until if approves else None, approves=approves)
     assert answered.job.state is (State.DECIDED if approves else State.REFUSED)
     history = JobHistory.of(session.ledger, answered.job)
-    checked = signed_answer(session.ledger, history, history.answers[0])
+    checked = check_answer_signature(session.ledger, history, history.answers[0])
     assert checked is not None
     assert (checked.signature_valid, checked.key_id) == (True, device.passkey.key_id)
     assert findings(session) == []

@@ -34,9 +34,9 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
         }
         (tmp_path / "account.json").write_text(json.dumps(account))
         monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(tmp_path / "account.json"))
-        buckets.opened.cache_clear()
+        buckets.open_bucket.cache_clear()
         yield bucket
-        buckets.opened.cache_clear()
+        buckets.open_bucket.cache_clear()
         server.shutdown()
         thread.join()
 

@@ -33,7 +33,7 @@ from render_service.runtime.errors import StorageFailed
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 store = AssetStore(Path(sys.argv[1]))
 try:
-    with store.incoming() as incoming:
+    with store.open_incoming() as incoming:
         for _ in range(10):
             incoming.write(b"0" * 50_000)
         store.queue.keep(incoming, "video/mp4")
@@ -74,7 +74,7 @@ def test_two_who_store_the_same_content_at_once_both_succeed(
         return found
 
     monkeypatch.setattr(FolderPlace, "path", look_and_lose)
-    with store.incoming() as incoming:
+    with store.open_incoming() as incoming:
         incoming.write(b"a clip")
         store.keep(incoming, "video/mp4")
     monkeypatch.undo()
@@ -91,13 +91,13 @@ def test_nothing_is_made_before_the_first_write(store: AssetStore) -> None:
 
 
 def test_what_is_not_kept_is_gone(store: AssetStore) -> None:
-    with store.incoming() as incoming:
+    with store.open_incoming() as incoming:
         incoming.write(b"half a")
     assert files(store) == []
 
 
 def test_an_error_in_between_leaves_nothing(store: AssetStore) -> None:
-    with suppress(KeyboardInterrupt), store.incoming() as incoming:
+    with suppress(KeyboardInterrupt), store.open_incoming() as incoming:
         incoming.write(b"half a")
         raise KeyboardInterrupt
     assert files(store) == []
@@ -196,7 +196,7 @@ async def test_memory_stays_flat_however_large_the_download(
         VideosClient(profile("sandbox"), faults.base_url, None) as client,
         client.fetch("video_1", Variant.VIDEO) as content,
     ):
-        with store.incoming() as incoming:
+        with store.open_incoming() as incoming:
             tracemalloc.reset_peak()
             before, _ = tracemalloc.get_traced_memory()
             await drain(content, incoming)

@@ -18,7 +18,7 @@ from ledger.store.interface import ANY
 from render_service.forwarding import forwarder
 from render_service.forwarding.destinations import read_destinations
 from render_service.forwarding.forwarder import Forwarding
-from render_service.notifications.addresses import Refused
+from render_service.notifications.addresses import AddressRefused
 from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import PRIVATE_ENDPOINTS
@@ -348,11 +348,11 @@ async def test_nothing_is_sent_to_this_machine_unless_that_is_permitted(
     session: Session, receiver: Callable[..., Receiver]
 ) -> None:
     there = receiver()
-    with pytest.raises(Refused, match=f"destination there: .*{PRIVATE_ENDPOINTS}"):
+    with pytest.raises(AddressRefused, match=f"destination there: .*{PRIVATE_ENDPOINTS}"):
         await drained(session, destination(there.url))
-    with pytest.raises(Refused, match=r"leads to 127\.0\.0\.1, which is not public"):
+    with pytest.raises(AddressRefused, match=r"leads to 127\.0\.0\.1, which is not public"):
         await drained(session, destination("https://127.0.0.1:9/"))
-    with pytest.raises(Refused, match="to which no webhook may be sent"):
+    with pytest.raises(AddressRefused, match="to which no webhook may be sent"):
         await drained(session, destination("https://169.254.169.254/"))
     assert there.received == []
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from render_service.notifications import addresses
-from render_service.notifications.addresses import Addresses, Refused
+from render_service.notifications.addresses import Addresses, AddressRefused
 from render_service.notifications.post import Answer, Letter, Post
 from tests.certificates import certificate
 
@@ -92,7 +92,7 @@ async def test_an_address_that_is_not_public_is_refused(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     resolving(monkeypatch, [address])
-    with pytest.raises(Refused, match=HOST):
+    with pytest.raises(AddressRefused, match=HOST):
         await Addresses(permits_private=False).check(f"https://{HOST}/")
 
 
@@ -101,13 +101,13 @@ async def test_where_clouds_keep_credentials_is_refused_even_if_private_is_permi
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     resolving(monkeypatch, [address])
-    with pytest.raises(Refused, match="no webhook may be sent"):
+    with pytest.raises(AddressRefused, match="no webhook may be sent"):
         await Addresses(permits_private=True).check(f"https://{HOST}/")
 
 
 async def test_one_private_address_among_public_ones_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, ["93.184.216.34", "10.0.0.1"])
-    with pytest.raises(Refused, match=r"10\.0\.0\.1"):
+    with pytest.raises(AddressRefused, match=r"10\.0\.0\.1"):
         await Addresses(permits_private=False).check(f"https://{HOST}/")
 
 

@@ -145,7 +145,7 @@ async def test_a_video_that_another_job_gets_in_between_leaves_the_attempt_waiti
     observation = await seen_at(session, video["id"])
 
     async def be_late(client: Any, attempts: Any, sightings: Any) -> Any:
-        monkeypatch.setattr("render_service.adoption.adopt._unsettled", lambda *_: [])
+        monkeypatch.setattr("render_service.adoption.adopt._find_unsettled", lambda *_: [])
         await take_in(session, session.profile(), observation, source="poll")
         note = NoteRecorded(text=Private.seal("text", "said in between"))
         await session.append(job.job_id, ANY, [session.draft(note)])

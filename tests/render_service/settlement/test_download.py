@@ -61,7 +61,7 @@ async def receive(base_url, folder, url):
     async with VideosClient(profile("sandbox"), base_url, None) as client:
         async with client.fetch("video_1", Variant.VIDEO) as content:
             before = peak()
-            with store.incoming() as incoming:
+            with store.open_incoming() as incoming:
                 await drain(content, incoming)
                 uri = store.keep(incoming, "video/mp4")
     print(incoming.bytes, store.locate(uri).bytes, peak() - before)
@@ -142,7 +142,7 @@ async def received(film: Film, folder: Path, goes: int, between: Callable[[], ob
     """Receive in `goes`, the last of which has to bring the rest; returns the digest."""
     store = AssetStore(folder)
     async with VideosClient(profile("sandbox"), film.base_url, None) as client:
-        with store.incoming() as incoming:
+        with store.open_incoming() as incoming:
             receiving = Receiving(incoming)
             for _ in range(goes - 1):
                 with pytest.raises((ContentTruncated, AssetUnusable)) as broken:

@@ -21,7 +21,7 @@ from ledger.record import timestamp
 from ledger.store.filters import JobFilter, Unreviewed
 from ledger.terms import State, Variant
 from render_service.approvals.answer_changes import AnswerOnPage, answer_on_page, read_proposed
-from render_service.approvals.approvals import VALID_FOR, Answered, read_case
+from render_service.approvals.approvals import VALID_FOR, AnswerResult, read_case
 from render_service.approvals.changes import PREFIX as CHANGE
 from render_service.approvals.changes import OpenChanges, read_change
 from render_service.approvals.passkeys import PasskeySignature
@@ -365,7 +365,7 @@ async def answer(visit: Visit, form: FormData) -> Done:
         return Done("/inbox", f"Your answer to {name} was already recorded.")
     if not approves:
         return Done("/inbox", f"You refused {name}.")
-    if isinstance(answered, Answered) and answered.job.state in {State.DENIED, State.HELD}:
+    if isinstance(answered, AnswerResult) and answered.job.state in {State.DENIED, State.HELD}:
         then = (
             "denied"
             if answered.job.state is State.DENIED
@@ -374,7 +374,7 @@ async def answer(visit: Visit, form: FormData) -> Done:
         return Done("/inbox", f"You approved {name}; decided anew, it was {then}.")
     if answered.needed:
         return Done("/inbox", f"You approved {name}; {counted(answered.needed, 'more approval')} needed.")
-    done = "it is queued" if isinstance(answered, Answered) else "the change is applied"
+    done = "it is queued" if isinstance(answered, AnswerResult) else "the change is applied"
     return Done("/inbox", f"You approved {name}; {done}.")
 
 

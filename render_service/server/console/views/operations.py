@@ -17,9 +17,9 @@ from ledger.terms import State
 from ledger.tree.checkpoint import CheckpointInvalid, Verifier
 from ledger.tree.head import TreeHead
 from render_service.evidence.keys import read_policy
-from render_service.evidence.recorded_checks import last_checks, record_verified
+from render_service.evidence.recorded_checks import find_last_checks, record_verified
 from render_service.evidence.timestamps import check_token, read_chain
-from render_service.evidence.verify import Checked, Scope, check
+from render_service.evidence.verify import Scope, VerifyResult, check
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import Attempt, open_attempts
@@ -259,7 +259,7 @@ def _limits(visit: Visit) -> Limits:
 def _checks(visit: Visit) -> Checks:
     """Return what was recorded of checks."""
     ledger = visit.session.ledger
-    size, last, old = ledger.head().size, last_checks(ledger), timestamp(visit.now - OLD)
+    size, last, old = ledger.head().size, find_last_checks(ledger), timestamp(visit.now - OLD)
     verified, published = last.verified, last.published
     return Checks(
         verified=verified
@@ -396,7 +396,7 @@ async def verify(visit: Visit, _: FormData) -> Done:
     return Done("/operations", _outcome(checked))
 
 
-def _outcome(checked: Checked) -> str:
+def _outcome(checked: VerifyResult) -> str:
     report = checked.report
     if report.clean:
         return f"All {counted(report.size, 'record')} are intact."

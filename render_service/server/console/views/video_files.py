@@ -6,7 +6,7 @@ from ledger.events import AssetLost, AssetStored, InputReference, Probe, Provena
 from ledger.job import Job
 from ledger.record import Entry, Record
 from ledger.terms import Variant
-from render_service.provenance.words import observed
+from render_service.provenance.words import describe_observed
 from render_service.server.console.pages import PREFIX, View
 from render_service.server.console.views.video_parts import PrivateText, private
 from render_service.session.history import JobHistory
@@ -61,7 +61,7 @@ def _with_origin(file: File, read: Entry[ProvenanceObserved] | None) -> File:
         return file
     return file.model_copy(
         update={
-            "provenance": observed(read.event).partition(": ")[2],
+            "provenance": describe_observed(read.event).partition(": ")[2],
             "provenance_kind": _BADGES.get(read.event.validity or "", "quiet"),
             "provenance_position": read.record.position,
         }

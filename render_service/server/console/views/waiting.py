@@ -18,15 +18,15 @@ from render_service.approvals.answer_changes import read_proposed
 from render_service.approvals.approvals import VALID_FOR, read_case
 from render_service.approvals.approvers import (
     Pending,
-    by_passkey,
+    identify_by_passkey,
     identity_of,
     obstacle,
     passkeys_of,
     statement_to_sign,
 )
-from render_service.approvals.changes import OpenChanges, Proposed
-from render_service.approvals.identities import missing
-from render_service.approvals.passkeys import challenge_of, in_base64url
+from render_service.approvals.changes import OpenChanges, Proposal
+from render_service.approvals.identities import count_missing
+from render_service.approvals.passkeys import challenge_of, encode_base64url
 from render_service.reports.answers import HOW
 from render_service.rules.policies import active_rules
 from render_service.runtime.errors import NotReady
@@ -179,14 +179,14 @@ def waiting_changes(visit: Visit, open_changes: OpenChanges) -> list[Waiting]:
     ]
 
 
-def _proposed(visit: Visit, name: str) -> tuple[Pending, Proposed] | None:
+def _proposed(visit: Visit, name: str) -> tuple[Pending, Proposal] | None:
     try:
         return read_proposed(visit.session.ledger, name, visit.now)
     except NotReady:  # closed meanwhile
         return None
 
 
-def waiting_change(visit: Visit, pending: Pending, proposed: Proposed) -> Waiting:
+def waiting_change(visit: Visit, pending: Pending, proposed: Proposal) -> Waiting:
     """Return a proposed change of the policy, a budget or access."""
     event = proposed.event
     return Waiting(
@@ -215,7 +215,7 @@ def _about(visit: Visit, pending: Pending) -> dict[str, object]:
         "waiting_since": pending.pending.recorded_at,
         "rules": [_rule(rule) for rule in pending.rules],
         "approved_by": [person.actor for person in pending.approved],
-        "approvals_missing": missing(pending.rules, asker, pending.approved),
+        "approvals_missing": count_missing(pending.rules, asker, pending.approved),
         "as_shown": pending.as_shown,
         "obstacle": None if signing is not None else unsigned,
     }
@@ -229,17 +229,17 @@ def _signing(visit: Visit, pending: Pending) -> Signing | None:
         for key in passkeys_of(pending.under.policy, settings.actor)
         if key.origin == own_origin(visit.request)
     ]
-    if not own or obstacle(pending, by_passkey(settings)) is not None:
+    if not own or obstacle(pending, identify_by_passkey(settings)) is not None:
         return None
     until = timestamp(visit.now + VALID_FOR)
     approves = statement_to_sign(settings, ledger, pending, ApprovalGranted(expires_at=until))
     refuses = statement_to_sign(settings, ledger, pending, ApprovalRefused())
     return Signing(
-        approve=in_base64url(challenge_of(approves)),
-        refuse=in_base64url(challenge_of(refuses)),
+        approve=encode_base64url(challenge_of(approves)),
+        refuse=encode_base64url(challenge_of(refuses)),
         until=until,
         rp_id=own[0].rp_id,
-        credentials=[in_base64url(key.credential_id) for key in own],
+        credentials=[encode_base64url(key.credential_id) for key in own],
     )
 
 
