@@ -11,7 +11,7 @@ from decision.rules.catalog import Catalog
 from decision.rules.purpose import PURPOSES
 from render_service.assets.fit import Fit
 from render_service.runtime.errors import BadInput
-from render_service.runtime.settings import checked_word
+from render_service.runtime.settings import check_word
 from render_service.runtime.user_config import read_config
 
 _RENDERS = ("create", "create-and-poll", "image2video", "decide", "create-batch")
@@ -95,7 +95,7 @@ def _check(name: str, value: str, catalog: Catalog) -> None:
     if name == "seconds":
         seconds_of(value, catalog)
     if name in {"team", "project"}:
-        checked_word(f"config {name}", value)
+        check_word(f"config {name}", value)
     if name == "max_cost" and micros_of(value) is None:
         raise Usage(
             f"config max_cost {value!r}: expected dollars from 0, such as 2.50",

@@ -63,10 +63,10 @@ class Invocation:
         import asyncio  # reading needs none of it
 
         from render_service.api.sessions import in_session
-        from render_service.session.connections import usable_profile
+        from render_service.session.connections import find_usable_profile
 
         if begins and calls:
-            usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
+            find_usable_profile(self.settings, None, even_if_retired=self.even_if_retired)
         elif not begins:
             open_ledger(self.settings.ledger_url).close()  # reports a missing ledger
         in_use = in_session(
@@ -95,10 +95,10 @@ class Invocation:
         What is wrong with a ledger is said when it is used; `LedgerUnusable` if its policy cannot be read.
         """
         from render_service.rules.opening import ledger_if_any  # reading needs none of it
-        from render_service.rules.policies import active_rules, packaged_rules
+        from render_service.rules.policies import read_active_rules, read_packaged_rules
 
         with ledger_if_any(self.settings) as ledger:
-            return active_rules(ledger) if ledger else packaged_rules()
+            return read_active_rules(ledger) if ledger else read_packaged_rules()
 
     def ledger(self) -> Ledger:
         """Open the ledger for reading; print a note if answers wait in files to be recorded."""
@@ -219,7 +219,7 @@ def announce(log: Log, command: str) -> None:
     if log.quiet:
         output.print_error(click.style(f"trace {log.trace.trace_id}", fg="bright_black"))
     else:
-        log.started(command)
+        log.log_start(command)
 
 
 def announce_settings(log: Log, settings: Settings) -> None:
@@ -227,7 +227,7 @@ def announce_settings(log: Log, settings: Settings) -> None:
     file = settings.file
     if file is None:
         return
-    for line in file.without_effect():
+    for line in file.list_without_effect():
         if log.quiet:
             say(f"settings file {file.path.absolute()}: {line}")
         else:

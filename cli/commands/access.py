@@ -24,7 +24,7 @@ from render_service.access.grants import (
 )
 from render_service.access.register import AccessKey, NewKey, Register, make_key
 from render_service.approvals.changes import propose_grant
-from render_service.runtime.printable import printable, short
+from render_service.runtime.printable import printable, shorten
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
@@ -194,9 +194,9 @@ def _row(key: AccessKey, now: datetime) -> tuple[str, ...]:
     state, ends = str(document["state"]), key.grant.expires_at
     return (
         key.grant.key_id,
-        short(key.grant.name, 16),
+        shorten(key.grant.name, 16),
         f"until {ends[:10]}" if ends and state == "valid" else state,
-        short(key.grant.team or "", 8),
-        short(key.granted.actor, 8 if is_typed else 16) + (" (typed)" if is_typed else ""),
+        shorten(key.grant.team or "", 8),
+        shorten(key.granted.actor, 8 if is_typed else 16) + (" (typed)" if is_typed else ""),
         ", ".join(key.grant.roles),
     )

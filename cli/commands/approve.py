@@ -21,7 +21,7 @@ from render_service.approvals.answer_changes import approve_change, reject_chang
 from render_service.approvals.approvals import approve, reject
 from render_service.approvals.changes import PENDING, changes
 from render_service.evidence.keys import read_signer
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 from render_service.submission.preview import ruling_document
 
@@ -77,7 +77,7 @@ def _text(console: "Console", answered: "AnswerResult") -> None:
         show_ruling(console, answered.ruling, job_id=job.job_id, draft=job.source_job)
     show_job(console, job)
     if answered.needed:
-        console.print(f"{counted(answered.needed, 'more approval')} needed")
+        console.print(f"{format_count(answered.needed, 'more approval')} needed")
     if job.state is State.DECIDED:
         show_submitting(console, job)
 

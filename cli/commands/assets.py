@@ -13,7 +13,7 @@ from cli.text.tables import columns
 from ledger.log.job_names import handle_of
 from render_service.assets.maintenance import check, file_document, iterate_named_files, remove_unnamed
 from render_service.assets.store import AssetStore
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 from render_service.session.session import utc_now
 
@@ -96,7 +96,7 @@ def observe_command(inv: Invocation) -> None:
             console.print(f"{observation['job_id']} {printable(observation['words'])}", markup=False)
         for job_id in done.missing:
             console.print(f"{job_id} its file is not here", markup=False)
-        console.print(f"{counted(len(done.observed), 'file')} read and recorded")
+        console.print(f"{format_count(len(done.observed), 'file')} read and recorded")
 
     inv.emit(document, text)
 
@@ -154,8 +154,8 @@ def _check(inv: Invocation, assets: "AssetStore", *, quick: bool) -> None:
         for file in wrong:
             line = f"{file['state']} {file['job_id']} {file['what']} {file['storage_uri']}"
             console.print(line, markup=False)
-        result = f"{counted(len(looked), 'file')} checked, {mark_lost} let go as recorded"
-        found = f"[red]{counted(len(wrong), 'finding')}[/]" if wrong else "[green]all there[/]"
+        result = f"{format_count(len(looked), 'file')} checked, {mark_lost} let go as recorded"
+        found = f"[red]{format_count(len(wrong), 'finding')}[/]" if wrong else "[green]all there[/]"
         console.print(f"{found}: {result}")
 
     inv.emit(document, text)
@@ -189,7 +189,7 @@ def _gc(inv: Invocation, *, dry_run: bool) -> None:
         for file in done.removed:
             console.print(file.storage_uri, markup=False)
         verb = "would be removed" if dry_run else "removed"
-        files = counted(len(done.removed), "file")
+        files = format_count(len(done.removed), "file")
         console.print(f"{files}, {done.bytes / MEGABYTE:.1f} MB, {verb}; {done.kept} stay")
 
     inv.emit(document, text)
@@ -209,4 +209,4 @@ def print_files(console: "Console", files: list[dict[str, Any]], total: int) -> 
     if console.is_terminal and console.width < longest + _ROOM_BESIDE:
         header, rows = header[:-1], [(handle_of(job), *rest[:-1]) for job, *rest in rows]
     columns(console, header, rows)
-    console.print(f"{counted(len(files), 'file')}, {total / MEGABYTE:.1f} MB")
+    console.print(f"{format_count(len(files), 'file')}, {total / MEGABYTE:.1f} MB")

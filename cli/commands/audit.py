@@ -16,9 +16,9 @@ from cli.text.usage import Usage
 from decision.money import format_usd
 from render_service.api.sessions import finished
 from render_service.recovery.attempts import GRACE_S
-from render_service.recovery.audit import Scope, audit, audited_at
+from render_service.recovery.audit import Scope, audit, count_attempts_at
 from render_service.recovery.findings import deal_with
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput
 from render_service.runtime.printable import printable
 from render_service.runtime.settings import ALERTS
@@ -162,7 +162,7 @@ def _deal_with(inv: Invocation, name: str, reason: str) -> None:
 
 def _count(inv: Invocation, position: int) -> None:
     with inv.ledger() as ledger:
-        attempts = audited_at(ledger, position)
+        attempts = count_attempts_at(ledger, position)
     document = {"clean": attempts.adds_up, "position": position, "attempts": attempts.document()}
     inv.emit(document, lambda console: _equation(console, attempts))
     if not attempts.adds_up:
@@ -178,7 +178,7 @@ def _equation(console: "Console", attempts: "Attempts") -> None:
     intended = numbers.pop("intended")
     parts = " + ".join(f"{number} {name.replace('_', ' ')}" for name, number in numbers.items())
     together = parts.replace(" ", NO_BREAK).replace(f"{NO_BREAK}+{NO_BREAK}", " + ")
-    equation = f"{counted(intended, 'attempt')} up to position {attempts.position} = {together}"
+    equation = f"{format_count(intended, 'attempt')} up to position {attempts.position} = {together}"
     for line in fold(console, equation):
         console.print(line.replace(NO_BREAK, " "), markup=False)
 

@@ -13,7 +13,7 @@ from cli.text.tables import show_findings
 from ledger.log.urls import label_of
 from render_service.maintenance.backup import back_up, restore
 from render_service.maintenance.copy import copy_ledger
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def backup_command(inv: Invocation, *, file: Path) -> None:
 
 
 def _show_backup(console: "Console", made: "Backup") -> None:
-    what = f"{counted(made.bytes, 'byte')}, {counted(made.size, 'record')}, root {made.root}"
+    what = f"{format_count(made.bytes, 'byte')}, {format_count(made.size, 'record')}, root {made.root}"
     console.print(f"[green]backed up[/]: {what}")
     console.print(f"next: sora-ledger restore {made.file} NEW-LEDGER", markup=False)
 
@@ -80,7 +80,9 @@ def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
 
 def _show_report(console: "Console", report: "Report", target: str) -> None:
     if report.clean:
-        console.print(f"[green]restored and intact[/]: {counted(report.size, 'record')}, root {report.root}")
+        console.print(
+            f"[green]restored and intact[/]: {format_count(report.size, 'record')}, root {report.root}"
+        )
         console.print(f"next: set SORA_LEDGER_URL to the URL of {target}", markup=False)
         return
     show_findings(console, report)
@@ -107,13 +109,13 @@ def copy_command(inv: Invocation, *, source: str, target: str) -> None:
         copied = copy_ledger(source, target, report_progress)
     inv.emit(copied.document(), lambda console: _show_copy(console, copied))
     if copied.grown:
-        grown = counted(copied.grown, "record")
+        grown = format_count(copied.grown, "record")
         say(f"{grown} were appended to {copied.source} meanwhile; run the same command again to copy them")
 
 
 def _show_copy(console: "Console", copied: "Copy") -> None:
     console.print(
-        f"[green]same root[/] {copied.root} of {counted(copied.size, 'record')} in both; "
-        f"new were {counted(copied.copied, 'record')} and {counted(copied.documents, 'document')}",
+        f"[green]same root[/] {copied.root} of {format_count(copied.size, 'record')} in both; "
+        f"new were {format_count(copied.copied, 'record')} and {format_count(copied.documents, 'document')}",
     )
     console.print(f"next: set SORA_LEDGER_URL to the URL of {copied.target}", markup=False)

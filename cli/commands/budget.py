@@ -15,13 +15,13 @@ from decision.rules.approvals import Change
 from ledger.log.opening import open_or_create
 from render_service.approvals.changes import propose_limit
 from render_service.rules.budget_names import Period, read_name
-from render_service.rules.budgets import set_limit, standing
+from render_service.rules.budgets import list_remaining, set_limit
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.rules.budgets import Left
+    from render_service.rules.budgets import RemainingBudget
 
 LIFTED = "none"
 
@@ -97,11 +97,11 @@ def _set(inv: Invocation, name: str, usd_micros: int | None, period: str, why: s
 
 
 def _show(inv: Invocation, ledger: Any, *, past: bool = False) -> None:
-    budgets = standing(ledger, utc_now(), past=past)
+    budgets = list_remaining(ledger, utc_now(), past=past)
     inv.emit({"budgets": [left.document() for left in budgets]}, lambda console: _text(console, budgets))
 
 
-def _text(console: "Console", budgets: "list[Left]") -> None:
+def _text(console: "Console", budgets: "list[RemainingBudget]") -> None:
     def usd(amount: int | None) -> str:
         return "no limit" if amount is None else format_usd(amount)
 

@@ -12,7 +12,7 @@ from cli.options.placement import PlacementOptions, add_placement_options
 from cli.text.jobs import show_job, show_split
 from cli.text.usage import Usage
 from render_service.approvals.answer_changes import cancel_change
-from render_service.session.splits import standing_of
+from render_service.session.splits import find_split_progress
 from render_service.settlement.overdue import give_up
 from render_service.submission.request_again import request_again, retried_job
 from render_service.submission.resume import cancel
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from decision.request.request import RenderRequest
     from ledger.job import Job
     from render_service.session.session import Session
-    from render_service.session.splits import SplitStanding
+    from render_service.session.splits import SplitProgress
     from render_service.submission.result import Placed
 
 
@@ -54,9 +54,9 @@ def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
         answer_change(inv, lambda office: cancel_change(office, name))
         return
 
-    async def follow(session: "Session") -> "tuple[Job, SplitStanding | None]":
+    async def follow(session: "Session") -> "tuple[Job, SplitProgress | None]":
         job = await cancel(session, await session.job(name), reason)
-        return job, standing_of(session.ledger, job)
+        return job, find_split_progress(session.ledger, job)
 
     job, standing = inv.session(follow)
 
@@ -106,7 +106,7 @@ def retry_command(inv: Invocation, *, name: str, attested: bool, how: PlacementO
 
     placed, request = inv.session(follow)
     with inv.ledger() as ledger:
-        standing = standing_of(ledger, placed.job)
+        standing = find_split_progress(ledger, placed.job)
     document = document_placement(inv, placed, request) | {"retry_of": retried_job(request)}
     document |= {"split": standing.document() if standing else None}
 

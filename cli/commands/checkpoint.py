@@ -16,7 +16,7 @@ from render_service.evidence import checkpoints
 from render_service.evidence.checkpoints import Publication
 from render_service.evidence.keys import read_policy, read_verifier
 from render_service.evidence.timestamps import add_date
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _text(console: "Console", comparison: "Comparison") -> None:
         console.print(f"changed: {printable(trouble)}", markup=False, style="red")
     if not comparison.trouble:
         console.print(
-            f"the ledger extends the checkpoint: {counted(old.size, 'record')} then, {new.size:,} now; "
+            f"the ledger extends the checkpoint: {format_count(old.size, 'record')} then, {new.size:,} now; "
             f"the first {old.size:,} are unchanged"
         )
     print_vouchers(console, comparison)

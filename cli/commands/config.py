@@ -10,7 +10,7 @@ from cli.invocation import Invocation
 from cli.options import common, words
 from cli.options.command import Group
 from render_service.runtime.printable import printable
-from render_service.runtime.user_config import KEYS, checked_key, config_path, read_config, set_config
+from render_service.runtime.user_config import KEYS, check_key, config_path, read_config, set_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +80,7 @@ def get_command(inv: Invocation, *, key: str) -> None:
     Example:
       sora-ledger config get profile
     """
-    value = read_config().get(checked_key(key))
+    value = read_config().get(check_key(key))
     inv.emit({"key": key, "value": value}, lambda console: console.print(value or "", markup=False))
 
 
@@ -95,7 +95,7 @@ def set_command(inv: Invocation, *, key: str, value: str) -> None:
     Example:
       sora-ledger config set seconds 8
     """
-    check_default(checked_key(key), value, inv.rules.catalog)
+    check_default(check_key(key), value, inv.rules.catalog)
     path = set_config(key, value)
     inv.emit(
         {"path": str(path), "key": key, "value": value},

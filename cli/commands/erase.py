@@ -13,7 +13,7 @@ from cli.text.usage import BadValue, Usage
 from ledger.record import timestamp
 from render_service.assets.store import AssetStore
 from render_service.maintenance.erase import Selection, erase, plan, reminders
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
@@ -127,8 +127,8 @@ def _confirm(planned: "Plan") -> None:
             expected="--dry-run or --yes",
             found="neither",
         )
-    files = f" and {counted(len(planned.uris), 'file')}" if planned.files else ""
-    if not click.confirm(f"Erase {counted(planned.texts, 'text')}{files} for good?", err=True):
+    files = f" and {format_count(len(planned.uris), 'file')}" if planned.files else ""
+    if not click.confirm(f"Erase {format_count(planned.texts, 'text')}{files} for good?", err=True):
         raise click.ClickException("nothing was erased")
 
 
@@ -142,8 +142,8 @@ def _erase(inv: Invocation, planned: "Plan", reason: str) -> list[str]:
 
 
 def _text(console: "Console", planned: "Plan", what: str) -> None:
-    texts = f"{counted(planned.texts, 'text')} in {counted(len(planned.commitments), 'stream')}"
-    files = f", {counted(len(planned.uris), 'file')}" if planned.files else ""
+    texts = f"{format_count(planned.texts, 'text')} in {format_count(len(planned.commitments), 'stream')}"
+    files = f", {format_count(len(planned.uris), 'file')}" if planned.files else ""
     console.print(f"{what}: {texts}{files}" if planned.texts or planned.uris else "there is nothing to erase")
     for uri, other in planned.shared.items():
         console.print(f"  kept, for {other} needs it: {uri}", markup=False)

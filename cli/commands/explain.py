@@ -13,7 +13,7 @@ from cli.text.decisions import show_explanation, show_why_not
 from cli.text.jobs import shorten_id
 from cli.text.tables import columns
 from decision.money import format_usd
-from render_service.reports.explain import explain, why_not
+from render_service.reports.explain import explain, explain_denial
 from render_service.reports.redecide import what_if
 from render_service.rules.policies import read_rules
 from render_service.runtime.printable import printable
@@ -21,7 +21,7 @@ from render_service.runtime.printable import printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.reports.redecide import Differing, Outlook, Tally
+    from render_service.reports.redecide import ChangedDecision, Outlook, Tally
 
 
 @click.command("explain")
@@ -62,7 +62,7 @@ def whynot_command(inv: Invocation, *, name: str) -> None:
       sora-ledger whynot job_01a2
     """
     with inv.reader() as ledger:
-        document = why_not(ledger, name).document
+        document = explain_denial(ledger, name).document
     inv.emit(document, lambda console: _show_reasons(console, document))
 
 
@@ -138,7 +138,7 @@ def _tally_document(tally: "Tally") -> dict[str, Any]:
     }
 
 
-def _job_document(differing: "Differing") -> dict[str, Any]:
+def _job_document(differing: "ChangedDecision") -> dict[str, Any]:
     return {
         "job_id": differing.record.stream,
         "position": differing.record.position,

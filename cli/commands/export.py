@@ -18,7 +18,7 @@ from render_service.assets.store import AssetStore
 from render_service.evidence import bundles
 from render_service.evidence.bundles import check_received, export_tiles
 from render_service.provenance.embedded import manifest_finder
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,23 +139,24 @@ def _export_tiles(inv: Invocation, folder: Path, key: Path | None) -> None:
         "head": head_document(done.head),
     }
     size = done.head.checkpoint.size
-    tiles = counted(done.written, "tile")
-    text = f"{folder}: {counted(size, 'record')}, {size - done.old_size:,} of them new; {tiles} written"
+    tiles = format_count(done.written, "tile")
+    text = f"{folder}: {format_count(size, 'record')}, {size - done.old_size:,} of them new; {tiles} written"
     inv.emit(document, lambda console: console.print(text, markup=False))
 
 
 def _text(console: "Console", done: "ExportedBundle") -> None:
     held = done.contents
     console.print(
-        f"{done.path}: {done.scope}, {counted(held.records, 'record')}, "
-        f"{counted(held.texts, 'private text')}, {counted(held.assets, 'file')}; checked",
+        f"{done.path}: {done.scope}, {format_count(held.records, 'record')}, "
+        f"{format_count(held.texts, 'private text')}, {format_count(held.assets, 'file')}; checked",
         markup=False,
     )
     if held.manifests:
-        console.print(f"with {counted(held.manifests, 'C2PA manifest')}", markup=False)
+        console.print(f"with {format_count(held.manifests, 'C2PA manifest')}", markup=False)
     if held.copies_absent:
         console.print(
-            f"without the manifests of {counted(held.copies_absent, 'published copy', 'published copies')}, "
+            "without the manifests of "
+            f"{format_count(held.copies_absent, 'published copy', 'published copies')}, "
             "which are in a bucket, or not where they were published any more",
             markup=False,
         )

@@ -14,11 +14,11 @@ from cli.text.jobs import job_rows, shorten_id, show_jobs
 from cli.text.printable import escape
 from cli.text.tables import cut, fold
 from render_service.reports.find import poster_of
-from render_service.reports.jobs import each_found, prompt_of, source_of, trees
+from render_service.reports.jobs import iterate_matches, prompt_of, source_of, trees
 from render_service.reports.lineage import MOST_WORDS, step_of
 from render_service.runtime.documents import job_document
-from render_service.runtime.printable import short
-from render_service.session.splits import Progress, standing_of
+from render_service.runtime.printable import shorten
+from render_service.session.splits import Progress, find_split_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,7 @@ def jobs_command(  # one parameter per option
     described = filter_of(**where)
     check_csv(inv, as_csv=as_csv, out=out)
     with inv.reader() as ledger:
-        matches = each_found(ledger, described, limit, of=of)
+        matches = iterate_matches(ledger, described, limit, of=of)
 
         def document(job: "Job") -> dict[str, Any]:
             poster = {"poster": poster_of(job, inv.settings)}
@@ -115,12 +115,12 @@ def _draw_trees(console: "Console", ledger: "Ledger", jobs: "list[Job]") -> "lis
         name = shorten_id(console, job.job_id)
         shape = () if depth and name != job.job_id else (job.model, job.size)
         render = " ".join(str(part) for part in (job.operation or "adopted", *shape) if part)
-        words = step_of(ledger, job).label if depth else short(prompt_of(ledger, job) or "", MOST_WORDS)
+        words = step_of(ledger, job).label if depth else shorten(prompt_of(ledger, job) or "", MOST_WORDS)
         begun = f"{name}  {job.state}  {render}"
         if console.is_terminal:
             words = cut(words, max(console.width - depth * INDENT - len(f"{begun}  "), 0))
         label = escape(begun) + (f"  {escape(words)}" if words else "")
-        standing = standing_of(ledger, job)
+        standing = find_split_progress(ledger, job)
         if standing and standing.job_id == job.job_id and standing.progress is not Progress.DONE:
             here = standing.sentence.replace(f" ({job.job_id})", "")
             folded = "\n".join(fold(console, f"split: {here}", beside=(depth + 1) * INDENT))

@@ -12,7 +12,7 @@ from decision.request.prompt import LABELS
 from ledger.terms import Status
 from render_service.adoption.server_library import list_all, list_videos, page_document
 from render_service.api.sessions import finished
-from render_service.runtime.printable import short
+from render_service.runtime.printable import shorten
 from render_service.submission.preview import address
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _row(video: "Observation") -> tuple[str, str, str, str]:
     has_progress = video.status is Status.IN_PROGRESS and video.progress is not None
     status = f"{video.status} {video.progress}%" if has_progress else video.status.value
     render = " ".join(filter(None, (video.model, video.seconds and f"{video.seconds} s")))
-    return video.video_id, status, render, short((video.prompt or "").removeprefix(_LABEL), LONGEST_PROMPT)
+    return video.video_id, status, render, shorten((video.prompt or "").removeprefix(_LABEL), LONGEST_PROMPT)
 
 
 def print_page(console: "Console", page: "Page", following: str | None) -> None:

@@ -21,11 +21,11 @@ from ledger.events import EVENT_TYPES, RenderHeld
 from ledger.record import Record
 from ledger.store.filters import RecordFilter
 from ledger.terms import State
-from render_service.reports.jobs import retried_as, retried_from
+from render_service.reports.jobs import find_retried, find_retry
 from render_service.runtime.documents import job_document, record_document, record_json
 from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
-from render_service.session.splits import standing_of
+from render_service.session.splits import find_split_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,8 +146,8 @@ def show_command(inv: Invocation, *, name: str) -> None:
         history = JobHistory.of(ledger, job)
         answered = _answers(ledger, history)
         about = job_document(job, ledger)
-        retries, retried = retried_from(ledger, history.first), retried_as(ledger, job.job_id)
-        standing = standing_of(ledger, job)
+        retries, retried = find_retried(ledger, history.first), find_retry(ledger, job.job_id)
+        standing = find_split_progress(ledger, job)
     document = {
         "job": about,
         "retry_of": retries,

@@ -13,7 +13,7 @@ from cli.options import common
 from cli.text import output
 from render_service.evidence.keys import read_verifier
 from render_service.evidence.monitor import Monitor, Round, source_at
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput, LogDisputed, LogUnreachable
 from render_service.runtime.printable import printable
 
@@ -134,7 +134,7 @@ def _emit(inv: Invocation, log: str, round_: Round, *, one_of_many: bool) -> Non
 def _summary(round_: Round) -> str:
     checkpoint = round_.head.checkpoint
     signed = f"; signed by {', '.join(round_.signed_by)}" if round_.signed_by else ""
-    records = f"{counted(checkpoint.size, 'record')}, {round_.new:,} new"
+    records = f"{format_count(checkpoint.size, 'record')}, {round_.new:,} new"
     return printable(f"{checkpoint.origin}: {records}; it extends what it showed before{signed}")
 
 

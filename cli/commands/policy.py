@@ -18,7 +18,7 @@ from render_service.approvals.changes import propose_activation
 from render_service.rules.opening import activate
 from render_service.rules.policies import read_rules
 from render_service.rules.policy_words import activations, describe_policy, rules_differences
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 from render_service.session.session import utc_now
 
@@ -262,7 +262,7 @@ def _name_rules(rules: "Rules") -> str:
 def _print_check(console: "Console", rules: "Rules") -> None:
     count = len(rules.warnings)
     console.print(
-        f"{_name_rules(rules)} can be used" + (f"; {counted(count, 'warning')}" if count else ""),
+        f"{_name_rules(rules)} can be used" + (f"; {format_count(count, 'warning')}" if count else ""),
         markup=False,
     )
 

@@ -18,7 +18,7 @@ from ledger.tree.proof import InclusionProof
 from render_service.assets.store import check_target
 from render_service.evidence import proofs
 from render_service.evidence.keys import read_policy, read_verifier
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.files import write_file
 from render_service.runtime.printable import printable
 
@@ -171,9 +171,9 @@ def _print_check(console: "Console", checked: "ProofCheck") -> None:
         what = (
             f"it is the record at position {document['position']}"
             if document["kind"] == "inclusion"
-            else f"the first {counted(document['old_size'], 'record')} are those of the older checkpoint"
+            else f"the first {format_count(document['old_size'], 'record')} are those of the older checkpoint"
         )
-        tree = f"{printable(at.origin)} at {counted(at.size, 'record')}, root {at.root.hex()}"
+        tree = f"{printable(at.origin)} at {format_count(at.size, 'record')}, root {at.root.hex()}"
         for line in fold(console, f"proved: {what}, in {tree}"):
             console.print(line, markup=False)
         if checked.record is not None:

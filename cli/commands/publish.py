@@ -11,7 +11,7 @@ from cli.invocation import Invocation, say
 from cli.options import common
 from cli.text.usage import Usage
 from render_service.evidence.keys import read_verifier
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -300,7 +300,9 @@ def _show(console: "Console", followed: "ProvenanceCheck") -> None:
         console.print(printable(f"leaf {claim['leaf']}"), markup=False)
     if followed.proved_in is not None:
         by = f", signed by {', '.join(followed.signed_by)}" if followed.signed_by else ""
-        console.print(printable(f"proved to be among the first {counted(followed.proved_in, 'record')}{by}"))
+        console.print(
+            printable(f"proved to be among the first {format_count(followed.proved_in, 'record')}{by}")
+        )
     if followed.record_found and not followed.trouble:
         console.print("the ledger has this record, in its tree")
     for copy in followed.published:

@@ -21,7 +21,7 @@ from ledger.log.replay import fold_newest_first, position_at, replay, swap
 from ledger.private import COMMITMENT_KEY, PrivateBody
 from ledger.record import Record, StoredRow
 from ledger.terms import Status
-from render_service.runtime.documents import counted, job_document
+from render_service.runtime.documents import format_count, job_document
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -192,7 +192,7 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
 
         def text(console: "Console", passing: Iterable[_PastJob]) -> None:
             jobs = [then.job for then in passing]
-            console.print(f"{counted(len(jobs), 'job')} as of position {position}")
+            console.print(f"{format_count(len(jobs), 'job')} as of position {position}")
             show_jobs(console, jobs)
 
         inv.emit_each("jobs", _jobs_then(ledger, position), document, text, {"position": position})
@@ -251,7 +251,7 @@ async def _record(session: "Session") -> None:
     from render_service.evidence.recorded_checks import record_projection  # only with --record
 
     event = await asyncio.to_thread(record_projection, session)
-    say(f"recorded: the rows of {counted(event.jobs, 'job')} as of position {event.position}")
+    say(f"recorded: the rows of {format_count(event.jobs, 'job')} as of position {event.position}")
 
 
 def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
@@ -260,11 +260,13 @@ def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
         began = f"between positions {span.after} and {span.by}"
         console.print(f"[yellow]rows were wrong[/]: the drift began {began}{until}")
     if result.not_compared:
-        other = counted(result.not_compared, "recorded digest")
+        other = format_count(result.not_compared, "recorded digest")
         console.print(f"not compared: {other}, of a version of sora-ledger with other rows")
     if not (result.drift or result.lists):
-        folded = f"{counted(result.jobs, 'job')} folded again from {counted(result.position, 'record')}"
-        digests = f"; {counted(result.compared, 'recorded digest')} compared" if result.compared else ""
+        folded = (
+            f"{format_count(result.jobs, 'job')} folded again from {format_count(result.position, 'record')}"
+        )
+        digests = f"; {format_count(result.compared, 'recorded digest')} compared" if result.compared else ""
         console.print(f"[green]no drift[/]: {folded}{digests}")
         if not result.is_clean:
             console.print("replay --record records the digest of the rows as they are now")
@@ -279,7 +281,7 @@ def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
         console.print(f"[red]drift[/] {row.table} [bold]{escape(row.row)}[/]")
         console.print(f"    live {row.live or 'no row'}, expected {row.expected or 'no row'}", markup=False)
     if len(result.lists) > MOST_SHOWN:
-        console.print(f"and {counted(len(result.lists) - MOST_SHOWN, 'more row')} of lists and counts")
+        console.print(f"and {format_count(len(result.lists) - MOST_SHOWN, 'more row')} of lists and counts")
     console.print(
         "the replayed jobs are live now" if swapped else "replay --swap puts the replayed jobs in place"
     )

@@ -12,7 +12,7 @@ from cli.options.command import Group
 from cli.options.since import read_since
 from cli.text.output import print_text, to_json
 from cli.text.usage import Usage
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import write_file
 from render_service.runtime.printable import printable
@@ -118,7 +118,7 @@ def _show(console: "Console", report: "Report") -> None:
     from render_service.reports.article_50 import GAPS, person_words
 
     document = report.document()
-    count = counted(document["published"], "file")
+    count = format_count(document["published"], "file")
     console.print(f"{count} published, {document['marked']} marked, {document['with_gaps']} with gaps")
     for row in report.rows:
         heading = f"{row['published_at'][:19]}Z {row['job_id']} to {row['target']} by {row['published_by']}"

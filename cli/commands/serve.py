@@ -42,8 +42,8 @@ from render_service.evidence.checkpoints import Scheduled
 from render_service.evidence.keys import read_signer
 from render_service.forwarding.destinations import read_destinations
 from render_service.runtime.errors import BadInput, ServiceError
-from render_service.runtime.ledger_process import below, end_with_parent, ledger_process
-from render_service.runtime.ledgers import apart
+from render_service.runtime.ledger_process import end_with_parent, ledger_process, read_path_prefix
+from render_service.runtime.ledgers import list_separate
 from render_service.runtime.settings import Settings, read_settings
 from render_service.server.app import Parts, serve, too_busy
 from render_service.server.background import Work
@@ -59,7 +59,7 @@ from render_service.server.server import (
     most_connections,
     serve_app,
 )
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.session import utc_now
 from render_service.webhooks.endpoints import webhook_secrets
 from render_service.worker.leases import WorkerOptions
@@ -230,7 +230,7 @@ def _serve(
 
 
 def _origin(listening: socket.socket, host: str) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{address_of(listening)[1]}{below()}"
+    return f"http://{f'[{host}]' if ':' in host else host}:{address_of(listening)[1]}{read_path_prefix()}"
 
 
 def _local_origin(listening: socket.socket) -> str | None:
@@ -293,7 +293,7 @@ def _choose(inv: Invocation, folder: Path, *, prints: bool) -> None:
     """Open a page with a link to the console of each ledger, or print the links."""
     run_all.check_options()
     consoles: list[dict[str, Any]] = []
-    for name, place in apart(folder).items():
+    for name, place in list_separate(folder).items():
         settings = replace(
             read_settings(environment=place.environment, folder=place.folder),
             actor=inv.settings.actor,
@@ -338,7 +338,7 @@ def _print_links(console: "Console", ledgers: Iterable[Mapping[str, Any]]) -> No
 def _can_call(inv: Invocation) -> bool:
     """Return whether there is a server to render with; the console shows a ledger without one too."""
     try:
-        usable_profile(inv.settings, None, even_if_retired=inv.even_if_retired)
+        find_usable_profile(inv.settings, None, even_if_retired=inv.even_if_retired)
     except BadInput:
         return False
     return True

@@ -16,7 +16,7 @@ from cli.text.usage import Usage
 from render_service.api.sessions import finished
 from render_service.maintenance.deployment import checkup_of_deployment
 from render_service.maintenance.setup import CheckResult, begin, checkup
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def init_command(inv: Invocation, *, role: str | None, applies: bool) -> None:
 
 
 def _show_beginning(console: "Console", beginning: "InitResult") -> None:
-    how = "begun" if beginning.begun else f"there already, {counted(beginning.size, 'record')}"
+    how = "begun" if beginning.begun else f"there already, {format_count(beginning.size, 'record')}"
     line = f"{beginning.ledger}: {how}, origin {beginning.origin}"
     if beginning.grants and not beginning.applied:
         output.print_text(f"-- {line}\n{beginning.grants}", newline=False)  # as it is, for psql

@@ -10,8 +10,8 @@ from cli.options.since import read_since
 from cli.text.printable import escape
 from cli.text.tables import GAP
 from decision.money import format_usd
-from render_service.reports.spending import By, spending
-from render_service.runtime.printable import short
+from render_service.reports.spending import Grouping, spending
+from render_service.runtime.printable import shorten
 from render_service.session.session import utc_now
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from render_service.reports.spending import Spending, Spent
+    from render_service.reports.spending import Spending, SpentMoney
 
 BAR = 32
 SHORTEST_BAR = 8
@@ -48,7 +48,7 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
       sora-ledger spend --by day --since 2026-11-01
     """
     with inv.reader() as ledger:
-        spending_ = spending(ledger, By(by), utc_now(), since)
+        spending_ = spending(ledger, Grouping(by), utc_now(), since)
     document = {
         "by": by,
         "since": since,
@@ -59,7 +59,7 @@ def spend_command(inv: Invocation, *, by: str, since: str | None) -> None:
     inv.emit(document, lambda console: print_spending(console, spending_))
 
 
-def _document(spent: "Spent") -> dict[str, Any]:
+def _document(spent: "SpentMoney") -> dict[str, Any]:
     return {
         "name": spent.name,
         "jobs": spent.jobs,
@@ -102,7 +102,7 @@ def _table(found: "Spending", width: int | None) -> "Iterator[str]":
     bars = ["", *("" if part is found.total else _bar(part, most, room) for part in parts)]
     for (name, *amounts), bar in zip((header, *rows), bars, strict=True):
         cells = [amount.rjust(size) for amount, size in zip(amounts, widths, strict=True)]
-        line = GAP.join([escape(short(name, name_width).ljust(name_width)), *cells, bar]).rstrip()
+        line = GAP.join([escape(shorten(name, name_width).ljust(name_width)), *cells, bar]).rstrip()
         yield line if bar or name != header[0] else f"[bold]{line}[/]"
 
 
@@ -112,7 +112,7 @@ def _format_remaining(usd_micros: int | None, limit_usd_micros: int | None) -> s
     return f"{format_usd(usd_micros)} left of {format_usd(limit_usd_micros)}"
 
 
-def _bar(part: "Spent", most: int, room: int) -> str:
+def _bar(part: "SpentMoney", most: int, room: int) -> str:
     """Return a bar as long as the part's share of the largest; any amount shows at least a little."""
     if not part.usd_micros:
         return ""

@@ -10,7 +10,7 @@ from cli.invocation import Invocation
 from cli.options import common
 from cli.text.jobs import show_job, show_split
 from ledger.terms import State
-from render_service.session.splits import standing_of
+from render_service.session.splits import find_split_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ def status_command(inv: Invocation, *, name: str, offline: bool, dry_run: bool) 
     if job.state is State.RUNNING and not offline:
         job = inv.session(lambda session: _refreshed(session, job.job_id))
     with inv.ledger() as ledger:
-        standing = standing_of(ledger, job)
+        standing = find_split_progress(ledger, job)
     document = inv.job_document(job) | {"split": standing.document() if standing else None}
 
     def text(console: "Console") -> None:

@@ -15,7 +15,7 @@ from cli.options import common
 from cli.text.tables import fold, show_findings
 from cli.text.usage import Usage
 from render_service.evidence.verify import Scope, check
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -161,21 +161,21 @@ def _text(console: "Console", checked: "VerifyResult") -> None:
     report = checked.report
     if report.clean:
         what = f"intact after position {checked.since}" if checked.since else "intact"
-        size = f"{counted(report.size, 'record')}, {counted(report.jobs, 'job')}"
+        size = f"{format_count(report.size, 'record')}, {format_count(report.jobs, 'job')}"
         first, *further = fold(console, f"{what}: {size}, root {report.root}")
         console.print(f"[green]{what}[/]{first.removeprefix(what)}")
         for line in further:
             console.print(line, markup=False)
         if checked.held:
             by = f", signed by {printable(', '.join(checked.signed_by))}" if checked.signed_by else ""
-            held = counted(checked.held.size, "record")
+            held = format_count(checked.held.size, "record")
             console.print(f"extends the checkpoint of {held}{by}", markup=False)
         if checked.cosigned_by:
             console.print(f"cosigned by {printable(', '.join(checked.cosigned_by))}", markup=False)
         if checked.stamped_at:
             console.print(f"dated {checked.stamped_at}", markup=False)
         if checked.files is not None:
-            files = counted(checked.files, "stored file")
+            files = format_count(checked.files, "stored file")
             console.print(f"{files} checked: each as recorded, or let go as recorded")
         return
     show_findings(console, report)

@@ -25,7 +25,7 @@ from ledger.record import Authority
 from ledger.terms import State
 from render_service.alerts.targets import Targets, read_targets
 from render_service.notifications.dead_letters import forwarding_document, outbox_document, send_again
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.ledger_process import end_with_parent
 from render_service.runtime.signals import stop_signals
 from render_service.server.background import Work, working
@@ -172,7 +172,7 @@ def queue_command(inv: Invocation, *, again: tuple[str, ...]) -> None:
             return await asyncio.to_thread(send_again, session, again)
 
         sent = inv.session(send, begins=False, calls=False)
-        say(f"{counted(len(sent), 'dead letter')} due now")
+        say(f"{format_count(len(sent), 'dead letter')} due now")
     with inv.reader() as ledger:
         document = queue_document(ledger) | {
             "notifications": outbox_document(ledger),
@@ -193,23 +193,26 @@ def print_queue(document: dict[str, Any], console: "Console") -> None:
     for destination in document["forwarding"]:
         state = "" if destination["is_running"] else ", and no process forwards to it now"
         console.print(
-            f"{destination['destination']} is {counted(destination['behind'], 'record')} behind{state}"
+            f"{destination['destination']} is {format_count(destination['behind'], 'record')} behind{state}"
         )
     notifications = document["notifications"]
     if notifications["waiting"]:
         console.print(
-            f"{counted(notifications['waiting'], 'webhook or alert', 'webhooks and alerts')} not accepted yet"
+            f"{format_count(notifications['waiting'], 'webhook or alert', 'webhooks and alerts')} "
+            "not accepted yet"
         )
     letters = notifications["dead_letters"]
     if letters:
-        console.print(f"{counted(len(letters), 'dead letter')}; `queue --send-again ID` delivers one again")
+        console.print(
+            f"{format_count(len(letters), 'dead letter')}; `queue --send-again ID` delivers one again"
+        )
         columns(console, ("id", "event", "cause"), [_letter(letter) for letter in letters], cuts=True)
 
 
 def _letter(letter: dict[str, Any]) -> tuple[str, str, str]:
     answer = f"HTTP {letter['http_status']}" if letter["http_status"] else "no answer"
     cause = answer if letter["cause"] == "not_accepted" else str(letter["cause"])
-    tries = f" after {counted(letter['attempts'], 'attempt')}" if letter["attempts"] else ""
+    tries = f" after {format_count(letter['attempts'], 'attempt')}" if letter["attempts"] else ""
     to = f"{letter['endpoint_id']}: " if ":" in letter["endpoint_id"] else ""  # no endpoint of a client
     return letter["delivery_id"], str(letter["webhook_type"]), f"{to}{cause}{tries}"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from cli.invocation import Invocation, say
 from cli.text.csv_rows import print_rows, write_rows
 from cli.text.usage import Usage
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 
 
 def check_csv(inv: Invocation, *, as_csv: bool, out: Path | None) -> None:
@@ -29,6 +29,6 @@ def emit_csv(
 ) -> None:
     """Write `rows` to `out` and say how many of a `thing` they are, or to stdout."""
     if out:
-        say(f"{counted(write_rows(out, rows), thing)} in {out}")
+        say(f"{format_count(write_rows(out, rows), thing)} in {out}")
     else:
         print_rows(rows, following=following)

@@ -12,7 +12,7 @@ from ledger.log.opening import open_or_create
 from render_service.access.grants import show_grant
 from render_service.approvals.changes import Office, Proposal, waits_for
 from render_service.reports.answers import answers
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.printable import printable
 from render_service.session.session import clock_of, utc_now
 
@@ -67,7 +67,7 @@ def _show(inv: Invocation, ledger: "Ledger", proposed: "Proposal", needed: int) 
         for line in change_lines(ledger, proposed):
             console.print(printable(line), markup=False)
         if needed:
-            console.print(f"{counted(needed, 'more approval')} needed")
+            console.print(f"{format_count(needed, 'more approval')} needed")
 
     inv.emit(document, text)
 

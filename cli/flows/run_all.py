@@ -32,7 +32,7 @@ from ledger.errors import SoraLedgerError
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput
 from render_service.runtime.ledger_process import PLACED, LedgerProcess
-from render_service.runtime.ledgers import OneLedger, apart
+from render_service.runtime.ledgers import OneLedger, list_separate
 from render_service.runtime.telemetry import Log
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def refuse_copies(ledgers: Iterable[OneLedger]) -> None:
 def work_all(inv: Invocation, folder: Path, *, drains: bool) -> None:
     """Work the queues of all ledgers until a signal, or with `drains` until nothing is left in any."""
     check_options()
-    ledgers = apart(folder)
+    ledgers = list_separate(folder)
     refuse_copies(ledgers.values())
     wanted = {
         name: _start(ledger, ("worker", *collect_passed_on()), LedgerProcess(name))
@@ -246,7 +246,7 @@ Serve = Callable[[Mapping[str, Path], Callable[[], None], asyncio.Event], Awaita
 def serve_all(inv: Invocation, folder: Path, site: Site, serve: Serve, *, console: bool) -> None:
     """Serve all ledgers at `site`, each in a process behind `serve`, until a signal."""
     check_options()
-    ledgers = apart(folder)
+    ledgers = list_separate(folder)
     refuse_copies(ledgers.values())
     documents = [_addresses(site.origin, name, console=console) for name in ledgers]
     document = {"serving": site.origin, "ledgers": documents}

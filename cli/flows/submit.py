@@ -23,7 +23,7 @@ from ledger.job import Job
 from ledger.log.opening import open_ledger
 from ledger.terms import State
 from render_service.assets.inputs import Material
-from render_service.rules.measurements import Duration, expected_of, expected_words, under_way
+from render_service.rules.measurements import Duration, expected_of, expected_words, is_under_way
 from render_service.runtime.documents import Json
 from render_service.submission.preview import preview, ruling_document
 from render_service.submission.resume import resume
@@ -191,7 +191,7 @@ def document_placement(inv: Invocation, placed: "Placed", request: RenderRequest
 
 def expected_in(inv: Invocation, job: Job) -> Duration | None:
     """Return how long a render under way is expected to take; None if it is not, or that is unknown."""
-    if not under_way(job):
+    if not is_under_way(job):
         return None
     with open_ledger(inv.settings.ledger_url) as ledger:
         return expected_of(ledger, job)
@@ -219,7 +219,7 @@ def show_placed(
     job = placed.job
     show_ruling(console, placed.ruling, request, job_id=job.job_id, draft=job.source_job)
     show_job(console, job)
-    if under_way(job):
+    if is_under_way(job):
         console.print(f"expected: {expected_words(expected_in(inv, job))}", markup=False)
     if job.state is State.DECIDED:
         show_submitting(console, job)

@@ -22,7 +22,7 @@ from decision.rules.purpose import PURPOSES
 from ledger.log.job_names import NAMES
 from ledger.record import timestamp
 from render_service.assets.folder import describe_irreplaceable
-from render_service.runtime.ledgers import of_folder
+from render_service.runtime.ledgers import find_by_folder
 from render_service.runtime.settings import read_settings
 from render_service.runtime.settings_file import LEDGER
 from render_service.runtime.telemetry import Log, begin_trace
@@ -194,7 +194,7 @@ def _invocation(*actor: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
             words = context.command_path.partition(" ")[2]
             log = Log(trace, quiet=for_people and not verbose, command=words)
             announce(log, words)
-            if place := of_folder(rest.get("ledger") or os.environ.get(LEDGER)):
+            if place := find_by_folder(rest.get("ledger") or os.environ.get(LEDGER)):
                 rest["ledger"] = None
                 os.environ.clear()
                 os.environ.update(place.environment)

@@ -20,7 +20,7 @@ from ledger.private_files import OPEN, NewFile
 from ledger.record import Record
 from render_service.reports.record_words import what
 from render_service.runtime.documents import payload_json
-from render_service.runtime.printable import guarded, printable
+from render_service.runtime.printable import escape_formula, printable
 
 COLUMNS = (
     "position",
@@ -79,7 +79,7 @@ def _write(file: TextIO, rows: Iterable[Sequence[object]], *, following: bool = 
     writer = csv.writer(file)
     lines = 0  # the first is the heading
     for row in rows:
-        writer.writerow([shown(str(guarded(cell))) for cell in row])
+        writer.writerow([shown(str(escape_formula(cell))) for cell in row])
         if following:
             file.flush()
         lines += 1

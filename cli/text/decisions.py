@@ -20,8 +20,8 @@ from decision.request.request import RenderRequest
 from ledger.events import Considered, RenderDecided
 from ledger.job import Job
 from ledger.terms import State
-from render_service.rules.measurements import under_way
-from render_service.runtime.documents import Json, counted
+from render_service.rules.measurements import is_under_way
+from render_service.runtime.documents import Json, format_count
 from render_service.runtime.printable import printable
 from render_service.session.session import utc_now
 
@@ -265,7 +265,7 @@ def _table(planned: "Sequence[Planned]", members: "dict[int, Member]", now: date
     states = Counter(_state(members.get(item.entry.number)) for item in planned)
     summary = ", ".join(f"{count} {state}" for state, count in states.items())
     left = time_left(members.values(), len(planned), now)
-    title = f"{counted(len(planned), 'entry', 'entries')}: {summary}; {left}"
+    title = f"{format_count(len(planned), 'entry', 'entries')}: {summary}; {left}"
     table = Table(box=None, pad_edge=False)
     for name in ("line", "state", "%", "expected"):
         table.add_column(name, no_wrap=True)
@@ -284,7 +284,7 @@ def _select_shown(planned: "Sequence[Planned]", members: "dict[int, Member]") ->
 
 
 def _is_over(member: "Member | None") -> bool:
-    return member is not None and not under_way(member.job)
+    return member is not None and not is_under_way(member.job)
 
 
 def _state(member: "Member | None") -> str:
@@ -302,7 +302,7 @@ def _row(item: "Planned", member: "Member | None") -> tuple[str, ...]:
 def time_left(members: "Iterable[Member]", total: int, now: datetime) -> str:
     """Return when the whole batch is expected to be done: with its slowest render; they run together."""
     all_members = list(members)
-    open_ = [member for member in all_members if under_way(member.job)]
+    open_ = [member for member in all_members if is_under_way(member.job)]
     if len(all_members) == total and not open_:
         return "done"
     if len(all_members) < total or any(member.expected is None for member in open_):
@@ -334,11 +334,13 @@ def show_batch(console: "Console", members: "Sequence[Member]", folder: "BatchFo
     styles = [state_style(member.job.state) for member in members]
     columns(console, ("line", "state", "job", "USD", "file"), rows, styles, cuts=True)
     spent = sum(_cost(member.job) for member in members)
-    entries = f"{counted(len(members), 'entry', 'entries')} in {folder.path}"
+    entries = f"{format_count(len(members), 'entry', 'entries')} in {folder.path}"
     console.print(f"{entries}, {format_usd(spent)} settled or reserved", markup=False)
     following = sum(len(member.planned.following) for member in members if member.job.outcome is None)
     if following:
-        console.print(f"{counted(following, 'remix', 'remixes')} to follow, one by one; none is decided yet")
+        console.print(
+            f"{format_count(following, 'remix', 'remixes')} to follow, one by one; none is decided yet"
+        )
     states = {member.job.state for member in members}
     if State.RUNNING in states:
         console.print("next: the same command with --resume --poll waits and keeps their videos")
@@ -372,6 +374,6 @@ def show_preview(console: "Console", previews: "Sequence[tuple[Planned, Preview]
     words = ", ".join(f"{tally[word]} {word}" for word in _DECISIONS.values() if tally[word])
     count = len({planned.entry.number for planned, _ in previews})
     renders = f", {len(previews)} renders" if count < len(previews) else ""
-    console.print(f"{counted(count, 'entry', 'entries')}{renders}: {words}; {format_usd(cost)} in total")
+    console.print(f"{format_count(count, 'entry', 'entries')}{renders}: {words}; {format_usd(cost)} in total")
     sent = what_was_sent(*(preview.ruling for _, preview in previews))
     console.print(f"dry run: nothing was recorded, {sent}")

@@ -13,13 +13,13 @@ from ledger.store.interface import FoundJob
 from ledger.terms import Operation, State, Variant
 from render_service.reports.find import Snippet, path_of, snippet_of
 from render_service.reports.jobs import prompt_of, source_of
-from render_service.runtime.printable import printable, short
+from render_service.runtime.printable import printable, shorten
 from render_service.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from render_service.session.splits import SplitStanding
+    from render_service.session.splits import SplitProgress
 
 _SAME = ("job_id", "video_id", "state", "created_at", "closed_at", "actor", "team", "project")
 """The columns that are fields of a job of the same name; more follow."""
@@ -104,7 +104,7 @@ def show_submitting(console: "Console", job: Job) -> None:
     console.print(f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job.job_id}")
 
 
-def show_split(console: "Console", standing: "SplitStanding | None") -> None:
+def show_split(console: "Console", standing: "SplitProgress | None") -> None:
     """Print how far the split of a job has come, if it is part of one."""
     if standing is not None:
         console.print(f"split: {standing.sentence}", markup=False)
@@ -185,7 +185,7 @@ def _request_words(job: Job, prompt: str | None) -> tuple[str, str, str]:
     render = " ".join(part for part in (job.model or job.requested_model, length) if part)
     operation = "" if job.operation is Operation.CREATE else f"{job.operation or 'adopted'}: "
     review = f"{job.verdict}: " if job.verdict else ""
-    return short(job.actor, _LONGEST_NAME), render, review + operation + printable(_join_lines(prompt))
+    return shorten(job.actor, _LONGEST_NAME), render, review + operation + printable(_join_lines(prompt))
 
 
 def _join_lines(text: str | None) -> str:

@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from cli.text.printable import NOTHING
 from ledger.record import Record
 from render_service.reports.record_words import what
-from render_service.runtime.printable import printable, short
+from render_service.runtime.printable import printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ def _cells(record: Record, actor_width: int) -> dict[str, str]:
         "time": record.recorded_at[11:19],
         "stream": _short_stream(record.stream),
         "event": record.type,
-        "by": short(record.actor, actor_width),
+        "by": shorten(record.actor, actor_width),
         "what": printable(what(record.event)),
     }
 

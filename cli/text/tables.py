@@ -6,8 +6,8 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from cli.text.printable import NOTHING, escape
-from render_service.runtime.documents import counted
-from render_service.runtime.printable import printable, short
+from render_service.runtime.documents import format_count
+from render_service.runtime.printable import printable, shorten
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +58,7 @@ def cut(text: str, room: int) -> str:
     """Return `text` on one line that takes at most `room` columns; a Chinese character takes two."""
     from rich.cells import cell_len, set_cell_size
 
-    line = short(text, len(text))
+    line = shorten(text, len(text))
     return line if cell_len(line) <= room else f"{set_cell_size(line, room - 1).rstrip()}…"[:room]
 
 
@@ -94,9 +94,9 @@ def show_findings(console: "Console", report: "Report") -> None:
     first = report.first_cause()
     if first:
         finding, others = first
-        explained = counted(others, "other finding")
+        explained = format_count(others, "other finding")
         line = f"begin with {finding.code} at position {finding.position}: it may explain {explained}"
         console.print(line, markup=False)
-    found = counted(len(report.findings) + report.more_findings, "finding")
+    found = format_count(len(report.findings) + report.more_findings, "finding")
     hidden = f", {report.more_findings:,} of them not shown" if report.more_findings else ""
-    console.print(f"{found} in {counted(report.size, 'record')}{hidden}")
+    console.print(f"{found} in {format_count(report.size, 'record')}{hidden}")

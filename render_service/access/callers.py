@@ -10,7 +10,7 @@ from ledger.store.filters import JobFilter
 from render_service.access.register import AccessKey
 from render_service.rules.budget_names import actor_word, parse_name, person_of
 from render_service.runtime.errors import NotPermitted
-from render_service.runtime.settings import checked_word
+from render_service.runtime.settings import check_word
 from render_service.runtime.spans import REQUEST
 from render_service.runtime.telemetry import Trace, begin_trace
 from render_service.session.session import Session
@@ -126,7 +126,7 @@ class Caller:
         Raises `NotPermitted` for a `team` or `project` whose budgets the caller may not spend, `BadInput` for
         one that is not a name. The keys of this process sign nothing for a caller.
         """
-        team, project = checked_word("team", team), checked_word("project", project)
+        team, project = check_word("team", team), check_word("project", project)
         self._check_payer("team", team, self.team)
         self._check_payer("project", project, self.project)
         chosen = session.settings.profile_name

@@ -34,9 +34,9 @@ from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY, AnyVersion, Batch
 from render_service.access.register import STREAM, AccessKey, KeyState, NewKey, Register, make_key
 from render_service.access.signing import Signer
-from render_service.rules.policies import active_rules
+from render_service.rules.policies import read_active_rules
 from render_service.runtime.errors import BadInput, NotReady
-from render_service.runtime.settings import checked_actor, checked_word
+from render_service.runtime.settings import check_actor, check_word
 from render_service.session.event_ids import grant_id
 from render_service.session.session import Session
 from sora_adapter.profiles import profile
@@ -79,7 +79,7 @@ def check_terms(
     terms: Terms, policy: Policy, register: Register, now: datetime, own_profiles: Path | None = None
 ) -> None:
     """Raise `BadInput` for terms that cannot be meant: unknown roles, purposes or profiles, a past expiry."""
-    checked_actor("NAME", terms.name)
+    check_actor("NAME", terms.name)
     similar = sorted({key.grant.name for key in register.keys.values()} - {terms.name})
     twin = next((name for name in similar if name.casefold() == terms.name.casefold()), None)
     if twin is not None:
@@ -99,8 +99,8 @@ def check_terms(
             expected=", ".join(known) or "none",
             found=found,
         )
-    checked_word("--team", terms.team)
-    checked_word("--project", terms.project)
+    check_word("--team", terms.team)
+    check_word("--project", terms.project)
     for purpose in terms.purposes:
         if purpose not in PURPOSES:
             raise BadInput(
@@ -134,7 +134,7 @@ def grant(
     A caller that may be repeated, such as a form, chooses the `key_id`: it is granted once.
     """
     for _ in range(MOST_RACES):
-        active, register = active_rules(ledger), Register(ledger)
+        active, register = read_active_rules(ledger), Register(ledger)
         active.check_free(Change.ACCESS)
         check_terms(terms, active.policy, register, now, own_profiles)
         if key_id in register.keys:

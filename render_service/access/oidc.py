@@ -47,7 +47,7 @@ from ledger.record import ActorSource
 from render_service.access.callers import Caller
 from render_service.runtime.errors import BadInput, NotAuthenticated, ProviderUnavailable
 from render_service.runtime.files import read_file
-from render_service.runtime.settings import checked_actor, checked_word
+from render_service.runtime.settings import check_actor, check_word
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 LEEWAY_S = 60
@@ -75,7 +75,7 @@ def check_url(text: str) -> str:
     return text
 
 
-Word = Annotated[str, AfterValidator(lambda text: checked_word("team", text))]
+Word = Annotated[str, AfterValidator(lambda text: check_word("team", text))]
 
 
 class Provider(Document):
@@ -180,7 +180,7 @@ class SignedIn:
                 found="one that is not",
             )
         try:
-            return checked_actor(f"claim {claim}", name)
+            return check_actor(f"claim {claim}", name)
         except BadInput as error:
             raise NotAuthenticated(
                 str(error), param="Authorization", expected="a token that can be checked", found=error

@@ -29,15 +29,15 @@ from ledger.store.filters import JobFilter
 from ledger.store.interface import NEW
 from ledger.terms import State, Status, Variant
 from render_service.recovery.assignment import doubts_about, may_be_of
-from render_service.recovery.attempts import OPEN, Attempt, attempt_of, went_to
+from render_service.recovery.attempts import OPEN, Attempt, attempt_of, was_sent_to
 from render_service.recovery.listing import pages
 from render_service.recovery.reconcile import reconcile_job
-from render_service.recovery.search import known_job
+from render_service.recovery.search import find_known_job
 from render_service.runtime.errors import AssetUnusable, MayBeOurs
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.event_ids import claim_id
 from render_service.session.servers import address_in_use, server_name_in_use
 from render_service.session.session import Session
@@ -52,7 +52,7 @@ async def look_up(
     settings: Settings, trace: Trace, video_id: str, *, even_if_retired: bool = False
 ) -> Observation:
     """Return the server's description of a video; needs no ledger and records nothing."""
-    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    profile = find_usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return await client.observe(video_id)
 
@@ -63,7 +63,7 @@ async def adopt(session: Session, video_id: str) -> tuple[Job, bool]:
     `VideoNotFound` if the server does not know it either.
     """
     profile = session.profile()
-    known = await known_job(session, profile, video_id)
+    known = await find_known_job(session, profile, video_id)
     if known is not None:
         return known, False
     async with session.connect(profile) as client:
@@ -96,7 +96,7 @@ async def take_in(
 
     `MayBeOurs` if an open submission may have created it.
     """
-    known = await known_job(session, profile, observation.video_id)
+    known = await find_known_job(session, profile, observation.video_id)
     if known is not None:
         return known, False
     await _refuse_if_ours(session, profile, observation)
@@ -124,7 +124,7 @@ async def _refuse_if_ours(session: Session, profile: Profile, observation: Obser
     if not attempts:
         return
     async with session.connect(profile) as client:
-        here = [attempt for attempt in attempts if went_to(attempt, profile.name, client.base_url)]
+        here = [attempt for attempt in attempts if was_sent_to(attempt, profile.name, client.base_url)]
     matching = [attempt for attempt in here if doubts_about(attempt, observation) == ()]
     similar = [a for a in here if a.job.state in OPEN and may_be_of(a, observation)]
     for attempt in (*matching, *similar):

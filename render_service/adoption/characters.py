@@ -20,7 +20,7 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.session import Session
 from sora_adapter.errors import ServerFailed, ServerUnreachable, ServerUnreadable
 from sora_adapter.models import Character
@@ -92,7 +92,7 @@ async def create_character(session: Session, name: str, file: SourceFile, path: 
     await asyncio.to_thread(session.assets.put_file, path, file.media_type)
     upload = ReferenceFile(name=file.name, media_type=file.media_type, content=path)
     async with session.connect(profile) as client:
-        return await session.uninterrupted(_create(session, client, name, file, upload))
+        return await session.finish_uninterrupted(_create(session, client, name, file, upload))
 
 
 async def _create(
@@ -137,7 +137,7 @@ async def see_character(
     settings: Settings, trace: Trace, character_id: str, recorded: Record | None, *, even_if_retired: bool
 ) -> KnownCharacter:
     """Return a character from the server that created it, or from the chosen server if it is unrecorded."""
-    profile = usable_profile(settings, profile_of(recorded), even_if_retired=even_if_retired)
+    profile = find_usable_profile(settings, profile_of(recorded), even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return KnownCharacter(character_id, recorded, await client.get_character(character_id))
 

@@ -14,11 +14,11 @@ from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
-from render_service.session.jobs import closing
+from render_service.session.connections import find_usable_profile
+from render_service.session.jobs import list_closing_events
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
-from render_service.settlement.settle import is_over, over_at, record
+from render_service.settlement.settle import find_end, is_over, record
 from sora_adapter.errors import ServerRefused, VideoNotFound
 from sora_adapter.models import Observation, Page
 
@@ -38,7 +38,7 @@ async def list_videos(  # one parameter per option of a listing
     even_if_retired: bool = False,
 ) -> Page:
     """Return one page of the server's videos; needs no ledger and records nothing."""
-    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    profile = find_usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         return await client.list(limit=limit, after=after, order=order)
 
@@ -52,7 +52,7 @@ async def list_all(
     even_if_retired: bool = False,
 ) -> Page:
     """Return all videos of the server as one page; needs no ledger and records nothing."""
-    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    profile = find_usable_profile(settings, None, even_if_retired=even_if_retired)
     async with connection(settings, trace, profile) as client:
         videos = [v async for page in pages(client, after=after, order=order) for v in page.observations]
     return Page(tuple(videos), has_more=False, last_id=videos[-1].video_id if videos else None)
@@ -78,7 +78,7 @@ async def delete(session: Session, job: Job, why: str | None = None) -> Job:
             found=f"a {job.state} job",
         )
     async with session.connect_to(job) as client:
-        return await session.uninterrupted(_delete(session, client, job, why))
+        return await session.finish_uninterrupted(_delete(session, client, job, why))
 
 
 async def _delete(session: Session, client: "VideosClient", job: Job, why: str | None) -> Job:
@@ -92,7 +92,7 @@ async def _delete(session: Session, client: "VideosClient", job: Job, why: str |
     while job.state is not State.DELETED:  # a worker may have stored it, and closed the job, meanwhile
         events: list[Event] = [deleted]
         if job.outcome is None:
-            events += closing(session.clock(), job, Outcome.CANCELLED)
+            events += list_closing_events(session.clock(), job, Outcome.CANCELLED)
         job = await record(session, job, *events)
     return job
 
@@ -111,7 +111,7 @@ async def _check_is_gone(session: Session, client: "VideosClient", job: Job) -> 
             return
         else:
             may_know = "another replica of the server may have it"
-            why = f"{may_know}; it counts as gone from {over_at(job):%Y-%m-%d %H:%M} UTC"
+            why = f"{may_know}; it counts as gone from {find_end(job):%Y-%m-%d %H:%M} UTC"
         raise VideoNotFound(
             f"{not_deleted} and does not know it, which proves nothing yet ({nothing}): {why}; "
             f"`sora-ledger give-up {job.job_id} --reason TEXT` ends the job without the server",

@@ -45,8 +45,8 @@ from render_service.notifications.addresses import Addresses, AddressRefused
 from render_service.notifications.outbox import LEASE_MS, UNUSABLE_S, DeliveryTasks, wait_ms
 from render_service.notifications.post import Letter, Post
 from render_service.recovery.findings import Finding
-from render_service.rules.budgets import KnownLimits, standing
-from render_service.runtime.settings import named_secret
+from render_service.rules.budgets import KnownLimits, list_remaining
+from render_service.runtime.settings import read_named_secret
 from render_service.session.event_ids import delivery_id
 from render_service.session.session import Session
 from sora_adapter.serving.signatures import sign_headers
@@ -83,10 +83,10 @@ class WebChannel:
 
     def __init__(self, session: Session, target: WebhookTarget | SlackTarget) -> None:
         self._session, self._target = session, target
-        self._url = target.url or named_secret(f"target {target.name}", target.url_env) or ""
+        self._url = target.url or read_named_secret(f"target {target.name}", target.url_env) or ""
         self._signing = None
         if isinstance(target, WebhookTarget):
-            self._signing = named_secret(f"target {target.name}", target.signing_secret_env)
+            self._signing = read_named_secret(f"target {target.name}", target.signing_secret_env)
         of = f"target {target.name}"
         self._post = Post(Addresses(permits_private=session.settings.private_endpoints is True, of=of))
 
@@ -118,7 +118,7 @@ class MailChannel:
 
     def __init__(self, session: Session, target: EmailTarget) -> None:
         self._session, self._target = session, target
-        self._password = named_secret(f"target {target.name}", target.password_env)
+        self._password = read_named_secret(f"target {target.name}", target.password_env)
         self._addresses = Addresses(
             permits_private=session.settings.private_endpoints is True,
             secure=_SECURE,
@@ -294,7 +294,7 @@ class Alerter:
             moment = self._session.clock()
             after = timedelta(minutes=self._targets.unknown_after_minutes)
             notices = list(unknown_notices(self._ledger, moment, after))
-            notices += budget_notices(standing(self._ledger, moment, known=self._limits.get()))
+            notices += budget_notices(list_remaining(self._ledger, moment, known=self._limits.get()))
             self._announce_all(notices)
 
     def _read_log(self, size: int) -> None:

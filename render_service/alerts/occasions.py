@@ -29,7 +29,7 @@ from ledger.terms import Outcome, State
 from render_service.notifications.announcements import is_pending
 from render_service.recovery.findings import Finding
 from render_service.rules.budget_names import parse_name
-from render_service.rules.budgets import Left
+from render_service.rules.budgets import RemainingBudget
 
 RECORD_TYPES = (RenderHeld.type, RenderClosed.type)
 """The types of records that may be an occasion."""
@@ -100,7 +100,7 @@ def unknown_notices(ledger: Ledger, now: datetime, after: timedelta) -> Iterator
             yield _make_notice(job, Occasion.UNKNOWN, str(job.attempt_id), title, text, "reconcile")
 
 
-def budget_notices(budgets: Iterable[Left]) -> Iterator[Notice]:
+def budget_notices(budgets: Iterable[RemainingBudget]) -> Iterator[Notice]:
     """Yield the budgets of which 80 % or 100 % are reserved or spent; a new limit is a new occasion."""
     for left in budgets:
         limit = left.limit_usd_micros

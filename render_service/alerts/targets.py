@@ -37,7 +37,7 @@ from ledger.store.outbox import ALERT
 from render_service.alerts.occasions import Notice, Occasion
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import read_file
-from render_service.runtime.settings import checked_word
+from render_service.runtime.settings import check_word
 
 FILE_LIMIT_BYTES = 100_000
 _PORTS = {"starttls": 587, "implicit": 465, "none": 25}
@@ -58,7 +58,7 @@ def _address(text: str) -> str:
 Address = Annotated[str, AfterValidator(_address)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Teams = Annotated[
-    tuple[Annotated[str, AfterValidator(lambda text: checked_word("team", text))], ...], Field(min_length=1)
+    tuple[Annotated[str, AfterValidator(lambda text: check_word("team", text))], ...], Field(min_length=1)
 ]
 
 

@@ -41,7 +41,7 @@ from render_service.recovery.attempts import GRACE_S
 from render_service.recovery.reconcile import reconcile_job
 from render_service.recovery.verdict import Settlement
 from render_service.reports.find import find_each
-from render_service.reports.spending import By, spending
+from render_service.reports.spending import Grouping, spending
 from render_service.rules.measurements import Duration
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, ServiceError
@@ -296,7 +296,7 @@ class RenderDesk:
     ) -> Spend:
         """Return what was spent since `since` (RFC 3339, UTC), and what is left of each budget."""
         session = self._session
-        report = await asyncio.to_thread(spending, session.ledger, By(by), session.clock(), since)
+        report = await asyncio.to_thread(spending, session.ledger, Grouping(by), session.clock(), since)
         return Spend.of(report)
 
     async def job(self, name: str) -> Job:

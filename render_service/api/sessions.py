@@ -35,7 +35,7 @@ from render_service.runtime.telemetry import Log, Trace
 from render_service.session.connecting import connection
 from render_service.session.connections import Connections
 from render_service.session.event_ids import spooled_id
-from render_service.session.jobs import answered_with_anothers
+from render_service.session.jobs import reject_anothers_video
 from render_service.session.session import Session, appends_to, clock_of, utc_now
 from render_service.submission import spool
 from render_service.submission.spool import Spooled
@@ -121,7 +121,7 @@ def _left(session: Session, job: Job, spooled: Spooled, drafts: Sequence[Draft])
         return list(drafts)
     accepted = drafts[0].event
     assert isinstance(accepted, SubmissionAccepted)  # only its event id may be taken by others
-    event, event_id = answered_with_anothers(job, accepted, there.stream)
+    event, event_id = reject_anothers_video(job, accepted, there.stream)
     is_recorded = event_id is not None and session.ledger.event(event_id) is not None
     return [] if is_recorded else [session.draft(event, event_id=event_id)]
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from decision.money import MICROS_PER_USD, micros_of
 from ledger.record import Record
-from render_service.reports.spending import Spending, Spent
+from render_service.reports.spending import Spending, SpentMoney
 from render_service.runtime.documents import record_document
 from render_service.runtime.errors import BadInput
 from sora_adapter.models import Observation, Page
@@ -129,7 +129,7 @@ class Amount:
     settled: Decimal
 
     @classmethod
-    def of(cls, spent: Spent) -> "Amount":
+    def of(cls, spent: SpentMoney) -> "Amount":
         """Return a group of a report."""
         reserved, settled = usd(spent.reserved_usd_micros), usd(spent.settled_usd_micros)
         return cls(spent.name, spent.jobs, reserved or Decimal(0), settled or Decimal(0))

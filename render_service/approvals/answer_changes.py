@@ -35,7 +35,7 @@ from render_service.approvals.passkeys import PasskeySignature
 from render_service.approvals.reviews import NoteAt, Verdict, review
 from render_service.rules.budget_names import parse_name
 from render_service.rules.budgets import limit_batches
-from render_service.rules.policies import STREAM, Rules, active_rules, restore_document
+from render_service.rules.policies import STREAM, Rules, read_active_rules, restore_document
 from render_service.runtime.errors import BadInput, NotPermitted, NotReady
 from render_service.session.history import StreamHistory
 from render_service.session.session import Session
@@ -137,7 +137,7 @@ def _require_policy(effects: Sequence[Batch], under: Rules) -> list[Batch]:
 def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Proposal]:
     """Return the pending change `name`; its rules are those in force now and those that held it."""
     proposed = open_change(ledger, name)
-    under = active_rules(ledger)
+    under = read_active_rules(ledger)
     then = restore_document(ledger, Policy, proposed.event.required_by_sha256)
     in_force = under.policy.rules_for(proposed.change)
     held_by = [

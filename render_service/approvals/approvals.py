@@ -25,10 +25,10 @@ from ledger.terms import Outcome, State
 from render_service.approvals.approvers import Pending, Signing, identity_of, read_pending, sign_answer
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import PolicyReplaced, Races, purse
-from render_service.rules.policies import Rules, active_rules, restore_document
+from render_service.rules.policies import Rules, read_active_rules, restore_document
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.history import JobHistory
-from render_service.session.jobs import closed
+from render_service.session.jobs import make_closed
 from render_service.session.session import Session
 
 VALID_FOR = timedelta(days=7)
@@ -72,12 +72,12 @@ def read_case(session: Session, job_id: str, under: Rules | None = None) -> Case
             expected="a held job",
             found=f"a {job.state} one",
         )
-    under = under or active_rules(session.ledger)
+    under = under or read_active_rules(session.ledger)
     hold = history.hold.event
     rules = _rules(session, hold, under)
     now = session.clock()
     pending = read_pending(session.ledger, history, history.hold.record, rules, under, timestamp(now))
-    return Case(job, hold, pending, tuple(history.lapsed_overrides(now)))
+    return Case(job, hold, pending, tuple(history.list_lapsed_overrides(now)))
 
 
 def _rules(session: Session, hold: RenderHeld, under: Rules) -> tuple[ApprovalRule, ...]:
@@ -108,7 +108,7 @@ async def approve(
         try:
             return await _approve(session, job.job_id, comment, signer, until, as_shown)
         except (BudgetExceeded, PolicyReplaced) as race:
-            races.lost(race)
+            races.log_lost(race)
 
 
 async def reject(
@@ -130,7 +130,7 @@ async def reject(
     )
     drafts = [
         draft(answer, who, session.clock()),
-        session.draft(closed(session.clock(), case.job, Outcome.REFUSED)),
+        session.draft(make_closed(session.clock(), case.job, Outcome.REFUSED)),
     ]
     try:
         return AnswerResult(await _record_answer(session, case, drafts), None)
@@ -167,7 +167,7 @@ async def _approve(
     if ruling is not None:
         drafts.append(draft(ruling, session.provenance, now, causation_id=drafts[0].event_id))
     if isinstance(ruling, RenderDenied):
-        drafts.append(session.draft(closed(session.clock(), case.job, Outcome.DENIED)))
+        drafts.append(session.draft(make_closed(session.clock(), case.job, Outcome.DENIED)))
     try:
         job = await _record_answer(session, case, drafts)
     except (WrongExpectedVersion, IllegalTransition):  # another answer, or another policy, was recorded first

@@ -28,8 +28,8 @@ from render_service.approvals.approvers import explain_signing
 from render_service.approvals.requesters import check_requester, find_author
 from render_service.rules.budget_names import BudgetName
 from render_service.rules.budgets import NO_LIMIT
-from render_service.rules.policies import STREAM, Rules, active_rules, check_new
-from render_service.runtime.documents import counted
+from render_service.rules.policies import STREAM, Rules, check_new, read_active_rules
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
@@ -95,7 +95,7 @@ class Proposal:
 
 def propose_activation(office: Office, rules: Rules, why: str) -> Proposal:
     """Propose the activation of `rules`; `NotReady` if they are already active."""
-    check_new(active_rules(office.ledger), rules)
+    check_new(read_active_rules(office.ledger), rules)
     documents = [Document(rules.policy.canonical), Document(rules.catalog.canonical)]
     cited = {"policy_sha256": rules.policy.digest, "catalog_sha256": rules.catalog.digest}
     return _propose(office, Change.POLICY, cited, why, documents)
@@ -131,7 +131,7 @@ def _propose(
 ) -> Proposal:
     """Record a proposal under the policy in force; retry if that was replaced concurrently."""
     for _ in range(MOST_RACES):
-        active = active_rules(office.ledger)
+        active = read_active_rules(office.ledger)
         rules = active.policy.rules_for(change)
         if not rules:
             break
@@ -215,8 +215,8 @@ def _read(ledger: Ledger, proposed: Entry[ChangeProposed]) -> Proposal:
 def waits_for(proposed: Proposal, ledger: Ledger) -> str:
     """Return a sentence that says who may answer a change, and with which commands."""
     name, request = proposed.name, proposed.history.first
-    needed = counted(proposed.event.approvals_needed, "approval")
-    signing = explain_signing(active_rules(ledger).policy)
+    needed = format_count(proposed.event.approvals_needed, "approval")
+    signing = explain_signing(read_active_rules(ledger).policy)
     return (
         f"{name} ({proposed.words}) waits for {needed} by people other than {request.actor}, by rule "
         f"{', '.join(proposed.event.reason_codes)}: `sora-ledger approve {name}` under another login, or "

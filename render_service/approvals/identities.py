@@ -66,7 +66,7 @@ def _statements(
 ) -> Iterator[tuple[str, Iterator[Policy]]]:
     """Yield the text that `answer` had to sign, and the policies that may have named the key."""
     event, record = answer.event, answer.record
-    waiting = history.waiting_before(record)
+    waiting = history.find_waiting_before(record)
     if waiting is None:
         return
     if record.schema_version >= BINDS_LEAVES:

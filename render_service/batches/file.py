@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from decision.request.prompt import FIELDS
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import slug
 
@@ -69,7 +69,7 @@ class BatchInvalid(BadInput):
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         lines = {problem.line for problem in problems}
-        count = counted(len(lines), "entry", "entries")
+        count = format_count(len(lines), "entry", "entries")
         listed = "\n".join(f"  {problem}" for problem in sorted(problems, key=lambda problem: problem.line))
         super().__init__(
             f"{name}: {count} cannot be used, so nothing was sent:\n{listed}",

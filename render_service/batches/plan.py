@@ -28,7 +28,7 @@ from render_service.assets.fit import Fit, first_frame
 from render_service.assets.inputs import NOTHING, Material
 from render_service.batches.file import REMIX_OF, BatchInvalid, Entry, Problem, Reading
 from render_service.runtime.errors import BadInput, NotReady
-from render_service.session.splits import planned_split, step_key
+from render_service.session.splits import plan_split, step_key
 
 SourceOf = Callable[[str], tuple[Source, str]]
 """Returns a video by its name, and the profile of its server; raises what prevents a remix of it."""
@@ -57,7 +57,7 @@ class Planned:
         if not self.following:
             return None
         rest = [(request.prompt, request.declared_change) for request in self.following]
-        return planned_split(str(self.request.request_key), 1, rest)
+        return plan_split(str(self.request.request_key), 1, rest)
 
 
 def _unknown(name: str) -> tuple[Source, str]:

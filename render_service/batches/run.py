@@ -40,12 +40,12 @@ from render_service.batches.plan import Planned
 from render_service.rules.budgets import (
     PolicyReplaced,
     Races,
-    replaced_if_refused,
+    translate_refusal,
 )
 from render_service.rules.overrides import Override
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.errors import BadInput
-from render_service.session.jobs import after
+from render_service.session.jobs import fold_records
 from render_service.session.session import Session
 from render_service.settlement.observe import ON_PURPOSE
 from render_service.settlement.settle import HAS_VIDEO
@@ -194,7 +194,7 @@ async def _record(session: Session, plan: Sequence[Planned], override: Override 
             opinions = list(zip(results, judged, strict=True))
             return await _decide_and_record(session, plan, opinions, override)
         except (BudgetExceeded, PolicyReplaced) as race:
-            races.lost(race)
+            races.log_lost(race)
         except EventIdConflict as taken:
             raise BadInput(
                 "another process has just started this batch: wait for it, then continue with --resume",
@@ -214,12 +214,12 @@ async def _decide_and_record(
     placed, batches = await asyncio.to_thread(_draft_entries, session, plan, opinions, override)
     if any(decided.under is not under for decided in placed):  # rules reloaded meanwhile: decide all again
         raise PolicyReplaced
-    with replaced_if_refused(session.in_force, under):
+    with translate_refusal(session.in_force, under):
         records = iter(await session.append_together([*batches, under.unchanged], documents=under.documents))
     return [
         Member(
             planned,
-            replace(decided, job=after(decided.job, [next(records) for _ in batch.drafts])),
+            replace(decided, job=fold_records(decided.job, [next(records) for _ in batch.drafts])),
         )
         for planned, decided, batch in zip(plan, placed, batches, strict=True)
     ]

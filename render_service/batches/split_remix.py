@@ -20,7 +20,7 @@ from ledger.terms import State
 from render_service.rules.overrides import Override
 from render_service.runtime.errors import ServiceError
 from render_service.session.session import Session
-from render_service.session.splits import SplitStanding, planned_split, standing_of, step_key
+from render_service.session.splits import SplitProgress, find_split_progress, plan_split, step_key
 from render_service.settlement.settle import settle
 from render_service.submission.request_again import request_next_remix
 from render_service.submission.result import Opening, Placed
@@ -69,7 +69,7 @@ class Progress:
     placed: list[Placed] = field(default_factory=list)
     last_video: str = ""
     trouble: Exception | None = None
-    standing: SplitStanding | None = None
+    standing: SplitProgress | None = None
 
     @property
     def rest(self) -> tuple[str, ...]:
@@ -121,9 +121,7 @@ async def queue_one_by_one(
         if following is None:
             source, profile = await source_of(session, progress.last_video)
             request = request_from(source, profile, prompt, step_key(split.key, number))
-            plan = planned_split(
-                split.key, number, [(rest, declared(rest)) for rest in split.prompts[number:]]
-            )
+            plan = plan_split(split.key, number, [(rest, declared(rest)) for rest in split.prompts[number:]])
             # A crash after this leaves a queued job, which a worker continues, and the same command finds.
             following = await _placed(session, request, terms, Opening(plan=plan))
         progress.placed.append(following)
@@ -132,7 +130,7 @@ async def queue_one_by_one(
             break
         progress.last_video = job.job_id
         following = await request_next_remix(session, job)
-    progress.standing = await asyncio.to_thread(standing_of, session.ledger, progress.placed[0].job)
+    progress.standing = await asyncio.to_thread(find_split_progress, session.ledger, progress.placed[0].job)
     return progress
 
 

@@ -43,7 +43,7 @@ from ledger.record import Record
 from ledger.store.outbox import FORWARD
 from render_service.runtime.errors import BadInput
 from render_service.runtime.files import read_file
-from render_service.runtime.settings import checked_word
+from render_service.runtime.settings import check_word
 
 FILE_LIMIT_BYTES = 100_000
 
@@ -75,7 +75,7 @@ def _job(text: str) -> str:
 EventTypes = Annotated[tuple[Annotated[str, AfterValidator(_event_type)], ...], Field(min_length=1)]
 Purposes = Annotated[tuple[Annotated[str, AfterValidator(_purpose)], ...], Field(min_length=1)]
 Teams = Annotated[
-    tuple[Annotated[str, AfterValidator(lambda text: checked_word("team", text))], ...], Field(min_length=1)
+    tuple[Annotated[str, AfterValidator(lambda text: check_word("team", text))], ...], Field(min_length=1)
 ]
 JobIds = Annotated[tuple[Annotated[str, AfterValidator(_job)], ...], Field(min_length=1)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

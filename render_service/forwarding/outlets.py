@@ -16,7 +16,7 @@ from render_service.forwarding.destinations import HttpDestination, KafkaDestina
 from render_service.notifications.addresses import Addresses, AddressRefused
 from render_service.notifications.post import Letter, Post
 from render_service.runtime.errors import BadInput
-from render_service.runtime.settings import named_secret
+from render_service.runtime.settings import read_named_secret
 from render_service.session.session import Session
 from sora_adapter.serving.signatures import sign_headers
 
@@ -64,8 +64,10 @@ class HttpOutlet:
 
     def __init__(self, session: Session, destination: HttpDestination) -> None:
         self._session, self._destination = session, destination
-        self._authorization = named_secret(f"destination {destination.name}", destination.authorization_env)
-        self._signing = named_secret(f"destination {destination.name}", destination.signing_secret_env)
+        self._authorization = read_named_secret(
+            f"destination {destination.name}", destination.authorization_env
+        )
+        self._signing = read_named_secret(f"destination {destination.name}", destination.signing_secret_env)
         self._post = Post(
             Addresses(
                 permits_private=session.settings.private_endpoints is True,
@@ -106,7 +108,7 @@ class NatsOutlet:
 
     def __init__(self, session: Session, destination: NatsDestination) -> None:
         self._session, self._destination = session, destination
-        self._token = named_secret(f"destination {destination.name}", destination.token_env)
+        self._token = read_named_secret(f"destination {destination.name}", destination.token_env)
         self._addresses = Addresses(
             permits_private=session.settings.private_endpoints is True,
             secure="tls",
@@ -194,7 +196,7 @@ class KafkaOutlet:
 
     def __init__(self, session: Session, destination: KafkaDestination) -> None:
         self._destination = destination
-        self._password = named_secret(f"destination {destination.name}", destination.password_env)
+        self._password = read_named_secret(f"destination {destination.name}", destination.password_env)
         self._addresses = Addresses(
             permits_private=session.settings.private_endpoints is True,
             secure="tls",

@@ -29,13 +29,13 @@ from ledger.log.urls import check_url, file_of, label_of
 from ledger.store.filters import RecordFilter
 from render_service.assets.names import name_of, uri_of
 from render_service.assets.store import AssetStore
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput, ServiceError
 from render_service.runtime.exporting import (
     INSTALL,
     SIGNALS,
+    ExportUnusable,
     Signals,
-    Unusable,
     endpoint_of,
     interval_ms,
     signals,
@@ -43,7 +43,7 @@ from render_service.runtime.exporting import (
 from render_service.runtime.settings import READ_URL, SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.session import utc_now
 from render_service.submission.preview import address
 from render_service.submission.spool import waiting
@@ -131,7 +131,7 @@ def _check_key(settings: Settings, chosen: Profile | None, *, even_if_retired: b
     if chosen is None:
         return Finding("key", CheckResult.SKIPPED, "depends on the profile")
     try:
-        usable_profile(settings, chosen.name, even_if_retired=even_if_retired)
+        find_usable_profile(settings, chosen.name, even_if_retired=even_if_retired)
     except ServiceError as error:
         first, *rest = str(error).splitlines()
         return Finding("key", CheckResult.WRONG, first, "\n".join(rest).strip() or "use another --profile")
@@ -194,7 +194,7 @@ def _check_ledger(settings: Settings) -> Finding:
         return Finding(
             "ledger", CheckResult.WRONG, "its last record does not match its head", "run `sora-ledger verify`"
         )
-    says = f"{where}: {counted(size, 'record')}, {counted(jobs, 'job')}; `verify` checks everything"
+    says = f"{where}: {format_count(size, 'record')}, {format_count(jobs, 'job')}; `verify` checks everything"
     return _check_writable("ledger", path, says) if path else Finding("ledger", CheckResult.OK, says)
 
 
@@ -225,7 +225,7 @@ def _check_spool(settings: Settings) -> Finding:
             "spool", CheckResult.WRONG, says, "keep the file: it may name a video that was paid for"
         )
     if answers:
-        says = f"{counted(len(answers), 'answer')} not recorded yet, in {answers[0].path.parent}"
+        says = f"{format_count(len(answers), 'answer')} not recorded yet, in {answers[0].path.parent}"
         fix = (
             f"`sora-ledger poll --id {answers[0].spooled.job_id}`"
             if answers[0].spooled
@@ -289,7 +289,7 @@ def _check_collector(*, contacts: bool) -> Finding | None:
     try:
         wanted = signals()
         interval_ms()
-    except Unusable as unusable:
+    except ExportUnusable as unusable:
         fix = f"correct the variable, or set OTEL_SDK_DISABLED=true; {_RENDERS_GO_ON}"
         return Finding("otlp", CheckResult.WRONG, f"nothing is exported: {unusable}", fix)
     names = [name for name, is_wanted in zip(SIGNALS, wanted, strict=True) if is_wanted]

@@ -188,7 +188,7 @@ class Notifier:
         """Do not wait for times that are late because the clock was set back, before the start or since."""
         if self._is_behind is None:
             self._is_behind = await asyncio.to_thread(is_behind, self._ledger, self._session.clock)
-        if self._is_behind or self._steps.went_back():
+        if self._is_behind or self._steps.was_set_back():
             await asyncio.to_thread(self._rows.bring_forward, LEASE_MS)
             self._is_behind = False
 

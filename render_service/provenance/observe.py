@@ -17,7 +17,7 @@ from ledger.private import Private
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import Batch
 from ledger.terms import Variant
-from render_service.provenance.embedded import Embedded, find_embedded
+from render_service.provenance.embedded import EmbeddedProvenance, find_embedded
 from render_service.provenance.manifest import (
     Manifest,
     TrustList,
@@ -58,7 +58,7 @@ def trust_list(session: Session) -> TrustList | None:
         return None
 
 
-def find(session: Session, path: Path, file: File) -> Embedded | None:
+def find(session: Session, path: Path, file: File) -> EmbeddedProvenance | None:
     """Return what the file at `path` embeds, which takes no time; None if nobody can read manifests here."""
     if not is_installed():
         return None
@@ -68,7 +68,9 @@ def find(session: Session, path: Path, file: File) -> Embedded | None:
     return embedded
 
 
-def observe(session: Session, path: Path, file: File, embedded: Embedded | None) -> ProvenanceObserved | None:
+def observe(
+    session: Session, path: Path, file: File, embedded: EmbeddedProvenance | None
+) -> ProvenanceObserved | None:
     """Return what the file at `path` says, of which `find` returned `embedded`.
 
     A file never fails its settlement: what cannot be read is recorded as an invalid manifest.

@@ -2,8 +2,8 @@
 
 from ledger.events import AssetPublished, ProvenanceObserved, ProvenanceSigned, VisibleLabel
 from ledger.private import Private
-from render_service.runtime.documents import Json, counted
-from render_service.runtime.printable import short
+from render_service.runtime.documents import Json, format_count
+from render_service.runtime.printable import shorten
 from render_service.session.history import JobHistory
 
 AI_MADE = "trainedAlgorithmicMedia"
@@ -74,9 +74,9 @@ def describe_observed(event: ProvenanceObserved) -> str:
         return f"{event.variant}: its C2PA manifest is at another address, which was not loaded{source_words}"
     if event.manifest == "absent" or event.validity is None:
         return f"{event.variant}: no C2PA manifest{source_words}"
-    by = f" by {short(_text(event.signer), 60)}" if event.signer else ""
+    by = f" by {shorten(_text(event.signer), 60)}" if event.signer else ""
     failures = f" ({', '.join(event.failures)})" if event.failures else ""
-    made_from = f", made from {counted(len(event.ingredients), 'file')}" if event.ingredients else ""
+    made_from = f", made from {format_count(len(event.ingredients), 'file')}" if event.ingredients else ""
     return (
         f"{event.variant}: C2PA manifest{by}, {_VALIDITY[event.validity]}{failures}{source_words}{made_from}"
     )
@@ -84,10 +84,10 @@ def describe_observed(event: ProvenanceObserved) -> str:
 
 def describe_signed(event: ProvenanceSigned) -> str:
     """Return what was signed in one line."""
-    parents = f", made from {counted(len(event.parents), 'job')}" if event.parents else ""
+    parents = f", made from {format_count(len(event.parents), 'job')}" if event.parents else ""
     parents += f", dated {event.stamped_at[:19]}Z by an authority" if event.stamped_at else ""
     return (
-        f"{event.variant} by {short(_text(event.signer), 60)} ({event.algorithm}), source type "
+        f"{event.variant} by {shorten(_text(event.signer), 60)} ({event.algorithm}), source type "
         f"{event.digital_source_type}{parents}, sha256 {event.sha256[:12]}…"
     )
 
@@ -96,13 +96,13 @@ def describe_published(event: AssetPublished) -> str:
     """Return what was published in one line."""
     marking = {"signed": "with our manifest", "original": "with its own manifest", "none": "NOT MARKED"}
     mark = f", {label_words(event.label)}" if event.label else ""
-    return f"{event.variant} to {short(_text(event.target), 80)}, {marking[event.marking]}{mark}"
+    return f"{event.variant} to {shorten(_text(event.target), 80)}, {marking[event.marking]}{mark}"
 
 
 def label_words(label: VisibleLabel) -> str:
     """Return what people see in the pictures, in a few words."""
     if label.kind == "text":
-        return f"with the visible label “{short(_text(label.text), 60)}”"
+        return f"with the visible label “{shorten(_text(label.text), 60)}”"
     return "with the EU icon" if label.kind == "eu_icon" else "with a visible icon"
 
 

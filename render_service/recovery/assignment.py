@@ -42,7 +42,7 @@ def likeness(attempt: Attempt, video: Observation) -> Likeness:
     differences = (
         *(["the source"] if source else []),
         *(["the prompt"] if text_differs else []),
-        *_differing(attempt, video),
+        *_find_differences(attempt, video),
     )
     verdict: Literal["same", "similar", "other"] = "similar" if differences else "same"
     return Likeness("other" if source else verdict, differences, text_differs)
@@ -63,7 +63,7 @@ def _text(prompt: str | None) -> str | None:
     return None if prompt is None else " ".join(unicodedata.normalize("NFC", prompt).split())
 
 
-def _differing(attempt: Attempt, video: Observation) -> Iterator[str]:
+def _find_differences(attempt: Attempt, video: Observation) -> Iterator[str]:
     requested = attempt.requested
     if video.prompt is not None and attempt.prompt is None:
         yield "the prompt (ours was erased)"
@@ -144,7 +144,7 @@ def assign(
     for attempt in attempts:
         name = attempt.job.job_id
         if findings[name].kind == "nothing":
-            findings[name] = _unless_unaccounted(
+            findings[name] = _defer_if_unaccounted(
                 findings[name],
                 [(video, doubts_about(attempt, video, times_count=times_count)) for video in videos],
                 [_doubts_about_adopted(attempt, video, times_count=times_count) for video in adopted],
@@ -161,10 +161,12 @@ def _assign_matching(
     for video in videos:
         of_text[_text(video.prompt)].append(video)
     without_text = of_text.pop(None, [])
-    fitting = {attempt.job.job_id: _fitting(attempt, of_text[_text(attempt.prompt)]) for attempt in attempts}
+    fitting = {
+        attempt.job.job_id: _find_fitting(attempt, of_text[_text(attempt.prompt)]) for attempt in attempts
+    }
     findings = _share_out(attempts, fitting, waiting)
     left = [attempt for attempt in attempts if findings[attempt.job.job_id].kind != "found"]
-    fitting = {attempt.job.job_id: _fitting(attempt, without_text) for attempt in left}
+    fitting = {attempt.job.job_id: _find_fitting(attempt, without_text) for attempt in left}
     for name, finding in _share_out(left, fitting, waiting).items():
         earlier = findings[name]
         more = replace(earlier, candidates=(*earlier.candidates, *fitting[name]))
@@ -172,7 +174,7 @@ def _assign_matching(
     return findings
 
 
-def _fitting(attempt: Attempt, videos: Sequence[Observation]) -> list[Observation]:
+def _find_fitting(attempt: Attempt, videos: Sequence[Observation]) -> list[Observation]:
     return [video for video in videos if doubts_about(attempt, video) == ()]
 
 
@@ -209,7 +211,7 @@ def _share_out(
 ) -> dict[str, Finding]:
     findings: dict[str, Finding] = {}
     for group in _groups(attempts, fitting):
-        findings |= _shared_out(group, fitting, under_way)
+        findings |= _assign_group(group, fitting, under_way)
     return findings
 
 
@@ -239,7 +241,7 @@ def _groups(
         yield sorted(group, key=lambda attempt: attempt.position)
 
 
-def _shared_out(
+def _assign_group(
     group: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]], under_way: set[str]
 ) -> dict[str, Finding]:
     names = [attempt.job.job_id for attempt in group]
@@ -249,13 +251,15 @@ def _shared_out(
     if under_way.intersection(names):
         return {name: Finding("wait", candidates=tuple(fitting[name])) for name in names}
     first = group[0]
-    shared = _in_order(group, fitting) if all(may_stand_for(first, other) for other in group[1:]) else None
+    shared = (
+        _assign_in_order(group, fitting) if all(may_stand_for(first, other) for other in group[1:]) else None
+    )
     if shared is None or len(shared) < len(videos):
         return {name: Finding("several", candidates=tuple(fitting[name])) for name in names}
     return {name: Finding("found", shared[name]) if name in shared else Finding("nothing") for name in names}
 
 
-def _in_order(
+def _assign_in_order(
     group: Sequence[Attempt], fitting: Mapping[str, Sequence[Observation]]
 ) -> dict[str, Observation]:
     """Assign to each attempt, oldest first, the oldest matching video that is still free."""
@@ -270,7 +274,7 @@ def _in_order(
     return assigned
 
 
-def _unless_unaccounted(
+def _defer_if_unaccounted(
     finding: Finding,
     videos: Sequence[tuple[Observation, tuple[str, ...] | None]],
     adopted: Sequence[str | None],

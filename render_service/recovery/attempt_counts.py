@@ -71,7 +71,7 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
     """Count the attempts recorded up to `position`, by their last event."""
     intended, standing, strays = 0, dict[tuple[str, str], Standing](), list[Record]()
     servers = set[tuple[str, str]]()
-    for record, event in _in_order(ledger, position):
+    for record, event in _read_in_order(ledger, position):
         attempt, is_intent = (record.stream, event.attempt_id), isinstance(event, SubmissionIntended)
         intended += is_intent
         if isinstance(event, SubmissionIntended):
@@ -84,7 +84,7 @@ def count_attempts(ledger: Ledger, position: int) -> Attempts:
     return Attempts(position, intended, by_standing, tuple(strays), frozenset(servers))
 
 
-def _in_order(ledger: Ledger, position: int) -> Iterator[tuple[Record, AttemptEvent]]:
+def _read_in_order(ledger: Ledger, position: int) -> Iterator[tuple[Record, AttemptEvent]]:
     """Yield the attempt events up to `position`, in order."""
     where = RecordFilter(types=tuple(kind.type for kind in _SAYS), before=position + 1)
     for record in ledger.read(where, with_text=False):

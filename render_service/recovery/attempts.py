@@ -53,7 +53,7 @@ class Attempt:
         """The prompt that was sent; None once it is erased."""
         return (self.requested.augmented_prompt or self.requested.prompt).text
 
-    def silent_s(self, now: datetime) -> float:
+    def measure_silence_s(self, now: datetime) -> float:
         """Return the seconds since the last record about it; 0 if a clock was set back.
 
         An attempt whose recorded start is in the future, because of a wrong clock, counts as begun long ago:
@@ -75,14 +75,14 @@ class Attempt:
         since_s = int((self.intended_at - CLOCKS_DIFFER).timestamp())
         return since_s <= created_at <= (until + CLOCKS_DIFFER).timestamp()
 
-    def unproven_s(self, now: datetime, grace_s: float) -> float:
+    def measure_unproven_s(self, now: datetime, grace_s: float) -> float:
         """Return the seconds until a list without its video can prove absence; 0 from then on.
 
         The call may take effect until then, regardless of the `grace_s` for its answer.
         """
         begun_at = min(self.intended_at, self.heard_at)  # the clock of the intent may have been ahead
         effect_s = self.takes_effect_s - (now - begun_at).total_seconds()
-        return max(0.0, effect_s, grace_s - self.silent_s(now))
+        return max(0.0, effect_s, grace_s - self.measure_silence_s(now))
 
 
 def open_attempts(
@@ -94,7 +94,7 @@ def open_attempts(
     return sorted(attempts, key=lambda attempt: attempt.position)
 
 
-def went_to(attempt: Attempt, profile: str, base_url: str) -> bool:
+def was_sent_to(attempt: Attempt, profile: str, base_url: str) -> bool:
     """Return whether an attempt was sent to `base_url`; the port of the embedded sandbox does not matter."""
     if SANDBOX in {attempt.intent.profile, profile}:
         return attempt.intent.profile == profile

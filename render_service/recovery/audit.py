@@ -22,25 +22,25 @@ from render_service.recovery.attempt_counts import Attempts, count_attempts
 from render_service.recovery.attempts import GRACE_S, Attempt, attempt_of, open_attempts
 from render_service.recovery.findings import (
     Finding,
+    check_attempts,
+    check_jobs,
+    check_missing,
+    check_open_attempts,
+    check_overdue,
+    check_splits,
+    check_spool,
+    check_unclaimed,
     is_dealt_with,
-    of_attempts,
-    of_jobs,
-    of_missing,
-    of_open_attempts,
-    of_overdue,
-    of_splits,
-    of_spool,
-    of_unclaimed,
 )
 from render_service.recovery.listing import read_list
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.servers import is_at, is_same_server, job_of_video
 from render_service.session.session import clock_of
-from render_service.settlement.overdue import overdue_jobs
+from render_service.settlement.overdue import find_overdue_jobs
 from render_service.submission.spool import Waiting, waiting
 from sora_adapter.errors import ServerUnreadable, SettingsUnusable, VideoNotFound
 from sora_adapter.models import Observation
@@ -133,7 +133,7 @@ async def _ask_server(
     if name == SANDBOX and not settings.sandbox_folder.exists():
         return ServerLook(name, because="this ledger has no sandbox"), []
     try:
-        profile = usable_profile(settings, None, even_if_retired=False)
+        profile = find_usable_profile(settings, None, even_if_retired=False)
         if not profile.can_list:
             return ServerLook(name, because=profile.unsupported.get("list") or "it offers no list"), []
         async with connection(settings, trace, profile) as client:
@@ -156,29 +156,29 @@ def _audit_ledger(
     now = clock_of(ledger)()
     attempts = count_attempts(ledger, ledger.head().size)
     tally = _Tally(scope)
-    about_jobs = list(of_jobs(tally.begun(ledger.iterate_jobs()), now))
+    about_jobs = list(check_jobs(tally.count_begun(ledger.iterate_jobs()), now))
     still_open = [attempt for name in tally.profiles for attempt in open_attempts(ledger, name)]
     absent = [attempt_of(ledger, job) for job in tally.absent]
     live = [
         open_attempt
         for open_attempt in still_open
-        if open_attempt.lost is None and open_attempt.silent_s(now) < scope.grace_s
+        if open_attempt.lost is None and open_attempt.measure_silence_s(now) < scope.grace_s
     ]
-    overdue = overdue_jobs(ledger, now, longest_render_s)
-    unclaimed = _unclaimed(ledger, look, listed, scope, live)
+    overdue = find_overdue_jobs(ledger, now, longest_render_s)
+    unclaimed = _find_unclaimed(ledger, look, listed, scope, live)
     findings = [
-        *of_attempts(attempts),
-        *of_spool(spooled),
-        *of_open_attempts(
+        *check_attempts(attempts),
+        *check_spool(spooled),
+        *check_open_attempts(
             (open_attempt for open_attempt in still_open if _is_in(scope, open_attempt.job.created_at)),
             now,
             scope.grace_s,
         ),
-        *of_unclaimed(look.profile, unclaimed, still_open, absent),
-        *of_missing(_missing(ledger, look, listed, scope, before), now),
+        *check_unclaimed(look.profile, unclaimed, still_open, absent),
+        *check_missing(_missing(ledger, look, listed, scope, before), now),
         *about_jobs,
-        *of_overdue((job for job in overdue if _is_in(scope, job.created_at)), longest_render_s),
-        *of_splits(ledger, now, scope.since),
+        *check_overdue((job for job in overdue if _is_in(scope, job.created_at)), longest_render_s),
+        *check_splits(ledger, now, scope.since),
     ]
     done = [finding for finding in findings if is_dealt_with(ledger, finding)]
     return Audit(
@@ -202,7 +202,7 @@ class _Tally:
         self.absent: list[Job] = []
         self.settled_usd_micros = self.reserved_usd_micros = 0
 
-    def begun(self, jobs: Iterable[Job]) -> Iterator[Job]:
+    def count_begun(self, jobs: Iterable[Job]) -> Iterator[Job]:
         """Yield the jobs that were begun in the scope, and count all of them."""
         for job in jobs:
             if job.profile:
@@ -260,7 +260,7 @@ def _missing(
     return [job for job in waiting if is_at(ledger, job, look.profile, look.server)] if shows_ours else []
 
 
-def _unclaimed(
+def _find_unclaimed(
     ledger: Ledger, look: ServerLook, listed: Sequence[Observation], scope: Scope, live: Sequence[Attempt]
 ) -> list[Observation]:
     """Return the videos without a job, except those that may belong to an attempt still under way."""
@@ -277,23 +277,23 @@ MOST_LOST = 200
 """How many lost renders are looked at for findings that need no audit, the newest first."""
 
 
-def standing_findings(ledger: Ledger, settings: Settings, now: datetime) -> list[Finding]:
+def list_indexed_findings(ledger: Ledger, settings: Settings, now: datetime) -> list[Finding]:
     """Return the findings that indexes tell, without asking a server and without reading every job.
 
     An audit also compares the ledger with the list of its server, and counts all attempts.
     """
     longest_s = settings.longest_render_s
-    lost = list(of_jobs(ledger.jobs(JobFilter(states=(State.LOST,)), MOST_LOST), now))
+    lost = list(check_jobs(ledger.jobs(JobFilter(states=(State.LOST,)), MOST_LOST), now))
     return [
-        *of_spool(list(waiting(settings, ledger))),
-        *of_open_attempts(open_attempts(ledger, None), now, GRACE_S),
-        *of_overdue(overdue_jobs(ledger, now, longest_s), longest_s),
-        *of_splits(ledger, now),
+        *check_spool(list(waiting(settings, ledger))),
+        *check_open_attempts(open_attempts(ledger, None), now, GRACE_S),
+        *check_overdue(find_overdue_jobs(ledger, now, longest_s), longest_s),
+        *check_splits(ledger, now),
         *(finding for finding in lost if not is_dealt_with(ledger, finding)),
     ]
 
 
-def audited_at(ledger: Ledger, position: int) -> Attempts:
+def count_attempts_at(ledger: Ledger, position: int) -> Attempts:
     """Count the attempts as of `position`; `BadInput` if the ledger is not that long."""
     size = ledger.head().size
     if position > size:

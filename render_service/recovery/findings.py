@@ -38,7 +38,7 @@ from ledger.terms import State, Status, Variant
 from render_service.recovery.assignment import doubts_about, may_be_of
 from render_service.recovery.attempt_counts import Attempts
 from render_service.recovery.attempts import Attempt
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput
 from render_service.session.event_ids import note_id
 from render_service.session.splits import OpenSplits, Progress
@@ -82,17 +82,17 @@ class Finding:
         return asdict(self)
 
 
-def of_attempts(attempts: Attempts) -> Iterator[Finding]:
+def check_attempts(attempts: Attempts) -> Iterator[Finding]:
     """Yield a finding for each record that does not add up."""
     for record in attempts.strays:
         found = f"{record.type} at position {record.position} has no intent, or repeats one"
         yield Finding("ATTEMPTS_DO_NOT_ADD_UP", record.event_id, found, "sora-ledger verify")
 
 
-def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float) -> Iterator[Finding]:
+def check_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float) -> Iterator[Finding]:
     """Yield findings for attempts without news, and for those whose answer was lost."""
     for attempt in attempts:
-        name, age_s = attempt.job.job_id, attempt.silent_s(now)
+        name, age_s = attempt.job.job_id, attempt.measure_silence_s(now)
         if attempt.lost is not None:
             found = f"the answer was lost ({attempt.lost.lost}) {age_s:.0f} s ago: a video may exist"
             yield Finding("OUTCOME_UNKNOWN", name, found, f"sora-ledger reconcile {name}", name)
@@ -102,7 +102,7 @@ def of_open_attempts(attempts: Iterable[Attempt], now: datetime, grace_s: float)
             yield Finding("INTENT_OPEN", name, found, f"sora-ledger reconcile {name}", name)
 
 
-def of_unclaimed(
+def check_unclaimed(
     profile: str, videos: Iterable[Observation], lost: Sequence[Attempt], absent: Sequence[Attempt]
 ) -> Iterator[Finding]:
     """Yield findings for videos without a job: of a lost attempt, a mistaken absence, or another client."""
@@ -123,22 +123,25 @@ def _command_to_claim(video: Observation, lost: Sequence[Attempt], absent: Seque
     return f"adopt --id {video.video_id}"
 
 
-def of_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
+def check_jobs(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
     """Yield findings for videos that belong to two jobs, expired videos, and money without a video."""
     owners: dict[tuple[str | None, str], list[str]] = defaultdict(list)
     for job in jobs:
         if job.video_id is not None:
             owners[job.profile, job.video_id].append(job.job_id)
-        yield from _of_job(job, now)
+        yield from _check_job(job, now)
     for (_, video_id), names in owners.items():
         if len(names) > 1:
             found = f"it belongs to {' and '.join(sorted(names))}"
             later = max(names)
-            do = f"sora-ledger show {later}: find out which of them the server made it for; {_then(later)}"
+            do = (
+                f"sora-ledger show {later}: find out which of them the server made it for; "
+                f"{_name_next_command(later)}"
+            )
             yield Finding("VIDEO_CLAIMED_TWICE", video_id, found, do, later)
 
 
-def of_overdue(jobs: Iterable[Job], longest_s: float) -> Iterator[Finding]:
+def check_overdue(jobs: Iterable[Job], longest_s: float) -> Iterator[Finding]:
     """Yield findings for renders that run, or wait to be stored, for longer than `longest_s`."""
     for job in jobs:
         name, hours = job.job_id, longest_s / 3600
@@ -148,7 +151,7 @@ def of_overdue(jobs: Iterable[Job], longest_s: float) -> Iterator[Finding]:
         yield Finding("RENDER_OVERDUE", name, found, do, name)
 
 
-def of_missing(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
+def check_missing(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
     """Yield findings for jobs whose video is not listed by their server although it has not expired."""
     for job in jobs:
         if _has_expired(job, now):
@@ -164,7 +167,7 @@ def _has_expired(job: Job, now: datetime) -> bool:
     return job.expires_at is not None and job.expires_at <= now.timestamp()
 
 
-def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
+def _check_job(job: Job, now: datetime) -> Iterator[Finding]:
     if Variant.VIDEO in job.assets:
         return
     is_waiting = job.state in {State.RUNNING, State.COMPLETED}
@@ -172,21 +175,21 @@ def _of_job(job: Job, now: datetime) -> Iterator[Finding]:
         unseen = "is gone, and was never seen completed"
         unfetched = "was completed, and expired before it was downloaded"
         found = f"{job.video_id} {unfetched if job.status is Status.COMPLETED else unseen}"
-        ended = _then(job.job_id) if job.outcome else f"sora-ledger poll {job.job_id} records it"
+        ended = _name_next_command(job.job_id) if job.outcome else f"sora-ledger poll {job.job_id} records it"
         do = f"render it again, and poll it at once or run a worker; {ended}"
         yield Finding("ASSET_EXPIRED", job.job_id, found, do, job.job_id)
     elif job.settled_usd_micros:
         spent = f"{format_usd(job.settled_usd_micros)} ({job.cost_basis})"
         found = f"{spent} for a render that is {job.state}, and there is no video"
-        do = f"ask the operator of {job.profile} whether it was billed; {_then(job.job_id)}"
+        do = f"ask the operator of {job.profile} whether it was billed; {_name_next_command(job.job_id)}"
         yield Finding("SPEND_WITHOUT_ASSET", job.job_id, found, do, job.job_id)
 
 
-def _then(name: str) -> str:
+def _name_next_command(name: str) -> str:
     return f"then sora-ledger audit --dealt-with {name} --reason TEXT"
 
 
-def of_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
+def check_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
     """Yield a finding for each answer that waits in a file, usable or not."""
     for file in files:
         if file.spooled is None:
@@ -206,7 +209,7 @@ SPLIT_STALLED_S = 600
 _BY_A_PERSON = (State.CANCELLED, State.REFUSED)
 
 
-def of_splits(ledger: Ledger, now: datetime, since: str | None = None) -> Iterator[Finding]:
+def check_splits(ledger: Ledger, now: datetime, since: str | None = None) -> Iterator[Finding]:
     """Yield a finding for each split that stopped, or that nobody continues, unless a person ended it."""
     for standing in OpenSplits(ledger).renew():
         name, job = standing.job_id, ledger.job(standing.job_id)
@@ -216,7 +219,7 @@ def of_splits(ledger: Ledger, now: datetime, since: str | None = None) -> Iterat
         if not (stopped or (is_ready and silent_s >= SPLIT_STALLED_S)) or (since and job.created_at < since):
             continue
         number, total = standing.number, standing.total
-        rest = counted(standing.remaining, "remix after it was", "remixes after it were")
+        rest = format_count(standing.remaining, "remix after it was", "remixes after it were")
         found = f"remix {number} of {total} is {job.state}, and {rest} not requested"
         cancel = f"sora-ledger cancel {name} withdraws what is left"
         do = f"{standing.next}; or {cancel}" if standing.next else cancel
@@ -243,7 +246,7 @@ async def deal_with(session: "Session", name: str, why: str) -> list[Finding]:
     """
     job = await session.job(name)
     jobs = await asyncio.to_thread(session.ledger.jobs)
-    findings = [finding for finding in of_jobs(jobs, session.clock()) if finding.job_id == job.job_id]
+    findings = [finding for finding in check_jobs(jobs, session.clock()) if finding.job_id == job.job_id]
     left = [
         finding for finding in findings if not await asyncio.to_thread(is_dealt_with, session.ledger, finding)
     ]

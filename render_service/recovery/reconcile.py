@@ -29,16 +29,16 @@ from ledger.record import Draft
 from ledger.store.filters import JobFilter
 from ledger.terms import State
 from render_service.recovery.assignment import Finding, assign, likeness
-from render_service.recovery.attempts import GRACE_S, OPEN, Attempt, attempt_of, open_attempts, went_to
+from render_service.recovery.attempts import GRACE_S, OPEN, Attempt, attempt_of, open_attempts, was_sent_to
 from render_service.recovery.listing import Sightings
-from render_service.recovery.search import known_job, look, with_prompts
+from render_service.recovery.search import find_known_job, look, with_prompts
 from render_service.recovery.verdict import (
     Settlement,
     conclude,
     next_steps,
-    sent_elsewhere,
-    settled,
-    under_way,
+    settle_closed,
+    settle_elsewhere,
+    settle_under_way,
 )
 from render_service.runtime.errors import BadInput, ServiceError
 from render_service.session.event_ids import claim_id
@@ -84,17 +84,17 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
         progress=video.progress,
     )
     server = server_name_in_use(session.settings, profile.name)
-    drafts = [session.draft(event) for event in _lost_first(attempt)]
+    drafts = [session.draft(event) for event in _list_preceding(attempt)]
     drafts.append(session.draft(recovered, event_id=claim_id(server, video.video_id)))
-    other = await known_job(session, profile, video.video_id)
+    other = await find_known_job(session, profile, video.video_id)
     if other is not None:
-        raise _taken(video_id, other)
+        raise _refuse_taken(video_id, other)
     try:
         now = await session.advance(job, drafts)
     except EventIdConflict:
-        raise _taken(video_id, await known_job(session, profile, video_id)) from None
+        raise _refuse_taken(video_id, await find_known_job(session, profile, video_id)) from None
     except WrongExpectedVersion as conflict:
-        raise _moved_on(job) from conflict
+        raise _refuse_changed(job) from conflict
     # A crash here leaves the job to the worker that put it off, which looks again within ten minutes.
     await asyncio.to_thread(session.ledger.store.queue.hasten, [job.job_id])
     return Settlement(now, "recovered", f"a person named {video.video_id}, which the server has")
@@ -105,11 +105,11 @@ async def declare_absent(session: Session, job: Job, why: str) -> Settlement:
     attempt = await _attempt(session, job, OPEN)
     absent = SubmissionAbsent(attempt_id=attempt.intent.attempt_id, how="person")
     note = NoteRecorded(text=Private.seal("text", why))
-    events = [*_lost_first(attempt), note, absent]
+    events = [*_list_preceding(attempt), note, absent]
     try:
         now = await session.advance(job, [session.draft(event) for event in events])
     except WrongExpectedVersion as conflict:
-        raise _moved_on(job) from conflict
+        raise _refuse_changed(job) from conflict
     reason = f"a person says that nothing was created: {why}"
     return Settlement(now, "absent", reason, commands=next_steps(now))
 
@@ -126,14 +126,14 @@ async def _attempt(session: Session, job: Job, states: tuple[State, ...]) -> Att
     return await asyncio.to_thread(attempt_of, session.ledger, job)
 
 
-def _lost_first(attempt: Attempt) -> list[Event]:
+def _list_preceding(attempt: Attempt) -> list[Event]:
     """Return the event that has to precede the settlement of an attempt that was cut off."""
     if attempt.job.state is not State.SUBMITTING:
         return []
     return [SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")]
 
 
-def _taken(video_id: str, other: Job | None) -> BadInput:
+def _refuse_taken(video_id: str, other: Job | None) -> BadInput:
     owner = other.job_id if other else "another job"
     return BadInput(
         f"{video_id} belongs to {owner}: see `sora-ledger show {owner}`, and name another video",
@@ -143,7 +143,7 @@ def _taken(video_id: str, other: Job | None) -> BadInput:
     )
 
 
-def _moved_on(job: Job) -> BadInput:
+def _refuse_changed(job: Job) -> BadInput:
     return BadInput(
         f"{job.job_id} was changed in the meantime: `sora-ledger show {job.job_id}` shows how",
         param="job",
@@ -212,9 +212,9 @@ class _Search:
             if job.state is State.UNKNOWN:
                 lost.append(job)
             elif job.state is State.SUBMITTING:
-                done[job.job_id] = under_way(job, self._grace_s)
+                done[job.job_id] = settle_under_way(job, self._grace_s)
             else:
-                done[job.job_id] = settled(job)
+                done[job.job_id] = settle_closed(job)
         return done | (await self._search_server(lost) if lost else {})
 
     async def _record_loss(self, job: Job) -> Job:
@@ -222,7 +222,7 @@ class _Search:
         if job.state is not State.SUBMITTING:
             return job
         attempt = await asyncio.to_thread(attempt_of, self._session.ledger, job)
-        if attempt.silent_s(self._session.clock()) < self._grace_s:
+        if attempt.measure_silence_s(self._session.clock()) < self._grace_s:
             return job
         lost = SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")
         return await self._append(job, [self._session.draft(lost)])
@@ -233,11 +233,11 @@ class _Search:
             attempts, findings, sightings = await self._match_videos(client, names, to_the_end=False)
             if sightings.stopped and self._needs_the_end(attempts, findings, names):
                 attempts, findings, sightings = await self._match_videos(client, names, to_the_end=True)
-        done = {name: settled(await self._session.job(name)) for name in names}
+        done = {name: settle_closed(await self._session.job(name)) for name in names}
         for attempt in attempts:
             name = attempt.job.job_id
             if name in names and name not in findings:
-                done[name] = sent_elsewhere(attempt, client.base_url)
+                done[name] = settle_elsewhere(attempt, client.base_url)
             elif name in names:
                 done[name] = await self._conclude(client, attempt, findings[name], sightings)
         return done
@@ -266,7 +266,7 @@ class _Search:
         return open_attempts(self._session.ledger, None, self._profile.takes_effect_s)
 
     def _is_at(self, client: "VideosClient", attempt: Attempt) -> bool:
-        return went_to(attempt, self._profile.name, client.base_url)
+        return was_sent_to(attempt, self._profile.name, client.base_url)
 
     def _needs_the_end(
         self, attempts: Sequence[Attempt], findings: Mapping[str, Finding], names: set[str]
@@ -277,25 +277,27 @@ class _Search:
         ]
         return any(
             findings[attempt.job.job_id].kind in {"nothing", "several"}
-            and not (self._profile.list_proves_absence and self._unproven_s(attempt) > 0)
+            and not (self._profile.list_proves_absence and self._measure_unproven_s(attempt) > 0)
             for attempt in unsure
         )
 
-    def _unproven_s(self, attempt: Attempt) -> float:
-        return attempt.unproven_s(self._session.clock(), self._grace_s)
+    def _measure_unproven_s(self, attempt: Attempt) -> float:
+        return attempt.measure_unproven_s(self._session.clock(), self._grace_s)
 
     def _may_be_answered(self, attempts: Sequence[Attempt], names: set[str]) -> list[str]:
         """Name the other jobs whose answer may still come; a shorter grace period does not apply to them."""
         now, grace_s = self._session.clock(), max(GRACE_S, self._grace_s)
         under_way = [
-            attempt for attempt in attempts if attempt.lost is None and attempt.silent_s(now) < grace_s
+            attempt
+            for attempt in attempts
+            if attempt.lost is None and attempt.measure_silence_s(now) < grace_s
         ]
         return [attempt.job.job_id for attempt in under_way if attempt.job.job_id not in names]
 
     async def _conclude(
         self, client: "VideosClient", attempt: Attempt, finding: Finding, sightings: Sightings
     ) -> Settlement:
-        missing_s, has_key = self._unproven_s(attempt), client.has_key_of(attempt.intent)
+        missing_s, has_key = self._measure_unproven_s(attempt), client.has_key_of(attempt.intent)
         concluded = conclude(attempt, finding, sightings, self._profile, missing_s, has_key=has_key)
         drafts = self._drafts(concluded, attempt, finding, sightings)
         if not drafts:
@@ -308,7 +310,7 @@ class _Search:
             why = "another job has just claimed its video"
             return replace(concluded, job=job, verdict="waiting", why=why)
         expected = State.ABSENT if concluded.verdict == "absent" else State.RUNNING
-        return replace(concluded, job=job) if job.state is expected else settled(job)
+        return replace(concluded, job=job) if job.state is expected else settle_closed(job)
 
     def _drafts(
         self, concluded: Settlement, attempt: Attempt, finding: Finding, sightings: Sightings

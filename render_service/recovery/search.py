@@ -105,7 +105,7 @@ def _utc(unix_s: float) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-async def known_job(session: Session, profile: Profile, video_id: str) -> Job | None:
+async def find_known_job(session: Session, profile: Profile, video_id: str) -> Job | None:
     """Return the job of a video at the server of a profile; None if the ledger has none."""
     address = address_in_use(session.settings, profile)
     return await asyncio.to_thread(job_of_video, session.ledger, profile.name, address, video_id)
@@ -132,7 +132,7 @@ async def look(
     except (VideoNotFound, ServerUnreadable) as error:  # it has no list, despite its profile
         listing, doubt = None, str(error)
     shown = {video.video_id for video in listing.videos} if listing else set()
-    announced, unknown = await _announced(session, client, after, shown)
+    announced, unknown = await _fetch_announced(session, client, after, shown)
     if unknown:
         doubt = doubt or f"a webhook announced {unknown[0]}, which the server does not show"
     sightings = await asyncio.to_thread(_sightings, session, client, listing, announced, doubt)
@@ -149,11 +149,11 @@ async def with_prompts(
     described = []
     for video in sightings.unclaimed:
         is_like_ours = any(doubts_about(attempt, video) is not None for attempt in attempts)
-        described.append(await _described(client, video) if video.prompt is None and is_like_ours else video)
+        described.append(await _describe(client, video) if video.prompt is None and is_like_ours else video)
     return replace(sightings, unclaimed=tuple(described))
 
 
-async def _described(client: "VideosClient", video: Observation) -> Observation:
+async def _describe(client: "VideosClient", video: Observation) -> Observation:
     try:
         observed = await patiently(partial(client.observe, video.video_id))
     except (VideoNotFound, ServerUnreadable, ServerRefused):  # without a prompt, a person decides
@@ -170,7 +170,7 @@ def _has_claim_before(
     return any(claim is not None and claim.position < position for claim in claims)
 
 
-async def _announced(
+async def _fetch_announced(
     session: Session, client: "VideosClient", after: int, listed: set[str]
 ) -> tuple[list[Observation], list[str]]:
     """Fetch the videos that webhooks announced since `after` and that neither list nor ledger knows.

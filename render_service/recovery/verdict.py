@@ -64,7 +64,7 @@ def conclude(
             return _recover(job, finding.video, sightings)
         case "wait":
             why = "a video that may belong to it also matches another attempt, which has to be settled first"
-            return Settlement(job, "waiting", why, commands=(_again(job),))
+            return Settlement(job, "waiting", why, commands=(_format_retry(job),))
         case "several":
             return _ask(job, _describe_doubts(finding, sightings), finding.candidates)
         case "nothing":
@@ -105,7 +105,7 @@ def _conclude_absence(
         return _ask(job, why)
     if missing_s > 0:
         why = f"nothing in the list matches; that counts in {missing_s:.0f} s, as a video may appear late"
-        return Settlement(job, "waiting", why, commands=(_again(job), _declaring_absent(job)))
+        return Settlement(job, "waiting", why, commands=(_format_retry(job), _declaring_absent(job)))
     if sightings.doubt is not None:
         return _ask(job, f"nothing in the list matches, which proves nothing: {sightings.doubt}")
     why = "submissions of this ledger account for all videos of that time, so nothing was created"
@@ -131,30 +131,30 @@ def next_steps(job: Job) -> tuple[str, ...]:
 
 def _ask(job: Job, why: str, candidates: Sequence[Observation] = ()) -> Settlement:
     names = tuple(sightings.video_id for sightings in candidates)
-    taking = tuple(f"{_again(job)} --video-id {name}" for name in names[:SHOWN] or ("VIDEO_ID",))
+    taking = tuple(f"{_format_retry(job)} --video-id {name}" for name in names[:SHOWN] or ("VIDEO_ID",))
     return Settlement(job, "needs_person", why, names, (*taking, _declaring_absent(job)))
 
 
 def _declaring_absent(job: Job) -> str:
-    return f"{_again(job)} --absent --reason TEXT"
+    return f"{_format_retry(job)} --absent --reason TEXT"
 
 
-def _again(job: Job) -> str:
+def _format_retry(job: Job) -> str:
     return f"sora-ledger reconcile {job.job_id}"
 
 
-def under_way(job: Job, grace_s: float) -> Settlement:
+def settle_under_way(job: Job, grace_s: float) -> Settlement:
     """Return the settlement of an attempt whose answer may still come."""
     why = f"its answer may still come: the attempt is younger than {grace_s:g} s"
-    return Settlement(job, "waiting", why, commands=(_again(job), f"{_again(job)} --grace 0"))
+    return Settlement(job, "waiting", why, commands=(_format_retry(job), f"{_format_retry(job)} --grace 0"))
 
 
-def settled(job: Job) -> Settlement:
+def settle_closed(job: Job) -> Settlement:
     """Return the settlement of a job that has no open attempt."""
     return Settlement(job, "settled", f"it is {job.state}: there is no lost submission to look for")
 
 
-def sent_elsewhere(attempt: Attempt, other_server: str) -> Settlement:
+def settle_elsewhere(attempt: Attempt, other_server: str) -> Settlement:
     """Return the settlement of an attempt that was sent to another server than the one in use."""
     server = attempt.intent.server
     why = f"it was sent to {server}, but {other_server} is in use: its list says nothing about this attempt"

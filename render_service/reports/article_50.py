@@ -38,7 +38,7 @@ from render_service.approvals.reviews import last_by_person
 from render_service.evidence.envelope import Subject, statement
 from render_service.provenance.words import label_words
 from render_service.reports.explain import people_of
-from render_service.runtime.documents import ERASED, Json, counted
+from render_service.runtime.documents import ERASED, Json, format_count
 from render_service.runtime.printable import printable
 from render_service.session.history import JobHistory
 
@@ -157,7 +157,7 @@ def _row(ledger: Ledger, published: Entry[AssetPublished]) -> Json:
         (entry for entry in reversed(before.all_of(AssetStored)) if entry.event.variant is Variant.VIDEO),
         None,
     )
-    observed = _observed(before, stored.event.sha256 if stored else None)
+    observed = _find_observation(before, stored.event.sha256 if stored else None)
     approved, reviewed = _approvals(ledger, before), _reviews(before)
     return {
         "gaps": _gaps(job, event, observed, approved, reviewed),
@@ -186,7 +186,7 @@ def _row(ledger: Ledger, published: Entry[AssetPublished]) -> Json:
     }
 
 
-def _observed(before: JobHistory, sha256: str | None) -> ProvenanceObserved | None:
+def _find_observation(before: JobHistory, sha256: str | None) -> ProvenanceObserved | None:
     observations = (
         entry.event for entry in reversed(before.all_of(ProvenanceObserved)) if entry.event.sha256 == sha256
     )
@@ -265,7 +265,7 @@ def page(report: Report) -> str:
     )
     header = "".join(f'<th scope="col">{head}</th>' for head in heads)
     summary = (
-        f"{counted(document['published'], 'file')} published, {document['marked']} marked, "
+        f"{format_count(document['published'], 'file')} published, {document['marked']} marked, "
         f"{document['with_gaps']} with gaps"
     )
     return (
@@ -274,7 +274,7 @@ def page(report: Report) -> str:
         f"<title>Published AI video</title><style>{_STYLE}</style></head><body>"
         f"<h1>Published AI video</h1><p>{_text(period)}. {_text(summary)}.</p>"
         f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
-        f"<p>From {_text(report.origin)} at {counted(report.size, 'record')}, "
+        f"<p>From {_text(report.origin)} at {format_count(report.size, 'record')}, "
         f"root <code>{report.root}</code>. Each line is a record of that ledger, "
         "which can be proved to be in it.</p></body></html>\n"
     )

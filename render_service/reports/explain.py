@@ -1,8 +1,8 @@
 """Explain a decision: what was decided, why, by whose authority, and whether the record is intact.
 
-`explain` answers all four questions, and says what is recorded about the origin of the files. `why_not`
-answers those of a person whose request was refused: what prevented it, and what to do now. Both read only the
-ledger.
+`explain` answers all four questions, and says what is recorded about the origin of the files.
+`explain_denial` answers those of a person whose request was refused: what prevented it, and what to do now.
+Both read only the ledger.
 """
 
 import json
@@ -56,7 +56,7 @@ class Explained:
 def explain(ledger: Ledger, name: str) -> Explained:
     """Return the last decision on the job called `name`; `NotReady` if no decision was made on it."""
     job = ledger.job(name)
-    history, requested, decided = _decided(ledger, job)
+    history, requested, decided = _read_decision(ledger, job)
     ruling = decided.event
     document = {
         "job_id": job.job_id,
@@ -76,10 +76,10 @@ def explain(ledger: Ledger, name: str) -> Explained:
     return Explained(job, requested, ruling, decided.record, document)
 
 
-def why_not(ledger: Ledger, name: str) -> Explained:
+def explain_denial(ledger: Ledger, name: str) -> Explained:
     """Return why the job called `name` was not allowed, and what to do; if it was, why no other was."""
     job = ledger.job(name)
-    history, requested, decided = _decided(ledger, job)
+    history, requested, decided = _read_decision(ledger, job)
     ruling = decided.event
     denied = ruling if isinstance(ruling, RenderDenied) else None
     document = {
@@ -93,7 +93,7 @@ def why_not(ledger: Ledger, name: str) -> Explained:
         "what_now": _steps(job, ruling, requested),
         "failure": _failure(job, history),
         "request_again": None if denied else _as_typed(job, ruling, requested),
-        "commands": commands_after(denied, requested) if denied else _again(job),
+        "commands": commands_after(denied, requested) if denied else _list_retries(job),
     }
     return Explained(job, requested, ruling, decided.record, document)
 
@@ -112,7 +112,7 @@ def _failure(job: Job, history: JobHistory) -> Json | None:
     }
 
 
-def _again(job: Job) -> list[str]:
+def _list_retries(job: Job) -> list[str]:
     """Return the commands that retry a failed job."""
     if job.state in {State.REJECTED, State.ABSENT} and job.outcome is None:
         return [f"sora-ledger resume {job.job_id}"]
@@ -137,7 +137,7 @@ def _steps(job: Job, ruling: Considered, requested: RenderRequested) -> list[str
     return what_now(ruling, job_id=job.job_id, draft=job.source_job, sent=sent)
 
 
-def _decided(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Entry[Considered]]:
+def _read_decision(ledger: Ledger, job: Job) -> tuple[JobHistory, RenderRequested, Entry[Considered]]:
     history = JobHistory.of(ledger, job)
     if history.requested is None or history.decision is None:
         raise NotReady(
@@ -200,14 +200,14 @@ def _candidate(candidate: Candidate, ruling: Considered) -> Json:
 def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Considered]) -> Json:
     record, basis = decided.record, decided.event.basis
     return {
-        "requested_by": _who(history.first, _unproven(ledger, history)),
-        "decided_by": _who(record) | {"authority": record.envelope.authority},
+        "requested_by": _name_person(history.first, _find_unproven(ledger, history)),
+        "decided_by": _name_person(record) | {"authority": record.envelope.authority},
         "policy": {
-            "name": _named(ledger, basis.policy_sha256),
+            "name": _read_name(ledger, basis.policy_sha256),
             "sha256": basis.policy_sha256,
             "activated": _activation(ledger, record, basis.policy_sha256),
         },
-        "catalog": {"name": _named(ledger, basis.catalog_sha256), "sha256": basis.catalog_sha256},
+        "catalog": {"name": _read_name(ledger, basis.catalog_sha256), "sha256": basis.catalog_sha256},
         "engine": basis.engine,
         "people": people_of(ledger, history),
     }
@@ -215,11 +215,11 @@ def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Considered]) 
 
 def people_of(ledger: Ledger, history: JobHistory) -> list[Json]:
     """Return the answers of people in a job, with how each of them is identified."""
-    unproven = _unproven(ledger, history)
+    unproven = _find_unproven(ledger, history)
     return [_answer(entry.record, unproven) for entry in history.by_people]
 
 
-def _unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
+def _find_unproven(ledger: Ledger, history: JobHistory) -> dict[int, str]:
     """Return, by position, how people are identified whose signature is missing, invalid or weak.
 
     A problem with the signature of a request is reported for the request.
@@ -242,7 +242,7 @@ def _says_signed(record: Record) -> bool:
     return record.envelope.actor_source == "signature" or bool(getattr(record.event, "signature", None))
 
 
-def _who(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
+def _name_person(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
     return {
         "actor": record.actor,
         "identified_by": unproven.get(record.position, record.envelope.actor_source),
@@ -251,7 +251,7 @@ def _who(record: Record, unproven: Mapping[int, str] = NOBODY) -> Json:
     }
 
 
-def _named(ledger: Ledger, sha256: str) -> str | None:
+def _read_name(ledger: Ledger, sha256: str) -> str | None:
     """Return the name that a policy or catalog gives itself; None if that document is not stored."""
     body = ledger.store.document(sha256)
     document = json.loads(body) if body and sha256_hex(body) == sha256 else {}
@@ -261,7 +261,7 @@ def _named(ledger: Ledger, sha256: str) -> str | None:
 def _activation(ledger: Ledger, decided: Record, policy_sha256: str) -> Json | None:
     """Return who activated the policy that decided; None for one that comes with the package."""
     record = activation_before(ledger, decided.position, policy_sha256)
-    return None if record is None else _who(record) | {"why": _words(record, "why")}
+    return None if record is None else _name_person(record) | {"why": _words(record, "why")}
 
 
 def _answer(record: Record, unproven: Mapping[int, str]) -> Json:
@@ -269,7 +269,7 @@ def _answer(record: Record, unproven: Mapping[int, str]) -> Json:
     words = _words(record, "comment") or _words(record, "why")
     return (
         {"event": record.type}
-        | _who(record, unproven)
+        | _name_person(record, unproven)
         | {"said": words}
         | {k: v for k, v in more.items() if v}
     )
@@ -294,7 +294,7 @@ def trust(ledger: Ledger, history: JobHistory, decided: Record) -> Json:
     trouble = [line for record in history.records for line in _trouble(ledger, record, edge, root)]
     trouble += [
         f"position {position}: {how}"
-        for position, how in _unproven(ledger, history).items()
+        for position, how in _find_unproven(ledger, history).items()
         if how.startswith("NOT IDENTIFIED")
     ]
     return {

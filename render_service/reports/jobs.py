@@ -17,7 +17,7 @@ def find_jobs(
 ) -> list[Job]:
     """Return the jobs that `where` describes, newest first; with `of`, only those of the same lineage."""
     if of is None:
-        return list(each_found(ledger, where, limit))
+        return list(iterate_matches(ledger, where, limit))
     line = lineage(ledger, ledger.job(of))[::-1]
     if where == JobFilter():
         return line[:limit]
@@ -25,7 +25,7 @@ def find_jobs(
     return [job for job in line if job.job_id in meant][:limit]
 
 
-def each_found(
+def iterate_matches(
     ledger: Ledger, where: JobFilter, limit: int | None = None, *, of: str | None = None
 ) -> Iterator[Job]:
     """Yield the same jobs; without `of` they are read lazily, because there may be many."""
@@ -46,7 +46,7 @@ def lineage(ledger: Ledger, job: Job) -> list[Job]:
         related[ancestor.job_id] = ancestor
     waiting = [job]
     while waiting:
-        new = [child for child in made_from(ledger, waiting.pop()) if child.job_id not in related]
+        new = [child for child in find_derived(ledger, waiting.pop()) if child.job_id not in related]
         related |= {child.job_id: child for child in new}
         waiting += new
     return [related[name] for name in sorted(related)]
@@ -62,7 +62,7 @@ def source_job(ledger: Ledger, job: Job) -> Job | None:
     return next(iter(ledger.jobs(where, limit=1)), None)
 
 
-def made_from(ledger: Ledger, job: Job, limit: int | None = None) -> list[Job]:
+def find_derived(ledger: Ledger, job: Job, limit: int | None = None) -> list[Job]:
     """Return the jobs that were made from `job`, according to `sources_in`, oldest first."""
     named = JobFilter(source_job=job.job_id, oldest_first=True)
     jobs = ledger.jobs(named, limit)
@@ -96,7 +96,7 @@ def prompt_of(ledger: Ledger, job: Job) -> str | None:
     return None if prompt is None else ERASED if prompt.text is None else prompt.text
 
 
-def retried_from(ledger: Ledger, first: Record) -> str | None:
+def find_retried(ledger: Ledger, first: Record) -> str | None:
     """Return the id of the job that another one retries, from its `first` record; None if it is no retry."""
     cause = first.envelope.causation_id
     record = ledger.event(str(cause)) if cause and first.type == RenderRequested.type else None
@@ -106,10 +106,10 @@ def retried_from(ledger: Ledger, first: Record) -> str | None:
     return record.stream if first.event_id == request_id(retry_key(record.stream)) else None
 
 
-def retried_as(ledger: Ledger, job_id: str) -> str | None:
+def find_retry(ledger: Ledger, job_id: str) -> str | None:
     """Return the id of the job that retries another one; None if that was not retried."""
     record = ledger.event(request_id(retry_key(job_id)))
-    return record.stream if record and retried_from(ledger, record) == job_id else None
+    return record.stream if record and find_retried(ledger, record) == job_id else None
 
 
 def trees(jobs: Iterable[Job]) -> list[tuple[int, Job]]:

@@ -13,8 +13,8 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.filters import RecordFilter
 from ledger.terms import Operation
-from render_service.reports.jobs import made_from, source_job
-from render_service.runtime.printable import short
+from render_service.reports.jobs import find_derived, source_job
+from render_service.runtime.printable import shorten
 from render_service.session.history import JobHistory
 
 FAN = 6
@@ -115,7 +115,7 @@ def _descendants(
     known = {root.job.job_id}
     while waiting and len(descendants) < most:
         member = waiting.pop()
-        made = made_from(ledger, member.job, MOST_COUNTED + 1)
+        made = find_derived(ledger, member.job, MOST_COUNTED + 1)
         children = [child for child in made if child.job_id not in known and may_see(child)]
         shown = children[-fan:]
         descendants.append(replace(member, more=len(children) - len(shown)))
@@ -168,11 +168,11 @@ def _words(request: RenderRequested, aspects: tuple[str, ...]) -> str | None:
         changes = check_remix(prompt, {name: text or "" for name, text in fields.items()}).changes
         spans = [change for change in changes if change.end and change.aspect in aspects]
         if spans:
-            return short("; ".join(prompt[change.start : change.end] for change in spans), MOST_WORDS)
+            return shorten("; ".join(prompt[change.start : change.end] for change in spans), MOST_WORDS)
         in_fields = [text for name in aspects if (text := fields.get(name))]
         if in_fields:
-            return short("; ".join(in_fields), MOST_WORDS)
-    return short(prompt, MOST_WORDS)
+            return shorten("; ".join(in_fields), MOST_WORDS)
+    return shorten(prompt, MOST_WORDS)
 
 
 def steps_between(

@@ -51,8 +51,8 @@ from ledger.events import (
 from ledger.private import Private
 from render_service.access.register import words_of
 from render_service.provenance.words import describe_observed, describe_published, describe_signed
-from render_service.runtime.documents import counted
-from render_service.runtime.printable import short
+from render_service.runtime.documents import format_count
+from render_service.runtime.printable import shorten
 
 
 def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per event
@@ -61,20 +61,20 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
         case LedgerCreated():
             return str(event.origin)
         case RenderRequested():
-            return _requested(event)
+            return _describe_requested(event)
         case RenderDecided():
             reasons = ", ".join(event.reason_codes)
             return f"{event.model}, {format_usd(event.cost_usd_micros)} reserved ({reasons})"
         case RenderDenied():
-            return _denied(event.denial_trace)
+            return _describe_denied(event.denial_trace)
         case RenderHeld():
-            return _held(event)
+            return _describe_held(event)
         case SplitPlanned():
-            return _planned(event)
+            return _describe_planned(event)
         case ApprovalGranted() | ApprovalRefused():
-            return _answered(event)
+            return _describe_answered(event)
         case DecisionOverridden():
-            return f"{event.detail_code} until {event.expires_at[:16]}Z: “{short(event.why.text)}”"
+            return f"{event.detail_code} until {event.expires_at[:16]}Z: “{shorten(event.why.text)}”"
         case SessionBegan() | SessionEnded():
             return f"signed {'in to' if isinstance(event, SessionBegan) else 'out of'} the console"
         case AccessGranted():
@@ -87,57 +87,57 @@ def what(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912  # one arm per ev
             error = f" ({describe_error(event.error)})" if event.error else ""
             return f"the answer was lost: {event.lost}{error}"
         case SubmissionSpooled():
-            return _spooled(event)
+            return _describe_spooled(event)
         case SubmissionAbsent():
             return f"nothing was created: {event.how}"
         case StatusObserved():
-            return _observed(event)
+            return _describe_observed(event)
         case AssetStored():
-            return _stored(event)
+            return _describe_stored(event)
         case ProvenanceObserved() | ProvenanceSigned() | AssetPublished():
             return _origin(event)
         case CostSettled():
             return f"{format_usd(event.cost_usd_micros)} ({event.basis})"
         case RenderClosed():
-            return _closed(event)
+            return _describe_closed(event)
         case ReviewRecorded():
-            return _reviewed(event)
+            return _describe_reviewed(event)
         case ShareCreated():
             return f"{event.share_id} to the {event.of} until {event.expires_at[:16]}Z"
         case VideoDeleted():
             return f"{event.video_id}: {event.answer}"
         case PrivateErased():
-            return f"{counted(len(event.commitments), 'text')} ({event.reason_code})"
+            return f"{format_count(len(event.commitments), 'text')} ({event.reason_code})"
         case AssetLost():
             return f"{event.variant}: {event.cause}"
         case EndpointSecretRotated():
-            return _rotated(event)
+            return _describe_rotated(event)
         case NotificationSent():
             return f"{event.webhook_type} about {event.job_id}: HTTP {event.http_status}"
         case NotificationFailed():
-            return _given_up(event)
+            return _describe_given_up(event)
         case ProjectionRecorded():
-            return f"{counted(event.jobs, 'job')} as of position {event.position}"
+            return f"{format_count(event.jobs, 'job')} as of position {event.position}"
         case LedgerVerified() | CheckpointPublished() | CheckpointWitnessed() | CheckpointTimestamped():
-            return _checked(event)
+            return _describe_checked(event)
         case SubmissionAccepted() | RenderAdopted() | ExternalRecorded():
             return f"{event.video_id} {event.status}"
         case _:
             return _fields(event)
 
 
-def _requested(event: RenderRequested) -> str:
+def _describe_requested(event: RenderRequested) -> str:
     words = f"{event.operation} {event.size} {event.seconds} s for {event.purpose}"
-    return f"{words}: “{short(event.prompt.text)}”"
+    return f"{words}: “{shorten(event.prompt.text)}”"
 
 
-def _held(event: RenderHeld) -> str:
-    people = counted(event.approvals_needed, "person", "people")
+def _describe_held(event: RenderHeld) -> str:
+    people = format_count(event.approvals_needed, "person", "people")
     return f"needs {people} ({', '.join(event.reason_codes)})"
 
 
-def _answered(event: ApprovalGranted | ApprovalRefused) -> str:
-    comment = f"“{short(event.comment.text)}”" if event.comment else "without a comment"
+def _describe_answered(event: ApprovalGranted | ApprovalRefused) -> str:
+    comment = f"“{shorten(event.comment.text)}”" if event.comment else "without a comment"
     return f"{comment}, signed with key {event.key_id}" if event.key_id else comment
 
 
@@ -146,19 +146,20 @@ def _fields(event: Event) -> str:
     return ", ".join(f"{name} {_plain(value)}" for name, value in named if value not in (None, (), {}))
 
 
-def _checked(
+def _describe_checked(
     event: LedgerVerified | CheckpointPublished | CheckpointWitnessed | CheckpointTimestamped,
 ) -> str:
     if isinstance(event, LedgerVerified):
-        return f"{counted(event.size, 'record')} intact"
+        return f"{format_count(event.size, 'record')} intact"
     if isinstance(event, CheckpointTimestamped):
-        return f"{counted(event.size, 'record')}, dated {event.stamped_at} by {short(event.authority.text)}"
+        authority = shorten(event.authority.text)
+        return f"{format_count(event.size, 'record')}, dated {event.stamped_at} by {authority}"
     if isinstance(event, CheckpointWitnessed):
         by = ", ".join(cosignature.witness for cosignature in event.cosignatures) or "nobody"
-        return f"{counted(event.size, 'record')}, cosigned by {by}"
+        return f"{format_count(event.size, 'record')}, cosigned by {by}"
     names = ", ".join((*event.signed_by, *event.cosigned_by))
     signed = f"signed by {names}" if names else "not signed"
-    return f"{counted(event.size, 'record')} to {short(event.target.text)}, {signed}"
+    return f"{format_count(event.size, 'record')} to {shorten(event.target.text)}, {signed}"
 
 
 def _origin(event: ProvenanceObserved | ProvenanceSigned | AssetPublished) -> str:
@@ -167,51 +168,51 @@ def _origin(event: ProvenanceObserved | ProvenanceSigned | AssetPublished) -> st
     return describe_signed(event) if isinstance(event, ProvenanceSigned) else describe_published(event)
 
 
-def _planned(event: SplitPlanned) -> str:
+def _describe_planned(event: SplitPlanned) -> str:
     place = f"remix {event.number} of {event.number + len(event.rest)} of a split"
-    rest = ", ".join(f"“{short(remix.prompt.text)}”" for remix in event.rest)
+    rest = ", ".join(f"“{shorten(remix.prompt.text)}”" for remix in event.rest)
     return f"{place}, then {rest}" if rest else place
 
 
-def _closed(event: RenderClosed) -> str:
+def _describe_closed(event: RenderClosed) -> str:
     cost = format_usd(event.cost_usd_micros)
     return f"{event.outcome} after {event.duration_ms / 1000:.1f} s, {cost}"
 
 
-def _rotated(event: EndpointSecretRotated) -> str:
+def _describe_rotated(event: EndpointSecretRotated) -> str:
     until = event.old_secret_until
     return f"{event.endpoint_id}, " + (f"the old one until {until[:16]}Z" if until else "at once")
 
 
-def _denied(trace: DenialTrace) -> str:
+def _describe_denied(trace: DenialTrace) -> str:
     return f"{trace.code} {trace.detail_code} ({trace.failed_invariant})"
 
 
-def _observed(event: StatusObserved) -> str:
+def _describe_observed(event: StatusObserved) -> str:
     progress = "" if event.progress is None else f" {event.progress} %"
     return f"{event.status}{progress}" + (f": {describe_error(event.error)}" if event.error else "")
 
 
-def _reviewed(event: ReviewRecorded) -> str:
+def _describe_reviewed(event: ReviewRecorded) -> str:
     scores = "".join(f", {name} {score}" for name, score in event.scores.items())
-    notes = f": “{short(event.notes.text)}”" if event.notes else ""
-    timed = "".join(f"; {note.at_ms / 1000:g} s “{short(note.text.text)}”" for note in event.timed_notes)
+    notes = f": “{shorten(event.notes.text)}”" if event.notes else ""
+    timed = "".join(f"; {note.at_ms / 1000:g} s “{shorten(note.text.text)}”" for note in event.timed_notes)
     return f"{event.verdict}{scores}{notes}{timed}"
 
 
-def _given_up(event: NotificationFailed) -> str:
+def _describe_given_up(event: NotificationFailed) -> str:
     answer = f", HTTP {event.http_status}" if event.http_status else ""
-    tries = counted(event.attempts, "attempt")
+    tries = format_count(event.attempts, "attempt")
     return f"{event.webhook_type} about {event.job_id}: {event.cause} after {tries}{answer}"
 
 
-def _spooled(event: SubmissionSpooled) -> str:
+def _describe_spooled(event: SubmissionSpooled) -> str:
     what_came = event.outcome.removeprefix("submission.") + (f" {event.video_id}" if event.video_id else "")
     end = "recorded" if event.applied else "not recorded: the attempt was settled meanwhile"
     return f"{what_came}, kept in a file since {event.spooled_at[:19]}Z: {end}"
 
 
-def _stored(event: AssetStored) -> str:
+def _describe_stored(event: AssetStored) -> str:
     probe = event.probe
     shape = f"{probe.width}x{probe.height}" if probe else ""
     length = f" {probe.duration_ms / 1000:g} s" if probe and probe.duration_ms else ""
@@ -223,12 +224,12 @@ def _stored(event: AssetStored) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, Private):
-        return "[secret]" if value.body and value.body.is_secret else f"“{short(value.text)}”"
-    return short(str(value), 40)
+        return "[secret]" if value.body and value.body.is_secret else f"“{shorten(value.text)}”"
+    return shorten(str(value), 40)
 
 
 def describe_error(error: ErrorDetail) -> str:
     """Return a server's error in one line."""
     parts = [f"HTTP {error.http_status}" if error.http_status else None, error.code or error.type]
-    message = short(error.message.text, 200) if error.message else None
+    message = shorten(error.message.text, 200) if error.message else None
     return ": ".join(part for part in (" ".join(part for part in parts if part), message) if part)

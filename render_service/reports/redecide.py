@@ -131,17 +131,17 @@ def remake(ledger: Ledger, decision: Entry[Considered], documents: Documents) ->
     record, ruling = decision.record, decision.event
     basis = ruling.basis
     if basis.engine != ENGINE:
-        return _unable(record, f"it was made by engine {basis.engine}, and this is {ENGINE}")
+        return _give_up(record, f"it was made by engine {basis.engine}, and this is {ENGINE}")
     try:
         policy, catalog = documents.policy(basis.policy_sha256), documents.catalog(basis.catalog_sha256)
     except LedgerUnusable as error:
-        return _unable(record, str(error))
+        return _give_up(record, str(error))
     try:
         inputs = Inputs.model_validate(basis.inputs)
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
         return Remade(record, Verdict.DECISION_DRIFT, f"its inputs cannot be read: {problem}")
-    verdict = _found_in_prompt(ledger, record, inputs, policy)
+    verdict = _find_in_prompt(ledger, record, inputs, policy)
     searched = _search_again(ledger, record, inputs, policy)
     changes = verdict.changes if verdict and _has_trace_of_changes(ruling) else ()
     remade = consider_inputs(inputs, catalog=catalog, policy=policy, changes=changes)
@@ -149,15 +149,15 @@ def remake(ledger: Ledger, decision: Entry[Considered], documents: Documents) ->
     if differences:
         return Remade(record, Verdict.DECISION_DRIFT, "", differences)
     if (inputs.change_verdict is not None and verdict is None) or searched is ERASED:
-        return _unable(record, "the text was erased; with its recorded analysis, the decision is the same")
+        return _give_up(record, "the text was erased; with its recorded analysis, the decision is the same")
     return Remade(record, Verdict.SAME)
 
 
-def _unable(record: Record, why: str) -> Remade:
+def _give_up(record: Record, why: str) -> Remade:
     return Remade(record, Verdict.NOT_RECOMPUTABLE, why)
 
 
-def _found_in_prompt(ledger: Ledger, record: Record, inputs: Inputs, policy: Policy) -> RemixVerdict | None:
+def _find_in_prompt(ledger: Ledger, record: Record, inputs: Inputs, policy: Policy) -> RemixVerdict | None:
     """Return the changes that a prompt of a remix or edit asks for; None for others, or if erased.
 
     A judge is not asked again: what it said is among the inputs.
@@ -187,13 +187,13 @@ def _search_again(
     """
     if inputs.guardrails is None or record.version != FIRST_DECISION:
         return None
-    text = _sent_text(ledger, record) if inputs.terms_found is not None else None
+    text = _read_sent_text(ledger, record) if inputs.terms_found is not None else None
     if inputs.terms_found is not None and text is None:
         return ERASED
     return find_in(text, policy.guardrails, result_in(inputs.to_record()))
 
 
-def _sent_text(ledger: Ledger, record: Record) -> str | None:
+def _read_sent_text(ledger: Ledger, record: Record) -> str | None:
     """Return the prompt of a request as it would be sent; None if it was erased."""
     request = next(ledger.entries(RenderRequested, RecordFilter(stream=record.stream), limit=1)).event
     return (request.augmented_prompt or request.prompt).text
@@ -220,7 +220,7 @@ def _has_trace_of_changes(ruling: Considered) -> bool:
 def _differences(
     ruling: Considered, remade: Considered, inputs: Inputs, verdict: RemixVerdict | None
 ) -> dict[str, tuple[object, object]]:
-    before, after = _compared(ruling.as_json()), _compared(remade.as_json())
+    before, after = _flatten(ruling.as_json()), _flatten(remade.as_json())
     if inputs.change_verdict is not None and verdict is None:
         for document in (before, after):  # positions of changes depend on the text alone
             trace = document.get("denial_trace")
@@ -232,7 +232,7 @@ def _differences(
     return differing
 
 
-def _compared(document: dict[str, Any]) -> dict[str, Any]:
+def _flatten(document: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a decision merged with those of its basis, to be compared one by one."""
     basis: dict[str, Any] = document.pop("basis")
     return document | basis
@@ -253,7 +253,7 @@ class Outlook:
 
 
 @dataclass(frozen=True)
-class Differing:
+class ChangedDecision:
     """One past decision that would have a different result."""
 
     record: Record
@@ -279,9 +279,9 @@ class Tally:
     after_usd_micros: int = 0
     held_before_usd_micros: int = 0
     held_after_usd_micros: int = 0
-    shown: list[Differing] = field(default_factory=list)
+    shown: list[ChangedDecision] = field(default_factory=list)
 
-    def add(self, differing: Differing) -> None:
+    def add(self, differing: ChangedDecision) -> None:
         """Count one decision."""
         self.decisions += 1
         for outlook, when in ((differing.before, "before"), (differing.after, "after")):
@@ -298,7 +298,7 @@ class Tally:
 def what_if(ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str | None = None) -> Tally:
     """Repeat the decisions since `since` under `policy`; `catalog` None uses the one each of them cited."""
     tally = Tally()
-    for differing in _compared_decisions(ledger, policy, catalog, since):
+    for differing in _compare_decisions(ledger, policy, catalog, since):
         if differing is None:
             tally.unreadable += 1
         else:
@@ -306,9 +306,9 @@ def what_if(ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str 
     return tally
 
 
-def _compared_decisions(
+def _compare_decisions(
     ledger: Ledger, policy: Policy, catalog: Catalog | None, since: str | None
-) -> Iterator[Differing | None]:
+) -> Iterator[ChangedDecision | None]:
     documents = Documents(ledger)
     for decision in decisions(ledger, since):
         if decision.record.version != FIRST_DECISION:
@@ -317,30 +317,30 @@ def _compared_decisions(
         try:
             inputs = Inputs.model_validate(basis.inputs)
             cited = documents.catalog(basis.catalog_sha256)
-            before = _recorded(decision.event, inputs, cited, documents)
+            before = _remake_recorded(decision.event, inputs, cited, documents)
         except (ValidationError, LedgerUnusable):
             yield None
             continue
-        inputs = _under(policy, ledger, decision.record, inputs)
+        inputs = _apply_guardrails(policy, ledger, decision.record, inputs)
         now = consider_inputs(inputs, catalog=catalog or cited, policy=policy)
         after = _outlook(now, rule(inputs, catalog=catalog or cited, policy=policy))
-        yield Differing(decision.record, inputs, before, after)
+        yield ChangedDecision(decision.record, inputs, before, after)
 
 
-def _under(policy: Policy, ledger: Ledger, record: Record, inputs: Inputs) -> Inputs:
+def _apply_guardrails(policy: Policy, ledger: Ledger, record: Record, inputs: Inputs) -> Inputs:
     """Return `inputs` with what the guardrails of `policy` find: in the text if it is there, and the scores.
 
     No server is asked: a prompt that was not moderated then counts as not moderated.
     """
-    inputs = _under_judge(policy, inputs)
+    inputs = _apply_judge(policy, inputs)
     if policy.guardrails is None:
         return inputs
-    text = _sent_text(ledger, record) if policy.guardrails.terms else None
+    text = _read_sent_text(ledger, record) if policy.guardrails.terms else None
     inputs_found = find_in(text, policy.guardrails, result_in(inputs.to_record()))
     return Inputs.model_validate({**inputs.to_record(), **inputs_found})
 
 
-def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:
+def _apply_judge(policy: Policy, inputs: Inputs) -> Inputs:
     """Return `inputs` as they would be under the judge of `policy`, from what a judge said at the time."""
     if inputs.offline_verdict is None:
         return inputs
@@ -353,7 +353,7 @@ def _under_judge(policy: Policy, inputs: Inputs) -> Inputs:
     return Inputs.model_validate({**inputs.to_record(), **update})
 
 
-def _recorded(ruling: Considered, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:
+def _remake_recorded(ruling: Considered, inputs: Inputs, catalog: Catalog, documents: Documents) -> Outlook:
     if not isinstance(ruling, RenderHeld):
         return _outlook(ruling, ruling)
     policy = documents.policy(ruling.basis.policy_sha256)

@@ -15,12 +15,12 @@ from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.store.filters import ALL_JOBS, JobFilter
 from ledger.store.interface import SpentBy
-from render_service.rules.budgets import Left, Limit, standing
+from render_service.rules.budgets import Limit, RemainingBudget, list_remaining
 
 UNDECIDED = "not decided"
 
 
-class By(StrEnum):
+class Grouping(StrEnum):
     """What spending can be grouped by."""
 
     MODEL = "model"
@@ -32,7 +32,7 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True)
-class Spent:
+class SpentMoney:
     """The money of some jobs; `estimated_usd_micros` is the settled part that no server reported."""
 
     name: str
@@ -46,7 +46,7 @@ class Spent:
         """The sum of reserved and settled money."""
         return self.reserved_usd_micros + self.settled_usd_micros
 
-    def plus(self, job: Job, reserved_usd_micros: int) -> "Spent":
+    def add(self, job: Job, reserved_usd_micros: int) -> "SpentMoney":
         """Return the sum with one more job."""
         settled = job.settled_usd_micros or 0
         return replace(
@@ -63,15 +63,15 @@ class Spent:
 class Spending:
     """Everything spent since a time, in groups and in total, and what is left of each budget now."""
 
-    by: By
-    parts: tuple[Spent, ...]
-    total: Spent
-    budgets: tuple[Left, ...]
+    by: Grouping
+    parts: tuple[SpentMoney, ...]
+    total: SpentMoney
+    budgets: tuple[RemainingBudget, ...]
 
 
 def spending(
     ledger: Ledger,
-    by: By,
+    by: Grouping,
     now: datetime,
     since: str | None = None,
     *,
@@ -84,59 +84,59 @@ def spending(
     groups then add up to more than the total. `sees` restricts whose jobs count, except by budget.
     `known` are the limits whose budgets are wanted; None means all of them.
     """
-    if by is By.BUDGET or not ledger.store.is_searchable():
+    if by is Grouping.BUDGET or not ledger.store.is_searchable():
         total, parts = _add_up(ledger, by, since)
     else:
         total, parts = _read_sums(ledger, by, since, sees)
     ordered = sorted(parts, key=_ORDER.get(by, lambda part: (-part.usd_micros, part.name)))
-    return Spending(by, tuple(ordered), total, tuple(standing(ledger, now, known=known)))
+    return Spending(by, tuple(ordered), total, tuple(list_remaining(ledger, now, known=known)))
 
 
 def _read_sums(
-    ledger: Ledger, by: By, since: str | None, sees: Sequence[JobFilter]
-) -> tuple[Spent, list[Spent]]:
+    ledger: Ledger, by: Grouping, since: str | None, sees: Sequence[JobFilter]
+) -> tuple[SpentMoney, list[SpentMoney]]:
     sums = ledger.store.spent(_SUMMED[by], JobFilter(since=since), sees=sees)
-    empty = UNDECIDED if by is By.MODEL else ""
-    parts = [Spent(name or empty, *money) for name, money in sums.items()]
+    empty = UNDECIDED if by is Grouping.MODEL else ""
+    parts = [SpentMoney(name or empty, *money) for name, money in sums.items()]
     numbers = [sum(column) for column in zip(*sums.values(), strict=True)] or [0, 0, 0, 0]
-    return Spent("total", *numbers), parts
+    return SpentMoney("total", *numbers), parts
 
 
-_SUMMED: dict[By, SpentBy] = {
-    By.MODEL: "model",
-    By.PURPOSE: "purpose",
-    By.ACTOR: "actor",
-    By.TEAM: "team",
-    By.DAY: "day",
+_SUMMED: dict[Grouping, SpentBy] = {
+    Grouping.MODEL: "model",
+    Grouping.PURPOSE: "purpose",
+    Grouping.ACTOR: "actor",
+    Grouping.TEAM: "team",
+    Grouping.DAY: "day",
 }
 
 
-def _add_up(ledger: Ledger, by: By, since: str | None) -> tuple[Spent, list[Spent]]:
+def _add_up(ledger: Ledger, by: Grouping, since: str | None) -> tuple[SpentMoney, list[SpentMoney]]:
     jobs = (
         job for job in ledger.iterate_jobs() if job.operation is not None and (since or "") <= job.created_at
     )
-    total = Spent("total")
-    parts: defaultdict[str, Spent] = defaultdict(lambda: Spent(""))
+    total = SpentMoney("total")
+    parts: defaultdict[str, SpentMoney] = defaultdict(lambda: SpentMoney(""))
     for job in jobs:
-        total = total.plus(job, job.reserved_usd_micros)
+        total = total.add(job, job.reserved_usd_micros)
         for name, reserved in _shares(job, by):
-            parts[name] = replace(parts[name], name=name).plus(job, reserved)
+            parts[name] = replace(parts[name], name=name).add(job, reserved)
     return total, list(parts.values())
 
 
-_ORDER: dict[By, Callable[[Spent], tuple[int, str]]] = {By.DAY: lambda part: (0, part.name)}
+_ORDER: dict[Grouping, Callable[[SpentMoney], tuple[int, str]]] = {Grouping.DAY: lambda part: (0, part.name)}
 
 
-def _shares(job: Job, by: By) -> Iterable[tuple[str, int]]:
+def _shares(job: Job, by: Grouping) -> Iterable[tuple[str, int]]:
     """Return the groups of a job, and what it reserves in each."""
-    if by is By.BUDGET:
+    if by is Grouping.BUDGET:
         return _budgets(job)
-    names: dict[By, str] = {
-        By.MODEL: job.model or UNDECIDED,
-        By.PURPOSE: job.purpose or "",
-        By.ACTOR: job.actor,
-        By.TEAM: job.team or "",
-        By.DAY: job.created_at[:10],
+    names: dict[Grouping, str] = {
+        Grouping.MODEL: job.model or UNDECIDED,
+        Grouping.PURPOSE: job.purpose or "",
+        Grouping.ACTOR: job.actor,
+        Grouping.TEAM: job.team or "",
+        Grouping.DAY: job.created_at[:10],
     }
     return [(names[by], job.reserved_usd_micros)]
 

@@ -89,7 +89,7 @@ class BudgetName:
         ending = self.dated or (self.period.value if self.period is not Period.NONE else None)
         return "__".join([*(parts or [EVERYBODY]), *([ending] if ending else [])])
 
-    def at(self, now: datetime) -> "BudgetName":
+    def resolve(self, now: datetime) -> "BudgetName":
         """Return the budget of the month or day of `now`; without a period, the budget itself."""
         form = {Period.MONTH: "%Y_%m", Period.DAY: "%Y_%m_%d"}.get(self.period)
         return replace(self, dated=now.astimezone(UTC).strftime(form)) if form else self
@@ -136,7 +136,7 @@ def read_name(text: str, period: Period) -> BudgetName:
             f"budget {text!r}: expected {_EXAMPLES}{hint}", param="budget", expected=_EXAMPLES, found=text
         )
     name = replace(name, period=period)
-    longest = str(name.at(datetime(2000, 1, 1, tzinfo=UTC)))
+    longest = str(name.resolve(datetime(2000, 1, 1, tzinfo=UTC)))
     if len(longest) > LONGEST:
         raise BadInput(
             f"budget {text!r}: {longest} would have more than {LONGEST} characters; shorten it",

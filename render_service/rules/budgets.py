@@ -25,7 +25,7 @@ from ledger.record import Authority, Entry, Provenance, Record, draft, entries
 from ledger.store.filters import RecordFilter
 from ledger.store.interface import ANY, NEW, Batch
 from render_service.rules.budget_names import BudgetName, Scope, parse_name, stream_of
-from render_service.rules.policies import STREAM, InForce, Rules, active_rules
+from render_service.rules.policies import STREAM, InForce, Rules, read_active_rules
 from render_service.runtime.errors import NotReady
 from render_service.runtime.telemetry import Log
 
@@ -48,7 +48,7 @@ class PolicyReplaced(NotReady):
 
 
 @contextmanager
-def replaced_if_refused(in_force: InForce, under: Rules) -> Iterator[None]:
+def translate_refusal(in_force: InForce, under: Rules) -> Iterator[None]:
     """Raise `PolicyReplaced` if the append within is refused because `under` is no longer in force."""
     try:
         yield
@@ -65,7 +65,7 @@ class Races:
         self._log = log
         self._count = 0
 
-    def lost(self, race: BudgetExceeded | PolicyReplaced) -> None:
+    def log_lost(self, race: BudgetExceeded | PolicyReplaced) -> None:
         """Log a lost race, after which the caller decides again; raise it after too many."""
         self._count += 1
         if self._count > MOST_RACES:
@@ -94,7 +94,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Left:
+class RemainingBudget:
     """What a budget allows and holds, in micro-dollars; `limit_usd_micros` None means no limit."""
 
     budget: str
@@ -120,7 +120,7 @@ class Left:
 class ApplicableBudgets:
     """The budgets a render is paid from."""
 
-    budgets: tuple[Left, ...]
+    budgets: tuple[RemainingBudget, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def purse(
         return ApplicableBudgets(())
     current = (_current(ledger, name, now, who) for name in scope.names())
     return ApplicableBudgets(
-        tuple(_left(ledger, limit, budget, taken) for budget, limit in filter(None, current))
+        tuple(_compute_remaining(ledger, limit, budget, taken) for budget, limit in filter(None, current))
     )
 
 
@@ -173,7 +173,7 @@ def _current(
     every = limit_of(ledger, str(name))
     if every is None or not name.is_limit_only:
         return (str(name), every) if every else None
-    dated = str(name.at(now))
+    dated = str(name.resolve(now))
     limit = limit_of(ledger, dated)
     if limit is None and who is not None:
         _begin(ledger, dated, every, now, who)
@@ -191,8 +191,10 @@ def _begin(ledger: Ledger, dated: str, every: Limit, now: datetime, who: Provena
         ledger.append([unchanged, Batch(stream_of(dated), NEW, [begun])])
 
 
-def _left(ledger: Ledger, limit: Limit, budget: str, taken: Mapping[str, int]) -> Left:
-    return Left(budget, limit.usd_micros, ledger.store.held(budget) + taken.get(budget, 0))
+def _compute_remaining(
+    ledger: Ledger, limit: Limit, budget: str, taken: Mapping[str, int]
+) -> RemainingBudget:
+    return RemainingBudget(budget, limit.usd_micros, ledger.store.held(budget) + taken.get(budget, 0))
 
 
 def set_limit(
@@ -203,13 +205,13 @@ def set_limit(
     `NeedsApproval` if the policy in force requires one.
     """
     while True:
-        active = active_rules(ledger)
+        active = read_active_rules(ledger)
         active.check_free(Change.BUDGET)
         unchanged = Batch(STREAM, active.version, [])
         try:
             return ledger.append([*limit_batches(name, usd_micros, why, now, who), unchanged])
         except WrongExpectedVersion:
-            if active_rules(ledger).version == active.version:
+            if read_active_rules(ledger).version == active.version:
                 raise
 
 
@@ -222,7 +224,7 @@ def limit_batches(
     causation_id: str | None = None,
 ) -> list[Batch]:
     """Return the batches that record the limit of `name`, and of the current month or day."""
-    names = [str(name), *([str(name.at(now))] if name.is_limit_only else [])]
+    names = [str(name), *([str(name.resolve(now))] if name.is_limit_only else [])]
     amount = NO_LIMIT if usd_micros is None else usd_micros
     batches = []
     for budget in names:
@@ -251,9 +253,9 @@ class KnownLimits:
             return dict(self._limits)
 
 
-def standing(
+def list_remaining(
     ledger: Ledger, now: datetime, *, past: bool = False, known: Mapping[str, Limit] | None = None
-) -> list[Left]:
+) -> list[RemainingBudget]:
     """Return the budgets a render may be paid from now, sorted by name; with `past` all of them.
 
     A month or day without decisions so far is listed with the limit it will get. `known` are the limits, if
@@ -264,8 +266,10 @@ def standing(
     for budget, limit in all_limits.items():
         name = parse_name(budget)
         if name and name.is_limit_only:
-            current = str(name.at(now))
+            current = str(name.resolve(now))
             standing_now[current] = all_limits.get(current, limit)
         elif past or name is None or name.dated is None:
             standing_now[budget] = limit
-    return [_left(ledger, limit, budget, NOTHING) for budget, limit in sorted(standing_now.items())]
+    return [
+        _compute_remaining(ledger, limit, budget, NOTHING) for budget, limit in sorted(standing_now.items())
+    ]

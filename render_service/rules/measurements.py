@@ -31,7 +31,7 @@ _UNDER_WAY = (State.DECIDED, State.SUBMITTING, State.RUNNING, State.COMPLETED)
 _FINAL = (State.STORED, State.DELETED, State.FAILED)
 
 
-class Measured(NamedTuple):
+class ServerMeasurements(NamedTuple):
     """Measurements of one server, by model: whole seconds, and failures per million renders."""
 
     median_seconds: Mapping[str, int]
@@ -62,15 +62,15 @@ def _span(seconds: int) -> str:
     return f"{seconds} s" if seconds < _SHOWN_AS_SECONDS else f"{round(seconds / 60)} min"
 
 
-def under_way(job: Job) -> bool:
+def is_under_way(job: Job) -> bool:
     """Return whether a video of `job` is still to come without anyone doing anything."""
     return job.outcome is None and job.state in _UNDER_WAY
 
 
-NOTHING_MEASURED = Measured({}, {})
+NOTHING_MEASURED = ServerMeasurements({}, {})
 
 
-def measure(ledger: Ledger, profile: str) -> Measured:
+def measure(ledger: Ledger, profile: str) -> ServerMeasurements:
     """Measure the newest finished renders at the server of `profile`."""
     by_model: defaultdict[str, list[Job]] = defaultdict(list)
     for job in _newest(ledger):
@@ -78,7 +78,7 @@ def measure(ledger: Ledger, profile: str) -> Measured:
             by_model[job.model].append(job)
     enough = {model: jobs for model, jobs in sorted(by_model.items()) if len(jobs) >= LEAST_RENDERS}
     medians = {model: _median_seconds(jobs) for model, jobs in enough.items()}
-    return Measured(
+    return ServerMeasurements(
         median_seconds={model: seconds for model, seconds in medians.items() if seconds is not None},
         failure_ppm={model: _failure_ppm(jobs) for model, jobs in enough.items()},
     )
@@ -89,10 +89,10 @@ class Measuring:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._measured: dict[str, tuple[datetime, Measured]] = {}
+        self._measured: dict[str, tuple[datetime, ServerMeasurements]] = {}
         self._expected: dict[tuple[str | int | None, ...], tuple[datetime, Duration | None]] = {}
 
-    def of(self, profile: str, now: datetime) -> Measured:
+    def measure(self, profile: str, now: datetime) -> ServerMeasurements:
         """Return the measurements of the server of `profile`, as of `now` or shortly before."""
         taken_at, measured = self._measured.get(profile, (None, NOTHING_MEASURED))
         if taken_at is None or now - taken_at >= FRESH_FOR:

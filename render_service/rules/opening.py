@@ -12,7 +12,7 @@ from ledger.log.opening import open_ledger, open_or_create
 from ledger.private import Private
 from ledger.record import Record, draft
 from ledger.store.interface import Batch
-from render_service.rules.policies import STREAM, Rules, active_rules, check_new
+from render_service.rules.policies import STREAM, Rules, check_new, read_active_rules
 from render_service.runtime.errors import NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace
@@ -45,7 +45,7 @@ def activate(settings: Settings, trace: Trace, now: datetime, rules: Rules, why:
             catalog_sha256=rules.catalog.digest,
             why=Private.seal("why", why),
         )
-        active = active_rules(ledger)
+        active = read_active_rules(ledger)
         check_new(active, rules)
         active.check_free(Change.POLICY)
         batch = Batch(STREAM, active.version, [draft(event, provenance, now)])

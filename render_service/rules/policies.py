@@ -82,7 +82,7 @@ class InForce:
 
     def __init__(self, ledger: Ledger, rules: Rules | None = None) -> None:
         self._ledger = ledger
-        self.rules = rules or active_rules(ledger)
+        self.rules = rules or read_active_rules(ledger)
         self._read_to = 0
 
     def follow(self) -> None:
@@ -95,7 +95,7 @@ class InForce:
     def renew(self, old: Rules) -> bool:
         """Read the rules again unless that was done since `old`; return whether there are newer ones."""
         if self.rules.version == old.version:
-            self.rules = active_rules(self._ledger)
+            self.rules = read_active_rules(self._ledger)
         return self.rules.version != old.version
 
     def judge(self, by: Callable[[Rules], T], refusals: tuple[type[Exception], ...]) -> T:
@@ -109,18 +109,18 @@ class InForce:
                     raise
 
 
-def packaged_rules() -> Rules:
+def read_packaged_rules() -> Rules:
     """Return the policy and catalog that come with the package."""
     return Rules(default_policy(), default_catalog())
 
 
-def active_rules(ledger: Ledger) -> Rules:
+def read_active_rules(ledger: Ledger) -> Rules:
     """Return the policy and catalog in force in `ledger`."""
     records = list(ledger.read(RecordFilter(stream=STREAM)))
     version = records[-1].version if records else NEW  # an erasure is in the stream too
     last = next(entries(reversed(records), PolicyActivated), None)
     if last is None:
-        return replace(packaged_rules(), version=version)
+        return replace(read_packaged_rules(), version=version)
     policy = restore_document(ledger, Policy, last.event.policy_sha256)
     return Rules(policy, restore_document(ledger, Catalog, last.event.catalog_sha256), last.record, version)
 

@@ -15,8 +15,8 @@ from ledger.events import PolicyActivated
 from ledger.log.ledger import Ledger
 from ledger.record import Record
 from ledger.store.filters import RecordFilter
-from render_service.rules.policies import STREAM, Rules, packaged_rules, restore_document
-from render_service.runtime.documents import counted
+from render_service.rules.policies import STREAM, Rules, read_packaged_rules, restore_document
+from render_service.runtime.documents import format_count
 
 MOST_TERMS = 8
 """The terms of a rule that are shown."""
@@ -65,7 +65,7 @@ def _guardrails(guardrails: Guardrails | None) -> Iterator[Sentence]:
     for terms in guardrails.terms if guardrails else ():
         count = len(terms.terms)
         shown = ", ".join(terms.terms[:MOST_TERMS]) + (", …" if count > MOST_TERMS else "")
-        yield Sentence(f"terms {terms.code}", f"{terms.then}: {counted(count, 'term')}", (shown,))
+        yield Sentence(f"terms {terms.code}", f"{terms.then}: {format_count(count, 'term')}", (shown,))
     moderation = guardrails.moderation if guardrails else None
     if moderation is None:
         yield Sentence("moderation by the server", "not asked for")
@@ -82,7 +82,7 @@ def _guardrails(guardrails: Guardrails | None) -> Iterator[Sentence]:
 
 def _approval(rule: ApprovalRule) -> Sentence:
     signed = f" signed by {' or '.join(rule.signed_by)}" if rule.signed_by else ""
-    people = counted(rule.people, "person", "people")
+    people = format_count(rule.people, "person", "people")
     matches = rule.model_dump(exclude_none=True, exclude={"code", "people", "signed", "signed_by"})
     least = matches.pop("min_cost_usd_micros", None)
     details = [f"{name}: {', '.join(map(str, values))}" for name, values in matches.items()]
@@ -151,7 +151,7 @@ class Activation:
 def activations(ledger: Ledger) -> list[Activation]:
     """Return all activations, oldest first; the first one replaced the rules of the package."""
     activations_: list[Activation] = []
-    before = packaged_rules()
+    before = read_packaged_rules()
     for entry in ledger.entries(PolicyActivated, RecordFilter(stream=STREAM)):
         event = entry.event
         policy = restore_document(ledger, Policy, event.policy_sha256)

@@ -23,7 +23,7 @@ from ledger.store.filters import RecordFilter
 from ledger.terms import Status
 
 
-def counted(number: int, thing: str, things: str | None = None) -> str:
+def format_count(number: int, thing: str, things: str | None = None) -> str:
     """Return a number with its noun: ``1 job``, ``2,048 jobs``; `things` is an irregular plural."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
@@ -54,7 +54,7 @@ def job_document(
         "size": row.pop("size"),
         "seconds": None if job.seconds is None else str(job.seconds),
         "created_at": _seconds(row["created_at"]),
-        **(_recorded(job, ledger, records, texts or {}) if ledger else {}),
+        **(_read_recorded(job, ledger, records, texts or {}) if ledger else {}),
         "remixed_from_video_id": row.pop("remix_video_id"),
         "expires_at": row.pop("expires_at"),
         "error": {"code": job.error_code} if job.error_code else None,
@@ -64,7 +64,9 @@ def job_document(
     return video | row
 
 
-def _recorded(job: Job, ledger: Ledger, records: Sequence[Record], texts: Mapping[str, PrivateBody]) -> Json:
+def _read_recorded(
+    job: Job, ledger: Ledger, records: Sequence[Record], texts: Mapping[str, PrivateBody]
+) -> Json:
     """Return the fields of the API's video that only the events of the job contain."""
     first = records[0] if records else next(ledger.read(RecordFilter(stream=job.job_id), limit=1))
     begun = first.event
@@ -85,7 +87,7 @@ def _recorded(job: Job, ledger: Ledger, records: Sequence[Record], texts: Mappin
             (observation.completed_at for observation in observed if observation.status is Status.COMPLETED),
             None,
         )
-    prompt = None if wording is None else _shown(wording.body or texts.get(wording.commitment))
+    prompt = None if wording is None else _show(wording.body or texts.get(wording.commitment))
     return {"completed_at": completed_at, "prompt": prompt}
 
 
@@ -111,7 +113,7 @@ def payload_json(record: Record) -> bytes:
         bodies = record.bodies
         if record.parsed is not None:
             bodies = {text.commitment: text.body for _, text in private_values(record.parsed) if text.body}
-        payload = _PRIVATE.sub(lambda found: _revealed(found[1].decode(), bodies), payload)
+        payload = _PRIVATE.sub(lambda found: _reveal(found[1].decode(), bodies), payload)
     return payload
 
 
@@ -119,11 +121,11 @@ _PRIVATE = re.compile(rb'\{"commitment":"([0-9a-f]{64})"\}')
 """What a payload has of a private text; within a text of its own, the quotes would be escaped."""
 
 
-def _revealed(commitment: str, bodies: Mapping[str, PrivateBody]) -> bytes:
-    return encode({"commitment": commitment, "text": _shown(bodies.get(commitment))})
+def _reveal(commitment: str, bodies: Mapping[str, PrivateBody]) -> bytes:
+    return encode({"commitment": commitment, "text": _show(bodies.get(commitment))})
 
 
-def _shown(body: PrivateBody | None) -> str:
+def _show(body: PrivateBody | None) -> str:
     if body is None:
         return ERASED
     return HIDDEN if body.is_secret else body.text

@@ -76,7 +76,7 @@ class Durations(Collector):
         yield build
 
 
-def measured(telemetry: Telemetry) -> Durations:
+def measure(telemetry: Telemetry) -> Durations:
     """Measure the work of a session from now on; return the histograms."""
     known = (getattr(timer, "__self__", None) for timer in telemetry.timers)
     durations = next((exporter for exporter in known if isinstance(exporter, Durations)), None)

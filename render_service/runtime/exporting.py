@@ -24,7 +24,7 @@ _PROTOCOL = "http/protobuf"
 _DEFAULT_ENDPOINT = "http://localhost:4318"
 
 
-class Unusable(Exception):
+class ExportUnusable(Exception):
     """The settings for OpenTelemetry cannot be used; says why."""
 
 
@@ -36,7 +36,7 @@ class Signals(NamedTuple):
 
 
 def signals(environment: Mapping[str, str] = os.environ) -> Signals:
-    """Return what is exported, by default nothing; `Unusable` for a setting that cannot be followed."""
+    """Return what is exported, by default nothing; `ExportUnusable` for a setting that cannot be followed."""
     if _setting(environment, "OTEL_SDK_DISABLED").lower() == "true":
         return Signals(traces=False, metrics=False)
     return Signals(*(_is_exported(environment, signal) for signal in SIGNALS))
@@ -46,15 +46,15 @@ def _is_exported(environment: Mapping[str, str], signal: str) -> bool:
     """Return whether a signal has an exporter, or an endpoint, which is enough."""
     exporter = _setting(environment, f"OTEL_{signal}_EXPORTER")
     if exporter not in {"", "otlp", "none"}:
-        raise Unusable(f"OTEL_{signal}_EXPORTER is {exporter}: expected otlp or none")
-    endpoint = _either(environment, signal, "ENDPOINT")
+        raise ExportUnusable(f"OTEL_{signal}_EXPORTER is {exporter}: expected otlp or none")
+    endpoint = _read_either(environment, signal, "ENDPOINT")
     if exporter == "none" or not (exporter or endpoint):
         return False
-    protocol = _either(environment, signal, "PROTOCOL")
+    protocol = _read_either(environment, signal, "PROTOCOL")
     if protocol not in {"", _PROTOCOL}:
-        raise Unusable(f"the OTLP protocol for {signal.lower()} is {protocol}: expected {_PROTOCOL}")
+        raise ExportUnusable(f"the OTLP protocol for {signal.lower()} is {protocol}: expected {_PROTOCOL}")
     if endpoint and not endpoint.lower().startswith(("http://", "https://")):
-        raise Unusable(
+        raise ExportUnusable(
             f"the OTLP endpoint for {signal.lower()} is {endpoint}: expected an address such as "
             f"{_DEFAULT_ENDPOINT}"
         )
@@ -76,7 +76,7 @@ def interval_ms(environment: Mapping[str, str] = os.environ) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise Unusable(f"{INTERVAL} is {text}: expected a number of milliseconds, such as 60000")
+        raise ExportUnusable(f"{INTERVAL} is {text}: expected a number of milliseconds, such as 60000")
     return number
 
 
@@ -84,7 +84,7 @@ def _setting(environment: Mapping[str, str], name: str) -> str:
     return environment.get(name, "").strip()
 
 
-def _either(environment: Mapping[str, str], signal: str, name: str) -> str:
+def _read_either(environment: Mapping[str, str], signal: str, name: str) -> str:
     """Return a setting of one signal, or else of all."""
     own = _setting(environment, f"OTEL_EXPORTER_OTLP_{signal}_{name}")
     return own or _setting(environment, f"OTEL_EXPORTER_OTLP_{name}")
@@ -97,8 +97,8 @@ def begin_telemetry(log: Log, environment: Mapping[str, str] = os.environ) -> Te
         wanted = signals(environment)
         if host is None and not any(wanted):
             return Telemetry()
-        return _exporting(log, wanted, interval_ms(environment), host)
-    except Unusable as unusable:
+        return _export(log, wanted, interval_ms(environment), host)
+    except ExportUnusable as unusable:
         log.warning("telemetry.off", because=str(unusable))
         return Telemetry()
 
@@ -117,21 +117,21 @@ def _host() -> "TracerProvider | None":
     return None if isinstance(provider, NoOpTracerProvider | ProxyTracerProvider) else provider
 
 
-def _exporting(log: Log, wanted: Signals, every_ms: float, host: "TracerProvider | None") -> Telemetry:
+def _export(log: Log, wanted: Signals, every_ms: float, host: "TracerProvider | None") -> Telemetry:
     try:
-        from render_service.runtime.durations import measured  # only if it is wanted
+        from render_service.runtime.durations import measure  # only if it is wanted
         from render_service.runtime.otlp import OtlpExporter
 
         every_s = every_ms / 1000 if wanted.metrics else None
         exporter = OtlpExporter(log, traces=wanted.traces, metrics_every_s=every_s, host=host)
     except ImportError as missing:
-        raise Unusable(
+        raise ExportUnusable(
             f"OpenTelemetry is configured, and {missing.name} is not installed: {INSTALL}, or set "
             "OTEL_SDK_DISABLED=true"
         ) from missing
     except (ValueError, OSError) as error:
-        raise Unusable(f"an OTEL_ setting cannot be used: {error}") from error
+        raise ExportUnusable(f"an OTEL_ setting cannot be used: {error}") from error
     telemetry = Telemetry(exporter)
     if wanted.metrics:
-        exporter.add(measured(telemetry).collect)
+        exporter.add(measure(telemetry).collect)
     return telemetry

@@ -51,7 +51,7 @@ def ledger_process() -> LedgerProcess | None:
         ) from error
 
 
-def below() -> str:
+def read_path_prefix() -> str:
     """Return the path below which this process is served: empty unless `serve --all` started it."""
     process = ledger_process()
     return "" if process is None else process.below

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ledger.log.urls import file_of
 from render_service.runtime.errors import BadInput
 from render_service.runtime.ledger_process import PLACED
-from render_service.runtime.settings_file import BASE_URL, KEY, LEDGER, misspelt, read_settings_file
+from render_service.runtime.settings_file import BASE_URL, KEY, LEDGER, find_misspelt, read_settings_file
 
 SETTINGS = "settings.env"
 DATA = "SORA_LEDGER_DATA"
@@ -75,7 +75,7 @@ def ledgers_in(folder: Path, environment: Mapping[str, str] = os.environ) -> lis
     return [_read(path, environment) for path in sorted(paths)]
 
 
-def apart(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, OneLedger]:
+def list_separate(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, OneLedger]:
     """Return the ledgers that can each have a process, by name; `BadInput` names one that cannot."""
     ledgers = ledgers_in(folder, environment)
     places: dict[str, str] = {}
@@ -106,7 +106,7 @@ def apart(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str
     return {ledger.name: ledger for ledger in ledgers}
 
 
-def of_folder(url: str | None, environment: Mapping[str, str] = os.environ) -> OneLedger | None:
+def find_by_folder(url: str | None, environment: Mapping[str, str] = os.environ) -> OneLedger | None:
     """Return the ledger whose folder is named instead of a URL; None if `url` names no such folder."""
     if not url or "://" in url:
         return None
@@ -136,7 +136,7 @@ def _read(path: Path, environment: Mapping[str, str]) -> OneLedger:
             expected="a file that only its owner may write",
             found=file.ignored,
         )
-    for name, nearest in misspelt(file.values).items():
+    for name, nearest in find_misspelt(file.values).items():
         if nearest is not None:  # another name may be that of a secret, which a file of its own names
             raise BadInput(
                 f"settings file {path}: {name} is not a setting; did you mean {nearest}? Nothing was started",
@@ -145,7 +145,7 @@ def _read(path: Path, environment: Mapping[str, str]) -> OneLedger:
                 found=name,
             )
     own = {name: text.strip() for name, text in file.values.items()}
-    own[LEDGER] = _located(own.get(LEDGER) or "ledger.db", folder)
+    own[LEDGER] = _resolve_url(own.get(LEDGER) or "ledger.db", folder)
     if (assets := own.get("SORA_LEDGER_ASSETS")) and "://" not in assets:
         own["SORA_LEDGER_ASSETS"] = str(folder / Path(assets).expanduser())
     for name in filter(_FILES.fullmatch, own):
@@ -153,7 +153,7 @@ def _read(path: Path, environment: Mapping[str, str]) -> OneLedger:
     return OneLedger(folder.name, str(path), folder, _whole(own, folder, environment))
 
 
-def _located(url: str, folder: Path) -> str:
+def _resolve_url(url: str, folder: Path) -> str:
     """Return the URL of a ledger, whose path is relative to the folder of its settings."""
     path = file_of(url)
     return url if path is None else str(folder / path)

@@ -40,7 +40,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client.core import Metric
 
-from render_service.runtime.spans import Beginning, Exported, Value, Work
+from render_service.runtime.spans import ExportedSpan, SpanStart, Value, Work
 from render_service.runtime.telemetry import Log, Trace
 
 FLUSH_S = 2.0
@@ -118,20 +118,20 @@ class OtlpExporter:
         if self._metrics is not None:
             self._metrics.sources.append(collect)
 
-    def begin(self, work: Work, trace: Trace, how: Beginning) -> Exported:
+    def begin(self, work: Work, trace: Trace, how: SpanStart) -> ExportedSpan:
         """Begin a span, in the trace of the record that the work makes."""
         if self._tracer is None:
             return _NOWHERE
         current = api.get_current_span().get_span_context()
         is_same = current.is_valid and (work == "call" or current.trace_id == int(trace.trace_id, 16))
-        linked = [_linked(other) for other in how.linked[:MOST_LINKS]]
+        linked = [_make_link(other) for other in how.linked[:MOST_LINKS]]
         if current.is_valid and not is_same:
             linked.append(api.Link(current))
         title, kind = TITLES.get(work, work), _KINDS[how.kind]
         if how.begins_trace:
-            return _Begun(self._begin_trace(title, trace, kind, linked))
+            return _OpenSpan(self._begin_trace(title, trace, kind, linked))
         parent = None if is_same else self._root(trace)
-        return _Begun(self._tracer.start_span(title, context=parent, kind=kind, links=linked))
+        return _OpenSpan(self._tracer.start_span(title, context=parent, kind=kind, links=linked))
 
     def _begin_trace(
         self, title: str, trace: Trace, kind: api.SpanKind, links: list[api.Link], began_ns: int | None = None
@@ -140,9 +140,9 @@ class OtlpExporter:
         assert self._tracer is not None  # asked before
         parent = contexts.Context()
         if self._host is not None:
-            parent = _below(trace)
+            parent = _make_child_context(trace)
         elif trace.parent_span_id:
-            parent = _below(Trace(trace.trace_id, trace.parent_span_id))
+            parent = _make_child_context(Trace(trace.trace_id, trace.parent_span_id))
         token = _TRACE.set(trace)
         try:
             return self._tracer.start_span(title, parent, kind, links=links, start_time=began_ns)
@@ -152,7 +152,7 @@ class OtlpExporter:
     def _root(self, trace: Trace) -> contexts.Context:
         """Return the context of the span that begins `trace`, which is made when it is first needed."""
         if self._host is not None:  # it chooses the ids of spans; those of the record are above them
-            return _below(trace)
+            return _make_child_context(trace)
         known = self._roots.get(trace.span_id)
         if known is None:
             command = self._log.command if trace == self._log.trace else ""
@@ -182,7 +182,7 @@ class OtlpExporter:
             time.sleep(CHECK_S)
 
 
-class _Begun:
+class _OpenSpan:
     """A span that is exported when it ends; until then it is the current one of its task."""
 
     def __init__(self, span: api.Span) -> None:
@@ -234,11 +234,11 @@ def _context_of(trace: Trace) -> api.SpanContext:
     return api.SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), is_remote=True, trace_flags=flags)
 
 
-def _below(trace: Trace) -> contexts.Context:
+def _make_child_context(trace: Trace) -> contexts.Context:
     return api.set_span_in_context(api.NonRecordingSpan(_context_of(trace)), contexts.Context())
 
 
-def _linked(trace: Trace) -> api.Link:
+def _make_link(trace: Trace) -> api.Link:
     return api.Link(_context_of(trace))
 
 
@@ -291,7 +291,7 @@ class _MetricSender:
             except Exception as error:  # noqa: BLE001  # such as a ledger that is away; the others are sent
                 _troubles().note(f"metrics could not be read: {type(error).__name__}")
         if families:
-            self._exporter.export(self._translation.of(families))
+            self._exporter.export(self._translation.translate(families))
 
 
 class _Troubles(logging.Handler):
@@ -382,7 +382,7 @@ class Translation:
         self._resource, self._scope = resource, InstrumentationScope(name, version)
         self._began_ns = time.time_ns()
 
-    def of(self, families: Iterable[Metric]) -> MetricsData:
+    def translate(self, families: Iterable[Metric]) -> MetricsData:
         """Return the families as they are now; one without samples is left out."""
         now_ns = time.time_ns()
         metrics = [self._metric(family, now_ns) for family in families if family.samples]

@@ -24,7 +24,7 @@ def _is_shown(letter: str) -> bool:
     )
 
 
-def short(text: str | None, limit: int = SHORT) -> str:
+def shorten(text: str | None, limit: int = SHORT) -> str:
     """Return `text` on one line, cut at `limit` characters; erased text as such."""
     if text is None:
         return "[erased]"
@@ -35,6 +35,6 @@ def short(text: str | None, limit: int = SHORT) -> str:
 FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # noqa: RUF001  # their full-width forms too
 
 
-def guarded(cell: object) -> object:
+def escape_formula(cell: object) -> object:
     """Return `cell` of a table, as text if a spreadsheet would run it as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ")[:1] in FORMULA else cell

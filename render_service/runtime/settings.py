@@ -240,7 +240,7 @@ def read_settings(
 ) -> Settings:
     """Read the settings; arguments (command-line options) override the environment and ``.env``."""
     file = read_settings_file(folder / ".env")
-    own = _taken_from(file, environment)
+    own = _read_permitted(file, environment)
     defaults = variables(read_config(environment))
     if BASE_URL in environment or BASE_URL in own:  # a server was named, which is more than a habit
         defaults.pop("SORA_LEDGER_PROFILE", None)
@@ -278,8 +278,8 @@ def read_settings(
         assets_url=assets if in_bucket else None,
         longest_render_s=seconds("SORA_LEDGER_LONGEST_RENDER", DEFAULT_LONGEST_RENDER_S),
         webhook_secrets={name: text for name, text in values.items() if name.startswith(WEBHOOK_SECRETS)},
-        team=checked_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
-        project=checked_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
+        team=check_word("--team or SORA_LEDGER_TEAM", team or get("SORA_LEDGER_TEAM")),
+        project=check_word("--project or SORA_LEDGER_PROJECT", project or get("SORA_LEDGER_PROJECT")),
         private_endpoints=_permission(PRIVATE_ENDPOINTS, environment.get(PRIVATE_ENDPOINTS)),
         oidc_file=_path(environment.get(OIDC)),
         alerts_file=_path(environment.get(ALERTS)),
@@ -299,7 +299,7 @@ def read_settings(
     )
 
 
-def _taken_from(file: SettingsFile, environment: Mapping[str, str]) -> dict[str, str]:
+def _read_permitted(file: SettingsFile, environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a ``.env`` file may set and the environment does not; a server comes with its key."""
     own = {name: text for name, text in file.values.items() if is_in_a_file(name) and name not in environment}
     if BASE_URL in own and KEY in file.values:
@@ -307,7 +307,9 @@ def _taken_from(file: SettingsFile, environment: Mapping[str, str]) -> dict[str,
     return own
 
 
-def named_secret(whose: str, variable: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
+def read_named_secret(
+    whose: str, variable: str | None, environment: Mapping[str, str] = os.environ
+) -> str | None:
     """Return the secret in a variable that a file names for `whose`; `BadInput` if it is not set.
 
     It is not read from ``.env``.
@@ -333,9 +335,9 @@ def _data_folder() -> Path:
 
 def _actor(flag: str | None, variable: str | None) -> tuple[str, ActorSource]:
     if flag:
-        return checked_actor("--actor", flag), ActorSource.FLAG
+        return check_actor("--actor", flag), ActorSource.FLAG
     if variable:
-        return checked_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
+        return check_actor("SORA_LEDGER_ACTOR", variable), ActorSource.ENVIRONMENT
     return login_name(), ActorSource.OPERATING_SYSTEM
 
 
@@ -351,7 +353,7 @@ def login_name() -> str:
         return f"uid-{os.getuid()}"
 
 
-def checked_actor(where: str, actor: str) -> str:
+def check_actor(where: str, actor: str) -> str:
     """Return `actor` if it can be the name of an actor; `BadInput` says what `where` expects."""
     if not actor.isprintable() or len(actor) > LONGEST_ACTOR:
         raise BadInput(
@@ -363,7 +365,7 @@ def checked_actor(where: str, actor: str) -> str:
     return actor
 
 
-def checked_word(where: str, word: str | None) -> str | None:
+def check_word(where: str, word: str | None) -> str | None:
     """Return `word` if it can be the name of a team or project; `BadInput` says what `where` expects."""
     if word is not None and not _WORD.fullmatch(word):
         raise BadInput(

@@ -78,7 +78,7 @@ def is_in_a_file(name: str) -> bool:
     return name in IN_A_FILE or name.startswith(f"{SECRETS_OF_PROFILES}_")
 
 
-def misspelt(names: Iterable[str]) -> dict[str, str | None]:
+def find_misspelt(names: Iterable[str]) -> dict[str, str | None]:
     """Return those of `names` that begin like a setting and are none, each with the nearest one if any."""
     settings = sorted(IN_A_FILE | IN_THE_SHELL)
     unknown = (
@@ -97,10 +97,10 @@ class SettingsFile:
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     ignored: str | None = None
 
-    def without_effect(self) -> list[str]:
+    def list_without_effect(self) -> list[str]:
         """Return why some of its lines set nothing: they name no setting, or one of the environment only."""
         lines = []
-        for name, nearest in misspelt(self.values).items():
+        for name, nearest in find_misspelt(self.values).items():
             hint = f"did you mean {nearest}?" if nearest else "docs/settings.md lists the settings"
             lines.append(f"{name} is not a setting and sets nothing; {hint}")
         shell = sorted(IN_THE_SHELL.intersection(self.values))
@@ -137,7 +137,7 @@ def read_settings_file(path: Path, *, every_name: bool = False) -> SettingsFile:
             found="more",
         )
     try:
-        return SettingsFile(path, _parsed(path, content.decode(), _ANY if every_name else _OURS))
+        return SettingsFile(path, _parse(path, content.decode(), _ANY if every_name else _OURS))
     except UnicodeDecodeError as error:
         raise _unreadable(path, error) from error
 
@@ -160,7 +160,7 @@ def _suspicion(link: os.stat_result, status: os.stat_result) -> str | None:
     return None
 
 
-def _parsed(path: Path, text: str, names: re.Pattern[str]) -> dict[str, str]:
+def _parse(path: Path, text: str, names: re.Pattern[str]) -> dict[str, str]:
     from dotenv import dotenv_values  # only where there is a file to read
     from dotenv.parser import parse_stream
 

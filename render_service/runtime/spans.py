@@ -62,7 +62,7 @@ class Span:
 NO_SPAN = Span()
 
 
-class Exported(Protocol):
+class ExportedSpan(Protocol):
     """A span of an exporter."""
 
     traceparent: str | None
@@ -80,7 +80,7 @@ class Exported(Protocol):
 class Exporter(Protocol):
     """What sends spans, and the metrics of `render_service.server.metrics`, to a collector."""
 
-    def begin(self, work: Work, trace: Trace, how: "Beginning") -> Exported:
+    def begin(self, work: Work, trace: Trace, how: "SpanStart") -> ExportedSpan:
         """Begin a span; it is the current one until it ends."""
 
     def add(self, collect: "Callable[[], Iterable[Metric]]") -> None:
@@ -90,7 +90,7 @@ class Exporter(Protocol):
         """Send what is left, for a limited time."""
 
 
-class Beginning:
+class SpanStart:
     """How a span begins: its kind, and the spans of other traces it is linked to.
 
     With `begins_trace` the span is the one that the trace is named after, `linked` to its cause.
@@ -106,15 +106,15 @@ class Beginning:
         self.begins_trace = begins_trace
 
 
-INTERNAL = Beginning()
+INTERNAL = SpanStart()
 
 
 class _Watched(Span):
     """Work that is measured, and exported if there is an exporter."""
 
-    def __init__(self, work: Work, timers: Sequence[Timer], begun: Callable[[], Exported] | None) -> None:
+    def __init__(self, work: Work, timers: Sequence[Timer], begun: Callable[[], ExportedSpan] | None) -> None:
         self._work, self._timers, self._begun = work, timers, begun
-        self._exported: Exported | None = None
+        self._exported: ExportedSpan | None = None
         self._labels: dict[str, str] = {}
         self._failed_with: str | None = None
 
@@ -162,7 +162,7 @@ class Telemetry:
         self.origins: dict[str, Trace] = {}
         """In which trace and span a job was requested; see `Session.origin`."""
 
-    def span(self, work: Work, trace: Trace, how: Beginning = INTERNAL) -> Span:
+    def span(self, work: Work, trace: Trace, how: SpanStart = INTERNAL) -> Span:
         """Return the span of some work, to be used in a ``with``."""
         exporter = self.exporter
         if exporter is None:

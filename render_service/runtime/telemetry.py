@@ -80,7 +80,7 @@ class Log:
         """Return the log of another trace; it writes to the same place."""
         return Log(trace, self.quiet, self.command)
 
-    def started(self, command: str) -> None:
+    def log_start(self, command: str) -> None:
         """Log the beginning of the trace, also if `quiet`."""
         keys = {"command": command, "parent_span_id": self.trace.parent_span_id}
         self._write("info", "trace.started", keys)
@@ -97,7 +97,7 @@ class Log:
     def _write(self, level: str, event: str, keys: Mapping[str, Any]) -> None:
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         line = {**_ids(self.trace), **keys, "event": event, "level": level, "timestamp": now}
-        text = _for_a_terminal(_redacted(line)) if _is_terminal(sys.stderr) else _as_one_line(line)
+        text = _format_for_terminal(_redact(line)) if _is_terminal(sys.stderr) else _as_one_line(line)
         with suppress(OSError):
             sys.stderr.write(text + "\n")
 
@@ -122,10 +122,10 @@ def _as_one_line(line: dict[str, Any]) -> str:
         text = _as_json(line)
         if "\\" not in text and "sk-" not in text and "slk_" not in text:
             return text
-    return _as_json(_redacted(line))
+    return _as_json(_redact(line))
 
 
-def _for_a_terminal(line: dict[str, Any]) -> str:
+def _format_for_terminal(line: dict[str, Any]) -> str:
     return str(_renderer()(None, "", line))
 
 
@@ -145,5 +145,5 @@ def _is_secret(name: str) -> bool:
     return name.endswith(_SECRET_NAMES) and name != "request_key"
 
 
-def _redacted(line: Mapping[str, Any]) -> dict[str, Any]:
+def _redact(line: Mapping[str, Any]) -> dict[str, Any]:
     return {name: "[redacted]" if _is_secret(name) else redact(value) for name, value in line.items()}

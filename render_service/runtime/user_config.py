@@ -88,7 +88,7 @@ def variables(config: Mapping[str, str]) -> dict[str, str]:
 
 def set_config(name: str, value: str | None) -> Path:
     """Set a key of the file, or remove it with None; return the path. `BadInput` for an unknown key."""
-    checked_key(name)
+    check_key(name)
     config = read_config()
     if value is None:
         config.pop(name, None)
@@ -111,7 +111,7 @@ def set_config(name: str, value: str | None) -> Path:
     return path
 
 
-def checked_key(name: str, place: str = "config") -> str:
+def check_key(name: str, place: str = "config") -> str:
     """Return `name` if it is a key of the file; `BadInput` lists the keys and names the nearest, if any."""
     if name in KEYS:
         return name
@@ -126,7 +126,7 @@ def checked_key(name: str, place: str = "config") -> str:
 
 
 def _text(path: Path, name: str, value: object) -> str:
-    checked_key(name, f"config file {path}")
+    check_key(name, f"config file {path}")
     if isinstance(value, bool):
         return "true" if value else "false"
     if not isinstance(value, str | int | float):

@@ -36,7 +36,7 @@ from render_service.notifications.outbox import Notifier
 from render_service.notifications.post import Post
 from render_service.runtime.ledger_process import ledger_process
 from render_service.runtime.settings import SANDBOX
-from render_service.runtime.spans import NO_SPAN, REQUEST, Beginning, Span, Telemetry
+from render_service.runtime.spans import NO_SPAN, REQUEST, Span, SpanStart, Telemetry
 from render_service.runtime.telemetry import Log, Trace, begin_trace, sender_of
 from render_service.server.background import Work, working
 from render_service.server.bodies import RestOfBody, has_two_lengths, refuse_two_lengths
@@ -59,7 +59,7 @@ from sora_adapter.webhooks import Delivery, Verifier
 
 LONGEST_PATH = 200
 _TRACED = ("/v1/", CONSOLE)
-_SERVER = Beginning("server")
+_SERVER = SpanStart("server")
 
 
 class AccessLog:
@@ -121,7 +121,7 @@ class AccessLog:
             return self._telemetry.span("receive", self._log.trace, _SERVER) if is_delivery else NO_SPAN
         header = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
         client = sender_of(header.decode("latin-1"))
-        how = Beginning("server", [client] if client else [], begins_trace=True)
+        how = SpanStart("server", [client] if client else [], begins_trace=True)
         return self._telemetry.span("request", trace, how)
 
 

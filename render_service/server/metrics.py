@@ -20,10 +20,10 @@ from ledger.store.filters import JobFilter, RecordFilter
 from ledger.store.outbox import FORWARD
 from ledger.terms import Outcome, State
 from render_service.evidence.recorded_checks import find_last_checks
-from render_service.rules.budgets import KnownLimits, standing
-from render_service.runtime.durations import measured
+from render_service.rules.budgets import KnownLimits, list_remaining
+from render_service.runtime.durations import measure
 from render_service.session.session import Session
-from render_service.settlement.overdue import overdue_jobs
+from render_service.settlement.overdue import find_overdue_jobs
 
 MICROS = 1_000_000
 RENDER_S = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0)
@@ -41,7 +41,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ledger_metrics = LedgerMetrics(session.ledger, session.settings.longest_render_s)
         self.registry.register(ledger_metrics)
-        self.registry.register(measured(session.telemetry))
+        self.registry.register(measure(session.telemetry))
         self._webhooks = Counter(
             "sora_ledger_webhook_deliveries",
             "Deliveries answered by this process, by outcome.",
@@ -105,7 +105,7 @@ class LedgerMetrics(Collector):
         for name, (description, state) in gauges.items():
             yield GaugeMetricFamily(f"sora_ledger_{name}", description, tally.jobs.get(state.value, 0))
         now = self._ledger.store.now()
-        overdue = overdue_jobs(self._ledger, now, self._longest_render_s)
+        overdue = find_overdue_jobs(self._ledger, now, self._longest_render_s)
         description = "Renders that have been running, or waiting to be stored, for too long."
         yield GaugeMetricFamily("sora_ledger_overdue_renders", description, len(overdue))
         yield GaugeMetricFamily("sora_ledger_queue_due", "Due jobs without a lease.", tally.due)
@@ -133,7 +133,7 @@ class LedgerMetrics(Collector):
         held = GaugeMetricFamily(
             "sora_ledger_budget_held_usd", "Money spent and reserved of a budget.", labels=["budget"]
         )
-        for left in standing(self._ledger, now, known=self._limits.get()):
+        for left in list_remaining(self._ledger, now, known=self._limits.get()):
             if left.limit_usd_micros is not None:
                 limit.add_metric([left.budget], left.limit_usd_micros / MICROS)
             held.add_metric([left.budget], left.held_usd_micros / MICROS)

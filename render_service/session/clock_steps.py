@@ -30,14 +30,14 @@ class ClockSteps:
         self._has_gone_back = False
         self._noticing = threading.Lock()
 
-    def went_back(self) -> bool:
+    def was_set_back(self) -> bool:
         """Return whether the clock was set back since this was last asked."""
         with self._noticing:
             self._notice()
             has_gone_back, self._has_gone_back = self._has_gone_back, False
             return has_gone_back
 
-    def before(self, window: timedelta) -> datetime:
+    def go_back(self, window: timedelta) -> datetime:
         """Return the moment that was `window` ago, earlier if the clock was set forward since then."""
         with self._noticing:
             now, elapsed = self._notice()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from render_service.runtime.settings import SANDBOX, Settings
-from render_service.runtime.spans import Beginning, Span, Telemetry
+from render_service.runtime.spans import Span, SpanStart, Telemetry
 from render_service.runtime.telemetry import Trace
 from render_service.session.connections import check_key_goes_to
 from sora_adapter.profiles import Profile
@@ -66,7 +66,7 @@ async def connection(
         base_url, key = settings.base_url, settings.api_key
         check_key_goes_to(settings, profile)
         if profile.name == SANDBOX:
-            base_url, key = await stack.enter_async_context(embedded_sandbox(settings)), None
+            base_url, key = await stack.enter_async_context(run_embedded_sandbox(settings)), None
         from sora_adapter.client import VideosClient  # importing openai takes half a second
 
         client = VideosClient(
@@ -83,12 +83,12 @@ def _calls(telemetry: Telemetry | None, trace: Trace, base_url: str) -> "Calls |
     """Return what makes a span of each exchange, if spans are exported."""
     if telemetry is None or telemetry.exporter is None:
         return None
-    client = Beginning("client")
+    client = SpanStart("client")
     return lambda method, route: _Call(telemetry.span("call", trace, client), base_url, method, route)
 
 
 @asynccontextmanager
-async def embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
+async def run_embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
     """Run the sandbox inside this process, its state kept beside the ledger; yield its base URL."""
     from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server, imported only if it runs
     from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415

@@ -59,7 +59,7 @@ class Connections:
         await self._stack.aclose()
 
 
-def usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
+def find_usable_profile(settings: Settings, name: str | None, *, even_if_retired: bool) -> Profile:
     """Return the profile `name` (None: the one for new requests); errors say what to do if it is unusable."""
     chosen = profile(name or settings.chosen_profile(), settings.profiles_file)
     retired = chosen.is_retired_at(settings.base_url) and not even_if_retired

@@ -40,17 +40,17 @@ def claim_id(server: str, video_id: str) -> str:
     It is the same for ``submission.accepted``, ``submission.recovered`` and ``render.adopted``. `server`
     comes from `servers.server_name`; older records have the name of the profile in its place.
     """
-    return _made_from(_CLAIMS, server, video_id)
+    return _derive(_CLAIMS, server, video_id)
 
 
 def late_claim_id(attempt_id: str) -> str:
     """Return the event id of the note that the answer to a lost attempt named a video of another job."""
-    return _made_from(_LATE_CLAIMS, attempt_id)
+    return _derive(_LATE_CLAIMS, attempt_id)
 
 
 def request_id(request_key: str | None) -> str:
     """Return the event id of a request, unique under its idempotency key; without a key, a new id."""
-    return _made_from(_REQUESTS, request_key) if request_key else new_event_id()
+    return _derive(_REQUESTS, request_key) if request_key else new_event_id()
 
 
 RETRY = "retry:"
@@ -64,62 +64,62 @@ def retry_key(job_id: str) -> str:
 
 def spooled_id(attempt_id: str) -> str:
     """Return the event id of the spooled answer to an attempt."""
-    return _made_from(_SPOOLED, attempt_id)
+    return _derive(_SPOOLED, attempt_id)
 
 
 def receipt_id(profile: str, webhook_event_id: str) -> str:
     """Return the event id of a webhook event's delivery to a profile's inbox."""
-    return _made_from(_RECEIPTS, profile, webhook_event_id)
+    return _derive(_RECEIPTS, profile, webhook_event_id)
 
 
 def match_id(profile: str, webhook_event_id: str) -> str:
     """Return the event id of the match between a webhook event and its job."""
-    return _made_from(_MATCHES, profile, webhook_event_id)
+    return _derive(_MATCHES, profile, webhook_event_id)
 
 
 def fact_id(stream: str, key: str | None) -> str:
     """Return the event id of another system's fact under that system's id; without one, a new id."""
-    return _made_from(_FACTS, stream, key) if key else new_event_id()
+    return _derive(_FACTS, stream, key) if key else new_event_id()
 
 
 def review_id(job_id: str, reviewer: str, as_shown: str) -> str:
     """Return the event id of a review on a page that showed this version of the job."""
-    return _made_from(_REVIEWS, job_id, reviewer, as_shown)
+    return _derive(_REVIEWS, job_id, reviewer, as_shown)
 
 
 def use_id(job_id: str, retry_count: int) -> str:
     """Return the event id of the one attempt with this count that a job answers."""
-    return _made_from(_USES, job_id, str(retry_count))
+    return _derive(_USES, job_id, str(retry_count))
 
 
 def sign_in_id(session_id: str) -> str:
     """Return the event id of the beginning of a person's session."""
-    return _made_from(_SIGN_INS, session_id)
+    return _derive(_SIGN_INS, session_id)
 
 
 def grant_id(key_id: str) -> str:
     """Return the event id of the grant of an access key, whose id so belongs to one key."""
-    return _made_from(_GRANTS, key_id)
+    return _derive(_GRANTS, key_id)
 
 
 def proposed_grant_id(key_id: str) -> str:
     """Return the event id of the proposal of a grant, so that a form proposes one."""
-    return _made_from(_PROPOSED_GRANTS, key_id)
+    return _derive(_PROPOSED_GRANTS, key_id)
 
 
 def note_id(code: str, job_id: str | None, subject: str) -> str:
     """Return the event id of the note that an audit finding was dealt with."""
-    return _made_from(_NOTES, code, str(job_id), subject)
+    return _derive(_NOTES, code, str(job_id), subject)
 
 
 def announcement_id(event_id: str) -> str:
     """Return the id of the webhook event that announces a record, the same for all endpoints."""
-    return "evt_" + _made_from(_ANNOUNCEMENTS, event_id).replace("-", "")
+    return "evt_" + _derive(_ANNOUNCEMENTS, event_id).replace("-", "")
 
 
 def delivery_id(endpoint_id: str, event_id: str) -> str:
     """Return the id of the delivery of that event to one endpoint, the same for every attempt."""
-    return "wh_" + _made_from(_DELIVERIES, endpoint_id, event_id).replace("-", "")
+    return "wh_" + _derive(_DELIVERIES, endpoint_id, event_id).replace("-", "")
 
 
 def public_id(job_id: str) -> str:
@@ -129,7 +129,7 @@ def public_id(job_id: str) -> str:
 
 def sent_id(delivery: str) -> str:
     """Return the event id of the record that a delivery was accepted."""
-    return _made_from(_SENT, delivery)
+    return _derive(_SENT, delivery)
 
 
 def batch_id(out_dir: Path, name: str | None = None) -> str:
@@ -139,9 +139,9 @@ def batch_id(out_dir: Path, name: str | None = None) -> str:
     there a name distinguishes two batches, or lets one be resumed from another folder.
     """
     if name is not None:
-        return _made_from(_BATCHES, "name", name)
-    return _made_from(_BATCHES, out_dir.resolve().as_posix())
+        return _derive(_BATCHES, "name", name)
+    return _derive(_BATCHES, out_dir.resolve().as_posix())
 
 
-def _made_from(namespace: UUID, *parts: str) -> str:
+def _derive(namespace: UUID, *parts: str) -> str:
     return str(uuid5(namespace, "\n".join(parts)))

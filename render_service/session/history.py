@@ -104,11 +104,11 @@ class StreamHistory:
     @cached_property
     def answers(self) -> list[Entry[AnswerEvent]]:
         """The approvals and rejections, in order."""
-        return _in_order(self.all_of(ApprovalGranted), self.all_of(ApprovalRefused))
+        return _merge_in_order(self.all_of(ApprovalGranted), self.all_of(ApprovalRefused))
 
-    def waiting_before(self, answer: Record) -> Entry[RenderHeld | ChangeProposed] | None:
+    def find_waiting_before(self, answer: Record) -> Entry[RenderHeld | ChangeProposed] | None:
         """Return the hold or proposed change that `answer` refers to: the last one before it."""
-        waiting: list[Entry[RenderHeld | ChangeProposed]] = _in_order(
+        waiting: list[Entry[RenderHeld | ChangeProposed]] = _merge_in_order(
             self.all_of(RenderHeld), self.all_of(ChangeProposed)
         )
         return next((entry for entry in reversed(waiting) if entry.record.version < answer.version), None)
@@ -126,7 +126,7 @@ class StreamHistory:
     @cached_property
     def by_people(self) -> list[Entry[ByPeople]]:
         """The events by people, in order: answers, overrides, withdrawal, giving up."""
-        return _in_order(
+        return _merge_in_order(
             self.answers,
             self.overrides,
             self.all_of(RenderCancelled),
@@ -168,7 +168,7 @@ class JobHistory(StreamHistory):
     @cached_property
     def decisions(self) -> list[Entry[Considered]]:
         """The decisions, in order: the first one, and one after each approved hold."""
-        return _in_order(self.all_of(RenderDecided), self.all_of(RenderDenied), self.all_of(RenderHeld))
+        return _merge_in_order(self.all_of(RenderDecided), self.all_of(RenderDenied), self.all_of(RenderHeld))
 
     @property
     def decision(self) -> Entry[Considered] | None:
@@ -187,7 +187,7 @@ class JobHistory(StreamHistory):
         ends = (approval.event.expires_at for approval in approvals)
         return min((end for end in ends if end is not None), default=None)
 
-    def lapsed_overrides(self, now: datetime) -> list[str]:
+    def list_lapsed_overrides(self, now: datetime) -> list[str]:
         """Return the denials whose override has expired."""
         overrides = (entry.event for entry in self.overrides)
         return [
@@ -206,7 +206,7 @@ class JobHistory(StreamHistory):
     @cached_property
     def outcomes(self) -> list[Entry[OutcomeEvent]]:
         """The outcomes of the attempts, in the order of their records."""
-        return _in_order(
+        return _merge_in_order(
             self.all_of(SubmissionAccepted),
             self.all_of(SubmissionRejected),
             self.all_of(SubmissionUnknown),
@@ -228,7 +228,7 @@ class JobHistory(StreamHistory):
     @cached_property
     def claims(self) -> list[Entry[SubmissionAccepted | SubmissionRecovered]]:
         """The events that gave the job a video it had requested: an answer, or the recovery of a lost one."""
-        return _in_order(self.all_of(SubmissionAccepted), self.all_of(SubmissionRecovered))
+        return _merge_in_order(self.all_of(SubmissionAccepted), self.all_of(SubmissionRecovered))
 
     @property
     def got_anothers_late(self) -> bool:
@@ -267,13 +267,13 @@ class JobHistory(StreamHistory):
     @property
     def lost_variants(self) -> set[Variant]:
         """The files that are no longer stored here and were not stored again."""
-        files: list[Entry[AssetLost | AssetStored]] = _in_order(
+        files: list[Entry[AssetLost | AssetStored]] = _merge_in_order(
             self.all_of(AssetLost), self.all_of(AssetStored)
         )
         is_lost = {entry.event.variant: entry.event.type == AssetLost.type for entry in files}
         return {variant for variant, lost in is_lost.items() if lost}
 
 
-def _in_order(*kinds: Sequence[Entry[E]]) -> list[Entry[E]]:
+def _merge_in_order(*kinds: Sequence[Entry[E]]) -> list[Entry[E]]:
     """Merge events of several types in stream order."""
     return sorted((entry for kind in kinds for entry in kind), key=lambda entry: entry.record.version)

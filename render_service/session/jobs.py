@@ -34,7 +34,7 @@ RETRYABLE = frozenset(
 """States in which nothing more can be billed and no video is here."""
 
 
-def after(job: Job | None, records: Iterable[Record]) -> Job:
+def fold_records(job: Job | None, records: Iterable[Record]) -> Job:
     """Return `job` after `records`, which follow in its stream: the fold that also makes its row."""
     folded = None if job is None or job.version == NEW else job
     for record in records:
@@ -44,7 +44,7 @@ def after(job: Job | None, records: Iterable[Record]) -> Job:
     return folded
 
 
-def closing(now: datetime, job: Job, outcome: Outcome) -> list[Event]:
+def list_closing_events(now: datetime, job: Job, outcome: Outcome) -> list[Event]:
     """Return the events that close `job` at `now`: the cost, unless it is booked, and ``render.closed``.
 
     The cost is what the server reported, if it does (LiteLLM), else the estimate, marked as such. The cost of
@@ -54,7 +54,7 @@ def closing(now: datetime, job: Job, outcome: Outcome) -> list[Event]:
     events: list[Event] = []
     cost = job.settled_usd_micros
     if cost is None and job.operation is None:
-        return [closed(now, job, outcome)]
+        return [make_closed(now, job, outcome)]
     if cost is None:
         reported = job.reported_cost_usd_micros
         cost = job.estimate_usd_micros if reported is None else reported
@@ -66,17 +66,17 @@ def closing(now: datetime, job: Job, outcome: Outcome) -> list[Event]:
                 difference_usd_micros=cost - job.estimate_usd_micros,
             )
         )
-    return [*events, closed(now, job, outcome, cost_usd_micros=cost)]
+    return [*events, make_closed(now, job, outcome, cost_usd_micros=cost)]
 
 
-def closed(now: datetime, job: Job, outcome: Outcome, *, cost_usd_micros: int = 0) -> RenderClosed:
+def make_closed(now: datetime, job: Job, outcome: Outcome, *, cost_usd_micros: int = 0) -> RenderClosed:
     """Return ``render.closed`` for a job that ends at `now`; the duration is 0 if a clock was set back."""
     took = now - datetime.fromisoformat(job.created_at)
     duration_ms = max(0, round(took.total_seconds() * 1000))
     return RenderClosed(outcome=outcome, duration_ms=duration_ms, cost_usd_micros=cost_usd_micros)
 
 
-def answered_with_anothers(job: Job, outcome: SubmissionAccepted, owner: str) -> tuple[Event, str | None]:
+def reject_anothers_video(job: Job, outcome: SubmissionAccepted, owner: str) -> tuple[Event, str | None]:
     """Return the event for an attempt that was answered with a video of `owner`, and its event id.
 
     If the attempt was recorded as unknown in the meantime, the event is a note, which is recorded once.

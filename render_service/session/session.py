@@ -26,10 +26,10 @@ from render_service.rules.measurements import Measuring
 from render_service.rules.policies import InForce, Rules
 from render_service.runtime.coalesce import Coalescer
 from render_service.runtime.settings import Settings
-from render_service.runtime.spans import INTERNAL, Beginning, Kind, Span, Telemetry, Work
+from render_service.runtime.spans import INTERNAL, Kind, Span, SpanStart, Telemetry, Work
 from render_service.runtime.telemetry import Log, Trace
-from render_service.session.connections import Connections, usable_profile
-from render_service.session.jobs import after
+from render_service.session.connections import Connections, find_usable_profile
+from render_service.session.jobs import fold_records
 from render_service.session.servers import check_server, is_bound
 from sora_adapter.profiles import Profile
 
@@ -181,7 +181,7 @@ class Session:
             records = await self.appends.do(Append(call, check))
             name = "job_id" if stream.startswith(JOB_PREFIX) else "stream"
             span.note({f"sora_ledger.{name}": stream, "sora_ledger.records": len(records)})
-        return self._logged(records)
+        return self._log(records)
 
     async def append_together(
         self, batches: Sequence[Batch], *, documents: Sequence[Document] = ()
@@ -190,9 +190,9 @@ class Session:
         with self.span("append") as span:
             records = await asyncio.to_thread(self.ledger.append, batches, documents=documents)
             span.note({"sora_ledger.records": len(records)})
-        return self._logged(records)
+        return self._log(records)
 
-    def _logged(self, records: list[Record]) -> list[Record]:
+    def _log(self, records: list[Record]) -> list[Record]:
         for record in records:
             self.log.info(record.type, job_id=record.stream, position=record.position, version=record.version)
         return records
@@ -211,13 +211,13 @@ class Session:
         `under`, `also` and `check` are passed to `append`.
         """
         records = await self.append(job.job_id, job.version, drafts, under=under, also=also, check=check)
-        return after(job, records[: len(drafts)])
+        return fold_records(job, records[: len(drafts)])
 
     async def job(self, name: str) -> Job:
         """Return the job that `name` means; ``@last`` is the last one of the person who acts."""
         return await asyncio.to_thread(self.ledger.job, name, self.settings.actor)
 
-    async def uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
+    async def finish_uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
         """Finish `work` even after Ctrl-C: an answer under way is recorded first."""
         task = asyncio.ensure_future(work)
         try:
@@ -235,7 +235,7 @@ class Session:
 
     # --- telemetry ---
 
-    def span(self, work: Work, how: Beginning = INTERNAL) -> Span:
+    def span(self, work: Work, how: SpanStart = INTERNAL) -> Span:
         """Return a span of this session's trace, for a ``with`` (`render_service.runtime.spans`)."""
         return self.telemetry.span(work, self.trace, how)
 
@@ -244,7 +244,7 @@ class Session:
         if self.telemetry.exporter is None:
             return self.telemetry.span(work, self.trace)
         linked = await self._origin(job) if job.trace_id not in {"", self.trace.trace_id} else None
-        return self.span(work, Beginning(kind, [linked] if linked else []))
+        return self.span(work, SpanStart(kind, [linked] if linked else []))
 
     async def _origin(self, job: Job) -> Trace | None:
         """Return the span in which `job` was requested; the job's row has only its trace."""
@@ -266,7 +266,7 @@ class Session:
 
     def profile(self, name: str | None = None) -> Profile:
         """Return the profile `name`, or the one for new requests; refuse one whose server was shut down."""
-        return usable_profile(self.settings, name, even_if_retired=self.even_if_retired)
+        return find_usable_profile(self.settings, name, even_if_retired=self.even_if_retired)
 
     async def check_server(self, job: Job) -> None:
         """Refuse a `job` of another server than the one in use; `WrongServer` says what to set."""

@@ -53,7 +53,7 @@ def step_key(split_key: str, number: int) -> str:
     return f"{split_key}/{number}"
 
 
-def planned_split(split_key: str, number: int, rest: Sequence[tuple[str, str | None]]) -> SplitPlanned:
+def plan_split(split_key: str, number: int, rest: Sequence[tuple[str, str | None]]) -> SplitPlanned:
     """Return the event that plans the `rest`, prompts with their declared change, after remix `number`."""
     return SplitPlanned(
         split_key=split_key,
@@ -82,7 +82,7 @@ def is_withdrawn(plan: SplitPlanned) -> bool:
 
 
 @dataclass(frozen=True)
-class SplitStanding:
+class SplitProgress:
     """Where a split is: remix `number` of `total` is `job_id`, in `state`; `remaining` were not requested.
 
     `next` is the command that continues it, None if it continues by itself, is over, or cannot continue.
@@ -139,13 +139,13 @@ def plan_of(ledger: Ledger, job: Job) -> SplitPlanned | None:
 
 def follower_of(ledger: Ledger, job: Job, plan: SplitPlanned) -> Job | None:
     """Return the job that follows `job` in its split: its retry, or the next remix; None if there is none."""
-    following = _under_next_key(ledger, job, plan)
+    following = _find_under_next_key(ledger, job, plan)
     return following if following and _continues(ledger, following, job, plan) else None
 
 
-def taken_key(ledger: Ledger, job: Job, plan: SplitPlanned) -> str | None:
+def find_taken_key(ledger: Ledger, job: Job, plan: SplitPlanned) -> str | None:
     """Return the request key of the next remix if a request outside the split has it, else None."""
-    following = _under_next_key(ledger, job, plan)
+    following = _find_under_next_key(ledger, job, plan)
     is_taken = following is not None and not _continues(ledger, following, job, plan)
     return _next_key(job, plan) if is_taken else None
 
@@ -155,7 +155,7 @@ def _next_key(job: Job, plan: SplitPlanned) -> str:
     return step_key(plan.split_key, plan.number + 1) if is_over else retry_key(job.job_id)
 
 
-def _under_next_key(ledger: Ledger, job: Job, plan: SplitPlanned) -> Job | None:
+def _find_under_next_key(ledger: Ledger, job: Job, plan: SplitPlanned) -> Job | None:
     record = ledger.event(request_id(_next_key(job, plan)))
     return ledger.store.job(record.stream) if record else None
 
@@ -166,7 +166,7 @@ def _continues(ledger: Ledger, following: Job, job: Job, plan: SplitPlanned) -> 
     return is_remix_of_it or (planned is not None and planned.split_key == plan.split_key)
 
 
-def standing_of(ledger: Ledger, job: Job) -> SplitStanding | None:
+def find_split_progress(ledger: Ledger, job: Job) -> SplitProgress | None:
     """Return how far the split has come that `job` is part of; None if it is part of none."""
     plan = plan_of(ledger, job)
     if plan is None:
@@ -176,12 +176,12 @@ def standing_of(ledger: Ledger, job: Job) -> SplitStanding | None:
         if then is None:
             break
         job, plan = following, then
-    return _standing(ledger, job, plan)
+    return _measure_progress(ledger, job, plan)
 
 
-def _standing(ledger: Ledger, job: Job, plan: SplitPlanned) -> SplitStanding:
+def _measure_progress(ledger: Ledger, job: Job, plan: SplitPlanned) -> SplitProgress:
     progress, command = _progress(job, plan), None
-    taken = taken_key(ledger, job, plan) if progress is Progress.READY else None
+    taken = find_taken_key(ledger, job, plan) if progress is Progress.READY else None
     if taken:
         progress, command = (
             Progress.STOPPED,
@@ -195,7 +195,7 @@ def _standing(ledger: Ledger, job: Job, plan: SplitPlanned) -> SplitStanding:
         command = f"sora-ledger retry {job.job_id}"
         if job.state not in RETRYABLE:
             command = f"sora-ledger remix --id {job.source_job} --prompt TEXT --split --queue"
-    return SplitStanding(
+    return SplitProgress(
         progress=progress,
         number=plan.number,
         total=plan.number + len(plan.rest),
@@ -228,21 +228,21 @@ class OpenSplits:
         self._position = 0
         self._last: set[str] = set()
 
-    def renew(self) -> list[SplitStanding]:
+    def renew(self) -> list[SplitProgress]:
         """Return where each split is that is neither done nor withdrawn."""
         for record in self._ledger.read(RecordFilter(type=SplitPlanned.type), after=self._position):
             self._last.add(record.stream)
             self._position = record.position
-        return list(self._still_open())
+        return list(self._list_still_open())
 
-    def _still_open(self) -> Iterator[SplitStanding]:
+    def _list_still_open(self) -> Iterator[SplitProgress]:
         for job_id in sorted(self._last):
             job = self._ledger.store.job(job_id)
             plan = plan_of(self._ledger, job) if job else None
             if job is None or plan is None or follower_of(self._ledger, job, plan) is not None:
                 self._last.discard(job_id)
                 continue
-            standing = _standing(self._ledger, job, plan)
+            standing = _measure_progress(self._ledger, job, plan)
             ended = (
                 standing.progress is Progress.STOPPED and not plan.rest
             )  # like any other job without a video

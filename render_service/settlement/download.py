@@ -61,7 +61,7 @@ async def download(session: Session, client: "VideosClient", job: Job, variant: 
             before = incoming.bytes
             try:
                 media_type = await receiving.take(client, job, variant)
-                return await _stored(session, job, variant, incoming, media_type)
+                return await _store(session, job, variant, incoming, media_type)
             except ContentMissing as missing:
                 pause_s = next(pauses, None)
                 if pause_s is None:
@@ -127,7 +127,7 @@ async def drain(content: "Content", incoming: IncomingFile) -> None:
             await asyncio.to_thread(incoming.write, received)
 
 
-async def _stored(
+async def _store(
     session: Session, job: Job, variant: Variant, incoming: IncomingFile, media_type: str
 ) -> Downloaded:
     def keep() -> Downloaded:

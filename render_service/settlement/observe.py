@@ -32,7 +32,7 @@ ON_PURPOSE = (AdapterError, ServiceError, LedgerError)
 Source = Literal["poll", "list"]
 
 
-class Observed(NamedTuple):
+class ObservationResult(NamedTuple):
     """A job after one observation: what the server showed, or the error instead.
 
     The `source` of an error is always ``poll``: a list says nothing about videos that are not on it.
@@ -44,7 +44,7 @@ class Observed(NamedTuple):
     error: Exception | None = None
 
 
-class Listed(NamedTuple):
+class ListedVideo(NamedTuple):
     """A video as a list showed it; the times are those of the request for the page."""
 
     observation: Observation
@@ -60,9 +60,9 @@ class Observer:
         self._client = client
         self._slots = slots
         self._lists = client.profile.can_list
-        self._listed: dict[str, Listed] = {}
+        self._listed: dict[str, ListedVideo] = {}
 
-    async def observe(self, jobs: Collection[Job], timeout_s: float | None = None) -> list[Observed]:
+    async def observe(self, jobs: Collection[Job], timeout_s: float | None = None) -> list[ObservationResult]:
         """Observe the running `jobs` and record what is new; querying takes at most `timeout_s` seconds.
 
         A video that its server no longer knows is marked as lost once that can be trusted. `ServerTrouble` if
@@ -78,19 +78,21 @@ class Observer:
             *(self._record(by_video[video_id], answer, "poll") for video_id, answer in polled.items()),
         )
 
-    async def _record(self, job: Job, answer: Observation | AnswerError, source: Source) -> Observed:
+    async def _record(self, job: Job, answer: Observation | AnswerError, source: Source) -> ObservationResult:
         try:
             if isinstance(answer, Observation):
-                return Observed(await record_observation(self._session, job, answer, source), source, answer)
+                return ObservationResult(
+                    await record_observation(self._session, job, answer, source), source, answer
+                )
             if isinstance(answer, VideoNotFound):
                 job = await mark_lost(self._session, self._client, job)
         except ON_PURPOSE as error:
-            return Observed(await self._session.job(job.job_id), source, error=error)
-        return Observed(job, source, error=answer)
+            return ObservationResult(await self._session.job(job.job_id), source, error=error)
+        return ObservationResult(job, source, error=answer)
 
     async def _list(self, jobs: Mapping[str, Job]) -> dict[str, Observation]:
         """Return the videos on the server's list, as far as reading on is worthwhile; `jobs` by video id."""
-        observations = self._remembered(jobs)
+        observations = self._recall(jobs)
         wanted = jobs.keys() - observations.keys()
         after, pages = None, 0
         while self._lists and pages < len(wanted) - 1:
@@ -109,13 +111,13 @@ class Observer:
                     observations[video.video_id] = video
                     wanted.discard(video.video_id)
                 elif video.video_id not in jobs:
-                    self._listed[video.video_id] = Listed(video, at, at_s)
+                    self._listed[video.video_id] = ListedVideo(video, at, at_s)
             if not page.has_more or page.last_id in {None, after}:
                 break
             after = page.last_id
         return observations
 
-    def _remembered(self, jobs: Mapping[str, Job]) -> dict[str, Observation]:
+    def _recall(self, jobs: Mapping[str, Job]) -> dict[str, Observation]:
         """Return, once, what recent pages showed of `jobs`, except of those that changed since."""
         oldest = time.monotonic() - REMEMBERED_S
         self._listed = {

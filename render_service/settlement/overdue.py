@@ -18,13 +18,13 @@ from ledger.store.filters import JobFilter
 from ledger.terms import Outcome, State
 from render_service.runtime.errors import NotReady
 from render_service.session.history import JobHistory
-from render_service.session.jobs import closing
+from render_service.session.jobs import list_closing_events
 from render_service.session.session import Session
 
 NOT_DONE = (State.RUNNING, State.COMPLETED)
 
 
-def started_at(ledger: Ledger, job: Job) -> datetime:
+def find_start(ledger: Ledger, job: Job) -> datetime:
     """Return when the render of `job` was last requested, or its video adopted."""
     return datetime.fromisoformat(JobHistory.of(ledger, job).began_at or job.created_at)
 
@@ -38,10 +38,10 @@ def may_be_overdue(job: Job, now: datetime, longest_s: float) -> bool:
 def is_overdue(ledger: Ledger, job: Job, now: datetime, longest_s: float) -> bool:
     """Return whether `job` has been running, or waiting to be stored, for longer than `longest_s`."""
     since = now - timedelta(seconds=longest_s)
-    return may_be_overdue(job, now, longest_s) and started_at(ledger, job) < since
+    return may_be_overdue(job, now, longest_s) and find_start(ledger, job) < since
 
 
-def overdue_jobs(ledger: Ledger, now: datetime, longest_s: float) -> list[Job]:
+def find_overdue_jobs(ledger: Ledger, now: datetime, longest_s: float) -> list[Job]:
     """Return the overdue jobs; only the history of jobs requested long enough ago is read."""
     until = timestamp(now - timedelta(seconds=longest_s))
     jobs = ledger.jobs(JobFilter(states=NOT_DONE, until=until))
@@ -67,13 +67,13 @@ async def give_up(session: Session, job: Job, reason: str) -> Job:
         return job
     if job.state not in CAN_BE_GIVEN_UP or job.outcome is not None:
         raise NotReady(
-            f"{job.job_id} is {job.state}: {_instead(job)}",
+            f"{job.job_id} is {job.state}: {_explain_no_render(job)}",
             param="job",
             expected="a job that is overdue",
             found=f"a {job.state} one",
         )
     abandoned = RenderAbandoned(why=Private.seal("why", reason))
-    events: list[Event] = [abandoned, *closing(session.clock(), job, Outcome.ABANDONED)]
+    events: list[Event] = [abandoned, *list_closing_events(session.clock(), job, Outcome.ABANDONED)]
     try:
         now = await session.advance(job, [session.draft(event) for event in events])
     except (WrongExpectedVersion, IllegalTransition):  # another record came in between
@@ -87,7 +87,7 @@ async def give_up(session: Session, job: Job, reason: str) -> Job:
     return now
 
 
-def _instead(job: Job) -> str:
+def _explain_no_render(job: Job) -> str:
     if job.state in _UNKNOWN:
         return (
             "a video may exist, and its money depends on whether it does; "

@@ -22,7 +22,7 @@ from render_service.assets.maintenance import link_video
 from render_service.assets.store import AssetStore
 from render_service.runtime.errors import AssetUnusable, NotReady, StorageFailed
 from render_service.session.history import first_of, prompt_of
-from render_service.session.jobs import closing
+from render_service.session.jobs import list_closing_events
 from render_service.session.servers import explain_key_to_set, has_other_key
 from render_service.session.session import Session
 from render_service.settlement.download import download
@@ -144,7 +144,8 @@ async def fetch(session: Session, job: Job, variant: Variant) -> Job:
             else f"`sora-ledger show {job.job_id}` says why"
         )
         raise NotReady(
-            f"{job.job_id} is {job.state}{_at(job)}, so there is nothing to download: {next_step}",
+            f"{job.job_id} is {job.state}{_format_progress(job)}, so there is nothing to download: "
+            f"{next_step}",
             param="job",
             expected="a job with files",
             found=f"a {job.state} one",
@@ -154,7 +155,7 @@ async def fetch(session: Session, job: Job, variant: Variant) -> Job:
     return await _close(session, job) if variant is Variant.VIDEO else job
 
 
-def _at(job: Job) -> str:
+def _format_progress(job: Job) -> str:
     return f" at {job.progress} %" if job.state is State.RUNNING and job.progress is not None else ""
 
 
@@ -266,7 +267,7 @@ async def _store(session: Session, client: "VideosClient", job: Job, variant: Va
     events = [
         stored,
         *([provenance] if provenance else ()),
-        *(closing(session.clock(), job, Outcome.STORED) if ends else ()),
+        *(list_closing_events(session.clock(), job, Outcome.STORED) if ends else ()),
     ]
     is_first = variant not in job.assets
     job = await record(session, job, *events)
@@ -291,10 +292,10 @@ def link_stored(ledger: Ledger, assets: AssetStore, job: Job, *, is_first: bool 
 
 def is_over(session: Session, job: Job) -> bool:
     """Return whether the server no longer promises the bytes; allows for clock skew."""
-    return session.clock() > over_at(job)
+    return session.clock() > find_end(job)
 
 
-def over_at(job: Job) -> datetime:
+def find_end(job: Job) -> datetime:
     """Return the time from which a server that does not know the video of `job` is trusted."""
     if job.expires_at is not None:  # earlier versions recorded milliseconds unchanged
         return datetime.fromtimestamp(min(job.expires_at, LATEST_S) + EXPIRY_GRACE_S, UTC)
@@ -306,4 +307,4 @@ async def _close(session: Session, job: Job) -> Job:
     outcome = _OUTCOMES.get(job.state)
     if outcome is None or job.outcome is not None:
         return job
-    return await record(session, job, *closing(session.clock(), job, outcome))
+    return await record(session, job, *list_closing_events(session.clock(), job, outcome))

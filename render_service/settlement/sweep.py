@@ -43,7 +43,7 @@ Watch = Callable[[Job], None]
 
 
 @dataclass(frozen=True)
-class Settled:
+class SettlementResult:
     """A job after settling, and the error that stopped it, if any."""
 
     job: Job
@@ -59,14 +59,14 @@ async def settle_all(
     watch: Watch | None = None,
     clock: Clock | None = None,
     coming: AsyncIterable[Job] | None = None,
-) -> dict[str, Settled]:
+) -> dict[str, SettlementResult]:
     """Settle `jobs`, all of one profile, as `settle` settles one; return the result of each, by job id.
 
     Jobs from `coming` are added as they arrive, and `timeout_s` counts from the last of them. `watch` is
     called with every changed job.
     """
-    ends = {job.job_id: Settled(job) for job in jobs}
-    here = await _of_this_server(session, jobs, ends)
+    ends = {job.job_id: SettlementResult(job) for job in jobs}
+    here = await _select_own_server(session, jobs, ends)
     if coming is not None or any(map(_continues, here)):
         profile = session.profile(jobs[0].profile if jobs else None)
         async with session.connect(profile) as client, asyncio.TaskGroup() as tasks:
@@ -87,9 +87,9 @@ async def settle_every(
     interval_s: float,
     timeout_s: float,
     watch: Watch | None = None,
-) -> dict[str, Settled]:
+) -> dict[str, SettlementResult]:
     """Settle `jobs` of any profiles, those of each at the same time; return the result of each, by job id."""
-    ends: dict[str, Settled] = {}
+    ends: dict[str, SettlementResult] = {}
     profiles: dict[str | None, list[Job]] = {}
     for job in jobs:
         profiles.setdefault(job.profile, []).append(job)
@@ -100,7 +100,7 @@ async def settle_every(
                 await settle_all(session, part, interval_s=interval_s, timeout_s=timeout_s, watch=watch)
             )
         except ON_PURPOSE as error:  # there is no address or key for this profile
-            ends.update({job.job_id: Settled(job, error) for job in part})
+            ends.update({job.job_id: SettlementResult(job, error) for job in part})
 
     async with asyncio.TaskGroup() as tasks:
         for part in profiles.values():
@@ -108,7 +108,9 @@ async def settle_every(
     return ends
 
 
-async def _of_this_server(session: Session, jobs: Iterable[Job], ends: dict[str, Settled]) -> list[Job]:
+async def _select_own_server(
+    session: Session, jobs: Iterable[Job], ends: dict[str, SettlementResult]
+) -> list[Job]:
     """Return the `jobs` of the server in use; the others end unchanged, with advice on what to set."""
     here = []
     for job in jobs:
@@ -116,7 +118,7 @@ async def _of_this_server(session: Session, jobs: Iterable[Job], ends: dict[str,
             if _continues(job):
                 await session.check_server(job)
         except WrongServer as elsewhere:
-            ends[job.job_id] = Settled(job, elsewhere)
+            ends[job.job_id] = SettlementResult(job, elsewhere)
         else:
             here.append(job)
     return here
@@ -134,7 +136,7 @@ class Sweep:
         session: Session,
         client: "VideosClient",
         finishing: asyncio.TaskGroup,
-        ends: dict[str, Settled],
+        ends: dict[str, SettlementResult],
         *,
         watch: Watch,
     ) -> None:
@@ -151,14 +153,14 @@ class Sweep:
     def begin(self, jobs: Iterable[Job]) -> None:
         """Add `jobs`; those that no longer run are finished at once."""
         for job in jobs:
-            self._ends[job.job_id] = Settled(job)
+            self._ends[job.job_id] = SettlementResult(job)
             if _continues(job):
                 self._advance(job)
 
     async def take_in_all(self, coming: AsyncIterable[Job]) -> None:
         """Add the jobs that arrive, until there are no more."""
         async for job in coming:
-            self.begin(await _of_this_server(self._session, [job], self._ends))
+            self.begin(await _select_own_server(self._session, [job], self._ends))
         self.all_in.set()
 
     async def rounds(self, interval_s: float, timeout_s: float, clock: Clock) -> None:
@@ -184,7 +186,7 @@ class Sweep:
             if self._running or not self.all_in.is_set():
                 await self._pause(min(pace.pause_s, left_s), clock)
         for video_id, job in self._running.items():
-            self._end(job, _timed_out(video_id, job, timeout_s, trouble))
+            self._end(job, _make_timeout(video_id, job, timeout_s, trouble))
 
     async def _pause(self, seconds: float, clock: Clock) -> None:
         """Wait for the next round, which is due at once when the last job has arrived."""
@@ -221,7 +223,7 @@ class Sweep:
         return min(paces, key=lambda pace: pace.pause_s, default=Pace(interval_s))
 
     def _advance(self, job: Job) -> None:
-        self._ends[job.job_id] = Settled(job)
+        self._ends[job.job_id] = SettlementResult(job)
         self._watch(job)
         if job.state is State.RUNNING and job.video_id is not None:
             self._running[job.video_id] = job
@@ -238,10 +240,10 @@ class Sweep:
                 self._end(ended)
 
     def _end(self, job: Job, error: Exception | None = None) -> None:
-        self._ends[job.job_id] = Settled(job, error)
+        self._ends[job.job_id] = SettlementResult(job, error)
         self._watch(job)
 
 
-def _timed_out(video_id: str, job: Job, timeout_s: float, trouble: ServerTrouble | None) -> PollTimeout:
+def _make_timeout(video_id: str, job: Job, timeout_s: float, trouble: ServerTrouble | None) -> PollTimeout:
     last = Observation(video_id=video_id, status=job.status, progress=job.progress) if job.status else None
     return make_timeout(video_id, timeout_s, last, trouble)

@@ -13,7 +13,7 @@ from ledger.errors import JobNotFound
 from ledger.log.ledger import Ledger
 from render_service.rules.budget_names import Scope
 from render_service.rules.budgets import NOTHING, ApplicableBudgets, purse
-from render_service.rules.measurements import NOTHING_MEASURED, Measured, measure
+from render_service.rules.measurements import NOTHING_MEASURED, ServerMeasurements, measure
 from render_service.runtime.settings import Settings
 from render_service.session.session import Session
 from sora_adapter.profiles import Profile
@@ -34,7 +34,7 @@ def context_of(
     default the actor of the settings.
     """
     now = session.clock()
-    measured = session.measuring.of(profile.name, now)
+    measured = session.measuring.measure(profile.name, now)
     scope = scope_of(session.settings, request.purpose, actor)
     paying = purse(session.ledger, scope, now, session.provenance, taken)
     return _context(session.settings, session.ledger, request, profile, measured, paying, now)
@@ -65,7 +65,7 @@ def _context(  # the inputs of a decision
     ledger: Ledger | None,
     request: RenderRequest,
     profile: Profile,
-    measured: Measured,
+    measured: ServerMeasurements,
     paying: ApplicableBudgets,
     now: datetime,
 ) -> DecisionContext:

@@ -25,7 +25,7 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Trace, begin_trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.session import Session
 from sora_adapter.errors import AnswerError, ServerTrouble, ServerUnreadable, SettingsUnusable
 from sora_adapter.profiles import profile
@@ -96,7 +96,7 @@ async def _ahead(
     if judge.url is not None:
         return await _ask_elsewhere(settings, begin_trace(), judge, request)
     try:
-        server = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
+        server = find_usable_profile(settings, request.profile, even_if_retired=even_if_retired)
         async with connection(settings, begin_trace(), server) as client:
             return await _ask(client, judge, request)
     except (BadInput, SettingsUnusable):

@@ -19,7 +19,7 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import begin_trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.session import Session
 from sora_adapter.errors import (
     AnswerError,
@@ -107,7 +107,7 @@ async def _ahead(
     settings: Settings, model: str | None, request: RenderRequest, *, even_if_retired: bool
 ) -> ModerationResult:
     try:
-        profile = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
+        profile = find_usable_profile(settings, request.profile, even_if_retired=even_if_retired)
         if "moderations" not in profile.operations:
             return ModerationResult(status=ModerationStatus.NOT_OFFERED)
         async with connection(settings, begin_trace(), profile) as client:

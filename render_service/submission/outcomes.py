@@ -26,7 +26,7 @@ from ledger.store.interface import ANY
 from ledger.terms import Outcome, State
 from render_service.runtime.errors import AnsweredTooLate, AnswerSpooled
 from render_service.session.event_ids import claim_id
-from render_service.session.jobs import answered_with_anothers, closed
+from render_service.session.jobs import make_closed, reject_anothers_video
 from render_service.session.servers import address_in_use, job_of_video, server_name_in_use
 from render_service.session.session import Session
 from render_service.submission import spool
@@ -138,7 +138,7 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
     answer is.
     """
     end = None if goes_on else _end_of(session, job, outcome)
-    events: list[Event] = [outcome] if end is None else [outcome, closed(session.clock(), job, end)]
+    events: list[Event] = [outcome] if end is None else [outcome, make_closed(session.clock(), job, end)]
     drafts = [_draft(session, job, event) for event in events]
     keeping = Keeping(session, job, outcome, drafts)
     while True:
@@ -184,7 +184,7 @@ async def _recorded(session: Session, job: Job, outcome: Submission, drafts: lis
             return now
         session.log.warning("video.claimed_twice", job_id=job.job_id, video_id=outcome.video_id)
         owner = await asyncio.to_thread(_owner, session, now, outcome)
-        event, event_id = answered_with_anothers(now, outcome, owner.job_id if owner else "another job")
+        event, event_id = reject_anothers_video(now, outcome, owner.job_id if owner else "another job")
         drafted = session.draft(event, event_id=event_id)
         if now.state is not State.UNKNOWN:
             return await _advanced(session, now, [drafted])

@@ -22,11 +22,11 @@ from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
 from render_service.rules.measurements import Duration, expected_duration
 from render_service.rules.opening import ledger_if_any
 from render_service.rules.overrides import Override
-from render_service.rules.policies import active_rules, packaged_rules
+from render_service.rules.policies import read_active_rules, read_packaged_rules
 from render_service.runtime.documents import Json
 from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import SANDBOX, Settings
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from render_service.session.servers import address_in_use, check_server
 from render_service.session.session import utc_now
 from render_service.submission.context import context_in
@@ -116,7 +116,7 @@ def ruling_on(
     """
     server = profile(request.profile, settings.profiles_file)
     with ledger_if_any(settings) as ledger:
-        rules = active_rules(ledger) if ledger else packaged_rules()
+        rules = read_active_rules(ledger) if ledger else read_packaged_rules()
         who = find_author(settings, rules.policy)
         context = who.add_to(context_in(settings, ledger, request, server, utc_now(), taken))
     moderation = moderated_ahead(settings, rules.policy, request, even_if_retired=even_if_retired)
@@ -193,7 +193,7 @@ def outlook(settings: Settings, request: RenderRequest, *, even_if_retired: bool
     """Return what prevents `request` from being sent, and what is assumed about its source video."""
     assumes = None
     try:
-        server = usable_profile(settings, request.profile, even_if_retired=even_if_retired)
+        server = find_usable_profile(settings, request.profile, even_if_retired=even_if_retired)
         if server.name != SANDBOX:
             check_base_url(server, address_in_use(settings, server))
             check_key(server, settings.api_key)

@@ -41,12 +41,12 @@ from render_service.session.session import Session
 from render_service.session.splits import (
     MOVED,
     deletion,
+    find_taken_key,
     follower_of,
     is_withdrawn,
     plan_of,
-    planned_split,
+    plan_split,
     step_key,
-    taken_key,
 )
 from render_service.submission.result import Opening, Placed, placed_in
 from render_service.submission.sources import source_of
@@ -107,7 +107,7 @@ def _carried_on(session: Session, history: JobHistory) -> Opening:
     moved = deletion(session, history.first.stream, plan, MOVED, ANY)
     return Opening(
         caused_by=cause,
-        plan=planned_split(plan.split_key, plan.number, rest),
+        plan=plan_split(plan.split_key, plan.number, rest),
         batches=lambda _: moved,
     )
 
@@ -157,7 +157,7 @@ async def request_next_remix(session: Session, job: Job) -> Placed | None:
         following = await asyncio.to_thread(follower_of, session.ledger, job, plan)
         if following is not None:
             return await asyncio.to_thread(placed_in, session.ledger, following, repeated=True)
-        taken = await asyncio.to_thread(taken_key, session.ledger, job, plan)
+        taken = await asyncio.to_thread(find_taken_key, session.ledger, job, plan)
         if is_withdrawn(plan) or taken is not None:
             return None
         try:
@@ -181,7 +181,7 @@ async def _request_step(session: Session, job: Job, history: JobHistory, plan: S
     moved = deletion(session, job.job_id, plan, MOVED, history.version)
     opening = Opening(
         caused_by=history.records[-1].event_id,
-        plan=planned_split(plan.split_key, plan.number + 1, later),
+        plan=plan_split(plan.split_key, plan.number + 1, later),
         batches=lambda _: moved,
     )
     return await place(acting, request, material, queue=True, opening=opening)

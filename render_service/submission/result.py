@@ -28,7 +28,7 @@ from ledger.terms import State
 from render_service.approvals.approvers import explain_who_may_answer, takes_signature
 from render_service.assets.inputs import NOTHING
 from render_service.rules.overrides import Override
-from render_service.rules.policies import Rules, active_rules
+from render_service.rules.policies import Rules, read_active_rules
 from render_service.runtime.errors import NotReady, RequestKeyTaken
 from render_service.session.event_ids import request_id
 from render_service.session.history import JobHistory
@@ -122,7 +122,7 @@ def held_for(ledger: Ledger, job: Job) -> str:
     """Return who has to approve `job`, which is pending approval, and with which commands."""
     history = JobHistory.of(ledger, job)
     hold = history.all_of(RenderHeld)[-1].event
-    policy = active_rules(ledger).policy
+    policy = read_active_rules(ledger).policy
     who = explain_who_may_answer(history.first, hold, policy)
     key = " --key FILE" if takes_signature(history.first, hold, policy) else ""
     return (

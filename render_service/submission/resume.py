@@ -11,7 +11,7 @@ from ledger.job import Job
 from ledger.private import Private
 from ledger.terms import Outcome, State
 from render_service.runtime.errors import NotApproved, NotReady
-from render_service.session.jobs import closed
+from render_service.session.jobs import make_closed
 from render_service.session.session import Session
 from render_service.session.splits import WITHDRAWN, deletion, is_withdrawn, plan_of
 from render_service.submission.result import Placed, placed_in
@@ -89,7 +89,7 @@ async def cancel(session: Session, job: Job, why: str | None = None) -> Job:
         )
     events = (
         RenderCancelled(why=Private.seal("why", why) if why else None),
-        closed(session.clock(), job, Outcome.CANCELLED),
+        make_closed(session.clock(), job, Outcome.CANCELLED),
     )
     try:
         withdrawn = await session.advance(job, [session.draft(event) for event in events])

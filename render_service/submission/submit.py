@@ -35,13 +35,13 @@ from ledger.terms import Outcome, State
 from render_service.approvals.requesters import find_author
 from render_service.assets.inputs import NOTHING, Material
 from render_service.rules.budgets import NOTHING as NOTHING_TAKEN
-from render_service.rules.budgets import PolicyReplaced, Races, replaced_if_refused
+from render_service.rules.budgets import PolicyReplaced, Races, translate_refusal
 from render_service.rules.overrides import Override
 from render_service.rules.policies import Rules
 from render_service.runtime.errors import BadInput, BudgetGone, NotReady
 from render_service.session.event_ids import request_id
 from render_service.session.history import JobHistory
-from render_service.session.jobs import closed
+from render_service.session.jobs import make_closed
 from render_service.session.session import Session
 from render_service.submission.context import context_of
 from render_service.submission.intent import intended, requested
@@ -186,7 +186,7 @@ class _NewRequest:
                     return await _record(self.session, placed, queue=queue)
                 return await submit(self.session, placed, patience, self.material)
             except (BudgetExceeded, PolicyReplaced) as race:
-                races.lost(race)
+                races.log_lost(race)
 
 
 def _overridden(placed: Placed, under: Rules, wish: Override | None) -> Placed:
@@ -280,7 +280,7 @@ async def _open(session: Session, placed: Placed, intent: SubmissionIntended | N
     if intent is not None:
         drafts.append(session.draft(intent, causation_id=drafts[-1].event_id))
     also = placed.opening.batches(placed.job.job_id)
-    with replaced_if_refused(session.in_force, placed.under):
+    with translate_refusal(session.in_force, placed.under):
         job = await session.advance(placed.job, drafts, under=placed.under, also=also)
     placed.opening.opened(job)
     return job
@@ -339,7 +339,7 @@ async def attempt(
         is_first = job.version == NEW
         recording = _open(session, placed, intent) if is_first else _intend_again(session, job, intent)
         attempt = _attempt(session, client, recording, intent, prepared, patience, in_time)
-        job, outcome, wait_s = await session.uninterrupted(attempt)
+        job, outcome, wait_s = await session.finish_uninterrupted(attempt)
     session.note_server(job)
     return replace(placed, job=job, outcome=outcome), wait_s
 
@@ -354,7 +354,7 @@ async def _prepared(client: "VideosClient", call: SubmitCall) -> PreparedPost | 
 
 def _check_overrides(session: Session, job: Job, overridden: Sequence[str]) -> None:
     """Refuse to submit on the basis of an expired override."""
-    lapsed = set(JobHistory.of(session.ledger, job).lapsed_overrides(session.clock()))
+    lapsed = set(JobHistory.of(session.ledger, job).list_lapsed_overrides(session.clock()))
     over = [code for code in overridden if code in lapsed]
     if over:
         raise NotReady(
@@ -385,7 +385,7 @@ async def _intend_again(session: Session, job: Job, intent: SubmissionIntended) 
         return await session.advance(job, [session.draft(intent)])
     except BudgetExceeded as gone:
         if job.state is State.REJECTED and job.request_key is None:
-            await session.advance(job, [session.draft(closed(session.clock(), job, Outcome.REJECTED))])
+            await session.advance(job, [session.draft(make_closed(session.clock(), job, Outcome.REJECTED))])
         raise BudgetGone(
             f"{job.job_id} was not sent again: {gone}; `sora-ledger budget list`",
             param="job",
@@ -400,7 +400,7 @@ async def _wait(session: Session, job: Job, wait_s: float) -> None:
         await session.sleep(wait_s)
     except asyncio.CancelledError:
         if job.request_key is None:
-            await session.advance(job, [session.draft(closed(session.clock(), job, Outcome.REJECTED))])
+            await session.advance(job, [session.draft(make_closed(session.clock(), job, Outcome.REJECTED))])
         raise
 
 

@@ -15,7 +15,7 @@ from render_service.runtime.errors import BadInput
 from render_service.runtime.settings import WEBHOOK_SECRETS, Settings
 from render_service.runtime.telemetry import Trace
 from render_service.session.connecting import connection
-from render_service.session.connections import usable_profile
+from render_service.session.connections import find_usable_profile
 from sora_adapter.endpoints import Endpoint, NewSecret
 from sora_adapter.errors import SettingsUnusable
 from sora_adapter.profiles import profiles, require
@@ -35,7 +35,7 @@ async def call_server(
     even_if_retired: bool = False,
 ) -> R:
     """Return the result of `ask` at the chosen profile's server; `OperationUnsupported` if it has none."""
-    profile = usable_profile(settings, None, even_if_retired=even_if_retired)
+    profile = find_usable_profile(settings, None, even_if_retired=even_if_retired)
     require(profile, "webhooks")
     async with connection(settings, trace, profile) as client:
         return await ask(client)

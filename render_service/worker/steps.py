@@ -18,7 +18,7 @@ from ledger.terms import Operation, State
 from render_service.recovery.reconcile import reconcile
 from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
 from render_service.session.session import Session
-from render_service.settlement.observe import Observed, Observer
+from render_service.settlement.observe import ObservationResult, Observer
 from render_service.settlement.overdue import is_overdue, may_be_overdue
 from render_service.settlement.settle import finish
 from render_service.submission.request_again import request_next_remix
@@ -304,7 +304,7 @@ class StepRunner:
                 *(self._each([result.job], self._go_on(client, result)) for result in observed)
             )
 
-    async def _go_on(self, client: "VideosClient", observed: Observed) -> None:
+    async def _go_on(self, client: "VideosClient", observed: ObservationResult) -> None:
         job, observation = observed.job, observed.observation
         if observation is None:
             raise observed.error or ValueError(f"{job.job_id}: neither observed nor refused")

@@ -118,7 +118,7 @@ class Worker:
 
     async def _claim(self) -> int:
         """Claim due jobs, as far as there is capacity; return how many were claimed."""
-        if self._steps.went_back():
+        if self._steps.was_set_back():
             await self._bring_forward()
         await self._enlist()
         free = self._terms.at_once - len(self._hands)

@@ -19,7 +19,7 @@ from cli.exit_codes import ExitCode
 from ledger.canonical import canonical_json, sha256_hex
 from ledger.log.opening import open_ledger, open_or_create, open_store
 from ledger.record import ActorSource, Authority, Provenance
-from render_service.runtime.printable import guarded
+from render_service.runtime.printable import escape_formula
 from sora_adapter.sandbox.server import SandboxServer
 from tests.cli.conftest import Sora
 from tests.ledger.scribe import Scribe
@@ -92,16 +92,16 @@ def test_a_table_takes_the_filters(sora: Sora, denied: str) -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", "  =1"])
 def test_what_a_spreadsheet_would_run_is_text(text: str) -> None:
-    assert guarded(text) == f"'{text}"
+    assert escape_formula(text) == f"'{text}"
 
 
 @given(st.text(min_size=1))
 def test_no_cell_begins_like_a_formula(text: str) -> None:
-    assert str(guarded(text)).lstrip(" ")[:1] not in tuple("=+-@\t\r\n")
+    assert str(escape_formula(text)).lstrip(" ")[:1] not in tuple("=+-@\t\r\n")
 
 
 def test_what_is_no_formula_stays_as_it_is() -> None:
-    assert [guarded(cell) for cell in ("a = b", "1-2", 7, None)] == ["a = b", "1-2", 7, None]
+    assert [escape_formula(cell) for cell in ("a = b", "1-2", 7, None)] == ["a = b", "1-2", 7, None]
 
 
 def test_a_prompt_that_is_a_formula_reaches_the_table_as_text(sora: Sora, folder: Path) -> None:

@@ -22,8 +22,8 @@ from ledger.private import Private
 from ledger.terms import State, Status
 from render_service.maintenance.setup import CheckResult, Finding
 from render_service.reports.record_words import describe_error, what
-from render_service.reports.spending import By, Spending, Spent
-from render_service.runtime.printable import short
+from render_service.reports.spending import Grouping, Spending, SpentMoney
+from render_service.runtime.printable import shorten
 from sora_adapter.models import Observation, Page
 
 WHEN = "2026-11-20T14:00:00.000000Z"
@@ -58,7 +58,7 @@ def printed(show: Any, *values: Any, width: int = 80) -> str:
     [("a\n  b\tc", "a b c"), (None, "[erased]"), ("x" * 61, "x" * 59 + "…"), ("", "")],
 )
 def test_text_is_shown_on_one_line_and_cut(text: str | None, line: str) -> None:
-    assert short(text) == line
+    assert shorten(text) == line
 
 
 def test_a_job_is_never_folded_so_that_a_path_can_be_copied() -> None:
@@ -223,9 +223,9 @@ def test_what_doctor_found_is_folded_between_words_on_a_terminal() -> None:
 
 @pytest.mark.parametrize("name", ["sora-2", "n" * 90])
 def test_spending_fits_80_columns(name: str) -> None:
-    part = Spent(name, jobs=7, reserved_usd_micros=1_000_000_000, settled_usd_micros=123_456_789)
-    small = Spent("small", jobs=1, settled_usd_micros=1)
-    spending = Spending(By.MODEL, [part, small], part, [])
+    part = SpentMoney(name, jobs=7, reserved_usd_micros=1_000_000_000, settled_usd_micros=123_456_789)
+    small = SpentMoney("small", jobs=1, settled_usd_micros=1)
+    spending = Spending(Grouping.MODEL, [part, small], part, [])
     lines = on_a_terminal(print_spending, spending)
     assert max(map(len, lines)) <= 80
     assert "█" in lines[2]

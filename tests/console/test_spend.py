@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from render_service.reports.spending import Spent
+from render_service.reports.spending import SpentMoney
 from render_service.server.console.charts import Bar, bars
 from render_service.server.console.views.spend import forecast, pace_of
 from tests.console.conftest import Console
@@ -43,9 +43,9 @@ def test_what_the_page_does_not_know_is_the_usual(shared: Console, query: str) -
 
 def test_theforecast_continues_thepace_of_of_the_last_days() -> None:
     today = datetime(2026, 11, 21, tzinfo=UTC)
-    days = [Spent(f"2026-11-{day}", 1, 0, micros) for day, micros in ((11, 6_000_000), (20, 4_000_000))]
+    days = [SpentMoney(f"2026-11-{day}", 1, 0, micros) for day, micros in ((11, 6_000_000), (20, 4_000_000))]
     assert (pace_of(days, today), pace_of([], today)) == (1_000_000, None)
-    assert forecast([*days, Spent("2026-11-21", 1, 3_000_000, 0)], today, 1_000_000) == 22_000_000
+    assert forecast([*days, SpentMoney("2026-11-21", 1, 3_000_000, 0)], today, 1_000_000) == 22_000_000
     assert forecast(days, today, 1_000_000) == 20_000_000
 
 

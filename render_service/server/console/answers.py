@@ -36,7 +36,7 @@ from render_service.runtime.errors import (
     TooManyRequests,
     WrongPerson,
 )
-from render_service.runtime.printable import guarded
+from render_service.runtime.printable import escape_formula
 from render_service.server.console.pages import (
     MOST_FORM_BYTES,
     PREFIX,
@@ -419,4 +419,4 @@ def _cell(value: object) -> object:
         value = ", ".join(map(str, value))
     if isinstance(value, dict):
         value = json.dumps(value, ensure_ascii=False)
-    return guarded(value)
+    return escape_formula(value)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from decision.money import usd_digits
-from render_service.runtime.printable import short
+from render_service.runtime.printable import shorten
 
 # --- lineage ---
 
@@ -142,7 +142,7 @@ def _box(box: _Placed) -> Iterable[Markup]:
 
 def _text(x: float, y: float, words: str, name: str, room: float) -> Markup:
     """Return one line of text that is cut to `room` pixels."""
-    cut = short(words, max(8, int(room / LETTER_PX)))
+    cut = shorten(words, max(8, int(room / LETTER_PX)))
     return Markup('<text class="%s" x="%s" y="%s">%s</text>') % (name, x, y, cut)
 
 

@@ -21,10 +21,10 @@ from ledger.job import Job
 from ledger.log.replica import ReadFrom
 from render_service.access.callers import Caller
 from render_service.runtime.errors import ServiceError
-from render_service.runtime.ledger_process import below
+from render_service.runtime.ledger_process import read_path_prefix
 from render_service.session.session import Session
 
-PREFIX = f"{below()}/console"
+PREFIX = f"{read_path_prefix()}/console"
 SHARED = "/shared/"
 """Below the prefix: what shared links show."""
 

@@ -26,7 +26,7 @@ from ledger.terms import State, Status, Variant
 from render_service.access.callers import Caller
 from render_service.adoption.characters import profile_of
 from render_service.adoption.server_library import delete
-from render_service.rules.measurements import under_way
+from render_service.rules.measurements import is_under_way
 from render_service.runtime.errors import StorageFailed, TooManyRequests
 from render_service.server.gateway.headers import expected_headers, job_headers
 from render_service.server.gateway.ids import adopted_job, find_job, known_character, no_such_character
@@ -94,7 +94,7 @@ class Gets:
         self._polls.admit(caller.key_id or caller.name, name[:LONGEST_NAME])
         video = await self._find(caller, name)
         headers = job_headers(video.job, now=self._session.clock())
-        if under_way(video.job):
+        if is_under_way(video.job):
             headers |= await expected_headers(self._session, video.job)
         return _json(video.body, headers)
 

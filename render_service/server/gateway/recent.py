@@ -37,7 +37,7 @@ class RecentRequests:
 
     def since(self, window: timedelta) -> datetime:
         """Return the moment that was `window` ago, however the clock was set since."""
-        return self._steps.before(window)
+        return self._steps.go_back(window)
 
     def _renew(self) -> None:
         oldest = timestamp(self.since(self._window))

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from decision.rules.roles import Permission
 from render_service.access.gatekeeper import Gatekeeper
 from render_service.runtime.errors import NotAuthenticated
-from render_service.runtime.ledger_process import below
+from render_service.runtime.ledger_process import read_path_prefix
 from render_service.server.gateway.errors import refused
 from render_service.server.gateway.projection import PATIENCE_S
 from render_service.server.gateway.refusals import Refusal
@@ -94,7 +94,7 @@ class AgentEndpoint:
         request.state.logged["actor"] = caller.name
         caller.check(Permission.READ)
         self._gatekeeper.admit(caller)
-        base = (self._session.settings.console_url or str(request.base_url).rstrip("/")) + below()
+        base = (self._session.settings.console_url or str(request.base_url).rstrip("/")) + read_path_prefix()
         request.state.caller = caller
         request.state.origin = base.rstrip("/")
         request.state.has_console = self._has_console

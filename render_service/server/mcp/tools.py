@@ -18,9 +18,9 @@ from decision.request.request import RenderRequest
 from decision.rules.roles import Permission
 from ledger.events import Candidate, Considered, RenderDecided, RenderDenied
 from ledger.store.filters import ALL_JOBS, JobFilter
-from render_service.reports.explain import candidates_of, explain, why_not
+from render_service.reports.explain import candidates_of, explain, explain_denial
 from render_service.reports.jobs import find_jobs
-from render_service.reports.spending import By, spending
+from render_service.reports.spending import Grouping, spending
 from render_service.runtime.documents import Json
 from render_service.server.mcp import acting
 from render_service.server.mcp.answers import cost_of, in_tool_terms, job_answer, next_call
@@ -153,7 +153,7 @@ async def explain_tool(agent: Agent, arguments: JobArguments) -> Json:
 
     def explained() -> Json:
         ledger = agent.session.ledger
-        return explain(ledger, name).document | {"why_not": why_not(ledger, name).document}
+        return explain(ledger, name).document | {"why_not": explain_denial(ledger, name).document}
 
     return await asyncio.to_thread(explained)
 
@@ -164,7 +164,7 @@ async def budget_tool(agent: Agent, _: Nothing) -> Json:
     def left() -> Json:
         session = agent.session
         sees = ALL_JOBS if agent.caller is None else tuple(agent.visible(JobFilter()))
-        report = spending(session.ledger, By.MODEL, session.clock(), sees=sees)
+        report = spending(session.ledger, Grouping.MODEL, session.clock(), sees=sees)
         total = report.total
         budgets = [
             {

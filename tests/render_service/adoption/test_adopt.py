@@ -84,7 +84,7 @@ async def test_the_later_of_two_adoptions_finds_the_job_of_the_earlier(
     async def not_seen_yet(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("render_service.recovery.search.known_job", not_seen_yet)
+    monkeypatch.setattr("render_service.recovery.search.find_known_job", not_seen_yet)
     observation = Observation(video_id=str(first.video_id), status=Status.COMPLETED)
     assert await take_in(session, session.profile(), observation, source="list") == (first, False)
 

@@ -28,7 +28,7 @@ from render_service.reports.answers import answers
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import limit_of, purse, set_limit
 from render_service.rules.opening import activate
-from render_service.rules.policies import Rules, active_rules
+from render_service.rules.policies import Rules, read_active_rules
 from render_service.runtime.errors import BadInput, NeedsApproval, NotReady
 from render_service.session.session import Session
 from render_service.submission.context import scope_of
@@ -72,7 +72,7 @@ def types(proposed: Proposal) -> list[str]:
 
 
 def lax(office: Office) -> Rules:
-    return Rules(default_policy(), active_rules(office.ledger).catalog)
+    return Rules(default_policy(), read_active_rules(office.ledger).catalog)
 
 
 ALL = read_name("all", Period.NONE)
@@ -84,11 +84,11 @@ def test_a_policy_is_activated_once_another_person_approved_it(
     strict = force(BOTH)
     ana, bob = office("ana"), office("bob")
     proposed = propose_activation(ana, lax(ana), "back to the old one")
-    assert (proposed.state, active_rules(session.ledger).policy) == ("pending", strict)
+    assert (proposed.state, read_active_rules(session.ledger).policy) == ("pending", strict)
     done = approve_change(bob, proposed.name, "fine")
     assert (done.proposed.state, done.needed) == ("applied", 0)
     assert types(done.proposed) == ["change.proposed", "approval.granted", "change.closed"]
-    active = active_rules(session.ledger)
+    active = read_active_rules(session.ledger)
     assert active.policy == default_policy()
     assert isinstance(active.activated.event, PolicyActivated)
     assert active.activated.event.why.text == "back to the old one"
@@ -104,7 +104,7 @@ def test_a_limit_is_set_once_another_person_approved_it(
     proposed = propose_limit(office("ana"), monthly, 5_000_000, "agreed")
     assert limit_of(session.ledger, str(monthly)) is None
     assert approve_change(office("bob"), proposed.name).proposed.state == "applied"
-    dated = str(monthly.at(session.clock()))
+    dated = str(monthly.resolve(session.clock()))
     for name in (str(monthly), dated):
         limit = limit_of(session.ledger, name)
         assert limit is not None
@@ -134,7 +134,7 @@ def test_neither_is_changed_without_an_approval(
         activate(session.settings, session.trace, session.clock(), lax(office("ana")), "lax")
     with pytest.raises(NeedsApproval, match=r"budget.set needs approval by rule RULES"):
         set_limit(session.ledger, ALL, None, None, session.clock(), session.provenance)
-    assert (session.ledger.store.head().size, active_rules(session.ledger).policy) == (size, strict)
+    assert (session.ledger.store.head().size, read_active_rules(session.ledger).policy) == (size, strict)
 
 
 @pytest.mark.parametrize(("operation", "free"), [("policy.activate", "budget"), ("budget.set", "policy")])
@@ -147,7 +147,7 @@ def test_a_rule_is_for_what_it_names(
         assert limit_of(session.ledger, "all")
     else:
         activate(session.settings, session.trace, session.clock(), lax(office("ana")), "lax")
-        assert active_rules(session.ledger).policy == default_policy()
+        assert read_active_rules(session.ledger).policy == default_policy()
 
 
 @pytest.mark.parametrize("answer", [approve_change, reject_change])
@@ -210,7 +210,7 @@ def test_a_rejected_change_changes_nothing_and_takes_a_reason(
     with pytest.raises(BadInput, match="a rejection needs a reason"):
         reject_change(bob, proposed.name, " ")
     assert reject_change(bob, proposed.name, "no").proposed.state == "refused"
-    assert active_rules(session.ledger).policy == strict
+    assert read_active_rules(session.ledger).policy == strict
     with pytest.raises(NotReady, match="is already refused"):
         approve_change(office("eve"), proposed.name)
     assert intact()
@@ -299,7 +299,7 @@ async def test_a_policy_is_activated_after_an_erasure(
     force()
     await _erase_everything(session)
     activate(session.settings, session.trace, session.clock(), lax(office("ana")), "again")
-    assert active_rules(session.ledger).policy == default_policy()
+    assert read_active_rules(session.ledger).policy == default_policy()
 
 
 async def test_a_month_begins_after_the_reason_for_its_limit_was_erased(

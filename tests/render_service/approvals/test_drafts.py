@@ -11,7 +11,7 @@ from decision.rules.policy import Policy, default_policy
 from ledger.events import RenderDenied, ReviewRecorded
 from ledger.job import Job
 from ledger.terms import State
-from render_service.reports.explain import why_not
+from render_service.reports.explain import explain_denial
 from render_service.session.session import Session
 from render_service.settlement.settle import record, settle
 from render_service.submission.result import denial
@@ -63,7 +63,7 @@ async def test_a_final_of_an_approved_draft_is_allowed(
     message = f"have the draft reviewed: sora-ledger review {draft.job_id} --verdict approved"
     assert what_now(event(denied, RenderDenied), draft=denied.source_job) == [message]
     assert denial(strict.ledger, denied).endswith(message)
-    assert why_not(strict.ledger, denied.job_id).document["what_now"] == [message]
+    assert explain_denial(strict.ledger, denied.job_id).document["what_now"] == [message]
     await reviewed(strict, draft, "changes_requested")
     assert (await place(strict, final)).job.state is State.DENIED
     await reviewed(strict, await strict.job(draft.job_id))

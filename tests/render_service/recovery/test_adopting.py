@@ -15,7 +15,7 @@ from ledger.store.interface import ANY
 from ledger.terms import State
 from render_service.adoption.adopt import adopt, archive, take_in
 from render_service.recovery.reconcile import reconcile, reconcile_job
-from render_service.recovery.search import known_job, with_prompts
+from render_service.recovery.search import find_known_job, with_prompts
 from render_service.runtime.errors import MayBeOurs
 from render_service.session.session import Session
 from render_service.submission.submit import place
@@ -53,7 +53,7 @@ async def test_adopting_what_a_call_under_way_may_have_created_names_the_command
     ) as ours:
         await adopt(session, video_id)
     assert "its answer may still come" in str(ours.value)
-    assert await known_job(session, session.profile(), video_id) is None
+    assert await find_known_job(session, session.profile(), video_id) is None
 
 
 @pytest.mark.parametrize("changes", [{"prompt": "a fox"}, {"size": "720x1280"}, {"seconds": "8"}])

@@ -15,11 +15,11 @@ from ledger.job import Job
 from ledger.store.interface import NEW
 from ledger.terms import Outcome, State, Status, Variant
 from render_service.adoption.server_library import delete
-from render_service.recovery.audit import Audit, Scope, audit, audited_at
-from render_service.recovery.findings import deal_with, of_jobs
+from render_service.recovery.audit import Audit, Scope, audit, count_attempts_at
+from render_service.recovery.findings import check_jobs, deal_with
 from render_service.recovery.reconcile import declare_absent, reconcile_job
 from render_service.runtime.errors import BadInput
-from render_service.session.jobs import closing
+from render_service.session.jobs import list_closing_events
 from render_service.session.session import Session, utc_now
 from render_service.submission.submit import place
 
@@ -81,7 +81,7 @@ async def test_the_attempts_add_up_at_every_position(
     await reconcile_job(session, await lost(session))
     await cut_off(session, prompt="in flight")
     size = session.ledger.head().size
-    counted = [audited_at(session.ledger, position) for position in range(1, size + 1)]
+    counted = [count_attempts_at(session.ledger, position) for position in range(1, size + 1)]
     assert all(one.adds_up for one in counted)
     assert [(one.intended, one.standing["unknown"]) for one in counted] == [
         *[(0, 0)] * 3,
@@ -301,7 +301,7 @@ async def test_a_video_that_expired_is_dealt_with_once_it_is_recorded_as_lost(
         await deal_with(session, job.job_id, "rendered again")
     job = await session.advance(job, [session.draft(AssetLost(variant=Variant.VIDEO, cause="expired"))])
     await session.advance(
-        job, [session.draft(event) for event in closing(session.clock(), job, Outcome.LOST)]
+        job, [session.draft(event) for event in list_closing_events(session.clock(), job, Outcome.LOST)]
     )
     await deal_with(session, job.job_id, "rendered again")
     after = await audited(session)
@@ -328,5 +328,5 @@ async def test_two_jobs_with_one_video_are_found(
 ) -> None:
     job = await stored(session)
     twin = structs.replace(job, job_id="job_twin")
-    found = list(of_jobs([job, twin], utc_now()))
+    found = list(check_jobs([job, twin], utc_now()))
     assert [finding.code for finding in found] == ["VIDEO_CLAIMED_TWICE"]

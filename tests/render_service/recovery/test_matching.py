@@ -185,7 +185,7 @@ def test_the_time_a_server_needs_moves_the_end_of_the_time() -> None:
 def test_absence_is_not_proven_before_the_call_can_take_effect_no_more(
     now_s: int, grace_s: float, unproven_s: float
 ) -> None:
-    assert attempt().unproven_s(NOON + timedelta(seconds=now_s), grace_s) == unproven_s
+    assert attempt().measure_unproven_s(NOON + timedelta(seconds=now_s), grace_s) == unproven_s
 
 
 OLD = {"created_at": NOON_S - 86_400}

@@ -11,7 +11,14 @@ from ledger.private import Private
 from ledger.terms import State
 from render_service.recovery.assignment import ANOTHER_TIME, Finding
 from render_service.recovery.listing import Sightings
-from render_service.recovery.verdict import SHOWN, Settlement, conclude, sent_elsewhere, settled, under_way
+from render_service.recovery.verdict import (
+    SHOWN,
+    Settlement,
+    conclude,
+    settle_closed,
+    settle_elsewhere,
+    settle_under_way,
+)
 from sora_adapter.profiles import Profile
 from tests.render_service.recovery.test_matching import attempt, video
 
@@ -170,7 +177,7 @@ def test_a_video_that_is_found_counts_whatever_the_server_answered() -> None:
 
 
 def test_an_attempt_under_way_is_waited_for_or_given_up_early() -> None:
-    settlement = under_way(attempt().job, 300.0)
+    settlement = settle_under_way(attempt().job, 300.0)
     assert (settlement.verdict, settlement.commands) == ("waiting", (AGAIN, f"{AGAIN} --grace 0"))
     assert "younger than 300 s" in settlement.why
 
@@ -178,11 +185,15 @@ def test_an_attempt_under_way_is_waited_for_or_given_up_early() -> None:
 def test_an_attempt_sent_elsewhere_is_settled_there() -> None:
     one = attempt()
     there = replace(one, intent=structs.replace(one.intent, server="http://there/v1"))
-    settlement = sent_elsewhere(there, "http://here/v1")
+    settlement = settle_elsewhere(there, "http://here/v1")
     assert settlement.verdict == "needs_person"
     assert settlement.commands == ("export OPENAI_BASE_URL=http://there/v1",)
 
 
 def test_a_job_without_an_open_attempt_is_settled() -> None:
     job = structs.replace(attempt().job, state=State.RUNNING)
-    assert (settled(job).verdict, settled(job).is_open, settled(job).commands) == ("settled", False, ())
+    assert (settle_closed(job).verdict, settle_closed(job).is_open, settle_closed(job).commands) == (
+        "settled",
+        False,
+        (),
+    )

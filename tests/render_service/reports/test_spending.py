@@ -8,7 +8,7 @@ import pytest
 
 from decision.request.request import RenderRequest
 from ledger.job import Job
-from render_service.reports.spending import By, Spending, spending
+from render_service.reports.spending import Grouping, Spending, spending
 from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import set_limit
 from render_service.session.session import Session
@@ -41,14 +41,14 @@ async def spent(
 @pytest.mark.parametrize(
     ("by", "expected"),
     [
-        (By.MODEL, {"sora-2-pro": (0, PRO, 1), "sora-2": (CLIP, 0, 1), "not decided": (0, 0, 1)}),
-        (By.PURPOSE, {"final": (0, PRO, 1), "draft": (CLIP, 0, 2)}),
-        (By.ACTOR, {"ana": (CLIP, PRO, 3)}),
-        (By.BUDGET, {"all": (CLIP, PRO, 2)}),
+        (Grouping.MODEL, {"sora-2-pro": (0, PRO, 1), "sora-2": (CLIP, 0, 1), "not decided": (0, 0, 1)}),
+        (Grouping.PURPOSE, {"final": (0, PRO, 1), "draft": (CLIP, 0, 2)}),
+        (Grouping.ACTOR, {"ana": (CLIP, PRO, 3)}),
+        (Grouping.BUDGET, {"all": (CLIP, PRO, 2)}),
     ],
 )
 async def test_money_is_shown_in_parts_the_dearest_first(
-    spent: Session, by: By, expected: dict[str, tuple[int, int, int]]
+    spent: Session, by: Grouping, expected: dict[str, tuple[int, int, int]]
 ) -> None:
     found = spending(spent.ledger, by, NOW)
     assert sums_of(found) == expected
@@ -57,12 +57,12 @@ async def test_money_is_shown_in_parts_the_dearest_first(
 
 
 async def test_what_is_left_of_each_budget_is_shown_too(spent: Session) -> None:
-    [left] = spending(spent.ledger, By.MODEL, NOW).budgets
+    [left] = spending(spent.ledger, Grouping.MODEL, NOW).budgets
     assert (left.budget, left.usd_micros) == ("all", 2_000_000 - CLIP - PRO)
 
 
 async def test_what_nobody_reported_is_marked_as_estimated(spent: Session) -> None:
-    assert spending(spent.ledger, By.MODEL, NOW).total.estimated_usd_micros == CLIP
+    assert spending(spent.ledger, Grouping.MODEL, NOW).total.estimated_usd_micros == CLIP
 
 
 async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
@@ -71,11 +71,15 @@ async def test_days_are_in_their_order_and_since_leaves_earlier_ones_out(
     for day in (21, 20, 22):
         noon = datetime(2026, 11, day, 12, tzinfo=UTC)
         await place(replace(session, clock=lambda noon=noon: noon), request_for(), queue=True)  # type: ignore[misc]
-    assert list(sums_of(spending(session.ledger, By.DAY, NOW))) == ["2026-11-20", "2026-11-21", "2026-11-22"]
-    later = spending(session.ledger, By.DAY, NOW, since="2026-11-21T00:00:00.000000Z")
+    assert list(sums_of(spending(session.ledger, Grouping.DAY, NOW))) == [
+        "2026-11-20",
+        "2026-11-21",
+        "2026-11-22",
+    ]
+    later = spending(session.ledger, Grouping.DAY, NOW, since="2026-11-21T00:00:00.000000Z")
     assert list(sums_of(later)) == ["2026-11-21", "2026-11-22"]
 
 
 async def test_a_ledger_without_jobs_spent_nothing(session: Session) -> None:
-    found = spending(session.ledger, By.BUDGET, NOW)
+    found = spending(session.ledger, Grouping.BUDGET, NOW)
     assert (found.parts, found.total.usd_micros) == ((), 0)

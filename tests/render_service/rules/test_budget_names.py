@@ -68,7 +68,9 @@ def test_a_name_too_long_for_a_record_is_refused() -> None:
 
 def test_a_month_and_a_day_are_those_of_utc() -> None:
     late = NOON.astimezone(timezone(timedelta(hours=13)))
-    month, day = (BudgetName(team="film", period=period).at(late) for period in (Period.MONTH, Period.DAY))
+    month, day = (
+        BudgetName(team="film", period=period).resolve(late) for period in (Period.MONTH, Period.DAY)
+    )
     assert (str(month), str(day)) == ("team_film__2026_11", "team_film__2026_11_21")
 
 
@@ -86,7 +88,7 @@ def test_a_render_is_paid_from_the_budget_of_its_actor_too() -> None:
 @pytest.mark.parametrize("actor", ["alice@example.org", "Alice", "", "a" * 50, "\u00fc\u00df", "alice__film"])
 def test_the_name_of_an_actor_can_be_any_text(actor: str) -> None:
     word = actor_word(actor)
-    day = str(BudgetName(actor=word, period=Period.DAY).at(NOON))
+    day = str(BudgetName(actor=word, period=Period.DAY).resolve(NOON))
     assert len(day) <= 64
     assert parse_name(f"actor_{word}") == BudgetName(actor=word)
     assert actor_word(word) == word

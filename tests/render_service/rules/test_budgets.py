@@ -21,9 +21,9 @@ from render_service.rules.budget_names import Period, read_name
 from render_service.rules.budgets import (
     PolicyReplaced,
     limits,
-    replaced_if_refused,
+    list_remaining,
     set_limit,
-    standing,
+    translate_refusal,
 )
 from render_service.runtime.errors import BudgetGone
 from render_service.session.session import Session
@@ -125,7 +125,7 @@ async def test_a_reported_cost_above_the_estimate_is_booked_although_it_passes_t
     dearer = structs.replace(placed.job, reported_cost_usd_micros=900_000)
     settled = await settle(session, dearer, interval_s=0.05, timeout_s=30)
     assert event(settled, CostSettled).cost_usd_micros == 900_000
-    [left] = standing(session.ledger, session.clock())
+    [left] = list_remaining(session.ledger, session.clock())
     assert (left.held_usd_micros, left.usd_micros) == (900_000, 0)
     assert (await place(session, request_for())).job.detail_code == "BUDGET_EXHAUSTED"
 
@@ -249,7 +249,7 @@ async def test_a_limit_that_is_lifted_holds_no_longer(
     allow(session, None)
     placed = await place(session, request_for(), queue=True)
     assert placed.job.state is State.DECIDED
-    [left] = standing(session.ledger, session.clock())
+    [left] = list_remaining(session.ledger, session.clock())
     assert (left.limit_usd_micros, left.usd_micros, left.held_usd_micros) == (None, None, CLIP)
 
 
@@ -259,9 +259,9 @@ async def test_a_month_that_nothing_was_decided_in_stands_with_the_limit_it_will
     november = at_time(session, NOVEMBER)
     allow(november, 500_000, period="month")
     await place(november, request_for(), queue=True)
-    [left] = standing(session.ledger, DECEMBER)
+    [left] = list_remaining(session.ledger, DECEMBER)
     assert (left.budget, left.limit_usd_micros, left.held_usd_micros) == ("all__2026_12", 500_000, 0)
-    names = [left.budget for left in standing(session.ledger, DECEMBER, past=True)]
+    names = [left.budget for left in list_remaining(session.ledger, DECEMBER, past=True)]
     assert names == ["all__2026_11", "all__2026_12"]
 
 
@@ -269,7 +269,7 @@ async def test_a_budget_by_a_name_nobody_can_give_it_now_is_shown_among_the_othe
     allow(session, 500_000)
     foreign = session.draft(BudgetSet(budget="old", limit_usd_micros=7))
     session.ledger.append([Batch("budget_old", ANY, [foreign])])
-    lefts = standing(session.ledger, session.clock())
+    lefts = list_remaining(session.ledger, session.clock())
     assert [(left.budget, left.limit_usd_micros) for left in lefts] == [("all", 500_000), ("old", 7)]
 
 
@@ -293,5 +293,5 @@ async def test_a_refusal_is_the_policys_only_if_another_one_is_in_force(
     *, replaced: bool, raised: type[Exception]
 ) -> None:
     in_force, under = cast("Any", SimpleNamespace(renew=lambda _: replaced)), cast("Any", None)
-    with pytest.raises(raised), replaced_if_refused(in_force, under):
+    with pytest.raises(raised), translate_refusal(in_force, under):
         raise WrongExpectedVersion("another stream")

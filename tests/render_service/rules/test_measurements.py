@@ -8,12 +8,12 @@ import pytest
 from ledger.job import Job
 from ledger.log.ledger import Ledger
 from ledger.terms import Operation, Outcome, State
-from render_service.rules.measurements import LEAST_RENDERS, Measured, Measuring, measure
+from render_service.rules.measurements import LEAST_RENDERS, Measuring, ServerMeasurements, measure
 from render_service.session.session import Session
 
 BEGUN = datetime(2026, 11, 20, 12, tzinfo=UTC)
 Finished = Callable[..., Job]
-Measure = Callable[[Iterable[Job]], Measured]
+Measure = Callable[[Iterable[Job]], ServerMeasurements]
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def ledger(at: Callable[[str], Session]) -> Ledger:
 
 
 @pytest.fixture
-def measured(ledger: Ledger) -> Callable[[Iterable[Job]], Measured]:
-    def measured(jobs: Iterable[Job]) -> Measured:
+def measured(ledger: Ledger) -> Callable[[Iterable[Job]], ServerMeasurements]:
+    def measured(jobs: Iterable[Job]) -> ServerMeasurements:
         ledger.store.replace_jobs(jobs, ledger.head().size)
         return measure(ledger, "openai")
 
@@ -82,9 +82,9 @@ def test_old_failures_do_not_count_beside_new_successes(measured: Measure, finis
 
 def test_what_was_measured_just_now_is_not_measured_again(ledger: Ledger, finished: Finished) -> None:
     measuring = Measuring(ledger)
-    measuring.of("openai", BEGUN)
+    measuring.measure("openai", BEGUN)
     ledger.store.replace_jobs([finished(number) for number in range(LEAST_RENDERS)], ledger.head().size)
-    observations = [measuring.of("openai", BEGUN + timedelta(seconds=later)) for later in (30, 60)]
+    observations = [measuring.measure("openai", BEGUN + timedelta(seconds=later)) for later in (30, 60)]
     assert [bool(each.median_seconds) for each in observations] == [False, True]
 
 

@@ -18,7 +18,7 @@ from ledger.record import draft
 from ledger.store.interface import ANY, Batch
 from render_service.api import sessions
 from render_service.rules.opening import activate
-from render_service.rules.policies import Rules, active_rules, packaged_rules, read_rules
+from render_service.rules.policies import Rules, read_active_rules, read_packaged_rules, read_rules
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.runtime.settings import Settings
 from render_service.runtime.telemetry import Log, Trace
@@ -36,7 +36,7 @@ def dearer(tmp_path: Path) -> Rules:
     policy, catalog = tmp_path / "team.toml", tmp_path / "prices.toml"
     policy.write_text(POLICY.replace('name = "default"', 'name = "team"'))
     catalog.write_text(CATALOG.replace("usd_micros_per_second = 100000", "usd_micros_per_second = 110000"))
-    return read_rules(policy, catalog, packaged_rules)
+    return read_rules(policy, catalog, read_packaged_rules)
 
 
 def open_session(settings: Settings) -> Session:
@@ -55,7 +55,7 @@ def test_what_is_activated_decides_from_then_on(
     rules = dearer(tmp_path)
     record = activate(settings, TRACE, NOW, rules, "prices rose")
     with open_ledger(settings.ledger_url) as ledger:
-        active = active_rules(ledger)
+        active = read_active_rules(ledger)
         assert ledger.store.document(rules.policy.digest) == rules.policy.canonical
         assert ledger.store.document(rules.catalog.digest) == rules.catalog.canonical
     assert (active.policy, active.catalog) == (rules.policy, rules.catalog)
@@ -88,7 +88,7 @@ def test_the_catalog_stays_where_only_a_policy_is_brought(settings: Settings, tm
     file = tmp_path / "other.toml"
     file.write_text(POLICY.replace('name = "default"', 'name = "other"'))
     with open_ledger(settings.ledger_url) as ledger:
-        second = read_rules(file, None, lambda: active_rules(ledger))
+        second = read_rules(file, None, lambda: read_active_rules(ledger))
     assert second.catalog == first.catalog
 
 
@@ -105,7 +105,7 @@ def test_a_policy_that_is_cited_and_not_kept_decides_nothing(settings: Settings)
     event = PolicyActivated(policy_sha256="a" * 64, catalog_sha256="b" * 64)
     session.ledger.append([Batch("policy", ANY, [draft(event, settings.provenance(TRACE), NOW)])])
     with pytest.raises(LedgerUnusable, match=r"policy aaaaaaaaaaaa… is cited .* policy activate"):
-        active_rules(session.ledger)
+        read_active_rules(session.ledger)
     session.ledger.close()
 
 
@@ -128,7 +128,7 @@ def test_a_policy_that_is_wrong_is_refused_with_file_line_and_key(
     file = tmp_path / "team.toml"
     file.write_text(POLICY.replace(text, instead, 1))
     with pytest.raises(BadInput, match=f"policy file .*team.toml: .*{message}"):
-        read_rules(file, None, packaged_rules)
+        read_rules(file, None, read_packaged_rules)
 
 
 def test_prices_whose_dates_overlap_are_refused_with_the_line(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_prices_whose_dates_overlap_are_refused_with_the_line(tmp_path: Path) ->
     one = next(line for line in CATALOG.splitlines() if "usd_micros_per_second" in line)
     catalog.write_text(CATALOG.replace(one, f"{one}\n{one}", 1))
     with pytest.raises(BadInput, match=r"line \d+, models.0: .*their dates overlap"):
-        read_rules(policy, catalog, packaged_rules)
+        read_rules(policy, catalog, read_packaged_rules)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"policy file .*cannot be read"):
-        read_rules(tmp_path / "none.toml", None, packaged_rules)
+        read_rules(tmp_path / "none.toml", None, read_packaged_rules)

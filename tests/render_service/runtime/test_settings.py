@@ -213,7 +213,7 @@ def test_a_line_that_sets_nothing_is_named_with_the_nearest_setting(tmp_path: Pa
     )
     found = read_settings(environment={}, folder=tmp_path)
     assert found.file is not None
-    assert found.file.without_effect() == [
+    assert found.file.list_without_effect() == [
         "SORA_LEDGER_PROFIL is not a setting and sets nothing; did you mean SORA_LEDGER_PROFILE?",
         "SORA_LEDGER_OIDC is not read from this file; set it in your shell",
     ]

@@ -25,26 +25,26 @@ def test_a_clock_that_runs_on_was_not_set() -> None:
     for _ in range(100):
         machine.wait(timedelta(seconds=59))
         machine.clock -= timedelta(milliseconds=20)  # as a clock is corrected in passing
-        assert not machine.steps.went_back()
-    assert machine.steps.before(10 * MINUTE) == machine.clock - 10 * MINUTE
+        assert not machine.steps.was_set_back()
+    assert machine.steps.go_back(10 * MINUTE) == machine.clock - 10 * MINUTE
 
 
 def test_a_step_back_is_announced_once() -> None:
     machine = Machine()
     machine.wait(MINUTE)
     machine.clock -= HOUR
-    assert machine.steps.went_back()
-    assert not machine.steps.went_back()
-    assert machine.steps.before(10 * MINUTE) == machine.clock - 10 * MINUTE
+    assert machine.steps.was_set_back()
+    assert not machine.steps.was_set_back()
+    assert machine.steps.go_back(10 * MINUTE) == machine.clock - 10 * MINUTE
 
 
 def test_a_window_reaches_over_a_step_forward_for_as_long_as_it_lasts() -> None:
     machine = Machine()
     machine.wait(MINUTE)
     machine.clock += HOUR
-    assert machine.steps.before(10 * MINUTE) == machine.clock - 10 * MINUTE - HOUR
+    assert machine.steps.go_back(10 * MINUTE) == machine.clock - 10 * MINUTE - HOUR
     machine.wait(9 * MINUTE)
-    assert machine.steps.before(10 * MINUTE) <= BEGAN + MINUTE, "what came before the step is in it"
+    assert machine.steps.go_back(10 * MINUTE) <= BEGAN + MINUTE, "what came before the step is in it"
     machine.wait(2 * MINUTE)
-    assert machine.steps.before(10 * MINUTE) == machine.clock - 10 * MINUTE
-    assert not machine.steps.went_back()
+    assert machine.steps.go_back(10 * MINUTE) == machine.clock - 10 * MINUTE
+    assert not machine.steps.was_set_back()

@@ -82,6 +82,6 @@ async def test_what_is_noted_about_a_job_changes_nothing_of_it(
     job = await record(session, await stored(session), NoteRecorded(text=Private.seal("text", "fine")))
     history = JobHistory.of(session.ledger, job)
     assert history.records[-1].type == "note.recorded"
-    assert history.lapsed_overrides(datetime.now(UTC)) == []
+    assert history.list_lapsed_overrides(datetime.now(UTC)) == []
     assert history.approved_until is None
     assert history.by_people == []

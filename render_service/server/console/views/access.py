@@ -26,8 +26,8 @@ from render_service.access.grants import Terms, check_terms, grant, revoke
 from render_service.access.register import AccessKey, Register, make_key, make_key_id
 from render_service.approvals.approvers import passkeys_of
 from render_service.approvals.changes import Office, propose_grant, read_change
-from render_service.rules.policies import active_rules
-from render_service.runtime.documents import counted
+from render_service.rules.policies import read_active_rules
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput, NeedsApproval
 from render_service.server.console.pages import Action, Done, Page, View, Visit, text_of
 from render_service.server.console.security import own_origin
@@ -184,12 +184,12 @@ async def grant_key(visit: Visit, form: FormData) -> Done:
 
 def _propose(visit: Visit, terms: Terms, key_id: str, reason: str | None) -> Done:
     session = visit.session
-    register, policy = Register(session.ledger), active_rules(session.ledger).policy
+    register, policy = Register(session.ledger), read_active_rules(session.ledger).policy
     check_terms(terms, policy, register, visit.now, session.settings.profiles_file)
     key = make_key(key_id)
     office = Office(session.ledger, session.settings, session.trace, session.clock)
     proposed = propose_grant(office, terms.grant(key), reason)
-    needed = counted(proposed.event.approvals_needed, "other person", "other people")
+    needed = format_count(proposed.event.approvals_needed, "other person", "other people")
     message = (
         f"The key {key.key_id} of {terms.name} is proposed. It is valid once {needed} approved it in the "
         "Inbox."

@@ -26,11 +26,11 @@ from render_service.approvals.changes import PREFIX as CHANGE
 from render_service.approvals.changes import OpenChanges, read_change
 from render_service.approvals.passkeys import PasskeySignature
 from render_service.recovery.attempts import GRACE_S, OPEN, attempt_of
-from render_service.recovery.audit import standing_findings
+from render_service.recovery.audit import list_indexed_findings
 from render_service.recovery.findings import LASTING, Finding, deal_with
 from render_service.recovery.reconcile import declare_absent, reconcile_job, take_video
-from render_service.rules.budgets import KnownLimits, Left, standing
-from render_service.runtime.documents import counted
+from render_service.rules.budgets import KnownLimits, RemainingBudget, list_remaining
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.server.console.pages import Action, Done, Page, View, Visit, text_of
 from render_service.server.console.views.waiting import (
@@ -244,7 +244,7 @@ def _findings(visit: Visit) -> list[Finding]:
     """Return the findings about jobs that the reader may see, and those of no job if they are of no team."""
     if not (visit.may(Permission.AUDIT) or visit.may(Permission.OPERATE)):
         return []
-    findings = standing_findings(visit.session.ledger, visit.session.settings, visit.now)
+    findings = list_indexed_findings(visit.session.ledger, visit.session.settings, visit.now)
     shown_apart = {"OUTCOME_UNKNOWN", "INTENT_OPEN"} if visit.may(Permission.OPERATE) else set()
     return [finding for finding in findings if finding.code not in shown_apart and _may_see(visit, finding)]
 
@@ -254,7 +254,7 @@ def _budgets(visit: Visit) -> list[Budget]:
     limits = {
         name: limit for name, limit in known(ledger).limits.get().items() if visit.caller.may_see_budget(name)
     }
-    standings = standing(ledger, visit.now, known=limits)
+    standings = list_remaining(ledger, visit.now, known=limits)
     return [used for left in standings if (used := _nearly_used(left)) is not None]
 
 
@@ -328,7 +328,7 @@ def _problem(visit: Visit, finding: Finding) -> Problem:
     )
 
 
-def _nearly_used(left: Left) -> Budget | None:
+def _nearly_used(left: RemainingBudget) -> Budget | None:
     limit = left.limit_usd_micros
     if not limit or left.held_usd_micros * WHOLE_PERCENT < limit * NEARLY_USED_PERCENT:
         return None
@@ -373,7 +373,9 @@ async def answer(visit: Visit, form: FormData) -> Done:
         )
         return Done("/inbox", f"You approved {name}; decided anew, it was {then}.")
     if answered.needed:
-        return Done("/inbox", f"You approved {name}; {counted(answered.needed, 'more approval')} needed.")
+        return Done(
+            "/inbox", f"You approved {name}; {format_count(answered.needed, 'more approval')} needed."
+        )
     done = "it is queued" if isinstance(answered, AnswerResult) else "the change is applied"
     return Done("/inbox", f"You approved {name}; {done}.")
 
@@ -434,7 +436,7 @@ async def end_finding(visit: Visit, form: FormData) -> Done:
         ended = await deal_with(visit.session, job.job_id, reason)
     except BadInput:
         return Done("/inbox", f"{job.job_id}: nothing is left to deal with.")
-    return Done("/inbox", f"{job.job_id}: {counted(len(ended), 'finding')} dealt with.")
+    return Done("/inbox", f"{job.job_id}: {format_count(len(ended), 'finding')} dealt with.")
 
 
 ACTIONS = (

@@ -30,7 +30,7 @@ from render_service.assets.fit import Fit
 from render_service.reports.explain import candidates_of
 from render_service.rules.measurements import expected_duration
 from render_service.runtime.errors import BadInput, RequestKeyTaken
-from render_service.runtime.printable import short
+from render_service.runtime.printable import shorten
 from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import Action, Done, Page, View, Visit
 from render_service.server.console.views.new_form import (
@@ -280,7 +280,7 @@ def _source(visit: Visit, typed: Typed) -> SourceView | None:
     prompt = getattr(began.event, "prompt", None)
     return SourceView(
         job_id=job.job_id,
-        prompt=short(prompt.text, LONGEST_SOURCE) if prompt is not None and prompt.text else None,
+        prompt=shorten(prompt.text, LONGEST_SOURCE) if prompt is not None and prompt.text else None,
         model=job.model,
         size=job.size,
         seconds=job.seconds,

@@ -23,10 +23,10 @@ from render_service.evidence.verify import Scope, VerifyResult, check
 from render_service.notifications.dead_letters import outbox_document, send_again
 from render_service.recovery import reconcile
 from render_service.recovery.attempts import Attempt, open_attempts
-from render_service.runtime.documents import counted
+from render_service.runtime.documents import format_count
 from render_service.runtime.errors import BadInput, NotPermitted, NotStamped
 from render_service.server.console.pages import Action, Done, Page, View, Visit
-from render_service.settlement.overdue import overdue_jobs
+from render_service.settlement.overdue import find_overdue_jobs
 from render_service.worker.leases import WorkerOptions, queue_document
 
 MOST_SHOWN = 100
@@ -217,7 +217,7 @@ def read(visit: Visit) -> OperationsView:
     everything = visit.caller.operates_everything
     longest_s = session.settings.longest_render_s
     attempts = [attempt for attempt in open_attempts(ledger, None) if visit.may_see(attempt.job)]
-    overdue = [job for job in overdue_jobs(ledger, visit.now, longest_s) if visit.may_see(job)]
+    overdue = [job for job in find_overdue_jobs(ledger, visit.now, longest_s) if visit.may_see(job)]
     states = ledger.store.counts("state") if everything else None
     return OperationsView(
         records=ledger.head().size,
@@ -399,8 +399,8 @@ async def verify(visit: Visit, _: FormData) -> Done:
 def _outcome(checked: VerifyResult) -> str:
     report = checked.report
     if report.clean:
-        return f"All {counted(report.size, 'record')} are intact."
-    first, found = report.findings[0], counted(len(report.findings) + report.more_findings, "finding")
+        return f"All {format_count(report.size, 'record')} are intact."
+    first, found = report.findings[0], format_count(len(report.findings) + report.more_findings, "finding")
     return (
         f"{found}, the first about {first.subject[:80]}: {first.code}. Nothing was recorded. "
         "Keep the ledger as it is, as evidence, and call its operator."
@@ -415,7 +415,7 @@ async def send_letters(visit: Visit, form: FormData) -> Done:
     if not names:
         raise BadInput("choose the webhooks to send again")
     sent = await asyncio.to_thread(send_again, visit.session, names)
-    return Done("/operations", f"{counted(len(sent), 'webhook')} will be sent again.")
+    return Done("/operations", f"{format_count(len(sent), 'webhook')} will be sent again.")
 
 
 def rows(view: OperationsView) -> Sequence[Mapping[str, object]]:

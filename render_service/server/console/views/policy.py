@@ -14,7 +14,7 @@ from decision.rules.toml import load_document
 from ledger.record import timestamp
 from ledger.store.filters import JobFilter
 from render_service.reports.redecide import Outlook, Tally, what_if
-from render_service.rules.policies import FILE_LIMIT_BYTES, Rules, active_rules
+from render_service.rules.policies import FILE_LIMIT_BYTES, Rules, read_active_rules
 from render_service.rules.policy_words import (
     Activation,
     Difference,
@@ -141,7 +141,7 @@ async def compare(visit: Visit, form: FormData) -> PolicyView:
 def _compared(visit: Visit, policy: Policy, period: str) -> PolicyView:
     ledger = visit.session.ledger
     since = timestamp(visit.now - timedelta(days=int(period)))
-    now = active_rules(ledger)
+    now = read_active_rules(ledger)
     rules = Rules(with_guardrails(policy, now.policy.guardrails), now.catalog)
     tally = what_if(ledger, rules.policy, None, since)
     return _view(visit, _what_if(visit, rules, PERIODS[period], rules_differences(now, rules), tally))
@@ -182,7 +182,7 @@ def _words(outlook: Outlook) -> str:
 
 def _view(visit: Visit, compared: WhatIf | None) -> PolicyView:
     ledger = visit.session.ledger
-    rules = active_rules(ledger)
+    rules = read_active_rules(ledger)
     history = activations(ledger)[::-1]
     return PolicyView(
         in_force=_activation(history[0]) if history else _named(rules),

@@ -38,7 +38,7 @@ from render_service.approvals.reviews import (
 from render_service.reports.jobs import source_job
 from render_service.reports.lineage import Step, steps_between
 from render_service.runtime.errors import BadInput
-from render_service.runtime.printable import short
+from render_service.runtime.printable import shorten
 from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import Action, Done, Page, View, Visit, text_of
 from render_service.server.console.views.video_files import Media, files, media
@@ -153,7 +153,7 @@ def _side(ledger: Ledger, job: Job) -> Side:
     words = prompt.text if prompt else None
     return Side(
         job_id=job.job_id,
-        title=short(words, LONGEST_TITLE) if words else f"Video {job.job_id[-8:]}",
+        title=shorten(words, LONGEST_TITLE) if words else f"Video {job.job_id[-8:]}",
         state=job.state,
         operation=job.operation.value if job.operation else "adopted",
         actor=job.actor,

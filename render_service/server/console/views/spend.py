@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from markupsafe import Markup
 
 from ledger.record import timestamp
-from render_service.reports.spending import By, Spending, Spent, spending
-from render_service.rules.budgets import Left, standing
+from render_service.reports.spending import Grouping, Spending, SpentMoney, spending
+from render_service.rules.budgets import RemainingBudget, list_remaining
 from render_service.server.console import charts
 from render_service.server.console.pages import Page, View, Visit
 from render_service.server.console.views.inbox import known
@@ -23,7 +23,7 @@ PERIODS: Mapping[str, tuple[str, int | None]] = {
     "365": ("A year", 365),
     "all": ("Everything", None),
 }
-GROUPS = (By.MODEL, By.PURPOSE, By.ACTOR, By.TEAM)
+GROUPS = (Grouping.MODEL, Grouping.PURPOSE, Grouping.ACTOR, Grouping.TEAM)
 MOST_SHOWN = 50
 MOST_BARS = 92
 DAYS_OF_WEEK = 7
@@ -84,11 +84,11 @@ def read(visit: Visit) -> SpendView:
     period = visit.query("period") or "month"
     if period not in PERIODS:
         period = "month"
-    by = next((group for group in GROUPS if group == visit.query("by")), By.MODEL)
+    by = next((group for group in GROUPS if group == visit.query("by")), Grouping.MODEL)
     since, today = _since(period, visit.now), _midnight(visit.now)
     paced_since = today - timedelta(days=PACE_DAYS)
     first = None if since is None else min(since, paced_since, today.replace(day=1))
-    read_days = _spending(visit, By.DAY, first).parts  # one look for the period, the pace and the month
+    read_days = _spending(visit, Grouping.DAY, first).parts  # one look for the period, the pace and the month
     days = [day for day in read_days if since is None or day.name >= _name(since)]
     grouped = _spending(visit, by, since)
     pace = pace_of([day for day in read_days if _name(paced_since) <= day.name < _name(today)], today)
@@ -112,7 +112,7 @@ def rows(view: SpendView) -> Sequence[Mapping[str, object]]:
     return [day.model_dump() for day in view.days]
 
 
-def _spending(visit: Visit, by: By, since: datetime | None) -> Spending:
+def _spending(visit: Visit, by: Grouping, since: datetime | None) -> Spending:
     start = None if since is None else timestamp(since)
     return spending(visit.session.ledger, by, visit.now, start, sees=visit.caller.sees, known={})
 
@@ -132,7 +132,7 @@ def _since(period: str, now: datetime) -> datetime | None:
     return today.replace(day=1) if days == 0 else today - timedelta(days=days - 1)
 
 
-def pace_of(days: Sequence[Spent], today: datetime) -> int | None:
+def pace_of(days: Sequence[SpentMoney], today: datetime) -> int | None:
     """Return the mean of the whole `days` before today, from the first of them; None if there are none."""
     if not days:
         return None
@@ -140,7 +140,7 @@ def pace_of(days: Sequence[Spent], today: datetime) -> int | None:
     return sum(day.usd_micros for day in days) // (today - first).days
 
 
-def forecast(month: Sequence[Spent], today: datetime, pace: int) -> int:
+def forecast(month: Sequence[SpentMoney], today: datetime, pace: int) -> int:
     """Return what the month will have cost if each day that is left costs `pace`, today at least that."""
     before = sum(day.usd_micros for day in month if day.name != _name(today))
     spent_today = next((day.usd_micros for day in month if day.name == _name(today)), 0)
@@ -148,15 +148,15 @@ def forecast(month: Sequence[Spent], today: datetime, pace: int) -> int:
     return before + max(spent_today, pace) + pace * left
 
 
-def _standing(visit: Visit) -> list[Left]:
+def _standing(visit: Visit) -> list[RemainingBudget]:
     ledger = visit.session.ledger
     limits = {
         name: limit for name, limit in known(ledger).limits.get().items() if visit.caller.may_see_budget(name)
     }
-    return standing(ledger, visit.now, known=limits)
+    return list_remaining(ledger, visit.now, known=limits)
 
 
-def _group(spent: Spent) -> Group:
+def _group(spent: SpentMoney) -> Group:
     return Group(
         name=spent.name or "none",
         jobs=spent.jobs,
@@ -166,7 +166,7 @@ def _group(spent: Spent) -> Group:
     )
 
 
-def _budget(left: Left) -> Budget:
+def _budget(left: RemainingBudget) -> Budget:
     return Budget(
         budget=left.budget,
         limit_usd_micros=left.limit_usd_micros,

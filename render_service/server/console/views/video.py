@@ -15,7 +15,7 @@ from render_service.reports.answers import HOW
 from render_service.reports.explain import explain
 from render_service.reports.lineage import FAN, MOST_WORDS, Member, Step, read_family
 from render_service.runtime.errors import NotReady
-from render_service.runtime.printable import short
+from render_service.runtime.printable import shorten
 from render_service.server.console import charts
 from render_service.server.console.jobs import find_job
 from render_service.server.console.pages import PREFIX, Page, View, Visit
@@ -36,7 +36,7 @@ from render_service.server.console.views.video_parts import (
 )
 from render_service.session.event_ids import public_id
 from render_service.session.history import JobHistory
-from render_service.session.splits import standing_of
+from render_service.session.splits import find_split_progress
 from render_service.settlement.overdue import CAN_BE_GIVEN_UP
 from render_service.submission.resume import WITHDRAWABLE
 
@@ -122,7 +122,7 @@ def _title(ledger: Ledger, job: Job) -> str | None:
     began = JobHistory.of(ledger, job)
     first = began.requested or began.adopted
     text = first.prompt.text if first and first.prompt else None
-    return short(text, MOST_WORDS) if text else None
+    return shorten(text, MOST_WORDS) if text else None
 
 
 LONGEST_TITLE = 90
@@ -281,7 +281,7 @@ def _standing(visit: Visit, job: Job, history: JobHistory) -> Standing:
 
 
 def _split(visit: Visit, job: Job) -> SplitOnPage | None:
-    standing = standing_of(visit.session.ledger, job)
+    standing = find_split_progress(visit.session.ledger, job)
     if standing is None:
         return None
     other = None if standing.job_id == job.job_id else standing.job_id
@@ -301,7 +301,7 @@ def _named(job: Job, history: JobHistory, began: RenderRequested | RenderAdopted
         "job_id": job.job_id,
         "public_id": public_id(job.job_id),
         "video_id": job.video_id,
-        "title": short(prompt, LONGEST_TITLE) if prompt else f"Video {job.job_id[-8:]}",
+        "title": shorten(prompt, LONGEST_TITLE) if prompt else f"Video {job.job_id[-8:]}",
         "operation": job.operation.value if job.operation else "adopted",
         "actor": job.actor,
         "identified_by": history.first.envelope.actor_source,

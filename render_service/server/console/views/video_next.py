@@ -15,7 +15,7 @@ from ledger.terms import State, Variant
 from render_service.adoption.server_library import delete
 from render_service.approvals.approvers import takes_signature
 from render_service.reports.record_words import describe_error
-from render_service.rules.measurements import under_way
+from render_service.rules.measurements import is_under_way
 from render_service.runtime.errors import BadInput, NotReady
 from render_service.server.console.jobs import find_job, hides_words
 from render_service.server.console.pages import PREFIX, Action, Done, View, Visit, text_of
@@ -70,7 +70,7 @@ def is_final(job: Job) -> bool:
 
 def expected(visit: Visit, job: Job) -> Expected | None:
     """Return when the video of `job` is expected; None if it is not under way, or too little was measured."""
-    if not under_way(job):
+    if not is_under_way(job):
         return None
     measured = visit.session.measuring.expected_of(job, visit.now)
     if measured is None:

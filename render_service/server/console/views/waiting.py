@@ -28,7 +28,7 @@ from render_service.approvals.changes import OpenChanges, Proposal
 from render_service.approvals.identities import count_missing
 from render_service.approvals.passkeys import challenge_of, encode_base64url
 from render_service.reports.answers import HOW
-from render_service.rules.policies import active_rules
+from render_service.rules.policies import read_active_rules
 from render_service.runtime.errors import NotReady
 from render_service.server.console.pages import View, Visit
 from render_service.server.console.security import own_origin
@@ -132,7 +132,7 @@ def visible_jobs(session: Session, caller: Caller, where: JobFilter, limit: int)
 
 def waiting_jobs(visit: Visit, jobs: list[Job]) -> Iterator[Waiting]:
     """Yield the held ones of `jobs`; one that was answered meanwhile is left out."""
-    under = active_rules(visit.session.ledger)
+    under = read_active_rules(visit.session.ledger)
     for job in jobs:
         try:
             case = read_case(visit.session, job.job_id, under)
