@@ -48,7 +48,7 @@ def access_command() -> None:
     """
 
 
-@access_command.command("grant", short_help="Make an access key and show it once.")
+@access_command.command("grant", short_help="Create an access key and show it once.")
 @click.argument("name")
 @click.option(
     "--role",
@@ -58,8 +58,8 @@ def access_command() -> None:
     required=True,
     help="A role of the policy, such as requester or approver; repeatable.",
 )
-@click.option("--team", "own_team", metavar="WORD", help="This team pays; only its jobs are seen.")
-@click.option("--project", "own_project", metavar="WORD", help="This project pays.")
+@click.option("--team", "own_team", metavar="WORD", help="Team that pays; the key sees only its jobs.")
+@click.option("--project", "own_project", metavar="WORD", help="Project that pays.")
 @click.option("--profile", "profiles", metavar="NAME", multiple=True, help="Only this server; repeatable.")
 @click.option("--purpose", "purposes", metavar="WORD", multiple=True, help="Only this purpose; repeatable.")
 @click.option("--expires", metavar="TIME", callback=common.read_moment, help="When the key expires.")
@@ -67,10 +67,13 @@ def access_command() -> None:
     "--requests-per-minute",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Most requests per minute to each instance of the gateway.",
+    help="Maximum requests per minute, for each instance of the gateway.",
 )
 @click.option(
-    "--running-jobs", metavar="N", type=click.IntRange(min=1), help="Most jobs of this key at the same time."
+    "--running-jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Maximum jobs of this key at the same time.",
 )
 @common.add_reason_option("Why it is granted; recorded if the grant has to be approved.")
 @common.signed_request
@@ -84,11 +87,11 @@ def grant_command(
     own_project: str | None,
     **terms: Any,
 ) -> None:
-    """Make an access key for NAME, show it once, and record its digest and what it permits.
+    """Create an access key for NAME, show it once, and record its digest and what it permits.
 
     NAME is one person or program: a second key of the same name replaces the first without a gap, and is the
     same person for approvals. If the active policy requires approval of grants, or of changes of the policy,
-    the key works once another person has approved it; `changes` lists what waits.
+    the key works once another person has approved it; `changes` lists it.
 
     \b
     Example:

@@ -32,7 +32,7 @@ _SHOWN = {"failed": "failed to render"}  # not a failure of the archive
 @common.calling
 @common.invocation
 def adopt_command(inv: Invocation, *, video_id: str | None, everything: bool, dry_run: bool) -> None:
-    """Import a video made with another tool, or with --all archive a whole account.
+    """Import a video made with another tool or, with --all, archive a whole account.
 
     Run it again to continue an interrupted archive.
 

@@ -161,9 +161,9 @@ def reject_command(inv: Invocation, *, name: str, reason: str, key: Path | None)
 @click.option("--all", "everything", is_flag=True, help="Include applied, rejected and cancelled changes.")
 @common.invocation
 def changes_command(inv: Invocation, *, everything: bool) -> None:
-    """List changes of the policy and of budgets that wait for approval, with who proposed them and why.
+    """List proposed changes to the policy and budgets, with who proposed them and why.
 
-    `approve`, `reject` and `cancel` take a change's name in the same way as a job's.
+    `approve`, `reject` and `cancel` accept the name of a change as they do that of a job.
 
     \b
     Example:

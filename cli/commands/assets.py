@@ -45,7 +45,7 @@ def assets_command() -> None:
 @assets_command.command("list", short_help="List the stored files.")
 @common.invocation
 def list_command(inv: Invocation) -> None:
-    """List the stored files that the record names.
+    """List the stored files that the record refers to.
 
     \b
     Example:
@@ -69,13 +69,13 @@ def check_command(inv: Invocation, *, quick: bool) -> None:
     _check(inv, AssetStore.of(inv.settings), quick=quick)
 
 
-@assets_command.command("observe", short_help="Read the C2PA manifests of files stored before.")
+@assets_command.command("observe", short_help="Read the C2PA manifests of files already stored.")
 @common.invocation
 def observe_command(inv: Invocation) -> None:
     """Read the C2PA manifests of stored files that were not read yet, and record what they say.
 
-    New files are read when they are stored. This reads those that were stored without the extra c2pa, or by
-    an older version.
+    New files are read when they are stored. This command reads files stored without the extra c2pa or by an
+    older version.
 
     \b
     Example:
@@ -101,11 +101,11 @@ def observe_command(inv: Invocation) -> None:
     inv.emit(document, text)
 
 
-@assets_command.command("gc", short_help="Remove files that no event names.")
+@assets_command.command("gc", short_help="Remove files that no event refers to.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @common.invocation
 def gc_command(inv: Invocation, *, dry_run: bool) -> None:
-    """Remove stored files that no event names and that are older than a day.
+    """Remove stored files older than a day that no event refers to.
 
     \b
     Example:
@@ -114,12 +114,12 @@ def gc_command(inv: Invocation, *, dry_run: bool) -> None:
     _gc(inv, dry_run=dry_run)
 
 
-@assets_command.command("claim", short_help="Make the stored files this ledger's own.")
+@assets_command.command("claim", short_help="Make this ledger the owner of the stored files.")
 @common.invocation
 def claim_command(inv: Invocation) -> None:
     """Make this ledger the owner of the files, regardless of the note in the folder or bucket.
 
-    Use it for a restored ledger that replaces a lost one, or if there are files that no event names.
+    Use it for a restored ledger that replaces a lost one, or if there are files that no event refers to.
 
     \b
     Example:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @click.command("audit")
-@click.option("--since", callback=read_since, metavar="TIME", help="Only what began at or after this time.")
+@click.option("--since", callback=read_since, metavar="TIME", help="Ignore anything that began earlier.")
 @click.option("--offline", is_flag=True, help="Ask no server; videos that only the server has are not found.")
 @click.option(
     "--grace",
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0.0),
     default=GRACE_S,
     show_default=True,
-    help="Age from which an open attempt is a finding.",
+    help="Minimum age at which an open attempt is a finding.",
 )
 @click.option(
     "--as-of",
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 )
 @all_ledgers.option
 @common.add_reason_option("What was done about them; recorded with --dealt-with.")
-@click.option("--alert", is_flag=True, help="Tell the people in SORA_LEDGER_ALERTS of new findings.")
+@click.option("--alert", is_flag=True, help="Notify the people in SORA_LEDGER_ALERTS of new findings.")
 @common.calling
 @common.invocation
 def audit_command(
@@ -77,7 +77,7 @@ def audit_command(
     reason: str | None,
     alert: bool,
 ) -> None:
-    """Check that every attempt has its outcome, every video its job, and every dollar its file.
+    """Check that every attempt has an outcome, every video a job, and every dollar a file.
 
     Exit code 0 without findings, 11 with findings; each says what to do. A finding that cannot be changed any
     more, such as a failed render that was billed, is settled with --dealt-with.

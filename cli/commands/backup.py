@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def backup_command(inv: Invocation, *, file: Path) -> None:
     """Write the whole ledger to the new FILE, while others keep recording.
 
-    The backup of an SQLite ledger is a ledger; that of a PostgreSQL ledger is an archive made by pg_dump,
+    A SQLite ledger is backed up to a ledger, a PostgreSQL ledger to an archive made by pg_dump,
     which must be installed in the server's version or newer. FILE contains the private texts: protect it like
-    the ledger, and delete it when texts erased since then must be gone. Stored videos are not included.
+    the ledger, and delete it if texts erased since then must be gone. Stored videos are not included.
 
     \b
     Example:
@@ -55,7 +55,7 @@ def _show_backup(console: "Console", made: "Backup") -> None:
 def restore_command(inv: Invocation, *, file: Path, target: str) -> None:
     """Restore the backup FILE to the new ledger TARGET, verify it and print its root.
 
-    The backup of an SQLite ledger can be restored to a file or to PostgreSQL, that of a PostgreSQL ledger to
+    A backup of a SQLite ledger can be restored to a file or to PostgreSQL, a backup of a PostgreSQL ledger to
     the same schema of another database. Exit code 10 if verification has findings.
 
     \b

@@ -60,7 +60,7 @@ def budget_command() -> None:
 def set_command(inv: Invocation, *, name: str, limit: str, period: str, reason: str | None) -> None:
     """Set or lift the limit of a budget.
 
-    If the active policy requires approval, the limit is proposed and waits; `changes` lists what waits.
+    If the active policy requires approval, the limit is proposed and waits; `changes` lists it.
 
     \b
     Example:
@@ -71,7 +71,7 @@ def set_command(inv: Invocation, *, name: str, limit: str, period: str, reason: 
 
 
 @budget_command.command("list", short_help="List the budgets and what is left of each.")
-@click.option("--past", is_flag=True, help="Include the months and days that are over.")
+@click.option("--past", is_flag=True, help="Include past months and days.")
 @common.unused_key
 @common.invocation
 def list_command(inv: Invocation, *, past: bool) -> None:

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 def cancel_command(inv: Invocation, *, name: str, reason: str | None) -> None:
     """Withdraw a job that waits for approval or submission; its reservation is released.
 
-    Of a remix that was submitted, it withdraws what was to follow it in a split. It also withdraws a proposed
-    change of the policy or of a budget (`changes`). It does not remove a video from the server; `delete`
-    does.
+    For a submitted remix of a split, it withdraws the remixes that were to follow. It also withdraws a
+    proposed change of the policy or of a budget (`changes`). It does not remove a video from the server;
+    `delete` does.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def resume_command(inv: Invocation, *, name: str) -> None:
 @common.calling
 @common.invocation
 def retry_command(inv: Invocation, *, name: str, attested: bool, how: PlacementOptions) -> None:
-    """Request a render again that failed, was lost, rejected, denied or withdrawn: a new job and decision.
+    """Request again a render that failed, was lost, rejected, denied or withdrawn, as a new job.
 
     Everything in the request comes from its record. A job is retried once: the same command again shows the
     new job. Jobs that may still be billed are never retried.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
     help='Many prompts: JSON Lines, each {"prompt": TEXT}; - is stdin.',
 )
-@click.option("--encoder", is_flag=True, help="Read it with the encoder of the extra one-change.")
+@click.option("--encoder", is_flag=True, help="Judge it with the encoder of the extra one-change.")
 @common.invocation
 def check_remix_command(inv: Invocation, *, prompt: str | None, file: Path | None, encoder: bool) -> None:
     """Check whether a prompt asks for one change, several or none, or is ambiguous, and name each change.

@@ -79,8 +79,8 @@ def checkpoint_command(
     """Print the ledger's tree head, signed: its name, its size, its root (C2SP tlog-checkpoint).
 
     A checkpoint kept elsewhere shows later, with --check, whether any record up to then was changed,
-    removed or inserted. Witnesses do that at once: they cosign a checkpoint only if the ledger extends the
-    one they cosigned before.
+    removed or inserted. Witnesses check that immediately: they cosign a checkpoint only if the ledger
+    extends the one they cosigned before.
 
     \b
     Example:

@@ -47,10 +47,10 @@ def config_command() -> None:
     """
 
 
-@config_command.command("list", short_help="Show all keys and what is set.")
+@config_command.command("list", short_help="Show all keys and their values.")
 @common.invocation
 def list_command(inv: Invocation) -> None:
-    """Show every key, what is set, and what it is for.
+    """Show every key with its value and purpose.
 
     \b
     Example:
@@ -70,11 +70,11 @@ def _show(console: "Console", document: dict[str, Any]) -> None:
         console.print(printable(text), markup=False)
 
 
-@config_command.command("get", short_help="Print what a key is set to.")
+@config_command.command("get", short_help="Print the value of a key.")
 @click.argument("key", shell_complete=_keys)
 @common.invocation
 def get_command(inv: Invocation, *, key: str) -> None:
-    """Print what a key is set to; nothing if it is not set.
+    """Print the value of a key, or nothing if it is not set.
 
     \b
     Example:

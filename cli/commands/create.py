@@ -176,8 +176,8 @@ def image2video_command(  # one parameter per option
 ) -> None:
     """Accept the command lines of image2video: render, wait, and write VIDEO_ID.mp4 to the working folder.
 
-    The prompt is sent as typed; lengths and sizes that are not offered are refused, with the nearest offer,
-    or taken with --nearest.
+    The prompt is sent as typed; lengths and sizes that are not offered are refused, with the nearest one
+    on offer; --nearest uses it.
 
     \b
     Example:

@@ -98,7 +98,7 @@ MOST_CHARACTERS = 100_000_000
 @common.paying
 @common.queue
 @click.option("--poll", is_flag=True, help="Wait for all renders and store their videos.")
-@click.option("--download", is_flag=True, help="Also copy each video beside its JSON; implies --poll.")
+@click.option("--download", is_flag=True, help="Also copy each video next to its JSON; implies --poll.")
 @click.option("--force", is_flag=True, help="Replace existing files in --out-dir.")
 @click.option(
     "--model",
@@ -171,7 +171,7 @@ def create_batch_command(  # one parameter per option
     """Request every render of a JSONL file; each is decided and recorded on its own.
 
     Entries may override model, size, seconds and purpose, and name an input_reference and an out; several
-    input_references where the server takes them. The fields of a structured prompt go next to the prompt or
+    input_references where the server accepts them. The fields of a structured prompt go next to the prompt or
     under "fields". Lines that begin with # are ignored. An entry with remix_of, a job, changes the video of
     that job; with --split --queue it may make several changes, and workers make a remix of each.
 

@@ -39,13 +39,13 @@ FILES = (
     type=click.Path(path_type=Path, file_okay=False),
     default="demo-output",
     show_default=True,
-    help="Folder for everything the demo makes.",
+    help="Folder for everything the demo creates.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Show every command and its whole output.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every command with its full output.")
 def demo_command(*, out: Path, verbose: bool) -> None:
     """Demonstrate everything on the local sandbox, without key or network: decide, render, remix, verify.
 
-    Each scene prints its result; FOLDER/demo.txt gets every command with its whole output.
+    Each scene prints its result; FOLDER/demo.txt gets every command with its full output.
 
     \b
     Example:

@@ -42,7 +42,10 @@ def _reason(_: click.Context, __: click.Parameter, value: str) -> str:
     "--reason", required=True, metavar="CODE", callback=_reason, help="A code, such as subject_request."
 )
 @click.option(
-    "--older-than", metavar="DAYS", type=click.IntRange(0, 36_500), help="Only texts recorded before that."
+    "--older-than",
+    metavar="DAYS",
+    type=click.IntRange(0, 36_500),
+    help="Only texts recorded more days ago than this.",
 )
 @click.option("--by-actor", metavar="ACTOR", help="Only what this actor wrote.")
 @click.option("--actor", "former_actor", hidden=True, help="The former name of --by-actor.")

@@ -87,7 +87,7 @@ LISTED = 20
     "catalog_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A catalog to try with it.  [default: the one of each decision]",
+    help="A catalog to try with it.  [default: each decision's own]",
 )
 @click.option(
     "--guardrails",

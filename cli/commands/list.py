@@ -35,7 +35,7 @@ _LABEL = f"{LABELS['prompt']}: "
     show_default=True,
     help="Maximum number, 0 to 100.",
 )
-@click.option("--all", "everything", is_flag=True, help="All pages, whatever --limit says.")
+@click.option("--all", "everything", is_flag=True, help="All pages, regardless of --limit.")
 @click.option("--after", metavar="VIDEO_ID", help="Begin after this video.")
 @click.option(
     "--order",

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     type=click.FloatRange(0.1, 600),
     default=25.0,
     show_default=True,
-    help="Answer within this time, with the job to wait for; keep it below the client's time-out.",
+    help="Answer within this time, with the job to wait for; keep it below the client's timeout.",
 )
 @common.paying
 @common.calling

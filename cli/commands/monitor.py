@@ -37,7 +37,7 @@ NOT_CHECKED = "signature not checked: no --verifier was named, so anyone could h
     "--every",
     metavar="SECONDS",
     type=click.FloatRange(1, 86_400),
-    help="Follow it again after so many seconds, until Ctrl-C.",
+    help="Check again after this many seconds, until Ctrl-C.",
 )
 @click.option("--records", is_flag=True, help="Print each new record, one JSON document per line.")
 @click.option("--webhook", metavar="URL", help="POST each finding to this URL.")
@@ -58,8 +58,8 @@ def monitor_command(
     it with the state. The log is the one that `serve --tiles` serves under /log or `export --tiles`
     writes. New records are compared with the tree, and printed with --records.
 
-    Exit code 10 if the log was cut off, rewritten or split. The state then stays as it is, and the
-    checkpoint that shows it is kept beside it. Exit code 8 if the log cannot be read.
+    Exit code 10 if the log was cut off, rewritten or split. The state then stays unchanged, and the
+    checkpoint that proves it is kept next to it. Exit code 8 if the log cannot be read.
 
     \b
     Example:

@@ -66,7 +66,7 @@ def policy_command() -> None:
     "--packaged",
     metavar="NAME",
     type=click.Choice(["policy", "catalog", "guardrails"]),
-    help="Print that file of the package, to start your own from.",
+    help="Print this packaged file, as a starting point for your own.",
 )
 @common.unused_key
 @common.invocation
@@ -125,7 +125,7 @@ def activate_command(
 ) -> None:
     """Activate a policy.
 
-    If the active policy requires approval, the new one is proposed and waits; `changes` lists what waits.
+    If the active policy requires approval, the new one is proposed and waits; `changes` lists it.
 
     \b
     Example:
@@ -152,7 +152,7 @@ def activate_command(
     )
 
 
-@policy_command.command("list", short_help="List the policies that were in force, with what changed.")
+@policy_command.command("list", short_help="List the policies that were in force, with their changes.")
 @common.unused_key
 @common.invocation
 def list_command(inv: Invocation) -> None:

@@ -128,7 +128,7 @@ def _progress(jobs: Sequence[Job]) -> "Iterator[Watch | None]":
 
 @click.command("poll")
 @common.maybe_job_id
-@click.option("--all", "everything", is_flag=True, help="Wait for every render that is under way.")
+@click.option("--all", "everything", is_flag=True, help="Wait for all running renders.")
 @common.waiting
 @click.option("--download", is_flag=True, help="Copy the file out of the asset store; --out implies it.")
 @add_copy_options
@@ -218,7 +218,7 @@ def _check_all(name: str | None, copies: Copies, *, dry_run: bool) -> None:
 @common.calling
 @common.invocation
 def download_command(inv: Invocation, *, name: str, copies: Copies, dry_run: bool) -> None:
-    """Copy the files of a completed job; what is not stored yet is fetched, checked and stored first.
+    """Copy the files of a completed job; a file not stored yet is fetched, checked and stored first.
 
     \b
     Example:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     help="Age from which an attempt counts as lost; 0 if nothing is being submitted. It does not shorten "
     "the wait for proof of absence.",
 )
-@click.option("--video-id", metavar="ID", help="Assign this video; the server is asked whether it fits.")
-@click.option("--force", is_flag=True, help="Assign it although the server describes it differently.")
+@click.option("--video-id", metavar="ID", help="Assign this video; the server is asked whether it matches.")
+@click.option("--force", is_flag=True, help="Assign it even if the server describes it differently.")
 @click.option(
     "--absent", is_flag=True, help="Declare that nothing was created; the request may be sent again."
 )

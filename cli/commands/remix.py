@@ -185,9 +185,9 @@ def _text(inv: Invocation, console: "Console", progress: "Progress", document: d
 @click.command("remix", cls=RequestCommand)
 @common.job_id
 @add_prompt_options
-@click.option("--model", metavar="NAME", help="A remix keeps its source's; naming another is denied.")
-@click.option("--size", metavar="WxH", help="A remix keeps its source's; naming another is denied.")
-@click.option("--seconds", metavar="N", help="A remix keeps its source's; naming another is denied.")
+@click.option("--model", metavar="NAME", help="A remix keeps its source's; another value is denied.")
+@click.option("--size", metavar="WxH", help="A remix keeps its source's; another value is denied.")
+@click.option("--seconds", metavar="N", help="A remix keeps its source's; another value is denied.")
 @change_option
 @click.option(
     "--declare-change",
@@ -319,8 +319,8 @@ def _parse_file_change(
 @common.job_id
 @click.option("--seconds", metavar="N", help="Seconds to add: 4, 8, 12, 16 or 20.")
 @add_prompt_options
-@click.option("--model", metavar="NAME", help="An extension keeps its source's; naming another is denied.")
-@click.option("--size", metavar="WxH", help="An extension keeps its source's; naming another is denied.")
+@click.option("--model", metavar="NAME", help="An extension keeps its source's; another value is denied.")
+@click.option("--size", metavar="WxH", help="An extension keeps its source's; another value is denied.")
 @common.render
 @add_placement_options
 @common.dry_run

@@ -45,7 +45,10 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
 
 @click.command("replay")
 @click.option(
-    "--as-of", metavar="POSITION|TIME", callback=_position_or_time, help="Show the jobs as they were then."
+    "--as-of",
+    metavar="POSITION|TIME",
+    callback=_position_or_time,
+    help="Show the jobs as of this position or time.",
 )
 @click.option(
     "--swap",
@@ -55,7 +58,7 @@ def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) 
 @click.option(
     "--record",
     is_flag=True,
-    help="Record the digest of the rows, unless they drifted: it dates a later drift.",
+    help="Record the digest of the rows, unless they drifted; it helps to date a later drift.",
 )
 @click.option(
     "--decisions",

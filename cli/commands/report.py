@@ -34,10 +34,8 @@ def report_command() -> None:
 
 
 @report_command.command("article-50", short_help="Report marking and responsibility (EU AI Act).")
-@click.option("--since", callback=read_since, metavar="TIME", help="Only what was published since this time.")
-@click.option(
-    "--until", callback=read_since, metavar="TIME", help="Only what was published before this time."
-)
+@click.option("--since", callback=read_since, metavar="TIME", help="Only files published since this time.")
+@click.option("--until", callback=read_since, metavar="TIME", help="Only files published before this time.")
 @click.option("--html", "as_html", is_flag=True, help="Print a page for people.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a table for spreadsheets.")
 @click.option(
@@ -65,7 +63,7 @@ def article_50_command(
 ) -> None:
     """Report on every published file: how it is marked, who approved it, which model made it, when.
 
-    Gaps come first, such as files without a mark or without anybody's approval. Reads the ledger only.
+    Gaps come first, such as files without a mark or an approval. Reads only the ledger.
 
     \b
     Example:

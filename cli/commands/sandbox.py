@@ -73,13 +73,13 @@ def _check_imitated(_: click.Context, __: click.Parameter, name: str | None) -> 
     "--requests-per-minute",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Answer 429 to more new jobs of a model in a minute.  [default: no limit]",
+    help="Answer 429 to new jobs of a model above this rate per minute.  [default: no limit]",
 )
 @click.option(
     "--running-jobs",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Answer 429 while that many jobs of a model run.  [default: no limit]",
+    help="Answer 429 while this many jobs of a model run.  [default: no limit]",
 )
 @click.option(
     "--permissive",

@@ -84,7 +84,7 @@ SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 @click.option("--no-notifications", is_flag=True, help="Send no webhooks to clients.")
 @click.option("--no-webhooks", is_flag=True, help="Do not receive webhooks, whatever secrets are set.")
 @click.option(
-    "--tiles", is_flag=True, help="Serve the log under /log, to everybody (C2SP tlog-tiles); needs --key."
+    "--tiles", is_flag=True, help="Serve the log publicly under /log (C2SP tlog-tiles); needs --key."
 )
 @common.signing
 @run_all.option
@@ -110,7 +110,7 @@ def serve_command(
     """Serve the Videos API under /v1, tools for AI agents under /mcp, and the console under /console.
 
     People open the console with `sora-ledger console`, or sign in with an access key. Clients of the API set
-    OPENAI_BASE_URL to this server and OPENAI_API_KEY to a key that `access grant` made; nothing else changes.
+    OPENAI_BASE_URL to this server and OPENAI_API_KEY to a key from `access grant`; nothing else changes.
     The same process works the queue, so it needs no other; it serves /healthz, /readyz and /metrics. With
     secrets in SORA_LEDGER_WEBHOOK_SECRETS, or for another profile in SORA_LEDGER_WEBHOOK_SECRETS_PROFILE, it
     receives webhooks at POST /webhooks/PROFILE; during a rotation, separate them with commas. Clients
@@ -121,7 +121,7 @@ def serve_command(
     With --all, each ledger of a folder is served in this way under /t/NAME: clients set OPENAI_BASE_URL
     to …/t/NAME/v1. A ledger that cannot be used answers 503; the others are not affected.
 
-    SIGTERM or Ctrl-C answers the requests under way and hands jobs back; a second one ends it at once.
+    SIGTERM or Ctrl-C finishes the requests in progress and hands jobs back; a second one ends it immediately.
 
     \b
     Example:
@@ -244,9 +244,17 @@ def _local_origin(listening: socket.socket) -> str | None:
 @click.command("console")
 @click.option("--print", "prints", is_flag=True, help="Print the link; open no browser.")
 @click.option(
-    "--port", metavar="N", type=PORT, default=0, help="Port, if it is served here.  [default: free]"
+    "--port",
+    metavar="N",
+    type=PORT,
+    default=0,
+    help="Port, if this command serves the console.  [default: free]",
 )
-@click.option("--no-work", is_flag=True, help="If it is served here, leave the queue to a worker elsewhere.")
+@click.option(
+    "--no-work",
+    is_flag=True,
+    help="If this command serves the console, leave the queue to a worker elsewhere.",
+)
 @click.option(
     "--all",
     "all_in",

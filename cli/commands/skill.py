@@ -27,14 +27,14 @@ def skill_command() -> None:
     """
 
 
-@skill_command.command("install", short_help="Copy the skill into a folder of skills.")
+@skill_command.command("install", short_help="Copy the skill into a skills folder.")
 @click.option(
     "--to",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
     default=DEFAULT_TO,
     show_default=True,
-    help="The folder of skills that your agent reads, such as .claude/skills.",
+    help="The skills folder that your agent reads, such as .claude/skills.",
 )
 @click.option("--force", is_flag=True, help="Replace pages that differ from those of this version.")
 @common.invocation

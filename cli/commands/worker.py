@@ -47,17 +47,17 @@ if TYPE_CHECKING:
 @add_worker_options
 @add_publishing_options
 @run_all.option
-@click.option("--drain", is_flag=True, help="Exit when only jobs are left that need a person, or none.")
+@click.option("--drain", is_flag=True, help="Exit when no jobs are left, or only jobs that need a person.")
 @common.calling
 @common.invocation
 def worker_command(inv: Invocation, *, all_in: Path | None, **options: Any) -> None:
     """Work on due jobs: submit queued ones, observe running ones, store videos, find lost submissions.
 
     Any number of workers share one ledger; on PostgreSQL they may run on several machines. `create --queue`
-    and an approval leave jobs to them, and they continue what a crashed command left. SIGTERM or Ctrl-C ends
-    a worker within ten seconds; it finishes or hands back its jobs. With --drain, it names the jobs it left
-    to a person, and ends with 6, 5 or 3 if there are any. It also sends the alerts of the file that
-    SORA_LEDGER_ALERTS names. With --all, each ledger of a folder gets a worker in a process of its own.
+    and an approval leave jobs to them, and they continue where a crashed command stopped. SIGTERM or Ctrl-C
+    ends a worker within ten seconds; it finishes or hands back its jobs. With --drain, it lists the jobs that
+    need a person, and ends with 6, 5 or 3 if there are any. It also sends the alerts of the file that
+    SORA_LEDGER_ALERTS names. With --all, each ledger of a folder gets its own worker process.
 
     \b
     Example:

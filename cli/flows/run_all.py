@@ -151,8 +151,7 @@ option = click.option(
     "all_in",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Every ledger in this folder, each in a process of its own: DIR/NAME/ledger.db or "
-    "DIR/NAME/settings.env.",
+    help="Every ledger in this folder, each in its own process: DIR/NAME/ledger.db or DIR/NAME/settings.env.",
 )
 
 _NOT_PASSED_ON = {"all_in", "json_out", "ledger"}

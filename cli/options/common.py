@@ -359,7 +359,7 @@ waiting = _stack(
         type=click.FloatRange(min=0.05),
         default=DEFAULT_INTERVAL_S,
         show_default=True,
-        help="Polling interval, unless the server names one.",
+        help="Polling interval, unless the server sets one.",
     ),
     click.option(
         "--timeout",
@@ -367,7 +367,7 @@ waiting = _stack(
         type=click.FloatRange(min=0.0),
         default=DEFAULT_TIMEOUT_S,
         show_default=True,
-        help="How long to wait; the render continues afterwards.",
+        help="Maximum time to wait; the render continues afterwards.",
     ),
 )
 signing = _file_option(

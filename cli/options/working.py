@@ -69,7 +69,7 @@ _PUBLISHING = (
     click.option(
         "--publish",
         metavar="FILE|URI",
-        help="Publish checkpoints there, as `checkpoint --publish --record` does, with SORA_LEDGER_KEY and "
+        help="Publish checkpoints here, as `checkpoint --publish --record` does, with SORA_LEDGER_KEY and "
         "SORA_LEDGER_WITNESSES.",
     ),
     click.option(
