@@ -51,7 +51,7 @@ def test_another_teams_video_cannot_be_compared(shared: Console) -> None:
 
 def test_without_names_or_a_source_the_page_asks_for_two_videos(shared: Console) -> None:
     with shared.reader("ana") as ana:
-        assert "Name two videos" in ana.get("/compare").text
+        assert "Enter two videos" in ana.get("/compare").text
         assert "no source of this video" in ana.get(f"/compare?right={shared.studio.jobs['fox']}").text
 
 

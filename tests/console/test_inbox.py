@@ -176,7 +176,7 @@ def test_a_refusal_closes_the_request_and_both_need_a_reason(desk: Console, held
         assert ">\nwell</textarea>" in unclear.text
         done = {"verdict": "refuse", "reason": "not this week", "as_shown": shown}
         assert send(maria, f"/inbox/{job}/answer", done).status_code == 303
-        assert "Nothing waits here: it is refused." in maria.get(f"/inbox/{job}").text
+        assert "No answer is needed: it is refused." in maria.get(f"/inbox/{job}").text
     assert answers(desk, job) == [("approval.refused", "maria")]
 
 
@@ -220,7 +220,7 @@ def test_markup_in_a_prompt_is_text_and_a_long_one_is_read_before_it_is_answered
     job = ask(desk, prompt=MARKUP + "x" * 2_000)
     with desk.client("maria") as maria:
         listed, alone = maria.get("/inbox").text, maria.get(f"/inbox/{job}").text
-    assert "Read all of it and answer" in listed
+    assert "Read in full and answer" in listed
     assert f"/inbox/{job}/answer" not in listed
     assert "x" * 2_000 in alone
     assert f"/inbox/{job}/answer" in alone
@@ -274,7 +274,7 @@ def test_a_proposed_change_is_approved_and_applied_from_the_inbox(desk: Console)
         assert "the change is applied" in maria.get("/inbox").text
         assert send(maria, f"/inbox/{proposed}/answer", fields).status_code == 303
         assert "already recorded" in maria.get("/inbox").text
-        assert "Nothing waits here: it is applied." in maria.get(f"/inbox/{proposed}").text
+        assert "No answer is needed: it is applied." in maria.get(f"/inbox/{proposed}").text
     assert answers(desk, proposed) == [("approval.granted", "maria")]
 
 
@@ -408,5 +408,5 @@ def test_a_double_click_in_a_browser_records_one_approval(
     page.get_by_role("button", name="Approve").dblclick()
     page.get_by_text(f"You approved {job}").or_(page.get_by_text("already recorded")).wait_for()
     page.go_back()
-    page.get_by_text("Nothing waits here").or_(page.get_by_label("Reason")).wait_for()
+    page.get_by_text("No answer is needed").or_(page.get_by_label("Reason")).wait_for()
     assert answers(desk, job) == [("approval.granted", "maria")]

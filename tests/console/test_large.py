@@ -101,7 +101,7 @@ def test_a_search_counts_its_newest_matches_and_says_so_unless_all_are_shown(lar
         every, none = (sol.get(f"/videos.json?q=canal{more}").json() for more in ("", "&state=failed"))
         assert (every["total"], every["is_least"], every["is_partial"]) == (1_000, True, True)
         assert (none["total"], none["is_least"], none["videos"]) == (0, False, [])
-        assert "The numbers count the newest 1,000 matches" in sol.get("/videos?q=canal&state=failed").text
+        assert "The numbers cover the newest 1,000 matches" in sol.get("/videos?q=canal&state=failed").text
 
 
 def test_the_slider_moves_through_the_whole_log(large: Console, signed_in: Page, jobs: int) -> None:

@@ -93,7 +93,7 @@ def test_a_remix_shows_whether_it_asks_for_one_change(shared: Console) -> None:
         )
         assert "Changes one change" in one
         assert "Changes several changes" in several
-        assert several.count("ask for this alone") == 2
+        assert several.count("ask for only this") == 2
         assert "sora-ledger remix" not in several
         assert "Wide tracking shot of a teal coupe" in ana.get(f"/new?remix={coupe}").text
 

@@ -62,10 +62,10 @@ def sign_in(console: Console, page: Page, name: str, to: str) -> None:
 
 
 def make_passkey(console: Console, page: Page) -> str:
-    """Make a passkey as Maria, and return the line for the policy."""
+    """Create a passkey as Maria, and return the line for the policy."""
     sign_in(console, page, "maria", "/passkey")
     assert violations(page) == []
-    page.get_by_role("button", name="Make a passkey").click()
+    page.get_by_role("button", name="Create a passkey").click()
     page.get_by_text("Your passkey is made.").wait_for()
     assert violations(page) == []
     return str(page.locator("#line").inner_text())

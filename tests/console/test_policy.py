@@ -25,7 +25,7 @@ def test_the_policy_of_the_package_is_in_force_until_another_is_activated(shared
             "statements"
         ]
         assert (view["history"], view["may_compare"]) == ([], False)
-        assert "The policy of the package" in ana.get("/policy").text
+        assert "The packaged policy" in ana.get("/policy").text
 
 
 def test_each_activation_is_shown_with_who_why_and_what_it_changed(console: Console) -> None:

@@ -540,7 +540,7 @@ def test_the_page_follows_a_render_until_its_video_can_be_played(console: Consol
     page.locator("video#player").wait_for()
     page.locator("#timeline").get_by_text("render.closed").wait_for()
     until(page, "document.querySelector('#player').readyState > 0")
-    page.get_by_text("Updates by itself").wait_for(state="detached")
+    page.get_by_text("Updates automatically").wait_for(state="detached")
 
 
 @pytest.fixture
