@@ -15,7 +15,7 @@ from render_service.api import desk, sync, values
 PAGE = Path(__file__).parents[1] / "docs" / "reference.md"
 HEAD = """# Reference of the Python API
 
-Made from the docstrings by `make commands`; [python.md](python.md) shows how to use it.
+Generated from the docstrings by `make commands`; [python.md](python.md) shows how to use it.
 `SyncRenderDesk` has the same methods, without `await`.
 """
 VALUES = (values.Decided, values.VideoPage, values.LedgerEvent, values.Spend, values.Amount)

@@ -383,7 +383,7 @@ verifier = click.option(
 
 tsa_chain = _file_option(
     "--tsa-chain",
-    "Certificates (PEM) by which a timestamp beside the checkpoint (.tsr) is believed.",
+    "Certificates (PEM) trusted for a timestamp of the checkpoint (its .tsr file).",
 )
 by_policy = _file_option(
     "--witnesses",
