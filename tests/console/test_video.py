@@ -271,7 +271,7 @@ def test_words_that_may_quote_the_gateways_key_are_for_operators(desk: Desk, voc
     shown = desk.view(ANA)
     assert "sk-12" not in shown.model_dump_json()
     assert "refused this gateway's own key" in shown.standing.next.words
-    assert "an operator can read its words" in shown.timeline[-1].words
+    assert "an operator can read its message" in shown.timeline[-1].words
 
 
 def test_the_time_of_a_video_is_expected_from_measurements_only(desk: Desk, vocabulary: ModuleType) -> None:
@@ -354,7 +354,7 @@ def test_other_teams_relatives_are_not_shown(desk: Desk) -> None:
     assert {one.job_id for one in everyone.family} == {"job_000", "job_001", "job_002", "job_101", "job_102"}
     mine = desk.view(ANA, "job_102")
     assert (len(mine.family), mine.has_hidden_source) == (1, True)
-    assert "made from a video that is not shown" in mine.drawing()
+    assert "made from a video not shown here" in mine.drawing()
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ class Files:
         loop = asyncio.get_running_loop()
         file: OpenFile | None = await loop.run_in_executor(self._readers, self._files.open, asset)
         if file is None:
-            raise NotHere("this file is not stored here any more")
+            raise NotHere("this file is no longer stored here")
         try:
             return FileAnswer(file, asset, job.job_id, request, {}, readers=self._readers)
         except Refusal as refused:  # a range beyond the end of the file
@@ -182,7 +182,7 @@ class SharedLinks:
                     read_share, session.ledger, self._signer, text, session.clock()
                 )
                 if share is None:
-                    raise NotHere("this link shows nothing: it has ended, was revoked, or is not complete")
+                    raise NotHere("this link is not valid: it has expired, was revoked, or is incomplete")
                 request.state.logged["share"] = share[0].event.share_id
                 return await answer(request, *share)
             except (SoraLedgerError, TimeoutError) as error:
@@ -298,13 +298,13 @@ async def share(visit: Visit, form: FormData) -> Done:
         raise BadInput("choose what the link shows: the video, or its evidence")
     if not _may_share(visit, of):
         roles = " or ".join(MAY_SHARE[of])
-        raise NotPermitted(f"a link to the {of} is made by those who may {roles}")
+        raise NotPermitted(f"a link to the {of} can be made only by people who may {roles}")
     if not (days.isascii() and days.isdecimal()):
         raise BadInput(f"expected a number of days, from 1 to {MOST_DAYS}, found {days[:20]!r}")
     made, text = await create_share(visit.session, _signer(visit), job, of, int(days[:6]))
     return Done(
         f"/videos/{job.job_id}/shares",
-        f"Everyone with this address sees the {of} until {made.event.expires_at[:10]}, without a key.",
+        f"Anyone with this address sees the {of} until {made.event.expires_at[:10]}, without a key.",
         shown_once=f"{own_origin(visit.request)}{PREFIX}/shared/{text}",
     )
 
@@ -312,10 +312,10 @@ async def share(visit: Visit, form: FormData) -> Done:
 async def revoke(visit: Visit, form: FormData) -> Done:
     """Revoke a link; also one that another person made."""
     if not any(_may_share(visit, of) for of in MAY_SHARE):
-        raise NotPermitted("links are revoked by those who may make them")
+        raise NotPermitted("only people who may make links can revoke them")
     job = find_job(visit, visit.part("name"))
     await revoke_share(visit.session, job, text_of(form, "share_id"))
-    return Done(f"/videos/{job.job_id}/shares", "The link shows nothing any more.")
+    return Done(f"/videos/{job.job_id}/shares", "The link no longer works.")
 
 
 def _signer(visit: Visit) -> Signer:

@@ -139,7 +139,9 @@ class SignIn:
 
     async def _holder(self, key: str) -> Caller:
         if key_id_of(key) is None:
-            raise NotAuthenticated("this is not an access key: those begin with slk_ and have 56 characters")
+            raise NotAuthenticated(
+                "this is not an access key: access keys begin with slk_ and have 56 characters"
+            )
         async with asyncio.timeout(PATIENCE_S):
             return await self.site.sessions.gatekeeper.identify(f"Bearer {key}")
 
@@ -163,7 +165,7 @@ class SignIn:
         after = safe_next(request.query_params.get("next"))
         try:
             if self.flow is None:
-                raise NotAuthenticated("this server believes no identity provider: sign in with a key")
+                raise NotAuthenticated("no identity provider is set up on this server: sign in with a key")
             address, pending = await self.flow.begin(own_origin(request) + RETURN, after)
         except (ServiceError, TimeoutError) as error:
             return self._form(after, error)
@@ -178,7 +180,7 @@ class SignIn:
         after = None if pending is None else pending.after
         try:
             if self.flow is None:
-                raise NotAuthenticated("this server believes no identity provider: sign in with a key")
+                raise NotAuthenticated("no identity provider is set up on this server: sign in with a key")
             redirect_uri = own_origin(request) + RETURN
             name, groups = await self.flow.finish(pending, request.query_params, redirect_uri, now)
             caller = await sessions.gatekeeper.member(name, groups)

@@ -372,13 +372,15 @@ async def make(visit: Visit, form: FormData) -> Done:
         )
         key = helpers.decode_credential_public_key(made.credential_public_key)
     except (invalid, ValueError) as error:
-        raise BadInput(f"the browser did not make a usable passkey: {error}; nothing was recorded") from None
+        raise BadInput(
+            f"the browser did not create a usable passkey: {error}; nothing was recorded"
+        ) from None
     public_key = key.x + key.y if int(key.alg) == ES256 else key.x
     name = "-".join(visit.caller.name.replace("+", " ").split())
     passkey = Passkey(name, int(key.alg), public_key, made.credential_id, origin)
     return Done(
         "/passkey?" + urlencode({"key": str(passkey)}),
-        "Your passkey is made. It counts once the policy in force names it.",
+        "Your passkey was created. It counts once the policy in force names it.",
     )
 
 

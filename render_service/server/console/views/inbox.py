@@ -100,12 +100,12 @@ class Problem(View):
 STEPS: Mapping[str, tuple[str, str | None]] = {
     "OUTCOME_UNKNOWN": ("An operator settles the request", "/inbox/{job_id}"),
     "INTENT_OPEN": ("An operator settles the request", "/inbox/{job_id}"),
-    "ATTEMPTS_DO_NOT_ADD_UP": ("Have all records verified", "/operations"),
-    "RENDER_OVERDUE": ("Look at the video; an operator can give it up there", "/videos/{job_id}"),
+    "ATTEMPTS_DO_NOT_ADD_UP": ("Verify all records", "/operations"),
+    "RENDER_OVERDUE": ("Open the video; an operator can give it up there", "/videos/{job_id}"),
     "ASSET_EXPIRED": ("Request it again, then say how this was dealt with", "/videos/{job_id}"),
-    "SPLIT_STOPPED": ("Look at the remix; the command continues or ends the split", "/videos/{job_id}"),
+    "SPLIT_STOPPED": ("Open the remix; the command continues or ends the split", "/videos/{job_id}"),
     "ANSWER_NOT_RECORDED": (
-        "It is recorded once the ledger can be written; if it stays, call its operator",
+        "It is recorded once the ledger can be written; if the finding remains, call the operator",
         None,
     ),
 }
@@ -318,7 +318,7 @@ def _may_see(visit: Visit, finding: Finding) -> bool:
 
 
 def _problem(visit: Visit, finding: Finding) -> Problem:
-    step, page = STEPS.get(finding.code, ("Look at the video", "/videos/{job_id}"))
+    step, page = STEPS.get(finding.code, ("Open the video", "/videos/{job_id}"))
     about_job = page if page is None or finding.job_id or "{" not in page else None
     return Problem(
         **finding.document(),
@@ -369,9 +369,9 @@ async def answer(visit: Visit, form: FormData) -> Done:
         then = (
             "denied"
             if answered.job.state is State.DENIED
-            else "held again, as it would not be what was approved"
+            else "held again, because it would differ from what was approved"
         )
-        return Done("/inbox", f"You approved {name}; decided anew, it was {then}.")
+        return Done("/inbox", f"You approved {name}; decided again, it was {then}.")
     if answered.needed:
         return Done(
             "/inbox", f"You approved {name}; {format_count(answered.needed, 'more approval')} needed."
@@ -389,7 +389,7 @@ def _passkey(form: FormData) -> PasskeySignature | None:
     try:
         return PasskeySignature(*(base64.b64decode(text, altchars=b"-_", validate=True) for text in texts))
     except binascii.Error:
-        raise BadInput("the signature of the passkey did not arrive whole; nothing was recorded") from None
+        raise BadInput("the passkey signature arrived incomplete; nothing was recorded") from None
 
 
 def _until(form: FormData, now: datetime) -> datetime:
@@ -399,7 +399,7 @@ def _until(form: FormData, now: datetime) -> datetime:
     except ValueError:
         until = None
     if until is None or until.tzinfo is None or until > now + VALID_FOR:
-        raise BadInput("the page says no usable end of this approval: open it again; nothing was recorded")
+        raise BadInput("the page has no usable expiry for this approval: open it again; nothing was recorded")
     return until
 
 

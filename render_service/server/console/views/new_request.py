@@ -158,7 +158,7 @@ def _steps(ruling: Considered, request: RenderRequest) -> tuple[str, ...]:
     if isinstance(ruling, RenderDecided):
         return ()
     if isinstance(ruling, RenderHeld):
-        return ("Once it is sent, another person has to approve it before anything is rendered or billed.",)
+        return ("After you send it, another person must approve it before anything is rendered or billed.",)
     return tuple(sentence(step) for step in what_now(ruling, request) if not step.startswith(_COMMAND))
 
 

@@ -387,9 +387,9 @@ async def look(visit: Visit, _: FormData) -> Done:
 async def verify(visit: Visit, _: FormData) -> Done:
     """Verify all records, and record that they are intact, or say what was found."""
     if not visit.caller.operates_everything:
-        raise NotPermitted("the whole record is verified by those whose key is not restricted to a team")
+        raise NotPermitted("only people whose key is not restricted to a team can verify the whole record")
     if _VERIFYING.locked():
-        raise BadInput("a verification is under way: open the page again in a while")
+        raise BadInput("a verification is running: open the page again later")
     async with _VERIFYING:
         checked = await asyncio.to_thread(check, visit.session.settings, Scope())
         await asyncio.to_thread(record_verified, visit.session, checked)
@@ -403,14 +403,14 @@ def _outcome(checked: VerifyResult) -> str:
     first, found = report.findings[0], format_count(len(report.findings) + report.more_findings, "finding")
     return (
         f"{found}, the first about {first.subject[:80]}: {first.code}. Nothing was recorded. "
-        "Keep the ledger as it is, as evidence, and call its operator."
+        "Keep the ledger unchanged, as evidence, and call its operator."
     )
 
 
 async def send_letters(visit: Visit, form: FormData) -> Done:
     """Make dead letters due now."""
     if not visit.caller.operates_everything:
-        raise NotPermitted("webhooks are operated by those whose key is not restricted to a team")
+        raise NotPermitted("only people whose key is not restricted to a team can resend webhooks")
     names = [str(name) for name in form.getlist("delivery_id")]
     if not names:
         raise BadInput("choose the webhooks to send again")

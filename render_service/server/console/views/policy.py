@@ -122,7 +122,9 @@ def rows(view: PolicyView) -> Sequence[Mapping[str, object]]:
 async def compare(visit: Visit, form: FormData) -> PolicyView:
     """Repeat the decisions of a period under the policy of a file; nothing is recorded."""
     if not _sees_all(visit):
-        raise NotPermitted("decisions of all teams are compared: only those who see all videos can do that")
+        raise NotPermitted(
+            "this compares the decisions of all teams: only people who see all videos can do that"
+        )
     file, period = form.get("file"), text_of(form, "period")
     if not isinstance(file, UploadFile) or not file.filename:
         raise BadInput("choose a policy file, such as team.toml")

@@ -71,7 +71,7 @@ def drawing(job_id: str, family: Sequence[Relative], *, has_hidden_source: bool)
     """Return the family of a job as a drawing."""
     places = {member.job_id: index for index, member in enumerate(family)}
     nodes = [_node(job_id, member, places) for member in family]
-    above = "made from a video that is not shown" if has_hidden_source else None
+    above = "made from a video not shown here" if has_hidden_source else None
     return charts.lineage(nodes, "What this video was made from, and what was made from it", above)
 
 

@@ -60,7 +60,7 @@ _SAME_FOR_ALL: Mapping[State, Next] = {
 }
 
 
-_SIGNED = "The approval has to be signed with a key that the policy names for the approver."
+_SIGNED = "The approval must be signed with a key that the policy names for the approver."
 
 
 def is_final(job: Job) -> bool:
@@ -172,7 +172,7 @@ def _unknown(visit: Visit, _: Job, history: JobHistory) -> Next:
         "reserved, and nothing is sent again, until the video is found or its absence is proven.",
         who=people(visit, Permission.OPERATE),
         **_link(visit, Permission.OPERATE, "/operations", "Open operations"),
-        steps=("Workers look for it by themselves; if they cannot tell, a person decides what happened.",),
+        steps=("Workers look for it automatically; if they cannot tell, a person decides what happened.",),
     )
 
 
@@ -209,7 +209,7 @@ def _failed(visit: Visit, job: Job, history: JobHistory) -> Next:
         "The estimate counts as spent, because servers may bill for failures.",
         who=_requester(job),
         **_link(visit, Permission.REQUEST, "/new", "Make a new request"),
-        steps=("Change what the server objects to, then make a new request.",),
+        steps=("Change the part that the server objects to, then make a new request.",),
     )
 
 
@@ -342,7 +342,7 @@ async def give_up_job(visit: Visit, form: FormData) -> Done:
     """Close a job whose render never ends."""
     reason = _reason(form)
     if reason is None:
-        raise BadInput("a reason is required: the record explains the money with it")
+        raise BadInput("a reason is required: it explains the spending in the record")
     job = await give_up(visit.session, await _job(visit), reason)
     return _done(job, "The render was given up; its estimate counts as spent.")
 

@@ -30,7 +30,7 @@ _KINDS = {
 """How an event is marked in the timeline; the others are neutral."""
 
 _VERDICTS = {"approved": "good", "rejected": "bad", "changes_requested": "attention"}
-_ABOUT_GATEWAY = "the server refused this gateway's own key or account; an operator can read its words"
+_ABOUT_GATEWAY = "the server refused this gateway's own key or account; an operator can read its message"
 
 
 class PrivateText(View):
