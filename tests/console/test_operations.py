@@ -172,7 +172,7 @@ def test_a_person_has_all_records_verified_on_the_page(consoles: Callable[..., C
             db.execute("UPDATE events SET payload = CAST('{}' AS BLOB) WHERE position = 1")
         before = reader.get("/operations.json").json()["records"]
         assert olga.act("/operations/verify", {}, page="/operations").status_code == 303
-        assert "Nothing was recorded. Keep the ledger as it is" in olga.get("/operations").text
+        assert "Nothing was recorded. Keep the ledger unchanged" in olga.get("/operations").text
         assert reader.get("/operations.json").json()["records"] == before
 
 

@@ -66,7 +66,7 @@ def make_passkey(console: Console, page: Page) -> str:
     sign_in(console, page, "maria", "/passkey")
     assert violations(page) == []
     page.get_by_role("button", name="Create a passkey").click()
-    page.get_by_text("Your passkey is made.").wait_for()
+    page.get_by_text("Your passkey was created.").wait_for()
     assert violations(page) == []
     return str(page.locator("#line").inner_text())
 
@@ -162,4 +162,4 @@ def test_no_passkey_is_offered_at_an_address_without_passkeys_or_made_from_what_
         maria.post("/sign-in", data={"key": desk.studio.keys["maria"], "next": "/console/passkey"})
         for credential in ("", "{}", "[]", '{"id":"x","rawId":"eA","type":"public-key","response":{}}'):
             refused = send(maria, "/passkey", {"credential": credential})
-            assert (refused.status_code, "did not make a usable passkey" in refused.text) == (400, True)
+            assert (refused.status_code, "did not create a usable passkey" in refused.text) == (400, True)

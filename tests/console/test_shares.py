@@ -51,7 +51,7 @@ def test_a_link_shows_the_video_without_a_key_until_it_is_revoked(console: Conso
         ana.act(f"{page}/revoke", {"share_id": shown["share_id"]}, page=page)
         for path in (link, f"{link}/files/video"):
             refused = stranger.get(path)
-            assert (refused.status_code, "This link shows nothing" in refused.text) == (404, True)
+            assert (refused.status_code, "This link is not valid" in refused.text) == (404, True)
         assert reader.get(f"{page}.json").json()["links"][0]["state"] == "revoked"
     assert link.rsplit("/", 1)[1] not in console.log
     records = console.studio("log", "--job", job)["records"]
