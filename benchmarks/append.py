@@ -3,24 +3,24 @@
 All sides commit in WAL mode with ``synchronous = FULL``: each commit is on disk before it counts. Our side
 checks event ids and versions, folds the job, and keeps its row, the Merkle frontier and the tiles. The bare
 insert writes the same bytes into the table `events` of a new ledger (the schema after every migration, so the
-same indexes and triggers; the same pragmas) and is given finished rows: no hashing, no folding, one INSERT.
-The third is `SQLiteApplicationRecorder` of the PyPI package `eventsourcing`, ``insert_events`` with as many
-bytes of finished state per event as our record and payload have, in its own table; it runs one `execute` per
-event. What is recorded is ``status.observed`` in jobs that are running; models are built and salted before
-the clock starts, records and leaves within it. Where others use the disk, the rates say little: the ratio of
-processor times is the steadier one.
+same indexes and triggers; the same pragmas) and gets finished rows: no hashing, no folding, one INSERT. The
+third is `SQLiteApplicationRecorder` of the PyPI package `eventsourcing`, ``insert_events`` with as many bytes
+of finished state per event as our record and payload have, in its own table; it runs one `execute` per event.
+The events are ``status.observed`` in running jobs; models are built and salted before the clock starts,
+records and leaves within it. If other programs use the disk, the rates say little: the ratio of processor
+times is steadier.
 
     .venv/bin/python benchmarks/append.py             compare
     .venv/bin/python benchmarks/append.py --profile   show where our time goes
 
-Where the time goes, in microseconds of the processor for an event, on a disk of memory and two busy cores. A
-single append takes 180; it took 395 when it read what its process had just written. More than half is SQLite
-and the kernel: 11 to 19 for an empty transaction, the rest for six statements and the six pages that they
-change, four of them those of the bare insert. The rest is Python: steps that take 30 together when each is
-repeated alone (placing the record 4, folding the job 2, its row 2, the tree 1, the file's identity 4), and
-twice as long where they alternate with SQLite. Sixteen threads take 126 where a single thread takes 180, a
-third of it handing over between threads: on a busy machine 59 of 185 remain where a commit only sleeps for
-half a millisecond. Their groups are nearly full, 14.5 appends of 16, and an append costs 2.3 waits and 1.3
+Where the time goes, in microseconds of processor time per event, on a RAM disk and two busy cores. A single
+append takes 180; it took 395 when it reread what its process had just written. More than half is SQLite and
+the kernel: 11 to 19 for an empty transaction, the rest for six statements and the six pages that they change,
+four of them those of the bare insert. The rest is Python: steps that take 30 together when each is repeated
+alone (placing the record 4, folding the job 2, its row 2, the tree 1, the file's identity 4), and twice as
+long where they alternate with SQLite. Sixteen threads take 126 where a single thread takes 180, a third of it
+handing over between threads: on a busy machine 59 of 185 remain where a commit only sleeps for half a
+millisecond. Their groups are nearly full, 14.5 appends of 16, and an append costs 2.3 waits and 1.3
 preemptions; the commits of the groups take about 113. In batches of 1,000 an event takes 27. Half of that are
 the bare rows with three indexes and the trigger (13: the row alone 6, the two other indexes 4, the trigger
 3), four are placing the record, two the fold, two hashing for record and tree. `eventsourcing` takes 7, half
@@ -73,7 +73,7 @@ INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Case(NamedTuple):
-    """What is measured: how many threads, how many events in one transaction, how many of those."""
+    """A case: the number of threads, of events per transaction, and of transactions."""
 
     name: str
     threads: int
@@ -87,7 +87,7 @@ class Case(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """What one round measured: events per second, and the processor's time for one in microseconds."""
+    """The result of one round: events per second, and processor time per event in microseconds."""
 
     a_second: float
     processor_us: float
@@ -101,7 +101,7 @@ CASES = [
 
 
 def main() -> None:
-    """Run every case, the two sides in turn."""
+    """Run every case, alternating the two sides."""
     for number, case in enumerate(CASES):
         ours: list[Rate] = []
         peers: list[Rate] = []
@@ -137,7 +137,7 @@ def profile() -> None:
 def _ours(
     path: Path, case: Case, rates: list[Rate], profiler: cProfile.Profile | None = None
 ) -> tuple[list[tuple[Any, ...]], str]:
-    """Measure one of our rounds; return the rows it wrote and the pragmas it wrote them with."""
+    """Measure one of our rounds; return the rows it wrote and the pragmas it used."""
     drafts = [workload.draft(workload.observed(number)) for number in range(case.events)]
     with SqliteStore(path) as store:
         for number in range(workload.JOBS):
@@ -155,7 +155,7 @@ def _ours(
 
 
 def _peer(path: Path, case: Case, rows: Sequence[tuple[Any, ...]], rates: list[Rate]) -> None:
-    """Measure one round of bare inserts of `rows`; those of the jobs' beginning come before the clock."""
+    """Measure one round of bare inserts of `rows`; those that begin the jobs come before the clock."""
     SqliteStore(path).close()  # the same schema, after every migration
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode = WAL")

@@ -1,10 +1,10 @@
-"""``create-batch --concurrency 16`` against a bare `AsyncOpenAI` loop, and what sweeping 200 jobs costs.
+"""``create-batch --concurrency 16`` against a bare `AsyncOpenAI` loop, and the cost of sweeping 200 jobs.
 
-Both sides send the same 200 prompts, 16 at a time, to one sandbox in a process of its own that renders in no
+Both sides send the same 200 prompts, 16 at a time, to one sandbox in a separate process that renders in no
 time. Ours reads and checks the file, decides each entry, records request, decision, intent and outcome (every
 commit is synchronised to disk before the call, or before the next step), and writes a JSON file per job, on a
-new ledger each round. The loop keeps the SDK's answers. Imports, the start of the process and the opening of
-the ledger are outside the time, a client of its own is within it on both sides; the aim is a ratio of 1.3.
+new ledger each round. The loop keeps the SDK's answers. Imports, the start of the process and opening the
+ledger are not timed; making a client is timed on both sides. The aim is a ratio of 1.3.
 
 Measured on a busy machine: 1.14 times the loop's time, where waiting for the processor dominates on both
 sides, and 1.42 times its processor time.
@@ -20,8 +20,8 @@ time, 1.48 to 1.38 in one run): both need a stream below the HTTP client's pool,
 attribute of it sets.
 Left out for what they would weaken: intents recorded long before their calls, commits without their sync,
 connections kept for longer than half a second, `aiohttp` below the SDK (docs/decisions/0031-connections.md).
-Files cost what the file system takes for new ones, which is printed: ext4 passes over every inode that was
-deleted in the last minutes, by whomever.
+Files cost what the file system needs for new ones, which is printed: ext4 scans every inode that was deleted
+in the last minutes, by any program.
 
 The sweep then settles 200 running jobs; its requests are counted by the sandbox.
 
@@ -73,7 +73,7 @@ PRAGMAS = "journal_mode synchronous secure_delete".split()
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds of one round: by the clock on the wall, and of this process's processor."""
+    """Seconds of one round: wall time, and this process's processor time."""
 
     wall_s: float
     processor_s: float
@@ -83,7 +83,7 @@ def main() -> None:
     """Compare, then count."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # `client.videos` of the bare loop
     with sandbox(0) as base_url, folders() as folder:
-        asyncio.run(bare(base_url))  # once before: imports, and whatever is made once
+        asyncio.run(bare(base_url))  # warm-up: imports, and everything done only once
         asyncio.run(ours(base_url, folder()))
         rounds = [(asyncio.run(bare(base_url)), asyncio.run(ours(base_url, folder()))) for _ in range(ROUNDS)]
         files_ms = statistics.median(write_files(folder()) for _ in range(3))
@@ -152,7 +152,7 @@ async def carry_out(session: Session, out_dir: Path) -> list[str]:
 
 
 async def sweep(base_url: str) -> None:
-    """Settle a batch whose renders take a while, and print what the sandbox was asked."""
+    """Settle a batch whose renders take a while, and print the sandbox's request counts."""
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(Path(folder), base_url)
         jobs = [session.ledger.job(name) for name in await carry_out(session, Path(folder) / "out")]
@@ -182,7 +182,7 @@ def open_session(folder: Path, base_url: str) -> Session:
 
 
 def write_files(folder: Path) -> float:
-    """Write as many files as a batch does; return the milliseconds of the processor."""
+    """Write as many files as a batch does; return the processor time in milliseconds."""
     began = time.process_time()
     for number in range(JOBS):
         part = folder / f"{number}.part"
@@ -193,7 +193,7 @@ def write_files(folder: Path) -> float:
 
 @contextmanager
 def folders() -> Iterator[Callable[[], Path]]:
-    """Yield what makes an empty folder; all are removed together, at the end.
+    """Yield a function that makes empty folders; all are removed together, at the end.
 
     ext4 passes over the inodes deleted in the last minutes one by one: a round that comes after the removal
     of another's files pays 0.5 to 0.9 ms for each file it makes, instead of 0.05.
@@ -219,7 +219,7 @@ def sandbox(render_seconds: float) -> Iterator[str]:
 
 
 def requests(base_url: str) -> dict[str, int]:
-    """Return what the sandbox was asked so far."""
+    """Return the sandbox's request counts so far."""
     return dict(httpx2.get(base_url.removesuffix("/v1") + "/_sandbox/requests").json())
 
 
@@ -234,7 +234,7 @@ def pragmas() -> str:
 
 
 def spread(rounds: list[Took]) -> str:
-    """Return the median of some rounds, the least and the most, and their processor time."""
+    """Return the median, minimum and maximum of some rounds, and their processor time."""
     walls = [took.wall_s * 1000 for took in rounds]
     return (
         f"median {statistics.median(walls):6.0f} ms, min {min(walls):6.0f}, max {max(walls):6.0f}; "

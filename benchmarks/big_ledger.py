@@ -1,6 +1,6 @@
-"""A ledger of many events for the benchmarks that need one; made once and kept in the temporary folder.
+"""A ledger of many events for the benchmarks that need one; made once and cached in the temporary folder.
 
-Ten events a job, as a render that ends well leaves them: request (two private texts), decision with two
+Ten events a job, as a successful render leaves them: request (two private texts), decision with two
 candidates, submission, four observations, a stored file, its cost, the closing.
 """
 
@@ -27,7 +27,7 @@ SHA = "ab" * 32
 
 
 def big_ledger(events: int) -> Path:
-    """Return a ledger of `events` (in whole jobs, and its first event); one that is there already is used."""
+    """Return a ledger of `events` (in whole jobs, plus its first event); an existing one is reused."""
     path = Path(tempfile.gettempdir()) / f"sora-ledger-bench-{events}.db"
     if not path.exists():
         began = time.perf_counter()

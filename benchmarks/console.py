@@ -1,11 +1,11 @@
-"""How long the console takes for each of its pages, on a ledger of 1,000 jobs and one of 100,000.
+"""Response time of each console page, on a ledger of 1,000 jobs and one of 100,000.
 
-`serve` runs as a process of its own on each ledger, which is made once and kept in the temporary folder. A
-person who may do everything asks both for the same page in turn, one request at a time, as HTML with its
+`serve` runs as a separate process on each ledger, which is made once and cached in the temporary folder. A
+person with every permission requests the same page from both in turn, one request at a time, as HTML with its
 layout: each page, searches for words of prompts, and pages about one job for the newest. So other work on the
 machine slows down both. The aims: a median of 100 ms and a 99th percentile of 300 ms at 100,000 jobs, and at
-most 1.5 times the median at 1,000. `cpu` is the server's own work for one request. The size is what a browser
-without anything in its cache loads for the first page.
+most 1.5 times the median at 1,000. `cpu` is the server's own work for one request. The size is the load of
+the first page for a browser with an empty cache.
 
 The searches find as many videos in both ledgers, and their pages show as many: all, 111 or one. Filters that
 no video matches once read every row.
@@ -64,7 +64,7 @@ class Served(NamedTuple):
 
 
 def main() -> None:
-    """Measure both ledgers and print what was found."""
+    """Measure both ledgers and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--jobs", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -97,7 +97,7 @@ def work(spent: Spent, before: Spent) -> str:
 
 
 def measure(few: Served, many: Served, rounds: int, only: str) -> dict[str, tuple[Spent, Spent]]:
-    """Return what each page took on both ledgers; they are asked in turn, so both meet the same machine."""
+    """Return the times of each page on both ledgers; requests alternate, so both see the same machine."""
     measured = {}
     for name, path in pages(many.jobs).items():
         if only in name:
@@ -108,7 +108,7 @@ def measure(few: Served, many: Served, rounds: int, only: str) -> dict[str, tupl
 
 @contextmanager
 def served(jobs: int) -> Iterator[Served]:
-    """Serve a copy of the ledger of so many jobs, and sign in."""
+    """Serve a copy of the ledger of this size, and sign in."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Path(folder) / "ledger.db"
         shutil.copyfile(big_ledger(jobs * PER_JOB), ledger)
@@ -151,7 +151,7 @@ def pages(jobs: int) -> dict[str, str]:
 
 
 def asked(both: Sequence[tuple[Served, str]], rounds: int) -> tuple[Spent, Spent]:
-    """Return how many milliseconds a page took each time, and how much work it was, at both servers."""
+    """Return the milliseconds and the server's work for each request of a page, at both servers."""
     took, worked = [[], []], []
     for server, path in both:
         answer = server.client.get(path)  # the first one reads the template
@@ -180,7 +180,7 @@ def work_ms(pid: int) -> float:
 
 
 def loaded(client: httpx2.Client) -> int:
-    """Return the bytes of the first page and of what it names, as they are sent."""
+    """Return the transferred size of the first page and its resources in bytes."""
     first = client.get("/", follow_redirects=True)
     named = set(re.findall(r'(?:src|href)="(/console/static/[^"]+)"', first.text))
     total = len(first.content)

@@ -1,10 +1,10 @@
 """The live log of the console: 200 records a second, shown to 50 browsers, with flat memory.
 
-``serve`` runs as a process of its own; another one appends `RATE` records a second. `BROWSERS` connections
-read ``/console/log/live`` as EventSource does, and one more reads nothing. Measured are how long after its
-append a record arrives at each browser, whether each gets every record once and in order, the memory of
-``serve`` after a third of the time and at the end, and its processor time. Then the one that read nothing is
-looked at: it was cut off, and gets what it missed when it comes back.
+``serve`` runs as a separate process; another one appends `RATE` records a second. `BROWSERS` connections read
+``/console/log/live`` as EventSource does, and one more reads nothing. The benchmark measures how long after
+its append a record arrives at each browser, whether each gets every record once and in order, the memory of
+``serve`` after a third of the time and at the end, and its processor time. Finally it checks the connection
+that read nothing: it was cut off, and gets the missed records when it reconnects.
 
     .venv/bin/python benchmarks/console_live.py [--seconds 60]
 """
@@ -188,7 +188,7 @@ async def _until_all_came(arrivals: list[list[tuple[int, float]]], count: int) -
 
 
 async def _come_back(idle: asyncio.StreamReader, port: int, key: str) -> tuple[int, int]:
-    """Read what the idle browser had been sent, and what it gets when it comes back."""
+    """Read the idle browser's buffered data, and the records it gets when it reconnects."""
     before: list[tuple[int, float]] = []
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(60):

@@ -1,4 +1,4 @@
-"""Draw history.csv: how far each ratio is from its goal, commit by commit; to the right of it, it is met.
+"""Draw history.csv: the distance of each ratio from its goal, by commit; right of the goal, it is met.
 
 .venv/bin/python benchmarks/draw_history.py
 """
@@ -65,7 +65,7 @@ def _row(work: str, against: str, lines: list[dict[str, str]], y: float) -> list
 
 
 def _place(line: dict[str, str]) -> float:
-    """Return where a ratio is on the scale: logarithmic, the better the further to the right."""
+    """Return the place of a ratio on the scale: logarithmic, better to the right."""
     factor = float(line["ratio"]) / float(line["goal"].rpartition(" ")[2])
     if line["goal"].startswith("at most"):
         factor = 1 / factor

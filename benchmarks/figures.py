@@ -1,4 +1,4 @@
-"""Figures of the structure: how far imports reach, how modules are cut, what is silenced, what is documented.
+"""Figures of the structure: import chains, module sizes, silenced checks, and documentation.
 
 Run it with ``make figures``. It reads the source, runs nothing, and prints one line per figure with its goal.
 Every import counts, at the top of a module, in a function or for type checking only.
@@ -44,7 +44,7 @@ def import_statements(text: str) -> tuple[ast.Import | ast.ImportFrom, ...]:
 
 
 def imports_of(name: str, text: str, modules: Iterable[str]) -> set[str]:
-    """Return which of `modules` a module imports, wherever in the file."""
+    """Return the `modules` that a module imports, anywhere in the file."""
     found = set()
     for node in import_statements(text):
         if isinstance(node, ast.Import):
@@ -57,7 +57,7 @@ def imports_of(name: str, text: str, modules: Iterable[str]) -> set[str]:
 
 
 def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
-    """Return which modules each module imports."""
+    """Return the modules that each module imports."""
     return {name: imports_of(name, text, sources.keys()) for name, text in sources.items()}
 
 
@@ -69,7 +69,7 @@ def cycles(graph: Graph) -> list[list[str]]:
 
 
 def _reachable(graph: Graph, node: str) -> set[str]:
-    """Return what a node reaches: itself only through a cycle."""
+    """Return the nodes that a node reaches: itself only through a cycle."""
     found: set[str] = set()
     due = list(graph[node])
     while due:

@@ -1,16 +1,16 @@
-"""The gateway of ``serve`` against the LiteLLM proxy and a bare Starlette pass-through, before one server.
+"""The gateway of ``serve`` against the LiteLLM proxy and a bare Starlette pass-through, with one upstream.
 
-All are processes of their own in front of the same sandbox, whose renders take an hour, so that
-nothing is downloaded meanwhile. They take turns: for each number of clients, ``POST /videos`` as the official
-SDK sends it (multipart, another prompt each time), then ``GET /videos/{id}`` over the videos made so far. The
+All are separate processes in front of the same sandbox, whose renders take an hour, so that nothing is
+downloaded during the run. They take turns: for each number of clients, ``POST /videos`` as the official SDK
+sends it (multipart, another prompt each time), then ``GET /videos/{id}`` over the videos made so far. The
 gateway decides, records and submits each request durably (SQLite, synchronous FULL), and works its queue at
 the same time. LiteLLM runs as its Docker image starts it (one process, no database). The pass-through
 forwards bytes and does nothing else; a second one, "official SDK", reads each request and sends it with the
-SDK, which is the limit of a gateway that calls it. The sandbox itself is measured too, and a server that
-answers with a constant shows what the load generator reaches. Memory is what the processes hold at the end.
-Then ``/content`` of a stored 100 MB clip is compared with Starlette's FileResponse.
+SDK, which is the limit of a gateway that calls it. The sandbox itself is measured too, and a server with a
+constant answer shows the limit of the load generator. Memory is the processes' memory at the end. Then
+``/content`` of a stored 100 MB clip is compared with Starlette's FileResponse.
 
-LiteLLM is installed from PyPI into a folder that is thrown away, unless `--litellm` names its program.
+LiteLLM is installed from PyPI into a temporary folder, unless `--litellm` names its program.
 
     .venv/bin/python benchmarks/gateway.py
     .venv/bin/python benchmarks/gateway.py --litellm PROGRAM --rounds 1 --seconds 1
@@ -21,10 +21,9 @@ against 2 and 11 to 14. GET reaches 5.8, 2.5 and 3.2 of the pass-through (aim: 0
 (aim: 5). The gateway took 134 MB, LiteLLM 330. Rates follow the load of the machine, so compare within one
 run.
 
-The limit: on a day when everything took twice as long, the pass-through with the official SDK, which
-decides and records nothing, reached 0.72, 0.54 and 0.55 of the bare one and 2.7, 2.8 and 2.0 times
-LiteLLM, so three times LiteLLM is out of reach of whatever calls the SDK. The gateway
-reached 0.25, 0.48 and 0.66 of it.
+The limit: on a day when everything took twice as long, the pass-through with the official SDK, which decides
+and records nothing, reached 0.72, 0.54 and 0.55 of the bare one and 2.7, 2.8 and 2.0 times LiteLLM, so three
+times LiteLLM is out of reach of anything that calls the SDK. The gateway reached 0.25, 0.48 and 0.66 of it.
 
 Where the time of a POST goes, of 8.5 ms of a processor under such load, without the worker: 2.7 to send it
 upstream (1.0 the official SDK, 0.4 our checks before and after it, 1.3 the HTTP client and its connection),
@@ -74,7 +73,7 @@ CLIENTS = (1, 16, 64)
 ROUNDS = 3
 SECONDS = 3.0
 VIDEOS = 2_000
-"""The gateway slows a client that asks for one video more than twice a second, so there are many."""
+"""The gateway slows a client that polls a video more than twice a second, so there are many."""
 AIMS = {
     ("LiteLLM", "POST"): 3.0,
     ("LiteLLM", "GET"): 5.0,
@@ -98,7 +97,7 @@ numbers = itertools.count()
 
 @dataclass
 class Peer:
-    """A server under load, and what was measured."""
+    """A server under load, and its measurements."""
 
     name: str
     port: int
@@ -115,7 +114,7 @@ class Peer:
         return statistics.median(self.rates[method, clients])
 
     def cpu_ms(self, method: str, clients: int) -> float:
-        """Return the processor time of a request, with what the server does meanwhile."""
+        """Return the processor time per request, including the server's background work."""
         return self.cpu[method, clients] * 1000 / len(self.seconds[method, clients])
 
 
@@ -257,7 +256,7 @@ async def answer(reading: asyncio.StreamReader) -> tuple[bytes, bytes]:
 
 
 def post(key: str) -> bytes:
-    """Return a create as the official SDK sends it, with a prompt of its own."""
+    """Return a create as the official SDK sends it, with a unique prompt."""
     boundary = "4f7c2a9d0b6e4c1f8a3d5e7b9c0d1e2f"
     fields = {"prompt": f"Shot {next(numbers)}: a fox runs through tall grass", **FIELDS}
     body = "".join(
@@ -328,7 +327,7 @@ def measure_content(folder: Path) -> None:
 
 
 def padded_clip(size: int) -> bytes:
-    """Return a real MP4 that is as large as wanted: a box that players skip comes last."""
+    """Return a real MP4 of the wanted size: a box that players skip comes last."""
     memory = io.BytesIO()
     with av.open(memory, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=1, options={"preset": "ultrafast"})
@@ -489,7 +488,7 @@ def sandbox(folder: Path) -> Iterator[Peer]:
 
 @contextmanager
 def ending(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """End a process afterwards."""
+    """End a process with the block."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The goals of the benchmarks: each notes the ratios it measured, and `make bench` prints them in one table.
+"""The goals of the benchmarks: each notes its measured ratios, and `make bench` prints them in one table.
 
 A ratio is ours against a peer, as the benchmark prints it: more is better where the goal is `at least`.
 """
@@ -13,7 +13,7 @@ FIGURES = "BENCH_FIGURES"
 
 
 class Goal(NamedTuple):
-    """What a ratio has to reach; `at_most` for a time, else for a rate."""
+    """The goal of a ratio; `at_most` for a time, else for a rate."""
 
     ratio: float
     at_most: bool = False
@@ -50,7 +50,7 @@ GOALS: dict[tuple[str, str], Goal] = {
     ("GET, 16 clients", "pass-through"): Goal(0.7),
     ("GET, 16 clients", "LiteLLM"): Goal(5.0),
 }
-"""By the work and the peer. A pair that is measured without a goal is printed, and is not in the table."""
+"""By the work and the peer. A pair without a goal is printed, but is not in the table."""
 
 
 def note(work: str, peer: str, ratio: float) -> None:

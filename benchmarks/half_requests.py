@@ -1,8 +1,8 @@
-"""How long a good request to ``serve`` takes while a thousand half requests are kept open.
+"""Latency of good requests to ``serve`` while a thousand half requests are held open.
 
 `ATTACKERS` clients send half a header each, and another a second after their connection is closed. Meanwhile
-a good client sends `GOOD` requests, each over a new connection, one after the other. p50 and p99 are of
-those, before and during the attack; every one has to be answered with 200.
+a good client sends `GOOD` requests, each over a new connection, one after the other. p50 and p99 are theirs,
+before and during the attack; every one must be answered with 200.
 
     .venv/bin/python benchmarks/half_requests.py
 """
@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "cli", "serve", "--port", "0", "--no-gateway", 
 
 
 class Opened:
-    """How many half requests were sent; `all` once each attacker has."""
+    """The number of half requests sent; `all` is set once each attacker has sent one."""
 
     def __init__(self) -> None:
         self.count = 0

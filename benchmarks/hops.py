@@ -1,9 +1,9 @@
-"""Hops of four walks: how many functions of the product lie between a request and what it records.
+"""Hops of four walks: the number of functions between a request and the record it causes.
 
-Each walk runs a real command in a process of its own, on a new ledger with the embedded sandbox. When the
-store writes, the calls that led there are counted: every function of the product on the stack, once, and on
-the stacks that started the thread or the task, back to ``run`` of the command line. `make figures` prints
-the counts.
+Each walk runs a real command in a separate process, on a new ledger with the embedded sandbox. When the store
+writes, the calls that led there are counted: every function of the product on the stack, once, and on the
+stacks that started the thread or the task, back to ``run`` of the command line. `make figures` prints the
+counts.
 
     .venv/bin/python benchmarks/hops.py          print the counts
     .venv/bin/python benchmarks/hops.py --list   print the functions of each walk as well
@@ -44,7 +44,7 @@ Chain = list[str]
 
 
 class Walk(NamedTuple):
-    """What is walked: from the function `begin` to the write of an event of type `event`."""
+    """A walk: from the function `begin` to the write of an event of type `event`."""
 
     name: str
     begin: str
@@ -60,7 +60,7 @@ WALKS = (
 )
 
 
-# --- in the process that is traced ---
+# --- in the traced process ---
 
 _base: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("base", default=())
 _FRAMEWORK = {"<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"}
@@ -93,7 +93,7 @@ def _traced_submit(submit: Callable[..., Any]) -> Callable[..., Any]:
 
         def work_after_calls(*args: Any, **options: Any) -> Any:
             context = getattr(getattr(work, "func", None), "__self__", None)
-            if isinstance(context, contextvars.Context):  # `asyncio.to_thread` runs in a context of its own
+            if isinstance(context, contextvars.Context):  # `asyncio.to_thread` runs in a separate context
                 context.run(_base.set, calls)
             _base.set(calls)
             return work(*args, **options)
@@ -133,7 +133,7 @@ def trace(report: Path, arguments: Sequence[str]) -> int:
     return run(list(arguments))
 
 
-# --- in the process that asks ---
+# --- in the measuring process ---
 
 
 def _command(report: Path, *arguments: str) -> list[str]:

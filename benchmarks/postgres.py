@@ -1,17 +1,17 @@
 """Durable appends per second on PostgreSQL, against the recorder of `eventsourcing` on the same server.
 
-Both sides append one event per call, durable when the call returns, to the same fresh server with its
-default settings (`fsync` and `synchronous_commit` on). Ours checks event ids and versions, folds the job,
-and keeps its row, the Merkle frontier, the tiles and the leaf in the same transaction, and notifies. The
-peer, `PostgresApplicationRecorder.insert_events`, gets finished bytes of the same size, locks its table so
-that notification ids are in commit order, and notifies. What is recorded is ``status.observed`` in jobs
-that are running; models are built and salted before the clock starts, records and leaves within it.
+Both sides append one event per call, durable when the call returns, to the same fresh server with its default
+settings (`fsync` and `synchronous_commit` on). Ours checks event ids and versions, folds the job, and keeps
+its row, the Merkle frontier, the tiles and the leaf in the same transaction, and notifies. The peer,
+`PostgresApplicationRecorder.insert_events`, gets finished bytes of the same size, locks its table so that
+notification ids are in commit order, and notifies. The events are ``status.observed`` in running jobs; models
+are built and salted before the clock starts, records and leaves within it.
 
-Goals: 1.6 with one writer and 3.5 with eight, aims 1.8 and 4.5. On a busy machine with the server on a disk
-of memory, an append of one writer took 0.55 to 0.75 of the peer's processor time, client and server together
-(1.6 before it was decided ahead), one of eight writers 0.2. Of one writer's append the client takes 0.3 ms
-and the server 0.25 ms: an eighth of that evaluates the indexes on the bytes of the job row, an eighth is the
-trigger that keeps the log append-only. Tried without a difference: more room in the pages of jobs and head.
+Goals: 1.6 with one writer and 3.5 with eight, aims 1.8 and 4.5. On a busy machine with the server on a RAM
+disk, an append of one writer took 0.55 to 0.75 of the peer's processor time, client and server together (1.6
+before it was decided ahead), one of eight writers 0.2. Of one writer's append the client takes 0.3 ms and the
+server 0.25 ms: an eighth of that evaluates the indexes on the bytes of the job row, an eighth is the trigger
+that keeps the log append-only. Tried without a difference: more room in the pages of jobs and head.
 
     .venv/bin/python benchmarks/postgres.py             compare
     .venv/bin/python benchmarks/postgres.py --profile   show where our time goes, one writer
@@ -45,14 +45,14 @@ Call = Callable[[], object]
 
 
 class Case(NamedTuple):
-    """What is measured: how many writers at once, and how many appends each."""
+    """A case: the number of concurrent writers, and of appends per writer."""
 
     writers: int
     appends: int
 
     @property
     def name(self) -> str:
-        """Return how the case is called."""
+        """Return the name of the case."""
         return f"single appends, {self.writers} writer{'s' * (self.writers > 1)}"
 
 
@@ -60,7 +60,7 @@ CASES = [Case(1, 300), Case(8, 100)]
 
 
 def main() -> None:
-    """Run every case, the two sides in turn."""
+    """Run every case, alternating the two sides."""
     with workload.postgresql() as url:
         with psycopg.connect(url) as db:
             shown = [db.execute(f"SHOW {name}").fetchone()[0] for name in SETTINGS]
@@ -91,7 +91,7 @@ def profile() -> None:
 
 @contextmanager
 def _schema(url: str) -> Iterator[str]:
-    """Yield the name of an empty schema, which is gone afterwards."""
+    """Yield the name of an empty schema, which is dropped afterwards."""
     name = f"bench_{uuid.uuid4().hex}"
     with psycopg.connect(url, autocommit=True) as db:
         db.execute(f"CREATE SCHEMA {name}")
@@ -143,7 +143,7 @@ def _size_of_ours() -> bytes:
 
 
 def _rate(case: Case, calls: Sequence[Call]) -> float:
-    """Make `calls`, shared out over the case's writers; return calls per second."""
+    """Make `calls`, divided among the case's writers; return calls per second."""
 
     def run(part: Sequence[Call]) -> None:
         for call in part:

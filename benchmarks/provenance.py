@@ -1,9 +1,9 @@
-"""What reading a C2PA manifest adds to the settlement of a clip of 10 MB.
+"""Cost of reading a C2PA manifest in the settlement of a clip of 10 MB.
 
-A sandbox in a process of its own serves one clip with a manifest, whose signature covers all bytes. Renders
-are settled one after the other, from the request for the status to the closed job: with the manifest read and
-recorded, and, taking turns, as where the extra is not installed. The first reading in a process loads the
-library, so it is shown apart. The ledger and the files are on disk.
+A sandbox in a separate process serves one clip with a manifest, whose signature covers all bytes. Renders are
+settled one by one, from the status request to the closed job, alternating between reading and recording the
+manifest and behaving as if the extra were not installed. The first reading in a process loads the library, so
+it is shown separately. The ledger and the files are on disk.
 
     .venv/bin/python benchmarks/provenance.py
 """
@@ -46,7 +46,7 @@ ONE_CLIP = "cached-1280x720-4s.mp4"
 
 @contextmanager
 def reading(*, on: bool) -> Iterator[None]:
-    """Read manifests, or behave as without the extra."""
+    """Read manifests, or behave as if the extra were not installed."""
     installed = observe.is_installed
     observe.is_installed = lambda: on
     try:
@@ -56,7 +56,7 @@ def reading(*, on: bool) -> Iterator[None]:
 
 
 class Took(NamedTuple):
-    """Seconds of the clock, and of the processor in this process."""
+    """Seconds of wall time, and of processor time in this process."""
 
     clock_s: float
     processor_s: float
@@ -104,7 +104,7 @@ def sandbox(folder: Path) -> Iterator[str]:
 
 
 async def measure(folder: Path) -> None:
-    """Settle in turns and print the medians."""
+    """Settle alternately and print the medians."""
     with sandbox(folder) as address:
         environment = {
             "OPENAI_API_KEY": "sk-bench",

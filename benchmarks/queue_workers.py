@@ -1,13 +1,13 @@
-"""The workers of `queues.py`: the same work out of three queues, in the same PostgreSQL.
+"""The workers of `queues.py`: the same work from three queues, in the same PostgreSQL.
 
 The work of a job is one POST to the sandbox and one GET of the video; then the job is complete. Each process
 works on `AT_ONCE` jobs, and a job of a process that ended is due again for others after `LEASE_S`. A line in
 the process's file says when the work on a job began and ended.
 
 - *ours*: the port `WorkQueue` of the ledger's store, claimed and released as `render_service.worker` does.
-- *procrastinate*: a job is fetched alone. Workers beat; each of them looks every second for jobs whose worker
-  stopped beating, and retries them, which its documentation leaves to a task of the user's own.
-- *pgqueuer*: a worker dequeues batches, and every job beats.
+- *procrastinate*: jobs are fetched one by one. Workers send heartbeats; each of them looks every second for
+  jobs whose worker stopped sending them, and retries them, which its documentation leaves to a user's task.
+- *pgqueuer*: a worker dequeues batches, and every job sends heartbeats.
 
     queue_workers.py KIND            work until killed
     queue_workers.py KIND JOBS       make the tables and queue so many jobs
@@ -36,7 +36,7 @@ BASE_URL = os.environ["OPENAI_BASE_URL"]
 
 
 class Work:
-    """What every queue's jobs do, and the file that says when."""
+    """The context of every queue's jobs, and the file for their times."""
 
     def __init__(self) -> None:
         self._file = os.open(os.environ["QUEUE_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -45,14 +45,14 @@ class Work:
         )
 
     async def do(self, name: str) -> None:
-        """Make a video and look at it."""
+        """Make a video and poll it."""
         self._note("begin", name)
         fields = {"model": "sora-2", "prompt": name, "seconds": "4", "size": "1280x720"}
         video = (await self._client.post(f"{BASE_URL}/videos", json=fields)).raise_for_status().json()
         (await self._client.get(f"{BASE_URL}/videos/{video['id']}")).raise_for_status()
 
     def ended(self, name: str) -> None:
-        """Note that the work is done; the queue is told next."""
+        """Note that the work is done; the queue is updated next."""
         self._note("end", name)
 
     def _note(self, what: str, name: str) -> None:

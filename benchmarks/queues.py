@@ -1,17 +1,17 @@
-"""Our work queue beside `procrastinate` and `pgqueuer`: rate, taking over, and what is done twice.
+"""Our work queue against `procrastinate` and `pgqueuer`: rate, takeover, and duplicate work.
 
-The same PostgreSQL, the same work (`queue_workers.py`: claim, one POST and one GET to a sandbox in a process
-of its own, complete), four processes with 16 jobs each. Every five seconds one of them is killed and another
-started. A job of a dead process is due again after ten seconds in each of the queues. All sides take turns.
+The same PostgreSQL, the same work (`queue_workers.py`: claim, one POST and one GET to a sandbox in a separate
+process, complete), four processes with 16 jobs each. Every five seconds one of them is killed and another
+started. A dead process's job is due again after ten seconds in each queue. The sides alternate.
 
 - *jobs/s*: until nine tenths are done, so that waiting for the last dead process does not count.
-- *taken over*: from the kill to the moment when another process begins a job that the dead one had begun.
-- *made twice*: jobs for which the sandbox made more than one video. It is the sandbox that counts.
+- *taken over*: from the kill until another process begins a job that the dead one had begun.
+- *made twice*: jobs for which the sandbox made more than one video, by the sandbox's own count.
 
-A queue alone cannot prevent the second video: the process dies after the POST and before it says so. A fourth
-side shows what the ledger adds. Its workers take jobs from the same queue of ours, record an intent before
-the call and an answer after it, fenced by the lease, and search for the video of an attempt that was cut off.
-They also download, look into and store every video, so their rate is another one.
+A queue alone cannot prevent the second video: the process may die after the POST and before it reports it. A
+fourth side shows what the ledger adds. Its workers take jobs from our queue too, record an intent before the
+call and an answer after it, fenced by the lease, and search for the video of an interrupted attempt. They
+also download, probe and store every video, so their rate is not comparable.
 
     .venv/bin/pip install --no-deps --require-hashes --target .venv/queues -r benchmarks/queues.lock
     .venv/bin/python benchmarks/queues.py
@@ -61,11 +61,11 @@ variants = ["video"]
 list_proves_absence = true
 takes_effect_s = 10
 """
-"""The server of the ledger's workers. By default, a call that was cut off proves nothing for 600 s."""
+"""The server of the ledger's workers. By default, an interrupted call proves nothing for 600 s."""
 
 
 class Kill(NamedTuple):
-    """A process that was killed, and when, by both clocks."""
+    """A killed process, and the time of the kill, by both clocks."""
 
     pid: int
     at: float
@@ -73,7 +73,7 @@ class Kill(NamedTuple):
 
 
 class Worked(NamedTuple):
-    """What a round of one side shows."""
+    """The results of one round of one side."""
 
     rate: float
     taken_over_s: list[float]
@@ -83,7 +83,7 @@ class Worked(NamedTuple):
 
 
 def main() -> None:
-    """Let all sides take turns."""
+    """Alternate all sides."""
     reader = argparse.ArgumentParser(description="Compare work queues on one PostgreSQL.")
     reader.add_argument("--jobs", type=int, default=JOBS)
     reader.add_argument("--rounds", type=int, default=ROUNDS)
@@ -111,7 +111,7 @@ def report(jobs: int, rounds: dict[str, list[Worked]]) -> None:
 
 
 def line(every: list[Worked]) -> str:
-    """Return what rounds of one side show."""
+    """Return the results of one side's rounds."""
     taken = sorted(second for each in every for second in each.taken_over_s)
     over = f"{statistics.median(taken):.1f} s, at most {taken[-1]:.1f} s" if taken else "none"
     return (
@@ -122,7 +122,7 @@ def line(every: list[Worked]) -> str:
 
 
 class Processes:
-    """Processes of one side, of which one is killed and replaced from time to time."""
+    """Processes of one side; from time to time one is killed and replaced."""
 
     def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
         self._start = lambda: subprocess.Popen(
@@ -171,7 +171,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
 
 
 class Noted(NamedTuple):
-    """A line of a worker: that it began a job, or ended it."""
+    """A line of a worker: it began a job, or ended it."""
 
     pid: int
     job: str
@@ -195,7 +195,7 @@ def in_queue(name: str, url: str, base_url: str, folder: Path, jobs: int) -> Wor
 
 
 def until_done(log: Path, processes: Processes, jobs: int, errors: Path) -> Iterator[list[Noted]]:
-    """Kill from time to time until all jobs are done; yield what was noted so far."""
+    """Kill from time to time until all jobs are done; yield the notes so far."""
     ends = time.monotonic() + LONGEST_S
     while time.monotonic() < ends:
         processes.kill_if_due()
@@ -208,7 +208,7 @@ def until_done(log: Path, processes: Processes, jobs: int, errors: Path) -> Iter
 
 
 def read_notes(log: Path) -> list[Noted]:
-    """Return what the workers noted, in the order of time."""
+    """Return the workers' notes, in order of time."""
     notes = []
     for line in log.read_text().splitlines() if log.exists() else []:
         what, pid, job, at = line.split()
@@ -217,7 +217,7 @@ def read_notes(log: Path) -> list[Noted]:
 
 
 def taken_over(notes: list[Noted], kills: list[Kill]) -> tuple[list[float], int]:
-    """Return after which times others began what dead processes had begun, and how much nobody began."""
+    """Return the takeover times of interrupted jobs, and the number that were not taken over."""
     taken, never = [], 0
     for kill in kills:
         ended = {note.job for note in notes if note.ended and note.at <= kill.at}
@@ -274,7 +274,7 @@ def in_ledger(_: str, url: str, base_url: str, folder: Path, jobs: int) -> Worke
 
 
 def twice(base_url: str) -> int:
-    """Return for how many jobs the sandbox made more than one video."""
+    """Return the number of jobs for which the sandbox made more than one video."""
     prompts: Counter[str] = Counter()
     jobs = httpx2.get(base_url.removesuffix("/v1") + "/_sandbox/jobs", timeout=60).json()
     for job in jobs["data"]:

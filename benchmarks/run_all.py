@@ -1,7 +1,7 @@
 """Run the benchmarks, and end with one table: work, peer, ratio, goal, met or not.
 
-Figures depend on the machine and on what else it does, so they are compared within a run; the history shows
-where a change moved one.
+Figures depend on the machine and its other load, so they are compared within a run; the history shows where a
+change moved one.
 
     .venv/bin/python benchmarks/run_all.py                   all, one after the other
     .venv/bin/python benchmarks/run_all.py status batch      some of them
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def run(names: list[str], *, as_json: bool) -> tuple[list[str], list[dict[str, Any]]]:
-    """Run the benchmarks; return those that failed, and what the others noted beside its goal."""
+    """Run the benchmarks; return those that failed, and the others' ratios with their goals."""
     failed = []
     with tempfile.TemporaryDirectory() as folder:
         noted = Path(folder) / "figures"
@@ -98,7 +98,7 @@ def table(figures: list[dict[str, Any]]) -> str:
 
 
 def keep(figures: list[dict[str, Any]]) -> None:
-    """Add the figures to the history under the commit that is checked out, and draw it."""
+    """Add the figures to the history under the current commit, and draw it."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
     today = datetime.now(UTC).date().isoformat()

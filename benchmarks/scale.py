@@ -1,9 +1,9 @@
 """How far one ledger carries: appends per second, and what a year of renders costs to keep and to verify.
 
-`heads` measures appends that are durable when the call returns, on SQLite and on a PostgreSQL of its own,
-with 1, 8 and 16 writers, one record at a time and in batches. Where other programs run, look at the processor
-time of this process for a record: its inverse is what one core could append if it waited for nothing. On
-PostgreSQL the server's own time comes on top.
+`heads` measures appends that are durable when the call returns, on SQLite and on a private PostgreSQL, with
+1, 8 and 16 writers, one record at a time and in batches. If other programs are running, use the processor
+time of this process per record: its inverse is what one core could append without any waiting. On PostgreSQL
+the server's time is additional.
 
 `year` generates a ledger of whole renders (`big_ledger`: ten records each), measures its size and the time of
 `verify` in one process and in two, and extrapolates to a year at 10, 1,000 and 100,000 renders per hour. A
@@ -42,7 +42,7 @@ WRITERS = (1, 8, 16)
 BATCHES = (1, 100)
 ROUNDS = 3
 RECORDS = 2_000
-"""Of a round, at most; single appends of one writer are fewer, because each waits for the disk."""
+"""Maximum records per round; a single writer makes fewer single appends, because each waits for the disk."""
 
 HOURS = 8_760
 RATES = (10, 1_000, 100_000)
@@ -50,7 +50,7 @@ GB = 1e9
 
 
 class Rate(NamedTuple):
-    """Records per second, and the processor time of this process for one in microseconds."""
+    """Records per second, and this process's processor time per record in microseconds."""
 
     a_second: float
     processor_us: float
@@ -97,7 +97,7 @@ def _postgresql() -> Iterator[Begin]:
 
 
 def _round(begin: Begin, writers: int, batch: int) -> Rate:
-    """Append from `writers` threads, `batch` records at a time, to a ledger of its own."""
+    """Append from `writers` threads, `batch` records at a time, to a new ledger."""
     commits = max(writers * 5, RECORDS // batch // (4 if writers == batch == 1 else 1))
     commits -= commits % writers
     drafts = [workload.draft(workload.observed(number)) for number in range(commits * batch)]
@@ -133,7 +133,7 @@ def _batches(drafts: Sequence[Any], start: int, batch: int) -> list[Batch]:
 
 
 class Sample(NamedTuple):
-    """What a generated ledger has: records, bytes, and seconds of `verify` in one and in two processes."""
+    """Size of a generated ledger: records, bytes, and seconds of `verify` in one and in two processes."""
 
     records: int
     bytes: int
@@ -227,7 +227,7 @@ def _time(seconds: float) -> str:
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the requested parts."""
     reader = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

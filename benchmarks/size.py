@@ -1,8 +1,8 @@
-"""What grows with the ledger: an inclusion proof, and ``status JOB``, in a long ledger and in a short one.
+"""Costs that could grow with the ledger: an inclusion proof, and ``status JOB``, in a long and a short one.
 
 Both should cost about the same however long the log is. A proof is made and verified in this process, for
-positions all over the log; `status` is a whole process. Long and short take turns, and both files are read
-once before, so that neither waits for a disk.
+positions all over the log; `status` is a whole process. Long and short alternate, and both files are read
+once beforehand, so that neither waits for a disk.
 
     .venv/bin/python benchmarks/size.py                      100,000 events against 10,000
     .venv/bin/python benchmarks/size.py --events 1000000     makes a ledger of 2 GB first, and keeps it
@@ -58,7 +58,7 @@ def _warm(path: Path) -> None:
 
 
 def _proofs(path: Path, size: int, turn: int) -> float:
-    """Return how long one proof takes on average: made from the tree, and verified against the root."""
+    """Return the mean time of one proof: made from the tree, and verified against the root."""
     with SqliteStore(path, read_only=True) as store:
         edge = store.head()
         length, root = edge.size, edge.root()

@@ -1,7 +1,7 @@
-"""How long ``status``, ``show`` and ``jobs`` take, against importing click and pydantic's BaseModel.
+"""Duration of ``status``, ``show`` and ``jobs``, against importing click and pydantic's BaseModel.
 
-All are whole processes, alternated, in front of a ledger with one finished job; the aim is a ratio of at most
-1.5. Processor time is printed beside it, which a busy machine changes less.
+All are whole processes, alternated, on a ledger with one finished job; the aim is a ratio of at most 1.5.
+Processor time is printed too, since a busy machine affects it less.
 
 `jobs` executes 1.38 times as many instructions as the imports (cachegrind: 582 and 422 million), after 1.45
 (610): the pattern of words that prompts are searched by is compiled when a text is searched. Left for later:
@@ -31,12 +31,12 @@ ROUNDS = 15
 BIN = Path(sys.executable).parent
 FLOOR = "imports only"
 COMPILES_NOTHING = "PYTHONDONTWRITEBYTECODE"
-"""Not set for the commands: each would compile a checkout again; an installed wheel is compiled once."""
+"""Unset for the commands: each would recompile a checkout; an installed wheel is compiled once."""
 AIM = goals.GOALS["status", FLOOR].ratio
 
 
 class Took(NamedTuple):
-    """The time of a process, on the wall and of the processor."""
+    """The time of a process: wall time and processor time."""
 
     wall_ms: float
     processor_ms: float
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _ratio(runs: dict[str, list[Took]], name: str, *, worked: bool = False) -> float:
-    """Return how many times as long a command takes as the imports, by medians."""
+    """Return the median time of a command divided by that of the imports."""
     ours, floor = (
         statistics.median(each.processor_ms if worked else each.wall_ms for each in runs[side])
         for side in (name, FLOOR)

@@ -3,10 +3,10 @@
 `verify` runs in one process and in two. Its peer reads every row of every table that `verify` reads, and
 takes three SHA-256 for each record, leaf, node and payload, in one process. The peer of `replay` reads
 record, payload and leaf of every row, parses the first two with `json.loads`, and reads and parses the job
-rows. Each measurement is a process of its own, all sides in turn; what a process needs before it begins to
-read is not counted. Memory is the largest resident set of any of the processes. The ratio of processor time
-tells more where other programs are running; for two processes it is that of both together, so it shows what
-the second one costs.
+rows. Each measurement is a separate process, all sides in turn; the time before a process begins to read is
+not counted. Memory is the largest resident set of any of the processes. If other programs are running, the
+ratio of processor time says more; for two processes it is the sum of both, so it shows the cost of the
+second.
 
     .venv/bin/python benchmarks/verify.py                         50,000 events
     .venv/bin/python benchmarks/verify.py --events 1000000        makes a ledger of 2 GB first, and keeps it
@@ -69,7 +69,7 @@ def our_verify(path: Path) -> None:
 
 
 def our_verify_in_two(path: Path) -> None:
-    """Verify as the command does where there are two processors."""
+    """Verify as the command does on two processors."""
     verify_ranges(str(path), (), 2)
 
 
@@ -126,7 +126,7 @@ PAIRS = [
 
 
 def main() -> None:
-    """Measure all sides, or one of them where this process was started for it."""
+    """Measure all sides, or only one if this process was started for it."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--events", type=int, default=50_000)
     arguments.add_argument("--rounds", type=int, default=ROUNDS)

@@ -1,11 +1,11 @@
-"""Webhooks taken per second by ``serve``, against a bare Starlette handler that only checks the signature.
+"""Webhooks received per second by ``serve``, against a bare Starlette handler that only checks the signature.
 
-Both sides are processes of their own under uvicorn, with the same secret, and get the same deliveries over
-the same connections, in turn: `EVENTS` events, a quarter of them twice, some about jobs of the ledger. Ours
-records each event once, durably, before it answers (SQLite, synchronous FULL), ties it to its job, and
-logs every request; the peer calls the SDK's ``verify_signature`` and answers 200. Then the inbox is counted.
-How long one answer takes is measured by itself: one connection, one delivery after the other. Where others
-use the machine, the ratio of the servers' processor times is the steadier one.
+Both sides are separate processes under uvicorn, with the same secret, and get the same deliveries over the
+same connections, in turn: `EVENTS` events, a quarter of them twice, some about jobs of the ledger. Ours
+records each event once, durably, before it answers (SQLite, synchronous FULL), links it to its job, and logs
+every request; the peer calls the SDK's ``verify_signature`` and answers 200. Then the inbox is counted. The
+time of one answer is measured separately: one connection, one delivery after the other. If other programs use
+the machine, the ratio of the servers' processor times is steadier.
 
 Where the event loop's time of one delivery goes, profiled, of 100: reading the request and writing the
 answer with h11 45 and the signature 12 (the peer's too), the log line 5, Starlette's router and middlewares
@@ -15,12 +15,6 @@ Measured in one run of five rounds each, in turn: 0.46 of the peer's rate and 0.
 for a delivery, the peer 347); before what is named below, 0.27 and 0.32 (1,072 us). On a busier machine the
 ratios were 0.53 to 0.86 and 0.45 to 0.67, as waiting hides what is ours. On a machine that does nothing else
 0.51 and 0.54 of the rate, 0.52 by processor time (525 us, the peer 272): 0.55 needs 30 us less.
-Since then a twelfth of the instructions of a delivery went (1,537,000 to 1,407,000 under cachegrind, without
-sockets; the peer 978,000), and the ratio by processor time is 0.57 on two busy cores (245 us, the peer 139;
-one run). What is left depends on free cores: where the thread runs beside the loop, they wake each other at
-each call of the system (8 calls of futex for a delivery, 1 to 6 where cores are busy), which costs some 50 us
-(estimated). Tried where cores were busy: a shorter switch interval made it worse, one statement for all
-records of a group changed nothing.
 Deliveries that wait together are appended together, in a thread (`render_service/webhooks/inbox.py`), which
 looks for all of their jobs at once; a job each, with a look at the file each, was two fifths of that
 thread's time. The head of an answer and its body are one write. Taken out: a second timeout (20 us), ids
@@ -76,14 +70,14 @@ WHO = Provenance("bench", ActorSource.FLAG, Authority.SYSTEM, "1" * 32, "2" * 16
 
 
 class Served(NamedTuple):
-    """What one round measured: deliveries per second, and microseconds of the server's processor for one."""
+    """The result of one round: deliveries per second, and the server's processor time per delivery in µs."""
 
     a_second: float
     processor_us: float
 
 
 def main() -> None:
-    """Measure both sides in turn."""
+    """Measure both sides alternately."""
     ours: list[Served] = []
     peers: list[Served] = []
     alone: list[float] = []
@@ -136,7 +130,7 @@ def _peer() -> Served:
 def _rate(
     command: list[str], environment: dict[str, str], port: int, path: str, alone: list[float]
 ) -> Served:
-    """Measure the server of `command`, and put the seconds of single deliveries in `alone`."""
+    """Measure the server of `command`, and add the seconds of single deliveries to `alone`."""
     process = subprocess.Popen(
         command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -153,7 +147,7 @@ def _rate(
 
 
 def _processor_s(pid: int) -> float:
-    """Return the seconds of the processor that a process has used, as Linux counts them."""
+    """Return the seconds of processor time that a process has used, as Linux counts them."""
     times = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[11:13]
     return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 

@@ -1,8 +1,8 @@
-"""What three witnesses add to publishing a checkpoint, and what publishing adds to an append beside it.
+"""Cost of three witnesses when publishing a checkpoint, and of publishing for concurrent appends.
 
-Three witnesses of the tests' own run as processes on this machine, so the network adds nothing. Publications
+Three witnesses from the tests run as processes on this machine, so the network adds nothing. Publications
 with and without them alternate, on one ledger of 10,000 records that grows by one record before each. Then a
-thread appends while checkpoints are published, and while none are; the two take turns.
+thread appends, alternately with and without checkpoints being published.
 
     .venv/bin/python benchmarks/witnesses.py
 """

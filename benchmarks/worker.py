@@ -79,7 +79,7 @@ TRACE = Trace("1" * 32, "2" * 16)
 
 
 class Worked(NamedTuple):
-    """What a round took: seconds, seconds of the workers' processors, and the requests to the server."""
+    """The result of a round: seconds, seconds of the workers' processor time, and requests to the server."""
 
     took_s: float
     processor_s: float
@@ -87,7 +87,7 @@ class Worked(NamedTuple):
 
 
 def main() -> None:
-    """Let both sides take turns; compare, count, check."""
+    """Alternate the sides; compare, count, check."""
     reader = argparse.ArgumentParser(description="Let four workers empty a queue, and four of the peer.")
     reader.add_argument("--jobs", type=int, default=JOBS)
     reader.add_argument("--rounds", type=int, default=ROUNDS)
@@ -150,7 +150,7 @@ def ledger(url: str, base_url: str, folder: Path, jobs: int) -> Worked:
 
 
 async def queue(environment: dict[str, str], folder: Path, jobs: int) -> None:
-    """Ask for `jobs` renders and leave them to workers."""
+    """Request `jobs` renders and leave them to workers."""
     settings = read_settings(actor="bench", environment=environment, folder=folder)
     session = open_session(settings, TRACE, Log(TRACE, quiet=True))
     numbers = iter(range(jobs))
@@ -168,7 +168,7 @@ async def queue(environment: dict[str, str], folder: Path, jobs: int) -> None:
 def timed(
     command: list[str], environment: dict[str, str], folder: Path, base_url: str
 ) -> tuple[Worked, list[str]]:
-    """Run the workers until nothing is left; return what that took, and what each of them printed."""
+    """Run the workers until nothing is left; return the measurements, and each worker's output."""
     logs = [folder / f"worker-{number}.log" for number in range(WORKERS)]
     all_of_it = os.environ | environment
     before = requests(base_url)
@@ -190,7 +190,7 @@ def timed(
 
 
 def processor_s() -> float:
-    """Return the processor time of all processes that were started and have ended."""
+    """Return the processor time of all started processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -215,7 +215,7 @@ def report(jobs: int, ours: list[Worked], peers: list[Worked]) -> None:
 
 
 def check(url: str, jobs: int, began: float) -> None:
-    """Exit where a job was submitted twice, or left, or the ledger is not intact."""
+    """Exit if a job was submitted twice or not finished, or the ledger is not intact."""
     with open_ledger(url) as ledger:
         intents = Counter(record.stream for record in ledger.read(RecordFilter(type=SubmissionIntended.type)))
         ends = list(ledger.read(RecordFilter(type=RenderClosed.type)))
@@ -248,7 +248,7 @@ def sandbox(folder: Path) -> Iterator[str]:
 
 
 def requests(base_url: str) -> dict[str, int]:
-    """Return what the sandbox was asked so far."""
+    """Return the sandbox's request counts so far."""
     return dict(httpx2.get(base_url.removesuffix("/v1") + "/_sandbox/requests").json())
 
 

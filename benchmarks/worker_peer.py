@@ -1,11 +1,11 @@
 """The peer of `worker.py`: the same renders as tasks of `procrastinate`, in the same PostgreSQL.
 
-A task sends the request, looks until the video is completed, downloads it to a temporary file, flushes it to
-the disk and renames it to its digest. What it does not do is all that a ledger is for: no intent before the
-call, no record, no budget, no check of the bytes.
+A task sends the request, polls until the video is completed, downloads it to a temporary file, flushes it to
+disk and renames it to its digest. It does nothing that a ledger is for: no intent before the call, no record,
+no budget, no check of the bytes.
 
-Each process runs `CONCURRENCY` tasks at once, as many requests as our worker sends, and ends when
-the queue is empty.
+Each process runs `CONCURRENCY` tasks at a time, as many requests as our worker sends, and ends when the queue
+is empty.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ async def render(prompt: str) -> None:
                 digest.update(chunk)
             file.flush()
             await asyncio.to_thread(os.fsync, file.fileno())
-    # Each job has a file of its own: the sandbox serves the same clip to all of them.
+    # Each job has a separate file: the sandbox serves the same clip to all of them.
     os.rename(name, folder / f"{video.id}-{digest.hexdigest()}.mp4")  # noqa: PTH104  # a rename takes no time
 
 
@@ -58,7 +58,7 @@ async def queue(jobs: int) -> None:
 
 
 async def work() -> None:
-    """Run tasks until none is left."""
+    """Run tasks until the queue is empty."""
     async with app.open_async():
         await app.run_worker_async(
             wait=False, concurrency=CONCURRENCY, delete_jobs="never", install_signal_handlers=False

@@ -1,4 +1,4 @@
-"""What several benchmarks share: running jobs that are observed again and again, and a PostgreSQL."""
+"""Shared by several benchmarks: running jobs that are observed repeatedly, and a PostgreSQL."""
 
 import os
 import tempfile
@@ -29,19 +29,19 @@ def draft(event: StatusObserved | RenderAdopted) -> Draft:
 
 
 def adopted(number: int) -> RenderAdopted:
-    """Return what begins the job of this number."""
+    """Return the events that begin the job of this number."""
     return RenderAdopted(profile="sandbox", video_id=f"video_{number}", status=Status.QUEUED)
 
 
 def observed(number: int) -> StatusObserved:
-    """Return one look at the job of this number."""
+    """Return one observation of the job of this number."""
     video_id = f"video_{number % JOBS}"
     return StatusObserved(video_id=video_id, status=Status.IN_PROGRESS, progress=number % 100, source="poll")
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """Run a PostgreSQL of its own, which is gone afterwards; yield its URL."""
+    """Run a temporary PostgreSQL; yield its URL."""
     os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The defaults of options that a person has set in their config file, for the commands that they are for."""
+"""Defaults of options from a person's config file, for the commands that have them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,14 +31,14 @@ _COMMANDS: Mapping[str, tuple[str, ...]] = {
 
 _PARAMETERS = {"max_cost": "max_cost_usd_micros"}
 _WITH = {"fit": ("-i", "--images", "--input-reference")}
-"""A default that applies only beside one of these options."""
+"""A default that applies only together with one of these options."""
 
 _WITHOUT = {"seconds": ("--duration",), "size": ("--width", "--height")}
 """A default that gives way to other names of its option."""
 
 
 class Defaults(Mapping[str, Any]):
-    """The defaults by command, read when a command is run that has one of them; no help needs the file."""
+    """The defaults by command, read when such a command is run; help does not need the file."""
 
     def __init__(self, arguments: list[str]) -> None:
         self._arguments = arguments
@@ -67,7 +67,7 @@ class Defaults(Mapping[str, Any]):
 
 
 def check_default(name: str, value: str, catalog: Catalog) -> None:
-    """Refuse a value that the option would refuse, as far as that can be known without a request."""
+    """Refuse a value that the option would refuse, as far as that is known without a request."""
     try:
         _check(name, value, catalog)
     except DecisionError as error:

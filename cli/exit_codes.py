@@ -1,6 +1,6 @@
-"""The one table of exit codes, and which error or job ends with which.
+"""The only table of exit codes, by error and by job state.
 
-Errors and jobs are matched by name; ``--help`` and a Ctrl-C in the first instant import nothing for them.
+Errors and jobs are matched by name, so that ``--help`` and an early Ctrl-C import nothing for them.
 """
 
 from collections.abc import Iterable
@@ -69,7 +69,7 @@ WORST_FIRST = (
     ExitCode.DENIED,
     ExitCode.DONE,
 )
-"""The order of the codes of many jobs: the one that needs a person soonest comes first."""
+"""Priority of the codes of many jobs: the one that needs a person soonest comes first."""
 
 
 def choose_worst(codes: Iterable[ExitCode]) -> ExitCode:

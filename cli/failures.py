@@ -1,4 +1,4 @@
-"""What is printed when a command fails: a sentence for people; a code and the next commands for programs."""
+"""The output of a failed command: a sentence for people; a code and the next commands for programs."""
 
 import io
 import sys
@@ -27,7 +27,7 @@ _INTERRUPTED = (
 
 @dataclass(frozen=True)
 class Failure:
-    """How a command failed; `shown` replaces the message in text.
+    """The failure of a command; `shown` replaces the message in text.
 
     `code` names the error. `retry` says whether the same command may be repeated, `param` which option,
     argument or field is wrong, and `instead` a value for it that would be accepted.
@@ -67,7 +67,7 @@ class Failure:
 
 
 def correct(words: Sequence[str], param: str | None, instead: str | None) -> list[str] | None:
-    """Return the command that was given with `instead` as the value of `param`; None without such a value."""
+    """Return the given command with `instead` as the value of `param`; None without such a value."""
     if param is None or instead is None or not words:
         return None
     option = param if param.startswith("--") else f"--{param.replace('_', '-')}"
@@ -79,7 +79,7 @@ def correct(words: Sequence[str], param: str | None, instead: str | None) -> lis
 
 
 def explain_error(error: BaseException) -> Failure | None:
-    """Return the failure that `error` means; None if it was not raised on purpose."""
+    """Return the failure for `error`; None if it was not raised on purpose."""
     if isinstance(error, click.UsageError):
         return _usage(error)
     if isinstance(error, click.ClickException):

@@ -1,4 +1,4 @@
-"""One invocation of a command: its trace, its settings, its log, and where its output goes.
+"""One invocation of a command: its trace, its settings, its log, and its output.
 
 stdout is data: for reading on a terminal, one JSON document anywhere else. stderr is everything else.
 """
@@ -46,7 +46,7 @@ class Invocation:
     json_out: Path | None = None
     even_if_retired: bool = False
     read_from: "list[ReadFrom]" = field(default_factory=list)
-    """Where `reader` read, once it did."""
+    """The source that `reader` read from, once it did."""
 
     def session(
         self,
@@ -56,9 +56,9 @@ class Invocation:
         calls: bool = True,
         authority: Authority = Authority.HUMAN,
     ) -> T:
-        """Run one use case in a session on the ledger, opened for writing; only one that `begins` makes one.
+        """Run one use case in a session on the ledger, opened for writing; created only if it `begins` one.
 
-        One that begins a ledger and `calls` a server does not begin it for a server that cannot be used.
+        A use case that begins a ledger and `calls` a server does not begin it for an unusable server.
         """
         import asyncio  # reading needs none of it
 
@@ -80,7 +80,7 @@ class Invocation:
         return asyncio.run(in_use)
 
     def drain_spool(self) -> None:
-        """Record the answers that wait in files; for commands that write the ledger without a session."""
+        """Record spooled answers; for commands that write the ledger without a session."""
 
         async def nothing(_: "Session") -> None:
             return
@@ -90,9 +90,9 @@ class Invocation:
 
     @cached_property
     def rules(self) -> "Rules":
-        """The policy and catalog that decide: those of the ledger, or of the package where there is none.
+        """The policy and catalog that decide: the ledger's, or the packaged ones if there is no ledger.
 
-        What is wrong with a ledger is said when it is used; `LedgerUnusable` if its policy cannot be read.
+        Problems with a ledger are reported when it is used; `LedgerUnusable` if its policy cannot be read.
         """
         from render_service.rules.opening import ledger_if_any  # reading needs none of it
         from render_service.rules.policies import read_active_rules, read_packaged_rules
@@ -101,7 +101,7 @@ class Invocation:
             return read_active_rules(ledger) if ledger else read_packaged_rules()
 
     def ledger(self) -> Ledger:
-        """Open the ledger for reading; print a note if answers wait in files to be recorded."""
+        """Open the ledger for reading; print a note if spooled answers wait to be recorded."""
         ledger = open_ledger(self.settings.ledger_url)
         if self.settings.may_have_spool:
             self._say_what_waits(ledger)
@@ -111,7 +111,7 @@ class Invocation:
     def reader(self, *, searchable: bool = False) -> Iterator[Ledger]:
         """Open the ledger for a command that only reads: its replica if SORA_LEDGER_READ_URL names one.
 
-        Where it was read from is printed on stderr, and is in the command's document as ``read_from``.
+        The source is printed on stderr, and is in the command's document as ``read_from``.
         """
         if self.settings.read_url is None:
             with self.searchable_ledger() if searchable else self.ledger() as ledger:
@@ -121,7 +121,7 @@ class Invocation:
 
         with ExitStack() as opened:
             primary: Ledger | None = None
-            with suppress(LedgerUnusable):  # a replica can be read while the primary is away
+            with suppress(LedgerUnusable):  # a replica can be read while the primary is unreachable
                 primary = opened.enter_context(open_now(self.settings.ledger_url))
             replica = Replica(self.settings.read_url, primary, open_now)
             opened.callback(replica.close)
@@ -133,7 +133,7 @@ class Invocation:
     def searchable_ledger(self) -> Ledger:
         """Open the ledger for reading as `ledger` does, after upgrading one of an older version if needed.
 
-        Ledgers of older versions have no index of words; opening one for writing makes it.
+        Ledgers of older versions have no word index; opening one for writing creates it.
         """
         ledger = self.ledger()
         if ledger.store.is_searchable():
@@ -178,7 +178,7 @@ class Invocation:
         return not self.prints_json and sys.stdout.isatty()
 
     def emit(self, document: Any, text: "Callable[[Console], None]") -> None:
-        """Print one result, `document` as JSON or with `text`, and write it to --json-out."""
+        """Print one result, as JSON from `document` or with `text`, and write it to --json-out."""
         if self.read_from and isinstance(document, dict):
             document = document | {"read_from": self.read_from[-1].document()}
         if self.json_out:
@@ -223,7 +223,7 @@ def announce(log: Log, command: str) -> None:
 
 
 def announce_settings(log: Log, settings: Settings) -> None:
-    """Report which settings ``.env`` set, by name and never by value, or why it was ignored."""
+    """Report the names of the settings that ``.env`` set, never their values, or why it was ignored."""
     file = settings.file
     if file is None:
         return

@@ -105,7 +105,7 @@ SECTIONS = {
         "sandbox": "Run a local server of the Videos API.",
     },
 }
-"""Every command with its short help, by heading; help is printed from here and imports no command."""
+"""Every command with its short help, by heading; help is printed from here without importing commands."""
 
 SHORT_HELP = {name: text for section in SECTIONS.values() for name, text in section.items()}
 COMMANDS = tuple(SHORT_HELP)
@@ -163,9 +163,9 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is called; suggest the nearest name for an unknown one."""
+        """Find the called command; suggest the nearest name for an unknown one."""
         if args[0] not in SHORT_HELP and not ctx.resilient_parsing:
-            from difflib import get_close_matches  # loads what takes a tenth of this start
+            from difflib import get_close_matches  # takes a tenth of this start to load
 
             from cli.text.usage import unknown_command
 
@@ -239,7 +239,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _defaults(arguments: list[str]) -> "Defaults | None":
-    """Return a person's own defaults, unless only help is printed, which needs none."""
+    """Return a person's defaults, unless only help is printed, which needs none."""
     if not any(word in _COMMANDS_WITH_DEFAULTS for word in arguments[:1]):
         return None
     from cli.defaults import Defaults  # loads the rules of a request
@@ -248,7 +248,7 @@ def _defaults(arguments: list[str]) -> "Defaults | None":
 
 
 def _context_of(arguments: list[str]) -> click.Context:
-    """Return the context of the command that `arguments` call, for its usage line and its help."""
+    """Return the context of the command in `arguments`, for its usage line and its help."""
     context = click.Context(cli, info_name=PROGRAM)
     for word in arguments:
         group = context.command

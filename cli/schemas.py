@@ -1,8 +1,8 @@
 """JSON Schemas of the documents that commands and tools print, and of the events in the ledger.
 
-They are made from the models that the documents are made from. A schema is open: fields are only ever added
-to a document. Its version changes if a field is removed or means something else; an event has the version of
-its payload.
+They are generated from the same models as the documents. A schema is open: fields are only ever added to a
+document. Its version changes if a field is removed or changes its meaning; an event has the version of its
+payload.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ ANYTHING: Schema = {}
 
 
 class DocumentSchema(NamedTuple):
-    """A document: its version, what it is, which commands print it, and how its schema is made."""
+    """A document: its version, its description, the commands that print it, and its schema's builder."""
 
     version: int
     title: str
@@ -48,13 +48,13 @@ def list_of(schema: Schema) -> Schema:
 
 
 def object_of(properties: Mapping[str, Schema], optional: tuple[str, ...] = ()) -> Schema:
-    """Return the schema of an object whose fields are all there, but for `optional` ones."""
+    """Return the schema of an object with all these fields required, except the `optional` ones."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": dict(properties), "required": required}
 
 
 def describe_model(model: type[BaseModel]) -> Schema:
-    """Return the schema of a model as it is printed, with every part written where it is used."""
+    """Return the schema of a model as printed, with every part inlined."""
     schema = model.model_json_schema(mode="serialization")
     parts = schema.pop("$defs", {})
     opened: Schema = _inline(schema, parts)
@@ -69,7 +69,7 @@ def describe_struct(struct: type[Struct]) -> Schema:
 
 
 def _convert_printed(value: Any) -> Any:
-    """Return a schema of msgspec in the words of pydantic."""
+    """Return a schema of msgspec in pydantic's terms."""
     if isinstance(value, list):
         return [_convert_printed(item) for item in value]
     if not isinstance(value, dict):
@@ -108,7 +108,7 @@ def _inline(value: Any, parts: Mapping[str, Any]) -> Any:
 
 
 def _show_private(private: Schema) -> Schema:
-    """Return the schema of private text, which commands print beside its commitment."""
+    """Return the schema of private text, which commands print next to its commitment."""
     return private | {"properties": private["properties"] | {"text": TEXT}}
 
 
@@ -123,7 +123,7 @@ def with_fields(schema: Schema, properties: Mapping[str, Schema], optional: tupl
 
 
 def describe_job() -> Schema:
-    """Return the schema of a job: a video of the API with what the ledger knows."""
+    """Return the schema of a job: a video of the API with the ledger's facts."""
     row = describe_struct(Job)
     fields = dict(row["properties"])
     video = {
@@ -157,7 +157,7 @@ def describe_ruling(more: Mapping[str, Schema] | None = None) -> Schema:
 
 
 def describe_expected() -> Schema:
-    """Return the schema of how long such renders took."""
+    """Return the schema of the durations of similar renders."""
     return object_of(dict.fromkeys(Duration._fields, WHOLE))
 
 
@@ -173,7 +173,7 @@ def describe_placed() -> Schema:
 
 
 def describe_listed_jobs() -> Schema:
-    """Return the schema of the jobs of a list, with the path of a poster where its file is stored."""
+    """Return the schema of the jobs of a list, with the path of a poster if its file is stored."""
     return object_of({"jobs": list_of(with_fields(describe_job(), {"poster": allow_null(TEXT)}))})
 
 
@@ -228,7 +228,7 @@ def describe_one_change() -> Schema:
 
 
 def describe_budget() -> Schema:
-    """Return the schema of a budget and what is left of it."""
+    """Return the schema of a budget and its remainder."""
     amounts = {
         "limit_usd_micros": allow_null(WHOLE),
         "held_usd_micros": WHOLE,
@@ -328,7 +328,7 @@ def describe_audited() -> Schema:
 
 
 def describe_explanation() -> Schema:
-    """Return the schema of the four questions about a decision, and of what the files say of themselves."""
+    """Return the schema of the four questions about a decision, and of the files' claims about themselves."""
     what = {**dict.fromkeys(("decision", "at", "decision_id"), TEXT), "model": allow_null(TEXT)}
     earlier = list_of(object_of({"decision": TEXT, "at": TEXT, "position": WHOLE}))
     reasons = {"reasons": TEXTS, "candidates": list_of(describe_candidate())}
@@ -370,7 +370,7 @@ def describe_authority() -> Schema:
 
 
 def describe_reviews() -> Schema:
-    """Return the schema of the reviews of a video, and how far they agree."""
+    """Return the schema of the reviews of a video, and their agreement."""
     note = object_of({"at_ms": WHOLE, "text": TEXT})
     members = {
         **{("reviewer" if name == "actor" else name): schema for name, schema in PERSON.items()},
@@ -390,7 +390,7 @@ def describe_reviews() -> Schema:
 
 
 def describe_provenance() -> Schema:
-    """Return the schema of what is recorded about the origin of a job's files."""
+    """Return the schema of the recorded origin of a job's files."""
     ingredient = {"relationship": TEXT, "title": allow_null(TEXT), "has_manifest": YES_NO}
     texts = "validity signer issuer digital_source_type xmp_digital_source_type trust_list_sha256".split()
     observed = {
@@ -494,7 +494,7 @@ def describe_replayed() -> Schema:
 
 
 def describe_monitored() -> Schema:
-    """Return the schema of a look at a log from outside."""
+    """Return the schema of one check of a log from outside."""
     return object_of(
         {
             **dict.fromkeys(("log", "origin", "root"), TEXT),
@@ -517,7 +517,7 @@ ERROR: Mapping[str, Schema] = {
     "retry": {"enum": ["never", "after_s", "same_key"]},
     "retry_after_s": WHOLE,
 }
-"""What every error says, whatever was called."""
+"""The common fields of every error."""
 
 
 def describe_error() -> Schema:
@@ -537,7 +537,7 @@ def describe_tool_error() -> Schema:
 
 
 def describe_api_error() -> Schema:
-    """Return the schema of an error of the gateway: the envelope of the API, and what every error says."""
+    """Return the schema of a gateway error: the envelope of the API, and the common fields."""
     call = object_of(
         {"method": TEXT, "path": TEXT, "headers": {"type": "object"}, "body": {"type": "object"}},
         optional=("headers", "body"),

@@ -14,7 +14,7 @@ class DecisionError(SoraLedgerError, ValueError):
 
 
 class BadRequest(DecisionError):
-    """An invalid request: the message names the value, what was expected, what came, and the next step."""
+    """An invalid request; the message has the value, what was expected, what was found, and the next step."""
 
 
 class BadDocument(DecisionError):

@@ -4,15 +4,15 @@ from decimal import Decimal, DecimalException
 
 MICROS_PER_USD = 1_000_000
 LARGEST = 2**53
-"""Amounts are below this, which is what a record holds exactly."""
+"""Amounts are below this: the largest that a record holds exactly."""
 _CENTS = 2
 
 
 def micros_of(text: str) -> int | None:
-    """Return dollars as people write them in micro-dollars, exactly; None if it is no amount from 0."""
+    """Parse dollars as people write them into exact micro-dollars; None if it is not an amount from 0."""
     try:
         micros = Decimal(text.removeprefix("$")) * MICROS_PER_USD
-    except DecimalException:  # no number, or one far out of range
+    except DecimalException:  # not a number, or one far out of range
         return None
     is_amount = micros.is_finite() and 0 <= micros < LARGEST and micros == micros.to_integral_value()
     return int(micros) if is_amount else None

@@ -71,7 +71,7 @@ def _check(value: Any, path: str) -> None:
         for key, item in value.items():
             if type(key) is not str or not _is_key(key):
                 raise NotCanonicalError(f"{path}: keys match [a-z0-9_]+, found {key!r}")
-            if type(item) not in _PLAIN:  # most values are plain, and the call is what checking costs
+            if type(item) not in _PLAIN:  # most values are plain; the call dominates the cost
                 _check(item, f"{path}.{key}")
     elif kind is list:
         for index, item in enumerate(value):

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypedDict, Unpack
 
 Retry = Literal["never", "after_s", "same_key"]
-"""Whether a call may be repeated: never as it is; or as it is, under the same request key, now or later."""
+"""Whether to repeat the call: never unchanged; or unchanged, under the same request key, now or later."""
 
 
 class Facts(TypedDict, total=False):
-    """What an error says to programs beside its message; see `SoraLedgerError`."""
+    """The error's details for programs, next to its message; see `SoraLedgerError`."""
 
     param: object
     expected: object
@@ -46,10 +46,10 @@ def error_facts(
     commands: Sequence[Sequence[str]] = (),
     **facts: Unpack[Facts],
 ) -> dict[str, Any]:
-    """Return an error as every door of sora-ledger answers it: command line, gateway, MCP and Python.
+    """Return an error in the form that every interface uses: command line, gateway, MCP and Python.
 
-    `next` has the `commands`, and those that the message sets in backticks, each as its arguments; one with a
-    “…” is a form to fill. What was found is quoted from elsewhere, so a command in it must not be run.
+    `next` has the `commands` and the ones in backticks in the message, each as a list of arguments; a command
+    with a “…” is a template. The value found comes from outside, so a command in it must not be run.
     """
     found = _text(facts.get("found"))
     own_words = message.replace(found, "") if found and "`" in found else message
@@ -83,10 +83,11 @@ def argv_of(command: str) -> list[str]:
 class SoraLedgerError(Exception):
     """Base class of every error that sora-ledger raises on purpose.
 
-    `code` names the error for programs: the name of its class, such as ``request_key_taken``. `retry` says
-    whether the same call may be made again. The message is for people; `param`, `expected` and `found` say
-    the same to programs, `instead` is a value for `param` that would be accepted, and `commands` are those to
-    run next that the message does not name. `document` is the error as every door answers it.
+    `code` identifies the error for programs: the name of its class, such as ``request_key_taken``. `retry`
+    says whether the same call may be made again. The message is for people; `param`, `expected` and `found`
+    say the same to programs, `instead` is a value for `param` that would be accepted, and `commands` are
+    further commands to run next, beyond those in the message. `document` is the error in the form that every
+    interface returns.
     """
 
     code: str = "sora_ledger_error"
@@ -110,7 +111,7 @@ class SoraLedgerError(Exception):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the error says to programs."""
+        """The error's details for programs."""
         return error_facts(
             self.code,
             str(self),
@@ -124,7 +125,7 @@ class SoraLedgerError(Exception):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The error as a JSON document, the same as the other doors answer."""
+        """The error as a JSON document, the same in every interface."""
         return {"error": self.facts}
 
 
@@ -144,7 +145,7 @@ class EventIdConflict(AppendRefused):
 
 
 class StaleFence(AppendRefused):
-    """The fence is not that of a live lease: it was released, it expired, or another worker holds the job."""
+    """The fence's lease is not live: it was released, it expired, or another worker holds the job."""
 
 
 class WrongExpectedVersion(AppendRefused):
@@ -172,13 +173,13 @@ class LedgerUnusable(LedgerError):
 
 
 class NewerFormat(LedgerUnusable):
-    """The ledger has a later format than this version knows, as its first record says."""
+    """The ledger's first record declares a later format than this version knows."""
 
     retry: ClassVar[Retry] = "never"
 
 
 class NotAReplica(LedgerUnusable):
-    """The database that is to be a replica of the ledger holds another one."""
+    """The database meant to be a replica of the ledger holds another one."""
 
     retry: ClassVar[Retry] = "never"
 

@@ -26,7 +26,7 @@ AccessKeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}$" + END_OF_TEXT)]
 
 
 class _PartMeta(StructMeta):
-    """Makes every part frozen and closed, with fields in the order of their sense, given by name."""
+    """Makes every part frozen and closed, with keyword-only fields in a readable order."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], body: dict[str, Any], /, **options: Any) -> Any:
         closed = {"frozen": True, "forbid_unknown_fields": True, "kw_only": True}
@@ -41,7 +41,7 @@ class Part(Struct, frozen=True, metaclass=_PartMeta):
     """
 
     def as_json(self) -> dict[str, Any]:
-        """Return the part in the values that JSON has."""
+        """Return the part as JSON values."""
         document: dict[str, Any] = decode(encode(self))
         return document
 
@@ -70,7 +70,7 @@ class LedgerCreated(EventBase):
 
 
 class PolicyActivated(EventBase):
-    """A policy and a catalog are in force from now on; their bytes are in ``documents``."""
+    """A policy and a catalog take effect; their bytes are in ``documents``."""
 
     type: ClassVar[str] = "policy.activated"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -80,7 +80,7 @@ class PolicyActivated(EventBase):
 
 
 class BudgetSet(EventBase):
-    """The limit of one budget from now on; recorded in the stream ``budget_<name>``."""
+    """The limit of one budget takes effect; recorded in the stream ``budget_<name>``."""
 
     type: ClassVar[str] = "budget.set"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -90,7 +90,7 @@ class BudgetSet(EventBase):
 
 
 class Grant(Part):
-    """What an access key permits, to whom, and until when; None where it does not restrict.
+    """The permissions of an access key, its holder and its expiry; None does not restrict.
 
     `key_sha256` is the digest of the whole text of the key: 256 random bits, so it cannot be guessed from it.
     Roles are those of the policy in force when the key is used. `requests_per_minute` and `running_jobs`
@@ -111,7 +111,7 @@ class Grant(Part):
 
 
 class AccessGranted(Grant, EventBase):
-    """An access key is valid from now on; recorded in the stream ``access``."""
+    """An access key becomes valid; recorded in the stream ``access``."""
 
     type: ClassVar[str] = "access.granted"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -127,11 +127,11 @@ class AccessRevoked(EventBase):
 
 
 class AccessUsed(EventBase):
-    """An access key was used in a way that its other uses have to take into account.
+    """An access key was used in a way that limits its later use.
 
-    An SDK sends a request again, with a `retry_count` from 1, if it got no answer: the attempt that creates
-    the job, or finds it created, is recorded under the count of that attempt. The first attempt has 0, and is
-    recorded if the key limits its running jobs.
+    An SDK that gets no answer retries with a `retry_count` from 1. The attempt that creates the job, or finds
+    it created, is recorded with its count. The first attempt has 0, and is recorded only if the key limits
+    running jobs.
     """
 
     type: ClassVar[str] = "access.used"
@@ -143,8 +143,8 @@ class AccessUsed(EventBase):
 class SessionBegan(EventBase):
     """A person signed in to the console; recorded in the stream ``sessions``.
 
-    The actor is the person, `key_id` the access key that they showed, if it was one. The session expires at
-    the latest at `expires_at`.
+    The actor is the person; `key_id` is the access key they presented, if any. The session expires at
+    `expires_at` at the latest.
     """
 
     type: ClassVar[str] = "session.began"
@@ -155,7 +155,7 @@ class SessionBegan(EventBase):
 
 
 class SessionEnded(EventBase):
-    """A person signed out of the console; the session is not valid any more."""
+    """A person signed out of the console; the session is no longer valid."""
 
     type: ClassVar[str] = "session.ended"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -175,7 +175,7 @@ class PrivateErased(EventBase):
 
 
 class PlannedRemix(Part):
-    """A remix that is to be requested; `declared_change` is the one aspect that the requester declared."""
+    """A planned remix; `declared_change` is the one aspect that the requester declared."""
 
     prompt: Private
     declared_change: Name | None = None
@@ -210,13 +210,13 @@ class SourceFile(Part):
 class RenderRequested(EventBase):
     """A request. `prompt` is the requester's text, `augmented_prompt` the text that is sent if it differs.
 
-    The first frame is `input_reference`, or an image that the server loads itself (`reference_url`,
+    The first frame is `input_reference` or an image that the server fetches itself (`reference_url`,
     `reference_file_id`); `further_images` are stored, and sent only with the option ``input_references``.
     `options` are additional parameters of some servers, such as ``seed``. `attested` is true if the requester
     acknowledged the guardrails.
 
-    `team` and `project` are whose money pays for it, `access_key_id` is the access key that was used. Version
-    1 had none of these three.
+    `team` and `project` pay for it; `access_key_id` is the access key that was used. Version 1 had none of
+    these three.
     """
 
     type: ClassVar[str] = "render.requested"
@@ -249,11 +249,11 @@ class RenderRequested(EventBase):
 
 
 class SplitPlanned(EventBase):
-    """The remixes that follow this one, each of the result of the previous one, once its video is stored.
+    """The remixes that follow this one, each of the previous result once its video is stored.
 
-    They are what is left of a split with the request key `split_key`, of which this job is remix `number`;
-    the request keys of its remixes are made from both. Once the next one is requested, or the rest is
-    withdrawn, a ``private.erased`` deletes the prompts here: they are then in the job of the next one.
+    They are the rest of a split with the request key `split_key`, in which this job is remix `number`; the
+    request keys of its remixes are derived from both. Once the next one is requested, or the rest is
+    withdrawn, a ``private.erased`` deletes the prompts here: the job of the next one then has them.
     """
 
     type: ClassVar[str] = "split.planned"
@@ -264,7 +264,7 @@ class SplitPlanned(EventBase):
 
 
 class RequestSigned(EventBase):
-    """The requester signed the previous record; the policy `policy_sha256` names their key.
+    """The requester signed the previous record; the policy `policy_sha256` contains their key.
 
     `login` is the operating system login under which they signed.
     """
@@ -302,7 +302,7 @@ class ChangeProposed(EventBase):
 
 
 class ChangeClosed(EventBase):
-    """A proposed change was applied in the same transaction, or will never be."""
+    """A proposed change was applied in the same transaction, or never will be."""
 
     type: ClassVar[str] = "change.closed"
     kind: ClassVar[Kind] = Kind.SESSION_COMPLETION
@@ -310,7 +310,7 @@ class ChangeClosed(EventBase):
 
 
 class GateFailure(Part):
-    """A gate that a candidate did not pass: what it expected and what it found."""
+    """A gate that a candidate failed: what it expected and what it found."""
 
     gate: Name
     detail_code: str
@@ -375,7 +375,7 @@ class RenderHeld(EventBase):
 
     @property
     def choice(self) -> Candidate:
-        """What would be rendered if it were approved unchanged."""
+        """The model that would render the request if it were approved unchanged."""
         wished = self.basis.inputs.get("wished_model")
         passed = (item for item in self.basis.candidates if not item.gates_failed)
         return min(
@@ -390,9 +390,9 @@ class RenderHeld(EventBase):
 
 
 class PasskeyAssertion(Part):
-    """What a passkey signed beside the signature itself (WebAuthn), both in base64.
+    """The parts of a passkey's response (WebAuthn) other than the signature, both in base64.
 
-    `client_data` is the JSON of the browser, which names the challenge and the origin.
+    `client_data` is the JSON of the browser, with the challenge and the origin.
     """
 
     authenticator_data: str
@@ -402,9 +402,9 @@ class PasskeyAssertion(Part):
 class ApprovalGranted(EventBase):
     """A person other than the requester approved; the record says how they were identified.
 
-    `login` is the operating system login under which they approved, `policy_sha256` the policy in force.
-    The approval is valid until `expires_at`. Version 1 had none of these fields. Version 2 had no `passkey`,
-    which is there if a passkey signed.
+    `login` is the operating system login under which they approved, `policy_sha256` the policy in force. The
+    approval is valid until `expires_at`. Version 1 had none of these fields. Version 2 had no `passkey`; it
+    is set if a passkey signed.
     """
 
     type: ClassVar[str] = "approval.granted"
@@ -420,7 +420,7 @@ class ApprovalGranted(EventBase):
 
 
 class ApprovalRefused(EventBase):
-    """A person refused; the fields are those of `ApprovalGranted`, and a refusal does not expire."""
+    """A person refused; the fields are the same as in `ApprovalGranted`, and a refusal does not expire."""
 
     type: ClassVar[str] = "approval.refused"
     schema_version: ClassVar[int] = 3
@@ -473,7 +473,7 @@ class RenderDenied(EventBase):
 
 
 class DecisionOverridden(EventBase):
-    """A person who is allowed to do so overrode one denial."""
+    """An authorised person overrode one denial."""
 
     type: ClassVar[str] = "decision.overridden"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -507,9 +507,9 @@ class ErrorDetail(Part):
 class SubmissionIntended(EventBase):
     """One attempt, durable before the call: the digest of the request (over commitments) and its destination.
 
-    `sent_sha256` is the SHA-256 of what is sent (`sora_adapter.wire`) as private text: the record commits to
-    it with a salt, so that the prompt cannot be guessed from it, and digest and salt can be erased.
-    `key_digest` commits in the same way to the key of the call, which stands for the account.
+    `sent_sha256` is the SHA-256 of the bytes sent (`sora_adapter.wire`) as private text: the record commits
+    to it with a salt, so that the prompt cannot be guessed from it, and digest and salt can be erased.
+    `key_digest` commits in the same way to the API key of the call, which identifies the account.
     """
 
     type: ClassVar[str] = "submission.intended"
@@ -585,7 +585,7 @@ class SubmissionAbsent(EventBase):
 
 
 class SubmissionSpooled(EventBase):
-    """An outcome that the ledger could not record when it arrived, and that waited in a file until now.
+    """An outcome that could not be recorded when it arrived and waited in a file until now.
 
     `outcome` is its event type. If `applied`, that event is recorded as well; otherwise the attempt was
     settled by another event in the meantime, and this is the only record of the outcome.
@@ -619,7 +619,7 @@ class StatusObserved(EventBase):
 
 
 class WebhookReceived(EventBase):
-    """A delivery with a valid signature, in the inbox of the profile; it makes the job due, no more."""
+    """A delivery with a valid signature, in the profile's inbox; its only effect is to make the job due."""
 
     type: ClassVar[str] = "webhook.received"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -672,7 +672,7 @@ class AssetStored(EventBase):
 
 
 class ObservedIngredient(Part):
-    """What a manifest says its file was made from; `title` is as the manifest has it."""
+    """An ingredient of a file according to its manifest; `title` is verbatim."""
 
     relationship: Literal["parentOf", "componentOf", "inputTo"]
     title: Private | None = None
@@ -680,13 +680,13 @@ class ObservedIngredient(Part):
 
 
 class ProvenanceObserved(EventBase):
-    """What a stored file says about its own origin: its C2PA manifest, and the source type in its XMP.
+    """The origin a stored file claims: its C2PA manifest, and the source type in its XMP.
 
-    `manifest` is ``remote`` if the file only names an address, which was not loaded. `validity` is
-    ``trusted`` if the signer is on the trust list, ``unknown_signer`` if not, and ``valid`` if no trust list
-    was set; `trust_list_sha256` is the list. `failures` are the codes of what did not validate. Source types
-    are terms of the IPTC vocabulary, such as ``trainedAlgorithmicMedia``. Recorded with the file, or later if
-    manifests could not be read then.
+    `manifest` is ``remote`` if the file only has a URL, which was not fetched. `validity` is ``trusted`` if
+    the signer is on the trust list, ``unknown_signer`` if not, and ``valid`` if no trust list was set;
+    `trust_list_sha256` is the list. `failures` are the codes of failed validations. Source types are terms of
+    the IPTC vocabulary, such as ``trainedAlgorithmicMedia``. Recorded with the file, or later if manifests
+    could not be read then.
     """
 
     type: ClassVar[str] = "provenance.observed"
@@ -709,7 +709,7 @@ class ProvenanceObserved(EventBase):
 
 
 class VisibleLabel(Part):
-    """What people see in one corner of every picture of a published copy: a text, or an image by its digest.
+    """The visible label in one corner of every frame of a published copy: a text, or an image by its digest.
 
     `kind` is ``eu_icon`` for the icon of the European Union, and ``icon`` for another image.
     """
@@ -723,12 +723,11 @@ class VisibleLabel(Part):
 class ProvenanceSigned(EventBase):
     """A copy of a stored file was signed with a C2PA manifest of this ledger.
 
-    The copy has the digest `sha256`. Its manifest names the record at `record_position`, which stored the
+    The copy has the digest `sha256`. Its manifest cites the record at `record_position`, which stored the
     file `source_sha256`, and the checkpoint of `checkpoint_size` records, if there was one. `parents` are the
     jobs whose files are ingredients. `intent` is ``edit`` if the copy has a parent: a file of another job, or
-    the stored file itself with the manifest that came with it. `labelled` copies have a `label` that people
-    see, and pictures that were encoded anew. `stamped_at` is the time of a time-stamping authority (RFC 3161)
-    in the signature.
+    the stored file itself with the manifest it arrived with. `labelled` copies have a visible `label` and
+    were re-encoded. `stamped_at` is the time of a time-stamping authority (RFC 3161) in the signature.
     """
 
     type: ClassVar[str] = "provenance.signed"
@@ -755,8 +754,8 @@ class ProvenanceSigned(EventBase):
 class AssetPublished(EventBase):
     """A file of a job was written to `target`, where others find it.
 
-    `marking` says what marks it as made by AI: a manifest of this ledger, the one that came with the file, or
-    nothing. `label` is what people see. The policy `policy_sha256` permitted it.
+    `marking` says how it is marked as made by AI: by a manifest of this ledger, by the one the file arrived
+    with, or not at all. `label` is the visible label. The policy `policy_sha256` permitted it.
     """
 
     type: ClassVar[str] = "asset.published"
@@ -781,7 +780,7 @@ class AssetLost(EventBase):
 
 
 class CostSettled(EventBase):
-    """The cost: as reported by the server, or the estimate, marked as one."""
+    """The cost: as reported by the server, or the estimate, marked as such."""
 
     type: ClassVar[str] = "cost.settled"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -887,7 +886,7 @@ class ReviewRecorded(EventBase):
 
 
 class NoteRecorded(EventBase):
-    """A note of a person about a job, such as why an attempt was declared absent."""
+    """A person's note about a job, such as why an attempt was declared absent."""
 
     type: ClassVar[str] = "note.recorded"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -905,7 +904,7 @@ class ShareCreated(EventBase):
 
 
 class ShareRevoked(EventBase):
-    """The link `share_id` of the job shows nothing any more."""
+    """The link `share_id` of the job was revoked."""
 
     type: ClassVar[str] = "share.revoked"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -918,8 +917,8 @@ class ShareRevoked(EventBase):
 class EndpointCreated(EventBase):
     """A client registered a receiver of webhooks, in the stream ``endpoints``.
 
-    It receives what the record's actor may see with a key of `team`. `signing_secret` is shown once, when it
-    is new, and nowhere else.
+    It receives what the record's actor may see with a key of `team`. `signing_secret` is shown only once,
+    when it is created.
     """
 
     type: ClassVar[str] = "endpoint.created"
@@ -933,7 +932,7 @@ class EndpointCreated(EventBase):
 
 
 class EndpointUpdated(EventBase):
-    """An endpoint was changed; a field that is null stays as it was."""
+    """An endpoint was changed; null fields are unchanged."""
 
     type: ClassVar[str] = "endpoint.updated"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -944,7 +943,7 @@ class EndpointUpdated(EventBase):
 
 
 class EndpointSecretRotated(EventBase):
-    """An endpoint has a new secret; until `old_secret_until` the one before it signs as well."""
+    """An endpoint has a new secret; until `old_secret_until` the previous one signs as well."""
 
     type: ClassVar[str] = "endpoint.secret_rotated"
     kind: ClassVar[Kind] = Kind.STRUCTURE_UPDATE
@@ -976,7 +975,7 @@ class NotificationSent(EventBase):
 
 
 class NotificationFailed(EventBase):
-    """A webhook was given up; it can be sent again. `http_status` is the last answer, if there was one."""
+    """A webhook was given up; it can be resent. `http_status` is the last answer, if there was one."""
 
     type: ClassVar[str] = "notification.failed"
     kind: ClassVar[Kind] = Kind.OBSERVATION
@@ -991,7 +990,7 @@ class NotificationFailed(EventBase):
 
 
 class NotificationResent(EventBase):
-    """A person had a webhook that was given up sent again; recorded before it is due again."""
+    """A person had a dead webhook resent; recorded before it is due again."""
 
     type: ClassVar[str] = "notification.resent"
     kind: ClassVar[Kind] = Kind.ACTION
@@ -1005,8 +1004,8 @@ class NotificationResent(EventBase):
 class LedgerVerified(EventBase):
     """The records up to `size` were verified in full and found intact; recorded in the stream ``checks``.
 
-    `files` stored files were checked too, and a checkpoint of `extends` records; None if that was not asked.
-    A verification with findings records nothing: the ledger stays as it was found.
+    `files` stored files were checked too, and a checkpoint of `extends` records; None if that was not
+    requested. A verification with findings records nothing: the ledger stays as it was found.
     """
 
     type: ClassVar[str] = "ledger.verified"
@@ -1021,8 +1020,8 @@ class LedgerVerified(EventBase):
 class ProjectionRecorded(EventBase):
     """The digest of all job rows at `position`; recorded in the stream ``projection``.
 
-    `row_form` is the version of the form of a row, since newer software may put more into it.
-    `ledger.log.projection` says how the digest is made.
+    `row_form` is the version of the row format, since newer software may put more into a row.
+    `ledger.log.projection` describes how the digest is computed.
     """
 
     type: ClassVar[str] = "projection.recorded"
@@ -1036,7 +1035,7 @@ class ProjectionRecorded(EventBase):
 class CheckpointPublished(EventBase):
     """A checkpoint of the first `size` records was published at `target`; recorded in the stream ``checks``.
 
-    `signed_by` names the keys it was signed with, `cosigned_by` those of other signatures that it had there.
+    `signed_by` lists the keys it was signed with, `cosigned_by` the keys of the other signatures on it.
     """
 
     type: ClassVar[str] = "checkpoint.published"
@@ -1059,8 +1058,8 @@ class Cosignature(Part):
 class CheckpointWitnessed(EventBase):
     """Enough witnesses cosigned a checkpoint of the first `size` records; recorded in the stream ``checks``.
 
-    `witnesses_sha256` is the digest of the policy file that says whose cosignatures are enough. `checkpoint`
-    is the signed checkpoint with the cosignatures, as it was published.
+    `witnesses_sha256` is the digest of the policy file that defines the quorum. `checkpoint` is the signed
+    checkpoint with the cosignatures, as it was published.
     """
 
     type: ClassVar[str] = "checkpoint.witnessed"
@@ -1075,8 +1074,8 @@ class CheckpointWitnessed(EventBase):
 class CheckpointTimestamped(EventBase):
     """A time-stamping authority dated a checkpoint (RFC 3161); recorded in the stream ``checks``.
 
-    `checkpoint_sha256` is the digest that was stamped, of the checkpoint with its signatures; `authority` is
-    the subject of the certificate that signed; `token` is the ``.tsr`` file in base64.
+    `checkpoint_sha256` is the stamped digest of the checkpoint with its signatures; `authority` is the
+    subject of the certificate that signed; `token` is the ``.tsr`` file in base64.
     """
 
     type: ClassVar[str] = "checkpoint.timestamped"
@@ -1106,7 +1105,7 @@ Considered = Ruling | RenderHeld
 """The result of considering a request: allowed, denied, or held for approval."""
 
 AnswerEvent = ApprovalGranted | ApprovalRefused
-"""What a person answers to a request that was held, or to a proposed change."""
+"""A person's answer to a held request or a proposed change."""
 
 Event = (
     LedgerCreated

@@ -1,7 +1,7 @@
 """The fold: a job after one more record of its stream.
 
-The table of `ledger.job` says which events are legal and which state they lead to; here is what each of them
-changes in the row.
+The table of `ledger.job` says which events are legal and which state they lead to; this module applies each
+of them to the row.
 """
 
 from msgspec.structs import replace
@@ -48,7 +48,7 @@ COPIED: dict[str, tuple[str, ...]] = {
     "review.recorded": ("verdict",),
     "render.closed": ("outcome",),
 }
-"""Facts that go into the job's row under their own name."""
+"""Facts stored in the job's row under their own name."""
 
 
 def fold(job: Job | None, record: Record) -> Job:
@@ -80,7 +80,7 @@ def fold(job: Job | None, record: Record) -> Job:
 
 def _facts(job: Job, event: Event, record: Record) -> dict[str, object]:  # noqa: C901  # one arm per event
     facts: dict[str, object] = {name: getattr(event, name) for name in COPIED.get(event.type, ())}
-    match event:  # what is recorded most often comes first
+    match event:  # the most frequent event first
         case StatusObserved():
             facts |= {"error_code": event.error.code} if event.error else {}
             facts |= {"expires_at": event.expires_at} if event.expires_at is not None else {}
@@ -107,5 +107,5 @@ def _facts(job: Job, event: Event, record: Record) -> dict[str, object]:  # noqa
         case RenderClosed():
             facts |= {"closed_at": record.occurred_at}
         case _:
-            pass  # its fields are copied, or it changes nothing in the row
+            pass  # its fields are copied, or it leaves the row unchanged
     return facts

@@ -1,7 +1,7 @@
 """The row of a job, its states, and the table of transitions.
 
-The table is checked when an event is appended and again whenever a job is folded (`ledger.fold`); a job
-changes in no other way. `ledger.verify` has its own copy of these rules and works on the stored bytes;
+The table is checked when an event is appended and again whenever a job is folded (`ledger.fold`); nothing
+else changes a job. `ledger.verify` has its own copy of these rules and works on the stored bytes;
 `docs/FORMAT.md` states them for readers.
 """
 
@@ -15,7 +15,7 @@ from ledger.terms import Operation, Outcome, State, Status, Variant
 JOB_PREFIX = "job_"
 
 ROW_FORM = 1
-"""Raised when the same events lead to other bytes of a row; only digests of this form are compared."""
+"""Increment when the same events lead to other row bytes; only digests with this number are compared."""
 
 OVER = ("denied", "refused", "stored", "failed", "lost", "abandoned", "cancelled", "deleted")
 """States in which a job needs no further work."""
@@ -152,9 +152,9 @@ class Asset(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=False):
-    """A job as its events tell it; every field names the event that sets it in `docs/FORMAT.md`.
+    """A job folded from its events; `docs/FORMAT.md` lists the event that sets each field.
 
-    Fields are in the order of canonical JSON, in which they are printed.
+    Fields are in canonical JSON order, in which they are serialised.
     """
 
     access_key_id: str | None = None
@@ -205,9 +205,9 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
     def canonical(self) -> bytes:
         """Return the job as canonical JSON: the bytes of its row.
 
-        Its values are those of payloads, which were checked. A row has a team, a project and an access key
-        only where they are not null, so that the rows of older ledgers keep their bytes. Quotes within a
-        value are escaped, so the bytes that are taken out occur nowhere else.
+        Its values come from checked payloads. Null teams, projects and access keys are omitted, so that the
+        rows of older ledgers keep their bytes. Quotes within a value are escaped, so the removed bytes occur
+        nowhere else.
         """
         row = _print(self)
         if self.team is None:
@@ -218,7 +218,7 @@ class Job(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, gc=Fals
 
     @classmethod
     def from_canonical(cls, row: bytes) -> "Job":
-        """Read back what `canonical` gave; `LedgerUnusable` if it is something else."""
+        """Read the output of `canonical`; `LedgerUnusable` if it is anything else."""
         try:
             return _read(row)
         except (MsgspecError, TypeError) as error:
@@ -236,12 +236,12 @@ _read = Decoder(Job).decode
 
 
 def _remove_field(field: bytes, row: bytes) -> bytes:
-    at = row.rindex(field)  # from the end, where it is: `replace` would pass over the whole row twice
+    at = row.rindex(field)  # from the end, where it is: `replace` would scan the whole row twice
     return row[:at] + row[at + len(field) :]
 
 
 def step(event: Event) -> str:
-    """Name the step `event` takes in the table: its type, and what decides the way where it has several."""
+    """Return the step of `event` in the table: its type, plus the deciding value if there are several."""
     match event:
         case StatusObserved():
             return _OBSERVED[event.status]

@@ -23,7 +23,7 @@ SECRETS = frozenset({"signing_secret"})
 """Fields whose text is a secret: no command prints it, and no bundle contains it."""
 
 END_OF_TEXT = r"(?!\n)"
-"""After ``$``, which otherwise matches before a final line feed too."""
+"""Appended to ``$``, which otherwise matches before a final line feed too."""
 
 Sha256Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$" + END_OF_TEXT)]
 
@@ -38,7 +38,7 @@ class PrivateBody(NamedTuple):
 
     @property
     def is_secret(self) -> bool:
-        """Whether the text must not leave the ledger."""
+        """Whether the text must stay in the ledger."""
         return self.field in SECRETS
 
 
@@ -65,8 +65,8 @@ class Private(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
         return sealed
 
     def attach(self, body: PrivateBody | None) -> None:
-        """Set salt and text: of a new commitment, or as they were read."""
-        self.__dict__["body"] = body  # not a field, so that it is never printed and never compared
+        """Set salt and text: of a new commitment, or as stored."""
+        self.__dict__["body"] = body  # not a field, so it is never printed or compared
 
     @property
     def text(self) -> str | None:

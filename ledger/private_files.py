@@ -1,9 +1,9 @@
-"""New files and folders that only their owner can read, and that are durable once they have their name.
+"""New files and folders that only their owner can read, durable as soon as they have their name.
 
 A new file is written under an unpredictable name, opened so that neither an existing file nor a link can be
 in its place. A rename or a link then gives it its name, and the folder is flushed as well: after a crash the
-file exists completely or not at all. A crash before that leaves the hidden ``.part`` file, which nothing
-reads.
+file exists completely or not at all. A crash before the rename leaves only the hidden ``.part`` file, which
+nothing reads.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import BinaryIO, Self
 FILE = 0o600
 FOLDER = 0o700
 OPEN = 0o666
-"""Mode of files that a person asked for by name; the umask restricts it."""
+"""Mode of files that a person named; the umask restricts it."""
 
 
 class NewFile:
@@ -34,7 +34,7 @@ class NewFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # a failed write was raised before
+        with suppress(OSError):  # a failed write has already raised
             self._file.close()
         self.path.unlink(missing_ok=True)
 
@@ -43,7 +43,7 @@ class NewFile:
         self._file.write(content)
 
     def replace(self, *, durable: bool = True) -> None:
-        """Give the file its name, replacing any other; not `durable` if it can be made again."""
+        """Give the file its name, replacing any other; not `durable` if it can be regenerated."""
         if durable:
             self._flush()
         else:
@@ -59,14 +59,14 @@ class NewFile:
         sync_folder(self.target.parent)
 
     def _flush(self) -> None:
-        """Flush what was written here, or by other programs under `path`."""
+        """Flush the data written here, or by other programs under `path`."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
 def begin_private(path: Path) -> None:
     """Make `path` an empty file that only its owner can read, unless it exists."""
-    with suppress(OSError):  # opening it raises the reason
+    with suppress(OSError):  # opening it raises the cause
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_WRONLY, FILE))
 
 

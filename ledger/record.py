@@ -41,9 +41,9 @@ _SHAPES = {
     "stream": re.compile(_ID),
     "trace_id": re.compile("[0-9a-f]{32}"),
 }
-"""The shapes of what callers supply: text that every database stores unchanged, and W3C ids."""
+"""The formats of values that callers supply: text that every database stores unchanged, and W3C ids."""
 _VARYING = re.compile(f"{_ID}\n{_ID}\n{_ID}\n{_TIME}\n{_TIME}").fullmatch
-"""The shapes of those that differ from record to record."""
+"""The formats of values that differ from record to record."""
 _NO_BODIES: Mapping[str, PrivateBody] = MappingProxyType({})
 
 
@@ -59,7 +59,7 @@ class ActorSource(StrEnum):
 
 
 BY_ACCESS = frozenset({ActorSource.ACCESS_KEY, ActorSource.OIDC})
-"""Sources that identify a caller of a server: the name was granted with a key, or a provider confirms it."""
+"""Sources that identify a caller of a server: the name came with a key, or a provider vouches for it."""
 
 
 class Authority(StrEnum):
@@ -73,7 +73,7 @@ class Authority(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The actor who records, and the trace (W3C ids: 32 and 16 lower-case hex digits)."""
+    """The recording actor, and the trace (W3C ids: 32 and 16 lower-case hex digits)."""
 
     actor: str
     actor_source: ActorSource
@@ -123,7 +123,7 @@ class Draft:
         )
 
     def envelope(self, stream: str, position: int = 0, version: int = 0) -> "Envelope":
-        """Return the record's fields; without a place, what two appends of one event id must agree on."""
+        """Return the record's fields; without a place, those that appends of one event id must agree on."""
         provenance, event = self.provenance, self.event
         return Envelope(
             provenance.actor,
@@ -185,7 +185,7 @@ _read = _envelopes.decode
 
 
 def _check_shapes(envelope: Envelope) -> None:
-    """Refuse a name, an id or a time of another shape; what many records have in common is checked once."""
+    """Refuse a malformed name, id or time; values that many records share are checked once."""
     cause = envelope.causation_id
     names = f"{'-' if cause is None else cause}\n{envelope.event_id}\n{envelope.stream}"
     if _is_sound(envelope.actor, envelope.span_id, envelope.trace_id) and _VARYING(
@@ -217,7 +217,7 @@ def draft(
     occurred_at: datetime | None = None,
     causation_id: str | None = None,
 ) -> Draft:
-    """Prepare `event` for recording; ids, salts and times are fixed from now on."""
+    """Prepare `event` for recording; ids, salts and times are fixed here."""
     bodies = []
     for path, private in private_values(event):
         body = private.body
@@ -263,7 +263,8 @@ def _reader(model: type[EventBase]) -> Callable[[bytes], EventBase]:
 def _checked(event: Event) -> tuple[Event, bytes]:
     """Return `event` with the types of its fields, and its payload as canonical JSON.
 
-    What the types allow is within the canonical subset, except for integers beyond 2**53 and lone surrogates.
+    All values of these types are in the canonical subset, except for integers beyond 2**53 and lone
+    surrogates.
     """
     try:
         typed = _reader(type(event))(_print_payload(event))
@@ -303,7 +304,7 @@ class Record(Struct, frozen=True, gc=False):
     leaf: bytes
     bodies: Mapping[str, PrivateBody]
     parsed: Event | None = None
-    """The event, once it was parsed."""
+    """The parsed event, if it was parsed."""
 
     @classmethod
     def from_row(cls, row: StoredRow, bodies: Mapping[str, PrivateBody]) -> "Record":
@@ -415,7 +416,7 @@ class Entry(Generic[Event_co]):
 
 
 def entries(records: Iterable[Record], kind: type[E]) -> Iterator[Entry[E]]:
-    """Yield those of `records` whose event is a `kind`; the events of the others are not parsed."""
+    """Yield the `records` whose event is a `kind`; the events of the others are not parsed."""
     for record in records:
         if record.type == kind.type and isinstance(event := record.event, kind):
             yield Entry(record, event)
@@ -459,8 +460,8 @@ def parse_event(
 ) -> Event:
     """Build the event of `type_` from its payload as stored in schema `version`.
 
-    `bodies` (by commitment) supply the private text; text without a body reads as erased.
-    `LedgerUnusable` if this version does not know the type, the version or the payload.
+    `bodies` (by commitment) supply the private text; text without a body counts as erased. `LedgerUnusable`
+    if this version does not know the type, the version or the payload.
     """
     model = EVENT_TYPES.get(type_)
     if model is None:

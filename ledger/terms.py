@@ -1,6 +1,6 @@
 """The closed sets of words that events and jobs use.
 
-They are apart from the models of events, which take longer to load than a command that reads one job runs.
+They are separate from the event models, which take longer to load than a command that reads one job runs.
 """
 
 from enum import StrEnum
@@ -64,7 +64,7 @@ class State(StrEnum):
 
 
 class Variant(StrEnum):
-    """A file that can be downloaded of a completed video."""
+    """A downloadable file of a completed video."""
 
     VIDEO = "video"
     THUMBNAIL = "thumbnail"

@@ -1,11 +1,11 @@
-"""Upcasting: pure steps from one schema version of a payload to the next, to read what older versions wrote.
+"""Upcasting: pure steps from one schema version of a payload to the next, for reading older records.
 
 A step takes the payload as stored and returns it as the next version would have stored it. It uses no clock
-and no I/O, and cannot fail. Stored bytes, digests and proofs keep the version in which they were written:
-steps run on every read, and only on reads. Steps are chained, so each one knows two versions. A step never
-changes after a release.
+and no I/O, and cannot fail. Stored bytes, digests and proofs keep the version they were written in: steps run
+on every read, and only on reads. Steps are chained, so each one knows two versions. A step never changes
+after a release.
 
-`docs/adding-an-event-type.md` says how to add one.
+`docs/adding-an-event-type.md` explains how to add one.
 """
 
 from collections.abc import Callable

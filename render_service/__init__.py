@@ -1,7 +1,7 @@
 """Use cases: where ledger, decision and adapter meet. Knows no click.
 
-Programs use `RenderDesk`, or `SyncRenderDesk` where nothing is awaited; both are imported when they are first
-named, so that a program that only reads a ledger loads nothing that calls.
+Programs use `RenderDesk`, or `SyncRenderDesk` in synchronous code. Both are imported on first use, so that a
+program that only reads a ledger loads no client.
 """
 
 from importlib import import_module

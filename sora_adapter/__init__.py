@@ -1,1 +1,1 @@
-"""The only door to a Videos API server; cannot see the store, so it cannot forget to record."""
+"""The only access to a Videos API server; it cannot see the store, so it cannot forget to record."""

@@ -2,7 +2,7 @@
 
 `submit` takes an intent and returns the outcome as an event. The client cannot see the store, so recording
 the outcome is the caller's job. Every method sends one HTTP request and never retries; `sora_adapter.polling`
-repeats questions.
+polls.
 
 Importing this module imports `openai`, which takes half a second; so do `transport` and `webhooks`.
 """
@@ -62,14 +62,14 @@ class Call(Protocol):
 
     @property
     def traceparent(self) -> str | None:
-        """The header that names this exchange to the server; None leaves it to the client."""
+        """The header that identifies this exchange to the server; None leaves it to the client."""
 
     def answered(self, http_status: int | None, lost: str | None) -> None:
-        """Note the status of the answer, or how it was lost."""
+        """Note the status of the answer, or how the answer was lost."""
 
 
 Calls = Callable[[str, str], AbstractContextManager[Call]]
-"""Surrounds an exchange, of which it gets the method and the route, such as ``/videos/{video_id}``."""
+"""Wraps an exchange; called with the method and the route, such as ``/videos/{video_id}``."""
 
 
 class VideosClient:
@@ -77,9 +77,9 @@ class VideosClient:
 
     `base_url` defaults to the profile's. Without `api_key` the profile's `default_key` is sent, or no
     credentials. `timeout_s` limits each wait for the server, not a whole download. `traceparent` is called
-    for every request (W3C Trace Context), and `calls` surrounds every request.
-    Raises `SettingsUnusable` before anything is sent; every method raises `OperationUnsupported` for what the
-    profile does not offer.
+    for every request (W3C Trace Context), and `calls` wraps every request. Raises `SettingsUnusable` before
+    anything is sent; every method raises `OperationUnsupported` for operations that the profile does not
+    offer.
     """
 
     def __init__(
@@ -111,23 +111,23 @@ class VideosClient:
     async def submit(self, intent: SubmissionIntended, call: SubmitCall) -> Submission:
         """Send `call` once, for the attempt of `intent`, and return the outcome.
 
-        Nothing that the network or the server does raises. Before anything is sent, it raises
+        Failures of the network or the server do not raise. Before anything is sent, it raises
         `OperationUnsupported`, `ReferenceUnreadable`, or `VideoNotFound` for a malformed source id. If it is
         cancelled, the attempt stays open.
         """
         return (await self.submit_prepared(intent, await self.prepare(call))).outcome
 
     def key_digest(self, attempt_id: str) -> str:
-        """Return the digest of the key in use that the intent `attempt_id` commits to."""
+        """Return the digest of the current key as the intent `attempt_id` would commit to it."""
         return self._transport.key_digest(attempt_id)
 
     def has_key_of(self, intent: SubmissionIntended) -> bool | None:
-        """Say whether the key in use is the one of `intent`; None where its record does not show which."""
+        """Return whether the current key is the one of `intent`; None if its record does not show it."""
         text = intent.key_digest.text if intent.key_digest else None
         return None if text is None else text == self.key_digest(intent.attempt_id)
 
     async def prepare(self, call: SubmitCall) -> PreparedPost:
-        """Return what `call` will send, files included, with the digest that its intent commits to.
+        """Return the request that `call` will send, with its files and the digest its intent commits to.
 
         Raises `OperationUnsupported`, `ReferenceUnreadable`, or `VideoNotFound` for a malformed source id.
         """
@@ -144,8 +144,8 @@ class VideosClient:
         """Send the prepared request once, and return the outcome and the cost that the server reported.
 
         `in_time` is called last, once a connection is open; if it returns False, nothing is sent and the
-        outcome is the same as without a connection. If the intent commits to a digest and the request does
-        not match it, `NotAsCommitted` is raised before the first byte.
+        outcome is as if the connection had failed. If the intent commits to a digest and the request does not
+        match it, `NotAsCommitted` is raised before the first byte.
         """
         post, commitment = prepared.post, _commitment_of(intent)
 
@@ -190,9 +190,9 @@ class VideosClient:
         return self._translator.page(await self._get("/videos", params))
 
     async def ping(self) -> datetime | None:
-        """Send one request that costs nothing; return the server's time if it says; raises `AnswerError`.
+        """Send one free request; return the server's time if it states one; raises `AnswerError`.
 
-        A server without a list is asked for a video that does not exist; a 404 is a good answer.
+        On a server without a list, this requests a video that does not exist; a 404 is a good answer.
         """
         if self.profile.can_list:
             received = await self._get("/videos", {"limit": 1})
@@ -242,17 +242,17 @@ class VideosClient:
         return self._translator.deletion(video_id, received)
 
     async def get_document(self, path: str, params: Mapping[str, object], model: type[D], expected: str) -> D:
-        """Retrieve a document that is not a video; raises `AnswerError`."""
+        """Retrieve a document other than a video; raises `AnswerError`."""
         received = await self._get(path, params)
         return self._translator.document(received, model, expected)
 
     async def post_document(self, path: str, body: Mapping[str, object], model: type[D], expected: str) -> D:
-        """Send a POST that costs nothing, and return its answer; raises `AnswerError`."""
+        """Send a free POST, and return its answer; raises `AnswerError`."""
         received = await self._post(Post(path, dict(body)))
         return self._translator.document(received, model, expected)
 
     async def delete_document(self, path: str, model: type[D], expected: str) -> D:
-        """Delete something that is not a video, and return the confirmation; raises `AnswerError`."""
+        """Delete something other than a video, and return the confirmation; raises `AnswerError`."""
         received = await self._delete(path)
         return self._translator.document(received, model, expected)
 
@@ -307,7 +307,7 @@ class VideosClient:
         return {"traceparent": traceparent} if traceparent else {}
 
     async def _read_named_address(self, video_id: str, received: Answer | NoAnswer) -> str:
-        """Return the URL of bytes that were not in the answer; raises the `AnswerError` that says why.
+        """Return the URL of bytes missing from the answer; raises the `AnswerError` that says why.
 
         Servers answer 404 for "not yet" and for "no longer", and put a URL into the answer or the video.
         """
@@ -342,7 +342,7 @@ class VideosClient:
 
 
 def _note(call: Call, received: Content | Answer | NoAnswer) -> None:
-    """Note the answer of an exchange."""
+    """Note the answer to an exchange."""
     if isinstance(received, NoAnswer):
         call.answered(None, received.how)
     elif isinstance(received, Content):

@@ -1,12 +1,12 @@
 """Connections to a server: one per request in flight, and answers of bounded size.
 
-Before and after each request, the HTTP client's pool asks the system about every idle connection: has the
-server closed it? Between an answer and the next intent most connections of a batch are idle, and these checks
-took a tenth of its time. Here each connection is a pool of its own, so only the connection about to be used
-is checked.
+Before and after each request, the HTTP client's pool asks the system whether the server has closed any idle
+connection. Between an answer and the next intent most connections of a batch are idle, and these checks took
+a tenth of its time. Here each connection has a separate pool, so only the connection about to be used is
+checked.
 
-A server may send, or compress, more than memory holds. The HTTP client decompresses a whole chunk at once,
-whatever its size. Therefore compressed bodies are decoded here, in pieces of bounded size, before the client
+A server may send, or compress, more than fits in memory. The HTTP client decompresses a whole chunk in one
+step, whatever its size. So compressed bodies are decoded here, in pieces of bounded size, before the client
 sees them. Only gzip is requested and decoded.
 """
 
@@ -30,7 +30,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 async def bound(response: httpx2.Response) -> None:
     """Decode the body of `response` as it is read, and raise `DecodingError` if it is too large.
 
-    The bytes of a video stream; their reader limits them (`MOST_CONTENT_BYTES`).
+    The bytes of a video are streamed; their reader limits them (`MOST_CONTENT_BYTES`).
     """
     streams = response.is_success and response.request.headers.get("accept-encoding") == "identity"
     is_content = streams and not is_text(response.headers.get("content-type", ""))
@@ -39,12 +39,12 @@ async def bound(response: httpx2.Response) -> None:
         del response.headers["content-encoding"]
         if "content-length" in response.headers:  # of the encoded body
             del response.headers["content-length"]
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # an async client's
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # an async client's stream
     response.stream = _BoundedBody(response.stream, encoding, None if is_content else MOST_ANSWER_BYTES)
 
 
 def is_text(content_type: str) -> bool:
-    """Return whether this is a page or a JSON document, and not a video."""
+    """Return whether this is a page or a JSON document rather than a video."""
     return content_type.partition(";")[0].strip().lower() in {"text/html", "application/json"}
 
 
@@ -90,7 +90,7 @@ class _Unzip:
         self._unzip = zlib.decompressobj(_GZIP)
 
     def __call__(self, raw: bytes) -> Iterator[bytes]:
-        """Yield what `raw` holds."""
+        """Yield the contents of `raw`."""
         while raw and not self._unzip.eof:
             try:
                 piece = self._unzip.decompress(raw, PIECE_BYTES)
@@ -108,14 +108,14 @@ _Decoder = Callable[[bytes], Iterator[bytes]]
 
 
 class Idle(NamedTuple):
-    """An unused connection, and since when, in seconds of the monotonic clock."""
+    """An unused connection, and the monotonic time in seconds since when it is unused."""
 
     lane: httpx2.AsyncBaseTransport
     since: float
 
 
 class Lanes(httpx2.AsyncBaseTransport):
-    """Transports of one connection each; `make` adds one when all are in use.
+    """Transports with one connection each; `make` adds one when all are in use.
 
     The most recently used is taken first. A connection idle for `idle_s` is closed at the next request.
     """

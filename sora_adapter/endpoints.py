@@ -1,7 +1,7 @@
 """The webhook endpoints of a server: registering, listing, testing, and rotating their secrets.
 
 Each function sends one HTTP request per page or change and raises `AnswerError`, or `OperationUnsupported`
-where the profile has no webhooks. A server shows a secret only once, when it is new.
+where the profile has no webhooks. A server shows a secret only once, on creation.
 """
 
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ class NewSecret(Endpoint):
     signing_secret: str
 
     def __repr__(self) -> str:
-        """Leave the secret out."""
+        """Omit the secret."""
         return f"NewSecret(id={self.id!r})"
 
 
@@ -101,7 +101,7 @@ async def rotate(client: "VideosClient", endpoint_id: str, *, keep_old: bool) ->
 
 
 async def remove(client: "VideosClient", endpoint_id: str) -> EndpointRemoval:
-    """Remove an endpoint, with all deliveries that are still due to it."""
+    """Remove an endpoint with all its pending deliveries."""
     require(client.profile, "webhooks")
     expected = "the confirmation of a deletion"
     with _as_endpoint(client):
@@ -110,7 +110,7 @@ async def remove(client: "VideosClient", endpoint_id: str) -> EndpointRemoval:
 
 @contextmanager
 def _as_endpoint(client: "VideosClient") -> Iterator[None]:
-    """Translate a 404: by default one with an API error is taken to be about a video."""
+    """Translate a 404: by default, one with an API error is assumed to be about a video."""
     try:
         yield
     except VideoNotFound as error:

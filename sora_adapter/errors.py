@@ -1,4 +1,4 @@
-"""The adapter's errors, drawn as a tree; the exit code of each branch is the one of ``docs/exit-codes.md``.
+"""The adapter's errors, drawn as a tree; exit codes as in ``docs/exit-codes.md``.
 
 AdapterError
 ├── SettingsUnusable         2  no client can be made of these settings; nothing was sent
@@ -23,8 +23,8 @@ AdapterError
 ├── ContentTooLarge          1  more bytes came than are fetched
 └── PollTimeout              5  neither completed nor failed in time (`sora_adapter.polling`)
 
-A submission raises none of these for what the network or the server does: it returns an outcome event.
-Messages hold no API key: text of a server passes `sora_adapter.untrusted` first.
+A submission raises none of these for failures of the network or the server: it returns an outcome event.
+Messages contain no API key: text from a server passes through `sora_adapter.untrusted` first.
 """
 
 import re
@@ -40,10 +40,10 @@ _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def loggable(error: Exception) -> dict[str, Any]:
-    """Return what a log may say about `error`. Erasure does not reach logs, so they hold no server text.
+    """Return the loggable part of `error`. Erasure does not reach logs, so they hold no server text.
 
     For an error that quotes a server (`quotes_server`), the class, the code and the HTTP status are logged. A
-    code is also text of the server, so it is logged only if it is an identifier.
+    code is server text too, so it is logged only if it is an identifier.
     """
     name = type(error).__name__
     if not (getattr(error, "quotes_server", False) or isinstance(error.__cause__, AnswerError)):
@@ -66,11 +66,11 @@ class UnknownProfile(SettingsUnusable):
 
 
 class ReferenceUnreadable(AdapterError):
-    """A file to be sent could not be read; nothing was sent."""
+    """A file to be sent cannot be read; nothing was sent."""
 
 
 class NotAsCommitted(AdapterError):
-    """The request is not the one that the intent commits to; nothing was sent."""
+    """The request does not match the intent's commitment; nothing was sent."""
 
 
 class OperationUnsupported(AdapterError):
@@ -78,9 +78,9 @@ class OperationUnsupported(AdapterError):
 
 
 class AnswerError(AdapterError):
-    """A server's answer that is not a success, or the lack of an answer.
+    """A server's unsuccessful answer, or the lack of an answer.
 
-    `detail` is the error as the server worded it, if it did; `retry_after_ms` is the delay it asked for.
+    `detail` is the error in the server's words, if there are any; `retry_after_ms` is the delay it demands.
     """
 
     quotes_server = True
@@ -126,7 +126,7 @@ class ServerRefused(AnswerError):
 
 
 class ServerUnreadable(AnswerError):
-    """The answer is not one of this protocol; usually the base URL is wrong."""
+    """The answer is not part of this protocol; usually the base URL is wrong."""
 
 
 class VideoNotFound(AnswerError):
@@ -150,19 +150,19 @@ class ContentExpired(ContentUnavailable):
 
 
 class ContentGone(ContentUnavailable):
-    """The video is completed or failed, and the server has no such bytes for it."""
+    """The video is completed or failed, and the server does not have these bytes."""
 
 
 class ContentMissing(ContentUnavailable):
-    """The video is completed, but a 404 without a code came for its bytes; that proves nothing yet."""
+    """The video is completed, but its bytes got a 404 without a code; that proves nothing yet."""
 
 
 class ContentTooLarge(AdapterError):
-    """More bytes came, or were announced, than are fetched for any video."""
+    """More bytes came, or were announced, than the limit for any video."""
 
 
 class DeliveryRefused(AdapterError):
-    """A webhook delivery that cannot be trusted; `why` is the label of its metric."""
+    """An untrusted webhook delivery; `why` is the label of its metric."""
 
     def __init__(self, message: str, why: Literal["unsigned", "stale", "forged", "unreadable"]) -> None:
         super().__init__(message, expected="a delivery signed with the secret", found=why)

@@ -1,7 +1,7 @@
-"""Error messages for what a server refused or failed to do: the thing, what came, the next step.
+"""Error messages for refusals and failures of a server: the object, the answer, the next step.
 
-A failed request raises them; for a submission that was not accepted the outcome is recorded, and `trouble`
-puts it into words. Pure, and does not import `openai`.
+A failed request raises them. For a submission that was not accepted, the outcome is recorded, and `trouble`
+puts it into words. Pure; does not import `openai`.
 """
 
 from typing import TYPE_CHECKING, NamedTuple, assert_never
@@ -36,7 +36,7 @@ Submission = SubmissionAccepted | SubmissionRejected | SubmissionUnknown | Submi
 
 
 class Server(NamedTuple):
-    """What a message says of a server: its address, the setting that has its key, whether it lists videos."""
+    """A server in messages: its address, the setting that has its key, whether it lists videos."""
 
     base_url: str
     key_variable: str
@@ -74,7 +74,7 @@ _BY_CODE = {
 }
 """Errors only a person can fix, by code; retrying changes nothing."""
 _SAME_AS = {"billing_hard_limit_reached": "insufficient_quota", "invalid_authentication": "invalid_api_key"}
-_VERIFY = "must be verified"  # how OpenAI says it, without a code
+_VERIFY = "must be verified"  # OpenAI's wording, without a code
 _OTHERWISE = (ServerRefused, "asking again changes nothing; change the request")
 MAY_EXIST = (
     "a video may have been created: `sora-ledger reconcile --all` looks for it; do that before asking again"
@@ -86,7 +86,7 @@ MAY_EXIST_UNLISTED = (
 
 
 def trouble(outcome: Submission, server: Server) -> AnswerError | None:
-    """Return the error for an outcome, as a failed request would raise it; None for acceptance.
+    """Return the error for an outcome, as a failed request would raise it; None if accepted.
 
     `server` is the one that the attempt went to.
     """
@@ -104,7 +104,7 @@ def trouble(outcome: Submission, server: Server) -> AnswerError | None:
 
 
 def make_unreachable(server: str, why: str) -> ServerUnreachable:
-    """Return the error for a server that gave no answer."""
+    """Return the error for a server that did not answer."""
     return ServerUnreachable(
         f"{server} gave no answer ({why}); is the server running, and is this its base URL? "
         "OPENAI_BASE_URL sets another"
@@ -114,7 +114,7 @@ def make_unreachable(server: str, why: str) -> ServerUnreachable:
 def make_unreadable(
     server: str, came: str, expected: str, detail: ErrorDetail | None = None
 ) -> ServerUnreadable:
-    """Return the error for an answer that is not what was expected."""
+    """Return the error for an unexpected answer."""
     return ServerUnreadable(
         f"{server} answered {came} instead of {expected}; {_base_url_hint(server)}", detail=detail
     )
@@ -123,7 +123,7 @@ def make_unreadable(
 def make_refusal(
     server: Server, detail: ErrorDetail, retry_after_ms: int | None, request_id: str | None
 ) -> AnswerError:
-    """Return the error that the HTTP status of `detail` stands for."""
+    """Return the error for the HTTP status of `detail`."""
     status, remedy = detail.http_status or 0, _remedy(detail)
     by_status = _BY_STATUS.get(status) or _BY_FAMILY.get(status // 100, _OTHERWISE)
     kind, next_step = (ServerRefused, remedy) if remedy else by_status
@@ -137,7 +137,7 @@ def make_refusal(
 
 
 def needs_a_person(detail: ErrorDetail) -> bool:
-    """Return whether the error is about key, account or model, so that waiting is useless."""
+    """Return whether the error is about the key, account or model, so that waiting is useless."""
     return _remedy(detail) is not None
 
 
@@ -187,7 +187,7 @@ def _quote(detail: ErrorDetail) -> str:
 
 
 def _make_rejection(outcome: SubmissionRejected, server: Server) -> AnswerError:
-    """Return the error for a rejection; a 404 is about the address, or about the source video."""
+    """Return the error for a rejection; a 404 is about the address or the source video."""
     request_id = outcome.provider_request_id
     error = make_refusal(server, outcome.error, outcome.retry_after_ms, request_id)
     if not isinstance(error, VideoNotFound):

@@ -1,4 +1,4 @@
-"""What the client returns: videos, pages of videos, and characters, as a server described them."""
+"""Results of the client: videos, pages of videos, and characters, as a server described them."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ class Observation:
     """A video as a server described it; times are Unix seconds, `progress` 0 to 100.
 
     `server_status` is the server's own word if it differs from `status`; `reported_cost_usd_micros` is the
-    cost that the server reported for this call; `url` is where it says the bytes are, and is not recorded.
+    cost that the server reported for this call; `url` is the URL it gives for the bytes, and is not recorded.
     """
 
     video_id: str
@@ -43,7 +43,7 @@ class Observation:
 class Page:
     """One page of a list; `last_id` is the `after` of the next.
 
-    `has_more` is None if the server does not say; then only an empty page is the end.
+    `has_more` is None if the server does not say; then only an empty page marks the end.
     """
 
     observations: tuple[Observation, ...]

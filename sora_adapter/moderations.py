@@ -1,9 +1,8 @@
-"""What is asked of a model before a render is paid for: a judgement of a remix, and a moderation.
+"""Questions to a model before a render is paid for: judge a remix, moderate a prompt.
 
-Any server with ``POST /chat/completions`` can judge. The text to be judged is a person's data: it is sent
-as a JSON value, after instructions not to obey it, and what comes back is used only if it says something that
-can be checked: one of four verdicts, with quotations. Nothing else of an answer is read, and none of its
-words are recorded.
+Any server with ``POST /chat/completions`` can judge. The text to be judged is a person's data: it is sent as
+a JSON value, after instructions not to obey it, and the answer is used only if it can be checked: one of four
+verdicts, with quotations. The rest of an answer is ignored, and none of its words are recorded.
 
 A moderation says whether a text breaks the rules of a server.
 """
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("single", "multiple", "none", "ambiguous")
 LONGEST_ANSWER = 20_000
-"""Characters of a message; a longer one is no verdict."""
+"""Maximum characters of a message; a longer one is not a verdict."""
 MOST_CHANGES = 50
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _FENCED = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL)
@@ -58,11 +57,11 @@ class _Completion(BaseModel):
 
 
 class NotAVerdict(ValueError):
-    """The model answered, and what it said is no verdict."""
+    """The model answered, but not with a verdict."""
 
 
 class Judgement(NamedTuple):
-    """What a model said: its name, its verdict, and the aspect and words of each change."""
+    """A model's answer: its name, its verdict, and the aspect and words of each change."""
 
     model: str | None
     verdict: str
@@ -72,7 +71,7 @@ class Judgement(NamedTuple):
 async def ask_judge(
     client: "VideosClient", model: str, text: str, fields: Mapping[str, str], aspects: tuple[str, ...]
 ) -> Judgement:
-    """Return what the model says of `text`; raises `NotAVerdict`, or `AnswerError` without an answer."""
+    """Return the model's verdict on `text`; raises `NotAVerdict`, or `AnswerError` without an answer."""
     data = json.dumps({"text": text, "fields": dict(fields)}, ensure_ascii=False)
     body = {
         "model": model,
@@ -112,7 +111,7 @@ def _change(item: Any) -> tuple[str, str]:
 
 
 UNNAMED = "unnamed"
-"""The category of what a server flags without naming a category that can be recorded."""
+"""The category for a flag without a recordable category name."""
 PPM = 1_000_000
 _CATEGORY = re.compile(r"[a-z][a-z0-9_/-]{0,63}")
 _MOST_CATEGORIES = 64
@@ -140,7 +139,7 @@ class _TextModeration(BaseModel):
 
 
 class TextModeration(NamedTuple):
-    """How a server moderated a text: the categories it flagged, and scores in parts per million."""
+    """A server's moderation of a text: the categories it flagged, and scores in parts per million."""
 
     model: str | None
     flagged: tuple[str, ...]
@@ -155,7 +154,7 @@ async def moderate(client: "VideosClient", body: Mapping[str, Any]) -> dict[str,
 
 
 async def moderate_text(client: "VideosClient", text: str, model: str | None = None) -> TextModeration:
-    """Return how the server moderates `text`; raises `OperationUnsupported` or `AnswerError`."""
+    """Return the server's moderation of `text`; raises `OperationUnsupported` or `AnswerError`."""
     require(client.profile, "moderations")
     body = {"input": text} | ({"model": model} if model else {})
     answer = await client.post_document("/moderations", body, _TextModeration, "a moderation")
@@ -163,7 +162,7 @@ async def moderate_text(client: "VideosClient", text: str, model: str | None = N
 
 
 def _merge_results(answer: _TextModeration) -> TextModeration:
-    """Return what several results say together; what is not a plain name or number is not taken over."""
+    """Return several results combined; anything but a plain name or number is dropped."""
     flagged: set[str] = set()
     ppm: dict[str, int] = {}
     for result in answer.results:

@@ -1,11 +1,11 @@
 """Translate a server's answer into an observation, an outcome event, or an error. Pure.
 
-The other direction is `sora_adapter.requests`; errors are worded in `sora_adapter.messages`. The exceptions
-of the SDK do not come this far: `sora_adapter.transport` makes an `Answer` of those that hold one, and of the
-others what is known of the loss (`NoAnswer`). What a server does differently is undone first: the quirks that
-its profile lists; ``profiles.toml`` says which belongs to which server, with the source.
+The other direction is `sora_adapter.requests`; errors are worded in `sora_adapter.messages`. The SDK's
+exceptions do not reach this module: `sora_adapter.transport` turns those that hold an answer into an
+`Answer`, and the others into what is known of the loss (`NoAnswer`). The quirks in a server's profile are
+undone first; ``profiles.toml`` lists them by server, with the source.
 
-What the answer to a submission proves, and the outcome it is recorded as:
+The outcome recorded for each answer to a submission, and what that answer proves:
 
 =================================  ==========  ==========================================================
 answer                             outcome     because
@@ -96,7 +96,7 @@ def undo_deletion_quirks(answer: Answer, quirks: Quirks) -> Answer:
 
 
 def read_cost_usd_micros(answer: Answer, quirks: Quirks) -> int | None:
-    """Return the cost that the server reports for the call; None if it reports none, or no valid price.
+    """Return the cost that the server reports for the call; None without a valid price.
 
     LiteLLM sends 0 with every error, even if the video was created before.
     """
@@ -183,16 +183,16 @@ class Translator:
         return observation
 
     def character(self, received: Answer | NoAnswer) -> Character:
-        """Read a character; any other answer raises its `AnswerError`."""
+        """Read a character; raises the `AnswerError` of any other answer."""
         read = self._parse(self._require_success(received), CharacterDocument, "a character")
         return Character(read.id, read.name, read.created_at)
 
     def document(self, received: Answer | NoAnswer, model: type[D], expected: str) -> D:
-        """Read another kind of document; any other answer raises its `AnswerError`."""
+        """Read another kind of document; raises the `AnswerError` of any other answer."""
         return self._parse(self._require_success(received), model, expected)
 
     def page(self, received: Answer | NoAnswer) -> Page:
-        """Read a list of videos; any other answer raises its `AnswerError`."""
+        """Read a list of videos; raises the `AnswerError` of any other answer."""
         answer = self._require_success(received)
         listed = self._parse(answer, VideoList, "a list of videos")
         observations = tuple(self._make_observation(video, answer) for video in listed.data)
@@ -211,7 +211,7 @@ class Translator:
         return VideoDeleted(video_id=video_id, answer="deleted", provider_request_id=answer.request_id)
 
     def refusal(self, received: Answer | NoAnswer) -> AnswerError:
-        """Return the error for a missing answer, or for one that is not a success."""
+        """Return the error for a missing or unsuccessful answer."""
         if isinstance(received, NoAnswer) and received.how != "unreadable":
             return make_unreachable(self.server, self.redact(received.why))
         if isinstance(received, NoAnswer):

@@ -1,7 +1,7 @@
-"""Wait for a video: poll its status until it is completed or failed, or the time is over.
+"""Wait for a video: poll its status until it is completed or failed, or until the deadline.
 
-The SDK's own ``poll`` has no deadline, ends on any status it does not know, and forgets every hint but the
-first. Here:
+The SDK's own ``poll`` has no deadline, ends on any unknown status, and forgets every hint but the first.
+Here:
 
 - the pause is the caller's interval; ``openai-poll-after-ms`` of the last answer, or its ``Retry-After``,
   takes precedence, within 0.1 to 60 seconds (it is a hint, and must neither flood nor stall us);
@@ -10,8 +10,7 @@ first. Here:
 - every other error is final and raised: 401, 403, 404, an answer that cannot be read;
 - an unknown status word is not final (`Profile.status_of`).
 
-At the deadline the video is polled once more, unless the server demanded a longer wait; then polling ends at
-once.
+At the deadline the video is polled once more. If the server demanded a longer wait, polling ends immediately.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ MOST_DOUBLINGS = 10
 
 
 class PollTimeout(AdapterError):
-    """The waiting time for `video_id` is over; `last` is the latest observation, None if there was none."""
+    """The deadline for `video_id` has passed; `last` is the latest observation, None if there was none."""
 
     retry: ClassVar[Retry] = "same_key"
 
@@ -65,7 +64,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Clock:
-    """The clock that polling uses: monotonic seconds, sleep, and a random number in [0, 1)."""
+    """The clock for polling: monotonic seconds, sleep, and a random number in [0, 1)."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -81,7 +80,7 @@ async def poll(
     on_observation: Callable[[Observation], Awaitable[None]],
     clock: Clock | None = None,
 ) -> Observation:
-    """Return the final observation of a video; `on_observation` is awaited for each one, the final included.
+    """Return the final observation of a video; `on_observation` is awaited for each one, including the final.
 
     Raises `PollTimeout` `timeout_s` seconds after the start, or an `AnswerError` that waiting cannot fix.
     """

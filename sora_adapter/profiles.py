@@ -1,8 +1,8 @@
 """The known servers, read from ``profiles.toml``: the wire protocol is the contract, a server is data.
 
 Reading a profile does not import `openai`. A profile holds facts: the caller decides whether a retired server
-may be called, and `sora_adapter.outcomes` and `sora_adapter.requests` handle quirks. `require` checks what a
-server offers before anything is sent, and says what is missing, why, and the way out.
+may be called, and `sora_adapter.outcomes` and `sora_adapter.requests` handle quirks. `require` checks before
+anything is sent that a server offers what is needed, and says what is missing, why, and what to do instead.
 
 Users can add profiles in a file of the same format, in which ``like = "litellm"`` copies everything from a
 known profile that the table does not set itself.
@@ -47,14 +47,14 @@ Wanted = Ability | ExtraField | ReferenceForm | Variant
 
 _OUR_WORDS = {status.value: status for status in Status}
 TAKES_EFFECT_S = 600
-"""How long after a call began it may still create a video that the list does not show yet."""
+"""How long after its start a call may still create a video that the list does not show yet."""
 
 _LIKE = "like"
-_KEY = "[key]"  # pydantic's mark for the key of a table instead of its value
+_KEY = "[key]"  # pydantic's marker for the key of a table rather than its value
 
 
 class Quirk(StrEnum):
-    """Departures from the protocol that need code, not only data."""
+    """Departures from the protocol that need code rather than data."""
 
     IDS_REWRITTEN = "ids_rewritten"
     """Later answers may use another id for the video; the id from its creation stays the key."""
@@ -84,7 +84,7 @@ class FreeRejection(BaseModel):
     because: str
 
     def matches(self, rejection: SubmissionRejected) -> bool:
-        """Whether `rejection` is of this kind; without `code`, any error code of the status is."""
+        """Whether `rejection` matches; without `code`, any error code of the status is."""
         if rejection.error.http_status != self.http_status:
             return False
         return self.code is None or rejection.error.code == self.code
@@ -139,7 +139,7 @@ class Profile(BaseModel):
         return "list" in self.operations
 
     def offers(self, wanted: Wanted) -> bool:
-        """Whether the server offers an operation, a variant, a form of input reference or a field."""
+        """Whether the server offers an operation, a variant, a kind of input reference or a field."""
         return wanted in self.operations | self.fields | set(self.variants) | self.reference_by.keys()
 
     def server_model(self, model: str) -> str:
@@ -160,7 +160,7 @@ class Profile(BaseModel):
         return any(free.http_status == HTTPStatus.TOO_MANY_REQUESTS for free in self.free_rejections)
 
     def is_retired_at(self, base_url: str | None) -> bool:
-        """Whether the server at `base_url` (None: the profile's own) was switched off.
+        """Whether the server at `base_url` (None: the profile's) was switched off.
 
         A retired profile without an address is retired everywhere.
         """
@@ -173,7 +173,7 @@ class Profile(BaseModel):
 
 @cache
 def profiles(own: Path | None = None) -> Mapping[str, Profile]:
-    """Return every profile by name, in the order of the file, then those of the file `own`.
+    """Return every profile by name, in file order, followed by the profiles of the file `own`.
 
     Raises `SettingsUnusable` if `own` cannot be read, is invalid, or redefines a known name.
     """
@@ -306,7 +306,7 @@ def _explain_lack(profile: Profile, wanted: Wanted) -> str:
 
 
 def check_base_url(profile: Profile, base_url: str | None) -> str:
-    """Return the base URL to use, None meaning the profile's; `SettingsUnusable` says what is wrong."""
+    """Return the base URL to use, None meaning the profile's; `SettingsUnusable` if it is invalid."""
     url = base_url or profile.base_url
     if url is None:
         raise SettingsUnusable(
@@ -340,7 +340,7 @@ def check_base_url(profile: Profile, base_url: str | None) -> str:
 
 
 def check_key(profile: Profile, api_key: str | None) -> str | None:
-    """Return the key to use; `SettingsUnusable` where one is needed, or cannot be sent."""
+    """Return the key to use; `SettingsUnusable` if it is missing and needed, or cannot be sent."""
     key = (api_key or "").strip()
     if not key and profile.needs_key:
         raise SettingsUnusable(

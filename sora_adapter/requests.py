@@ -1,8 +1,8 @@
 """Requests to a server: a call, and the POST it becomes. Pure.
 
-The shapes are those of the SDK (``resources/videos.py`` of openai 3.52.0) and of the guide: `create` is
-multipart even without a file, and JSON if a field is an object; other calls are JSON unless they upload a
-file. A profile says where its server differs.
+The shapes follow the SDK (``resources/videos.py`` of openai 3.52.0) and the guide: `create` is multipart even
+without a file, and JSON if a field is an object; other calls are JSON unless they upload a file. A profile
+says where its server differs.
 """
 
 import base64
@@ -18,7 +18,7 @@ from sora_adapter.errors import VideoNotFound
 from sora_adapter.profiles import ExtraField, Profile, Quirk, ReferenceForm, Wanted, require
 from sora_adapter.wire import FilePart, Post
 
-_BARE_URL = "reference_url"  # SGLang's field is no object
+_BARE_URL = "reference_url"  # SGLang's field is not an object
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ResumePoint:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Request the rest of this exact file; if it has changed, the whole file comes."""
+        """Request the rest of this exact file; if it has changed, the whole file is sent."""
         return {"Range": f"bytes={self.bytes}-", "If-Range": self.tag}
 
 
@@ -64,8 +64,8 @@ class SubmitCall:
     """A submission: `model` is our name for it, `seconds` whole seconds, `size` ``<width>x<height>``.
 
     A remix and an edit use only `prompt` and a source, an extension also `seconds`; the server keeps the rest
-    unchanged. The source is `source_video_id`, or for an edit `source_file`. `options` go beyond the
-    protocol; `more_references` are sent together with an `input_reference` that is a file.
+    unchanged. The source is `source_video_id`, or for an edit `source_file`. `options` are beyond the
+    protocol; `more_references` are sent along with an `input_reference` that is a file.
     """
 
     operation: Operation
@@ -82,7 +82,7 @@ class SubmitCall:
 
     @property
     def wants(self) -> tuple[Wanted, ...]:
-        """What the server must offer for this call."""
+        """The capabilities that the server needs for this call."""
         uploads = self.operation is Operation.EDIT and self.source_file is not None
         wanted: list[Wanted] = ["edit_upload" if uploads else self.operation.value, *self.options]
         if self.more_references:
@@ -103,7 +103,7 @@ class SubmitCall:
 
 @dataclass(frozen=True)
 class PreparedPost:
-    """A POST ready to send, and the digest of what goes over the wire (`sora_adapter.wire`)."""
+    """A POST ready to send, and the digest of its content on the wire (`sora_adapter.wire`)."""
 
     post: Post
     sent_sha256: str
@@ -112,9 +112,9 @@ class PreparedPost:
 def post_of(
     call: SubmitCall, profile: Profile, upload: bytes | None = None, more_uploads: Sequence[bytes] = ()
 ) -> Post:
-    """Return the POST of `call`; `upload` holds the bytes of its file, `more_uploads` those of the others.
+    """Return the POST of `call`; `upload` has the bytes of its file, `more_uploads` those of the others.
 
-    Raises `OperationUnsupported` for what the profile does not offer.
+    Raises `OperationUnsupported` for anything the profile does not offer.
     """
     require(profile, *call.wants)
     match call.operation:
@@ -207,7 +207,7 @@ def _holds_objects(body: dict[str, Any]) -> bool:
 
 
 def _form(body: dict[str, Any]) -> dict[str, str]:
-    """Return the fields of a form: text as it is, everything else as JSON."""
+    """Return the fields of a form: text unchanged, everything else as JSON."""
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
 
 
@@ -232,7 +232,7 @@ _NO_IDS = frozenset(
 
 
 def route_of(path: str) -> str:
-    """Return `path` with ``{id}`` for whatever is not part of the API; ``{url}`` for a whole address."""
+    """Return `path` with ``{id}`` for every part outside the API; ``{url}`` for a full URL."""
     if "://" in path:
         return "{url}"
     return "/".join(part if not part or part in _NO_IDS else "{id}" for part in path.split("/"))

@@ -1,8 +1,8 @@
-"""Parse a server's answers, once; no other module knows their shapes.
+"""Parse a server's answers in one place; no other module knows their shapes.
 
-The SDK does not validate: a page of HTML comes back as a `str`, a missing field as a missing attribute.
-Therefore the SDK only transports (`sora_adapter.transport`), and the body is read here: strictly for ``id``
-and ``status`` of a video, leniently for the rest, which servers leave out, send as null or spell differently
+The SDK does not validate: a page of HTML comes back as a `str`, a missing field as a missing attribute. So
+the SDK is only the transport (`sora_adapter.transport`), and the body is read here: strictly for ``id`` and
+``status`` of a video, leniently for the rest, which servers omit, send as null or spell differently
 (docs/servers.md has the table).
 """
 
@@ -73,12 +73,12 @@ class Answer:
 
     @property
     def url(self) -> str | None:
-        """The URL that a document gives instead of the bytes."""
+        """The URL in a document that replaces the bytes."""
         return _address((self.document or {}).get("url"))
 
     @property
     def location(self) -> str:
-        """The target of a redirect, without query and user, which may hold secrets."""
+        """The target of a redirect, without query and user, which may contain secrets."""
         try:
             target = urlsplit(self.headers.get("location", ""))
         except ValueError:
@@ -112,7 +112,7 @@ class Answer:
         return sent_at is not None and unix_seconds is not None and sent_at.timestamp() >= unix_seconds
 
     def _until(self, text: str | None) -> int | None:
-        if text is None:  # the usual answer: dates take long to parse, and a list asks for each video
+        if text is None:  # the usual case: dates take long to parse, and a list checks each video
             return None
         then, sent_at = _http_date(text), _http_date(self.headers.get("date"))
         if then is None or sent_at is None:
@@ -134,7 +134,7 @@ class Answer:
         """Whether a 404 is about the path and not about a video.
 
         Go and nginx answer text, Starlette and FastAPI a bare ``{"detail": "Not Found"}``, OpenAI the code
-        ``unknown_url`` or the sentence "Invalid URL (…)"; a server that looked for a video says so in JSON.
+        ``unknown_url`` or the sentence "Invalid URL (…)". A server that looked up a video says so in JSON.
         """
         if self.document is None or self.document.get("detail") in NOT_A_VIDEO_PATH:
             return True
@@ -174,12 +174,12 @@ def _prompt(value: Any) -> str | None:
 
 
 def _address(value: Any) -> str | None:
-    """Accept a URL; `sora_adapter.untrusted` decides whether it is followed."""
+    """Accept a URL; `sora_adapter.untrusted` decides whether to follow it."""
     return value if isinstance(value, str) and 0 < len(value) <= LONGEST else None
 
 
 def _whole(value: Any) -> int | None:
-    """Accept a number as an integer that a record can hold; anything else becomes None."""
+    """Accept a number as an integer that fits in a record; anything else becomes None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return round(value) if 0 <= value <= LARGEST_RECORDED else None
@@ -204,7 +204,7 @@ Prompt = Annotated[str | None, BeforeValidator(_prompt)]
 Moment = Annotated[int | None, BeforeValidator(_time)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 Percent = Annotated[int | None, BeforeValidator(_percent)]
-# Visible ASCII, and not only dots: the id becomes a path segment. LiteLLM's are long.
+# Visible ASCII, and not only dots: the id becomes a path segment. LiteLLM's ids are long.
 VideoId = Annotated[str, StringConstraints(pattern=r"^[!-~]*[!-\-/-~][!-~]*$", max_length=2048)]
 
 
@@ -213,7 +213,7 @@ class _Lenient(BaseModel):
 
 
 class ServerError(_Lenient):
-    """An error as the server worded it; the message is free text and not redacted yet."""
+    """An error in the server's words; the message is free text, not redacted yet."""
 
     code: Line = None
     type: Line = None

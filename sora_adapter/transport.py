@@ -1,6 +1,6 @@
 """The only module that calls servers, through the `openai` SDK: each exchange happens at most once.
 
-Everything the SDK and its HTTP client would do on their own is switched off here:
+Everything the SDK and its HTTP client do by themselves is switched off here:
 
 - retries, for every method (it sends a POST up to three times, with no idempotency key),
 - redirects of anything but GET (a 307 would send the POST a second time),
@@ -47,8 +47,8 @@ _ACCOUNT = "sora-ledger/account/v1"
 _DIGEST_CHARACTERS = 16
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-")
 
-# Names of httpcore2's trace events: the steps of connecting begin with these prefixes, and the last one
-# comes right before the first byte of a request.
+# Names of httpcore2's trace events: connecting has these prefixes, and the last event comes right before the
+# first byte of a request.
 _CONNECTING = ("connection.", "proxy.", "socks.")
 _FIRST_BYTE = "http11.send_request_headers.started"
 
@@ -58,7 +58,7 @@ _NEVER_CONNECTED = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeo
 
 
 class _Client(DefaultAsyncHttpxClient):
-    """The SDK's client with `Lanes` as its transport; proxies from the environment keep their own pool."""
+    """The SDK's client with `Lanes` as its transport; proxies from the environment keep a separate pool."""
 
     def _init_transport(self, *args: Any, **options: Any) -> httpx2.AsyncBaseTransport:
         return Lanes(partial(super()._init_transport, *args, **options), IDLE_S)
@@ -106,13 +106,13 @@ class Transport:
         await self._sdk.close()
 
     def digest_post(self, post: Post) -> str:
-        """Return the digest of what sending `post` puts on the wire; see `sora_adapter.wire`."""
+        """Return the digest of the bytes that sending `post` puts on the wire; see `sora_adapter.wire`."""
         return sent_sha256(post, self._sdk.base_url.raw_path.decode("ascii").rstrip("/") + post.path)
 
     def key_digest(self, attempt_id: str) -> str:
         """Return the digest, for one attempt, of key, organization and project; `docs/FORMAT.md`, "Keys".
 
-        The SDK reads the last two from the environment, and they choose the account as much as the key does.
+        The SDK reads the last two from the environment; like the key, they determine the account.
         """
         sdk = self._sdk
         message = "\0".join((_ACCOUNT, attempt_id, sdk.organization or "", sdk.project or ""))
@@ -127,7 +127,7 @@ class Transport:
     ) -> Answer | NoAnswer:
         """Send `post` once, unless `in_time` says at the last moment that it is too late.
 
-        `is_committed` receives the digest of the bytes that are about to go out; if it returns False,
+        `is_committed` receives the digest of the bytes about to be sent; if it returns False,
         `NotAsCommitted` is raised and nothing is sent. A redirect is an answer.
         """
         _IN_TIME.set(in_time)
@@ -171,8 +171,7 @@ class Transport:
     ) -> AsyncIterator["Content | Answer | NoAnswer"]:
         """Send one GET for bytes, following redirects; yields them unread if the answer is 2xx.
 
-        `path` may be a URL that the server named (`untrusted.resolve_url`); credentials go to the server
-        itself only.
+        `path` may be a URL from the server (`untrusted.resolve_url`); only the server gets credentials.
         """
         # With this header the SDK leaves the body unread, as its own `with_streaming_response` does.
         unread = {"X-Stainless-Raw-Response": "stream", "Accept-Encoding": "identity"}
@@ -187,7 +186,7 @@ class Transport:
             await received.aclose()
 
     async def _check_redirect(self, request: httpx2.Request) -> None:
-        """Refuse a redirect to an address a server may not lead to; called at each hop."""
+        """Refuse a redirect to an address that a server may not lead to; called at each hop."""
         if resolve_url(self._base_url, str(request.url)) is None:
             where = f"{request.url.scheme}://{request.url.host}"
             raise httpx2.UnsupportedProtocol(
@@ -230,7 +229,7 @@ class Content:
 
     @property
     def is_text(self) -> bool:
-        """Whether this is a page or a JSON document, and so no bytes of a video."""
+        """Whether this is a page or a JSON document, and so not the bytes of a video."""
         return is_text(self.content_type)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -267,7 +266,7 @@ class Content:
 
 
 def _read_start(content_range: str) -> int:
-    """Return the first byte a part holds; -1 where the server does not say so."""
+    """Return the offset of a part's first byte; -1 if the server does not state it."""
     match = _CONTENT_RANGE.match(content_range)
     return int(match[1]) if match else -1
 
@@ -298,7 +297,7 @@ async def _check_deadline(request: httpx2.Request) -> None:
     """Have the connection call `in_time` before it writes the first byte.
 
     If the HTTP client gets past connecting without announcing that step, the request is stopped: the deadline
-    would not be checked, and it would be unknown what had been sent.
+    would go unchecked, and it would be unknown what was sent.
     """
     in_time = _IN_TIME.get()
     if in_time is None or request.method != "POST":
@@ -309,7 +308,7 @@ async def _check_deadline(request: httpx2.Request) -> None:
         nonlocal is_checked
         if step.startswith(_CONNECTING) or (is_checked and step != _FIRST_BYTE):
             return
-        is_checked = True  # also when it is refused: the client then reports how it closes the connection
+        is_checked = True  # also if it is refused: the client then reports how it closes the connection
         if step != _FIRST_BYTE:
             raise httpx2.LocalProtocolError(f"the HTTP client came to {step} without {_FIRST_BYTE}")
         if not in_time():
@@ -319,7 +318,7 @@ async def _check_deadline(request: httpx2.Request) -> None:
 
 
 async def _read_as_utf8(response: httpx2.Response) -> None:
-    """Read text as UTF-8 (RFC 8259); the charset a server names may raise, such as ``idna``."""
+    """Decode text as UTF-8 (RFC 8259); the charset named by a server may raise, such as ``idna``."""
     response.encoding = "utf-8"
 
 
@@ -367,7 +366,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _no_authorities() -> ssl.SSLContext:
-    """Return a context that trusts nothing, for plain HTTP; reading the system's authorities takes 20 ms."""
+    """Return a context without trusted authorities, for plain HTTP; reading the system's takes 20 ms."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

@@ -1,11 +1,11 @@
-"""What a server says is not trusted: the URLs it names, and its text. Pure.
+"""Handle untrusted input from a server: its URLs, and its text. Pure.
 
 A URL of a video's bytes (``url``) or in a redirect may lead a GET to another web address, but never to a
 file, from HTTPS to plain HTTP, or from the internet into a private network.
 
 Servers echo keys ("Incorrect API key provided: sk-…"), sometimes masked with asterisks. Error text is cleaned
-here before it is shown or recorded: no keys, nothing that a database refuses, bounded length. Identifiers and
-prompts are not: a pattern could damage them.
+here before it is shown or recorded: no keys, no characters that a database refuses, bounded length.
+Identifiers and prompts are not cleaned: a pattern could damage them.
 """
 
 import ipaddress
@@ -21,7 +21,7 @@ SHORTEST_SECRET = 8
 Redact = Callable[[str], str]
 
 _LOOKS_LIKE_A_KEY = re.compile(
-    r"(?<![\w-])sk-[\w*.\-]{3,}"  # OpenAI's, and those of the many that imitate them
+    r"(?<![\w-])sk-[\w*.\-]{3,}"  # OpenAI's keys, and those of its many imitators
     r"|(?<=key provided: )[^\s\"'\\,}<]+"  # OpenAI's sentence about any key
     r"|(?<=Bearer )[\w*.~+/=\-]{8,}",
     re.IGNORECASE,
@@ -61,7 +61,7 @@ _WEB = {"http": 80, "https": 443}
 
 @lru_cache(maxsize=256)
 def resolve_url(base_url: str, url: str) -> str | None:
-    """Return the absolute form of `url` if the server at `base_url` may lead there; otherwise None."""
+    """Return the absolute form of `url` if the server at `base_url` may lead to it; otherwise None."""
     if not (url.isascii() and url.isprintable()) or " " in url or len(url) > LONGEST:
         return None
     try:
@@ -72,7 +72,7 @@ def resolve_url(base_url: str, url: str) -> str | None:
 
 
 def is_same_origin(url: str, other: str) -> bool:
-    """Return whether scheme, host and port are the same, so that credentials for `url` may go to `other`."""
+    """Return whether scheme, host and port are the same, so credentials for `url` may go to `other`."""
     return _origin(url) == _origin(other)
 
 

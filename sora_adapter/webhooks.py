@@ -81,7 +81,7 @@ def check_secret(secret: str) -> str:
 
 
 class Verifier:
-    """Checks deliveries signed with any of `secrets`: the current one, and those it replaces."""
+    """Checks deliveries signed with any of `secrets`: the current one and its predecessors."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if not secrets:

@@ -1,7 +1,7 @@
-"""A prepared POST, and the digest of what is sent, from the POST and again from the bytes that go out.
+"""A prepared POST, and the digest of its content, computed from the POST and again from the bytes sent.
 
 An intent commits to this digest (``sent_sha256``), and the transport compares it with the bytes it is about
-to write. `docs/FORMAT.md`, "What is sent", defines the document behind it: canonical JSON of method, target,
+to write. `docs/FORMAT.md`, "What is sent", defines the hashed document: canonical JSON of method, target,
 media type, fields, and the SHA-256 of each file. The boundary of a form, the order of its fields and the
 spacing of JSON do not matter; everything a server acts on does.
 """
@@ -45,7 +45,7 @@ class FormPart(NamedTuple):
 
 
 def sent_sha256(post: Post, target: str) -> str:
-    """Return the digest of what `post` sends to `target`, the path in the request line."""
+    """Return the digest of the content that `post` sends to `target`, the path in the request line."""
     files = [
         _file(FormPart(name, content, media_type))
         for name, (_, content, media_type) in [*(post.files or {}).items(), *post.more_files]

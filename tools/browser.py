@@ -1,6 +1,7 @@
-"""Find the Chromium that the tests of the console drive, or install Debian's; say what to do otherwise.
+"""Find the Chromium for the console tests, or install Debian's; otherwise explain what to do.
 
-CHROMIUM names one; otherwise it is a chromium or google-chrome in PATH. Nothing is downloaded from elsewhere.
+CHROMIUM sets the program; the default is a chromium or google-chrome in PATH. Nothing is downloaded from
+elsewhere.
 """
 
 import os
@@ -23,7 +24,7 @@ def find_browser() -> str | None:
 
 
 def main() -> None:
-    """Install what is missing where that is possible without asking."""
+    """Install what is missing where that is possible without a prompt."""
     if find_browser() is None and shutil.which(APT) and os.geteuid() == 0:
         sys.stderr.write("installing Debian's Chromium for the tests of the console ...\n")
         subprocess.run([APT, "update"], stdout=subprocess.DEVNULL, check=False)

@@ -1,7 +1,7 @@
 """Write the tables of docs/commands.md from the commands themselves.
 
-Run it with ``make commands``. It walks the click groups, so the tables say what ``sora-ledger --help`` says;
-only the part of the page between the two markers is replaced.
+Run it with ``make commands``. It walks the click groups, so the tables match ``sora-ledger --help``; only the
+part of the page between the two markers is replaced.
 """
 
 import re
@@ -76,7 +76,7 @@ def tables(mark: str = "##") -> str:
 
 
 def updated(page: str) -> str:
-    """Return the page with its generated part made anew."""
+    """Return the page with its generated part regenerated."""
     pattern = re.compile(f"(?<={re.escape(BEGIN)}).*?(?={re.escape(END)})", re.DOTALL)
     if not pattern.search(page):
         raise LookupError(f"{PAGE} has no part between {BEGIN.strip()} and {END.strip()}")

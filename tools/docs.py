@@ -1,13 +1,13 @@
 """Build the documentation site into docs-output/site: ``make docs``.
 
-1. Copy the pages of docs/, and those of the root and the skill that they link to, into docs-output/pages.
+1. Copy the pages of docs/, and the pages of the root and the skill that they link to, into docs-output/pages.
 2. Generate the reference: commands from click, documents and events from their JSON Schemas, Python from its
    docstrings.
 3. Point links at the copied pages; a link to a file that is not on the site becomes its path.
 4. Have zensical build the site, strictly.
 5. Check each page: every link and anchor leads somewhere, and nothing is loaded from another host.
 
-`--pages` ends after 3, and needs nothing but the product.
+`--pages` ends after 3, and needs only the product.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def stage(folder: Path) -> None:
 
 
 def _places() -> dict[Path, Path]:
-    """Return each file that is copied with its path on the site."""
+    """Return each file to copy, with its path on the site."""
     found = {
         path: path.relative_to(DOCS)
         for path in sorted(DOCS.rglob("*"))
@@ -201,7 +201,7 @@ def _fields(schema: Mapping[str, Any]) -> str:
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """Return a short name of the type that a schema describes."""
+    """Return a short name for the type that a schema describes."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "const" in schema:
@@ -221,7 +221,7 @@ def _about(schema: Mapping[str, Any]) -> str:
 
 
 def _words(docstring: str) -> str:
-    """Return a docstring as Markdown: two backticks are one there."""
+    """Return a docstring as Markdown, with single for double backticks."""
     return docstring.replace("``", "`")
 
 
@@ -254,7 +254,7 @@ def _signature(name: str, function: Any) -> str:
 
 
 def navigation(folder: Path) -> list[dict[str, Any]]:
-    """Return the navigation of nav.toml, with the pages of docs/ that it does not name."""
+    """Return the navigation of nav.toml, plus the pages of docs/ that it omits."""
     sections = tomllib.loads((SITE / "nav.toml").read_text(encoding="utf-8"))["section"]
     named = {page for section in sections for page in [section["index"], *section["pages"]]}
     others = [path.name for path in sorted(DOCS.glob("*.md")) if path.name not in named]
@@ -284,7 +284,7 @@ def _toml(value: Any) -> str:
 
 
 class _Page(HTMLParser):
-    """Collects the anchors of a page, its links, and what a browser loads for it."""
+    """Collects the anchors and links of a page, and the resources a browser loads for it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -294,7 +294,7 @@ class _Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what the tag names."""
+        """Note the ids, links and resources of the tag."""
         values = {name: value or "" for name, value in attrs}
         self.anchors |= {values[name] for name in ("id", "name") if values.get(name)}
         if tag in {"a", "area"} and "href" in values:
@@ -306,12 +306,12 @@ class _Page(HTMLParser):
 
 
 def broken(site: Path) -> list[str]:
-    """Return what is wrong with the links of a built site, one line for each."""
+    """Return the broken links of a built site, one line each."""
     pages = {path: _Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
     return [
         f"{path.relative_to(site)}: {problem}"
         for path, page in pages.items()
-        if path.name != "404.html"  # its links are those of the root of a host
+        if path.name != "404.html"  # its links start at the root of a host
         for problem in _problems(path, page, pages)
     ]
 

@@ -2,13 +2,13 @@
 
 ``python tools/measure_one_change.py [--encoder] [FILE…]``
 
-With ``--encoder`` the encoder of the extra ``one-change`` reads them, and its chance is shown.
+With ``--encoder``, the encoder of the extra ``one-change`` reads them, and its probability is shown.
 
 Each file of ``tests/decision/data`` is a set by one writer, or names the writer of each request. Prints for
-each set, and for each language, kind and named writer in it, a confusion table, what share of several changes
-is let through as one, and the processor time per request. Then how far its chance of several changes is true:
-of the requests with a chance of 20 to 30 %, say, how many do ask for several. ``gap`` is the mean difference
-of both over all requests of the set.
+each set, and for each language, kind and named writer in it, a confusion table, the share of several changes
+that pass as one, and the processor time per request. Then how well its probability of several changes is
+calibrated: for example, how many of the requests with a probability of 20 to 30 % do ask for several. ``gap``
+is the mean difference of the two over all requests of the set.
 """
 
 import argparse
@@ -43,7 +43,7 @@ BY_ENCODER: Readers = (encoder.check_by_encoder, encoder.chance_by_encoder)
 
 
 class Answer(NamedTuple):
-    """The label of a request, its verdict, the chance of several changes, and the time that took."""
+    """The label of a request, its verdict, the probability of several changes, and the time taken."""
 
     label: str
     verdict: str
@@ -102,7 +102,7 @@ def _line(name: str, answers: Sequence[Answer]) -> str:
 
 
 def _reliability(name: str, answers: Sequence[Answer]) -> str:
-    """Return for each tenth of the chance how many requests have it, and how many of them are several."""
+    """Return, per tenth of probability, the number of requests, and how many of them are several."""
     weighed = [
         (one.chance, one.label == "multiple")
         for one in answers

@@ -1,8 +1,8 @@
 """Draw docs/picture.svg: the five commands of README.md and what they print on a terminal.
 
 Run it with ``make picture``. The commands run in a temporary folder against the embedded sandbox, on a
-pseudo-terminal. Ids, digests, times and sizes of files differ from run to run, so the picture shows
-fixed ones; it leaves out how far a render was when it was polled.
+pseudo-terminal. Ids, digests, times and sizes of files differ from run to run, so the picture shows fixed
+ones; it omits the progress of polled renders.
 """
 
 import itertools
@@ -24,7 +24,7 @@ COLUMNS = 112
 WITHOUT_WRAPPING = 500
 """Columns of the terminal the commands run on: lines are wrapped after ids and paths were replaced."""
 NUMBER = re.compile(r"((?:\x1b\[[\d;]*m)?) *(#|\d+)(?=  )")
-"""The first column of a log, as it is printed."""
+"""The first column of a log, as printed."""
 ROOT_SHOWN = "63cd8772969464d8f85aef3caacbc548e046f0075f6868392e8f996e6586df77"
 FORMAT = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -63,11 +63,11 @@ SHOWN_ALWAYS = (
     (re.compile(r"\d+(,\d{3})* bytes"), "487,816 bytes"),
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:40941"),
 )
-"""What differs between two runs, and what the picture shows in its place."""
+"""The differences between two runs, and their replacements in the picture."""
 
 
 def commands() -> list[str]:
-    """Return the command lines of README.md that the picture shows."""
+    """Return the README.md command lines that the picture shows."""
     block = COMMANDS.search((ROOT / "README.md").read_text(encoding="utf-8"))
     if block is None:
         raise LookupError("README.md has no block after <!-- tested, in the picture -->")
@@ -75,7 +75,7 @@ def commands() -> list[str]:
 
 
 def on_a_terminal(command: str, folder: Path, environment: dict[str, str]) -> str:
-    """Run a command line with a pseudo-terminal as its stdout, and return what it prints there."""
+    """Run a command line with a pseudo-terminal as its stdout, and return its output there."""
     master, slave = pty.openpty()
     with subprocess.Popen(
         ["/bin/sh", "-ec", command],
@@ -104,7 +104,7 @@ def _read(master: int) -> bytes:
 
 
 def run_all(folder: Path) -> list[tuple[str, str]]:
-    """Run the commands one after the other; return each with its output, made the same for every run."""
+    """Run the commands one by one; return each with its output, normalised across runs."""
     script = folder / "bin" / "sora-ledger"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
@@ -135,7 +135,7 @@ def run_all(folder: Path) -> list[tuple[str, str]]:
 
 
 def without_progress(printed: str) -> str:
-    """Leave out that a busy machine was still encoding the video, and number what is left of the log."""
+    """Drop the lines of a busy machine still encoding the video, and renumber the rest of the log."""
     lines = [line for line in printed.splitlines() if "in_progress" not in line]
     numbers = itertools.count(1)
     for at, line in enumerate(lines):

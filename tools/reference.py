@@ -75,7 +75,7 @@ def value(one: Any) -> str:
 
 
 def shown(kind: Any) -> str:
-    """Return a type as it is written."""
+    """Return a type in source notation."""
     text = kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind)
     return re.sub(r"\b(?:[a-z_]+\.)+([A-Z][A-Za-z]*)", r"\1", text).replace("|", "\\|")
 

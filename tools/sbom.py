@@ -1,7 +1,7 @@
 """Write a bill of materials in CycloneDX 1.6: the packages that `requirements.lock` installs.
 
 Everything comes from the lock, and the licences from NOTICE, so the same commit gives the same document. The
-Containerfile puts it into the image, and the release workflow beside the wheel.
+Containerfile puts it into the image, and the release workflow next to the wheel.
 
     python tools/sbom.py --out sbom.json
 """
@@ -39,7 +39,7 @@ def components(lock: str, notice: str) -> list[dict[str, Any]]:
 
 
 def document(lock: str, notice: str, project: str) -> dict[str, Any]:
-    """Return the bill of materials; its serial number follows from the lock."""
+    """Return the bill of materials; its serial number is derived from the lock."""
     version = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
     if version is None:
         raise SystemExit('pyproject.toml: expected a line version = "…", found none')

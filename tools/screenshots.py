@@ -30,10 +30,10 @@ LISTED = {
     "access": "/access",
     "as-of": "/operations/as-of?position=40",
 }
-"""The pages in lists; one that does not exist yet is left out."""
+"""The list pages; one that does not exist yet is left out."""
 
 PROMPT = "Close-up of a teal headlight in heavy rain at night, drops on chrome"
-"""What waits for approval in the picture of the inbox."""
+"""Requests that wait for approval in the picture of the inbox."""
 
 SIZE = {"width": 1280, "height": 800}
 ARGUMENTS = "--headless --disable-gpu --disable-quic --no-first-run --disable-background-networking".split()

@@ -1,7 +1,7 @@
 """Write the generated parts of the agent skill: commands, models, prices, templates, exit codes and more.
 
-Run it with ``make commands``. A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a
-page of ``skills/sora-ledger``; the rest of the page is written by people.
+Run it with ``make commands``. A part is between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a page
+of ``skills/sora-ledger``; people write the rest of the page.
 """
 
 import re
@@ -26,7 +26,7 @@ SHORT_S, LONG_S = 4, 12
 
 
 def updated(page: str) -> str:
-    """Return the page with its generated parts made anew."""
+    """Return the page with its generated parts regenerated."""
     return PART.sub(lambda part: f"{part[1]}\n{_made(part[2])}\n{part[3]}", page)
 
 
@@ -122,7 +122,7 @@ def _options(name: str) -> str:
 
 
 def _option_rows(name: str) -> Iterator[tuple[str, str]]:
-    """Yield every option of a command as its help prints it."""
+    """Yield every option of a command as printed in its help."""
     context = click.Context(cli, info_name=PROGRAM)
     command = cli.get_command(context, name)
     if command is None:

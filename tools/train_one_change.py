@@ -1,9 +1,9 @@
 """Train the classifier of the one-change rule from the labelled requests in ``tools/one_change``.
 
-Run from the root of the repository, with scikit-learn and python-crfsuite installed:
-``python -m tools.train_one_change``, with ``--compare`` to print first how often each writer's requests are
-classified correctly by a model trained on the others. It writes ``decision/one_change/one_change.model``. The
-measured sets in ``tests/decision/data`` take no part.
+Run from the root of the repository, with scikit-learn and python-crfsuite installed: ``python -m
+tools.train_one_change``, with ``--compare`` to print first how often each writer's requests are classified
+correctly by a model trained on the others. It writes ``decision/one_change/one_change.model``. The measured
+sets in ``tests/decision/data`` are not used.
 
 In the files of three writers, the words of each change are between ``⟦`` and ``⟧``, for the tagger.
 """
@@ -32,7 +32,7 @@ ENGLISH = [
     *(ROOT / "tests" / "decision" / "data" / f"remix-prompts{name}.jsonl" for name in ("", "-dev")),
 ]
 LEVELS = (8, 25, 60)
-"""In how many requests a word is found at least, by level."""
+"""Minimum number of requests that contain a word, by level."""
 STRENGTH = 3.0
 LARGEST = 127
 
@@ -51,7 +51,7 @@ def plain(row: Row) -> str:
 
 
 def levels_of(rows: Iterable[Row]) -> dict[str, int]:
-    """Return how frequent the words of `rows` are."""
+    """Return the frequency levels of the words of `rows`."""
     counts = Counter(word for row in rows for word in {match[0].lower() for match in tokens(plain(row))})
     ranked = {word: sum(count >= least for least in LEVELS) for word, count in counts.items()}
     return {word: level for word, level in sorted(ranked.items()) if level}
@@ -102,7 +102,7 @@ def tagged(row: Row) -> tuple[list[list[str]], list[str]]:
 
 
 def fit_tagger(rows: Iterable[Row]) -> tuple[Any, list[list[int]]]:
-    """Return the weights of the tagger by feature and tag, and of the transitions, as whole numbers."""
+    """Return the weights of the tagger by feature and tag, and of the transitions, as integers."""
     trainer = pycrfsuite.Trainer(verbose=False)
     trainer.set_params({"c1": 0.5, "c2": 0.05, "max_iterations": 60, "feature.possible_transitions": True})
     for row in rows:

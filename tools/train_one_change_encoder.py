@@ -1,17 +1,17 @@
 """Train the encoder of the one-change rule: it writes ``decision/one_change/encoder.model``.
 
 Run from the root of the repository, with the extra ``one-change``, torch, and what `tools.train_one_change`
-needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--rounds 2]``. It has three
-parts. First each seed trains one network on the vectors that the encoder of the package has for all requests
-in ``tools/one_change`` after six layers. Then the networks and the upper three of the six layers are trained
-together. At last the next three layers are trained with networks of their own, which begin as copies of the
-first ones; what was learned before stays as it is. Of a layer, only products of two narrow matrices are
-learned, which are added to its weights: the file stays small.
+needs: ``python -m tools.train_one_change_encoder [--seeds 0,1] [--epochs 4] [--rounds 2]``. Training has
+three parts. First, each seed trains one network on the vectors of the package's encoder for all requests in
+``tools/one_change`` after six layers. Then the networks and the upper three of the six layers are trained
+together. Finally, the next three layers are trained with separate networks, which start as copies of the
+first ones; earlier results are frozen. For each layer, only products of two narrow matrices are learned,
+which are added to its weights: the file stays small.
 
-With ``--start FILE`` the first two parts are read from a file that was written before. The vectors are
-computed once; with ``--vectors FOLDER``, they are kept there. After each round it prints how many requests of
-the set ``tuning`` are classified correctly, by kind. The other measured sets take no part, nor do the writer
-``m`` and half of what ``n`` wrote: to these, `decision.one_change.encoder` fits its sum.
+With ``--start FILE``, the first two parts are read from an earlier output file. The vectors are computed
+once; with ``--vectors FOLDER``, they are cached there. After each round it prints how many requests of the
+set ``tuning`` are classified correctly, by kind. The other measured sets are not used, and neither are the
+writer ``m`` and half of the requests of ``n``: `decision.one_change.encoder` fits its sum to these.
 """
 
 import argparse
@@ -47,16 +47,16 @@ ADDED = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name
 ADDED_LATER = [ROOT / "tools" / "one_change" / f"encoder-writer-{name}.jsonl" for name in "ln"]
 """Requests that only the last three layers learn from; of the second file, half."""
 PAIRED = [f"encoder-writer-{name}" for name in "ijklmn"]
-"""Files that are mostly pairs of almost the same words: all of them are read in each round."""
+"""Files that are mostly pairs of nearly identical requests: all of them are read in each round."""
 TUNING = ROOT / "tests" / "decision" / "data" / "remix-prompts-tuning.jsonl"
 WIDTH, ATTENTIONS, BATCH, RATE, DROPPED = 96, 4, 64, 2e-3, 0.2
 LOWER, UPPER = range(3, 6), range(6, 9)
-"""The layers that are tuned in the second and in the third part."""
+"""The layers that are tuned in the second and third parts."""
 NARROW = {LOWER: 16, UPPER: 8}
-"""How narrow the two matrices are."""
+"""The width of the two matrices."""
 TUNING_BATCH, TUNING_RATE = 32, 1e-3
 ROUNDS_OF_UPPER = ((2.5, TUNING_RATE), (1.0, 6e-4))
-"""How many rounds the third part has, and at which rate they begin."""
+"""The number of rounds in the third part, and their initial learning rate."""
 SHARES = {
     "English hard": 0.6,
     "English plain": 0.25,
@@ -65,7 +65,7 @@ SHARES = {
     "other hard": 0.2,
     "other plain": 0.08,
 }
-"""What share of the other requests is read in each round of the second part, by kind."""
+"""The share of the other requests that is read in each round of the second part, by kind."""
 SHARES_OF_UPPER = {
     "English hard": 0.44,
     "English plain": 0.09,
@@ -75,7 +75,7 @@ SHARES_OF_UPPER = {
     "other plain": 0.03,
 }
 APART, MARKED = 0.3, 0.2
-"""What it weighs that the odds of two requests of a pair differ, and that marked changes are found."""
+"""Loss weights of the odds within a pair, and of finding marked changes."""
 NAMES = {
     "inp": "in",
     "ln": "in.norm",
@@ -88,13 +88,13 @@ NAMES = {
     "out": "pooled",
     "fin": "odds",
 }
-"""The layers of the network, as `decision.one_change.encoder` names them."""
+"""The layers of the network, under their names in `decision.one_change.encoder`."""
 
 
 class Case(NamedTuple):
     """The vectors of a request, whether it asks for several changes, its kind, and its pair or file.
 
-    Its marks say of each vector whether a marked change begins there (1), goes on (2), or none is there (0).
+    Its marks say for each vector whether a marked change begins there (1), continues (2), or is absent (0).
     """
 
     states: Any
@@ -105,7 +105,7 @@ class Case(NamedTuple):
 
 
 class Head(nn.Module):
-    """One layer of attention over the vectors; their largest and their mean values give the odds."""
+    """One layer of attention over the vectors; their maximum and mean give the odds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Head(nn.Module):
         self.out, self.fin, self.drop = nn.Linear(2 * WIDTH, 64), nn.Linear(64, 1), nn.Dropout(DROPPED)
 
     def forward(self, states: Any, mask: Any) -> Any:
-        """Return the odds of each request of a batch; `mask` says which vectors there are."""
+        """Return the odds of each request of a batch; `mask` marks the existing vectors."""
         read = self.ln(self.inp(self.drop(states)))
         for layer in self.enc:
             read = layer(read, src_key_padding_mask=~mask)
@@ -127,7 +127,7 @@ class Head(nn.Module):
 
 
 class Added(nn.Module):
-    """Weights of the package that stay, and two narrow matrices whose product is added to them."""
+    """Frozen weights of the package, and two narrow matrices whose product is added to them."""
 
     def __init__(self, weights: Mapping[str, Any], name: str, narrow: int) -> None:
         super().__init__()
@@ -171,11 +171,11 @@ class TunedLayer(nn.Module):
 
 
 PARTS = ("q", "k", "v", "ao", "fi", "fo")
-"""The weights of a layer that are tuned, as the package names them."""
+"""The tuned weights of a layer, under the package's names."""
 
 
 class Tuned(nn.Module):
-    """Tuned layers of the encoder, and the networks that read what they say."""
+    """Tuned layers of the encoder, and the networks that read their output."""
 
     def __init__(self, weights: Mapping[str, Any], heads: Sequence[Head], numbers: range) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class Tuned(nn.Module):
         self.layers = nn.ModuleList(TunedLayer(weights, number, NARROW[numbers]) for number in numbers)
         self.heads = nn.ModuleList(heads)
         self.finder = nn.Linear(WIDTH_OF_LAYER, 3)
-        """Finds marked changes; only needed while it learns."""
+        """Finds marked changes; only needed during training."""
 
     def forward(self, states: Any, mask: Any) -> Any:
         """Return the odds of each request of a batch, by each network."""
@@ -201,7 +201,7 @@ class Tuned(nn.Module):
 
 
 def labelled_rows(files: Sequence[Path] = ()) -> list[dict[str, Any]]:
-    """Return all requests to learn from, each with its file; those in `files` as well."""
+    """Return all requests to learn from, each with its file; including those in `files`."""
     paths = (*WRITERS, *ADDED, *files, *ENGLISH)
     return [
         row | {"file": path.stem} for path in paths for row in read(path) if not is_for_the_sum(path, row)
@@ -209,19 +209,19 @@ def labelled_rows(files: Sequence[Path] = ()) -> list[dict[str, Any]]:
 
 
 def is_for_the_sum(path: Path, row: Mapping[str, Any]) -> bool:
-    """Return whether a request is of the half of a file to which the sum is fitted."""
+    """Return whether a request is in the half of a file that the sum is fitted to."""
     number = row.get("pair") or zlib.crc32(row["prompt"].encode())
     return path.stem == "encoder-writer-n" and number % 2 == 0
 
 
 def kind_of(row: Mapping[str, Any]) -> str:
-    """Return of which kind a request is, as `SHARES` names it."""
+    """Return the kind of a request, as named in `SHARES`."""
     languages = {"en": "English", "ja": "Asian", "zh": "Asian"}
     return f"{languages.get(row.get('language', 'en'), 'other')} {row.get('kind', 'plain')}"
 
 
 def vectors(rows: Sequence[dict[str, Any]], encoder: Encoder, folder: Path | None, layers: int) -> list[Any]:
-    """Return the encoder's vectors for the pieces of each request, after `layers`; they stay in `folder`."""
+    """Return the encoder's vectors for the pieces of each request, after `layers`, cached in `folder`."""
     texts = [f"query: {plain(row)}" for row in rows]
     weights = b"".join(encoder.weights[f"l{layer}.q.w"].tobytes() for layer in range(layers))
     name = hashlib.sha256("\n".join(texts).encode() + weights).hexdigest()[:16]
@@ -261,7 +261,7 @@ def vectors_after(found: Iterable[Case], network: Tuned) -> Iterator[Case]:
 
 
 def with_marks(rows: Sequence[dict[str, Any]], found: Iterable[Case], encoder: Encoder) -> Iterator[Case]:
-    """Yield requests with what is marked in their texts, where something is."""
+    """Yield requests with the marks in their texts, if there are any."""
     lengths = {
         number: len(piece.decode("utf-8", "ignore")) for piece, number in encoder.pieces.number.items()
     }
@@ -271,7 +271,7 @@ def with_marks(rows: Sequence[dict[str, Any]], found: Iterable[Case], encoder: E
 
 
 def _marks(prompt: str, encoder: Encoder, lengths: Mapping[int, int]) -> list[int]:
-    """Return for each vector of a marked request what is marked there."""
+    """Return the mark of each vector of a marked request."""
     letters: list[tuple[str, int]] = [(" ", 0)]
     state = 0
     for letter in f"query: {prompt}":
@@ -305,7 +305,7 @@ def batch_of(chosen: Sequence[Case]) -> tuple[Any, Any, Any]:
 
 
 def batches(found: Sequence[Case], chance: np.random.Generator) -> Iterator[Sequence[Case]]:
-    """Yield batches of requests of like length, in another order every time."""
+    """Yield batches of requests of similar length, in a new order every time."""
     ordered = sorted(found, key=lambda case: len(case.states) + chance.random() * 6)
     parts = [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
     yield from (parts[number] for number in chance.permutation(len(parts)))
@@ -353,7 +353,7 @@ def trained(seed: int, found: Sequence[Case], tuning: Sequence[Case], epochs: in
         head.train()
         for chosen in batches(found, chance):
             states, mask, labels = batch_of(chosen)
-            # a few labels are wrong: none is believed to the end
+            # a few labels are wrong: none is trusted completely
             loss = functional.binary_cross_entropy_with_logits(head(states, mask), labels * 0.96 + 0.02)
             optimizer.zero_grad()
             loss.backward()
@@ -371,7 +371,7 @@ def tune(
     shares: Mapping[str, float],
     rate: float = TUNING_RATE,
 ) -> None:
-    """Train the layers and the networks together, in each round from such `shares` of the older requests."""
+    """Train the layers and the networks together, each round with such `shares` of the older requests."""
     torch.manual_seed(0)
     chance = np.random.default_rng(0)
     learned = [own for own in network.parameters() if own.requires_grad]
@@ -395,7 +395,7 @@ def tune(
 
 
 def loss_of(network: Tuned, chosen: Sequence[Case]) -> Any:
-    """Return what is lost in a batch: by the odds, within pairs, and where marked changes are not found."""
+    """Return the loss of a batch: from the odds, within pairs, and from missed marked changes."""
     states, mask, labels = batch_of(chosen)
     read_so = network.read(states, mask)
     odds = network.odds(read_so, mask)
@@ -412,7 +412,7 @@ def loss_of(network: Tuned, chosen: Sequence[Case]) -> Any:
 
 
 def apart(chosen: Sequence[Case], odds: Any) -> Any:
-    """Return what is lost where the odds of one change and of several, in a pair, are not apart."""
+    """Return the loss of pairs whose odds of one change and of several are too close."""
     sides: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for number, case in enumerate(chosen):
         if case.pair:
@@ -426,7 +426,7 @@ def apart(chosen: Sequence[Case], odds: Any) -> Any:
 
 
 def started_from(path: Path, weights: Mapping[str, Any]) -> Tuned:
-    """Return the networks and layers of the second part in a file that was written before."""
+    """Return the networks and layers of the second part from an earlier output file."""
     before = read_trained(path)
     heads = [own for layers, own in before.heads if layers == LOWER.stop]
     network = Tuned(weights, [Head() for _ in heads], LOWER)
@@ -441,7 +441,7 @@ def started_from(path: Path, weights: Mapping[str, Any]) -> Tuned:
 
 
 def _named(name: str) -> str:
-    """Return how `decision.one_change.encoder` names weights of a network."""
+    """Return the names of a network's weights in `decision.one_change.encoder`."""
     layer, _, kind = name.replace("proj_", "proj.").rpartition(".")
     return f"{NAMES[layer]}.{kind[0]}"
 
@@ -469,7 +469,7 @@ def write(*networks: Tuned) -> None:
 
 
 def lower_part(options: argparse.Namespace, encoder: Encoder, tuning: Sequence[dict[str, Any]]) -> Tuned:
-    """Return the networks and layers of the first two parts, trained."""
+    """Return the trained networks and layers of the first two parts."""
     rows = labelled_rows()
     found, own = (cases(some, encoder, options.vectors, LOWER.stop) for some in (rows, tuning))
     heads = [trained(int(seed), found, own, options.epochs) for seed in options.seeds.split(",")]
@@ -480,7 +480,7 @@ def lower_part(options: argparse.Namespace, encoder: Encoder, tuning: Sequence[d
 
 
 def main() -> None:
-    """Train the three parts, and write what they learned."""
+    """Train the three parts, and write the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument("--epochs", type=int, default=4)

@@ -4,12 +4,11 @@ Run from the root of the repository, with the extra ``one-change``, torch, and w
 needs: ``python -m tools.train_one_change_network [--vectors FOLDER]``. The networks of the encoder
 (`tools.train_one_change_encoder`) are its teachers, so they are trained first.
 
-The network learns three things at once: the labels of all requests in ``tools/one_change``; what the
-teachers say of requests that were mixed from those, by putting the words of one change in place of another's
-and by joining two requests; and, for each piece of a word, the vectors that the teachers have for it. After
-each round it prints how many requests of the set ``tuning`` are classified correctly, by kind. The other
-measured sets take no part. With ``--vectors``, the encoder's vectors, which take most of the time, are kept
-there.
+The network learns three things at the same time: the labels of all requests in ``tools/one_change``; the
+teachers' odds for requests mixed from those, by replacing the words of one change with another's and by
+joining two requests; and, for each piece of a word, the teachers' vectors. After each round it prints how
+many requests of the set ``tuning`` are classified correctly, by kind. The other measured sets are not used.
+With ``--vectors``, the encoder's vectors, which take most of the time, are cached there.
 """
 
 import argparse
@@ -54,12 +53,12 @@ from tools.train_one_change import plain, read
 from tools.train_one_change_encoder import LOWER, TUNING, labelled_rows, vectors
 
 MIXED, BATCH, RATE, DROPPED, FORGOTTEN = 20_000, 64, 3e-3, 0.15, 0.05
-"""`FORGOTTEN` is the share of pieces that are taken for unknown."""
+"""`FORGOTTEN` is the share of pieces that are treated as unknown."""
 TEACHERS_SHARE, MIXED_WEIGHT = 0.7, 0.8
 LONGEST_MIXTURE, LENGTHS_BESIDE = 260, range(9, 91)
 IN_ENGLISH, IN_ANOTHER = 0.22, 0.13
 JOINED, SWAPPED, SWAPPED_BESIDE, KEPT, SMALL = 0.2, 0.75, 0.6, 0.12, 0.7
-"""How often two requests are joined, changes are swapped, a change stays, and a letter becomes small."""
+"""How often two requests are joined, changes are swapped, a change stays, and a letter is lowercased."""
 SPAN = re.compile("⟦(.*?)⟧")
 SENTENCE = re.compile("(?<=[.!?;])\\s+|(?<=[。\uff01\uff1f\uff1b])")
 STOPS = " .。!\uff01?\uff1f…"
@@ -72,12 +71,12 @@ JOINTS = {
     "ja": "、|。|、あと|。あと|。それと|、それから|。ついでに|て、|し、",
     "zh": "\uff0c|。|\uff0c再|\uff0c另外|\uff0c然后|。还有|\uff0c顺便|\uff0c并且|\uff1b",
 }
-"""What joins two requests, by language."""
+"""Connectives between two requests, by language."""
 Row = dict[str, str]
 
 
 class Case(NamedTuple):
-    """The pieces of a request, what the teachers have for each, the chance of several, and a weight."""
+    """The pieces of a request, the teachers' vectors for each, the odds of several, and a weight."""
 
     pieces: Any
     vectors: Any
@@ -145,7 +144,7 @@ class Mixer:
         return text[:1].lower() + text[1:] if small else text
 
     def _swapped(self, row: Row, language: str) -> str:
-        """Return the text of a request with other changes of about the same length in place of its own."""
+        """Return the text of a request with its changes replaced by others of similar length."""
 
         def other(match: re.Match[str]) -> str:
             own = match[1]
@@ -172,7 +171,7 @@ def _unmarked(row: Row) -> Iterator[str]:
 
 
 class Norm(nn.Module):
-    """Divides by the root of the mean of the squares."""
+    """Divides by the root mean square."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +183,7 @@ class Norm(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then an inner network; both are added to what they read."""
+    """Attention, then an inner network; the output of each is added to its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,7 +204,7 @@ class Layer(nn.Module):
 
 
 class Student(nn.Module):
-    """The network in floats, as `decision.one_change.network` computes it in whole numbers."""
+    """The network in floats, as `decision.one_change.network` computes it in integers."""
 
     def __init__(self, rows: Any, read: int) -> None:
         super().__init__()
@@ -234,7 +233,7 @@ class Student(nn.Module):
 def cases(
     rows: Sequence[Row], encoder: Encoder, known: dict[int, int], folder: Path | None, *, mixed: bool
 ) -> list[Case]:
-    """Return what there is to learn from `rows`; `known` numbers the pieces of the network."""
+    """Return the training examples from `rows`; `known` numbers the pieces of the network."""
     found, skipped = [], len(piece_numbers(encoder.pieces, "query: ")) - 2
     unknown, heads = len(known), [head for layers, head in load_heads() if layers == LOWER.stop]
     for row, own in zip(rows, vectors(rows, encoder, folder, LOWER.stop), strict=True):
@@ -266,7 +265,7 @@ def batch_of(chosen: Sequence[Case], unknown: int) -> tuple[Any, Any, Any]:
 
 
 def batches(found: Sequence[Case], chance: np.random.Generator) -> Iterator[Sequence[Case]]:
-    """Yield batches of requests of like length, in another order every time."""
+    """Yield batches of requests of similar length, in a new order every time."""
     ordered = sorted(found, key=lambda case: len(case.pieces) + chance.random() * 6)
     parts = [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
     yield from (parts[number] for number in chance.permutation(len(parts)))
@@ -312,7 +311,7 @@ def report() -> str:
 
 
 def write(student: Student, pieces: Sequence[str], scores: Any) -> None:
-    """Write the weights as whole numbers."""
+    """Write the weights as integers."""
     found = {name: values.detach().numpy() for name, values in student.state_dict().items()}
     places = POINT + WEIGHT_POINT
 

@@ -1,8 +1,8 @@
 """Build sdist and wheel, install the wheel into an empty environment, and run the README's five commands.
 
-Nothing of this checkout can be imported there, and no package that only tests need. Packages come from PyPI:
-pip installs the versions of `requirements.lock` and checks their hashes. pipx and uvx get the path of the
-wheel and install the newest versions that `pyproject.toml` admits.
+Nothing from this checkout can be imported there, nor any package that only tests need. Packages come from
+PyPI: pip installs the versions of `requirements.lock` and checks their hashes. pipx and uvx get the path of
+the wheel and install the newest versions that `pyproject.toml` admits.
 
     python tools/try_install.py                          # pip and this Python
     python tools/try_install.py --python python3.13      # another one
@@ -33,7 +33,7 @@ def build(folder: Path, builder: Sequence[str]) -> Path:
 
 
 def five_commands() -> str:
-    """Return the commands that README.md shows first, as they are written there."""
+    """Return the commands that README.md shows first, verbatim."""
     block = re.compile(r"<!-- tested, in the picture -->\n```bash\n(.*?)```", re.DOTALL)
     found = block.search((ROOT / "README.md").read_text(encoding="utf-8"))
     if found is None:
@@ -42,12 +42,12 @@ def five_commands() -> str:
 
 
 def bare_environment() -> dict[str, str]:
-    """Return this environment without what names a ledger, a server or another Python's packages."""
+    """Return this environment without variables for a ledger, a server or another Python's packages."""
     return {name: text for name, text in os.environ.items() if not name.startswith(OURS)}
 
 
 def run_five(folder: Path, program: Path) -> str:
-    """Run the five commands in `folder` with the `sora-ledger` of `program`; return what they printed."""
+    """Run the five commands in `folder` with the `sora-ledger` of `program`; return their output."""
     folder.mkdir()
     environment = bare_environment() | {
         "PATH": f"{program.parent}:/usr/bin:/bin",
@@ -117,7 +117,7 @@ WAYS = {"pip": by_pip, "pipx": by_pipx, "uvx": by_uvx}
 
 
 def main() -> None:
-    """Do it for each way that was asked for."""
+    """Do it for each requested way."""
     about, _, _ = (__doc__ or "").partition("\n")
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--python", default=sys.executable, help="the Python to install for")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MEGABYTE = 1_000_000
 _SHOWN = 12  # digits of a digest, for people
-_ROOM_BESIDE = 76  # columns that the place of a file leaves to the other cells
+_ROOM_BESIDE = 76  # columns left for the other cells beside the place of a file
 
 
 @click.group("assets", cls=Group)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 NAME_CHARACTERS = 80
-"""What the Videos API takes (docs/servers.md, 3)."""
+"""Limits of the Videos API (docs/servers.md, 3)."""
 
 
 @click.command("create-character")
@@ -104,7 +104,7 @@ def character_command(inv: Invocation, *, character_id: str, offline: bool, dry_
 
 
 def _find_recorded(inv: Invocation, character_id: str) -> "Record | None":
-    """Return its record; a server is asked without a ledger too."""
+    """Return its record; a server is asked even without a ledger."""
     try:
         ledger = inv.ledger()
     except LedgerUnusable:

@@ -149,13 +149,13 @@ def _check(
 
 
 def _publish(inv: Invocation, wanted: Publication) -> None:
-    if not wanted.writes:  # those who may not write the ledger publish its checkpoints too
+    if not wanted.writes:  # users without write access publish the ledger's checkpoints too
         with inv.ledger() as ledger:
             head = checkpoints.tree_head(ledger, wanted.key)
             target, there = checkpoints.put(ledger, head, wanted.target)
         _emit(inv, there, target)
         return
-    from render_service.evidence.publishing import publish_checkpoint  # only where witnesses are asked
+    from render_service.evidence.publishing import publish_checkpoint  # only if witnesses are asked
 
     async def publish(session: "Session") -> "PublishedCheckpoint":
         return await publish_checkpoint(session, wanted)
@@ -207,7 +207,7 @@ def head_document(head: "TreeHead") -> dict[str, Any]:
 
 
 def comparison_document(comparison: "Comparison") -> dict[str, Any]:
-    """Return what a comparison came to as JSON."""
+    """Return the result of a comparison as JSON."""
     return {
         "extends": not comparison.trouble,
         "signature_checked": bool(comparison.signed_by),
@@ -235,7 +235,7 @@ def _text(console: "Console", comparison: "Comparison") -> None:
 
 
 def print_vouchers(console: "Console", checked: "Comparison | ProofCheck") -> None:
-    """Print who signed and cosigned a checkpoint, or that nobody's signature was checked."""
+    """Print who signed and cosigned a checkpoint, or that no signature was checked."""
     if stamped_at := getattr(checked, "stamped_at", None):
         console.print(printable(f"dated {stamped_at}"), markup=False)
     if checked.cosigned_by:

@@ -1,4 +1,4 @@
-"""``config``: the defaults of a person, in a file of their own."""
+"""``config``: a person's defaults, in a separate file."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 64
 MOST_CHARACTERS = 100_000_000
-"""Of a batch file, which is held in memory."""
+"""Limit for a batch file, which is held in memory."""
 
 
 @click.command("create-batch", cls=RequestCommand)
@@ -214,7 +214,7 @@ def create_batch_command(  # one parameter per option
 
 
 def _say_if_tried_once(inv: Invocation) -> None:
-    """Say that ``--max-attempts`` was given in vain where no refusal is known to have created nothing."""
+    """Warn that ``--max-attempts`` has no effect if no refusal is known to have created nothing."""
     is_set = click.get_current_context().get_parameter_source("attempts") is ParameterSource.COMMANDLINE
     name = inv.settings.chosen_profile()
     if is_set and not profile(name, inv.settings.profiles_file).capacity_is_free:
@@ -311,7 +311,7 @@ def _document(member: "Member", folder: "BatchFolder", ledger: "Ledger") -> dict
 
 
 def _preview(inv: Invocation, planned: "list[Planned]", folder: "BatchFolder", how: PlacementOptions) -> None:
-    """Emit what would be decided and sent for each entry, and in total; exit 3 if one would be denied."""
+    """Emit the decision and the call for each entry, and the totals; exit 3 if one would be denied."""
     previews = list(_previews(inv, planned, how))
     jobs = [
         preview.document(item.request) | {"line": item.entry.line, "out": str(folder.document(item))}
@@ -338,7 +338,7 @@ def _previews(
 ) -> "Iterator[tuple[Planned, Preview]]":
     """Yield each entry with its preview, decided with the budgets reduced by the entries before it.
 
-    The remixes that follow that of an entry are decided as if they were of the same video.
+    The remixes that follow an entry's first are decided as if they were of the same video.
     """
     taken = Counter[str]()
     renders = (

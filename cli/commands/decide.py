@@ -106,7 +106,7 @@ def _parse_change(
     prompt: str | None,
     **wishes: Any,
 ) -> RenderRequest:
-    """Return the request for a remix, edit or extension; what only a new render takes is refused."""
+    """Return the request for a remix, edit or extension; options that only a new render has are refused."""
     extra = wishes.pop("extra")
     only_for_create = {
         "--input-reference": wishes.pop("input_reference"),

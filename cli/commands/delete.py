@@ -53,7 +53,7 @@ def delete_command(inv: Invocation, *, name: str, reason: str | None, yes: bool,
 
 
 def _confirm(job: "Job") -> None:
-    """Ask before a video is deleted, where a person can answer; a script said what it wants."""
+    """Ask for confirmation before a deletion if a person can answer; scripts are not asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
     warning = "its file is stored here" if Variant.VIDEO in job.assets else "its file is NOT stored here"

@@ -76,7 +76,7 @@ def _surroundings(out: Path) -> Iterator[str]:
 
 
 def _farewell(stage: Stage, out: Path, film: str) -> None:
-    """Say where everything is, and end with the next command and the one that opens the film."""
+    """Show where everything is, and end with the next command and the one that opens the film."""
     stage.scene(f"All of it is in {out}")
     width = max(len(name) for name, _ in FILES)
     for name, what in FILES:
@@ -93,7 +93,7 @@ def _path_folders() -> list[Path]:
 
 
 def offer_film(job_id: str) -> None:
-    """Ask whether to open a film, where a person at a screen can answer; never in CI."""
+    """Ask whether to open a film if a person at a screen can answer; never in CI."""
     streams = (sys.stdin, sys.stdout, sys.stderr)
     is_attended = all(stream is not None and stream.isatty() for stream in streams)
     if not is_attended or not has_screen() or os.environ.get("CI"):

@@ -99,13 +99,13 @@ def jobs_command(  # one parameter per option
 
 
 INDENT = 4
-"""Columns that each level of a tree takes."""
+"""Columns per level of a tree."""
 
 
 def _draw_trees(console: "Console", ledger: "Ledger", jobs: "list[Job]") -> "list[Tree]":
     """Draw each job that has no source among the others, with the jobs derived from it and their changes.
 
-    Where a terminal is narrow, a job has its handle, and a derived one not what it has from its source.
+    On a narrow terminal, a job is shown by its handle, and a derived one without the values of its source.
     """
     from rich.tree import Tree
 

@@ -1,4 +1,4 @@
-"""``open``: show the stored video of a job in the program of this machine that shows videos."""
+"""``open``: show the stored video of a job in this machine's video player."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def open_command(inv: Invocation, *, name: str | None, variant: str, prints: boo
 
 
 def find_stored_path(ledger: Ledger, assets: AssetStore, job: Job, variant: Variant) -> Path:
-    """Return the path of a stored file: the link that people read, if there is one.
+    """Return the path of a stored file: the link made for people, if there is one.
 
     `NotReady` says what to do if the file is not stored.
     """

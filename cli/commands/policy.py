@@ -1,4 +1,4 @@
-"""``policy``: the rules that decide, and activating others."""
+"""``policy``: the rules that decide, and the activation of others."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -271,7 +271,7 @@ def _text(console: "Console", rules: "Rules") -> None:
     for line in _lines(rules):
         indent = len(line) - len(line.lstrip())
         text = printable(line.strip())
-        is_command = "sora-ledger " in line  # which is not folded, so that it can be copied
+        is_command = "sora-ledger " in line  # not folded, so that it can be copied
         for part in [text] if is_command else fold(console, text, beside=indent):
             console.print(" " * indent + part, markup=False)
 

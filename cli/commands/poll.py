@@ -40,7 +40,7 @@ UNDER_WAY = (State.RUNNING, State.COMPLETED)
 
 @dataclass(frozen=True)
 class PollResult:
-    """A job as the command leaves it, the copies that were made, and the error that stopped it."""
+    """A job as the command leaves it, its copies, and the error that stopped it."""
 
     job: Job
     copies: Sequence[Path] = ()
@@ -60,7 +60,7 @@ class PollResult:
 
 
 def poll_all(inv: Invocation, wishes: Wishes) -> None:
-    """Wait for every render that is under way, and emit what became of each, newest first."""
+    """Wait for all renders in progress, and emit the result of each, newest first."""
 
     async def follow(session: "Session") -> tuple[list[PollResult], list[Job]]:
         jobs = session.ledger.jobs(JobFilter(states=UNDER_WAY))

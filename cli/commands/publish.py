@@ -1,4 +1,4 @@
-"""``publish`` and ``verify-provenance``: a marked copy of a video, and its way back to the record."""
+"""``publish`` and ``verify-provenance``: a marked copy of a video, and the way back to its record."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -138,7 +138,7 @@ def publish_command(
 
 
 def _refuse_changes(*, signs: bool, draws: bool) -> None:
-    """Refuse options that would change a file that is to be published as it is stored."""
+    """Refuse options that would change a file that is to be published as stored."""
     if signs:
         raise Usage(
             "--as-stored signs nothing; leave out --certificate, --checkpoint, --key and --timestamp",

@@ -1,4 +1,4 @@
-"""``record``, ``attach`` and ``review``: record what other systems and people say."""
+"""``record``, ``attach`` and ``review``: record facts from other systems and people."""
 
 import json
 from typing import TYPE_CHECKING, Any, TextIO
@@ -87,7 +87,7 @@ def record_command(
         return
 
     check_stream(stream)
-    external_event(values)  # before a ledger is begun for it
+    external_event(values)  # before a ledger is created for it
 
     async def follow(session: "Session") -> "Fact":
         return await record_external(session, stream, values, event_id=event_id)

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 def preview_split(
     inv: Invocation, name: str, split: "Split", options: dict[str, Any], override: "Override | None"
 ) -> None:
-    """Emit what would be decided on each remix of `split`, and their cost; exit 3 if one would be denied.
+    """Emit the decision on each remix of `split`, and their cost; exit 3 if one would be denied.
 
     Each is decided as if it were of the video called `name`: the results they start from do not exist yet,
     and have the same shape.
@@ -82,7 +82,7 @@ def _preview(inv: Invocation, request: RenderRequest, override: "Override | None
 
 
 def _advise(inv: Invocation, name: str, split: "Split", options: dict[str, Any]) -> "list[RenderRequest]":
-    """Return the remixes as requests, all of the video called `name`, after asking for what is missing."""
+    """Return the remixes as requests, all of the video called `name`, after asking for missing details."""
     with inv.ledger() as ledger:
         source, profile = source_ahead(ledger, name)
     requests: list[RenderRequest] = []
@@ -152,7 +152,7 @@ def remix_split(
 
 
 def next_command(progress: "Progress") -> str | None:
-    """Return the command for what was not done, from the last video there is.
+    """Return the command for the remaining remixes, from the last video there is.
 
     None if all were done, if the last render still runs (requested again, it would be paid for twice), or if
     a queued split continues by itself.
@@ -355,7 +355,7 @@ def derive(
     dry_run: bool,
     how: PlacementOptions,
 ) -> None:
-    """Place the request that makes `operation` of the video called `name`, and emit what came of it.
+    """Place the request that makes `operation` of the video called `name`, and emit the result.
 
     A video that only the server knows is adopted first; in a dry run it stays unknown. Questions are asked
     before the session is opened: its event loop never waits for a person.

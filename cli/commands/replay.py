@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 MOST_SHOWN = 20
-"""Rows of lists and counts that are printed; --json has all of them."""
+"""Maximum rows of lists and counts that are printed; --json has all of them."""
 TEXTS_AT_ONCE = 100
-"""Jobs whose texts and times are looked up together."""
+"""Number of jobs whose texts and times are looked up together."""
 
 
 def _position_or_time(_: click.Context, __: click.Parameter, value: str | None) -> int | str | None:
@@ -202,7 +202,7 @@ def _as_of(inv: Invocation, as_of: int | str) -> None:
 
 
 _Folded = tuple[Job, list[tuple[Any, StoredRow]]]
-"""A job as it was, and the envelopes and rows of its records."""
+"""A past job, and the envelopes and rows of its records."""
 
 
 class _Recorded(NamedTuple):
@@ -278,7 +278,7 @@ def _text(console: "Console", result: "Replay", *, swapped: bool) -> None:
         console.print(f"[red]drift[/] {drift.job_id}")
         for name, (live, replayed) in drift.fields().items():
             console.print(f"    {name}: live {live}, replayed {replayed}", markup=False)
-    from rich.markup import escape  # rich is there: it prints this
+    from rich.markup import escape  # rich is already loaded: it prints this
 
     for row in result.lists[:MOST_SHOWN]:
         console.print(f"[red]drift[/] {row.table} [bold]{escape(row.row)}[/]")

@@ -1,4 +1,4 @@
-"""``report``: what regulators ask for, from the record."""
+"""``report``: what regulators require, from the record."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -142,7 +142,7 @@ def sandbox_command(  # one parameter per option
             while not signals:
                 time.sleep(LOOK_S)  # a signal delivered to another thread does not wake a lock of this one
     except OSError as error:
-        number = error.errno or 0  # below 0 for a host that is not found, which has words of its own
+        number = error.errno or 0  # below 0 for a host that is not found, which has its own message
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         output.complain(f"cannot serve at {host}:{port} with {data} ({reason}); try another --port or --data")
         raise click.exceptions.Exit(ExitCode.FAILED) from error

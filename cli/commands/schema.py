@@ -1,4 +1,4 @@
-"""``schema``: JSON Schemas of what is printed and recorded."""
+"""``schema``: JSON Schemas of printed and recorded documents."""
 
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any

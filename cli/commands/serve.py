@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 
 PORT = click.IntRange(0, 65_535)
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-"""Variables of which one is set where a browser has a window to open."""
+"""Variables of which one is set where a browser can open a window."""
 
 
 @click.command("serve")
@@ -162,7 +162,7 @@ def serve_command(
 
 
 def _front(inv: Invocation, listening: socket.socket, *, console: bool) -> run_all.Serve:
-    """Return what serves all ledgers on `listening`."""
+    """Return the function that serves all ledgers on `listening`."""
 
     async def serving(sockets: Mapping[str, Path], started: Callable[[], None], stop: asyncio.Event) -> None:
         app = create_front(
@@ -179,7 +179,7 @@ def _front(inv: Invocation, listening: socket.socket, *, console: bool) -> run_a
 
 
 def _log_key(key: Path | None) -> Path:
-    """Return the file of the key that signs the served log, once it was read."""
+    """Return the file of the key that signs the served log, after reading it."""
     if key is None:
         raise BadInput(
             "--tiles needs a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)",
@@ -200,7 +200,7 @@ def _serve(
     started: Callable[["Session"], None],
     publication: Scheduled | None = None,
 ) -> None:
-    """Serve, and work the queue under `terms` if there are any, until a signal."""
+    """Serve, and work the queue if there are `terms`, until a signal."""
     destinations = read_destinations(inv.settings.forward_file) if inv.settings.forward_file else None
     targets = read_targets(inv.settings.alerts_file) if inv.settings.alerts_file else None
 
@@ -234,7 +234,7 @@ def _origin(listening: socket.socket, host: str) -> str:
 
 
 def _local_origin(listening: socket.socket) -> str | None:
-    """Return where this machine reaches the server; None if it listens at another address only."""
+    """Return the server's address on this machine; None if it listens only at another address."""
     address = ip_address(address_of(listening)[0])
     if address.is_loopback or address.is_unspecified:
         return _origin(listening, "::1" if isinstance(address, IPv6Address) else "127.0.0.1")
@@ -344,7 +344,7 @@ def _print_links(console: "Console", ledgers: Iterable[Mapping[str, Any]]) -> No
 
 
 def _can_call(inv: Invocation) -> bool:
-    """Return whether there is a server to render with; the console shows a ledger without one too."""
+    """Return whether there is a server to render with; the console also works without one."""
     try:
         find_usable_profile(inv.settings, None, even_if_retired=inv.even_if_retired)
     except BadInput:
@@ -373,7 +373,7 @@ def _has_windows() -> bool:
 
 
 async def _work(session: "Session", terms: WorkerOptions, stop: asyncio.Event) -> None:
-    """Work the queue in a session of its own: its fences are those of its leases, not of the requests."""
+    """Work the queue in a separate session: its fences belong to its leases, not to the requests."""
     own = replace(session, authority=Authority.SYSTEM, fences={}, held_until={})
     await Worker(own, terms).run(stop)
 

@@ -65,7 +65,7 @@ def _show_beginning(console: "Console", beginning: "InitResult") -> None:
     how = "begun" if beginning.begun else f"there already, {format_count(beginning.size, 'record')}"
     line = f"{beginning.ledger}: {how}, origin {beginning.origin}"
     if beginning.grants and not beginning.applied:
-        output.print_text(f"-- {line}\n{beginning.grants}", newline=False)  # as it is, for psql
+        output.print_text(f"-- {line}\n{beginning.grants}", newline=False)  # unformatted, for psql
         return
     console.print(line, markup=False)
     if beginning.applied:
@@ -115,7 +115,7 @@ def doctor_command(inv: Invocation, *, dry_run: bool, deployment: bool) -> None:
 
 
 def print_checkup(console: "Console", findings: "list[Finding]") -> None:
-    """Print what each check found, and under it what to do."""
+    """Print the result of each check, and the fix below it."""
     for finding in findings:
         style = _STYLES[finding.found.value]
         says, *further = fold(console, printable(finding.says), beside=len(INDENT))
@@ -152,7 +152,7 @@ def completion_command(*, shell: str) -> None:
       sora-ledger completion bash
     """
     made = get_completion_class(shell)
-    assert made is not None  # click knows the three
+    assert made is not None  # click supports these three
     completion = made(cli, {}, PROGRAM, VARIABLE)
     script = completion.source_template % completion.source_vars()
     if shell == "bash":

@@ -55,7 +55,7 @@ def install_command(inv: Invocation, *, to: Path, force: bool) -> None:
 
 
 def install_skill(target: Path, *, force: bool) -> tuple[list[str], list[str]]:
-    """Copy the pages of the skill to `target`; return those written and those that were there unchanged.
+    """Copy the pages of the skill to `target`; return the pages written and those already there unchanged.
 
     `BadInput` before anything is written if a page there differs, unless `force` is true.
     """
@@ -88,7 +88,7 @@ def install_skill(target: Path, *, force: bool) -> tuple[list[str], list[str]]:
 
 
 def skill_folder() -> Path:
-    """Return the folder of the skill: in the installed package, or in the repository it is developed in."""
+    """Return the folder of the skill: in the installed package, or in the source repository."""
     package = Path(str(files("cli")))
     installed = package / "skills" / NAME
     return installed if installed.is_dir() else package.parent / "skills" / NAME

@@ -1,4 +1,4 @@
-"""``spend``: money spent, reserved and left."""
+"""``spend``: spent and reserved money, and the budgets' remainders."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +70,7 @@ def _document(spent: "SpentMoney") -> dict[str, Any]:
 
 
 def print_spending(console: "Console", found: "Spending") -> None:
-    """Print the spending as a table with bars, then what the budgets have left."""
+    """Print the spending as a table with bars, then the remainders of the budgets."""
     if not found.parts:
         console.print("nothing was spent or reserved")
     for line in _table(found, console.width if console.is_terminal else None):

@@ -64,7 +64,7 @@ def _show(inv: Invocation, name: str, template: "Template", filled: Sequence[str
     }
 
     def text(console: "Console") -> None:
-        """Print the prompt alone, so that it can be saved as it is."""
+        """Print the prompt alone, so that it can be saved verbatim."""
         console.print(draft.text, markup=False)
 
     inv.emit(document, text)

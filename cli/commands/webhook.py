@@ -1,4 +1,4 @@
-"""``webhook``: the server's webhook endpoints, at which it announces finished videos."""
+"""``webhook``: the server's webhook endpoints, which get its events about finished videos."""
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any

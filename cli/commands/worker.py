@@ -1,4 +1,4 @@
-"""``worker`` and ``queue``: work on due jobs, and show which are due."""
+"""``worker`` and ``queue``: work on due jobs, and show the queue."""
 
 import asyncio
 import contextlib
@@ -113,7 +113,7 @@ def _fail_for_person(left: "Sequence[Left]") -> Failure:
 
 
 def _code_of(left: "Left") -> ExitCode:
-    """Return what a job left to a person counts as: an unknown outcome, an endless render, or a decision."""
+    """Return the category of a job left to a person: an unknown outcome, an endless render, or a decision."""
     if (code := code_of_job(left.job)) is not ExitCode.DONE:
         return code
     return ExitCode.TIMED_OUT if left.job.state in {State.RUNNING, State.COMPLETED} else ExitCode.DENIED
@@ -122,7 +122,7 @@ def _code_of(left: "Left") -> ExitCode:
 async def _work(
     session: "Session", terms: WorkerOptions, publication: "Scheduled | None", targets: Targets | None
 ) -> "Worked":
-    session.profile()  # says at once what is missing to reach its server
+    session.profile()  # reports immediately what is missing to reach its server
     if (exporter := session.telemetry.exporter) is not None:
         from render_service.server.metrics import LedgerMetrics
 

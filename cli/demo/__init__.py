@@ -1,1 +1,1 @@
-"""The scenes of ``sora-ledger demo``, the servers they need, and the stage they are shown on."""
+"""The scenes of ``sora-ledger demo``, their servers, and their stage."""

@@ -1,4 +1,4 @@
-"""The servers of the demo: a sandbox that delays an answer, a process killed meanwhile, and the gateway."""
+"""The servers of the demo: a sandbox that delays an answer, a process killed during it, and the gateway."""
 
 import json
 import os
@@ -31,7 +31,7 @@ SLOW = "create=kept-but-slow@2:1"
 
 
 def new_folder(out: Path) -> Path:
-    """Return a data folder that no earlier demo used; its videos would be taken for those of this one."""
+    """Return a data folder that no earlier demo used, so that old videos are not mistaken for new ones."""
     return next(folder for number in count(2) if not (folder := out / f"sandbox-{number}").exists())
 
 

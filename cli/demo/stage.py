@@ -1,4 +1,4 @@
-"""Where the scenes of the demo are shown: all of it in a transcript, what a person needs on the terminal.
+"""The stage for the demo's scenes: everything in a transcript, the essentials on the terminal.
 
 A short demo shows the heading and the result of each scene, and on a terminal the command that is running.
 A verbose one shows everything as it happens. The transcript is complete in both.
@@ -46,7 +46,7 @@ class Transcript:
             self._terminal.flush()
 
     def isatty(self) -> bool:
-        """Return whether a person reads along."""
+        """Return whether the output is a terminal."""
         return self._terminal is not None and self._terminal.isatty()
 
     @property
@@ -70,7 +70,7 @@ class Stage:
         self._announce(f"\n{title}", bold=True)
 
     def result(self, text: str) -> None:
-        """Show what a scene has shown, folded at words."""
+        """Print a scene's result, folded at words."""
         self.line(
             textwrap.fill(
                 text,
@@ -83,11 +83,11 @@ class Stage:
         )
 
     def line(self, text: str = "") -> None:
-        """Show a line as it is, so that it can be copied."""
+        """Print a line unfolded, so that it can be copied."""
         self._announce(printable(text))
 
     def narrate(self, text: str, *, colour: str | None = None) -> None:
-        """Add a line to the transcript, which a short demo leaves out."""
+        """Add a line to the transcript, which a short demo does not print."""
         click.secho(text, fg=colour)
 
     def show(self, *arguments: str) -> None:
@@ -100,7 +100,7 @@ class Stage:
         self._show_progress(f"{INDENT}sora-ledger {' '.join(words)}")
 
     def run(self, *arguments: str, expect: ExitCode = ExitCode.DONE) -> str:
-        """Show a command, run it, and return what it printed; an unexpected exit code ends the demo."""
+        """Show a command, run it, and return its output; an unexpected exit code ends the demo."""
         self.show(*arguments)
         code = run([*arguments, "--format=text"])
         if code != expect:
@@ -109,7 +109,7 @@ class Stage:
         return self._latest.getvalue()
 
     def close(self, *, failed: bool) -> None:
-        """Clear the progress line; after a failure, show what the last command printed."""
+        """Clear the progress line; after a failure, show the last command's output."""
         self._show_progress("")
         if failed and not self._verbose:
             click.echo(self._latest.getvalue(), file=self._errors, nl=False)
@@ -130,7 +130,7 @@ class Stage:
 
 @contextmanager
 def open_stage(transcript: Path, *, verbose: bool) -> Iterator[Stage]:
-    """Write stdout to the transcript too; of a short demo, stdout and stderr go there only."""
+    """Write stdout to the transcript too; in a short demo, stdout and stderr go only there."""
     terminal, errors = sys.stdout, sys.stderr
     latest = io.StringIO()
     failed = False
@@ -150,7 +150,7 @@ def open_stage(transcript: Path, *, verbose: bool) -> Iterator[Stage]:
 
 
 def line_with(text: str, words: str) -> str:
-    """Return the line of a command's output that has `words`; without one the demo has failed."""
+    """Return the line of a command's output that contains `words`; if none does, the demo has failed."""
     for line in text.splitlines():
         if words in line:
             return line.strip()

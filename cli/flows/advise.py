@@ -1,7 +1,7 @@
-"""Before a request is placed: questions about what is missing, advice, and the guardrails.
+"""Before a request is placed: questions about missing details, advice, and the guardrails.
 
-Only a missing detail stops a request: on a terminal it is asked for, elsewhere it is an error. Advice and
-guardrails go to stderr and block nothing; a policy may require ``--attest``.
+Only a missing detail stops a request: on a terminal the person is asked for it, elsewhere it is an error.
+Advice and guardrails go to stderr and block nothing; a policy may require ``--attest``.
 """
 
 import shutil
@@ -37,10 +37,10 @@ def parse_with_advice(
     after: Sequence[RenderRequest] = (),
     **values: Any,
 ) -> RenderRequest:
-    """Parse a request, ask for what is missing, and print advice; never called in an event loop.
+    """Parse a request, ask for missing details, and print advice; never called in an event loop.
 
-    A request that changes a video names it as its `source`. Advice that the requests `after` which it comes
-    in one command have received is not repeated.
+    A request that changes a video names it as its `source`. Advice already given for the requests in `after`,
+    which precede it in the same command, is not repeated.
     """
     parsed = partial(parse_request, catalog=inv.rules.catalog, operation=operation, source=source)
     request = parsed(**values)
@@ -77,7 +77,7 @@ def advise_batch(inv: Invocation, planned: "Sequence[Planned]") -> None:
 
 
 def say_first_of_split(inv: Invocation, override: "Override | None") -> None:
-    """Say what covers only the first remix of a split that is queued."""
+    """Warn about options that cover only the first remix of a queued split."""
     if override:
         say("the override is for the first remix only; `retry JOB --override CODE` overrides a later denial")
     if find_author(inv.settings, inv.rules.policy).signer:
@@ -94,7 +94,7 @@ def _name_lines(lines: list[int]) -> str:
 
 
 def _remind(inv: Invocation, request: RenderRequest) -> None:
-    """Show the guardrails to a person who has neither confirmed them nor requested anything before."""
+    """Show the guardrails to a person who has never confirmed them or made a request."""
     if not request.attested and not _has_requested_before(inv):
         _show_guardrails(inv)
 
@@ -122,7 +122,7 @@ def _has_requested_before(inv: Invocation) -> bool:
     try:
         with inv.ledger() as ledger:
             return any(True for _ in ledger.read(where, limit=1))
-    except LedgerUnusable:  # none yet; what else is wrong with it is said when it is written
+    except LedgerUnusable:  # none yet; its other problems are reported when it is written
         return False
 
 

@@ -1,7 +1,7 @@
-"""Checks of several ledgers, one after the other: `verify --all DIR` and `audit --all DIR`.
+"""Checks of several ledgers, one by one: `verify --all DIR` and `audit --all DIR`.
 
-`render_service.runtime.ledgers` says which ledgers a folder has. One that cannot be read does not keep the
-others from being checked.
+`render_service.runtime.ledgers` finds the ledgers of a folder. An unreadable ledger does not prevent the
+checks of the others.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ option = click.option(
 
 
 def refuse(options: Mapping[str, object]) -> None:
-    """Raise a usage error if an option that is about one ledger was used with --all."""
+    """Raise a usage error if an option for a single ledger was used with --all."""
     if used := [name for name, value in options.items() if value]:
         raise Usage(
             f"{used[0]} is about one ledger; leave it or --all out",
@@ -48,7 +48,7 @@ def refuse(options: Mapping[str, object]) -> None:
 def check_all(inv: Invocation, folder: Path, check: Callable[[Invocation], Json], findings: ExitCode) -> None:
     """Check each ledger with `check`, print the results, and end with the code of the worst.
 
-    That is `findings` if one is not clean, and otherwise the code of one that could not be checked.
+    That is `findings` if any has findings, and otherwise the code of one that could not be checked.
     """
     results = [_check_ledger(inv, ledger, check) for ledger in ledgers_in(folder)]
     document = {"clean": all(result["clean"] is True for result in results), "ledgers": results}

@@ -45,7 +45,7 @@ def apply_changes(
     if wishes or len(lines) > 1:
         unknown = [key for key in lines if key not in FIELDS]
         if unknown:
-            change_spec({}, unknown[0], lines[unknown[0]])  # says which keys there are
+            change_spec({}, unknown[0], lines[unknown[0]])  # lists the valid keys
         return KEEPS, request_options | wishes | {"fields": {**lines, **request_options["fields"]}}
     ((key, value),) = lines.items()
     spec = change_spec(_spec(inv, name), key, value)
@@ -69,5 +69,5 @@ def _spec(inv: Invocation, name: str) -> Mapping[str, str]:
     with inv.ledger() as ledger:
         try:
             return spec_at(ledger, ledger.job(name))
-        except JobNotFound:  # only the server may know it: adopted later, and nothing is known of the shot
+        except JobNotFound:  # perhaps only the server knows it: it is adopted later, and its shot is unknown
             return {}

@@ -27,7 +27,7 @@ def check_csv(inv: Invocation, *, as_csv: bool, out: Path | None) -> None:
 def emit_csv(
     rows: Iterable[Sequence[object]], out: Path | None, thing: str, *, following: bool = False
 ) -> None:
-    """Write `rows` to `out` and say how many of a `thing` they are, or to stdout."""
+    """Write `rows` to `out` and print the number of `thing`, or write them to stdout."""
     if out:
         say(f"{format_count(write_rows(out, rows), thing)} in {out}")
     else:

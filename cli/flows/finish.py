@@ -1,4 +1,4 @@
-"""What commands that follow a render share: waiting, storing its files, and showing the result."""
+"""Shared by commands that follow a render: wait, store its files, and show the result."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _ROOM_FOR_BOTH = 80
-"""Columns of a terminal from which a progress bar has both halves of an expected duration."""
+"""Minimum terminal width for a progress bar with both parts of an expected duration."""
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def progress(job: Job, expected: Duration | None) -> "Iterator[Watch | None]":
 
     console = output.console(stderr=True)
     usual = f"expected: {expected.words if expected else 'unknown'}"
-    if console.width < _ROOM_FOR_BOTH:  # else there is no room for the bar
+    if console.width < _ROOM_FOR_BOTH:  # otherwise there is no room for the bar
         usual = usual.partition(",")[0]
     columns = (
         TextColumn("{task.description}"),
@@ -84,7 +84,7 @@ def raise_trouble(finished: "FinishResult") -> None:
 
 @dataclass(frozen=True)
 class FinishResult:
-    """A job as the command leaves it, the copies that were made, and the error that stopped it."""
+    """A job as the command leaves it, its copies, and the error that stopped it."""
 
     job: Job
     copies: Sequence[Path]

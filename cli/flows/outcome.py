@@ -1,4 +1,4 @@
-"""How a command ends for a job that did not succeed: the exit code of its state, and the way out."""
+"""The end of a command for an unsuccessful job: the exit code of its state, and the way out."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ def end(inv: Invocation, job: Job, *, explained: bool = False) -> None:
 
 
 def explain_outcome(inv: Invocation, job: Job, again: str, over: str) -> str:
-    """Return why `job` is in its state and what to do: `again` if it may be sent again, else `over`."""
+    """Return why `job` is in its state and what to do: `again` if it may be resent, else `over`."""
     if job.state in _WAYS_OUT:
         return _WAYS_OUT[job.state].format(id=job.job_id, code=job.error_code or "no code")
     from render_service.session.event_ids import RETRY
@@ -99,7 +99,7 @@ def trouble_of(inv: Invocation, member: "Member", *, queued: bool = False) -> st
 
 
 def say_troubles(members: "Sequence[Member]", troubles: Sequence[str | None]) -> None:
-    """Print the entries that have no video, by line."""
+    """Print the entries without a video, by line."""
     for member, trouble in zip(members, troubles, strict=True):
         if trouble is not None:
             job, line = member.job, member.planned.entry.line

@@ -1,4 +1,4 @@
-"""Changes of policy, budgets and access that wait for approval: proposing, answering and showing them."""
+"""Changes of policy, budgets and access that wait for approval: propose, answer and show them."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ def propose(
     make: "Callable[[Office], Proposal]",
     show: "Callable[[dict[str, Any]], object] | None" = None,
 ) -> None:
-    """Propose a change, show it, and exit like a held request, naming who has to approve it.
+    """Propose a change, show it, and exit like a held request, naming who must approve it.
 
     `show` shows its document in another way.
     """
@@ -96,7 +96,7 @@ def change_document(ledger: "Ledger", proposed: "Proposal") -> dict[str, Any]:
 
 
 def change_lines(ledger: "Ledger", proposed: "Proposal") -> list[str]:
-    """Return a change in lines to read."""
+    """Return a change as lines of text."""
     first, why = proposed.history.first, proposed.event.why
     words = "no reason given" if why is None else why.text or "[erased]"
     by = f"proposed by {first.actor} ({first.envelope.actor_source}) at {first.recorded_at[:16]}Z"

@@ -1,12 +1,11 @@
 """`serve --all DIR` and `worker --all DIR`: one process for each ledger of a folder.
 
-They are started, started again when they end, and stopped together. A process of its own keeps a ledger apart
-from the others: memory, threads, caches, secrets, and what waits for a database that does not answer. The
-operating system shares processor time among them.
+They are started, restarted when they end, and stopped together. A separate process isolates each ledger from
+the others: memory, threads, caches, secrets, and waits for a silent database. The operating system shares
+processor time among them.
 
-A process that ends although nobody stopped it is started again after a pause, which doubles up to
-`LONGEST_PAUSE_S`. With `once`, as for `worker --drain`, it is not. A process stops, as at SIGTERM, when the
-one that started it is gone.
+A process that ends unasked is restarted after a pause, which doubles up to `LONGEST_PAUSE_S`; with `once`, as
+for `worker --drain`, it is not restarted. A process stops, as at SIGTERM, when its parent is gone.
 """
 
 import asyncio
@@ -44,7 +43,7 @@ LONGEST_PAUSE_S = 30.0
 
 
 class LedgerCommand(NamedTuple):
-    """What is started for one ledger: a command of this program, in its folder and environment."""
+    """The process of one ledger: a command of this program, in its folder and environment."""
 
     command: Sequence[str]
     folder: Path
@@ -52,7 +51,7 @@ class LedgerCommand(NamedTuple):
 
 
 class CommandResult(NamedTuple):
-    """How the last process of a ledger ended; `document` is what it printed as JSON, if it did."""
+    """The end of a ledger's last process; `document` is its JSON output, if any."""
 
     code: int
     document: Any = None
@@ -72,7 +71,7 @@ class Processes:
     ) -> Mapping[str, CommandResult]:
         """Keep a process running for each of `wanted` until `stop`, or until each has ended if `once`.
 
-        When `stop` is set, all are stopped at once, and this returns when the last has ended.
+        When `stop` is set, all are stopped together, and this returns when the last has ended.
         """
         keeping = [asyncio.create_task(self._keep(name, command, stop)) for name, command in wanted.items()]
         stopping = asyncio.create_task(self._stop_all(stop))
@@ -118,7 +117,7 @@ class Processes:
             env=started.environment,
             stdin=asyncio.subprocess.PIPE,  # closed by the system when this process ends
             stdout=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for this process, which stops them
+            start_new_session=True,  # Ctrl-C is for this process, which stops the others
         )
         self._running[name] = process
         self.log.info("ledger.process_started", ledger=name, pid=process.pid)
@@ -159,7 +158,7 @@ _OF_ONE = {"ledger": "--ledger", "key": "--key", "publish": "--publish"}
 
 
 def refuse_copies(ledgers: Iterable[OneLedger]) -> None:
-    """Raise `BadInput` if two folders have the same ledger: each would submit what waits in it, and pay."""
+    """Raise `BadInput` if two folders have the same ledger: each would submit its waiting jobs, and pay."""
     from ledger.log.opening import open_now
 
     known: dict[str, str] = {}
@@ -167,7 +166,7 @@ def refuse_copies(ledgers: Iterable[OneLedger]) -> None:
         try:
             with open_now(place.url) as ledger:
                 ledger_id = ledger.ledger_id
-        except SoraLedgerError:  # it does not exist yet, or its own process says what is wrong
+        except SoraLedgerError:  # it does not exist yet, or its own process reports the problem
             continue
         if (other := known.setdefault(ledger_id, place.shown)) != place.shown:
             raise BadInput(
@@ -180,7 +179,7 @@ def refuse_copies(ledgers: Iterable[OneLedger]) -> None:
 
 
 def work_all(inv: Invocation, folder: Path, *, drains: bool) -> None:
-    """Work the queues of all ledgers until a signal, or with `drains` until nothing is left in any."""
+    """Work the queues of all ledgers until a signal, or with `drains` until all are empty."""
     check_options()
     ledgers = list_separate(folder)
     refuse_copies(ledgers.values())
@@ -212,7 +211,7 @@ def _stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
 
 
 def _report(inv: Invocation, ended: Mapping[str, CommandResult]) -> None:
-    """Print how each process ended; end with the first code that is not 0."""
+    """Print the end of each process; exit with the first code that is not 0."""
     ledgers = [
         {"ledger": name, "exit_code": outcome.code, "worked": outcome.document}
         for name, outcome in sorted(ended.items())
@@ -231,7 +230,7 @@ def _print(console: "Console", ledgers: list[Json]) -> None:
 
 
 class Site(NamedTuple):
-    """Where all ledgers are served: the origin, and the host and port that the processes are told."""
+    """The address of all ledgers: the origin, and the host and port passed to the processes."""
 
     origin: str
     host: str
@@ -239,7 +238,7 @@ class Site(NamedTuple):
 
 
 Serve = Callable[[Mapping[str, Path], Callable[[], None], asyncio.Event], Awaitable[None]]
-"""Serves the ledgers of these names from these sockets: says when it is ready, ends when the event is set."""
+"""Serves the ledgers of these names from these sockets: reports when it is ready, ends with the event."""
 
 
 def serve_all(inv: Invocation, folder: Path, site: Site, serve: Serve, *, console: bool) -> None:
@@ -295,7 +294,7 @@ def _start(ledger: OneLedger, command: tuple[str, ...], process: LedgerProcess) 
 
 
 def check_options() -> None:
-    """Raise a usage error if an option that is about one ledger was used with --all."""
+    """Raise a usage error if an option for a single ledger was used with --all."""
     context = click.get_current_context()
     for name, flag in _OF_ONE.items():
         if context.params.get(name):
@@ -308,7 +307,7 @@ def check_options() -> None:
 
 
 def collect_passed_on() -> list[str]:
-    """Return the options that were typed, as arguments, without those that are about the whole folder."""
+    """Return the typed options as arguments, without those about the whole folder."""
     context = click.get_current_context()
     words: list[str] = []
     for parameter in context.command.params:

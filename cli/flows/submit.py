@@ -124,7 +124,7 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
     promotes: str | None = None,
     **wishes: Any,
 ) -> tuple[RenderRequest, Material]:
-    """Return the request that the options describe, and its files."""
+    """Return the request described by the options, and its files."""
     values, material = gather(
         extra,
         inv.rules.catalog,
@@ -146,12 +146,12 @@ def request_of(  # noqa: PLR0913  # options that are converted on the way
 
 
 def _takes_several(inv: Invocation) -> bool:
-    """Return whether the server takes several images."""
+    """Return whether the server accepts several images."""
     return profile(inv.settings.chosen_profile(), inv.settings.profiles_file).offers(SEVERAL_IMAGES)
 
 
 def find_promoted_job(inv: Invocation, name: str) -> str:
-    """Return the job of the draft that is called `name`."""
+    """Return the job of the draft called `name`."""
     with inv.ledger() as ledger:
         return ledger.job(name).job_id
 
@@ -190,7 +190,7 @@ def document_placement(inv: Invocation, placed: "Placed", request: RenderRequest
 
 
 def expected_in(inv: Invocation, job: Job) -> Duration | None:
-    """Return how long a render under way is expected to take; None if it is not, or that is unknown."""
+    """Return the expected duration of a running render; None if it is not running, or that is unknown."""
     if not is_under_way(job):
         return None
     with open_ledger(inv.settings.ledger_url) as ledger:
@@ -210,7 +210,7 @@ def show_placed(
     *,
     waiting: bool = False,
 ) -> None:
-    """Print the decision, the job, how long it is expected to take, and the next command.
+    """Print the decision, the job, its expected duration, and the next command.
 
     A command that is `waiting` for the job already prints no next one.
     """
@@ -228,7 +228,7 @@ def show_placed(
 
 
 def submit_and_show(inv: Invocation, name: str) -> None:
-    """Submit the job called `name` from its record, and emit what came of it."""
+    """Submit the job called `name` from its record, and emit the result."""
 
     async def follow(session: "Session") -> "Placed":
         return await resume(session, await session.job(name))

@@ -1,4 +1,4 @@
-"""A video by its id: its job, which is adopted if only the server knows it, and what its server offers."""
+"""A video by its id: its job, which is adopted if only the server knows it, and its server's capabilities."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ def _adopt(inv: Invocation, name: str, unknown: Exception) -> Job:
 
 
 def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "") -> None:
-    """Emit the request that would be sent for one video; an unknown video id is used as it is."""
+    """Emit the request that would be sent for one video; an unknown video id is used verbatim."""
     from render_service.session.servers import check_server  # only a dry run
     from render_service.submission.preview import address
     from render_service.submission.sources import video_in
@@ -66,7 +66,7 @@ def show_get(inv: Invocation, name: str, *, method: str = "GET", suffix: str = "
             job = ledger.job(name)
             video_id, profile = video_in(job)
             check_server(inv.settings, ledger, job)
-    except (JobNotFound, LedgerUnusable):  # a preview needs no ledger, unless it is the one who knows the id
+    except (JobNotFound, LedgerUnusable):  # a preview needs no ledger, unless only the ledger knows the id
         if name.startswith(JOB_PREFIX):
             raise
     check_offered(inv.settings, profile, "delete" if method == "DELETE" else "retrieve")
@@ -84,6 +84,6 @@ def check_variants(settings: Settings, profile_name: str | None, variants: Seque
 
 def check_offered(settings: Settings, profile_name: str | None, *wanted: "Wanted") -> None:
     """Refuse operations that the server of the profile does not offer, even if nothing would be sent."""
-    from sora_adapter.profiles import profile, require  # not for a job that is known
+    from sora_adapter.profiles import profile, require  # not for a known job
 
     require(profile(profile_name or settings.chosen_profile(), settings.profiles_file), *wanted)

@@ -1,4 +1,4 @@
-"""What our command line adds to click: renamed options, and groups whose errors name their commands."""
+"""Our extensions of click: renamed options, and groups whose errors list their commands."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from cli.text.usage import unknown_command
 
 
 class Renamed(click.Option):
-    """An option whose old names still work for one version; no help or message shows them."""
+    """An option whose old names still work for one version; help and messages do not show them."""
 
     def __init__(self, *args: Any, old: Sequence[str], **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -37,7 +37,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand; an error names those that exist."""
+        """Find the subcommand; an error lists the existing ones."""
         if args[0] not in self.commands and not ctx.resilient_parsing:
             message = f"No such command {args[0]!r} of {ctx.command_path}; choose from: {self._names()}"
             raise unknown_command(message, ctx, args[0], self._names())
@@ -47,7 +47,7 @@ class Group(click.Group):
         return ", ".join(self.commands)
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
-        """Return the subcommands in the order of the module, not of the alphabet."""
+        """Return the subcommands in the order of the module, not alphabetically."""
         return list(self.commands)
 
     def _command_first(self, args: list[str]) -> list[str]:
@@ -79,18 +79,18 @@ SECTIONS = {
     "Advanced": "--profile --request-key --attest --promotes --override --reason --override-until --key "
     "--even-if-retired --backend --ledger --actor --help",
 }
-"""The options of a request by section, the common ones first; ``*`` are those that only some servers take."""
+"""The options of a request by section, the common ones first; ``*`` is for options of some servers."""
 
 
 class OfServers(click.Option):
-    """An option that only some servers take."""
+    """An option that only some servers support."""
 
 
 class RequestCommand(click.Command):
     """A command that requests a render; its help shows the many options in sections."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options by section, those that no section names last."""
+        """Write the options by section; unlisted ones come last."""
         records, of_servers = {}, []
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)

@@ -1,4 +1,4 @@
-"""Which files of a job a command copies, and where; files in the way are refused before anything is spent."""
+"""The files of a job that a command copies, and their targets; conflicts are refused before any spending."""
 
 import functools
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
-"""The options of a new render beside its prompt, under every name that people know.
+"""The options of a new render other than its prompt, under every name that people know.
 
-`common.shape` has the names of the Sora skill; these are those of image2video (``--images``,
-``--duration``, ``--width``, ``--height``, ``--seed``, ``--loop``) and the ways to a first frame. Commands
-hand both to `gather`.
+`common.shape` has the names of the Sora skill; here are those of image2video (``--images``, ``--duration``,
+``--width``, ``--height``, ``--seed``, ``--loop``) and the ways to a first frame. Commands hand both to
+`gather`.
 """
 
 import functools
@@ -29,8 +29,8 @@ NO_MATCH = "it matches no file; check the folder, and quote the pattern so that 
 
 
 def read_images(text: str) -> list[Path]:
-    """Return every named file once; the files of a pattern are sorted by name."""
-    if _classify_path(Path(text)) == "file":  # a name may hold a comma
+    """Return every given file once; the files of a pattern are sorted by name."""
+    if _classify_path(Path(text)) == "file":  # a name may contain a comma
         return [Path(text)]
     paths: dict[Path, None] = {}
     for part in (part.strip() for part in text.split(",")):
@@ -98,7 +98,7 @@ class Ingredients:
         return next((flag_of(name) for name, value in values.items() if value not in (None, ())), None)
 
     def request_values(self) -> dict[str, Any]:
-        """Return the options that have the name of a value of a request, and so become it as they are."""
+        """Return the options named like a value of a request, which become it unchanged."""
         names = {field.name for field in fields(self)} & RenderRequest.model_fields.keys() - {"options"}
         return {name: getattr(self, name) for name in names}
 
@@ -112,7 +112,7 @@ class LoopCommand(RequestCommand):
 
 
 def loop_as_flag(args: list[str]) -> list[str]:
-    """Return `args` with ``--loop VALUE`` and ``--loop=VALUE`` as a flag; other words stay as they are."""
+    """Return `args` with ``--loop VALUE`` and ``--loop=VALUE`` as a flag; other words are unchanged."""
     flags = {"true": "--loop", "false": "--no-loop"}
     plain: list[str] = []
     for word in args:
@@ -201,7 +201,7 @@ def gather(
 ) -> tuple[dict[str, Any], Material]:
     """Return the values of a request, named as in `RenderRequest`, and its files.
 
-    `takes_several` says whether the server takes several images; it is asked only if there are several.
+    `takes_several` tells whether the server accepts several images; it is called only if there are several.
     """
     seconds = _choose_one("--seconds", seconds, "--duration", extra.duration)
     paths = _paths(extra, input_reference)
@@ -266,7 +266,7 @@ def _size(extra: Ingredients, size: str | None, model: str, catalog: Catalog) ->
 
 
 def _pixels(extra: Ingredients, size: str | None) -> str | None:
-    """Return the wished size as it was typed, in either way, whether it is offered or not."""
+    """Return the requested size as typed, in either form, whether it is offered or not."""
     if extra.width is None or extra.height is None:
         return size if extra.width is None and extra.height is None else _refuse_size(extra)
     return _choose_one("--size", size, "--width and --height", f"{extra.width}x{extra.height}")
@@ -297,7 +297,7 @@ def _paths(extra: Ingredients, input_reference: Path | None) -> list[Path]:
 def _frames(
     paths: list[Path], size: str | None, fit: Fit | None, catalog: Catalog, *, sends_all: bool
 ) -> tuple[Frame | None, list[Frame]]:
-    """Read every image; only the first is fitted, and those that are sent lose their metadata."""
+    """Read every image; only the first is fitted, and images that are sent lose their metadata."""
     if not paths:
         return None, []
     wanted = read_size(size, catalog) if size else DEFAULT_SIZE

@@ -1,4 +1,4 @@
-"""The options that say which jobs a command lists."""
+"""The options that select the jobs a command lists."""
 
 from collections.abc import Callable
 from typing import Any
@@ -69,7 +69,7 @@ def filter_of(
     server: str | None,
     **where: Any,
 ) -> JobFilter:
-    """Return the filter that the options describe."""
+    """Return the filter described by the options."""
     return JobFilter(
         states=tuple(State(name) for name in states) or None,
         statuses=tuple(Status(name) for name in statuses) or None,

@@ -1,4 +1,4 @@
-"""The type of an option or argument that names a job, and what a shell offers for it."""
+"""The type of an option or argument that names a job, and its completion in a shell."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_OFFERED = 50
 _LOOKED_AT = 2_000
-"""Newest jobs whose ids are compared with a word that is no beginning of an id."""
+"""Number of newest jobs whose ids are compared with a word that does not begin an id."""
 
 NEWEST = "@last"
 
@@ -26,7 +26,7 @@ HELP = f"The job: {NAMES}."
 
 
 class JobWord(str):
-    """A word that names a job, as typed; `resolve_last` turns one that counts back into an id."""
+    """A word that names a job, as typed; `resolve_last` turns a relative one into an id."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ class JobName(click.ParamType[JobWord]):
         _param: click.Parameter,
         incomplete: str,
     ) -> list[CompletionItem]:
-        """Offer the newest jobs that fit, by handle, or by the id of the job or video that was begun."""
+        """Offer the newest jobs that match, by handle, or by the id of the job or video that was begun."""
         if incomplete.startswith("@"):
             return [CompletionItem(word) for word in (NEWEST, "@-2", "@-3") if word.startswith(incomplete)]
         with suppress(SoraLedgerError, OSError):
@@ -67,7 +67,7 @@ def _find_fitting(settings: Settings, incomplete: str) -> "list[Job]":
 
 
 def _word_for(job: "Job", incomplete: str) -> str:
-    """Return the name of `job` that `incomplete` may begin: its id, that of its video, or its handle."""
+    """Return the name of `job` that `incomplete` may begin: its id, its video's id, or its handle."""
     if incomplete and (JOB_PREFIX.startswith(incomplete) or incomplete.startswith(JOB_PREFIX)):
         return job.job_id
     if incomplete and job.video_id and job.video_id.startswith(incomplete):
@@ -82,18 +82,18 @@ def _make_completion(job: "Job", incomplete: str) -> CompletionItem:
 
 
 ABOUT_A_VIDEO = ("poll", "open", "download")
-"""Commands to which a job that was never sent to a server is of no use."""
+"""Commands for which an unsent job is useless."""
 
 
 def last_job(settings: Settings) -> str:
-    """Return the id of the last job of the person who acts that was sent to a server."""
+    """Return the id of the acting person's last job that was sent to a server."""
     return str(resolve_last(JobWord(NEWEST), settings, ABOUT_A_VIDEO[0]))
 
 
 def resolve_last(value: Any, settings: Settings, command: str | None = None) -> Any:
-    """Return the id of the job that ``@last`` or ``@-2`` means to the person who acts; else `value`.
+    """Return the id of the job that ``@last`` or ``@-2`` means for the acting person; else `value`.
 
-    To a `command` about a video it means one that was sent to a server.
+    For a `command` about a video it means one that was sent to a server.
     """
     if isinstance(value, JobWord) and value.startswith("@"):
         states = SUBMITTED if command in ABOUT_A_VIDEO else None

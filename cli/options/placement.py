@@ -21,7 +21,7 @@ FOR_AN_HOUR = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class PlacementOptions:
-    """Whether the submission is left to `resume` or a worker, and what is overridden."""
+    """Whether the submission is left to `resume` or a worker, and the denials to override."""
 
     queue: bool = False
     override: "Override | None" = None

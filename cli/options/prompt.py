@@ -87,9 +87,9 @@ def require_prompt(prompt: str | None, *, instead: str = "") -> str:
 
 
 def find_prompt(prompt: str | None) -> str:
-    """Return the prompt that was given; without one, what a pipe or file at stdin says, or a person types.
+    """Return the given prompt; without one, read a pipe or file at stdin, or ask the person.
 
-    A closed stdin, a device and a socket are not read: nothing may come from them, for ever.
+    A closed stdin, a device and a socket are not read: they may never send anything.
     """
     if prompt is not None:
         return prompt

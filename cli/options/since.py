@@ -1,4 +1,4 @@
-"""The times that ``--since`` and ``--until`` take: a moment, a day, a month, or how long ago."""
+"""The times that ``--since`` and ``--until`` accept: a time, a day, a month, or an age."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -22,13 +22,13 @@ def read_since(_: click.Context, __: click.Parameter, value: str | None) -> str 
     """Read an option's time with `parse_since`."""
     if value is None:
         return None
-    from render_service.session.session import utc_now  # only where a time is named
+    from render_service.session.session import utc_now  # only if a time is given
 
     return parse_since(value, utc_now())
 
 
 def parse_since(text: str, now: datetime) -> str:
-    """Read a time or how long ago it was, as seen at `now`; days, months and years begin in this zone."""
+    """Read a time or an age as of `now`; days, months and years begin in this zone."""
     word = text.strip().lower()
     try:
         return timestamp(_begin(word, now.astimezone()).astimezone(UTC))

@@ -1,4 +1,4 @@
-"""What a shell offers for the words of an option: models, sizes, purposes, profiles."""
+"""Shell completions for option values: models, sizes, purposes, profiles."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,7 +9,7 @@ Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem
 
 
 def complete_words(words: Callable[[], Iterable[str]]) -> Completion:
-    """Return what completes an option with those of `words` that begin as typed; read when it is asked."""
+    """Return a completer for the `words` that begin as typed; they are read on request."""
 
     def offered(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(word) for word in words() if word.startswith(incomplete)]

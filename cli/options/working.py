@@ -98,7 +98,7 @@ def add_publishing_options(function: F) -> F:
 def read_publication(
     settings: Settings, options: dict[str, Any], key: Path | None = None
 ) -> Scheduled | None:
-    """Take the options of publishing out of `options`; None if nothing is to be published."""
+    """Take the publishing options out of `options`; None if nothing is to be published."""
     target, every_s = options.pop("publish"), options.pop("publish_every")
     authority = options.pop("timestamp")
     if target is None:

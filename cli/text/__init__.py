@@ -1,1 +1,1 @@
-"""Everything people read; each command makes its own JSON."""
+"""All text for people; each command builds its own JSON."""

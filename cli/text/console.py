@@ -19,7 +19,7 @@ def safe_console(*, stderr: bool, width: int | None) -> Console:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Raise the error again, where rich would end the program: the caller knows what it ends."""
+        """Reraise the error, where rich would end the program: the caller knows the exit code."""
         raise BrokenPipeError(EPIPE, os.strerror(EPIPE))
 
 

@@ -1,6 +1,6 @@
 """Decisions in text: the ruling, the four questions, the candidates, the next commands.
 
-Those of a batch are a live table while it runs, and a summary at its end.
+A batch is shown as a live table while it runs, and as a summary at its end.
 """
 
 from collections import Counter
@@ -62,7 +62,7 @@ def show_ruling(
 
 
 def what_was_sent(*rulings: Considered) -> str:
-    """Return what previews sent: a policy may want prompts moderated before anything is decided."""
+    """Return which requests a preview sent: a policy may require moderation before the decision."""
     if any(was_sent_to_moderation(ruling.basis.inputs) for ruling in rulings):
         return "nothing was sent but the prompt, to be moderated"
     return "nothing was sent"
@@ -153,7 +153,7 @@ def _question(console: "Console", question: str, answers: Iterable[str]) -> None
 
 
 def _line(console: "Console", text: str) -> None:
-    """Print a sentence of an answer; where a terminal ends, it continues below, indented."""
+    """Print a sentence of an answer; at the end of a terminal line it continues below, indented."""
     shown_text = printable(text)
     margin = " " * (len(shown_text) - len(shown_text.lstrip()) + 2)
     first, *further = fold(console, shown_text.lstrip(), beside=len(margin) + 2)
@@ -249,7 +249,7 @@ def progress_table(planned: "Sequence[Planned]") -> "Iterator[Watch | None]":
         get_renderable=table, console=output.console(stderr=True), refresh_per_second=REFRESHES_PER_SECOND
     )
     with live:
-        live.refresh()  # the table is there while the first entries are decided
+        live.refresh()  # the table appears while the first entries are decided
 
         def watch(member: "Member") -> None:
             latest[member.number] = member
@@ -277,7 +277,7 @@ def _table(planned: "Sequence[Planned]", members: "dict[int, Member]", now: date
 
 
 def _select_shown(planned: "Sequence[Planned]", members: "dict[int, Member]") -> "Sequence[Planned]":
-    """Return the entries that fit, in order: from the first that is not over, the last ones at the end."""
+    """Return the entries that fit, in order: from the first unfinished one, the last ones at the end."""
     open_ = (index for index, item in enumerate(planned) if not _is_over(members.get(item.entry.number)))
     first = min(next(open_, len(planned)), max(len(planned) - MOST_ROWS, 0))
     return planned[first : first + MOST_ROWS]
@@ -300,7 +300,7 @@ def _row(item: "Planned", member: "Member | None") -> tuple[str, ...]:
 
 
 def time_left(members: "Iterable[Member]", total: int, now: datetime) -> str:
-    """Return when the whole batch is expected to be done: with its slowest render; they run together."""
+    """Return when the whole batch is expected to be done: with its slowest render; they run in parallel."""
     all_members = list(members)
     open_ = [member for member in all_members if is_under_way(member.job)]
     if len(all_members) == total and not open_:
@@ -354,7 +354,7 @@ def _cost(job: Job) -> int:
 
 
 def show_preview(console: "Console", previews: "Sequence[tuple[Planned, Preview]]", cost: int) -> None:
-    """Print what would be decided for each entry, and the cost of all that would be allowed."""
+    """Print the decision for each entry, and the cost of all that would be allowed."""
     rows = [
         (
             str(planned.entry.line),

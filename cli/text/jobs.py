@@ -43,7 +43,7 @@ COLUMNS = (
 
 
 def job_rows(jobs: Iterable[Job], ledger: Ledger, settings: Settings) -> Iterator[Sequence[object]]:
-    """Yield the header and a row for each of `jobs`, as they come; the cost is settled or reserved."""
+    """Yield the header and a row for each of `jobs`, as they arrive; the cost is settled or reserved."""
     yield COLUMNS
     for job in jobs:
         cost = job.settled_usd_micros if job.settled_usd_micros is not None else job.reserved_usd_micros
@@ -69,7 +69,7 @@ _INDENT = "    "
 _LONG = 200
 _LONGEST_NAME = 12
 _ROOM_FOR_IDS = 120
-"""Columns of a terminal from which a table has whole ids."""
+"""Terminal width from which a table has whole ids."""
 
 
 _STATE_STYLE = {
@@ -92,7 +92,7 @@ def state_style(state: State) -> str:
 
 
 def show_job(console: "Console", job: Job, assets_url: str = "") -> None:
-    """Print one job as a short list of facts; `assets_url` is where its files are."""
+    """Print one job as a short list of facts; `assets_url` is the place of its files."""
     facts = list(_facts(job, assets_url))
     width = max(len(name) for name, _ in facts)
     for name, value in facts:  # a line each, never folded, so that an id or a path can be copied
@@ -100,12 +100,12 @@ def show_job(console: "Console", job: Job, assets_url: str = "") -> None:
 
 
 def show_submitting(console: "Console", job: Job) -> None:
-    """Print how a job that was decided but not sent gets submitted."""
+    """Print how a job that was decided but not sent is submitted."""
     console.print(f"next: a worker submits it (sora-ledger worker), or: sora-ledger resume {job.job_id}")
 
 
 def show_split(console: "Console", standing: "SplitProgress | None") -> None:
-    """Print how far the split of a job has come, if it is part of one."""
+    """Print the progress of a job's split, if it is part of one."""
     if standing is not None:
         console.print(f"split: {standing.sentence}", markup=False)
 
@@ -145,9 +145,9 @@ def _format_location(storage_uri: str, assets_url: str) -> str:
 def show_jobs(
     console: "Console", jobs: Iterable[Job], prompt: Callable[[Job], str | None] | None = None
 ) -> None:
-    """Print jobs as a table; with `prompt`, which returns the prompt of a job, also who asked for what.
+    """Print jobs as a table; with `prompt`, a function that returns a job's prompt, also its requester.
 
-    On a terminal, the last column is cut where it ends, and of ids there is the handle where it is narrow.
+    On a terminal, the last column is cut to fit; on a narrow one, ids are shortened to handles.
     """
     listed = list(jobs)
     years = {job.created_at[:4] for job in listed}
@@ -163,7 +163,7 @@ def show_jobs(
 
 
 def shorten_id(console: "Console", job_id: str) -> str:
-    """Return how a table names a job: by its handle where a terminal is narrow."""
+    """Return a job's name in a table: its handle if the terminal is narrow."""
     return handle_of(job_id) if console.is_terminal and console.width < _ROOM_FOR_IDS else job_id
 
 
@@ -180,7 +180,7 @@ def _render(job: Job) -> str:
 
 
 def _request_words(job: Job, prompt: str | None) -> tuple[str, str, str]:
-    """Return who asked for `job`, what it renders, and the prompt after what it makes of its source."""
+    """Return the requester of `job`, what it renders, and the prompt after its change to its source."""
     length = f"{job.seconds} s" if job.seconds else None
     render = " ".join(part for part in (job.model or job.requested_model, length) if part)
     operation = "" if job.operation is Operation.CREATE else f"{job.operation or 'adopted'}: "

@@ -1,8 +1,8 @@
 """All output of a command: data to stdout, everything else to stderr.
 
-Where stdout gets JSON it gets one document, also when the command fails (`fail`), and stderr gets JSON log
-lines unless it is a terminal. Text from people and servers cannot control the terminal: control characters
-are replaced in text (`printable`) and escaped in JSON (`to_json`).
+If stdout gets JSON, it gets one document, even if the command fails (`fail`), and stderr gets JSON log lines
+unless it is a terminal. Text from people and servers cannot control the terminal: control characters are
+replaced in text (`printable`) and escaped in JSON (`to_json`).
 """
 
 import io
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from render_service.runtime.telemetry import Trace
 
 SCREENS = ("DISPLAY", "WAYLAND_DISPLAY")
-"""Variables of which one is set where a program has a window to open."""
+"""Variables of which one is set where a program can open a window."""
 
 WIDTH = 140  # of text that goes to a file
 INDENT = 2
@@ -45,7 +45,7 @@ class Output:
 
     is_json: bool
     words: Sequence[str] = ()
-    """The command line, as it was typed."""
+    """The command line, as typed."""
     trace: "Trace | None" = None
     has_document: bool = False
     open_list: bool = False
@@ -85,7 +85,7 @@ def to_json(document: Any, indent: int | None = INDENT) -> str:
 
 
 def _dumps(document: Any, indent: int | None) -> str:
-    """Do what `json.dumps` does, ten times as fast with an indent; it prints what `msgspec` refuses."""
+    """Do the same as `json.dumps`, ten times as fast with an indent; it prints what `msgspec` refuses."""
     if indent:
         with suppress(TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
             return msgspec.json.format(msgspec.json.encode(document), indent=indent).decode()
@@ -113,7 +113,7 @@ def stdout_trouble(*, ends: bool = True) -> Iterator[None]:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send what `stream` still gets to nowhere, also what is flushed when the program ends."""
+    """Discard what `stream` still gets, including what is flushed when the program ends."""
     with suppress(io.UnsupportedOperation, OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -145,7 +145,7 @@ def print_list(name: str, facts: Mapping[str, Any] | None = None) -> Iterator[Ca
 
     def write(text: str) -> None:
         output.has_document = output.open_list = True
-        click.echo(text, nl=False, color=True)  # JSON has no codes of colours to be searched for
+        click.echo(text, nl=False, color=True)  # JSON has no colour codes to search for
 
     with _listing(name, facts or {}, write) as add:
         yield add
@@ -193,7 +193,7 @@ def _listing(
     try:
         yield add
     except BaseException:
-        if members:  # what was read is shown, and `fail` ends the list
+        if members:  # the items read are shown, and `fail` ends the list
             flush()
         raise
     if members:
@@ -303,7 +303,7 @@ def complain(message: str, **facts: Any) -> None:
 def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
     """Report that the command failed: on stderr, and as the document on stdout if there is none yet.
 
-    `facts` are those of `ledger.errors.error_facts`, and the exit code; `shown` replaces the message in text.
+    `facts` come from `ledger.errors.error_facts`, plus the exit code; `shown` replaces the message in text.
     """
     output = current()
     if shown is None or output.logs_json:
@@ -313,7 +313,7 @@ def fail(message: str, *, shown: str | None = None, **facts: Any) -> None:
     if not output.is_json:
         return
     error = {"code": facts.pop("code", None), "message": message, **facts}
-    with suppress(OSError):  # it may be stdout that failed
+    with suppress(OSError):  # perhaps stdout is what failed
         if output.open_list:
             indented = to_json(error).replace("\n", "\n  ")
             click.echo(f'\n  ],\n  "error": {indented}\n}}')

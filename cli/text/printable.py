@@ -1,7 +1,7 @@
 """Text that a terminal or rich would obey, escaped in JSON and in markup.
 
-`render_service.runtime.printable` replaces it in text. `cli.text.output` and its console apply both to what
-is printed, so that no print has to remember it.
+`render_service.runtime.printable` replaces it in text. `cli.text.output` and its console apply both to all
+output, so that callers need not.
 """
 
 import re

@@ -26,11 +26,11 @@ LIKELY = {"#": 4, "time": 8, "stream": 13, "event": 20, "by": 4}
 """The usual widths, used while following, when later records are not known yet."""
 GAP = "  "
 WIDE = 100
-LEAST_ROOM = 12  # least width to fold the last column into
+LEAST_ROOM = 12  # minimum width for folding the last column
 
 
 class RecordLines:
-    """Prints records as they come; records of `one_stream` are shown without it."""
+    """Prints records as they arrive; records of `one_stream` are shown without the stream."""
 
     def __init__(self, console: "Console", *, one_stream: bool = False, following: bool = False) -> None:
         self._console = console

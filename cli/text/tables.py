@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GAP = "  "
 LEAST_ROOM = 12
-"""Least width that text is folded into."""
+"""Minimum width for folding text."""
 
 
 def columns(
@@ -29,7 +29,7 @@ def columns(
 ) -> None:
     """Print aligned columns that are never folded; `styles` colours the second cell of each row.
 
-    With `cuts`, the last column is cut where a terminal ends.
+    With `cuts`, the last column is cut at the terminal's width.
     """
     from rich.cells import cell_len
 
@@ -85,7 +85,7 @@ def fold(console: "Console", text: str, beside: int = 0) -> list[str]:
 
 
 def show_findings(console: "Console", report: "Report") -> None:
-    """Print what a check of the record found, and how much it was."""
+    """Print the findings of a check of the record, and their number."""
     for finding in report.findings:
         where = "" if finding.position is None else f"position {finding.position}, "
         console.print(f"[red]{finding.code}[/]", end="")

@@ -1,7 +1,7 @@
-"""A command line that cannot be run, for people and for programs: which option is wrong, and what it takes.
+"""An invalid command line, for people and for programs: the wrong option, and its valid values.
 
-click raises errors of its own for what it parses. Their parameter says what it takes, and the words of the
-command line what was found, so they get the same fields as ours.
+click raises its own errors while parsing. Their parameter tells what it accepts, and the words of the command
+line tell what was found, so they get the same fields as ours.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from ledger.errors import SoraLedgerError
 
 
 class Usage(SoraLedgerError, click.UsageError):
-    """Options or arguments that do not fit together, or lack one; nothing was done."""
+    """Options or arguments that do not fit together, or are missing; nothing was done."""
 
 
 class BadValue(click.BadParameter):
-    """A value that an option or argument does not take; click adds which one that is."""
+    """A value that an option or argument does not accept; click adds which one."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ def unknown_command(message: str, context: click.Context, found: str, known: str
 
 
 def param_of(error: click.UsageError) -> str | None:
-    """Return the option or argument that is wrong, as it is typed."""
+    """Return the wrong option or argument, as typed."""
     if isinstance(error, Usage):
         return _name_parameter(error.param, error.ctx)
     if isinstance(error, click.NoSuchOption | click.BadOptionUsage):
@@ -52,7 +52,7 @@ def param_of(error: click.UsageError) -> str | None:
 
 
 def describe_expected(error: click.UsageError) -> str | None:
-    """Return what the command line should have had in place of what is wrong."""
+    """Return what the command line should have contained instead."""
     if isinstance(error, Usage | BadValue):
         return error.expected
     if isinstance(error, click.NoSuchOption | click.NoSuchCommand):
@@ -65,7 +65,7 @@ def describe_expected(error: click.UsageError) -> str | None:
 
 
 def describe_found(error: click.UsageError, words: Sequence[str]) -> str | None:
-    """Return what the command line with these words had; never a prompt, because it is logged."""
+    """Return what these words of the command line contained; never a prompt, because it is logged."""
     if isinstance(error, Usage | BadValue):
         return error.found
     if isinstance(error, click.NoSuchOption):
@@ -80,7 +80,7 @@ def describe_found(error: click.UsageError, words: Sequence[str]) -> str | None:
 
 
 def _name_parameter(param: str | None, context: click.Context | None) -> str | None:
-    """Return a parameter of the command as it is typed; its name otherwise, such as that of a variable."""
+    """Return a parameter of the command as typed; otherwise its name, for example a variable's."""
     parameters = context.command.params if context else ()
     named = next((parameter for parameter in parameters if parameter.name == param), None)
     return max(named.opts, key=len) if isinstance(named, click.Option) else param

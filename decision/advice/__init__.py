@@ -1,1 +1,1 @@
-"""Advice about a request that is allowed: what is missing, what could be better, the guardrails."""
+"""Advice about an allowed request: what is missing, what could be better, the guardrails."""

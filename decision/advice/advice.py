@@ -1,9 +1,9 @@
 """Advice on a request before money is spent, and the content rules of every server.
 
-Advice never blocks, and may be wrong. Its rules are those of the Sora skill: one main action and one camera
-move per shot, short dialogue for short clips, little on-screen text and a static camera for it, size and
-length by option instead of prose, and a remix that says what stays the same. Missing details that make a
-render pointless are in `decision.advice.reading`.
+Advice never blocks, and may be wrong. Its rules come from the Sora skill: one main action and one camera move
+per shot, short dialogue for short clips, little on-screen text and a static camera for it, size and length by
+option instead of prose, and a remix that says what stays the same. Missing details that make a render
+pointless are in `decision.advice.reading`.
 
 Servers enforce the content rules too, but only after the request was sent and perhaps charged. Prompts are
 not searched for words: that would be a guess. A person confirms the rules (``--attest``); a policy can
@@ -51,7 +51,7 @@ _RESOLUTION = re.compile(r"\b(?:4k|8k|(?:720|1080|2160)p|\d{3,4} ?[x\u00d7] ?\d{
 
 
 class Advice(NamedTuple):
-    """One piece of advice: a stable code, the field it is about, and the text with what to do."""
+    """One piece of advice: a stable code, the field it concerns, and the text with what to do."""
 
     code: str
     field: str
@@ -202,7 +202,7 @@ _RULES: tuple[_Rule, ...] = (
 
 
 class Guardrail(NamedTuple):
-    """One rule: a stable code, the rule in one line, and what it means in practice."""
+    """One rule: a stable code, the rule in one line, and its meaning in practice."""
 
     code: str
     rule: str

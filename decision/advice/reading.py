@@ -1,9 +1,9 @@
-"""What a prompt says about its shot, and the missing details that would waste a render.
+"""Read the shot described by a prompt, and find the missing details that would waste a render.
 
 Camera moves, main actions and spoken words are found by a simple reading of English, for advice only. A
 camera move counts once per direction ("pan left, then pan right" is two); an action counts once per verb. A
-word that may be a noun ("waves") counts only after a pronoun or another action, and a relative clause holds
-no main action.
+word that may be a noun ("waves") counts only after a pronoun or another action, and a relative clause
+contains no main action.
 
 A detail is missing if a blank is not filled or there is nothing to show. "If any critical detail is missing
 and blocks success, ask a question; otherwise proceed" (the Sora skill). The rules are lenient on purpose: a
@@ -182,7 +182,7 @@ class Question(NamedTuple):
 
 
 def missing_details(request: RenderRequest) -> tuple[Question, ...]:
-    """Return the questions to answer before `request` is worth its money; usually none."""
+    """Return the questions to answer before `request` is worth its cost; usually none."""
     first_fields: dict[str, str] = {}
     for field, text in {"prompt": request.prompt, **request.fields}.items():
         for found in _blanks(text):
@@ -212,7 +212,7 @@ def _name_field(field: str) -> str:
 def _blanks(text: str) -> Iterator[str]:
     """Yield each distinct blank in `text`.
 
-    Quoted words are to be shown or spoken, so they are not blanks, and neither are closed tags.
+    Quoted words are shown or spoken, so they are not blanks; neither are closed tags.
     """
     unquoted = _QUOTED.sub("", text)
     for found in dict.fromkeys(match[0] for blank in _BLANKS for match in blank.finditer(unquoted)):
@@ -240,7 +240,7 @@ def _says_something(lines: Mapping[str, str]) -> bool:
 
 
 def _has_material(request: RenderRequest) -> bool:
-    """Return whether an attachment shows what is in the clip."""
+    """Return whether an attachment shows the contents of the clip."""
     return bool(
         request.input_reference or request.reference_url or request.reference_file_id or request.character_ids
     )

@@ -1,9 +1,8 @@
-"""Renders that need approval, and denials that a person overrides. Pure; does not know who approved.
+"""Renders that need approval, and denials that a person overrides. Pure; does not know the approvers.
 
-`consider` is `decision.engine.decide.decide` for a policy that has approval rules: an allowed
-request that matches a rule is held. `rule_after_approval` and `override` decide again from the recorded
-inputs, so every gate is checked again. The person's answer is one of the inputs, so the new decision can be
-reproduced like any other.
+`consider` is `decision.engine.decide.decide` for a policy that has approval rules: an allowed request that
+matches a rule is held. `rule_after_approval` and `override` decide again from the recorded inputs, so every
+gate is checked again. The person's answer is an input, so the new decision can be reproduced like any other.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -49,12 +48,12 @@ def rule_after_approval(
 ) -> Considered:
     """Return the ruling on what was `held`, now that enough people approved; a gate may have closed since.
 
-    The approval covers the model that would have been rendered then, at that cost or less. If the choice or
-    a higher cost has changed since, it is considered again and may be held again.
+    The approval covers the model chosen at that time, at that cost or less. If the choice has changed or the
+    cost has risen since, the request is considered again and may be held again.
 
-    `budgets` are the budgets that pay for it now, with the least that any has left (None: no limit); without
-    them the recorded ones are used, with what was left then. Overrides in `lapsed` no longer apply. Prices
-    are those of `priced_on`, by default of the day it was held.
+    `budgets` are the budgets that pay for it now, with the smallest remainder of any (None: no limit);
+    without them the recorded budgets and remainder are used. Overrides in `lapsed` no longer apply. Prices
+    are those of `priced_on`, by default the day it was held.
     """
     answer: dict[str, str | bool | int | None] = {}
     if budgets is not None:
@@ -81,7 +80,7 @@ def _is_as_approved(held: RenderHeld, ruling: RenderDecided) -> bool:
 def override(denied: RenderDenied, code: str, *, catalog: Catalog, policy: Policy) -> Considered:
     """Return the ruling with the denial `code` overridden; other denials and approvals still apply.
 
-    `BadRequest` if nothing was denied with that code, or if the policy does not allow it to be overridden.
+    `BadRequest` if nothing was denied with that code, or if the policy does not allow overriding it.
     """
     failed = {failure.detail_code for item in denied.basis.candidates for failure in item.gates_failed}
     validators.parse_word("denial", code, sorted(failed))

@@ -1,15 +1,15 @@
-"""The decision: gates first, then a score among the candidates that pass; if none passes, it is denied.
+"""The decision: gates first, then a score among the candidates that pass; if none passes, a denial.
 
 `decide` returns the event itself. An explicitly requested model is used if the gates allow it, and the event
-says what the policy would have chosen. If every candidate fails, the request is denied; there is no fallback.
+records the policy's own choice. If every candidate fails, the request is denied; there is no fallback.
 
 The same inputs, policy, catalog and engine give the same ``decision_id``, in any order. No digest covers
 free text.
 
-A denial has the smallest change that would be allowed: its fixes belong together. Obstacles have one remedy
-each: drop what the source or the server does not take, wait for a source, split several changes, confirm
-guardrails, or create instead. For money and for what a model offers, all that the operation leaves open is
-compared with the request, and the nearest wins: the fewest changes; then the caller's own limit before the
+A denial contains the smallest change that would be allowed: its fixes belong together. Obstacles have one
+remedy each: drop what the source or the server does not accept, wait for a source, split several changes,
+confirm guardrails, or create instead. For money and model limits, every value that the operation leaves open
+is compared with the request, and the nearest wins: the fewest changes; then the caller's own limit before the
 model, the seconds and the size; raising a budget, which is not up to the caller, comes last. A create leaves
 model, size and seconds open, an extension its seconds, an edit of a file its model.
 """
@@ -52,7 +52,7 @@ ENGINE = "decide/7"
 """The version of these rules, including the one-change rules; other versions are not reproduced."""
 
 MOST_CHANGES_SHOWN = 50
-"""The most changes that a trace locates, to limit the size of a record; the inputs have the full count."""
+"""The maximum number of changes in a trace, to limit the size of a record; the inputs have the full count."""
 
 _NO_BUDGET = DecisionContext()
 
@@ -90,10 +90,10 @@ def collect_inputs(
 
 
 def rule(inputs: Inputs, *, catalog: Catalog, policy: Policy, changes: tuple[Change, ...] = ()) -> Ruling:
-    """Return the ruling on recorded `inputs`; `changes` only says where in the prompt each change stands.
+    """Return the ruling on recorded `inputs`; `changes` only says where in the prompt each change is.
 
-    Equal inputs are ruled on once and share their ruling, which nobody changes. Whether a person is needed
-    besides is `decision.engine.approval`'s to say.
+    Equal inputs are ruled on once and share their ruling, which is never modified. `decision.engine.approval`
+    decides whether a person is needed too.
     """
     return _rule(inputs, catalog, policy, changes)
 
@@ -130,7 +130,7 @@ def _decision_id(inputs: Inputs, catalog: Catalog, policy: Policy) -> str:
 
 
 def _score_candidates(gated: list[Candidate], inputs: Inputs, policy: Policy) -> tuple[Candidate, ...]:
-    """Give features and a score to the candidates that passed every gate."""
+    """Compute features and a score for the candidates that passed every gate."""
     costs = [candidate.cost_usd_micros for candidate in gated if not candidate.gates_failed]
     cheapest = min((cost for cost in costs if cost is not None), default=None)
     return tuple(_with_score(candidate, inputs, policy, cheapest) for candidate in gated)
@@ -221,14 +221,14 @@ def _reasons(basis: Basis, winner: Candidate, choice: Candidate | None, inputs: 
 
 
 def _warnings(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
-    """Return what is recorded of a request that was let through."""
+    """Return the reasons recorded for an allowed request."""
     status = inputs.judge_status
     judge = ("JUDGED" if status == JudgeStatus.CHECKED else "JUDGE_MISSING",) if status else ()
     return *judge, *_collect_face_reasons(inputs, policy), *_collect_guardrail_reasons(inputs, policy)
 
 
 def _collect_guardrail_reasons(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
-    """Return what the guardrails found: marked, approved by a person, or set aside by one."""
+    """Return the findings of the guardrails: marked, approved by a person, or overridden by one."""
     if policy.guardrails is None or inputs.guardrails is None:
         return ()
     terms = policy.guardrails.terms
@@ -247,7 +247,7 @@ def _collect_guardrail_reasons(inputs: Inputs, policy: Policy) -> tuple[str, ...
 
 
 def _collect_face_reasons(inputs: Inputs, policy: Policy) -> tuple[str, ...]:
-    """Return what would be a guess to deny for."""
+    """Return the uncertainties that would be a guess to deny for."""
     if inputs.reference_faces is None or policy.reference_faces is FaceRule.IGNORE:
         return ()
     codes = {Faces.FOUND: "FACE_IN_REFERENCE", Faces.NOT_CHECKED: "FACES_NOT_CHECKED"}
@@ -267,7 +267,7 @@ def _reasons_for_model(
 
 
 def _reasons_about_changes(inputs: Inputs) -> tuple[str, ...]:
-    """Return what was found in the prompt; several changes or none are let through in an edit only."""
+    """Return the changes found in the prompt; several changes or none are allowed only in an edit."""
     codes = {
         "single": "SINGLE_CHANGE",
         "ambiguous": "SINGLE_CHANGE_NOT_ESTABLISHED",
@@ -297,7 +297,7 @@ def _explain_runner_up(runner_up: Candidate, winner: Candidate, inputs: Inputs) 
 
 
 def _has_more(feature: str, candidate: Candidate, other: Candidate) -> bool:
-    """Return whether `feature` is known of both and more for `candidate`."""
+    """Return whether `feature` is known of both and higher for `candidate`."""
     known = feature in candidate.features and feature in other.features
     return known and candidate.features[feature] > other.features[feature]
 
@@ -316,7 +316,7 @@ _NEEDED_BY: Mapping[str, str] = {
     **{name: name for name in SERVER_OPTIONS},
     SEVERAL_IMAGES: SEVERAL_IMAGES,
 }
-"""The request field behind each server option that can be left out."""
+"""The request field for each server option that can be omitted."""
 
 
 class _Shape(NamedTuple):
@@ -365,7 +365,7 @@ def _create_instead(inputs: Inputs) -> Inputs:
 
 
 def _fix_for_profile(inputs: Inputs) -> tuple[Fix, ...]:
-    """Return what to leave out for this server, or that another server is needed."""
+    """Return the options to omit for this server, or that another server is needed."""
     missing = (*inputs.operations_missing, *inputs.options_missing)
     if any(name not in _NEEDED_BY for name in missing):
         return (Fix(field="profile", action="set"),)
@@ -409,7 +409,7 @@ def _remedies(refused: Candidate, inputs: Inputs) -> Iterator[Fix]:
 
 
 def _aspect_found(inputs: Inputs) -> str:
-    """Return the aspect that the prompt seems to be about, the first of several."""
+    """Return the first aspect that the prompt seems to be about."""
     return (inputs.change_aspects or DEFAULT_ASPECT).partition(":")[0]
 
 
@@ -421,7 +421,7 @@ def _nearest_allowed(inputs: Inputs, catalog: Catalog) -> tuple[Fix, ...]:
 
 
 def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
-    """Yield what can be made from the source, with its cost; an unknown source has its own remedy."""
+    """Yield the options for a source, with their cost; an unknown source has its own remedy."""
     extends = inputs.operation is Operation.EXTEND
     lengths = catalog.extension.list_fitting(inputs.source_seconds or 0) if extends else (inputs.seconds,)
     for seconds in lengths:
@@ -430,7 +430,7 @@ def _shapes_of_source(inputs: Inputs, catalog: Catalog) -> Iterator[tuple[_Shape
 
 
 def _shapes(inputs: Inputs, original: _Shape, catalog: Catalog) -> Iterator[tuple[_Shape, int]]:
-    """Yield what the catalog offers, with its lowest cost; an open choice of model stays open."""
+    """Yield the catalog's offers, with their lowest cost; an open choice of model stays open."""
     of_file = inputs.operation is Operation.EDIT
     wished = catalog.model(original.model) if original.model else None
     models = {model.name: model for model in (*catalog.models, *([wished] if wished else ()))}

@@ -1,8 +1,8 @@
-"""A ruling in sentences for people: what was decided and why, and after a denial what to do now.
+"""A ruling in sentences for people: what was decided and why, and what to do after a denial.
 
-`list_reasons` needs the event alone, so an old decision reads the same as a fresh one. `what_now` says the
+`list_reasons` needs the event alone, so an old decision reads the same as a fresh one. `what_now` gives the
 next step as command-line flags; with the request at hand it can also repeat the person's own words, which the
-event never does.
+event never contains.
 """
 
 import json
@@ -61,8 +61,8 @@ def what_now(
     """Return the next steps after a denial, or for what is held; `job_id` is what to call the job there.
 
     With `request`, several changes become one command each. `draft` is the job it was made from, which the
-    event does not name where there is no source; `request` names it too. `sent` is the prompt as it would be
-    sent, where only the record is at hand.
+    event omits if there is no source; `request` has it too. `sent` is the prompt as it would be sent, if only
+    the record is at hand.
     """
     sent = request.sent_prompt if request else sent
     if isinstance(denied, RenderHeld):
@@ -78,11 +78,11 @@ def what_now(
 
 
 _DENIED_BY_NAME = frozenset({"size", "seconds", "model", "budget"})
-"""Fields with which the codes of their denials begin."""
+"""Fields that the detail codes of their denials begin with."""
 
 
 def find_denied_field(trace: DenialTrace) -> str | None:
-    """Return the field that a denial is about; where its code names none, the first one to change."""
+    """Return the field that a denial is about; if its code names none, the first one to change."""
     named = trace.detail_code.partition("_")[0].lower()
     if named in _DENIED_BY_NAME:
         return named
@@ -111,7 +111,7 @@ def _explain_allow(decided: RenderDecided) -> list[str]:
 
 
 def _reason(code: str, decided: RenderDecided) -> str:
-    """Return a reason in a sentence; a code of another version, which this one does not know, as it is."""
+    """Return a reason as a sentence; an unknown code, from another version, is returned unchanged."""
     return _REASONS[code](decided) if code in _REASONS else code
 
 
@@ -222,11 +222,11 @@ _FAILURES: Mapping[str, str] = {
 
 
 def explain_failure(candidate: Candidate, failure: GateFailure, ruling: Considered) -> str:
-    """Return in a sentence why a candidate did not pass a gate."""
+    """Return, as a sentence, why a candidate failed a gate."""
     are_options = failure.detail_code == "OPTION_NOT_OFFERED"
     if failure.detail_code == "NO_CHANGE_FOUND" and _wishes_other_shape(candidate):
         return "nothing else is to change; a remix changes exactly one thing"
-    if failure.detail_code not in _FAILURES:  # of another version: the code and what it compared
+    if failure.detail_code not in _FAILURES:  # from another version: the code and the compared values
         return f"{failure.detail_code} (expected {failure.expected}, found {failure.found})"
     return _FAILURES[failure.detail_code].format(
         model=candidate.model,
@@ -265,7 +265,7 @@ def explain_candidate(candidate: Candidate, ruling: Considered) -> list[str]:
 
 
 def _as_flags(options: str) -> str:
-    """Return the names of `options` as they are typed; some that servers take cannot be asked for."""
+    """Return the names of `options` as they are typed; some server options cannot be requested."""
     flags = [_FLAGS[name] for name in options.split(", ") if name in _FLAGS]
     return ", ".join(flags) or "none of these options"
 
@@ -277,7 +277,7 @@ def _name_budgets(ruling: Considered) -> str:
 
 
 def _explain_denial(denied: RenderDenied) -> list[str]:
-    """Return why each candidate was out, the reason of the trace first, and the invariant behind it."""
+    """Return why each candidate was ruled out, the reason of the trace first, and the invariant behind it."""
     trace = denied.denial_trace
     failures = [(item, failure) for item in denied.basis.candidates for failure in item.gates_failed]
     own = (trace.detail_code, trace.expected, trace.found)
@@ -351,7 +351,7 @@ def _step(fix: Fix, denied: RenderDenied, draft: str | None, sent: str | None) -
 
 
 def _explain_leaving_out(wish: str, denied: RenderDenied) -> str:
-    """Return how to take back a wish; of a remix it can be told in two ways."""
+    """Return how to drop a requested value; for a remix it can come from two places."""
     is_remix = _input(denied, "operation") == Operation.REMIX.value
     return f"leave out --{wish} or --change {wish}" if is_remix else f"leave out --{wish}"
 
@@ -386,7 +386,7 @@ def _create_with(denied: RenderDenied) -> str:
 
 
 def _split_commands(denied: RenderDenied, request: RenderRequest) -> list[str]:
-    """Return one remix command per change, with what the request says of it."""
+    """Return one remix command per change, with the other values of the request."""
     shown = len(denied.denial_trace.changes)
     parts = split_by(request.prompt, request.fields, denied.denial_trace.changes)
     texts = map(shlex.quote, parts[:shown])
@@ -406,7 +406,7 @@ def _input(ruling: Considered, name: str) -> str | int | bool | None:
 
 
 def explain_guardrails(ruling: Considered) -> list[str]:
-    """Return in sentences what the guardrails found."""
+    """Return the findings of the guardrails in sentences."""
     codes = Counter(code for code, _, _ in places_in(str(_input(ruling, "terms_found") or "")))
     terms = [
         f"the prompt contains {count} {'term' if count == 1 else 'terms'} of the policy's rule {code}"
@@ -422,7 +422,7 @@ def explain_guardrails(ruling: Considered) -> list[str]:
 
 
 def describe_moderation(ruling: Considered) -> str:
-    """Return what a moderation found, the highest scores first: `` (MODEL) flagged violence 93 %``."""
+    """Return the findings of a moderation, the highest scores first: `` (MODEL) flagged violence 93 %``."""
     pairs = [pair.rpartition(":") for pair in split_names(str(_input(ruling, "moderation_ppm") or ""))]
     scores = {name: int(value) for name, _, value in pairs}
     flagged = split_names(str(_input(ruling, "moderation_flagged") or ""))
@@ -440,7 +440,7 @@ def not_moderated(ruling: Considered) -> str:
 
 
 MOST_CATEGORIES = 3
-"""The categories of a moderation that a sentence names."""
+"""The maximum number of moderation categories in a sentence."""
 _PPM_PER_PERCENT = 10_000
 _NOT_MODERATED: Mapping[str, str] = {
     ModerationStatus.NOT_OFFERED: "the profile {profile} has no moderations",

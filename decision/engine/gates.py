@@ -1,12 +1,12 @@
 """The gates that a candidate must pass before it is scored. A gate either passes or fails; it has no weight.
 
-Each gate has a name in the record, its detail codes, and for each of those one of Bickford's seven codes and
-the invariant it protects (`REFUSALS`). A gate applies only if it is meaningful: what the server offers if
-that is known, an attestation or an approved draft if the policy requires it, money if there is a cost.
+Each gate has a name in the record and its detail codes; each detail code has one of Bickford's seven codes
+and the invariant it protects (`REFUSALS`). A gate applies only where it is meaningful: server capabilities if
+they are known, an attestation or an approved draft if the policy requires it, money if there is a cost.
 
-A remix must change exactly one thing, so that lineage is meaningful. If it cannot be told whether it does,
-the requester declares the aspect it changes, unless the policy lets such remixes pass. Edits are exempt: the
-changes found in their prompts are recorded in inputs and reasons, and refuse nothing.
+A remix must change exactly one thing, so that lineage is meaningful. If that is unclear, the requester
+declares the aspect it changes, unless the policy lets such remixes pass. Edits are exempt: the changes found
+in their prompts are recorded in inputs and reasons, and cause no refusal.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -285,7 +285,7 @@ def pass_gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Polic
 
 
 def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -> Mapping[str, Gate]:
-    """Return the gates that apply, in the order of importance of their refusals."""
+    """Return the gates that apply, ordered by the importance of their refusals."""
     gates: dict[str, Gate] = {}
     if inputs.operations_offered is not None:
         gates["operation_offered"] = _operation_offered
@@ -310,7 +310,7 @@ def _gates(inputs: Inputs, entrant: Entrant, catalog: Catalog, policy: Policy) -
 
 
 def _guardrail_gates(inputs: Inputs, policy: Policy) -> Mapping[str, Gate]:
-    """Return the gates for what the policy's guardrails found; those that only warn or hold fail none."""
+    """Return the gates for findings of the policy's guardrails; those that only warn or hold fail none."""
     guardrails = policy.guardrails
     if guardrails is None or inputs.guardrails is None:
         return {}

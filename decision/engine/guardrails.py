@@ -1,8 +1,8 @@
-"""What the guardrails of a policy find in a request: as inputs of its decision, and what they do.
+"""Findings of a policy's guardrails in a request, as inputs of its decision, and their effects.
 
-The inputs record which rules were met, where in the prompt their terms stand, and how a server moderated it:
+The inputs record which rules matched, where their terms are in the prompt, and how a server moderated it:
 categories and scores, never words. `find_in` is the only place that reads the text, so a recorded decision
-can be repeated when the text is gone.
+can be repeated after the text is erased.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +17,11 @@ from decision.rules.guardrails import FLAGGED, MISSING, Action, Category, Guardr
 from decision.rules.terms import find, fold, fold_term
 
 MOST_PLACES = 20
-"""The most places that are recorded for one rule."""
+"""The maximum number of places recorded for one rule."""
 
 
 class ModerationStatus(StrEnum):
-    """How asking a server for a moderation ended; only ``checked`` has a result."""
+    """The outcome of a moderation request; only ``checked`` has a result."""
 
     CHECKED = "checked"
     NOT_OFFERED = "not_offered"
@@ -32,7 +32,7 @@ class ModerationStatus(StrEnum):
 
 
 class ModerationResult(BaseModel):
-    """How a server moderated a prompt: the categories it flagged, and scores in parts per million."""
+    """A server's moderation of a prompt: the categories it flagged, and scores in parts per million."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +62,7 @@ def find_in(
 
 
 def moderation_codes(guardrails: Guardrails, result: ModerationResult) -> list[str]:
-    """Return the codes of the rules about `result`; every flagged category is of some rule."""
+    """Return the codes of the rules that match `result`; every flagged category matches some rule."""
     if guardrails.moderation is None:
         return []
     if result.status is not ModerationStatus.CHECKED:
@@ -79,13 +79,13 @@ def is_denied_by_terms(text: str, guardrails: Guardrails, purpose: str) -> bool:
 
 
 def was_sent_to_moderation(inputs: Mapping[str, object]) -> bool:
-    """Return whether a server was asked to moderate the prompt of recorded inputs."""
+    """Return whether recorded inputs show that a server was asked to moderate the prompt."""
     never = {ModerationStatus.NOT_ASKED, ModerationStatus.NOT_OFFERED}
     return inputs.get("moderation_status") not in {None, *never}
 
 
 def result_in(inputs: Mapping[str, object]) -> ModerationResult | None:
-    """Return the result that recorded inputs hold; None if no server was asked."""
+    """Return the result in recorded inputs; None if no server was asked."""
     if not inputs.get("moderation_status"):
         return None
     pairs = [pair.rpartition(":") for pair in str(inputs.get("moderation_ppm") or "").split(",") if pair]
@@ -98,7 +98,7 @@ def result_in(inputs: Mapping[str, object]) -> ModerationResult | None:
 
 
 def places_in(terms_found: str) -> Iterator[tuple[str, int, int]]:
-    """Yield code, start and end of the places that recorded inputs name (code points of the sent prompt)."""
+    """Yield code, start and end of the places in recorded inputs (code points of the sent prompt)."""
     for pair in filter(None, terms_found.split(",")):
         code, _, place = pair.partition(":")
         start, _, end = place.partition("-")
@@ -106,13 +106,13 @@ def places_in(terms_found: str) -> Iterator[tuple[str, int, int]]:
 
 
 def codes_that(action: Action, codes: Iterable[str], guardrails: Guardrails, purpose: str) -> list[str]:
-    """Return those of `codes` whose rules do `action` with a request for `purpose`."""
+    """Return the `codes` whose rules do `action` with a request for `purpose`."""
     return [code for code in codes if guardrails.action(code, purpose) is action]
 
 
 @lru_cache(maxsize=256)
 def _places(text: str, guardrails: Guardrails) -> dict[str, tuple[tuple[int, int], ...]]:
-    """Return where the terms of each rule stand in `text`, by code, the first places of each rule."""
+    """Return the places of each rule's terms in `text`, by code, up to a maximum per rule."""
     searched = fold(text)
     found: dict[str, tuple[tuple[int, int], ...]] = {}
     for rule in guardrails.terms:

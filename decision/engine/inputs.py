@@ -1,7 +1,7 @@
 """The complete inputs of a decision: flat, without free text, as recorded.
 
 A ruling is a function of these inputs, the catalog and the policy (`decision.engine.decide.rule`), so a
-recorded decision can be reproduced from its record. Of free text, only findings enter: the aspects that a
+recorded decision can be reproduced from its record. From free text, only findings enter: the aspects that a
 remix or edit changes.
 """
 
@@ -22,19 +22,18 @@ from ledger.terms import Operation, Status
 
 
 class DecisionContext(BaseModel):
-    """What the caller knows in addition to the request: the money left, and what the server offers.
+    """The caller's knowledge beyond the request: the money left, and the server's capabilities.
 
-    `budgets` would hold the cost; `budget_left_usd_micros` is the least that any of them has left, None
-    without a limit.
-    `operations_offered` and `options_offered` use the words of `operations_needed` and `options_needed`, and
-    may include others; None if unknown, in which case nothing is refused.
+    `budgets` are the budgets that would hold the cost; `budget_left_usd_micros` is the smallest remainder of
+    any, None without a limit. `operations_offered` and `options_offered` use the words of `operations_needed`
+    and `options_needed`, and may include others; None if unknown, in which case nothing is refused.
     `median_seconds` and `failure_ppm` are measurements by model: the time that renders take, and failures per
     million. `promotes_approved` says that the request renders the final version of an approved draft,
-    `draft_approved` that anything it was made from was approved; None where it is made from nothing. `team`
-    and `project` are whose money it is. `requester_claimed` says that nothing establishes who asks but a name
-    they typed; asked only under a policy with approval rules. Prices are those of the day `priced_on`, UTC.
-    `moderation` is how the server moderated the prompt, and `judge` what a judge said of a remix, each asked
-    only under a policy that wants it.
+    `draft_approved` that anything it was made from was approved; None if it is made from nothing. `team` and
+    `project` pay for it. `requester_claimed` says that the requester is known only by a typed name; it is set
+    only under a policy with approval rules. Prices are those of the day `priced_on`, UTC. `moderation` is the
+    server's moderation of the prompt, and `judge` a judge's verdict on a remix; each is obtained only under a
+    policy that requires it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +62,7 @@ def operations_needed(request: RenderRequest) -> tuple[str, ...]:
 
 
 def options_needed(request: RenderRequest) -> tuple[str, ...]:
-    """Return the options a server must accept: those of the request, an image by ``url`` or ``file_id``."""
+    """Return the options a server must accept: the request's, and an image by ``url`` or ``file_id``."""
     frames = {"url": request.reference_url, "file_id": request.reference_file_id}
     return (*request.options, *(form for form, value in frames.items() if value))
 
@@ -71,18 +70,18 @@ def options_needed(request: RenderRequest) -> tuple[str, ...]:
 class Inputs(BaseModel):
     """The inputs of one decision, named as in ``Basis.inputs``; money in micro-dollars.
 
-    `wished_*` are explicitly requested values, None if left open. `size` and `seconds` are those of
-    the source in a remix or edit; in an extension `seconds` is what is added. `change_*` is what was found in
-    the prompt of a remix or edit, `declared_change` the one aspect that the requester says it changes. Lists
-    are in alphabetical order and joined with commas: `budgets`, `change_aspects` (``camera:1,palette:2``),
-    and what is needed of a server and offered by it.
+    `wished_*` are explicitly requested values, None if left open. `size` and `seconds` are the source's in a
+    remix or edit; in an extension `seconds` is the added length. `change_*` are the findings in the prompt of
+    a remix or edit, `declared_change` is the one aspect that the requester declares. Lists are in
+    alphabetical order and joined with commas: `budgets`, `change_aspects` (``camera:1,palette:2``), and the
+    capabilities that are needed and that the server offers.
 
-    Where a judge was to be asked, `offline_verdict` is the verdict without it, and `judge_*` what it said:
+    If a judge was to be asked, `offline_verdict` is the verdict without it, and `judge_*` its answer:
     `judge_changes` (``palette:0-14``) in code points of the prompt.
 
     `guardrails` are the codes of the policy's guardrails that the request meets, None without any guardrails.
-    `terms_found` says where terms stand in the sent prompt (``CODE:3-14``, in order of place), None if it was
-    not searched. `moderation_*` is how the server moderated it.
+    `terms_found` gives the places of terms in the sent prompt (``CODE:3-14``, in order), None if it was not
+    searched. `moderation_*` is the server's moderation of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -214,7 +213,7 @@ class Inputs(BaseModel):
 
     @property
     def guardrail_codes(self) -> tuple[str, ...]:
-        """The codes of the guardrails that it meets."""
+        """The codes of the guardrails that the request meets."""
         return split_names(self.guardrails or "")
 
     @property
@@ -224,12 +223,12 @@ class Inputs(BaseModel):
 
     @property
     def operations_missing(self) -> tuple[str, ...]:
-        """Operations that the server would need and does not offer."""
+        """Operations that are needed but not offered by the server."""
         return _missing(self.operations_needed, self.operations_offered)
 
     @property
     def options_missing(self) -> tuple[str, ...]:
-        """Options that the server would need to accept and does not."""
+        """Options that are needed but not accepted by the server."""
         return _missing(self.options_needed, self.options_offered)
 
 
@@ -242,7 +241,7 @@ _ADDED_LATER = frozenset(
 
 
 def _encode_measurements(values: Mapping[str, int] | None) -> str | None:
-    """Return measurements in the form of the inputs: ``sora-2:95,sora-2-pro:240``."""
+    """Return measurements in the format of the inputs: ``sora-2:95,sora-2-pro:240``."""
     return ",".join(f"{model}:{value}" for model, value in sorted(values.items())) if values else None
 
 

@@ -1,9 +1,9 @@
-"""What a judge says of the changes that a remix asks for: inputs of its decision, and what they may change.
+"""A judge's verdict on the changes in a remix: inputs of its decision, and their effect.
 
-A judge is a chat model that the policy names, or the encoder in this program. It is asked before the
-decision, so that a recorded decision is repeated without it: from the offline verdict and the judge's,
+A judge is a chat model named by the policy, or the encoder in this program. It is asked before the decision,
+so that a recorded decision can be repeated without it: from the offline verdict and the judge's,
 `join_verdicts` gives the same verdict every time. A judge that was not asked, or did not answer, leaves the
-offline verdict as it is.
+offline verdict unchanged.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _SURE_OF_A_DENIAL = ("multiple", "none")
 
 
 def find_judge(policy: Policy, request: RenderRequest) -> Judge | None:
-    """Return the judge that the policy wants to be asked about `request`; None if there is none."""
+    """Return the judge to ask about `request` under the policy; None if there is none."""
     judge = policy.judge
     if judge is None or request.operation is not Operation.REMIX:
         return None
@@ -29,9 +29,9 @@ def find_judge(policy: Policy, request: RenderRequest) -> Judge | None:
 def apply_judgement(
     verdict: RemixVerdict | None, judge: Judge | None, result: JudgeResult | None
 ) -> tuple[RemixVerdict | None, dict[str, str | None]]:
-    """Return the verdict on a remix after its judge was asked, and the inputs that say so.
+    """Return the verdict on a remix after its judge was asked, and the inputs that record it.
 
-    `verdict` is the offline verdict. Without a judge, or where it is not to be asked, there are no inputs.
+    `verdict` is the offline verdict. If there is no judge, or it is not to be asked, there are no inputs.
     """
     if judge is None or verdict is None or not _is_asked(judge, verdict.verdict):
         return verdict, {}
@@ -50,8 +50,8 @@ def apply_judgement(
 def join_verdicts(verdict: RemixVerdict, judge: Judge, result: JudgeResult) -> RemixVerdict:
     """Return the verdict of both: a judge settles what is unclear, and may object to what is one change.
 
-    Several changes, or none, of which the offline rule is sure, become one only if the policy says so; then
-    several become unclear, too, where the judge is not sure.
+    If the offline rule is sure of several changes or none, they become one only if the policy allows it; then
+    several become unclear, too, if the judge is not sure.
     """
     opinion = result.verdict
     if result.status is not JudgeStatus.CHECKED or opinion is None or opinion == verdict.verdict:
@@ -69,7 +69,7 @@ def join_verdicts(verdict: RemixVerdict, judge: Judge, result: JudgeResult) -> R
 
 
 def judge_result_in(inputs: Mapping[str, Any]) -> JudgeResult | None:
-    """Return the result that recorded inputs hold; None if no judge was to be asked."""
+    """Return the result in recorded inputs; None if no judge was to be asked."""
     if not inputs.get("judge_status"):
         return None
     return JudgeResult(
@@ -81,7 +81,7 @@ def judge_result_in(inputs: Mapping[str, Any]) -> JudgeResult | None:
 
 
 def explain_judge(inputs: Mapping[str, Any]) -> list[str]:
-    """Return in a sentence what the judge said, or why nothing; empty if none was to be asked."""
+    """Return, as a sentence, the judge's answer or why there is none; empty if none was to be asked."""
     status, offline = inputs.get("judge_status"), inputs.get("offline_verdict")
     if not status:
         return []

@@ -1,1 +1,1 @@
-"""Remixes that change one thing: reading a prompt, finding its changes, splitting it."""
+"""Remixes that change one thing: read a prompt, find its changes, split it."""

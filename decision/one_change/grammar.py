@@ -1,7 +1,7 @@
-"""What stands at a place of a sentence, seen from the clause that is open there.
+"""Questions about a place in a sentence, seen from the clause that is open there.
 
-Each question is about the words from `start` on, the first content word behind the joint at `index`. How a
-sentence is cut by the answers is `decision.one_change.clauses`'s.
+Each question is about the words from `start` on, the first content word after the joint at `index`.
+`decision.one_change.clauses` cuts a sentence by the answers.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from itertools import takewhile
 from decision.one_change import invariants, lexicon, parallelism
 
 _ADVERBS = frozenset({"away", "back", "down", "off", "out", "up"})
-"""Particles that are no prepositions before a determiner: "lock off the camera", but "a roll to the left"."""
+"""Particles, not prepositions before a determiner: "lock off the camera", but "a roll to the left"."""
 
 
 def is_imperative(words: Sequence[str], *, opening: bool = False) -> bool:
@@ -33,17 +33,17 @@ def is_editing(word: str) -> bool:
 
 
 def is_directing(word: str) -> bool:
-    """Return whether `word` is a participle of what is done to the video: "while [dimming] the lights"."""
+    """Return whether `word` is a participle of a change to the video: "while [dimming] the lights"."""
     return bool(_stems(word) & lexicon.DIRECTING)
 
 
 def is_replacing(word: str) -> bool:
-    """Return whether `word` is a participle that puts a thing in the place of another, or takes it away."""
+    """Return whether `word` is a participle that replaces a thing, or removes it."""
     return bool(_stems(word) & lexicon.REPLACING)
 
 
 def _stems(word: str) -> frozenset[str]:
-    """Return the verbs of which `word` may be the participle, none where it is no participle."""
+    """Return the verbs of which `word` may be the participle; none if it is not one."""
     stem = word.removesuffix("ing")
     return frozenset({stem, f"{stem}e", stem[:-1]}) if stem != word else frozenset()
 
@@ -65,7 +65,7 @@ _ACTS = lexicon.ASPECTS["action"] | lexicon.VERBS | lexicon.PARTICLES - {"to"}
 
 
 class Role(StrEnum):
-    """What a clause does."""
+    """The effect of a clause."""
 
     CHANGE = "change"
     INVARIANT = "invariant"
@@ -80,7 +80,7 @@ def content(words: Sequence[str], index: int) -> int:
 
 
 def _is_finite(words: Sequence[str], index: int) -> bool:
-    """Return whether a verb with a subject stands there; behind "now" any that ends like one."""
+    """Return whether a verb with a subject is there; after "now", any word that ends like one."""
     behind_now = words[index - 1] == "now" and words[index].endswith("s")
     return words[index] in _FINITE or behind_now
 
@@ -95,13 +95,13 @@ class Reading:
         self.head = ""
 
     def completes_contrast(self, index: int) -> bool:
-        """Return whether what a contrast opened is said only here: "rather than a park, [use a …]"."""
+        """Return whether a contrast is completed only here: "rather than a park, [use a …]"."""
         opening = self.words[content(self.words, self.begin) : index]
         verbless = not self.head and not lexicon.FINITE & set(opening)
         return verbless and opening[:1] in _OPEN_CONTRASTS and self.words[index] == ","
 
     def contrasts(self, start: int) -> bool:
-        """Return whether a thing is to be in the place of another: "…, and [a boat instead of it]"."""
+        """Return whether a thing replaces another: "…, and [a boat instead of it]"."""
         stretch = self.stretch(start)
         return stretch[0] in lexicon.ARTICLES and bool(set(stretch) & lexicon.CONTRASTS)
 
@@ -158,7 +158,7 @@ class Reading:
         return list(takewhile(lambda word: word not in lexicon.SOFT_STOPS, self.words[start:]))
 
     def word(self, index: int) -> str:
-        """Return one word, empty behind the end."""
+        """Return one word, empty beyond the end."""
         return self.words[index] if index < len(self.words) else ""
 
     def is_imperative(self, start: int, *, opening: bool = False) -> bool:
@@ -175,7 +175,7 @@ class Reading:
         return is_imperative(self.words[start:], opening=opening)
 
     def is_besides_the_picture(self, start: int) -> bool:
-        """Say whether a thing follows that nobody in the video has in hand: the camera, a sound, a text."""
+        """Return whether a thing follows that nobody in the video can hold: the camera, a sound, a text."""
         thing = [word for word in self.stretch(start) if word not in lexicon.PREPOSITIONS]
         return lexicon.find_aspect(thing) in lexicon.BESIDES_THE_PICTURE
 
@@ -212,12 +212,12 @@ class Reading:
         return word in lexicon.NOVELTIES or (word in lexicon.ARTICLES and following in lexicon.NOVELTIES)
 
     def names_and_tells(self, start: int) -> bool:
-        """Return whether a thing is named and then said how it is to be: "jacket: tweed"."""
+        """Return whether a thing is named and then described: "jacket: tweed"."""
         end = start + len(self.stretch(start))
         return self.word(end) == ":" and end + 1 < len(self.words) and self.is_label(start, end)
 
     def takes_away(self, start: int) -> bool:
-        """Return whether a thing is taken away: "no boats"."""
+        """Return whether a thing is removed: "no boats"."""
         return self.word(start) == "no" and len(self.stretch(start)) > 1
 
     def sets_another_scene(self, index: int, start: int) -> bool:

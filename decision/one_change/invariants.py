@@ -1,4 +1,4 @@
-"""Whether words say what stays, or nothing about the video at all: thanks, praise, an announcement.
+"""Whether words say what stays, or say nothing about the video: thanks, praise, an announcement.
 
 "Keep", "leave", "same" and "unchanged" say that something stays, and so does a change that is not wanted
 ("do not touch the light", "the camera should not move differently").
@@ -45,7 +45,7 @@ _LONGEST_LIST = 16
 
 
 def _withholds(stretch: Sequence[str]) -> bool:
-    """Return whether a change is not wanted: "no changes", "nothing needs to change", "nothing else"."""
+    """Return whether a change is unwanted: "no changes", "nothing needs to change", "nothing else"."""
     if stretch[0] == "nothing" and {"different", *lexicon.WITHHELD} & set(stretch[1:_LATEST_VERB]):
         return True
     withheld = lexicon.WITHHELD - {"move", "moving"} if stretch[0] == "no" else lexicon.WITHHELD
@@ -61,7 +61,7 @@ def _lists_what_stays(words: Sequence[str]) -> bool:
 
 
 def _asks_for_the_same(stretch: Sequence[str]) -> bool:
-    """Return whether it is only to be rendered again: "run it once more"."""
+    """Return whether the request is only to render again: "run it once more"."""
     return (
         stretch[:1] != []
         and stretch[0] in _RENDERING
@@ -130,7 +130,7 @@ def _names_what_stays(words: Sequence[str], *, imperative: bool) -> bool:
 
 
 def _is_as_before(opening: Sequence[str]) -> bool:
-    """Return whether something is as it was: "as before", "as it is"; not "as it gets dark"."""
+    """Return whether something is unchanged: "as before", "as it is"; not "as it gets dark"."""
     return any(
         word == "as"
         and following in lexicon.AS_BEFORE

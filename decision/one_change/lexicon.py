@@ -1,8 +1,8 @@
-"""The words the single-change rule goes by: what they do in a sentence, and which aspect they are about.
+"""The words of the single-change rule: their role in a sentence, and the aspect they are about.
 
 Closed classes (determiners, conjunctions, markers) are meant to be complete; open ones (verbs, aspects) hold
-the usual vocabulary of directing a shot. A word that is missing costs precision in the aspect named, and
-for a verb only where it has no object with a determiner behind it (`decision.one_change.clauses`).
+the usual vocabulary of directing a shot. A missing word costs precision in the aspect named; a missing verb
+only where no object with a determiner follows it (`decision.one_change.clauses`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,18 +16,18 @@ def _words(text: str) -> frozenset[str]:
 HARD_STOPS = frozenset({".", ";", "!", "?", "\n"})
 SOFT_STOPS = _words(", : ( ) & + and then while plus but also except whereas though although with besides")
 
-# Stand between two things of one kind.
+# Between two things of one kind.
 JOINERS = _words("& + , also and but plus then")
-# Open what does change, after what stays.
+# Open a change, after what stays.
 EXCEPTIONS = _words("besides but except only")
-# May stand before the verb or subject of a clause and say nothing for our purpose.
+# Fillers before the verb or subject of a clause, without meaning for our purpose.
 FILLERS = _words(
     """
     additionally afterwards again also and can could either finally first i i'd just kindly lastly let's
     like maybe might next now only perhaps please second should simply then third too we we'd would you
     """
 )
-# Those of the fillers that only tie a change to the one before.
+# Fillers that only tie a change to the previous one.
 OPENING_FILLERS = _words("additionally afterwards also finally first lastly next second then third too")
 ARTICLES = _words("a an her his its my our some that the their these this those your")
 DEFINITE = _words("her his it its my our that the their these this those your")
@@ -41,20 +41,20 @@ PREPOSITIONS = _words(
     through throughout to toward towards twice under underneath until up via with within without
     """
 )
-# Begin what does change behind "same shot".
+# Open a change after "same shot".
 TAILS = _words("as at during from in under with without")
-# Open a clause that only describes.
+# Open a purely descriptive clause.
 SUBORDINATING = _words("after as because before for if once since to when whenever where while")
 RELATIVES = _words("because if since so that until when where which who whose")
 SAME = _words("identical same")
 # Verbs that say what stays.
 KEEPING = _words("keep keeping maintain maintaining preserve preserving retain retaining")
-# Words that say of a thing that it stays.
+# Words that say that a thing stays.
 STAYING = _words("identical intact remain remaining remains same stay staying stays unchanged untouched")
 AS_BEFORE = _words("before in is it now original they was")
-# Behind "as it" or "as they", show that it is as it was.
+# After "as it" or "as they", show that something is unchanged.
 AS_IT = _words("are is stands was were")
-# With one of WITHHELD behind it: a change that is not wanted.
+# Followed by one of WITHHELD: a change that is not wanted.
 WITHHOLDING = _words("avoid don't dont never no not nothing without")
 WITHHELD = _words(
     """
@@ -64,7 +64,7 @@ WITHHELD = _words(
 )
 REST = _words("else everything others rest")
 EDITING = _words("alter change edit modify touch")
-# A thing in the place of another.
+# A thing that replaces another.
 CONTRASTS = _words("-> instead rather")
 # Make a noun phrase a change.
 NOVELTIES = _words("different new")
@@ -96,7 +96,7 @@ def is_comparative(word: str) -> bool:
     return stem != word and bool({stem, f"{stem}e", stem[:-1], f"{stem.removesuffix('i')}y"} & GRADABLE)
 
 
-# Stand before a comparative and only say how much: "a bit more contrast".
+# Intensifiers before a comparative: "a bit more contrast".
 DEGREES = _words("a bit even far little much slightly somewhat tad the touch way")
 
 
@@ -115,7 +115,7 @@ FINITE = BECOMING | _words(
     says shall she's should there's they're turns walks wants was wears were will
     """
 )
-# Finite verbs in front of another, and what they are when they deny it.
+# Finite verbs before another verb, and their negations.
 AUXILIARIES = _words(
     """
     aren't can't cannot could didn't does doesn't isn't may might mustn't shouldn't to-be wasn't weren't
@@ -126,11 +126,11 @@ AUXILIARIES = _words(
 DIRECTORS = _words("i i'd i'll let's we we'd we'll")
 # Subject and verb in one.
 CONTRACTED = _words("he's it's she's there's they're")
-# Ask for a statement to hold: "could the door creak".
+# Ask that a statement should hold: "could the door creak".
 MODALS = _words("can could may might shall should would")
-# Begin an action of a person named before.
+# Begin an action of a person mentioned before.
 SUBJECTS = _words("he she they")
-# In none of these classes can a verb be that is in no list.
+# Classes that no unlisted verb can belong to.
 CLOSED = (
     DETERMINERS | PREPOSITIONS | RELATIVES | COMPARATIVES | CONTRASTS | FINITE | REST | WITHHOLDING | MODALS
 )
@@ -138,20 +138,20 @@ CLOSED = (
 FILMING = _words("dissolve dolly tilt zoom")
 # Take a subject and a bare verb: "have her pick up the cup and drink".
 CAUSATIVES = _words("have let")
-# Take away or turn down what is heard, shown over the picture, or done by the camera.
+# Remove or turn down a sound, something shown over the picture, or a camera effect.
 WITHDRAWING = _words("cut delete ditch drop kill lose lower mute raise")
-# Each object of these is a change of its own.
+# Each object of these is a separate change.
 ADDITIVES = _words("add delete ditch drop erase include insert introduce lose remove")
-# What is done to each object of these is a change of its own, unless one link follows for all of them.
+# The change to each object of these is separate, unless one link follows for all of them.
 EACH_APART = _words(
     """
     adjust alter change modify recolor recolour redesign redo refresh relight replace restyle rethink revise
     rework swap tweak update
     """
 )
-# Take a thing and what it is to be: "make the car red".
+# Take a thing and its new state: "make the car red".
 COMPLEMENTED = _words("color colour dress have let make paint turn")
-# Behind a word that could be a noun, show that it is a verb: "turn off", "zoom in".
+# After a word that could be a noun, show that it is a verb: "turn off", "zoom in".
 PARTICLES = _words("away back backward backwards down forward in into left off on out right to up")
 # Verbs that direct the video itself, never the action of a person in it.
 EDITS = _words(
@@ -162,32 +162,32 @@ EDITS = _words(
     tint transform turn use widen
     """
 )
-# Whose participles direct the video as well: "while dimming the lights".
+# Verbs whose participles direct the video as well: "while dimming the lights".
 DIRECTING = EDITS | _words(
     """
     blur crop cut dim fade grade mirror mute pan rotate saturate sharpen slow soften speed tighten tilt trim
     zoom
     """
 )
-# Whose participles replace or take away a thing wherever they stand: ", replacing the car with a van".
+# Verbs whose participles replace or remove a thing in any position: ", replacing the car with a van".
 REPLACING = _words("delete erase exchange remove replace substitute swap")
-# Irregular participles that say how a thing is to be.
+# Irregular participles for the state of a thing.
 STATES = _words(
     """
     absent afloat alight alone asleep awake bare broken drawn frozen gone hidden lit off on open out shut torn
     worn
     """
 )
-# Irregular participles that say how a video is made.
+# Irregular participles for how a video is made.
 MADE = _words("drawn lit seen set shot sung told")
-# What a heading is about that only says that changes follow: "note from the director: …".
+# Topics of a heading that only announces changes: "note from the director: …".
 HEADINGS = _words(
     """
     adjustment change comment edit feedback fix modification note point remark request revision tweak
     update v2 v3 version
     """
 )
-# Make a state of what they take: "I need the floor wet".
+# Turn their object into a state: "I need the floor wet".
 STATING = _words("be get have let make need want wants")
 # Say how a video begins and ends: "… and end on the logo".
 BOUNDING = _words("begin close end fade finish open start")
@@ -204,7 +204,7 @@ VERBS = EDITS | _words(
     start stylise stylize take throw tighten trade transition translate trim triple tweak update write
     """
 )
-# Of the words below, those that open a wish as verbs even without an object that shows it.
+# Of the words below, the verbs that open a wish even without an object that shows it.
 MEASURED = _words("increase mute reverse")
 # Verbs that are as often nouns or adjectives.
 NOUN_LIKE = _words(
@@ -220,7 +220,7 @@ NOUN_LIKE = _words(
 # Take a thing and a place.
 PLACING = _words("add hang move place put")
 
-# Say that something is liked as it is.
+# Say that something is liked unchanged.
 LIKING = _words("adore enjoy enjoyed like liked love loved")
 PRAISE = _words(
     """
@@ -236,7 +236,7 @@ REQUESTS = _words(
 REQUESTED = _words("adjustment change edit fix modification request revision thing tweak update")
 # With one of these, only announce a change: "one small change only".
 SPARING = _words("a but here is just last little minor more one only single small that's the tiny")
-# A change made of these alone does not say what is to change.
+# A change made only of these does not say what is to change.
 EMPTY = (
     ARTICLES
     | MODALS
@@ -251,7 +251,7 @@ EMPTY = (
         """
     )
 )
-# What is often in a picture, to know English by where nothing else is said.
+# Common contents of a picture, to recognise English where nothing else does.
 THINGS = _words(
     """
     actor actress apple arm baby bag ball balloon beard bench bicycle bike bird birds boat book boots bottle
@@ -263,7 +263,7 @@ THINGS = _words(
     truck umbrella uniform van wine woman women wooden
     """
 )
-# Closed-class words of other languages that are no English ones.
+# Closed-class words of other languages that are not English words.
 FOREIGN = _words(
     """
     al aus avec che com con das de dem den der des di dos du durch e ein eine einem einen einer el en et
@@ -288,7 +288,7 @@ GAPS: Mapping[str, frozenset[str]] = {
 }
 """The words that link the two halves of a pair, by the verb: "change A to B", "replace A with B"."""
 
-# What a description of the picture cannot be about; place, weather and light describe each other.
+# Aspects that a description of the picture cannot be about; place, weather and light describe each other.
 BESIDES_THE_PICTURE = frozenset({"camera", "audio", "text", "timing"})
 PLACE_AND_LIGHT = frozenset({"setting", "lighting"})
 
@@ -359,7 +359,7 @@ ASPECTS: Mapping[str, frozenset[str]] = {
         """
     ),
 }
-"""The words that name an aspect; the first one in a clause tells what it is about."""
+"""The words that name an aspect; the first one in a clause decides."""
 
 DEFAULT_ASPECT = "subject"
 
@@ -382,7 +382,7 @@ _ASPECT_OF = {word: aspect for aspect, words in reversed(tuple(ASPECTS.items()))
 
 
 def find_aspect(words: Sequence[str]) -> str | None:
-    """Return the aspect of the first word that names one, None where none does.
+    """Return the aspect of the first word that names one, None if none does.
 
     The verb that directs ("move it …", "turn the …") is not an action of a person in the video.
     """

@@ -1,12 +1,12 @@
-"""A small network that tells one change from several by what words mean; it needs no library and no floats.
+"""A small network that tells one change from several by the meaning of words; no library, no floats.
 
 It learned from the encoder of the extra ``one-change`` (`decision.one_change.encoder`): a row of 64 numbers
-for each piece of a word, two layers of attention, and the odds. Its weights are whole numbers in the file
-``network.model``, which `tools/train_one_change_network.py` writes, and so are all numbers in between: equal
-texts have equal odds on every machine.
+for each piece of a word, two layers of attention, and the odds. Its weights are integers in the file
+``network.model``, which `tools/train_one_change_network.py` writes, and all intermediate values are integers
+too: equal texts have equal odds on every machine.
 
-Rows of a matrix are whole numbers of thousands of bits, with a lane of 32 bits for each weight. One
-multiplication of Python then multiplies a whole row, which is why a text takes milliseconds.
+Rows of a matrix are integers of thousands of bits, with a lane of 32 bits for each weight. One Python
+multiplication then multiplies a whole row, which is why a text takes only milliseconds.
 """
 
 import json
@@ -27,11 +27,11 @@ WIDTH, INNER, LAYERS, ATTENTIONS, POOLED = 64, 128, 2, 4, 32
 HEAD = WIDTH // ATTENTIONS
 MOST_PIECES = 126
 MOST_LETTERS = 2_500
-"""More than the pieces that are read can have."""
+"""More than any number of pieces that are read."""
 POINT, WEIGHT_POINT, ROW_POINT = 7, 10, 3
-"""Binary places of numbers that pass between layers, of weights, and of rows of pieces."""
+"""Binary places of numbers between layers, of weights, and of rows of pieces."""
 _STREAM_POINT = POINT + WEIGHT_POINT
-"""Binary places of what layers add up."""
+"""Binary places of the sums in layers."""
 _LARGEST = (1 << 11) - 1
 _LANE = 32
 _HALF = 1 << (_LANE - 1)
@@ -39,7 +39,7 @@ GAINS = (*(f"{layer}.{half}" for layer in range(LAYERS) for half in (1, 2)), "ou
 _SPACE = "\u2581"
 _FAR = -(1 << 40)
 _UNKNOWN_COSTS = 1_000
-"""What an unknown letter costs more than the rarest piece."""
+"""Cost of an unknown letter above the rarest piece."""
 _STEPS, _SHARES = 5, 12
 """Binary places of the steps of the exponential table, and of its values."""
 
@@ -47,7 +47,7 @@ Vector = Sequence[int]
 
 
 class Matrix(NamedTuple):
-    """A layer: a packed row for each of its inputs, and what is added, both packed; `size` is its outputs."""
+    """A layer: a packed row for each input, and the packed bias; `size` is the number of outputs."""
 
     rows: Sequence[int]
     added: int
@@ -67,7 +67,7 @@ class Network(NamedTuple):
 
 
 def odds_by_network(text: str) -> float:
-    """Return the logarithm of the odds that `text` asks for several changes; 0 is undecided."""
+    """Return the log odds that `text` asks for several changes; 0 is undecided."""
     network = load_network()
     rows = [_row(network, number) for number in piece_numbers(network, text)]
     stream = [
@@ -158,7 +158,7 @@ def _layer(network: Network, name: str, stream: list[list[int]]) -> list[list[in
 
 
 def _attend(read: Sequence[Vector]) -> list[list[int]]:
-    """Return for each piece the mean of the values of all pieces, by how well its query fits their keys."""
+    """Return, for each piece, the mean of all values, weighted by how well its query fits their keys."""
     count, table = len(read), _exponential()
     attended: list[list[int]] = [[] for _ in read]
     for start in range(0, WIDTH, HEAD):
@@ -177,13 +177,13 @@ def _attend(read: Sequence[Vector]) -> list[list[int]]:
 _SCORE_SHIFT = 2 * POINT + 2 - _STEPS
 """From the places of a product of query and key, divided by the root of `HEAD`, to steps of the table."""
 _NOTHING = 10 << _STEPS
-"""So many steps below the best score, a share is nothing."""
+"""This many steps below the best score, a share is zero."""
 _FARTHEST = _NOTHING << _SCORE_SHIFT
 
 
 @cache
 def _exponential() -> list[int]:
-    """Return ``exp(n / 32)`` for every whole n up to 0, from `_NOTHING` steps below."""
+    """Return ``exp(n / 32)`` for every integer n up to 0, from `_NOTHING` steps below."""
     falls = 1_117_449_839_007_427_529  # 2 ** 60 * exp(-1 / 32)
     exact = accumulate(range(_NOTHING), lambda value, _: value * falls >> 60, initial=1 << 60)
     return [(value + (1 << (59 - _SHARES))) >> (60 - _SHARES) for value in exact][::-1]
@@ -196,7 +196,7 @@ def _normalize(values: Vector, gains: Vector) -> list[int]:
 
 
 def _rectify(values: Vector) -> list[int]:
-    """Return what is positive."""
+    """Return the positive values; zero for the others."""
     return [value >> WEIGHT_POINT if value > 0 else 0 for value in values]
 
 
@@ -205,7 +205,7 @@ def _product(matrix: Matrix, values: Vector) -> Vector:
 
 
 def _pack(values: Vector) -> int:
-    """Return `values` as one whole number with a lane for each."""
+    """Return `values` as one integer with a lane for each."""
     halves = _halves(len(values))
     return (int.from_bytes(struct.pack(f"<{len(values)}i", *values), "little") ^ halves) - halves
 

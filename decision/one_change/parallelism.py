@@ -1,7 +1,7 @@
-"""Whether words behind a joint do again what their clause did, to something else: a further change.
+"""Whether words after a joint repeat their clause's change for something else: a further change.
 
 Coordination inside one thing ("a teal and orange palette", "rain and wind", "the man on the bench and the
-path") repeats nothing. What elaborates a change stays with the aspect it is about.
+path") repeats nothing. An elaboration stays with the aspect of its change.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ _ADDING_JOINTS = frozenset({"plus", "+", "also"})
 
 
 def repeats(words: Sequence[str], begin: int, index: int, start: int, head: str) -> bool:
-    """Return whether `words` from `start` on repeat the change from `begin` on, behind the joint at `index`.
+    """Return whether `words` from `start` on repeat the change from `begin` on, after the joint at `index`.
 
-    `head` is the imperative of the clause, empty where it has none.
+    `head` is the imperative of the clause, or empty.
     """
     so_far, rest, joint = words[begin:start], words[start:], words[index]
     return (
@@ -41,7 +41,7 @@ def _grades_apart(so_far: Sequence[str], rest: Sequence[str]) -> bool:
 
 
 def _names_somebody_else(so_far: Sequence[str], rest: Sequence[str], head: str) -> bool:
-    """Return whether the verb is said for two: "have her stand and [him sit]"."""
+    """Return whether the verb applies to two: "have her stand and [him sit]"."""
     item = _stretch(rest)
     if {"there", "there's"} & set(so_far[:2]):
         return item[0] in {"a", "an"} and bool(lexicon.PREPOSITIONS & set(item))
@@ -86,7 +86,7 @@ def _is_placed(so_far: Sequence[str]) -> bool:
 
 
 def _leaves_out_to_be(so_far: Sequence[str], item: Sequence[str]) -> bool:
-    """Return whether "to be" is said for both: "the place should be a desert, [the mood lonely]"."""
+    """Return whether "to be" applies to both: "the place should be a desert, [the mood lonely]"."""
     is_so = bool({"are", "be", "is"} & set(so_far)) and not lexicon.PREPOSITIONS & set(so_far)
     return is_so and len(item) > len(("the", "mood")) and not _is_quality(item[1])
 
@@ -100,12 +100,12 @@ def _leaves_out_verb(so_far: Sequence[str], item: Sequence[str]) -> bool:
 
 
 def denies(words: Sequence[str]) -> bool:
-    """Return whether a text without verbs sets one thing against another: "a cello, not a violin"."""
+    """Return whether a text without verbs contrasts two things: "a cello, not a violin"."""
     return any(word == "," and following == "not" for word, following in pairwise(words))
 
 
 def _has_bare_state(item: Sequence[str]) -> bool:
-    """Tell the same of a note without articles: "coat red", "hands out of frame"."""
+    """Return the same for a note without articles: "coat red", "hands out of frame"."""
     names = not item[:1] or item[0] in lexicon.CLOSED or item[0] == "be" or item[0].endswith("ly")
     two = len(item) > 1 and not names and not _is_quality(item[0])
     return two and (_is_quality(item[-1]) or item[1] in lexicon.STATES)
@@ -117,7 +117,7 @@ def _is_quality(word: str) -> bool:
 
 
 def _has_state(item: Sequence[str]) -> bool:
-    """Say whether a noun phrase is followed by how the thing is to be: "the sky redder", "the lamps lit"."""
+    """Return whether a noun phrase and its new state follow: "the sky redder", "the lamps lit"."""
     is_statement = any(word.endswith("ed") for word in item[2:])
     last = item[-1] if item else ""
     return len(item) > len(("the", "sky")) and (is_statement or _is_quality(last) or last in _WHERE)
@@ -127,7 +127,7 @@ _WHERE = lexicon.PARTICLES - {"to"} | {"around"}
 
 
 def _pairs_colours(so_far: Sequence[str], rest: Sequence[str]) -> bool:
-    """Return whether two things get a colour each: "red coat, [blue hat]"."""
+    """Return whether each of two things gets a colour: "red coat, [blue hat]"."""
     before, item = _last_item(so_far), _stretch(rest)
     return all(
         len(thing) > 1 and lexicon.is_colour(thing[0]) and not lexicon.is_colour(thing[-1])
@@ -136,14 +136,14 @@ def _pairs_colours(so_far: Sequence[str], rest: Sequence[str]) -> bool:
 
 
 def reaches_elsewhere(words: Sequence[str], start: int) -> bool:
-    """Return whether "with" brings in what no look or subject is made of: "… with [a slower camera]"."""
+    """Return whether "with" adds something no look or subject is made of: "… with [a slower camera]"."""
     thing = _stretch(words[start:])
     graded = any(lexicon.is_comparative(word) for word in thing[:2])
     return graded and lexicon.aspect_of_thing(thing) in lexicon.BESIDES_THE_PICTURE
 
 
 def is_heard(so_far: Sequence[str], item: Sequence[str]) -> bool:
-    """Return whether "with" brings a sound into a look: "… to a crane up, with [an orchestral score]"."""
+    """Return whether "with" adds a sound to a look: "… to a crane up, with [an orchestral score]"."""
     is_visible = lexicon.aspect_of_thing(so_far) in {"camera", "lighting", "palette", "style"}
     return is_visible and lexicon.aspect_of_thing(item) == "audio"
 
@@ -158,7 +158,7 @@ def is_item_apart(so_far: Sequence[str], joint: str, rest: Sequence[str]) -> boo
     if item[0] in lexicon.SUBJECTS and set(so_far) & lexicon.SUBJECTS - {item[0]}:
         return True
     if item[0].endswith("s") and so_far[0] in lexicon.DETERMINERS:
-        return False  # "the camera pushes in, [pauses, …]": what the same subject does next
+        return False  # "the camera pushes in, [pauses, …]": the same subject's next action
     last = _last_item(so_far)
     plain = not lexicon.PREPOSITIONS & set(item)
     if plain and len(lexicon.THINGS & {*last[-1:], *item[1:][-1:]}) > 1:
@@ -199,7 +199,7 @@ _NAMED_ALONE = frozenset({"him", "it", "them"})
 def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head: str) -> bool:
     """Return whether the same is done to a second thing: "add a scarf and [a hat]", "…, plus [a hat]".
 
-    What is changed, used or switched to is a second thing where it is another aspect; behind "to" too.
+    The object of "change", "use" or "switch to" is a second thing if its aspect differs; after "to" too.
     """
     bare = not set(so_far) & (lexicon.PREPOSITIONS | lexicon.RELATIVES)
     if rest[0] not in lexicon.ARTICLES:
@@ -222,14 +222,14 @@ def _repeats_object(so_far: Sequence[str], rest: Sequence[str], joint: str, head
 
 
 def _adds_apart(so_far: Sequence[str], item: Sequence[str]) -> bool:
-    """Return whether a thing is added beside one that has its place: "a lamp on the table, and [a chair]"."""
+    """Return whether a thing is added next to a placed one: "a lamp on the table, and [a chair]"."""
     taken = {"between", "from", "with"} | lexicon.RELATIVES
     paused = list(so_far[-2:]) == [",", "and"] or bool(lexicon.PREPOSITIONS & set(item))
     return paused and item[0] in {"a", "an"} and not taken & set(so_far)
 
 
 def _changes_places(so_far: Sequence[str], item: Sequence[str], head: str) -> bool:
-    """Return whether two things are put in each other's place: "swap the mug and [the bottle]"."""
+    """Return whether two things swap places: "swap the mug and [the bottle]"."""
     two = head in {"exchange", "swap"} and not lexicon.GAPS[head] & set(so_far) and so_far[-1] == "and"
     return (
         two
@@ -248,7 +248,7 @@ def _is_another_aspect(so_far: Sequence[str], rest: Sequence[str]) -> bool:
 
 _SHORT_NAME = 4
 MEASURES = frozenset("bit dash hint note splash touch trace".split())
-"""Of what they measure, there is a little in what was named before: "cool tones, a hint of green"."""
+"""The measured thing is partly in what was named before: "cool tones, a hint of green"."""
 
 
 def _is_linked_later(rest: Sequence[str], head: str) -> bool:
@@ -274,7 +274,7 @@ def _stretch(words: Sequence[str]) -> list[str]:
 
 
 def _last_item(so_far: Sequence[str]) -> list[str]:
-    """Return the words behind the last joint of `so_far` that has words behind it."""
+    """Return the words after the last joint of `so_far` that is followed by words."""
     words = list(so_far)
     while words and words[-1] in _EMPTY:
         words.pop()

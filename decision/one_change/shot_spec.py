@@ -1,7 +1,7 @@
-"""A structured remix: the spec of the shot is known, and the new one differs in exactly one line of it.
+"""A structured remix: the spec of the shot is known, and the new spec differs in exactly one line.
 
 A spec holds the lines of a shot by field (`decision.request.prompt.FIELDS`, and ``prompt`` for the primary
-request). What a remix cannot change (model, size, length) is refused with the command that can.
+request). Properties that a remix cannot change (model, size, length) are refused with the command that can.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ NAMES: Mapping[str, str] = {
     "text": "on-screen text",
     "dialogue": "dialogue",
 }
-"""What can be changed, in the words of a prompt."""
+"""The aspects that can be changed, in the words of a prompt."""
 
 _IN_EVERY_SHOT = ("subject", "scene", "action", "camera", "lighting", "palette")
-"""These every shot has, described by a line or not."""
+"""Aspects of every shot, described by a line or not."""
 
 _FIXED: Mapping[str, str] = {
     "model": "render a new video with it: sora-ledger create --model {value}",
@@ -40,7 +40,7 @@ _FIXED: Mapping[str, str] = {
 
 
 class ChangedSpec(NamedTuple):
-    """What to ask a remix for, `prompt` and `fields`; and the `spec` of the shot that comes of it."""
+    """The request for a remix, `prompt` and `fields`, and the `spec` of the resulting shot."""
 
     prompt: str
     fields: dict[str, str]
@@ -48,14 +48,14 @@ class ChangedSpec(NamedTuple):
 
 
 def spec_of(prompt: str, fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the spec of a shot that was asked for with `prompt` and `fields`."""
+    """Return the spec of a shot that was requested with `prompt` and `fields`."""
     return {**read_lines(prompt), **fields}
 
 
 def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
-    """Return `parent` with `value` for `key`, and how to ask for it; `parent` is known from `spec_of`.
+    """Return `parent` with `value` for `key`, and how to request it; `parent` is known from `spec_of`.
 
-    A later change starts from the `spec` of the one before. `BadRequest` where nothing or more would change.
+    A later change starts from the previous `spec`. `BadRequest` unless exactly one thing would change.
     """
     if key in _FIXED:
         way_out = _FIXED[key].format(value=validators.show_value(value))
@@ -86,7 +86,7 @@ def change_spec(parent: Spec, key: str, value: str) -> ChangedSpec:
 
 
 def find_changed_key(prompt: str, fields: Mapping[str, str]) -> str | None:
-    """Return the key that a remix asked for with `change_spec` changes; None for one in other words."""
+    """Return the key changed by a remix that `change_spec` worded; None for one in other words."""
     return next((key for key in NAMES if key in fields and prompt == _change_prompt(key)), None)
 
 
@@ -103,7 +103,7 @@ def _check_changeable(key: str) -> None:
 
 
 def _check_line(key: str, value: object) -> str:
-    """Return `value` if it is the text of this line and of no other."""
+    """Return `value` if it is the text of this line and no other."""
     text = validators.parse_text(f"change {key}", value).strip()
     if not text:
         raise BadRequest(
@@ -130,7 +130,7 @@ def _change_prompt(key: str) -> str:
 
 
 def _invariants(parent: Spec, key: str) -> str:
-    """Return the invariants in words: what every shot has, and what is known of this one."""
+    """Return the invariants in words: the aspects of every shot, and the known lines of this one."""
     known = {name for name, line in parent.items() if line.strip()} | set(_IN_EVERY_SHOT)
     unchanged = ", ".join(noun for name, noun in NAMES.items() if name in known - {key})
     return f"keep everything else unchanged: {unchanged}"

@@ -1,7 +1,7 @@
-"""A remix that asks for several changes as several remixes that ask for one each.
+"""Split a remix that asks for several changes into remixes that ask for one each.
 
 A change that shares its verb with the one before gets it back ("make the car red and the sky purple": "make
-the sky purple"); what stays is said in each. Nothing else is added to what was written.
+the sky purple"); what stays is repeated in each. Nothing else is added to the original text.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from ledger.events import Change
 
 
 def split(prompt: str) -> tuple[str, ...]:
-    """Return one prompt per change, in their order; a prompt that is not several changes as it is."""
+    """Return one prompt per change, in order; a prompt without several changes is returned unchanged."""
     verdict = check_single_change(prompt)
     if verdict.verdict != "multiple":
         return (prompt,)
@@ -28,7 +28,7 @@ def split(prompt: str) -> tuple[str, ...]:
 
 
 def declared(part: str) -> str | None:
-    """Return the aspect to declare for a part; None if its own words tell that it is one change."""
+    """Return the aspect to declare for a part; None if its own words show that it is one change."""
     verdict = check_single_change(part)
     if verdict.verdict != "ambiguous":
         return None
@@ -36,7 +36,7 @@ def declared(part: str) -> str | None:
 
 
 def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the same of a prompt with fields, each field that is a change of its own included."""
+    """Return the same for a prompt with fields, including each field that is a separate change."""
     _, changes = check_remix(prompt, fields)
     apart = {change.aspect for change in changes if change.start == change.end}
     parts = split(prompt) if len(changes) > len(apart) else ()
@@ -49,7 +49,7 @@ def split_request(prompt: str, fields: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def split_by(prompt: str, fields: Mapping[str, str], changes: Sequence[Change]) -> tuple[str, ...]:
-    """Return the same, by the recorded places of the changes where the rules here find no way to split it."""
+    """Return the same from the recorded places of the changes, if the rules here cannot split it."""
     parts = split_request(prompt, fields)
     if len(parts) > 1 or len(changes) < _SEVERAL:
         return parts
@@ -65,7 +65,7 @@ def _changes(prompt: str, clauses: Sequence[Clause], places: set[int]) -> Iterat
         text = _trim_clause(prompt, clause)
         words = clause.words
         if clause.role is Role.INVARIANT:
-            verb = ""  # "keep" is not said of what changes
+            verb = ""  # "keep" does not apply to what changes
         elif is_imperative(words, opening=True):
             verb = words[0]
         if clause.span[0] in places:
@@ -73,7 +73,7 @@ def _changes(prompt: str, clauses: Sequence[Clause], places: set[int]) -> Iterat
 
 
 def _with_verb(text: str, verb: str, clause: Clause) -> str:
-    """Return the words of a change with a verb: their own, or that of the change before."""
+    """Return the words of a change with a verb: its own, or the previous change's."""
     words = clause.words
     if clause.lead is not None or not words:
         return text

@@ -1,7 +1,7 @@
-"""A remix prompt as sentences of tokens, with what stands before each sentence.
+"""A remix prompt as sentences of tokens, with the marker before each sentence.
 
-A list says where its items begin: bullets, and numbers or letters that count up. An item marker is no word.
-Phrases that do the work of one word ("as well as", "do not") are one token.
+Lists mark where their items begin: bullets, and numbers or letters that count up. An item marker is not a
+word. Phrases that act as one word ("as well as", "do not") are one token.
 """
 
 import re
@@ -21,7 +21,7 @@ class Token(NamedTuple):
 
 
 class Lead(StrEnum):
-    """What a sentence follows: a full stop or nothing, the marker of a list, or a dash."""
+    """The lead-in of a sentence: a full stop or nothing, a list marker, or a dash."""
 
     STOP = "stop"
     ITEM = "item"
@@ -73,7 +73,7 @@ PHRASES: Mapping[str, str] = {
     "w/": "with",
     "w/o": "without",
 }
-"""Several words for one, and the one."""
+"""Phrases of several words, and the single word for each."""
 
 MISSPELLED: Mapping[str, str] = {
     "adn": "and",
@@ -87,7 +87,7 @@ MISSPELLED: Mapping[str, str] = {
     "thier": "their",
     "wiht": "with",
 }
-"""Slips of the fingers in words that hold a sentence together."""
+"""Typos in words that hold a sentence together."""
 
 _TOKEN = re.compile(
     r"(?P<quotation>[\"“][^\"”\n]*[\"”])"
@@ -108,7 +108,7 @@ _ROMAN = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii")
 
 
 def sentences(text: str) -> Iterator[Sentence]:
-    """Yield the sentences of `text` that have a word in them, in their order."""
+    """Yield the sentences of `text` that contain a word, in order."""
     lead, tokens, awaited = Lead.STOP, list[Token](), _FIRST_LABELS
     for match in _TOKEN.finditer(text):
         token = Token(_word(match), *match.span())
@@ -140,7 +140,7 @@ def _word(match: re.Match[str]) -> str:
 
 
 def _stop(match: re.Match[str], word: str, awaited: frozenset[str]) -> Lead | None:
-    """Return how the next sentence is led in by `match`, None where it does not end the one before."""
+    """Return how `match` introduces the next sentence, None if it does not end the previous one."""
     if match["bullet"] or (match["label"] and _label(match) in awaited):
         return Lead.ITEM
     if match["dash"]:

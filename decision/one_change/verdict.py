@@ -1,14 +1,14 @@
-"""Exactly one change against the parent: what a remix prompt asks for.
+"""Exactly one change against the parent: the verdict on a remix prompt.
 
 Three readers judge a text. The grammar cuts an English text into clauses (`decision.one_change.clauses`):
-those that say what stays are no changes, what is left over elaborates the change before it, the rest is
-counted. The classifier (`decision.one_change.features`) was trained on requests in seven languages, and so
-was a small network (`decision.one_change.network`), which knows better what words mean. The odds of all three
-are added; where they are not sure, the text is ``ambiguous``. Other languages than English are read without
-the grammar, and those that are not read are ``ambiguous`` by name.
+those that say what stays are not changes, leftovers elaborate the previous change, and the rest is counted.
+The classifier (`decision.one_change.features`) was trained on requests in seven languages, and so was a small
+network (`decision.one_change.network`), which knows more about the meaning of words. The odds of all three
+are added; if the sum is not clear, the text is ``ambiguous``. Languages other than English are read without
+the grammar; unsupported ones are ``ambiguous`` by name.
 
-Deterministic, and nobody else is asked. Nothing is guessed of a change that does not say what ("make it
-better"), or of a choice that is left to the renderer ("either … or …").
+Deterministic, without calls to anything else. It does not guess about a change that does not say what ("make
+it better"), or about a choice left to the renderer ("either … or …").
 """
 
 import math
@@ -53,7 +53,7 @@ _LEAST_KNOWN_PERCENT = 25
 
 
 def is_unreadable(words: Sequence[str]) -> bool:
-    """Return whether `words`, all of a text, are not English as far as it is known here."""
+    """Return whether `words`, an entire text, are not English as far as this module can tell."""
     spoken = [word for word in words if word[:1].isalpha()]
     if not spoken or "->" in words:
         return False
@@ -75,7 +75,7 @@ def says_nothing(words: Sequence[str]) -> bool:
 
 
 def leaves_a_choice(words: Sequence[str]) -> bool:
-    """Return whether `words` ask for one of several changes, without saying which."""
+    """Return whether `words` ask for one of several changes without saying which."""
     joints = [index for index, word in enumerate(words) if word == "or"]
     if "either" in words or any(is_imperative(words[index + 1 :]) for index in joints):
         return True
@@ -89,14 +89,14 @@ Verdict = Literal["single", "multiple", "none", "ambiguous"]
 
 
 class RemixVerdict(NamedTuple):
-    """How many changes a text asks for, and where each stands, in code points of the text."""
+    """The number of changes in a text, and the place of each, in code points of the text."""
 
     verdict: Verdict
     changes: tuple[Change, ...] = ()
 
 
 class JudgeStatus(StrEnum):
-    """How asking the judge ended; only ``checked`` has a verdict."""
+    """The outcome of asking the judge; only ``checked`` has a verdict."""
 
     CHECKED = "checked"
     UNREACHABLE = "unreachable"
@@ -107,7 +107,7 @@ class JudgeStatus(StrEnum):
 
 
 class Place(NamedTuple):
-    """Where a change is in the prompt, in code points."""
+    """The place of a change in the prompt, in code points."""
 
     aspect: str
     start: int
@@ -115,7 +115,7 @@ class Place(NamedTuple):
 
 
 class JudgeResult(BaseModel):
-    """What a judge said: its verdict, and where the changes are in the prompt."""
+    """A judge's answer: its verdict, and the places of the changes in the prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -130,7 +130,7 @@ NOT_ASKED = JudgeResult(status=JudgeStatus.NOT_ASKED)
 
 @lru_cache(maxsize=256)
 def check_single_change(text: str) -> RemixVerdict:
-    """Return whether `text` asks for one change, several, none (only what stays), or cannot be told."""
+    """Return whether `text` asks for one change, several, none (only what stays), or is ambiguous."""
     reading, odds, is_plain = weigh(text)
     if odds is None or is_plain:
         return reading or RemixVerdict("ambiguous")
@@ -147,20 +147,20 @@ def check_single_change(text: str) -> RemixVerdict:
 
 
 def chance_of_several(text: str) -> float | None:
-    """Return how probable it is that `text` asks for several changes; None where no odds were weighed.
+    """Return the probability that `text` asks for several changes; None if no odds were computed.
 
-    Of texts with a chance of 0.3, about three in ten ask for several: `tools/measure_one_change.py` shows how
-    far that is true of each set. The verdict depends on the odds alone, not on this number.
+    Of texts with a probability of 0.3, about three in ten ask for several: `tools/measure_one_change.py`
+    shows how well that holds for each set. The verdict depends on the odds alone, not on this number.
     """
     odds = weigh(text).odds
     return None if odds is None else 1 / (1 + math.exp(-odds))
 
 
 class Assessment(NamedTuple):
-    """What the grammar says of a text, None if it does not read it, and the odds for several changes.
+    """The grammar's verdict on a text, None if it does not read it, and the odds of several changes.
 
-    Without odds, the grammar's word is the verdict; without either, it cannot be told. Of a plain text, in
-    short English, the grammar and the classifier are sure, and nothing else is asked.
+    Without odds, the grammar decides; without either, it is ambiguous. For a plain text, in short English,
+    the grammar and the classifier are sure, and nothing else is asked.
     """
 
     reading: RemixVerdict | None
@@ -170,7 +170,7 @@ class Assessment(NamedTuple):
 
 @lru_cache(maxsize=256)
 def weigh(text: str) -> Assessment:
-    """Return what the readers of this rule say of `text`."""
+    """Return the results of this rule's readers for `text`."""
     clean = _blank_labels(text)
     language = language_of(clean)
     if language not in (None, *READ):
@@ -197,21 +197,21 @@ def _combine_odds(by_words: float, text: str) -> float:
 
 
 _ODDS_BY_GRAMMAR: Mapping[str, float] = {"single": -1.5, "multiple": 1.5}
-"""What the grammar's word weighs, in the classifier's odds."""
+"""The weight of the grammar's verdict, in the classifier's odds."""
 _PLAIN = ((10, 1.3), (24, 2.0))
-"""In English of so few words, with such odds, no network is asked: in `tuning` it was of no help there."""
+"""For English this short, with such odds, no network is asked: in `tuning` it did not help."""
 _SCALE, _SHIFT = 1.13, 0.41
-"""Turn the odds of a plain text into those that are true of `tuning`."""
+"""Calibrates the odds of a plain text on `tuning`."""
 _OF_WORDS, _OF_NETWORK, _OFFSET = 0.82, 0.67, 0.46
 """What the odds of the classifier, with the grammar's word, and of the network weigh; fitted to `tuning`."""
 _SURELY_ONE, _SURELY_SEVERAL = -1.3, -0.8
 """Odds below which it is one change, and above which there are several; chosen on `tuning`."""
 _SEVERAL_THOUGH_ONE_IS_READ = 0.7
-"""Where the grammar reads one change, several are twice as probable at least; below, it can be declared."""
+"""If the grammar reads one change, several must be at least twice as probable; below, it can be declared."""
 
 
 def locate_changes(text: str, verdict: Verdict) -> RemixVerdict:
-    """Return `verdict` with the places in `text` where its changes most probably are."""
+    """Return `verdict` with the most probable places of its changes in `text`."""
     several, text = verdict == "multiple", _blank_labels(text)
     places = locate(text, several=several)
     if several and not places:
@@ -234,7 +234,7 @@ def _is_left_open(reading: RemixVerdict, found: Sequence[Clause]) -> bool:
 
 
 def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
-    """Return what the grammar says of `text`, and all its clauses; a change has the place of one of them."""
+    """Return the grammar's verdict on `text`, and all its clauses; a change has the place of one of them."""
     found = list(clauses(_blank_labels(text)))
     words = [token.word for clause in found for token in clause.tokens]
     wanted = [token.word for clause in found if clause.role is not Role.INVARIANT for token in clause.tokens]
@@ -250,11 +250,11 @@ def read_clauses(text: str) -> tuple[RemixVerdict, list[Clause]]:
 def check_remix(
     prompt: str, fields: Mapping[str, str], read: Callable[[str], RemixVerdict] = check_single_change
 ) -> RemixVerdict:
-    """Tell the same of a prompt with fields; a change that stands in a field only has an empty span at 0.
+    """Return the same for a prompt with fields; a change found only in a field has an empty span at 0.
 
-    A field about an aspect the prompt changes anyway elaborates it. `read` reads the prompt.
+    A field about an aspect that the prompt changes elaborates that change. `read` reads the prompt.
     """
-    written = find_changed_key(prompt, fields) is not None  # by `change_spec`, in words the grammar knows
+    written = find_changed_key(prompt, fields) is not None  # from `change_spec`, in words the grammar knows
     verdict, changes = read_clauses(prompt)[0] if written else read(prompt)
     changed = {change.aspect for change in changes}
     aspects = {lexicon.FIELD_ASPECTS[name] for name in fields if name in lexicon.FIELD_ASPECTS} - changed
@@ -268,7 +268,7 @@ def check_remix(
 
 
 def _select_changing(found: Sequence[Clause]) -> list[Clause]:
-    """Return the clauses that change something, with fragments that stand apart and add another aspect."""
+    """Return the clauses that change something, plus separate fragments that add another aspect."""
     aspects = {_aspect(clause) for clause in found if clause.role is Role.CHANGE}
     if not aspects:
         return []
@@ -282,7 +282,7 @@ def _select_changing(found: Sequence[Clause]) -> list[Clause]:
 
 
 def _drop_references(changing: Sequence[Clause]) -> list[Clause]:
-    """Leave out what says how the thing just named is to be: "change the sky. It should be red"."""
+    """Leave out the new state of the thing just named: "change the sky. It should be red"."""
     merged: list[Clause] = []
     for clause in changing:
         names_it = bool(merged) and _names_only(merged[-1])

@@ -1,7 +1,7 @@
-"""The word lists in ``words.toml``: stems that name an aspect, and small words that tell a language.
+"""The word lists in ``words.toml``: stems that name an aspect, and small words that identify a language.
 
-A language is recognized by its script and its most frequent small words, only as exactly as the one-change
-rule needs: languages that it reads are separated from those that it does not, which it then names.
+A language is recognised by its script and its most frequent small words, only as precisely as the one-change
+rule needs: to separate the languages it reads from the others, and to name the latter.
 """
 
 import re
@@ -80,16 +80,16 @@ _OWN_LETTERS = {
     "tr": frozenset("ğış"),
     "vi": frozenset("đơưạảấầẩẫậắằẳẵặẹẻẽếềểễệỉịọỏốồổỗộớờởỡợụủứừửữựỳỵỷỹ"),
 }
-"""Letters that hardly any word of a language the rule reads has: a word with one counts as a small word."""
+"""Letters that are rare in every language the rule reads: a word with one counts as a small word."""
 _LETTERS = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
 _UKRAINIAN = frozenset("іїєґ")
 _LEAST_LATIN_PERCENT = 50
 _LEAST_LEAD = 2
-"""The least lead, in small words, of a language the rule cannot read over those it can."""
+"""The minimum lead, in small words, of an unsupported language over the supported ones."""
 
 
 def language_of(text: str) -> str | None:
-    """Return the code of the language of `text` (one of `NAMES`); None if nothing tells it."""
+    """Return the code of the language of `text` (one of `NAMES`); None if it is unclear."""
     letters = [letter for letter in text.lower() if letter.isalpha()]
     other = _other_script(letters)
     if other is not None:
@@ -106,7 +106,7 @@ def language_of(text: str) -> str | None:
 
 
 def _other_script(letters: list[str]) -> str | None:
-    """Return the language of a text that is not in Latin letters for the most part."""
+    """Return the language of a text that is mostly not in Latin letters."""
     scripts = [unicodedata.name(letter, "").partition(" ")[0] for letter in letters]
     latin = scripts.count("LATIN")
     if not letters or latin * 100 >= _LEAST_LATIN_PERCENT * len(letters):

@@ -1,1 +1,1 @@
-"""A render request as data: prompt, size, length, attached images, and what each may be."""
+"""A render request as data: prompt, size, length, attached images, and the allowed values."""

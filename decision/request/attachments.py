@@ -1,4 +1,4 @@
-"""What a request may contain in addition to text: images, a source video, a video file.
+"""Attachments of a request besides text: images, a source video, a video file.
 
 These classes only describe attachments; other packages read the files and the ledger.
 """
@@ -57,7 +57,7 @@ class ReferenceImage(FrozenValue):
 class SourceFile(FrozenValue):
     """A video file to be edited; `size` and `seconds` (rounded up) were read from it.
 
-    If the file was not probed, they are those of a new clip, and so is the cost estimate.
+    If the file was not probed, they are a new clip's defaults, and so is the cost estimate.
     """
 
     name: str
@@ -87,7 +87,7 @@ class Source(FrozenValue):
 
 
 class RequestedOutput(FrozenValue):
-    """Values that were requested although the source determines them; None if not requested."""
+    """Requested values that the source determines; None if not requested."""
 
     model: str | None = None
     size: str | None = None
@@ -110,15 +110,15 @@ def read_part(kind: type[_Kind], thing: str, value: object) -> _Kind | None:
 
 
 SEVERAL_IMAGES: Final = "input_references"
-"""The option, and a server's field, by which all images of a request are sent and not only the first."""
+"""The option, and server field, for sending all images of a request rather than only the first."""
 
 
 class ServerOption(NamedTuple):
     """An option of a create that only some servers take.
 
-    It has one name in the request, in the record and in the body that is sent; its flag is made from that.
-    `example` is a value of a number; without one it is a switch, and off is the same as not requested.
-    `advice` says in a form what to do where the server does not take it.
+    It has one name in the request, in the record and in the body that is sent; its flag is derived from that
+    name. `example` is the example value of a number; without one it is a switch, and off is the same as not
+    requested. `advice` is the hint in a form if the server does not support it.
     """
 
     help: str
@@ -137,7 +137,7 @@ SERVER_OPTIONS: Mapping[str, ServerOption] = {
         advice="Leave out looping, or choose a server that has it.",
     ),
 }
-"""The one list of them: what reads, sends, shows or explains a request takes them from here."""
+"""The only list of these options: all code that reads, sends, shows or explains a request uses it."""
 
 OPTIONS = (*SERVER_OPTIONS, SEVERAL_IMAGES)
 """Options that only some servers take, several images included."""
@@ -339,7 +339,7 @@ def _character_ids(value: object, catalog: Catalog) -> tuple[str, ...]:
 
 
 def _options(value: object) -> dict[str, int | bool]:
-    """Return the requested options; one that is false is the default and is left out."""
+    """Return the requested options; a false one is the default and is omitted."""
     if not isinstance(value, Mapping):
         raise BadRequest(
             f"options must be an object, found {type(value).__name__}",

@@ -79,7 +79,7 @@ def extension_seconds_of(value: object, catalog: Catalog) -> int:
 
 
 class NearestOffer(NamedTuple):
-    """The offer nearest to what was wished, as text for `read_size` and `seconds_of`; and what changed."""
+    """The offer nearest to the wish, as text for `read_size` and `seconds_of`, and what changed."""
 
     size: str | None
     seconds: str | None
@@ -89,7 +89,7 @@ class NearestOffer(NamedTuple):
 def nearest_offer(size: str | None, seconds: object, catalog: Catalog, model: str) -> NearestOffer:
     """Return the size and length nearest to those wished that `model` offers, or any model for another name.
 
-    Of two lengths as near, the shorter, which costs less. What is no size or length at all stays as it is.
+    Of two equally near lengths, the shorter one, which costs less. An invalid size or length is unchanged.
     """
     wished = catalog.model(model)
     sizes, lengths = (wished.sizes, wished.seconds) if wished else (catalog.sizes, catalog.seconds)

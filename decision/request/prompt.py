@@ -1,7 +1,7 @@
 """A prompt as a structured, production-oriented spec: the template of the Sora skill's "Prompt augmentation".
 
-The template contains only what the request has, line by line in its own order; nothing is invented and empty
-lines are left out. A prompt that already has this form is not wrapped a second time.
+The template contains only the fields of the request, line by line in its own order; nothing is invented and
+empty lines are left out. A prompt that already has this form is not wrapped a second time.
 
 `decision.request.templates` has prompts with blanks to fill.
 """
@@ -43,7 +43,7 @@ CHANGE_ASPECTS = (
     "text",
     "timing",
 )
-"""What a change of a video can be about; ``subject`` is what no other aspect names."""
+"""The aspects that a change of a video can be about; ``subject`` covers everything else."""
 
 _FIELD_OF = {label.lower(): name for name, label in LABELS.items()}
 _LABELLED = re.compile(
@@ -55,8 +55,8 @@ _LABELLED = re.compile(
 def augment(prompt: str, fields: Mapping[str, str]) -> str:
     """Return `prompt` in the template with the lines of `fields`; keys are `FIELDS`, blank ones are ignored.
 
-    Missing lines are added to a structured prompt. `BadRequest` if it already has one of them, because one of
-    the two would be lost.
+    Missing lines are added to a structured prompt. `BadRequest` if it already has one of these lines, because
+    one of the two would be lost.
     """
     entries = {name: fields[name].strip() for name in FIELDS if fields.get(name, "").strip()}
     if not is_structured(prompt):

@@ -1,4 +1,4 @@
-"""Parse requests, once: after `parse_request` the types are trusted.
+"""Parse requests once: after `parse_request` the types are trusted.
 
 A value outside the vocabulary of the catalog, or one that belongs to another operation, is an invalid request
 and raises `BadRequest`; nothing is recorded. Whether a valid request is allowed is decided in
@@ -57,14 +57,14 @@ class RenderRequest(FrozenValue):
     """A valid request.
 
     `model`, `size` and `seconds` are what would be rendered: as requested for a create (`model` may be
-    ``auto``); those of the source or source file for a remix or edit, where `wished` keeps requested values.
-    An extension has the model and size of its source, and `seconds` is the length it adds.
+    ``auto``); the source's for a remix or edit, where `wished` keeps requested values. An extension has the
+    model and size of its source, and `seconds` is the length it adds.
 
-    The first frame is one of `input_reference`, `reference_url` and `reference_file_id`; `further_images`
-    are recorded, and sent too with the option ``input_references``; other `options` are ``seed`` and
-    ``loop``. `attested` says that the guardrails were
-    confirmed. `promotes` is the job of the draft that this final render is based on, if it has no source
-    video. `declared_change` is the one aspect that a remix changes, in the requester's word.
+    The first frame is one of `input_reference`, `reference_url` and `reference_file_id`; `further_images` are
+    recorded, and also sent with the option ``input_references``; other `options` are ``seed`` and ``loop``.
+    `attested` says that the guardrails were confirmed. `promotes` is the job of the draft that this final
+    render is based on, if it has no source video. `declared_change` is the one aspect that a remix changes,
+    as the requester declares it.
     """
 
     operation: Operation
@@ -94,7 +94,7 @@ class RenderRequest(FrozenValue):
 
     @property
     def sent_prompt(self) -> str:
-        """The prompt as it is sent to the server."""
+        """The prompt as sent to the server."""
         return augment(self.prompt, self.fields) if self.augment else self.prompt
 
     @property
@@ -105,7 +105,7 @@ class RenderRequest(FrozenValue):
 
     @property
     def faces(self) -> Faces | None:
-        """What was found in the images that are sent: a face in one of them, or one that was not checked."""
+        """The findings in the images that are sent: a face in one of them, or one that was not checked."""
         counts = {image.faces for image in self.sent_images}
         return next((faces for faces in _WORST_FACES_FIRST if faces in counts), None)
 
@@ -116,7 +116,7 @@ class RenderRequest(FrozenValue):
 
     @property
     def total_seconds(self) -> int:
-        """The length of the finished video; for an extension, the source plus what is added."""
+        """The length of the finished video; for an extension, the source plus the added length."""
         added_to = self.source if self.operation is Operation.EXTEND else None
         return self.seconds + (added_to.seconds if added_to else 0)
 
@@ -124,7 +124,7 @@ class RenderRequest(FrozenValue):
 def parse_request(*, catalog: Catalog, **values: object) -> RenderRequest:
     """Return the request for `values`, named as in `RenderRequest` without ``wished``; None means not given.
 
-    `BadRequest` names the first invalid value, what was expected, what came, and the next step.
+    `BadRequest` names the first invalid value, what was expected, what was found, and the next step.
     """
     entries = {key: value for key, value in values.items() if value is not None}
     known = [key for key in RenderRequest.model_fields if key != "wished"]
@@ -159,7 +159,7 @@ def _wish(operation: Operation, entries: Mapping[str, object], catalog: Catalog)
 def _settle(
     operation: Operation, wish: RequestedOutput, material: Material, catalog: Catalog
 ) -> dict[str, object]:
-    """Return model, size and seconds of what would be rendered, and the requested values that differ."""
+    """Return the model, size and seconds to render, and the requested values that differ."""
     source, file = material.source, material.source_file
     if source and operation is Operation.EXTEND:
         wished = wish.model_copy(update={"seconds": None})

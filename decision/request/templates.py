@@ -1,6 +1,6 @@
 """Prompt templates by asset type, as data: a prompt and fields with blanks, and a purpose, size and seconds.
 
-What is left blank stays ``{like_this}``, where `decision.advice.reading.missing_details` finds it.
+An unfilled blank stays ``{like_this}``, and `decision.advice.reading.missing_details` finds it.
 """
 
 import re
@@ -40,7 +40,7 @@ class Draft(NamedTuple):
 
 
 class Template(Entry):
-    """One template; `blanks` are all blanks of `prompt` and `fields`, in the order to ask."""
+    """One template; `blanks` are all blanks of `prompt` and `fields`, in the order to ask for them."""
 
     title: str
     use_when: str
@@ -52,7 +52,7 @@ class Template(Entry):
     blanks: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], Blank]
 
     def fill(self, values: Mapping[str, str]) -> Draft:
-        """Return the prompt with `values` in its blanks; the others stay open.
+        """Return the prompt with `values` in its blanks; other blanks stay open.
 
         `BadRequest` for a blank it does not have.
         """
@@ -82,7 +82,7 @@ class Template(Entry):
 
 
 class TemplateFile(Document):
-    """All of them, by the name a person types."""
+    """All templates, by the name a person types."""
 
     templates: dict[Annotated[str, StringConstraints(pattern=r"^[a-z]+(-[a-z]+)*$")], Template]
 

@@ -1,6 +1,7 @@
-"""Single values of a request, as people and files give them: words, names, numbers, yes or no.
+"""Single values of a request, from people and files: words, names, numbers, yes or no.
 
-Each function returns the value or raises `BadRequest` with what was expected, what came and the next step.
+Each function returns the value or raises `BadRequest` with what was expected, what was found and the next
+step.
 """
 
 import re
@@ -16,12 +17,12 @@ NOUNS: Mapping[Operation, str] = {
     Operation.EDIT: "an edit",
     Operation.EXTEND: "an extension",
 }
-"""What an operation is called in a sentence."""
+"""The name of an operation in a sentence."""
 
 _NAME = re.compile(r"[a-z0-9_-]{1,64}\Z")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,400}\Z")
 LARGEST_NUMBER = 2**53 - 1
-"""The largest that a record, and JSON anywhere, holds exactly."""
+"""The largest integer that a record, and JSON anywhere, holds exactly."""
 _SHOWN_CHARACTERS = 60
 _LABEL_CHARACTERS = 200
 
@@ -29,7 +30,7 @@ _LABEL_CHARACTERS = 200
 def parse_text(thing: str, value: object) -> str:
     """Return `value` if it is text that can be written as UTF-8, without the character NUL.
 
-    Databases and servers drop or replace NUL, so what comes back would not be what was asked for.
+    Databases and servers drop or replace NUL, so the result would differ from the request.
     """
     if not isinstance(value, str):
         raise BadRequest(
@@ -59,7 +60,7 @@ def parse_text(thing: str, value: object) -> str:
 
 
 def parse_word(thing: str, value: object, offered: Iterable[str]) -> str:
-    """Return `value` if it is one of `offered`, or say which is nearest."""
+    """Return `value` if it is one of `offered`; the error names the nearest."""
     offered = tuple(offered)
     checked = parse_text(thing, value)
     if checked in offered:
@@ -135,6 +136,6 @@ def parse_label(thing: str, value: object, example: str, most: int = _LABEL_CHAR
 
 
 def show_value(value: object) -> str:
-    """Return `value` as it may stand in a message: on one line, and not too long."""
+    """Return `value` in a form for messages: on one line, and not too long."""
     as_text = value if isinstance(value, str) and value.isprintable() and value else repr(value)
     return as_text if len(as_text) <= _SHOWN_CHARACTERS else f"{as_text[:_SHOWN_CHARACTERS]}…"

@@ -1,1 +1,1 @@
-"""What decisions follow: the catalogue of models and prices, the policy, approvals, purposes."""
+"""The data that decisions follow: the catalogue of models and prices, the policy, approvals, purposes."""

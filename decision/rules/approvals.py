@@ -1,6 +1,6 @@
-"""Which renders need a person, and which denials may be set aside: what a policy says of people.
+"""The people rules of a policy: which renders need approval, and which denials may be overridden.
 
-A rule matches where all it names agrees; what it does not name is open. The packaged policy has no rules.
+A rule matches if everything it names agrees; unset criteria match anything. The packaged policy has no rules.
 """
 
 import base64
@@ -24,7 +24,7 @@ ID_BYTES = 4
 
 
 def check_key(text: str) -> str:
-    """Return `text` if it is an Ed25519 public key; `ValueError` says what is wrong with it."""
+    """Return `text` if it is an Ed25519 public key; `ValueError` says what is wrong."""
     name, _, rest = text.partition("+")
     key_id, _, encoded = rest.partition("+")
     try:
@@ -42,7 +42,7 @@ def check_key(text: str) -> str:
 
 
 def check_approver_key(text: str) -> str:
-    """Return `text` if it is an Ed25519 public key or a passkey; `ValueError` says what is wrong with it."""
+    """Return `text` if it is an Ed25519 public key or a passkey; `ValueError` says what is wrong."""
     return str(Passkey.parse(text)) if is_passkey(text) else check_key(text)
 
 
@@ -50,20 +50,20 @@ PublicKey = Annotated[str, AfterValidator(check_key)]
 ApproverKey = Annotated[str, AfterValidator(check_approver_key)]
 Person = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,256}$")]
 Approvers = dict[Person, Annotated[tuple[ApproverKey, ...], Field(min_length=1)]]
-"""Who may sign approvals, by actor id, each with the keys and passkeys that are theirs."""
+"""The people who may sign approvals, by actor id, each with their keys and passkeys."""
 
 Requesters = dict[Person, Annotated[tuple[PublicKey, ...], Field(min_length=1)]]
-"""Who may sign requests only. A passkey signs at a page, and requests are signed by programs."""
+"""The people who may sign only requests. A passkey signs on a page, but programs sign requests."""
 
 
 def keys_of_several(approvers: Mapping[str, tuple[str, ...]]) -> list[str]:
-    """Return the keys named for more than one person: their signatures do not identify anyone."""
+    """Return the keys listed for more than one person: their signatures do not identify anyone."""
     keys = [key for own in approvers.values() for key in dict.fromkeys(own)]
     return sorted({key for key in keys if keys.count(key) > 1})
 
 
 def owner_of(key: str, approvers: Mapping[str, tuple[str, ...]]) -> str | None:
-    """Return the owner of `key`, None if the policy does not name it."""
+    """Return the owner of `key`, None if it is not in the policy."""
     return next((person for person, own in approvers.items() if key in own), None)
 
 
@@ -89,7 +89,7 @@ CHANGING = frozenset({Operation.REMIX, Operation.EDIT})
 
 
 class Change(StrEnum):
-    """Changes that may need approval, like renders: of the policy, of budgets, and of who has access."""
+    """Changes that may need approval, like renders: of the policy, of budgets, and of access."""
 
     POLICY = "policy.activate"
     BUDGET = "budget.set"
@@ -104,10 +104,10 @@ class Change(StrEnum):
 class ApprovalRule(Entry):
     """A kind of render that `people` must approve; `code` is the reason in the record.
 
-    `change_verdicts` are those of `decision.one_change.verdict`: ``ambiguous`` holds remixes that cannot be
-    told. `guardrails` are codes of rules of the policy's guardrails that a request meets. With `signed` only
-    approvals count that are signed with a key of the policy's approvers; `signed_by` names those whose
-    signature is wanted. A rule for a `Change` names nothing of renders.
+    `change_verdicts` are those of `decision.one_change.verdict`: ``ambiguous`` holds unclear remixes.
+    `guardrails` are codes of the policy's guardrail rules that a request meets. With `signed`, only approvals
+    signed with a key of the policy's approvers count; `signed_by` restricts them to these signers. A rule for
+    a `Change` sets no criteria about renders.
     """
 
     code: Code
@@ -165,7 +165,7 @@ class ApprovalRule(Entry):
         )
 
     def cannot_be_met(self, approvers: Collection[str]) -> Iterator[str]:
-        """Yield why its approvals cannot be given, nothing if enough of `approvers` can give them."""
+        """Yield why its approvals cannot be given; nothing if enough of `approvers` can give them."""
         signers = set(self.signed_by or approvers) & set(approvers)
         if self.wants_signature and len(signers) < self.people:
             yield (
@@ -204,7 +204,7 @@ class ApprovalRule(Entry):
             yield f"approval rule {self.code}: only a remix or an edit has one of its change_verdicts"
 
     def _find_highest_cost(self, catalog: Catalog) -> int:
-        """Return the highest cost of a render it names, with the longest video for operations on a source."""
+        """Return the highest cost of a matching render, with the longest video for operations on a source."""
         longest = max(*catalog.seconds, *catalog.extension.seconds)
         if not self.operations or set(self.operations) & CHANGING:
             longest = max(longest, catalog.extension.max_total_seconds)

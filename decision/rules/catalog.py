@@ -110,7 +110,7 @@ class PromptLimit(Entry):
 class ImageFormats(Entry):
     """The media types of reference images, and the maximum length of their URL in characters.
 
-    With `any_size` an image need not have exactly the size of the video: some servers scale it.
+    With `any_size`, an image may differ in size from the video: some servers scale it.
     """
 
     media_types: tuple[str, ...] = Field(min_length=1)
@@ -134,7 +134,7 @@ class CharacterLimit(Entry):
 
 
 class ExtensionLimits(Entry):
-    """Lengths of an extension, how many are allowed, and the maximum total length in whole seconds."""
+    """Lengths of an extension, the number allowed, and the maximum total length in whole seconds."""
 
     seconds: tuple[PositiveInt, ...] = Field(min_length=1)
     max_times: PositiveInt
@@ -148,7 +148,7 @@ class ExtensionLimits(Entry):
 
 
 class Snapshot(Entry):
-    """A dated version of a model under its own name; it offers and costs the same."""
+    """A dated version of a model under a separate name, with the same offers and prices."""
 
     name: ModelName
     model: ModelName
@@ -192,7 +192,7 @@ class Catalog(Document):
         return found.model_copy(update={"name": name}) if found else None
 
     def cost_usd_micros(self, model: str, size: str, seconds: int, on: date | None = None) -> int | None:
-        """Return the cost of a render in micro-dollars on a day, None if it has no price then."""
+        """Return the cost of a render in micro-dollars on a day, None if it has no price on that day."""
         entry = self.model(model)
         return entry.cost_usd_micros(size, seconds, on) if entry else None
 

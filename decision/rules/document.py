@@ -38,11 +38,11 @@ class Document(Entry):
         return sha256_hex(self.canonical)
 
     def __hash__(self) -> int:
-        """Hash the digest; pydantic would hash the content, which holds dicts."""
+        """Hash the digest; pydantic would hash the content, which contains dicts."""
         return hash(self.digest)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Return a copy that computes its own bytes and digest, which pydantic would copy."""
+        """Return a copy that recomputes its bytes and digest, which pydantic would copy."""
         copied = super().model_copy(update=update, deep=deep)
         for name in ("canonical", "digest"):
             copied.__dict__.pop(name, None)

@@ -1,8 +1,8 @@
-"""The guardrails of a policy: lists of terms, and what a server's moderation of the prompt means.
+"""The guardrails of a policy: lists of terms, and the effect of a server's moderation of the prompt.
 
 A rule has a code, which decisions record, and says what it does: ``warn`` marks the decision, ``hold`` has a
-person approve it first, ``deny`` refuses it. A rule that holds is an approval rule of the policy too, under
-the same code, so that who approved is checked like any other approval (`holding_rules`).
+person approve it first, ``deny`` refuses it. A rule that holds is also an approval rule of the policy, under
+the same code, so that its approvers are checked like any others (`holding_rules`).
 """
 
 import re
@@ -17,7 +17,7 @@ from decision.rules.purpose import FINAL_PURPOSES
 from decision.rules.terms import fold_term
 
 FLAGGED = "MODERATION_FLAGGED"
-"""The code for what the server flagged, where no category rule is about it."""
+"""The code for a server's flag that no category rule covers."""
 MISSING = "MODERATION_MISSING"
 """The code for a prompt that no server moderated."""
 
@@ -25,7 +25,7 @@ LONGEST_TERM = 200
 
 
 class Action(StrEnum):
-    """What a rule does with a request that it is about."""
+    """The action of a rule on a matching request."""
 
     WARN = "warn"
     HOLD = "hold"
@@ -47,7 +47,7 @@ Category = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_/-]{0,63}$")
 
 
 class TermRule(Entry):
-    """What happens to a prompt that contains one of `terms`: exact words or phrases, in any script."""
+    """The action on a prompt that contains one of `terms`: exact words or phrases, in any script."""
 
     code: Code
     then: Action
@@ -55,10 +55,10 @@ class TermRule(Entry):
 
 
 class CategoryRule(Entry):
-    """What happens to a prompt that a server moderates so.
+    """The action on a prompt with this result of a server's moderation.
 
-    It is about prompts with a score of at least `min_ppm` (parts per million) in one of `categories`; without
-    it, about those that the server flags there.
+    It matches prompts with a score of at least `min_ppm` (parts per million) in one of `categories`; without
+    `min_ppm`, the prompts that the server flags in one of them.
     """
 
     code: Code
@@ -67,7 +67,7 @@ class CategoryRule(Entry):
     min_ppm: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] | None = None
 
     def matches(self, flagged: tuple[str, ...], ppm: Mapping[str, int]) -> bool:
-        """Return whether it is about a prompt that was moderated so."""
+        """Return whether it matches a prompt with this moderation."""
         if self.min_ppm is None:
             return bool(set(self.categories) & set(flagged))
         return any(ppm.get(name, -1) >= self.min_ppm for name in self.categories)
@@ -76,9 +76,9 @@ class CategoryRule(Entry):
 class Moderation(Entry):
     """Ask the server of the render to moderate the prompt before it is rendered.
 
-    `model` is the server's moderation model, None for its default. `flagged` says what happens to what the
-    server flags in categories that no rule names; `unreachable` to a prompt that could not be moderated, by
-    default ``hold`` for final purposes and ``warn`` for the others.
+    `model` is the server's moderation model, None for its default. `flagged` is the action on flags in
+    categories without a rule; `unreachable` the action on a prompt that could not be moderated, by default
+    ``hold`` for final purposes and ``warn`` for the others.
     """
 
     model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
@@ -88,7 +88,7 @@ class Moderation(Entry):
 
 
 class Guardrails(Document):
-    """Lists of terms, and what moderation means; `moderation` None asks no server."""
+    """Lists of terms, and the effects of moderation; `moderation` None asks no server."""
 
     terms: tuple[TermRule, ...] = ()
     moderation: Moderation | None = None
@@ -102,7 +102,7 @@ class Guardrails(Document):
         return tuple(own)
 
     def action(self, code: str, purpose: str) -> Action | None:
-        """Return what the rule `code` does with a request for `purpose`; None without such a rule."""
+        """Return the action of the rule `code` on a request for `purpose`; None without such a rule."""
         moderation = self.moderation
         actions = {rule.code: rule.then for rule in self.terms}
         if moderation is not None:

@@ -1,8 +1,8 @@
-"""Passkeys that a policy names: the public key of a WebAuthn credential, and the site that it was made for.
+"""Passkeys in a policy: the public key of a WebAuthn credential, and the site it was made for.
 
 A passkey is written like the other keys of a policy, ``NAME+ID+BASE64``. Its bytes are 0xff, a label, and
 canonical JSON with the algorithm, the public key, the credential's id and the origin. So the policy alone
-says which site may ask for a signature, and with which key it is checked; a server adds nothing to that.
+determines which site may ask for a signature and which key verifies it; a server adds nothing to that.
 """
 
 import base64
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from ledger.canonical import canonical_json
 
 MARK: Final = b"\xffsora-ledger/passkey/1\n"
-"""How the bytes of a passkey begin: 0xff is for key types without a number in C2SP signed-note."""
+"""The first bytes of a passkey: 0xff is for key types without a number in C2SP signed-note."""
 
 ES256, EDDSA = -7, -8
 """The algorithms, by their numbers in COSE."""
@@ -29,7 +29,7 @@ _FIELDS = {"algorithm", "credential_id", "origin", "public_key"}
 
 
 class Passkey(NamedTuple):
-    """A passkey as the policy names it."""
+    """A passkey as listed in the policy."""
 
     name: str
     algorithm: int
@@ -63,7 +63,7 @@ class Passkey(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``NAME+ID+BASE64``; `ValueError` says what is wrong with it."""
+        """Read ``NAME+ID+BASE64``; `ValueError` says what is wrong."""
         name, _, rest = text.partition("+")
         key_id, _, encoded = rest.partition("+")
         try:
@@ -88,7 +88,7 @@ class Passkey(NamedTuple):
         return passkey
 
     def check(self) -> None:
-        """Raise `ValueError` for a key of another length, and for an origin without passkeys."""
+        """Raise `ValueError` for a key of another length, or for an origin without passkeys."""
         length = KEY_BYTES.get(self.algorithm) if type(self.algorithm) is int else None
         if len(self.public_key) != length:
             raise ValueError("expected a passkey with ES256 (64 bytes) or Ed25519 (32 bytes)")
@@ -101,7 +101,7 @@ class Passkey(NamedTuple):
 
 
 def is_passkey(text: str) -> bool:
-    """Return whether the key `text` is that of a passkey, right or wrong."""
+    """Return whether the key `text` is a passkey, valid or not."""
     encoded = text.rpartition("+")[2]
     return encoded.startswith(_encode(MARK)[:20])
 

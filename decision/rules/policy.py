@@ -1,6 +1,6 @@
 """The policy: weights, the fit of each model for each purpose, and rules for approvals, as data.
 
-The policy scores what is allowed. It can add gates but never removes one. Points are whole numbers, so the
+The policy scores allowed candidates. It can add gates but never remove one. Points are whole numbers, so the
 same policy gives the same choice on every machine.
 """
 
@@ -58,7 +58,7 @@ class Fit(Entry):
 
 
 class FaceRule(StrEnum):
-    """What to do about a face in a reference image, and about an image that could not be checked."""
+    """The action on a face in a reference image, and on an image that could not be checked."""
 
     IGNORE = "ignore"
     WARN = "warn"
@@ -67,25 +67,25 @@ class FaceRule(StrEnum):
 
 
 class UnclearChange(StrEnum):
-    """What happens to a remix that may or may not change exactly one thing."""
+    """The action on a remix that may or may not change exactly one thing."""
 
     DENY = "deny"
     ALLOW = "allow"
 
 
 class JudgeUse(StrEnum):
-    """When the judge is asked about a remix: where the offline rule is not sure, or always."""
+    """When to ask the judge about a remix: if the offline rule is not sure, or always."""
 
     UNSURE = "unsure"
     ALWAYS = "always"
 
 
 LOCAL = "local"
-"""Instead of the address of a judge: the encoder of this program, which needs the extra ``one-change``."""
+"""Replaces the address of a judge: the encoder of this program, which needs the extra ``one-change``."""
 ENCODER = "one-change-encoder-4"
-"""The only model that is asked at `LOCAL`; another set of weights gets another number."""
+"""The only model available at `LOCAL`; another set of weights gets another number."""
 _EARLIER_ENCODERS = ("one-change-encoder-1", "one-change-encoder-2", "one-change-encoder-3")
-"""Policies in force before may name them: they are read, and the judge counts as not installed."""
+"""Earlier policies may name these: they are accepted, and the judge counts as not installed."""
 
 
 def _check_url(url: str) -> str:
@@ -112,12 +112,11 @@ def _check_url(url: str) -> str:
 
 
 class Judge(Entry):
-    """Ask a model whether a remix changes one thing, before it is decided.
+    """Ask a model before the decision whether a remix changes one thing.
 
     `url` is the base URL of its OpenAI-compatible endpoint; None asks the server of the render, and `LOCAL`
-    the encoder in this program. `ask` says
-    when. Several changes, or none, of which the offline rule is sure, stay denied whatever the judge says,
-    unless it `may_overrule`.
+    the encoder in this program. `ask` says when. If the offline rule is sure of several changes or none, the
+    remix stays denied whatever the judge says, unless it `may_overrule`.
     """
 
     model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
@@ -141,7 +140,7 @@ class Requester(StrEnum):
 
 
 class Agents(Entry):
-    """Rules for AI agents: `session_usd_micros` is what an agent may spend in `session_hours`, 24 if None."""
+    """Rules for AI agents: `session_usd_micros` is an agent's budget per `session_hours`, 24 if None."""
 
     session_usd_micros: Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None = None
     session_hours: Annotated[int, Field(ge=1, le=8_760, strict=True)] | None = None
@@ -151,18 +150,17 @@ class Policy(Document):
     """Weights, fits and rules; every purpose of the vocabulary has an entry.
 
     With `require_attestation`, every render needs confirmed guardrails. For the purposes in
-    `require_approved_draft`, a render must be based on an approved draft. `approvals` and
-    `overridable` are `decision.engine.approval`'s; `approvers` are the keys that requests and approvals may
-    be signed with, `requesters` keys for requests only. `requester` says who may ask for what needs
-    approval: anyone under a typed name, who then needs one more signed approval (``two_signers``,
-    which None means), only under a login or signed (``identified``), or only signed.
-    `reference_faces` says what a human face in the first frame means; None warns. What the catalog calls
-    retired is denied, unless `allow_retired_models`. `unclear_change` says what happens to a remix of which
-    it cannot be told whether it changes one thing; None denies it. `judge` is asked about remixes; None asks
-    nobody. `guardrails` are lists of terms and what
-    moderation means; those of its rules that hold are among the `approvals`. `roles` are the permissions of
-    access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`. `agents` limits AI agents. What is
-    published of the purposes in `require_marking` needs a valid C2PA manifest.
+    `require_approved_draft`, a render must be based on an approved draft. `approvals` and `overridable` are
+    used by `decision.engine.approval`; `approvers` are the keys that requests and approvals may be signed
+    with, `requesters` keys for requests only. `requester` says who may request a render that needs approval:
+    anyone under a typed name, who then needs one more signed approval (``two_signers``, the meaning of None),
+    only under a login or signed (``identified``), or only signed. `reference_faces` is the action on a human
+    face in the first frame; None warns. Models that the catalog marks as retired are denied, unless
+    `allow_retired_models`. `unclear_change` is the action on a remix that may or may not change one thing;
+    None denies it. `judge` is asked about remixes; None asks no judge. `guardrails` are lists of terms and
+    the effects of moderation; the rules that hold are among the `approvals`. `roles` are the permissions of
+    access keys by role; None means `decision.rules.roles.DEFAULT_ROLES`. `agents` limits AI agents. Files
+    published for the purposes in `require_marking` need a valid C2PA manifest.
     """
 
     name: str
@@ -186,14 +184,14 @@ class Policy(Document):
 
     @property
     def roles_in_force(self) -> Roles:
-        """The roles of access keys: those of ``[roles]``, or the default ones."""
+        """The roles of access keys: from ``[roles]``, or the default ones."""
         return DEFAULT_ROLES if self.roles is None else self.roles
 
     @property
     def unclear_changes_pass(self) -> bool:
         """Whether a remix passes that may or may not change exactly one thing.
 
-        An approval rule for ``ambiguous`` lets it pass too, to a person.
+        An approval rule for ``ambiguous`` lets it pass too, on to a person.
         """
         held = any("ambiguous" in (rule.change_verdicts or ()) for rule in self.approvals or ())
         return held or self.unclear_change is UnclearChange.ALLOW
@@ -205,8 +203,8 @@ class Policy(Document):
     def rules_for(self, change: Change) -> tuple[ApprovalRule, ...]:
         """Return the rules that require approval of `change`.
 
-        A grant of access says who may request and approve, as a policy does. So where no rule is about it, it
-        needs what a change of the policy needs.
+        Like a policy, a grant of access determines who may request and approve. So without a rule for it, it
+        needs the same approvals as a change of the policy.
         """
         rules = tuple(rule for rule in self.approvals or () if change in (rule.operations or ()))
         return self.rules_for(Change.POLICY) if change is Change.ACCESS and not rules else rules
@@ -267,7 +265,7 @@ class Policy(Document):
         try:
             guardrails = Guardrails.model_validate(data["guardrails"])
             codes = {rule.code if isinstance(rule, ApprovalRule) else rule["code"] for rule in approvals}
-        except (ValidationError, KeyError, TypeError):  # reported with its place when the fields are read
+        except (ValidationError, KeyError, TypeError):  # reported with its location when the fields are read
             return data
         added = [rule for rule in guardrails.holding_rules() if rule["code"] not in codes]
         return {**data, "approvals": [*approvals, *added]} if added else data

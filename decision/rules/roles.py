@@ -9,7 +9,7 @@ from pydantic import StringConstraints
 
 
 class Permission(StrEnum):
-    """What a caller may do."""
+    """A permission of a caller."""
 
     REQUEST = "request"
     READ = "read"
@@ -18,7 +18,7 @@ class Permission(StrEnum):
     AUDIT = "audit"
     OPERATE = "operate"
     CHARGE = "charge"
-    """Name the team that pays, in requests under a key without a team."""
+    """Name the paying team, in requests under a key without a team."""
     ADMINISTER = "administer"
 
 
@@ -39,7 +39,7 @@ DEFAULT_ROLES: Roles = MappingProxyType(
 
 
 def permissions_of(roles: Roles, names: Iterable[str]) -> frozenset[Permission]:
-    """Return what the roles called `names` permit together; a role that is unknown permits nothing."""
+    """Return the joint permissions of the roles called `names`; an unknown role permits nothing."""
     known = set(Permission)
     return frozenset(Permission(word) for name in names for word in roles.get(name, ()) if word in known)
 
@@ -50,7 +50,7 @@ def roles_with(roles: Roles, permission: Permission) -> list[str]:
 
 
 def warn_unknown_permissions(roles: Roles) -> Iterator[str]:
-    """Yield a warning for each permission that does not exist, so that it permits nothing."""
+    """Yield a warning for each unknown permission, which permits nothing."""
     for name, words in roles.items():
         for word in words:
             if word not in set(Permission):

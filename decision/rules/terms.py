@@ -1,13 +1,13 @@
 """Search a text for words and phrases, in any script: exact words, however their characters are encoded.
 
 Text and terms are compared as NFKD with case folding, so full-width letters, ligatures and precomposed
-accents are what they look like. Characters that are not shown (soft hyphens, zero-width joiners) are left
-out; spaces, line breaks, dashes and underscores between the words of a phrase are all one space.
+accents match what they look like. Invisible characters (soft hyphens, zero-width joiners) are left out;
+spaces, line breaks, dashes and underscores between the words of a phrase count as one space.
 
-A term is found as a whole word: no letter, digit or mark may continue it. Scripts that are written without
-spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) have no such limit, and Korean has none at the end of a
-word, where particles are attached. Look-alikes of other scripts, other spellings and other forms of a word
-are other words: a list has to name them.
+A term matches only a whole word: no letter, digit or mark may continue it. Scripts without spaces (Chinese,
+Japanese, Thai, Lao, Khmer, Burmese) have no such limit, and Korean has none at the end of a word, where
+particles are attached. Look-alikes from other scripts, other spellings and other forms of a word are other
+words: a list has to include them.
 """
 
 import unicodedata
@@ -36,11 +36,11 @@ _UNSPACED = (
 _JAMO = ((0x1100, 0x11FF), (0xA960, 0xA97F), (0xD7B0, 0xD7FF))
 """The parts of Korean syllables."""
 _LATER_JAMO = ((0x1160, 0x11FF), (0xD7B0, 0xD7FF))
-"""Those that continue a syllable."""
+"""Parts that continue a syllable."""
 
 
 class FoldedText(NamedTuple):
-    """A text as it is compared, and for each of its characters where it comes from in the original."""
+    """A text as compared, and the original place of each of its characters."""
 
     text: str
     starts: tuple[int, ...]
@@ -48,7 +48,7 @@ class FoldedText(NamedTuple):
 
 
 def fold(text: str) -> FoldedText:
-    """Return `text` as it is compared."""
+    """Return `text` in the form that is compared."""
     out: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
@@ -64,12 +64,12 @@ def fold(text: str) -> FoldedText:
 
 @lru_cache(maxsize=32_768)
 def fold_term(term: str) -> str:
-    """Return a term as it is compared; empty if nothing of it can be found in a text."""
+    """Return a term in the form that is compared; empty if it cannot occur in a text."""
     return fold(term).text.strip(" ")
 
 
 def find(text: FoldedText, term: str) -> Iterator[tuple[int, int]]:
-    """Yield where the folded `term` stands in the original of `text`, as whole words."""
+    """Yield the places of the folded `term` in the original of `text`, as whole words."""
     at = text.text.find(term)
     while at >= 0:
         end = at + len(term)
@@ -115,7 +115,7 @@ def _ends_word(text: str, end: int) -> bool:
 
 
 def _is_joined(one: str, other: str) -> bool:
-    """Return whether two neighbours are of one word, in a script that has spaces between words."""
+    """Return whether two neighbours belong to one word, in a script with spaces between words."""
     words = all(char.isalnum() or _extends(char) for char in (one, other))
     return words and not _is_in(one, _UNSPACED) and not _is_in(other, _UNSPACED)
 

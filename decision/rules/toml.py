@@ -1,4 +1,4 @@
-"""Documents as people write them, in TOML: each fault is reported with its line; and the packaged catalog."""
+"""Documents as people write them, in TOML: each error is reported with its line; and the packaged catalog."""
 
 import re
 import tomllib
@@ -133,7 +133,7 @@ class _Scan:
 
 
 def load_document(kind: type[D], toml: bytes) -> D:
-    """Read a document from `toml` (UTF-8); `BadDocument` names the line and key of each fault."""
+    """Read a document from `toml` (UTF-8); `BadDocument` gives the line and key of each error."""
     title = kind.__name__.lower()
     try:
         text = toml.decode()
@@ -177,7 +177,7 @@ def _follows_from_others(problem: ErrorDetails, problems: Sequence[ErrorDetails]
 
 
 def _wrong(problem: ErrorDetails) -> str:
-    """Describe the fault, with the value that was found if it is a single one."""
+    """Describe the error, with the value found if it is a single one."""
     if problem["type"] == "extra_forbidden":
         return "there is no such key; check its spelling"
     if problem["type"] == "tuple_type":

@@ -1,9 +1,9 @@
 """A bundle: records with everything needed to check them, in one zip file; `docs/FORMAT.md` is normative.
 
-A bundle belongs to one tree head. It has, for every record, the payload, the private text that may be shown
-and was not erased, and the path to the root; a bundle of the whole tree needs no paths. It also has what the
-payloads cite by digest: policies and catalogs always, stored files on request. The same records under the
-same head give the same bytes.
+A bundle belongs to one tree head. For every record it has the payload, the private text that may be shown and
+was not erased, and the path to the root; a bundle of the whole tree needs no paths. It also has the documents
+and files that payloads cite by digest: policies and catalogs always, stored files on request. The same
+records under the same head give the same bytes.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from ledger.verify import verify_bundle
 FORMAT = "sora-ledger/bundle/v2"
 _CITING = ("policy_sha256", "catalog_sha256", "required_by_sha256")
 _DOCUMENTS = re.compile(f'"(?:{"|".join(_CITING)})":"([^"\\\\]+)"'.encode()).findall
-"""Finds the digests of the documents that a payload cites: within a text, the quotes would be escaped."""
+"""Finds the digests of the documents that a payload cites; quotes inside a text would be escaped."""
 _TEXTS = re.compile(rb'\{"commitment":"([^"\\]+)"\}').findall
 _DOCUMENT_KEY, _FILE_KEY = b'_sha256":"', b'"storage_uri":"'
 _print = msgspec.json.Encoder().encode
@@ -73,7 +73,7 @@ Take verify_bundle.py from a person you trust rather than from here, and name th
 
 @dataclass(frozen=True)
 class Scope:
-    """Which records: those of one job, positions `first` to `last`, or all."""
+    """Which records: one job's, positions `first` to `last`, or all."""
 
     job_id: str | None = None
     first: int | None = None
@@ -111,7 +111,7 @@ class CitedFile:
 class Contents:
     """The contents of a bundle; `absent` are requested files that were not available.
 
-    `copies_absent` counts published copies that are no longer where they were published.
+    `copies_absent` counts published copies that are missing from where they were published.
     """
 
     records: int = 0
@@ -125,7 +125,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Wish:
-    """What to include as well: private text, and stored files (`open_asset` returns the bytes, or None).
+    """Optional contents: private text, and stored files (`open_asset` returns the bytes, or None).
 
     `find_manifest` returns the C2PA manifest store of the file that a record is about: empty if it has none,
     None if the file is not there.
@@ -142,7 +142,7 @@ class Wish:
 def write_bundle(
     file: IO[bytes], name: str, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish
 ) -> Contents:
-    """Write the bundle of `scope` under `head` to `file`; `name` is its file name in the README."""
+    """Write the bundle of `scope` under `head` to `file`; `name` is the file name to print in its README."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         bundling = _Bundling(_Writing(packed), ledger, scope, head, wish)
         bundling.write(name)
@@ -173,7 +173,7 @@ class _Writing:
 
 
 def _method(source: IO[bytes]) -> int:
-    """Return the compression for `source`: none if it would shrink so far that readers suspect a zip bomb."""
+    """Return the compression for `source`: none if it would shrink enough to look like a zip bomb."""
     size = source.seek(0, io.SEEK_END)
     source.seek(0)
     packer, packed = zlib.compressobj(), 0
@@ -209,7 +209,7 @@ class _Text(msgspec.Struct, gc=False):
 
 
 class _Bundling:
-    """A bundle being written; collects what the payloads cite."""
+    """A bundle being written; collects the digests that payloads cite."""
 
     def __init__(self, writing: _Writing, ledger: Ledger, scope: Scope, head: TreeHead, wish: Wish) -> None:
         self.writing = writing
@@ -225,7 +225,7 @@ class _Bundling:
         self.assets: dict[str, CitedFile] = {}
         self.objects: list[dict[str, Any]] = []
         self.parse = json.JSONDecoder(object_hook=self.objects.append).decode
-        """Adds the objects of a payload of any version to `objects`, each without those within it."""
+        """Adds the objects of a payload of any version to `objects`, without descending into them."""
 
     def write(self, name: str) -> None:
         add = self.writing.add

@@ -1,8 +1,8 @@
-"""Find the jobs that a name means: whole ids, and what a table, a page or a person shortens them to.
+"""Resolve a job name: a whole id, or a short form from a table, a page or a person.
 
-A job id is ``job_`` and the 32 hex digits of a UUIDv7. Its beginning is its time, which jobs of the same
-minute share; its end is random, so the last 8 digits are the handle that tables show. Programs that print
-ids with an ellipsis have theirs accepted with it.
+A job id is ``job_`` and the 32 hex digits of a UUIDv7. It begins with its time, which jobs of the same minute
+share, and ends at random, so tables show the last 8 digits as a handle. An ellipsis, as some programs print
+it in shortened ids, is accepted.
 """
 
 import re
@@ -18,7 +18,7 @@ HANDLE_DIGITS = 8
 """Digits of the handle of a job that tables show: the end of its id."""
 
 _LEAST_DIGITS = 4
-"""Digits that the end of an id has at least; fewer are taken for a beginning only."""
+"""Minimum number of digits for the end of an id; shorter names match beginnings only."""
 
 _MOST_NAMED = 5
 _ELLIPSIS = re.compile(r"…|\.\.\.")
@@ -27,13 +27,13 @@ _END = re.compile(rf"[0-9a-f]{{{_LEAST_DIGITS},32}}")
 _BACK = re.compile(r"@(?:last|-(?P<count>[1-9][0-9]{0,5}))")
 
 JobsOf = Callable[[JobFilter, int], list[Job]]
-"""Lists the jobs that a filter matches, at most so many: `jobs` of a store."""
+"""Lists the jobs that match a filter, up to a limit: `jobs` of a store."""
 
 NAMES = "job id, video id, the beginning or the end of a job id, @last or @-2"
 
 
 def handle_of(job_id: str) -> str:
-    """Return the short handle of a job, which finds it again."""
+    """Return the short handle of a job, which resolves to it."""
     return job_id[-HANDLE_DIGITS:]
 
 
@@ -50,8 +50,8 @@ def resolve_job(
 ) -> Job:
     """Return the one job called `name`; `JobNotFound` or `AmbiguousJob`, which lists them.
 
-    ``@last`` and ``@-1`` are the newest job, ``@-2`` the one before: of `actor` and in one of `states`, if
-    they are named.
+    ``@last`` and ``@-1`` are the newest job, ``@-2`` the one before, among jobs of `actor` and in one of
+    `states` if given.
     """
     if back := _BACK.fullmatch(name):
         return _count_back(jobs_of, name, int(back["count"] or 1), JobFilter(actor=actor, states=states))
@@ -74,7 +74,7 @@ def _count_back(jobs_of: JobsOf, name: str, count: int, where: JobFilter) -> Job
 
 
 def require_one(jobs: Sequence[Job], name: str) -> Job:
-    """Return the only one of `jobs`, which `name` may mean; the error lists the candidates."""
+    """Return the only job in `jobs`, the matches of `name`; the error lists the candidates."""
     if not jobs:
         raise JobNotFound(
             f"{name!r} is not a job id, a video id, or the beginning or end of a job id in this ledger: "
@@ -95,10 +95,10 @@ def require_one(jobs: Sequence[Job], name: str) -> Job:
 
 
 def jobs_named(jobs_of: JobsOf, name: str, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Job]:
-    """Return the jobs among `sees` that `name` may mean, at most a few.
+    """Return the jobs among `sees` that match `name`, at most a few.
 
-    The id of a server's video comes first, then the public id that the gateway gives; then the beginning and
-    the end of job ids, which count alike.
+    A server's video id is tried first, then the gateway's public id, then the beginning and the end of job
+    ids with equal rank.
     """
     public = _PUBLIC.fullmatch(name)
 
@@ -123,7 +123,7 @@ def jobs_named(jobs_of: JobsOf, name: str, sees: Sequence[JobFilter] = ALL_JOBS)
 
 
 def _find_by_part(visible: Callable[[JobFilter], list[Job]], name: str) -> list[Job]:
-    """Return the jobs whose ids begin or end like `name`, which may be cut by an ellipsis."""
+    """Return the jobs whose ids begin or end like `name`, which may contain an ellipsis."""
     cut = _ELLIPSIS.search(name)
     if cut:
         begin, end = name[: cut.start()].removeprefix(JOB_PREFIX), name[cut.end() :]

@@ -1,4 +1,4 @@
-"""`Ledger` writes by `append` alone, and reads by `read`, `follow`, `job` and `jobs`."""
+"""`Ledger` writes only by `append`, and reads by `read`, `follow`, `job` and `jobs`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -134,9 +134,9 @@ class Ledger:
         return list(self.read(RecordFilter(stream=job_id)))
 
     def job(self, name: str, actor: str | None = None, states: tuple[State, ...] | None = None) -> Job:
-        """Return the job that `name` means: an id, a part of one, or the last one (of `actor`, in `states`).
+        """Return the job called `name`: an id, part of one, or the last job (of `actor`, in `states`).
 
-        `ledger.log.job_names` says which names there are.
+        `ledger.log.job_names` lists the forms of names.
         """
         return self.store.job(name) or resolve_job(self.store.jobs, name, actor, states)
 
@@ -145,7 +145,7 @@ class Ledger:
         return self.store.jobs(where, limit)
 
     def iterate_jobs(self, where: JobFilter = ALL_JOBS, limit: int | None = None) -> Iterator[Job]:
-        """Yield jobs, newest first, with only a part of them in memory."""
+        """Yield jobs, newest first, with only some of them in memory."""
         left = limit
         while left is None or left > 0:
             part = self.jobs(where, _CHUNK if left is None else min(_CHUNK, left))

@@ -29,7 +29,7 @@ LEDGER_STREAM = "ledger"
 def open_store(url: str, *, read_only: bool, patient_s: float | None = None) -> EventStore:
     """Open the store at `url`: a path, ``sqlite:///relative``, ``sqlite:////absolute`` or ``postgresql://…``.
 
-    `patient_s` is how long to wait for a server that is away, if not as long as the environment says.
+    `patient_s` is how long to wait for an unreachable server; the default comes from the environment.
     """
     store = _open(url, read_only=read_only, patient_s=patient_s)
     try:
@@ -41,7 +41,7 @@ def open_store(url: str, *, read_only: bool, patient_s: float | None = None) -> 
 
 
 def _check_format(store: EventStore, url: str) -> None:
-    """Refuse a ledger of a newer format; `verify` reports anything else that is wrong with its first record.
+    """Refuse a ledger of a newer format; `verify` reports any other defect of its first record.
 
     The payload counts only if it matches its hash: an edited payload must not keep anyone from opening the
     ledger to find the change.
@@ -72,7 +72,7 @@ def _open(url: str, *, read_only: bool, patient_s: float | None) -> EventStore:
 def open_snapshot(url: str, exported: str | None = None) -> "AbstractContextManager[Ranges]":
     """Open a consistent snapshot of every table of the ledger at `url`, for `ledger.verify`.
 
-    With `exported`, it is the one that another process shares.
+    With `exported`, it is the snapshot another process exported.
     """
     path = file_of(url)
     if path is None:
@@ -134,7 +134,7 @@ def open_ledger(url: str) -> Ledger:
 
 
 def open_now(url: str) -> Ledger:
-    """Open the ledger at `url` for reading, without waiting for a server that is away."""
+    """Open the ledger at `url` for reading, without waiting for an unreachable server."""
     return Ledger(open_store(url, read_only=True, patient_s=0.0))
 
 

@@ -1,10 +1,11 @@
-"""Digests of all job rows, recorded from time to time: they date a drift of the rows.
+"""Digests of all job rows, recorded from time to time, so that a drift of the rows can be dated.
 
 Each row is hashed to a number of 2,048 bits (SHAKE256), the numbers are added, and the sum is hashed
-(SHA-256). The order of the rows does not matter, and a job that did not change adds what it added before.
-So a replay, which folds one job after the other, computes all recorded digests on its way.
+(SHA-256). The order of the rows does not matter, and a job that did not change adds what it added before. So
+a replay, which folds job by job, computes all recorded digests along the way.
 
-A digest says what the live rows were. Where it differs from the replayed rows, the live ones were wrong.
+A digest describes the live rows at that time. Where it differs from the replayed rows, the live ones were
+wrong.
 """
 
 from bisect import bisect_left
@@ -35,7 +36,7 @@ def digest_of(total: int) -> str:
 
 
 class Drifted(NamedTuple):
-    """The rows were right at position `after`, wrong at `by`; `until` is where they were right again."""
+    """The rows were right at position `after`, wrong at `by`, and right again at `until`."""
 
     after: int
     by: int
@@ -44,7 +45,7 @@ class Drifted(NamedTuple):
 
 
 class Milestones:
-    """The recorded digests up to a position, compared with those of the replayed jobs."""
+    """The recorded digests up to a position, for comparison with the replayed jobs."""
 
     def __init__(self, ledger: Ledger, position: int) -> None:
         where = RecordFilter(stream=STREAM, before=position + 1)
@@ -74,7 +75,7 @@ class Milestones:
             index = max(index + 1, bisect_left(self._positions, positions[count]))
 
     def find_drifts(self) -> list[Drifted]:
-        """Return the spans in which the live rows differed; call it when every job was added."""
+        """Return the spans in which the live rows differed; call it after every job was added."""
         spans: list[Drifted] = []
         total = jobs = good = 0
         for each, added, new in zip(self.recorded, self._added, self._jobs, strict=True):

@@ -1,4 +1,4 @@
-"""A process that `ledger.log.verification` starts: it checks one range of a ledger, and says if it is sound.
+"""A process started by `ledger.log.verification` that checks one range of a ledger and says if it is sound.
 
 Orders come on stdin and answers go to stdout. The URL may hold a password, so it comes the same way.
 """
@@ -20,7 +20,7 @@ NOTHING = b"null"
 
 def main(orders: IO[bytes], answers: IO[bytes]) -> None:
     """Follow orders until the process is ended."""
-    gc.disable()  # nothing here refers to itself in a circle
+    gc.disable()  # nothing here forms reference cycles
     with ExitStack() as stack:
         snapshot: Ranges | None = None
         while (order := read_answer(orders, Order)) is not None:

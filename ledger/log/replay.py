@@ -7,7 +7,7 @@ Replay has no effects: it only reads, and calls nothing outside. `swap` is the o
 1. A job without a record after the position was then what its row says now.
 2. A job that has one is folded from its records up to the position, as replay folds it.
 
-Few jobs are of the second kind, unless all of them changed later; then this folds as much as replay does.
+Few jobs are of the second kind, unless all of them changed later; then this is as much work as a replay.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ from ledger.verify.slim_fold import fold as fold_slim
 
 
 class _Envelope(Struct, gc=False):
-    """What a row needs of a record."""
+    """The fields of a record that a row needs."""
 
     actor: str
     occurred_at: str
@@ -51,7 +51,7 @@ class _Hold(Struct, gc=False):
 
 
 class _Detail(Struct, gc=False):
-    """What a row needs of the basis of a decision, a denial and an error."""
+    """The fields of a decision's basis, a denial and an error that a row needs."""
 
     decision_id: Any = None
     detail_code: Any = None
@@ -64,7 +64,7 @@ _KINDS: dict[str, Any] = {
     "error": _Detail | None,
     "holds": list[_Hold],
 }
-"""The facts that are more than one value; of another kind, they are refused in every payload."""
+"""Facts with more than one value; another kind is refused in every payload."""
 _FACTS: dict[str, tuple[str, ...]] = {
     "render.decided": ("cost_usd_micros",),
     "status.observed": ("expires_at",),
@@ -72,12 +72,12 @@ _FACTS: dict[str, tuple[str, ...]] = {
     "asset.lost": ("variant",),
     "cost.settled": ("cost_usd_micros",),
 }
-"""What else a row needs of a payload, by type of event, beside what is copied."""
+"""Further fields of a payload that a row needs, by type of event, beyond the copied ones."""
 
 
 @lru_cache(maxsize=256)
 def _facts_of(type_: str) -> Callable[[bytes], Any]:
-    """Return the function that reads what a row needs of a payload of this type, and nothing else."""
+    """Return the function that reads only the fields of a payload of this type that a row needs."""
     names = sorted({*_KINDS, *COPIED.get(type_, ()), *_FACTS.get(type_, ())})
     fields: list[Any] = [(name, _KINDS.get(name, Any), () if name == "holds" else None) for name in names]
     return Decoder(defstruct("Facts", fields, gc=False)).decode
@@ -104,8 +104,8 @@ class Drift(NamedTuple):
 class Replay(NamedTuple):
     """The number of jobs up to `position`, and how the live rows differ now.
 
-    Of the digests recorded on the way, `compared` were compared, and `not_compared` were recorded by software
-    with other rows; `drifted` has the spans in which the live rows differed.
+    Of the digests recorded along the way, `compared` were compared; `not_compared` were recorded by software
+    with another row format. `drifted` has the spans in which the live rows differed.
     """
 
     position: int
@@ -115,7 +115,7 @@ class Replay(NamedTuple):
     not_compared: int = 0
     drifted: tuple[Drifted, ...] = ()
     lists: tuple[ListDrift, ...] = ()
-    """What differs from the job rows in the tables that lists, counts and charts are read from."""
+    """Differences between the job rows and the tables behind lists, counts and charts."""
 
     @property
     def is_clean(self) -> bool:
@@ -126,8 +126,8 @@ class Replay(NamedTuple):
 def fold_jobs(ledger: Ledger, position: int, milestones: Milestones | None = None) -> Iterator[Job]:
     """Fold every job up to `position`, adding it to `milestones`; yield them by id, one at a time.
 
-    The bytes were checked when they were recorded, and `verify` checks them: only what a row is made of is
-    read of them, and it is folded as `verify` does. What that does not accept is folded as in an append.
+    The bytes were checked when they were recorded, and `verify` checks them: only the fields that a row needs
+    are read and folded as `verify` does. Records that this does not accept are folded as in an append.
     """
     for rows in _streams(ledger, position):
         job = _fold_rows(rows)
@@ -174,7 +174,7 @@ def _streams(
 
 
 def fold_bytes(records: list[tuple[Any, StoredRow]]) -> Job | None:
-    """Fold the records of a job from their bytes; None if that is better left to the fold of an append."""
+    """Fold the records of a job from their bytes; None leaves it to the fold of an append."""
     row = None
     try:
         for envelope, stored in records:
@@ -207,7 +207,7 @@ def position_at(ledger: Ledger, moment: str) -> int:
 def replay(ledger: Ledger) -> Replay:
     """Fold all jobs again and compare them with the live rows; rows that have changed since are skipped.
 
-    What lists are read from is compared with the live rows.
+    The tables behind lists are compared with the live rows too.
     """
     position = ledger.head().size
     jobs = 0
@@ -269,18 +269,18 @@ def swap(ledger: Ledger, result: Replay) -> None:
 
 
 _MARGIN = 20
-"""Jobs that are read beyond those wanted: some of them may have changed since."""
+"""Jobs to read beyond those wanted: some of them may have changed since."""
 
 
 class PastJob(NamedTuple):
-    """A job as it was, and the position of its first record."""
+    """A job as of the position, and the position of its first record."""
 
     began: int
     job: Job
 
 
 class PastJobs:
-    """The jobs as of `position`, at most the ledger's size, of those that match `sees`."""
+    """The jobs as of `position`, at most the ledger's size; only jobs that match `sees`."""
 
     def __init__(self, ledger: Ledger, position: int, sees: Sequence[JobFilter] = ALL_JOBS) -> None:
         self.position = position
@@ -289,7 +289,7 @@ class PastJobs:
 
     @cached_property
     def _standing(self) -> Standing:
-        """The unchanged jobs by state, and the ids of the others; at the end of the log from counts alone."""
+        """The unchanged jobs by state, and the ids of the others; from counts alone at the end of the log."""
         store = self._ledger.store
         now = store.counts("state", sees=self._sees)
         if store.head().size == self.position:  # nothing was recorded between the position and the counts

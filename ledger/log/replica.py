@@ -1,13 +1,13 @@
-"""Reading a ledger from a replica of its PostgreSQL, without showing anybody less than they recorded.
+"""Reading a ledger from a replica of its PostgreSQL, without hiding anyone's own records from them.
 
 A replica lags behind its primary. Before each use both are asked for their sizes, which costs one row each,
 so how far the replica is behind is known, and can be shown.
 
-1. The replica has to be this ledger: the same first record, and the same record where it ends.
-2. A person never reads a state from before their own records: if the replica does not have the newest record
-   of the person yet, this waits for it for up to `WAIT_S`, and then reads from the primary.
-3. A replica that does not answer is left alone for `AWAY_S`, and the primary is read.
-4. If the primary does not answer, the replica is read, and how far it is behind is not known.
+1. The replica must be this ledger: the same first record, and the same record where it ends.
+2. A person never reads a state from before their own records: if the replica lacks the person's newest
+   record, wait for it for up to `WAIT_S`, then read from the primary.
+3. A replica that does not answer is skipped for `AWAY_S`, and the primary is read.
+4. If the primary does not answer, the replica is read, and its lag is unknown.
 """
 
 import threading
@@ -28,9 +28,9 @@ _POLL_S = 0.05
 
 
 class ReadFrom(NamedTuple):
-    """Where something was read: on the replica or the primary, and how far the replica was behind.
+    """Source of a read: the replica or the primary, and how far the replica was behind.
 
-    `records_behind` None means that the primary did not answer; `because` is why the primary was read.
+    `records_behind` None means that the primary did not answer; `because` says why the primary was read.
     """
 
     is_replica: bool
@@ -40,7 +40,7 @@ class ReadFrom(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What a person is told."""
+        """The text shown to people."""
         if not self.is_replica:
             return f"from the primary: {self.because}"
         if self.records_behind is None:
@@ -77,7 +77,7 @@ class Replica:
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
     def choose_for(self, actor: str) -> tuple[Ledger, ReadFrom]:
-        """Return the ledger that `actor` reads now, and which it is; `NotAReplica` for another ledger."""
+        """Return the ledger that `actor` reads now, and its source; `NotAReplica` for another ledger."""
         try:
             replica = self._open()
             there = replica.head().size
@@ -96,7 +96,7 @@ class Replica:
             return replica, ReadFrom(is_replica=True, records_behind=None, seconds_behind=None)
 
     def close(self) -> None:
-        """Close the connections to the replica; the primary is its owner's."""
+        """Close the connections to the replica; the caller closes the primary."""
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
@@ -130,7 +130,7 @@ class Replica:
         return there
 
     def _seconds(self, there: int) -> float:
-        """Return the age of the oldest record that the replica does not have."""
+        """Return the age of the oldest record that the replica lacks."""
         assert self.primary is not None  # its size was read
         first = next(self.primary.read(EVERYTHING, after=there, limit=1), None)
         if first is None:
@@ -153,7 +153,7 @@ class Replica:
             return self._ledger
 
     def _check(self, ledger: Ledger) -> None:
-        """Raise `NotAReplica` unless `ledger` is the beginning of the primary."""
+        """Raise `NotAReplica` unless `ledger` is a prefix of the primary."""
         if self.primary is None:
             return
         if ledger.ledger_id != self.primary.ledger_id:

@@ -1,4 +1,4 @@
-"""The log for others: its tree head, and C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
+"""Publish the log: its tree head, and C2SP tlog-tiles (https://c2sp.org/tlog-tiles).
 
 The head is size and root under the name of the log, signed if there are keys. Tiles are a folder of files
 that any web server can serve:
@@ -29,7 +29,7 @@ from ledger.tree.merkle import TILE_HEIGHT, root_at
 
 
 def head_of(ledger: Ledger, signers: Sequence[Signer] = (), size: int | None = None) -> TreeHead:
-    """Return the head of `ledger`, or the one it had at `size`, signed by `signers`."""
+    """Return the head of `ledger`, now or at `size`, signed by `signers`."""
     head = ledger.head()
     root = head.root if size is None else root_at(ledger.store, size)
     checkpoint = Checkpoint(origin_of(ledger), head.size if size is None else size, root)
@@ -65,7 +65,7 @@ class Tile(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The path of the tile in the specification."""
+        """The tile's path in the specification."""
         parts = [f"{self.number % 1000:03}"]
         rest = self.number // 1000
         while rest:
@@ -76,7 +76,7 @@ class Tile(NamedTuple):
 
     @classmethod
     def parse(cls, path: str) -> "Tile | None":
-        """Read a path of the specification; None if it is not one."""
+        """Parse a path of the specification; None if it is not one."""
         parts = _PATH.fullmatch(path)
         if parts is None:
             return None

@@ -1,10 +1,10 @@
-"""`verify` of a whole ledger: ranges of positions in processes of their own, and the full check for the rest.
+"""`verify` a whole ledger: check ranges of positions in separate processes, or fall back to the full check.
 
 1. Each process opens a snapshot. All must have the same head; if another process appends in between, they
-   open it again. On PostgreSQL they share one exported snapshot.
-2. Each process, this one among them, checks one range, and says that it is sound, or nothing.
-3. If all are sound and fit together (`ledger.verify.incremental`), so is the ledger. In any other case the
-   full check of `ledger.verify` reads everything again in this process, and says what is wrong.
+   reopen it. On PostgreSQL they share one exported snapshot.
+2. Each process, this one among them, checks one range, and either reports it as sound or says nothing.
+3. If all are sound and fit together (`ledger.verify.incremental`), so is the ledger. Otherwise the full check
+   of `ledger.verify` rereads everything in this process and says what is wrong.
 
 Processes are started, not forked: a forked process must not use SQLite that its parent has used. A process
 that crashes answers nothing, which leads to the full check.
@@ -30,14 +30,14 @@ from ledger.verify.slim_fold import NotSound
 from ledger.verify.spill import BUCKETS, Memory
 
 WORTH_A_PROCESS = 50_000
-"""Fewer events per process are checked before a second process has begun."""
+"""Minimum events per process; with fewer, no second process starts."""
 _MOST_PROCESSES = 8
 _MOST_TRIES = 20
 _LENGTH_BYTES = 8
 
 
 class Order(msgspec.Struct, omit_defaults=True):
-    """What a process is to do: open a snapshot of the ledger `url`, or check the records of a range."""
+    """An order to a process: open a snapshot of the ledger `url`, or check the records of a range."""
 
     url: str | None = None
     exported: str | None = None
@@ -49,7 +49,7 @@ class Order(msgspec.Struct, omit_defaults=True):
 def verify_ledger(url: str, roots_at: Collection[int] = (), processes: int | None = None) -> Report:
     """Verify the ledger at `url`; report the roots at the sizes `roots_at`.
 
-    By default there are as many processes as processors, and one for a short ledger.
+    By default there is one process per processor, and only one for a short ledger.
     """
     try:
         return verify_ranges(url, roots_at, processes)
@@ -77,7 +77,7 @@ def verify_ranges(url: str, roots_at: Collection[int], processes: int | None) ->
 def _verify_with(
     started: "_Processes", snapshot: Ranges, ranges: Sequence[tuple[int, int]], roots_at: Collection[int]
 ) -> Report:
-    """Verify the first range in this process, and the others in those that were started."""
+    """Verify the first range in this process, and the others in the started ones."""
     own, *others = ranges
     started.check(others, roots_at)
     with Memory() as memory, collect_rarely():
@@ -95,7 +95,7 @@ def verify_in_one(snapshot: Ranges, roots_at: Collection[int] = ()) -> Report:
 
 
 def cut(size: int, count: int) -> list[tuple[int, int]]:
-    """Return `count` ranges of positions up to `size`, or fewer, each of whole blocks but the last."""
+    """Return up to `count` ranges of positions up to `size`, each of whole blocks except the last."""
     blocks = -(-size // BLOCK)
     each = -(-blocks // count) * BLOCK
     return [(first, min(first + each, size)) for first in range(0, size, each)] if size else []
@@ -139,7 +139,7 @@ class _Processes:
         self._send([Order(first=first, last=last, roots_at=list(roots_at)) for first, last in ranges])
 
     def parts(self) -> list[Part]:
-        """Return what the processes found, by position; `NotSound` if any found something odd."""
+        """Return what the processes found, by position; `NotSound` if any of them found anything odd."""
         return [_require_sound(read_answer(process.stdout, Part)) for process in self._started]
 
     def event_ids(self) -> Iterator[Sequence[bytes]]:
@@ -154,7 +154,7 @@ class _Processes:
 
 @contextmanager
 def _end_process(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
-    """End a process with the block: what it has found is known then, or does not matter any more."""
+    """End a process with the block: by then its findings are known or no longer matter."""
     try:
         yield process
     finally:
@@ -172,14 +172,14 @@ encode = msgspec.json.Encoder().encode
 
 
 def write_frame(pipe: IO[bytes] | None, data: bytes) -> None:
-    """Write some bytes to the other process, after their number."""
+    """Write bytes to the other process, preceded by their length."""
     assert pipe is not None  # every process has both pipes
     pipe.write(len(data).to_bytes(_LENGTH_BYTES, "big") + data)
     pipe.flush()
 
 
 def read_frame(pipe: IO[bytes] | None) -> bytes:
-    """Read some bytes from the other process; `NotSound` if it has ended."""
+    """Read bytes from the other process; `NotSound` if it has ended."""
     assert pipe is not None
     length = pipe.read(_LENGTH_BYTES)
     data = pipe.read(int.from_bytes(length, "big"))
@@ -192,5 +192,5 @@ _Answer = TypeVar("_Answer")
 
 
 def read_answer(pipe: IO[bytes] | None, kind: type[_Answer]) -> _Answer | None:
-    """Read an answer, or an order; None if there is nothing to say."""
+    """Read an answer or an order; None if there is none."""
     return msgspec.json.decode(read_frame(pipe), type=kind | None)

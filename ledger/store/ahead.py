@@ -1,15 +1,15 @@
-"""Deciding an append ahead of the store, on what this process remembers from its own last append.
+"""Decide an append ahead of the store, from what this process remembers of its own last append.
 
-Everything an append depends on follows from the log, except leases. While nobody else has appended or made
-the job rows again, what this process remembers is what it would read. The store decides ahead with
-`Ahead.decide` and then writes on two conditions: the head is as this process left it, and the leases of
-`Decided.fences` are live. If one fails, or the database refuses a row (an event id that is recorded already,
-a text sealed for another event), nothing was written, and the store reads the rows under its lock and decides
-on those. So an append is only ever refused there, and what is remembered needs no other protection than the
+Everything an append depends on follows from the log, except leases. As long as nobody else appends or
+rebuilds the job rows, this process remembers exactly what it would read. The store decides ahead with
+`Ahead.decide` and then writes on two conditions: the head is where this process left it, and the leases of
+`Decided.fences` are live. If either fails, or the database refuses a row (an event id that is already
+recorded, a text sealed for another event), nothing was written. The store then reads the rows under its lock
+and decides on those. So an append is only ever refused there, and the memory needs no protection beyond the
 two conditions.
 
-An attempt that misses costs a round trip. After one, the store tries again once `UNDISTURBED` appends in a
-row have found the head where the one before left it.
+A miss costs a round trip. After one, the store tries again once `UNDISTURBED` appends in a row have found the
+head where the previous one left it.
 """
 
 from collections.abc import Collection, Sequence
@@ -41,7 +41,7 @@ class _Unknown(LookupError):
 
 
 class Ahead:
-    """What one process remembers of the ledger at the edge `_tree`; None if it remembers nothing."""
+    """The memory of one process about the ledger at the edge `_tree`; None if it remembers nothing."""
 
     def __init__(self) -> None:
         self._tree: Frontier | None = None
@@ -50,7 +50,7 @@ class Ahead:
         self._undisturbed = UNDISTURBED
 
     def decide(self, group: Sequence[AppendRequest]) -> Decided | None:
-        """Decide `group` on what is remembered; None if that is not enough, or a request would be refused."""
+        """Decide `group` from memory; None if that is not enough, or a request would be refused."""
         if self._tree is None or self._undisturbed < UNDISTURBED:
             return None
         present, changes = Present(self._tree.copy(), self._budgets.__getitem__), Changes()
@@ -85,12 +85,12 @@ class Ahead:
                 raise _Unknown(fence.job_id)
 
     def missed(self) -> None:
-        """Forget the ledger, which another process has changed; do not decide ahead for a while."""
+        """Forget the ledger, which another process has changed, and do not decide ahead for a while."""
         if self._tree is not None:
             self._tree, self._undisturbed = None, 0
 
     def learn(self, before: Frontier, present: Present) -> None:
-        """Remember what a commit leaves that was decided on `present`, at the edge `before`."""
+        """Remember the result of a commit that was decided on `present`, at the edge `before`."""
         known, self._tree = self._tree, None  # Ctrl-C at any line below leaves nothing half remembered
         if known is before or (known is not None and known.to_bytes() == before.to_bytes()):
             self._undisturbed += 1

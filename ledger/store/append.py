@@ -1,12 +1,12 @@
-"""The append rule, the same for every store: what an append must satisfy, and what it changes. No SQL here.
+"""The append rule, the same for every store: the checks of an append, and its changes. No SQL here.
 
 A store appends a group of requests in one transaction, while it holds the lock of the head row:
 
-1. `Keys.joined` says which rows the group depends on; the store reads them into `Present`.
-2. `decide_all` checks one append after the other, in the order that `ledger.store.interface` gives. An
-   append is refused before it changes anything, so a refusal needs no savepoint and leaves the rest of the
-   group alone.
-3. What an append changes is added to `Present`, where the next append of the group sees it, and to `Changes`.
+1. `Keys.joined` lists the rows the group depends on; the store reads them into `Present`.
+2. `decide_all` checks the appends one by one, in the order that `ledger.store.interface` defines. An append
+   is refused before it changes anything, so a refusal needs no savepoint and leaves the rest of the group
+   alone.
+3. An append's changes go into `Present`, where the next append of the group sees them, and into `Changes`.
 4. The store writes `Changes` and commits.
 
 A crash before the commit leaves nothing behind, a crash after it leaves the whole group.
@@ -53,7 +53,7 @@ _NO_MONEY = Money(0, 0, 0, 0)
 
 
 class Keys(NamedTuple):
-    """The rows to read before an append, or a group of appends, can be decided."""
+    """The rows that an append, or a group of appends, is decided on."""
 
     event_ids: Sequence[str] = ()
     streams: AbstractSet[str] = frozenset()
@@ -62,7 +62,8 @@ class Keys(NamedTuple):
     fenced: AbstractSet[str] = frozenset()
     budgets: AbstractSet[str] = frozenset()
     """Budgets in which the drafts reserve money. A job may reserve again in a budget that only its row names;
-    `Present.read_budget` reads that one when it is needed."""
+    `Present.read_budget` reads that one on demand.
+    """
 
     @classmethod
     def joined(cls, keys: Sequence["Keys"]) -> "Keys":
@@ -81,7 +82,7 @@ class Keys(NamedTuple):
 
 
 class Append(Struct, frozen=True):
-    """The arguments of one `EventStore.append`, and what they name of the rows that they depend on."""
+    """The arguments of one `EventStore.append`, and the rows they refer to."""
 
     batches: Sequence[Batch]
     fence: Fence | None
@@ -110,7 +111,7 @@ class Append(Struct, frozen=True):
 
     @property
     def keys(self) -> Keys:
-        """The rows to read, if the append is not decided ahead."""
+        """The rows to read if the append is not decided ahead."""
         events = (draft.event for batch in self.batches for draft in batch.drafts)
         budgets = {
             hold.budget for event in events if isinstance(event, RenderDecided) for hold in event.holds
@@ -148,7 +149,7 @@ class BudgetRow(NamedTuple):
 
 
 class HoldChange(NamedTuple):
-    """A hold as an append leaves it, and the micro-dollars by which it grows."""
+    """A hold as an append leaves it, and its growth in micro-dollars."""
 
     hold: Hold
     growth: int
@@ -167,9 +168,9 @@ class Present:
     tokens: dict[str, int] = field(default_factory=dict)
     budgets: dict[str, BudgetRow] = field(default_factory=dict)
     growth: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """By budget, what earlier appends of the group changed in the sum of its holds."""
+    """Per budget, the change in the sum of its holds by earlier appends of the group."""
     limits: dict[str, bytes] = field(default_factory=dict)
-    """By budget, the payload of the ``budget.set`` that an earlier append of the group records."""
+    """Per budget, the payload of the ``budget.set`` recorded by an earlier append of the group."""
 
     def held(self, budget: str) -> int:
         """Return what all jobs hold of `budget`, in micro-dollars."""
@@ -188,7 +189,7 @@ class Present:
 
 @dataclass(slots=True)
 class Changes:
-    """What one transaction writes."""
+    """Rows that one transaction writes."""
 
     records: list[Record] = field(default_factory=list)
     nodes: list[TileNode] = field(default_factory=list)
@@ -198,21 +199,21 @@ class Changes:
     holds: dict[tuple[str, str], Hold] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
     begun: dict[str, int] = field(default_factory=dict)
-    """The jobs that begin, with the positions of their first records."""
+    """New jobs, with the positions of their first records."""
     relisted: set[str] = field(default_factory=set)
-    """Earlier jobs whose `Facets`, money or verdict change."""
+    """Existing jobs whose `Facets`, money or verdict change."""
     moved: set[str] = field(default_factory=set)
-    """Jobs that begin, or change their state or video."""
+    """Jobs that are new, or change their state or video."""
     counts: dict[Facets, int] = field(default_factory=lambda: defaultdict(int))
-    """By how many the number of jobs of each combination changes."""
+    """Change in the number of jobs per combination."""
     spending: dict[Spender, Money] = field(default_factory=dict)
-    """By how much the money of each combination changes."""
+    """Change in the money per combination."""
 
     def __bool__(self) -> bool:
         return bool(self.records or self.documents)
 
     def words(self) -> dict[int, set[str]]:
-        """Return the words that the jobs that begin are found by, by the position of their first record."""
+        """Return the search words of the new jobs, by the position of their first record."""
         words: dict[int, set[str]] = {}
         first = set(self.begun.values())
         for position, body in self.bodies:
@@ -261,7 +262,7 @@ def decide(append: Append, present: Present, changes: Changes) -> list[Record]:
 
 
 def fold_jobs(records: Iterable[Record], present: Present) -> dict[str, Job]:
-    """Return the jobs that `records` change, after them; `IllegalTransition` if a step is not allowed."""
+    """Return the jobs that `records` change, as changed; `IllegalTransition` if a step is not allowed."""
     jobs: dict[str, Job] = {}
     for record in records:
         stream = record.stream
@@ -307,7 +308,7 @@ def add_records(records: Sequence[Record], present: Present, changes: Changes) -
 def add_jobs(
     jobs: Mapping[str, Job], holds: Iterable[HoldChange], present: Present, changes: Changes
 ) -> None:
-    """Add folded jobs, the holds they change, and what they change in lists."""
+    """Add folded jobs, the changes to holds, and the changes to lists."""
     for job_id, job in jobs.items():
         before = present.jobs.get(job_id)
         if before is None or before.state is not job.state or before.model != job.model:
@@ -347,7 +348,7 @@ def add_bodies(bodies: Iterable[tuple[int, PrivateBody]], present: Present, chan
 
 
 def _already_recorded(append: Append, present: Present) -> list[Record] | None:
-    """Return the old records if this append was recorded before; refuse it if only a part of it was."""
+    """Return the old records if this append was already recorded; refuse it if only part of it was."""
     event_ids = append.event_ids
     if len(event_ids) > 1 and len(set(event_ids)) < len(event_ids):
         raise EventIdConflict("the append uses an event id twice; every event needs an id of its own")
@@ -404,7 +405,7 @@ def _place(batches: Sequence[Batch], present: Present) -> list[Record]:
 
 
 def _check_budgets(holds: Iterable[HoldChange], present: Present) -> None:
-    """Refuse holds that reserve more of a budget than its limit allows; several of one budget add up."""
+    """Refuse holds that reserve more than a budget's limit allows; holds in one budget add up."""
     growth = Counter[str]()
     reserving: set[str] = set()
     for hold, grows_by in holds:
@@ -426,7 +427,7 @@ def _check_budgets(holds: Iterable[HoldChange], present: Present) -> None:
 
 
 def _bodies(append: Append, records: Sequence[Record], present: Present) -> list[tuple[int, PrivateBody]]:
-    """Return the private bodies of `records` by position; each text belongs to one event alone."""
+    """Return the private bodies of `records` by position; each text belongs to exactly one event."""
     drafts = (draft for batch in append.batches for draft in batch.drafts)
     bodies = [(r.position, body) for r, d in zip(records, drafts, strict=True) for body in d.bodies]
     fresh: set[str] = set()

@@ -1,4 +1,4 @@
-"""What is read of a ledger: filters of records and of jobs, and the bytes by which a row is searched."""
+"""Filters of records and jobs, and the bytes to search a row for."""
 
 import re
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from ledger.terms import State, Status
 
 @dataclass(frozen=True)
 class RecordFilter:
-    """Which records to read; None does not restrict. Times are RFC 3339 UTC, `until` exclusive."""
+    """Records to read; None does not restrict. Times are RFC 3339 UTC, `until` exclusive."""
 
     stream: str | None = None
     type: str | None = None
@@ -26,18 +26,18 @@ class RecordFilter:
     newest_first: bool = False
     """Read in the opposite order, from the newest one."""
     of_jobs: "tuple[JobFilter, ...] | None" = None
-    """Only records of jobs that match one of these, which name only `of_team`, `of_actor` and `teamless`."""
+    """Only records of jobs that match one of these, which set only `of_team`, `of_actor` and `teamless`."""
 
 
 CREATED_AT: Final = b'"created_at":"'
 """JSON key that precedes a job's creation time; used for byte search."""
 
 _SOURCES: Final = (b'"source_job":"', b'"remix_video_id":"')
-"""JSON keys that precede the source of a job, if it has one; used for byte search."""
+"""JSON keys that precede a job's source, if it has one; used for byte search."""
 
 
 class Unreviewed(StrEnum):
-    """Which finished videos without a review: all of them, or those for a final purpose."""
+    """Finished videos without a review: all of them, or only those for a final purpose."""
 
     ALL = "all"
     FINALS = "finals"
@@ -49,7 +49,7 @@ _MIDNIGHT = re.compile(r"T00:00:00(\.0+)?Z$")
 
 @dataclass(frozen=True)
 class JobFilter:
-    """Which jobs to list; a field that is None does not restrict.
+    """Jobs to list; None does not restrict.
 
     `model` matches the requested or the decided model. Times are RFC 3339 UTC, `until` exclusive.
     """
@@ -61,19 +61,19 @@ class JobFilter:
     """Only jobs of one of these videos."""
     id_prefix: str | None = None
     id_suffix: str | None = None
-    """Only jobs whose id ends like this; every id is looked at."""
+    """Only jobs whose id ends like this; scans every id."""
     before: str | None = None
     """Only jobs with an id before this one, to read a long list in parts."""
     after: str | None = None
     """Only jobs with an id after this one."""
     oldest_first: bool = False
-    """List in the order of the ids; without it, newest first."""
+    """List by id; the default is newest first."""
     of_team: str | None = None
     of_actor: str | None = None
     teamless: bool = False
-    """Whose jobs, from an index: of a team, of an actor, and with `teamless` only those of no team.
+    """Whose jobs, by index: a team's, an actor's, and with `teamless` only those without a team.
 
-    `actor` and `team` below say the same without an index, so that ledgers of older schemas can be read.
+    `actor` and `team` below do the same without an index, so that ledgers of older schemas can be read.
     """
     statuses: tuple[Status, ...] | None = None
     model: str | None = None
@@ -87,15 +87,15 @@ class JobFilter:
     derived: bool = False
     """Only jobs that were made from another job or video."""
     source_job: str | None = None
-    """Only jobs that were made from this job, from an index."""
+    """Only jobs made from this job, by index."""
     source_video: str | None = None
-    """Only jobs that name this video as their source and no job, from an index."""
+    """Only jobs whose source is this video and no job, by index."""
 
     unreviewed: Unreviewed | None = None
-    """Only finished videos that nobody has reviewed, from an index."""
+    """Only finished videos without a review, by index."""
 
     def by_day(self) -> "JobFilter | None":
-        """Return this filter with days instead of times; None if sums of whole days cannot answer it."""
+        """Return this filter with days instead of times; None if whole days cannot express it."""
         times = [time for time in (self.since, self.until) if time is not None and len(time) > _DAY]
         if self.states is not None or self.model is not None or not all(map(_MIDNIGHT.search, times)):
             return None
@@ -125,7 +125,8 @@ class JobFilter:
 def key_range(value: str, longest: int) -> tuple[bytes, bytes]:
     """Return a range of the first `longest` bytes after a JSON key whose value is `value`, the end exclusive.
 
-    Those bytes are the value with its closing quote, and what follows in the row if the value is shorter.
+    The range has the value with its closing quote, plus the following bytes of the row if the value is
+    shorter.
     """
     least = encode_valid({"": value})[len(b'{"":"') : -1][:longest]
     return least, least[:-1] + bytes([least[-1] + 1])
@@ -133,4 +134,4 @@ def key_range(value: str, longest: int) -> tuple[bytes, bytes]:
 
 EVERY_JOB: Final = JobFilter()
 ALL_JOBS: Final = (EVERY_JOB,)
-"""What a caller sees who sees every job."""
+"""The filter of a caller who sees every job."""

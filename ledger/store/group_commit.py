@@ -1,13 +1,13 @@
 """Group commit: appends of several threads in one transaction.
 
-A thread that arrives while no commit is under way leads: it commits all waiting requests, its own and the
-others'. Threads that arrive during the commit wait, and one of them leads next; each of the others is woken
-once, when its request is done. Threads that append repeatedly return a moment after they are woken, so a
-leader waits for as many as shared the previous commit, for a part of the time that commit took. A single
-thread pays nothing for this, and sixteen threads share one disk sync.
+A thread that arrives while no commit is under way leads: it commits all waiting requests, including its own.
+Threads that arrive during the commit wait, and one of them leads next; each of the others is woken once, when
+its request is done. Threads that append repeatedly return a moment after they are woken, so a leader waits
+for as many threads as shared the previous commit, for a fraction of the time that commit took. This costs a
+single thread nothing, and lets sixteen threads share one disk sync.
 
 If the process crashes before the COMMIT, the database rolls back and no request of the group is recorded;
-after it, all of them are. A caller that got no answer repeats the append with the same drafts, which is safe.
+after it, all of them are. A caller without an answer can safely retry the append with the same drafts.
 """
 
 import threading
@@ -22,7 +22,7 @@ PATIENCE = 0.25
 """How long a leader waits for others, as a multiple of the previous commit's duration."""
 
 SIGNAL_S = 1.0
-"""How long a signal may go unnoticed that arrives just before a thread begins to wait."""
+"""How long a signal that arrives just before a thread begins to wait may go unnoticed."""
 
 
 class Request(Generic[Work, Result]):
@@ -35,7 +35,7 @@ class Request(Generic[Work, Result]):
         self.done = False
         self.result: Result | None = None
         self.error: BaseException | None = None
-        self.turn = threading.Lock()  # released once this request is done, or has to lead
+        self.turn = threading.Lock()  # released once this request is done or must lead
         self.turn.acquire()
 
     def outcome(self) -> Result:
@@ -83,7 +83,7 @@ class GroupCommit(Generic[Work, Result]):
         return requests
 
     def _gather(self, group: list[Request[Work, Result]]) -> None:
-        """Move the waiting requests into `group`, after a moment in which more may arrive."""
+        """Move the waiting requests into `group`, after a short wait for more."""
         with self._lock:
             if len(self._waiting) < self._last_size:
                 self._gathering = True
@@ -103,7 +103,7 @@ class GroupCommit(Generic[Work, Result]):
             started = time.perf_counter()
             # A crash in here ends the waiting threads with the process: the database has all or nothing.
             self._commit(group)
-        except BaseException as error:  # the other threads must not wait for ever, whatever happened
+        except BaseException as error:  # the other threads must never wait for ever
             for request in group:
                 request.error = request.error or error
             if not isinstance(error, Exception):
@@ -120,7 +120,7 @@ class GroupCommit(Generic[Work, Result]):
                 request.turn.release()
 
     def _hand_over(self) -> None:
-        """Let the request that has waited longest lead, if there is one."""
+        """Let the longest-waiting request lead, if there is one."""
         self._leader = self._waiting[0] if self._waiting else None
         if self._leader:
             self._leader.turn.release()

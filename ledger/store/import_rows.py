@@ -1,7 +1,7 @@
-"""Importing the rows of another ledger: checked against their own hashes, then added as they are.
+"""Import the rows of another ledger: checked against their own hashes, then added verbatim.
 
-Rows are imported in parts of `CHUNK`, one transaction each. A crash in between leaves a ledger that is
-complete up to the last part; repeating the import continues there.
+Rows are imported in chunks of `CHUNK`, one transaction each. A crash in between leaves a ledger that is
+complete up to the last chunk; repeating the import continues there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ Row = tuple[StoredRow, Sequence[PrivateBody]]
 
 
 def chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yield `rows` in parts, one transaction each."""
+    """Yield `rows` in chunks, one transaction each."""
     left = iter(rows)
     while part := list(islice(left, CHUNK)):
         yield part
@@ -56,9 +56,9 @@ def keys_of(records: Sequence[Record]) -> Keys:
 def add_imported(
     records: Sequence[Record], stored: Mapping[int, tuple[bytes, bytes]], present: Present
 ) -> Changes:
-    """Return what importing `records` changes; nothing for those at or below the head.
+    """Return the changes of importing `records`; nothing for records at or below the head.
 
-    `stored` has record and payload by position for those, which must be the same.
+    `stored` has record and payload by position for those; they must be identical.
     """
     size = present.tree.size
     for record in records:

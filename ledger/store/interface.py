@@ -1,14 +1,14 @@
 """The contract of a store, in prose and as protocols. Stores share no SQL and no base class.
 
-*Append.* One call is one transaction over any number of streams: all of it or nothing, durable when the
-call returns. In this order: event ids (all present with the same content: the old records are returned
-and nothing else happens; some present, or different: `EventIdConflict`), fence (`StaleFence`), versions
+*Append.* One call is one transaction over any number of streams: all of it or nothing, durable when the call
+returns. In this order: event ids (all present with the same content: the old records are returned and nothing
+else happens; some present, or different: `EventIdConflict`), fence (`StaleFence`), versions
 (`WrongExpectedVersion`), transitions (`IllegalTransition`), budgets (`BudgetExceeded`); then positions from
 the head row, records, leaves, frontier, tile nodes, private bodies, job rows with the holds and lists that
-follow from them, documents. A ``private.erased`` event deletes the bodies it names, and their words from
-the index, in the same transaction. Concurrent appends of one process are committed together; one that is
-refused takes none of the others with it.
-What no store could record (an id of another shape, text sealed for another event) is a `ValueError`.
+follow from them, documents. A ``private.erased`` event deletes the bodies it names, and their words from the
+index, in the same transaction. Concurrent appends of one process are committed together; a refusal does not
+affect the others. Input that no store could record (an id of another shape, text sealed for another event) is
+a `ValueError`.
 
 *Order.* Positions are dense and in commit order, so a reader that has read position N has missed nothing.
 
@@ -16,12 +16,12 @@ What no store could record (an id of another shape, text sealed for another even
 attempt, so it is recorded once, whichever attempt succeeded. A store retries by itself only if its connection
 broke: it looks up the event ids, and returns the records or decides the append again.
 
-*Lists.* Both stores keep these tables that follow from the log, written in the transaction of an append:
-``listing``, one narrow row per job under the position of its first record, with the properties that lists
-are filtered by, and its money; ``counts``, how many jobs there are of each combination of `Facets`, so that
-a count never reads the jobs; ``spending``, the money of each combination of `Spender`, so that a sum never
-reads the jobs; ``search``, the words of each job's prompt (`ledger.store.search`), which an erasure removes
-together with the text.
+*Lists.* Both stores keep these tables, derived from the log and written in the transaction of an append:
+``listing``, one narrow row per job under the position of its first record, with its money and the properties
+that lists filter by; ``counts``, the number of jobs per combination of `Facets`, so that a count never reads
+the jobs; ``spending``, the money per combination of `Spender`, so that a sum never reads the jobs;
+``search``, the words of each job's prompt (`ledger.store.search`), which an erasure removes together with the
+text.
 
 *Absent* is None or an empty list. A failure of the store itself is `LedgerUnusable`, with the next step.
 """
@@ -69,9 +69,9 @@ class Hold(NamedTuple):
     """What one job holds of one budget, in micro-dollars.
 
     A store derives holds from the job rows: `holds_of` of each job after an append replaces what the job held
-    before. The append is refused if a hold that reserves money grows and the budget's holds would then exceed
-    its limit (the last ``budget.set`` in the stream ``budget_<name>``; a budget without one has no limit).
-    A hold that reserves nothing is money already spent, which no limit can undo: it is recorded in any case.
+    before. The append is refused if a hold that reserves money grows and the budget's holds would exceed its
+    limit (the last ``budget.set`` in the stream ``budget_<name>``; a budget without one has no limit). A hold
+    that reserves nothing is money already spent, which no limit can undo: it is always recorded.
     """
 
     budget: str
@@ -109,7 +109,7 @@ class Facets(NamedTuple):
 
 
 def facets_of(job: Job) -> Facets:
-    """Return the combination that `job` is counted under."""
+    """Return the combination under which `job` is counted."""
     return Facets(
         job.created_at[:7],
         job.state.value,
@@ -126,7 +126,7 @@ SpentBy = Literal["day", "model", "purpose", "actor", "team"]
 
 
 class Money(NamedTuple):
-    """The money of some jobs, in micro-dollars; `estimated` is the settled part that no server reported."""
+    """The money of some jobs, in micro-dollars; `estimated` is the settled part not reported by a server."""
 
     jobs: int
     reserved: int
@@ -135,7 +135,7 @@ class Money(NamedTuple):
 
 
 class Spender(NamedTuple):
-    """What the money of a job is summed under; an empty string where it has none."""
+    """The properties that a job's money is summed by; an empty string if absent."""
 
     day: str
     model: str
@@ -152,7 +152,7 @@ def spender_of(job: Job) -> Spender | None:
 
 
 def money_of(job: Job) -> tuple[int, int, int]:
-    """Return what `job` reserves, what was settled, and what of that is an estimate, in micro-dollars."""
+    """Return the reserved and settled money of `job`, and the estimated part of it, in micro-dollars."""
     settled = job.settled_usd_micros or 0
     return job.reserved_usd_micros, settled, settled if job.cost_basis == "estimated" else 0
 
@@ -174,7 +174,7 @@ class Match(NamedTuple):
 
 
 class FoundJob(NamedTuple):
-    """A job in a list: the position of its first record, its row, and the texts of its prompt by field.
+    """A job in a list: the position of its first record, its row, and its prompt texts by field.
 
     Texts that were erased are absent.
     """
@@ -185,12 +185,12 @@ class FoundJob(NamedTuple):
 
     @property
     def prompt(self) -> str | None:
-        """The prompt; None if it was erased, or if the job has none."""
+        """The prompt; None if erased or absent."""
         return self.texts.get("prompt")
 
 
 def found(rows: Iterable[tuple[int, bytes]], texts: Iterable[tuple[int, str, str]]) -> list[FoundJob]:
-    """Return what a store read: positions with job rows, and positions with the fields and texts there."""
+    """Return a store's result: positions with job rows, and positions with their fields and texts."""
     by_position: dict[int, dict[str, str]] = {}
     for position, field, text in texts:
         if is_searched(field):
@@ -201,7 +201,7 @@ def found(rows: Iterable[tuple[int, bytes]], texts: Iterable[tuple[int, str, str
 class Fence(NamedTuple):
     """Proof of a lease: the append is refused unless `token` is that of a live lease on the job.
 
-    A lease that was released, expired or went to another holder no longer writes.
+    A lease that was released, expired or went to another holder can no longer write.
     """
 
     job_id: str
@@ -209,14 +209,14 @@ class Fence(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Jobs as of a position: those unchanged since, by state, and the ids of those with a later record."""
+    """Jobs as of a position: the unchanged ones by state, and the ids of those with a later record."""
 
     unchanged: Mapping[str, int]
     changed: Sequence[str]
 
 
 class ListDrift(NamedTuple):
-    """A row of the tables of lists that differs from what the job rows give; None stands for no row."""
+    """A row in the tables behind lists that differs from the job rows; None means no row."""
 
     table: str
     row: str
@@ -282,10 +282,10 @@ class EventStore(Protocol):
         """
 
     def import_rows(self, rows: Iterable[tuple[StoredRow, Sequence[PrivateBody]]]) -> int:
-        """Add rows of another ledger verbatim after this ledger's head; return how many were new.
+        """Append rows of another ledger verbatim after this ledger's head; return how many were new.
 
         Rows that are already recorded must be identical, and every row must match its hashes. Leaves, tiles,
-        job rows and holds follow from the rows; documents and leases are not imported.
+        job rows and holds are derived from the rows; documents and leases are not imported.
         """
 
     def head(self) -> Frontier:
@@ -297,8 +297,8 @@ class EventStore(Protocol):
     def histories(self, prefix: str, up_to: int, *, backwards: bool = False) -> Iterator[StoredRow]:
         """Yield the rows up to a position of all streams whose names begin with `prefix`, stream by stream.
 
-        Streams are in the order of their names' bytes, rows in the order of their versions, or both
-        `backwards`; it is one snapshot.
+        Streams are ordered by the bytes of their names, rows by version; `backwards` reverses both. All rows
+        come from one snapshot.
         """
 
     def event(self, event_id: str) -> StoredRow | None:
@@ -333,14 +333,14 @@ class EventStore(Protocol):
     ) -> list[FoundJob]:
         """Return the jobs that match `where` and whose prompts have all `words`; any job if there are none.
 
-        Any text is valid; what it means is said in `ledger.store.search`. A job must also match one of
-        `sees`, which restrict only whose jobs they are (`of_team`, `of_actor`, `teamless`). The jobs are in
-        the order in which they began, newest first unless the filter is `oldest_first`. `beyond` is the
-        position of the last one that was returned before, to read a long list in parts.
+        Any text is valid; `ledger.store.search` defines its meaning. A job must also match one of `sees`,
+        which restrict only whose jobs they are (`of_team`, `of_actor`, `teamless`). Jobs are in the order
+        they began, newest first unless the filter is `oldest_first`. `beyond` is the position of the last job
+        returned before, to read a long list in pages.
         """
 
     def matches(self, words: str, limit: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> list[Match]:
-        """Return the newest jobs whose prompts have all `words`, with the properties to count them by."""
+        """Return the newest jobs whose prompts have all `words`, with the properties they are counted by."""
 
     def listed(self, positions: Sequence[int]) -> list[FoundJob]:
         """Return the jobs that began at `positions`, in their order."""
@@ -348,11 +348,11 @@ class EventStore(Protocol):
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
     ) -> Mapping[str, int]:
-        """Return the numbers of jobs by the values of one property, of those that match `where` and `sees`.
+        """Return the numbers of jobs per value of one property, among those that match `where` and `sees`.
 
-        It reads no job: each append writes the numbers. So `where` may restrict only the properties in
-        `Facets`; its times count whole months. A job counts under its requested and its decided model, as in
-        lists.
+        No job is read: each append updates the numbers. So `where` may restrict only the properties in
+        `Facets`; its times count whole months. A job counts under both its requested and its decided model,
+        as in lists.
         """
 
     def list_drift(self) -> list[ListDrift]:
@@ -364,17 +364,18 @@ class EventStore(Protocol):
     def spent(
         self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
     ) -> Mapping[str, Money]:
-        """Return what jobs reserve and spent by the values of one property, of those that match.
+        """Return the reserved and spent money per value of one property, among the jobs that match.
 
-        Adopted jobs were paid for elsewhere and do not count. The day is that of the request, the model the
-        decided one, or an empty text. It reads sums of days, or the narrow rows of lists if
-        `where` has other times, a state or a model.
+        Adopted jobs were paid for elsewhere and do not count. The day is the day of the request, the model
+        the decided one or an empty text. It reads daily sums, or the narrow rows of lists if `where` has
+        other times, a state or a model.
         """
 
     def standing(self, position: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> Standing:
-        """Return the jobs that had begun at `position`, of those that match `sees`; it is one snapshot.
+        """Return the jobs that had begun at `position`, among those that match `sees`, from one snapshot.
 
-        It reads what changed after the position, or what did not, from the narrow rows of lists.
+        It reads the jobs that changed after the position, or those that did not, from the narrow rows of
+        lists.
         """
 
     def all_jobs(self) -> Iterator[Job]:
@@ -383,7 +384,7 @@ class EventStore(Protocol):
     def replace_jobs(self, jobs: Iterable[Job], at_position: int) -> None:
         """Replace all job rows with `jobs`; refused if the head is no longer at `at_position`.
 
-        Lists, counts and the index of words are made again from them and from the texts that are left.
+        Lists, counts and the word index are rebuilt from them and from the remaining texts.
         """
 
     def holds(self, budget: str) -> list[Hold]:
@@ -393,7 +394,7 @@ class EventStore(Protocol):
         """Return the sum of all holds of `budget`, reserved and settled, in micro-dollars."""
 
     def now(self) -> datetime:
-        """Return the time (UTC) of the store's clock, which all its users share, to the millisecond."""
+        """Return the time (UTC) of the store's clock, shared by all its users, to the millisecond."""
 
     def tally(self) -> Tally:
         """Return the numbers of `Tally`, from indexes: cheap enough to call every few seconds."""
@@ -402,15 +403,15 @@ class EventStore(Protocol):
         """Return tree nodes: leaves at level 0, at multiples of 8 the roots of complete subtrees."""
 
     def scrub(self) -> list[str]:
-        """Remove what erased bodies left behind in the database's own files, as far as this is possible.
+        """Remove what erased bodies left in the database's own files, as far as possible.
 
-        Return messages that say what is left and what to do about it. Safe to repeat.
+        Return messages that say what remains and what to do about it. Safe to repeat.
         """
 
     def wait_for_append(self, timeout_s: float) -> bool:
         """Return True when something was appended, or may have been; False after `timeout_s`.
 
-        This is only a hint to read again: followers read by position, so a lost hint costs one wait.
+        This is only a hint to reread: followers read by position, so a lost hint costs one wait.
         """
 
     def close(self) -> None:

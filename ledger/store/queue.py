@@ -24,7 +24,7 @@ class Release(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """What all workers together may request from one model of a server; None is unlimited.
+    """The joint limit of all workers for one model of a server; None is unlimited.
 
     `per_minute` requests, evenly spaced; `running` jobs that hold a slot at the same time.
     """
@@ -50,7 +50,7 @@ SLOT_WAIT_MS = 1_000
 
 
 class Pace(NamedTuple):
-    """What a limit allows now: the jobs that hold a slot, and the milliseconds until the next request."""
+    """The state of a limit: the jobs that hold a slot, and the milliseconds until the next request."""
 
     name: str
     running: int
@@ -77,11 +77,11 @@ LONGEST_PAUSE_MS = 60_000
 class WorkQueue(Protocol):
     """Due jobs, leases and slots. They are not facts, so they leave no events.
 
-    This is all that the use cases know of the queue. A job is due by `schedule` and no longer by `cancel`; a
-    worker has it from `claim` to `release`, by `renew`. `wake`, `hasten`, `keep` and `release_all` are for
-    many jobs in one transaction; the rest finds jobs that nothing scheduled, and limits requests. An append
-    checks the token of a lease (`Fence`) in its own transaction, so the store has the queue's table beside
-    the log's (decision 267).
+    Use cases know nothing else about the queue. `schedule` makes a job due and `cancel` undoes that; a worker
+    has it from `claim` to `release` and extends its lease by `renew`. `wake`, `hasten`, `keep` and
+    `release_all` handle many jobs in one transaction; the rest finds unscheduled jobs and limits requests. An
+    append checks the token of a lease (`Fence`) in its own transaction, so the store keeps the queue's table
+    next to the log's (decision 267).
     """
 
     def schedule(self, job_id: str, delay_ms: int = 0) -> None:
@@ -94,19 +94,19 @@ class WorkQueue(Protocol):
         """Make jobs due now, in one transaction."""
 
     def hasten(self, job_ids: Collection[str]) -> None:
-        """Make due now those of the jobs that are due later; the others stay as they are."""
+        """Make due now those of the jobs that are due later; the others are unchanged."""
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
         """Claim up to `limit` due jobs without a live lease; each gets a new, higher token."""
 
     def cancel(self, job_id: str) -> None:
-        """Make a job due no more, at no time it was scheduled for; a live lease on it stays."""
+        """Remove a job's schedule; a live lease on it stays."""
 
     def enqueue_stale(self, states: Collection[State], before: str) -> int:
         """Make due the jobs in one of `states` that are not scheduled; return how many.
 
-        Only jobs with an id below `before`, which are older: a job that was begun just now still has a
-        process working on it.
+        Only jobs with an id below `before`, which are older: a process is still working on a job that just
+        began.
         """
 
     def renew(self, lease: Lease, lease_ms: int) -> Lease:
@@ -143,14 +143,14 @@ class WorkQueue(Protocol):
     def bring_forward(self, lease_ms: int) -> None:
         """Correct times that are too late because the clock was set back.
 
-        What was to be due later is due now, leases end within `lease_ms`, pauses within a minute.
+        Jobs due later become due now; leases end within `lease_ms`, pauses within a minute.
         """
 
     def leases(self) -> list[Lease]:
         """Return the live leases, the first to expire first."""
 
     def paces(self) -> list[Pace]:
-        """Return the limits under which jobs hold a slot, or that once delayed a request, by name."""
+        """Return, by name, the limits under which jobs hold a slot or that ever delayed a request."""
 
     def depth(self) -> Depth:
-        """Return how many jobs wait and are worked on; it reads nothing else."""
+        """Return how many jobs are waiting and in progress; it reads nothing else."""

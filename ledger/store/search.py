@@ -1,8 +1,8 @@
-"""Finding jobs by the words of their prompts: what is indexed, and what a search means. No SQL here.
+"""Find jobs by the words of their prompts: what is indexed, and what a query means. No SQL here.
 
-A word of a query is found at the beginning of a word of the prompt. Chinese, Japanese, Thai and other scripts
-without spaces are indexed in pairs of characters, so that any part of a text is found. Case, accents
-and compatibility forms make no difference. Everything else (quotes, operators, NUL) separates words.
+A query word matches the beginning of a prompt word. Chinese, Japanese, Thai and other scripts without spaces
+are indexed in pairs of characters, so that any part of a text matches. Case, accents and compatibility forms
+make no difference. Everything else (quotes, operators, NUL) separates words.
 """
 
 import re
@@ -34,9 +34,9 @@ def is_searched(field: str) -> bool:
 
 
 def words_of(text: str) -> set[str]:
-    """Return the words that `text` is found by; those of scripts without spaces are pairs of characters.
+    """Return the index words of `text`; for scripts without spaces, pairs of characters.
 
-    Words hold letters, digits and symbols beyond ASCII only, so they need no quoting in a query language.
+    Words contain only letters, digits and non-ASCII symbols, so they need no quoting in a query language.
     """
     if text.isascii():
         return {word[:LONGEST_WORD] for word in _ASCII.findall(text.lower())}
@@ -44,7 +44,7 @@ def words_of(text: str) -> set[str]:
 
 
 def prefixes_of(query: str) -> list[str]:
-    """Return the beginnings of words that a prompt must contain to match `query`."""
+    """Return the word prefixes that a prompt must contain to match `query`."""
     prefixes: dict[str, None] = {}
     for unspaced, run in _runs(query):
         pairs = list(_pairs(run)) if unspaced else [run]
@@ -56,7 +56,7 @@ def prefixes_of(query: str) -> list[str]:
 
 @cache
 def _word_pattern() -> re.Pattern[str]:
-    """Return what matches a word. Compiling it takes a twentieth of `status`, which needs none."""
+    """Return the regular expression of a word. Compiling takes a twentieth of `status`, which needs none."""
     return re.compile(rf"([{_UNSPACED}]+)|([^\W_{_UNSPACED}]+)")
 
 

@@ -2,7 +2,7 @@
 
 A *note* is text with signatures; a *checkpoint* is a note that states the size of a log and the root of its
 tree. Parsing is strict: what parses prints back to the same bytes. Signatures by unknown keys are preserved
-and ignored, so a note can collect those of witnesses.
+and ignored, so a note can collect witness signatures.
 
     sora-ledger/01a2…                     the origin: which log
     42                                    its size
@@ -11,7 +11,7 @@ and ignored, so a note can collect those of witnesses.
     — reviewers.example 9vK3…             signature: name, base64 of key id (4 bytes) and signature
 
 Keys are text of the same family (a signed-note key of type 1): ``PRIVATE+KEY+<name>+<id>+<base64>`` to sign,
-``<name>+<id>+<base64>`` to verify. The key of a witness has type 4: it signs the text with the time in front,
+``<name>+<id>+<base64>`` to verify. The key of a witness has type 4: it signs the text prefixed with the time,
 which is a *cosignature*. Sources: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint,
 https://c2sp.org/tlog-cosignature.
 """
@@ -55,7 +55,8 @@ _SMALL_ORDER = frozenset(
         "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     )
 )
-"""The y of every point whose order divides 8, the two that are not canonical included (without the sign bit).
+"""The y of every point whose order divides 8, including the two that are not canonical (without the sign
+bit).
 
 Anyone can make a signature that is valid under such a key for any text.
 """
@@ -74,7 +75,7 @@ class Signature(NamedTuple):
 
     @property
     def time(self) -> int:
-        """Seconds since 1970 that a cosignature is dated; without meaning for a signature of another kind."""
+        """Time of a cosignature in seconds since 1970; meaningless for other kinds of signatures."""
         return int.from_bytes(self.signature[:TIME_BYTES], "big")
 
     def line(self) -> str:
@@ -84,7 +85,7 @@ class Signature(NamedTuple):
 
 @dataclass(frozen=True)
 class Verifier:
-    """A public key with the name of its owner; `kind` is its signature type: of a log, or of a witness."""
+    """A public key with the name of its owner; `kind` is its signature type: log or witness."""
 
     name: str
     public_key: bytes
@@ -113,7 +114,7 @@ class Verifier:
 
     @property
     def is_witness(self) -> bool:
-        """Whether the key makes cosignatures of checkpoints, and nothing else."""
+        """Whether the key makes only cosignatures of checkpoints."""
         return self.kind == COSIGNATURE
 
     def __str__(self) -> str:

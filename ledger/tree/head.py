@@ -1,6 +1,6 @@
-"""Tree heads in files: a signed checkpoint, or its lines alone.
+"""Tree heads in files: a signed checkpoint, or its bare lines.
 
-Only a signed head says who vouches for it. An unsigned head is still useful: it shows whether the ledger was
+Only a signed head says who vouches for it. An unsigned head is still useful: it shows whether the ledger has
 changed since, if you know where the file comes from.
 """
 
@@ -42,9 +42,9 @@ class TreeHead:
         return self.note.find_signers(verifiers)
 
     def with_signatures_of(self, other: Self) -> Self:
-        """Return this head with the additional signatures of `other` over the same text, one per key.
+        """Return this head plus the signatures of `other` over the same text, one per key.
 
-        `CheckpointInvalid` if they are too many for a note.
+        `CheckpointInvalid` if that is too many for a note.
         """
         text = self.checkpoint.to_text()
         if other.note is None or other.note.text != text:

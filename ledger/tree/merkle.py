@@ -1,7 +1,7 @@
 """The tree over the records: RFC 6962 section 2.1 (RFC 9162 keeps it), SHA-256.
 
 *Growth.* The frontier has the roots of the perfect subtrees that make up the tree. Each appended leaf returns
-the nodes that it completes, those of subtrees of 256, 256**2 … leaves. These are stored with the log
+the nodes that it completes: the roots of subtrees of 256, 256**2 … leaves. These are stored with the log
 (`TileNode`), so that a proof reads a few hundred hashes, whatever the size.
 
 *Proofs.* An inclusion proof shows that a leaf is in the tree of a size and root; a consistency proof, that
@@ -56,7 +56,7 @@ class Frontier:
 
     def copy(self) -> "Frontier":
         """Return an independent copy."""
-        same = Frontier.__new__(Frontier)  # in every append: without checking again what was checked
+        same = Frontier.__new__(Frontier)  # once per append: skip checks that were already made
         same.size, same.hashes = self.size, self.hashes.copy()
         return same
 
@@ -96,9 +96,9 @@ class Nodes(Protocol):
     """The stored hashes of a log; `ledger.store.interface.EventStore` has them."""
 
     def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
-        """Return `count` roots of perfect subtrees of ``2**level`` leaves from `start` on.
+        """Return `count` roots of perfect subtrees of ``2**level`` leaves, starting at `start`.
 
-        Level 0 are the leaves; the others are the multiples of `TILE_HEIGHT`.
+        Level 0 has the leaves; the other levels are multiples of `TILE_HEIGHT`.
         """
 
 
@@ -111,7 +111,7 @@ class _Blocks:
         self._read: dict[tuple[int, int], Sequence[bytes]] = {}
 
     def nodes(self, level: int, start: int, count: int) -> Sequence[bytes]:
-        """Return nodes of one block, as those of a perfect subtree are."""
+        """Return nodes of one block, which are roots of perfect subtrees."""
         block = start >> TILE_HEIGHT
         first = block << TILE_HEIGHT
         if (level, block) not in self._read:
@@ -145,7 +145,7 @@ def inclusion_proof(log: Nodes, index: int, size: int, edge: Frontier | None = N
 
 
 def consistency_proof(log: Nodes, old_size: int, new_size: int) -> list[bytes]:
-    """Return the path that shows the tree of `old_size` leaves to be the beginning of that of `new_size`."""
+    """Return the path that proves the tree of `old_size` leaves a prefix of the one of `new_size`."""
     if not 0 < old_size <= new_size:
         raise ProofInvalid(f"from size {old_size} to {new_size} there is no proof; expected 0 < old <= new")
     log = _Blocks(log, new_size)
@@ -236,7 +236,7 @@ def _range_root(log: Nodes, start: int, end: int) -> bytes:
 
 
 def _perfect_subtrees(start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield level and number of the perfect subtrees that leaves `start` to `end` fall into."""
+    """Yield level and number of the perfect subtrees that make up leaves `start` to `end`."""
     while start < end:
         level = (end - start).bit_length() - 1
         yield level, start >> level
@@ -244,7 +244,7 @@ def _perfect_subtrees(start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _fold_roots(roots: Sequence[bytes]) -> bytes:
-    """Return the root over subtrees that become smaller to the right."""
+    """Return the root over subtrees whose sizes decrease to the right."""
     return reduce(lambda right, left: node_hash(left, right), roots[-2::-1], roots[-1])
 
 

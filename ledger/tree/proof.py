@@ -1,7 +1,7 @@
 """Proofs in files that other tools can read.
 
-*Inclusion* is a C2SP tlog-proof (https://c2sp.org/tlog-proof): which leaf, the path to the root, and the
-checkpoint that vouches for the root. Its line ``extra`` has the record, so the proof is self-contained:
+*Inclusion* is a C2SP tlog-proof (https://c2sp.org/tlog-proof): the leaf's index, the path to the root, and
+the checkpoint that vouches for the root. Its line ``extra`` has the record, so the proof is self-contained:
 
     c2sp.org/tlog-proof@v1
     extra eyJhY3Rvci…        the record's bytes, base64
@@ -111,7 +111,7 @@ class ConsistencyProof:
         return cls(_number(lines[0].removeprefix("old ")), _hashes(lines[1:]), head)
 
     def verify(self, old_root: bytes) -> None:
-        """Return if this shows the tree of `old_root` to be the beginning of that of `head`."""
+        """Return if this shows the tree of `old_root` to be the beginning of the tree of `head`."""
         if self.old_size == 0:
             if self.path or old_root != EMPTY_ROOT:
                 raise ProofInvalid("from size 0 the proof is empty and the root that of the empty tree")

@@ -1,6 +1,6 @@
 """Trust policies of logs in files: C2SP tlog-policy (https://c2sp.org/tlog-policy).
 
-A policy names the logs and witnesses that a reader trusts, and the *quorum*: which witnesses have to cosign a
+A policy lists the logs and witnesses that a reader trusts, and the *quorum*: the witnesses that must cosign a
 checkpoint before it counts.
 
     log sora-ledger/01a2…+5f1e…+AQ…
@@ -9,8 +9,8 @@ checkpoint before it counts.
     group either any north south
     quorum either
 
-The file is read as octets: a name is whatever stands between spaces and tabs. Reading it is strict, because a
-line that is skipped could lower the quorum.
+The file is read as octets: a name is any run of octets between spaces and tabs. Parsing is strict, because a
+skipped line could lower the quorum.
 """
 
 import re
@@ -37,7 +37,7 @@ class PolicyInvalid(ValueError):
 
 
 class Witness(NamedTuple):
-    """A witness: its name in the policy, its key, and where it takes checkpoints, if the policy says so."""
+    """A witness: its name in the policy, its key, and the URL that accepts checkpoints, if any."""
 
     name: str
     verifier: Verifier
@@ -45,7 +45,7 @@ class Witness(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Witnesses or groups, of which `threshold` have to have cosigned."""
+    """Witnesses or groups, of which `threshold` must have cosigned."""
 
     threshold: int
     members: tuple[str, ...]
@@ -53,7 +53,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class CosignatureCount:
-    """The result of counting: which witnesses cosigned, what their lines are, and whether that is enough."""
+    """The result of counting: the witnesses that cosigned, their lines, and whether the quorum is met."""
 
     by: Mapping[str, Signature]
     is_enough: bool
@@ -61,7 +61,7 @@ class CosignatureCount:
 
 @dataclass(frozen=True)
 class TrustPolicy:
-    """The logs and witnesses that are trusted, and the quorum: a witness, a group or ``none``."""
+    """The trusted logs and witnesses, and the quorum: a witness, a group or ``none``."""
 
     logs: tuple[Verifier, ...]
     witnesses: Mapping[str, Witness]
@@ -74,7 +74,7 @@ class TrustPolicy:
         return _Reading(data).policy()
 
     def is_met(self, names: set[str]) -> bool:
-        """Return whether cosignatures by the witnesses `names` are enough."""
+        """Return whether cosignatures by the witnesses `names` meet the quorum."""
         return self.quorum == NONE or self._has_cosigned(self.quorum, names)
 
     def _has_cosigned(self, name: str, names: set[str]) -> bool:
@@ -86,7 +86,7 @@ class TrustPolicy:
     def count(self, head: TreeHead) -> CosignatureCount:
         """Count the valid cosignatures of `head`.
 
-        `CheckpointInvalid` if one of a known key is wrong, or none of the logs of the policy signed.
+        `CheckpointInvalid` if a known key's signature is wrong, or no log of the policy signed.
         """
         note = head.note
         if note is None:
@@ -120,7 +120,7 @@ class TrustPolicy:
 
 
 class _Reading:
-    """A policy being read, line by line: a group can only name what was defined before it."""
+    """A policy being read, line by line: a group may only use names that were defined before it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,7 +1,7 @@
 """Integrity checks, recomputed from the stored bytes; shares no code and no model with the writer.
 
-What is stated here a second time (hashing, the table of transitions, what a job row holds) is stated from
-`docs/FORMAT.md`, so that a mistake in the writer shows up as a finding instead of being repeated.
+The rules that this package restates (hashing, the table of transitions, the fields of a job row) are taken
+from `docs/FORMAT.md`, so that a mistake in the writer shows up as a finding instead of being repeated.
 """
 
 from ledger.verify.checks import Snapshot, verify

@@ -1,8 +1,8 @@
-"""`verify`: every check over one snapshot of a ledger, in one pass over the log and the tables beside it.
+"""`verify`: every check over one snapshot of a ledger, in one pass over the log and its derived tables.
 
-Each finding has a stable code, a position (None for the ledger as a whole), and what was expected and found.
-Findings never repeat private text. Memory use does not grow with the log: bodies are read along with their
-records, and `ledger.verify.spill` stores the rest.
+Each finding has a stable code, a position (None for the ledger as a whole), and the expected and actual
+values. Findings never repeat private text. Memory use does not grow with the log: bodies are read along with
+their records, and `ledger.verify.spill` stores the rest.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ RECORD_LIMIT = 65_535
 _BESIDE_JOBS = frozenset(["ledger.created", "policy.activated", "private.erased", "budget.set"])
 _JOB_COLUMNS = ("version", "position", "state", "profile", "video_id")
 _LATER_JOB_COLUMNS = ("actor", "team")
-"""Copies that only ledgers since migration 9 have."""
+"""Columns with copies, only in ledgers since migration 9."""
 _COLUMNS = ("position", "event_id", "stream", "version", "type", "actor", "trace_id", "recorded_at")
 
 
@@ -64,9 +64,9 @@ class Snapshot(Protocol):
 
 
 class Start(NamedTuple):
-    """Where checking begins: after the records of `tree`, which is taken from the stored hashes.
+    """Where checking starts: after the records of `tree`, which comes from the stored hashes.
 
-    `versions` are those of the continuing streams; `ledger_id` is the id at position 1.
+    `versions` has the versions of the continuing streams; `ledger_id` is the id at position 1.
     """
 
     tree: Tree
@@ -75,7 +75,7 @@ class Start(NamedTuple):
 
 
 def verify(snapshot: Snapshot, roots_at: Collection[int] = (), start: Start | None = None) -> Report:
-    """Check everything that `snapshot` allows; report the roots at the sizes `roots_at`.
+    """Check everything in `snapshot`; report the roots at the sizes `roots_at`.
 
     With a `start`, earlier records are read only for the continuing jobs, and are not added to the tree.
     """
@@ -161,7 +161,7 @@ class _Verification:
             self._remember_root()
 
     def _follow(self, position: int, record: Json, payload: Json | None, leaf: bytes) -> None:
-        """Check a record against those before it."""
+        """Check a record against the earlier ones."""
         stream = self.memory.stream(record["stream"])
         if record["version"] != stream.version + 1:
             expected = stream.version + 1

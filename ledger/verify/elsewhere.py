@@ -1,14 +1,14 @@
-"""Check what is kept outside of the log against it: private texts, stored files, and a checkpoint elsewhere.
+"""Check data outside the log against it: private texts, stored files, and a checkpoint stored elsewhere.
 
 Private bodies are checked against the commitments of the log; both are read by position, side by side.
 
-Stored files are checked against their digests; the caller reads the files. A file is expected once a record
-says that it was stored, until another says that it is lost (``asset.lost``), or until its name was erased
-(``private.erased``), because the file may be deleted with it. A file that still exists must match its digest
-in any case.
+Stored files are checked against their digests; the caller reads the files. A file is expected from the record
+that it was stored until a record that it is lost (``asset.lost``) or that its name was erased
+(``private.erased``), because the file may be deleted with it. A file that still exists must always match its
+digest.
 
-Only a checkpoint that was stored elsewhere shows that the tail of a log was cut or rewritten. It and its
-signatures are read by the code of `verify_bundle`.
+Only a checkpoint stored elsewhere shows that the tail of a log was cut or rewritten. `verify_bundle` reads it
+and its signatures.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class _Body(NamedTuple):
 class Bodies:
     """The bodies, read along with the log.
 
-    Findings are reported when the whole log has been read: only then is it known what was erased.
+    Findings are reported after the whole log was read: only then are all erasures known.
     """
 
     def __init__(self, rows: Iterator[tuple[Any, ...]], memory: Memory) -> None:
@@ -132,7 +132,7 @@ def check_witnesses(report: Report, held: Head, policy: Policy) -> list[str]:
 
 
 def refuse_timestamp(report: Report, why: str) -> None:
-    """Report a timestamp of the checkpoint that does not count; certificates are checked by the caller."""
+    """Report a timestamp of the checkpoint that does not count; the caller checks certificates."""
     report.add("CHECKPOINT_TIMESTAMP", None, "the checkpoint", "a timestamp that counts", why)
 
 
@@ -140,7 +140,7 @@ def check_against(report: Report, held: Head, keys: Sequence[Key], first_payload
     """Report the differences from the checkpoint `held`; return the names of the `keys` that signed it.
 
     `report` has the root at the size of `held` if the ledger is that long; `first_payload` is the payload at
-    position 1, which names the log.
+    position 1, which has the name of the log.
     """
     _check_origin(report, held, first_payload)
     if held.size > report.size:
@@ -180,7 +180,7 @@ TYPES = frozenset({"asset.stored", "asset.lost", "render.requested", "private.er
 
 
 class StoredFile(NamedTuple):
-    """A file that a record names: its URI (None: found by its digest), digest and length."""
+    """A file cited by a record: its URI (None: found by its digest), digest and length."""
 
     storage_uri: str | None
     sha256: str
@@ -190,7 +190,7 @@ class StoredFile(NamedTuple):
 Digest = Callable[[StoredFile], str | None]
 """Reads a stored file and returns its SHA-256 in hex, or how it differs without reading it.
 
-None if the file is missing. A record may name any file of the machine: implementations read only regular
+None if the file is missing. A record may name any file on the machine, so implementations read only regular
 files of the recorded length.
 """
 
@@ -204,7 +204,7 @@ class _CitedFile:
 
 
 def check_assets(report: Report, events: Iterator[tuple[Any, ...]], digest: Digest) -> int:
-    """Digest every file that the log cites; report missing and changed files; return the number of files.
+    """Hash every file that the log cites; report missing and changed files; return the number of files.
 
     `events` are the rows of a snapshot. A file that several records cite is read once.
     """
@@ -222,7 +222,7 @@ def check_assets(report: Report, events: Iterator[tuple[Any, ...]], digest: Dige
 
 
 class _Log:
-    """The stored files that the log names, by position; both of a variant that was stored twice."""
+    """The stored files that the log cites, by position; both if a variant was stored twice."""
 
     def __init__(self, events: Iterator[tuple[Any, ...]]) -> None:
         self.cited: list[_CitedFile] = []
@@ -281,7 +281,7 @@ def _file(position: int, subject: str, part: dict[str, Any]) -> _CitedFile | Non
 
 
 def _parse_payload(payload: Any) -> dict[str, Any]:
-    """Return the payload, or nothing if it cannot be parsed, which another check reports."""
+    """Return the payload; empty if it cannot be parsed, which another check reports."""
     try:
         document = json.loads(payload)
     except (RecursionError, TypeError, ValueError):

@@ -1,12 +1,12 @@
 """Incremental verification: check only what was recorded after a position.
 
 New records are checked in full, and so are the jobs that continue in them. For the rest, the stored hashes
-are used as they are: they make up the tree, so a checkpoint of any size still shows whether they are right.
+are used unchecked: they make up the tree, so a checkpoint of any size still shows whether they are right.
 
-`join_parts` does the same for sound ranges that cover a ledger: it joins what each shows and compares it with
-the tables beside the log. What no range can see alone is checked here: the tree, the versions of streams that
-go over an edge, ids of events that occur twice, what budgets held, erased texts, and whether every job was
-compared with its row.
+`join_parts` does the same for sound ranges that cover a ledger: it joins their results and compares them with
+the tables next to the log. These checks need more than one range: the tree, the versions of streams that
+cross an edge, duplicate event ids, the holds of budgets, erased texts, and whether every job was compared
+with its row.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _TILE_HEIGHT = 8
 
 
 class Tail(Snapshot, Protocol):
-    """What incremental verification reads of a snapshot."""
+    """The data of a snapshot that incremental verification reads."""
 
     def nodes(self, level: int, start: int, count: int) -> list[Any]:
         """Return stored hashes of the tree: leaves at level 0, tiles above."""
@@ -39,11 +39,11 @@ class Tail(Snapshot, Protocol):
 
 
 class NodesMissing(ValueError):
-    """Stored hashes are missing that the tree needs."""
+    """Stored hashes that the tree needs are missing."""
 
 
 def verify_since(tail: Tail, since: int, roots_at: Collection[int] = ()) -> Report:
-    """Check what was recorded after position `since`; report the roots at the sizes `roots_at`."""
+    """Check the records after position `since`; report the roots at the sizes `roots_at`."""
     try:
         start = Start(_tree(tail, since), dict(tail.versions()), _ledger_id(tail.first_payload()))
         earlier = {size: _tree(tail, size).root() for size in roots_at if size < since}
@@ -100,7 +100,7 @@ def join_parts(
 ) -> Report:
     """Return the report of a sound ledger; `NotSound` if anything may be wrong.
 
-    `event_ids` has the hashes of all ids of events in buckets, each as the ranges noted them.
+    `event_ids` has the hashes of all event ids, in the buckets noted by the ranges.
     """
     size, frontier = snapshot.head()
     first, last, jobs, holds, stray_bodies = snapshot.totals(size)
@@ -115,8 +115,8 @@ def join_parts(
             raise NotSound("a tile")
     if tiles or stray_bodies:
         raise NotSound("tiles or bodies")
-    # Each job was compared with its row at most once, at its last record: rows say their position. It was
-    # folded from some of its records at least. So equal sums mean: each one, and from all of its records.
+    # Each job was compared with its row at most once, at its last record: rows have its position. It was
+    # folded from at least some of its records. So equal sums mean: every job, and from all of its records.
     begun = sum(part.begun for part in parts)
     versions = sum(part.versions for part in parts)
     if not begun == report.jobs == jobs or versions != sum(part.job_events for part in parts):

@@ -1,8 +1,8 @@
-"""Check what was permitted along the log: requests, approvals and decisions, and the holds of each budget.
+"""Check permissions along the log: requests, approvals and decisions, and the holds of each budget.
 
 Requests, approvals and decisions are checked by the rules of `verify_bundle`. The holds of a budget are
-summed and compared with the limit at each position. The sum over all jobs may exceed a limit only by money
-that was spent, or because the limit was lowered later: an append that reserves more is refused.
+summed and compared with the limit at each position. The sum over all jobs may exceed a limit only through
+spent money, or because the limit was lowered later: an append that reserves more is refused.
 """
 
 import hashlib
@@ -20,8 +20,9 @@ from ledger.verify.verify_bundle import HEX, Permissions, Rules, is_followed, re
 
 PREFIX = "budget_"
 ONE_APPEND = 1_000
-"""Limits apply at the end of an append, which may release money at a later position than it reserves. Its end
-is not recorded, so a sum that returns below its limit within this many positions is not a finding."""
+"""Limits apply at the end of an append, which may release money at a later position than it reserves. That
+end is not recorded, so a sum that returns below its limit within this many positions is not a finding.
+"""
 
 
 Money = tuple[Any, Any, Json]
@@ -57,7 +58,7 @@ class Budgets:
         self._settle(budget, budget_sums, position)
 
     def move(self, before: Money, after: Money, position: int) -> None:
-        """Replace what a job holds, `before`, with `after`."""
+        """Replace the holds of a job, `before`, with `after`."""
         for budget in {*before[2], *after[2]}:
             growth = _sum_held(after, budget) - _sum_held(before, budget)
             if growth:
@@ -69,7 +70,7 @@ class Budgets:
                 self._settle(budget, budget_sums, position)
 
     def finish(self) -> None:
-        """Report the budgets that are still over their limit; every stream must have been put away."""
+        """Report the budgets still over their limit; call it once every stream was put away."""
         for stream, budget_sums in self._memory.moneys():
             if budget_sums["over"] is not None:
                 self._report_excess(stream.removeprefix(PREFIX), budget_sums)
@@ -96,10 +97,10 @@ _RULES_AT_HAND = 32
 
 
 class Approvals:
-    """Who requested, approved and decided, stream by stream, under the policies in the documents.
+    """Follows who requested, approved and decided, by stream, under the policies in the documents.
 
-    With `all_of_it`, every activation of a policy is read; otherwise a policy counts as in force if a record
-    says so.
+    With `all_of_it`, every policy activation is read; otherwise a policy counts as in force if a record says
+    so.
     """
 
     def __init__(
@@ -142,12 +143,12 @@ class Approvals:
         return self._recalled.follow(request, record, leaf, payload)[0]
 
     def bind(self, record: Json) -> None:
-        """Note an earlier answer: from the first that cites its policy on, all have to."""
+        """Note an earlier answer: from the first that cites its policy on, all must."""
         if record["schema_version"] > 1:
             self._permissions.binding_since = self._permissions.binding_since or record["position"]
 
     def are_needless(self) -> bool:
-        """Return whether no approval is needed for a decision: the policy in force has no rule about any."""
+        """Return whether a decision needs no approval: the policy in force has no rule about any."""
         in_force = self._permissions.find_policy_in_force()
         rules = self._permissions.rules_of(in_force) if in_force else None
         return in_force is not None and (rules is None or not rules.approvals)

@@ -1,9 +1,9 @@
-"""Check a bundle of the whole tree quickly, and say that it is sound or nothing.
+"""Check a bundle of the whole tree quickly, and either report it as sound or say nothing.
 
-`verify_bundle` needs nothing but Python, and takes one record at a time. Here records are checked in blocks
-of 256 with the compiled parsers of `ledger.verify.ranges`, long files are unpacked once, and only payloads
-that cite files or documents, or depend on permissions, are looked into. Everything else, such as the manifest
-and the documents, is checked by `verify_bundle` itself, which also has the last word where anything is odd.
+`verify_bundle` needs only Python, and takes one record at a time. Here records are checked in blocks of 256
+with the compiled parsers of `ledger.verify.ranges`, long files are unpacked once, and only payloads that cite
+files or documents, or depend on permissions, are inspected. `verify_bundle` itself checks everything else,
+such as the manifest and the documents, and decides wherever anything is odd.
 """
 
 import hashlib
@@ -37,10 +37,10 @@ from ledger.verify.verify_bundle import (
 )
 
 _CITED = re.compile(f'"({"|".join(CITING)})":"([^"\\\\]*)"'.encode()).findall
-"""Finds what a canonical payload cites: within a text, the quotes would be escaped."""
+"""Finds the citations in a canonical payload; quotes inside a text would be escaped."""
 _CITES = b'sha256":"'
 _LONG = ("records.jsonl", "payloads.jsonl", "bodies.jsonl")
-"""Files that are read line by line; their digests are compared then."""
+"""Files that are read line by line; their digests are compared along the way."""
 _sha256 = hashlib.sha256
 _PROVEN = ("access_key", "signature")
 
@@ -60,7 +60,7 @@ _salts = re.compile(f"(?:{SALT.pattern}\n)*").fullmatch
 
 
 def is_sound(path: str) -> bool:
-    """Return whether the bundle at `path` is sound; False if that could not be found out quickly."""
+    """Return whether the bundle at `path` is sound; False if that could not be established quickly."""
     try:
         return not check_bundle(path, check=_QuickCheck).findings
     except (AttributeError, KeyError, NotABundle, NotSound, RecursionError, TypeError, ValueError):
@@ -182,7 +182,7 @@ class _QuickCheck(BundleCheck):
         self._permit(msgspec.structs.asdict(envelope), leaf, msgspec.json.decode(data))
 
     def _is_free(self, decided: Any) -> bool:
-        """Return whether nothing had to be permitted for a decision."""
+        """Return whether a decision needed no permission."""
         inputs, in_force = decided.basis.inputs, self.permissions.find_policy_in_force()
         rules = self.permissions.rules_of(in_force) if in_force else None
         return (

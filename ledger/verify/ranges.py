@@ -1,14 +1,14 @@
-"""Check a range of positions, and say that it is sound or nothing.
+"""Check a range of positions, and either report it as sound or say nothing.
 
-`check_range` accepts what `ledger.verify.checks` would have no finding about, as far as that shows within the
-range, and returns what is compared with the other ranges and with the whole ledger
-(`ledger.verify.incremental`). Anything odd is `NotSound`; `ledger.verify.checks` has the last word on it.
+`check_range` accepts a range in which `ledger.verify.checks` would find nothing, as far as the range alone
+can show. It returns the data to compare with the other ranges and with the whole ledger
+(`ledger.verify.incremental`). Anything odd is `NotSound`; `ledger.verify.checks` then decides.
 
 1. Records, payloads and hashes are checked in blocks of 256, with compiled parsers: a record or payload must
-   print to its bytes again.
-2. Records are followed stream by stream. A stream that began before the range, or has not been seen for long,
-   is read again from its beginning; its earlier records are checked by the range that they are in.
-3. A job that leaves sight is compared with its row. If it is not as its row says, it must continue later:
+   serialise to its own bytes.
+2. Records are followed stream by stream. A stream that began before the range, or was not seen for long, is
+   reread from its beginning; its earlier records are checked by the range they are in.
+3. A job that leaves memory is compared with its row. If they differ, the job must continue later:
    `join_parts` compares the sums of all versions and all jobs, which differ if any job was compared with too
    few of its records or not at all.
 """
@@ -37,7 +37,7 @@ from ledger.verify.verify_bundle import FOLLOWED
 
 BLOCK = 256
 NEAR = 4_000
-"""Jobs in sight; at most twice as many."""
+"""Jobs in memory; at most twice as many."""
 MOST_STREAMS = 50_000
 MOST_MISSING = 100_000
 RARE = (
@@ -51,30 +51,30 @@ RARE = (
     "approval.granted",
     "approval.refused",
 )
-"""The events that change what is permitted later, in any stream."""
+"""Events that change later permissions, in any stream."""
 _BESIDE_JOBS = frozenset(["ledger.created", "policy.activated", "private.erased", "budget.set"])
 _ANSWERS = ("approval.granted", "approval.refused")
 _PROVEN = ("access_key", "signature")
-"""Sources of an actor that something else in the ledger has to confirm."""
+"""Sources of an actor that something else in the ledger must confirm."""
 _JOB = "job_"
 _sha256 = hashlib.sha256
 _Integer = Annotated[int, msgspec.Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 
 
 class Ranges(Snapshot, Protocol):
-    """A snapshot of which ranges of positions can be read, in several processes."""
+    """A snapshot from which ranges of positions can be read, in several processes."""
 
     def share(self) -> str | None:
-        """Return the id by which another process opens this snapshot, if it has one."""
+        """Return the id with which another process opens this snapshot, if it has one."""
 
     def blocks(self, after: int, until: int, count: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of events after one position until another, `count` at a time."""
+        """Yield the rows of events after one position up to another, `count` at a time."""
 
     def bodies_between(self, after: int, until: int) -> Iterator[tuple[Any, ...]]:
         """Yield commitment, position, field, salt, text, by position."""
 
     def of_types(self, types: Sequence[str], until: int) -> Iterator[tuple[Any, ...]]:
-        """Yield position, record, payload and leaf of the events of these types until a position."""
+        """Yield position, record, payload and leaf of the events of these types up to a position."""
 
     def history(self, stream: str, before: int) -> list[tuple[Any, ...]]:
         """Return position, record, payload and leaf of a stream's events before a position, by version."""
@@ -114,9 +114,9 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class Stretch(msgspec.Struct):
-    """What a budget held from one limit to the next, counted from the beginning of the range.
+    """The holds of a budget from one limit to the next, counted from the beginning of the range.
 
-    `most` is what it held when money was reserved.
+    `most` is the largest sum at a moment when money was reserved.
     """
 
     limit: int | None = None
@@ -125,11 +125,11 @@ class Stretch(msgspec.Struct):
 
 
 class Part(msgspec.Struct):
-    """A sound range, and what is compared with the other ranges and the tables beside the log.
+    """A sound range, and its data for comparison with the other ranges and the tables next to the log.
 
-    `roots` are those of its whole blocks; `edge` and `tail` have the leaves before and after them. `leaves`
-    has those of the unfinished block at each requested size. `streams` has the first and last version of each
-    stream that is not a job. `money` is what each budget held, from limit to limit.
+    `roots` has the roots of its whole blocks; `edge` and `tail` have the leaves before and after them.
+    `leaves` has the leaves of the unfinished block at each requested size. `streams` has the first and last
+    version of each stream that is not a job. `money` has the holds of each budget, from limit to limit.
     """
 
     edge: list[bytes] = msgspec.field(default_factory=list)
@@ -148,9 +148,9 @@ class Part(msgspec.Struct):
 
 
 class _Stream(Stream):
-    """A stream in sight: its first version in the range, and its row if it is a job.
+    """A stream in memory: its first version in the range, and its row if it is a job.
 
-    `requested` is a request for a render whose permissions were not looked at so far.
+    `requested` is a render request whose permissions were not checked yet.
     """
 
     __slots__ = ("first", "is_job", "requested", "row")
@@ -172,7 +172,7 @@ def _are_uuids(lines: str, count: int) -> bool:
 
 
 def _fold_uuids(uuids: str) -> "array[int]":
-    """Return the two halves of each UUID, one in a line, combined by XOR: 8 bytes, some of them random."""
+    """Return the XOR of the two halves of each UUID, one per line: 8 bytes, some of them random."""
     halves = array("q", bytes.fromhex(uuids.replace("-", "")))
     first, second = (int.from_bytes(halves[at::2].tobytes(), "big") for at in (0, 1))
     return array("q", (first ^ second).to_bytes(len(halves) * 4, "big"))
@@ -192,7 +192,7 @@ def _lines(pattern: str) -> re.Pattern[str]:
 _envelopes = msgspec.json.Decoder(Envelope)
 _decode_record = _envelopes.decode
 decode_records: Callable[[bytes], list[Envelope]] = _envelopes.decode_lines
-"""Parse records, each in a line."""
+"""Parse records, one per line."""
 _decode = msgspec.json.Decoder().decode
 _COLUMNS = [
     attrgetter(name) for name in "position event_id stream version type actor trace_id recorded_at".split()
@@ -205,13 +205,13 @@ _ALIKE = [
     (attrgetter("recorded_at"), _DIGITS, _TIME),
     (attrgetter("span_id"), _HEX_DIGITS, b"0" * 16 + b"\n"),
 ]
-"""Texts that differ from record to record: they all look like this once their digits are zeros."""
+"""Texts that differ from record to record: with their digits set to zero, they all look like this."""
 _HMAC_BLOCK = 64
 _INNER, _OUTER = (bytes(each ^ pad for each in range(256)) for pad in (0x36, 0x5C))
 _UUID = b"00000000-0000-0000-0000-000000000000\n"
 _ID = _lines(SHAPES["event_id"])
 _ALONE = frozenset("causation_id event_id kind occurred_at payload_sha256 recorded_at span_id type".split())
-"""Texts whose shape follows from what they are compared with, or is checked on its own."""
+"""Texts whose shape follows from the values they are compared with, or is checked separately."""
 _TEXTS = [(attrgetter(name), _lines(shape)) for name, shape in SHAPES.items() if name not in _ALONE]
 _ODD = (
     AttributeError,
@@ -219,14 +219,14 @@ _ODD = (
     NotSound,
     RecursionError,
     TypeError,
-    ValueError,  # also of msgspec, and NotCanonicalError
+    ValueError,  # also raised by msgspec, and NotCanonicalError
 )
 
 
 def check_range(
     snapshot: Ranges, memory: Memory, first: int, last: int, roots_at: Collection[int] = ()
 ) -> Part:
-    """Check the records after position `first` until `last`; `NotSound` if anything may be wrong.
+    """Check the records after position `first` up to `last`; `NotSound` if anything may be wrong.
 
     The ids of the events are noted in `memory`. Ranges that begin with a block are faster.
     """
@@ -388,7 +388,7 @@ class _Range:
             raise NotSound("an access key that was not granted")
 
     def _is_free(self, decided: Any) -> bool:
-        """Return whether nothing had to be permitted for a decision."""
+        """Return whether a decision needed no permission."""
         inputs = decided.basis.inputs
         return (
             isinstance(inputs, msgspec.Struct)
@@ -428,7 +428,7 @@ class _Range:
                     now.most = now.total
 
     def _sight(self, name: str, envelope: Envelope) -> _Stream:
-        """Return a stream that is not at hand: an old one, a new one, or one that is read again."""
+        """Return a stream that is not in memory: an old one, a new one, or one that is reread."""
         if not name.startswith(_JOB):
             return self._sight_other(name, envelope)
         stream = self.old.pop(name, None)
@@ -467,7 +467,7 @@ class _Range:
             stream.version = earlier.version
 
     def _recall_permissions(self) -> None:
-        """Follow what was permitted before the range, and what was proposed and is not decided yet."""
+        """Replay the permissions before the range, and the open proposals."""
         open_requests: dict[str, _Stream] = {}
         for position, data, body, leaf in self.snapshot.of_types(RARE, self.first) if self.first else ():
             earlier = _decode_record(data)
@@ -489,7 +489,7 @@ class _Range:
             if stream.open_request is not None
         }
 
-    # --- 3. what is beside the log ---
+    # --- 3. tables next to the log ---
 
     def _check_bodies(self, position: int, collect: Collect | None, document: Any) -> None:
         committed: dict[str, str] = {}
@@ -512,7 +512,7 @@ class _Range:
         self.next_body = self.body[1] if self.body else self.last + 1
 
     def _put_away(self, streams: dict[str, _Stream]) -> None:
-        """Compare jobs that leave sight with their rows; what differs continues later, or is wrong."""
+        """Compare jobs that leave memory with their rows; if one differs, it continues later or is wrong."""
         part = self.part
         dues: dict[tuple[str, str], list[int]] = {}
         for job_id, version, position, state, profile, video_id, body, *later in self.snapshot.job_rows(
@@ -547,7 +547,7 @@ class _Range:
 
 
 def hmac_hex(key: bytes, message: bytes) -> str:
-    """Return the HMAC-SHA-256 in hex; `hmac.digest` takes longer to begin than to compute one."""
+    """Return the HMAC-SHA-256 in hex; `hmac.digest` takes longer to set up than to compute one."""
     if len(key) > _HMAC_BLOCK:
         return hmac.digest(key, message, "sha256").hex()
     padded = key.ljust(_HMAC_BLOCK, b"\0")

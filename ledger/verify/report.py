@@ -8,7 +8,7 @@ _CHANGED_BYTES = frozenset(["LEAF_MISMATCH", "PAYLOAD_DIGEST", "COLUMN_MISMATCH"
 
 
 class Finding(NamedTuple):
-    """One difference between what was expected and what was found."""
+    """One difference between the expected and the actual state."""
 
     code: str
     position: int | None
@@ -39,7 +39,7 @@ class Report:
     def first_cause(self) -> tuple[Finding, int] | None:
         """Return the first finding about changed bytes, and how many other findings may follow from it.
 
-        None if there is no such finding, or no other one.
+        None if there is no such finding, or if it is the only one.
         """
         first = next((item for item in self.findings if item.code in _CHANGED_BYTES), None)
         if first is None or first.position is None:

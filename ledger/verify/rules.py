@@ -133,7 +133,7 @@ def _table() -> dict[str, dict[str, str]]:
     for line in _STEPS.strip().splitlines():
         state, *words = line.split()
         for event, arrow, after in zip(words[::3], words[1::3], words[2::3], strict=True):
-            assert arrow == ">"  # the table above is written so
+            assert arrow == ">"  # the table above is written this way
             table.setdefault(state, {})[event] = after
     return table
 

@@ -1,10 +1,10 @@
 """Learned shapes of payloads: a compiled parser for payloads that look like one that was checked before.
 
 Nearly all payloads of a type have the same names and kinds of values. The first one is checked the slow way
-(`ledger.verify.strict`). From it, and from every later one that differs, a `msgspec` structure is made that
-has exactly these names, in order, no floats, and integers within the limits. A payload is correct if it can
-be parsed as this structure and prints to the same bytes. Only what was learned is accepted, so nothing is
-stated here about any type of event.
+(`ledger.verify.strict`). From it, and from every later one that differs, a `msgspec` structure is built with
+exactly these names, in order, no floats, and integers within the limits. A payload is correct if it parses as
+this structure and serialises to the same bytes. Only learned shapes are accepted, so this module states
+nothing about any type of event.
 """
 
 import json
@@ -27,12 +27,12 @@ _NOTHING = Annotated[list[None], msgspec.Meta(max_length=0)]
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 encode: Callable[[Any], bytes] = _encoder.encode
-"""Print a structure, or plain JSON, with sorted keys."""
+"""Serialises a structure, or plain JSON, with sorted keys."""
 encode_lines: Callable[[Any], bytes] = _encoder.encode_lines
-"""Print several, each with a newline after it: in a third of the time of `encode` for each."""
+"""Serialises several, each followed by a newline: in a third of the time of calling `encode` for each."""
 
 Collect = Callable[[Any, str, dict[str, str]], None]
-"""Adds the commitments in a value, which is at a dotted path, to a dictionary by path."""
+"""Adds the commitments in a value at a dotted path to a dictionary by path."""
 
 
 class Unlearnable(ValueError):
@@ -40,7 +40,7 @@ class Unlearnable(ValueError):
 
 
 class _Kind:
-    """The kinds of values that were found in one place."""
+    """The kinds of values found in one place."""
 
     def __init__(self) -> None:
         self.scalars: set[Any] = set()
@@ -163,7 +163,7 @@ class Namespace(SimpleNamespace):
 
 
 def as_namespace(payload: bytes) -> Any:
-    """Parse a payload that is known to be canonical, so that its members are attributes as in a structure."""
+    """Parse a payload that is known to be canonical; its members become attributes, as in a structure."""
     return json.loads(payload, object_hook=lambda members: Namespace(**members))
 
 
@@ -196,7 +196,7 @@ class Shapes:
         self._lessons: dict[str, int] = {}
 
     def parse(self, type_: str, payload: bytes) -> Any:
-        """Return a payload as a structure, or as a namespace, and learn from it if it is of a new shape.
+        """Return a payload as a structure, or as a namespace, and learn from it if its shape is new.
 
         `NotCanonicalError` if it is not canonical.
         """

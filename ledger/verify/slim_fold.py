@@ -1,7 +1,7 @@
-"""The fold of `ledger.verify.rules` once more, for records that are correct: slim, and without a word of why.
+"""The fold of `ledger.verify.rules` once more, for correct records: slim, and without explanations.
 
-A job is a structure whose members are in the order of its row, so printing it gives the row. `NotSound` if a
-step is not allowed; `ledger.verify.rules` says what is wrong with it.
+A job is a structure whose members are in the order of its row, so serialising it gives the row. `NotSound` if
+a step is not allowed; `ledger.verify.rules` says what is wrong with it.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
-"""The state of verification for a log of any length, in little memory.
+"""The state of verification for a log of any length, in bounded memory.
 
-This is the state of each stream, and the commitments without a body so far. The most recent streams stay in
-memory; the others and the commitments go to a temporary database, which SQLite creates in the folder for
+This is the state of each stream, and the commitments that have no body so far. The most recent streams stay
+in memory; the others and the commitments go to a temporary database, which SQLite creates in the folder for
 temporary files and deletes itself. Private text is never written there.
 """
 
@@ -91,21 +91,21 @@ class Memory:
         return found
 
     def put_all_away(self) -> int:
-        """Write down every stream, once the log is read; return how many are jobs'."""
+        """Write out every stream, once the log is read; return how many are jobs."""
         self._put_away(self._old)
         self._put_away(self._young)
         jobs: int = self._db.execute("SELECT COUNT(job) FROM streams").fetchone()[0]
         return jobs
 
     def jobs(self) -> Iterator[tuple[str, bytes]]:
-        """Yield id and row of every job as its events tell it."""
+        """Yield id and row of every job, folded from its events."""
         yield from self._db.execute("SELECT stream, job FROM streams WHERE job IS NOT NULL ORDER BY stream")
 
     def job(self, job_id: Any) -> bytes | None:
-        """Return one job's row as its events tell it; None if it has no events."""
+        """Return one job's row, folded from its events; None if it has no events."""
         try:
             row = self._db.execute("SELECT job FROM streams WHERE stream = ?", (job_id,)).fetchone()
-        except (UnicodeEncodeError, sqlite3.Error):  # what no stream is called
+        except (UnicodeEncodeError, sqlite3.Error):  # not the name of any stream
             return None
         return row[0] if row else None
 
@@ -144,11 +144,11 @@ class Memory:
     # --- documents ---
 
     def keep_document(self, sha256: str, rules: str | None) -> None:
-        """Remember that a document is there, and the `rules` it states if it is a policy."""
+        """Remember that a document exists, and the `rules` in it if it is a policy."""
         self._db.execute("INSERT OR REPLACE INTO documents VALUES (?, ?)", (sha256, rules))
 
     def document(self, sha256: str) -> tuple[str | None] | None:
-        """Return the rules of a document, None within if it states none; None if it is not there."""
+        """Return the rules of a document, as a tuple of None if it has none; None without the document."""
         row: tuple[str | None] | None = self._db.execute(
             "SELECT rules FROM documents WHERE sha256 = ?", (sha256,)
         ).fetchone()
@@ -157,7 +157,7 @@ class Memory:
     # --- event ids ---
 
     def note_event_id(self, event_id: str) -> None:
-        """Remember an event's id as 8 bytes, in one of many buckets, each of which is searched alone."""
+        """Remember an event's id as 8 bytes, in one of many buckets that are searched separately."""
         hashed = hash(event_id)
         self._ids[hashed % BUCKETS].append(hashed)
         self._ids_at_hand += 1
@@ -181,7 +181,7 @@ class Memory:
             yield b"".join(part for _, part in parts)
 
     def find_repeated_event_ids(self) -> set[int]:
-        """Return the hashes of ids that were noted twice, or of two ids that have the same; not too many."""
+        """Return the hashes of ids that were noted twice, or shared by two ids; up to a maximum."""
         self._put_ids_away()
         doubled: set[int] = set()
         rows = self._db.execute("SELECT bucket, hashes FROM event_ids ORDER BY bucket")
@@ -210,19 +210,19 @@ class Memory:
         )
 
     def has_erasures(self) -> bool:
-        """Say whether anything was."""
+        """Return whether anything was erased."""
         return self._db.execute("SELECT 1 FROM erased").fetchone() is not None
 
     def is_erased(self, commitment: Any) -> bool:
-        """Say whether an event erased this commitment."""
+        """Return whether an event erased this commitment."""
         try:
             row = self._db.execute("SELECT 1 FROM erased WHERE commitment = ?", (commitment,)).fetchone()
-        except (UnicodeEncodeError, sqlite3.Error):  # what no commitment looks like
+        except (UnicodeEncodeError, sqlite3.Error):  # not the value of any commitment
             return False
         return row is not None
 
     def missing(self) -> Iterator[tuple[str, int]]:
-        """Yield the commitments that have no body and that nothing erased, with their positions."""
+        """Yield the commitments that have no body and were not erased, with their positions."""
         yield from self._db.execute(
             "SELECT commitment, position FROM loose "
             "WHERE commitment NOT IN (SELECT commitment FROM erased) ORDER BY rowid"

@@ -1,9 +1,8 @@
 """Strict parsing of stored bytes: canonical JSON only, the shape of a record, and the fast path before it.
 
-The fast path accepts rows that are certainly correct, and decides nothing else. Nearly every row is correct,
-and a log may have a million. So one regular expression reads a whole record, and a compiled parser reads a
-payload and prints it again. Rows that these do not accept are parsed strictly, which decides and says what is
-wrong.
+The fast path only accepts rows that are certainly correct. Nearly every row is correct, and a log may have a
+million. So one regular expression reads a whole record, and a compiled parser reads a payload and serialises
+it again. All other rows are parsed strictly, which decides and says what is wrong.
 """
 
 import hashlib
@@ -75,7 +74,7 @@ def odd_fields(record: Json) -> Iterator[tuple[str, str]]:
 
 
 def parse(data: Any) -> Json:
-    """Parse canonical JSON: what it parses to must print back to the same bytes."""
+    """Parse canonical JSON: the result must serialise to the same bytes."""
     if not isinstance(data, bytes):
         raise NotCanonicalError(f"{type(data).__name__}, not bytes")
     try:
@@ -99,7 +98,7 @@ def parse_payload(data: Any) -> tuple[Json, list[str]]:
 def look_through(payload: Json, commitments: list[str]) -> None:
     """Collect commitments, the objects whose only key is ``commitment``, from parsed JSON.
 
-    Refuses what canonical JSON forbids, even if it prints to the same bytes.
+    Refuses what canonical JSON forbids, even if it serialises to the same bytes.
     """
     rest: list[Any] = [payload]
     while rest:
@@ -123,7 +122,7 @@ def look_through(payload: Json, commitments: list[str]) -> None:
 
 
 _good_keys: set[str] = set()
-"""Keys that are known to be valid; all events together have a few hundred."""
+"""Keys known to be valid; all events together have a few hundred."""
 
 
 def _check_keys(keys: Iterable[str]) -> None:
@@ -236,7 +235,7 @@ def parse_sound(row: tuple[Any, ...]) -> RowParts | None:
 
 
 _flat: dict[tuple[Any, ...], list[str]] = {}
-"""By the names and types of a flat payload (no objects, lists, floats): the names of its integers."""
+"""Names of the integers in a flat payload (no objects, lists, floats), by its names and types."""
 
 
 def _commitments(payload: Json) -> list[str]:

@@ -25,7 +25,7 @@ def root_of_block(leaves: Sequence[bytes]) -> bytes:
 class Tree:
     """A growing tree: `stack` holds (height, hash) of the subtrees not yet paired, highest first.
 
-    Leaves wait in `block` until there are 256 of them, which is a subtree at once.
+    Leaves wait in `block` until there are 256 of them, which form a complete subtree.
     """
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class Tree:
         return self._push(_BLOCK_HEIGHT, root)
 
     def add_block(self, root: bytes) -> list[tuple[int, int, bytes]]:
-        """Add a whole block of 256 leaves by its root; return what `add` returns of its last leaf."""
+        """Add a whole block of 256 leaves by its root; return what `add` returns for its last leaf."""
         self.size += _BLOCK
         return self._push(_BLOCK_HEIGHT, root)
 
     def copy_with(self, leaves: list[bytes]) -> "Tree":
-        """Return a copy with some more leaves; this tree must end with a whole block."""
+        """Return a copy with more leaves; this tree must end with a whole block."""
         copy = Tree()
         copy.size, copy.stack = self.size, list(self.stack)
         for leaf_hash in leaves:
@@ -69,7 +69,7 @@ class Tree:
         return completed
 
     def _edge(self) -> list[bytes]:
-        """Return the hashes of all subtrees that are not paired, highest first."""
+        """Return the hashes of all unpaired subtrees, highest first."""
         edge: list[tuple[int, bytes]] = []
         for value in self.block:
             height, hashed = 0, value

@@ -1,4 +1,4 @@
-"""The caller of one request: who it is, what it may do, and a session that acts in its name."""
+"""The caller of one request: identity, permissions, and a session that acts in their name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ SEES_EVERYTHING = frozenset(
 """Permissions whose holders see the jobs of others, unless their key is restricted to a team."""
 
 SEES_LEDGER = frozenset({Permission.AUDIT, Permission.OPERATE, Permission.ADMINISTER})
-"""Permissions whose holders see what was recorded about policies, budgets and access as well."""
+"""Permissions whose holders also see the records about policies, budgets and access."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Someone who was identified, with the permissions of their roles; None does not restrict."""
+    """An identified caller, with the permissions of their roles; None does not restrict."""
 
     name: str
     source: ActorSource
@@ -40,7 +40,7 @@ class Caller:
     requests_per_minute: int | None = None
     running_jobs: int | None = None
     roles_in_force: Roles | None = None
-    """The roles of the policy in force, to name in a refusal the ones that would do."""
+    """The roles of the policy in force, so that a refusal can name the sufficient ones."""
 
     def check(self, permission: Permission) -> None:
         """Raise `NotPermitted` unless a role of the caller has `permission`."""
@@ -71,15 +71,15 @@ class Caller:
     def may_see(self, job: Job) -> bool:
         """Return whether the caller may see `job`.
 
-        With a team, those are the jobs of the team, and the caller's own that have none. Without a team they
-        are the caller's own, or all of them for permissions that are about the jobs of others.
+        With a team, those are the team's jobs and the caller's own jobs without a team. Without a team they
+        are the caller's own, or all jobs if a permission covers the jobs of others.
         """
         return self.owns(job.actor, job.team) or (
             self.team is None and bool(self.permissions & SEES_EVERYTHING)
         )
 
     def owns(self, actor: str, team: str | None) -> bool:
-        """Return whether what `actor` made for `team` is the caller's own, or their agent's."""
+        """Return whether a job that `actor` made for `team` is the caller's own, or their agent's."""
         if self.team is not None and team is not None:
             return team == self.team
         return person_of(actor) == self.name
@@ -87,7 +87,7 @@ class Caller:
     def may_see_budget(self, budget: str) -> bool:
         """Return whether the caller may see a budget: their own, their team's, or all that others pay from.
 
-        A budget of everyone is seen by those who see the jobs of others and have a key without a team.
+        A shared budget is visible to callers who see the jobs of others and have a key without a team.
         """
         name = parse_name(budget)
         if name is not None and name.actor == actor_word(self.name):
@@ -98,7 +98,7 @@ class Caller:
 
     @property
     def operates_everything(self) -> bool:
-        """Whether the caller may use what only the server knows, which belongs to no team."""
+        """Whether the caller may use server-only knowledge, which belongs to no team."""
         return self.team is None and Permission.OPERATE in self.permissions
 
     @property
@@ -108,7 +108,7 @@ class Caller:
 
     @property
     def sees(self) -> tuple[JobFilter, ...]:
-        """The jobs that the caller may see, as filters of lists without a job in common."""
+        """The jobs that the caller may see, as disjoint list filters."""
         if self.team is not None:
             return JobFilter(of_team=self.team), JobFilter(of_actor=self.name, teamless=True)
         return (JobFilter() if self.permissions & SEES_EVERYTHING else JobFilter(of_actor=self.name),)
@@ -124,7 +124,7 @@ class Caller:
         """Return a session that acts as this caller, in a new trace; it shares everything else.
 
         Raises `NotPermitted` for a `team` or `project` whose budgets the caller may not spend, `BadInput` for
-        one that is not a name. The keys of this process sign nothing for a caller.
+        an invalid name. The keys of this process never sign for a caller.
         """
         team, project = check_word("team", team), check_word("project", project)
         self._check_payer("team", team, self.team)
@@ -155,7 +155,7 @@ class Caller:
     def _check_payer(self, what: str, named: str | None, own: str | None) -> None:
         """Raise `NotPermitted` unless the caller may spend the budgets of the team or project `named`.
 
-        Within its own team, a key that is for no single project may name any. A key without a team needs the
+        Within its own team, a key without a project may name any project. A key without a team needs the
         permission to charge others.
         """
         if named is None or named == own:
@@ -191,7 +191,7 @@ class Caller:
 
 
 def caller_of(key: AccessKey, roles: Roles) -> Caller:
-    """Return the caller that `key` stands for under these roles, whether it is valid or not."""
+    """Return the caller for `key` under these roles, whether it is valid or not."""
     grant = key.grant
     return Caller(
         name=grant.name,

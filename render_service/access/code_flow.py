@@ -1,10 +1,10 @@
 """Sign people in at their identity provider: the authorization code flow of OpenID Connect, with PKCE.
 
 (1) A browser is sent to the provider with a random `state`, a `nonce` and the digest of a `verifier`; it
-keeps the three in a signed cookie. (2) It comes back with a code and the state, which has to be that of the
-cookie: nobody else's answer is taken. (3) This server exchanges the code, with the verifier, for a token at
-the provider itself. (4) The token is checked as every other (`render_service.access.oidc`), and has to carry
-the nonce.
+stores the three in a signed cookie. (2) It comes back with a code and the state, which must match the cookie:
+no other answer is accepted. (3) This server exchanges the code, with the verifier, for a token at the
+provider itself. (4) The token is checked like any other (`render_service.access.oidc`), and must carry the
+nonce.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ VERIFIER_BYTES = 48
 
 
 class Pending(BaseModel):
-    """A sign-in that is under way at the provider, as the browser's cookie holds it."""
+    """A sign-in in progress at the provider, as stored in the browser's cookie."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,14 +38,14 @@ class Pending(BaseModel):
 
 
 class CodeFlow:
-    """Sends browsers to a provider, and reads what they come back with."""
+    """Sends browsers to a provider, and reads the answers they return with."""
 
     def __init__(self, signed_in: SignedIn, secret: str | None) -> None:
         self._signed_in = signed_in
         self._secret = secret
 
     async def begin(self, redirect_uri: str, after: str) -> tuple[str, Pending]:
-        """Return the address at the provider, and what the browser has to keep until it comes back."""
+        """Return the provider's address, and the data that the browser must store until it returns."""
         provider = self._signed_in.provider
         pending = Pending(
             state=secrets.token_urlsafe(16),
@@ -69,7 +69,7 @@ class CodeFlow:
     async def finish(
         self, pending: Pending | None, query: Mapping[str, str], redirect_uri: str, now: datetime
     ) -> tuple[str, tuple[str, ...]]:
-        """Return name and groups of the person who came back; `NotAuthenticated` says why it is nobody."""
+        """Return name and groups of the returning person; `NotAuthenticated` says why it is not valid."""
         if pending is None or not secrets.compare_digest(
             query.get("state", "").encode(), pending.state.encode()
         ):

@@ -1,8 +1,8 @@
-"""Identify the callers of the gateway by their access keys, and limit how often they may call.
+"""Identify the callers of the gateway by their access keys, and limit their request rates.
 
-Grants are read from the ledger at most `FRESH_S` before they are used, so a revocation takes effect within a
-second in every process, and so does another policy with other roles. A request whose process cannot read the
-ledger is refused (`LedgerUnusable`): a key might have been revoked meanwhile.
+Grants are read from the ledger at most `FRESH_S` before they are used, so a revocation, or a new policy with
+other roles, takes effect within a second in every process. If the process cannot read the ledger, the request
+is refused (`LedgerUnusable`): the key might have been revoked.
 """
 
 import asyncio
@@ -23,8 +23,9 @@ from render_service.session.session import Session
 
 FRESH_S = 0.5
 UNKNOWN_WAIT_S = 0.05
-"""An unknown key may have been granted just now, so the grants are read again. Made-up keys must not cause a
-read each: they wait for one that is at least this much later than the last."""
+"""An unknown key may have been granted just now, so the grants are reread. Made-up keys must not cause a read
+each: they wait for one at least this much later than the last.
+"""
 
 MINUTE_S = 60.0
 HOW = "send it as `Authorization: Bearer slk_…` (in an SDK: OPENAI_API_KEY=slk_…)"
@@ -39,7 +40,7 @@ class Gatekeeper:
         self._elapsing = elapsing
         file = session.settings.oidc_file
         self.signed_in = SignedIn(read_provider(file), elapsing) if file else None
-        """Identifies the people of the identity provider, if one is configured."""
+        """Identifies people by the identity provider, if one is configured."""
         self._register: Register | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
@@ -80,7 +81,7 @@ class Gatekeeper:
         return self._caller(key)
 
     async def holder(self, key_id: str) -> Caller:
-        """Return the caller who signed in with a key earlier; `NotAuthenticated` once it is not valid."""
+        """Return the caller who signed in with a key earlier; `NotAuthenticated` once the key is invalid."""
         key = (await self._read_fresh(FRESH_S)).keys.get(key_id)
         if key is None:
             raise NotAuthenticated(
@@ -92,7 +93,7 @@ class Gatekeeper:
         return self._caller(key)
 
     async def member(self, name: str, groups: Collection[str]) -> Caller:
-        """Return the person called `name` whom the identity provider confirmed as a member of `groups`."""
+        """Return the person called `name`, whom the identity provider confirmed as a member of `groups`."""
         if self.signed_in is None:
             raise NotAuthenticated(
                 "this server believes no identity provider now: sign in with a key",
@@ -108,13 +109,13 @@ class Gatekeeper:
         return self._session.policy.roles_in_force
 
     def expire(self) -> None:
-        """Read the grants again before the next use: this process may just have changed them."""
+        """Reread the grants before the next use: this process may just have changed them."""
         self._read_at = -math.inf
 
     def admit(self, caller: Caller) -> None:
         """Count a request of `caller`; `TooManyRequests` beyond what their key permits per minute.
 
-        The count is that of this process: behind a load balancer each instance permits as many.
+        The count is per process: behind a load balancer each instance permits as many.
         """
         limit = caller.requests_per_minute
         if limit is None or caller.key_id is None:
@@ -135,14 +136,14 @@ class Gatekeeper:
         recent.append(now)
 
     async def _read_fresh(self, within_s: float) -> Register:
-        """Return the register, at most `within_s` old; requests that come together wait for one read."""
+        """Return the register, at most `within_s` old; concurrent requests share one read."""
         async with self._reading:
             if self._register is None or self._elapsing() - self._read_at > within_s:
                 return await self._read()
             return self._register
 
     async def _read_after(self, moment: float) -> Register:
-        """Return a register that was read after `moment`; requests that come together wait for one read."""
+        """Return a register that was read after `moment`; concurrent requests share one read."""
         if self._read_at <= moment:
             await asyncio.sleep(max(0.0, self._read_at + UNKNOWN_WAIT_S - self._elapsing()))
         async with self._reading:

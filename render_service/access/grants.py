@@ -2,12 +2,13 @@
 
 Each grant of a key and each revocation is one record with the actor who made it.
 
-A grant takes effect at once, unless the policy in force has rules for it: then it is proposed and takes
-effect once other people approved it (`render_service.approvals.changes`). A revocation needs nobody else.
+A grant takes effect immediately, unless the policy in force has rules for it: then it is proposed, and takes
+effect once other people have approved it (`render_service.approvals.changes`). A revocation needs no
+approval.
 
-A link shows one video, or gives its evidence. It is signed by the installation and names its record:
-``share.created`` says who made it, for what and until when. It shows nothing once it has ended or was
-revoked. The signature keeps strangers from trying names; the record is what counts.
+A link shows one video, or downloads its evidence. It is signed by the installation and refers to its record:
+``share.created`` says who made it, for what and until when. Once expired or revoked, it shows nothing. The
+signature prevents guessing; the record is authoritative.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ MOST_RACES = 100
 
 @dataclass(frozen=True)
 class Terms:
-    """Whose key it is, and what it permits; None and nothing do not restrict."""
+    """The holder of a key and its permissions; None and empty values do not restrict."""
 
     name: str
     roles: tuple[str, ...]
@@ -59,7 +60,7 @@ class Terms:
     running_jobs: int | None = None
 
     def grant(self, key: NewKey) -> Grant:
-        """Return what is recorded of `key` under these terms."""
+        """Return the grant of `key` under these terms, as recorded."""
         return Grant(
             key_id=key.key_id,
             key_sha256=key.sha256,
@@ -78,7 +79,7 @@ class Terms:
 def check_terms(
     terms: Terms, policy: Policy, register: Register, now: datetime, own_profiles: Path | None = None
 ) -> None:
-    """Raise `BadInput` for terms that cannot be meant: unknown roles, purposes or profiles, a past expiry."""
+    """Raise `BadInput` for invalid terms: unknown roles, purposes or profiles, or a past expiry."""
     check_actor("NAME", terms.name)
     similar = sorted({key.grant.name for key in register.keys.values()} - {terms.name})
     twin = next((name for name in similar if name.casefold() == terms.name.casefold()), None)
@@ -131,7 +132,7 @@ def grant(
 ) -> tuple[NewKey, Record]:
     """Make a key and record its grant; `NeedsApproval` if the policy in force requires one.
 
-    A caller that may be repeated, such as a form, chooses the `key_id`: it is granted once.
+    A caller that may be retried, such as a form, chooses the `key_id`, which is granted only once.
     """
     for _ in range(MOST_RACES):
         active, register = read_active_rules(ledger), Register(ledger)
@@ -164,7 +165,7 @@ def grant_batch(
     causation_id: str | None = None,
     expected_version: int | AnyVersion = ANY,
 ) -> Batch:
-    """Return the record of a grant; its event id follows from the key id, which so belongs to one key."""
+    """Return the record of a grant; its event id derives from the key id, which thus belongs to one key."""
     event = AccessGranted(**structs.asdict(granted))
     event_id = grant_id(granted.key_id)
     return Batch(
@@ -227,7 +228,7 @@ def _to_revoke(register: Register, which: str) -> Iterator[AccessKey]:
 
 
 def warning_about(policy: Policy, terms: Terms) -> str | None:
-    """Return what the policy leaves open: people who approve can be made up by anyone who may grant."""
+    """Return the gap that the policy leaves: anyone who may grant can invent people who approve."""
     approves = Permission.APPROVE in permissions_of(policy.roles_in_force, terms.roles)
     if not approves or not policy.approvals or policy.rules_for(Change.ACCESS):
         return None
@@ -258,7 +259,7 @@ def document_of(key: AccessKey, now: datetime) -> dict[str, object]:
 
 
 def is_listed(key: AccessKey, now: datetime, *, everything: bool) -> bool:
-    """Return whether a list has `key`: those that may be used, or all."""
+    """Return whether a list includes `key`: only usable keys, or all."""
     return everything or key.state(timestamp(now)) is KeyState.VALID
 
 
@@ -270,7 +271,7 @@ Shared = Literal["video", "bundle"]
 
 @dataclass(frozen=True)
 class Share:
-    """A link to something of one job: who made it, when, and whether it was revoked."""
+    """A link to one part of a job: who made it, when, and whether it was revoked."""
 
     created: Record
     event: ShareCreated
@@ -299,7 +300,7 @@ def shares_of(ledger: Ledger, job_id: str) -> list[Share]:
 async def create_share(
     session: Session, signer: Signer, job: Job, of: Shared, days: int
 ) -> tuple[Share, str]:
-    """Record a link that ends in `days`; return it with the text that its address carries."""
+    """Record a link that expires in `days`; return it with the text for its address."""
     if not 1 <= days <= MOST_DAYS:
         raise BadInput(
             f"a link is valid for 1 to {MOST_DAYS} days, not for {days}",
@@ -323,7 +324,7 @@ async def create_share(
 
 
 async def revoke_share(session: Session, job: Job, share_id: str) -> None:
-    """Record that a link shows nothing any more; `BadInput` if the job has no such link that is valid."""
+    """Record the revocation of a link; `BadInput` if the job has no such valid link."""
     shares = await asyncio.to_thread(shares_of, session.ledger, job.job_id)
     if not any(share.event.share_id == share_id and share.revoked is None for share in shares):
         raise BadInput(
@@ -336,7 +337,7 @@ async def revoke_share(session: Session, job: Job, share_id: str) -> None:
 
 
 def read_share(ledger: Ledger, signer: Signer, text: str, now: datetime) -> tuple[Share, Job] | None:
-    """Return the link whose address carries `text`, with its job; None if it shows nothing."""
+    """Return the link whose address contains `text`, with its job; None if it shows nothing."""
     named = signer.read(PURPOSE, text, now)
     if named is None:
         return None

@@ -1,11 +1,11 @@
-"""The console of this machine: where it is served, and links that sign in the person at the terminal.
+"""The console of this machine: its address, and links that sign in the person at the terminal.
 
-`serve` notes its address in a file beside the ledger. Another program may listen there by now, so a server
-proves that it has the secret before a link is made for it.
+`serve` notes its address in a file next to the ledger. Another program may listen there by now, so a server
+must prove that it has the secret before a link is made for it.
 
-A link carries a ticket, which is signed, used once and valid for a minute, after ``#``: browsers send nothing
-of that, so it is in no log. A browser is started with a file that leads to the link, because other users of
-the machine can read the arguments of programs.
+A link carries a ticket, which is signed, used once and valid for a minute, after ``#``: browsers do not send
+that part, so it is in no log. A browser is started with a file that redirects to the link, because other
+users of the machine can read the arguments of programs.
 """
 
 import json
@@ -39,7 +39,7 @@ def make_ticket(signer: Signer, name: str, source: ActorSource, now: datetime) -
 
 
 def read_ticket(signer: Signer, text: str, now: datetime) -> dict[str, Any] | None:
-    """Return what a ticket says: `name`, `source` and `once`, its own name; None if it is not valid."""
+    """Return a ticket's content: `name`, `source` and `once`, its id; None if it is not valid."""
     return signer.read(_TICKET, text, now)
 
 
@@ -50,7 +50,7 @@ def prove(signer: Signer, challenge: str) -> str:
 
 @contextmanager
 def note_console(settings: Settings, origin: str) -> Iterator[None]:
-    """Note where the console is served on this machine, as long as it is."""
+    """Note the address of the console on this machine while it is served."""
     file = _note(settings)
     written = json.dumps({"origin": origin, "pid": os.getpid()}).encode()
     with suppress(OSError), NewFile(file) as note:  # without it, `console` serves one itself
@@ -65,7 +65,7 @@ def note_console(settings: Settings, origin: str) -> Iterator[None]:
 
 
 def find_console(settings: Settings, signer: Signer) -> str | None:
-    """Return where the console of this ledger is served on this machine; None if it is not."""
+    """Return the address of this ledger's console on this machine; None if it is not served."""
     try:
         origin = json.loads(_note(settings).read_bytes()[:_MOST_BYTES])["origin"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -89,12 +89,12 @@ def link(origin: str, ticket: str) -> str:
 
 
 def write_link(settings: Settings, address: str) -> Path:
-    """Write a file that leads a browser to `address`, readable by its owner only; return its path."""
+    """Write a file that redirects a browser to `address`, readable only by its owner; return its path."""
     return _page(settings, f'<meta http-equiv="refresh" content="0;url={escape(address)}">')
 
 
 def write_choice(settings: Settings, links: Mapping[str, str]) -> Path:
-    """Write a file with a link to each ledger's console, readable by its owner only; return its path."""
+    """Write a file with a link to each ledger's console, readable only by its owner; return its path."""
     items = "".join(f'<li><a href="{escape(at)}">{escape(name)}</a></li>' for name, at in links.items())
     return _page(
         settings, f"<h1>Ledgers</h1><p>These links sign in once, within a minute.</p><ul>{items}</ul>"

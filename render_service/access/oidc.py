@@ -1,6 +1,6 @@
 """Identify people by the signed tokens of their identity provider (OpenID Connect).
 
-A TOML file, named by ``SORA_LEDGER_OIDC``, says which provider is believed and what its groups mean::
+A TOML file, named by ``SORA_LEDGER_OIDC``, defines the trusted provider and the meaning of its groups::
 
     version = 1
     issuer = "https://login.example.org"
@@ -14,13 +14,13 @@ A TOML file, named by ``SORA_LEDGER_OIDC``, says which provider is believed and 
     [teams]                           # the team that members of a group pay as, the first that matches
     studio = "film"
 
-For the console, `scopes` before the tables says what is asked of the provider (`openid`, `email` and
-`profile`; many want another one for groups), and SORA_LEDGER_OIDC_SECRET is the client secret where the
-provider wants one.
+For the console, `scopes` before the tables lists the requested scopes (`openid`, `email` and `profile`; many
+providers need another one for groups), and SORA_LEDGER_OIDC_SECRET is the client secret if the provider
+requires one.
 
-A token is believed if (1) it names a key that the provider publishes, and that key signed it with an
-asymmetric algorithm, (2) issuer and audience are those of the file, (3) it has not expired, and is valid
-already, (4) it names a person, by an address that the provider has verified if it is one.
+A token is accepted if (1) it names a key that the provider publishes, and that key signed it with an
+asymmetric algorithm, (2) issuer and audience match the file, (3) it is already valid and has not expired, (4)
+it names a person; an e-mail address must be verified by the provider.
 """
 
 import asyncio
@@ -51,11 +51,11 @@ from render_service.runtime.settings import check_actor, check_word
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 LEEWAY_S = 60
-"""Clock skew between the provider and this machine that is tolerated."""
+"""Tolerated clock skew between the provider and this machine."""
 
 KEYS_FRESH_S = 3_600.0
 ASK_AGAIN_S = 10.0
-"""The provider is asked for its keys at most this often, however many tokens name unknown ones."""
+"""Minimum interval between requests for the provider's keys, however many tokens name unknown ones."""
 
 ANSWER_S = 5.0
 MOST_BYTES = 1_000_000
@@ -66,7 +66,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def check_url(text: str) -> str:
-    """Return `text` if it is an address to trust for keys; `ValueError` says what is expected."""
+    """Return `text` if it is a trustworthy address for keys; `ValueError` says what is expected."""
     parts = urlsplit(text)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
         raise ValueError("expected an https address (http only on this machine)")
@@ -79,7 +79,7 @@ Word = Annotated[str, AfterValidator(lambda text: check_word("team", text))]
 
 
 class Provider(Document):
-    """The identity provider that is believed, and what its groups mean."""
+    """The trusted identity provider, and the meaning of its groups."""
 
     issuer: Annotated[str, AfterValidator(check_url)]
     audience: Annotated[str, Field(min_length=1)]
@@ -91,7 +91,7 @@ class Provider(Document):
 
     @property
     def where(self) -> str:
-        """Where the provider describes itself."""
+        """The address of the provider's metadata."""
         return self.issuer.rstrip("/") + "/.well-known/openid-configuration"
 
     @property
@@ -101,7 +101,7 @@ class Provider(Document):
 
 
 def read_provider(path: Path) -> Provider:
-    """Read the file; `BadInput` names line and key of what is wrong, or what has to be installed."""
+    """Read the file; `BadInput` gives line and key of an error, or what must be installed."""
     try:
         import_module("joserfc.jwt")
     except ImportError:
@@ -128,19 +128,19 @@ def looks_like_token(text: str) -> bool:
 
 
 class SignedIn:
-    """Identifies the people whom one provider signed in."""
+    """Identifies the people signed in by one provider."""
 
     def __init__(self, provider: Provider, elapsing: Callable[[], float] = time.monotonic) -> None:
         self.provider = provider
         self._keys = ProviderKeys(provider, elapsing)
 
     async def identify(self, token: str, roles: Roles, now: datetime) -> Caller:
-        """Return the person that `token` names; `NotAuthenticated` says why it is not believed."""
+        """Return the person in `token`; `NotAuthenticated` says why it is not accepted."""
         claims = await self.claims(token, now)
         return self.caller(self.name_in(claims), self.groups_in(claims), roles)
 
     def groups_in(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the groups in the claims that mean something here, in the order of the file."""
+        """Return the groups in the claims that the file knows, in the order of the file."""
         provider = self.provider
         groups = claims.get(provider.groups_claim, [])
         groups = [groups] if isinstance(groups, str) else groups
@@ -148,7 +148,7 @@ class SignedIn:
         return tuple(group for group in {**provider.roles, **provider.teams} if group in member)
 
     def caller(self, name: str, groups: Collection[str], roles: Roles) -> Caller:
-        """Return the member of `groups` called `name`, with what the file and the policy say they may do."""
+        """Return the member of `groups` called `name`, with the permissions from the file and the policy."""
         provider = self.provider
         named = [role for group, own in provider.roles.items() if group in groups for role in own]
         names = tuple(dict.fromkeys(named))
@@ -162,7 +162,7 @@ class SignedIn:
         )
 
     def name_in(self, claims: Mapping[str, Any]) -> str:
-        """Return the person that the claims name; `NotAuthenticated` if that is nobody."""
+        """Return the person in the claims; `NotAuthenticated` if there is none."""
         claim = self.provider.name_claim
         name = claims.get(claim)
         if not isinstance(name, str) or not name:
@@ -187,7 +187,7 @@ class SignedIn:
             ) from None
 
     async def claims(self, token: str, now: datetime) -> Mapping[str, Any]:
-        """Return the claims of a token that is believed; `NotAuthenticated` says why it is not."""
+        """Return the claims of a valid token; `NotAuthenticated` says why it is not accepted."""
         jwt, errors = import_module("joserfc.jwt"), import_module("joserfc.errors")
         if len(token) > LONGEST_TOKEN:
             raise NotAuthenticated(
@@ -228,7 +228,7 @@ class SignedIn:
 
 
 class ProviderKeys:
-    """The public keys of a provider, fetched when first needed and again when they are old or unknown."""
+    """The public keys of a provider, fetched on first use, and again when they are old or unknown."""
 
     def __init__(self, provider: Provider, elapsing: Callable[[], float]) -> None:
         self._provider = provider
@@ -239,9 +239,9 @@ class ProviderKeys:
         self._fetching = asyncio.Lock()
 
     async def get(self, *, again: bool = False) -> Any:
-        """Return the keys; with `again`, those that the provider publishes now.
+        """Return the keys; with `again`, the ones that the provider publishes now.
 
-        `ProviderUnavailable` if it never published any. Keys that are old are used while it does not answer.
+        `ProviderUnavailable` if there are none yet. Old keys are used while it does not answer.
         """
         async with self._fetching:
             age_s = self._elapsing() - self._fetched_at
@@ -272,7 +272,7 @@ class ProviderKeys:
 
 
 async def describe(client: httpx2.AsyncClient, provider: Provider) -> dict[str, Any]:
-    """Return what a provider says of itself; `ValueError` if that is about another one."""
+    """Return a provider's metadata; `ValueError` if it is about another one."""
     about = await read_json(client.stream("GET", provider.where))
     if about.get("issuer") != provider.issuer:
         raise ValueError(f"{provider.where} describes another issuer")
@@ -280,12 +280,12 @@ async def describe(client: httpx2.AsyncClient, provider: Provider) -> dict[str, 
 
 
 def new_client() -> httpx2.AsyncClient:
-    """Return a client that believes certificates only and follows nothing."""
+    """Return a client that requires certificates and follows no redirects."""
     return httpx2.AsyncClient(verify=ssl.create_default_context(), follow_redirects=False, timeout=ANSWER_S)
 
 
 async def read_json(response: AbstractAsyncContextManager[httpx2.Response]) -> dict[str, Any]:
-    """Return the JSON object that answers a request; `ValueError` if the answer is something else."""
+    """Return the JSON object that answers a request; `ValueError` if the answer is anything else."""
     content = b""
     async with response as answer:
         url = answer.request.url

@@ -1,7 +1,7 @@
-"""Read which access keys a ledger knows: the fold of the stream ``access``.
+"""Read a ledger's access keys: the fold of the stream ``access``.
 
 A key is ``slk_``, its id in 8 hex digits, ``_``, and 256 random bits in base64url. The ledger has the id and
-the SHA-256 of the whole text, so nobody who reads the ledger can use a key.
+the SHA-256 of the whole text, so reading the ledger does not allow using a key.
 """
 
 import re
@@ -32,7 +32,7 @@ class KeyState(StrEnum):
 
 
 class NewKey(NamedTuple):
-    """A key that was made just now; `text` is shown once and written nowhere."""
+    """A new key; `text` is shown once and never stored."""
 
     key_id: str
     text: str
@@ -62,7 +62,7 @@ def key_id_of(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class AccessKey:
-    """A key that was granted, and its revocation if there is one."""
+    """A granted key, and its revocation if there is one."""
 
     grant: AccessGranted
     granted: Record
@@ -77,7 +77,7 @@ class AccessKey:
 
 
 def words_of(grant: Grant) -> str:
-    """Return whose key it is and what it permits, in a few words."""
+    """Return the holder of the key and its permissions, in a few words."""
     limits = {
         "team": grant.team,
         "project": grant.project,
@@ -92,7 +92,7 @@ def words_of(grant: Grant) -> str:
 
 
 class Register:
-    """The keys of a ledger, as last read; `renew` reads what was recorded since."""
+    """The keys of a ledger, as last read; `renew` reads the records since."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

@@ -1,8 +1,8 @@
-"""Record who signed in to the console and signed out: sessions that end at once in every process.
+"""Record sign-ins and sign-outs of the console: sessions that end immediately in every process.
 
-A session is one person in one browser. Its id begins in the ledger once: a ticket whose id became a session
-cannot begin another, whichever process it is shown to. A session that ended is remembered until it would have
-expired anyway.
+A session is one person in one browser. Its id can begin only once in the ledger: a ticket whose id became a
+session cannot begin another, in any process. An ended session is remembered until it would have expired
+anyway.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ async def record_end(session: Session, session_id: str) -> None:
 
 
 class EndedSessions:
-    """The sessions whose people signed out, as the ledger had them at most `FRESH_S` ago."""
+    """The sessions whose people signed out, at most `FRESH_S` behind the ledger."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class EndedSessions:
         self._ended.add(session_id)
 
     def _renew(self) -> None:
-        """Read what ended since the last time; at first, what could otherwise still be valid."""
+        """Read the ends since the last time; at first, all that could otherwise still be valid."""
         wanted = RecordFilter(stream=STREAM, since=self._since)
         for record in self._ledger.read(wanted, after=self._position):
             if isinstance(record.event, SessionEnded):

@@ -1,10 +1,10 @@
-"""Sign what browsers hold for the console, and what its processes on this machine tell each other.
+"""Sign data that browsers store for the console, and messages between its processes on this machine.
 
 A signed text is ``content.signature``: JSON in base64url, and an HMAC-SHA256 under a key that is derived from
 the secret, the purpose and the ledger, so no text is valid for another purpose or another ledger. Every text
-has an end.
+expires.
 
-The secret is 32 random bytes in a file beside the ledger that only its owner can read. Several instances
+The secret is 32 random bytes in a file next to the ledger that only its owner can read. Several instances
 behind one address share SORA_LEDGER_CONSOLE_SECRET instead.
 """
 
@@ -38,13 +38,13 @@ class Signer:
         self._ledger_id = ledger_id
 
     def sign(self, purpose: str, content: Mapping[str, Any], ends: datetime) -> str:
-        """Return `content` as a text that `read` believes until `ends`."""
+        """Return `content` as a text that `read` accepts until `ends`."""
         whole = {**content, _ENDS: int(ends.timestamp())}
         body = _encode(json.dumps(whole, separators=(",", ":")).encode())
         return f"{body}.{_encode(self._mac(purpose, body))}"
 
     def read(self, purpose: str, text: str | None, now: datetime) -> dict[str, Any] | None:
-        """Return the content of a text signed for `purpose`; None if it is not one, or has ended."""
+        """Return the content of a text signed for `purpose`; None if it is invalid or expired."""
         if not text or len(text) > LONGEST_TEXT or not text.isascii():
             return None
         body, _, signature = text.partition(".")
@@ -55,7 +55,7 @@ class Signer:
         return content if content.pop(_ENDS) > now.timestamp() else None
 
     def token(self, purpose: str, about: str) -> str:
-        """Return a token that only holders of the secret can make, for as long as `about` is meant."""
+        """Return a token that only holders of the secret can make, valid as long as `about` is current."""
         return _encode(self._mac(purpose, about))
 
     def _mac(self, purpose: str, text: str) -> bytes:
@@ -71,13 +71,13 @@ def open_signer(settings: Settings, ledger_id: str) -> Signer:
 
 
 def secret_file(settings: Settings) -> Path:
-    """Return where the secret of this installation is."""
+    """Return the location of this installation's secret."""
     beside = settings.ledger_path
     return beside.with_name(f"{beside.name}.console") if beside else settings.data_folder / "console"
 
 
 def _secret_in(path: Path) -> bytes:
-    """Return the secret in a file, which is made if it is not there; processes at once make one."""
+    """Return the secret in a file, creating it if it is missing; concurrent processes create only one."""
     try:
         if not path.exists():
             make_folders(path.parent)

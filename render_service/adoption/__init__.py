@@ -1,1 +1,1 @@
-"""Adopt videos created outside this ledger; create characters; record the facts of other systems."""
+"""Adopt videos created outside this ledger; create characters; record facts of other systems."""

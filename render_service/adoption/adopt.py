@@ -11,7 +11,7 @@ The cost of an adopted video was paid elsewhere and is unknown here; see `render
 
 `archive` does this with a whole account: it records every video the server lists and stores every finished
 one. All progress is in the ledger, so an interrupted archive is simply run again: known videos are not
-recorded again, and stored files are not downloaded again.
+rerecorded, and stored files are not downloaded again.
 """
 
 import asyncio

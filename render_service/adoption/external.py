@@ -1,4 +1,4 @@
-"""Record the facts of other systems in streams of their own, and attach outputs to workflows.
+"""Record the facts of other systems in separate streams, and attach outputs to workflows.
 
 The field names are those of the Bickford integration (``recordSoraVideoEvent``), in either spelling,
 ``videoId`` or ``video_id``. Streams that sora-ledger writes itself are reserved.
@@ -38,7 +38,7 @@ _LONGEST = 2_048
 
 @dataclass(frozen=True)
 class Fact:
-    """A recorded fact; `repeated` if it had been recorded before."""
+    """A recorded fact; `repeated` if it was already recorded."""
 
     record: Record
     repeated: bool

@@ -1,1 +1,1 @@
-"""Alerts: what people are told, by webhook, Slack-compatible message or e-mail."""
+"""Alerts to people, by webhook, Slack-compatible message or e-mail."""

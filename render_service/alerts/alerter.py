@@ -1,19 +1,19 @@
 """Tells people what happened: each occasion once per target, by whichever process is first.
 
-1. Read the records after the cursor of the alerts, and add an alert for each target that is to be told,
-   moving the cursor in the same transaction. A new installation begins at the end of the log.
-2. Look for what no record says: outcomes that stay unknown, and budgets that run out. The id of an alert
-   follows from target and occasion, so it is added once, also after a restart.
-3. Claim due alerts, each for one attempt, and send them. A crash leaves a lease that ends; the alert is then
-   sent again, so a person may be told twice.
-4. Delete the delivery, or after 72 hours keep it as a dead letter. What the alert said stays, as the memory
+1. Read the records after the cursor of the alerts, and add an alert for each target that wants it, moving the
+   cursor in the same transaction. A new installation begins at the end of the log.
+2. Look for conditions that no record states: outcomes that stay unknown, and budgets that run out. The id of
+   an alert is derived from target and occasion, so it is added once, even after a restart.
+3. Claim due alerts for one attempt each, and send them. A crash leaves a lease that expires; the alert is
+   then sent again, so a person may get it twice.
+4. Delete the delivery, or after 72 hours keep it as a dead letter. The text of the alert stays, as the memory
    that this occasion was announced.
 
 Any number of processes may do this for one ledger, with the same file.
 
-One attempt to tell someone is JSON by webhook, a Slack-compatible message, or an e-mail. Addresses are
-checked as those of webhooks are. An e-mail goes to a checked address of its server; with TLS the certificate
-must be that of the name. A permanent refusal by a mail server (5xx) ends the attempts.
+One attempt is JSON by webhook, a Slack-compatible message, or an e-mail. Addresses are checked like those of
+webhooks. An e-mail goes to a checked address of its server; with TLS the certificate must be that of the
+name. A permanent refusal by a mail server (5xx) ends the attempts.
 """
 
 import asyncio
@@ -66,20 +66,20 @@ class SendResult(NamedTuple):
 
 
 class Channel(Protocol):
-    """A way to one target."""
+    """A channel to one target."""
 
     async def check(self) -> None:
         """Raise `BadInput` if nothing may be sent there; it need not answer yet."""
 
     async def tell(self, delivery_id: str, notice: dict[str, Any]) -> SendResult:
-        """Make one attempt; never raises for what the receiver does."""
+        """Make one attempt; never raises for errors of the receiver."""
 
     async def close(self) -> None:
         """Close its connections."""
 
 
 class WebChannel:
-    """Posts a notice as JSON: its own for a webhook, that of Slack for a message."""
+    """Posts a notice as JSON: our own format for a webhook, Slack's for a message."""
 
     def __init__(self, session: Session, target: WebhookTarget | SlackTarget) -> None:
         self._session, self._target = session, target
@@ -204,12 +204,12 @@ def _lines(notice: dict[str, Any]) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    """Return text as Slack shows it literally."""
+    """Return text escaped so that Slack shows it literally."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def channel_to(session: Session, target: WebhookTarget | SlackTarget | EmailTarget) -> Channel:
-    """Return the way to a target; `BadInput` if a secret is missing."""
+    """Return the channel to a target; `BadInput` if a secret is missing."""
     if isinstance(target, EmailTarget):
         return MailChannel(session, target)
     return WebChannel(session, target)
@@ -218,7 +218,7 @@ def channel_to(session: Session, target: WebhookTarget | SlackTarget | EmailTarg
 CURSOR = "alerts"
 IDLE_S = 1.0
 LOOK_S = 15.0
-"""How often budgets and unknown outcomes are looked at, if something was recorded; see `UNKNOWN_S`."""
+"""Interval between checks of budgets and unknown outcomes, if something was recorded; see `UNKNOWN_S`."""
 
 UNKNOWN_S = 60.0
 AT_ONCE_OF_ONE = 2
@@ -227,7 +227,7 @@ POSITIONS_TOGETHER = 10_000
 
 
 class Alerter:
-    """Announces and sends in a session; an async context manager that checks the targets, and closes them."""
+    """Announces and sends in a session; an async context manager that checks and closes the targets."""
 
     def __init__(self, session: Session, targets: Targets) -> None:
         self._session, self._targets = session, targets
@@ -257,7 +257,7 @@ class Alerter:
         await self._closing.aclose()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Announce and send until `stop` is set; then what was recorded before, for a limited time."""
+        """Announce and send until `stop` is set; then finish earlier records, for a limited time."""
         while not stop.is_set():
             pause_s = IDLE_S
             try:
@@ -271,7 +271,7 @@ class Alerter:
             await self.announce()
 
     async def announce(self, findings: Sequence[Finding] = ()) -> None:
-        """Announce what there is, with the findings of an audit, and make one attempt for what is due."""
+        """Announce everything, with the findings of an audit, and make one attempt for each due alert."""
         if findings:
             await asyncio.to_thread(self._announce_all, list(finding_notices(findings)))
         await self._round()
@@ -298,7 +298,7 @@ class Alerter:
             self._announce_all(notices)
 
     def _read_log(self, size: int) -> None:
-        """Add alerts about what was recorded since the cursor."""
+        """Add alerts about the records since the cursor."""
         cursor = self._rows.cursor(CURSOR)
         if cursor is None:
             self._rows.add(None, size, [], CURSOR)
@@ -323,7 +323,7 @@ class Alerter:
         return sorted(noticed, key=lambda one: one[0])
 
     def _announce_all(self, notices: Sequence[Notice]) -> None:
-        """Add alerts about what no record says, each once."""
+        """Add alerts about conditions that no record states, each once."""
         alerts = self._alerts(notices, self._ledger.head().size)
         if new := [alert for alert in alerts if alert.delivery_id not in self._put]:
             self._rows.put(new)
@@ -349,7 +349,7 @@ class Alerter:
         notice: dict[str, Any] = json.loads(body or "{}")
         outcome = await self._channels[delivery.endpoint_id].tell(delivery.delivery_id, notice)
         facts = {"target": delivery.endpoint_id, "delivery_id": delivery.delivery_id}
-        # A crash here leaves an alert that was sent under its lease: it is sent again.
+        # A crash here leaves an alert that was sent but is still leased: it is sent again.
         if outcome.is_accepted:
             await asyncio.to_thread(self._rows.finish, delivery)
             self._session.log.info("alert.sent", **facts, occasion=notice.get("occasion"))

@@ -1,10 +1,10 @@
-"""What people are told about, and in which words. None of it is private text.
+"""Occasions for alerts, and their texts. None of it is private text.
 
 ==========  ==================================================================================
 occasion    when
 ==========  ==================================================================================
 held        a render needs approval
-failed      a render ended without a video, and nobody had decided that
+failed      a render ended without a video, and not by anyone's decision
 unknown     the outcome of a submission has not been known for some time
 budget      80 % or 100 % of a budget is reserved or spent
 finding     `audit --alert` found something
@@ -39,7 +39,7 @@ _FAILURES = frozenset({Outcome.FAILED, Outcome.REJECTED, Outcome.ABSENT, Outcome
 
 
 class Occasion(StrEnum):
-    """What people are told about."""
+    """An occasion for an alert."""
 
     HELD = "held"
     FAILED = "failed"
@@ -50,7 +50,7 @@ class Occasion(StrEnum):
 
 @dataclass(frozen=True)
 class Notice:
-    """One thing that people are told; `do` is the next step."""
+    """One alert's content; `do` is the next step."""
 
     key: str
     occasion: Occasion
@@ -66,7 +66,7 @@ class Notice:
 
 
 def notice_of(ledger: Ledger, record: Record) -> Notice | None:
-    """Return what people are told about a record; None if nothing."""
+    """Return the notice about a record; None if there is none."""
     job = ledger.store.job(record.stream) if record.stream.startswith(JOB_PREFIX) else None
     match record.event:
         case RenderHeld() as held if job and is_pending(job):
@@ -88,7 +88,7 @@ def notice_of(ledger: Ledger, record: Record) -> Notice | None:
 
 
 def unknown_notices(ledger: Ledger, now: datetime, after: timedelta) -> Iterator[Notice]:
-    """Yield the submissions whose outcome has not been known for `after`."""
+    """Yield the submissions whose outcome has been unknown for `after`."""
     before = timestamp(now - after)
     for job in ledger.iterate_jobs(JobFilter(states=(State.UNKNOWN, State.SUBMITTING))):
         if job.updated_at < before:
@@ -122,7 +122,7 @@ def budget_notices(budgets: Iterable[RemainingBudget]) -> Iterator[Notice]:
 
 
 def finding_notices(findings: Iterable[Finding]) -> Iterator[Notice]:
-    """Yield the findings of an audit, without what was found: it may hold words of a server."""
+    """Yield the findings of an audit, without the found values, which may contain a server's words."""
     for finding in findings:
         yield Notice(
             key=f"{finding.code}\n{finding.job_id}\n{finding.subject}",

@@ -1,6 +1,6 @@
-"""Who is told.
+"""The targets of alerts.
 
-A TOML file says so, which ``SORA_LEDGER_ALERTS`` names for `serve`, `worker` and `audit --alert`::
+A TOML file, which ``SORA_LEDGER_ALERTS`` names for `serve`, `worker` and `audit --alert`, lists them::
 
     version = 1
     unknown_after_minutes = 30
@@ -63,7 +63,7 @@ Teams = Annotated[
 
 
 class Target(Entry):
-    """Who is told: a name, by which it is known what was told already, and what it is told."""
+    """A target: a name, which identifies the alerts it already got, and the alerts it wants."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     occasions: Annotated[tuple[Occasion, ...], Field(min_length=1)] = tuple(Occasion)
@@ -75,7 +75,7 @@ class Target(Entry):
         return ALERT + self.name
 
     def wants(self, notice: Notice) -> bool:
-        """Return whether it is told; with `teams`, only of what is about one of them."""
+        """Return whether it gets the notice; with `teams`, only notices about one of them."""
         return notice.occasion in self.occasions and (self.teams is None or notice.team in self.teams)
 
 
@@ -97,11 +97,11 @@ class WebhookTarget(_ByUrl):
 
 
 class SlackTarget(_ByUrl):
-    """An incoming webhook of Slack, or of what understands the same JSON (Mattermost, Rocket.Chat)."""
+    """An incoming webhook of Slack, or of a service that accepts the same JSON (Mattermost, Rocket.Chat)."""
 
 
 class EmailTarget(Target):
-    """People with e-mail addresses, and the server that takes their mail."""
+    """People with e-mail addresses, and the server that accepts their mail."""
 
     server: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]+$", max_length=255)]
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
@@ -113,7 +113,7 @@ class EmailTarget(Target):
 
     @property
     def its_port(self) -> int:
-        """The port, or the usual one."""
+        """The port, or the default one."""
         return self.port or _PORTS[self.tls]
 
     @model_validator(mode="after")
@@ -136,7 +136,7 @@ class Targets(Document):
 
     @property
     def all_targets(self) -> tuple[WebhookTarget | SlackTarget | EmailTarget, ...]:
-        """All of them, of whatever kind."""
+        """All of them, of any kind."""
         return (*self.webhook, *self.slack, *self.email)
 
     @model_validator(mode="after")
@@ -150,7 +150,7 @@ class Targets(Document):
 
 
 def read_targets(path: Path) -> Targets:
-    """Read the file; `BadInput` names the line and key of what is wrong."""
+    """Read the file; `BadInput` gives the line and key of an error."""
     try:
         return load_document(Targets, read_file(path, "file of alerts", FILE_LIMIT_BYTES))
     except BadDocument as error:

@@ -160,7 +160,7 @@ class RenderDesk:
         job: str | None = None,
         **options: Unpack[CreateOptions],
     ) -> Decided:
-        """Return what would be decided on a request; nothing is recorded or sent.
+        """Return the decision on a request without recording or sending anything.
 
         A remix, an edit or an extension names the `job` whose video it changes.
         """
@@ -213,7 +213,7 @@ class RenderDesk:
     ) -> Sequence[Job]:
         """Wait for several jobs at the same time, and store their videos; they are returned in that order.
 
-        `PollTimeout` names the first job that took longer; the renders of all others are waited for as well.
+        `PollTimeout` names the first job that took longer; the other renders are still waited for.
         """
         waits = (self.poll(name, poll_interval_s=poll_interval_s, timeout_s=timeout_s) for name in names)
         ended = await asyncio.gather(*waits, return_exceptions=True)
@@ -246,7 +246,7 @@ class RenderDesk:
     ) -> AsyncIterator[LedgerEvent]:
         """Yield the records of the ledger after position `after`, and those that follow.
 
-        Remember the `position` of the last event that was handled, and go on after it in another run. Without
+        Remember the `position` of the last event handled, and continue after it in another run. Without
         `follow` the iterator ends with the newest record.
         """
         ledger = self._session.ledger
@@ -277,7 +277,7 @@ class RenderDesk:
         return await review(self._session, await self.job(name), verdict, scores, notes)
 
     async def approve(self, name: str, *, comment: str | None = None, key: Path | str | None = None) -> Job:
-        """Approve a held job, signed with the key in a file if there is one; `resume` submits it.
+        """Approve a held job, signed with the key in a file if given; `resume` submits it.
 
         `BadInput` if this person may not approve it, `NotReady` if it is not held; nothing is recorded then.
         """
@@ -285,7 +285,7 @@ class RenderDesk:
         return (await approve(self._session, await self._session.job(name), comment, signer)).job
 
     async def cancel(self, name: str, *, reason: str | None = None) -> Job:
-        """Withdraw a job that was not sent; its money is free again."""
+        """Withdraw a job that was not sent; its money is released."""
         return await cancel(self._session, await self._session.job(name), reason)
 
     async def spend(
@@ -294,7 +294,7 @@ class RenderDesk:
         *,
         since: str | None = None,
     ) -> Spend:
-        """Return what was spent since `since` (RFC 3339, UTC), and what is left of each budget."""
+        """Return the money spent since `since` (RFC 3339, UTC), and the remainder of each budget."""
         session = self._session
         report = await asyncio.to_thread(spending, session.ledger, Grouping(by), session.clock(), since)
         return Spend.of(report)
@@ -371,7 +371,7 @@ class RenderDesk:
         return await self._placed(values, NOTHING, Patience())
 
     async def _values(self, options: CreateOptions | ChangeOptions) -> tuple[dict[str, Any], Material]:
-        """Return the values of a request, and the image it begins with."""
+        """Return the values of a request, and its first image."""
         values: dict[str, Any] = {**options}
         if (most := values.pop("max_cost", None)) is not None:
             values["max_cost_usd_micros"] = usd_micros("max_cost", most)
@@ -429,7 +429,7 @@ def _decided(session: Session, values: Mapping[str, Any]) -> Decided:
 
 
 def _references(first: Path | str | None, further: Sequence[Path | str]) -> tuple[dict[str, Any], Material]:
-    """Return the images of a request as values of it, and their contents."""
+    """Return the images of a request as values for it, and their contents."""
     frame = None if first is None else first_frame(Path(first))
     more = [first_frame(Path(path)) for path in further]
     values = {

@@ -1,4 +1,4 @@
-"""Open sessions for commands and programs; answers in the spool are recorded first.
+"""Open sessions for commands and programs; spooled answers are recorded first.
 
 `open_session` opens one; `in_session` runs one use case in a session.
 
@@ -45,7 +45,7 @@ TRIES = 20
 
 @dataclass(frozen=True)
 class Drained:
-    """An answer recorded from a file."""
+    """An answer recorded from a spool file."""
 
     spooled: Spooled
     applied: bool
@@ -54,7 +54,7 @@ class Drained:
 def drain(session: Session) -> list[Drained]:
     """Record the answers spooled for this ledger, and delete their files.
 
-    A file that cannot be read or recorded stays, and is named in the log. `LedgerUnusable` if the ledger
+    A file that cannot be read or recorded stays, and is reported in the log. `LedgerUnusable` if the ledger
     cannot be written.
     """
     drained = []

@@ -1,4 +1,4 @@
-"""`SyncRenderDesk`, the Python API for synchronous programs: each method of `RenderDesk`, not awaited."""
+"""`SyncRenderDesk`, the Python API for synchronous programs: the methods of `RenderDesk`, not awaited."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ T = TypeVar("T")
 class SyncRenderDesk:
     """`RenderDesk` for synchronous programs; use as ``with SyncRenderDesk(…) as desk``.
 
-    Not for use inside a running event loop, nor from several threads at once.
+    Not for use inside a running event loop, nor from several threads at the same time.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the methods of a desk take and return: frozen values, with money as `Decimal` dollars."""
+"""Arguments and results of a desk's methods: frozen values, with money as `Decimal` dollars."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,8 +52,8 @@ class ChangeOptions(TypedDict, total=False):
 class CreateOptions(ChangeOptions, total=False):
     """Options of `create`. Without `model` the policy chooses one; the defaults are 1280x720 and 4 s.
 
-    `further_references` are sent beside `input_reference`, `seed` and `loop` too; a server that does not take
-    one of them has the request denied.
+    `further_references`, `seed` and `loop` are sent along with `input_reference`; if the server does not
+    support one of them, the request is denied.
     """
 
     model: str
@@ -68,7 +68,7 @@ class CreateOptions(ChangeOptions, total=False):
 
 @dataclass(frozen=True)
 class Decided:
-    """What would be decided on a request: `cost` in dollars, and what would be allowed if it is denied."""
+    """The decision on a request: `cost` in dollars, and the nearest allowed request if it is denied."""
 
     decision: str
     model: str | None
@@ -94,7 +94,7 @@ class VideoPage:
 
     @classmethod
     def of(cls, page: Page) -> "VideoPage":
-        """Return a page as the adapter read it."""
+        """Return a page as read by the adapter."""
         return cls(page.observations, page.has_more, page.last_id)
 
 
@@ -109,11 +109,11 @@ class LedgerEvent:
     recorded_at: str
     payload: Mapping[str, Any]
     repeated: bool = False
-    """Whether it was recorded before, under the same event id."""
+    """Whether it was already recorded under the same event id."""
 
     @classmethod
     def of(cls, record: Record, *, repeated: bool = False) -> "LedgerEvent":
-        """Return a record with its payload, and private text that was not erased."""
+        """Return a record with its payload and its unerased private text."""
         document = record_document(record)
         names = ("position", "type", "stream", "actor", "recorded_at", "payload")
         return cls(**{name: document[name] for name in names}, repeated=repeated)
@@ -121,7 +121,7 @@ class LedgerEvent:
 
 @dataclass(frozen=True)
 class Amount:
-    """What some jobs cost: `reserved` may still be spent, `settled` was."""
+    """The cost of some jobs: `reserved` may still be spent, `settled` was spent."""
 
     name: str
     jobs: int
@@ -137,12 +137,12 @@ class Amount:
 
 @dataclass(frozen=True)
 class Spend:
-    """What was spent, in groups and in total, and what is left of each budget."""
+    """The money spent, in groups and in total, and the remainder of each budget."""
 
     parts: tuple[Amount, ...]
     total: Amount
     left: Mapping[str, Decimal | None] = field(default_factory=dict)
-    """By budget; None where nothing limits it."""
+    """By budget; None if there is no limit."""
 
     @classmethod
     def of(cls, report: Spending) -> "Spend":

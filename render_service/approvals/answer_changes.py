@@ -3,9 +3,9 @@
 The last required approval applies the change in the same transaction. An answer is judged by the policy in
 force; the append fails if that policy is no longer in force when the answer is recorded.
 
-A caller answers under a role, a team and a name. The functions that decide whether the answer counts are
-those of everybody: never for one's own request, and once for each person, however many keys they have. Only
-what a key permits is added here. The caller's identity is at most half a second old
+A caller answers under a role, a team and a name. The functions that decide whether the answer counts are the
+same as elsewhere: never for one's own request, and once per person, however many keys they have. This module
+only adds the permissions of a key. The caller's identity is at most half a second old
 (`render_service.access.gatekeeper`).
 """
 
@@ -135,7 +135,7 @@ def _require_policy(effects: Sequence[Batch], under: Rules) -> list[Batch]:
 
 
 def read_proposed(ledger: Ledger, name: str, now: datetime) -> tuple[Pending, Proposal]:
-    """Return the pending change `name`; its rules are those in force now and those that held it."""
+    """Return the pending change `name`, with the rules in force now plus the rules that held it."""
     proposed = open_change(ledger, name)
     under = read_active_rules(ledger)
     then = restore_document(ledger, Policy, proposed.event.required_by_sha256)
@@ -178,7 +178,7 @@ def _effect(
 
 @dataclass(frozen=True)
 class AnswerOnPage:
-    """An answer that a person gives on a page: to which job or change, and what the page showed of it.
+    """An answer that a person gives on a page: the job or change, and the version that the page showed.
 
     `as_shown` is `render_service.approvals.approvers.Pending.as_shown`. A passkey may have `signed` it, with
     `until` as the end of an approval.
@@ -195,10 +195,10 @@ class AnswerOnPage:
 async def answer_on_page(
     session: Session, caller: Caller, answer: AnswerOnPage
 ) -> AnswerResult | Outcome | None:
-    """Record the answer that `caller` gave on a page; None if that very answer is recorded already.
+    """Record the answer that `caller` gave on a page; None if the same answer is already recorded.
 
-    That happens on a second click. `ChangedSinceShown` if the request or the policy changed after the page
-    was made, `BadInput` without a reason, and what `approve_job` raises.
+    The latter happens on a second click. `ChangedSinceShown` if the request or the policy changed after the
+    page was made, `BadInput` without a reason, and what `approve_job` raises.
     """
     if not answer.reason.strip():
         raise BadInput(
@@ -303,7 +303,7 @@ def _check(caller: Caller, permission: Permission, job: Job) -> None:
 
 
 def _office(session: Session, caller: Caller) -> Office:
-    """Return what changes are answered with; they are about everyone, so a key of one team does not do."""
+    """Return the session for answering changes, which concern everyone: a key of one team is not enough."""
     caller.check(Permission.APPROVE)
     if caller.team is not None:
         raise NotPermitted(

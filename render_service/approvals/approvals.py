@@ -101,7 +101,7 @@ async def approve(
     """Approve a held job, and decide it again if this was the last required approval; nothing is submitted.
 
     The approval expires at `until`. `BadInput` if this person may not approve, `NotReady` if the job is not
-    held (any more), or is no longer `Pending.as_shown`; in all cases nothing is recorded.
+    held (any more), or is no longer `Pending.as_shown`; in each case nothing is recorded.
     """
     races = Races(session.log)
     while True:

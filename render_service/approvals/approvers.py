@@ -1,6 +1,6 @@
 """Check who may answer a pending request, and complete the answer that is recorded.
 
-`identities` decides which two identities are two people.
+`identities` decides whether two identities are two people.
 """
 
 import base64
@@ -41,7 +41,7 @@ class Pending:
     """A pending request: its records, the rules that require approval, its requester and its approvers.
 
     `under` are the policy and catalog in force, by which an answer is judged. `approved` are the approvers
-    who count now: the signature is valid, the policy still names its key, and the approval has not expired.
+    who count now: the signature is valid, its key is still in the policy, and the approval has not expired.
     """
 
     history: StreamHistory
@@ -58,11 +58,11 @@ class Pending:
 
     @property
     def as_shown(self) -> str:
-        """What an answer on a page was given to: the versions of the request and of the policy."""
+        """The versions that a page showed to the person answering: of the request and of the policy."""
         return f"{self.history.version}-{self.under.version}"
 
     def check_shown(self, as_shown: str | None) -> None:
-        """Raise `ChangedSinceShown` unless this is still what was shown; None means that nothing was."""
+        """Raise `ChangedSinceShown` unless this is still the version shown; None means that none was."""
         if as_shown is None or as_shown == self.as_shown:
             return
         last = self.history.records[-1]
@@ -150,7 +150,7 @@ def identify_by_passkey(settings: Settings) -> Identity:
 
 
 def passkeys_of(policy: Policy, person: str) -> list[Passkey]:
-    """Return the passkeys that a policy names for a person."""
+    """Return a person's passkeys in a policy."""
     return [Passkey.parse(key) for key in (policy.approvers or {}).get(person, ()) if is_passkey(key)]
 
 
@@ -209,7 +209,7 @@ def obstacle(case: Pending, identity: Identity) -> str | None:
 
 
 def _check_is_another(case: Pending, approver: Identity) -> None:
-    """Raise `WrongPerson` unless it is established that `approver` is another person than those before."""
+    """Raise `WrongPerson` unless `approver` is established to be another person than the previous ones."""
     policy, requested_by = case.under.policy, case.requester
     if requested_by.actor == approver.actor:
         raise WrongPerson(
@@ -287,7 +287,7 @@ def explain_signing(policy: Policy) -> str:
 
 
 def explain_signing_on_page(policy: Policy) -> str:
-    """Return who can sign an answer, for those who read it in the console."""
+    """Return who can sign an answer, for readers in the console."""
     people = sorted(policy.approvers or {})
     if not people:
         return f"The policy {policy.name} names no key of anyone yet; a passkey would be one."

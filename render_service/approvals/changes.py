@@ -2,7 +2,7 @@
 
 Each proposed change has its own stream: ``change.proposed``, its signature if there is one, the answers, and
 ``change.closed``. The last required approval applies it in the same transaction. The rules for approvers are
-those for renders: `render_service.approvals.approvers`.
+the same as for renders: `render_service.approvals.approvers`.
 """
 
 import threading
@@ -108,11 +108,11 @@ def propose_limit(office: Office, name: BudgetName, usd_micros: int | None, why:
 
 
 def propose_grant(office: Office, granted: Grant, why: str | None) -> Proposal:
-    """Propose the grant of an access key, which is not valid before; `NotReady` if that was done already."""
+    """Propose the grant of an access key, which is not valid before; `NotReady` if already proposed."""
     event_id = proposed_grant_id(granted.key_id)
     try:
         return _propose(office, Change.ACCESS, {"access": granted}, why, [], event_id)
-    except EventIdConflict:  # a form that was sent twice: the second key would never be valid
+    except EventIdConflict:  # a form submitted twice: the second key would never be valid
         raise NotReady(
             f"this grant was proposed already: the key {granted.key_id} was shown then, and only then",
             param="change",
@@ -165,7 +165,7 @@ def changes(ledger: Ledger) -> list[Proposal]:
 
 
 class OpenChanges:
-    """The names of the changes that wait for approval; each look reads only what was recorded since."""
+    """The names of the changes that wait for approval; each refresh reads only new records."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

@@ -4,14 +4,13 @@ A typed name proves nothing. An identity is established by
 
 - a signature with a key that the policy names for a person,
 - the login, as reported by the operating system, or
-- an access key or an identity provider, which give a name to a caller of a server.
+- an access key or an identity provider, which name the caller of a server.
 
 Two signed identities are compared by the owners of the keys. If one of the two is not signed, only the logins
 can be compared, so a signature made under the requester's login counts as the requester's: anyone at that
-login may have had access to the key. A passkey is not in a file, and signs for its owner only: it is
-another person's than any other name. A caller of a server has no login, and is compared by name: all
-keys granted for one name are one person's. Who may grant a key under another name is up to the rules for
-``access.grant``.
+login may have had access to the key. A passkey is not in a file, and signs only for its owner: any other name
+is another person. A caller of a server has no login, and is compared by name: all keys granted for one name
+are one person's. The rules for ``access.grant`` determine who may grant a key under another name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +36,7 @@ from render_service.session.history import StreamHistory
 
 @dataclass(frozen=True)
 class CheckedSignature:
-    """A signed answer or request, and the result of checking its signature."""
+    """A signed answer or request, and the result of verifying its signature."""
 
     record: Record
     key_id: str
@@ -127,7 +126,7 @@ def _find_policies_since(ledger: Ledger, held: Record, hold: RenderHeld, answer:
 
 
 CLAIMED = (ActorSource.FLAG, ActorSource.ENVIRONMENT)
-"""The sources of a name that was only typed."""
+"""The sources of merely typed names."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,7 @@ def select_counting(requested_by: Identity, approvals: Sequence[Identity]) -> li
     """Return the approvals by people other than the requester and other than each other.
 
     If the requester is a typed name, it may be any of the approvers, so only signed approvals count, and one
-    approval more is needed, see `count_lacking`.
+    more approval is needed, see `count_lacking`.
     """
     counted: list[Identity] = []
     for approver in approvals:

@@ -1,9 +1,9 @@
-"""Check what a passkey signed: this statement, on this site, with a person present and verified (WebAuthn).
+"""Check a passkey's signature: of this statement, on this site, with a verified person present (WebAuthn).
 
-The challenge of a signature is the SHA-256 of the statement, so it is of one answer to one request, and no
-server has to remember it: `render_service.approvals.statements` says what a statement binds. It is checked
-before it is recorded and whenever the record is read, by the public key in the policy alone. A counter of
-signatures is not: passkeys that are synchronised between devices have none.
+The challenge of a signature is the SHA-256 of the statement, so it belongs to one answer to one request, and
+no server has to remember it: `render_service.approvals.statements` defines what a statement binds. It is
+checked before it is recorded and whenever the record is read, with only the public key in the policy.
+Signature counters are not checked: synchronised passkeys have none.
 """
 
 import base64
@@ -32,7 +32,7 @@ LONGEST_BYTES = 4096
 
 @dataclass(frozen=True)
 class PasskeySignature:
-    """A signature with what was signed beside the challenge, as a browser returns it."""
+    """A signature and the signed data other than the challenge, as a browser returns them."""
 
     credential_id: bytes
     signature: bytes
@@ -41,7 +41,7 @@ class PasskeySignature:
 
     @property
     def assertion(self) -> PasskeyAssertion:
-        """What is recorded beside the signature."""
+        """The recorded data other than the signature."""
         return PasskeyAssertion(
             authenticator_data=base64.b64encode(self.authenticator_data).decode(),
             client_data=base64.b64encode(self.client_data).decode(),
@@ -54,7 +54,7 @@ class PasskeySignature:
         return cls(b"", *(base64.b64decode(part, validate=True) for part in parts))
 
     def key_among(self, keys: tuple[str, ...]) -> Passkey | None:
-        """Return the passkey among `keys` that it says it is of."""
+        """Return the passkey among `keys` that it claims to be from."""
         passkeys = (Passkey.parse(key) for key in keys if is_passkey(key))
         return next((key for key in passkeys if key.credential_id == self.credential_id), None)
 
@@ -65,7 +65,7 @@ def challenge_of(statement: str) -> bytes:
 
 
 def encode_base64url(data: bytes) -> str:
-    """Return `data` as WebAuthn writes it: base64url without padding."""
+    """Return `data` in the encoding of WebAuthn: base64url without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
@@ -96,7 +96,7 @@ def _is_authenticators(data: bytes) -> bool:
 
 
 def _read_client(data: bytes) -> dict[str, Any] | None:
-    """Return what the browser says it signed; None unless it is an object whose keys are there once."""
+    """Return the browser's client data; None unless it is an object with unique keys."""
     if len(data) > LONGEST_BYTES:
         return None
     try:

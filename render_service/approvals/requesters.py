@@ -1,4 +1,4 @@
-"""Identify the requester of something that may need approval, check it, and sign the request."""
+"""Identify and check the requester of a request that may need approval, and sign the request."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -82,9 +82,9 @@ class RequestAuthor:
 def find_author(settings: Settings, policy: Policy) -> RequestAuthor:
     """Return the requester: the owner of the key in SORA_LEDGER_KEY if the policy names it, else the actor.
 
-    That key is read only if the policy has approval rules. If the policy does not name it, it only signs
-    checkpoints and is ignored here; a key given with ``--key`` must be one the policy names. It never signs
-    for a caller of a server.
+    That key is read only if the policy has approval rules. A key that is not in the policy only signs
+    checkpoints and is ignored here; a key given with ``--key`` must be in the policy. It never signs for a
+    caller of a server.
     """
     unsigned = RequestAuthor(settings, policy, settings.actor, settings.actor_source)
     if settings.actor_source in BY_ACCESS:  # a key of this process is not theirs

@@ -1,7 +1,7 @@
 """Review a finished video: a verdict with scores, notes, and notes about moments of the clip.
 
-Several people may review one clip. The last verdict is that of the job; how far the reviewers agree follows
-from the last review of each.
+Several people may review one clip. The last verdict becomes the job's; the agreement is computed from each
+reviewer's last review.
 """
 
 import asyncio
@@ -67,8 +67,8 @@ async def review(
 ) -> Job:
     """Record a review of `job`; the last verdict counts. `NotReady` if there is no video to review.
 
-    `timed_notes` are about moments of the clip, and recorded in their order in it. With `event_id` it is
-    recorded once, and `EventIdConflict` says that it was before.
+    `timed_notes` are about moments of the clip, and recorded in chronological order. With `event_id` it is
+    recorded once; `EventIdConflict` if it already was.
     """
     recorded = dict(scores or {})
     wrong = [name for name, score in recorded.items() if name not in SCORES or not 0 <= score <= HIGHEST]
@@ -102,7 +102,7 @@ async def review(
 
 
 def _check_moments(session: "Session", job: Job, notes: Sequence[NoteAt]) -> None:
-    """Raise `BadInput` for too many notes, and for one after the end of the clip."""
+    """Raise `BadInput` for too many notes, or for one after the end of the clip."""
     if len(notes) > MOST_TIMED_NOTES:
         raise BadInput(
             f"{job.job_id}: a review has at most {MOST_TIMED_NOTES} timed notes, not {len(notes)}",
@@ -122,7 +122,7 @@ def _check_moments(session: "Session", job: Job, notes: Sequence[NoteAt]) -> Non
 
 
 def clip_ms(history: JobHistory, job: Job) -> int | None:
-    """Return the length of a clip: of the stored file, or as it was requested; None if neither is known."""
+    """Return the length of a clip: from the stored file, or as requested; None if neither is known."""
     videos = (entry.event for entry in reversed(history.all_of(AssetStored)))
     probe = next((event.probe for event in videos if event.variant is Variant.VIDEO), None)
     if probe is not None and probe.duration_ms is not None:
@@ -141,7 +141,7 @@ def _next_step(job: Job) -> str:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the reviewers of a clip agree, by the last review of each.
+    """The agreement between the reviewers of a clip, by the last review of each.
 
     `verdicts` counts them by verdict; `scores` has the lowest, mean and highest of each score.
     """
@@ -152,7 +152,7 @@ class Agreement:
 
     @property
     def is_unanimous(self) -> bool:
-        """Whether two or more people gave the same verdict, and nobody another one."""
+        """Whether two or more people gave the same verdict, and nobody a different one."""
         return self.reviewers > 1 and len(self.verdicts) == 1
 
     @property
@@ -192,7 +192,7 @@ def last_by_person(reviews: Iterable[Entry[ReviewRecorded]]) -> dict[str, Entry[
 
 
 def agreement(reviews: Iterable[Entry[ReviewRecorded]]) -> Agreement:
-    """Return how far reviewers agree."""
+    """Return the agreement of reviewers."""
     last = [review.event for review in last_by_person(reviews).values()]
     by_verdict: dict[str, list[int]] = {}
     for review in last:

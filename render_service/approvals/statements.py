@@ -1,8 +1,8 @@
 """The statements that requesters and approvers sign, and the check of a signature.
 
 A statement is canonical JSON and a newline, signed with Ed25519 or by a passkey, as in `docs/FORMAT.md`.
-Version 2 of an answer names the leaves of the request and of the record that made it pending, so it binds
-prompt, files, model and cost. Version 1 named only ids, which a rewritten ledger could assign to another
+Version 2 of an answer contains the leaves of the request and of the record that made it pending, so it binds
+prompt, files, model and cost. Version 1 contained only ids, which a rewritten ledger could assign to another
 request.
 """
 
@@ -21,7 +21,7 @@ ANSWER_1 = "sora-ledger/approval/1"
 ANSWER_2 = "sora-ledger/approval/2"
 REQUEST_1 = "sora-ledger/request/1"
 BINDS_LEAVES = 2
-"""The first schema version of an answer whose statement names the leaves."""
+"""The first schema version of an answer whose statement contains the leaves."""
 
 Verdict = Literal["granted", "refused"]
 
@@ -119,7 +119,7 @@ def sign(signer: Signer, text: str) -> tuple[str, str]:
 def verify_signature(key: str, text: str, signature: str, passkey: PasskeyAssertion | None = None) -> bool:
     """Return whether `signature` (base64) is a valid signature of `text` by the public `key`.
 
-    `passkey` is what a passkey signed beside it; a key of another kind never signs that.
+    `passkey` is the other data that a passkey signed; other kinds of keys never sign that.
     """
     if passkey is not None or is_passkey(key):
         return passkey is not None and is_passkey(key) and has_signed(key, text, signature, passkey)

@@ -6,8 +6,8 @@ memory use. An object appears under its name only when its last part has arrived
 aborted. Each object is read back and hashed after the upload, and removed if its digest does not match its
 name.
 
-An existing object is not uploaded again unless it is old: the removal of old objects that no record names
-(`render_service.assets.maintenance`) must not delete one that is about to be named.
+An existing object is not uploaded again unless it is old: the removal of old unreferenced objects
+(`render_service.assets.maintenance`) must not delete one that is about to be referenced.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_
 
 
 def local_path(target: str) -> Path | None:
-    """Return the path that `target`, a path or a URI, names; None if it is a bucket's."""
+    """Return the local path of `target`, a path or a URI; None if it is a bucket's."""
     if "://" not in target:
         return Path(target).expanduser()
     parts = urlsplit(target)

@@ -1,8 +1,8 @@
-"""Prepare an image as the first frame of a video: upright, in the size of the video, without metadata.
+"""Prepare an image as the first frame of a video: upright, at the video's size, without metadata.
 
 The EXIF rotation of a camera is applied, and no metadata is ever sent, because place, time and device of an
-image are private. An image that needs no change is sent byte for byte. A changed image is sent as a PNG,
-which is lossless, in sRGB and without transparency (on black).
+image are private. An image that needs no change is sent unmodified. A changed image is sent as a PNG, which
+is lossless, in sRGB and without transparency (on black).
 
 ==========  ========================================================================================
 fit         effect on an image with another aspect ratio
@@ -88,7 +88,7 @@ _HARMLESS_SEGMENTS = frozenset({"APP0", "APP14"})  # JFIF and Adobe: how to deco
 
 
 class Fit(StrEnum):
-    """How an image is fitted to a frame."""
+    """The way an image is fitted to a frame."""
 
     COVER = "cover"
     CONTAIN = "contain"
@@ -97,7 +97,7 @@ class Fit(StrEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """An image as it is sent; `original` is the file it was made from, if it was changed."""
+    """An image as sent; `original` is the file it was made from, if it was changed."""
 
     image: ReferenceImage
     content: bytes
@@ -105,7 +105,7 @@ class Frame:
 
 
 def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> Frame:
-    """Return the image at `path` as it is sent, with `fit` in exactly `size`; `BadInput` if not an image."""
+    """Return the image at `path` as sent, with `fit` at exactly `size`; `BadInput` if it is not an image."""
     content, media_type, width, height = read_image(path)
     changed = _transform(content, size if fit else None, fit)
     if changed is None:
@@ -119,7 +119,7 @@ def first_frame(path: Path, size: str | None = None, fit: Fit | None = None) -> 
 
 
 def as_found(path: Path) -> Frame:
-    """Return the unchanged image at `path`, to be recorded and not sent; `BadInput` if it is no image."""
+    """Return the unchanged image at `path`, to be recorded but not sent; `BadInput` if it is not an image."""
     content, media_type, width, height = read_image(path)
     return Frame(_describe(path, content, media_type, (width, height)), content)
 
@@ -156,7 +156,7 @@ def _pixels(size: str) -> tuple[int, int]:
 
 
 def _has_metadata(image: "Image") -> bool:
-    """Return whether the file contains anything but the pixels and how to decode them."""
+    """Return whether the file contains anything besides the pixels and how to decode them."""
     segments = {name for name, _ in getattr(image, "applist", [])}
     chunks = getattr(image, "private_chunks", [])
     return bool(set(image.info) - _HARMLESS or segments - _HARMLESS_SEGMENTS or chunks)
@@ -173,7 +173,7 @@ def _strip_metadata(image: "Image") -> "Image":
             converted = ImageCms.profileToProfile(
                 image, inside, ImageCms.createProfile("sRGB"), outputMode="RGB"
             )
-        except (ImageCms.PyCMSError, OSError):  # a broken profile: use the pixels as they are
+        except (ImageCms.PyCMSError, OSError):  # a broken profile: use the pixels unconverted
             converted = None
         image = converted or image
     if image.has_transparency_data:

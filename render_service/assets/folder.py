@@ -3,14 +3,14 @@
 A crash leaves at most a temporary file, which `clear_stale` removes once it is a day old. Only the owner has
 access to folders and files. Links are not followed, except for the folder itself, which may be a link.
 
-The owner of a place, of whatever kind, is in a note there: it names a ledger, and only that ledger may remove
-files. The note contains the id of the ledger and its location. The id decides which ledger may add files. The
+The owner of a place of any kind is in a note there: it names a ledger, and only that ledger may remove files.
+The note contains the id of the ledger and its location. The id decides which ledger may add files. The
 location decides which ledger may remove files: a copy of the ledger, restored from a backup, has the same id
-but names fewer files. For a ledger file and a folder, the location is the relative path, so that both can be
-moved or copied together.
+but refers to fewer files. For a ledger file and a folder, the location is the relative path, so that both can
+be moved or copied together.
 
-A place without a note is claimed by the first ledger that adds or removes files, if that ledger names every
-file in it. Otherwise the user has to claim it with ``assets claim``.
+A place without a note is claimed by the first ledger that adds or removes files, if that ledger refers to
+every file in it. Otherwise the user must claim it with ``assets claim``.
 """
 
 import errno
@@ -41,11 +41,11 @@ _BEGINNINGS = {
     b"PRIVATE+KEY+": "a signing key",
 }
 _BESIDE = ("-wal", "-shm")
-"""Suffixes of the files beside an SQLite database; the first holds the latest records."""
+"""Suffixes of the files next to an SQLite database; the first has the latest records."""
 
 
 def describe_irreplaceable(path: Path) -> str | None:
-    """Return what the file at `path` is, or belongs to, if it must not be replaced; None for any other."""
+    """Return what the file at `path` is, or belongs to, if it must not be replaced; None otherwise."""
     for suffix in _BESIDE:
         path = path.with_name(path.name.removesuffix(suffix) or path.name)
     with suppress(OSError), path.open("rb") as file:
@@ -75,7 +75,7 @@ class FolderPlace:
         target = self.folder / file.name
         with writing(self.folder):
             make_folders(target.parent)
-            # In this order: another process may put the same file there between the two looks.
+            # In this order: another process may put the same file there between the two checks.
             if os.path.lexists(target) and self.path(file.name) is None:
                 raise FileExistsError(errno.EEXIST, "the target is not a regular file", str(target))
             file.path.replace(target)
@@ -192,14 +192,14 @@ def make_unwritable(place: Path, error: OSError) -> StorageFailed:
 
 
 def make_unreadable(path: os.PathLike[str], error: OSError) -> StorageFailed:
-    """Return that a stored file cannot be read."""
+    """Return the error for a stored file that cannot be read."""
     return StorageFailed(
         f"{path}: cannot be read ({error.strerror})", expected="a file that can be read", found=error.strerror
     )
 
 
 def open_stored(path: os.PathLike[str]) -> int | None:
-    """Open a stored file, and no link; return its descriptor, None if it does not exist."""
+    """Open a stored file, but no link; return its descriptor, None if it does not exist."""
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -228,13 +228,13 @@ class Note(NamedTuple):
     ledger: str
 
     def content(self) -> bytes:
-        """Return the note as it is written."""
+        """Return the note's stored form."""
         return json.dumps(self._asdict(), indent=2).encode() + b"\n"
 
 
 @dataclass
 class Owner:
-    """The open ledger; `digests` returns the digests that its events name."""
+    """The open ledger; `digests` returns the digests in its events."""
 
     ledger_id: str
     url: str
@@ -261,7 +261,7 @@ class Owner:
         self._checked.add(place.url)
 
     def check_removing(self, place: Place) -> None:
-        """Do what `check` does; raise `PlaceTaken` also if this ledger is a copy of the owner of `place`."""
+        """Like `check`, but raise `PlaceTaken` also if this ledger is a copy of the owner of `place`."""
         self.check(place)
         note, ours = _read(place), self._note(place)
         if note is not None and note != ours:

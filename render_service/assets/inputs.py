@@ -1,4 +1,4 @@
-"""Input files of a request, as they are at hand: what is read of them, and their content."""
+"""Input files of a request: their properties, and their contents."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ QUICKTIME = "qt"  # the major brand of a .mov; every other brand is an MP4
 
 
 def read_source_file(path: Path) -> SourceFile:
-    """Return the properties of the video at `path`, seconds rounded up; `BadInput` if it is no video."""
+    """Return the properties of the video at `path`, seconds rounded up; `BadInput` if it is not a video."""
     import av  # slow to load, needed only for videos
 
     try:
@@ -67,7 +67,7 @@ def _media_type(container: "InputContainer") -> str:
 
 
 def _whole_seconds(duration_us: int) -> int:
-    """Round up, ignoring the tenth of a second by which audio may outlast the picture."""
+    """Round up, ignoring the tenth of a second by which audio may exceed the picture."""
     beyond_ms = duration_us // MICROSECONDS_PER_MS - DURATION_TOLERANCE_MS
     return max(1, -(-beyond_ms // MS_PER_SECOND))
 
@@ -83,7 +83,8 @@ class OriginalFile(NamedTuple):
 class Material:
     """File contents: the first frame, its original, further images, and the path of the video to edit.
 
-    `further_originals` are those of further images, None for one that was not changed; empty if none was.
+    `further_originals` are the originals of further images, None for an unchanged one; empty if all are
+    unchanged.
     """
 
     reference: bytes | None = None

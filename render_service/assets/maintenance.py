@@ -1,15 +1,15 @@
-"""Stored files of a ledger: links for people, checks of the files that it names, removal of all others.
+"""Stored files of a ledger: links for people, checks of the referenced files, removal of all others.
 
 Nothing here writes to the ledger. Removal goes by digest: a file is kept if its digest appears anywhere in
-any event, whatever the event says about it. Because files are written before the event that names them, young
-files are kept too. Files are removed only for the ledger that owns the place
+any event, whatever the event says about it. Because files are written before the event that refers to them,
+recent files are kept too. Files are removed only for the ledger that owns the place
 (`render_service.assets.folder`), and never if their bytes do not match their name.
 
-People get a folder beside the stored files with a link to each video, named by its day, its prompt and its
+People get a folder next to the stored files with a link to each video, named by its day, its prompt and its
 id: ``assets/videos/2026-11-30-a-teal-coupe-ca0e8877.mp4`` leads to ``assets/sha256/…``. The links are made
-when a video is stored and when it is opened. They are a convenience: nothing reads them, and a link that
-cannot be made never fails the command that stored a paid video. A link has words of the prompt in its name,
-so it is removed when the prompt or the file is erased. Only a local folder has them, no bucket.
+when a video is stored and when it is opened. They are a convenience: nothing reads them, and a failure to
+make one never fails the command that stored a paid video. A link has words of the prompt in its name, so it
+is removed when the prompt or the file is erased. Only a local folder has links, not a bucket.
 """
 
 import os
@@ -55,7 +55,7 @@ def link_video(assets: AssetStore, job: Job, prompt: str | None, *, is_first: bo
     try:
         make_folders(link.parent)
         _link(stored, link)
-    except OSError:  # a folder without links, or without room: the file itself is there
+    except OSError:  # a folder without links, or without space: the file itself is there
         return None
     return link
 
@@ -94,7 +94,7 @@ YOUNG = timedelta(days=1)
 
 
 class NamedFile(NamedTuple):
-    """A file that an event names; `what` is the variant of a video, or ``given`` for an input file.
+    """A file that an event refers to; `what` is the variant of a video, or ``given`` for an input file.
 
     `may_be_gone` if a later event records its loss or deletion, or erases its file name.
     """
@@ -109,7 +109,7 @@ class NamedFile(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """The files that no event names, removed or (in a dry run) to be removed; the number of others."""
+    """The unreferenced files, removed or (in a dry run) to be removed; the number of others."""
 
     removed: list[FileInPlace]
     kept: int
@@ -121,7 +121,7 @@ class Removal(NamedTuple):
 
 
 def iterate_named_files(ledger: Ledger) -> Iterator[NamedFile]:
-    """Yield the stored files that the ledger names, in the order of the records."""
+    """Yield the stored files that the ledger refers to, in the order of the records."""
     erased, lost = _find_erased(ledger), _find_lost(ledger)
     for record in ledger.read(RecordFilter(type=RenderRequested.type)):
         event = record.event
@@ -179,9 +179,9 @@ def _state_of(assets: AssetStore, file: NamedFile, *, quick: bool) -> str:
 
 
 def remove_unnamed(ledger: Ledger, assets: AssetStore, now: datetime, *, dry_run: bool) -> Removal:
-    """Remove files that no event names and that are a day old; `PlaceTaken` if another ledger may own them.
+    """Remove unreferenced files that are a day old; `PlaceTaken` if another ledger may own them.
 
-    The files are listed before the ledger is read, so a file that is named in the meantime is in the list.
+    The files are listed before the ledger is read, so a file that is referenced in the meantime is kept.
     """
     there = list(assets.place.files())
     named = find_digests(ledger)
@@ -210,5 +210,5 @@ def _remove_verified(assets: AssetStore, file: FileInPlace) -> bool:
 
 
 def file_document(file: NamedFile, state: str | None = None) -> dict[str, Any]:
-    """Return a named file as a JSON object."""
+    """Return a referenced file as a JSON object."""
     return file._asdict() | ({} if state is None else {"state": state})

@@ -28,7 +28,7 @@ _ABSOLUTE = ("file", "s3", "gs", "az")
 
 
 class ParsedUri(NamedTuple):
-    """A parsed URI: name, digest, and the place named by an older record (None: the place of the ledger)."""
+    """A parsed URI: name, digest, and the place in an older record (None: the place of the ledger)."""
 
     name: str
     sha256: str

@@ -30,7 +30,7 @@ MICROSECONDS_PER_MS = 1_000
 
 
 def read_image(path: Path) -> tuple[bytes, str, int, int]:
-    """Return content, media type, width and height of a reference image; `BadInput` if it is no image."""
+    """Return content, media type, width and height of a reference image; `BadInput` if it is not an image."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -147,7 +147,7 @@ def _probe_image(path: Path) -> Probe:
 
 
 _AT_ONCE = {"analyzeduration": "1", "probesize": "32"}
-"""The header of an MP4 says all there is to know: FFmpeg need not decode frames of every track to guess."""
+"""The header of an MP4 says everything needed: FFmpeg need not decode frames of every track to guess."""
 _MOST_BOXES = 16
 
 
@@ -157,7 +157,7 @@ def _probe_video(path: Path) -> Probe:
 
 
 def _is_whole_mp4(path: Path) -> bool:
-    """Return whether this is an MP4 with one header; that of a fragmented one does not tell its length."""
+    """Return whether this is an MP4 with one header; a fragmented one's does not state its length."""
     kinds: list[bytes] = []
     at, end = 0, path.stat().st_size
     with path.open("rb") as file:
@@ -172,7 +172,7 @@ def _is_whole_mp4(path: Path) -> bool:
 
 
 def _decode_first_frame(path: Path, options: dict[str, str]) -> Probe:
-    """Decode the first frame, and return what FFmpeg knows of the file then."""
+    """Decode the first frame, and return what FFmpeg then knows of the file."""
     import av
 
     try:

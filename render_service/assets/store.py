@@ -2,7 +2,7 @@
 
 Incoming bytes are hashed while they are written to a temporary file in the local folder. The file is probed
 there, and then stored in a place: that folder, or a bucket (`render_service.assets.interface` is the
-contract). A URI is resolved in the local folder, in the bucket, and then in the place that an older URI
+contract). A URI is resolved in the local folder, then in the bucket, then in the place that an older URI
 names. A file from a bucket is copied into a local cache, verified against its digest, and removed a day after
 its last use. Files are added and removed only in places that the ledger owns
 (`render_service.assets.folder`).
@@ -175,8 +175,8 @@ class AssetStore:
         if self._owner is not None:
             self._owner.check(self.place)
         file = Digested(incoming.path, incoming.sha256, incoming.bytes, media_type)
-        # A crash before this leaves an incoming file, which `clear_stale` removes after a day; after it, a
-        # file that no record names: the job is still completed, and is stored again under the same name.
+        # A crash before this leaves an incoming file, which `clear_stale` removes after a day. A crash after
+        # it leaves an unreferenced file: the job is still completed, and is stored again under the same name.
         self.place.keep(file)
         return uri_of(file.name)
 
@@ -299,7 +299,7 @@ class AssetStore:
         return content
 
     def _scratch(self, name: str) -> Path:
-        """Return a folder for temporary files; once an hour, remove those that were not used for a day."""
+        """Return a folder for temporary files; once an hour, remove those not used for a day."""
         folder = self.folder / name
         make_folders(folder)
         now = time.monotonic()
@@ -312,7 +312,7 @@ class AssetStore:
         return folder
 
     def _sweep_cache(self) -> None:
-        """Remove cached copies of files that are gone from the bucket, erased perhaps by another machine."""
+        """Remove cached copies of files that are gone from the bucket, perhaps erased by another machine."""
         copies = [path for path in (self.folder / "cache").glob("*") if is_name(_name(path))]
         if not copies or self.place is self._local:
             return
@@ -345,7 +345,7 @@ def _place_at(url: str) -> Place:
 
 
 def check_target(target: Path, *, force: bool) -> None:
-    """Raise `BadInput` for a target that cannot be written, before anything is spent on it."""
+    """Raise `BadInput` for a target that cannot be written, before any money is spent on it."""
     check_folder_of(target, "output file", "out")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise BadInput(
@@ -378,7 +378,7 @@ def check_target(target: Path, *, force: bool) -> None:
 
 
 def owner_of(ledger: Ledger, url: str) -> Owner:
-    """Return the owner that `ledger`, which was opened at `url`, is of its places."""
+    """Return `ledger`, opened at `url`, as the owner of its places."""
     created = next(ledger.read(limit=1)).event
     if not isinstance(created, LedgerCreated):
         raise LedgerUnusable(f"ledger {label_of(url)}: its first record is damaged: run `sora-ledger verify`")

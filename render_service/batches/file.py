@@ -7,7 +7,7 @@
 - A line that starts neither an object nor a JSON string is a raw prompt.
 - Blank lines and lines that start with ``#`` are skipped.
 
-All problems are collected, so that the user sees them at once and before anything is spent.
+All problems are collected, so that the user sees them together, before anything is spent.
 """
 
 import json
@@ -211,7 +211,7 @@ _VALUES = {name: name for name in ("model", "size", "seconds", "purpose")} | {
 
 
 def _remix_of(values: Mapping[str, Any]) -> str | None:
-    """Return the name of the video that an entry changes: one that means the same video in another run."""
+    """Return the name of the video that an entry changes; it must mean the same video in another run."""
     if REMIX_OF not in values:
         return None
     name = _text(values[REMIX_OF], REMIX_OF)

@@ -1,4 +1,4 @@
-"""The output folder of a batch: one JSON document per job, with its video beside it.
+"""The output folder of a batch: one JSON document per job, with its video next to it.
 
 The files are copies for people and scripts. The ledger records what was submitted; these files are never
 read.
@@ -64,7 +64,7 @@ class BatchFolder:
             )
 
     def prepare(self, plan: Sequence[Planned]) -> None:
-        """Create the folder and the subfolders that entries name; `BadInput` if one cannot be created."""
+        """Create the folder and the subfolders of entries; `BadInput` if one cannot be created."""
         for folder in dict.fromkeys([self.path, *(self.document(planned).parent for planned in plan)]):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ class BatchFolder:
         return None
 
     def copy_video(self, assets: AssetStore, planned: Planned, job: Job) -> Path:
-        """Copy a stored video beside the job's document."""
+        """Copy a stored video next to the job's document."""
         asset = job.assets[Variant.VIDEO]
         target = self.document(planned).with_suffix(SUFFIXES.get(asset.media_type, ".bin"))
         assets.copy_out(asset.storage_uri, target, force=True)

@@ -34,7 +34,7 @@ FAILURES = frozenset(
 class Member:
     """An entry with its job, the error that stopped it, if any, and the files copied out.
 
-    `expected` is how long such a render takes, None if that is unknown.
+    `expected` is the usual time of such a render, None if unknown.
     """
 
     planned: Planned

@@ -1,12 +1,11 @@
 """Turn the entries of a batch into requests that can be decided, each with its own idempotency key.
 
-The key consists of the name of the batch, or else its output folder, and the number of the entry. After a
-crash the ledger therefore knows what was sent, whichever files exist. The key contains no part of the prompt,
-because a key cannot be erased. All problems of all entries are reported at once, before anything is recorded
-or sent.
+The key consists of the name of the batch, or else its output folder, and the number of the entry. So after a
+crash the ledger knows what was sent, whichever files exist. The key contains no part of the prompt, because a
+key cannot be erased. All problems of all entries are reported at once, before anything is recorded or sent.
 
 An entry that changes a video is a remix of it. If remixes are split, several changes become several requests:
-the first is the entry's, and the others follow it as those of any queued split do.
+the first is the entry's, and the others follow it as in any queued split.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,10 +30,10 @@ from render_service.runtime.errors import BadInput, NotReady
 from render_service.session.splits import plan_split, step_key
 
 SourceOf = Callable[[str], tuple[Source, str]]
-"""Returns a video by its name, and the profile of its server; raises what prevents a remix of it."""
+"""Returns a video by its name, and the profile of its server; raises any obstacle to a remix of it."""
 
 SHAPE = ("model", "size", "seconds")
-"""What a remix has from its source, whatever the defaults of the batch are."""
+"""The values that a remix takes from its source, whatever the defaults of the batch are."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,12 @@ class Planned:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the request is the entry as it was written, and not a remix of its split."""
+        """Whether the request is the entry as written, and not a remix of its split."""
         return self.request.prompt == self.entry.prompt
 
     @property
     def split(self) -> SplitPlanned | None:
-        """What is recorded beside the request of a split entry, for the worker that continues it."""
+        """Recorded with the request of a split entry, for the worker that continues it."""
         if not self.following:
             return None
         rest = [(request.prompt, request.declared_change) for request in self.following]

@@ -9,8 +9,8 @@
 3. *Settle*, with `poll`, the entries that were sent, while the rest is being sent:
    `render_service.settlement.sweep`.
 
-Of an entry that is split into several remixes, the first is enrolled, with the others recorded beside it:
-workers request them, each once the one before is stored (`submission.request_again`).
+If an entry is split into several remixes, the first is enrolled, with the others recorded next to it: workers
+request each once the previous one is stored (`submission.request_again`).
 
 A crash anywhere leaves entries decided, submitting (a video may exist; never sent again) or running; the
 same three steps with `resume` continue from there. The failure of one entry does not stop the others, unless
@@ -63,7 +63,7 @@ TOGETHER = 100
 """Entries per transaction: enough to share its cost, few enough to keep it short."""
 
 Opinions = tuple[ModerationResult | None, JudgeResult | None]
-"""The opinions on an entry before its decision: of the server's moderation, and of the policy's judge."""
+"""The opinions on an entry before its decision: the server's moderation, and the policy's judge."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ async def _record(session: Session, plan: Sequence[Planned], override: Override 
     requests = [planned.request for planned in plan]
     judged: list[JudgeResult | None] = [None] * len(plan)
     while True:
-        if results is None or None in results:  # asked for by the policy in force now, and not before
+        if results is None or None in results:  # requested by the policy in force now, but not before
             results = await moderate_each(session, requests)
         judged = [
             verdict or await judge_of(session, request)

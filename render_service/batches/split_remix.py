@@ -2,8 +2,8 @@
 
 Each remix is a separate job whose request key consists of the key of the split and its number, so the same
 split with the same key continues where it stopped, and nothing is rendered twice. The first remix without a
-video ends the chain. A split that is queued waits for none: it queues the first remix and records the others
-beside it, and whichever worker stores the video of one requests the next (`submission.request_again`).
+video ends the chain. A queued split does not wait: it queues the first remix and records the others with it,
+and the worker that stores a video requests the next remix (`submission.request_again`).
 """
 
 import asyncio
@@ -47,8 +47,8 @@ class Split:
 class SplitOptions:
     """How the remixes of a split are placed.
 
-    With `queue`, all are left to workers, and none is waited for. `override` is applied to those that are
-    denied, if the policy allows that; of a queued split to the first one only.
+    With `queue`, all are left to workers, without waiting. `override` is applied to denied remixes, if the
+    policy allows that; in a queued split only to the first.
     """
 
     interval_s: float = 10.0
@@ -62,7 +62,7 @@ class Progress:
     """The progress of a split: a job for each prompt that was submitted, and the remaining prompts in `rest`.
 
     `trouble` is the error that interrupted the wait for the last job, such as a timeout: that render
-    continues, and the split continues with the same key. `standing` is where a queued split is.
+    continues, and the split continues with the same key. `standing` is the state of a queued split.
     """
 
     split: Split
@@ -73,7 +73,7 @@ class Progress:
 
     @property
     def rest(self) -> tuple[str, ...]:
-        """The remaining prompts, including that of a last job without a video."""
+        """The remaining prompts, including the last job's if it has no video."""
         done = sum(placed.job.state is State.STORED for placed in self.placed)
         return self.split.prompts[done:]
 
@@ -113,7 +113,7 @@ async def queue_one_by_one(
 ) -> Progress:
     """Queue the first remix of `split` that is not stored, with the rest recorded beside it.
 
-    A split that was queued before is continued, if no worker has done that yet.
+    A split that was queued before is continued, unless a worker has already done that.
     """
     progress = Progress(split, last_video=name)
     following: Placed | None = None
@@ -122,7 +122,7 @@ async def queue_one_by_one(
             source, profile = await source_of(session, progress.last_video)
             request = request_from(source, profile, prompt, step_key(split.key, number))
             plan = plan_split(split.key, number, [(rest, declared(rest)) for rest in split.prompts[number:]])
-            # A crash after this leaves a queued job, which a worker continues, and the same command finds.
+            # A crash after this leaves a queued job, which a worker continues and the same command finds.
             following = await _placed(session, request, terms, Opening(plan=plan))
         progress.placed.append(following)
         job = following.job
@@ -135,7 +135,7 @@ async def queue_one_by_one(
 
 
 async def _placed(session: Session, request: RenderRequest, terms: SplitOptions, opening: Opening) -> Placed:
-    """Place one remix; one that is allowed needs no override, and is placed without it."""
+    """Place one remix; an allowed one needs no override, and is placed without it."""
     if terms.override is not None:
         with suppress(BadRequest):  # there is no denial to override, and nothing was recorded
             return await place(session, request, queue=terms.queue, override=terms.override, opening=opening)

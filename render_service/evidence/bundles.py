@@ -1,6 +1,6 @@
 """Export bundles and tiles.
 
-A bundle is written to a temporary file beside the target, checked by the independent verifier, then renamed.
+A bundle is written to a temporary file next to the target, checked by the independent verifier, then renamed.
 Tiles of the log are written to a new folder, or extend a folder to the current ledger.
 """
 
@@ -54,7 +54,7 @@ class Export:
 
 @dataclass(frozen=True)
 class ExportedBundle:
-    """A bundle that was written and checked."""
+    """A written and checked bundle."""
 
     path: Path
     bytes: int
@@ -121,7 +121,7 @@ def export_bundle(ledger: Ledger, wanted: Export, assets: AssetStore) -> Exporte
 
 
 def _timestamp_beside(checkpoint: Path) -> bytes | None:
-    """Return the timestamp of a checkpoint, if it has one; `BadInput` if it is one of another checkpoint."""
+    """Return the timestamp of a checkpoint, if it has one; `BadInput` if it dates another checkpoint."""
     beside = checkpoint.with_name(f"{checkpoint.name}.tsr")
     if not beside.exists():
         return None
@@ -188,7 +188,7 @@ def _opener(assets: AssetStore) -> Callable[[CitedFile], IO[bytes] | None]:
 def check_received(
     path: Path, verifiers: Sequence[str], checkpoint: Path | None, witnesses: Path | None = None
 ) -> Outcome:
-    """Check the bundle at `path` against what the reader knows; `BadInput` if it is not a bundle."""
+    """Check the bundle at `path` against the reader's knowledge; `BadInput` if it is not a bundle."""
     keys = [read_key(str(read_verifier(text))) for text in verifiers]
     held = read_head(read_checkpoint(checkpoint).to_bytes()) if checkpoint else None
     try:
@@ -219,7 +219,7 @@ class Tiled:
 
 
 def export_tiles(ledger: Ledger, folder: Path, key: Path | None) -> Tiled:
-    """Write `ledger` as tiles into `folder`, or extend its tiles that are already there."""
+    """Write `ledger` as tiles into `folder`, or extend the tiles already there."""
     if key is None:
         raise BadInput(
             "tiles need a signed checkpoint: add --key FILE (`sora-ledger key new FILE` creates one)",

@@ -29,7 +29,7 @@ _ODD_HEAD = "the ledger's head does not match its records"
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of comparing a checkpoint with a ledger; `signed_by` names the keys with valid signatures.
+    """The result of comparing a checkpoint with a ledger; `signed_by` lists the keys with valid signatures.
 
     `trouble` is empty if the ledger extends the checkpoint; `proof` is then the consistency proof. With a
     `split_view`, a trusted key signed a checkpoint of this log that its ledger does not extend.
@@ -47,9 +47,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Publication:
-    """A publication to make: where, signed with which key, cosigned by whose policy (None: by nobody).
+    """A publication to make: the target, the signing key, and the witness policy (None: no witnesses).
 
-    The time-stamping authority at the address `timestamp` dates it, and is believed by the certificates in
+    The time-stamping authority at the address `timestamp` dates it, and is verified with the certificates in
     the file `tsa_chain`.
     """
 
@@ -194,8 +194,8 @@ def prepare_replacement(ledger: Ledger, head: TreeHead, there: bytes) -> bytes:
     """Return the bytes that may replace `there`, a published checkpoint that the ledger extends.
 
     The result is `head`, or `there` if that is longer. If both have the same size, it includes the signatures
-    that were added to the published one, such as those of witnesses. `BadInput` if `there` is not a
-    checkpoint; `NotIntact` if the ledger does not extend it.
+    that were added to the published one, for example by witnesses. `BadInput` if `there` is not a checkpoint;
+    `NotIntact` if the ledger does not extend it.
     """
     try:
         published = TreeHead.parse(there)
@@ -261,9 +261,9 @@ def _prove_extension(ledger: Ledger, old: Checkpoint, new: Checkpoint) -> list[b
 
 
 def put(ledger: Ledger, head: TreeHead, target: str) -> tuple[str, TreeHead]:
-    """Replace the checkpoint at `target` by `head`; return its URI, and what is there now.
+    """Replace the checkpoint at `target` with `head`; return its URI, and the new content.
 
-    That is `head` with the signatures that others added there, or a longer checkpoint of the same ledger.
+    That is `head` with the signatures that others added, or a longer checkpoint of the same ledger.
     """
     uri, data = publish(target, head.to_bytes(), partial(prepare_replacement, ledger, head))
     return uri, TreeHead.parse(data)

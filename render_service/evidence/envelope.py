@@ -1,8 +1,7 @@
-"""Statements that other policy engines read: in-toto statements in DSSE envelopes, signed with Ed25519.
+"""Statements for other policy engines: in-toto statements in DSSE envelopes, signed with Ed25519.
 
-An in-toto statement (https://in-toto.io/Statement/v1) says something, its predicate, about files, its
-subjects, which are named by their digests. A DSSE envelope holds the bytes of the statement in base64 and
-signatures of
+An in-toto statement (https://in-toto.io/Statement/v1) states a predicate about subjects: files identified by
+their digests. A DSSE envelope holds the bytes of the statement in base64 and signatures of
 
     PAE = "DSSEv1" SP LEN(type) SP type SP LEN(body) SP body
 

@@ -89,7 +89,7 @@ def read_verifier(value: str) -> Verifier:
 
 
 def read_policy(path: Path) -> NamedPolicy:
-    """Return the trust policy in the file at `path`; `BadInput` names the line that is wrong."""
+    """Return the trust policy in the file at `path`; `BadInput` gives the line of an error."""
     data = read_file(path, "witness policy", MAX_POLICY_BYTES)
     try:
         return NamedPolicy(TrustPolicy.parse(data), hashlib.sha256(data).hexdigest())

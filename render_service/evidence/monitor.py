@@ -1,17 +1,17 @@
-"""Follow a log from outside: keep its last checkpoint, and raise if it is not extended.
+"""Follow a log from outside: remember its last checkpoint, and raise if it is not extended.
 
 A log is followed by its tiles (C2SP tlog-tiles), served over HTTP or in a folder. Each time:
 
-1. Read the checkpoint. Its signature has to be that of a known key, if keys are named, and its origin that of
-   the log followed so far.
+1. Read the checkpoint. If keys are given, one of them must have signed it, and its origin must be the
+   followed log's.
 2. Read the leaf hashes after the last checkpoint, and append them to the right edge of its tree, which the
-   state keeps. The root must be that of the new checkpoint: then it extends the last one.
+   state stores. If the result has the new checkpoint's root, it extends the last one.
 3. Read the records, and compare each with its hash.
-4. Replace the state, at once. A crash before that leaves the old one: the same records are followed again.
+4. Replace the state atomically. A crash before that leaves the old one: the same records are followed again.
 
-A log that shows less than before, another root, or another record than its hash says is disputed
-(`LogDisputed`). The state stays as it was, and the checkpoint that disagrees is kept beside it. Two signed
-checkpoints of which neither extends the other prove that the log was split or rewritten.
+A log that shows fewer records than before, another root, or a record that does not match its hash is disputed
+(`LogDisputed`). The state is unchanged, and the conflicting checkpoint is saved next to it. Two signed
+checkpoints, neither of which extends the other, prove that the log was split or rewritten.
 """
 
 import json
@@ -41,10 +41,10 @@ Kind = Literal["rollback", "split_view", "rewritten", "record_mismatch", "other_
 
 
 class Source(Protocol):
-    """Where a log is read."""
+    """A source to read a log from."""
 
     def read(self, path: str, limit: int) -> bytes | None:
-        """Return the content at `path`, None if there is none; `LogUnreachable` if that cannot be told."""
+        """Return the content at `path`, None if there is none; `LogUnreachable` if that is unknown."""
 
 
 class HttpSource:
@@ -117,7 +117,7 @@ def source_at(place: str) -> Iterator[Source]:
 
 
 class MonitorState(NamedTuple):
-    """How far a log was followed: its last checkpoint, and the right edge of its tree."""
+    """The progress on a log: its last checkpoint, and the right edge of its tree."""
 
     head: TreeHead
     frontier: Frontier
@@ -165,7 +165,7 @@ class MonitorState(NamedTuple):
 
 @dataclass(frozen=True)
 class Round:
-    """One look at a log: the checkpoint it shows, who signed it, and how many records are new."""
+    """The result of one check: the log's checkpoint, its signers, and the number of new records."""
 
     head: TreeHead
     signed_by: list[str]
@@ -298,7 +298,7 @@ class Monitor:
             yield from records[max(0, first - tile.number * WIDTH) :]
 
     def _tiles(self, level: int | None, first: int, size: int) -> Iterator[tuple[Tile, bytes]]:
-        """Yield the tiles of the leaves from `first` to `size`; the full one if a partial one is gone."""
+        """Yield the tiles of the leaves from `first` to `size`; the full tile if a partial one is gone."""
         for number in range(first // WIDTH, -(-size // WIDTH)):
             tile = Tile(level, number, min(WIDTH, size - number * WIDTH))
             content = self._source.read(tile.path, MOST_TILE_BYTES)
@@ -311,7 +311,7 @@ class Monitor:
             yield tile, content
 
     def _dispute(self, kind: Kind, message: str, head: TreeHead) -> LogDisputed:
-        """Keep the checkpoint that disagrees beside the state, as evidence; return the error to raise."""
+        """Save the conflicting checkpoint next to the state, as evidence; return the error to raise."""
         shown = head.checkpoint
         name = f"{self._state.name}.{shown.size}-{shown.root.hex()[:8]}.checkpoint"
         path = self._state.with_name(name)

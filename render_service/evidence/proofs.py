@@ -32,9 +32,9 @@ class ProofCheck:
 
 
 def prove_record(ledger: Ledger, name: str, key: Path | None, checkpoint: Path | None) -> InclusionProof:
-    """Prove that the record called `name` is in the tree of `checkpoint`, or of today.
+    """Prove that the record called `name` is in the tree of `checkpoint`, or in today's.
 
-    A name is a position, an event id, or a job, whose last record is proved.
+    A name is a position, an event id, or a job; for a job its last record is proved.
     """
     record = _find_record(ledger, name)
     head = read_pinned_head(ledger, checkpoint) if checkpoint else tree_head(ledger, key)

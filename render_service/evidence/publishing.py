@@ -3,9 +3,9 @@
 1. Sign the head of the ledger as it is now.
 2. Ask the witnesses of the policy. Too few cosignatures end the publication: nothing is recorded or replaced.
 3. Have the checkpoint dated, with its cosignatures. A timestamp that does not count ends the publication.
-4. Record cosignatures and timestamp. A crash after that leaves an old checkpoint at the target; what others
-   signed is in the record, and the next publication continues from there.
-5. Replace the checkpoint at the target, then the timestamp beside it, and record that too if asked.
+4. Record cosignatures and timestamp. A crash after that leaves an old checkpoint at the target; the
+   signatures of others are in the record, and the next publication continues from there.
+5. Replace the checkpoint at the target, then the timestamp next to it, and record that too if requested.
 """
 
 import asyncio
@@ -58,17 +58,17 @@ if TYPE_CHECKING:
 
 TRIES = 3
 AGAIN_S = 60.0
-"""Until a publication that failed is tried again."""
+"""Delay before a failed publication is retried."""
 DAY_S = 86_400.0
 MOST_CHECKS = 20
-"""Records of checks that are looked at to tell whether anything else was added."""
+"""Number of check records to inspect for whether anything else was added."""
 LONGEST_S = 20.0
-"""For a time-stamping authority to answer."""
+"""Time limit for a time-stamping authority."""
 
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """A publication that was made: `head` is at `target` now; `answers` are those of the witnesses."""
+    """A completed publication: `head` is at `target` now; `answers` are the witnesses' answers."""
 
     target: str
     head: TreeHead
@@ -101,10 +101,10 @@ async def publish_checkpoint(session: Session, wanted: Publication) -> Published
     drafts = [session.draft(event) for event in events]
     if drafts:
         await asyncio.to_thread(ledger.append, [Batch(STREAM, ANY, drafts)])
-    # A crash here leaves the old checkpoint at the target, and what others signed in the record.
+    # A crash here leaves the old checkpoint at the target, and the signatures of others in the record.
     target, there = await asyncio.to_thread(put, ledger, head, wanted.target)
-    # A crash here leaves the new checkpoint with the timestamp of the old one beside it, which readers
-    # refuse (`CHECKPOINT_TIMESTAMP`): the next publication replaces both.
+    # A crash here leaves the new checkpoint with the old timestamp next to it, which readers refuse
+    # (`CHECKPOINT_TIMESTAMP`): the next publication replaces both.
     is_ours = there.checkpoint == head.checkpoint
     if made and is_ours:
         await asyncio.to_thread(publish, wanted.target + SUFFIX, made.token, _make_replacer(made.token))
@@ -115,7 +115,7 @@ async def publish_checkpoint(session: Session, wanted: Publication) -> Published
 
 @asynccontextmanager
 async def on_schedule(session: Session, scheduled: Scheduled | None) -> AsyncIterator[None]:
-    """Publish on a schedule while the context lasts; one that fails is logged, and tried again."""
+    """Publish on a schedule while the context lasts; a failed publication is logged and retried."""
     task = asyncio.create_task(_keep_publishing(session, scheduled)) if scheduled else None
     try:
         yield
@@ -149,9 +149,9 @@ async def _keep_publishing(session: Session, scheduled: Scheduled) -> None:
 
 
 def _seconds_until_due(session: Session, scheduled: Scheduled) -> float:
-    """Return the seconds until a publication is due; 0 or less if it is.
+    """Return the seconds until a publication is due; 0 or less if it is due.
 
-    What any worker published counts. A ledger to which nothing but checks was added is published once a day.
+    Publications by any worker count. A ledger that gained only checks is published once a day.
     """
     ledger, last = session.ledger, find_last_checks(session.ledger).published
     if last is None:
@@ -181,9 +181,9 @@ def _make_replacer(token: bytes) -> Callable[[bytes], bytes]:
 async def _collect_cosignatures(
     session: Session, key: Path | None, policy: NamedPolicy
 ) -> tuple[TreeHead, list[Answer]]:
-    """Return the head of the ledger with enough cosignatures, and what each witness answered.
+    """Return the ledger's head with enough cosignatures, and the answer of each witness.
 
-    If another process published a longer checkpoint meanwhile, that of the ledger as it is now is tried.
+    If another process published a longer checkpoint in the meantime, the current head of the ledger is tried.
     """
     ledger = session.ledger
     for left in reversed(range(TRIES)):
@@ -289,7 +289,7 @@ async def _post(url: str, body: bytes) -> bytes:
 
 
 def _make_witnessed(head: TreeHead, policy: NamedPolicy, answers: Sequence[Answer]) -> CheckpointWitnessed:
-    """Return the event about the checkpoint `head` with the cosignatures of `answers`, which were checked."""
+    """Return the event about the checkpoint `head` with the verified cosignatures in `answers`."""
     return CheckpointWitnessed(
         size=head.checkpoint.size,
         root=head.checkpoint.root.hex(),

@@ -1,9 +1,9 @@
-"""Record that the ledger was verified, or a checkpoint published; and read when that was last done.
+"""Record that the ledger was verified or a checkpoint published, and read when that was last done.
 
-Both are recorded only where a person asks for it (``--record``): those who may not write can verify, too, and
-a checkpoint that is published again at the same size keeps the signatures of witnesses, which a record in
-between would end. A verification with findings records nothing, so that the evidence stays as it was found.
-The record says who checked and when; it proves nothing about the other records.
+Both are recorded only on request (``--record``). People without write access can verify too. And a checkpoint
+that is republished at the same size keeps its witness signatures, which a record in between would end. A
+verification with findings records nothing, so that the evidence stays as it was found. The record says who
+checked and when; it proves nothing about the other records.
 
 The digest of the job rows is recorded by workers every `PROJECTION_EVERY` records, and by ``replay
 --record``.
@@ -86,16 +86,16 @@ def record_verified(session: Session, checked: "VerifyResult") -> None:
 
 
 def record_projection(session: Session) -> ProjectionRecorded:
-    """Record the digest of the live job rows, by which a later replay dates a drift of them."""
+    """Record the digest of the live job rows, so that a later replay can date a drift of them."""
     event = digest_live_rows(session.ledger)
     session.ledger.append([Batch(PROJECTIONS, ANY, [session.draft(event)])])
     return event
 
 
 def record_projection_if_due(session: Session) -> None:
-    """Record it if `PROJECTION_EVERY` records were appended since the last time.
+    """Record the digest if `PROJECTION_EVERY` records were appended since the last time.
 
-    Of several workers that find it due at once, one records it.
+    If several workers find it due at the same time, only one records it.
     """
     ledger = session.ledger
     last = _last(ledger, ProjectionRecorded, PROJECTIONS)

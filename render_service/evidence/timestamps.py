@@ -2,11 +2,11 @@
 
 An authority signs a digest and the time it saw it. With the certificates of an authority that the reader
 trusts, a checkpoint with its timestamp shows that the records it counts existed by then, whatever the clock
-of the ledger said. ``FILE.tsr`` is beside the checkpoint ``FILE``: the answer of the authority to a digest of
+of the ledger said. ``FILE.tsr`` is next to the checkpoint ``FILE``: the authority's answer to a digest of
 that file, which ``openssl ts -verify -data FILE -in FILE.tsr -CAfile CERTIFICATES`` checks too.
 
-Signatures that are added to the checkpoint later come after those that were stamped, so a timestamp counts
-for a checkpoint if it is of all of it, or of its beginning up to one of its signatures.
+Later signatures are added after the stamped ones, so a timestamp counts for a checkpoint if it covers all of
+it, or its beginning up to one of its signatures.
 
 The package is the extra ``timestamps``, imported when a timestamp is made or checked. `publishing` asks
 authorities.
@@ -36,7 +36,7 @@ _X509 = "cryptography.x509"
 
 @dataclass(frozen=True)
 class Stamp:
-    """A timestamp that was checked: the time it states, who signed it, and the bytes of the ``.tsr`` file."""
+    """A checked timestamp: the time it states, who signed it, and the bytes of the ``.tsr`` file."""
 
     at: datetime
     authority: str
@@ -59,7 +59,7 @@ def read_chain(path: Path) -> "list[Certificate]":
 
 
 def check_stamp(path: Path, chain: "list[Certificate]") -> Stamp:
-    """Check the timestamp beside the checkpoint at `path`; `NotStamped` says what is wrong with it."""
+    """Check the timestamp next to the checkpoint at `path`; `NotStamped` says what is wrong with it."""
     beside = path.with_name(path.name + SUFFIX)
     token = read_file(beside, "timestamp", MAX_TIMESTAMP_BYTES)
     note = read_file(path, "checkpoint", MAX_NOTE_BYTES)
@@ -135,7 +135,7 @@ def _signer(response: Any) -> str:
 
 
 def timestamp_client() -> Any:
-    """Return the package that makes and checks timestamps; `BadInput` names the extra that has it."""
+    """Return the package that makes and checks timestamps; `BadInput` names the required extra."""
     try:
         return import_module("rfc3161_client")
     except ImportError:

@@ -28,7 +28,7 @@ from render_service.runtime.files import read_file
 from render_service.runtime.settings import Settings
 
 _REWRITTEN = ("HEAD_", "CHECKPOINT_")
-"""Findings of a rewritten ledger: its first record is not in its tree, or not in that of the checkpoint."""
+"""Findings of a rewritten ledger: its first record is not in its tree, or not in the checkpoint's."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""Ask witnesses to cosign a checkpoint (C2SP tlog-witness): all at once, each within a time limit.
+"""Ask witnesses to cosign a checkpoint (C2SP tlog-witness): all in parallel, each within a time limit.
 
 A witness remembers the last checkpoint of this log that it cosigned. It cosigns another one only if a proof
 shows that the log still begins with the old one, so a rewritten ledger gets no cosignature:
 
-1. Send the proof from the size that the record says the witness last cosigned, or from 0.
+1. Send the proof from the witness's last recorded size, or from 0.
 2. If the witness is at another size, it answers 409 with that size. Prove from there, a few times at most:
    another process may be publishing.
 3. Check the cosignature: the key that the policy names, this text, and a time that agrees with our clock.
 
-A cosignature that was not checked is not used. What each witness answered is in `Answer.problem`, for the
-person who has to find out why a checkpoint was not published.
+An unchecked cosignature is not used. `Answer.problem` has each witness's problem, for the person who must
+find out why a checkpoint was not published.
 """
 
 import asyncio
@@ -36,9 +36,9 @@ from render_service.runtime.errors import BadInput, NotIntact, NotWitnessed
 from render_service.runtime.printable import printable
 
 LONGEST_S = 10.0
-"""For one witness, however slowly network and witness answer."""
+"""Time limit per witness, however slowly network and witness answer."""
 LATE_S = 1.0
-"""How long the others are waited for once enough witnesses have cosigned."""
+"""How long to wait for the others once enough witnesses have cosigned."""
 CLOCK_SKEW_S = 300
 TRIES = 4
 MOST_BYTES = 64 << 10
@@ -47,10 +47,10 @@ SIZE_DIGITS = 19
 
 @dataclass(frozen=True)
 class Answer:
-    """What a witness answered: a cosignature, or a problem.
+    """A witness's answer: a cosignature, or a problem.
 
     `knows_another` is True if the witness cosigned a history that this ledger does not extend, `overtaken` if
-    it cosigned a longer checkpoint of this ledger meanwhile.
+    it cosigned a longer checkpoint of this ledger in the meantime.
     """
 
     witness: Witness
@@ -107,7 +107,7 @@ async def ask_witnesses(
         tasks = [asyncio.create_task(request.answer(longest_s)) for request in requests]
         try:
             await _wait_for_quorum(tasks, policy)
-        finally:  # also after Ctrl-C: nobody is asked any longer
+        finally:  # also after Ctrl-C: no more requests are sent
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -127,7 +127,7 @@ def new_client(urls: Sequence[str], longest_s: float) -> httpx2.AsyncClient:
 async def post(
     client: httpx2.AsyncClient, url: str, content: bytes, content_type: str = "text/plain"
 ) -> tuple[int, bytes]:
-    """Send `content`; return the status and the answer, `ValueError` if that is longer than `MOST_BYTES`."""
+    """Send `content`; return the status and the answer; `ValueError` if it is longer than `MOST_BYTES`."""
     body = bytearray()
     async with client.stream("POST", url, content=content, headers={"content-type": content_type}) as answer:
         async for part in answer.aiter_bytes():
@@ -261,7 +261,7 @@ class _WitnessRequest:
         return self._problem(f"answered {status} ({_quote(body)})")
 
     async def _is_ahead(self, size: int) -> Answer:
-        """Tell a ledger that lost its tail from one that another process published meanwhile."""
+        """Distinguish a ledger that lost its tail from one that another process has published since."""
         newest = await asyncio.to_thread(lambda: self._ledger.head().size)
         if newest >= size:
             problem = f"has cosigned {size} records meanwhile: another process published them"

@@ -1,1 +1,1 @@
-"""Events out: the log as CloudEvents, to HTTP endpoints, NATS JetStream and Kafka."""
+"""Forward the log as CloudEvents to HTTP endpoints, NATS JetStream and Kafka."""

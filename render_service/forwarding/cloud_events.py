@@ -1,9 +1,9 @@
 """Records as CloudEvents 1.0, in the structured and the binary mode of HTTP, NATS and Kafka.
 
-The attributes are those of the record: ``id`` is its event id, so a receiver knows an event that comes again;
-``source`` names the ledger, ``subject`` the stream. The extensions are published ones: ``sequence`` (the
+The attributes come from the record: ``id`` is its event id, so a receiver recognises a repeated event;
+``source`` is the ledger, ``subject`` the stream. The extensions are published ones: ``sequence`` (the
 position, with zeros so that text sorts like numbers), ``partitionkey``, ``recordedtime`` and ``traceparent``.
-The data is the record as `sora-ledger log --json` prints it; private text is there only if it is asked for.
+The data is the record as `sora-ledger log --json` prints it; private text is included only on request.
 """
 
 import json
@@ -20,7 +20,7 @@ STRUCTURED = "application/cloudevents+json; charset=UTF-8"
 BINARY = "application/json"
 _SEQUENCE_DIGITS = 16
 _UNESCAPED = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
-"""What a header value may hold as it is, by the HTTP binding; everything else is percent-encoded."""
+"""Characters allowed unescaped in a header value, by the HTTP binding; all others are percent-encoded."""
 
 
 class CloudEvent(NamedTuple):
@@ -31,7 +31,7 @@ class CloudEvent(NamedTuple):
 
     @property
     def event_id(self) -> str:
-        """The id, which is the same whenever the event is sent."""
+        """The id, the same whenever the event is sent."""
         return self.attributes["id"]
 
     def structured(self) -> tuple[dict[str, str], bytes]:
@@ -57,7 +57,7 @@ class CloudEvent(NamedTuple):
 
 
 def cloud_event(record: Record, ledger_id: str, *, with_text: bool) -> CloudEvent:
-    """Return a record as an event, with its private text if `with_text`; what was erased stays erased."""
+    """Return a record as an event, with its private text if `with_text`; erased text stays erased."""
     if with_text:
         data = record_document(record)
     else:

@@ -1,6 +1,6 @@
-"""Where events go.
+"""The destinations of events.
 
-A TOML file says so, which `forward` reads, and `serve` if ``SORA_LEDGER_FORWARD`` names it::
+A TOML file lists them, which `forward` reads, and `serve` if ``SORA_LEDGER_FORWARD`` names it::
 
     version = 1
 
@@ -82,7 +82,7 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Destination(Entry):
-    """What every destination has: a name, under which its position is stored, and which events it gets."""
+    """Common to all destinations: a name, under which the position is stored, and a filter for events."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     mode: Literal["structured", "binary"] = "structured"
@@ -100,11 +100,11 @@ class Destination(Entry):
 
     @property
     def needs_job(self) -> bool:
-        """Whether the filter asks for what only the job of a record says."""
+        """Whether the filter needs properties of the record's job."""
         return self.purposes is not None or self.teams is not None
 
     def wants(self, record: Record, job: Job | None) -> bool:
-        """Return whether the destination gets a record; `job` is what `needs_job` asks for.
+        """Return whether the destination gets a record; `job` is given if `needs_job`.
 
         One that gets private text also gets every record of an erasure, so that it can erase its own copy.
         """
@@ -123,7 +123,7 @@ def _is_of(type_: str, wanted: str) -> bool:
 
 
 class HttpDestination(Destination):
-    """An endpoint that takes each event with a POST."""
+    """An endpoint that accepts each event with a POST."""
 
     url: str
     authorization_env: Variable | None = None
@@ -174,7 +174,7 @@ class Destinations(Document):
 
     @property
     def all_destinations(self) -> tuple[HttpDestination | NatsDestination | KafkaDestination, ...]:
-        """All of them, of whatever kind."""
+        """All of them, of any kind."""
         return (*self.http, *self.nats, *self.kafka)
 
     @model_validator(mode="after")
@@ -188,7 +188,7 @@ class Destinations(Document):
 
 
 def read_destinations(path: Path) -> Destinations:
-    """Read the file; `BadInput` names the line and key of what is wrong."""
+    """Read the file; `BadInput` gives the line and key of an error."""
     try:
         return load_document(Destinations, read_file(path, "file of destinations", FILE_LIMIT_BYTES))
     except BadDocument as error:

@@ -1,17 +1,17 @@
-"""Takes the log to destinations: at least once, in order within each stream, resumed by position.
+"""Forwards the log to destinations: at least once, in order within each stream, resumable by position.
 
 For each destination:
 
-1. Take the turn at its reader: one process at a time forwards to it. A crash leaves a turn that ends after
+1. Take the turn at its reader: one process at a time forwards to it. A crash leaves a turn that expires after
    `LEASE_MS`, and the next process begins at the stored position.
-2. Read records after the position, as long as fewer than `MOST_OPEN` are open: a destination that takes them
-   slowly slows the reading down, and the log itself is the buffer.
-3. Send the records of each stream one after the other, those of different streams at the same time. A record
-   is sent until it is taken, or refused: then it is to be a dead letter.
+2. Read records after the position, as long as fewer than `MOST_OPEN` are open: a slow destination slows the
+   reading down, and the log itself is the buffer.
+3. Send the records of each stream one by one, and different streams in parallel. A record is sent until it is
+   accepted, or refused and made a dead letter.
 4. Move the position to just before the first open record, and add the dead letters, in one transaction. A
-   crash before it sends again what was taken since; the event id is the same.
+   crash before it resends the records accepted since; the event ids are the same.
 
-Nothing of this is recorded in the log: forwarding it would make more to forward, without end.
+None of this is recorded in the log: that would produce more records to forward, without end.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ from render_service.session.session import Session
 
 LEASE_MS = 10_000
 RENEWED_S = LEASE_MS / 3000
-"""How often a turn is extended while the position stays where it is."""
+"""How often a turn is extended while the position does not move."""
 
 WAITING_S = 1.0
 IDLE_S = 0.25
 BUSY_S = 0.02
 MOVING_S = 0.25
-"""How often the position is stored while events are taken: a crash sends again what was taken since."""
+"""How often the position is stored: after a crash, events accepted since are resent."""
 
 UNUSABLE_S = 5.0
 FINISHING_S = 5.0
@@ -53,19 +53,19 @@ AGAIN_AT_ONCE = 4
 AGAIN_LEASE_MS = 30_000
 
 LOG_INTERVAL_S = 10.0
-"""How often the log says that a destination does not take an event."""
+"""How often the log reports that a destination does not accept an event."""
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 15.0
 TRIES_OF_ONE = 10
-"""After so many attempts without acceptance an event is refused, if others were taken meanwhile."""
+"""After this many failed attempts an event is refused, if others were accepted in the meantime."""
 
 MOST_REFUSED = 20
-"""After so many refusals in a row it is the destination that is set up wrongly, and everything waits."""
+"""After this many refusals in a row the destination is misconfigured, and everything waits."""
 
 
 class Forwarded(NamedTuple):
-    """What was done for one destination."""
+    """The counts for one destination."""
 
     name: str
     sent: int
@@ -74,7 +74,7 @@ class Forwarded(NamedTuple):
 
 
 class Forwarder:
-    """Takes the log of a session to one destination, in turns with other processes."""
+    """Forwards a session's log to one destination, in turns with other processes."""
 
     def __init__(self, session: Session, destination: Destination, outlet: Outlet) -> None:
         self._session, self._to, self._outlet = session, destination, outlet
@@ -88,11 +88,11 @@ class Forwarder:
 
     @property
     def forwarded(self) -> Forwarded:
-        """What was done so far."""
+        """The counts so far."""
         return Forwarded(self._to.name, self._taken, self._refused, self._position)
 
     async def run(self, stop: asyncio.Event, *, drains: bool = False) -> None:
-        """Forward until `stop` is set; with `drains`, until everything recorded so far was taken."""
+        """Forward until `stop` is set; with `drains`, until all records so far were accepted."""
         while not stop.is_set():
             pause_s = WAITING_S
             try:
@@ -141,7 +141,7 @@ class Forwarder:
     # --- for a round ---
 
     def records(self, after: int) -> tuple[list[Record], int]:
-        """Return the wanted ones of the next records, and the position of the last one read."""
+        """Return the wanted ones among the next records, and the position of the last record read."""
         records = list(self._ledger.read(after=after, limit=READ_AT_ONCE))
         store = self._ledger.store
         wanted = []
@@ -152,7 +152,7 @@ class Forwarder:
         return wanted, records[-1].position if records else after
 
     async def attempt(self, position: int, record: Record | None = None) -> Reply:
-        """Send a record once, as it is now: text that was erased meanwhile is not sent."""
+        """Send a record once, in its current form: text erased in the meantime is not sent."""
         if record is None or self._to.private_text:
             record = await asyncio.to_thread(lambda: next(self._ledger.read(after=position - 1, limit=1)))
         reply = await self._outlet.send(self._event(record))
@@ -165,7 +165,7 @@ class Forwarder:
         return cloud_event(record, self._ledger_id, with_text=self._to.private_text)
 
     async def deliver(self, record: Record, turn: "_Round") -> Reply | None:
-        """Send a record until it is taken or refused; None if the turn ended before."""
+        """Send a record until it is accepted or refused; None if the turn ended before."""
         taken_before = self._taken
         for number in count(1):
             async with self._free:
@@ -179,7 +179,7 @@ class Forwarder:
                 self._refused_in_a_row += 1
                 self._log("forward.refused", record, reply, attempts=number)
                 return reply._replace(meaning=Meaning.REFUSED)
-            # Every open event says the same of a destination.
+            # Every open event would report the same about a destination.
             if time.monotonic() - self._logged_at >= LOG_INTERVAL_S:
                 self._logged_at = time.monotonic()
                 self._log("forward.not_taken", record, reply, attempts=number)
@@ -201,27 +201,27 @@ class Forwarder:
         )
 
     def dead(self, record: Record, http_status: int | None) -> NewDelivery:
-        """Return the dead letter of a record that was refused."""
+        """Return the dead letter of a refused record."""
         name = delivery_id(self._to.reader, record.event_id)
         return NewDelivery(name, self._to.reader, record.position, is_dead=True, http_status=http_status)
 
     def move(self, turn: Turn, position: int, dead: Sequence[NewDelivery]) -> Turn | None:
-        """Store how far the log was taken, and extend the turn."""
+        """Store the position, and extend the turn."""
         moved = self._rows.move(turn, position, LEASE_MS, dead)
         if moved is not None:
             self._position = moved.position
         return moved
 
     def end(self, turn: Turn) -> None:
-        """Let another process have the turn."""
+        """Release the turn."""
         self._rows.end_turn(turn)
 
     def claim_resent(self, room: int) -> list[Delivery]:
-        """Claim dead letters that a person had sent again."""
+        """Claim dead letters that a person had resent."""
         return self._rows.claim({self._to.reader: room}, AGAIN_LEASE_MS)
 
     async def deliver_again(self, delivery: Delivery) -> None:
-        """Send a dead letter once more; it comes after what was recorded later."""
+        """Resend a dead letter; it arrives after later records."""
         reply = await self.attempt(delivery.position)
         if reply.meaning is Meaning.TAKEN:
             await asyncio.to_thread(self._rows.finish, delivery)
@@ -252,11 +252,11 @@ class _Round:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is open."""
+        """Whether no record is open."""
         return not self._open and not self._again
 
     async def read(self) -> bool:
-        """Read on if there is room; return whether there is more to read at once."""
+        """Read on if there is room; return whether there is more to read immediately."""
         if len(self._open) >= MOST_OPEN:
             return False
         records, read_to = await asyncio.to_thread(self._forwarder.records, self._read_to)
@@ -272,7 +272,7 @@ class _Round:
         return has_moved
 
     async def _follow(self, stream: str) -> None:
-        """Send the open records of a stream in their order."""
+        """Send the open records of a stream in order."""
         lane = self._lanes[stream]
         while lane:
             reply = await self._forwarder.deliver(lane[0], self)
@@ -285,7 +285,7 @@ class _Round:
         del self._lanes[stream]
 
     async def send_again(self) -> None:
-        """Start what is due of the dead letters that are to be sent again."""
+        """Start resending the due dead letters."""
         now, room = self._loop.time(), AGAIN_AT_ONCE - len(self._again)
         if now - self._again_at < WAITING_S or not room:
             return
@@ -294,9 +294,9 @@ class _Round:
             self._start(self._forwarder.deliver_again(delivery), self._again)
 
     async def may_send(self) -> bool:
-        """Return whether the turn is still this process's; wait while that is not known."""
+        """Return whether this process still holds the turn; wait while that is unknown."""
         while self._loop.time() >= self._until and not self._ending.is_set():
-            await self.pause(IDLE_S)  # the ledger does not answer, and the turn may have gone to another
+            await self.pause(IDLE_S)  # the ledger does not answer, and another process may hold the turn
         return not self._ending.is_set()
 
     async def pause(self, seconds: float) -> None:
@@ -305,9 +305,9 @@ class _Round:
             await asyncio.wait_for(self._ending.wait(), seconds)
 
     async def settle(self, *, at_once: bool = False) -> bool:
-        """Store the position if it moved, or the turn has to be extended; False if the turn was lost.
+        """Store the position if it moved or the turn must be extended; False if the turn was lost.
 
-        What failed under way is raised here.
+        Errors of running tasks are raised here.
         """
         if self._failure is not None:
             raise self._failure
@@ -325,11 +325,11 @@ class _Round:
         return True
 
     async def wait(self, stopping: asyncio.Task[bool]) -> None:
-        """Wait a little, unless it is to stop."""
+        """Wait briefly, unless stopped."""
         await asyncio.wait({stopping}, timeout=BUSY_S if self._open else IDLE_S)
 
     async def end(self) -> None:
-        """Let attempts under way end, store the position, and leave the turn to others."""
+        """Let running attempts end, store the position, and release the turn."""
         self._ending.set()
         if under_way := self._tasks | self._again:
             await asyncio.wait(under_way, timeout=FINISHING_S)
@@ -352,7 +352,7 @@ class _Round:
 
 
 class Forwarding:
-    """The ways to all destinations of a file; an async context manager that checks them, and closes them."""
+    """The outlets to all destinations of a file; an async context manager that checks and closes them."""
 
     def __init__(self, session: Session, destinations: Destinations) -> None:
         self._outlets = {
@@ -376,6 +376,6 @@ class Forwarding:
         await self._closing.aclose()
 
     async def run(self, stop: asyncio.Event, *, drains: bool = False) -> list[Forwarded]:
-        """Forward until `stop` is set, or all was taken; return what was done for each destination."""
+        """Forward until `stop` is set, or everything was accepted; return the counts for each destination."""
         await asyncio.gather(*(forwarder.run(stop, drains=drains) for forwarder in self._forwarders))
         return [forwarder.forwarded for forwarder in self._forwarders]

@@ -1,8 +1,8 @@
-"""One attempt to hand an event to a destination, and what its answer means.
+"""One attempt to deliver an event to a destination, and the meaning of its answer.
 
-An event that is *refused* will not be taken however often it comes: it becomes a dead letter, and the next
-one follows. Whatever else is not an acceptance, silence included, says something about the destination and
-not about the event: the event is sent again *later*, and the others wait with it.
+A *refused* event will never be accepted: it becomes a dead letter, and the next one follows. Any other
+failure, including silence, is about the destination and not about the event: the event is resent *later*, and
+the others wait with it.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ CONNECTED_S = 5
 
 
 class Meaning(Enum):
-    """What an answer means for the event."""
+    """The meaning of an answer for the event."""
 
     TAKEN = auto()
     REFUSED = auto()
@@ -47,20 +47,20 @@ class Reply(NamedTuple):
 
 
 class Outlet(Protocol):
-    """A way to one destination."""
+    """A channel to one destination."""
 
     async def check(self) -> None:
         """Raise `BadInput` if nothing may be sent there; it need not answer yet."""
 
     async def send(self, event: CloudEvent) -> Reply:
-        """Make one attempt; never raises for what the destination does."""
+        """Make one attempt; never raises for errors of the destination."""
 
     async def close(self) -> None:
         """Close its connections."""
 
 
 class HttpOutlet:
-    """Posts events to a checked address, as webhooks are posted."""
+    """Posts events to a checked address, like webhooks."""
 
     def __init__(self, session: Session, destination: HttpDestination) -> None:
         self._session, self._destination = session, destination
@@ -103,7 +103,7 @@ class HttpOutlet:
 class NatsOutlet:
     """Publishes events to JetStream and waits for each acknowledgement.
 
-    The message id is the event id, so the stream drops an event that comes again within its window.
+    The message id is the event id, so the stream drops a repeated event within its window.
     """
 
     def __init__(self, session: Session, destination: NatsDestination) -> None:
@@ -118,7 +118,7 @@ class NatsOutlet:
         self._nats = _load(destination)
         self._client: Client | None = None
         self._trouble = ""
-        """Why the last attempt to connect failed: the client itself only times out."""
+        """The reason why the last attempt to connect failed: the client itself only times out."""
         self._connecting = asyncio.Lock()
 
     async def check(self) -> None:
@@ -160,7 +160,7 @@ class NatsOutlet:
         if self._token:
             options["token"] = self._token
         try:
-            async with asyncio.timeout(2 * CONNECTED_S):  # by itself it tries without end
+            async with asyncio.timeout(2 * CONNECTED_S):  # by itself it retries forever
                 await client.connect(
                     list(self._destination.servers),
                     name="sora-ledger",
@@ -188,10 +188,10 @@ class NatsOutlet:
 
 
 class KafkaOutlet:
-    """Sends events to a topic and waits until all in-sync replicas have each.
+    """Sends events to a topic and waits until all in-sync replicas have them.
 
-    The key is the job, so its events are in one partition. The next event of a job is sent once the one
-    before it is acknowledged, so their order needs no help of the broker.
+    The key is the job, so its events are in one partition. A job's next event is sent once the previous one
+    is acknowledged, so their order does not depend on the broker.
     """
 
     def __init__(self, session: Session, destination: KafkaDestination) -> None:
@@ -290,7 +290,7 @@ def _load(destination: NatsDestination) -> Any:
 
 
 def outlet_to(session: Session, destination: HttpDestination | NatsDestination | KafkaDestination) -> Outlet:
-    """Return the way to a destination; `BadInput` if a secret or a package is missing."""
+    """Return the channel to a destination; `BadInput` if a secret or a package is missing."""
     if isinstance(destination, HttpDestination):
         return HttpOutlet(session, destination)
     if isinstance(destination, KafkaDestination):

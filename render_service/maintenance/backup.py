@@ -1,8 +1,8 @@
 """Back up a ledger to one file, a consistent snapshot, and restore a ledger from such a file.
 
-The backup of a ledger file is a file of the same kind, that of a ledger on PostgreSQL an archive of
-``pg_dump``. A restored ledger is verified before it is used. Backups contain private text that was erased
-after the backup, and no stored files.
+The backup of a ledger file is a file of the same kind; the backup of a ledger on PostgreSQL is an archive of
+``pg_dump``. A restored ledger is verified before it is used. Backups still contain private text that was
+erased later, and do not contain stored files.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,10 @@
 """Copy a ledger to another store: the same rows, the same bodies and documents, the same root.
 
 The source is read in one snapshot, so the copy is a consistent ledger however fast the source grows. Rows are
-copied in order, a thousand per transaction: a copy that is interrupted anywhere, by Ctrl-C or ``kill -9``,
-leaves a prefix of the ledger, and the next run continues at its end. Documents are copied first, so no row
-names a missing one. Job rows, holds and tiles are derived from the rows. Leases and due times, which are not
-part of the record, and stored files are not copied.
+copied in order, a thousand per transaction: a copy interrupted anywhere, by Ctrl-C or ``kill -9``, leaves a
+prefix of the ledger, and the next run continues at its end. Documents are copied first, so no row names a
+missing one. Job rows, holds and tiles are derived from the rows. Leases and due times, which are not part of
+the record, and stored files are not copied.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

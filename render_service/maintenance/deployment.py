@@ -1,4 +1,4 @@
-"""Check what matters where other people depend on an installation, beyond what a single render needs.
+"""Check an installation that other people depend on, beyond the needs of a single render.
 
 The checks read settings, the database's own account of the user's rights, and this process: its user, its
 limits, its folders. They record nothing, and no finding contains a secret.
@@ -24,7 +24,7 @@ LEAST_OPEN_FILES = 1100
 
 MOUNTS = Path("/proc/self/mountinfo")
 _FORGETFUL = {"tmpfs", "ramfs", "overlay", "aufs"}
-"""File systems that end with the machine or the container."""
+"""File systems that do not outlive the machine or the container."""
 
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "ceph", "glusterfs"}
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -93,7 +93,7 @@ def _check_server(settings: Settings) -> Finding:
 
 
 def _is_inside(host: str) -> bool:
-    """Return whether a host is in this network: a private address, or a name of the inside."""
+    """Return whether a host is in this network: a private address, or an internal name."""
     try:
         return ip_address(host).is_private
     except ValueError:
@@ -101,7 +101,7 @@ def _is_inside(host: str) -> bool:
 
 
 def _check_answers(settings: Settings) -> Finding:
-    """Check that a paid answer which the ledger cannot take survives a restart."""
+    """Check that a paid answer survives a restart if the ledger cannot record it."""
     folder = settings.spool_folders("ledger")[-1].parent.parent
     kind = file_system_of(folder)
     if kind in _FORGETFUL:
@@ -178,7 +178,7 @@ def _check_limits() -> Finding:
 
 
 def file_system_of(path: Path, mounts: Path = MOUNTS) -> str:
-    """Return the type of the file system that `path` is, or would be, on; "unknown" where nothing tells."""
+    """Return the type of the file system that `path` is, or would be, on; "unknown" if undetermined."""
     place = next(parent for parent in (path, *path.parents) if parent.exists()).resolve()
     best, kind = Path("/"), "unknown"
     try:

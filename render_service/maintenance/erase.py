@@ -2,8 +2,8 @@
 
 Records are selected by actor, job or age. Their remaining private text is deleted in the transaction that
 records ``private.erased`` in the same stream. Text that a job needs to be submitted, or to determine the
-outcome of a submission, is kept until then. Age alone does not erase what a webhook endpoint in use needs;
-erasing its owner's texts does, and nothing is delivered to it from then on.
+outcome of a submission, is kept until then. Selection by age alone spares texts that a webhook endpoint in
+use needs; erasing its owner's texts does not, and stops its deliveries.
 
 Files are deleted after the erasure is recorded: a crash in between leaves files, which the same command
 deletes. Only files in the ledger's own place are deleted, and only if their bytes match the record, because a
@@ -84,7 +84,7 @@ class File(NamedTuple):
 
 @dataclass
 class Plan:
-    """What would be erased, by stream; jobs that still need their text; files to delete, and shared files."""
+    """The planned texts, by stream; jobs that still need theirs; files to delete, and shared files."""
 
     commitments: dict[str, list[str]] = field(default_factory=dict)
     needed: list[str] = field(default_factory=list)
@@ -135,7 +135,7 @@ def plan(ledger: Ledger, selection: Selection, assets: AssetStore | None = None)
 
 
 async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
-    """Erase what was planned; return descriptions of what could not be erased.
+    """Erase the planned texts and files; return descriptions of what could not be erased.
 
     The record is durable before a file is deleted. Run again, it continues where it was interrupted.
     """
@@ -153,7 +153,7 @@ async def erase(session: Session, planned: Plan, reason_code: str) -> list[str]:
 
 
 def _unlink(session: Session, planned: Plan) -> None:
-    """Remove the links to the videos, which have words of the prompts in their names."""
+    """Remove the links to the videos, whose names have words of the prompts."""
     for stream in dict.fromkeys([*planned.commitments, *planned.files]):
         if stream.startswith(JOB_PREFIX):
             unlink_video(session.assets, session.ledger.job(stream))

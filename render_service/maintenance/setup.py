@@ -2,7 +2,7 @@
 
 The role that creates a ledger on PostgreSQL owns its tables and has all rights. Daily operation does not need
 them: it can use a role that may only insert into `events` and read it; the grants limit the other tables
-likewise.
+similarly.
 
 Each check of the setup is independent and never raises for a problem: it reports the problem and the next
 step. A check that depends on a failed one is skipped. Findings never contain a key, and the checks leave no
@@ -82,7 +82,7 @@ class Finding:
 async def checkup(
     settings: Settings, trace: Trace, *, contacts: bool = True, even_if_retired: bool = False
 ) -> AsyncIterator[Finding]:
-    """Yield the finding of each check; with `asks` False no server is contacted and no sandbox started."""
+    """Yield the finding of each check; without `asks`, no server is contacted and no sandbox started."""
     named = _check_profile(settings)
     yield named
     usable = (
@@ -285,7 +285,7 @@ _RENDERS_GO_ON = "renders do not depend on it"
 
 
 def _check_collector(*, contacts: bool) -> Finding | None:
-    """Check that the OpenTelemetry collector takes what it is sent; None if nothing is exported."""
+    """Check that the OpenTelemetry collector accepts data; None if nothing is exported."""
     try:
         wanted = signals()
         interval_ms()

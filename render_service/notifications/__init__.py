@@ -1,1 +1,1 @@
-"""Webhooks to clients: endpoints, what is announced to them, and its delivery, at least once."""
+"""Webhooks to clients: endpoints, announcements, and their delivery, at least once."""

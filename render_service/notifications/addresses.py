@@ -1,12 +1,12 @@
-"""Where webhooks may go: the URL comes from a client, and must not reach what only this server can reach.
+"""Allowed addresses for webhooks: a client's URL must not reach this server's private network.
 
 A host is resolved here, every address it has is checked, and the connection is made to one of the checked
 addresses: a name that resolves differently the next time (DNS rebinding) changes nothing. Addresses that
 embed an IPv4 address are judged by that one.
 
-Link-local, multicast, unspecified and reserved addresses are always refused: the first are where clouds keep
-the credentials of a machine. Loopback and private addresses are refused unless the installation permits them,
-and so is http, where anybody on the way could read along.
+Link-local, multicast, unspecified and reserved addresses are always refused: clouds serve the credentials of
+a machine at link-local ones. Loopback and private addresses are refused unless the installation permits them,
+and so is http, which anybody on the path could read.
 """
 
 import asyncio
@@ -22,8 +22,9 @@ from render_service.runtime.settings import PRIVATE_ENDPOINTS
 LONGEST_URL = 2048
 _PORTS = {"http": 80, "https": 443, "nats": 4222, "kafka": 9092, "tls": 443, "smtp": 25, "smtps": 465}
 _LOOKUPS = 16
-"""Lookups at the same time, in threads of their own: a name server that does not answer must keep neither the
-ledger's threads busy, nor a server that is to stop."""
+"""Concurrent lookups, in separate threads: a silent name server must not block the ledger's threads, nor a
+server that is stopping.
+"""
 
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -37,7 +38,7 @@ class AddressRefused(BadInput):
 class Addresses:
     """Checks and resolves URLs; `permits_private` permits loopback and private addresses, and http.
 
-    `secure` and `plain` are the schemes with and without TLS; `of` says whose URLs these are.
+    `secure` and `plain` are the schemes with and without TLS; `of` describes the URLs in messages.
     """
 
     def __init__(
@@ -136,7 +137,7 @@ class Addresses:
         return await found
 
     def _objection(self, text: str) -> str | None:
-        """Return why nothing may be sent to an address; None if it may."""
+        """Return why an address is not allowed; None if it is."""
         address = _unwrap(ipaddress.ip_address(text.partition("%")[0]))
         if address.is_link_local or address.is_multicast or address.is_unspecified:
             return "to which no webhook may be sent"
@@ -149,12 +150,12 @@ class Addresses:
 
 
 def _is_public(address: Address) -> bool:
-    """Return whether `address` is of the Internet; networks map prefixes outside 2000::/3 as they like."""
+    """Return whether `address` is public; networks map prefixes outside 2000::/3 as they like."""
     return address.is_global and (isinstance(address, ipaddress.IPv4Address) or address in _UNICAST)
 
 
 def _unwrap(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address stands for, or the address itself."""
+    """Return the IPv4 address embedded in an IPv6 address, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:

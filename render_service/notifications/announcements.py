@@ -1,13 +1,13 @@
-"""What is announced to clients, and to which endpoints.
+"""Announcements to clients, and the endpoints that get them.
 
 1. ``video.completed``: the file is stored here and can be downloaded.
 2. ``video.failed``: the job ended in any other way. A refusal that was the answer to the request is not
    announced: no client has an id of such a job.
 3. ``approval.requested``: a render needs approval.
 
-An endpoint is told about a job that its owner may see at that moment, with a valid access key of the
-endpoint's team. So the endpoint of a person who left receives nothing more, and that of a person who replaced
-their key continues to. Approvals are announced only where such a key may approve.
+An endpoint is notified of a job that its owner may see at that moment, with a valid access key of the
+endpoint's team. So the endpoint of a person who left receives nothing more, and the endpoint of a person who
+replaced their key still does. Approvals are announced only where such a key may approve.
 """
 
 import json
@@ -40,7 +40,7 @@ ANSWERED_MS = 25_000
 
 _REFUSALS = frozenset({Outcome.DENIED, Outcome.REJECTED, Outcome.ABSENT})
 _QUEUED = frozenset({RenderHeld.type, SubmissionUnknown.type})
-"""After these the client was told ``queued``."""
+"""After these events the client got the status ``queued``."""
 
 
 class Announcement(NamedTuple):
@@ -54,7 +54,7 @@ class Announcement(NamedTuple):
 
     @property
     def body(self) -> bytes:
-        """The event as it is sent."""
+        """The event as sent."""
         return event_body(self.event_id, self.event_type, public_id(self.job.job_id), self.created_at)
 
 
@@ -71,7 +71,7 @@ def event_body(event_id: str, event_type: str, subject_id: str, created_at: int)
 
 
 def announcement_of(ledger: Ledger, record: Record) -> Announcement | None:
-    """Return how `record` is announced; None if it is not."""
+    """Return the announcement of `record`; None if there is none."""
     if record.type not in RECORD_TYPES or not record.stream.startswith(JOB_PREFIX):
         return None
     job = ledger.store.job(record.stream)
@@ -98,7 +98,7 @@ def _event_type(ledger: Ledger, record: Record, job: Job) -> str | None:
 
 
 def _was_the_answer(ledger: Ledger, closed: RenderClosed, job: Job) -> bool:
-    """Return whether the client was answered with the refusal itself."""
+    """Return whether the refusal was the client's answer."""
     if closed.outcome not in _REFUSALS or closed.duration_ms > ANSWERED_MS:
         return False
     return not any(record.type in _QUEUED for record in ledger.history(job.job_id))
@@ -113,19 +113,19 @@ def _was_stored_late(ledger: Ledger, record: Record, job: Job) -> bool:
 
 
 class Audience:
-    """Who may be told what, by the access keys as last read."""
+    """The permissions for announcements, by the access keys as last read."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._register = Register(session.ledger)
 
     def renew(self) -> None:
-        """Read the keys that were granted or revoked, and the roles of a new policy, since the last time."""
+        """Read grants and revocations, and the roles of a new policy, since the last time."""
         self._register.renew()
         self._session.in_force.follow()
 
     def select(self, announcement: Announcement, endpoints: Sequence[Endpoint]) -> Iterator[Endpoint]:
-        """Yield those of `endpoints` to which the announcement is to be delivered."""
+        """Yield the `endpoints` that get the announcement."""
         for endpoint in endpoints:
             if announcement.event_type in endpoint.event_types and self.permits(announcement, endpoint):
                 yield endpoint

@@ -1,4 +1,4 @@
-"""Dead letters: webhooks and alerts that were given up, events that were refused; sending them again."""
+"""Dead letters: webhooks and alerts that were given up, and refused events; and resending them."""
 
 import json
 from collections.abc import Collection
@@ -19,7 +19,7 @@ ALL = "all"
 
 
 def outbox_document(ledger: Ledger) -> dict[str, Any]:
-    """Return how many webhooks to clients wait, and the dead letters, oldest first."""
+    """Return the number of pending webhooks to clients, and the dead letters, oldest first."""
     waiting, dead = ledger.store.outbox.tally()
     if not dead:
         return {"waiting": waiting, "dead_letters": []}
@@ -30,7 +30,7 @@ def outbox_document(ledger: Ledger) -> dict[str, Any]:
 
 
 def forwarding_document(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return how far each destination of `forward` is, and whether a process forwards to it now."""
+    """Return the progress of each destination of `forward`, and whether a process forwards to it now."""
     size = ledger.head().size
     return [
         {
@@ -116,10 +116,10 @@ def _failure(ledger: Ledger, letter: Delivery) -> Entry[NotificationFailed] | No
 
 
 def send_again(session: Session, delivery_ids: Collection[str]) -> list[str]:
-    """Record that dead letters, or all of them for ``all``, are sent again; make them due; return their ids.
+    """Record that dead letters, or all of them for ``all``, are resent; make them due; return their ids.
 
     `BadInput` if one of them is not a dead letter; then nothing changes. After a crash between the two steps
-    the letters are dead as before, and the record says that this was asked.
+    the letters are still dead, and the request is on record.
     """
     ledger = session.ledger
     dead = {letter.delivery_id: letter.endpoint_id for letter in ledger.store.outbox.dead_letters()}

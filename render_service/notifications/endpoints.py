@@ -1,8 +1,8 @@
-"""The endpoints of clients: the fold of the stream ``endpoints``, and the changes that are recorded there.
+"""The endpoints of clients: the fold of the stream ``endpoints``, and its recorded changes.
 
-A secret is private text, shown once, when it is new. It is erased when another replaces it or its endpoint is
-deleted; `sora-ledger erase` can erase it before, and then nothing is delivered until it is rotated. Each
-change is appended to the version of the stream it was decided on, so that two changes never cross.
+A secret is private text, shown only once, on creation. It is erased when another replaces it or its endpoint
+is deleted. `sora-ledger erase` can erase it earlier; nothing is then delivered until it is rotated. Each
+change is appended at the stream version it was decided on, so that two changes never conflict.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class NoSuchEndpoint(ServiceError):
 
 
 class EndpointState(StrEnum):
-    """Whether an endpoint receives webhooks, as far as its own record says."""
+    """The recorded status of an endpoint: whether it receives webhooks."""
 
     ACTIVE = "active"
     ERASED = "erased"
@@ -72,7 +72,7 @@ class Endpoint:
 
     @property
     def state(self) -> EndpointState:
-        """Return whether address and secret are there; without one of them nothing can be delivered."""
+        """Return whether it has an address and a secret; without both, nothing can be delivered."""
         is_there = self.url.text is not None and self.secret.text is not None
         return EndpointState.ACTIVE if is_there else EndpointState.ERASED
 
@@ -103,7 +103,7 @@ class Endpoint:
 
 
 class Endpoints:
-    """The endpoints of a ledger, as last read; `renew` reads what was recorded since. Thread-safe."""
+    """The endpoints of a ledger, as last read; `renew` reads the changes since. Thread-safe."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -191,7 +191,7 @@ class Endpoints:
         url: str | None = None,
         event_types: Sequence[str] | None = None,
     ) -> Endpoint:
-        """Record what differs; a value that is None stays."""
+        """Record the differences; None leaves a value unchanged."""
 
         def events() -> list[Event]:
             endpoint = self.get(endpoint_id)
@@ -250,7 +250,7 @@ class Endpoints:
             await self._record(session, events)
 
     async def _record(self, session: Session, events: Callable[[], list[Event]]) -> None:
-        """Append what `events` returns for the present state; ask again if that changed meanwhile."""
+        """Append the result of `events` for the current state; call it again if the state changed."""
         while True:
             await asyncio.to_thread(self.renew)
             drafts = [session.draft(event) for event in events()]

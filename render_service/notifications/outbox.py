@@ -1,14 +1,14 @@
-"""The outbox of a process: read what the log has to announce, and deliver it until it is accepted.
+"""The outbox of a process: read the announcements from the log, and deliver each until it is accepted.
 
-1. Read the records after the cursor, and add a delivery for each endpoint that is to be told, moving the
-   cursor in the same transaction. A crash before that leaves the cursor as it was.
-2. Claim due deliveries, each for one attempt, and post them, a few of each endpoint at a time. A crash leaves
-   a lease that ends, and the delivery is repeated under the same id.
+1. Read the records after the cursor, and add a delivery for each endpoint to notify, moving the cursor in the
+   same transaction. A crash before that leaves the cursor unchanged.
+2. Claim due deliveries for one attempt each, and post them, a few per endpoint at a time. A crash leaves a
+   lease that expires, and the delivery is repeated under the same id.
 3. Record the final outcome: ``notification.sent``, or after 72 hours ``notification.failed``; then delete the
    delivery, or keep it as a dead letter. A crash in between repeats the delivery; the record is made once.
 
-Any number of processes may do this for one ledger. Bodies are made from the records, so an attempt sends what
-the first one sent, except for time and signature.
+Any number of processes may do this for one ledger. Bodies are built from the records, so every attempt sends
+the same, except for time and signature.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from sora_adapter.serving.signatures import sign_headers
 IDLE_S = 0.5
 UNUSABLE_S = 5.0
 LEASE_MS = 30_000
-"""Longer than an attempt may take, and the recording of its outcome."""
+"""Longer than an attempt and the recording of its outcome take."""
 
 AT_ONCE_OF_ONE = 4
 AT_ONCE = 200
@@ -58,7 +58,8 @@ GIVE_UP_MS = 72 * 3600 * 1000
 def wait_ms(age_ms: int) -> int | None:
     """Return how long to wait before the next attempt, for a delivery of this age; None to give it up.
 
-    The wait is about the age, so that attempts come after 1, 2, 4, 8 … seconds, and later every four hours.
+    The wait is about as long as the age, so that attempts come after 1, 2, 4, 8 … seconds, and later every
+    four hours.
     """
     wait = round(min(max(age_ms, FIRST_WAIT_MS), LONGEST_WAIT_MS) * uniform(0.9, 1.1))
     return None if age_ms + wait > GIVE_UP_MS else wait
@@ -74,7 +75,7 @@ def letter_to(session: Session, endpoint: Endpoint, identifier: str, body: bytes
 
 @dataclass(frozen=True)
 class DueDelivery:
-    """A claimed delivery with what is to be delivered, and to whom."""
+    """A claimed delivery with its content and receiver."""
 
     delivery: Delivery
     endpoint: Endpoint
@@ -94,9 +95,9 @@ class DueDelivery:
 
 
 class DeliveryTasks:
-    """Deliveries under way, each in a task of its own, at most `at_once` to one receiver.
+    """Running deliveries, each in a separate task, at most `at_once` per receiver.
 
-    `not_settled` gets why the outcome of a delivery was not stored: its lease ends, and it is sent again.
+    `not_settled` is called with the reason if an outcome was not stored: the lease expires, and it is resent.
     """
 
     def __init__(
@@ -109,21 +110,21 @@ class DeliveryTasks:
         self._tasks: dict[asyncio.Task[None], str] = {}
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of running deliveries."""
         return len(self._tasks)
 
     def room(self, receivers: Iterable[str]) -> dict[str, int]:
-        """Return how many more may begin, by receiver; those that have their number are left out."""
+        """Return how many more may start, by receiver; receivers at their limit are left out."""
         busy = Counter(self._tasks.values())
         return {name: self._at_once - busy[name] for name in receivers if busy[name] < self._at_once}
 
     def full(self) -> list[asyncio.Task[None]]:
-        """Return the tasks of which one has to end before some receiver gets more; none if all have room."""
+        """Return the tasks one of which must end before some receiver gets more; none if all have room."""
         is_full = any(number >= self._at_once for number in Counter(self._tasks.values()).values())
         return list(self._tasks) if is_full else []
 
     def start(self, deliveries: Iterable[Delivery]) -> None:
-        """Begin claimed deliveries."""
+        """Start claimed deliveries."""
         for delivery in deliveries:
             task = asyncio.create_task(self._deliver(delivery))
             self._tasks[task] = delivery.endpoint_id
@@ -135,7 +136,7 @@ class DeliveryTasks:
             self._not_settled(str(error))
 
     async def finish(self, wait_s: float) -> None:
-        """Wait for those under way, and cancel what takes longer."""
+        """Wait for the running ones, and cancel those that take too long."""
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=wait_s)
         for task in list(self._tasks):
@@ -160,7 +161,7 @@ class Notifier:
         self._is_behind: bool | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Deliver until `stop` is set; then finish what is under way, for a limited time."""
+        """Deliver until `stop` is set; then finish running deliveries, for a limited time."""
         stopping = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -172,7 +173,7 @@ class Notifier:
             await self._under_way.finish(FINISHING_S)
 
     async def _round(self) -> float:
-        """Announce, and start what is due; return after how many seconds to do so again."""
+        """Announce, and start due deliveries; return the seconds until the next time."""
         try:
             await self._bring_forward()
             endpoints = await asyncio.to_thread(self._announce)
@@ -185,7 +186,7 @@ class Notifier:
         return self._idle_s
 
     async def _bring_forward(self) -> None:
-        """Do not wait for times that are late because the clock was set back, before the start or since."""
+        """Bring forward times that are too late because the clock was set back, before the start or since."""
         if self._is_behind is None:
             self._is_behind = await asyncio.to_thread(is_behind, self._ledger, self._session.clock)
         if self._is_behind or self._steps.was_set_back():
@@ -202,7 +203,7 @@ class Notifier:
     # --- announcing, in a thread ---
 
     def _announce(self) -> list[Endpoint]:
-        """Add deliveries of what was recorded since the cursor; return the endpoints."""
+        """Add deliveries for the records since the cursor; return the endpoints."""
         self.endpoints.renew()
         if gone := self.endpoints.deleted - self._forgotten:
             self._rows.forget(gone)
@@ -249,7 +250,7 @@ class Notifier:
         return sorted(records, key=lambda record: record.position)
 
     def _not_settled(self, new: Sequence[NewDelivery]) -> list[NewDelivery]:
-        """Leave out what was sent before the outbox of this database began, as in a copy of the ledger."""
+        """Skip what was sent before the outbox of this database began, as in a copy of the ledger."""
         sent = {entry.event.delivery_id for entry in self._ledger.entries(NotificationSent)}
         failed = {entry.event.delivery_id for entry in self._ledger.entries(NotificationFailed)}
         return [
@@ -283,7 +284,7 @@ class Notifier:
             )
             if not answer.is_accepted:
                 span.fail(answer.lost or str(answer.http_status))
-        # A crash here leaves an accepted delivery under its lease: it is delivered again, under the same id.
+        # A crash here leaves an accepted delivery still leased: it is repeated under the same id.
         if answer.http_status is not None and answer.is_accepted:
             await self._record_sent(due, answer.http_status)
         else:
@@ -294,13 +295,13 @@ class Notifier:
         endpoint = self.endpoints.by_id.get(delivery.endpoint_id)
         record = next(self._ledger.read(after=delivery.position - 1, limit=1), None)
         announcement = announcement_of(self._ledger, record) if record else None
-        if endpoint is None or announcement is None:  # it was deleted meanwhile
+        if endpoint is None or announcement is None:  # it was deleted in the meantime
             self._rows.finish(delivery)
             return None
         return DueDelivery(delivery, endpoint, announcement)
 
     def _obstacle(self, due: DueDelivery) -> Any:
-        """Return why nothing can be delivered, whenever it is tried; None if it can."""
+        """Return why delivery is permanently impossible; None if it is not."""
         if due.endpoint.state is EndpointState.ERASED:
             return "erased"
         self._audience.renew()
@@ -308,7 +309,7 @@ class Notifier:
 
     async def _record_sent(self, due: DueDelivery, http_status: int) -> None:
         event = NotificationSent(**due.facts, http_status=http_status)
-        with suppress(EventIdConflict):  # it was accepted before, and recorded
+        with suppress(EventIdConflict):  # it was accepted earlier, and recorded
             await self._record(due, event, sent_id(due.delivery.delivery_id))
         await asyncio.to_thread(self._rows.finish, due.delivery)
 
@@ -341,5 +342,5 @@ class Notifier:
 
 
 def _is_answered(announcement: Announcement) -> bool:
-    """Return whether an approval that was requested is no longer needed."""
+    """Return whether a requested approval is no longer needed."""
     return announcement.event_type == APPROVAL_REQUESTED and not is_pending(announcement.job)

@@ -1,8 +1,8 @@
 """One attempt to deliver: a signed POST to a checked address, within limits.
 
-Redirects are not followed, no part of the answer's body is read, and no proxy of the environment is used. An
-attempt has `LONGEST_S` in all, however slowly name server, network or receiver answer. Connections are not
-kept: one that was made for a host must not serve another host at the same address.
+Redirects are not followed, the answer's body is not read, and proxies from the environment are not used. An
+attempt takes at most `LONGEST_S`, however slowly name server, network or receiver answer. Connections are not
+reused: one made for a host must not serve another host at the same address.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ class Letter:
 
 @dataclass(frozen=True)
 class Answer:
-    """The status a receiver answered with; None if it did not.
+    """The receiver's status; None if it did not answer.
 
-    Then `lost` says how, for logs, and `problem` says it to the owner, with the words of their URL.
+    In that case `lost` says how, for logs, and `problem` tells the owner, quoting their URL.
     """
 
     http_status: int | None
@@ -42,7 +42,7 @@ class Answer:
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the receiver has it: any status from 200 to 299."""
+        """Whether the receiver accepted it: any status from 200 to 299."""
         return self.http_status is not None and self.http_status // 100 == HTTPStatus.OK // 100
 
 
@@ -62,7 +62,7 @@ class Post:
             await self._client.aclose()
 
     async def __call__(self, letter: Letter) -> Answer:
-        """Send a letter and return the answer; never raises for what the receiver does."""
+        """Send a letter and return the answer; never raises for errors of the receiver."""
         try:
             async with asyncio.timeout(self._longest_s):
                 return await self._send(letter)
@@ -83,7 +83,7 @@ class Post:
         return await self._send_to(last, letter)
 
     async def _send_to(self, address: str, letter: Letter) -> Answer:
-        # The URL has the checked address; certificate and Host header are those of the name.
+        # The URL has the checked address; certificate and Host header use the name.
         url = httpx2.URL(letter.url).copy_with(host=address)
         headers = {"host": urlsplit(letter.url).netloc, **letter.headers}
         named = {"sni_hostname": urlsplit(letter.url).hostname}

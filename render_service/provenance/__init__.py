@@ -1,1 +1,1 @@
-"""Where media comes from: read C2PA manifests, sign copies, publish them, and follow a copy to its record."""
+"""Origin of media: read C2PA manifests, sign copies, publish them, and trace a copy to its record."""

@@ -103,8 +103,8 @@ def import_certificate(target: Path, chain: Path, key: Path, now: datetime) -> C
 def make_test_certificate(target: Path, name: str, now: datetime) -> tuple[Certificate, Path]:
     """Make an authority for tests and a certificate under it; return it and the file of the authority.
 
-    The key of the authority is thrown away. Nobody else trusts it: readers show its manifests as valid, from
-    an unknown signer.
+    The authority's key is discarded. Nobody else trusts it: readers show its manifests as valid, from an
+    unknown signer.
     """
     if not name.isprintable() or not 1 <= len(name) <= MOST_NAME:
         raise BadInput(
@@ -177,7 +177,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _certificate(chain_pem: bytes, key_pem: bytes, where: str) -> Certificate:
-    """Check a chain and its key, and return them; the order of the checks is that of the questions below.
+    """Check a chain and its key, and return them, by answering these questions in order.
 
     1. Are there certificates and a key that can be read?
     2. Is it a kind of key that C2PA knows, and the one of the first certificate?

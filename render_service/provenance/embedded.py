@@ -1,11 +1,11 @@
-"""Find the C2PA manifest and the XMP packet of a media file by its structure, without reading its pictures.
+"""Find the C2PA manifest and the XMP packet of a media file by its structure, without reading its frames.
 
 An MP4 or QuickTime file is a sequence of boxes. Only their headers are read, so a file of gigabytes costs as
 much as a small one, and a file without a manifest never reaches the C2PA library. Other files (images, AVI)
 are searched for the literal ``jumb``, which every manifest contains.
 
-Everything here is written by strangers. Lengths are checked against the file, boxes are counted, and XMP is
-searched with a pattern and never parsed as XML.
+All input here is untrusted. Lengths are checked against the file, boxes are counted, and XMP is searched with
+a pattern and never parsed as XML.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ _TERM = re.compile(r"https?://(?:cv\.iptc\.org/newscodes|c2pa\.org)/digitalsourc
 
 
 class EmbeddedProvenance(NamedTuple):
-    """What a file embeds; `manifest_bytes` is 0 if it has no manifest, None if its size is not known."""
+    """The embedded data of a file; `manifest_bytes` is 0 without a manifest, None if its size is unknown."""
 
     manifest_bytes: int | None
     names_remote: bool
@@ -69,7 +69,7 @@ def source_type_term(value: str) -> str | None:
 
 
 def find_embedded(path: Path) -> EmbeddedProvenance | None:
-    """Return what the file at `path` embeds; None if it has too many boxes to say."""
+    """Return the embedded data of the file at `path`; None if it has too many boxes."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(_HEADER)[4:] not in _FIRST_BOXES:

@@ -1,8 +1,8 @@
-"""Draw a label that people see into the pictures of a copy: a text, the EU icon, or an image.
+"""Draw a visible label into the frames of a copy: a text, the EU icon, or an image.
 
-The stored file is never changed. The pictures of the copy are encoded anew, with the label in one corner of
-each; size, times, sound and XMP are those of the stored file. Frames are read, drawn and written one by one,
-so memory does not grow with the film.
+The stored file is never changed. The frames of the copy are re-encoded, with the label in one corner of each;
+size, times, sound and XMP stay those of the stored file. Frames are read, drawn and written one by one, so
+memory does not grow with the length.
 
 The EU icon is the one that the European Commission published in June 2026 for content made by AI ("AI
 GENERATED", in black), scaled down and otherwise unchanged. Anyone may use it.
@@ -62,12 +62,12 @@ _DARK, _LIGHT = (0, 0, 0, 200), (255, 255, 255, 255)
 
 
 class StoppedError(Exception):
-    """Drawing was told to stop before the copy was complete."""
+    """Drawing was stopped before the copy was complete."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """What is to be drawn where: `text` in the font of `font`, or the image in the file `icon`."""
+    """A label to draw, and its place: `text` in the font of `font`, or the image in the file `icon`."""
 
     kind: Kind
     corner: Corner = "top-left"
@@ -77,14 +77,14 @@ class Label:
 
     @property
     def words(self) -> str:
-        """What a manifest says of the label."""
+        """The manifest's description of the label."""
         what = {"text": f"“{self.text}”", "eu_icon": "the EU icon “AI GENERATED”", "icon": "an icon"}[
             self.kind
         ]
         return f"Visible label in the pictures: {what}"
 
     def as_recorded(self) -> VisibleLabel:
-        """Return the part of the record."""
+        """Return the label as part of a record."""
         return VisibleLabel(
             kind=self.kind,
             corner=self.corner,
@@ -100,7 +100,7 @@ class Label:
 
 
 def reseal(label: VisibleLabel | None) -> VisibleLabel | None:
-    """Return the label of one record for another: a private text is sealed for each."""
+    """Return the label of one record for another: a private text is sealed for each record."""
     if label is None or label.text is None:
         return label
     text = label.text.text
@@ -155,7 +155,7 @@ def draw_label(
                 )
             _copy(film, copy, label, is_stopped)
     except av.FFmpegError as error:
-        if isinstance(error, OSError):  # a full disk, say
+        if isinstance(error, OSError):  # for example a full disk
             raise
         raise BadInput(
             f"the stored file cannot be decoded ({error.strerror}), so no label can be drawn into it; "
@@ -238,7 +238,7 @@ def _image(label: Label) -> "Image":
 
 
 def _draw(label: Label, place: Place) -> "Image":
-    """Return the label in the size in which it is drawn."""
+    """Return the label at the size at which it is drawn."""
     image = _text(label, place) if label.kind == "text" else _scale(_image(label), place)
     if image.width > place.width * _WIDEST or image.height > place.height * _WIDEST:
         raise BadInput(
@@ -265,7 +265,7 @@ def _text(label: Label, place: Place) -> "Image":
 
 
 def _scale(image: "Image", place: Place) -> "Image":
-    """Return `image` in the height of a label, or smaller if it would be too wide."""
+    """Return `image` at the height of a label, or smaller if it would be too wide."""
     factor = min(place.shorter / _ICON_SHARE / image.height, place.width * _WIDEST / image.width)
     return image.resize((max(int(image.width * factor), 1), max(int(image.height * factor), 1)))
 
@@ -283,7 +283,7 @@ def _offset(label: Label, image: "Image", place: Place) -> tuple[int, int]:
 def _copy(
     film: "InputContainer", copy: "OutputContainer", label: Label, is_stopped: Callable[[], bool]
 ) -> None:
-    """Encode the first video track anew, with the label, and copy the sound and the subtitles as they are."""
+    """Re-encode the first video track with the label, and copy sound and subtitles unchanged."""
     pictures = film.streams.video[0]
     pictures.thread_type = "AUTO"
     encoder = _encoder(copy, pictures)
@@ -332,9 +332,10 @@ def _encode(encoder: "VideoStream", frames: "Iterator[VideoFrame]") -> list[Any]
 
 
 def _as_frame(image: "Image", source: "VideoCodecContext") -> "VideoFrame":
-    """Return the label in the colours of the film, so that the filter converts neither of them.
+    """Return the label in the film's colour space, so that the filter converts neither of them.
 
-    Where the film names no colours, players assume BT.709 from 720 lines on, BT.601 below, limited range.
+    If the film declares no colour space, players assume BT.709 from 720 lines on, BT.601 below, limited
+    range.
     """
     import av
 

@@ -1,6 +1,6 @@
 """Read the C2PA manifest of a file with the reader of the C2PA project (extra ``c2pa``).
 
-The reader runs in this process. It has limits of its own for nesting, and these hold here as well:
+The reader runs in this process. It has its own limits for nesting, and these apply as well:
 
 - a manifest of more than `MOST_MANIFEST_BYTES` is not read;
 - reading takes `LONGEST_READ_S` and a second for each `BYTES_PER_S` at most: the file is read through
@@ -8,7 +8,7 @@ The reader runs in this process. It has limits of its own for nesting, and these
 - one file is read at a time, because the library hashes in pieces of up to 256 MB;
 - nothing is loaded from the network.
 
-Whatever a stranger's manifest contains ends as an `invalid` one.
+Any defect of an untrusted manifest makes it `invalid`.
 """
 
 import hashlib
@@ -58,7 +58,7 @@ class TrustList:
 
     @classmethod
     def read(cls, path: Path, what: str = "trust list") -> "TrustList":
-        """Read the file at `path`, which errors call `what`; `BadInput` if it contains no certificate."""
+        """Read the file at `path`, called `what` in errors; `BadInput` if it contains no certificate."""
         from cryptography import x509  # noqa: PLC0415  # only where a list was named
 
         content = read_file(path, what, TRUST_LIMIT_BYTES)
@@ -76,7 +76,7 @@ class TrustList:
 
 @dataclass(frozen=True)
 class Ingredient:
-    """What a manifest says its file was made from."""
+    """An ingredient of the file according to a manifest."""
 
     relationship: Relationship
     title: str | None
@@ -85,7 +85,7 @@ class Ingredient:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The active manifest of a file; `store` is everything that the reader printed.
+    """The active manifest of a file; `store` is the reader's complete output.
 
     `stamp` tells whether a time-stamping authority dated the signature, and whether it is on the trust list.
     """
@@ -129,7 +129,7 @@ def check_installed() -> None:
 
 @cache
 def reader_version() -> str:
-    """Return the name and version of the reader, as they are recorded."""
+    """Return the name and version of the reader, as recorded."""
     import c2pa  # an extra
 
     return f"c2pa {c2pa.sdk_version()}"[:LONGEST_TEXT]
@@ -138,7 +138,7 @@ def reader_version() -> str:
 def context(trust: TrustList | None, *, builder: Json | None = None) -> "Context":
     """Return the settings of the C2PA library: no network, small buffers, no thumbnails.
 
-    What was signed is read back by `sign_copy`, so the library need not do so as well.
+    `sign_copy` reads the signed copy back, so the library need not do so as well.
     """
     from c2pa import Context  # an extra
 
@@ -153,7 +153,7 @@ def context(trust: TrustList | None, *, builder: Json | None = None) -> "Context
 
 
 class TimedFile(io.BufferedReader):
-    """A file that cannot be read any more after a deadline, so that a hostile one ends."""
+    """A file that becomes unreadable after a deadline, so that reading a hostile one ends."""
 
     def __init__(self, path: Path, longest_s: float) -> None:
         super().__init__(path.open("rb", buffering=0))
@@ -198,7 +198,7 @@ def read_manifest(
                 text = reader.json()
         except (C2paError.ManifestNotFound, C2paError.NotSupported):
             return None
-        except (C2paError, ValueError):  # text that is no Unicode, too
+        except (C2paError, ValueError):  # also text that is not Unicode
             return Manifest("invalid", (TOO_SLOW if file.is_late else UNREADABLE,))
     try:
         store = json.loads(text)
@@ -236,7 +236,7 @@ def _validity(store: Json, codes: Iterable[str], *, has_list: bool) -> Validity:
 
 
 def _failures(store: Json) -> Iterator[str]:
-    """Yield the codes of what did not validate, of the active manifest and then of its ingredients."""
+    """Yield the codes of failed validations, of the active manifest and then of its ingredients."""
     results = store.get("validation_results") or {}
     parts = [results.get("activeManifest") or {}]
     parts += [delta.get("validationDeltas") or {} for delta in _dicts(results.get("ingredientDeltas"))]
@@ -305,7 +305,7 @@ def _dicts(value: Any) -> list[Json]:
 
 
 def _text(value: Any) -> str | None:
-    """Return text of a stranger in one short line; None if there is none."""
+    """Return untrusted text in one short line; None if there is none."""
     if not isinstance(value, str):
         return None
     return "".join(letter for letter in value if letter.isprintable())[:LONGEST_TEXT].strip() or None

@@ -1,10 +1,10 @@
-"""Observe what a stored file says about its origin, and record it once for each file.
+"""Observe a stored file's own claims about its origin, and record them once per file.
 
 While a render is settled, the file is read before it is stored and `provenance.observed` is appended together
-with `asset.stored`, so neither exists without the other. Files that were stored where nobody could read
-manifests, or by an earlier version, are read by `observe_stored`, which a person starts.
+with `asset.stored`, so neither exists without the other. Files that were stored without the extra, or by an
+earlier version, are read by `observe_stored`, which a person starts.
 
-Without the extra nothing is recorded: nobody looked.
+Without the extra nothing is recorded.
 """
 
 from collections.abc import Iterator
@@ -40,14 +40,14 @@ class File(NamedTuple):
 
 
 class Backlog(NamedTuple):
-    """What reading the older files came to: the new observations, and jobs whose file is not here."""
+    """The result of reading older files: the new observations, and jobs whose file is missing."""
 
     observed: list[tuple[str, ProvenanceObserved]]
     missing: list[str]
 
 
 def trust_list(session: Session) -> TrustList | None:
-    """Return the trust list of the settings, or None; one that cannot be used is logged and not used."""
+    """Return the trust list of the settings, or None; an unusable one is logged and ignored."""
     path = session.settings.trust_list_file
     if path is None:
         return None
@@ -128,7 +128,7 @@ def _seal(field: str, text: str | None) -> Private | None:
 
 
 def observe_stored(session: Session) -> Backlog:
-    """Read every stored file that nobody has read yet, and record what it says."""
+    """Read every unread stored file, and record its claims."""
     check_installed()
     done = Backlog([], [])
     for job_id in _with_files(session):
@@ -152,7 +152,7 @@ def _with_files(session: Session) -> Iterator[str]:
 
 
 def find_unobserved(history: JobHistory) -> list[AssetStored]:
-    """Return the stored files of a job that are still here and that nobody has read."""
+    """Return the stored files of a job that are present and unread."""
     known = {(entry.event.variant, entry.event.sha256) for entry in history.all_of(ProvenanceObserved)}
     stored: dict[Variant, AssetStored] = {
         entry.event.variant: entry.event for entry in history.all_of(AssetStored)
@@ -182,6 +182,6 @@ def _record_once(session: Session, job_id: str, event: ProvenanceObserved) -> bo
             return False
         try:
             session.ledger.append([Batch(job_id, history.version, [session.draft(event)])])
-        except WrongExpectedVersion:  # another process added to the job: read it again
+        except WrongExpectedVersion:  # another process added to the job: reread it
             continue
         return True

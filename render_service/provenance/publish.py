@@ -1,15 +1,15 @@
-"""Publish a video: write it where others find it, marked as made by AI, and record both.
+"""Publish a video: write it to a public place, marked as made by AI, and record both.
 
 1. Job, stored file, target, certificate and policy are checked; nothing is written before.
-2. A signed copy is made under a hidden name beside the target, and read back. (`--as-stored`: a plain copy.)
-   A label is drawn before, into another hidden file, whose bytes are signed.
+2. A signed copy is made under a hidden name next to the target, and read back. (`--as-stored`: a plain copy.)
+   A label is drawn first, into another hidden file, whose bytes are signed.
 3. `provenance.signed` is recorded.
 4. The copy gets its name at the target.
 5. `asset.published` is recorded.
 
 A crash up to 3 leaves hidden files that nothing reads. After 3 it leaves the record of a copy that was never
 published. After 4 the file is there, and the same command records it: a target that holds a signed copy of
-this job, recorded and not published yet, is taken for that.
+this job, recorded but not yet published, is recognised as that copy.
 """
 
 import asyncio
@@ -60,12 +60,12 @@ AI_SOURCE_TYPES = (AI_MADE, "compositeWithTrainedAlgorithmicMedia", "compositeSy
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be published where.
+    """The file to publish, and its target.
 
     `certificate` signs the copy; `as_stored` publishes the stored bytes instead. `checkpoint` is a published
     checkpoint that the manifest refers to; without it, `key` signs a new one, if it is set. `label` is drawn
-    into the pictures. The time-stamping authority at `timestamp` dates the signature, and is believed by the
-    certificates of `tsa_chain`.
+    into the pictures. The time-stamping authority at `timestamp` dates the signature, and is verified with
+    the certificates of `tsa_chain`.
     """
 
     target: str
@@ -80,7 +80,7 @@ class Publication:
 
 
 class _Source(NamedTuple):
-    """What a copy is made of: the stored file, and its `pictures` with the label, if there is one."""
+    """The input of a copy: the stored file, and its `pictures` with the label, if there is one."""
 
     job: Job
     stored: Entry[AssetStored]
@@ -259,7 +259,7 @@ def _authority(session: Session, wanted: Publication) -> TimeAuthority | None:
 
 
 def _manifest_of(path: Path, stored: AssetStored) -> Manifest | None:
-    """Return the manifest that came with the stored file."""
+    """Return the manifest embedded in the stored file."""
     embedded = find_embedded(path)
     if embedded is not None and embedded.manifest_bytes == 0:
         return None
@@ -267,7 +267,7 @@ def _manifest_of(path: Path, stored: AssetStored) -> Manifest | None:
 
 
 def _read_own_marking(path: Path, stored: AssetStored) -> Marking:
-    """Return whether the stored file is marked as made by AI by a valid manifest that came with it."""
+    """Return whether the stored file is marked as made by AI by its own valid manifest."""
     manifest = _manifest_of(path, stored) if is_installed() else None
     is_marked = (
         manifest is not None
@@ -293,7 +293,7 @@ def _check_policy(session: Session, job: Job, marking: Marking) -> None:
 
 
 def _new_file(session: Session, place: Path | None) -> NewFile:
-    """Open the copy beside its target, or where incoming files are."""
+    """Open the copy next to its target, or in the folder for incoming files."""
     beside = place or session.assets.folder / "tmp" / "published.mp4"
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
@@ -318,7 +318,7 @@ def _copy(path: Path, copy: NewFile) -> str:
 def _pictures(
     copy: NewFile, path: Path, stored: AssetStored, wanted: Publication, stopped: Event
 ) -> Iterator[Path | None]:
-    """Draw the label into another hidden file beside `copy`, and remove that file; None without a label."""
+    """Draw the label into another hidden file next to `copy`, and remove that file; None without a label."""
     if wanted.label is None:
         yield None
         return
@@ -477,7 +477,7 @@ def _upload(copy: NewFile, wanted: Publication) -> str:
 
 
 ONE_PUT_BYTES = 64 << 20
-"""Larger files go in parts, and a bucket may then replace what another process has just put there."""
+"""Larger files are uploaded in parts, and a bucket may then replace another process's new object."""
 
 
 def _record_published(session: Session, done: PublishedFile) -> None:
@@ -494,7 +494,7 @@ def _record_published(session: Session, done: PublishedFile) -> None:
 
 
 def _was_published(session: Session, job: Job, history: JobHistory, place: Path) -> PublishedFile | None:
-    """Record the publication of a signed copy that a crash left at `place` without one."""
+    """Record the publication of a signed copy that a crash left unrecorded at `place`."""
     open_copies = {entry.event.sha256: entry.event for entry in history.all_of(ProvenanceSigned)}
     for entry in history.all_of(AssetPublished):
         open_copies.pop(entry.event.sha256, None)

@@ -1,22 +1,22 @@
-"""Sign a copy of a stored file with a C2PA manifest that leads back to its record, and follow it back.
+"""Sign a copy of a stored file with a C2PA manifest that points to its record, and follow it back.
 
-The manifest says that the content was made by AI, which files it was made from, and where its record is: the
-assertion `LABEL` has the ledger's origin, the job, the position and leaf of the record that stored the file,
-and, if there is a checkpoint, the proof that the record is in its tree. The proof has no copy of the record,
-which would name people.
+The manifest states that the content was made by AI, the files it was made from, and the place of its record:
+the assertion `LABEL` has the ledger's origin, the job, the position and leaf of the record that stored the
+file, and, if there is a checkpoint, the proof that the record is in its tree. The proof omits the record
+itself, which would name people.
 
 A file without a parent is *created*. C2PA allows no parent for what is created, so a remix is an *edit* of
-the file it was made from. A file that came with a manifest is an edit of itself: that manifest stays in the
-copy as the parent's.
+the file it was made from. A file that arrived with a manifest is an edit of itself: that manifest stays in
+the copy as the parent's.
 
-A published file is followed in these steps, and the ledger has to agree:
+A published file is traced in these steps, and the ledger must agree:
 
 1. The manifest is read and validated with the C2PA project's reader.
-2. Our assertion names a record: ledger, job, position, leaf.
+2. Our assertion identifies a record: ledger, job, position, leaf.
 3. A proof in the assertion shows that the leaf is in the tree of a checkpoint; keys tell who signed that.
-4. The ledger, if it is here, shows the record: its leaf, its job, the digest of the file that it stored.
+4. The ledger, if available, shows the record: its leaf, its job, the digest of the stored file.
 
-Steps 1 to 3 need nothing but the file. A file that was renamed or moved is the same file.
+Steps 1 to 3 need only the file. A renamed or moved file is still the same file.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ FORMAT = "sora-ledger/provenance/v1"
 AI_MADE = "trainedAlgorithmicMedia"
 VOCABULARY = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 LONGEST_CHECK_S = 3_600.0
-"""Reading back what was signed may take an hour: the file is ours, and the machine may be busy."""
+"""Reading back our own signed copy may take an hour: the file is trusted, and the machine may be busy."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Parent:
 
 @dataclass(frozen=True)
 class TimeAuthority:
-    """A time-stamping authority (RFC 3161), and the certificates by which it is believed."""
+    """A time-stamping authority (RFC 3161), and the certificates that verify it."""
 
     url: str
     chain: TrustList
@@ -77,7 +77,7 @@ class TimeAuthority:
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be signed: the stored file at `path`, and what its manifest will say.
+    """The input of a signature: the stored file at `path`, and the content of its manifest.
 
     `pictures` is the file whose bytes are signed instead, if a label was drawn into a copy; `label` describes
     it. `authority` dates the signature.
@@ -95,7 +95,7 @@ class Wish:
 
     @property
     def intent(self) -> Literal["create", "edit"]:
-        """How the manifest presents the copy."""
+        """The manifest's presentation of the copy."""
         return "edit" if self.has_manifest or self.parents else "create"
 
 
@@ -111,8 +111,8 @@ class SignedCopy:
 def sign_copy(wish: Wish, certificate: Certificate, target: Path, now: datetime) -> SignedCopy:
     """Write the signed copy to the existing empty file `target`, durably, and read its manifest back.
 
-    `BadInput` if the library refuses: a manifest in the file that cannot be read, say. `NotStamped` if the
-    authority of the wish did not date the signature, or dated it otherwise than our clock, `now`.
+    `BadInput` if the library refuses, for example because of an unreadable manifest in the file. `NotStamped`
+    if the requested authority did not date the signature, or disagrees with our clock, `now`.
     """
     from c2pa import C2paError  # an extra
 
@@ -202,7 +202,7 @@ def _ingredients(wish: Wish) -> list[tuple[Path, str, dict[str, str]]]:
 
 
 def _check(wish: Wish, target: Path, now: datetime) -> str | None:
-    """Raise unless a reader finds in the copy what was to be signed; return the time of the authority."""
+    """Raise unless a reader finds the signed content in the copy; return the authority's time."""
     authority = wish.authority
     chain = authority.chain if authority else None
     manifest = read_manifest(target, wish.media_type, chain, longest_s=LONGEST_CHECK_S)
@@ -260,7 +260,7 @@ _CHANGED = {
 
 @dataclass
 class ProvenanceCheck:
-    """What a file says, and what the ledger says to that; it holds if there is no `trouble`."""
+    """A file's claims, and the ledger's verdict on them; they hold if there is no `trouble`."""
 
     sha256: str
     manifest: Manifest | None
@@ -335,7 +335,7 @@ def _read(path: Path, trust: TrustList | None) -> ProvenanceCheck:
 
 
 def _leaf(followed: ProvenanceCheck) -> bytes | None:
-    """Return the leaf that our assertion names; its values are those of a stranger's file."""
+    """Return the leaf in our assertion; its values come from an untrusted file."""
     claim = followed.claim or {}
     texts = [claim.get(name) for name in ("origin", "job", "leaf", "sha256")]
     position = claim.get("position")
@@ -376,7 +376,7 @@ def _check_proof(followed: ProvenanceCheck, leaf: bytes, verifiers: Sequence[Ver
 
 
 def _check_record(followed: ProvenanceCheck, leaf: bytes, ledger: Ledger) -> None:
-    """Compare our assertion with the record of the ledger that it names."""
+    """Compare our assertion with the ledger's record."""
     assert followed.claim is not None
     position, job = followed.claim["position"], followed.claim["job"]
     record = next(ledger.read(after=position - 1, limit=1), None)

@@ -1,4 +1,4 @@
-"""What is recorded about the origin of a job's files, as JSON and in a line for people."""
+"""The recorded origin of a job's files, as JSON and in a line for people."""
 
 from ledger.events import AssetPublished, ProvenanceObserved, ProvenanceSigned, VisibleLabel
 from ledger.private import Private
@@ -16,7 +16,7 @@ _VALIDITY = {
 
 
 def provenance_document(history: JobHistory) -> Json:
-    """Return what is recorded about the origin of a job's files, the newest last."""
+    """Return the records about the origin of a job's files, the newest last."""
     return {
         "observed": [_document_observed(entry.event) for entry in history.all_of(ProvenanceObserved)],
         "signed": [
@@ -67,7 +67,7 @@ def _document_observed(event: ProvenanceObserved) -> Json:
 
 
 def describe_observed(event: ProvenanceObserved) -> str:
-    """Return what a file says about its origin in one line."""
+    """Return a file's claims about its origin in one line."""
     source = event.digital_source_type or event.xmp_digital_source_type
     source_words = f", source type {source}" if source else ""
     if event.manifest == "remote":
@@ -83,7 +83,7 @@ def describe_observed(event: ProvenanceObserved) -> str:
 
 
 def describe_signed(event: ProvenanceSigned) -> str:
-    """Return what was signed in one line."""
+    """Return a signed copy in one line."""
     parents = f", made from {format_count(len(event.parents), 'job')}" if event.parents else ""
     parents += f", dated {event.stamped_at[:19]}Z by an authority" if event.stamped_at else ""
     return (
@@ -93,14 +93,14 @@ def describe_signed(event: ProvenanceSigned) -> str:
 
 
 def describe_published(event: AssetPublished) -> str:
-    """Return what was published in one line."""
+    """Return a publication in one line."""
     marking = {"signed": "with our manifest", "original": "with its own manifest", "none": "NOT MARKED"}
     mark = f", {label_words(event.label)}" if event.label else ""
     return f"{event.variant} to {shorten(_text(event.target), 80)}, {marking[event.marking]}{mark}"
 
 
 def label_words(label: VisibleLabel) -> str:
-    """Return what people see in the pictures, in a few words."""
+    """Return the visible label in a few words."""
     if label.kind == "text":
         return f"with the visible label “{shorten(_text(label.text), 60)}”"
     return "with the EU icon" if label.kind == "eu_icon" else "with a visible icon"

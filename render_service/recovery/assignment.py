@@ -1,14 +1,14 @@
 """Assign videos to open attempts. Pure; `docs/decisions/0121` and `0125` give the reasons.
 
-First a server's description of a video is compared with the request of an attempt. *same*: nothing the server
-says contradicts the request. *similar*: something differs, possibly the text; servers trim, normalise and cut
-prompts, round lengths and rename models, so a person has to decide. *other*: it has another source.
+First a server's description of a video is compared with the request of an attempt. *same*: nothing
+contradicts the request. *similar*: something differs, possibly the text; servers trim, normalise and cut
+prompts, round lengths and rename models, so a person must decide. *other*: it has another source.
 
 Attempts that may have created the same videos are considered together. One attempt with one video is certain.
 Attempts with identical requests are interchangeable, so their videos are assigned in order. Anything else is
-left to a person. An attempt that may still be answered makes the others in its group wait. A video that shows
-its prompt identifies its request; one that shows none may be of any, so it is considered only for the
-attempts that are left, and never keeps the others from their own videos.
+left to a person. An attempt that may still be answered makes the others in its group wait. A video with a
+prompt identifies its request. One without a prompt may belong to any, so it is considered only for the
+remaining attempts, and never keeps the others from their own videos.
 
 An attempt counts as *nothing* only if submissions account for every video of its time: an adopted or
 unclaimed video may belong to it, however differently the server describes it. If the server's times prove
@@ -37,7 +37,7 @@ class Likeness:
 
 
 def likeness(attempt: Attempt, video: Observation) -> Likeness:
-    """Compare what was requested with what a server has."""
+    """Compare a request with a server's video."""
     source, text_differs = _names_another_source(attempt, video), _shows_another_text(attempt, video)
     differences = (
         *(["the source"] if source else []),
@@ -96,7 +96,7 @@ def may_stand_for(attempt: Attempt, other: Attempt) -> bool:
 
 
 def _essence(attempt: Attempt) -> dict[str, Any]:
-    """Return what was sent; for a URL whose text was erased, its commitment."""
+    """Return the sent request; for a URL whose text was erased, its commitment."""
     sent = {name: value for name, value in comparable(attempt.requested).items() if name in SENT}
     url = attempt.requested.reference_url
     by_url = {"reference_url": url.commitment} if url is not None and url.text is None else {}

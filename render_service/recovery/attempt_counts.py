@@ -2,8 +2,7 @@
 
 intended = accepted + rejected + recovered + absent + unknown + in flight.
 
-The equation holds at any position of the ledger: an attempt counts by the last event recorded about it up to
-that position.
+The equation holds at any position of the ledger: an attempt counts by its last event up to that position.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""An attempt with an unknown outcome: what was sent, when, and how long there has been no news."""
+"""An attempt with an unknown outcome: its request, its time, and how long there has been no news."""
 
 import math
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Attempt:
 
     @property
     def got_anothers(self) -> bool:
-        """Whether the server answered it with a video that another job has."""
+        """Whether the server answered it with another job's video."""
         error = self.lost.error if self.lost else None
         return self.got_anothers_late or (error is not None and error.code == CLAIMED)
 
@@ -57,7 +57,7 @@ class Attempt:
         """Return the seconds since the last record about it; 0 if a clock was set back.
 
         An attempt whose recorded start is in the future, because of a wrong clock, counts as begun long ago:
-        nobody waits for that time. Its loss is recorded, and time is measured from that record.
+        that time is not waited for. Its loss is recorded, and time is measured from that record.
         """
         if self.lost is None and self.intended_at > now + CLOCKS_DIFFER:
             return math.inf

@@ -57,7 +57,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class ServerLook:
-    """Whether a server was asked for its list, and how many videos it listed or why it was not asked.
+    """Whether a server was asked for its list, and how many videos it listed, or why it was not asked.
 
     `server` is its address; None if unknown, or for the embedded sandbox. `doubt` is why its list may be
     incomplete.
@@ -274,11 +274,11 @@ def _find_unclaimed(
 
 
 MOST_LOST = 200
-"""How many lost renders are looked at for findings that need no audit, the newest first."""
+"""Maximum number of lost renders checked for findings that need no audit, the newest first."""
 
 
 def list_indexed_findings(ledger: Ledger, settings: Settings, now: datetime) -> list[Finding]:
-    """Return the findings that indexes tell, without asking a server and without reading every job.
+    """Return the findings available from indexes, without asking a server or reading every job.
 
     An audit also compares the ledger with the list of its server, and counts all attempts.
     """

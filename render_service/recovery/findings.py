@@ -13,10 +13,10 @@ SPEND_WITHOUT_ASSET     money was spent, and there is no video for it
 ASSET_EXPIRED           a video expired before it was downloaded
 RENDER_OVERDUE          a render has been running, or waiting to be stored, for too long
 ANSWER_NOT_RECORDED     an answer the ledger could not record waits in a file
-SPLIT_STOPPED           remixes of a queued split are not requested, and will not be by themselves
+SPLIT_STOPPED           remixes of a queued split are not requested, and will not be without action
 ======================  =================================================================================
 
-`docs/operations.md` says what to do for each; `deal_with` ends findings whose cause cannot be removed.
+`docs/operations.md` explains what to do for each; `deal_with` ends findings whose cause cannot be removed.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ def check_missing(jobs: Iterable[Job], now: datetime) -> Iterator[Finding]:
 
 
 def _has_expired(job: Job, now: datetime) -> bool:
-    """Return whether the time is over for which the server promised the bytes of `job`."""
+    """Return whether the server's promised retention of the bytes of `job` is over."""
     return job.expires_at is not None and job.expires_at <= now.timestamp()
 
 
@@ -204,7 +204,7 @@ def check_spool(files: Iterable[Waiting]) -> Iterator[Finding]:
 
 
 SPLIT_STALLED_S = 600
-"""A remix that was to be requested is reported after this time: no worker runs, or none can request it."""
+"""An overdue remix is reported after this time: no worker runs, or none can request it."""
 
 _BY_A_PERSON = (State.CANCELLED, State.REFUSED)
 

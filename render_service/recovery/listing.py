@@ -1,4 +1,4 @@
-"""What a server shows: its list, read to the end, and the videos that no submission accounts for.
+"""A server's videos: its list, read to the end, and the videos that no submission accounts for.
 
 Servers ignore `order`, cut pages short, omit fields and start over. So a list counts as complete only if
 every page says whether there is more, the last one says no, and no page repeats earlier ones.
@@ -61,8 +61,8 @@ async def pages(
 ) -> AsyncIterator[Page]:
     """Yield a server's pages up to the last one.
 
-    If pages do not say whether there is more, the last one is an empty page. A server that shows nothing new
-    has started over, and is not asked again.
+    If pages do not say whether there is more, the last one is an empty page. If a page has nothing new, the
+    server has started over, and reading ends.
     """
     shown: set[str] = set()
     while True:

@@ -1,19 +1,19 @@
-"""Settle attempts that were cut off, and attempts whose answer was lost.
+"""Settle interrupted attempts, and attempts whose answer was lost.
 
 Nothing that costs money is sent. In order:
 
 1. An attempt without news for the grace period is recorded as lost in a crash. Until then a process may be
    waiting for its answer. If one still is, no harm is done: an answer may follow ``unknown``.
-2. The server is asked what it has, then the ledger what is claimed and what is open (`search`).
+2. The server is queried for its videos, then the ledger for claimed videos and open attempts (`search`).
 3. Each open attempt gets its finding (`assignment`) and a verdict (`verdict`). If its video was found, it is
    *recovered*. If its server's list proves that there is none, it is *absent*: the list was requested with
    the attempt's own key and read to its end, submissions account for every video of that time, and that time
    is over. Otherwise the reason is reported, with the command for a person.
 
-A person may settle an attempt with what they know: the id of its video, which the server is asked about, or
-that there is none, which rests on their word alone, with a reason.
+A person may settle an attempt from their own knowledge: with the id of its video, which is checked with the
+server, or with a declaration that there is none, which rests on their word alone, with a reason.
 
-Only ``submission.absent`` permits another attempt. It is recorded here, and where no connection was made.
+Only ``submission.absent`` permits another attempt. It is recorded here, and wherever no connection was made.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 async def take_video(session: Session, job: Job, video_id: str, *, force: bool = False) -> Settlement:
-    """Give `job` the video a person names, if the server has it and describes it as requested.
+    """Give `job` the video named by a person, if the server has it and describes it as requested.
 
     `force` accepts a video that the server describes differently, but never one that another job has.
     """
@@ -95,13 +95,13 @@ async def take_video(session: Session, job: Job, video_id: str, *, force: bool =
         raise _refuse_taken(video_id, await find_known_job(session, profile, video_id)) from None
     except WrongExpectedVersion as conflict:
         raise _refuse_changed(job) from conflict
-    # A crash here leaves the job to the worker that put it off, which looks again within ten minutes.
+    # A crash here leaves the job to the worker that postponed it, which retries within ten minutes.
     await asyncio.to_thread(session.ledger.store.queue.hasten, [job.job_id])
     return Settlement(now, "recovered", f"a person named {video.video_id}, which the server has")
 
 
 async def declare_absent(session: Session, job: Job, why: str) -> Settlement:
-    """Record a person's word that the attempt created nothing, with the reason; it may then be retried."""
+    """Record a person's declaration, with the reason, that the attempt created nothing and may be retried."""
     attempt = await _attempt(session, job, OPEN)
     absent = SubmissionAbsent(attempt_id=attempt.intent.attempt_id, how="person")
     note = NoteRecorded(text=Private.seal("text", why))
@@ -127,7 +127,7 @@ async def _attempt(session: Session, job: Job, states: tuple[State, ...]) -> Att
 
 
 def _list_preceding(attempt: Attempt) -> list[Event]:
-    """Return the event that has to precede the settlement of an attempt that was cut off."""
+    """Return the event that must precede the settlement of an interrupted attempt."""
     if attempt.job.state is not State.SUBMITTING:
         return []
     return [SubmissionUnknown(attempt_id=attempt.intent.attempt_id, lost="crash")]

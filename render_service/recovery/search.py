@@ -1,8 +1,8 @@
-"""Find what a server has that no submission of this ledger accounts for.
+"""Find videos on a server that no submission of this ledger accounts for.
 
 The server is asked before the ledger is read: anything that it shows by then was requested by an intent that
-is in the ledger by then. So an attempt that has only just begun appears as open, and its video is not taken
-for a lost one.
+is in the ledger by then. So an attempt that has just begun appears as open, and its video is not mistaken for
+a lost one.
 
 A server stamps videos with its own clock. Its times are trusted only once it has stamped one of our
 submissions correctly and none incorrectly. The HTTP header ``Date`` proves neither: a proxy with another
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 ROUNDED = timedelta(seconds=60)
-"""What the times of two videos may be rounded by; a clock is proven right with this much to spare."""
+"""Tolerance for the rounding of two videos' times; a clock is proven right with this much to spare."""
 
 COARSE_S = 300
 """Times that are all multiples of this are rounded to it, or to hours or days."""
@@ -84,7 +84,7 @@ class Flight:
 def doubt_times(flights: Sequence[Flight], times: Iterable[int], now: datetime) -> str | None:
     """Return why the times of a server prove nothing; None if they can be trusted.
 
-    `flights` are all submissions whose videos it lists with a time, `times` those of all videos it lists.
+    `flights` are all submissions whose videos it lists with a time, `times` the times of all videos it lists.
     """
     times = list(times)
     for flight in flights:
@@ -249,7 +249,7 @@ def _flight(ledger: Ledger, job: Job, video: Observation, takes_effect_s: float)
 
 
 def _missing(ledger: Ledger, client: "VideosClient", shown: set[str], before: int) -> str | None:
-    """Return that a video which a job waits for was not shown, which means that the list is incomplete.
+    """Record that a job's expected video was not shown, which means that the list is incomplete.
 
     A server with several replicas lists the videos of one of them. Anything recorded after `before`, while
     the list was read, proves nothing.

@@ -1,4 +1,4 @@
-"""Decide what follows from a finding, and what is left to a person. Pure."""
+"""Decide the consequences of a finding, and what is left to a person. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from sora_adapter.profiles import Profile
 Verdict = Literal["recovered", "absent", "waiting", "needs_person", "settled"]
 
 SHOWN = 10
-"""Limit of the videos that a message names and has a command for."""
+"""Maximum number of videos that a message lists with a command each."""
 
 
 @dataclass(frozen=True)
 class Settlement:
-    """The verdict on one attempt: the job as it is now, the reason, and what a person can do.
+    """The verdict on one attempt: the current job, the reason, and what a person can do.
 
     *recovered* and *absent* are recorded; *settled* means that there was nothing open; *waiting* means that
     it has to be checked again later; *needs_person* means that a person has to choose one of `commands`.

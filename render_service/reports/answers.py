@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
     record: Record
     verb: str
-    """What was done: approved, refused, requested, or which denial was set aside."""
+    """The action: approved, refused, requested, or the denial that was overridden."""
     key_id: str | None = None
     signature_stands: bool | None = None
     binds_request: bool | None = None

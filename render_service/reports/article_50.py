@@ -1,15 +1,15 @@
-"""Report on what was published: marked as made by AI or not, by whose responsibility, by which model, when.
+"""Report on publications: marked as made by AI or not, under whose responsibility, by which model, when.
 
-For each `asset.published`, what its job records up to that moment: a review that came later did not decide.
-Gaps come first:
+For each `asset.published`, it shows the job's records up to that moment: a later review does not count. Gaps
+come first:
 
-- ``NOT_MARKED``: nothing in the file marks it in a way that machines can read;
+- ``NOT_MARKED``: the file has no machine-readable marking;
 - ``NOT_APPROVED``: nobody but the requester approved or reviewed it before it was published;
 - ``REVIEWED_AGAINST``: the last review before was not an approval;
 - ``MANIFEST_INVALID``: the file came with a manifest that does not validate;
-- ``NOT_READ``: nobody read the file for the manifest of the server.
+- ``NOT_READ``: the file was never read for the server's manifest.
 
-Whether a publication was allowed is for lawyers. The report says what is recorded, and where.
+Whether a publication was allowed is for lawyers. The report shows what is recorded, and where.
 
 As a page it is one HTML file: no script, no style or image from elsewhere, every text escaped.
 """
@@ -72,7 +72,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Report:
-    """Everything published from `since` until `until`, as of the tree of `size` records."""
+    """The publications from `since` until `until`, as of the tree of `size` records."""
 
     origin: str
     size: int
@@ -119,13 +119,13 @@ def _cell(name: str, value: Any) -> object:
 
 
 def person_words(person: Json) -> str:
-    """Return who approved or reviewed in a few words."""
+    """Return the approvers and reviewers in a few words."""
     verdict = f" {person['verdict']}" if "verdict" in person else ""
     return f"{person['by']}{verdict} {person['at'][:10]} ({person['identified_by']})"
 
 
 def article_50(ledger: Ledger, since: str | None, until: str | None) -> Report:
-    """Return the report on what was published from `since` until `until`, gaps first."""
+    """Return the report on publications from `since` until `until`, gaps first."""
     edge = ledger.store.head()
     published = entries(ledger.read(RecordFilter(type=AssetPublished.type)), AssetPublished)
     rows = [

@@ -1,8 +1,7 @@
 """Explain a decision: what was decided, why, by whose authority, and whether the record is intact.
 
-`explain` answers all four questions, and says what is recorded about the origin of the files.
-`explain_denial` answers those of a person whose request was refused: what prevented it, and what to do now.
-Both read only the ledger.
+`explain` answers all four questions, and shows the recorded origin of the files. `explain_denial` is for a
+person whose request was refused: what prevented it, and what to do now. Both read only the ledger.
 """
 
 import json
@@ -39,7 +38,7 @@ from render_service.submission.fix_commands import command_again, commands_after
 NOBODY: Mapping[int, str] = MappingProxyType({})
 _CAME_TO_NOTHING = frozenset({State.FAILED, State.LOST, State.ABANDONED, State.REJECTED, State.ABSENT})
 _RETRIED = RETRYABLE - {State.REFUSED}
-"""States whose next command is a retry; what a person refused would be refused again."""
+"""States whose next command is a retry; a retry of a person's refusal would be refused again."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _list_retries(job: Job) -> list[str]:
 
 
 def _as_typed(job: Job, ruling: Considered, requested: RenderRequested) -> str | None:
-    """Return the whole command of the request of a job that came to nothing, to be changed and run."""
+    """Return the complete command of a failed job's request, to be changed and run."""
     return command_again(ruling, requested) if job.state in _CAME_TO_NOTHING else None
 
 
@@ -214,7 +213,7 @@ def _authority(ledger: Ledger, history: JobHistory, decided: Entry[Considered]) 
 
 
 def people_of(ledger: Ledger, history: JobHistory) -> list[Json]:
-    """Return the answers of people in a job, with how each of them is identified."""
+    """Return the people's answers in a job, with the identification of each."""
     unproven = _find_unproven(ledger, history)
     return [_answer(entry.record, unproven) for entry in history.by_people]
 
@@ -259,7 +258,7 @@ def _read_name(ledger: Ledger, sha256: str) -> str | None:
 
 
 def _activation(ledger: Ledger, decided: Record, policy_sha256: str) -> Json | None:
-    """Return who activated the policy that decided; None for one that comes with the package."""
+    """Return who activated the policy that decided; None for the packaged policy."""
     record = activation_before(ledger, decided.position, policy_sha256)
     return None if record is None else _name_person(record) | {"why": _words(record, "why")}
 

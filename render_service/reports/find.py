@@ -15,7 +15,7 @@ from render_service.runtime.settings import Settings
 
 _PART = 200
 _BEFORE = 16
-"""Characters that a snippet shows before the first match."""
+"""Characters shown in a snippet before the first match."""
 
 
 def find_each(
@@ -26,7 +26,7 @@ def find_each(
     *,
     sees: Sequence[JobFilter] = ALL_JOBS,
 ) -> Iterator[FoundJob]:
-    """Yield the jobs whose prompts have all `words`, newest first, with only a part of them in memory."""
+    """Yield the jobs whose prompts have all `words`, newest first, with only some of them in memory."""
     left, beyond = limit, None
     while left is None or left > 0:
         part = ledger.store.search(
@@ -40,7 +40,7 @@ def find_each(
 
 
 class Snippet(NamedTuple):
-    """A piece of a prompt on one line, and where the words that were searched for occur in it."""
+    """A piece of a prompt on one line, and the places of the search words in it."""
 
     text: str
     spans: tuple[tuple[int, int], ...]

@@ -15,7 +15,7 @@ from render_service.session.history import prompt_in
 def find_jobs(
     ledger: Ledger, where: JobFilter, limit: int | None = None, *, of: str | None = None
 ) -> list[Job]:
-    """Return the jobs that `where` describes, newest first; with `of`, only those of the same lineage."""
+    """Return the jobs that match `where`, newest first; with `of`, only jobs of the same lineage."""
     if of is None:
         return list(iterate_matches(ledger, where, limit))
     line = lineage(ledger, ledger.job(of))[::-1]
@@ -91,23 +91,23 @@ def sources_in(jobs: Iterable[Job]) -> Mapping[str, str]:
 
 
 def prompt_of(ledger: Ledger, job: Job) -> str | None:
-    """Return the prompt of `job` as it was typed; None if none is known, ``[erased]`` for one that was."""
+    """Return the prompt of `job` as typed; None if none is known, ``[erased]`` if it was erased."""
     prompt = prompt_in(ledger, job.job_id)
     return None if prompt is None else ERASED if prompt.text is None else prompt.text
 
 
 def find_retried(ledger: Ledger, first: Record) -> str | None:
-    """Return the id of the job that another one retries, from its `first` record; None if it is no retry."""
+    """Return the id of the job that another one retries, from its `first` record; None for no retry."""
     cause = first.envelope.causation_id
     record = ledger.event(str(cause)) if cause and first.type == RenderRequested.type else None
     if record is None or not record.stream.startswith(JOB_PREFIX):
         return None
-    # the next remix of a split has a record of a job as its cause too, and another request id
+    # a split's next remix is also caused by a job's record, but has another request id
     return record.stream if first.event_id == request_id(retry_key(record.stream)) else None
 
 
 def find_retry(ledger: Ledger, job_id: str) -> str | None:
-    """Return the id of the job that retries another one; None if that was not retried."""
+    """Return the id of the job that retries another one; None if it was not retried."""
     record = ledger.event(request_id(retry_key(job_id)))
     return record.stream if record and find_retried(ledger, record) == job_id else None
 

@@ -1,7 +1,7 @@
-"""The family of a video: what it was made from, what was made from it, and what each step changed.
+"""The family of a video: its sources, the videos made from it, and the changes of each step.
 
-Only what is shown is read, so a video with a thousand remixes costs little more than one with ten. Jobs that
-the reader may not see are left out, with everything made from them. Reads only.
+Only displayed jobs are read, so a video with a thousand remixes costs little more than one with ten. Jobs
+that the reader may not see are left out, with everything made from them. Reads only.
 """
 
 from collections.abc import Callable
@@ -18,24 +18,24 @@ from render_service.runtime.printable import shorten
 from render_service.session.history import JobHistory
 
 FAN = 6
-"""Children of one job that are shown; the newest."""
+"""Maximum children of one job that are shown: the newest."""
 
 MOST_COUNTED = 500
-"""Children of one job that are counted; beyond this there are "more than"."""
+"""Maximum children of one job that are counted; beyond this there are "more than"."""
 
 MOST_MEMBERS = 40
 BEGINNING = 3
-"""Records of a job that have its request, a signature of it, and the first decision."""
+"""Number of first records of a job that have its request, a signature of it, and the first decision."""
 
 LONGEST_READ = 2_000
-"""Characters of a prompt in which the words of a change are looked for."""
+"""Characters of a prompt that are searched for the words of a change."""
 
 MOST_WORDS = 80
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a job differs from its source: the operation, and the aspects and words of what it changed.
+    """A job's difference from its source: the operation, and the aspects and words of the change.
 
     `operation` is ``remix``, ``edit``, ``extend``, ``final`` for the final render of a draft, or ``adopted``.
     `words` are the requester's, None if they were erased or none are known.
@@ -59,7 +59,7 @@ class Step:
 class Member:
     """A job of a family; `source` is its source among the members, with the `step` that led from there.
 
-    `more` children of it are not shown. `hidden_source` is true if it has a source that is no member.
+    `more` children of it are not shown. `hidden_source` is true if its source is not a member.
     """
 
     job: Job
@@ -79,7 +79,7 @@ class Family:
 
     @property
     def is_alone(self) -> bool:
-        """Whether the job was made from nothing, and nothing from it."""
+        """Whether the job has neither a source nor children."""
         return len(self.members) == 1 and not self.members[0].more and not self.members[0].hidden_source
 
 
@@ -125,7 +125,7 @@ def _descendants(
 
 
 def step_of(ledger: Ledger, job: Job) -> Step:
-    """Return what `job` changes of its source, as it was recorded."""
+    """Return the recorded changes of `job` to its source."""
     beginning = ledger.read(RecordFilter(stream=job.job_id), limit=BEGINNING)
     history = JobHistory(list(beginning))
     request = history.requested
@@ -146,7 +146,7 @@ def _differences(job: Job) -> str:
 
 
 def _aspects(history: JobHistory) -> tuple[str, ...]:
-    """Return the aspects that were found in the prompt when it was decided."""
+    """Return the aspects found in the prompt at the decision."""
     if history.decision is None:
         return ()
     ruling = history.decision.event
@@ -157,7 +157,7 @@ def _aspects(history: JobHistory) -> tuple[str, ...]:
 
 
 def _words(request: RenderRequested, aspects: tuple[str, ...]) -> str | None:
-    """Return the words of the change, or else the beginning of the prompt; None if it was erased."""
+    """Return the words of the change, or else the beginning of the prompt; None if erased."""
     prompt = request.prompt.text
     if prompt is None:
         return None
@@ -178,7 +178,7 @@ def _words(request: RenderRequested, aspects: tuple[str, ...]) -> str | None:
 def steps_between(
     ledger: Ledger, source: Job, job: Job, may_see: Callable[[Job], bool], most: int = MOST_MEMBERS
 ) -> list[Step] | None:
-    """Return the steps from `source` to `job`; None if it was not made from it, as far as can be seen."""
+    """Return the steps from `source` to `job`; None if no visible steps lead there."""
     above, _ = _ancestors(ledger, job, may_see, most)
     names = [ancestor.job_id for ancestor in above]
     if source.job_id not in names:

@@ -5,7 +5,7 @@ Only the record is read: no clock, no server, no current measurements. A differe
 erased text whose analysis cannot be checked.
 
 `what_if` decides the same requests under another policy. Each job counts once, by the first decision on it,
-before any person intervened. The outcome of an approval cannot be predicted, so what would be held is counted
+before any person intervened. The outcome of an approval cannot be predicted, so held requests are counted
 separately.
 """
 
@@ -160,7 +160,7 @@ def _give_up(record: Record, why: str) -> Remade:
 def _find_in_prompt(ledger: Ledger, record: Record, inputs: Inputs, policy: Policy) -> RemixVerdict | None:
     """Return the changes that a prompt of a remix or edit asks for; None for others, or if erased.
 
-    A judge is not asked again: what it said is among the inputs.
+    A judge is not asked again: its answer is among the inputs.
     """
     if inputs.operation not in (Operation.REMIX, Operation.EDIT):
         return None
@@ -181,9 +181,9 @@ ERASED = "erased"
 def _search_again(
     ledger: Ledger, record: Record, inputs: Inputs, policy: Policy
 ) -> Mapping[str, str | None] | str | None:
-    """Return what the guardrails find in the text now, `ERASED` without it; None if nothing was searched.
+    """Return the guardrails' findings in the text now; `ERASED` without it; None if nothing was searched.
 
-    A decision after an answer of a person repeats what was found at first, under the policy of then.
+    A decision after a person's answer repeats the first findings, under the policy of that time.
     """
     if inputs.guardrails is None or record.version != FIRST_DECISION:
         return None
@@ -194,7 +194,7 @@ def _search_again(
 
 
 def _read_sent_text(ledger: Ledger, record: Record) -> str | None:
-    """Return the prompt of a request as it would be sent; None if it was erased."""
+    """Return the prompt of a request as it would be sent; None if erased."""
     request = next(ledger.entries(RenderRequested, RecordFilter(stream=record.stream), limit=1)).event
     return (request.augmented_prompt or request.prompt).text
 
@@ -213,7 +213,7 @@ def _guardrails_differ(
 
 
 def _has_trace_of_changes(ruling: Considered) -> bool:
-    """Return whether a denial says where the changes are in the text; one that a person reviewed does not."""
+    """Return whether a denial has the positions of the changes in the text; not after a person's review."""
     return isinstance(ruling, RenderDenied) and bool(ruling.denial_trace.changes)
 
 
@@ -233,13 +233,13 @@ def _differences(
 
 
 def _flatten(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a decision merged with those of its basis, to be compared one by one."""
+    """Return the fields of a decision merged with its basis, to be compared one by one."""
     basis: dict[str, Any] = document.pop("basis")
     return document | basis
 
 
 FIRST_DECISION = 2
-"""The version of the first decision in the stream of its job, after the request."""
+"""The version of the first decision in a job's stream, after the request."""
 
 
 @dataclass(frozen=True)
@@ -328,9 +328,9 @@ def _compare_decisions(
 
 
 def _apply_guardrails(policy: Policy, ledger: Ledger, record: Record, inputs: Inputs) -> Inputs:
-    """Return `inputs` with what the guardrails of `policy` find: in the text if it is there, and the scores.
+    """Return `inputs` with the guardrail findings of `policy`: from the text if available, and the scores.
 
-    No server is asked: a prompt that was not moderated then counts as not moderated.
+    No server is asked: a prompt that was not moderated at the time counts as not moderated.
     """
     inputs = _apply_judge(policy, inputs)
     if policy.guardrails is None:
@@ -341,7 +341,7 @@ def _apply_guardrails(policy: Policy, ledger: Ledger, record: Record, inputs: In
 
 
 def _apply_judge(policy: Policy, inputs: Inputs) -> Inputs:
-    """Return `inputs` as they would be under the judge of `policy`, from what a judge said at the time."""
+    """Return `inputs` as they would be under the judge of `policy`, from the judge's answer at the time."""
     if inputs.offline_verdict is None:
         return inputs
     found = RemixVerdict(cast("OneChange", inputs.offline_verdict))  # it was recorded from one
@@ -361,7 +361,7 @@ def _remake_recorded(ruling: Considered, inputs: Inputs, catalog: Catalog, docum
 
 
 def _outlook(considered: Considered, without_people: Considered) -> Outlook:
-    """Return the result; `without_people` has the model and cost of what is held."""
+    """Return the result; `without_people` has the model and cost of a held request."""
     if isinstance(considered, RenderDenied):
         return Outlook(considered.decision, None, 0, considered.denial_trace.detail_code)
     why = ", ".join(considered.reason_codes) if isinstance(considered, RenderHeld) else None

@@ -1,8 +1,8 @@
-"""Report what was spent and what is reserved, by model, purpose, actor, team, day or budget.
+"""Report spent and reserved money by model, purpose, actor, team, day or budget.
 
-The day of a job is that of its request, in UTC. Reserved money may still be spent, which includes jobs with
-an unknown outcome; settled money is the reported cost, or the estimate. Adopted videos were paid for
-elsewhere and are not included.
+The day of a job is that of its request, in UTC. Reserved money may still be spent, and includes jobs with an
+unknown outcome; settled money is the reported cost, or the estimate. Adopted videos were paid for elsewhere
+and are not included.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ UNDECIDED = "not decided"
 
 
 class Grouping(StrEnum):
-    """What spending can be grouped by."""
+    """The groupings of spending."""
 
     MODEL = "model"
     PURPOSE = "purpose"
@@ -61,7 +61,7 @@ class SpentMoney:
 
 @dataclass(frozen=True)
 class Spending:
-    """Everything spent since a time, in groups and in total, and what is left of each budget now."""
+    """The money spent since a time, in groups and in total, and the current remainder of each budget."""
 
     by: Grouping
     parts: tuple[SpentMoney, ...]
@@ -78,7 +78,7 @@ def spending(
     sees: Sequence[JobFilter] = ALL_JOBS,
     known: Mapping[str, Limit] | None = None,
 ) -> Spending:
-    """Return what the jobs requested since `since` (RFC 3339 UTC) cost, grouped `by`.
+    """Return the cost of the jobs requested since `since` (RFC 3339 UTC), grouped `by`.
 
     The most expensive group comes first; days are in order. A render may be paid from several budgets, whose
     groups then add up to more than the total. `sees` restricts whose jobs count, except by budget.
@@ -128,7 +128,7 @@ _ORDER: dict[Grouping, Callable[[SpentMoney], tuple[int, str]]] = {Grouping.DAY:
 
 
 def _shares(job: Job, by: Grouping) -> Iterable[tuple[str, int]]:
-    """Return the groups of a job, and what it reserves in each."""
+    """Return the groups of a job, and its reserved money in each."""
     if by is Grouping.BUDGET:
         return _budgets(job)
     names: dict[Grouping, str] = {

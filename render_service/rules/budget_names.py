@@ -5,15 +5,14 @@ name                                           holds what is spent
 =============================================  =======================================================
 ``all``                                        by everyone
 ``team_film``                                  by the team ``film``
-``project_spring__purpose_final``              on finals of the project ``spring``: all parts have to match
+``project_spring__purpose_final``              on finals of the project ``spring``: all parts must match
 ``actor_alice``                                by ``alice``, under any key or login, and their agents
 ``team_film__month``                           nothing itself: it limits every month
 ``team_film__2026_11``, ``…__2026_11_21``      by the team in that month, on that day (UTC)
 =============================================  =======================================================
 
-A month or day gets its own budget, with its own limit in the ledger, when the first render is
-decided in it. So the store enforces every budget in the same way, and what was held in a month is there to
-be read for ever.
+A month or day gets its own budget, with its own limit in the ledger, when the first render is decided in it.
+So the store enforces every budget in the same way, and the holds of a month stay readable forever.
 """
 
 import hashlib
@@ -30,7 +29,7 @@ from render_service.runtime.errors import BadInput
 LONGEST = 64
 EVERYBODY = "all"
 AGENT, ON_BEHALF_OF = "agent ", " on behalf of "
-"""How an agent's actor is written: ``agent NAME on behalf of PERSON``."""
+"""The format of an agent's actor: ``agent NAME on behalf of PERSON``."""
 _ACTOR = "actor_"
 WORD = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _NOT_WORD = re.compile("[^a-z0-9]+")
@@ -38,7 +37,7 @@ LONGEST_WORD = 40
 _DATED = re.compile(r"[0-9]{4}_[0-9]{2}(_[0-9]{2})?")
 _PARTS = ("team", "project", "purpose", "actor")
 _JOINED = _PARTS[:3]
-"""Parts that a name may have several of; a budget of an actor has no other part."""
+"""Parts that a name may have several of; an actor's budget has no other part."""
 _EXAMPLES = (
     "all, team_film, project_spring, purpose_final, several of these joined as in team_film__purpose_final, "
     "or actor_NAME"
@@ -55,7 +54,7 @@ class Period(StrEnum):
 
 @dataclass(frozen=True)
 class Scope:
-    """Whose money pays for a render; None where no team, project, purpose or actor applies."""
+    """The payers of a render; None if no team, project, purpose or actor applies."""
 
     team: str | None
     project: str | None
@@ -106,14 +105,14 @@ def stream_of(budget: str) -> str:
 
 
 def person_of(actor: str) -> str:
-    """Return the person an actor acts for: themselves, or for an agent the person it is recorded with."""
+    """Return the person an actor acts for: themselves, or for an agent the recorded person."""
     return actor.rpartition(ON_BEHALF_OF)[2] if actor.startswith(AGENT) else actor
 
 
 def actor_word(actor: str) -> str:
-    """Return the word for an actor in a name; names that are no words get a digest, so that they differ.
+    """Return the word for an actor in a name; other names get a digest, so that they differ.
 
-    What an agent spends is its person's: a limit that another name could avoid would limit nothing.
+    An agent's spending counts for its person: a limit that another name could avoid would limit nothing.
     """
     actor = person_of(actor)
     if WORD.fullmatch(actor) and len(actor) <= LONGEST_WORD:
@@ -125,7 +124,7 @@ def actor_word(actor: str) -> str:
 def read_name(text: str, period: Period) -> BudgetName:
     """Return the budget called `text`, for every `period`; `BadInput` explains the names.
 
-    An actor may be named as they are: ``actor_alice@example.org``.
+    An actor may be named verbatim: ``actor_alice@example.org``.
     """
     if text.startswith(_ACTOR) and text != _ACTOR:
         text = _ACTOR + actor_word(text.removeprefix(_ACTOR))

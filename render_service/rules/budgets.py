@@ -1,8 +1,8 @@
-"""Set the limits of budgets, and report what is left in those that a render is paid from.
+"""Set the limits of budgets, and report the remainder of the budgets that a render is paid from.
 
-The store enforces the limit, inside the append that reserves the money. What is read here is an input of the
-decision, and may be out of date by then. If the append loses such a race, the decision is repeated with what
-is left.
+The store enforces the limit, inside the append that reserves the money. The values read here are inputs of
+the decision, and may be out of date by then. If the append loses such a race, the decision is repeated with
+the remainder.
 
 The first decision in a new month or day records the limit of that period before any money is held in it, on
 condition that it is not recorded yet and that the limit of every period is still the one it read.
@@ -103,7 +103,7 @@ class RemainingBudget:
 
     @property
     def usd_micros(self) -> int | None:
-        """What is left, 0 if the limit was exceeded; None without a limit."""
+        """The remainder, 0 if the limit was exceeded; None without a limit."""
         return None if self.limit_usd_micros is None else max(0, self.limit_usd_micros - self.held_usd_micros)
 
     def document(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class ApplicableBudgets:
 
     @property
     def left_usd_micros(self) -> int | None:
-        """The smallest amount left in any of them; None if none has a limit."""
+        """The smallest remainder of any of them; None if none has a limit."""
         return min((left.usd_micros for left in self.budgets if left.usd_micros is not None), default=None)
 
 
@@ -153,7 +153,7 @@ def _limit(entry: Entry[BudgetSet], version: int) -> Limit:
 def purse(
     ledger: Ledger, scope: Scope, now: datetime, who: Provenance | None, taken: Mapping[str, int] = NOTHING
 ) -> ApplicableBudgets:
-    """Return the budgets that apply to `scope`, with what is left of each.
+    """Return the budgets that apply to `scope`, with the remainder of each.
 
     A month or day that has no limit yet gets it, recorded by `who`; with None nothing is recorded. `taken` is
     the amount that unrecorded decisions take from each.
@@ -236,7 +236,7 @@ def limit_batches(
 
 
 class KnownLimits:
-    """The limits of all budgets; each look reads only what was recorded since."""
+    """The limits of all budgets; each refresh reads only new records."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger

@@ -63,7 +63,7 @@ def _span(seconds: int) -> str:
 
 
 def is_under_way(job: Job) -> bool:
-    """Return whether a video of `job` is still to come without anyone doing anything."""
+    """Return whether a video of `job` is still to come without further action."""
     return job.outcome is None and job.state in _UNDER_WAY
 
 

@@ -1,7 +1,7 @@
 """Read, check and activate a team's policy and catalog files, and find those in force.
 
-The rules activated last are in force, or else those that come with the package. They are stored in
-``documents`` by digest, so finding them reads the events of the stream ``policy`` and two documents.
+The rules activated last are in force, or else the packaged ones. They are stored in ``documents`` by digest,
+so finding them reads the events of the stream ``policy`` and two documents.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rules:
-    """The policy and catalog, and the record that activated them; None for those of the package."""
+    """The policy and catalog, and the record that activated them; None for the packaged ones."""
 
     policy: Policy
     catalog: Catalog
@@ -76,8 +76,8 @@ class Rules:
 class InForce:
     """The rules in force in a ledger, as this process last read them.
 
-    Decisions are recorded on condition that the rules are `Rules.unchanged`. So they are read again only
-    after another process has activated others, not for every decision.
+    Decisions are recorded on condition that the rules are `Rules.unchanged`. So they are reread only after
+    another process has activated others, not for every decision.
     """
 
     def __init__(self, ledger: Ledger, rules: Rules | None = None) -> None:
@@ -86,14 +86,14 @@ class InForce:
         self._read_to = 0
 
     def follow(self) -> None:
-        """Read the rules again if others were activated meanwhile; costs one query if not."""
+        """Reread the rules if others were activated in the meantime; costs one query if not."""
         for record in self._ledger.read(RecordFilter(stream=STREAM), after=self._read_to):
             self._read_to = record.position
             if record.version > self.rules.version:
                 self.renew(self.rules)
 
     def renew(self, old: Rules) -> bool:
-        """Read the rules again unless that was done since `old`; return whether there are newer ones."""
+        """Reread the rules unless that was done since `old`; return whether there are newer ones."""
         if self.rules.version == old.version:
             self.rules = read_active_rules(self._ledger)
         return self.rules.version != old.version
@@ -110,7 +110,7 @@ class InForce:
 
 
 def read_packaged_rules() -> Rules:
-    """Return the policy and catalog that come with the package."""
+    """Return the packaged policy and catalog."""
     return Rules(default_policy(), default_catalog())
 
 
@@ -160,8 +160,8 @@ def read_rules(
 ) -> Rules:
     """Return the rules in these files; without a catalog file, with the catalog of the `active` rules.
 
-    The guardrails are those of their file, else those of the policy file, else those of the `active` rules: a
-    policy without any does not take them out of force. `BadInput` names the problem with file, line and key.
+    The guardrails come from their file, else from the policy file, else from the `active` rules: a policy
+    without any keeps them in force. `BadInput` gives file, line and key of the problem.
     """
     policy = _read(policy_file, "policy", Policy)
     if guardrails_file and policy.guardrails:

@@ -1,4 +1,4 @@
-"""A policy in words, what changed between two of them, and the history of the ones that were in force."""
+"""A policy in words, the differences between two policies, and the history of activations."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ from render_service.rules.policies import STREAM, Rules, read_packaged_rules, re
 from render_service.runtime.documents import format_count
 
 MOST_TERMS = 8
-"""The terms of a rule that are shown."""
+"""Number of a rule's terms that are shown."""
 NAMED_BY = ("code", "model", "name")
-"""The keys that name an entry of a list, so that an entry is compared with itself wherever it stands."""
+"""Keys that identify an entry of a list, so that it is compared with itself wherever it moves."""
 
 
 class Sentence(NamedTuple):
-    """What the policy says about one topic; an approval rule has details of what it applies to."""
+    """A policy's statements on one topic; an approval rule has details of what it applies to."""
 
     topic: str
     text: str
@@ -33,7 +33,7 @@ class Sentence(NamedTuple):
 
 
 def describe_policy(policy: Policy) -> Iterator[Sentence]:
-    """Yield what a policy says, the rules that need a person first."""
+    """Yield a policy's statements, with the rules that need a person first."""
     for rule in policy.approvals or ():
         yield _approval(rule)
     yield Sentence("denials that may be overridden", _list(policy.overridable, "none"))
@@ -96,7 +96,7 @@ def _list(words: Any, none: str) -> str:
 
 
 class Difference(NamedTuple):
-    """A setting that two documents do not share, as ``weights.fit_weight``; None where it is not set."""
+    """A setting that differs between two documents, as ``weights.fit_weight``; None if it is not set."""
 
     setting: str
     before: str | None
@@ -104,7 +104,7 @@ class Difference(NamedTuple):
 
 
 def differences(before: Document, after: Document) -> list[Difference]:
-    """Return what changed from one document to another of the same kind, by setting."""
+    """Return the changes from one document to another of the same kind, by setting."""
     old, new = _settings(before), _settings(after)
     return [
         Difference(name, old.get(name), new.get(name))
@@ -114,7 +114,7 @@ def differences(before: Document, after: Document) -> list[Difference]:
 
 
 def rules_differences(before: Rules, after: Rules) -> list[Difference]:
-    """Return what changed in the policy, then in the catalog, whose settings are marked as such."""
+    """Return the changes in the policy, then in the catalog, whose settings are marked as such."""
     changes = differences(before.catalog, after.catalog)
     in_catalog = [change._replace(setting=f"catalog: {change.setting}") for change in changes]
     return [*differences(before.policy, after.policy), *in_catalog]
@@ -139,11 +139,11 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Activation:
-    """A policy that came into force: the record, its documents, and what it changed."""
+    """An activated policy: the record, its documents, and its changes."""
 
     record: Record
     why: str | None
-    """None if it was erased, or nothing was said."""
+    """None if erased, or if none was given."""
     rules: Rules
     changes: tuple[Difference, ...]
 

@@ -1,7 +1,7 @@
 """Process the items of many tasks in groups: while one group is processed, the next items gather.
 
 A single item never waits for others. If a group fails, the error is raised in every task that waits for one
-of its items, so that no task waits for ever.
+of its items, so that no task waits forever.
 """
 
 import asyncio
@@ -69,7 +69,7 @@ class Coalescer(Generic[T, R]):
                 outcomes: Sequence[R | Exception] = await self._work([item for item, _ in group])
             except Exception as error:  # noqa: BLE001  # raised in the tasks that wait for them
                 outcomes = [error] * len(group)
-            except BaseException:  # cancelled as the loop ends: no task may wait for ever
+            except BaseException:  # cancelled as the loop ends: no task may wait forever
                 for _, done in (*group, *self._waiting):
                     if done is not None:
                         done.cancel()

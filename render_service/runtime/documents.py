@@ -96,13 +96,13 @@ def _seconds(moment: str) -> int | None:
 
 
 def record_document(record: Record) -> Json:
-    """Return a record with its payload; private text appears beside its commitment, or ``[erased]``."""
+    """Return a record with its payload; private text appears next to its commitment, or ``[erased]``."""
     document: Json = decode(record_json(record))
     return document
 
 
 def record_json(record: Record) -> Raw:
-    """Return the document of a record as JSON text, which takes less time than its objects."""
+    """Return the document of a record as JSON text, which is faster than building its objects."""
     return Raw(b'%b,"payload":%b}' % (encode(record.envelope)[:-1], payload_json(record)))
 
 
@@ -118,7 +118,7 @@ def payload_json(record: Record) -> bytes:
 
 
 _PRIVATE = re.compile(rb'\{"commitment":"([0-9a-f]{64})"\}')
-"""What a payload has of a private text; within a text of its own, the quotes would be escaped."""
+"""The JSON of a private text in a payload; quotes inside a text would be escaped."""
 
 
 def _reveal(commitment: str, bodies: Mapping[str, PrivateBody]) -> bytes:

@@ -1,4 +1,4 @@
-"""Histograms of how long the work of this process takes, and what is running: for Prometheus and OTLP."""
+"""Histograms of the durations of this process's work, and what is running: for Prometheus and OTLP."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ DOWNLOAD_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 
 
 class _Shape(NamedTuple):
-    """What is measured of some work."""
+    """The measurement of one kind of work."""
 
     name: str
     documentation: str
@@ -35,7 +35,7 @@ SHAPES: Mapping[Work, _Shape] = {
         "download", "Time to download and store one file.", ("profile", "outcome"), DOWNLOAD_S
     ),
 }
-"""The work that has a histogram; the others have spans only."""
+"""Kinds of work with a histogram; the others have only spans."""
 
 
 class Durations(Collector):

@@ -1,7 +1,7 @@
-"""Read the standard OTEL_ settings, and begin to export if they say where to.
+"""Read the standard OTEL_ settings, and start exporting if they configure it.
 
 Reading them loads nothing of OpenTelemetry: most processes export nothing. Telemetry never breaks what it
-watches, so a setting that cannot be used is logged, and nothing is exported.
+observes, so an unusable setting is logged, and nothing is exported.
 """
 
 import math
@@ -29,14 +29,14 @@ class ExportUnusable(Exception):
 
 
 class Signals(NamedTuple):
-    """Which signals are exported."""
+    """The exported signals."""
 
     traces: bool
     metrics: bool
 
 
 def signals(environment: Mapping[str, str] = os.environ) -> Signals:
-    """Return what is exported, by default nothing; `ExportUnusable` for a setting that cannot be followed."""
+    """Return the exported signals, by default none; `ExportUnusable` for an unusable setting."""
     if _setting(environment, "OTEL_SDK_DISABLED").lower() == "true":
         return Signals(traces=False, metrics=False)
     return Signals(*(_is_exported(environment, signal) for signal in SIGNALS))
@@ -91,7 +91,7 @@ def _read_either(environment: Mapping[str, str], signal: str, name: str) -> str:
 
 
 def begin_telemetry(log: Log, environment: Mapping[str, str] = os.environ) -> Telemetry:
-    """Return what listens to a new session; it exports if the environment says where to."""
+    """Return the listener for a new session; it exports if the environment configures it."""
     host = _host()
     try:
         wanted = signals(environment)
@@ -105,7 +105,7 @@ def begin_telemetry(log: Log, environment: Mapping[str, str] = os.environ) -> Te
 
 def _host() -> "TracerProvider | None":
     """Return the tracer provider of the program that uses this library, if it has set one."""
-    if "opentelemetry.trace" not in sys.modules:  # then nobody has
+    if "opentelemetry.trace" not in sys.modules:  # then none has been set
         return None
     from opentelemetry.trace import (  # loaded already
         NoOpTracerProvider,

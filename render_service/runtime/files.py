@@ -36,7 +36,7 @@ def read_file(path: Path, what: str, limit: int) -> bytes:
 
 
 def check_folder_of(path: Path, what: str, param: str) -> None:
-    """Raise `BadInput` unless the folder in which `path` will be made exists; `what` describes the file."""
+    """Raise `BadInput` unless the parent folder of `path` exists; `what` describes the file."""
     if not path.parent.is_dir():
         raise BadInput(
             f"{what} {path}: the folder {path.parent} does not exist; create it first",

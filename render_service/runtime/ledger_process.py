@@ -1,6 +1,6 @@
 """The process of one ledger: `serve --all` and `worker --all` start one for each ledger of a folder.
 
-They tell it its ledger in a variable of the environment, and hold the other end of its standard input.
+They pass the ledger in an environment variable, and hold the other end of its standard input.
 """
 
 import json
@@ -38,7 +38,7 @@ class LedgerProcess(NamedTuple):
 
 @cache
 def ledger_process() -> LedgerProcess | None:
-    """Return what this process serves or works; None outside `serve --all` and `worker --all`."""
+    """Return the ledger of this process; None outside `serve --all` and `worker --all`."""
     text = os.environ.get(PLACED)
     try:
         return LedgerProcess(**json.loads(text)) if text else None
@@ -58,7 +58,7 @@ def read_path_prefix() -> str:
 
 
 def end_with_parent() -> None:
-    """Stop this process as SIGTERM does once the process that started it is gone, however it ended."""
+    """Stop this process, as SIGTERM does, once the process that started it is gone for any reason."""
 
     def wait() -> None:
         while os.read(0, 1):  # the other end is only ever closed

@@ -1,4 +1,4 @@
-"""A folder of ledgers, each with settings of its own: what ``--all DIR`` means.
+"""A folder of ledgers, each with its own settings: the meaning of ``--all DIR``.
 
 =====================  ==================================================================================
 DIR/film/ledger.db     a ledger in a folder of its own, with its stored files beside it
@@ -6,7 +6,7 @@ DIR/film/settings.env  its settings, as ``NAME=value``; SORA_LEDGER_URL there na
 DIR/film.db            a ledger without a folder: it can be checked, not served or worked
 =====================  ==================================================================================
 
-A ledger gets the settings of its file, and for the rest those of the environment, except what belongs to one
+A ledger gets the settings of its file, and all others from the environment, except those that belong to one
 ledger (`_OF_ONE_LEDGER`). If the file names a server, it gets no key or secret of another server.
 
 `serve --all` and `worker --all` run one process for each ledger (`render_service.runtime.ledger_process`).
@@ -36,11 +36,11 @@ _FILES = re.compile(
 
 
 class OneLedger(NamedTuple):
-    """A ledger of a folder: its name, where it is, and the environment of its commands."""
+    """A ledger of a folder: its name, its location, and the environment of its commands."""
 
     name: str
     shown: str
-    """How messages name it: its file, or the file of its settings."""
+    """Its name in messages: its file, or the file of its settings."""
     folder: Path
     environment: Mapping[str, str]
 
@@ -107,7 +107,7 @@ def list_separate(folder: Path, environment: Mapping[str, str] = os.environ) -> 
 
 
 def find_by_folder(url: str | None, environment: Mapping[str, str] = os.environ) -> OneLedger | None:
-    """Return the ledger whose folder is named instead of a URL; None if `url` names no such folder."""
+    """Return the ledger whose folder is given instead of a URL; None if `url` is not such a folder."""
     if not url or "://" in url:
         return None
     folder = Path(url).expanduser()
@@ -137,7 +137,7 @@ def _read(path: Path, environment: Mapping[str, str]) -> OneLedger:
             found=file.ignored,
         )
     for name, nearest in find_misspelt(file.values).items():
-        if nearest is not None:  # another name may be that of a secret, which a file of its own names
+        if nearest is not None:  # another name may be a secret's, referred to in its own settings file
             raise BadInput(
                 f"settings file {path}: {name} is not a setting; did you mean {nearest}? Nothing was started",
                 param=name,

@@ -1,10 +1,10 @@
 """Send spans and metrics to an OpenTelemetry collector, by OTLP over HTTP.
 
 Imported only if the environment asks for it: the SDK takes a third of a second to load. Everything is sent by
-threads of its own, from a queue that drops what it cannot hold, so a collector that is down or slow delays
-nothing; at the end, what is left has `FLUSH_S`. Its troubles are logged, at most once a minute.
+separate threads, from a queue that drops what it cannot hold, so a dead or slow collector delays nothing; at
+the end, the rest is sent within `FLUSH_S`. Problems are logged, at most once a minute.
 
-A trace is that of the records: the span that begins it has the recorded trace id and span id. It ends as soon
+Traces match the records: the span that begins a trace has the recorded trace id and span id. It ends as soon
 as the process has started, and later work is a child of it, so that no span lasts as long as a worker.
 
 There is one set of metrics, which ``/metrics`` shows and OTLP sends, under the same names: nothing is counted
@@ -44,10 +44,10 @@ from render_service.runtime.spans import ExportedSpan, SpanStart, Value, Work
 from render_service.runtime.telemetry import Log, Trace
 
 FLUSH_S = 2.0
-"""Longest time that the end of a process waits for a collector; a worker has promised to end within ten."""
+"""Maximum wait for a collector at the end of a process; a worker has promised to end within ten seconds."""
 
 AFTER_TROUBLE_S = 0.3
-"""The same, once the collector has shown that it takes nothing."""
+"""The same, once the collector has accepted nothing."""
 
 PROBE_S = 3.0
 CHECK_S = 0.005
@@ -98,7 +98,7 @@ class OtlpExporter:
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
         class Ids(RandomIdGenerator):
-            """Takes the ids of the record for the span that begins a trace."""
+            """Uses the record's ids for the span that begins a trace."""
 
             def generate_trace_id(self) -> int:
                 providers = _TRACE.get()
@@ -114,7 +114,7 @@ class OtlpExporter:
         return provider.get_tracer(SCOPE, version("sora-ledger"))
 
     def add(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        """Export also these metrics."""
+        """Also export these metrics."""
         if self._metrics is not None:
             self._metrics.sources.append(collect)
 
@@ -150,8 +150,8 @@ class OtlpExporter:
             _TRACE.reset(token)
 
     def _root(self, trace: Trace) -> contexts.Context:
-        """Return the context of the span that begins `trace`, which is made when it is first needed."""
-        if self._host is not None:  # it chooses the ids of spans; those of the record are above them
+        """Return the context of the span that begins `trace`, creating it on first use."""
+        if self._host is not None:  # it chooses the ids of spans; the record's ids are above them
             return _make_child_context(trace)
         known = self._roots.get(trace.span_id)
         if known is None:
@@ -166,7 +166,7 @@ class OtlpExporter:
         return known
 
     def stop(self) -> None:
-        """Send what is left, for `FLUSH_S` at most, or a moment if the collector is in trouble."""
+        """Send the rest, for `FLUSH_S` at most, or briefly if the collector has problems."""
         threads = [threading.Thread(target=flush, daemon=True) for flush in self._flushing]
         until = time.monotonic() + FLUSH_S
         for thread in threads:
@@ -212,7 +212,7 @@ class _OpenSpan:
 
 
 class _Nowhere:
-    """A span where only metrics are exported."""
+    """A span when only metrics are exported."""
 
     traceparent: str | None = None
 
@@ -258,7 +258,7 @@ def _resource() -> Any:
 
 
 class _MetricSender:
-    """Sends what the sources have, at an interval and at the end."""
+    """Sends the metrics of its sources at an interval and at the end."""
 
     def __init__(self, resource: Any, interval_s: float) -> None:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -295,14 +295,14 @@ class _MetricSender:
 
 
 class _Troubles(logging.Handler):
-    """Turns what the SDK complains about into lines of our log, one a minute."""
+    """Turns the SDK's complaints into lines of our log, one a minute."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._log: Log | None = None
         self._logged_s = float("-inf")
         self.last_s = float("-inf")
-        """When there was a trouble last, by the monotonic clock."""
+        """The time of the last problem, by the monotonic clock."""
 
     def report_to(self, log: Log) -> None:
         """Write to `log` from now on."""
@@ -313,14 +313,14 @@ class _Troubles(logging.Handler):
         self.note(record.getMessage())
 
     def note(self, because: str) -> None:
-        """Log a trouble, unless one was logged a short while ago."""
+        """Log a problem, unless one was logged recently."""
         self.last_s = time.monotonic()
         if self._log is not None and self.last_s >= self._logged_s + QUIET_S:
             self._logged_s = self.last_s
             self._log.warning("telemetry.trouble", because=because[:LONGEST_REASON])
 
     def is_recent(self, since_s: float) -> bool:
-        """Return whether there was a trouble since then."""
+        """Return whether there was a problem since then."""
         return self.last_s >= since_s
 
 
@@ -328,7 +328,7 @@ _TROUBLES = _Troubles()
 
 
 def _troubles() -> _Troubles:
-    """Return what hears the SDK, whose logger otherwise writes to stderr."""
+    """Return the handler for the SDK's complaints, which its logger would write to stderr."""
     logger = logging.getLogger("opentelemetry")
     if _TROUBLES not in logger.handlers:
         logger.addHandler(_TROUBLES)
@@ -337,7 +337,7 @@ def _troubles() -> _Troubles:
 
 
 class _Heard(logging.Handler):
-    """Keeps what the SDK complains about."""
+    """Collects the SDK's complaints."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -349,7 +349,7 @@ class _Heard(logging.Handler):
 
 
 def collector_trouble(*, traces: bool, metrics: bool) -> str | None:
-    """Send the collector an empty request of each kind; return what is wrong with the first that fails."""
+    """Send the collector an empty request of each kind; return the first failure."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData

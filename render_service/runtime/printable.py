@@ -1,14 +1,14 @@
-"""Text made safe to show, above all text from others: prompts, servers' messages, file names.
+"""Make text safe to display, especially text from others: prompts, servers' messages, file names.
 
-What is not printable, such as the escape sequences that move a cursor or rename a window, or the marks that
-turn the direction of a line, is shown as ``�``. Terminals obey those; browsers obey the marks.
+Unprintable characters, such as escape sequences that move a cursor or rename a window, or marks that change
+the direction of a line, are shown as ``�``. Terminals obey the former; browsers obey the marks.
 """
 
 import unicodedata
 
 LAYOUT = "\n\t"
 SHORT = 60
-_JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they command nothing
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they control nothing
 
 
 def printable(text: str) -> str:
@@ -25,7 +25,7 @@ def _is_shown(letter: str) -> bool:
 
 
 def shorten(text: str | None, limit: int = SHORT) -> str:
-    """Return `text` on one line, cut at `limit` characters; erased text as such."""
+    """Return `text` on one line, cut at `limit` characters; erased text is marked as such."""
     if text is None:
         return "[erased]"
     line = printable(" ".join(text.split()))

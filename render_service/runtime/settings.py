@@ -83,30 +83,30 @@ OPENAI_HOST = "api.openai.com"
 SANDBOX = "sandbox"
 DEFAULT_SANDBOX_SECONDS = 6.0
 DEFAULT_LONGEST_RENDER_S = 21_600.0
-"""Hosted servers render in minutes; your own machines with long queues may take an hour or two."""
+"""Hosted servers render in minutes; self-hosted machines with long queues may take an hour or two."""
 DEFAULT_RETRY_SECONDS = 20.0
 LONGEST_ACTOR = 256
 _WORD = re.compile(r"(?=.{1,40}$)[a-z0-9]+(_[a-z0-9]+)*")
 OIDC = "SORA_LEDGER_OIDC"
 ALERTS = "SORA_LEDGER_ALERTS"
 FORWARD = "SORA_LEDGER_FORWARD"
-"""Not read from ``.env``: what a folder contains must not send the record anywhere."""
+"""Not read from ``.env``: a folder's contents must not redirect the record."""
 JUDGE_KEY = "SORA_LEDGER_JUDGE_KEY"
 CONSOLE_URL = "SORA_LEDGER_CONSOLE_URL"
 CONSOLE_SIGNING = "SORA_LEDGER_CONSOLE_SECRET"
-"""Not read from ``.env``: who writes that file in a folder must not be able to sign in as anyone."""
+"""Not read from ``.env``: the author of that file in a folder must not be able to sign in as anyone."""
 READ_URL = "SORA_LEDGER_READ_URL"
-"""Not read from ``.env``: what a folder contains must not say what reviewers are shown."""
+"""Not read from ``.env``: a folder's contents must not determine what reviewers see."""
 METRICS_TOKEN = "SORA_LEDGER_METRICS_TOKEN"  # noqa: S105  # the name of a variable
 SHORTEST_SECRET = 32
 TRUST_LIST = "SORA_LEDGER_TRUST_LIST"
-"""Not read from ``.env``: what a folder contains must not decide whom to trust."""
+"""Not read from ``.env``: a folder's contents must not decide whom to trust."""
 WEBHOOK_SECRETS = "SORA_LEDGER_WEBHOOK_SECRETS"
 WITNESSES = "SORA_LEDGER_WITNESSES"
-"""Not read from ``.env``: what a folder contains must not say whose cosignatures are enough."""
+"""Not read from ``.env``: a folder's contents must not decide whose cosignatures are enough."""
 TSA_CHAIN = "SORA_LEDGER_TSA_CHAIN"
 PRIVATE_ENDPOINTS = "SORA_LEDGER_PRIVATE_ENDPOINTS"
-"""Not read from ``.env``: what a folder contains must not open the network of this machine."""
+"""Not read from ``.env``: a folder's contents must not open the network of this machine."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class Settings:
 
     `profile_name` None means not chosen, `ledger_path` None that the ledger is on a database server.
     `webhook_secrets` are the unread variables that hold secrets: see `render_service.webhooks.endpoints`.
-    `request_key_file` was named to sign this request; without it `key_file` does, if the policy names it.
-    `assets_url` is the bucket for stored files, None if they are in `assets_folder`. `from_file` are the
-    names that ``.env`` set. `oidc_file` names the identity provider that is believed; ``.env`` cannot set it.
+    `request_key_file` was given to sign this request; without it `key_file` does, if its key is in the
+    policy. `assets_url` is the bucket for stored files, None if they are in `assets_folder`. `from_file` are
+    the names that ``.env`` set. `oidc_file` names the trusted identity provider; ``.env`` cannot set it.
     `access_key_id` is the key with which the actor was identified, if any. ``.env`` sets neither
     `console_url`, `console_secret` nor `oidc_secret`.
     """
@@ -166,7 +166,7 @@ class Settings:
 
     @property
     def sandbox_folder(self) -> Path:
-        """Where the embedded sandbox keeps its state."""
+        """The folder for the state of the embedded sandbox."""
         return self.data_folder / "sandbox"
 
     @property
@@ -179,14 +179,14 @@ class Settings:
 
     @property
     def may_have_spool(self) -> bool:
-        """Whether answers may be there: nearly always there are none, and nothing has to be read."""
+        """Whether answers may be there: nearly always there are none, and nothing needs to be read."""
         beside = self._spool_beside
         folders = [_data_folder() / "spool", *([beside] if beside else [])]
         return any(map(os.path.isdir, folders))  # also False for folders this user may not access
 
     @property
     def place_url(self) -> str:
-        """Where new files go."""
+        """The place of new files."""
         return self.assets_url or self.assets_folder.absolute().as_uri()
 
     @property
@@ -242,7 +242,7 @@ def read_settings(
     file = read_settings_file(folder / ".env")
     own = _read_permitted(file, environment)
     defaults = variables(read_config(environment))
-    if BASE_URL in environment or BASE_URL in own:  # a server was named, which is more than a habit
+    if BASE_URL in environment or BASE_URL in own:  # a server was given, which is more than a default
         defaults.pop("SORA_LEDGER_PROFILE", None)
     values = {**defaults, **environment, **own}
 
@@ -328,7 +328,7 @@ def read_named_secret(
 
 
 def _data_folder() -> Path:
-    from platformdirs import user_data_path  # only where no ledger is named
+    from platformdirs import user_data_path  # only if no ledger is given
 
     return user_data_path("sora-ledger", appauthor=False)
 

@@ -1,4 +1,4 @@
-"""Read ``.env`` of the working folder: who may have written it, what it sets, and where it may send a secret.
+"""Read ``.env`` of the working folder: its possible authors, its values, and where it may send secrets.
 
 The folder may have been cloned or unpacked, so the file is treated as untrusted. It is ignored if another
 user could have written it. Values are literal: ``${NAME}`` is not expanded, or the file could read any
@@ -79,7 +79,7 @@ def is_in_a_file(name: str) -> bool:
 
 
 def find_misspelt(names: Iterable[str]) -> dict[str, str | None]:
-    """Return those of `names` that begin like a setting and are none, each with the nearest one if any."""
+    """Return the `names` that look like settings but are not, each with the nearest setting if any."""
     settings = sorted(IN_A_FILE | IN_THE_SHELL)
     unknown = (
         name
@@ -98,7 +98,7 @@ class SettingsFile:
     ignored: str | None = None
 
     def list_without_effect(self) -> list[str]:
-        """Return why some of its lines set nothing: they name no setting, or one of the environment only."""
+        """Return why some of its lines have no effect: unknown settings, or environment-only ones."""
         lines = []
         for name, nearest in find_misspelt(self.values).items():
             hint = f"did you mean {nearest}?" if nearest else "docs/settings.md lists the settings"
@@ -108,9 +108,9 @@ class SettingsFile:
 
 
 def read_settings_file(path: Path, *, every_name: bool = False) -> SettingsFile:
-    """Read `path` if it is there; `BadInput` names the line that cannot be read.
+    """Read `path` if it exists; `BadInput` names the line that cannot be read.
 
-    `every_name` is for a file that an operator named: it may set any variable, not only ours.
+    `every_name` is for a file given by an operator: it may set any variable, not only ours.
     """
     try:
         link = path.lstat()
@@ -161,7 +161,7 @@ def _suspicion(link: os.stat_result, status: os.stat_result) -> str | None:
 
 
 def _parse(path: Path, text: str, names: re.Pattern[str]) -> dict[str, str]:
-    from dotenv import dotenv_values  # only where there is a file to read
+    from dotenv import dotenv_values  # only if there is a file to read
     from dotenv.parser import parse_stream
 
     for line in parse_stream(StringIO(text)):
@@ -177,7 +177,7 @@ def _parse(path: Path, text: str, names: re.Pattern[str]) -> dict[str, str]:
 
 
 def check_ledger(file: SettingsFile, url: str, environment: Mapping[str, str]) -> None:
-    """Refuse the database that `file` names if it would be sent a password that is not in `file`."""
+    """Refuse the database in `file` if it would be sent a password that is not in `file`."""
     address = urlsplit(url)
     if not address.scheme.startswith("postgres") or address.password or "password=" in address.query:
         return

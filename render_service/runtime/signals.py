@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    """Yield an event that SIGTERM and SIGINT set; a second signal ends the process immediately."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     names = (signal.SIGTERM, signal.SIGINT)

@@ -1,9 +1,9 @@
-"""Spans and durations of what a session does, for OpenTelemetry and Prometheus.
+"""Spans and durations of a session's work, for OpenTelemetry and Prometheus.
 
-A use case surrounds its work with ``session.span(…)``. Without anything that listens, that costs one call and
-measures nothing. `Telemetry` is the listener of a session and of all sessions derived from it. It passes
-spans to an exporter (`render_service.runtime.otlp`) if the environment configures one, and durations to
-histograms (`render_service.runtime.durations`) if this process has any.
+A use case wraps its work in ``session.span(…)``. Without a listener, that costs one call and measures
+nothing. `Telemetry` is the listener of a session and of all sessions derived from it. It passes spans to an
+exporter (`render_service.runtime.otlp`) if the environment configures one, and durations to histograms
+(`render_service.runtime.durations`) if this process has any.
 
 A span has ids, names, numbers and states. It never has text that a person or a server wrote: no prompt, and
 no message of an error.
@@ -26,14 +26,14 @@ Work = Literal[
 ]
 Kind = Literal["internal", "client", "server"]
 Timer = Callable[[Work, float, Mapping[str, str]], None]
-"""Is called with finished work, its seconds and its labels."""
+"""Called with finished work, its seconds and its labels."""
 
 OURS = "sora_ledger."
 _FAILED = {"outcome": "error"}
 
 
 class Span:
-    """Work under way; this one belongs to nobody and notes nothing."""
+    """Work in progress; this one belongs to nobody and notes nothing."""
 
     traceparent: str | None = None
     """The header that makes a server's span a child of this one; None if the span is not exported."""
@@ -47,7 +47,7 @@ class Span:
         pass
 
     def label(self, **labels: str) -> None:
-        """Add what both the duration and the span are distinguished by."""
+        """Add the labels that distinguish both the duration and the span."""
 
     def note(self, attributes: Mapping[str, Value | None]) -> None:
         """Add attributes to the span, except those that are None."""
@@ -84,16 +84,16 @@ class Exporter(Protocol):
         """Begin a span; it is the current one until it ends."""
 
     def add(self, collect: "Callable[[], Iterable[Metric]]") -> None:
-        """Export also what `collect` returns at each interval."""
+        """Also export the result of `collect` at each interval."""
 
     def stop(self) -> None:
-        """Send what is left, for a limited time."""
+        """Send the rest, for a limited time."""
 
 
 class SpanStart:
-    """How a span begins: its kind, and the spans of other traces it is linked to.
+    """The beginning of a span: its kind, and the spans of other traces it is linked to.
 
-    With `begins_trace` the span is the one that the trace is named after, `linked` to its cause.
+    With `begins_trace` it is the root span of the trace, `linked` to its cause.
     """
 
     __slots__ = ("begins_trace", "kind", "linked")
@@ -154,13 +154,13 @@ class _Watched(Span):
 
 
 class Telemetry:
-    """What listens to the work of a session."""
+    """The listener for the work of a session."""
 
     def __init__(self, exporter: Exporter | None = None) -> None:
         self.exporter = exporter
         self.timers: tuple[Timer, ...] = ()
         self.origins: dict[str, Trace] = {}
-        """In which trace and span a job was requested; see `Session.origin`."""
+        """The trace and span in which a job was requested; see `Session.origin`."""
 
     def span(self, work: Work, trace: Trace, how: SpanStart = INTERNAL) -> Span:
         """Return the span of some work, to be used in a ``with``."""
@@ -170,11 +170,11 @@ class Telemetry:
         return _Watched(work, self.timers, lambda: exporter.begin(work, trace, how))
 
     def stop(self) -> None:
-        """Send what was not sent yet, for a limited time."""
+        """Send the rest, for a limited time."""
         exporter, self.exporter = self.exporter, None
         if exporter is not None:
             exporter.stop()
 
 
 REQUEST: ContextVar[Trace | None] = ContextVar("request", default=None)
-"""The trace of the request that is being answered, in a server."""
+"""The trace of the request being answered, in a server."""

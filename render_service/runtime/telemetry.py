@@ -1,8 +1,8 @@
 """Traces and log lines. Every invocation is one W3C trace, whose id is in every log line and every event.
 
 Lines are readable on a terminal, by structlog, and JSON anywhere else. JSON is written here: a server logs
-five lines for each request that it pays for, and structlog took a twentieth of such a request. Keys are never
-logged; as a safety net, `redact` is applied to all values.
+five lines per paid request, and structlog took a twentieth of such a request's time. Keys are never logged;
+as a safety net, `redact` is applied to all values.
 """
 
 import json
@@ -48,7 +48,7 @@ def begin_trace(environment: Mapping[str, str] = os.environ) -> Trace:
 
 
 def sender_of(traceparent: str) -> Trace | None:
-    """Return the trace and span that a ``traceparent`` names; None if it is malformed."""
+    """Return the trace and span in a ``traceparent``; None if it is malformed."""
     match = _TRACEPARENT.match(traceparent)
     if match and set(match[1]) != {"0"} and set(match[2]) != {"0"}:
         return Trace(match[1], match[2])
@@ -59,7 +59,7 @@ def redact(value: Any) -> Any:
     """Return `value` without anything that looks like an API key or a terminal control sequence."""
     if not isinstance(value, str):
         return value
-    if value.isprintable() and "sk-" not in value and "slk_" not in value:  # nearly always, and much faster
+    if value.isprintable() and "sk-" not in value and "slk_" not in value:  # the usual case, and much faster
         return value
     return _CONTROL.sub("\ufffd", _KEY.sub(r"\1[redacted]", value))
 
@@ -68,20 +68,20 @@ def redact(value: Any) -> Any:
 class Log:
     """Writes log events, named like the vocabulary (``submission.accepted``), with keys and no prose.
 
-    A line that cannot be written, as on a full disk, is lost: an answer that was paid for must not be.
+    A line that cannot be written, for example on a full disk, is lost: a paid answer must not be.
     """
 
     trace: Trace
     quiet: bool = False
     command: str = ""
-    """The command that the trace is of, for the span that begins it."""
+    """The command of the trace, for the span that begins it."""
 
     def of(self, trace: Trace) -> "Log":
         """Return the log of another trace; it writes to the same place."""
         return Log(trace, self.quiet, self.command)
 
     def log_start(self, command: str) -> None:
-        """Log the beginning of the trace, also if `quiet`."""
+        """Log the beginning of the trace, even if `quiet`."""
         keys = {"command": command, "parent_span_id": self.trace.parent_span_id}
         self._write("info", "trace.started", keys)
 
@@ -117,7 +117,7 @@ _as_json = json.JSONEncoder(default=repr).encode
 
 
 def _as_one_line(line: dict[str, Any]) -> str:
-    """Return `line` as JSON; what a value that must be redacted contains shows in the text of all of them."""
+    """Return `line` as JSON; a value that must be redacted is visible in the text of the whole line."""
     if not _has_secret(tuple(line)):
         text = _as_json(line)
         if "\\" not in text and "sk-" not in text and "slk_" not in text:

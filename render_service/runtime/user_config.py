@@ -1,8 +1,8 @@
-"""The defaults of a person, in a file of their own; options, the environment and ``.env`` override them.
+"""A person's defaults, in a separate file; options, the environment and ``.env`` override them.
 
 The file is ``sora-ledger/config.toml`` in the configuration folder of the system (``XDG_CONFIG_HOME``), with
-one line for each key. It holds no secret, no address that a key would be sent to, and nobody's name: those
-are set where they can be seen.
+one line for each key. It holds no secret, no address that a key would be sent to, and no person's name: those
+are set where they are visible.
 """
 
 import json
@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 16
 
 
 class Key(NamedTuple):
-    """A key of the file: what it sets, and the variable that overrides it, if there is one."""
+    """A key of the file: its setting, and the variable that overrides it, if any."""
 
     help: str
     variable: str | None = None
@@ -41,7 +41,7 @@ KEYS: Mapping[str, Key] = {
     "poll_interval": Key("--poll-interval, in seconds"),
     "timeout": Key("--timeout of waiting, in seconds"),
 }
-"""What can be set."""
+"""The available keys."""
 
 
 def config_path(environment: Mapping[str, str] = os.environ) -> Path:
@@ -49,13 +49,13 @@ def config_path(environment: Mapping[str, str] = os.environ) -> Path:
     folder = environment.get("XDG_CONFIG_HOME", "").strip()
     if folder and Path(folder).is_absolute():
         return Path(folder) / "sora-ledger" / "config.toml"
-    from platformdirs import user_config_path  # only where no folder is named
+    from platformdirs import user_config_path  # only if no folder is given
 
     return user_config_path("sora-ledger", appauthor=False) / "config.toml"
 
 
 def read_config(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return what is set, by key; `BadInput` says what is wrong with the file."""
+    """Return the set values, by key; `BadInput` says what is wrong with the file."""
     path = config_path(environment)
     try:
         with path.open("rb") as file:
@@ -82,7 +82,7 @@ def read_config(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def variables(config: Mapping[str, str]) -> dict[str, str]:
-    """Return those of `config` that a variable overrides, by the name of the variable."""
+    """Return the keys of `config` that a variable overrides, by the name of the variable."""
     return {key.variable: config[name] for name, key in KEYS.items() if key.variable and name in config}
 
 
@@ -112,7 +112,7 @@ def set_config(name: str, value: str | None) -> Path:
 
 
 def check_key(name: str, place: str = "config") -> str:
-    """Return `name` if it is a key of the file; `BadInput` lists the keys and names the nearest, if any."""
+    """Return `name` if it is a key of the file; `BadInput` lists the keys, and the nearest, if any."""
     if name in KEYS:
         return name
     near = get_close_matches(name.lower().replace("-", "_").lstrip("_"), KEYS, n=1)

@@ -3,7 +3,7 @@
 ``/v1`` is the Videos API (`render_service.server.gateway`), ``/mcp`` the tools for agents
 (`render_service.server.mcp`), ``/console`` the pages for people (`render_service.server.console`), ``/log``
 the log for outsiders. ``POST /webhooks/{profile}`` receives webhooks.
-``GET /healthz`` says that the process is alive; ``GET /readyz`` says that the ledger can be reached and the
+``GET /healthz`` means that the process is alive; ``GET /readyz`` means that the ledger is reachable and the
 server is not stopping. ``GET /metrics`` is for Prometheus.
 """
 
@@ -66,8 +66,8 @@ class AccessLog:
     """Gives each request an id, which its answer carries as ``x-request-id``, and logs ``http.answered``.
 
     The log line has the keys that the handler added to ``request.state.logged``. A request of the API or the
-    console begins a trace, which is that of its records and of its log line; a client's own trace is only
-    linked to, since its ids are not ours to trust.
+    console begins a trace, which its records and its log line share; a client's own trace is only linked,
+    since its ids cannot be trusted.
     """
 
     def __init__(self, app: ASGIApp, log: Log, telemetry: Telemetry | None = None) -> None:
@@ -113,7 +113,7 @@ class AccessLog:
             )
 
     def _span(self, scope: Scope, trace: Trace | None) -> Span:
-        """Return the span that begins the trace of a request, or that of a webhook in the server's own."""
+        """Return the span that begins a request's trace, or a webhook's span in the server's own trace."""
         if self._telemetry.exporter is None:
             return NO_SPAN
         if trace is None:
@@ -126,12 +126,12 @@ class AccessLog:
 
 
 def _describe(span: Span, scope: Scope, request_id: str, status: int) -> None:
-    """Add the route of a request, without the ids in it, and how it was answered."""
+    """Add the route of a request, without the ids in it, and the status of the answer."""
     if span is NO_SPAN:
         return
     parameters = scope.get("path_params", {})
     is_known = scope.get("endpoint") is not None and (parameters or status != HTTPStatus.NOT_FOUND)
-    route = scope["path"] if is_known else ""  # an unknown path may have anything in it
+    route = scope["path"] if is_known else ""  # an unknown path may contain anything
     for name, value in parameters.items():
         route = route.replace(f"/{value}", f"/{{{name}}}", 1)
     if scope["path"].startswith(_TRACED):
@@ -149,7 +149,7 @@ def _describe(span: Span, scope: Scope, request_id: str, status: int) -> None:
 
 
 def too_busy(log: Log) -> ASGIApp:
-    """Return what answers the requests for which there is no connection left."""
+    """Return the app that answers requests for which there is no connection left."""
     message = "All connections of this server are in use, so nothing was done: try again in a second."
     refusal = Refusal(
         503,
@@ -170,7 +170,7 @@ UNREADY = "the ledger cannot be used now; the log of this server says why"
 
 
 READY_S = 5.0
-"""A ledger that answers more slowly, as in a fail-over, is not ready."""
+"""A ledger slower than this, as in a fail-over, is not ready."""
 
 
 GatewayRoutes = Callable[[Session, Gatekeeper, Posts, Post], Sequence[BaseRoute]]
@@ -180,7 +180,7 @@ ConsoleRoutes = Callable[
 
 
 class Parts(NamedTuple):
-    """What a server does; it receives webhooks and says how it is in any case."""
+    """The functions of a server; receiving webhooks and reporting health are always on."""
 
     gateway: GatewayRoutes | None = None
     """Makes the routes of the Videos API; without it, neither the API nor the tools for agents are served."""
@@ -277,8 +277,8 @@ async def serve(
 ) -> None:
     """Serve on `listening` until SIGINT or SIGTERM; `started` is called when the server is ready.
 
-    The first signal stops the server and its background `works` at the same time; requests under way are
-    answered. The second ends it at once.
+    The first signal stops the server and its background `works` at the same time; requests in progress are
+    answered. The second ends it immediately.
     """
     stop = asyncio.Event()
     post = Post(Addresses(permits_private=_permits_private(session, listening)))
@@ -340,7 +340,7 @@ STATUS = {
 
 
 TAKEN = {outcome: JSONResponse({"outcome": outcome}) for outcome in ("recorded", "repeated", "ignored")}
-"""The answers to what was taken, made once."""
+"""The answers to accepted deliveries, built once."""
 
 
 class _TooLarge(Exception):

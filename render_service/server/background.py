@@ -1,8 +1,8 @@
-"""Work that runs beside the server, in the same event loop, from its start to its end.
+"""Background work in the server's event loop, from its start to its end.
 
-Each piece of work gets an event that says when to stop, and is given the time it needs to hand back what it
-has. One that fails, for example because the ledger is away for a while, begins again after a pause; meanwhile
-the server continues to answer.
+Each piece of work gets an event that says when to stop, and the time it needs to release what it holds. Work
+that fails, for example because the ledger is unreachable for a while, restarts after a pause; the server
+continues to answer.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from render_service.runtime.telemetry import Log
 from sora_adapter.errors import loggable
 
 Work = Callable[[asyncio.Event], Awaitable[object]]
-"""Something that works until the event is set, and has stopped when it returns."""
+"""Work until the event is set; it has stopped when it returns."""
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
@@ -21,7 +21,7 @@ LONGEST_PAUSE_S = 30.0
 
 @asynccontextmanager
 async def working(works: Sequence[Work], stop: asyncio.Event, log: Log) -> AsyncIterator[None]:
-    """Run `works` for as long as the block; at its end, set `stop` and wait for them."""
+    """Run `works` during the block; at its end, set `stop` and wait for them."""
     tasks = [asyncio.create_task(_work(work, stop, log)) for work in works]
     try:
         yield

@@ -1,4 +1,4 @@
-"""Bodies of requests that nobody reads to the end, and requests whose end is in doubt."""
+"""Request bodies that nobody reads to the end, and requests whose end is ambiguous."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -12,15 +12,15 @@ class RestOfBody:
     """Reads the rest of a request's body before the end of an answer that came early.
 
     A connection that is closed while the client still sends is reset, and a reset can overtake the answer:
-    the client would see a broken connection instead of the refusal. The answer itself is sent at once; only
-    its end waits, for `REST_OF_BODY_S` or `REST_OF_BODY_BYTES` at most.
+    the client would see a broken connection instead of the refusal. The answer itself is sent immediately;
+    only its end waits, for `REST_OF_BODY_S` or `REST_OF_BODY_BYTES` at most.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request, and leave nothing of it unread."""
+        """Answer the request, and read all of its body."""
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return
@@ -73,7 +73,7 @@ def _has_body(scope: Scope) -> bool:
 
 
 def has_two_lengths(scope: Scope) -> bool:
-    """Return whether a request could be read as two, by a proxy that believes the other header."""
+    """Return whether a proxy that trusts the other header could read a request as two."""
     headers = dict(scope["headers"])
     return b"content-length" in headers and b"transfer-encoding" in headers
 

@@ -1,4 +1,4 @@
-"""The routes of the console: the one list of its pages and actions, and what is around them.
+"""The routes of the console: the only list of its pages and actions, and their surroundings.
 
 To add a page: a module in `render_service.server.console.views` with a `Page`, a template, and a line here.
 The menu shows the pages in this order to those who have the permission.
@@ -89,8 +89,8 @@ def console_routes(
 ) -> list[BaseRoute]:
     """Return the routes of the console, and of ``/``, which leads to it.
 
-    New requests are sent with `submit`, as those of the gateway. Streams end when `stopping`. `worker` are
-    the terms of the worker in this process, if there is one.
+    New requests are sent with `submit`, like the gateway's. Streams end when `stopping`. `worker` are the
+    terms of the worker in this process, if there is one.
     """
     settings, ledger_id = session.settings, session.ledger.ledger_id
     signer, files = open_signer(settings, ledger_id), Files(session)

@@ -1,13 +1,13 @@
-"""What `serve --all` has in front of the processes of its ledgers: one address for all of them.
+"""The front end of `serve --all`: one address for the processes of all ledgers.
 
-``/t/NAME/v1`` is the Videos API of the ledger NAME, ``/t/NAME/console`` its console, and so on: whatever one
-`serve` has, below the ledger's name. ``/`` lists the ledgers that this browser has signed in to. ``/readyz``
-names the ledgers that cannot be used. ``/metrics`` has the metrics of all of them, with the label `ledger`,
-for those who have the token.
+``/t/NAME/v1`` is the Videos API of the ledger NAME, ``/t/NAME/console`` its console, and so on: all paths of
+`serve`, below the ledger's name. ``/`` lists the ledgers that this browser has signed in to. ``/readyz``
+lists the unusable ledgers. ``/metrics`` has the metrics of all of them, with the label `ledger`, for holders
+of the token.
 
-A request is passed on to the process of its ledger, over a Unix socket that only this user may use, and its
-answer back. Only its path is read here, and no request is sent twice. A ledger takes at most half of the
-connections, so that others have room.
+A request is forwarded to the process of its ledger, over a Unix socket that only this user may use, and its
+answer is returned. Only its path is read here, and no request is sent twice. A ledger uses at most half of
+the connections, so that others have room.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ _METRICS = b"/metrics"
 
 
 class FromFront:
-    """In the process of a ledger: takes the client's address from the front end's header."""
+    """In a ledger's process: reads the client's address from the front end's header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -82,18 +82,18 @@ class Unreachable(Exception):
 
 
 class AnswerLost(Exception):
-    """The process of a ledger ended before it answered, and may have done what was asked."""
+    """The process of a ledger ended before it answered, and may have carried out the request."""
 
 
 class Front:
-    """Passes requests to the processes of the ledgers, by the first part of the path."""
+    """Forwards requests to the processes of the ledgers, by the first part of the path."""
 
     def __init__(self, sockets: Mapping[str, Path], log: Log, *, most: int, token: str | None) -> None:
         self._sockets, self._log, self._most, self._token = sockets, log, most, token
         self._busy: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, and its answer back."""
+        """Forward one request and its answer."""
         name = scope["path_params"]["name"]
         below = f"/t/{name}".encode()
         raw: bytes = scope["raw_path"]
@@ -156,7 +156,7 @@ class Front:
         return self._token is not None and compare_digest(token, self._token.encode())
 
     async def ready(self) -> dict[str, Any]:
-        """Return which ledgers can be used."""
+        """Return the usable and unusable ledgers."""
         names = sorted(self._sockets)
         answers = await asyncio.gather(*(self._ask(name, b"/readyz") for name in names))
         ledgers = {
@@ -167,7 +167,7 @@ class Front:
         return {"ready": len(unusable) < len(names), "unusable": unusable, "ledgers": ledgers}
 
     async def metrics(self) -> str:
-        """Return the metrics of every ledger, and which of them have a process that answers."""
+        """Return the metrics of every ledger, and the status of its process."""
         names = sorted(self._sockets)
         answers = await asyncio.gather(*(self._ask(name, b"/metrics") for name in names))
         up = [
@@ -253,7 +253,7 @@ class _WholeAnswer:
 
 
 class _Choosing:
-    """Adds to an answer that signs a browser in or out the cookie that lists its ledgers."""
+    """Adds the cookie with a browser's ledgers to an answer that signs the browser in or out."""
 
     def __init__(self, name: str, scope: Scope, send: Send, known: Mapping[str, Path]) -> None:
         self._name, self._scope, self._send, self._known = name, scope, send, known
@@ -277,7 +277,7 @@ class _Choosing:
 
 
 def chosen(scope: Scope, known: Iterable[str]) -> list[str]:
-    """Return the ledgers that a browser has signed in to, as its cookie says."""
+    """Return the ledgers in a browser's cookie, which it has signed in to."""
     cookies: SimpleCookie = SimpleCookie()
     with suppress(CookieError):
         cookies.load(Request(scope).headers.get("cookie", ""))
@@ -286,7 +286,7 @@ def chosen(scope: Scope, known: Iterable[str]) -> list[str]:
 
 
 class Relay:
-    """One request and its answer, between the server in front and the process of a ledger."""
+    """One request and its answer, between the front end and the process of a ledger."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
@@ -307,7 +307,7 @@ class Relay:
                 return
             await answering
         except (OSError, h11.RemoteProtocolError) as error:
-            if self._has_begun:  # the client sees that the answer is not whole
+            if self._has_begun:  # the client sees that the answer is incomplete
                 raise
             raise AnswerLost(str(error) or type(error).__name__) from error
         finally:
@@ -338,7 +338,7 @@ class Relay:
 
     async def _write(self, writer: asyncio.StreamWriter, event: Any) -> None:
         writer.write(self._connection.send(event) or b"")
-        with suppress(OSError):  # the answer says why, if there is one
+        with suppress(OSError):  # the answer explains it, if there is one
             await writer.drain()
 
     async def _answer(self, reader: asyncio.StreamReader) -> None:

@@ -1,10 +1,10 @@
 """``/log``: the log for outsiders, as C2SP tlog-tiles (`ledger.log.tiles`), for monitors and tile readers.
 
-It is open to everybody who reaches the server. Entries are the records alone: they commit to payloads,
-private text and files, and contain none of them.
+It is open to everyone who can reach the server. Entries are only the records: they commit to payloads,
+private text and files, but contain none of them.
 
-The content of a tile never changes, so caches may keep it. The checkpoint is that of the moment; where a
-policy of witnesses is set, it is the last one that they cosigned, and newer records wait for the next.
+The content of a tile never changes, so caches may keep it. The checkpoint is current; with a witness policy
+it is the last one that witnesses cosigned, and newer records wait for the next.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class _ServedLog:
         return text
 
     async def tile(self, request: Request) -> Response:
-        """Answer with the tile that the path names; 404 if the log has none, or not all of it yet."""
+        """Answer with the tile in the path; 404 if the log does not have it completely."""
         tile = Tile.parse(request.path_params["path"])
         if tile is None:
             raise HTTPException(404)
@@ -85,6 +85,6 @@ class _ServedLog:
 async def _read(read: Callable[[], bytes]) -> bytes:
     try:
         return await asyncio.to_thread(read)
-    except (LedgerError, ServiceError) as error:  # its message may name path and user
+    except (LedgerError, ServiceError) as error:  # its message may contain path and user
         because = "the ledger is damaged" if isinstance(error, NotIntact) else "the ledger is not available"
         raise HTTPException(503, because, {"retry-after": "30"}) from error

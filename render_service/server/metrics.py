@@ -31,7 +31,7 @@ RENDERED = (Outcome.STORED, Outcome.FAILED, Outcome.LOST, Outcome.ABANDONED)
 """Outcomes of what was submitted: a denial takes no time."""
 
 _NO_EVENTS = dict.fromkeys(EVENT_TYPES, 0)
-"""A counter begins at 0: Prometheus sees no increase in a series that begins at 1."""
+"""Counters begin at 0: Prometheus sees no increase in a series that begins at 1."""
 
 
 class Metrics:
@@ -185,7 +185,7 @@ class LedgerMetrics(Collector):
         yield lag
 
     def _add_up(self) -> None:
-        """Add what was settled and closed since the last scrape."""
+        """Add the costs settled and jobs closed since the last scrape."""
         size = self._ledger.head().size
         for type_ in (CostSettled.type, RenderClosed.type):
             for record in self._ledger.read(RecordFilter(type=type_), after=self._read_to):

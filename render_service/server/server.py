@@ -2,7 +2,7 @@
 
 uvicorn limits the number of connections, but not how long a request takes to arrive, so a thousand incomplete
 requests would shut everyone out. Here a header has 10 s to arrive, and each 64 KB of the body 15 s more, so
-an upload may take as long as it moves. A client that takes nothing of an answer for 30 s is cut off.
+an upload may take as long as it moves. A client that reads nothing of an answer for 30 s is cut off.
 
 A new connection can always displace idle ones: over the limit of one address, that address's connection that
 has waited longest is closed; over the total limit, the one that has waited longest of all. A connection whose
@@ -41,11 +41,11 @@ REST_S = 15.0
 
 
 REST_BYTES = 64 * 1024
-"""How much of a body gains a client another `REST_S`."""
+"""Amount of a body that gains a client another `REST_S`."""
 
 
 UNREAD_S = 30.0
-"""How long a client may take nothing of an answer while more than asyncio's buffer waits for it."""
+"""How long a client may read nothing of an answer while more than asyncio's buffer waits for it."""
 
 
 IDLE_S = 60.0
@@ -66,7 +66,7 @@ SPARE_DESCRIPTORS = 200
 
 
 THREADS = 64
-"""For calls of the ledger and of the disk: some that hang for a while must not block all others."""
+"""For calls to the ledger and the disk: some that hang for a while must not block all others."""
 
 
 _PART = 4 * 1024
@@ -142,8 +142,8 @@ def listen(host: str, port: int) -> socket.socket:
 def listen_below(process: LedgerProcess) -> socket.socket:
     """Bind the Unix socket at which the front end reaches this process, in place of an earlier process's.
 
-    Nothing can connect before the ledger was opened and the server listens, so that a request for a ledger
-    that cannot be used is refused at once.
+    Nothing can connect before the ledger was opened and the server listens, so that a request for an unusable
+    ledger is refused immediately.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -271,7 +271,7 @@ def _close_one(connections: "dict[BoundedConnection, None]") -> None:
 
 
 class _Joined(asyncio.Transport):
-    """Passes on together what is written in one step of the event loop: the head of an answer and its body.
+    """Combines the writes in one step of the event loop: the head of an answer and its body.
 
     Written one by one, they are two calls of the system and two packets.
     """
@@ -300,7 +300,7 @@ class _Joined(asyncio.Transport):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close the connection at once."""
+        """Close the connection immediately."""
         self._held.clear()
         self._transport.abort()
 
@@ -309,11 +309,11 @@ class _Joined(asyncio.Transport):
         return self._transport.is_closing()
 
     def pause_reading(self) -> None:
-        """Take nothing more from the client for now."""
+        """Stop reading from the client for now."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
-        """Take what the client sends."""
+        """Resume reading from the client."""
         self._transport.resume_reading()
 
 
@@ -322,7 +322,7 @@ class BoundedConnection(H11Protocol):
 
     room: Room
     busy: ASGIApp
-    """Answers while the room is full."""
+    """Answers for new connections while all places are taken."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -360,7 +360,7 @@ class BoundedConnection(H11Protocol):
         self._watch()
 
     def shutdown(self) -> None:
-        """Close the connection after the answer under way; a request that does not arrive soon is cut off."""
+        """Close the connection after the current answer; a request that does not arrive soon is cut off."""
         super().shutdown()
         if self.conn.their_state is h11.SEND_BODY:
             self.loop.call_later(ARRIVING_S, self._cut_arriving)
@@ -370,7 +370,7 @@ class BoundedConnection(H11Protocol):
             self.cut()
 
     def pause_writing(self) -> None:
-        """Give a client that is slow to read until `UNREAD_S` to take something."""
+        """Give a slow client until `UNREAD_S` to read something."""
         super().pause_writing()
         self._reading_deadline = self.loop.call_later(UNREAD_S, self.cut)
 
@@ -385,7 +385,7 @@ class BoundedConnection(H11Protocol):
             self._reading_deadline = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a request that is not HTTP, or whose header is too large, as the API answers errors."""
+        """Answer a request that is not HTTP, or whose header is too large, in the API's error format."""
         envelope = {"type": "invalid_request_error", "calls": []}
         body = json.dumps(
             {

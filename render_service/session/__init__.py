@@ -1,1 +1,1 @@
-"""One open ledger with its settings: reading, deciding, appending, and the server of a job."""
+"""One open ledger with its settings: reading, deciding, appending, and a job's server."""

@@ -1,8 +1,8 @@
 """Notice that the clock of this machine was set, by comparing it with the time that passed.
 
-Leases, due times and windows are moments of a clock. If it is set back by an hour, everything that was due
-in a minute is due in an hour and a minute; if it is set forward, what is ten minutes old looks much older.
-Code that waits for such a moment asks here whether the clock was set meanwhile (docs/decisions/0199-*).
+Leases, due times and windows are moments of a clock. If it is set back by an hour, everything that was due in
+a minute is due in an hour and a minute; if it is set forward, what is ten minutes old looks much older. Code
+that waits for such a moment asks here whether the clock was set in the meantime (docs/decisions/0199-*).
 """
 
 import threading
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from ledger.log.ledger import Ledger
 
 SMALLEST_STEP = timedelta(seconds=2)
-"""Smaller steps are taken for the usual corrections of a clock."""
+"""Smaller steps are treated as the usual corrections of a clock."""
 
 WINDOW_S = 3600.0
 """How long a step forward is remembered."""
@@ -31,14 +31,14 @@ class ClockSteps:
         self._noticing = threading.Lock()
 
     def was_set_back(self) -> bool:
-        """Return whether the clock was set back since this was last asked."""
+        """Return whether the clock was set back since the last call."""
         with self._noticing:
             self._notice()
             has_gone_back, self._has_gone_back = self._has_gone_back, False
             return has_gone_back
 
     def go_back(self, window: timedelta) -> datetime:
-        """Return the moment that was `window` ago, earlier if the clock was set forward since then."""
+        """Return the time `window` ago, earlier if the clock was set forward since then."""
         with self._noticing:
             now, elapsed = self._notice()
             oldest = elapsed - window.total_seconds()

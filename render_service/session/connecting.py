@@ -45,11 +45,11 @@ class _Call(AbstractContextManager["_Call"]):
 
     @property
     def traceparent(self) -> str | None:
-        """The header that names this span."""
+        """The header with this span's ids."""
         return self._span.traceparent
 
     def answered(self, http_status: int | None, lost: str | None) -> None:
-        """Note the status of the answer, or how it was lost."""
+        """Note the status of the answer, or how the answer was lost."""
         self._span.note({"http.response.status_code": http_status})
         if lost is not None:
             self._span.fail(lost)
@@ -80,7 +80,7 @@ async def connection(
 
 
 def _calls(telemetry: Telemetry | None, trace: Trace, base_url: str) -> "Calls | None":
-    """Return what makes a span of each exchange, if spans are exported."""
+    """Return a wrapper that makes a span of each exchange, if spans are exported."""
     if telemetry is None or telemetry.exporter is None:
         return None
     client = SpanStart("client")
@@ -89,7 +89,7 @@ def _calls(telemetry: Telemetry | None, trace: Trace, base_url: str) -> "Calls |
 
 @asynccontextmanager
 async def run_embedded_sandbox(settings: Settings) -> AsyncIterator[str]:
-    """Run the sandbox inside this process, its state kept beside the ledger; yield its base URL."""
+    """Run the sandbox inside this process, its state stored next to the ledger; yield its base URL."""
     from sora_adapter.sandbox.server import SandboxServer  # noqa: PLC0415  # a web server, imported only if it runs
     from sora_adapter.sandbox.settings import SandboxSettings  # noqa: PLC0415
 

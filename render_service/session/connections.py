@@ -1,4 +1,4 @@
-"""The clients of a session, one per profile until it is closed, and which profile can be used."""
+"""The clients of a session, one per profile until it is closed, and the usable profiles."""
 
 import asyncio
 from collections.abc import Callable
@@ -31,7 +31,7 @@ Connect = Callable[[Settings, Trace, Profile, Telemetry], AbstractAsyncContextMa
 
 
 class Connections:
-    """One client per profile, created when first needed by `connect`."""
+    """One client per profile, created on first use by `connect`."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect

@@ -54,7 +54,7 @@ def request_id(request_key: str | None) -> str:
 
 
 RETRY = "retry:"
-"""What the idempotency key of a retry begins with; the id of the job that is retried follows."""
+"""Prefix of a retry's idempotency key; the id of the retried job follows."""
 
 
 def retry_key(job_id: str) -> str:
@@ -98,7 +98,7 @@ def sign_in_id(session_id: str) -> str:
 
 
 def grant_id(key_id: str) -> str:
-    """Return the event id of the grant of an access key, whose id so belongs to one key."""
+    """Return the event id of the grant of an access key, whose id thus belongs to one key."""
     return _derive(_GRANTS, key_id)
 
 
@@ -123,7 +123,7 @@ def delivery_id(endpoint_id: str, event_id: str) -> str:
 
 
 def public_id(job_id: str) -> str:
-    """Return the id under which clients know the video of a job: ``video_`` and the digits of the job's."""
+    """Return the clients' id for a job's video: ``video_`` and the digits of the job id."""
     return "video_" + job_id.removeprefix(JOB_PREFIX)
 
 
@@ -136,7 +136,7 @@ def batch_id(out_dir: Path, name: str | None = None) -> str:
     """Return the id of the batch called `name`, or of the one created for `out_dir`.
 
     A path identifies the same batch from any folder, and also from another machine that uses the same ledger:
-    there a name distinguishes two batches, or lets one be resumed from another folder.
+    there a name distinguishes two batches, or allows resuming one from another folder.
     """
     if name is not None:
         return _derive(_BATCHES, "name", name)

@@ -45,7 +45,7 @@ from render_service.session.event_ids import late_claim_id
 
 
 def prompt_in(ledger: Ledger, job_id: str) -> Private | None:
-    """Return the prompt of a job as it was typed; None if none is known. An erased one has no text."""
+    """Return the prompt of a job as typed; None if none is known. An erased prompt has no text."""
     return prompt_of(first_of(ledger, job_id))
 
 
@@ -125,7 +125,7 @@ class StreamHistory:
 
     @cached_property
     def by_people(self) -> list[Entry[ByPeople]]:
-        """The events by people, in order: answers, overrides, withdrawal, giving up."""
+        """The events by people, in order: answers, overrides, withdrawal, abandonment."""
         return _merge_in_order(
             self.answers,
             self.overrides,
@@ -156,13 +156,13 @@ class JobHistory(StreamHistory):
 
     @cached_property
     def requested(self) -> RenderRequested | None:
-        """The request; None for a video that another tool made."""
+        """The request; None for a video made by another tool."""
         requested = self.last_of(RenderRequested)
         return requested.event if requested else None
 
     @cached_property
     def adopted(self) -> RenderAdopted | None:
-        """The adoption of a video that another tool made; None for a request."""
+        """The adoption of a video made by another tool; None for a request."""
         return self._adoption.event if self._adoption else None
 
     @cached_property
@@ -172,7 +172,7 @@ class JobHistory(StreamHistory):
 
     @property
     def decision(self) -> Entry[Considered] | None:
-        """The last decision, which is in force; None for a video that another tool made."""
+        """The last decision, which is in force; None for a video made by another tool."""
         return self.decisions[-1] if self.decisions else None
 
     @property

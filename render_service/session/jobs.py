@@ -31,11 +31,11 @@ RETRYABLE = frozenset(
         State.LOST,
     }
 )
-"""States in which nothing more can be billed and no video is here."""
+"""States in which nothing more can be billed and no video is stored."""
 
 
 def fold_records(job: Job | None, records: Iterable[Record]) -> Job:
-    """Return `job` after `records`, which follow in its stream: the fold that also makes its row."""
+    """Return `job` after `records`, which follow in its stream: the same fold that makes its row."""
     folded = None if job is None or job.version == NEW else job
     for record in records:
         folded = fold(folded, record)

@@ -1,7 +1,7 @@
 """Determine which server a job belongs to.
 
 A job belongs to the server of its last attempt, or of its adopted video. Only the server that made a video
-knows it. What another server says about its id is wrong, or worse: a 404 that looks like a deletion, or
+knows it. Another server's answer about its id is wrong, or worse: a 404 that looks like a deletion, or
 another client's video under the same id. So every call about a recorded job goes to the recorded address, or
 is refused before anything is sent (docs/decisions/0130).
 
@@ -32,7 +32,7 @@ def server_of(ledger: Ledger, job: Job) -> str | None:
     """Return the base URL `job` belongs to; None if no record names it.
 
     A job that was not submitted yet belongs to the server of its source video, if any. The embedded sandbox
-    changes its port and is always the one beside the ledger, so it has no address here.
+    changes its port and is always the one next to the ledger, so it has no address here.
     """
     if not is_bound(job):
         return None
@@ -47,7 +47,7 @@ def has_other_key(ledger: Ledger, job: Job, has_key_of: Callable[[SubmissionInte
     `has_key_of` is the client's.
 
     Another key may be of another account, which does not know the video: its 404 proves nothing. It may also
-    be a rotated key of the same account, so what it finds counts.
+    be a rotated key of the same account, so what it does find counts.
     """
     intent = JobHistory.of(ledger, job).intent
     return intent is not None and has_key_of(intent.event) is False

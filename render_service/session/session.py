@@ -60,7 +60,7 @@ def clock_of(ledger: Ledger) -> Callable[[], datetime]:
 
 
 class Append(NamedTuple):
-    """One task's append, after `check`, which raises if it must not be made."""
+    """One task's append, after `check`, which raises to prevent it."""
 
     call: AppendCall
     check: Callable[[], None] | None = None
@@ -74,9 +74,8 @@ class Append(NamedTuple):
 def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | Exception]:
     """Make the appends of many tasks; return the records of each, or why its append failed.
 
-    This lets a hundred tasks share one thread and one transaction. They are decided in their order, and one
-    that is refused does not fail the others. Any other error (a full disk, a lost database) is returned for
-    every task.
+    This lets a hundred tasks share one thread and one transaction. They are decided in order, and a refusal
+    does not affect the others. Any other error (a full disk, a lost database) is returned for every task.
     """
     if len(group) == 1:
         ((batches, fence, documents), _) = group[0]
@@ -98,7 +97,7 @@ def append_each(ledger: Ledger, group: Sequence[Append]) -> list[list[Record] | 
 
 
 def appends_to(ledger: Ledger) -> Coalescer[Append, list[Record]]:
-    """Return what batches the appends of many tasks to `ledger`."""
+    """Return a batcher for the appends of many tasks to `ledger`."""
     return Coalescer(lambda group: asyncio.to_thread(append_each, ledger, group))
 
 
@@ -132,9 +131,9 @@ class Session:
     held_until: dict[str, float] = field(default_factory=dict)
     """When the leases expire, by `submission.retry.elapsing`; nothing is sent for a job after that."""
     checked: set[tuple[str, str | None, str | None]] = field(default_factory=set, repr=False)
-    """Job, attempt and video that are known to belong to the server in use."""
+    """Job, attempt and video known to belong to the server in use."""
     telemetry: Telemetry = field(default_factory=Telemetry, repr=False)
-    """What listens to the work of this session and of those derived from it."""
+    """The listener for the work of this session and those derived from it."""
 
     @property
     def policy(self) -> Policy:
@@ -168,11 +167,11 @@ class Session:
         """Record `drafts` in one stream; durable on return. `StaleFence` if its lease was lost.
 
         `also` are conditions and records of other streams in the same transaction, returned after `drafts`.
-        `check` may read the ledger, in the thread that appends; what it raises is raised here, and nothing is
+        `check` may read the ledger, in the appending thread; its exceptions are raised here, and nothing is
         recorded.
 
         `under` marks a decision or an answer made under these rules: the rules are stored with it, and
-        `WrongExpectedVersion` means that others are in force.
+        `WrongExpectedVersion` means that other rules are in force.
         """
         batches = [Batch(stream, expected_version, drafts), *also, *([under.unchanged] if under else [])]
         documents = under.documents if under else []
@@ -186,7 +185,7 @@ class Session:
     async def append_together(
         self, batches: Sequence[Batch], *, documents: Sequence[Document] = ()
     ) -> list[Record]:
-        """Record in several streams at once, all or nothing; durable on return."""
+        """Record in several streams together, all or nothing; durable on return."""
         with self.span("append") as span:
             records = await asyncio.to_thread(self.ledger.append, batches, documents=documents)
             span.note({"sora_ledger.records": len(records)})
@@ -214,11 +213,11 @@ class Session:
         return fold_records(job, records[: len(drafts)])
 
     async def job(self, name: str) -> Job:
-        """Return the job that `name` means; ``@last`` is the last one of the person who acts."""
+        """Return the job called `name`; ``@last`` is the acting person's last job."""
         return await asyncio.to_thread(self.ledger.job, name, self.settings.actor)
 
     async def finish_uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
-        """Finish `work` even after Ctrl-C: an answer under way is recorded first."""
+        """Finish `work` even after Ctrl-C: an answer in progress is recorded first."""
         task = asyncio.ensure_future(work)
         try:
             return await asyncio.shield(task)
@@ -240,7 +239,7 @@ class Session:
         return self.telemetry.span(work, self.trace, how)
 
     async def span_of(self, work: Work, job: Job, kind: Kind = "internal") -> Span:
-        """Return the same for work on `job`, linked to its request if that was made in another trace."""
+        """Return a span for work on `job`, linked to its request if that was made in another trace."""
         if self.telemetry.exporter is None:
             return self.telemetry.span(work, self.trace)
         linked = await self._origin(job) if job.trace_id not in {"", self.trace.trace_id} else None
@@ -253,7 +252,7 @@ class Session:
             where = RecordFilter(stream=job.job_id)
             try:
                 first = await asyncio.to_thread(lambda: next(self.ledger.read(where, limit=1), None))
-            except LedgerError:  # what is linked is said by the work itself
+            except LedgerError:  # the work itself sets its links
                 return None
             if first is None:
                 return None
@@ -275,7 +274,7 @@ class Session:
             self.note_server(job)
 
     def note_server(self, job: Job) -> None:
-        """Note that `job`, as it is now, is known to belong to the server in use."""
+        """Note that `job`, in its current state, is known to belong to the server in use."""
         if not is_bound(job):
             return
         if len(self.checked) >= _MOST_CHECKED:
@@ -292,7 +291,7 @@ class Session:
     @asynccontextmanager
     async def connect(self, profile: Profile) -> AsyncIterator["VideosClient"]:
         """Connect to the server of `profile`; the connection stays open until the session is closed."""
-        if profile.name not in self.connections:  # before anything is paid for that could not be stored
+        if profile.name not in self.connections:  # before paying for a result that could not be stored
             await asyncio.to_thread(self.assets.check_owner)
             await asyncio.to_thread(lambda: self.ledger.ledger_id)  # cached for when the ledger is away
         yield await self.connections.get(self.settings, self.trace, profile, self.telemetry)

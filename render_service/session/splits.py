@@ -1,9 +1,9 @@
-"""How far a split has come: remixes that are requested one by one, each once the one before is stored.
+"""Progress of a split: remixes that are requested one by one, each once the previous one is stored.
 
-What is to follow is recorded beside each remix (``split.planned``), so a ledger alone says where a split
-continues. The request key of a remix consists of the key of the split and its number, and the id of a retry
-of the job that is retried, so that two processes cannot request the same remix twice, and a reader can follow
-a split from any of its jobs.
+The remixes to follow are recorded with each remix (``split.planned``), so a ledger alone shows where a split
+continues. The request key of a remix consists of the key of the split and its number, and a retry's id is
+derived from the retried job, so that two processes cannot request the same remix twice, and a reader can
+follow a split from any of its jobs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from render_service.session.session import Session
 
 MOVED = "requested"
-"""Why planned prompts are deleted: they are in the job that was requested with them."""
+"""Reason for deleting planned prompts: the job requested with them now has them."""
 
 WITHDRAWN = "withdrawn"
 
@@ -35,7 +35,7 @@ SOURCE_DELETED = "SOURCE_DELETED"
 
 
 class Progress(StrEnum):
-    """Where a split is: see `SplitStanding.sentence`."""
+    """The states of a split: see `SplitStanding.sentence`."""
 
     DONE = "done"
     READY = "ready"
@@ -68,7 +68,7 @@ def plan_split(split_key: str, number: int, rest: Sequence[tuple[str, str | None
 def deletion(
     session: "Session", stream: str, plan: SplitPlanned, why: str, version: int | AnyVersion
 ) -> list[Batch]:
-    """Return the deletion of the planned prompts that are left in `stream`, if it is at `version`."""
+    """Return the deletion of the remaining planned prompts in `stream`, if it is at `version`."""
     left = tuple(text.commitment for _, text in private_values(plan) if text.text is not None)
     if not left:
         return []
@@ -77,7 +77,7 @@ def deletion(
 
 
 def is_withdrawn(plan: SplitPlanned) -> bool:
-    """Return whether prompts of the remixes that were to follow are gone."""
+    """Return whether prompts of the planned remixes were erased."""
     return any(remix.prompt.text is None for remix in plan.rest)
 
 
@@ -100,7 +100,7 @@ class SplitProgress:
 
     @property
     def sentence(self) -> str:
-        """Return the standing in one line."""
+        """Return the state in one line."""
         place = f"remix {self.number} of {self.total}"
         match self.progress:
             case Progress.DONE:
@@ -125,12 +125,12 @@ class SplitProgress:
                 )
 
     def document(self) -> dict[str, Any]:
-        """Return the standing as JSON."""
+        """Return the state as JSON."""
         return asdict(self)
 
 
 def plan_of(ledger: Ledger, job: Job) -> SplitPlanned | None:
-    """Return what was planned to follow `job`; None if it is not part of a split that was queued."""
+    """Return the plan of the remixes after `job`; None if it is not part of a queued split."""
     if job.operation is not Operation.REMIX:
         return None
     found = ledger.read(RecordFilter(stream=job.job_id, type=SplitPlanned.type), limit=1)
@@ -167,7 +167,7 @@ def _continues(ledger: Ledger, following: Job, job: Job, plan: SplitPlanned) -> 
 
 
 def find_split_progress(ledger: Ledger, job: Job) -> SplitProgress | None:
-    """Return how far the split has come that `job` is part of; None if it is part of none."""
+    """Return the progress of the split that `job` is part of; None if it is part of none."""
     plan = plan_of(ledger, job)
     if plan is None:
         return None
@@ -221,7 +221,7 @@ def _progress(job: Job, plan: SplitPlanned) -> Progress:
 
 
 class OpenSplits:
-    """The splits of a ledger that are not over, as last read; `renew` reads what was recorded since."""
+    """The unfinished splits of a ledger, as last read; `renew` reads the records since."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -229,7 +229,7 @@ class OpenSplits:
         self._last: set[str] = set()
 
     def renew(self) -> list[SplitProgress]:
-        """Return where each split is that is neither done nor withdrawn."""
+        """Return the state of each split that is neither done nor withdrawn."""
         for record in self._ledger.read(RecordFilter(type=SplitPlanned.type), after=self._position):
             self._last.add(record.stream)
             self._position = record.position

@@ -32,7 +32,7 @@ TOGETHER_BYTES = 1 << 20
 """Chunks are written together, up to this size: each write is handed to a thread and back."""
 
 PATIENCE_S = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Pauses after a completed video is reported to have no bytes yet."""
+"""Pauses after a server reports that a completed video has no bytes yet."""
 
 MEDIA_TYPES = {
     Variant.VIDEO: ("video/",),
@@ -44,7 +44,7 @@ USUAL_TYPE = {Variant.VIDEO: "video/mp4", Variant.THUMBNAIL: "image/webp", Varia
 
 
 class Downloaded(NamedTuple):
-    """A stored file, and what it says about its origin; None if nobody can read that here."""
+    """A stored file, and its claims about its origin; None if they cannot be read here."""
 
     stored: AssetStored
     provenance: ProvenanceObserved | None
@@ -90,7 +90,7 @@ class Receiving:
         self._tag: str | None = None
 
     async def take(self, client: "VideosClient", job: Job, variant: Variant) -> str:
-        """Receive what is missing; return the media type to store under."""
+        """Receive the missing bytes; return the media type to store under."""
         assert job.video_id is not None  # a completed job has a video
         begun = ResumePoint(self._incoming.bytes, self._tag) if self._tag and self._incoming.bytes else None
         async with client.fetch(job.video_id, variant, begun) as content:
@@ -114,7 +114,7 @@ class Receiving:
 
 
 async def drain(content: "Content", incoming: IncomingFile) -> None:
-    """Write all of `content`; after an interruption, what was received of it."""
+    """Write all of `content`; after an interruption, the part received."""
     received = bytearray()
     try:
         async for chunk in content:

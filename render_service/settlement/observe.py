@@ -1,10 +1,10 @@
 """Observe many videos of one server once: query, record what is new, mark lost videos.
 
 If the server has a list, pages of 100 are read until every video has appeared, the list ends, or fewer videos
-remain than pages were read. The remaining videos are queried singly, and so are all if there is no list. What
-a page showed of other videos is remembered for two seconds: a worker observes 1,500 due jobs in groups of
-100, and all groups share one reading of the list. Waiting and finishing afterwards is left to the caller, a
-sweep or a worker.
+remain than pages were read. The remaining videos are queried one by one, and so are all videos if there is no
+list. What a page showed of other videos is cached for two seconds: a worker observes 1,500 due jobs in groups
+of 100, and all groups share one reading of the list. Waiting and finishing afterwards is left to the caller,
+a sweep or a worker.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ Source = Literal["poll", "list"]
 
 
 class ObservationResult(NamedTuple):
-    """A job after one observation: what the server showed, or the error instead.
+    """A job after one observation: the server's answer, or an error.
 
     The `source` of an error is always ``poll``: a list says nothing about videos that are not on it.
     """
@@ -45,7 +45,7 @@ class ObservationResult(NamedTuple):
 
 
 class ListedVideo(NamedTuple):
-    """A video as a list showed it; the times are those of the request for the page."""
+    """A video as a list showed it, with the times of the request for the page."""
 
     observation: Observation
     at: datetime
@@ -118,7 +118,7 @@ class Observer:
         return observations
 
     def _recall(self, jobs: Mapping[str, Job]) -> dict[str, Observation]:
-        """Return, once, what recent pages showed of `jobs`, except of those that changed since."""
+        """Return, once, the recent pages' entries for `jobs`, except those changed since."""
         oldest = time.monotonic() - REMEMBERED_S
         self._listed = {
             video_id: listing for video_id, listing in self._listed.items() if listing.at_s >= oldest

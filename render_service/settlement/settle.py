@@ -88,7 +88,7 @@ async def finish(session: Session, client: "VideosClient", job: Job) -> Job:
     with await session.span_of("settle", job) as span:
         span.note({"sora_ledger.job_id": job.job_id, "gen_ai.response.id": job.video_id})
         if job.state is State.COMPLETED:
-            job = await match_inbox(session, job)  # before the job is closed: nobody would look again
+            job = await match_inbox(session, job)  # before the job is closed: later nobody would check
             try:
                 job = await _store(session, client, job, Variant.VIDEO)
             except StorageFailed:  # our storage failed, not the server: a worker retries
@@ -107,8 +107,8 @@ async def mark_lost(session: Session, client: "VideosClient", job: Job) -> Job:
     """Record the video of `job` as lost if its server no longer knows it and that can be trusted.
 
     A server may be restarting, so this is not recorded before the video expires: when the server said, or a
-    day after the last news; and never under another key than that of the submission. The estimate is booked
-    as the cost, because the video may have been billed.
+    day after the last news; and never under another key than the submission's. The estimate is booked as the
+    cost, because the video may have been billed.
     """
     if job.state not in {State.RUNNING, State.COMPLETED}:
         return job

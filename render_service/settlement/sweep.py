@@ -1,4 +1,4 @@
-"""Settle many jobs of one server at once, using the server's list instead of one query for each.
+"""Settle many jobs of one server together, using the server's list instead of one query per job.
 
 It works in rounds, until no job is running or the time is up. In each round:
 
@@ -88,7 +88,7 @@ async def settle_every(
     timeout_s: float,
     watch: Watch | None = None,
 ) -> dict[str, SettlementResult]:
-    """Settle `jobs` of any profiles, those of each at the same time; return the result of each, by job id."""
+    """Settle `jobs` of any profiles, all profiles in parallel; return the result of each, by job id."""
     ends: dict[str, SettlementResult] = {}
     profiles: dict[str | None, list[Job]] = {}
     for job in jobs:
@@ -151,7 +151,7 @@ class Sweep:
         self._observer = Observer(session, client, self._slots)
 
     def begin(self, jobs: Iterable[Job]) -> None:
-        """Add `jobs`; those that no longer run are finished at once."""
+        """Add `jobs`; those that no longer run are finished immediately."""
         for job in jobs:
             self._ends[job.job_id] = SettlementResult(job)
             if _continues(job):
@@ -189,7 +189,7 @@ class Sweep:
             self._end(job, _make_timeout(video_id, job, timeout_s, trouble))
 
     async def _pause(self, seconds: float, clock: Clock) -> None:
-        """Wait for the next round, which is due at once when the last job has arrived."""
+        """Wait for the next round, which is due immediately when the last job has arrived."""
         if self.all_in.is_set():
             await clock.sleep(seconds)
             return

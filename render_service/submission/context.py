@@ -56,7 +56,7 @@ def context_in(
 
 
 def scope_of(settings: Settings, purpose: str, actor: str | None = None) -> Scope:
-    """Return whose money pays for a render for `purpose`; `actor` may differ from that of the settings."""
+    """Return who pays for a render for `purpose`; `actor` may differ from the actor of the settings."""
     return Scope(settings.team, settings.project, purpose, actor or settings.actor)
 
 

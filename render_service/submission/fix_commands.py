@@ -20,7 +20,7 @@ from ledger.private import Private
 from ledger.terms import Operation
 
 Flags = dict[str, str | bool | None]
-"""Options with their values; True is printed without a value, None and False are left out."""
+"""Options with their values; True is printed without a value, None and False are omitted."""
 
 BEFORE = "ID_OF_THE_REMIX_BEFORE"
 _DROPPED = {
@@ -50,7 +50,7 @@ _SET = {
 def commands_after(denied: RenderDenied, requested: RenderRequested, *, with_keys: bool = False) -> list[str]:
     """Return the commands, in order, that would be allowed; none if no command can fix the denial.
 
-    `with_keys` gives each a request key made of the one that was denied, so that it can be repeated.
+    `with_keys` gives each a request key derived from the denied one, so that it can be repeated.
     """
     commands = _commands_after(denied, requested)
     if not with_keys or requested.request_key is None:
@@ -225,12 +225,12 @@ _Words = Callable[[Fix, RenderDenied], str]
 
 
 def ways_out(denied: RenderDenied) -> list[str]:
-    """Return the smallest changes that would be allowed, all of which are needed, as sentences."""
+    """Return, as sentences, the smallest changes that would be allowed, all of which are needed."""
     return [_sentence(fix, denied) for fix in denied.denial_trace.minimal_fix]
 
 
 def who_can(denied: RenderDenied) -> Permission:
-    """Return what a person has to be permitted to do, so that they can make the first change."""
+    """Return the permission a person needs to make the first change."""
     fields = {fix.field for fix in denied.denial_trace.minimal_fix}
     if fields & {"budget_left_usd_micros", "catalog", "reference_faces"}:
         return Permission.ADMINISTER
@@ -238,7 +238,7 @@ def who_can(denied: RenderDenied) -> Permission:
 
 
 def _sentence(fix: Fix, denied: RenderDenied) -> str:
-    """Return one change; one of another version, which this one does not know, as it was recorded."""
+    """Return one change; an unknown one, from another version, as recorded."""
     words = _WORDS.get((fix.field, fix.action))
     if words is not None:
         return words(fix, denied)

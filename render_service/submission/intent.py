@@ -31,7 +31,7 @@ def requested(
 ) -> RenderRequested:
     """Return the event of `request`, with its files stored if there are `assets`.
 
-    Team, project and access key are those of `settings`.
+    Team, project and access key come from `settings`.
 
     A field with the same name in both is recorded unchanged, or sealed if only its commitment is recorded.
     Fields that are recorded differently are written out; ``seconds`` is the length of the finished video.

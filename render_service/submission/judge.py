@@ -1,10 +1,9 @@
 """Ask the judge of the policy about a remix, before anything is decided.
 
-The prompt and its fields are private: they go to the endpoint that the policy names, or to the server of the
-render if it names none, and to no other; to none if a term of the policy denies the prompt already. Nothing
-is billed by us and nothing is recorded but the result, as inputs of the decision. Whatever goes wrong is a
-result too, which leaves the offline verdict as it is. The encoder in this program is a judge that sends the
-text nowhere.
+The prompt and its fields are private: they go only to the endpoint in the policy, or to the render server if
+the policy has none, and nowhere if a term of the policy already denies the prompt. Only the result is
+recorded, as inputs of the decision. A failure is a result too, and leaves the offline verdict unchanged. The
+encoder in this program is a judge that sends the text nowhere.
 """
 
 import asyncio
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
     from sora_adapter.moderations import Judgement
 
 LONGEST_S = 20.0
-"""How long a judge may take."""
+"""Time limit for a judge."""
 MOST_CACHED = 128
 
 
 async def judge_of(session: Session, request: RenderRequest) -> JudgeResult | None:
-    """Return what the judge of the policy in force says of `request`; None if it is not to be asked."""
+    """Return the verdict of the policy's judge on `request`; None if it is not to be asked."""
     judge = _wanted(session.policy, request)
     if judge is None:
         return None
@@ -55,7 +54,7 @@ async def judge_of(session: Session, request: RenderRequest) -> JudgeResult | No
 def judge_ahead(
     settings: Settings, policy: Policy, request: RenderRequest, *, even_if_retired: bool = False
 ) -> JudgeResult | None:
-    """Return the same without a session, for a request that is only previewed; not in an event loop."""
+    """Return the same without a session, for a preview; must not be called in an event loop."""
     judge = _wanted(policy, request)
     if judge is None:
         return None
@@ -80,7 +79,7 @@ def judge_ahead(
 
 
 _CACHE: dict[bytes, JudgeResult] = {}
-"""Results of previews by a digest of what was asked: a form asks again whenever one of its fields changes."""
+"""Results of previews by a digest of the question: a form asks again whenever one of its fields changes."""
 
 
 def _wanted(policy: Policy, request: RenderRequest) -> Judge | None:
@@ -124,8 +123,8 @@ def _ask_here(judge: Judge, request: RenderRequest) -> JudgeResult:
 async def _ask_elsewhere(
     settings: Settings, trace: Trace, judge: Judge, request: RenderRequest
 ) -> JudgeResult:
-    """Ask the endpoint that the policy names, with a key of its own: never with that of the render server."""
-    from sora_adapter.client import VideosClient  # only if a policy names an endpoint
+    """Ask the endpoint in the policy, with a separate key: never with the render server's key."""
+    from sora_adapter.client import VideosClient  # only if the policy names an endpoint
 
     async with AsyncExitStack() as stack:
         try:
@@ -157,7 +156,7 @@ async def _ask(client: "VideosClient", judge: Judge, request: RenderRequest) -> 
 
 
 def _result(judgement: "Judgement", request: RenderRequest) -> JudgeResult:
-    """Return what was said, if it fits: the words are in the prompt, and as many as the verdict says."""
+    """Return the answer if it is consistent: the words are in the prompt, and match the verdict's count."""
     places = tuple(_places(judgement, request))
     fits = {"single": len(places) == 1, "multiple": len(places) > 1, "none": not places}
     if len(places) != len(judgement.changes) or not fits.get(judgement.verdict, True):
@@ -174,7 +173,7 @@ def _result(judgement: "Judgement", request: RenderRequest) -> JudgeResult:
 
 
 def _places(judgement: "Judgement", request: RenderRequest) -> Iterator[Place]:
-    """Yield where each quotation stands; one of a field stands nowhere in the prompt, at 0."""
+    """Yield the place of each quotation; one from a field is not in the prompt, and is at 0."""
     after = 0
     for aspect, words in judgement.changes:
         quote = words.strip()

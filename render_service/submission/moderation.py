@@ -1,9 +1,8 @@
-"""Ask the server of a render to moderate its prompt, if the policy wants that, before anything is decided.
+"""Ask the server of a render to moderate its prompt, if the policy requires it, before anything is decided.
 
-The prompt is private: it goes to the server that the render would go to, and to no other; to none if a term
-of the policy denies it already. Nothing is billed,
-and nothing is recorded but the result, as inputs of the decision. Whatever goes wrong is a result too, which
-the policy has a rule for; a prompt is never let through because it could not be moderated.
+The prompt is private: it goes only to the server that would render it, and nowhere if a term of the policy
+already denies it. Nothing is billed, and only the result is recorded, as inputs of the decision. A failure is
+a result too, for which the policy has a rule; a prompt never passes because it could not be moderated.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from sora_adapter.client import VideosClient
 
 LONGEST_S = 10.0
-"""How long a server may take to moderate a prompt."""
+"""Time limit for a server's moderation of a prompt."""
 TOGETHER = 8
 """Prompts of a batch that are moderated at the same time."""
 MOST_CACHED = 128
@@ -44,7 +43,7 @@ _HOPELESS = frozenset(
 
 
 async def moderated(session: Session, request: RenderRequest) -> ModerationResult | None:
-    """Return how its server moderates the prompt of `request`; None if the policy does not want that."""
+    """Return its server's moderation of the prompt of `request`; None if the policy does not require it."""
     moderation = _wanted(session.policy, request)
     if moderation is None:
         return None
@@ -53,7 +52,7 @@ async def moderated(session: Session, request: RenderRequest) -> ModerationResul
 
 
 async def moderate_each(session: Session, requests: Sequence[RenderRequest]) -> list[ModerationResult | None]:
-    """Return the same for many requests; a server that cannot be asked is not asked for each of them."""
+    """Return the same for many requests; an unreachable server is not asked for each of them."""
     given_up: dict[str, ModerationResult] = {}
     turns = asyncio.Semaphore(TOGETHER)
 
@@ -72,9 +71,9 @@ async def moderate_each(session: Session, requests: Sequence[RenderRequest]) -> 
 def moderated_ahead(
     settings: Settings, policy: Policy, request: RenderRequest, *, even_if_retired: bool = False
 ) -> ModerationResult | None:
-    """Return the same without a session, for a request that is only previewed; not in an event loop.
+    """Return the same without a session, for a preview; must not be called in an event loop.
 
-    A server that could not be called anyway, for lack of an address or a key, is not asked.
+    A server without an address or a key is not asked.
     """
     moderation = _wanted(policy, request)
     if moderation is None:
@@ -100,7 +99,7 @@ def _wanted(policy: Policy, request: RenderRequest) -> Moderation | None:
 
 
 _CACHE: dict[bytes, ModerationResult] = {}
-"""Results of previews by a digest of what was asked: a form asks again whenever one of its fields changes."""
+"""Results of previews by a digest of the question: a form asks again whenever one of its fields changes."""
 
 
 async def _ahead(

@@ -1,6 +1,6 @@
-"""Record the outcome of an attempt, whatever was recorded about the job during the call.
+"""Record the outcome of an attempt, regardless of records about the job during the call.
 
-While the ledger cannot be written, the answer is in the spool.
+While the ledger is not writable, the answer is in the spool.
 """
 
 import asyncio
@@ -155,7 +155,8 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
                 await keeping.keep(str(late))
             raise
         else:
-            # A crash here leaves the file of a recorded answer; the next session sees that, and deletes it.
+            # A crash here leaves the file of a recorded answer; the next session notices that, and deletes
+            # it.
             await keeping.forget()
             return recorded
 
@@ -163,7 +164,7 @@ async def record_outcome(session: Session, job: Job, outcome: Submission, *, goe
 async def _record_or_spool(
     session: Session, job: Job, outcome: Submission, drafts: list[Draft], keeping: Keeping
 ) -> Job:
-    """Record the answer; if the ledger keeps it waiting, as in a fail-over, write it to the spool."""
+    """Record the answer; if the ledger takes too long, as in a fail-over, write it to the spool."""
     recording = asyncio.ensure_future(_recorded(session, job, outcome, drafts))
     try:
         if not (await asyncio.wait({recording}, timeout=SLOW_S))[0]:
@@ -214,7 +215,7 @@ async def _advanced(
     outcome = drafts[0].event
     assert isinstance(outcome, Submission)  # only outcomes are recorded here
     while True:
-        if job.attempt_id != outcome.attempt_id:  # it would end an attempt that is still to be answered
+        if job.attempt_id != outcome.attempt_id:  # it would end an attempt that is still unanswered
             raise _too_late(job, outcome)
         try:
             return await session.advance(job, drafts, check=check)

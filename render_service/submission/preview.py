@@ -1,10 +1,10 @@
-"""Show what a request would do, without doing it: the decision, the call, and what would prevent it.
+"""Show the effect of a request without making it: the decision, the call, and any obstacles.
 
 A decision says whether the policy allows a request. Whether it can be sent is another question: the profile
 may be retired, the key or the address missing, the source video on another server. Nothing is called to
 answer it.
 
-Needs no key and no network, unless the policy wants prompts moderated: then their server is asked that.
+Needs no key and no network, unless the policy requires moderation: then the server is asked for that.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ EMBEDDED = "http://127.0.0.1:<free port>/v1"
 
 @dataclass(frozen=True)
 class Outlook:
-    """Why the run would be refused at present, and what it would check first; None if nothing applies."""
+    """Why the run would currently be refused, and what it would check first; None if nothing applies."""
 
     refused: str | None = None
     assumes: str | None = None
@@ -84,7 +84,7 @@ def preview(
     even_if_retired: bool = False,
     taken: Mapping[str, int] = NOTHING_TAKEN,
 ) -> Preview:
-    """Decide on `request`, and return what would be sent and what would prevent that.
+    """Decide on `request`, and return the call and its obstacles.
 
     `taken` is what earlier requests of the same run take from each budget. `BadRequest` if `override` names a
     denial that cannot be overridden.
@@ -130,7 +130,7 @@ def ruling_on(
 
 
 def expected_on(settings: Settings, ruling: Considered, request: RenderRequest) -> Duration | None:
-    """Return how long the render is expected to take, of the model that was chosen; None if unknown."""
+    """Return the expected duration of the render, for the chosen model; None if unknown."""
     if isinstance(ruling, RenderDenied):
         return None
     model = ruling.model if isinstance(ruling, RenderDecided) else ruling.choice.model
@@ -190,7 +190,7 @@ def request_document(post: Post, base_url: str) -> Json:
 
 
 def outlook(settings: Settings, request: RenderRequest, *, even_if_retired: bool = False) -> Outlook:
-    """Return what prevents `request` from being sent, and what is assumed about its source video."""
+    """Return the obstacles to sending `request`, and the assumptions about its source video."""
     assumes = None
     try:
         server = find_usable_profile(settings, request.profile, even_if_retired=even_if_retired)

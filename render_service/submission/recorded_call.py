@@ -68,7 +68,7 @@ class Files:
 
 
 _SHARED = {field.name for field in fields(SubmitCall)} & set(RenderRequested.__struct_fields__)
-"""The fields that record and call have both."""
+"""The fields common to record and call."""
 
 
 def call_of(requested: RenderRequested, ruling: RenderDecided, files: Files) -> SubmitCall:

@@ -1,17 +1,17 @@
 """Requests made from the record of an earlier job, files included: a retry, and the next remix of a split.
 
-A retry is the same request with a new decision, for a job that came to nothing. Who acts, and the rules in
-force, are those of now. The new job has its own idempotency key, made from the id of the earlier job, so that
-a job is retried once, however often the command is repeated, and by whom. A retry that fails in turn is
-retried by its own id. The new request names the record that ended the earlier job as its cause. A job is
-retried only if nothing more can be billed for it.
+A retry is the same request with a new decision, for a job without a result. The actor and the rules are the
+current ones. The new job has its own idempotency key, derived from the id of the earlier job, so that a job
+is retried once, however often and by whomever the command is repeated. A failed retry is retried by its own
+id. The new request names the record that ended the earlier job as its cause. A job is retried only if nothing
+more can be billed for it.
 
 The next remix of a split is requested in the name of the person who requested the split, and decided by the
 rules in force now; it is recorded and left to a worker. Its request key is derived from the split's, so that
-it is requested once, however many workers try. In the same transaction the prompts that were planned beside
-the job before are deleted there: they are in the new job now, so that a text is in one place, and erasing it
-erases it. The identity of the requester counts as it was established for the split. A signature covers one
-request alone, so the name of a requester who signed counts as typed here.
+it is requested once, however many workers try. In the same transaction the planned prompts are deleted from
+the previous job: the new job has them now, so that each text is in one place and one erasure removes it. The
+identity of the requester counts as it was established for the split. A signature covers only one request, so
+a signing requester's name counts as typed here.
 """
 
 import asyncio
@@ -81,9 +81,9 @@ async def request_again(
     queue: bool = False,
     override: Override | None = None,
 ) -> tuple[Placed, RenderRequest]:
-    """Place the request of `job` again; return the new job, or the one that it was retried as before.
+    """Place the request of `job` again; return the new job, or its earlier retry.
 
-    `NotReady` says why the job cannot be retried and what to do, or what of its request is gone.
+    `NotReady` says why the job cannot be retried and what to do, or which part of its request is missing.
     """
     history = await asyncio.to_thread(JobHistory.of, session.ledger, job)
     requested = _check(session, job, history)
@@ -96,7 +96,7 @@ async def request_again(
 
 
 def _carried_on(session: Session, history: JobHistory) -> Opening:
-    """Return what a retry of a job is recorded with: the plan of its split, if it is part of one."""
+    """Return the records to add to a job's retry: the plan of its split, if it is part of one."""
     cause = history.records[-1].event_id
     planned = history.last_of(SplitPlanned)
     if planned is None:
@@ -143,9 +143,9 @@ def _check(session: Session, job: Job, history: JobHistory) -> RenderRequested:
 
 
 async def request_next_remix(session: Session, job: Job) -> Placed | None:
-    """Request the remix that follows `job` in its split; None if there is none, or it has to wait.
+    """Request the remix that follows `job` in its split; None if there is none, or it must wait.
 
-    One that was requested before, by anyone, is returned. Whatever prevents the request is raised.
+    An already requested remix is returned, whoever requested it. Obstacles to the request are raised.
     """
     while True:
         if job.state is not State.STORED or await asyncio.to_thread(plan_of, session.ledger, job) is None:
@@ -161,7 +161,7 @@ async def request_next_remix(session: Session, job: Job) -> Placed | None:
         if is_withdrawn(plan) or taken is not None:
             return None
         try:
-            # A crash before the append leaves the job as it is: the next worker that looks finds it.
+            # A crash before the append leaves the job unchanged: the next worker that checks finds it.
             return await _request_step(session, job, history, plan)
         except WrongExpectedVersion:  # another process recorded something about it, such as an erasure
             job = await session.job(job.job_id)
@@ -188,7 +188,7 @@ async def _request_step(session: Session, job: Job, history: JobHistory, plan: S
 
 
 def _in_the_name_of(session: Session, history: JobHistory) -> Session:
-    """Return a session that acts for the requester of a job, with their team, project and access key."""
+    """Return a session that acts for a job's requester, with their team, project and access key."""
     first, requested = history.first, history.requested
     assert requested is not None  # a planned remix was requested here
     source = ActorSource(first.envelope.actor_source)
@@ -213,7 +213,7 @@ async def recorded_request(
     attested: bool = False,
     instead: Mapping[str, Any] = AS_RECORDED,
 ) -> tuple[RenderRequest, Material]:
-    """Return the request of `job` as its record has it, with its files and the key of a retry.
+    """Return the recorded request of `job`, with its files and the key of a retry.
 
     The guardrails count as confirmed if the same person confirmed them then, or with `attested` now.
     `instead` are values that differ; a `source` is the name of its job.
@@ -250,7 +250,7 @@ async def recorded_request(
 
 
 def _shape(requested: RenderRequested, basis: Basis) -> dict[str, Any]:
-    """Return what was asked for beside the texts, from the inputs of the first decision."""
+    """Return the request's other terms, from the inputs of the first decision."""
     inputs = basis.inputs
     creates = requested.operation is Operation.CREATE
     extends = requested.operation is Operation.EXTEND
@@ -266,7 +266,7 @@ def _shape(requested: RenderRequested, basis: Basis) -> dict[str, Any]:
 def _attachments(
     assets: AssetStore, job_id: str, requested: RenderRequested
 ) -> tuple[dict[str, Any], Material]:
-    """Return the files of a request as values of a request, and their contents."""
+    """Return the files of a request as request values, and their contents."""
     first, video, url = requested.input_reference, requested.source_file, requested.reference_url
     content = _content(assets, job_id, first) if first else None
     further = tuple(_content(assets, job_id, image) for image in requested.further_images)

@@ -1,4 +1,4 @@
-"""The result of a request, what to tell a person about it, and the result of a repeated request.
+"""The result of a request, its explanation for people, and the result of a repeated request.
 
 Idempotency keys: the same key returns the same job; a different request under it is refused.
 """
@@ -43,12 +43,12 @@ from sora_adapter.profiles import profile
 
 @dataclass(frozen=True)
 class Opening:
-    """What is appended with a new request, all or nothing, and a function that is called afterwards.
+    """Records to append with a new request, all or nothing, and a function to call afterwards.
 
     `batches` returns conditions and records of other streams for the id of the new job. If they are refused,
     nothing is recorded, and `WrongExpectedVersion` or `EventIdConflict` is raised. `opened` gets the job as
-    it was first recorded, before anything is sent. `caused_by` is the event id of the record that the
-    request follows from, if there is one. `plan` is recorded beside the request: what is to follow it.
+    it was first recorded, before anything is sent. `caused_by` is the event id of the record that the request
+    follows from, if there is one. `plan` is recorded with the request: the remixes to follow it.
     """
 
     batches: Callable[[str], Sequence[Batch]] = lambda _: ()
@@ -119,7 +119,7 @@ def denial(ledger: Ledger, job: Job) -> str:
 
 
 def held_for(ledger: Ledger, job: Job) -> str:
-    """Return who has to approve `job`, which is pending approval, and with which commands."""
+    """Return who must approve `job`, which is pending approval, and with which commands."""
     history = JobHistory.of(ledger, job)
     hold = history.all_of(RenderHeld)[-1].event
     policy = read_active_rules(ledger).policy
@@ -133,7 +133,7 @@ def held_for(ledger: Ledger, job: Job) -> str:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Why a job has no video, for programs: the field it is about, and the commands that help."""
+    """Why a job has no video, for programs: the field concerned, and the commands that help."""
 
     param: str | None
     expected: str
@@ -191,7 +191,7 @@ async def find_repeated(session: Session, request: RenderRequest) -> Placed | No
 
 
 async def answered_repeat(session: Session, request: RenderRequest, repeated: Placed) -> Placed:
-    """Return `repeated` once its call is answered, if another caller is in the middle of it; waits briefly.
+    """Return `repeated` once its call is answered, if another caller is making it; waits briefly.
 
     An intent older than the longest call belongs to a caller that is gone, and is not waited for.
     """

@@ -20,7 +20,7 @@ from render_service.submission.submit import may_try_again, submit
 
 
 async def resume(session: Session, job: Job, patience: Patience | None = None) -> Placed:
-    """Submit `job` as it was decided; `NotReady` says why that is impossible, and what to do.
+    """Submit `job` as decided; `NotReady` says why that is impossible, and what to do.
 
     For a job that is pending approval, the error is `NotApproved`. A job can be submitted if no attempt was
     made, or if the last one is known to have created nothing.
@@ -76,7 +76,7 @@ WITHDRAWABLE = (State.HELD, State.APPROVED, State.DECIDED, State.ABSENT)
 async def cancel(session: Session, job: Job, why: str | None = None) -> Job:
     """Withdraw `job`, which is pending approval or submission; `NotReady` if it is not.
 
-    Of a remix that was submitted, what was to follow it in a split is withdrawn, if anything.
+    For a submitted remix, the rest of its split is withdrawn, if there is any.
     """
     if job.state not in WITHDRAWABLE or job.outcome is not None:
         if await withdraw_rest(session, job):
@@ -112,7 +112,7 @@ def _instead(job: Job) -> str:
 
 
 async def withdraw_rest(session: Session, job: Job) -> int:
-    """Delete the prompts that were to follow `job`, so that its split ends with it; return how many."""
+    """Delete the prompts planned after `job`, so that its split ends with it; return how many."""
     plan = await asyncio.to_thread(plan_of, session.ledger, job)
     if plan is None or is_withdrawn(plan) or not plan.rest:
         return 0

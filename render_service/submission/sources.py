@@ -1,6 +1,6 @@
-"""The source video of a remix, edit or extension, and what it shows.
+"""The source video of a remix, edit or extension, and its known shot.
 
-What a source shows is the spec of its shot, derived from the remixes that led to it. A remix requested with
+A source's shot is described by a spec, derived from the remixes that led to it. A remix requested with
 `decision.one_change.shot_spec.change_spec` changes one known line. For a remix in other words, only the
 changed aspect is known, so that line becomes unknown; nothing is guessed.
 """
@@ -89,7 +89,7 @@ def _extensions(ledger: Ledger, job: Job) -> int:
 
 
 def known_source(settings: Settings, ledger: Ledger, name: str) -> tuple[Source, str]:
-    """Return the same, if no server has to be asked about it first: `NotReady` while it is being rendered.
+    """Return the same, unless a server must be asked about it first: `NotReady` while it is being rendered.
 
     `WrongServer` if its server is not the one in use.
     """
@@ -110,7 +110,7 @@ Spec = dict[str, str]
 
 
 def spec_at(ledger: Ledger, job: Job) -> Spec:
-    """Return what is known of the shot that `job` shows; an empty spec for a job of another tool."""
+    """Return the known spec of the shot in `job`; empty for a job of another tool."""
     line = [job]
     while line[-1].operation in (Operation.REMIX, Operation.EDIT) and line[-1].source_job:
         line.append(ledger.job(line[-1].source_job))

@@ -43,7 +43,7 @@ class _Model(BaseModel):
 
 
 class SpooledDraft(_Model):
-    """A draft as made before the first try; its payload has the format of its schema version."""
+    """A draft as made before the first attempt; its payload has the format of its schema version."""
 
     type: str
     schema_version: int

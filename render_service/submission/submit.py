@@ -66,7 +66,7 @@ GENERATES = "generate_content"
 """The operation in OpenTelemetry's conventions for generative models; they have none for video."""
 
 QUEUED_BY_MS = 30_000
-"""Time by which a request left to a worker is recorded, if at all."""
+"""Time by which a request left to a worker is recorded, if it ever will be."""
 
 
 def decide(
@@ -80,10 +80,10 @@ def decide(
 ) -> Placed:
     """Decide on `request` by the policy in force; nothing is recorded.
 
-    `taken` is the amount that unrecorded decisions take from each budget, `moderation` what the server says
-    of the prompt: None if it was not asked, which no policy that wants it lets pass in silence. `judge` is
-    what the policy's judge says of a remix. `BadInput` or
-    `BadRequest` if the request itself is invalid.
+    `taken` is the amount that unrecorded decisions take from each budget, `moderation` is the server's
+    moderation of the prompt: None if it was not asked, which a policy that requires it never ignores. `judge`
+    is the verdict of the policy's judge on a remix. `BadInput` or `BadRequest` if the request itself is
+    invalid.
     """
     profile = session.profile(request.profile)
 
@@ -117,7 +117,7 @@ async def place(
     If the policy requires approval, it is held. With `queue`, an allowed request is left to `resume` or a
     worker. A denial is overridden as `override` says; if the policy does not permit that, the denial is
     recorded and `Placed.override_refused` says why. `BadRequest`, without any record, if there is no denial
-    to override. What `opening` adds is recorded with a new request.
+    to override. The records of `opening` are appended with a new request.
 
     An idempotency key that was used before returns its job, or raises `RequestKeyTaken` if that was a
     different request; if the first caller is still waiting for the server, this one waits too, for some
@@ -227,7 +227,7 @@ def unrecorded() -> Job:
 
 
 def opening(session: Session, placed: Placed, same: Draft | None = None) -> list[Draft]:
-    """Return the first events of a session: the request, overrides, its decision, and after a denial its end.
+    """Return the first events of a session: the request, overrides, its decision, and the end after a denial.
 
     `same` is a draft of an identical ruling, made for another request.
     """
@@ -258,7 +258,7 @@ def opening(session: Session, placed: Placed, same: Draft | None = None) -> list
 
 
 async def _record(session: Session, placed: Placed, *, queue: bool) -> Placed:
-    """Record a request that is not submitted now; with `queue`, an allowed one is made due for a worker."""
+    """Record a request that is not submitted now; with `queue`, an allowed one becomes due for a worker."""
     work, job_id = session.ledger.store.queue, placed.job.job_id
     queued = queue and isinstance(placed.ruling, RenderDecided)
     if queued:  # first: a crash before the append leaves a due id without a job, which a worker drops
@@ -414,7 +414,7 @@ async def _attempt(  # the parts of one attempt
     in_time: Callable[[], bool],
 ) -> tuple[Job, Submission, float | None]:
     """Record the intent, call once, record the outcome; a crash in between leaves the job ``submitting``."""
-    # A crash before the intent is recorded leaves the job as it was, or none: nothing was sent.
+    # A crash before the intent is recorded leaves the job unchanged, or no job: nothing was sent.
     try:
         job = await recording
     except LedgerUnusable as error:  # for an answer that cannot be recorded, see `Keeping`

@@ -1,10 +1,10 @@
-"""Manage endpoints at a server, which announces finished videos there, and the secrets it signs with.
+"""Manage endpoints at a server, for its events about finished videos, and their signing secrets.
 
 Endpoints are registered, listed, tested and rotated; nothing is recorded. Secrets are returned to the caller
 only, and never appear in a log or ledger.
 
-``SORA_LEDGER_WEBHOOK_SECRETS`` holds those of the chosen profile, ``SORA_LEDGER_WEBHOOK_SECRETS_NEW_API``
-those of the profile ``new-api``: in capitals, with ``_`` for ``-``. Several are separated by blanks or
+``SORA_LEDGER_WEBHOOK_SECRETS`` has the secrets of the chosen profile, ``SORA_LEDGER_WEBHOOK_SECRETS_NEW_API``
+the secrets of the profile ``new-api``: in capitals, with ``_`` for ``-``. Several are separated by blanks or
 commas, as during a rotation.
 """
 

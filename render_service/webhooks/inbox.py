@@ -4,11 +4,11 @@ Deliveries that arrive during one transaction form the next one. New ones are ma
 become due, after the answer and concurrently with later deliveries. A process that dies in between loses only
 a wake-up: the job is observed at its scheduled time, and matched then.
 
-A match is ``webhook.matched``, once for each event, at once or later. A webhook may arrive before the answer
-to the create call; then no job has its video yet. So both sides look for each other, after their own record
-is durable: the receiver (`Inbox`) looks for the job, and the process that finishes a job looks into the inbox
-(`match_inbox`). At least one finds the other. If both do, the event id, derived from profile and webhook
-event, tells the second that the match is recorded.
+A match is recorded as ``webhook.matched``, once for each event, immediately or later. A webhook may arrive
+before the answer to the create call; then no job has its video yet. So both sides look for each other, after
+their own record is durable: the receiver (`Inbox`) looks for the job, and the process that finishes a job
+looks into the inbox (`match_inbox`). At least one finds the other. If both do, the event id, derived from
+profile and webhook event, tells the second that the match is recorded.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ GATHER_S = 0.05
 
 
 class Reception(StrEnum):
-    """The result of a delivery; the words are those of the metrics."""
+    """The result of a delivery, in the words of the metrics."""
 
     RECORDED = "recorded"
     REPEATED = "repeated"
@@ -146,8 +146,8 @@ class Inbox:
         unseen, new = await asyncio.to_thread(self._record, group)
         receptions = [self._reception(delivered, new) for delivered in group]
         self._forget()
-        # A crash here leaves deliveries that are recorded and tied to no job: a sender without an answer
-        # delivers again, and each job finds its deliveries when it ends (`match_inbox`).
+        # A crash here leaves recorded deliveries without a job: a sender without an answer delivers again,
+        # and each job finds its deliveries when it ends (`match_inbox`).
         for delivery in unseen:
             self._ties.put(delivery)
         return receptions

@@ -1,4 +1,4 @@
-"""What a worker needs before it acts: its options, the lease on a job, and a slot under its server's limit.
+"""A worker's preconditions: its options, the lease on a job, and a slot under its server's limit.
 
 A lost lease stays registered until the work on its job has ended, so that anything this work still tries to
 record is refused.
@@ -31,8 +31,8 @@ class WorkerOptions:
     """The options of a worker; `drain` ends it once no job is due, waiting or leased.
 
     `at_once` limits the jobs in hand; running ones are polled every `interval_s`. A lease lasts `lease_s` and
-    is renewed three times in that time. If no job is due, the queue is read again after `idle_s`. An attempt
-    that was cut off is searched for after `grace_s`.
+    is renewed three times in that time. If no job is due, the queue is read again after `idle_s`. An
+    interrupted attempt is searched for after `grace_s`.
     """
 
     at_once: int = 100
@@ -50,7 +50,7 @@ class WorkerOptions:
         return Limit(f"{job.profile}/{model}", self.per_minute.get(model), self.running.get(model))
 
     def next_look_s(self, now_s: float) -> float:
-        """Return the seconds until running jobs are next polled, a half to one and a half intervals.
+        """Return the seconds until running jobs are next polled: a half to one and a half intervals.
 
         All of them get the same moment, so that one list shows many.
         """
@@ -123,7 +123,7 @@ class Leases:
             self._session.held_until.pop(job_id, None)
 
     async def put_all(self) -> None:
-        """Release all jobs, due at once; work still running on them can no longer record anything."""
+        """Release all jobs, due immediately; work still running on them can no longer record anything."""
         await asyncio.gather(*(self._release(lease, 0) for lease in self._leases.values()))
         self._leases.clear()
 
@@ -160,9 +160,9 @@ class Capacity:
     """Slots and turns at a server; pauses apply to all workers.
 
     If one worker is refused, all of them slow down, through the store. Pauses double while a server keeps
-    refusing, to a minute at most, and are shortened by up to half at random, so that workers do not return
-    all at once. A server that says when to return is obeyed. Until it accepts a request again, it is asked at
-    most once a second, however many jobs wait.
+    refusing, to a minute at most, and are shortened by up to half at random, so that workers do not all
+    return at the same time. A server's retry time is obeyed. Until it accepts a request again, it gets at
+    most one request a second, however many jobs wait.
 
     Waiting jobs form a queue and wait as long as the turns before them take, so that they are not all retried
     every second.

@@ -85,7 +85,7 @@ NEEDS_A_PERSON_S = 600.0
 
 @dataclass(frozen=True)
 class Left:
-    """A job, as it was when no worker could make progress: why, and the commands for a person."""
+    """A job in the state in which no worker could make progress: why, and the commands for a person."""
 
     job: Job
     why: str
@@ -210,9 +210,9 @@ class StepRunner:
         await self._hands.put(job.job_id, again_s)
 
     async def _continue_split(self, job: Job) -> float | None:
-        """Request the remix that follows `job`; return after how many seconds to try again, None for never.
+        """Request the remix that follows `job`; return the seconds until a retry, None for never.
 
-        One that another process requested, or that has to wait for a person, is left alone.
+        A remix that another process requested, or that must wait for a person, is left alone.
         """
         if job.operation is not Operation.REMIX or job.state is not State.STORED:
             return None
@@ -236,7 +236,7 @@ class StepRunner:
     # --- submitting ---
 
     async def _submit(self, jobs: Sequence[Job]) -> None:
-        """Submit what may be submitted, and poll at once what runs: some servers are fast."""
+        """Submit a submittable job, and poll it immediately once it runs: some servers are fast."""
         running: list[Job] = []
 
         async def submit(job: Job) -> None:
@@ -317,7 +317,7 @@ class StepRunner:
         await self._finish(job, client)
 
     def _next_look_s(self, observation: Observation) -> float:
-        """Return the seconds to the next poll: as the server says, else together with the other jobs."""
+        """Return the seconds to the next poll: from the server, else together with the other jobs."""
         if observation.poll_after_ms is None and observation.retry_after_ms is None:
             return self._terms.next_look_s(self._session.clock().timestamp())
         return pace_after_look(observation, self._terms.interval_s).pause_s

@@ -8,9 +8,9 @@ no event.
 Due jobs are those that were queued, running ones that are to be polled, and any job that a webhook announced.
 From time to time a worker also enlists jobs that nothing scheduled but that must not be left: running
 renders, finished ones that are not stored, attempts with an unknown outcome. A job of another server than the
-one in use (`render_service.session.servers`) is left alone, with its money. If the address of a server is set
-(``OPENAI_BASE_URL``), it is that of the chosen profile; queued jobs of other profiles are left to other
-workers.
+one in use (`render_service.session.servers`) is left alone, with its money. A server address in the
+environment (``OPENAI_BASE_URL``) belongs to the chosen profile; queued jobs of other profiles are left to
+other workers.
 
 On SIGTERM it claims no more jobs, and finishes or releases those it has within ten seconds.
 """
@@ -46,7 +46,7 @@ ENLISTING_S = 60.0
 ENLISTING_AT_LEAST_S = 5.0
 NOT_RECORDED_YET_S = 60.0
 _NEWEST = "job_ffffffffffff"
-"""The id of a job is its time: all are before this one."""
+"""A job's id starts with its time: all ids are before this one."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,10 @@ class Worker:
         return len(job_ids)
 
     async def _bring_forward(self) -> None:
-        """Do not wait for times that are late because the clock was set back.
+        """Bring forward times that are too late because the clock was set back.
 
-        Jobs that were begun before that look younger than they are. Those that nobody scheduled are enlisted
-        now; attempts, which their own process may still be working on, once they had time to end.
+        Jobs begun before that look younger than they are. Unscheduled ones are enlisted now; attempts, which
+        their own process may still be working on, once they have had time to end.
         """
         self._session.log.warning("clock.went_back", now=timestamp(self._session.clock()))
         lease_ms = round(self._terms.lease_s * 1000)
@@ -142,7 +142,7 @@ class Worker:
         self._attempts_end_at = time.monotonic() + ENLISTING_S
 
     async def _hasten(self) -> None:
-        """Look now at what other workers put off: a person may have settled it since."""
+        """Check now the jobs that other workers postponed: a person may have settled them since."""
         states = (State.DECIDED, State.ABSENT, *NOT_TO_BE_LEFT)
         jobs = await asyncio.to_thread(self._session.ledger.jobs, JobFilter(states=states))
         await asyncio.to_thread(self._session.ledger.store.queue.hasten, [job.job_id for job in jobs])
@@ -175,7 +175,7 @@ class Worker:
         return await asyncio.to_thread(enqueue_stale, states, f"job_{before:012x}")
 
     async def _enlist_splits(self) -> int:
-        """Make due the stored remixes whose split nobody has continued, such as after a crash or a copy."""
+        """Make due the stored remixes whose split was not continued, such as after a crash or a copy."""
         standings = await asyncio.to_thread(self._splits.renew)
         ready = [standing.job_id for standing in standings if standing.progress is Progress.READY]
         jobs = [job for job in await asyncio.to_thread(self._read, ready) if job and await self._is_ours(job)]

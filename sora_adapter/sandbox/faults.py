@@ -95,7 +95,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are still planned, in order, and the fates of jobs; thread-safe."""
+    """The faults still planned, in order, and the fates of jobs; thread-safe."""
 
     def __init__(self, specs: Iterable[str] = ()) -> None:
         self._lock = threading.Lock()
@@ -104,7 +104,7 @@ class Faults:
         self.add(specs)
 
     def add(self, specs: Iterable[str]) -> None:
-        """Plan faults after those already planned, all of them or none; raises ValueError."""
+        """Plan faults after the already planned ones, all or none; raises ValueError."""
         faults = [parse_fault(spec) for spec in specs]
         with self._lock:
             self._waiting.extend(faults)
@@ -142,7 +142,7 @@ class Faults:
 
 
 def parse_fault(spec: str) -> Fault:
-    """Parse one fault; raises ValueError with what was expected."""
+    """Parse one fault; raises ValueError that says what was expected."""
     read = _SPEC.fullmatch(spec)
     if read is None:
         raise ValueError(f"{spec!r} is not a fault; expected one like create=kept-but-answer-lost:1")
@@ -197,7 +197,7 @@ class FaultyMail:
         self._held: list[Letter] = []
 
     async def __call__(self, letter: Letter) -> int | None:
-        """Send a letter, then those that were held back for it; return the status of its answer."""
+        """Send a letter, then the ones held back for it; return the status of its answer."""
         if self._faults.fate_of(json.loads(letter.body)["data"]["id"]) is not None:
             return HTTPStatus.OK
         fault = self._faults.next(WEBHOOK)
@@ -295,7 +295,7 @@ async def _discard(_message: Message) -> None:
 
 
 async def _hold_back(seconds: float, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """Carry out a request at once, and send the answer after a delay."""
+    """Carry out a request immediately, and send the answer after a delay."""
     answer: list[Message] = []
 
     async def hold(message: Message) -> None:

@@ -1,9 +1,9 @@
 """Render every job's clip at most once, and keep the previews made from it.
 
-Rules: a file appears under its name only when complete (written beside it and renamed), so a crash leaves at
-worst a `.part` file, which is removed once it is old. Several processes may render the same clip; their bytes
-are identical, so the order does not matter. Rendering starts at create, one clip at a time, and a clip that a
-request waits for is rendered before clips that are not requested yet.
+Rules: a file gets its name only when complete (written next to it and renamed), so a crash leaves at worst a
+`.part` file, which is removed once it is old. Several processes may render the same clip; their bytes are
+identical, so the order does not matter. Rendering starts at create, one clip at a time, and a clip that a
+request is waiting for is rendered before others.
 
 A clip that continues another consists of that clip, frame by frame, and a continuation from its last frame:
 the camera keeps moving, and colours and captions are cross-faded for a second.
@@ -283,7 +283,7 @@ class Studio:
             self.clip(job)
 
     def clip(self, job: Job) -> Future[Path]:
-        """Return a job's clip, rendered in its turn if it does not exist."""
+        """Return a job's clip, rendering it in its turn if it does not exist."""
         path = self._path(job, "video")
         return self._start_once(path, self._ahead, lambda: self._render(job, path))
 
@@ -295,7 +295,7 @@ class Studio:
         return False
 
     def asset(self, job: Job, variant: Variant) -> Future[Path]:
-        """Return the file of a job, created with priority if it does not exist."""
+        """Return the file of a job, creating it with priority if it does not exist."""
         path = self._path(job, variant)
         if path.exists():
             return _make_done(path)
@@ -304,7 +304,7 @@ class Studio:
         return self._start_once(path, self._previews, lambda: self._preview(job, variant, path))
 
     def discard(self, job: Job) -> None:
-        """Remove a deleted job's files; a render under way stops at its next frame."""
+        """Remove a deleted job's files; a render in progress stops at its next frame."""
         if self._media == "rendered":
             for variant in SUFFIXES:
                 self._path(job, variant).unlink(missing_ok=True)
@@ -314,7 +314,7 @@ class Studio:
         return self._folder / (name + SUFFIXES[variant])
 
     def _start_once(self, path: Path, pool: Executor, make: Callable[[], Path]) -> Future[Path]:
-        """Create a file unless that is under way; a queued one gets priority."""
+        """Create a file unless that is already in progress; a queued one gets priority."""
         with self._lock:
             future, where = self._under_way.get(path.name, (None, pool))
             pulled_forward = (

@@ -1,10 +1,10 @@
-"""The routes of a sandbox, and how it runs in a thread, for a test, a demo or the command line.
+"""The routes of a sandbox, and a way to run it in a thread, for a test, a demo or the command line.
 
 Each operation of the API has one function, which parses, calls the service, and answers. To add one: a
 request type in `requests`, a method of `Service`, a function and a route here. Nothing here blocks; the
 service is called in threads. `/_sandbox` is for tests and needs no key.
 
-The socket is bound here, before anything starts, so that the port is known without a race and a port in use
+The socket is bound here, before anything starts, so that the port is known without a race and a busy port
 raises OSError in the caller. Nothing is printed; an exception in an answer is logged to
 `sora_adapter.sandbox.wire.refusals`.
 """
@@ -138,7 +138,7 @@ def _test_routes() -> list[Route]:
 
 
 def _guard(endpoint: Endpoint, counted_as: str, api_key: str | None) -> Endpoint:
-    """Count a request, whether refused or not, and require the key; incomplete requests are not counted."""
+    """Count a request, even a refused one, and require the key; incomplete requests are not counted."""
 
     async def guarded(request: Request) -> Response:
         store = _service(request).store
@@ -320,16 +320,16 @@ def _caller(request: Request) -> Caller:
 
 
 _BACKLOG = 2048
-_GRACE_S = 1  # for answers under way when the server is told to stop
+_GRACE_S = 1  # for answers in progress when the server is told to stop
 _START_S = 30.0
-_TICKS_IN_A_SECOND = 10  # uvicorn counts tenths, and renews its Date header at every tenth of them
+_TICKS_IN_A_SECOND = 10  # uvicorn counts tenths, and renews its Date header every ten of them
 _LOOK_S = 0.002  # interval of checks for the last connection
 
 
 class SandboxServer:
     """A sandbox in a daemon thread, for the duration of a `with` block; clients use `base_url`.
 
-    `port` 0 takes a free one. Raises OSError at construction if the port is in use. Does not handle signals.
+    `port` 0 picks a free one. Raises OSError at construction if the port is in use. Does not handle signals.
     """
 
     def __init__(self, settings: SandboxSettings, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -417,7 +417,8 @@ def _server(settings: SandboxSettings) -> _Server:
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Without the protocol asyncio would leave Nagle's algorithm on, and every answer would take 40 ms.
+    # Without the protocol number, asyncio would leave Nagle's algorithm on, and every answer would take 40
+    # ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # on Windows this option would let two servers share a port

@@ -3,7 +3,7 @@
 Parsing is in `requests` and HTTP in `server`. A job is in the store before its render is queued and before
 its answer is sent; a crash in between leaves a job whose clip is rendered on the first request for it.
 
-A draft is a job without id, time and caller, derived from the request and the source alone. An extension
+A draft is a job without id, time and caller, derived only from the request and the source. An extension
 consists of the source's acts and one more: each at most 20 seconds, at most six of them, at most 120 seconds
 in total. A video is always shown with all thirteen fields of the official VideoResource.
 """
@@ -70,7 +70,7 @@ class Service:
 
     @property
     def permissive(self) -> bool:
-        """Whether input that other servers would refuse is accepted, for third-party tests."""
+        """Whether to accept input that other servers would refuse, for third-party tests."""
         return self._settings.permissive
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Service:
         return self._member(character_id, "character_id")
 
     def upload(self, file: Upload, purpose: str) -> UploadedFile:
-        """Store a file that a later request may name."""
+        """Store a file that a later request may refer to."""
         return self._uploads.add(file, purpose, self._settings.clock())
 
     def find_upload(self, file_id: str) -> UploadedFile:
@@ -147,7 +147,7 @@ class Service:
         return job, self._now(job)
 
     def show(self, job_id: str) -> tuple[Job, Moment]:
-        """Return a job as a server shows it: completed once its clip is ready for download.
+        """Return a job as a server reports it: completed once its clip is ready for download.
 
         By the clock it may be finished earlier, because clips are rendered one after the other. Requesting a
         job whose render was lost in a crash queues it again.
@@ -175,7 +175,7 @@ class Service:
         return [(job, self._now(job)) for job in self.store.page(limit=_EVERYTHING, newest_first=False) or []]
 
     def delete(self, job_id: str) -> None:
-        """Delete a finished job and its files; its webhook is sent nevertheless."""
+        """Delete a finished job and its files; its webhook is still sent."""
         job, moment = self.find(job_id)
         if not moment.is_over:
             message = f"Only a completed or failed video can be deleted; '{job_id}' is {moment.status}."
@@ -188,7 +188,7 @@ class Service:
         self._studio.discard(job)
 
     def asset(self, job_id: str, variant: Variant) -> Future[Path]:
-        """Return the file of a completed job that has not expired; it may still be in the making."""
+        """Return the file of a completed job that has not expired; it may still be in progress."""
         job, moment = self.find(job_id)
         if moment.done_at is None:
             raise _not_ready(job, moment)
@@ -220,7 +220,7 @@ class Service:
         return character
 
     def _files(self, source: Job) -> tuple[bytes, ...]:
-        """Return the files that a job is made from, which its source may lose meanwhile."""
+        """Return the files that a job is made from; its source may lose them later."""
         files = (self.store.file(sha256) for sha256 in (source.reference_sha256, source.footage_sha256))
         return tuple(body for body in files if body is not None)
 
@@ -261,7 +261,7 @@ def _not_ready(job: Job, moment: Moment) -> ApiError:
 
 
 class Limits:
-    """Admits new jobs; `running` counts the jobs of a model that have not ended."""
+    """Admits new jobs; `running` counts the unfinished jobs of a model."""
 
     def __init__(
         self, requests_per_minute: int | None, running_jobs: int | None, running: Callable[[str, float], int]

@@ -14,8 +14,8 @@ class SandboxSettings:
     """The behaviour of a sandbox.
 
     `render_seconds` is how long a new job takes by `clock` (seconds since 1970); a job keeps the value it was
-    created with. `api_key` None accepts any Bearer key. `media` "cached" serves one real clip for every size
-    and length instead of one for every job. Content expires `expire_seconds` after completion.
+    created with. `api_key` None accepts any Bearer key. `media` "cached" serves one real clip per size and
+    length instead of one per job. Content expires `expire_seconds` after completion.
 
     `requests_per_minute` and `running_jobs` limit the new jobs of each model; None is no limit. `permissive`
     is for third-party tests: video_123, char_123 and whe_123 always exist, and unknown models and uploads

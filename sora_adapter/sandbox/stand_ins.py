@@ -1,10 +1,10 @@
 """Stand-ins for models: chat completions that judge remixes, and moderations, always with the same results.
 
-With them a policy with a judge or with guardrails can be tried without a model. The judge counts clauses, and
-answers with a verdict if the last message is a JSON object with a ``text``, otherwise with a sentence. It
-shares no rule with the product's own verdict on remixes. Moderations have the categories of OpenAI's
-endpoint, by words. Both know a few English words, and no people, characters or songs: OpenAI's endpoint has
-no categories for those either.
+They allow trying a policy with a judge or guardrails without a model. The judge counts clauses, and answers
+with a verdict if the last message is a JSON object with a ``text``, otherwise with a sentence. It shares no
+rule with the product's own verdict on remixes. Moderations have the categories of OpenAI's endpoint, by
+words. Both know a few English words, but no people, characters or songs: OpenAI's endpoint has no categories
+for those either.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _NONE, _HINT, _ONE, _SEVERAL = 0.0002, 0.35, 0.81, 0.97
 
 
 def moderate(fields: Fields) -> Json:
-    """Return the moderation of ``input``: a text, a list of texts or of parts; images are not seen."""
+    """Return the moderation of ``input``: a text, a list of texts or of parts; images are ignored."""
     texts = _texts(fields)
     digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
     model = fields.get("model") or MODERATION_MODEL

@@ -1,1 +1,1 @@
-"""What every server of the Videos API needs: request bodies, checks of fields, and the error envelope."""
+"""Shared by all servers of the Videos API: request bodies, field checks, and the error envelope."""

@@ -22,21 +22,21 @@ logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # its w
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 MAX_PARTS = 64
-"""Limits of fields, and of files, in one form: no request of the API has as many."""
+"""Limits on the number of fields and files in one form; no request of the API has that many."""
 
 MAX_VALUES = 100_000
-"""Limit of values in a JSON body, which take up to thirty times as much memory as their text."""
+"""Limit on the number of values in a JSON body, which take up to thirty times the memory of their text."""
 
 _JSON_FIELDS = {"input_reference": "{", "video": "{", "characters": "["}
 _REPEATED = {"input_references": "input_references", "input_references[]": "input_references"}
-"""Fields that a form may repeat, which are lists; with the name that some clients give to each."""
+"""Fields that a form may repeat as lists, with the name that some clients give each of them."""
 _BRACKETS = re.compile(r"(\w+)\[(\w+)\]")
 _LIST_BRACKETS = re.compile(r"(\w+)\[\d*\]\[(\w+)\]")
 
 
 @dataclass(frozen=True)
 class FilePart:
-    """A file in a form, wherever its content is."""
+    """A file in a form, wherever its content is stored."""
 
     name: str
     media_type: str
@@ -51,11 +51,11 @@ class Upload(FilePart):
 
 Fields = dict[str, Any]
 KeepUpload = Callable[[UploadFile], Awaitable[FilePart]]
-"""Keeps an upload beyond the end of the form, whose temporary file is deleted then."""
+"""Preserves an upload beyond the end of the form, which deletes its temporary file."""
 
 
 async def keep_in_memory(file: UploadFile) -> Upload:
-    """Keep the bytes of an upload."""
+    """Preserve the bytes of an upload."""
     return Upload(file.filename or "", media_type_of(file), await file.read())
 
 
@@ -71,9 +71,9 @@ async def read_fields(
     max_bytes: int = MAX_BODY_BYTES,
     max_form_bytes: int | None = None,
 ) -> Fields:
-    """Return the fields of a request, empty if it has no body; values are JSON values or kept uploads.
+    """Return the fields of a request, empty if it has no body; values are JSON values or preserved uploads.
 
-    A form may have `max_form_bytes` if that is another limit than that of JSON.
+    `max_form_bytes` limits a form if its limit differs from JSON's.
     """
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         limit = max_bytes if max_form_bytes is None else max_form_bytes
@@ -133,7 +133,7 @@ def _json_fields(body: bytes) -> Fields:
 
 
 class _Form(MultiPartParser):
-    """A form that has to be whole: one that is cut off between two parts looks like a shorter one."""
+    """A form that must be complete: one cut off between two parts looks like a shorter one."""
 
     is_whole = False
 
@@ -199,7 +199,7 @@ async def _merge_parts(form: FormData, keep: KeepUpload) -> Fields:
 
 
 def _append(fields: Fields, in_list: re.Match[str], value: UploadFile | str) -> None:
-    """Append an object with one key to a list: no object in the API's lists has more."""
+    """Append an object with one key to a list; objects in the API's lists have only one."""
     target = fields.setdefault(in_list[1], [])
     if not isinstance(target, list) or isinstance(value, UploadFile):
         raise ApiError.duplicate_parameter(in_list[0])
@@ -207,7 +207,7 @@ def _append(fields: Fields, in_list: re.Match[str], value: UploadFile | str) -> 
 
 
 def _json_or_text(name: str, value: str) -> Any:
-    """Parse a field that is an object or a list if it is written as JSON; all others are text."""
+    """Parse a field that may be an object or a list if it is written as JSON; all others are text."""
     if name not in _JSON_FIELDS or not value.startswith(_JSON_FIELDS[name]):
         return value
     try:

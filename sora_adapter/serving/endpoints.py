@@ -1,4 +1,4 @@
-"""The API of webhook endpoints, as SDK 3.52 calls it: what requests contain, and what answers look like.
+"""The API of webhook endpoints, as SDK 3.52 calls it: contents of requests, and shapes of answers.
 
 `parse_endpoint` and `parse_changes` accept any text as URL; which URLs are usable is up to the server.
 """
@@ -34,7 +34,7 @@ class EndpointPage:
 
 
 def parse_endpoint(fields: Fields, offered: Sequence[str] = EVENT_TYPES) -> dict[str, Any]:
-    """Check a create request; return name, url and event_types, which have to be `offered`."""
+    """Check a create request; return name, url and event_types, which must be `offered`."""
     for param in ("event_types", "name", "url"):
         require(fields, param)
     return parse_changes(fields, offered)
@@ -115,7 +115,7 @@ def endpoint_list(data: Sequence[Mapping[str, Any]], *, has_more: bool) -> dict[
 
 
 def test_resource(endpoint_id: str, event_type: str, status: int) -> dict[str, Any]:
-    """Return how a receiver answered a sample event."""
+    """Return a receiver's answer to a sample event."""
     return {
         "object": "webhook_endpoint.test",
         "webhook_endpoint_id": endpoint_id,
@@ -143,7 +143,7 @@ def no_such_endpoint(endpoint_id: str, param: str = "webhook_endpoint_id") -> Ap
 
 
 def unreachable(url: str, why: str | None = None) -> ApiError:
-    """Return the answer to a test that got none from the receiver."""
+    """Return the answer to a test that the receiver did not answer."""
     message = f"The webhook endpoint at '{url}' gave no answer{f' ({why})' if why else ''}."
     return ApiError.invalid(
         message,

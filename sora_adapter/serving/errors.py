@@ -4,8 +4,8 @@
         .missing_parameter  .unknown_parameter  .duplicate_parameter  .wrong_type  .not_offered
         .invalid            .unauthorized       .no_such_video        .not_found
 
-The envelope is OpenAI's: {"error": {"message", "type", "param", "code"}}. Codes are those of the real API
-where one is known; the real server leaves `param` and `code` null more often than these do.
+The envelope is OpenAI's: {"error": {"message", "type", "param", "code"}}. Codes are the real API's where one
+is known; the real server leaves `param` and `code` null more often than these do.
 """
 
 import time
@@ -73,7 +73,7 @@ class ApiError(SoraLedgerError):
 
     @classmethod
     def duplicate_parameter(cls, param: str) -> Self:
-        """Return the refusal of a form with a duplicate parameter."""
+        """Return the refusal of a form with a repeated parameter."""
         return cls(
             f"Duplicate parameter: '{param}'.",
             code="duplicate_parameter",
@@ -131,7 +131,7 @@ def encodable(text: str) -> str: ...
 @overload
 def encodable(text: None) -> None: ...
 def encodable(text: str | None) -> str | None:
-    """Return `text` as UTF-8 can carry it: a refusal may quote half of a surrogate pair from JSON."""
+    """Return `text` without lone surrogates, which UTF-8 cannot encode: a refusal may quote one from JSON."""
     return None if text is None else text.encode(errors="backslashreplace").decode()
 
 
@@ -174,5 +174,5 @@ class DressedAnswers:
 
 
 def request_id_of(request: Request) -> str:
-    """Return the id that the answer to a request will have."""
+    """Return the id for the answer to a request."""
     return str(request.state.request_id)

@@ -1,7 +1,7 @@
 """Sign webhooks as standard-webhooks and the Videos API do; `sora_adapter.webhooks` is the verifier.
 
-The signature covers id, time and body: HMAC-SHA256 with the bytes behind ``whsec_`` in base64. While a secret
-is replaced, a delivery has a signature of each, and a receiver accepts it if one of them is right.
+The signature covers id, time and body: HMAC-SHA256 with the bytes after ``whsec_`` in base64. While a secret
+is being replaced, a delivery has one signature per secret, and a receiver accepts it if either is right.
 """
 
 import base64

@@ -1,17 +1,17 @@
-"""The rows of an append: those it is decided on, those it writes, and those it removes for good.
+"""The rows of an append: those it is decided on, those it writes, and those it removes permanently.
 
 They are read in one round trip. `begin` opens the transaction and locks the head row FOR UPDATE before
 anything else. The transaction that holds the lock is the only one appending, so positions are dense and in
 commit order. At READ COMMITTED each statement after the lock sees everything committed before the lock was
 granted; under REPEATABLE READ the snapshot would be as old as the wait.
 
-What appends and imports change is written in another: every row, the head and the COMMIT. A crash or a broken
-connection at any line leaves the transaction uncommitted or committed as a whole: the server rolls back what
-was not committed.
+Appends and imports write their changes in another: every row, the head and the COMMIT. A crash or a broken
+connection at any line leaves the transaction uncommitted or committed as a whole: the server rolls back an
+uncommitted one.
 
-What a deleted row leaves in PostgreSQL's files is removed afterwards, as far as this is possible. The erasure
-is already recorded by then. A crash in between leaves deleted rows in the server's files; repeating the
-command that erased them, or VACUUM FULL, removes them.
+The remains of a deleted row in PostgreSQL's files are removed afterwards, as far as possible. The erasure is
+already recorded by then. A crash in between leaves deleted rows in the server's files; repeating the command
+that erased them, or VACUUM FULL, removes them.
 """
 
 import re
@@ -42,7 +42,7 @@ BEHIND_POOLER = (
     "without a pooler: repeat the command with the URL of the PostgreSQL server itself (--ledger)"
 )
 LOCK_TIMEOUT = "3s"
-"""While this waits for the lock of the table, every other user of the table waits as well."""
+"""While this waits for the table lock, every other user of the table waits as well."""
 
 _WITH_TEXT = ("private_bodies", "search")
 TRIES = 5
@@ -55,7 +55,7 @@ _FILE = "SELECT pg_relation_filenode(%s)"
 
 
 def rewrite_bodies(db: Connection) -> list[str]:
-    """Rewrite the tables of bodies and of their words, outside a transaction; say where text may remain."""
+    """Rewrite the tables of bodies and their words, outside a transaction; say where text may remain."""
     if db.pooled:
         return [BEHIND_POOLER, ELSEWHERE]
     usual = db.execute("SELECT current_setting('lock_timeout')").fetchone()
@@ -98,7 +98,7 @@ def _try_to_rewrite(db: Connection, table: str) -> list[str]:
 
 
 def _rows_remain(details: list[str]) -> bool:
-    """Return True if VACUUM reports dead rows it could not remove: a number comes first."""
+    """Return True if VACUUM reports dead rows it could not remove: their number comes first."""
     counts = [re.match(r"\d+", detail) for detail in details]
     return any(count and int(count[0]) for count in counts)
 
@@ -129,10 +129,10 @@ FROM unnest(%s::text[]) AS name
 
 
 class Head(NamedTuple):
-    """The row of the head: the tree's right edge, and the transaction that wrote the row.
+    """The head row: the tree's right edge, and the transaction that wrote the row.
 
-    A transaction that makes the job rows again leaves the edge where it is and writes the row, so what a
-    process remembers holds only while both are the same.
+    A transaction that rebuilds the job rows keeps the edge but rewrites the row, so a process's memory is
+    valid only while both are the same.
     """
 
     edge: Frontier
@@ -140,9 +140,9 @@ class Head(NamedTuple):
 
 
 def begin(db: Connection, keys: Keys, place: str) -> tuple[Present, Head]:
-    """Begin the transaction of an append, lock the head and read the rows that `keys` name.
+    """Begin the transaction of an append, lock the head and read the rows in `keys`.
 
-    `LedgerUnusable` if a newer program has upgraded the ledger at `place` meanwhile.
+    `LedgerUnusable` if a newer program has upgraded the ledger at `place` in the meantime.
     """
     with db.pipeline():
         begin_transaction(db)
@@ -170,7 +170,7 @@ def begin(db: Connection, keys: Keys, place: str) -> tuple[Present, Head]:
 
 
 def _budget(db: Connection, name: str) -> BudgetRow:
-    """Read a budget that only a job row names, such as when a rejected job is submitted again."""
+    """Read a budget known only from a job row, for example when a rejected job is resubmitted."""
     ((_, held, limit),) = _rows(_ask(db, _BUDGETS, [name]))
     return BudgetRow(int(held or 0), limit)
 
@@ -181,12 +181,13 @@ def read_head(db: Connection) -> Frontier:
 
 
 def lock_head(db: Connection) -> Frontier:
-    """Return the tree's right edge, which stays where it is until the transaction that is open ends.
+    """Return the tree's right edge, which does not move until the open transaction ends.
 
-    The row is written, with what it holds already: no process decides on what it remembers from before.
+    The row is rewritten unchanged, so that no process decides from its earlier memory.
 
-    The table is locked, not only its row: an append waits before its statement has a snapshot, and so sees
-    the rows that this transaction leaves. One that waited for the row would update rows that are gone.
+    The table is locked, not only its row: an append waits before its statement takes a snapshot, and so sees
+    the rows that this transaction leaves. If it waited for the row, it would update rows that no longer
+    exist.
     """
     db.execute("LOCK TABLE head IN EXCLUSIVE MODE")
     return _frontier(db.execute(_REWRITE, binary=True).fetchone())

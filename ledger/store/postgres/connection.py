@@ -32,9 +32,9 @@ ANSWER_S = 20.0
 LONG_ANSWER_S = 600.0
 """The same for a statement that reads or rewrites a whole ledger."""
 DOUBT_S = 2.0
-"""After so long without an answer, a new connection shows whether the server is there at all."""
+"""After this long without an answer, a new connection shows whether the server is reachable at all."""
 PROBE_S = 3
-"""How long such a connection may take, and one to a server that was silent before."""
+"""Time-out of such a connection, and of one to a server that was silent before."""
 
 _DEFAULTS: dict[str, Any] = {
     "application_name": "sora-ledger",
@@ -53,8 +53,9 @@ _SESSION = {
     "plan_cache_mode": "force_generic_plan",
     "enable_seqscan": "off",
 }
-"""The statements of an append are planned once, which saves a fifth of a single append, and while the
-tables are still small, when a sequential scan would look cheaper than an index."""
+"""The statements of an append are planned once, which saves a fifth of a single append. They are planned
+while the tables are still small, when a sequential scan would look cheaper than an index.
+"""
 _SYNCHRONOUS = """
 SELECT set_config('synchronous_commit', 'on', %s) WHERE current_setting('synchronous_commit') = 'off'
 """
@@ -85,8 +86,8 @@ class Standby(psycopg.OperationalError):
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A connection with a deadline for every answer; if it is missed, the connection is closed.
 
-    `is_silent`, if set, says that the server accepts no other connection either. It is asked while an answer
-    is late: a server that is frozen or cut off is noticed after five seconds, and a long statement continues.
+    `is_silent`, if set, says that the server accepts no other connection either. It is called while an answer
+    is late: a frozen or unreachable server is noticed after five seconds, and a long statement continues.
 
     `pooled` is True behind a pooler such as pgbouncer: each transaction may run in another session of the
     server, so no session state may be relied on.
@@ -101,12 +102,13 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     def schema(self) -> int:
         """The number of the ledger's last migration when it was first asked for.
 
-        Another process may migrate the ledger later. What older schemas are read from stays.
+        Another process may migrate the ledger later. The tables and columns that older schemas read from
+        remain.
         """
         return _version(self)
 
     def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:
-        """Wait for an answer, at most `answer_s`; a caller with its own `timeout` handles it itself."""
+        """Wait at most `answer_s` for an answer; a caller with its own `timeout` handles it itself."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         started = time.monotonic()
@@ -122,7 +124,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
             raise ServerSilent(f"it has not answered for {self.answer_s:g} s") from None
 
     def _doubting(self, gen: PQGen[Result]) -> PQGen[Result]:
-        """Yield what `gen` yields; raise `ServerGone` if there is no answer and no server either."""
+        """Yield what `gen` yields; raise `ServerGone` if neither an answer nor the server is there."""
         started = checked_at = time.monotonic()
         try:
             wanted = next(gen)
@@ -139,14 +141,14 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
 
 
 class Place(NamedTuple):
-    """The place of a ledger: the URL to connect to, and its name in messages."""
+    """The location of a ledger: the URL to connect to, and its name in messages."""
 
     url: str
     label: str
 
     @classmethod
     def at(cls, url: str) -> "Place":
-        """Return the place of `url`; `LedgerUnusable` if it cannot be parsed."""
+        """Return the location `url`; `LedgerUnusable` if it cannot be parsed."""
         return cls(url, label(url))
 
 
@@ -185,7 +187,7 @@ def connect(
 
 
 def accepts(db: Connection, place: Place) -> bool:
-    """Return False if the server of `db` lets a new connection wait for `PROBE_S`; a refusal is an answer."""
+    """Return False if the server of `db` keeps a new connection waiting `PROBE_S`; a refusal is an answer."""
     parameters: dict[str, Any] = conninfo_to_dict(place.url)
     parameters |= {"host": db.info.host, "port": db.info.port, "connect_timeout": PROBE_S}
     if db.info.hostaddr:
@@ -208,7 +210,7 @@ def hosts_of(place: Place) -> list[tuple[str, str]]:
 
 
 def position_of(place: Place, db: Connection) -> int:
-    """Return the index of the host of `place` that a connection leads to."""
+    """Return the index of the host of `place` that a connection is connected to."""
     there = {db.info.host, db.info.hostaddr}
     fits = (name in there and port in ("", str(db.info.port)) for name, port in hosts_of(place))
     return next((number for number, fit in enumerate(fits) if fit), 0)
@@ -220,7 +222,7 @@ def _check_primary(db: Connection) -> None:
 
 
 def _begin_session(db: Connection, *, read_only: bool) -> None:
-    """Set what every statement relies on, unless the session is shared through a pooler.
+    """Apply the settings every statement relies on, unless the session is shared through a pooler.
 
     A pooler invents the process id that its clients see, so the server reports another one.
     """
@@ -249,7 +251,7 @@ def _set(db: Connection, settings: Mapping[str, str], *, is_local: bool) -> None
 def is_alive(db: Connection) -> bool:
     """Return True if an idle connection is still open; costs no round trip.
 
-    A server sends nothing on an idle connection unless it closes it, and then its reason is readable.
+    A server sends nothing on an idle connection except the reason before it closes it.
     """
     return not db.closed and is_quiet(db)
 
@@ -324,9 +326,9 @@ def check_readable(db: Connection, place: Place) -> None:
 
 
 def make_writable(db: Connection, place: Place, fill: Callable[[Connection], object]) -> None:
-    """Turn an empty schema, or an older ledger, into a ledger of this version.
+    """Turn an empty schema or an older ledger into a ledger of this version.
 
-    `fill` makes the tables that migrations cannot, in the transaction of the migrations.
+    `fill` creates the tables that migrations cannot, in the same transaction.
     """
     if not recognise(db, place):
         migrate(db, place, fill)
@@ -342,9 +344,9 @@ def migrate(db: Connection, place: Place, fill: Callable[[Connection], object]) 
         # The search path that functions keep: temporary tables, which anyone may create, come last.
         db.execute("SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)")
         done = _version(db) if db.execute(_TABLES).fetchone() else 0
-        if done:  # an append waits here before it has a snapshot, and then updates the tables as filled
+        if done:  # an append waits here before it takes a snapshot, and then updates the tables as filled
             db.execute("LOCK TABLE head IN EXCLUSIVE MODE")
-            db.execute("UPDATE head SET size = size")  # an older process must not append by what it remembers
+            db.execute("UPDATE head SET size = size")  # an older process must not append from its memory
         for number, name, script in _migrations():
             if number > done:
                 db.execute(script)

@@ -30,7 +30,7 @@ _SERVER_SAYS = {
     "raise it for this user (ALTER ROLE … SET statement_timeout = '60s')",
     "XX": "the database is damaged ({error}): restore a backup, then run `sora-ledger verify`",
 }
-"""By the first characters of SQLSTATE."""
+"""By SQLSTATE prefix."""
 
 _LIBPQ_SAYS = {
     "password authentication failed": _SERVER_SAYS["28"],
@@ -43,7 +43,7 @@ _LIBPQ_SAYS = {
     'role "': _SERVER_SAYS["28"],
     'database "': _SERVER_SAYS["3D000"],
 }
-"""By the text of a refused connection, the first match: libpq gives no SQLSTATE there."""
+"""By the text of a refused connection, first match wins: libpq gives no SQLSTATE there."""
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())  # whatever psycopg logs is raised as well
 
@@ -71,7 +71,7 @@ _BROKEN = "the connection to the server broke ({error}): check that it runs and 
 
 
 def label(url: str) -> str:
-    """Return the name of the ledger at `url` for messages: without password and options."""
+    """Return the name of the ledger at `url` for messages, without password and options."""
     try:
         parts = conninfo_to_dict(url)
     except psycopg.Error:
@@ -122,7 +122,7 @@ def meaning(error: psycopg.Error, *, advise: bool = True) -> str:
 
 
 def may_pass(error: psycopg.Error) -> bool:
-    """Return True if a server that failed with `error` may be reachable later."""
+    """Return True if a server that failed with `error` may become reachable later."""
     return not any(words in str(error) for words in _NEEDS_A_PERSON)
 
 
@@ -132,7 +132,7 @@ def is_broken(error: psycopg.OperationalError) -> bool:
 
 
 def was_timed_out(error: psycopg.OperationalError, host: str, port: str, *, of: int) -> bool:
-    """Return True if `host`, of as many as were tried, is one whose silence led to `error`."""
+    """Return True if `error` is due to the silence of `host`, one of as many as were tried."""
     if of == 1:
         return isinstance(error, psycopg.errors.ConnectionTimeout)
     begins = f"- host: {host or None!r}, port: {port or None!r}, "
@@ -153,7 +153,7 @@ def _otherwise(error: psycopg.OperationalError, message: str) -> str:
 
 
 def _message(error: psycopg.Error) -> str:
-    """Return the message of the server or the system, once for each host, without psycopg's additions."""
+    """Return the message of the server or the system, once per host, without psycopg's additions."""
     lines = str(error).splitlines()
     of_hosts = [line for line in lines if line.startswith("- host: ")]
     reasons = [re.sub(r"^- host: .*?, hostaddr: [^:]*: ", "", line) for line in of_hosts]

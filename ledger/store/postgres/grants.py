@@ -1,4 +1,4 @@
-"""The rights of a role that runs the product and owns nothing: enough to record, too few to rewrite."""
+"""The rights of a role that runs the product and owns nothing: enough to record, not enough to rewrite."""
 
 from contextlib import closing
 from typing import NamedTuple
@@ -31,8 +31,9 @@ RIGHTS = {
     "readers": "SELECT, INSERT, UPDATE",
     "alerts": "SELECT, INSERT",
 }
-"""Erasing deletes bodies and their words, replaying replaces job rows and the lists of them; the owner of the
-tables can do everything."""
+"""An erasure deletes bodies and their words; a replay replaces job rows and their lists; the owner of the
+tables can do everything.
+"""
 
 _OWNER = "SELECT relowner FROM pg_class WHERE oid = 'events'::regclass"
 MAY_GRANT = f"SELECT pg_has_role(({_OWNER}), 'USAGE'), current_user"
@@ -40,7 +41,7 @@ _ROLE = f"SELECT rolsuper, pg_has_role(oid, ({_OWNER}), 'MEMBER') FROM pg_roles 
 
 
 def grants(role: str, *, schema: str = "public") -> str:
-    """Return SQL that gives `role` these rights on a ledger and no others; the tables' owner runs it."""
+    """Return SQL that gives `role` only these rights on a ledger; the tables' owner runs it."""
     names = {"role": sql.Identifier(role), "schema": sql.Identifier(schema)}
     lines = [sql.SQL("GRANT USAGE ON SCHEMA {schema} TO {role};").format(**names)]
     for table, rights in RIGHTS.items():
@@ -96,7 +97,7 @@ SELECT current_setting('server_version'), current_user,
 
 
 class Standing(NamedTuple):
-    """The user and the server, whether there is a ledger yet, and which rights are missing.
+    """The user and the server, whether a ledger exists, and which rights are missing.
 
     `missing` are the rights that recording needs and the user lacks, such as ``INSERT on events``;
     `may_rewrite` is True if the user owns the tables, or may act as their owner.
@@ -110,7 +111,7 @@ class Standing(NamedTuple):
 
 
 def standing(url: str) -> Standing:
-    """Return what the user of `url` may do with the ledger there; `LedgerUnusable` if this cannot be read."""
+    """Return what the user of `url` may do with the ledger there; `LedgerUnusable` if that is unknown."""
     place = Place.at(url)
     with usable(place.label), closing(connect(place, read_only=True)) as db:
         server, user, may_create = db.execute(_HERE).fetchone() or ("", "", False)

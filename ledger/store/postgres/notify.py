@@ -1,8 +1,8 @@
-"""Notifications of committed appends (LISTEN), on a connection of their own.
+"""Notifications of committed appends (LISTEN), on a separate connection.
 
-A notification only says that there is more to read; followers read by position. A notification that is lost
-with its connection costs one wait, so followers read after every wait. Behind a pooler and on a standby there
-are no notifications: there the wait is short and the result is always True.
+A notification only says that there is more to read; followers read by position. A notification lost with its
+connection costs one wait, because followers read after every wait. Behind a pooler and on a standby there are
+no notifications, so the wait is short and the result is always True.
 """
 
 import threading
@@ -21,7 +21,7 @@ POLL_S = 1.0
 
 
 class Listener:
-    """Waits for appends to a ledger, one thread at a time; `outage` connects to its server."""
+    """Waits for appends to a ledger, in one thread at a time; `outage` connects to its server."""
 
     def __init__(self, outage: Outage) -> None:
         self._outage = outage
@@ -33,7 +33,7 @@ class Listener:
     def wait(self, timeout_s: float) -> bool:
         """Return True when something was appended, or may have been; False after `timeout_s`.
 
-        A broken connection is replaced, even if the server takes a while to come back.
+        A broken connection is replaced, even if the server takes a while to return.
         """
         with self._waiting:
             if self._is_pooled:

@@ -1,11 +1,11 @@
-"""Connections that are opened, reused and replaced, and waiting out an outage of up to two minutes.
+"""Open, reuse and replace connections, and wait out an outage of up to two minutes.
 
-A failed connection is retried until `FAILOVER_S` after the outage was first noticed, soon every half second,
-by one thread of the process at a time. All stores of a process share that moment, so a process waits once,
-and requests after that time fail at their first attempt. The stores also share which host answered last, and
-begin with it, and which were silent: an attempt at those costs a time-out, so they are left out for some
-seconds while there are others. An error that waiting cannot fix (a wrong password, a missing database) is
-never retried.
+A failed connection is retried until `FAILOVER_S` after the outage was first noticed, at intervals that grow
+to half a second, by one thread of the process at a time. All stores of a process share that moment, so a
+process waits once, and requests after that time fail at their first attempt. The stores also share which host
+answered last and try it first. They share which hosts were silent, too: an attempt at those costs a time-out,
+so they are skipped for some seconds while there are others. An error that waiting cannot fix (a wrong
+password, a missing database) is never retried.
 
 Each store has a `Pool`, in which connections are opened as threads need them and replaced when they break.
 """
@@ -45,7 +45,7 @@ LONGEST_S = 3_600.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 0.5
 _LEFT_OUT_S = 10.0
-"""How long a silent host is left out; each process tries it again after that."""
+"""How long a silent host is skipped; each process retries it after that."""
 _PROBED_S = 2.0
 """How long the threads of a process rely on one probe."""
 _LOG = logging.getLogger("sora_ledger")
@@ -53,7 +53,7 @@ _LOG = logging.getLogger("sora_ledger")
 
 
 def patience_s() -> float:
-    """Return how long to wait for a server: `FAILOVER_S`, or the value in the environment."""
+    """Return how long to wait for a server: `FAILOVER_S`, or the value from the environment."""
     value = os.environ.get(VARIABLE, "").strip()
     if not value:
         return FAILOVER_S
@@ -81,21 +81,21 @@ def _outage_of(place: Place, patience_s: float) -> "Outage":
 
 
 class Outage:
-    """What the threads of one process know about an outage of a server."""
+    """The state of an outage of a server, shared by the threads of one process."""
 
     def __init__(self, place: Place, patience_s: float) -> None:
         self.patience_s = patience_s
         self._first = 0
         self._hosts = hosts_of(place)
         self._left_out: dict[int, float] = {}
-        """When the hosts that were silent are tried again."""
+        """When to retry each silent host."""
         self._place = place
         self._changing = threading.Lock()
         self._began: float | None = None
         self._turns = {read_only: threading.Lock() for read_only in (False, True)}
         self._probing = threading.Lock()
         self._probed: dict[int, tuple[float, bool]] = {}
-        """When each host was last asked for another connection, and whether it was silent."""
+        """When each host was last probed with another connection, and whether it was silent."""
 
     def connect(self, *, read_only: bool) -> Connection:
         """Open a connection as soon as a server accepts one."""
@@ -107,7 +107,7 @@ class Outage:
                 except psycopg.OperationalError as error:
                     if not may_pass(error) or self.noticed(error) >= self.patience_s:
                         raise
-                    # Within the turn: the threads that wait for it would only ask the same hosts.
+                    # Within the turn: the waiting threads would only try the same hosts.
                     time.sleep(pause_s)
                 else:
                     self._over(db)
@@ -115,7 +115,7 @@ class Outage:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _waits(self) -> bool:
-        """Return True during an outage that is still waited for."""
+        """Return True during an outage that is still being waited out."""
         began = self._began
         return began is not None and time.monotonic() - began <= self.patience_s
 
@@ -135,7 +135,7 @@ class Outage:
             raise
 
     def _order(self) -> list[int]:
-        """Return the hosts to try: the last that answered first, those that were silent last or not."""
+        """Return the hosts to try: the last that answered first; the silent ones last or not at all."""
         now, number = time.monotonic(), len(self._hosts)
         every = [(self._first + host) % number for host in range(number)]
         some = [host for host in every if self._left_out.get(host, 0.0) <= now]
@@ -145,7 +145,7 @@ class Outage:
         self._left_out[host] = time.monotonic() + _LEFT_OUT_S
 
     def is_silent(self, db: Connection) -> bool:
-        """Return True if the server of `db` accepts no other connection; one thread at a time asks it."""
+        """Return True if the server of `db` accepts no other connection; one thread probes at a time."""
         host, doubted = position_of(self._place, db), time.monotonic()
         with self._probing:
             probed, silent = self._probed.get(host, (float("-inf"), False))
@@ -188,7 +188,7 @@ class Outage:
 Found = TypeVar("Found")
 
 MOST_CONNECTIONS = 8
-"""More threads wait for a connection; a read of the whole ledger has one of its own."""
+"""More threads wait for a connection; a read of the whole ledger uses a separate one."""
 
 
 class Pool:
@@ -204,8 +204,8 @@ class Pool:
     def run(self, use: Callable[[Connection], Found]) -> Found:
         """Return the result of `use`, on another connection if the first one breaks.
 
-        So `use` may run twice, and the first run may have had its effect: only pass functions that are safe
-        to repeat. A server that is silent twice is given up.
+        So `use` may run twice, and the first run may have taken effect: only pass functions that are safe to
+        repeat. After a second silence the server is given up.
         """
         silences, began = 0, 0.0
         while True:

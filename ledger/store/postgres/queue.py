@@ -4,10 +4,10 @@ Times are Unix milliseconds of the database's clock, so machines need not agree 
 statement, and so one transaction, except `acquire_slot`. A statement that locks several rows takes them in
 the order of their ids: appends, renewals and webhooks that want the same rows must not deadlock.
 
-A claim sets ``due_at_ms`` to 0, which means that the job was not scheduled since. What is scheduled while a
-lease is held is stored there (the earliest time) until the holder releases the lease, so a webhook that
-arrives meanwhile is not lost. A worker that crashes leaves its lease behind; it expires at ``until_ms``, and
-the next claim takes the job over with a higher token.
+A claim sets ``due_at_ms`` to 0: not scheduled since. If a job is scheduled while its lease is held, the
+earliest time is stored there until the holder releases the lease, so a webhook that arrives meanwhile is not
+lost. A worker that crashes leaves its lease behind; it expires at ``until_ms``, and the next claim takes the
+job over with a higher token.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -66,7 +66,7 @@ WITH mine AS MATERIALIZED (SELECT job_id FROM work WHERE holder = %s), held AS M
 UPDATE work SET until_ms = {NOW_MS} + %s FROM held WHERE work.job_id = held.job_id
 RETURNING work.job_id, holder, fence, until_ms
 """
-"""Find first, then lock: one statement would follow the order of an index over every job there ever was."""
+"""Find first, then lock: a single statement would follow an index order over every job ever made."""
 
 _CANCEL = f"""
 UPDATE work SET due_at_ms = CASE WHEN holder IS NOT NULL AND until_ms >= {NOW_MS} THEN 0 END WHERE job_id = %s
@@ -164,11 +164,11 @@ class PostgresQueue:
         self._change(lambda db: db.execute(_WAKE, (sorted(job_ids),)))
 
     def hasten(self, job_ids: Collection[str]) -> None:
-        """Make due now those of the jobs that are due later."""
+        """Make due now the jobs that are due later."""
         self._change(lambda db: db.execute(_HASTEN, (sorted(job_ids),)))
 
     def cancel(self, job_id: str) -> None:
-        """Make a job due no more; a live lease on it stays."""
+        """Remove a job's schedule; a live lease on it stays."""
         self._change(lambda db: db.execute(_CANCEL, (job_id,)))
 
     def claim(self, holder: str, lease_ms: int, limit: int = 1) -> list[Lease]:
@@ -210,7 +210,7 @@ class PostgresQueue:
         return [lease for lease, _ in releases if lease.job_id not in released]
 
     def depth(self) -> Depth:
-        """Return how many jobs wait and are worked on."""
+        """Return how many jobs are waiting and in progress."""
         return self._ask(lambda db: Depth(*counts(db)))
 
     def leases(self) -> list[Lease]:
@@ -218,7 +218,7 @@ class PostgresQueue:
         return [Lease(*row) for row in self._ask(lambda db: db.execute(_LEASES).fetchall())]
 
     def paces(self) -> list[Pace]:
-        """Return what the limits allow now."""
+        """Return the state of the limits."""
         return [Pace(*row) for row in self._ask(lambda db: db.execute(_PACES).fetchall())]
 
     def acquire_slot(self, job_id: str, limit: Limit) -> int:
@@ -343,16 +343,16 @@ class PostgresOutbox:
         return self._change(lambda db: _add(db, name, cursor, moved_to, new))
 
     def put(self, new: Sequence[NewDelivery]) -> None:
-        """Add deliveries that follow from no record."""
+        """Add deliveries that do not derive from a record."""
         self._change(lambda db: _insert(db, new))
 
     def body(self, delivery_id: str) -> str | None:
-        """Return what an alert says; None for other deliveries."""
+        """Return the text of an alert; None for other deliveries."""
         row = self._ask(lambda db: db.execute(_BODY, (delivery_id,)).fetchone())
         return row[0] if row else None
 
     def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
-        """Take the turn at a reader, which begins at `first`; None while another process has it."""
+        """Take the turn at a reader, which begins at `first`; None while another process holds it."""
         row = self._change(lambda db: db.execute(_BEGIN_TURN, (name, first, lease_ms)).fetchone())
         return Turn(*row) if row else None
 
@@ -362,7 +362,7 @@ class PostgresOutbox:
         return turn._replace(position=moved_to) if is_moved else None
 
     def end_turn(self, turn: Turn) -> None:
-        """Let another process have the turn at once."""
+        """Give up the turn immediately."""
         self._change(lambda db: db.execute(_END_TURN, (turn.name, turn.token)))
 
     def readers(self) -> list[Reader]:
@@ -370,11 +370,11 @@ class PostgresOutbox:
         return self._ask(_readers)
 
     def forget_reader(self, name: str) -> bool:
-        """Delete a reader and its dead letters; False, and nothing changes, if a process has its turn."""
+        """Delete a reader and its dead letters; False, and nothing changes, if a process holds its turn."""
         return self._change(lambda db: _forget_reader(db, name))
 
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
-        """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
+        """Claim due deliveries, oldest first, up to the number in `room` for each endpoint."""
         values = (list(room), list(room.values()), lease_ms)
         return [
             Delivery(*row)
@@ -400,12 +400,12 @@ class PostgresOutbox:
         return [Delivery(*row) for row in self._ask(lambda db: db.execute(_DEAD).fetchall())]
 
     def send_again(self, delivery_ids: Collection[str]) -> list[str]:
-        """Make these dead letters due now, as if they were new; return which there were."""
+        """Make these dead letters due now, as if new; return the ones that existed."""
         rows = self._change(lambda db: db.execute(_AGAIN, (list(delivery_ids),)).fetchall())
         return sorted(row[0] for row in rows)
 
     def forget(self, endpoint_ids: Collection[str]) -> None:
-        """Delete all deliveries of endpoints that were deleted."""
+        """Delete all deliveries of these deleted endpoints."""
         self._change(lambda db: db.execute(_FORGET, (list(endpoint_ids),)))
 
     def bring_forward(self, delay_ms: int) -> None:
@@ -418,7 +418,7 @@ class PostgresOutbox:
 
 
 def _is_there(db: Connection, table: str) -> bool:
-    """Return whether there is such a table: a ledger that is only read is not migrated."""
+    """Return whether the table exists: a ledger that is only read is not migrated."""
     return bool((db.execute(_IS_THERE, (table,)).fetchone() or (False,))[0])
 
 

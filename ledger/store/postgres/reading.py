@@ -115,7 +115,7 @@ _JOB_KEY = f"substring(body from {_HAS_JOB} + 14 for 64)"
 _VIDEO_KEY = f"substring(body from {_HAS_VIDEO} + 18 for 512)"
 _SOURCE_JOB = f"{_HAS_JOB} > 0 AND {_JOB_KEY} >= %b AND {_JOB_KEY} < %b", 64
 _SOURCE_VIDEO = f"{_HAS_VIDEO} > 0 AND {_HAS_JOB} = 0 AND {_VIDEO_KEY} >= %b AND {_VIDEO_KEY} < %b", 512
-"""The expressions of the indexes of migration 10, spelled as there; a ledger without them answers slowly."""
+"""The expressions of the indexes of migration 10, verbatim; without them a ledger is slow to answer."""
 
 _UNREVIEWED = """state IN ('completed', 'stored') AND position('"verdict":null'::bytea in body) > 0"""
 _FINALS = " OR ".join(
@@ -123,7 +123,7 @@ _FINALS = " OR ".join(
     for purpose in ("final", "marketing", "cinematic", "client")
 )
 _REVIEWS = {Unreviewed.ALL: _UNREVIEWED, Unreviewed.FINALS: f"{_UNREVIEWED} AND ({_FINALS})"}
-"""The conditions of the indexes of migration 11, spelled as there."""
+"""The conditions of the indexes of migration 11, verbatim."""
 
 
 def jobs(db: Connection, where: JobFilter, limit: int | None) -> list[Job]:

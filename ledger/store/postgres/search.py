@@ -1,8 +1,8 @@
-"""The tables that lists, counts and searches of jobs read: how they follow from the log, and queries on them.
+"""The tables behind lists, counts and searches of jobs: how they derive from the log, and queries on them.
 
-An append writes them in its own pipeline, so they cost no round trip, and a crash at any line leaves them in
-agreement with the log. The words of an erased prompt leave every result with the append that erases it. Their
-bytes leave the table and its index when `ledger.store.postgres.append_rows.rewrite_bodies` rewrites both.
+An append writes them in its pipeline, so they cost no extra round trip, and a crash at any line leaves them
+consistent with the log. The append that erases a prompt removes its words from every result. Their bytes
+leave the table and its index when `ledger.store.postgres.append_rows.rewrite_bodies` rewrites both.
 """
 
 from collections import Counter
@@ -45,9 +45,9 @@ _SUMMED = (
     "WHERE requested_model <> ''::bytea GROUP BY 1, 2, 3, 4, 5"
 )
 SPENDING = 16
-"""From this schema on there is the table of sums of money."""
+"""From this schema version on there is the table of money sums."""
 MOST_LATER = 5_000
-"""Records after a position that are read to subtract the jobs that they changed."""
+"""Maximum records after a position whose jobs are subtracted from the counts."""
 _INDEX = "INSERT INTO search VALUES (%s, array_to_tsvector(%s::text[]))"
 _SEARCHED = "(field = 'prompt' OR starts_with(field, 'fields.'))"
 _PART = 2_000
@@ -55,29 +55,29 @@ _LAST_LETTER = "\U0010ffff"
 
 
 def listed_rows(changes: Changes) -> list[tuple[object, ...]]:
-    """Return the rows of ``listing`` for the jobs that begin."""
+    """Return the rows of ``listing`` for new jobs."""
     return [_row(at, changes.jobs[job_id]) for job_id, at in changes.begun.items()]
 
 
 def relisted_rows(changes: Changes) -> list[tuple[object, ...]]:
-    """Return what changes in the rows of earlier jobs, each after the id of its job."""
+    """Return the changes to the rows of existing jobs, each after the id of its job."""
     relisted = [changes.jobs[job_id] for job_id in sorted(changes.relisted - changes.begun.keys())]
     return [(job.job_id, job.state.value, _bytes(job.model), *money_of(job)) for job in relisted]
 
 
 def counted_rows(changes: Changes) -> list[tuple[object, ...]]:
-    """Return by how much the numbers in ``counts`` change."""
+    """Return the changes to the numbers in ``counts``."""
     return [_count(facets, change) for facets, change in changes.counts.items() if change]
 
 
 def spent_rows(changes: Changes) -> list[tuple[object, ...]]:
-    """Return by how much the sums in ``spending`` change."""
+    """Return the changes to the sums in ``spending``."""
     changed = [(*spender, *money) for spender, money in changes.spending.items() if any(money)]
     return [(day, model.encode(), purpose.encode(), *rest) for day, model, purpose, *rest in changed]
 
 
 def indexed_rows(changes: Changes) -> list[tuple[int, str]]:
-    """Return the words of the texts that are new, with spaces between them, which no word has."""
+    """Return the words of the new texts, joined by spaces, which no word contains."""
     return [(at, " ".join(words)) for at, words in changes.words().items()]
 
 
@@ -113,9 +113,9 @@ def _stored(facets: Facets) -> tuple[object, ...]:
 
 
 def rebuild(db: Connection) -> None:
-    """Make all four tables again from the job rows and the texts, in the transaction that is open.
+    """Rebuild all four tables from the job rows and the texts, in the open transaction.
 
-    A damaged job row is left out: `verify` reports it, and `replay --swap` makes it again.
+    A damaged job row is left out: `verify` reports it, and `replay --swap` rebuilds it.
     """
     counts = Counter[Facets]()
 
@@ -185,8 +185,8 @@ def search(  # the arguments of the contract
     query = (
         f"SELECT listing.position, body FROM {tables} WHERE {text} ORDER BY listing.position {order} LIMIT %s"
     )
-    # With the values in its text the statement is planned for them: a frequent word is best searched along
-    # the list, a rare one through the index.
+    # With the values inlined, the statement is planned for them: a frequent word is best searched along the
+    # list, a rare one through the index.
     return _with_texts(db, psycopg.ClientCursor(db).execute(query.encode(), [*values, limit]).fetchall())
 
 
@@ -261,7 +261,7 @@ def _text(stored: str | bytes) -> str:
 def standing(db: Connection, position: int, *, sees: Sequence[JobFilter]) -> Standing:
     """Return the jobs that had begun at `position`: the unchanged ones by state, the ids of the others.
 
-    If few records follow, the jobs that they changed are subtracted from the counts; otherwise all are read.
+    If few records follow, the jobs they changed are subtracted from the counts; otherwise all jobs are read.
     """
     visible, values = _any_of(sees)
     ((size,),) = db.execute("SELECT size FROM head WHERE id = 1").fetchall()
@@ -292,9 +292,9 @@ def standing(db: Connection, position: int, *, sees: Sequence[JobFilter]) -> Sta
 
 
 def list_drift(db: Connection) -> list[ListDrift]:
-    """Compare the tables of lists with the job rows; those of counts and money with the lists.
+    """Compare the tables behind lists with the job rows, and counts and money with the lists.
 
-    The transaction that is open becomes one snapshot.
+    The open transaction becomes one snapshot.
     """
     db.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
     if db.schema < SPENDING:
@@ -343,7 +343,7 @@ def _joined(clauses: Iterable[Clause]) -> tuple[str, list[object]]:
 
 
 def _properties(where: JobFilter, time: str) -> Iterator[Clause]:
-    """Yield the clauses for what both ``listing`` and ``counts`` know of a job."""
+    """Yield the clauses on columns that both ``listing`` and ``counts`` have."""
     compared = [
         ("listing.team = %s", where.of_team),
         ("listing.team = %s", where.team),
@@ -363,7 +363,7 @@ def _properties(where: JobFilter, time: str) -> Iterator[Clause]:
 
 
 def _more_properties(where: JobFilter) -> Iterator[Clause]:
-    """Yield the clauses for what only ``listing`` and ``jobs`` know of a job."""
+    """Yield the clauses on columns that only ``listing`` and ``jobs`` have."""
     compared = [
         ("listing.profile = %s", where.profile),
         ("video_id = %s", None if where.video_id is None else where.video_id.encode()),

@@ -1,12 +1,12 @@
-"""A ledger at one moment: a consistent snapshot of every table, and a backup of the whole as one archive.
+"""A ledger at one moment: a consistent snapshot of every table, and a backup as one archive.
 
 For verification the tables are read with plain SELECTs, without interpretation. REPEATABLE READ makes it one
-snapshot; rows come through a server-side cursor, a part at a time.
+snapshot; rows come through a server-side cursor, in chunks.
 
 A backup is written and read by PostgreSQL's own programs. ``pg_dump`` reads the snapshot that this module
-exports, so the head of the ledger in the archive is known, and writers are not blocked. The program has to be
-as new as the server: of those on PATH and in the folders of packages, the oldest that is new enough is used.
-Passwords are passed in the environment, where other users of the machine do not see them.
+exports, so the head of the ledger in the archive is known, and writers are not blocked. The program must be
+at least as new as the server: among those on PATH and in the package folders, the oldest that is new enough
+is used. Passwords are passed in the environment, where other users of the machine do not see them.
 """
 
 import os
@@ -69,10 +69,10 @@ def _write(place: Place, file: Path, program: str, schema: str, snapshot: str) -
 
 
 def restore(place: Place, file: Path) -> None:
-    """Restore the archive `file` into the empty schema at `place`, all of it or nothing.
+    """Restore the archive `file` into the empty schema at `place`, all or nothing.
 
-    ``pg_restore`` works in one transaction: after a crash the schema is still empty, and a repeat begins
-    anew.
+    ``pg_restore`` works in one transaction: after a crash the schema is still empty, and a repeat starts
+    over.
     """
     with usable(place.label), closing(outage_of(place).connect(read_only=False)) as db:
         _refuse_pooler(db, place, "pg_restore")
@@ -116,7 +116,7 @@ def _check_schema(listed: str, schema: str, file: Path, place: Place) -> None:
 
 
 def _program(name: str, major: int) -> str:
-    """Return the oldest program of this name that is as new as the server, or newer."""
+    """Return the oldest program of this name that is at least as new as the server."""
     versions = {path: _major(path) for path in _candidates(name)}
     fitting = {path: version for path, version in versions.items() if version >= major}
     if fitting:
@@ -202,7 +202,7 @@ class PostgresSnapshot:
                 self._db.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 if self._exported is not None:
                     self._db.execute(SQL("SET TRANSACTION SNAPSHOT {}").format(self._exported))
-                # Verification may take long between two queries.
+                # Verification may pause for long between two queries.
                 self._db.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             except BaseException:
                 self._db.close()
@@ -219,7 +219,7 @@ class PostgresSnapshot:
             yield from cursor.execute(query, values or None)
 
     def share(self) -> str | None:
-        """Return the id by which another connection opens this snapshot; None behind a connection pooler."""
+        """Return the id with which another connection opens this snapshot; None behind a pooler."""
         if self._db.pooled:
             return None
         with usable(self._place.label):
@@ -227,7 +227,7 @@ class PostgresSnapshot:
         return str(exported)
 
     def blocks(self, after: int, until: int, count: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of events after one position until another, `count` at a time."""
+        """Yield the rows of events after one position up to another, `count` at a time."""
         between = "WHERE position > %s AND position <= %s ORDER BY position"
         rows = self._select(f"{_EVENTS} {between}", after, until)
         while block := list(islice(rows, count)):
@@ -239,7 +239,7 @@ class PostgresSnapshot:
         return self._select(f"{_BODIES} {between}", after, until)
 
     def of_types(self, types: Sequence[str], until: int) -> Iterator[tuple[Any, ...]]:
-        """Yield position, record, payload and leaf of the events of these types until a position."""
+        """Yield position, record, payload and leaf of the events of these types up to a position."""
         where = "position <= %s AND type = ANY(%s) ORDER BY position"
         return self._select(f"{_RECORDS} WHERE {where}", until, list(types))
 

@@ -1,15 +1,15 @@
 """`PostgresStore`: the contract of `ledger.store.interface` on one PostgreSQL database.
 
 Appends of one process go through a group commit, one transaction for all waiting requests: one round trip
-reads the rows they depend on, under the lock of the head row, and one writes the changes. No other process
+reads the rows they depend on, under the lock on the head row, and one writes the changes. No other process
 can append in between, so a refusal is known before anything is written and needs no savepoint. Reads and the
 work queue use other connections and do not wait for appends.
 
-If the connection breaks or the server crashes during the COMMIT, the group was recorded or it was not. The
-store connects again, for as long as `ledger.store.postgres.outage` allows, takes the lock of the head, which
-waits for the lost transaction to end, and looks up the event ids: they are recorded, or the append is decided
-again with the same ids on the present state. A fence whose lease has expired in the meantime is refused there
-too.
+If the connection breaks or the server crashes during the COMMIT, the group may or may not have been recorded.
+The store reconnects, for as long as `ledger.store.postgres.outage` allows, and takes the lock on the head,
+which waits for the lost transaction to end. Then it looks up the event ids: either they are recorded, or the
+append is decided again with the same ids on the current state. A fence whose lease has expired in the
+meantime is refused there too.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ Found = TypeVar("Found")
 class PostgresStore:
     """A ledger in the database at `url`; an empty one becomes a ledger, unless `read_only`.
 
-    `patient_s` is how long to wait for a server that is away; without it, as long as the environment says.
+    `patient_s` is how long to wait for an unreachable server; the default comes from the environment.
     """
 
     def __init__(self, url: str, *, read_only: bool = False, patient_s: float | None = None) -> None:
@@ -91,7 +91,7 @@ class PostgresStore:
         self._listener = Listener(self._pool.outage)
         self._ahead = Ahead()
         self._xid = 0
-        """The transaction after which `_ahead` remembers the ledger."""
+        """The transaction for which the memory `_ahead` is valid."""
         self._commits: GroupCommit[Append, list[Record]] = GroupCommit(self._commit)
         self.queue: WorkQueue = PostgresQueue(self._change, self._ask)
         self.outbox: Outbox = PostgresOutbox(self._change, self._ask)
@@ -215,7 +215,7 @@ class PostgresStore:
             searching.rebuild(db)
 
     def scrub(self) -> list[str]:
-        """Rewrite the tables of texts and of their words if this user may; say where deleted text remains."""
+        """Rewrite the tables of texts and their words if this user may; say where deleted text remains."""
         self._check_writable()
         with self._for_long() as db:
             return append_rows.rewrite_bodies(db)
@@ -225,7 +225,7 @@ class PostgresStore:
     def wait_for_append(self, timeout_s: float) -> bool:
         """Wait until something is appended; False if nothing was for `timeout_s`.
 
-        The first call begins to listen and returns at once, so that no earlier append is missed.
+        The first call starts listening and returns immediately, so that no earlier append is missed.
         """
         with usable(self.place.label):
             return self._listener.wait(timeout_s)
@@ -290,7 +290,7 @@ class PostgresStore:
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
     ) -> Mapping[str, int]:
-        """Return the numbers of jobs by the values of one property."""
+        """Return the numbers of jobs per value of one property."""
         return self._ask(lambda db: searching.counts(db, by, where, sees=sees))
 
     def list_drift(self) -> list[ListDrift]:
@@ -301,7 +301,7 @@ class PostgresStore:
     def spent(
         self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
     ) -> Mapping[str, Money]:
-        """Return the money of jobs by the values of one property."""
+        """Return the money of jobs per value of one property."""
         return self._ask(lambda db: searching.spent(db, by, where, sees=sees))
 
     def standing(self, position: int, *, sees: Sequence[JobFilter] = ALL_JOBS) -> Standing:

@@ -1,14 +1,14 @@
-"""What an append writes: one statement, which does nothing unless the ledger is where the append was decided.
+"""The rows an append writes: one statement, a no-op unless the ledger is where the append was decided.
 
 The statement moves the head from the edge on which the append was decided to the edge after it, and writes
-every row on the condition that it did. The row of the head serves as the lock: a second append waits for the
-first at that line, finds another edge, and writes nothing. A process that appended last therefore needs no
-other round trip (`ledger.store.ahead`). Elsewhere the statement follows `append_rows.begin`, which holds the
-lock already.
+every row on the condition that it did. The head row serves as the lock: a second append waits there for the
+first, finds another edge, and writes nothing. A process that appended last therefore needs no other round
+trip (`ledger.store.ahead`). Elsewhere the statement follows `append_rows.begin`, which holds the lock
+already.
 
 The rows of a table travel as one array per column, and a single row as its values, so the statement is the
-same for two events and for a thousand, and is planned once. A crash or a broken connection leaves the
-statement done as a whole or not at all.
+same for two events and for a thousand, and is planned once. After a crash or a broken connection, the
+statement was executed as a whole or not at all.
 """
 
 import struct
@@ -36,7 +36,7 @@ Row = Sequence[object]
 
 
 class _Part(NamedTuple):
-    """What is done with the rows for one table: the SQL types of their columns, and the statement."""
+    """How the rows for one table are written: the SQL types of their columns, and the statement."""
 
     types: str
     statement: str
@@ -116,12 +116,13 @@ live AS MATERIALIZED (
     SELECT 1 / (CASE WHEN COUNT(live.fence) = %b::bigint THEN 1 ELSE 0 END) AS one
     FROM moved LEFT JOIN live ON true HAVING COUNT(moved.id) > 0
 )"""
-"""Leases are locked after the head, as in `append_rows.begin`; one that is not live ends the statement with a
-division by zero, and so takes back that the head was moved."""
+"""Leases are locked after the head, as in `append_rows.begin`; one that is not live aborts the statement with
+a division by zero, which undoes the move of the head.
+"""
 
 
 class _Packed(bytes):
-    """A value in the binary form of PostgreSQL's protocol; the statement names its type."""
+    """A value in the binary format of PostgreSQL's protocol; the statement names its type."""
 
     __slots__ = ()
 
@@ -143,7 +144,7 @@ _NULL = _LENGTH.pack(-1)
 
 
 def _array(type_: str, values: Sequence[Any]) -> _Packed:
-    """Return a column as an array; psycopg takes five times as long to do it."""
+    """Return a column as an array; psycopg takes five times as long."""
     packed = [_DIMENSIONS.pack(1, 1, _OIDS[type_], len(values), 1)]
     if number := _NUMBERS.get(type_):
         packed += [number.pack(number.size - _LENGTH.size, value) for value in values]
@@ -162,13 +163,13 @@ def _bigint(value: int) -> _Packed:
 
 
 def _value(type_: str, value: Any) -> object:
-    """Return a number as eight bytes, whatever its size: a statement is planned again for other types."""
+    """Return a number as eight bytes, whatever its size: other types would cause another plan."""
     return _bigint(value) if type_ in _NUMBERS else value
 
 
 @cache
 def _statement(names: tuple[tuple[str, bool], ...], *, is_fenced: bool) -> bytes:
-    """Return the statement that writes the parts with these names, each of one row or of several."""
+    """Return the statement that writes the parts with these names, each with one row or several."""
     parts = [_MOVED, *([_FENCED] if is_fenced else [])]
     for name, is_single in names:
         types, statement = _PARTS[name]
@@ -214,8 +215,8 @@ def write_ahead(
 ) -> int | None:
     """Record `changes` if the head is still `before` and every lease of `fences` is live; else do nothing.
 
-    Return the transaction; None if it is not, or if what is recorded does not allow the rows: what to do then
-    is decided on the rows as they are, under the lock.
+    Return the transaction; None if that condition fails, or if recorded rows conflict with the new ones. The
+    append is then decided on the current rows, under the lock.
     """
     try:
         if not db.pooled:
@@ -236,7 +237,7 @@ def _xid(written: psycopg.Cursor[tuple[Any, ...]]) -> int | None:
 
 
 def commit(db: Connection, changes: Changes, before: Head, after: Frontier) -> int:
-    """Write `changes` and commit; the transaction that is open holds the lock of the head, `before`.
+    """Write `changes` and commit; the open transaction holds the lock of the head, `before`.
 
     Return the transaction.
     """
@@ -284,7 +285,7 @@ _JOB = "INSERT INTO jobs VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 def insert_jobs(db: Connection, jobs: Iterable[Job]) -> None:
-    """Insert job rows; there are none in the table yet."""
+    """Insert job rows; the table is still empty."""
     db.cursor().executemany(_JOB, map(_job_row, jobs))
 
 

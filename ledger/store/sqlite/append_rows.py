@@ -1,14 +1,14 @@
-"""The rows of an append: those it is decided on, those it writes, and those it removes for good.
+"""The rows of an append: those it is decided on, those it writes, and those it removes permanently.
 
-Reading runs after BEGIN IMMEDIATE, so nobody else appends meanwhile. Most appends are of one event, so every
-query exists for one name and for many names at once. A crash at any line leaves the transaction uncommitted:
+Reading runs after BEGIN IMMEDIATE, so nobody else appends meanwhile. Most appends have one event, so every
+query has a variant for one name and one for many. A crash at any line leaves the transaction uncommitted:
 SQLite discards it when the file is next opened, and nothing of it was recorded.
 
-``secure_delete`` overwrites a deleted row in its place. It does not reach copies that were left in the unused
-part of a page when rows moved to another page: about five of 2,000 texts survive this way. Nor does it reach
-the write-ahead log, which holds earlier versions of pages. These are removed afterwards. The erasure is
-already recorded by then. A crash in between may leave deleted text in the file or its log; repeating the
-command that erased it removes the text.
+``secure_delete`` overwrites a deleted row in its place. It misses copies left in the unused part of a page
+when rows moved to another page: about five of 2,000 texts survive this way. It also misses the write-ahead
+log, which holds earlier versions of pages. Both are removed afterwards. The erasure is already recorded by
+then. A crash in between may leave deleted text in the file or its log; repeating the command that erased it
+removes the text.
 """
 
 import json
@@ -33,15 +33,15 @@ LOG_IN_USE = (
 
 
 def no_temporary_files(db: sqlite3.Connection) -> None:
-    """Keep temporary tables of `db` in memory from now on; not inside a transaction."""
+    """Keep temporary tables of `db` in memory from now on; must not be called inside a transaction."""
     db.execute("PRAGMA temp_store = MEMORY")
 
 
 def rewrite_bodies(db: sqlite3.Connection) -> None:
-    """Rewrite the remaining bodies into clean pages, in the transaction that is open.
+    """Rewrite the remaining bodies into clean pages, in the open transaction.
 
-    They are held in memory meanwhile (`no_temporary_files`): what stays today may have to be erased tomorrow.
-    Emptying the table frees all of its pages, and ``secure_delete`` overwrites them completely.
+    They are held in memory in the meantime (`no_temporary_files`): text that stays today may have to be
+    erased tomorrow. Emptying the table frees all its pages, and ``secure_delete`` overwrites them completely.
     """
     db.execute("CREATE TEMP TABLE remaining AS SELECT * FROM private_bodies")
     db.execute("DELETE FROM private_bodies")
@@ -76,13 +76,13 @@ _LIMIT = "SELECT payload FROM events WHERE stream = ? AND type = 'budget.set' OR
 
 
 def data_version(db: sqlite3.Connection) -> int:
-    """Return a number that changes when another connection commits to the file, and then only."""
+    """Return a number that changes if and only if another connection commits to the file."""
     version: int = db.execute("PRAGMA data_version").fetchone()[0]
     return version
 
 
 def read(db: sqlite3.Connection, keys: Keys) -> Present:
-    """Return the rows that `keys` name, and the tree's right edge."""
+    """Return the rows in `keys`, and the tree's right edge."""
     present = Present(read_head(db), partial(_budget, db))
     present.events = {name: StoredRow(*row) for name, *row in _select(db, _EVENTS, keys.event_ids)}
     present.versions = dict(_select(db, _VERSIONS, keys.streams))
@@ -126,18 +126,20 @@ def read_head(db: sqlite3.Connection) -> Frontier:
 
 
 blob = bytearray
-"""What bytes are handed to the module `sqlite3` as: it binds a `bytearray` at once, but looks for an adapter
-of `bytes` every time, which takes several times as long as the copy."""
+"""The type in which bytes are passed to `sqlite3`: it binds a `bytearray` directly, but looks for an adapter
+of `bytes` every time, which takes several times as long as the copy.
+"""
 _JOB = """
 INSERT INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (job_id) DO UPDATE SET version = excluded.version, position = excluded.position,
     state = excluded.state, profile = excluded.profile, video_id = excluded.video_id, body = excluded.body
 """
 _EVENT = "INSERT OR ROLLBACK INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-"""A record that is refused ends the transaction: to take back this statement alone, SQLite would copy each
-page before changing it (migration 22)."""
+"""A refused record ends the transaction: to undo this statement alone, SQLite would have to copy each page
+before changing it (migration 22).
+"""
 _SAME = "UPDATE jobs SET version = ?, position = ?, body = ? WHERE job_id = ?"
-"""For a job whose other columns stay: their indexes are not touched."""
+"""For a job whose other columns are unchanged: their indexes are not touched."""
 
 
 def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
@@ -175,12 +177,12 @@ def write(db: sqlite3.Connection, changes: Changes, tree: Frontier) -> None:
 
 
 def write_jobs(db: sqlite3.Connection, jobs: Iterable[Job]) -> None:
-    """Insert job rows, or update them; whose a job is never changes, nor where it is rendered."""
+    """Insert or update job rows; the owner and the server of a job never change."""
     _many(db, _JOB, list(map(_job_row, jobs)))
 
 
 def _many(db: sqlite3.Connection, query: str, rows: Sequence[Sequence[object]]) -> None:
-    """Run `query` over `rows`, most often one or none; over none it would cost as much as a short one."""
+    """Run `query` over `rows`, usually one or none; an empty run would cost as much as a short one."""
     if len(rows) == 1:
         db.execute(query, rows[0])
     elif rows:

@@ -1,8 +1,8 @@
-"""Finding records by type or trace: the table ``blocks`` instead of an index on every record.
+"""Find records by type or trace: the table ``blocks`` instead of an index on every record.
 
-A block is 256 positions, those of one tile. When it is complete, the transaction that completes it counts its
-records by type and by trace, so that a search reads only blocks that have some. The records after the last
-complete block are read one by one. A crash leaves the block incomplete, or complete and counted.
+A block is 256 positions, the same as a tile. The transaction that completes a block counts its records by
+type and by trace, so that a search reads only blocks that have some. The records after the last complete
+block are read one by one. A crash leaves the block either incomplete, or complete and counted.
 """
 
 import json
@@ -14,7 +14,7 @@ from ledger.tree.merkle import TILE_HEIGHT
 
 BLOCK = 1 << TILE_HEIGHT
 _COUNTED = 16
-"""From this schema on there is the table."""
+"""From this schema version on there is the table."""
 _COUNT = f"""
 INSERT INTO blocks SELECT 'type', type, (position - 1) / {BLOCK}, COUNT(*) FROM events
 WHERE position > ?1 AND position <= ?2 GROUP BY 2, 3
@@ -36,7 +36,7 @@ SELECT value, SUM(records) FROM (
 
 
 def are_counted(db: Connection) -> bool:
-    """Return False for a ledger of an older schema, which was opened for reading and has indexes instead."""
+    """Return False for a ledger of an older schema, opened for reading, which has indexes instead."""
     return db.schema >= _COUNTED
 
 
@@ -46,7 +46,7 @@ def count(db: sqlite3.Connection, number: int) -> None:
 
 
 def rebuild(db: sqlite3.Connection) -> None:
-    """Count the records of all complete blocks again, in the transaction that is open."""
+    """Recount the records of all complete blocks, in the open transaction."""
     db.execute("DELETE FROM blocks")
     db.execute(_COUNT, (0, db.execute("SELECT COUNT(*) FROM events").fetchone()[0] // BLOCK * BLOCK))
 
@@ -65,10 +65,10 @@ def ranges(
     after: int,
     before: int | None,
 ) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last position of each part of the log that may have records with a value.
+    """Yield the first and last position of each part of the log that may have records with a value.
 
-    Adjacent blocks are one part. The end of the complete blocks is read before the blocks: what another
-    process adds meanwhile is in the last part.
+    Adjacent blocks are one part. The end of the complete blocks is read before the blocks, so records that
+    another process adds in between are in the last part.
     """
     (end,) = db.execute(_END).fetchone()
     last = (end + 1, 2**63 - 1)
@@ -76,7 +76,7 @@ def ranges(
         yield last
     stop = end if before is None else min(end, before - 1)
     first, beyond, count = after // BLOCK, -(-stop // BLOCK), _BLOCKS_AT_ONCE
-    while first < beyond:  # most searches end in the first blocks that have something
+    while first < beyond:  # most searches end in the first blocks with a match
         if newest_first:
             some, beyond = (max(first, beyond - count), beyond), max(first, beyond - count)
         else:
@@ -91,7 +91,7 @@ def ranges(
 def _adjacent(
     db: sqlite3.Connection, field: str, values: Sequence[str], among: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """Return the parts of some blocks that have a value, by position."""
+    """Return the parts of these blocks that have a value, by position."""
     parts: list[tuple[int, int]] = []
     for (number,) in db.execute(_NUMBERS, (json.dumps(values), field, *among)):
         if parts and parts[-1][1] == number * BLOCK:

@@ -1,7 +1,7 @@
 """Opening a ledger file: pragmas, recognition, numbered migrations, and messages for SQLite's errors.
 
-A ledger file carries an application id and, as ``user_version``, the number of its last migration. An
-empty file becomes a ledger; a foreign database, a newer ledger or no database at all is refused.
+A ledger file carries an application id and, as ``user_version``, the number of its last migration. An empty
+file becomes a ledger; a foreign database, a newer ledger or a file that is no database is refused.
 
 Migrations run in one transaction together with the new version number. A crash in between leaves the file as
 it was, and the next process that opens it for writing migrates it.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x534C4447  # "SLDG"
 SCHEMA_VERSION = 22
 OLDEST_READABLE = 1
-"""Reading does without the tables, columns and indexes of later migrations."""
+"""Reading does not need the tables, columns and indexes of later migrations."""
 BUSY_TIMEOUT_MS = 30_000
 BUSY_PAUSE_S = 0.01
 
@@ -48,7 +48,8 @@ class Connection(sqlite3.Connection):
     def schema(self) -> int:
         """The number of the ledger's last migration when it was first asked for.
 
-        Another process may migrate the ledger later. What older schemas are read from stays.
+        Another process may migrate the ledger later. The tables and columns that older schemas read from
+        remain.
         """
         version: int = self.execute("PRAGMA user_version").fetchone()[0]
         return version
@@ -58,7 +59,7 @@ class Connection(sqlite3.Connection):
 def usable(path: Path, *, what: str = "ledger", undone: str = "") -> Iterator[None]:
     """Turn SQLite's errors into `LedgerUnusable` with the file, the cause and the next step.
 
-    `undone` says what a failure leaves, if the caller knows it; `what` is what the file should be.
+    `undone` describes the state after a failure, if the caller knows it; `what` is what the file should be.
     """
     try:
         yield
@@ -77,7 +78,7 @@ def unusable(error: sqlite3.Error, path: Path, *, what: str = "ledger", undone: 
 
 
 def roll_back(db: sqlite3.Connection) -> None:
-    """Take back what the open transaction did; after some errors, SQLite has done so already."""
+    """Roll back the open transaction; after some errors, SQLite has already done so."""
     if db.in_transaction:
         db.execute("ROLLBACK")
 
@@ -106,8 +107,8 @@ def _connect(uri: str) -> Connection:
 def use_wal(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log, waiting for other connections up to the busy timeout.
 
-    SQLite does not wait here if two connections to a new file switch at the same time: each would wait for
-    the other, so one of them gets SQLITE_BUSY at once.
+    If two connections to a new file switch at the same time, each would wait for the other, so SQLite gives
+    one of them SQLITE_BUSY immediately.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
@@ -159,8 +160,8 @@ def open_reading(path: Path) -> Connection:
 
 
 def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = False) -> bool:
-    """Return True if `connection` is to a ledger of this version, False if it is empty or older."""
-    # Tables first: another process that begins the ledger now commits them together with the application id.
+    """Return True if `connection` has a ledger of this version, False if it is empty or older."""
+    # Tables first: another process that creates the ledger now commits them together with the application id.
     has_tables = bool(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
     application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -178,7 +179,7 @@ def recognise(connection: sqlite3.Connection, path: Path, *, reading: bool = Fal
 
 
 def check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `LedgerUnusable` if a newer program has upgraded the ledger meanwhile."""
+    """Raise `LedgerUnusable` if a newer program has upgraded the ledger in the meantime."""
     _refuse_newer(connection.execute("PRAGMA user_version").fetchone()[0], path)
 
 

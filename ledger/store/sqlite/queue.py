@@ -2,10 +2,10 @@
 
 Times are Unix milliseconds of the database's clock, so machines need not agree on theirs.
 
-A claim sets ``due_at_ms`` to 0, which means that the job was not scheduled since. What is scheduled while a
-lease is held is stored there (the earliest time) until the holder releases the lease, so a webhook that
-arrives meanwhile is not lost. A worker that crashes leaves its lease behind; it expires at ``until_ms``, and
-the next claim takes the job over with a higher token.
+A claim sets ``due_at_ms`` to 0: not scheduled since. If a job is scheduled while its lease is held, the
+earliest time is stored there until the holder releases the lease, so a webhook that arrives meanwhile is not
+lost. A worker that crashes leaves its lease behind; it expires at ``until_ms``, and the next claim takes the
+job over with a higher token.
 """
 
 import json
@@ -108,12 +108,12 @@ class SqliteQueue:
             db.executemany(_WAKE, [(job_id,) for job_id in job_ids])
 
     def hasten(self, job_ids: Collection[str]) -> None:
-        """Make due now those of the jobs that are due later."""
+        """Make due now the jobs that are due later."""
         with self._writing() as db:
             db.executemany(_HASTEN, [(job_id,) for job_id in job_ids])
 
     def cancel(self, job_id: str) -> None:
-        """Make a job due no more; a live lease on it stays."""
+        """Remove a job's schedule; a live lease on it stays."""
         with self._writing() as db:
             db.execute(_CANCEL, (job_id,))
 
@@ -160,7 +160,7 @@ class SqliteQueue:
             return [lease for lease, delay_ms in releases if not _release(db, lease, delay_ms)]
 
     def depth(self) -> Depth:
-        """Return how many jobs wait and are worked on."""
+        """Return how many jobs are waiting and in progress."""
         with self._reading() as db:
             return Depth(*counts(db))
 
@@ -170,7 +170,7 @@ class SqliteQueue:
             return [Lease(*row) for row in db.execute(_LEASES)]
 
     def paces(self) -> list[Pace]:
-        """Return what the limits allow now."""
+        """Return the state of the limits."""
         with self._reading() as db:
             return [Pace(*row) for row in db.execute(_PACES)]
 
@@ -306,18 +306,18 @@ class SqliteOutbox:
             return bool(moved.rowcount)
 
     def put(self, new: Sequence[NewDelivery]) -> None:
-        """Add deliveries that follow from no record."""
+        """Add deliveries that do not derive from a record."""
         with self._writing() as db:
             _add(db, new)
 
     def body(self, delivery_id: str) -> str | None:
-        """Return what an alert says; None for other deliveries."""
+        """Return the text of an alert; None for other deliveries."""
         with self._reading() as db:
             row = db.execute(_BODY, (delivery_id,)).fetchone()
         return row[0] if row else None
 
     def begin_turn(self, name: str, first: int, lease_ms: int) -> Turn | None:
-        """Take the turn at a reader, which begins at `first`; None while another process has it."""
+        """Take the turn at a reader, which begins at `first`; None while another process holds it."""
         with self._writing() as db:
             row = db.execute(_BEGIN_TURN, (name, first, lease_ms)).fetchone()
         return Turn(*row) if row else None
@@ -332,7 +332,7 @@ class SqliteOutbox:
         return turn._replace(position=moved_to)
 
     def end_turn(self, turn: Turn) -> None:
-        """Let another process have the turn at once."""
+        """Give up the turn immediately."""
         with self._writing() as db:
             db.execute(_END_TURN, (turn.name, turn.token))
 
@@ -344,7 +344,7 @@ class SqliteOutbox:
             return [Reader(name, position, bool(taken)) for name, position, taken in db.execute(_READERS)]
 
     def forget_reader(self, name: str) -> bool:
-        """Delete a reader and its dead letters; False, and nothing changes, if a process has its turn."""
+        """Delete a reader and its dead letters; False, and nothing changes, if a process holds its turn."""
         with self._writing() as db:
             if not db.execute(_FORGET_READER, (name,)).rowcount:
                 return False
@@ -352,8 +352,8 @@ class SqliteOutbox:
         return True
 
     def claim(self, room: Mapping[str, int], lease_ms: int) -> list[Delivery]:
-        """Claim due deliveries, of each endpoint in `room` at most so many, oldest first."""
-        with self._reading() as db:  # most of the time nothing is due, and no other writer has to wait
+        """Claim due deliveries, oldest first, up to the number in `room` for each endpoint."""
+        with self._reading() as db:  # usually nothing is due, and no other writer has to wait
             if not db.execute(_IS_DUE, (json.dumps(list(room)),)).fetchone():
                 return []
         claimed: list[Delivery] = []
@@ -385,7 +385,7 @@ class SqliteOutbox:
             return [Delivery(*row) for row in db.execute(_DEAD)]
 
     def send_again(self, delivery_ids: Collection[str]) -> list[str]:
-        """Make these dead letters due now, as if they were new; return which there were."""
+        """Make these dead letters due now, as if new; return the ones that existed."""
         with self._writing() as db:
             return sorted(row[0] for row in db.execute(_AGAIN, (json.dumps(list(delivery_ids)),)))
 
@@ -395,7 +395,7 @@ class SqliteOutbox:
             db.execute(_BRING_DELIVERIES_FORWARD, (delay_ms,))
 
     def forget(self, endpoint_ids: Collection[str]) -> None:
-        """Delete all deliveries of endpoints that were deleted."""
+        """Delete all deliveries of these deleted endpoints."""
         with self._writing() as db:
             db.execute(_FORGET, (json.dumps(list(endpoint_ids)),))
 

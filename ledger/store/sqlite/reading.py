@@ -15,15 +15,15 @@ from ledger.store.sqlite import blocks, queue
 from ledger.store.sqlite.connection import Connection
 
 LAST_LETTER = "\U0010ffff"
-"""Sorts after any character with which a name may continue."""
+"""Sorts after any character that may follow in a name."""
 _VARIABLES = 500
 _ROW = "CAST(record AS BLOB), CAST(payload AS BLOB), CAST(leaf AS BLOB)"
 _BODY = "commitment, field, CAST(salt AS BLOB), CAST(text AS TEXT)"
-"""SQLite stores any type in any column. Cast to the right type, a changed value fails its hash."""
+"""SQLite stores any type in any column. Cast to the right type, a changed value fails its hash check."""
 
 
 _stored: Callable[[tuple[Any, ...]], StoredRow] = partial(tuple.__new__, StoredRow)
-"""Makes a row of the log of its columns, in a third of the time of a call of `StoredRow`."""
+"""Builds a log row from its columns, in a third of the time of calling `StoredRow`."""
 
 
 def rows(db: Connection, after: int, limit: int, where: RecordFilter) -> list[StoredRow]:
@@ -121,7 +121,7 @@ _HAS_VIDEO = """instr(body, CAST('"remix_video_id":"' AS BLOB))"""
 _JOB_KEY, _VIDEO_KEY = f"substr(body, {_HAS_JOB} + 14, 64)", f"substr(body, {_HAS_VIDEO} + 18, 512)"
 _SOURCE_JOB = f"{_HAS_JOB} > 0 AND {_JOB_KEY} >= ? AND {_JOB_KEY} < ?", 64
 _SOURCE_VIDEO = f"{_HAS_VIDEO} > 0 AND {_HAS_JOB} = 0 AND {_VIDEO_KEY} >= ? AND {_VIDEO_KEY} < ?", 512
-"""How a ledger of an older schema, which was opened for reading, is asked for what was made from a job."""
+"""Query for the jobs made from a job, in a ledger of an older schema opened for reading."""
 
 
 def _has(*pieces: str) -> str:
@@ -132,17 +132,17 @@ def _has(*pieces: str) -> str:
 _UNREVIEWED = f"""{_has('"state":"completed"', '"state":"stored"')} AND {_has('"verdict":null')}"""
 _FINALS = _has(*(f'"purpose":"{purpose}"' for purpose in ("final", "marketing", "cinematic", "client")))
 _REVIEWS = {Unreviewed.ALL: _UNREVIEWED, Unreviewed.FINALS: f"{_UNREVIEWED} AND {_FINALS}"}
-"""How a ledger of an older schema, which was opened for reading, is asked for the queues of reviewers."""
+"""Query for the queues of reviewers, in a ledger of an older schema opened for reading."""
 _COLUMNS = 15
-"""From this schema on, `listing` has what is asked for above in columns with indexes."""
+"""From this schema version on, `listing` has indexed columns for these queries."""
 _OPEN = "listing.state IN ('completed', 'stored') AND listing.verdict = ''"
 _FINAL = "listing.purpose IN ('final', 'marketing', 'cinematic', 'client')"
 _LISTED = {Unreviewed.ALL: _OPEN, Unreviewed.FINALS: f"{_OPEN} AND {_FINAL}"}
-"""The conditions of the indexes of migration 15, spelled as there."""
+"""The conditions of the indexes of migration 15, verbatim."""
 
 
 def _special(db: Connection, where: JobFilter) -> tuple[str, list[str], list[str | bytes]]:
-    """Return the tables to read for a source or a queue of reviewers, the conditions and their values."""
+    """Return tables, conditions and their values for a query by source or by queue of reviewers."""
     if where.source_job is where.source_video is where.unreviewed is None:
         return "jobs", [], []
     if db.schema < _COLUMNS:
@@ -184,7 +184,7 @@ def jobs(db: Connection, where: JobFilter, limit: int | None = None) -> list[Job
         clauses.append("video_id IN (SELECT value FROM json_each(?))")
         values.append(json.dumps(where.videos))
     under_way = where.states is not None and not any(state.value in OVER for state in where.states)
-    apart = "+" if where.unreviewed or under_way else ""  # keeps SQLite from the index of all that are theirs
+    apart = "+" if where.unreviewed or under_way else ""  # keeps SQLite off the index of the owner
     compared = {
         "jobs.profile = ?": where.profile,
         "video_id = ?": where.video_id,

@@ -1,11 +1,11 @@
-"""The tables that lists, counts and searches of jobs read: how they follow from the log, and queries on them.
+"""The tables behind lists, counts and searches of jobs: how they derive from the log, and queries on them.
 
-A crash at any line leaves the transaction uncommitted, and the tables agree with the log as before.
+A crash at any line leaves the transaction uncommitted, and the tables consistent with the log as before.
 
-The index of words keeps deleted words in its pages until these are merged. So an erasure removes the words
-from every result at once, and from the file when `rewrite_words` builds the index again, together with the
-texts. The option ``secure-delete`` of FTS5 would not save that: it does not reach copies in the unused part
-of a page either, it needs SQLite 3.42, and older versions cannot read a file that was written with it.
+The word index keeps deleted words in its pages until they are merged. So an erasure removes the words from
+every result immediately, but from the file only when `rewrite_words` rebuilds the index, together with the
+texts. The option ``secure-delete`` of FTS5 would not make that unnecessary: it misses copies in the unused
+part of a page too, it needs SQLite 3.42, and older versions cannot read a file written with it.
 """
 
 import json
@@ -73,29 +73,29 @@ _SUMMED = (
     "WHERE requested_model <> '' GROUP BY 1, 2, 3, 4, 5"
 )
 LISTING = 13
-"""From this schema on there are the other tables."""
+"""From this schema version on there are the other tables."""
 SPENDING = 18
-"""From this schema on there are the sums of money, and the list of indexed words."""
+"""From this schema version on there are the sums of money, and the list of indexed words."""
 PARTS = 21
-"""From this schema on there are the numbers of parts of the log, and the spans of jobs."""
+"""From this schema version on there are the counts per part of the log, and the spans of jobs."""
 _NOTED = 4
 """Columns of a row that are written when a block is complete."""
 PART = 16 * BLOCK
-"""Positions in a part of the log, for which jobs are counted by the combination of their properties."""
+"""Positions in a part of the log; each part has job counts per combination of properties."""
 MOST_NAMED = 16
-"""Words that begin with a prefix and are named in a query."""
+"""Maximum number of words with a prefix that are listed in a query."""
 MOST_READ = 1_000
-"""Jobs that are compared one by one with what is wanted."""
+"""Maximum number of jobs that are checked one by one."""
 MONTH = len("2026-11")
 _FIRST_LETTER = "0"
-"""The least character of a word."""
+"""The smallest character of a word."""
 Clause = tuple[str, Sequence[object]]
 """A condition, and the values of its question marks."""
 _SEARCHED = "(field = 'prompt' OR field GLOB 'fields.*')"
 
 
 def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
-    """List the jobs that begin, and change the properties and counts of those that `changes` change."""
+    """List the new jobs, and change the properties and counts of the jobs that `changes` change."""
     if not (changes.counts or changes.relisted):
         return
     began = [_row(at, changes.jobs[job_id]) for job_id, at in changes.begun.items()]
@@ -117,9 +117,9 @@ def write_listing(db: sqlite3.Connection, changes: Changes) -> None:
 
 
 def move(db: sqlite3.Connection, number: int) -> None:
-    """Note the jobs that have a record in a block, which the open transaction completes, and count them anew.
+    """Note the jobs with a record in a block that the open transaction completes, and recount them.
 
-    Once for 256 records, and not with each of them: most changes of a job's state fall into one block.
+    Once per 256 records rather than with each: most state changes of a job are in the same block.
     """
     numbers = Counter[tuple[object, ...]]()
     for position, old_state, old_model, state, model, month, *rest in db.execute(_CHANGED, (number,)):
@@ -154,7 +154,7 @@ def _index(db: sqlite3.Connection, words: Mapping[int, Iterable[str]]) -> None:
 def unindex(db: sqlite3.Connection, erased: list[str]) -> None:
     """Remove the words of the prompts that contain the `erased` commitments, before their texts are deleted.
 
-    The index needs the words it was given, which are those of all texts at the position.
+    The index needs the words it was given: the words of all texts at the position.
     """
     query = "SELECT DISTINCT position FROM json_each(?) CROSS JOIN private_bodies ON commitment = value"
     for (position,) in db.execute(query, (json.dumps(erased),)).fetchall():
@@ -167,9 +167,9 @@ def unindex(db: sqlite3.Connection, erased: list[str]) -> None:
 
 
 def rebuild(db: sqlite3.Connection) -> None:
-    """Make all five tables again from the job rows and the texts, in the transaction that is open.
+    """Rebuild all five tables from the job rows and the texts, in the open transaction.
 
-    A damaged job row is left out: `verify` reports it, and `replay --swap` makes it again.
+    A damaged job row is left out: `verify` reports it, and `replay --swap` rebuilds it.
     """
     counts, parts = Counter[Facets](), Counter[tuple[int, Facets]]()
 
@@ -199,7 +199,7 @@ def rebuild(db: sqlite3.Connection) -> None:
 
 
 def rewrite_words(db: sqlite3.Connection) -> None:
-    """Build the index of words again from the texts that are left, in the transaction that is open."""
+    """Rebuild the word index from the remaining texts, in the open transaction."""
     db.execute("INSERT INTO search (search) VALUES ('delete-all')")
     query = (
         "SELECT position, text FROM private_bodies JOIN listing USING (position) "
@@ -257,7 +257,7 @@ def matches(db: Connection, words: str, limit: int, *, sees: Sequence[JobFilter]
 
 
 class _Wanted(NamedTuple):
-    """Which rows of ``listing`` are wanted, how many, and after which the search continues."""
+    """The wanted rows of ``listing``, how many, and where the search continues."""
 
     where: JobFilter
     sees: Sequence[JobFilter]
@@ -270,11 +270,11 @@ class _Wanted(NamedTuple):
 
     @property
     def is_restricted(self) -> bool:
-        """Whether it names a property that parts of the log are counted by."""
+        """Whether it restricts a property that the parts of the log are counted by."""
         return bool([*_properties(self.where, "month")]) or EVERY_JOB not in self.sees
 
     def tables(self) -> str:
-        """Return the tables to join; job rows are long, and are read for what is only in them."""
+        """Return the tables to join; job rows are long, and are read only for fields found nowhere else."""
         return "listing CROSS JOIN jobs USING (job_id)" if [*_more_properties(self.where)] else "listing"
 
     def clauses(self, position: str = "listing.position") -> list[Clause]:
@@ -327,7 +327,7 @@ def _select(
 def _parts(db: Connection, wanted: _Wanted) -> list[tuple[int, int]]:
     """Return the parts of the log in which matching jobs may have begun, in order, and about how many.
 
-    Jobs with a record in the last block, which is not complete, may have changed since they were counted.
+    Jobs with a record in the last, incomplete block may have changed since they were counted.
     """
     where = wanted.where
     months = replace(where, since=where.since and where.since[:MONTH])
@@ -354,7 +354,7 @@ def _rows_of_parts(
     wanted: _Wanted,
     parts: Sequence[tuple[int, int]],
 ) -> list[tuple[Any, ...]]:
-    """Return the wanted rows from the parts that have some; their prompts are read if there are words."""
+    """Return the wanted rows from the parts that have matches; their prompts are read if there are words."""
     rows = list[tuple[Any, ...]]()
     tables = (
         f"json_each(?) CROSS JOIN listing ON listing.position > value * {PART} "
@@ -374,7 +374,7 @@ def _rows_of_parts(
 
 
 def _by_jobs(parts: Iterable[tuple[int, int]], limit: int) -> Iterator[list[int]]:
-    """Yield the numbers of parts, in groups that have as many jobs as are wanted, then more."""
+    """Yield the numbers of parts, in groups with as many jobs as are wanted, then with more."""
     numbers, jobs, enough = list[int](), 0, limit
     for number, more in parts:
         numbers.append(number)
@@ -407,7 +407,7 @@ def _with_words(
 def _rows_of_windows(
     db: Connection, columns: str, tables: str, clauses: Sequence[Clause], wanted: _Wanted
 ) -> list[tuple[Any, ...]]:
-    """Return the newest rows, read from old to new in parts of the log, each larger than those before."""
+    """Return the newest rows, read from old to new in parts of the log of growing size."""
     rows, width = list[tuple[Any, ...]](), PART
     high = db.execute("SELECT MAX(position) FROM listing").fetchone()[0] or 0
     if wanted.beyond is not None:
@@ -425,10 +425,10 @@ def _rows_of_windows(
 
 
 def _match(db: Connection, prefixes: Iterable[str]) -> tuple[str, bool]:
-    """Return a query for the positions with a word for each of the prefixes; whether all words are named.
+    """Return a query for the positions with a word for each prefix, and whether all words are listed.
 
-    If few words begin with a prefix, they are named: the index yields the positions of a word from the newest
-    one on, but collects all positions of a prefix before it yields one.
+    If few words begin with a prefix, they are listed: the index yields the positions of a word from the
+    newest on, but collects all positions of a prefix before it yields the first.
     """
     parts, are_named = [], True
     for prefix in prefixes:
@@ -439,7 +439,7 @@ def _match(db: Connection, prefixes: Iterable[str]) -> tuple[str, bool]:
 
 
 def _beginning(db: sqlite3.Connection, prefix: str) -> list[str] | None:
-    """Return the words of the index that begin with `prefix`, or itself; None if there are many."""
+    """Return the indexed words that begin with `prefix`, or the prefix itself; None if there are many."""
     words, least = list[str](), prefix
     while len(words) <= MOST_NAMED:
         row = db.execute("SELECT term FROM search_words WHERE term >= ? LIMIT 1", (least,)).fetchone()
@@ -453,7 +453,7 @@ def _beginning(db: sqlite3.Connection, prefix: str) -> list[str] | None:
 def counts(
     db: sqlite3.Connection, by: Facet, where: JobFilter, *, sees: Sequence[JobFilter]
 ) -> Mapping[str, int]:
-    """Return the numbers of jobs by the values of one property."""
+    """Return the numbers of jobs per value of one property."""
     clauses, values = _joined([_any_of(sees), ("jobs > 0", ()), *_properties(where, "month")])
     value = "model, requested_model" if by == "model" else by
     query = f"SELECT {value}, SUM(jobs) FROM counts AS listing WHERE {clauses} GROUP BY {value}"
@@ -462,7 +462,7 @@ def counts(
 
 
 def spent(db: Connection, by: SpentBy, where: JobFilter, *, sees: Sequence[JobFilter]) -> Mapping[str, Money]:
-    """Return the money of jobs by the values of one property."""
+    """Return the money of jobs per value of one property."""
     days = where.by_day() if db.schema >= SPENDING else None
     if days is not None:
         table, jobs, day = "spending", "SUM(jobs)", "day"
@@ -493,7 +493,7 @@ def _standing(db: Connection, position: int, size: int, sees: Sequence[JobFilter
     """Count the jobs that had begun, without those that changed later.
 
     A job changed later if its block is a later one, or if it has a record after the position in the block of
-    the position, or in the last block, which is not complete: those are few, and `named`.
+    the position or in the last, incomplete block: those are few, and `named`.
     """
     block, end = (position - 1) // BLOCK, size // BLOCK * BLOCK
     visible, values = _any_of(sees)
@@ -515,10 +515,10 @@ def _standing(db: Connection, position: int, size: int, sees: Sequence[JobFilter
 
 
 def _begun(db: Connection, position: int, last: Sequence[str], sees: Sequence[JobFilter]) -> Counter[str]:
-    """Count the jobs that had begun at `position` by their state now.
+    """Count the jobs that had begun at `position` by their current state.
 
-    Whole parts are counted. Jobs with a record in the last block, which is not complete, may have changed
-    their state since then.
+    Whole parts are counted. Jobs with a record in the last, incomplete block may have changed state since
+    then.
     """
     visible, values = _any_of(sees)
     whole = position // PART
@@ -543,8 +543,8 @@ def _begun(db: Connection, position: int, last: Sequence[str], sees: Sequence[Jo
 def _across(position: int, blocks: int) -> Iterator[Clause]:
     """Yield a clause for each span: the jobs that had begun at `position` and changed in a later block.
 
-    Those of one span began in the first half of an aligned range of blocks and changed last in its second
-    half. So before the middle they need only have begun, and after it only have changed later.
+    The jobs of one span began in the first half of an aligned range of blocks and last changed in its second
+    half. So before the middle it is enough that they had begun, and after it that they changed later.
     """
     block = (position - 1) // BLOCK
     for span in range(1, max(blocks, 1).bit_length() + 1):
@@ -574,7 +574,7 @@ def _standing_of_streams(db: Connection, position: int, sees: Sequence[JobFilter
 
 
 def list_drift(db: Connection) -> list[ListDrift]:
-    """Compare the tables of lists with the job rows; those of counts and money with the lists."""
+    """Compare the tables behind lists with the job rows, and counts and money with the lists."""
     if db.schema < PARTS:
         return []
     db.execute("BEGIN")  # what follows is one snapshot
@@ -596,7 +596,7 @@ def _listing_drift(db: Connection, blocks: int) -> Iterator[ListDrift]:
         except LedgerUnusable:
             continue
         row = _row(position, job, counted=True)
-        is_noted = (job.position - 1) // BLOCK < blocks  # the block in which it changed last is complete
+        is_noted = (job.position - 1) // BLOCK < blocks  # the block of its last change is complete
         compared = None if is_noted else -_NOTED
         if (*live,)[:compared] != row[:compared]:
             yield ListDrift("listing", job.job_id, None if live[0] is None else (*live,), row)
@@ -633,7 +633,7 @@ def _joined(clauses: Iterable[Clause]) -> tuple[str, list[object]]:
 
 
 def _properties(where: JobFilter, time: str) -> Iterator[Clause]:
-    """Yield the clauses for what both ``listing`` and ``counts`` know of a job."""
+    """Yield the clauses on columns that both ``listing`` and ``counts`` have."""
     compared = [
         ("listing.team = ?", where.of_team),
         ("listing.team = ?", where.team),
@@ -654,7 +654,7 @@ def _properties(where: JobFilter, time: str) -> Iterator[Clause]:
 
 
 def _more_properties(where: JobFilter) -> Iterator[Clause]:
-    """Yield the clauses for what only ``listing`` and ``jobs`` know of a job."""
+    """Yield the clauses on columns that only ``listing`` and ``jobs`` have."""
     compared = [
         ("listing.profile = ?", where.profile),
         ("video_id = ?", where.video_id),

@@ -4,8 +4,7 @@ For verification the tables are read with plain SELECTs.
 
 A backup is copied page by page while other processes write (SQLite's online backup). The source is read in
 one transaction, so the copy is a snapshot and writers are not blocked. A copy is one file without a
-write-ahead log, readable only by its owner. It appears under its name once it is complete and synchronised to
-disk.
+write-ahead log, readable only by its owner. It gets its name once it is complete and synchronised to disk.
 """
 
 import sqlite3
@@ -110,14 +109,14 @@ class SqliteSnapshot:
                 yield row
 
     def share(self) -> None:
-        """Return nothing: another process opens the file itself, and compares the head."""
+        """Return nothing: another process opens the file itself and compares the head."""
 
     def events(self, after: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield the eight search columns, then record, payload and leaf, by position."""
         return self._select(f"{_EVENTS} WHERE position > {after:d} ORDER BY position")
 
     def blocks(self, after: int, until: int, count: int) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the rows of events after one position until another, `count` at a time."""
+        """Yield the rows of events after one position up to another, `count` at a time."""
         between = "WHERE position > ? AND position <= ? ORDER BY position"
         with usable(self._path):
             rows = self._db.execute(f"{_EVENTS} {between}", (after, until))
@@ -130,7 +129,7 @@ class SqliteSnapshot:
         return self._query(f"{_BODIES} {between}", after, until)
 
     def of_types(self, types: Sequence[str], until: int) -> Iterator[tuple[Any, ...]]:
-        """Yield position, record, payload and leaf of the events of these types until a position."""
+        """Yield position, record, payload and leaf of the events of these types up to a position."""
         names = ", ".join("?" * len(types))
         where = f"position <= ? AND type IN ({names}) ORDER BY position"
         return self._query(f"{_RECORDS} WHERE {where}", until, *types)
@@ -247,7 +246,7 @@ class SqliteTail(SqliteSnapshot):
 
 
 def _in_parts(values: list[Any]) -> Iterator[list[Any]]:
-    """Yield as many values at a time as one statement takes."""
+    """Yield as many values at a time as fit in one statement."""
     for start in range(0, len(values), _AT_ONCE):
         yield values[start : start + _AT_ONCE]
 

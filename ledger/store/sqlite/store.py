@@ -87,7 +87,7 @@ _MOVED = (
 
 
 def _identity(name: str) -> tuple[int, int] | None:
-    """Return which file `name` names now; None if there is none."""
+    """Return the file that `name` refers to now; None if there is none."""
     try:
         status = os.stat(name)  # noqa: PTH116  # half the time of `Path.stat`, in every append
     except OSError:
@@ -109,7 +109,7 @@ class SqliteStore:
         self._writing = threading.RLock()
         self._ahead: Ahead | None = None
         self._data_version: int | None = None
-        """SQLite's number of the last commit of another connection after which nothing is remembered."""
+        """SQLite's number of the last foreign commit; the memory is invalid after another one."""
         self.queue: WorkQueue = SqliteQueue(self._changing, self._reading)
         self.outbox: Outbox = SqliteOutbox(self._changing, self._reading)
         with usable(path, undone="" if read_only else "nothing was recorded"):
@@ -129,7 +129,7 @@ class SqliteStore:
                 with self._transaction() as db:
                     if not recognise(db, self.path):
                         migrate(db)
-                        searching.rebuild(db)  # these tables follow from the log and are filled here
+                        searching.rebuild(db)  # these tables derive from the log and are filled here
                         blocks.rebuild(db)
         except BaseException:
             self.close()
@@ -175,7 +175,7 @@ class SqliteStore:
         return self._writer
 
     def _check_file(self) -> None:
-        """Refuse a file that is no longer there: SQLite would write into the one that was moved away."""
+        """Refuse a file that was moved: SQLite would write into the old one."""
         if _identity(self._name) != self._file:
             raise LedgerUnusable(f"ledger {self.path}: {_MOVED}")
 
@@ -200,7 +200,7 @@ class SqliteStore:
 
     def _commit(self, group: Sequence[AppendRequest]) -> None:
         try:
-            with self._writing:  # what follows is `_changing`, without its cost
+            with self._writing:  # the following is `_changing` without its cost
                 ahead, self._ahead = self._ahead or Ahead(), None  # after a failure, nothing is remembered
                 db = self._begin()
                 try:
@@ -214,8 +214,8 @@ class SqliteStore:
                     else:
                         decided = None
                         before, present = self._decide_and_write(db, group)
-                    # A crash before this leaves no record of the group, after it all of them; `_ahead` is
-                    # memory only. A caller without an answer repeats the append with the same event ids.
+                    # A crash before this line leaves no record of the group, after it all of them; `_ahead`
+                    # is only memory. A caller without an answer repeats the append with the same event ids.
                     db.execute("COMMIT")
                 except BaseException:
                     roll_back(db)
@@ -232,7 +232,7 @@ class SqliteStore:
     def _decide_and_write(
         self, db: sqlite3.Connection, group: Sequence[AppendRequest]
     ) -> tuple[Frontier, Present]:
-        """Decide on rows that are read, and write; return the edge before, and what is there afterwards."""
+        """Decide on rows that are read, and write; return the edges before and after."""
         present = read(db, Keys.joined([request.work.keys for request in group]))
         before = present.tree.copy()
         changes = decide_all(group, present, sqlite3.Error)
@@ -241,13 +241,13 @@ class SqliteStore:
         return before, present
 
     def _write_ahead(self, db: sqlite3.Connection, decided: Decided) -> bool:
-        """Write what was decided ahead; False, and nothing is written, if a condition does not hold."""
+        """Write what was decided ahead; False, with nothing written, if a condition fails."""
         for fence in decided.fences:
             if current_token(db, fence.job_id) != fence.token:
                 return False
         try:
             write(db, decided.changes, decided.present.tree)
-        except sqlite3.IntegrityError:  # an event id or a text that is recorded: it is decided again
+        except sqlite3.IntegrityError:  # an event id or a text is already recorded: it is decided again
             roll_back(db)
             db.execute("BEGIN IMMEDIATE")
             return False
@@ -295,7 +295,7 @@ class SqliteStore:
     # --- reading ---
 
     def wait_for_append(self, timeout_s: float) -> bool:
-        """Wait a moment and return True: a file cannot notify, so there may be more."""
+        """Wait briefly and return True: a file cannot notify, so there may be more."""
         time.sleep(min(timeout_s, POLL_S))
         return True
 
@@ -383,7 +383,7 @@ class SqliteStore:
     def counts(
         self, by: Facet, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
     ) -> Mapping[str, int]:
-        """Return the numbers of jobs by the values of one property."""
+        """Return the numbers of jobs per value of one property."""
         with self._reading() as db:
             return searching.counts(db, by, where, sees=sees)
 
@@ -395,7 +395,7 @@ class SqliteStore:
     def spent(
         self, by: SpentBy, where: JobFilter = EVERY_JOB, *, sees: Sequence[JobFilter] = ALL_JOBS
     ) -> Mapping[str, Money]:
-        """Return the money of jobs by the values of one property."""
+        """Return the money of jobs per value of one property."""
         with self._reading() as db:
             return searching.spent(db, by, where, sees=sees)
 

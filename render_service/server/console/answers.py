@@ -1,4 +1,4 @@
-"""Answer pages and actions: who may, as HTML, JSON or CSV, and every error as a page with a sentence."""
+"""Answer pages and actions: permissions, formats (HTML, JSON or CSV), and every error as a page."""
 
 import asyncio
 import csv
@@ -58,13 +58,13 @@ PATIENCE_S = 10.0
 """How long a page may wait for the ledger."""
 
 READ_FROM = "x-sora-ledger-read-from"
-"""The header of a page as JSON that says whether it was read from a replica, and how far that was behind."""
+"""The header of a page as JSON that says whether it was read from a replica, and its lag."""
 
 HIDDEN = frozenset(
     {"action", "as_shown", "credential", "csrf", "delivery_id", "key", "key_id", "next", "share_id", "state"}
     | {"ticket", "until"}
 )
-"""Fields of forms that nobody types."""
+"""Form fields that nobody types."""
 
 _FORM = "console_form"
 HTML, JSON, CSV = "html", "json", "csv"
@@ -80,23 +80,23 @@ _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], HTTPStatus],
     ((ProviderUnavailable, LedgerError, TimeoutError), HTTPStatus.SERVICE_UNAVAILABLE),
     (ServiceError, HTTPStatus.CONFLICT),
 )
-"""How each error is answered; the first entry that matches counts."""
+"""The answer to each error; the first matching entry applies."""
 
 
 class FormExpired(ServiceError):
-    """A form whose session has ended, or is not that of the page it came from."""
+    """A form whose session has ended, or that is from another session."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """What all answers share."""
+    """Shared by all answers."""
 
     session: Session
     sessions: Sessions
     templates: Templates
     pages: Sequence[Page]
     replica: Replica | None = None
-    """What pages are read from; actions, streams and files are those of the primary."""
+    """The source of pages; actions, streams and files use the primary."""
 
     def routes(self, actions: Sequence[Action], endpoints: Sequence[Endpoint]) -> list[BaseRoute]:
         """Return the routes of the pages, the actions and the rest, below the console's path."""
@@ -148,7 +148,7 @@ class Site:
         return replace(visit, session=replace(visit.session, ledger=ledger), read_from=read_from)
 
     def _counts(self, visit: Visit) -> dict[str, int]:
-        """Return how much waits for the person on each page of the menu that counts it."""
+        """Return the number of items that wait for the person, for each page of the menu that counts them."""
         counting = ((page, page.count) for page in self.pages if page.menu and visit.may(page.permission))
         return {page.path: count(visit) for page, count in counting if count is not None}
 
@@ -209,7 +209,7 @@ class Site:
     # --- the rest ---
 
     async def home(self, request: Request) -> Response:
-        """Lead to the first page of the menu that the person may open."""
+        """Redirect to the first page of the menu that the person may open."""
 
         async def answer(_: Request, visit: Visit) -> Response:
             pages = [page for page in self.pages if page.menu and visit.may(page.permission)]
@@ -223,7 +223,7 @@ class Site:
         return await self._guarded(answer, HTML)(request)
 
     async def not_here(self, request: Request, problem: Exception) -> Response:
-        """Answer for an address that does not exist, to those who are signed in."""
+        """Answer for a non-existent address, for signed-in people."""
 
         async def answer(_: Request, __: Visit) -> Response:
             raise problem
@@ -294,7 +294,7 @@ class Site:
         return True
 
     def _after(self, request: Request, response: Response, kind: str, login: Login | None, now: Any) -> None:
-        """Renew the session of someone who opens pages; what a page loads by itself does not."""
+        """Renew the session of someone who opens pages; automatic reloads do not count."""
         if kind != HTML or login is None:
             return
         if "hx-request" not in request.headers:
@@ -303,7 +303,7 @@ class Site:
             self.sessions.forget(request, response)
 
     async def _signed_out(self, request: Request, kind: str, error: Exception) -> Response:
-        """Lead to the sign-in page, and back; what was typed in a form is shown to be copied."""
+        """Redirect to the sign-in page, and back; the contents of a form are shown to be copied."""
         if kind != HTML:
             return JSONResponse({"error": str(error)}, HTTPStatus.UNAUTHORIZED)
         if request.method == "POST":
@@ -322,7 +322,7 @@ class Site:
         return RedirectResponse(location, HTTPStatus.SEE_OTHER)
 
     def refused(self, error: Exception, kind: str = HTML, visit: Visit | None = None) -> Response:
-        """Return the answer for `error`: a page that says what happened, or JSON."""
+        """Return the answer for `error`: a page that explains it, or JSON."""
         self._log(error)
         status = status_of(error)
         again = {"retry-after": str(round(error.retry_after_s))} if isinstance(error, TooManyRequests) else {}
@@ -352,7 +352,7 @@ def status_of(error: Exception) -> HTTPStatus:
 
 
 def sentence(error: Exception) -> str:
-    """Return what a page says of an error; of an unexpected one nothing that it contains."""
+    """Return the text of a page about an error; an unexpected one reveals nothing."""
     if isinstance(error, (StorageFailed, AdapterError)) or not isinstance(error, SoraLedgerError):
         if isinstance(error, TimeoutError):
             return "The ledger does not answer now. Nothing was recorded; try again in a moment."

@@ -1,6 +1,6 @@
 """Charts as inline SVG. Colours and fonts come from classes: the content policy forbids style attributes.
 
-Every chart has a title for screen readers, and a page shows the same facts as a table or list beside it.
+Every chart has a title for screen readers, and a page shows the same facts in a table or list next to it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ LABEL_HEIGHT = 24
 GAP = 6
 INDENT = 30
 RAIL = 16
-"""Distance of the line that leads to what was made from a node, from the node's left edge."""
+"""Distance of the line to a node's children from the node's left edge."""
 
 MOST_INDENTS = 8
 LETTER_PX, BOLD_PX = 6.6, 7.6
@@ -29,9 +29,9 @@ LETTER_PX, BOLD_PX = 6.6, 7.6
 
 @dataclass(frozen=True)
 class Node:
-    """A box of a lineage: its texts, where it leads, and the line to it from the node `source`, an index.
+    """A box of a lineage: its texts, its link, and the line to it from the node `source`, an index.
 
-    `kind` is the class of its mark. `edge` is written beside the line. `more` is said below it.
+    `kind` is the class of its mark. `edge` is written next to the line, `more` below it.
     """
 
     words: str
@@ -56,7 +56,7 @@ class _Placed:
 def lineage(nodes: Sequence[Node], title: str, above: str | None = None) -> Markup:
     """Return a drawing of `nodes`, each after its source: a chain runs straight down, siblings are indented.
 
-    `above` says what leads to the first node, if that is not drawn.
+    `above` describes the first node's source, if that is not drawn.
     """
     placed = _place(nodes, LABEL_HEIGHT if above else 0)
     height = max(_end(box) for box in placed) + 2
@@ -153,13 +153,13 @@ BARS_LEFT = 56
 BARS_BOTTOM = 22
 MOST_LABELS = 6
 LEAST_BARS = 14
-"""A few bars are not drawn wider than this many would be."""
+"""Few bars are drawn no wider than if there were this many."""
 
 NICE = (1, 2, 5)
 
 
 class Bar(NamedTuple):
-    """A bar of stacked amounts in micro-dollars, the first one at the bottom."""
+    """A bar of stacked amounts in micro-dollars, from the bottom up."""
 
     words: str
     amounts: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""The stored files of a video, served as the gateway serves them, and the evidence of it, made on demand.
+"""The stored files of a video, served as by the gateway, and its evidence, made on demand.
 
 A shared link shows one of these, one video or its evidence, to people without a key. Links are made, listed
 and revoked here.
@@ -57,7 +57,7 @@ from render_service.session.session import Session
 
 
 class Files:
-    """The stored files of videos, in ranges and checked against their digests; nothing is fetched for it."""
+    """The stored files of videos, in ranges and checked against their digests; nothing is fetched."""
 
     def __init__(self, session: Session) -> None:
         self._files = StoredFiles(session.assets)
@@ -99,7 +99,7 @@ def _asset(job: Job, variant: str) -> Asset:
 async def evidence(visit: Visit) -> Response:
     """Answer with the bundle that ``sora-ledger export`` writes: the records of one video, with proofs.
 
-    Nothing is recorded, as by the command.
+    Like the command, it records nothing.
     """
     job = await asyncio.to_thread(find_job, visit, visit.part("name"))
     return await serve_bundle(
@@ -116,7 +116,7 @@ async def serve_bundle(
 ) -> Response:
     """Answer with the bundle of `job`; its file is deleted before the first byte is sent.
 
-    The words with which a server refused the gateway's own key are for operators, so for others a bundle that
+    A server's words about refusing the gateway's own key are for operators only, so for others a bundle that
     would contain them has no text at all.
     """
     with_text = with_text and (for_operator or await asyncio.to_thread(_is_for_everyone, session, job))
@@ -133,7 +133,7 @@ async def serve_bundle(
 
 
 def _bundle(session: Session, job: Job, *, with_text: bool, with_assets: bool) -> tuple[BinaryIO, int]:
-    """Make a bundle, and return it open, with its length; a kill from then on leaves nothing of it."""
+    """Make a bundle, and return it open, with its length; a kill after that leaves nothing of it."""
     with tempfile.TemporaryDirectory(prefix="sora-ledger-evidence-") as folder:
         wanted = Export(
             target=Path(folder) / "evidence.zip",
@@ -161,7 +161,7 @@ Answer = Callable[[Request, Share, Job], Awaitable[Response]]
 
 
 class SharedLinks:
-    """The addresses of shared links; every file is asked for with the whole text of the link."""
+    """The addresses of shared links; every file is requested with the whole text of the link."""
 
     def __init__(self, site: Site, files: Files, signer: Signer) -> None:
         self._site, self._files, self._signer = site, files, signer
@@ -225,11 +225,11 @@ MAY_SHARE: Mapping[Shared, tuple[Permission, ...]] = {
     "video": (Permission.REQUEST, Permission.REVIEW, Permission.APPROVE, Permission.OPERATE),
     "bundle": (Permission.AUDIT, Permission.OPERATE),
 }
-"""Who may show what to people without a key, if they see it themselves."""
+"""The right to share with people without a key what one sees oneself."""
 
 
 class Link(View):
-    """A link that was made."""
+    """A shared link."""
 
     share_id: str
     of: str
@@ -310,7 +310,7 @@ async def share(visit: Visit, form: FormData) -> Done:
 
 
 async def revoke(visit: Visit, form: FormData) -> Done:
-    """Revoke a link; also one that another person made."""
+    """Revoke a link, even one that another person made."""
     if not any(_may_share(visit, of) for of in MAY_SHARE):
         raise NotPermitted("only people who may make links can revoke them")
     job = find_job(visit, visit.part("name"))

@@ -1,7 +1,7 @@
-"""Find the job that a name means to a person, and tell what of its record is not for everyone who sees it.
+"""Find the job that a name means to a person, and the parts of its record that not every viewer may see.
 
-A name is any id that the command line accepts, and means only jobs that the person may see. Others are
-unknown, with the same answer, so nothing shows whether another team has such a video.
+A name is any id that the command line accepts, and refers only to jobs that the person may see. All others
+get the same answer as unknown ones, so nothing reveals whether another team has such a video.
 """
 
 from decision.rules.roles import Permission

@@ -1,8 +1,8 @@
 """Read the part of the log that a person may see, the newest records first, without reading all of it.
 
-A page looks at a limited number of positions. If that is not enough to fill it, it says which positions it
-looked at, and the next page continues there. Records have no index by time: a time is found by halving the
-log, and `CLOCK_SKEW` around it is read as well, as clocks may go backwards.
+A page scans a limited number of positions. If that is not enough to fill it, it reports the scanned
+positions, and the next page continues there. Records have no index by time: a time is found by binary search,
+and `CLOCK_SKEW` around it is read as well, as clocks may go backwards.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from render_service.access.callers import Caller
 
 CLOCK_SKEW = timedelta(days=1)
 MOST_LOOKED = 10_000
-"""Positions that a page looks at; streams, traces and types have an index."""
+"""Positions that a page scans; streams, traces and types have an index."""
 
 
 def may_see_records(caller: Caller, job: Job | None) -> bool:
@@ -25,7 +25,7 @@ def may_see_records(caller: Caller, job: Job | None) -> bool:
 
 
 class Jobs:
-    """The jobs of streams, looked up once: who may see a job does not change while a page is read."""
+    """The jobs of streams, looked up once: a job's visibility does not change while a page is read."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -42,7 +42,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Part:
-    """Records of the log, the newest first, and the positions that were looked at to find them."""
+    """Records of the log, the newest first, and the positions that were scanned to find them."""
 
     records: tuple[Record, ...]
     first: int
@@ -88,7 +88,7 @@ class LogReader:
         return self.where if self.caller.sees_ledger else replace(self.where, of_jobs=self.caller.sees)
 
     def _window(self) -> int:
-        """Return how many positions a page may look at: all where there is an index."""
+        """Return how many positions a page may scan: all if there is an index."""
         where, sees_all = self.where, self.caller.sees_ledger
         if where.stream is not None or where.trace_id is not None or (sees_all and where.type is not None):
             return 2**53

@@ -1,8 +1,8 @@
-"""What pages and actions of the console are, and what they get: the visit of one signed-in person.
+"""Pages and actions of the console, and their input: the visit of one signed-in person.
 
 A page is one GET: its `read` returns a model, which is shown with the page's template, or answered as JSON
 under the same path with ``.json``, and as CSV with ``.csv`` if it is a table. An action is one POST from a
-form of a page; it records what the person did, and leads to a page with a message.
+form of a page; it records what the person did, and redirects to a page with a message.
 `render_service.server.console_routes` lists them all.
 """
 
@@ -26,10 +26,10 @@ from render_service.session.session import Session
 
 PREFIX = f"{read_path_prefix()}/console"
 SHARED = "/shared/"
-"""Below the prefix: what shared links show."""
+"""Below the prefix: the content of shared links."""
 
 LONGEST_QUERY = 1_000
-"""Characters of a parameter that pages read; a longer one is cut, and finds nothing."""
+"""Characters of a parameter that pages read; a longer one is cut, and matches nothing."""
 
 MOST_FORM_BYTES = 512 * 1024
 
@@ -39,13 +39,13 @@ class NotHere(ServiceError):
 
 
 class View(BaseModel):
-    """What a page shows; the base class of the models that `Page.read` returns."""
+    """A page's data; the base class of the models that `Page.read` returns."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 async def always() -> bool:
-    """Say that a visit is still signed in, where nothing can end it."""
+    """Return True: the default check of a session that nothing can end."""
     return True
 
 
@@ -58,13 +58,13 @@ class Visit:
     session: Session
     now: datetime
     csrf: str = ""
-    """What the forms of this session carry."""
+    """The form token of this session."""
     typed: Mapping[str, Any] = field(default_factory=dict)
     """The fields of a form that was refused, to be shown again."""
     problem: str | None = None
-    """Why it was refused."""
+    """The reason for the refusal."""
     read_from: ReadFrom | None = None
-    """Where the page is read, if the ledger has a replica."""
+    """The source of the page, if the ledger has a replica."""
     still_signed_in: Callable[[], Awaitable[bool]] = always
     """For streams: whether the key is still valid, and the session has not ended."""
 
@@ -105,14 +105,14 @@ class Page:
     """The table of the model that `read` returned, for CSV."""
     menu: bool = True
     headers: Mapping[str, str] | None = None
-    """Headers that replace those of all pages."""
+    """Headers that replace the default headers."""
     count: Callable[[Visit], int] | None = None
     """How many things on it wait for the person, for the menu; it must be quick, as every page shows it."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """An action that was done: the page to go to, below the console's path, and what to say there.
+    """A completed action: the page to go to, below the console's path, and the message to show there.
 
     `shown_once` is a secret that is shown on that page, and never again; it is not sent as an address.
     """
@@ -126,22 +126,22 @@ class Done:
 class Action:
     """A POST from a form on the page with the path `page`, which shows it again if it is refused.
 
-    The parts of both paths have the same names. A macro makes the form, with the token that proves where it
-    comes from.
+    The parts of both paths have the same names. A macro renders the form, with the token that proves its
+    origin.
     """
 
     path: str
     page: str
     permission: Permission
     do: Callable[[Visit, FormData], Awaitable[Done | BaseModel]]
-    """Returns where it leads; or the model of the page, for what is only shown and changes nothing."""
+    """Returns the redirect; or the model of the page, for an action that only shows and changes nothing."""
     most_bytes: int = MOST_FORM_BYTES
-    """How large the form may be; more only where files are sent."""
+    """Maximum size of the form; larger only for uploads."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A GET that answers with something else than a page: a file, an image, a stream of events."""
+    """A GET that answers with something other than a page: a file, an image, a stream of events."""
 
     path: str
     permission: Permission
@@ -155,7 +155,7 @@ def text_of(form: FormData, name: str) -> str:
 
 
 def without_secret(path: str) -> str:
-    """Return a path as it may be logged: without the secret of a shared link, below any prefix."""
+    """Return a path for the log: without the secret of a shared link, below any prefix."""
     before, shared, rest = path.partition("/console" + SHARED)
     secret, slash, after = rest.partition("/")
     return f"{before}{shared}{'…' if secret else ''}{slash}{after}"

@@ -1,7 +1,7 @@
-"""Templates, and how they show text, times and money.
+"""Templates, and their formats for text, times and money.
 
-Everything is escaped, and control characters and direction marks in it are shown as `�`, whichever template
-prints it: both happen to every expression.
+Every expression in every template is escaped, and its control characters and direction marks are shown as
+`�`.
 """
 
 from collections.abc import Callable
@@ -77,7 +77,7 @@ class Templates:
 
 
 def shown(value: Any) -> Any:
-    """Return `value` as a page shows it; no text reorders or hides what is around it."""
+    """Return `value` as shown on a page; it cannot reorder or hide the text around it."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

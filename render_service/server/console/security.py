@@ -1,11 +1,10 @@
-"""What every answer of the console forbids to browsers, and which requests the console answers at all.
+"""The restrictions on browsers in every answer of the console, and the requests it accepts at all.
 
-A request has to name a host that the console is known as: this machine on loopback, or the address in
-SORA_LEDGER_CONSOLE_URL. Another name means that someone's DNS points here (rebinding), or that the proxy
-does not pass the header Host.
+A request must name a known host: this machine on loopback, or the address in SORA_LEDGER_CONSOLE_URL. Another
+name means that someone's DNS points here (rebinding), or that the proxy does not pass the header Host.
 
-A form has to come from the console itself: browsers say so in ``Origin`` or ``Sec-Fetch-Site``. The forms of
-a signed-in person carry a token as well.
+A form must come from the console itself: browsers report its origin in ``Origin`` or ``Sec-Fetch-Site``. The
+forms of a signed-in person carry a token as well.
 """
 
 from ipaddress import ip_address
@@ -69,7 +68,7 @@ class Guard:
 
 
 def origin_of(headers: Headers, public: str | None) -> str | None:
-    """Return the origin that a request was sent to; None for a host that the console is not known as."""
+    """Return the origin that a request was sent to; None for an unknown host."""
     hosts = headers.getlist("host")
     host = hosts[0].lower() if len(hosts) == 1 else ""
     if public is not None and host in {urlsplit(public).netloc, f"{urlsplit(public).netloc}:443"}:
@@ -106,7 +105,7 @@ def own_origin(request: Request) -> str:
 
 
 def check_from_here(request: Request) -> None:
-    """Raise `NotPermitted` if a browser says that a form was sent from another site."""
+    """Raise `NotPermitted` if a browser reports that a form was sent from another site."""
     sent_from = request.headers.get("origin")
     site = request.headers.get("sec-fetch-site", "same-origin")
     if sent_from not in {None, own_origin(request)} or (

@@ -1,8 +1,8 @@
-"""Who is signed in: a signed cookie that names the person, and never contains a key.
+"""Sign-in sessions: a signed cookie that names the person, and never contains a key.
 
 A session ends after `LONGEST`, after `IDLE` without a page, when its person signs out, or within a second of
-the revocation or expiry of its key; its beginning and its end are recorded. People whom a provider signed in
-go through the provider again after `LONGEST_OIDC`, because what changes there is not seen here.
+the revocation or expiry of its key; its beginning and its end are recorded. People signed in by a provider
+sign in there again after `LONGEST_OIDC`, because changes at the provider are not visible here.
 """
 
 import secrets
@@ -33,13 +33,13 @@ IDLE = timedelta(hours=1)
 RENEWED_AFTER = timedelta(minutes=1)
 MESSAGE_S = 60
 PENDING_S = 600
-"""How long a person may take at the identity provider."""
+"""Time limit for a person at the identity provider."""
 
 _SESSION, _MESSAGE, _PENDING, _CSRF = "session", "message", "pending", "csrf"
 
 
 class Login(BaseModel):
-    """What the cookie says: how the person was identified, and when."""
+    """The content of the cookie: how the person was identified, and when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -53,7 +53,7 @@ class Login(BaseModel):
 
     @property
     def ends(self) -> datetime:
-        """When it ends however much is done."""
+        """The time when it ends even with activity."""
         longest = LONGEST_OIDC if self.source is ActorSource.OIDC else LONGEST
         return datetime.fromtimestamp(self.began, UTC) + longest
 
@@ -112,7 +112,7 @@ class Sessions:
         return await self.at_terminal(login.name, login.source)
 
     async def at_terminal(self, name: str, source: ActorSource) -> Caller:
-        """Return the person at the terminal of this machine, who may do what the command line does."""
+        """Return the person at the terminal of this machine, who may do what the command line can."""
         return Caller(
             name=name,
             source=source,
@@ -122,13 +122,13 @@ class Sessions:
         )
 
     def renew(self, request: Request, response: Response, login: Login, now: datetime) -> None:
-        """Note that the person did something; not more often than needed."""
+        """Note activity of the person; not more often than needed."""
         if now.timestamp() - login.renewed >= RENEWED_AFTER.total_seconds():
             renewed = login.model_copy(update={"renewed": int(now.timestamp())})
             self._set(request, response, renewed, now)
 
     async def end(self, request: Request, response: Response, login: Login) -> None:
-        """Sign out: record it, so that no copy of the cookie is believed, and delete the cookie."""
+        """Sign out: record it, so that no copy of the cookie is accepted, and delete the cookie."""
         with suppress(NotAuthenticated):  # the key was revoked, and the session with it
             caller = await self.caller(login)
             await record_end(caller.session(self.session), login.id)
@@ -140,7 +140,7 @@ class Sessions:
         return self.signer.token(_CSRF, login.id)
 
     def say(self, request: Request, response: Response, message: str, now: datetime) -> None:
-        """Have the next page show `message`, once."""
+        """Have the next page show `message` once."""
         ends = now + timedelta(seconds=MESSAGE_S)
         text = self.signer.sign(_MESSAGE, {"message": message[:LONGEST_MESSAGE]}, ends)
         self._cookie(request, response, _MESSAGE, text, MESSAGE_S)
@@ -151,18 +151,18 @@ class Sessions:
         return None if content is None else str(content["message"])
 
     def keep(self, request: Request, response: Response, pending: Pending) -> None:
-        """Keep what is needed when the person comes back from the identity provider."""
+        """Store the data needed when the person returns from the identity provider."""
         ends = self.session.clock() + timedelta(seconds=PENDING_S)
         text = self.signer.sign(_PENDING, pending.model_dump(), ends)
         self._cookie(request, response, _PENDING, text, PENDING_S)
 
     def pending(self, request: Request, now: datetime) -> Pending | None:
-        """Return what was kept."""
+        """Return the stored data."""
         content = self.signer.read(_PENDING, request.cookies.get(self._name(request, _PENDING)), now)
         return None if content is None else Pending.model_validate(content)
 
     def drop_pending(self, request: Request, response: Response) -> None:
-        """Delete what was kept: it is used once."""
+        """Delete the stored data: it is used once."""
         self._delete(request, response, _PENDING)
 
     def forget(self, request: Request, response: Response) -> None:
@@ -182,7 +182,7 @@ class Sessions:
 
     def _cookie(self, request: Request, response: Response, what: str, text: str, age_s: int) -> None:
         secure = is_secure(own_origin(request))
-        path = "/" if secure else PREFIX  # __Host- wants the first
+        path = "/" if secure else PREFIX  # __Host- requires the first
         response.set_cookie(
             self._name(request, what), text, age_s, path=path, secure=secure, httponly=True, samesite="lax"
         )
@@ -195,4 +195,4 @@ class Sessions:
 
 
 LONGEST_MESSAGE = 1_000
-"""Characters of a message; browsers refuse cookies of more than 4 kB."""
+"""Characters of a message; browsers refuse cookies over 4 kB."""

@@ -1,4 +1,4 @@
-"""Sign in and out: with an access key, at an identity provider, or by a link of `sora-ledger console`.
+"""Sign in and out: with an access key, at an identity provider, or with a link from `sora-ledger console`.
 
 The key is sent once, in the body of a form. The link carries its ticket after ``#``, which browsers do not
 send; the page posts it, and removes it from the address.
@@ -49,7 +49,7 @@ LONGEST_CHALLENGE = 100
 
 @dataclass
 class Attempts:
-    """Failed attempts of each address to sign in; keys cannot be guessed, this bounds what guessing costs."""
+    """Failed sign-ins by address; keys cannot be guessed, but this bounds the cost of trying."""
 
     elapsing: Callable[[], float] = time.monotonic
     recent: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
@@ -80,7 +80,7 @@ class SignIn:
     site: Site
     public: str | None = None
     flow: CodeFlow | None = None
-    """How people sign in at the identity provider, if one is configured."""
+    """Sign-in at the identity provider, if one is configured."""
     attempts: Attempts = field(default_factory=Attempts)
 
     def routes(self) -> list[BaseRoute]:
@@ -174,7 +174,7 @@ class SignIn:
         return response
 
     async def from_provider(self, request: Request) -> Response:
-        """Sign in the person who comes back from the identity provider."""
+        """Sign in the person who returns from the identity provider."""
         sessions, now = self.site.sessions, self.site.session.clock()
         pending = sessions.pending(request, now)
         after = None if pending is None else pending.after
@@ -198,7 +198,7 @@ class SignIn:
         return PlainTextResponse(prove(self.site.sessions.signer, challenge))
 
     async def sign_out(self, request: Request) -> Response:
-        """Sign out; the cookie is not believed any more, wherever a copy of it is."""
+        """Sign out; the cookie is no longer accepted, including copies of it."""
         sessions = self.site.sessions
         response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER, headers={"clear-site-data": '"cache"'})
         try:
@@ -227,7 +227,7 @@ class SignIn:
         return HTMLResponse(text, status, headers)
 
     def _address(self, request: Request) -> str:
-        """Return where a request comes from: behind the configured proxy, what that says."""
+        """Return the origin address of a request; behind the configured proxy, the one it reports."""
         direct = request.client.host if request.client else ""
         if self.public is None or own_origin(request) != self.public:
             return direct
@@ -235,7 +235,7 @@ class SignIn:
 
 
 def safe_next(text: str | None) -> str:
-    """Return where to go after signing in: a page of this console, whatever an address says."""
+    """Return the page to open after signing in: always a page of this console."""
     if not text or len(text) > LONGEST_NEXT or not text.isprintable() or "\\" in text:
         return f"{PREFIX}/"
     parts = urlsplit(text)

@@ -1,7 +1,7 @@
-"""The style sheet and the scripts, read once; a browser keeps them until their content changes.
+"""The style sheet and the scripts, read once; browsers cache them until their content changes.
 
-A file named ``.wasm.gz`` is sent as the ``.wasm`` in it. It is large and rarely asked for, so it is read when
-it is, and unpacked only for a browser that takes no gzip.
+A file named ``.wasm.gz`` is sent as the ``.wasm`` in it. It is large and rarely requested, so it is read on
+request, and unpacked only for a browser without gzip support.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 class Asset(NamedTuple):
-    """A file as it is sent."""
+    """A file as sent."""
 
     kind: str
     content: bytes
@@ -39,7 +39,7 @@ class Asset(NamedTuple):
 
 
 class Static:
-    """The files of one folder; no other file can be named."""
+    """The files of one folder; no other file is reachable."""
 
     def __init__(self, folder: Path) -> None:
         self._assets = _assets_of(folder)
@@ -80,7 +80,7 @@ def _assets_of(folder: Path) -> Mapping[str, Asset]:
 
 
 def takes_gzip(request: Request) -> bool:
-    """Return whether the browser unpacks gzip."""
+    """Return whether the browser accepts gzip."""
     return "gzip" in request.headers.get("accept-encoding", "")
 
 

@@ -1,4 +1,4 @@
-"""Messages that were written for the command line, in the terms of the API: fields in place of options."""
+"""Messages written for the command line, in the terms of the API: fields in place of options."""
 
 import re
 
@@ -15,7 +15,7 @@ _FIELDS = {
     "request_key": "Idempotency-Key",
     "all_images": "input_references",
 }
-"""The API's names of options that are called differently there."""
+"""The API's names of options with different names there."""
 
 
 def in_api_terms(message: str) -> str:
@@ -38,7 +38,7 @@ _PARAMS = {
     "character_id": "characters",
     "request_key": "Idempotency-Key",
 }
-"""Fields that the API calls otherwise than errors do."""
+"""Fields with other names in the API than in errors."""
 
 
 def api_param(param: str) -> str:

@@ -1,4 +1,4 @@
-"""How the gateway answers each error: the table of refusals, and the calls to make next.
+"""The gateway's answer to each error: the table of refusals, and the next calls to make.
 
 `render_service.server.gateway.refusals` has the refusals themselves.
 """
@@ -73,9 +73,9 @@ from sora_adapter.serving.errors import ApiError
 
 
 def refused(error: Exception, log: Log, call: "Call | None" = None) -> JSONResponse:
-    """Return the answer for `error`; what was not expected, or is trouble of this server, is logged.
+    """Return the answer for `error`; unexpected errors, or problems of this server, are logged.
 
-    `call` is the request, which may be made again or with another value.
+    `call` is the request, which may be repeated, or retried with another value.
     """
     refusal = refusal_of(error)
     if call is not None:
@@ -86,7 +86,7 @@ def refused(error: Exception, log: Log, call: "Call | None" = None) -> JSONRespo
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """Return the refusal that `error` stands for; an unexpected one is a 500 that repeats nothing of it."""
+    """Return the refusal for `error`; an unexpected error is a 500 that repeats nothing of it."""
     if isinstance(error, Refusal):
         return error
     for kinds, answer in _REFUSALS:
@@ -100,7 +100,7 @@ def refusal_of(error: Exception) -> Refusal:
 
 
 def _with_facts(refusal: Refusal, error: Exception) -> Refusal:
-    """Return a refusal in an error's own words with what the error says to programs."""
+    """Return a refusal in an error's own words, with the error's details for programs."""
     if isinstance(error, SoraLedgerError):
         refusal.param = refusal.param or error.param
         refusal.expected, refusal.found, refusal.instead = error.expected, error.found, error.instead
@@ -118,7 +118,7 @@ class Call:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it can be made again from this alone: it has no files, and text that JSON can carry."""
+        """Whether it can be repeated from this alone: it has no files, and only text that JSON can carry."""
         try:
             json.dumps(self.fields, allow_nan=False, ensure_ascii=False).encode()
         except (TypeError, ValueError):
@@ -155,7 +155,7 @@ _LOOK_FIRST = frozenset({"video_not_found", "idempotency_key_reused", "answer_no
 
 
 def _following(refusal: Refusal, call: Call) -> tuple[list[Json], list[list[str]]]:
-    """Return the calls of the API, and the commands, that are right after a refusal of `call`."""
+    """Return the API calls and the commands that fit a refusal of `call`."""
     if refusal.code in _LOOK_FIRST:
         return [JOBS], [["sora-ledger", "jobs"]]
     if refusal.instead is not None and refusal.param is not None and call.is_whole:
@@ -184,13 +184,13 @@ def _too_many(error: Exception) -> Refusal:
 
 
 def _refuse(status: int, code: str, message: str, **more: Any) -> Callable[[Exception], Refusal]:
-    """Return how to refuse in these words; those of the error are for the operator, and in the log."""
+    """Return a handler with these words; the error's own words are for the operator, and in the log."""
     kind = SERVER if status >= HTTPStatus.INTERNAL_SERVER_ERROR else INVALID
     return lambda _: Refusal(status, code, message, type=kind, **more)
 
 
 def _of_server(error: Exception) -> Refusal:
-    """Return what the server behind the gateway refused, with its status."""
+    """Return the refusal of the server behind the gateway, with its status."""
     detail = error.detail if isinstance(error, AnswerError) else None
     if isinstance(error, AnswerError) and detail is not None and detail.http_status is not None:
         return from_server(detail, error.retry_after_ms)
@@ -208,7 +208,7 @@ def _of_server(error: Exception) -> Refusal:
 
 
 def _in_words(status: int, code: str, param: str | None = None) -> Callable[[Exception], Refusal]:
-    """Return how to refuse with an error's own message, in which its first word is the field if any."""
+    """Return a handler with the error's own message; its first word becomes the field, if any."""
 
     def refusal(error: Exception) -> Refusal:
         message, named = in_api_terms(str(error)), param
@@ -371,4 +371,4 @@ _REFUSALS: tuple[
     ),
     ((LedgerError, TimeoutError), lambda _: ledger_unusable()),
 )
-"""How each error is answered: the first entry that matches counts, so narrower classes come first."""
+"""The answer to each error: the first match applies, so narrower classes come first."""

@@ -1,9 +1,8 @@
 """The reading operations: list, retrieve, delete, content, models, characters, moderations.
 
-Nothing here asks the server of the videos, except where a client asks for what only the server has: a
-deletion, a character, a moderation, a file that is not stored yet, and for operators a video that another
-tool made. Polling takes time of this process that other clients need, so one key may poll one video twice a
-second.
+Nothing here calls the video server, except for requests that only the server can fulfil: a deletion, a
+character, a moderation, a file that is not stored yet, and for operators a video made by another tool.
+Polling takes process time that other clients need, so one key may poll one video only twice a second.
 """
 
 import asyncio
@@ -45,10 +44,10 @@ from sora_adapter.serving.fields import read_choice, read_limit
 
 INTERVAL_S = 0.5
 BURST = 5
-"""Polls that may come at once, as from several parts of one program."""
+"""Burst of polls allowed, as from several parts of one program."""
 
 MOST_WATCHED = 20_000
-"""Pairs of a key and a video that are remembered; the oldest are forgotten first."""
+"""Remembered pairs of a key and a video; the oldest are forgotten first."""
 
 _NO_CLIENT_DELETES = frozenset({Status.QUEUED, Status.IN_PROGRESS})
 
@@ -120,7 +119,7 @@ class Gets:
         return _json(_envelope(page), {})
 
     async def delete_video(self, request: Request, caller: Caller) -> Response:
-        """``DELETE /videos/{video_id}``: delete a finished video at its server, and show it no longer."""
+        """``DELETE /videos/{video_id}``: delete a finished video at its server, and hide it from then on."""
         name = request.path_params["video_id"]
         job = await find_job(self._session, caller, name)
         if job.state is State.DELETED:
@@ -152,7 +151,7 @@ class Gets:
         return JSONResponse(body, headers=job_headers(job, now=self._session.clock()))
 
     async def list_models(self, _: Request, caller: Caller) -> Response:
-        """``GET /models``: the models that the rules in force let the caller use, and ``auto``."""
+        """``GET /models``: the models that the rules in force allow the caller, and ``auto``."""
         return JSONResponse({"object": "list", "data": self._models(caller)})
 
     async def retrieve_model(self, request: Request, caller: Caller) -> Response:
@@ -186,7 +185,7 @@ class Gets:
     async def retrieve_character(self, request: Request, caller: Caller) -> Response:
         """``GET /videos/characters/{character_id}``: a character, from the server that created it.
 
-        Callers see the characters of their team, and operators without a team those of others.
+        Callers see the characters of their team; operators without a team see those of others too.
         """
         name = request.path_params["character_id"]
         record = await known_character(self._session, caller, name, "character_id")
@@ -207,7 +206,7 @@ class Gets:
 
 
 def _check_encodable(body: Fields) -> None:
-    """Refuse what cannot be sent on as JSON: files, NaN, and half of a surrogate pair."""
+    """Refuse input that JSON cannot carry: files, NaN, and lone surrogates."""
     try:
         json.dumps(body, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError) as error:
@@ -223,7 +222,7 @@ def _check_encodable(body: Fields) -> None:
 
 
 def usable_models(policy: Policy, catalog: Catalog) -> list[Model]:
-    """Return the models that the rules let anyone use: those that are still served."""
+    """Return the models that the rules allow anyone and that are still served."""
     return [model for model in catalog.models if policy.allow_retired_models or not model.retired]
 
 
@@ -290,13 +289,13 @@ class Content:
         )
 
     async def _open_checked(self, asset: Asset) -> OpenFile | None:
-        """Open a file; many who ask for it at once let it be hashed once."""
+        """Open a file; concurrent requests for it share one hashing."""
         lock = self._opening.setdefault(asset.sha256, asyncio.Lock())
         async with lock:
             return await asyncio.get_running_loop().run_in_executor(self._readers, self._files.open, asset)
 
     async def _fetched(self, caller: Caller, job: Job, variant: Variant) -> Job:
-        """Fetch a variant once, however many clients wait for it and whichever of them leave."""
+        """Fetch a variant once, however many clients wait for it and even if some of them leave."""
         if variant in job.assets:
             history = await asyncio.to_thread(JobHistory.of, self._session.ledger, job)
             if variant in history.lost_variants:

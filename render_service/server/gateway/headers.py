@@ -1,4 +1,4 @@
-"""The headers of answers about a job: its id, the decision, the estimated cost, and when to ask again."""
+"""The headers of answers about a job: its id, the decision, the estimated cost, and when to poll again."""
 
 import asyncio
 from datetime import datetime
@@ -16,7 +16,7 @@ from render_service.session.session import Session
 SOONEST_POLL_MS = 1_000
 LATEST_POLL_MS = 10_000
 SHARE_OF_AGE = 0.1
-"""A client that polls after this share of a render's age learns of its end a tenth of its duration late."""
+"""With polls at this share of a render's age, a client learns of its end a tenth of its duration late."""
 
 Decision = Literal["allow", "deny", "hold"]
 _BY_STATE: dict[State, Decision] = {
@@ -30,7 +30,7 @@ _BY_STATE: dict[State, Decision] = {
 def job_headers(job: Job, ruling: Considered | None = None, *, now: datetime | None = None) -> dict[str, str]:
     """Return the headers of an answer about `job`; `ruling` is its decision where it is at hand.
 
-    `now` may be left out for a job that was created just now.
+    `now` may be omitted for a new job.
     """
     cost = _cost_of(ruling) if ruling is not None else job.estimate_usd_micros or None
     headers = {
@@ -45,7 +45,7 @@ def job_headers(job: Job, ruling: Considered | None = None, *, now: datetime | N
 
 
 async def expected_headers(session: Session, job: Job) -> dict[str, str]:
-    """Return the headers that say how long a render takes; reading a measurement never fails an answer."""
+    """Return the headers with the duration of renders; a failed measurement never fails an answer."""
     now = session.clock()
     if session.measuring.is_fresh(job, now):  # nearly always, and a thread takes longer than the look-up
         return duration_headers(session.measuring.expected_of(job, now))
@@ -58,7 +58,7 @@ async def expected_headers(session: Session, job: Job) -> dict[str, str]:
 
 
 def duration_headers(expected: Duration | None) -> dict[str, str]:
-    """Return how many seconds half of such renders take, and nine of ten; ``unknown`` without data."""
+    """Return the median and 90th percentile duration of such renders in seconds; ``unknown`` without data."""
     half, most = (expected.p50_seconds, expected.p90_seconds) if expected else ("unknown", "unknown")
     return {"x-sora-ledger-expected-seconds": str(half), "x-sora-ledger-expected-seconds-p90": str(most)}
 

@@ -1,8 +1,9 @@
-"""Find the job, or the character, that a name means to a caller.
+"""Find the job, or the character, that a name refers to for a caller.
 
-A name means a job only to callers who may see it. To others it is unknown, with the same answer and after the
-same reads, so nothing shows whether another team has such a video. The same is true of characters. What only
-the server knows, such as a file that was uploaded there, can be named by operators without a team.
+A name refers to a job only for callers who may see it. Others get the same answer as for an unknown name,
+after the same reads, so nothing reveals whether another team has such a video. The same is true of
+characters. Objects that only the server knows, such as a file uploaded there, can be named by operators
+without a team.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from render_service.session.session import Session
 from sora_adapter.errors import VideoNotFound
 
 SHOWN = 200
-"""Most characters of a name that a refusal repeats."""
+"""Maximum characters of a name that a refusal repeats."""
 
 
 async def find_job(session: Session, caller: Caller, name: str, param: str = "video_id") -> Job:
@@ -53,7 +54,7 @@ async def known_character(session: Session, caller: Caller, name: str, param: st
 
 
 def no_such_character(name: str, param: str) -> Refusal:
-    """Return the refusal for a character that does not exist, or that is not the caller's."""
+    """Return the refusal for a character that does not exist, or is not the caller's."""
     message = f"Character with id '{name[:SHOWN]}' not found."
     return Refusal(
         404,
@@ -66,7 +67,7 @@ def no_such_character(name: str, param: str) -> Refusal:
 
 
 def check_file(caller: Caller, file_id: str, param: str) -> None:
-    """Refuse a file at the server, which no team owns, to callers who may not name what only it knows."""
+    """Refuse a file at the server, which no team owns, to callers who may not name server-only objects."""
     if not caller.operates_everything:
         message = (
             f"File with id '{file_id[:SHOWN]}' not found. This gateway keeps no files: send the image "

@@ -1,7 +1,8 @@
 """The operations that cost money: read a request, submit it once, and answer in the API's terms.
 
-A denial is answered with its reason and the smallest change that would be allowed, in terms of the API. What
-may have been billed is never answered with an error: the video is ``queued``, and the ledger finds out.
+A denial is answered with its reason and the smallest change that would be allowed, in terms of the API. A
+request that may have been billed is never answered with an error: the video is ``queued``, and the ledger
+finds out.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ FORBIDDEN = frozenset(
     "ATTESTATION_MISSING DRAFT_NOT_APPROVED FACE_IN_IMAGE FACES_NOT_CHECKED TERM_NOT_ALLOWED"
     " MODERATION_FLAGGED MODERATION_MISSING".split()
 )
-"""Denials by what the policy demands of people or content; all others are about a value of the request."""
+"""Denials by the policy's demands on people or content; all others are about a value of the request."""
 
 BUDGET = "BUDGET_EXHAUSTED"
 
@@ -79,10 +80,10 @@ _PARAMS: Mapping[str, str] = {
     "moderation": "prompt",
 }
 _NAMED = frozenset({"size", "seconds", "model"})
-"""Fields with which the codes of their denials begin."""
+"""Fields that the detail codes of their denials begin with."""
 
 _NOT_SENT = frozenset({"operation", "profile", "catalog", "budget_left_usd_micros"})
-"""What a fix may name that is not a field of a request."""
+"""Terms in fixes that are not fields of a request."""
 
 
 def denial(job: Job, denied: RenderDenied, requested: RenderRequested) -> Refusal:
@@ -120,7 +121,7 @@ _FIELD_OF = {
 
 
 def call_of(argv: Sequence[str]) -> Json | None:
-    """Return the call of the API that does what a command does; None for one that the API has not."""
+    """Return the API call equivalent to a command; None if the API has none."""
     words, source = list(argv[2:]), None
     body: Json = {}
     headers: Json = {}
@@ -134,7 +135,7 @@ def call_of(argv: Sequence[str]) -> Json | None:
             return None
         elif option in _FIELD_OF:
             body[_FIELD_OF[option]] = words.pop(0)
-        elif option == "--request-key":  # of which the first part is the access key's
+        elif option == "--request-key":  # its first part is the access key's
             headers["Idempotency-Key"] = words.pop(0).partition("/")[2]
         elif option == "--id":
             source = words.pop(0)
@@ -151,7 +152,7 @@ def _sentence(text: str) -> str:
 
 
 def _param(trace: DenialTrace) -> str | None:
-    """Return the field that was denied; where the code does not name one, the field to change."""
+    """Return the denied field; if the code names none, the field to change."""
     named = trace.detail_code.partition("_")[0].lower()
     if named in _NAMED:
         return named
@@ -160,7 +161,7 @@ def _param(trace: DenialTrace) -> str | None:
 
 
 def step_of(fix: Fix) -> str:
-    """Return in words how to apply `fix` to a request of the API."""
+    """Return, in words, how to apply `fix` to a request of the API."""
     step = _STEPS.get((fix.field, fix.action))
     if step is not None:
         return step(fix)
@@ -213,7 +214,7 @@ _RUNNING = frozenset({State.RUNNING, State.COMPLETED, State.UNKNOWN})
 
 
 class Posts:
-    """The handlers; one for each process."""
+    """The handlers; one instance per process."""
 
     def __init__(self, session: Session, answer_s: float = ANSWER_S) -> None:
         self._session = session
@@ -223,17 +224,17 @@ class Posts:
 
     @property
     def submissions(self) -> Submissions:
-        """The submissions of this process, for others who submit what a caller asks for."""
+        """The submissions of this process, for others who submit a caller's requests."""
         return self._submissions
 
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Finish the requests in progress."""
         await self._submissions.close()
         with contextlib.suppress(Exception):  # the workers find these jobs by themselves, later
             await self._waking.finish()
 
     async def tidy(self, stop: asyncio.Event) -> None:
-        """Withdraw what a crash left unsent, from time to time until `stop` is set."""
+        """Periodically withdraw jobs that a crash left unsent, until `stop` is set."""
         while not stop.is_set():
             await self._submissions.withdraw_left()
             with contextlib.suppress(TimeoutError):
@@ -386,7 +387,7 @@ class Posts:
         return JSONResponse(new_resource(job, prompt), headers=headers | await expected_headers(session, job))
 
     async def _shown(self, session: Session, job: Job, prompt: str | None) -> Response:
-        """Answer with a job that was recorded, from what is at hand if the ledger cannot be read now."""
+        """Answer with a recorded job, from memory if the ledger cannot be read now."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 document = await asyncio.to_thread(video_resource, session.ledger, job)
@@ -395,7 +396,7 @@ class Posts:
         return JSONResponse(document, headers=job_headers(job))
 
     async def _wake(self, job_ids: Sequence[str]) -> Sequence[None]:
-        """Make accepted renders due, so that a worker watches them."""
+        """Make accepted renders due, so that a worker observes them."""
         await asyncio.to_thread(self._session.ledger.store.queue.wake, job_ids)
         return [None] * len(job_ids)
 
@@ -404,7 +405,7 @@ class Posts:
 async def _reading(request: Request) -> AsyncIterator[tuple[Fields, Uploads]]:
     """Read the fields of a request; its files are deleted when the block ends.
 
-    A body may take hours to arrive, so its caller is identified again: the key may have been revoked.
+    A body may take hours to arrive, so the caller is identified again: the key may have been revoked.
     """
     uploads = Uploads()
     try:

@@ -4,8 +4,8 @@ A video's public id is ``video_`` and the 32 hex digits of its job id, so it exi
 does, and each can be computed from the other. The job id and the server's id are accepted as well.
 
 Each lookup reads the job's row, so an answer is never older than the ledger, whichever process wrote. The
-object made from it is cached under the job's version: while that is the same, no record is read. Lookups
-that come together share one thread (`render_service.runtime.coalesce`).
+object built from it is cached under the job's version: while that is the same, no record is read. Concurrent
+lookups share one thread (`render_service.runtime.coalesce`).
 """
 
 import asyncio
@@ -27,37 +27,37 @@ from render_service.server.gateway.resources import show
 
 PUBLIC_PREFIX = "video_"
 LONGEST_NAME = 512
-"""Gateways encode their routing into ids; LiteLLM's have some 300 characters."""
+"""Gateways encode their routing into ids; LiteLLM's have about 300 characters."""
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 _ID = re.compile(rf"(?:{PUBLIC_PREFIX}|{JOB_PREFIX})(?P<digits>[0-9a-f]{{32}})")
 
 MOST_CACHED = 10_000
-"""Video objects; one has some 600 bytes, and at most 32,000 characters of prompt."""
+"""Number of cached video objects; one has about 600 bytes, and at most 32,000 characters of prompt."""
 
 MOST_CACHED_BYTES = 64 << 20
 PATIENCE_S = 10.0
-"""How long a client waits for a ledger that does not answer, as in a fail-over; then it gets a 503."""
+"""How long a client waits for a silent ledger, as in a fail-over; then it gets a 503."""
 
 HIDDEN = frozenset({State.DENIED, State.DELETED})
-"""States of jobs that no list shows: the client knows a denial as an error, and the API forgets deletions."""
+"""States of jobs that no list shows: the client got a denial as an error, and the API forgets deletions."""
 
 LISTED = tuple(state for state in State if state not in HIDDEN)
 
 
 def job_id_of(name: str) -> str | None:
-    """Return the job id that a public id or job id means; None for a name of another form."""
+    """Return the job id for a public id or job id; None for a name of another form."""
     match = _ID.fullmatch(name)
     return JOB_PREFIX + match["digits"] if match else None
 
 
 def may_be_id(name: str) -> bool:
-    """Return whether a server may have given this id; half of a surrogate pair cannot even be looked up."""
+    """Return whether a server may have assigned this id; lone surrogates cannot even be looked up."""
     return 0 < len(name) <= LONGEST_NAME and not _HALF_CHARACTER.search(name)
 
 
 def visible_job(ledger: Ledger, caller: Caller, name: str) -> Job | None:
-    """Return the job that `name` means to `caller`: a public id, a job id, or the id of the server's video.
+    """Return the job that `name` refers to for `caller`: a public id, a job id, or the server's video id.
 
     A public id has precedence: another server, such as a gateway behind this one, may use ids of the form.
     """
@@ -94,7 +94,7 @@ class Page:
 
 
 def encode(document: Any) -> bytes:
-    """Return JSON as short as it can be."""
+    """Return JSON in its shortest form."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -111,7 +111,7 @@ class Projection:
         )
 
     async def find(self, caller: Caller, name: str) -> Found | None:
-        """Return what `name` means to `caller`; None if the caller sees no such job."""
+        """Return the job for `name`; None if the caller sees no such job."""
         async with asyncio.timeout(PATIENCE_S):
             return await self._lookups.do(Lookup(caller, name))
 

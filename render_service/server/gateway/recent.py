@@ -1,7 +1,7 @@
-"""Which jobs of the last minutes may have the text of a request, without a digest of the text in the ledger.
+"""Find recent jobs that may have a request's text, without storing a digest of the text in the ledger.
 
-The index is in memory, from the records of requests in the order of the log: each is read once. It holds the
-hash of a text that Python salts differently in every process, and not the text.
+The index is in memory, from the records of requests in the order of the log: each is read once. It holds
+Python's hash of a text, salted per process, not the text.
 """
 
 import threading
@@ -16,11 +16,11 @@ from ledger.store.filters import RecordFilter
 from render_service.session.clock_steps import ClockSteps
 
 Owner = tuple[str | None, str]
-"""Whose requests: the id of an access key, or None and the name of a person without one."""
+"""The owner of requests: the id of an access key, or None and the name of a person without one."""
 
 
 class RecentRequests:
-    """The requests that were recorded within `window`, by owner and text; for the threads of one process."""
+    """The requests recorded within `window`, by owner and text; for the threads of one process."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], datetime], window: timedelta) -> None:
         self._ledger, self._steps, self._window = ledger, ClockSteps(clock), window
@@ -36,7 +36,7 @@ class RecentRequests:
             return list(reversed(self._jobs.get((owner, hash(text)), ())))
 
     def since(self, window: timedelta) -> datetime:
-        """Return the moment that was `window` ago, however the clock was set since."""
+        """Return the time `window` ago, even if the clock was set in between."""
         return self._steps.go_back(window)
 
     def _renew(self) -> None:

@@ -1,7 +1,7 @@
-"""The refusals of the gateway in OpenAI's error envelope, and whether the SDKs may send the request again.
+"""The refusals of the gateway in OpenAI's error envelope, and whether the SDKs may retry.
 
-The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another attempt cannot change says
-``x-should-retry: false``, which they obey. A 5xx is only for what was certainly not sent.
+The SDKs resend after 408, 409, 429 and 5xx, up to twice. A refusal that another attempt cannot change has
+``x-should-retry: false``, which they obey. A 5xx is only for requests that were certainly not sent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ from sora_adapter.messages import needs_a_person
 from sora_adapter.serving.errors import ApiError, encodable
 
 PREFIX = "/v1"
-"""Where the API is."""
+"""The path of the API."""
 
 LONGEST_PATH = 200
-"""Characters of a path that an answer repeats."""
+"""Maximum characters of a path that an answer repeats."""
 
 RETRY_S = 5
-"""When to come back if the ledger cannot be used."""
+"""When to retry if the ledger is unusable."""
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
 
 
 class Refusal(ApiError):
-    """A refusal, and whether the SDKs may send the request again."""
+    """A refusal, and whether the SDKs may retry."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Refusal(ApiError):
 
     @property
     def envelope(self) -> dict[str, Any]:
-        """The body of the answer: the error, with what every error says, and the trace of a denial."""
+        """The body of the answer: the error, its common fields, and the trace of a denial."""
         later, again = self.retry_after_s is not None, self._should_retry
         retry: Retry = "never" if not again else "after_s" if later else "same_key"
         envelope: Json = super().envelope["error"]
@@ -76,7 +76,7 @@ class Refusal(ApiError):
         return {"error": error} | ({"denial_trace": self._trace} if self._trace else {})
 
     def followed_by(self, calls: Sequence[Json], commands: Sequence[Sequence[str]] = ()) -> Self:
-        """Name the calls of the API to make next, and the commands that do the same for the operator."""
+        """Add the API calls to make next, and the equivalent commands for the operator."""
         self._calls = [*self._calls, *calls]
         self.commands = [*self.commands, *commands]
         return self
@@ -101,13 +101,13 @@ def no_such_video(param: str = "video_id", found: str | None = None) -> Refusal:
 
 
 def over_budget(message: str, **facts: Unpack[Facts]) -> Refusal:
-    """Return the refusal for lack of money, as OpenAI's own quota answers; it must not be sent again."""
+    """Return the refusal for lack of money, like OpenAI's own quota error; it must not be retried."""
     refusal = Refusal(429, "insufficient_quota", message, type="insufficient_quota", **facts)
     return refusal.followed_by((), [["sora-ledger", "budget", "list"]])
 
 
 def ledger_unusable() -> Refusal:
-    """Return the refusal while nothing can be recorded: no video was requested, so the SDKs may come back."""
+    """Return the refusal while nothing can be recorded: no video was requested, so the SDKs may retry."""
     message = (
         f"The ledger cannot record anything now, so no video was requested. Try again in {RETRY_S} seconds."
     )
@@ -124,7 +124,7 @@ def ledger_unusable() -> Refusal:
 
 
 def upload_failed(error: OSError) -> Refusal:
-    """Return the refusal while uploads cannot be kept, as on a full disk."""
+    """Return the refusal while uploads cannot be stored, as on a full disk."""
     message = (
         f"The gateway cannot keep the upload now ({error.strerror}), so nothing was sent. Try again later."
     )
@@ -141,7 +141,7 @@ def upload_failed(error: OSError) -> Refusal:
 
 
 def unreachable() -> Refusal:
-    """Return the refusal while the server behind the gateway gives no answer: no video was created."""
+    """Return the refusal while the server behind the gateway does not answer: no video was created."""
     message = "The server behind this gateway gave no answer; no video was created. Try again later."
     return Refusal(
         502,
@@ -173,10 +173,10 @@ def character_unknown() -> Refusal:
 def from_server(
     detail: ErrorDetail, retry_after_ms: int | None = None, *, may_repeat: bool = True
 ) -> Refusal:
-    """Return a refusal of the server behind the gateway as its own client would see it.
+    """Return a refusal of the server behind the gateway, as its own client would see it.
 
-    `may_repeat` is whether the refused request is known to have cost nothing. If the server refuses the
-    gateway's key, that is not about the client's key, so it is a 502; what it says quotes parts of that key.
+    `may_repeat` is whether the refused request is known to have cost nothing. A refusal of the gateway's key
+    is not about the client's key, so it becomes a 502; its words quote parts of that key.
     """
     status = detail.http_status or HTTPStatus.BAD_GATEWAY
     cause = detail.message.text if detail.message else None

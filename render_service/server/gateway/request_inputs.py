@@ -1,8 +1,7 @@
-"""Read a request of the API into the words of `parse_request`, with the API's own defaults.
+"""Read a request of the API into the values of `parse_request`, with the API's own defaults.
 
-What the API has no field for is a field of the body (`extra_body` of an SDK) or a header
-``x-sora-ledger-NAME``: purpose, team, project, max_cost_usd, deadline_minutes, promotes, attested,
-declare_change.
+Values without an API field are fields of the body (`extra_body` of an SDK) or headers ``x-sora-ledger-NAME``:
+purpose, team, project, max_cost_usd, deadline_minutes, promotes, attested, declare_change.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,7 +21,7 @@ from sora_adapter.serving.errors import ApiError
 from sora_adapter.serving.fields import read_text, read_text_up_to, refuse_unknown, require
 
 MODEL, SIZE, SECONDS = "sora-2", "720x1280", "4"
-"""The defaults of the API; those of the command line are others."""
+"""The defaults of the API; the command line has others."""
 
 MAX_PROMPT = 32_000
 MAX_NAME = 80
@@ -43,9 +42,9 @@ HEADER = "x-sora-ledger-"
 
 @dataclass(frozen=True)
 class RequestInput:
-    """What a client asks for: values for `parse_request`, files, who pays, and the name of the source.
+    """A client's request: values for `parse_request`, files, who pays, and the name of the source.
 
-    `profile` names the server; without it that of the source is used, or the one for new requests.
+    `profile` names the server; the default is the source's, or the one for new requests.
     """
 
     values: dict[str, object]
@@ -141,7 +140,7 @@ def read_character(fields: Fields) -> tuple[str, Uploaded]:
 
 
 def _merged(fields: Fields, headers: Mapping[str, str], known: tuple[str, ...]) -> Fields:
-    """Return the fields that have a value, and the terms in headers; a field of both must agree."""
+    """Return the fields that have a value, and the terms in headers; if both are given, they must agree."""
     refuse_unknown(fields, (*known, *TERMS))
     entries = {name: value for name, value in fields.items() if value is not None}
     for name in TERMS:
@@ -158,7 +157,7 @@ def _merged(fields: Fields, headers: Mapping[str, str], known: tuple[str, ...]) 
 
 
 def _values(operation: Operation, fields: Fields) -> dict[str, object]:
-    """Return what every operation has: the prompt as it is, and the terms."""
+    """Return the values common to all operations: the verbatim prompt, and the terms."""
     values: dict[str, object] = {
         "operation": operation.value,
         "prompt": read_text_up_to(fields, "prompt", MAX_PROMPT),
@@ -188,7 +187,7 @@ def _request_input(
 
 
 def _reference(value: Any, uploads: Uploads) -> tuple[dict[str, object], Material]:
-    """Return the first frame as `parse_request` takes it, and its bytes if it is a file or a data URL."""
+    """Return the first frame for `parse_request`, and its bytes if it is a file or a data URL."""
     if value is None:
         return {}, NOTHING
     if isinstance(value, dict):
@@ -279,7 +278,7 @@ def _id_of(value: Any, param: str) -> str:
 
 
 def _number(fields: Fields, name: str) -> int | str:
-    """Return a whole number or text; which numbers are offered is decided by `parse_request`."""
+    """Return a whole number or text; `parse_request` decides which numbers are offered."""
     value = fields[name]
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ApiError.wrong_type(name, "a string", type_name(value))

@@ -1,7 +1,7 @@
 """Jobs as objects of the Videos API: a pure function of a job and its records.
 
-A client knows four states. Everything before the server has accepted a render is ``queued``, also what waits
-for an approval and what may or may not have reached the server. Whatever ends without a video is ``failed``,
+A client knows four states. Every job is ``queued`` until the server has accepted it, including one that waits
+for an approval or that may or may not have reached the server. A job that ends without a video is ``failed``,
 with a code and a sentence.
 """
 
@@ -36,7 +36,7 @@ REFUSED_GATEWAY = (
     "reason in the ledger."
 )
 ANY_MODEL = "auto"
-"""What a request names to let the decision choose the model."""
+"""The model name that lets the decision choose the model."""
 
 _FAILURES: Mapping[State, tuple[str, str]] = {
     State.REFUSED: ("approval_refused", "The request needed an approval, which was refused."),
@@ -50,14 +50,14 @@ _FAILURES: Mapping[State, tuple[str, str]] = {
     State.DELETED: ("deleted", "The video was deleted."),
 }
 _OPEN_UNTIL_CLOSED = frozenset({State.REJECTED, State.ABSENT})
-"""States from which a worker may submit again, unless the job is closed."""
+"""States from which a worker may resubmit, unless the job is closed."""
 
 _READY = frozenset({State.COMPLETED, State.STORED})
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A video object, and whether it follows from its job alone, so that it is the same while the job is."""
+    """A video object, and whether it depends on its job alone, so that it is cacheable with the job."""
 
     resource: dict[str, Any]
     is_settled: bool
@@ -90,7 +90,7 @@ def show(ledger: Ledger, job: Job) -> Shown:
 
 
 def new_resource(job: Job, prompt: str | None) -> dict[str, Any]:
-    """Return a job that was submitted just now; what its records would add is `prompt`, so none is read."""
+    """Return a newly submitted job; `prompt` replaces its records, so none is read."""
     is_change = job.remix_video_id is not None and job.operation is not Operation.EXTEND
     source = public_id(job.source_job) if is_change and job.source_job else None
     return _resource(job, prompt, source, None, None)
@@ -134,7 +134,7 @@ def _completed_at(job: Job, status: Status, final: Record | None) -> int | None:
 
 
 def _final_observation(ledger: Ledger, job: Job) -> Record | None:
-    """Return the first record that says the render ended: stored videos may be observed again."""
+    """Return the first record that ended the render: stored videos may be observed again."""
     observed = ledger.entries(StatusObserved, RecordFilter(stream=job.job_id))
     ended = {Status.COMPLETED, Status.FAILED}
     return next((entry.record for entry in observed if entry.event.status in ended), None)
@@ -151,7 +151,7 @@ def _text(private: Private | None) -> str | None:
 
 
 def _source(ledger: Ledger, job: Job) -> tuple[str | None, bool]:
-    """Return the id of the video that `job` changes, ours if known, and whether that is final."""
+    """Return the id of the source video of `job`, ours if known, and whether that is final."""
     if job.remix_video_id is None or job.operation is Operation.EXTEND:
         return None, True
     source_job = job.source_job
@@ -184,7 +184,7 @@ def _error(ledger: Ledger, job: Job, final: Record | None) -> dict[str, str]:
 
 
 def _worded(error: ErrorDetail | None, code: str, message: str) -> tuple[str, str]:
-    """Return the server's code and message, as far as it gave any and they were not erased."""
+    """Return the server's code and message, if it gave any and they were not erased."""
     if error and error.http_status in ABOUT_THE_GATEWAY:
         return error.code or code, REFUSED_GATEWAY
     return (error.code or code, _text(error.message) or message) if error else (code, message)

@@ -4,9 +4,9 @@ To add an operation: a method that takes the request and its caller, and a line 
 
 ``/webhook_endpoints`` are the receivers of webhooks that a caller has registered, as the SDKs manage them. An
 endpoint belongs to the team of the key that registered it, or without a team to its owner. Others get a
-404. A member of the team who changes an endpoint or rotates its secret becomes its owner, and the keys of the
-owner decide what it is told (`render_service.notifications.announcements`). Every type of event of the API is
-accepted, so that no client has to be changed, but only `SENT` are ever sent.
+404. A member of the team who changes an endpoint or rotates its secret becomes its owner, and the owner's
+     keys decide what it receives (`render_service.notifications.announcements`). Every event type of the API
+     is accepted, so that no client has to be changed, but only `SENT` are ever sent.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class EndpointRoutes:
         return JSONResponse(await self._shown(await self._found(request, caller)))
 
     async def update(self, request: Request, caller: Caller) -> Response:
-        """``POST /webhook_endpoints/{endpoint_id}``: change the given fields; all others stay."""
+        """``POST /webhook_endpoints/{endpoint_id}``: change the given fields; the others are unchanged."""
         changes = api.parse_changes(await self._fields(request), OFFERED)
         endpoint = await self._found(request, caller)
         await self._check(caller, changes.get("event_types", endpoint.event_types), changes.get("url"))
@@ -102,7 +102,7 @@ class EndpointRoutes:
         return JSONResponse(await self._shown(changed) | {"signing_secret": secret})
 
     async def delete(self, request: Request, caller: Caller) -> Response:
-        """``DELETE /webhook_endpoints/{endpoint_id}``: delete an endpoint and what is due to it."""
+        """``DELETE /webhook_endpoints/{endpoint_id}``: delete an endpoint and its pending deliveries."""
         endpoint = await self._found(request, caller)
         await self._endpoints.delete(caller.session(self._session), endpoint.endpoint_id)
         return JSONResponse(api.deleted_endpoint(endpoint.endpoint_id))
@@ -131,7 +131,7 @@ class EndpointRoutes:
         return await read_fields(request, max_bytes=MOST_BODY_BYTES)
 
     async def _check(self, caller: Caller, event_types: Sequence[str], url: str | None) -> None:
-        """Refuse what the caller may not be told, and a URL to which nothing may be sent."""
+        """Refuse event types that the caller may not receive, and a forbidden URL."""
         if caller.key_id is None:
             raise NotPermitted(
                 f"{caller.name} signed in, and a webhook comes when nobody is: register endpoints with an "
@@ -170,7 +170,7 @@ class EndpointRoutes:
         await asyncio.to_thread(self._endpoints.renew)
 
     async def _shown(self, endpoint: Endpoint) -> dict[str, Any]:
-        """Return an endpoint in the API's format, and whether it is told anything."""
+        """Return an endpoint in the API's format, and whether it receives anything."""
         await asyncio.to_thread(self._audience.renew)
         is_known = any(Permission.READ in caller.permissions for caller in self._audience.callers(endpoint))
         status = endpoint.state if endpoint.state is EndpointState.ERASED or is_known else "no_valid_key"
@@ -238,7 +238,7 @@ def gateway_routes(session: Session, gatekeeper: Gatekeeper, posts: Posts, post:
 
 
 def _call(request: Request) -> Call:
-    """Return a request as it may be made again, with the fields that were read of it."""
+    """Return a request in repeatable form, with the fields that were read from it."""
     key = request.headers.get(IDEMPOTENCY_KEY)
     return Call(request.method, request.url.path[:LONGEST_PATH], request.state.fields, key)
 
@@ -253,9 +253,9 @@ def _guarded(
 ) -> Callable[[Request], Awaitable[Response]]:
     """Identify the caller, check the permission and the rate, and answer; every error becomes an envelope.
 
-    ``request.state.identified`` does the first two again, for endpoints that read a body first.
-    With `reads_what_is_refused`, the endpoint itself raises ``request.state.refused``, the refusal for too
-    many requests: once it has read which request is refused.
+    ``request.state.identified`` does the first two again, for endpoints that read a body first. With
+    `reads_what_is_refused`, the endpoint itself raises ``request.state.refused``, the refusal for too many
+    requests, after it has read the refused request.
     """
 
     async def identified(request: Request) -> Caller:

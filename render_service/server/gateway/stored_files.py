@@ -1,8 +1,8 @@
 """Stored files as answers: opened, checked against their digests, sent whole or in part.
 
 A file is served only if its bytes are the recorded ones. It is hashed before its first byte is sent, and
-again whenever the operating system says that it changed since (`Signature`); if its bytes change while they
-are sent, the connection is cut. The tag of a file is its SHA-256, which never changes.
+again whenever the operating system reports a change since (`Signature`); if its bytes change while they are
+sent, the connection is cut. The tag of a file is its SHA-256, which never changes.
 
 One range is answered with 206. Several ranges are answered with the whole file, which HTTP permits
 (RFC 9110, 14.2), as is a range that cannot be read.
@@ -34,10 +34,10 @@ from render_service.server.gateway.refusals import Refusal
 CHUNK_BYTES = 256 * 1024
 MOST_REMEMBERED = 10_000
 TRIES = 3
-"""How often a file is hashed that changes meanwhile."""
+"""How often a file that keeps changing is rehashed."""
 
 TICK_S = 0.02
-"""Within this time two changes of a file can have the same time: some kernels take it from their timer."""
+"""Two changes within this time may get the same timestamp: some kernels take it from their timer."""
 
 READERS = 8
 """Threads that read files, apart from those for the ledger: a slow disk must not hold up other answers."""
@@ -46,7 +46,7 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})-(?P<last>[0-9]{0,19}
 
 
 class Signature(NamedTuple):
-    """What differs once a file was changed: the system sets `changed_ns`, and no program can."""
+    """Properties that differ once a file was changed: the system sets `changed_ns`, and no program can."""
 
     device: int
     inode: int
@@ -66,9 +66,9 @@ class Signature(NamedTuple):
 
 
 class OpenFile:
-    """An open file whose bytes are the recorded ones; it is hashed again if the system says that it changed.
+    """An open file with the recorded bytes; rehashed if the system reports a change.
 
-    That happens to honest files as well: another process that stores the same bytes replaces the name.
+    That also happens without tampering: another process that stores the same bytes replaces the name.
     """
 
     def __init__(self, descriptor: int, asset: Asset, signature: Signature | None) -> None:
@@ -93,14 +93,14 @@ class OpenFile:
 
 
 class StoredFiles:
-    """Opens stored files, and remembers which of them were found intact."""
+    """Opens stored files, and remembers which ones were found intact."""
 
     def __init__(self, assets: AssetStore) -> None:
         self._assets = assets
         self._intact: dict[str, tuple[os.PathLike[str], Signature]] = {}
 
     def open(self, asset: Asset) -> OpenFile | None:
-        """Open the file of `asset`; None if it is not there, `NotAsStored` if it is another one.
+        """Open the file of `asset`; None if it is missing, `NotAsStored` if it is another file.
 
         A known copy of a file in a bucket is opened without being touched, which would change its signature.
         """
@@ -134,7 +134,7 @@ def _checked(descriptor: int, asset: Asset) -> Signature:
     for _ in range(TRIES):
         before = Signature.of(descriptor)
         if time.time() - before.changed_ns / 1e9 < TICK_S:
-            time.sleep(TICK_S)  # what changes the file from now on changes its signature, too
+            time.sleep(TICK_S)  # any later change of the file changes its signature, too
         with os.fdopen(os.dup(descriptor), "rb") as file:
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -155,7 +155,7 @@ def _checked(descriptor: int, asset: Asset) -> Signature:
 
 
 class FileAnswer(Response):
-    """An open file as the answer to a GET or HEAD; it is closed in any case."""
+    """An open file as the answer to a GET or HEAD; it is always closed."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ def requested_range(text: str | None, size: int) -> range | None:
 
 
 def _names_tag(text: str | None, tag: str) -> bool:
-    """Return whether ``If-None-Match`` names the file, which every client that has it knows by this tag."""
+    """Return whether ``If-None-Match`` names the file; every client that has the file knows this tag."""
     if text is None:
         return False
     return any(quoted.strip().removeprefix("W/") in {tag, "*"} for quoted in text.split(","))

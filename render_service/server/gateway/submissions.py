@@ -1,9 +1,9 @@
-"""Submit the requests of clients: each once, however often and wherever an SDK sends it.
+"""Submit the requests of clients: each once, however often and to whichever process an SDK sends it.
 
-The steps of a resend that finds nothing: (1) look for its request, in this process and in the ledger;
-(2) record request and decision, with a mark that later first attempts see; (3) look again, because a first
+The steps of a resend that finds nothing: (1) look for its request, in this process and in the ledger; (2)
+record request and decision, with a mark that later first attempts see; (3) look again, because a first
 attempt may have been recorded between the two; (4) submit it, or withdraw it in favour of that one. A crash
-between 2 and 4 leaves a job that was decided and not sent: the next resend continues at 3. If none comes, the
+between 2 and 4 leaves a job that was decided but not sent: the next resend continues at 3. If none comes, the
 job is withdrawn.
 """
 
@@ -39,10 +39,10 @@ from render_service.submission.submit import place, record, submit
 
 LOOK_S = 0.1
 OTHER_ANSWER_S = 3.0
-"""How long a resend waits for the answer that another process may still get."""
+"""How long a resend waits for an answer that another process may still get."""
 
 UNSENT_S = 2.0
-"""A job that was decided longer ago than this was left by a process that crashed before it sent it."""
+"""A job decided longer ago than this was left by a process that crashed before sending it."""
 
 RUNNING_RETRY_S = 10.0
 LEFT = "its process ended before it was sent, and no resend of the request came"
@@ -61,7 +61,7 @@ class Submissions:
     def begin(
         self, caller: Caller, session: Session, request: RenderRequest, material: Material, count: int
     ) -> UnderWay:
-        """Begin to submit `request`, or join what is under way for it; never waits.
+        """Begin to submit `request`, or join a submission already in progress; never waits.
 
         `count` is the SDK's count of the attempt, `session` acts as the caller. It is finished even if the
         client disconnects.
@@ -79,7 +79,7 @@ class Submissions:
         return entry
 
     def note_refused(self, caller: Caller, session: Session, request: RenderRequest, count: int) -> None:
-        """Note that an attempt was refused before it began: its resend is to be tried like a new request."""
+        """Note that an attempt was refused before it began: its resend is treated as a new request."""
         self._uses_of(caller).note_refused(request, payer_of(session), count)
 
     def _uses_of(self, caller: Caller) -> Uses:
@@ -92,7 +92,7 @@ class Submissions:
     async def _run(
         caller: Caller, session: Session, uses: Uses, entry: UnderWay, material: Material
     ) -> Placed:
-        """Run an attempt; those that the key has to be read again for take turns until they are recorded."""
+        """Run an attempt; attempts whose key must be reread take turns until they are recorded."""
         is_new = uses.was_refused(entry.request, entry.payer, entry.count)
         if caller.running_jobs is None and (is_new or not entry.count):
             return await _Attempt(caller, session, uses, entry, material, is_new, lambda: None).run()
@@ -108,7 +108,7 @@ class Submissions:
                 uses.note_refused(entry.request, entry.payer, count)
 
     async def withdraw_left(self) -> int:
-        """Withdraw what a crash left between 2 and 4 and no resend went on with; return how many jobs."""
+        """Withdraw jobs that a crash left between 2 and 4 and no resend continued; return how many."""
         left = await asyncio.to_thread(left_unsent, self._session, self._recent)
         for job in left:
             with suppress(NotReady):  # another process withdrew it
@@ -116,7 +116,7 @@ class Submissions:
         return len(left)
 
     async def close(self) -> None:
-        """Wait for all submissions: an answer under way is recorded first."""
+        """Wait for all submissions: an answer in progress is recorded first."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -146,8 +146,8 @@ class Turn:
 class _Attempt:
     """One attempt of a client: the first, or a resend.
 
-    With `is_new` it is known that the attempt before it was refused, and that nothing was recorded of it.
-    `release` lets the next one of its key be admitted.
+    With `is_new`, the previous attempt is known to have been refused without a record. `release` admits the
+    next attempt of its key.
     """
 
     caller: Caller
@@ -171,7 +171,7 @@ class _Attempt:
     async def run(self) -> Placed:
         """Submit the request, unless it is a repeated one; return its result.
 
-        If another use of the key was recorded meanwhile, look again.
+        If another use of the key was recorded in the meantime, look again.
         """
         is_limited = self.caller.running_jobs is not None
         if repeated := await find_repeated(self.session, self.request):
@@ -272,7 +272,7 @@ class _Attempt:
         return self.uses.unchanged(version)
 
     async def _answered(self, twin: Placed) -> Placed:
-        """Return the result of an earlier attempt, once it is known; continue one that was never sent."""
+        """Return the result of an earlier attempt, once known; continue one that was never sent."""
         self.release()
         looks = round(OTHER_ANSWER_S / LOOK_S)
         while looks and _is_pending(self.session, twin.job):
@@ -285,14 +285,14 @@ class _Attempt:
         return twin
 
     async def _continued(self, unsent: Placed) -> Placed:
-        """Go on at step 3 for a job that a process recorded and did not live to send."""
+        """Continue at step 3 with a job that a process recorded but did not live to send."""
         if self.count and (twin := await self._twin(without=unsent.job.job_id)):
             await cancel(self.session, unsent.job, WITHDRAWN.format(twin.job.job_id))
             return await self._answered(twin)
         self.entry.note(unsent.job)
         try:
             return await resume(self.session, unsent.job)
-        except NotReady:  # another process went on with it
+        except NotReady:  # another process continued it
             return await self._read_again(unsent)
 
     async def _read_again(self, placed: Placed) -> Placed:

@@ -1,4 +1,4 @@
-"""Files that clients upload: written to a temporary folder of the request while they arrive, then checked."""
+"""Client uploads: written to a temporary folder of the request while they arrive, then checked."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ from sora_adapter.serving.errors import ApiError
 
 MAX_JSON_BYTES = 32 * 1024 * 1024
 MAX_FORM_BYTES = 512 * 1024 * 1024
-"""The largest bodies: a form may bring a video to edit."""
+"""Maximum body sizes: a form may contain a video to edit."""
 
 _NAME_CHARACTERS = 200
 
@@ -91,20 +91,20 @@ class Uploads:
 
 
 def _printable(name: str) -> str:
-    """Return a client's file name as it may be recorded and sent on."""
+    """Return a client's file name in a form that can be recorded and sent on."""
     printable = "".join(letter for letter in name if letter.isprintable())
     return printable.encode(errors="ignore").decode()[-_NAME_CHARACTERS:] or "upload"
 
 
 def read_frame(file: Uploaded, param: str = "input_reference") -> Frame:
-    """Return an uploaded image as it is sent; raises `ApiError` if it is no image."""
+    """Return an uploaded image as sent; raises `ApiError` if it is not an image."""
     frame = _checked(file, first_frame, param, "invalid_image_file")
     named = frame.image.model_copy(update={"name": file.name})
     return Frame(named, frame.content, frame.original)
 
 
 def read_film(file: Uploaded) -> SourceFile:
-    """Return the properties of an uploaded video; raises `ApiError` if it is no video."""
+    """Return the properties of an uploaded video; raises `ApiError` if it is not a video."""
     film = _checked(file, read_source_file, "video", "invalid_video_file")
     return film.model_copy(update={"name": file.name})
 

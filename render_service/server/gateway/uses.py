@@ -1,9 +1,9 @@
-"""What one process knows about the uses of an access key, and what it records about them.
+"""One process's knowledge of the uses of an access key, and its records about them.
 
-An SDK that gets no answer sends the same request again, with ``x-stainless-retry-count`` and without a key to
-recognise it by. Its content is compared with the requests that this process has under way and with the
-recent ones in the ledger; no digest of private text is stored for that. An attempt of count *n* is answered
-by a job that answered no other attempt of that count, because two requests may be identical on purpose:
+An SDK that gets no answer resends the same request, with ``x-stainless-retry-count`` but without an
+idempotency key. Its content is compared with this process's requests in progress and with recent ones in the
+ledger; no digest of private text is stored for that. An attempt of count *n* is answered by a job that
+answered no other attempt of that count, because two requests may be identical on purpose:
 
 - ``uses_<key>`` records each job that was created by a resend, and each job of a key that limits its running
   jobs. Every request of the key is recorded on condition that this stream has not grown since it was read,
@@ -35,19 +35,19 @@ from render_service.session.session import Session
 from render_service.submission.result import Placed, differences, placed_in
 
 RESENT_WITHIN = timedelta(minutes=10)
-"""A resend comes within this time of its request: SDKs wait up to ten minutes for an answer."""
+"""Maximum delay of a resend: SDKs wait up to ten minutes for an answer."""
 
 LATE_WITHIN = timedelta(minutes=1)
-"""A first attempt that arrives after its resend does so within this time; later it is a new request."""
+"""Maximum delay of a first attempt that arrives after its resend; later it is a new request."""
 
 MOST_REFUSED = 256
-"""How many refused attempts of a key are remembered, the newest."""
+"""Number of a key's refused attempts that are remembered, the newest."""
 
 MOST_RETRIES = 16
-"""A higher count is taken for this one; SDKs resend twice unless they are told otherwise."""
+"""Higher counts are treated as this one; SDKs resend twice by default."""
 
 NOTHING_CREATED = (Outcome.REJECTED, Outcome.ABSENT)
-"""A resend of such a job is meant to be tried again."""
+"""States of a job whose resend is meant as a new attempt."""
 
 RUNNING = (State.DECIDED, State.SUBMITTING, State.UNKNOWN, State.RUNNING)
 """States that count against a limit of running jobs."""
@@ -62,17 +62,17 @@ class Resent(NamedTuple):
 
 
 Payer = tuple[str | None, str | None]
-"""A team and a project: a key without them may request for several, and a resend is for the same."""
+"""A team and a project: a key without them may request for several, and a resend has the same payer."""
 
 
 def payer_of(session: Session) -> Payer:
-    """Return for whom a session requests."""
+    """Return the payer of a session's requests."""
     return session.settings.team, session.settings.project
 
 
 @dataclass(eq=False)
 class UnderWay:
-    """A request that this process works on; resends of it wait for the same `task`.
+    """A request in progress in this process; its resends wait for the same `task`.
 
     `payer` is the team and project that it is for, `count` is that of the attempt that began it, `counts` are
     those it answers. `job` is set once the request is recorded for good.
@@ -115,14 +115,14 @@ class Uses:
     # --- in this process ---
 
     def joinable(self, request: RenderRequest, payer: Payer, count: int) -> UnderWay | None:
-        """Return what is under way for the same content and answers no attempt of this count yet."""
+        """Return a request in progress with the same content that answers no attempt of this count yet."""
         if request.request_key is not None:
             return None
         same = (entry for entry in self.under_way if entry.payer == payer and count not in entry.counts)
         return next((entry for entry in same if _is_same(entry.request, request)), None)
 
     def ended(self, entry: UnderWay) -> None:
-        """Forget a request under way, except which attempts it answered if there were several."""
+        """Forget a finished request, except which attempts it answered if there were several."""
         self.under_way.remove(entry)
         now = self._session.clock()
         if entry.job is not None and entry.counts != {0}:
@@ -157,7 +157,7 @@ class Uses:
     # --- in the ledger ---
 
     async def renew(self, *, again: bool = False) -> None:
-        """Read what was recorded about the key since, at least once."""
+        """Read the records about the key since the last time, at least once."""
         if again or not self._is_known:
             async with self._reading:
                 await asyncio.to_thread(self._read)
@@ -177,7 +177,7 @@ class Uses:
         return Resent(job_id, at, hash(prompt))
 
     def expire(self) -> None:
-        """Read again before the next use: this process recorded one."""
+        """Reread before the next use: this process recorded one."""
         self._is_known = False
 
     def unchanged(self, version: int) -> Batch:
@@ -230,7 +230,7 @@ class Uses:
         return None
 
     def running(self, session: Session) -> int:
-        """Return how many jobs of the key run now; reads the ledger."""
+        """Return the number of the key's running jobs; reads the ledger."""
         return sum(job.outcome is None for job in session.ledger.jobs(replace(self._own, states=RUNNING)))
 
 
@@ -253,7 +253,7 @@ def _is_same(request: RenderRequest, other: RenderRequest) -> bool:
 
 
 def _may_be_same(job: Job, request: RenderRequest, payer: Payer) -> bool:
-    """Return whether the row of a job agrees with a request, as far as a row says; texts are not in it."""
+    """Return whether a job's row is consistent with a request; texts are not in the row."""
     if (job.team, job.project) != payer:
         return False
     row = (job.operation, job.purpose, job.profile, job.size, job.requested_model)

@@ -1,4 +1,4 @@
-"""The tools that request, wait, store, review and withdraw; and the extension Tasks, a job as a task.
+"""Tools that request, wait, store, review and withdraw; and the extension Tasks, a job as a task.
 
 A task has the id of its job, so it outlives this process, and any process on the ledger can answer for it. A
 client that polls its task does what `wait` does. A task that waits for an approval sends its request, once,
@@ -67,7 +67,7 @@ from sora_adapter.polling import PollTimeout
 APPROVAL = "approval"
 LOOK_S = 0.5
 HELD = frozenset({State.HELD.value, State.APPROVED.value})
-"""States of a job that some person still has to approve."""
+"""States of a job that a person still has to approve."""
 
 
 def awaits(document: Json) -> bool:
@@ -82,14 +82,14 @@ class Approval:
         self._context, self._agent, self._job_id = context, agent, job_id
 
     async def question(self, responses: Mapping[str, Any] | None) -> InputRequiredResult | None:
-        """Return the question that leads to the page; None if it was asked or cannot be asked."""
+        """Return the elicitation that leads to the page; None if it was sent or cannot be sent."""
         if responses and APPROVAL in responses:
             return None
         questions = await self.requests()
         return InputRequiredResult(input_requests=questions) if questions else None
 
     async def requests(self) -> dict[str, Any]:
-        """Return the requests to the client that lead to the page; none if it cannot show one."""
+        """Return the client requests that lead to the page; none if the client cannot show one."""
         if not opens_addresses(self._context) or (where := await self._page()) is None:
             return {}
         message = (
@@ -121,13 +121,13 @@ class Approval:
 
 
 def _console_here(agent: Agent) -> str | None:
-    """Return where the console of this ledger is served on this machine."""
+    """Return the address of this ledger's console on this machine."""
     session = agent.session
     return find_console(session.settings, open_signer(session.settings, session.ledger.ledger_id))
 
 
 def opens_addresses(context: ServerRequestContext[Any, Any]) -> bool:
-    """Return whether the client can lead a person to an address, in a protocol that asks by an answer."""
+    """Return whether the client can show an address to a person, in a protocol with elicitation results."""
     capabilities = context.session.client_capabilities
     asks = capabilities.elicitation if capabilities else None
     return context.protocol_version in MODERN_PROTOCOL_VERSIONS and asks is not None and asks.url is not None
@@ -195,7 +195,7 @@ async def _place(agent: Agent, values: dict[str, Any], material: Material = NOTH
 
 
 async def _answer(agent: Agent, key: str, placing: Callable[[Session], Awaitable[Placed]]) -> Json:
-    """Place a request in a task of its own; answer in time, with the job to wait for if it takes longer."""
+    """Place a request in a separate task; answer in time, with the job to wait for if it takes longer."""
     session = agent.session
 
     async def work() -> Placed:
@@ -248,7 +248,7 @@ async def _waited(agent: Agent, job: Job, seconds: float) -> Json:
 
 
 async def download_tool(agent: Agent, arguments: DownloadArguments) -> Json:
-    """Store a file of a finished job; copy it into the folder of the server, or over HTTP return its URL."""
+    """Store a file of a finished job; copy it into the server's folder, or over HTTP return its URL."""
     session, variant = agent.session, Variant(arguments.variant)
     job = await agent.job(arguments.job)
     target = None if arguments.to is None else agent.path(arguments.to, "to")
@@ -272,7 +272,7 @@ async def download_tool(agent: Agent, arguments: DownloadArguments) -> Json:
 
 
 def _holds(path: Path, sha256: str) -> bool:
-    """Return whether the file is there already, as after an answer that was lost."""
+    """Return whether the file is already there, as after a lost answer."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -322,18 +322,18 @@ def takes_tasks(context: Context) -> bool:
 
 
 def is_task(document: Json) -> bool:
-    """Return whether the job of an answer is under way, so that its end is worth polling for."""
+    """Return whether the job of an answer is in progress, so that polling makes sense."""
     return document.get("state") in {state.value for state in WORKING}
 
 
 async def task_handle(agent: Agent, document: Json) -> Json:
-    """Return the handle of the task that a paid call began."""
+    """Return the handle of the task of a paid call."""
     job = await agent.job(document["job"])
     return {"resultType": "task", **_task(job, "working", document["summary"])}
 
 
 class Tasks:
-    """The handlers of the extension; `result_of` makes the result of a tool from its answer."""
+    """The handlers of the extension; `result_of` builds a tool's result from its answer."""
 
     def __init__(
         self, agent_of: Callable[[Context], Agent], result_of: Callable[[Json], CallToolResult]
@@ -347,7 +347,7 @@ class Tasks:
         server.add_request_handler("tasks/cancel", TaskParams, self.cancel)
 
     async def get(self, context: Context, params: TaskParams) -> HandlerResult:
-        """Return the state of a task: ask the server, store the video, and send what was approved."""
+        """Return the state of a task: ask the server, store the video, and send an approved request."""
         agent, job = await self._task(context, params, Permission.READ)
         if job.state is State.DECIDED and job.outcome is None:
             await self._send(agent, job)
@@ -375,7 +375,7 @@ class Tasks:
         return {"resultType": "complete"}
 
     async def cancel(self, context: Context, params: TaskParams) -> HandlerResult:
-        """Withdraw what was not sent; a render under way is billed whatever the client wants."""
+        """Withdraw an unsent job; a running render is billed whatever the client wants."""
         agent, job = await self._task(context, params, Permission.REQUEST)
         if job.state.value in HELD or job.state is State.DECIDED:
             try:
@@ -401,7 +401,7 @@ class Tasks:
 
     @staticmethod
     async def _send(agent: Agent, job: Job) -> None:
-        """Send an approved request in a task of its own; another process may have sent it already."""
+        """Send an approved request in a separate task; another process may have sent it already."""
         if not _may_request(agent):
             return
         try:

@@ -1,6 +1,6 @@
 """Answers of the tools: a job with its cost and the next allowed call, or an error with the same.
 
-No answer says to try again where something may be billed: it names the job to wait for, or the request key
+No answer suggests a retry where something may be billed: it names the job to wait for, or the request key
 under which the same call returns the same job.
 """
 
@@ -96,7 +96,7 @@ _SENDS = "nothing is billed so far: the same call with the same request key send
 
 
 def next_call(job: Job, ledger: Ledger) -> Next:
-    """Return what may be called next about `job`."""
+    """Return the calls that may follow for `job`."""
     if job.state in {State.HELD, State.APPROVED} and job.outcome is None:
         hold = held_for(ledger, job)
         because = f"nothing was sent, and nothing will be until a person approves it; you cannot. {hold}"
@@ -151,7 +151,7 @@ REFUSED = (State.DENIED, State.HELD, State.APPROVED, State.REFUSED)
 
 
 def _refusal(session: Session, job: Job, following: Next) -> Json:
-    """Return the error of a job that was refused: what was expected, and the calls that would be allowed."""
+    """Return the error of a refused job: what was expected, and the calls that would be allowed."""
     lacks = shortfall(session.ledger, job)
     commands = [*map(shlex.join, lacks.commands), *following.person]
     document: Json = error_document(
@@ -167,7 +167,7 @@ def _refusal(session: Session, job: Job, following: Next) -> Json:
 
 
 def decision_of(ruling: Any, job: Job) -> Json:
-    """Return a decision with its reasons, and what would be allowed if this was not."""
+    """Return a decision with its reasons, and the nearest allowed request if it is denied."""
     document: Json = {"decision": ruling.decision, "why": list_reasons(ruling)}
     if not isinstance(ruling, RenderDecided):
         steps = what_now(ruling, job_id=job.job_id, draft=job.source_job)
@@ -176,7 +176,7 @@ def decision_of(ruling: Any, job: Job) -> Json:
 
 
 def cost_of(job: Job) -> Json:
-    """Return what a job costs in dollars: the estimate, what is reserved for it, and what it has cost."""
+    """Return the cost of a job in dollars: estimated, reserved and final."""
     return {
         "estimated_usd": usd_digits(job.estimate_usd_micros or 0),
         "reserved_usd": usd_digits(job.reserved_usd_micros or 0),
@@ -210,7 +210,7 @@ _USUALLY_NEXT: dict[type[Exception], str] = {
     AdapterError: "find",
     LedgerUnusable: "find",
 }
-"""The tool that helps after an error whose message names no command."""
+"""The tool to use after an error whose message names no command."""
 _JOB = re.compile(r"\bjob_[0-9a-f]{32}\b")
 
 
@@ -222,8 +222,8 @@ def error_answer(
 ) -> Json | None:
     """Return the answer for an error raised on purpose by a call of `tool`; None for any other.
 
-    `known` are the names of the tool's arguments. If the error says which value or name would be accepted,
-    the same call with that comes first in `calls`.
+    `known` are the names of the tool's arguments. If the error names an acceptable value, the same call with
+    that value comes first in `calls`.
     """
     if isinstance(error, ValidationError):
         return _bad_arguments(error, tool, arguments or {}, known)
@@ -266,7 +266,7 @@ def error_document(
     commands: Sequence[str] = (),
     **about: Unpack[Facts],
 ) -> Json:
-    """Return an error with the tools to call next: those of `next`, or the tool `otherwise`.
+    """Return an error with the tools to call next: from `next`, or the tool `otherwise`.
 
     `person` are the commands that only a person may run.
     """
@@ -287,7 +287,7 @@ def error_document(
 
 
 def call_of(argv: Sequence[str]) -> Json | None:
-    """Return the tool call that does what a command does; None if only a person may run it."""
+    """Return the tool call equivalent to a command; None if only a person may run it."""
     name, words = argv[1], argv[2:]
     if name in TOOL_OF:
         arguments = _arguments(words)
@@ -305,7 +305,7 @@ _TAKEN = frozenset(
 
 
 def _arguments(words: Sequence[str]) -> Json | None:
-    """Return the arguments of a paid tool for the options of a command; None if it does not take them."""
+    """Return a paid tool's arguments for the options of a command; None if it does not accept them."""
     left = list(words)
     arguments: Json = {}
     while left:
@@ -356,6 +356,6 @@ def _unknown_argument(param: str, tool: str, arguments: Mapping[str, Any], known
 
 
 def suggested_key(arguments: Mapping[str, Any]) -> str:
-    """Return a request key for a call without one: the same for the same call, so that a repeat is safe."""
+    """Return a request key for a call without one: equal for equal calls, so that a retry is safe."""
     text = json.dumps(arguments, sort_keys=True, default=str)
     return f"key-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

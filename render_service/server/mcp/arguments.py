@@ -1,4 +1,4 @@
-"""The arguments of the tools. Agents read their JSON Schemas, so every field says what it means."""
+"""The arguments of the tools. Agents read their JSON Schemas, so every field is described."""
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal

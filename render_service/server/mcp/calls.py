@@ -1,23 +1,23 @@
 """Paid calls that outlive the request they began in, and the agent that makes them.
 
-A client may time out, cancel or disconnect at any moment. A submission under way is finished and recorded all
-the same, because its video may be billed: it runs in a task of its own, which no request can cancel.
+A client may time out, cancel or disconnect at any moment. A submission in progress is still finished and
+recorded, because its video may be billed: it runs in a separate task, which no request can cancel.
 
 An agent on stdio acts for the person who started the server, and sees what they see. An agent over HTTP acts
 for the holder of its access key: it sees the jobs of that key, and can do what the key permits.
 
-What one agent may spend in one session is a ceiling of the policy in force. A budget limits a person or a
-team for a month; a ceiling stops a single agent that loops, before it has spent that budget: ``[agents]
-session_usd_micros``. A session is what one agent requests for one person, under one access key if it has
+The policy in force sets a spending ceiling for one agent's session. A budget limits a person or a team for a
+month; a ceiling stops a single looping agent before it has spent that budget: ``[agents]
+session_usd_micros``. A session is all requests of one agent for one person, under one access key if it has
 one, in ``session_hours``. It is counted from the ledger, so it outlives the server, and every server on the
 ledger counts the same.
 
-1. The agent takes its turn, which one request of it has at a time, in all processes on the ledger.
-2. Its jobs of the session are added up: what is under way or held counts with its estimate.
+1. The agent takes its turn, held by one of its requests at a time across all processes on the ledger.
+2. Its jobs of the session are added up: running or held jobs count with their estimate.
 3. The request is recorded, and counts from then on. The turn ends; sending it takes longer.
 
-A crash between 1 and 3 leaves a turn that nobody ends. It is named after the time in which it began, so it
-counts for two times `TURN_S` at most.
+A crash between 1 and 3 leaves a turn that nobody ends. It is named after its starting period, so it counts
+for at most twice `TURN_S`.
 """
 
 import asyncio
@@ -66,13 +66,13 @@ FREE = (State.DENIED, State.REJECTED, State.ABSENT, State.CANCELLED, State.REFUS
 """States of a job for which nothing was billed."""
 DEFAULT_HOURS = 24
 TURN_S = 120.0
-"""Longer than it takes to record a request; a turn that a crash left ends after twice that."""
+"""Longer than recording a request takes; a turn left by a crash ends after twice that."""
 LOOK_S = 0.05
 
 
 @asynccontextmanager
 async def room(session: Session, request: RenderRequest) -> AsyncIterator[Callable[[], None]]:
-    """Have the agent's turn, or raise `SessionCeiling`; yields what ends the turn once it is recorded."""
+    """Hold the agent's turn, or raise `SessionCeiling`; yields a function that ends it after recording."""
     limit = session.policy.agents.session_usd_micros if session.policy.agents else None
     if limit is None:
         yield lambda: None
@@ -87,7 +87,7 @@ async def room(session: Session, request: RenderRequest) -> AsyncIterator[Callab
 
 
 class _Turn:
-    """The turn of an agent to request something, in all processes on the ledger."""
+    """The turn of an agent to make a request, across all processes on the ledger."""
 
     def __init__(self, session: Session) -> None:
         self._session, self._queue = session, session.ledger.store.queue
@@ -95,7 +95,7 @@ class _Turn:
         self._ending: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Wait for the turn: that of this period, and of the one before, in which another may have begun."""
+        """Wait for the turn of this period, and of the previous one, in which another may have begun."""
         now = int(time.time() // TURN_S)
         for period in (now - 1, now):
             limit = Limit(f"{self._session.settings.actor} {period}", running=1)
@@ -116,9 +116,9 @@ class _Turn:
 
 
 def _check(session: Session, request: RenderRequest, limit: int) -> None:
-    """Raise `SessionCeiling` if a new request costs more than is left of the session."""
+    """Raise `SessionCeiling` if a new request costs more than the remainder of the session."""
     if request.request_key and placed_under(session.ledger, request.request_key) is not None:
-        return  # it is recorded, and counts already
+        return  # it is recorded, and already counts
     ruling = ruling_on(session.settings, request)
     if isinstance(ruling, RenderDenied):  # it will be recorded as denied, and cost nothing
         return
@@ -144,7 +144,7 @@ def hours_of(policy: Policy) -> int:
 
 
 def spent(session: Session) -> int:
-    """Return what the agent's jobs of this session cost so far, those under way by their estimates."""
+    """Return the cost of the agent's jobs in this session so far, running ones by their estimates."""
     since = timestamp(session.clock() - timedelta(hours=hours_of(session.policy)))
     where = JobFilter(of_actor=session.settings.actor, since=since)
     key = session.settings.access_key_id
@@ -161,7 +161,7 @@ T = TypeVar("T")
 LONGEST_NAME = 64
 """Characters of a client's name that are recorded."""
 LONGEST_PERSON = 160
-"""Characters of a person's name beside which the client's fits into a record."""
+"""Maximum length of a person's name with which the client's still fits into a record."""
 
 
 class Calls:
@@ -190,7 +190,7 @@ class Calls:
             await asyncio.wait(tasks, timeout=seconds)
 
     async def close(self) -> None:
-        """End every call; a submission under way is finished and recorded first."""
+        """End every call; a submission in progress is finished and recorded first."""
         tasks = list(self._running)
         for task in tasks:
             task.cancel()
@@ -199,7 +199,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one agent's server is: a folder for its files on stdio, an origin over HTTP.
+    """The place of one agent's server: a folder for its files on stdio, an origin over HTTP.
 
     `console` is where people approve; None if nobody serves it.
     """
@@ -211,9 +211,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Agent:
-    """One agent: its session, the person it acts for, where its server is, and how long it waits.
+    """One agent: its session, the person it acts for, the place of its server, and how long it waits.
 
-    `caller` is the holder of the access key it uses, and `submissions` those of the server; None on stdio.
+    `caller` is the holder of the access key it uses, and `submissions` the server's; None on stdio.
     """
 
     session: Session
@@ -236,7 +236,7 @@ class Agent:
             )
 
     def named(self, client: str | None) -> "Agent":
-        """Return the agent that calls itself `client`, with a trace of its own for one call.
+        """Return the agent that calls itself `client`, with a separate trace for one call.
 
         Anyone can claim a name, so it is recorded as claimed, and it never signs: a held request under it
         needs a signed approval.
@@ -272,11 +272,11 @@ class Agent:
         return job
 
     def visible(self, where: JobFilter) -> list[JobFilter]:
-        """Return filters that find, of the jobs that `where` describes, those the agent may see."""
+        """Return filters for the jobs matching `where` that the agent may see."""
         if self.caller is None:
             return [where]
         filters = list(self.caller.sees)
-        if JobFilter() not in filters:  # what it requested under its own name is not under the person's
+        if JobFilter() not in filters:  # its requests under its own name are not under the person's
             filters.append(
                 JobFilter(of_actor=self.session.settings.actor, teamless=self.caller.team is not None)
             )
@@ -286,7 +286,7 @@ class Agent:
         ]
 
     def terms(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the values of a request as the access key has them: its purpose, its own request keys."""
+        """Return the values of a request adjusted for the access key: its purpose, its own request keys."""
         if self.caller is None:
             return values
         if values.get("purpose") is None and self.caller.purposes:
@@ -311,7 +311,7 @@ class Agent:
             return await asyncio.shield(entry.task)
 
     def shown(self, document: Json) -> Json:
-        """Return an answer in which request keys are written as the agent writes them."""
+        """Return an answer with request keys in the agent's form."""
         if self.caller is None:
             return document
         if isinstance(key := document.get("request_key"), str):
@@ -328,7 +328,7 @@ class Agent:
 
     @property
     def _keys(self) -> str:
-        """What precedes the request keys of the access key, as in the gateway."""
+        """Prefix of the access key's request keys, as in the gateway."""
         return "" if self.caller is None else f"{self.caller.key_id or self.caller.name}/"
 
     def check_own(self, job: Job) -> None:
@@ -365,7 +365,7 @@ class Agent:
 
 
 def recordable(client: str | None) -> str:
-    """Return the name of a client as it is recorded: printable, on one line, not too long."""
+    """Return a client's name in recordable form: printable, on one line, not too long."""
     name = (
         "".join(letter for letter in client or "" if letter.isprintable()).replace(ON_BEHALF_OF, " ").strip()
     )
@@ -411,7 +411,7 @@ class ToolEntry:
         return issubclass(self.arguments, RenderArguments | ChangeArguments)
 
     def described(self, *, with_card: bool = False) -> Tool:
-        """Return the tool as it is listed; `with_card` names the page that shows its job."""
+        """Return the tool's listing; `with_card` adds the page that shows its job."""
         shows_job = with_card and (self.pays or self.name in {"job", "wait", "download"})
         return Tool(
             name=self.name,

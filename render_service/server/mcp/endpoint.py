@@ -1,8 +1,8 @@
 """``/mcp``: the tools for agents over HTTP, for holders of access keys.
 
-A key has the roles, the limits and the jobs that it has in the gateway, request keys included: a request made
-here is repeated there under the same key, and billed once. The protocol's package is an extra, and takes a
-second to load, so nothing of it is imported before the first request.
+A key has the same roles, limits, jobs and request keys as in the gateway: a request made here can be repeated
+there under the same key, and is billed once. The protocol's package is an extra, and takes a second to load,
+so it is not imported before the first request.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from render_service.session.session import Session
 
 PATH = "/mcp"
 FINISH_S = 5.0
-"""How long answers under way have after the signal to stop; what was submitted is recorded in any case."""
+"""Time for running answers after the signal to stop; submitted requests are always recorded."""
 
 NOT_INSTALLED = (
     "This server has no tools for agents: its operator installs the extra with pip install '.[mcp]', or pip "
@@ -37,7 +37,7 @@ NOT_INSTALLED = (
 
 
 class AgentEndpoint:
-    """Identifies the caller of each request, and hands it to the protocol with what the caller may do."""
+    """Identifies the caller of each request, and passes it to the protocol with its permissions."""
 
     def __init__(
         self, session: Session, gatekeeper: Gatekeeper, submissions: Submissions, *, has_console: bool
@@ -68,7 +68,7 @@ class AgentEndpoint:
             self._answering.discard(task)
 
     async def _admitted(self, request: Request) -> ASGIApp:
-        """Identify the caller, and return what answers the request."""
+        """Identify the caller, and return the app that answers the request."""
         if request.method not in {"POST", "DELETE"}:
             refusal = Refusal(
                 405,

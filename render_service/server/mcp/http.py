@@ -1,6 +1,6 @@
 """Serve agents over HTTP: the protocol's own transport, with an agent for each caller.
 
-Requests of the protocol of 2026-07-28 stand for themselves. Older clients open a session, which is bound to
+Requests of the protocol of 2026-07-28 are self-contained. Older clients open a session, which is bound to
 their access key.
 """
 
@@ -53,7 +53,7 @@ class Agents:
 
 @asynccontextmanager
 async def protocol_app(session: Session, submissions: Submissions) -> AsyncIterator[ASGIApp]:
-    """Serve the protocol for as long as the block; what is under way is recorded at its end."""
+    """Serve the protocol during the block; requests in progress are recorded at its end."""
     agents = Agents(session, submissions)
     manager = StreamableHTTPSessionManager(protocol_server(agents.of, TOOLS), max_sessions=MOST_SESSIONS)
 

@@ -1,6 +1,6 @@
 """Answer the Model Context Protocol for one agent at a time: tools, resources, prompts and tasks.
 
-The same handlers serve stdio and HTTP. A transport only says which agent made a call.
+The same handlers serve stdio and HTTP. A transport only determines which agent made a call.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ from render_service.session.session import Session
 from sora_adapter.errors import loggable
 
 Tools = Mapping[str, ToolEntry]
-"""The tools of a server by name, in the order of its list."""
+"""The tools of a server by name, in list order."""
 
 ANSWER_S = 25.0
 """Most clients give up on a tool after 60 seconds."""
@@ -88,7 +88,7 @@ async def _serve(server: Server[Any]) -> None:
 
 LISTED_JOBS = 20
 MOST_VIDEO_BYTES = 24 * 1024 * 1024
-"""A card plays no longer video: a host holds all of a resource in memory."""
+"""Maximum size of a video that a card plays: a host holds all of a resource in memory."""
 JSON = "application/json"
 JOBS, TEMPLATES = "sora-ledger://jobs/", "sora-ledger://templates/"
 VIDEOS = "sora-ledger://videos/"
@@ -115,7 +115,7 @@ class ToolServer:
         return ListToolsResult(tools=[tool.described(with_card=with_cards) for tool in self._tools.values()])
 
     async def call_tool(self, context: Context, params: CallToolRequestParams) -> HandlerResult:
-        """Call a tool; what goes wrong is an answer too, so that the agent reads what to do next."""
+        """Call a tool; an error is an answer too, so that the agent reads what to do next."""
         tool = self._tools.get(params.name)
         if tool is None:
             known = ", ".join(self._tools)
@@ -246,7 +246,7 @@ class ToolServer:
 
 
 async def _called(agent: Agent, tool: ToolEntry, arguments: Mapping[str, Any] | None) -> Json:
-    """Return the answer of a tool, or of what went wrong."""
+    """Return the answer of a tool, or of its error."""
     try:
         agent.check(tool.permission)
         document = await tool.handler(agent, tool.arguments.model_validate(arguments or {}))
@@ -296,7 +296,7 @@ async def _video(agent: Agent, uri: str, name: str) -> BlobResourceContents:
 def result_of(document: Json) -> CallToolResult:
     """Return an answer as text and as structure; a refusal is marked as an error."""
     text = json.dumps(document, ensure_ascii=False, default=str)
-    text = text.encode("utf-8", "replace").decode()  # a server's words may hold half of a character
+    text = text.encode("utf-8", "replace").decode()  # a server's words may contain lone surrogates
     refused = "error" in document
     return CallToolResult(
         content=[TextContent(text=text)], structured_content=json.loads(text), is_error=refused
@@ -336,6 +336,6 @@ def protocol_server(agent_of: Callable[[Context], Agent], tools: Tools) -> Serve
 
 
 def client_name(context: Context) -> str | None:
-    """Return what the client calls itself."""
+    """Return the client's name for itself."""
     params = context.session.client_params
     return params.client_info.name if params else None

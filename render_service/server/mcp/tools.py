@@ -1,6 +1,6 @@
-"""The table of tools: what each does in an agent's words, its arguments, and true annotations.
+"""The table of tools: each tool's description for agents, its arguments, and true annotations.
 
-The tools that only read are here, too: what would be decided, and what is in the ledger. They record and send
+The read-only tools are here, too: decision previews, and the contents of the ledger. They record and send
 nothing.
 """
 
@@ -159,7 +159,7 @@ async def explain_tool(agent: Agent, arguments: JobArguments) -> Json:
 
 
 async def budget_tool(agent: Agent, _: Nothing) -> Json:
-    """Return the budgets, what is left of each, and what was spent."""
+    """Return the budgets, the remainder of each, and the money spent."""
 
     def left() -> Json:
         session = agent.session

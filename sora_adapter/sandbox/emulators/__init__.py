@@ -1,7 +1,7 @@
 """Imitations of servers that deviate from the protocol, as layers around the sandbox.
 
 `servers` has a class for each server; comments cite the section of docs/servers.md that documents a
-deviation. Anything that this page does not describe stays as in the sandbox. `base` has the shared code.
+deviation. Behaviour that the page does not describe is the sandbox's. `base` has the shared code.
 """
 
 from starlette.middleware import Middleware
@@ -30,7 +30,7 @@ NAMES = tuple(_IMITATIONS)
 
 
 def imitation(name: str | None) -> list[Middleware]:
-    """Return the layer that emulates a server, none for None; raises ValueError for an unknown name."""
+    """Return the layer that emulates a server, or none for None; raises ValueError for an unknown name."""
     if name is None:
         return []
     if name not in _IMITATIONS:

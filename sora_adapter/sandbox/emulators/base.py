@@ -1,8 +1,8 @@
-"""The shared code of the imitations: a request is parsed, changed or refused, and its answer changed.
+"""The shared code of the imitations: parse a request, change or refuse it, and change its answer.
 
 The sandbox behind it is unchanged: it receives JSON with its own ids, and counts the requests that reach it.
-Ids are translated by two functions, so nothing needs to be remembered. Only for a server that keeps its jobs
-in process memory does the layer remember which it created, and forgets them when it ends.
+Ids are translated by two functions, so nothing needs to be stored. Only for a server that keeps its jobs in
+process memory does the layer remember the jobs it created, until it ends.
 """
 
 import base64
@@ -41,14 +41,14 @@ class Call:
     fields: Fields
     headers: dict[str, str]
     extras: Json = field(default_factory=dict)
-    """Fields beyond the protocol that the imitated server took."""
+    """Fields beyond the protocol that the imitated server accepted."""
 
 
 class Imitation:
     """The behaviour of one server; a subclass defines the differences.
 
-    `absent` are the operations without a route, `is_open` whether it needs no key, `forgets` whether its jobs
-    are lost on a restart.
+    `absent` are the operations without a route; `is_open` is True if it needs no key, `forgets` if a restart
+    loses its jobs.
     """
 
     absent: ClassVar[frozenset[str]] = frozenset()
@@ -59,10 +59,10 @@ class Imitation:
         self._app = app
         self._made: set[str] = set()
 
-    # --- what a subclass may override ---
+    # --- to be overridden in subclasses ---
 
     def no_route(self, operation: str) -> Refusal:
-        """Return the answer for a missing route; this is FastAPI's."""
+        """Return the answer for a missing route; by default FastAPI's."""
         is_other_method = operation in {"list", "delete", "edit", "extend", "character"}
         status, detail = (405, "Method Not Allowed") if is_other_method else (404, "Not Found")
         return Refusal(status, {"detail": detail})
@@ -166,7 +166,7 @@ class Imitation:
         return {**page, "data": data, "first_id": first, "last_id": last}
 
     def forget(self, video_id: str) -> None:
-        """Forget a video that the sandbox itself continues to render."""
+        """Forget a video that the sandbox itself keeps rendering."""
         self._made.discard(video_id)
 
 

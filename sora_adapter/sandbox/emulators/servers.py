@@ -1,10 +1,11 @@
 """Imitations of servers, each documented in its section of docs/servers.md: engines first, then gateways.
 
-`OwnServer` is no released one: it takes what the profile `custom` says that a server of your own may take.
+`OwnServer` is not a released server: it accepts everything that the profile `custom` allows for a self-made
+server.
 
 vLLM-Omni (1.2): multipart only, failed jobs as HTTP errors, jobs in memory. SGLang diffusion (1.3): integer
-seconds, a variant as an index, jobs in memory. TensorRT-LLM's trtllm-serve (1.4): two statuses of its own for
-a running job.
+seconds, a variant as an index, jobs in memory. TensorRT-LLM's trtllm-serve (1.4): two extra statuses for a
+running job.
 
 LiteLLM proxy (1.1): rewrites ids, errors and headers. new-api and its re-sellers (1.6): task ids,
 milliseconds, no empty fields. Merge Gateway (1.7): JSON only, 202, ids `vid_`, the cost in the completed job.
@@ -201,30 +202,30 @@ _WORDS = {"true": True, "false": False}
 
 
 class OwnServer(Imitation):
-    """The protocol with the fields of the profile `custom`, which a video shows as they were taken."""
+    """The protocol with the fields of the profile `custom`, which a video shows as received."""
 
     def __init__(self, app: Any) -> None:
         super().__init__(app)
         self._taken: dict[str, Json] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; an uploaded video is passed on as it came."""
+        """Answer one request; an uploaded video is passed on unchanged."""
         operation, _ = operation_of(scope)
         answer = self._app if operation in {"edit", "character"} else super().__call__
         await answer(scope, receive, send)
 
     def ask(self, call: Call) -> None:
-        """Take the fields, and refuse a value of another type; a form has text for numbers and flags."""
+        """Read the fields, and refuse a value of another type; a form has text for numbers and flags."""
         if call.operation == "create":
             call.extras = {name: _read(name, call.fields[name]) for name in _READ if name in call.fields}
             keep_fields(call)
 
     def video(self, video: Json) -> Json:
-        """Show what was taken for a video."""
+        """Show the fields that were accepted for a video."""
         return {**video, **self._taken.get(video["id"], {})}
 
     def tell(self, answer: JsonAnswer, call: Call) -> JsonAnswer:
-        """Remember what was taken for a new video, and show it."""
+        """Remember the accepted fields of a new video, and show them."""
         if call.operation != "create" or not answer.is_success:
             return answer
         self._taken[answer.body["id"]] = call.extras
@@ -292,7 +293,7 @@ class LiteLLM(Imitation):
         return _encode_id(video_id, "")
 
     def ask(self, call: Call) -> None:
-        """Forward what can be forwarded."""
+        """Forward the requests that can be forwarded."""
         if call.operation == "list":  # 1.1, list
             raise Refusal(_REFUSAL, _envelope(_REFUSAL, "LLM Provider NOT provided."))
         if call.operation in {"character", "get-character"}:  # 1.1, edit with uploaded file, …

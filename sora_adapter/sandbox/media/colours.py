@@ -1,7 +1,8 @@
 """Colour arithmetic and colour names.
 
 The table contains CSS's 148 names (included in Pillow), film terms that CSS lacks, and softer versions of the
-few colours too strong for a screen. Moods have lower priority: they apply only if no colour is named.
+few colours that are too strong for a screen. Moods have lower priority: they apply only if no colour is
+named.
 """
 
 import colorsys
@@ -72,7 +73,7 @@ def find_named(text: str) -> list[Colour]:
 
 
 def mood(text: str) -> list[Colour]:
-    """Return the colours of the first word that evokes some ("sunset", "neon"), if any."""
+    """Return the colours of the first evocative word ("sunset", "neon"), if any."""
     for word in _WORD.findall(text.lower()):
         if word in _MOODS:
             return [_parse(colour) for colour in _MOODS[word]]

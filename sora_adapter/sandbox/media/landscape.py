@@ -1,8 +1,8 @@
 """The scene of a clip without a reference image: a sky and ridges that slide past each other.
 
-Everything is drawn once, larger than the frame; a frame is cropped from it. The camera sways from side to
+Everything is drawn once, larger than the frame; each frame is cropped from it. The camera sways from side to
 side, so a clip may have any length. Layout and motion come from the root prompt, colours and weather from the
-clip's own.
+clip's own prompt.
 
 The outlines of the ridges are chosen by the words of the prompt. Each is a list of points over the width, x
 in units (the shorter side of the frame) and y from 0 (the top of the relief) to 1 (its foot). Only the root
@@ -240,7 +240,7 @@ def _layers(recipe: Recipe) -> list[_Layer]:
 
 
 def _ridge(kind: str, step: int, palette: Palette, recipe: Recipe) -> _Layer:
-    """Draw one ridge, down to where the next one hides it."""
+    """Draw one ridge, down to where the next one covers it."""
     width, height = recipe.size
     unit, throw = min(recipe.size), dice("ridge", str(step), recipe.root)
     relief, swell = (

@@ -1,8 +1,8 @@
 """Choose the colours of a scene from the prompts.
 
 Rules: a colour that the prompt names is always used, and covers more of the picture than any other. If none
-is named, a mood word decides, or else the prompt's hash. A remix that names no colour keeps its parent's,
-visibly shifted.
+is named, a mood word decides, or else the prompt's hash. A remix that names no colour keeps its parent's
+colours, visibly shifted.
 """
 
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ def _colours(prompts: Sequence[str]) -> list[Colour]:
 
 
 def _hash_hues(prompt: str) -> list[Colour]:
-    """Return neighbouring hues, which match wherever the random choice starts."""
+    """Return neighbouring hues, which harmonise wherever the random choice starts."""
     throw = dice("palette", prompt)
     hue, turn = throw.random(), throw.choice((-0.12, -0.08, 0.08, 0.12))
     return [from_hue(hue, 0.52, 0.42), from_hue(hue + turn, 0.72, 0.62), from_hue(hue - turn / 2, 0.3, 0.4)]

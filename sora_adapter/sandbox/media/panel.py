@@ -140,7 +140,7 @@ def _small_print(text: str, size: int, room: int) -> _Line:
 
 
 def _plate(box: tuple[int, int], accent: Colour, stripe: int) -> tuple[Image.Image, Image.Image]:
-    """Draw a dark plate with an accent stripe, and the mask that makes it translucent with round corners."""
+    """Draw a dark plate with an accent stripe, and a mask for translucency and rounded corners."""
     picture, mask = Image.new("RGB", box, _INK), Image.new("L", box, 0)
     corners = ImageDraw.Draw(mask)
     corners.rounded_rectangle((0, 0, box[0] - 1, box[1] - 1), radius=box[1] // 12 + 4, fill=_OPACITY)

@@ -1,11 +1,11 @@
 """Pictures in the encoder's format: three planes, luma at full size and chroma at half.
 
-Drawing directly into the planes avoids converting every frame from RGB, which would be most of the cost of a
+Drawing directly into the planes avoids converting every frame from RGB, which would dominate the cost of a
 clip. The values are ITU-R BT.709 in limited range, which players assume for HD video. Positions and sizes are
 even numbers of luma pixels; an odd position shifts its chroma by half a pixel, which is invisible.
 
-`Weather` draws particles: motes of light, or the snow or rain that the prompt mentions. They are on luma
-alone, which takes a third of the time and looks like light.
+`Weather` draws particles: motes of light, or the snow or rain that the prompt mentions. They are drawn on
+luma only, which takes a third of the time and looks like light.
 
 `encode` makes an MP4 file of pictures and sound, H.264 and AAC. Rules: one encoder thread and no creation
 time, so the bytes depend only on the pictures (and on the FFmpeg version in PyAV). 24 frames and 32,000

@@ -50,7 +50,7 @@ class Recipe:
 
     @property
     def acts(self) -> "tuple[Recipe, ...]":
-        """The clips it is composed of, in order; the last is itself."""
+        """The clips it is composed of, in order; the last is this one."""
         return (*self.before.acts, self) if self.before is not None else (self,)
 
 

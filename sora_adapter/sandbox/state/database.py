@@ -22,7 +22,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # files that SQLite creates beside it get the same permissions
+        with suppress(FileExistsError):  # files that SQLite creates next to it get the same permissions
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY, 0o600))
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(
@@ -42,7 +42,7 @@ class Database:
             self._connection.executescript(schema)
 
     def rows(self, query: str, values: Row = ()) -> list[tuple[Any, ...]]:
-        """Return all rows of a query; the tables are STRICT, so the types are those of the columns."""
+        """Return all rows of a query; the tables are STRICT, so values have the types of their columns."""
         with self._lock:
             return self._connection.execute(query, values).fetchall()
 

@@ -1,7 +1,7 @@
 """The jobs: what was requested, never a status, which `lifecycle` computes.
 
 A job contains everything it is made from: the prompts of its whole chain, and the acts of the clip it
-continues; so it can be rendered after its parents are deleted. Reference images and uploaded videos are
+continues. So it can still be rendered after its parents are deleted. Reference images and uploaded videos are
 stored here too, once each, as long as a job needs them.
 """
 
@@ -58,7 +58,7 @@ ALTER TABLE jobs ADD COLUMN earlier TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE jobs ADD COLUMN cast_ids TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE jobs ADD COLUMN cast_names TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE jobs ADD COLUMN is_announced INTEGER NOT NULL DEFAULT 0;
-"""  # for a data dir from before extensions and characters
+"""  # for a data dir older than extensions and characters
 _FORGET_UNUSED_FILES = """
 DELETE FROM files WHERE sha256 NOT IN (
     SELECT reference_sha256 FROM jobs WHERE reference_sha256 IS NOT NULL
@@ -174,7 +174,7 @@ class JobStore:
                 database.executemany("UPDATE jobs SET is_announced = 1 WHERE id = ?", ids)
 
     def running(self, model: str, now: float) -> int:
-        """Return how many jobs of a model have not ended."""
+        """Return the number of unfinished jobs of a model."""
         query = "SELECT count(*) FROM jobs WHERE created_at + render_seconds > ? AND model = ?"
         ((number,),) = self._database.rows(query, (now, model))
         return int(str(number))

@@ -23,7 +23,7 @@ _RENDER_S = 0.25  # until a late clip is requested again
 class Moment:
     """The state of one job at one time; `remaining_s` is 0 once it ended, `done_at` None unless it completed.
 
-    `is_held_back` if only its clip is missing.
+    `is_held_back` is True if only its clip is missing.
     """
 
     status: Status

@@ -1,4 +1,4 @@
-"""What clients upload separately: files (``/v1/files``), and the videos that characters are made from.
+"""Separate uploads of clients: files (``/v1/files``), and the videos that characters are made from.
 
 A create request can name a file as its ``input_reference``. A character is an id and a name; the API cannot
 list or delete it.
@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS characters (
 
 @dataclass(frozen=True)
 class Character:
-    """A character that a prompt can name."""
+    """A character that a prompt can refer to."""
 
     id: str
     name: str

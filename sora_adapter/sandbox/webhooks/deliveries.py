@@ -1,8 +1,8 @@
 """The durable outbox: one delivery for each event and endpoint, until a 2xx or for 72 hours.
 
-Rules: an event is added once for each endpoint, however often it is announced. A delivery being sent is
-leased, so that a crash only delays it, and no other process sends it meanwhile. Attempts are repeated after
-1, 2, 4, 8 … seconds. If a receiver's answer was lost, it gets the same delivery again, under the same id.
+Rules: an event is added once per endpoint, however often it is announced. A delivery being sent is leased, so
+that a crash only delays it, and no other process sends it meanwhile. Attempts are repeated after 1, 2, 4, 8 …
+seconds. If a receiver's answer was lost, it gets the same delivery again, under the same id.
 """
 
 import uuid
@@ -63,7 +63,7 @@ class DeliveryStore:
         self._database.change(statement, values)
 
     def lease(self, now: float) -> list[Delivery]:
-        """Lease the due deliveries, each for one attempt."""
+        """Lease the due deliveries for one attempt each."""
         query = (
             f"SELECT {_COLUMNS} FROM webhook_deliveries WHERE next_at <= ? ORDER BY next_at, rowid LIMIT ?"
         )

@@ -1,4 +1,4 @@
-"""The endpoints: which events they receive, where, and with which secret they are signed."""
+"""The endpoints: their event types, URLs and signing secrets."""
 
 import json
 import uuid
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS webhook_endpoints (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A receiver of events; the secret before the last rotation may stay valid for a while."""
+    """A receiver of events; the previous secret may stay valid for a while after a rotation."""
 
     id: str
     name: str
@@ -70,7 +70,7 @@ class EndpointStore:
     def add(
         self, name: str, url: str, event_types: tuple[str, ...], now: float, endpoint_id: str | None = None
     ) -> Endpoint:
-        """Store a new endpoint with its own secret; an existing id is left unchanged."""
+        """Store a new endpoint with its secret; an existing id is left unchanged."""
         new_id = endpoint_id or f"whe_{uuid.uuid4().hex}"
         endpoint = Endpoint(new_id, name, url, event_types, now, now, new_secret())
         statement = f"INSERT OR IGNORE INTO webhook_endpoints ({_COLUMNS}) VALUES ({marks(_COLUMNS)})"

@@ -1,4 +1,4 @@
-"""The permanent objects of a permissive sandbox: the ids in the SDK's own tests."""
+"""The permanent objects of a permissive sandbox: the ids that the SDK's own tests use."""
 
 from sora_adapter.sandbox.state.jobs import Job, JobStore
 from sora_adapter.sandbox.state.uploads import CharacterStore

@@ -1,6 +1,6 @@
-"""Determine which events are due: one for each finished job and each endpoint that existed when it ended.
+"""Determine the due events: one for each finished job and each endpoint that existed when it ended.
 
-An event's id is derived from its job's, so that it is the same for all endpoints and for a second
+An event's id is derived from its job's id, so that it is the same for all endpoints and for a repeated
 announcement. Deliveries are added before the job is marked, so a crash in between repeats the announcement
 but not the deliveries.
 """
@@ -47,7 +47,7 @@ class Outbox:
         self._jobs.mark_announced(over)
 
     def lease_due(self) -> list[tuple[Delivery, Letter]]:
-        """Announce, and lease the deliveries to send now."""
+        """Announce events, and lease the deliveries to send now."""
         self.announce()
         now = self._clock()
         taken = [
@@ -75,7 +75,7 @@ def event_id_of(job_id: str) -> str:
 
 
 def event_body(event_id: str, kind: str, subject_id: str, at: float) -> str:
-    """Return an event as it is sent."""
+    """Return an event in the format that is sent."""
     event = {
         "id": event_id,
         "object": "event",

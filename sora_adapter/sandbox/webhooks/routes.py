@@ -50,7 +50,7 @@ def delivery_record(delivery: Delivery) -> dict[str, Any]:
 
 
 class WebhookRoutes:
-    """The operations on the endpoints of an outbox; sample events are posted at once."""
+    """The operations on the endpoints of an outbox; sample events are posted immediately."""
 
     def __init__(self, outbox: Outbox, post: Post, clock: Callable[[], float], *, permissive: bool) -> None:
         self._outbox, self._post, self._clock, self._permissive = outbox, post, clock, permissive
@@ -94,7 +94,7 @@ class WebhookRoutes:
         return JSONResponse(show_endpoint(await self._find(request)))
 
     async def update(self, request: Request) -> Response:
-        """Change the given fields; all others stay."""
+        """Change the given fields; the others are unchanged."""
         changes = self._require_usable(protocol.parse_changes(await read_fields(request)))
         endpoint = (await self._find(request)).change(changes, self._clock())
         await run_in_threadpool(self._endpoints.put, endpoint)
@@ -116,7 +116,7 @@ class WebhookRoutes:
         return JSONResponse(protocol.deleted_endpoint(endpoint.id))
 
     async def test(self, request: Request) -> Response:
-        """Send a sample event now, once, and return how the receiver answered."""
+        """Send a sample event once, immediately, and return how the receiver answered."""
         event_type = protocol.parse_test(await read_fields(request))
         endpoint = await self._find(request)
         status = await self._post_sample(endpoint, event_type)
@@ -133,7 +133,7 @@ class WebhookRoutes:
         return await self._post(letter_to(endpoint, f"wh_{name}", body, now))
 
     def _require_usable(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields of an endpoint if it can be posted to; unlike the real server, by http too."""
+        """Return the fields of an endpoint if it accepts posts; unlike the real server, http is allowed."""
         url = fields.get("url")
         if url is not None and not self._permissive and not is_postable(url):
             message = f"Invalid 'url': expected an https (or http) URL with a host, but got '{url}'."

@@ -1,6 +1,6 @@
-"""The background task that sends due deliveries; it follows the sandbox's clock, so that a test may move it.
+"""The background task that sends due deliveries; it uses the sandbox's clock, which a test may move.
 
-Redirects are not followed: any status but 2xx is retried.
+Redirects are not followed: any status other than 2xx is retried.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def is_postable(url: str) -> bool:
-    """Return whether a URL can be posted to: it has a host and a valid port."""
+    """Return whether events can be posted to a URL: it has a host and a valid port."""
     try:
         parts = urlsplit(url)
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -61,7 +61,7 @@ class Mail:
 
 
 async def send_what_is_due(outbox: Outbox, post: Post) -> None:
-    """Send due deliveries for ever, several at once, each settled by its own answer."""
+    """Send due deliveries forever, several at a time, settling each by its answer."""
     hands = asyncio.Semaphore(_AT_ONCE)
 
     async def deliver(delivery: Delivery, letter: Letter) -> None:

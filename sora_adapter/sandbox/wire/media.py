@@ -1,8 +1,8 @@
 """The images and videos that a request brings, checked before they are used.
 
 A reference image is a jpeg, png or webp that decodes completely and has exactly the requested size. It may be
-uploaded before (`POST /v1/files`) and named by its id. The sandbox fetches nothing, so http URLs are refused
-with a message that says so.
+uploaded first (`POST /v1/files`) and referred to by its id. The sandbox fetches nothing, so http URLs are
+refused with a message that says so.
 
 A video for a character must be an MP4 of 2 to 4 seconds, 16:9 or 9:16, 720p to 1080p. A video to be edited or
 extended must be an MP4 of a size that the model produces, at most as long as the longest clip it produces.
@@ -35,7 +35,7 @@ Files = Callable[[str], bytes | None]
 
 
 def read_reference(value: Any, size: str, file: Files) -> bytes:
-    """Return the bytes of the image, from `file` if it is named by id; raises ApiError."""
+    """Return the bytes of the image, from `file` if given by id; raises ApiError."""
     if isinstance(value, Upload):
         image = value.body
     elif isinstance(value, dict):
@@ -138,7 +138,7 @@ class Film:
 
     @property
     def whole_seconds(self) -> int:
-        """The length of a clip made from it: rounded up to one that the model produces."""
+        """The length of a clip made from it, rounded up to one that the model produces."""
         return max(_STEP_S, math.ceil((self.duration_s - _SLACK_S) / _STEP_S) * _STEP_S)
 
 

@@ -1,4 +1,4 @@
-"""The refusals that only the sandbox has: limits of its own, internal errors, and faults on demand."""
+"""Refusals specific to the sandbox: its own limits, internal errors, and faults on demand."""
 
 import logging
 

@@ -49,7 +49,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class JsonAnswer:
-    """An answer in JSON; `headers` exclude those of the body."""
+    """An answer in JSON; `headers` are without the body's headers."""
 
     status: int
     body: Json

@@ -1,7 +1,7 @@
 """Parse requests once: the results are frozen types that contain only offered values.
 
-The lists are those of the API's last state (guide and price list), which is newer than the official
-description. In permissive mode, unknown models are accepted, and uploads that are not images or videos.
+The lists reflect the API's last state (guide and price list), which is newer than the official description.
+In permissive mode, unknown models are accepted, and uploads that are not images or videos.
 """
 
 from collections.abc import Iterable, Mapping
@@ -62,14 +62,14 @@ class CreateRequest:
 
 @dataclass(frozen=True)
 class RemixRequest:
-    """A request for a change; all else comes from the source."""
+    """A request for a change; everything else comes from the source."""
 
     prompt: str
 
 
 @dataclass(frozen=True)
 class EditRequest:
-    """A request to change a video: one of the sandbox's (by id) or an upload; `model` is for uploads."""
+    """A request to change a video of the sandbox (by id) or an upload; `model` is for uploads."""
 
     prompt: str
     source: str | Film
@@ -88,7 +88,7 @@ class ExtendRequest:
 
 @dataclass(frozen=True)
 class CharacterRequest:
-    """A request for a character, with a video that is suitable for one."""
+    """A request for a character, with a suitable video."""
 
     name: str
 
@@ -233,7 +233,7 @@ def _film(value: Any, *, permissive: bool) -> Film:
 
 
 def _id_of(value: Any, param: str) -> str:
-    """Return the id of an object that contains nothing else."""
+    """Return the id from an object that contains nothing else."""
     if not isinstance(value, dict):
         raise ApiError.wrong_type(param, "an object", type_name(value))
     refuse_unknown(value, ("id",), f"{param}.")

@@ -1,8 +1,8 @@
 """Access: the keys and what they permit, who granted them, the roles of the policy in force, and passkeys.
 
-The passkeys are those that the policy names for the reader, and a new one with the line for the policy.
-Making one records nothing. It counts once a policy that names it is in force, which is activated, and where
-the policy wants it approved, like every other change: this server cannot give anyone a key.
+The page shows the reader's passkeys in the policy, and a new one with its line for the policy. Making one
+records nothing. It counts once a policy with it is in force, which is activated, and approved if required,
+like every other change: this server cannot give anyone a key.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class Role(View):
 
 
 class ProposedKey(View):
-    """A grant that waits for approval; `name` is that of the change."""
+    """A grant that waits for approval; `name` is the change's name."""
 
     name: str
     words: str
@@ -91,11 +91,11 @@ class AccessView(View):
     teams: tuple[str, ...]
     purposes: tuple[str, ...]
     next_key_id: str
-    """The id of the key that the form of this page grants: a form that is sent twice grants one key."""
+    """The id of the key that this page's form grants: submitting the form twice grants only one key."""
 
 
 def read(visit: Visit) -> AccessView:
-    """Read the keys; those who neither administer nor audit see their own."""
+    """Read the keys; people who neither administer nor audit see their own."""
     session = visit.session
     sees_all = visit.caller.team is None and (
         visit.may(Permission.ADMINISTER) or visit.may(Permission.AUDIT) or visit.may(Permission.OPERATE)
@@ -163,7 +163,7 @@ def _row(key: AccessKey, now: datetime) -> Key:
 
 
 async def grant_key(visit: Visit, form: FormData) -> Done:
-    """Grant a key, or propose it if another person has to approve grants; the key is shown once."""
+    """Grant a key, or propose it if another person must approve grants; the key is shown once."""
     session, terms = visit.session, _terms(form)
     who, key_id = session.provenance, text_of(form, "key_id")
     if not KEY_ID.fullmatch(key_id):
@@ -253,7 +253,7 @@ INSTALL = "pip install 'sora-ledger[passkeys]'"
 
 
 class Named(View):
-    """A passkey that the policy in force names for the reader."""
+    """A passkey of the reader in the policy in force."""
 
     key_id: str
     origin: str
@@ -261,7 +261,7 @@ class Named(View):
 
 
 class PasskeyView(View):
-    """The page; `line` is what a policy needs for the passkey that was just made."""
+    """The page; `line` is the policy line of the passkey that was just made."""
 
     name: str
     policy: str
@@ -273,11 +273,11 @@ class PasskeyView(View):
     """Why no passkey can be made here; None if one can."""
 
     options: str | None
-    """What the browser is asked for, as JSON."""
+    """The request to the browser, as JSON."""
 
 
 def read_passkeys(visit: Visit) -> PasskeyView:
-    """Read which passkeys the reader has, and what the browser is asked for to make one."""
+    """Read the reader's passkeys, and the browser request to make one."""
     policy, name, origin = visit.session.in_force.rules.policy, visit.caller.name, own_origin(visit.request)
     made = _made(visit)
     obstacle = _obstacle(origin)
@@ -319,7 +319,7 @@ def _obstacle(origin: str) -> str | None:
 
 
 def _challenge(visit: Visit) -> bytes:
-    """Return the challenge for a new passkey: of this session, so nothing has to be remembered."""
+    """Return the challenge for a new passkey: derived from this session, so nothing must be stored."""
     return hashlib.sha256(f"sora-ledger/passkey/new\n{visit.csrf}\n{visit.caller.name}".encode()).digest()
 
 
@@ -354,7 +354,7 @@ def _algorithms() -> list[Any]:
 
 
 async def make(visit: Visit, form: FormData) -> Done:
-    """Check a passkey that the browser made, and show the line that a policy needs for it."""
+    """Check a passkey that the browser made, and show its line for the policy."""
     origin = own_origin(visit.request)
     obstacle = _obstacle(origin)
     if obstacle is not None:

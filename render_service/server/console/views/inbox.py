@@ -1,7 +1,7 @@
-"""The Inbox: what waits for the person who reads it, and what they do about it.
+"""The Inbox: items that wait for the reader, and their actions on them.
 
-A person sees what their permissions let them act on: requests to approve, finished videos to review, outcomes
-that a person has to settle, findings of an audit, and budgets that are nearly used up.
+People see the items that their permissions let them act on: requests to approve, finished videos to review,
+outcomes to settle, findings of an audit, and budgets that are nearly used up.
 """
 
 import asyncio
@@ -83,8 +83,8 @@ class Unknown(View):
 class Problem(View):
     """A finding of an audit, with the next step: as a command (`do`), and on these pages.
 
-    `step` says what to do, at the address `page` unless it is None; with `may_end`, the reader may record
-    here how the finding was dealt with.
+    `step` is the action, at the address `page` unless it is None; with `may_end`, the reader may record here
+    how the finding was dealt with.
     """
 
     code: str
@@ -109,11 +109,11 @@ STEPS: Mapping[str, tuple[str, str | None]] = {
         None,
     ),
 }
-"""What to do about a finding on these pages, by its code, and where."""
+"""The actions for a finding on these pages, by its code, and their addresses."""
 
 
 class Budget(View):
-    """A budget of which most is used."""
+    """A budget that is mostly used."""
 
     budget: str
     limit_usd_micros: int
@@ -122,7 +122,7 @@ class Budget(View):
 
 
 class Inbox(View):
-    """Everything that waits for the reader; a part that they may not act on is empty."""
+    """Everything that waits for the reader; parts they may not act on are empty."""
 
     to_answer: list[Waiting]
     waiting_for_others: list[Waiting]
@@ -135,7 +135,7 @@ class Inbox(View):
     more_findings: int
     budgets: list[Budget]
     may: list[str]
-    """The permissions of the reader, which say what the page is about."""
+    """The permissions of the reader, which determine the parts of the page."""
 
     @property
     def is_empty(self) -> bool:
@@ -155,7 +155,7 @@ class Request(View):
 
 
 class Known:
-    """What is remembered of one ledger, and brought up to date by what was recorded since."""
+    """The cached state of one ledger, updated from new records."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.changes = OpenChanges(ledger)
@@ -166,7 +166,7 @@ _KNOWN: WeakKeyDictionary[Ledger, Known] = WeakKeyDictionary()
 
 
 def known(ledger: Ledger) -> Known:
-    """Return what this process remembers of a ledger."""
+    """Return this process's cached state of a ledger."""
     return _KNOWN.get(ledger) or _KNOWN.setdefault(ledger, Known(ledger))
 
 
@@ -174,7 +174,7 @@ def known(ledger: Ledger) -> Known:
 
 
 def count(visit: Visit) -> int:
-    """Return how many things wait for the reader to act, for the menu; from indexes alone."""
+    """Return the number of items that the reader can act on, for the menu; from indexes alone."""
     total = 0
     if visit.may(Permission.APPROVE):
         total += sum(_is_for(visit, job) for job in held_jobs(visit))
@@ -185,7 +185,7 @@ def count(visit: Visit) -> int:
 
 
 def _is_for(visit: Visit, job: Job) -> bool:
-    """Return whether the reader may have to answer a held job: not their own, nor one that they approved."""
+    """Return whether the reader may have to answer a held job: not their own, nor one they approved."""
     me = visit.caller.name
     if job.actor == me or job.state is not State.APPROVED:
         return job.actor != me
@@ -194,7 +194,7 @@ def _is_for(visit: Visit, job: Job) -> bool:
 
 
 def read(visit: Visit) -> Inbox:
-    """Read what waits for the reader."""
+    """Read the items that wait for the reader."""
     ledger = visit.session.ledger
     held = held_jobs(visit) if visit.may(Permission.APPROVE) else []
     shown = [*waiting_changes(visit, known(ledger).changes), *waiting_jobs(visit, held[:MOST_SHOWN])]
@@ -217,7 +217,7 @@ def read(visit: Visit) -> Inbox:
 
 
 def read_request(visit: Visit) -> Request:
-    """Read one request: all of its prompt, and whether the reader may answer it."""
+    """Read one request: its whole prompt, and whether the reader may answer it."""
     name = visit.part("name")
     if name.startswith(CHANGE):
         return _change(visit, name)
@@ -381,7 +381,7 @@ async def answer(visit: Visit, form: FormData) -> Done:
 
 
 def _passkey(form: FormData) -> PasskeySignature | None:
-    """Return what a passkey signed; None if the form is not signed."""
+    """Return a passkey's signature; None if the form is not signed."""
     names = ("credential_id", "signature", "authenticator_data", "client_data")
     texts = [text_of(form, name) for name in names]
     if not any(texts):
@@ -393,7 +393,7 @@ def _passkey(form: FormData) -> PasskeySignature | None:
 
 
 def _until(form: FormData, now: datetime) -> datetime:
-    """Return when a signed approval ends, as the page proposed it."""
+    """Return the expiry of a signed approval, as the page proposed it."""
     try:
         until = datetime.fromisoformat(text_of(form, "until"))
     except ValueError:
@@ -404,7 +404,7 @@ def _until(form: FormData, now: datetime) -> datetime:
 
 
 async def settle_outcome(visit: Visit, form: FormData) -> Done:
-    """Settle an unknown outcome: look at the server again, name its video, or say that there is none."""
+    """Settle an unknown outcome: ask the server again, name its video, or declare that there is none."""
     job = await asyncio.to_thread(visible_job, visit, visit.part("name"))
     choice = text_of(form, "choice")
     if choice == "look":

@@ -1,13 +1,13 @@
 """Log: the records that the person may see, the newest first, filtered as `sora-ledger log` filters them.
 
-New records arrive by themselves where a script runs; without one, a link leads to them. `views.record` shows
+With scripts enabled, new records arrive automatically; otherwise a link leads to them. `views.record` shows
 one record.
 
 `Live` sends new records as server-sent events. One thread follows the log for all browsers of this process,
 as `sora-ledger log --follow` does; it runs while a page is open. Each record is rendered once. A browser has
-a queue of what matches its filter and may be seen by its person; every `FLUSH_S` all of it is sent as one
-event, whose id is the last position in it. A browser that does not take it in time is dropped, so that memory
-stays flat: it connects again by itself, says with `Last-Event-ID` how far it came, and gets what it missed
+a queue of the records that match its filter and that its person may see; every `FLUSH_S` the queue is sent as
+one event, whose id is the last position in it. A browser that is too slow is dropped, so that memory stays
+flat: it reconnects automatically, reports its last position in `Last-Event-ID`, and gets the missed records
 from the log.
 """
 
@@ -72,7 +72,7 @@ class Row(View):
 
 
 class LogView(View):
-    """The page; `older`, `newer` and `live` are addresses, None if there is nothing to lead to."""
+    """The page; `older`, `newer` and `live` are addresses, None if there is no such page."""
 
     records: tuple[Row, ...]
     first_looked: int
@@ -134,7 +134,7 @@ def filter_of(visit: Visit) -> RecordFilter:
 
 
 def row_of(record: Record) -> Row:
-    """Return a record as a row; one that this version does not know is shown without its words."""
+    """Return a record as a row; an unknown one is shown without its summary."""
     try:
         words = what(record.event)
     except LedgerUnusable:
@@ -195,24 +195,24 @@ PAGES = (Page(PATH, "Log", "log.html", read, rows=rows),)
 
 FLUSH_S = 0.25
 WAKE_S = 1.0
-"""How soon a stream ends when the server stops, and the thread when nobody reads."""
+"""Maximum delay until a stream ends when the server stops, and until the thread ends without readers."""
 
 HEARTBEAT_S = 15.0
 SIGNED_IN_S = 30.0
-"""How often a stream looks whether its person is still signed in."""
+"""How often a stream checks that its person is still signed in."""
 
 MOST_WAITING = 1_000
 """Records that may wait for one browser."""
 
 MOST_MISSED = 200
-"""Records that a browser gets when it comes back; of more, the newest."""
+"""Maximum records that a reconnecting browser gets: the newest."""
 
 _BATCH = 100
 _JOBS = 5_000
 
 
 class Entry(NamedTuple):
-    """A record as browsers get it, and what decides who does."""
+    """A record as sent to browsers, and the properties that decide who gets it."""
 
     record: Record
     job: Job | None
@@ -221,7 +221,7 @@ class Entry(NamedTuple):
 
 @dataclass(eq=False)
 class Browser:
-    """One open page: its filter, its person, and what waits for it."""
+    """One open page: its filter, its person, and its queue."""
 
     caller: Caller
     where: RecordFilter
@@ -230,7 +230,7 @@ class Browser:
     is_dropped: bool = False
 
     def offer(self, entries: Sequence[Entry]) -> None:
-        """Queue those entries that match and may be seen; too many drop the browser."""
+        """Queue the entries that match and are visible; too many drop the browser."""
         for entry in entries:
             if matches(self.where, entry.record) and may_see_records(self.caller, entry.job):
                 self.waiting.append(entry)
@@ -240,13 +240,13 @@ class Browser:
             self.has_some.set()
 
     def drop(self) -> None:
-        """Let go of everything; the stream ends."""
+        """Clear the queue; the stream ends."""
         self.is_dropped = True
         self.waiting.clear()
         self.has_some.set()
 
     def take(self) -> list[Entry]:
-        """Return what waits."""
+        """Return the queued entries."""
         entries = list(self.waiting)
         self.waiting.clear()
         self.has_some.clear()
@@ -318,7 +318,7 @@ class Follower:
         )
 
     def _job(self, stream: str) -> Job | None:
-        """Return the job of a stream: its actor and team, which never change, say who may see it."""
+        """Return the job of a stream: its actor and team, which never change, determine its visibility."""
         if not stream.startswith(JOB_PREFIX):
             return None
         if stream not in self._jobs:
@@ -369,7 +369,7 @@ class Live:
             return self._follower
 
     def _missed(self, browser: Browser, since: int, until: int) -> str:
-        """Return as an event what was recorded between two positions."""
+        """Return the records between two positions as an event."""
         if since >= until:
             return ": connected\n\n"
         ledger = self._session.ledger
@@ -408,7 +408,7 @@ class Live:
 
 
 def matches(where: RecordFilter, record: Record) -> bool:
-    """Return whether a record matches a filter, as the store would find it."""
+    """Return whether a record matches a filter, with the same result as in the store."""
     return (
         where.stream in (None, record.stream)
         and where.type in (None, record.type)

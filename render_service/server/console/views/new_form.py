@@ -1,4 +1,4 @@
-"""Read the form of a new request: what was typed, and the request that it stands for.
+"""Read the form of a new request: the typed values, and the resulting request.
 
 Each error belongs to a field, where the page shows it.
 """
@@ -42,7 +42,7 @@ _IN_THE_FORM = (
     ),
     ("declare which: --declare-change", "choose which under Declared change:"),
 )
-"""What commands do with options, as it is done in the form."""
+"""The form's counterparts of actions that commands do with options."""
 _FIELDS = {
     "image": IMAGE,
     "reference": IMAGE,
@@ -50,11 +50,11 @@ _FIELDS = {
     "source": "remix_of",
     "declare_change": "declared_change",
 }
-"""What messages call some fields of the form; the others have one name."""
+"""The names of some form fields in messages; the others have the same name."""
 
 
 class Typed(View):
-    """What the form says, as it was typed."""
+    """The contents of the form, as typed."""
 
     key: str
     prompt: str = ""
@@ -72,7 +72,7 @@ class Typed(View):
 
     @classmethod
     def read(cls, fields: Mapping[str, Any], *, key: str) -> "Typed":
-        """Return what `fields` hold; `key` is that of a form without one."""
+        """Return the contents of `fields`; `key` is for a form without one."""
         names = set(cls.model_fields) - {"attested", "prompt"}
         fields_set = {name: text.strip() for name in names if isinstance(text := fields.get(name), str)}
         prompt = fields.get("prompt")
@@ -81,7 +81,7 @@ class Typed(View):
 
 
 class FieldError(BadInput):
-    """What is wrong with one field of the form."""
+    """An error in one field of the form."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message, param=field)
@@ -89,7 +89,7 @@ class FieldError(BadInput):
 
 
 def field_of(error: SoraLedgerError) -> str:
-    """Return the field of the form that an error is about; an empty string if it is about none."""
+    """Return the form field of an error; an empty string if there is none."""
     if isinstance(error, FieldError):
         return error.field
     named = _NAMED.match(str(error))
@@ -98,7 +98,7 @@ def field_of(error: SoraLedgerError) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return `text` as a sentence; options of the command line that it names are fields of the form here."""
+    """Return `text` as a sentence; command-line options in it become form fields."""
     words = text
     for option, control in _IN_THE_FORM:
         words = words.replace(option, control)
@@ -118,15 +118,15 @@ def about(field: str) -> Iterator[None]:
 
 
 def images_in(form: Mapping[str, Any]) -> list[UploadFile]:
-    """Return the images that were sent with a form, in the order of the list that the browser showed."""
+    """Return the images sent with a form, in the order of the list that the browser showed."""
     sent = form.getlist(IMAGE) if isinstance(form, FormData) else [form.get(IMAGE)]
     return [image for image in sent if isinstance(image, UploadFile) and image.filename]
 
 
 def read_input(visit: Visit, typed: Typed, images: Sequence[UploadFile]) -> RequestInput:
-    """Return what the form asks for, in a thread; `FieldError` names a field that cannot be.
+    """Return the request in the form, in a thread; `FieldError` names an invalid field.
 
-    The first of `images` is the first frame. Several are all sent, where the server takes them.
+    The first of `images` is the first frame. All of several are sent if the server supports it.
     """
     if not _KEY.fullmatch(typed.key):
         raise BadInput("the form is incomplete: open the page again")
@@ -191,7 +191,7 @@ def _references(images: Sequence[UploadFile], typed: Typed) -> tuple[dict[str, o
 
 
 def _frame(image: UploadFile, typed: Typed, *, is_first: bool) -> Frame:
-    """Return an image that was sent with the form; the first frame in the size of the video."""
+    """Return an image that was sent with the form; the first frame at the size of the video."""
     name = "".join(letter for letter in str(image.filename) if letter.isprintable())[-200:] or "image"
     with TemporaryDirectory(prefix="sora-ledger-image-") as folder, about(IMAGE):
         path = Path(folder) / "image"

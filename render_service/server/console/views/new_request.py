@@ -1,9 +1,7 @@
-"""The form for a new request: what would be decided is shown before it is sent.
+"""The form for a new request: it shows the decision before the request is sent.
 
-The decision is that of ``sora-ledger decide``. Sending goes the way of the gateway's ``POST /videos``, under
-an idempotency key that the form carries: a form that is sent twice makes one video.
-
-The decision is the one that ``sora-ledger decide`` makes; nothing is recorded for it.
+The decision is the same as from ``sora-ledger decide``; nothing is recorded for it. Sending works like the
+gateway's ``POST /videos``, with an idempotency key in the form: submitting a form twice makes one video.
 """
 
 import asyncio
@@ -48,7 +46,7 @@ from render_service.submission.sources import source_ahead
 from sora_adapter.profiles import profiles
 
 _COMMAND = "sora-ledger "
-"""How the steps begin that are commands; the page has links for them."""
+"""Prefixes of steps that are commands; the page has links for them."""
 
 
 class Candidate(View):
@@ -76,7 +74,7 @@ class Changed(View):
 
 
 class Decision(View):
-    """What would be decided, and why; what is missing; and what would keep it from being sent.
+    """The decision and its reasons; missing details; and obstacles to sending.
 
     `changes_say` is ``single``, ``multiple``, ``none`` or ``ambiguous``, and null unless it is a remix.
     `wait` is null if too little was measured.
@@ -103,7 +101,7 @@ class Decision(View):
 
 
 def decide(visit: Visit, request_input: RequestInput) -> Decision:
-    """Return the decision on what `request_input` stands for; `BadRequest` if it is invalid."""
+    """Return the decision on `request_input`; `BadRequest` if it is invalid."""
     session, values = visit.session, dict(request_input.values)
     if request_input.source is not None:
         values["source"], values["profile"] = source_ahead(session.ledger, request_input.source)
@@ -193,7 +191,7 @@ SENT_BEFORE = (
 
 
 class SourceView(View):
-    """The video that a remix is made from."""
+    """The source video of a remix."""
 
     job_id: str
     prompt: str | None
@@ -203,9 +201,9 @@ class SourceView(View):
 
 
 class NewRequestView(View):
-    """The form as it was typed, what it offers, and the decision on it.
+    """The form as typed, its choices, and the decision on it.
 
-    `take_several_images` are the servers that take more than a first frame. `errors` are sentences by the
+    `take_several_images` are the servers that accept more than a first frame. `errors` are sentences by the
     names of their fields; the empty name is for the form as a whole. `decision` is null as long as there is
     no prompt, or an error.
     """
@@ -228,7 +226,7 @@ class NewRequestView(View):
 
 
 def read_form(visit: Visit) -> NewRequestView:
-    """Return the form: new, with the words of the address, or as it was typed when it was refused."""
+    """Return the form: new, with values from the address, or as typed when it was refused."""
     if visit.typed:
         typed = Typed.read(visit.typed, key=_new_key())
         return _view(visit, typed, images_in(visit.typed))
@@ -274,7 +272,7 @@ def _source(visit: Visit, typed: Typed) -> SourceView | None:
         return None
     try:
         job = find_job(visit, typed.remix_of)
-    except SoraLedgerError:  # said at its field
+    except SoraLedgerError:  # shown at its field
         return None
     [began] = visit.session.ledger.history(job.job_id)[:1]
     prompt = getattr(began.event, "prompt", None)
@@ -292,13 +290,13 @@ def _new_key() -> str:
 
 
 async def check(visit: Visit, form: FormData) -> NewRequestView:
-    """Show the decision on what was typed; nothing is recorded."""
+    """Show the decision on the typed values; nothing is recorded."""
     typed = Typed.read(form, key=_new_key())
     return await asyncio.to_thread(_view, visit, typed, images_in(form))
 
 
 async def send(visit: Visit, form: FormData) -> Done | NewRequestView:
-    """Record and submit the request as the person who is signed in, once for each form."""
+    """Record and submit the request as the signed-in person, once per form."""
     typed = Typed.read(form, key="")
     submit: Submit = visit.request.app.state.submit
     try:

@@ -1,4 +1,4 @@
-"""Operations: the queue, what needs a person, the limits of workers, and when the record was last checked."""
+"""Operations: the queue, items that need a person, worker limits, and the latest checks of the record."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ from render_service.worker.leases import WorkerOptions, queue_document
 MOST_SHOWN = 100
 _VERIFYING = asyncio.Lock()
 OLD = timedelta(days=2)
-"""A check that is older asks for attention: both are meant to be made daily."""
+"""An older check asks for attention: both are meant to be made daily."""
 
 
 class Lease(View):
@@ -54,7 +54,7 @@ class Queue(View):
 
 
 class Pace(View):
-    """What a limit that all workers share allows now."""
+    """The state of a limit that all workers share."""
 
     name: str
     running: int
@@ -70,7 +70,7 @@ class WorkerTerms(View):
 
 
 class Limits(View):
-    """What limits the workers; `here` is None if this server works no queue."""
+    """The limits of the workers; `here` is None if this server runs no worker."""
 
     here: WorkerTerms | None
     paces: tuple[Pace, ...]
@@ -104,9 +104,9 @@ class Published(View):
 
 
 class Witnessed(View):
-    """The last checkpoint that witnesses cosigned: its signatures are checked again for this page.
+    """The last checkpoint that witnesses cosigned; its signatures are verified again for this page.
 
-    `is_enough` is None if no policy is set here (SORA_LEDGER_WITNESSES), so nobody says how many are enough.
+    `is_enough` is None if no policy is set here (SORA_LEDGER_WITNESSES), so no quorum is defined.
     """
 
     at: str
@@ -122,7 +122,7 @@ class Witnessed(View):
 
 
 class Timestamped(View):
-    """The last checkpoint that an authority dated; `is_checked` if its certificates are known here.
+    """The last checkpoint dated by an authority; `is_checked` if its certificates are known here.
 
     `problem` says why the timestamp does not count (SORA_LEDGER_TSA_CHAIN).
     """
@@ -140,7 +140,7 @@ class Timestamped(View):
 
 
 class Checks(View):
-    """When the record was last checked; None for what was never recorded."""
+    """The latest checks of the record; None for one that was never recorded."""
 
     verified: Verified | None
     published: Published | None
@@ -149,7 +149,7 @@ class Checks(View):
 
 
 class OpenAttempt(View):
-    """A submission that was cut off, or whose answer was lost: a video may exist."""
+    """An interrupted submission, or one whose answer was lost: a video may exist."""
 
     job_id: str
     state: str
@@ -198,7 +198,7 @@ class Deliveries(View):
 
 
 class OperationsView(View):
-    """The page; what belongs to no team is shown to those who operate everything."""
+    """The page; data that belongs to no team is shown to people who operate everything."""
 
     records: int
     jobs: Mapping[str, int] | None
@@ -257,7 +257,7 @@ def _limits(visit: Visit) -> Limits:
 
 
 def _checks(visit: Visit) -> Checks:
-    """Return what was recorded of checks."""
+    """Return the recorded checks."""
     ledger = visit.session.ledger
     size, last, old = ledger.head().size, find_last_checks(ledger), timestamp(visit.now - OLD)
     verified, published = last.verified, last.published
@@ -283,7 +283,7 @@ def _checks(visit: Visit) -> Checks:
 
 
 def _witnessed(visit: Visit, entry: Entry[CheckpointWitnessed], size: int, old: str) -> Witnessed:
-    """Count the cosignatures in the record by the policy of this server, or by the keys in the record."""
+    """Count the recorded cosignatures by this server's policy, or by the recorded keys."""
     event, file = entry.event, visit.session.settings.witnesses_file
     names, is_enough, rule, problem = list[str](), None, None, None
     try:
@@ -310,7 +310,7 @@ def _witnessed(visit: Visit, entry: Entry[CheckpointWitnessed], size: int, old: 
 
 
 def _timestamped(visit: Visit, entry: Entry[CheckpointTimestamped], size: int, old: str) -> Timestamped:
-    """Check the timestamp in the record against the certificates of this server, if it has any."""
+    """Check the recorded timestamp against this server's certificates, if it has any."""
     event, chain, problem = entry.event, visit.session.settings.tsa_chain_file, None
     try:
         if chain:
@@ -374,7 +374,7 @@ def _deliveries(ledger: Ledger) -> Deliveries:
 
 
 async def look(visit: Visit, _: FormData) -> Done:
-    """Ask the servers what became of all submissions without an outcome that the person sees."""
+    """Ask the servers about all submissions without an outcome that the person sees."""
     jobs = [job for job in await reconcile.open_jobs(visit.session) if visit.may_see(job)]
     settled = await reconcile.reconcile(visit.session, jobs)
     words = " ".join(
@@ -385,7 +385,7 @@ async def look(visit: Visit, _: FormData) -> Done:
 
 
 async def verify(visit: Visit, _: FormData) -> Done:
-    """Verify all records, and record that they are intact, or say what was found."""
+    """Verify all records, and record that they are intact, or show the findings."""
     if not visit.caller.operates_everything:
         raise NotPermitted("only people whose key is not restricted to a team can verify the whole record")
     if _VERIFYING.locked():

@@ -1,4 +1,4 @@
-"""Policy: the one in force in words, those that were in force before, and what another one would change."""
+"""Policy: the current one in words, earlier ones, and the effect of another one."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +30,7 @@ PERIODS = {"7": "the last 7 days", "30": "the last 30 days", "90": "the last 90 
 
 
 class Statement(View):
-    """What the policy says about one topic."""
+    """The policy's statements on one topic."""
 
     topic: str
     text: str
@@ -46,7 +46,7 @@ class Setting(View):
 
 
 class InForce(View):
-    """A policy that was activated; `actor` None stands for the policy of the package."""
+    """An activated policy; `actor` None means the packaged policy."""
 
     policy: str
     policy_sha256: str
@@ -62,7 +62,7 @@ class InForce(View):
 
 
 class Changed(View):
-    """A past decision that would be another one."""
+    """A past decision with another result."""
 
     job_id: str
     recorded_at: str
@@ -72,7 +72,7 @@ class Changed(View):
 
 
 class WhatIf(View):
-    """What the decisions of a period would have been under another policy."""
+    """The decisions of a period under another policy."""
 
     policy: str
     period: str
@@ -111,7 +111,7 @@ def read(visit: Visit) -> PolicyView:
 
 
 def rows(view: PolicyView) -> Sequence[Mapping[str, object]]:
-    """Return the history, one row for each setting that was changed."""
+    """Return the history, one row for each changed setting."""
     return [
         activation.model_dump(exclude={"changes"}) | change.model_dump()
         for activation in view.history

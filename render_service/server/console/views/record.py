@@ -1,13 +1,13 @@
-"""One position of the log: its record with the proof that it is there, and the jobs as they were then.
+"""One position of the log: its record with the inclusion proof, and the jobs as of that position.
 
 A record is shown with its fields in words, its exact bytes and its digests.
 
 The JSON of this page is the evidence that `static/verify.js` checks in the browser: the bytes, the private
-text with its salts, the path to the root, and for each size in ``extends`` the proof that the log of today
-begins with the one of that size.
+text with its salts, the path to the root, and for each size in ``extends`` the proof that today's log begins
+with the log of that size.
 
-The jobs as of a position, or of a time, are what `sora-ledger replay --as-of` shows: how many were in each
-state, and which, of those that the person may see.
+The jobs as of a position, or of a time, are the same as in `sora-ledger replay --as-of`: the number in each
+state, and the jobs themselves, among those that the person may see.
 """
 
 import base64
@@ -41,7 +41,7 @@ EVERYTHING = RecordFilter()
 
 
 class Body(View):
-    """A private text, with what shows that it is the one the record commits to."""
+    """A private text, with the data that shows that the record commits to it."""
 
     commitment: str
     field: str
@@ -50,7 +50,7 @@ class Body(View):
 
 
 class Extension(View):
-    """The path that shows that the log begins with the one of an older size, in hex."""
+    """The path that proves that the log begins with the one of an older size, in hex."""
 
     old_size: int
     path: tuple[str, ...]
@@ -129,7 +129,7 @@ def _find(visit: Visit) -> Record:
 
 
 def _path(ledger: Ledger, index: int, edge: Frontier) -> tuple[tuple[str, ...], str | None]:
-    """Return the path to the root; where the stored tree has none, nothing, and why."""
+    """Return the path to the root; if the stored tree has none, nothing and the reason."""
     try:
         return tuple(item.hex() for item in inclusion_proof(ledger.store, index, edge.size, edge)), None
     except ProofInvalid as error:
@@ -137,20 +137,20 @@ def _path(ledger: Ledger, index: int, edge: Frontier) -> tuple[tuple[str, ...], 
 
 
 def _extensions(visit: Visit, ledger: Ledger, size: int) -> tuple[Extension, ...]:
-    """Prove that the log extends those of the sizes in the address, as far as there is a proof."""
+    """Prove that the log extends its sizes in the address, as far as proofs exist."""
     extensions = []
     for text in islice(visit.queries("extends"), MOST_EXTENDED):
         old = int(text[:20]) if text.isascii() and text.isdecimal() else -1
         try:
             path = consistency_proof(ledger.store, old, size) if old else []
-        except ProofInvalid:  # the browser says that there is none
+        except ProofInvalid:  # the browser reports that there is none
             continue
         extensions.append(Extension(old_size=old, path=tuple(item.hex() for item in path)))
     return tuple(extensions)
 
 
 def _content(record: Record) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
-    """Return the payload with its private text, and the paths of what was erased."""
+    """Return the payload with its private text, and the paths of erased texts."""
     try:
         content = record_document(record)["payload"]
     except LedgerUnusable:
@@ -200,7 +200,7 @@ JOBS_SHOWN = 50
 
 
 class JobRow(View):
-    """A job as it was; `state_now` is what became of it, and `title` its prompt, None once it is erased."""
+    """A past job; `state_now` is its current state, and `title` its prompt, None once it is erased."""
 
     job_id: str
     title: str | None
@@ -224,7 +224,7 @@ class AsOfView(View):
 
     @property
     def total(self) -> int:
-        """How many jobs there were."""
+        """The number of jobs."""
         return sum(self.states.values())
 
 

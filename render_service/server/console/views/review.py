@@ -1,7 +1,7 @@
-"""Judge videos: one at a time, with what others said of each and how far they agree, or two side by side.
+"""Judge videos: one at a time, with the reviews of others and their agreement, or two side by side.
 
-A review is recorded as the person who judged the clip, once, and leads to the next clip. Side by side
-is what was changed between two videos, and everything in which they differ.
+A review is recorded once, for the person who judged the clip, and leads to the next clip. The side-by-side
+page shows the changes between two videos, and all their differences.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ from render_service.session.history import JobHistory
 
 LONGEST_TITLE = 60
 MOST_TOKENS = 800
-"""Words of each prompt that are compared one by one, after what both begin and end with."""
+"""Words of each prompt that are compared one by one, after a common beginning and end."""
 
 _TOKENS = re.compile(r"\s+|\w+|[^\w\s]")
 
@@ -70,7 +70,7 @@ class Side(View):
 
 
 class Row(View):
-    """A parameter of both, in words; null where it is not known."""
+    """A parameter of both, in words; null if unknown."""
 
     name: str
     left: str | None
@@ -79,7 +79,7 @@ class Row(View):
 
 
 class Change(View):
-    """A step from the left video to the right one: what it changed."""
+    """A step from the left video to the right one: its changes."""
 
     operation: str
     aspects: tuple[str, ...]
@@ -112,7 +112,7 @@ class CompareView(View):
 
 
 def read_comparison(visit: Visit) -> CompareView:
-    """Return two videos; without `left`, the source of `right` is compared with it."""
+    """Return two videos; without `left`, `right` is compared with its source."""
     ledger = visit.session.ledger
     left_name, right_name = visit.query("left"), visit.query("right")
     right = find_job(visit, right_name) if right_name else None
@@ -194,7 +194,7 @@ def _first(job: Job, fields: Sequence[str]) -> str | None:
 
 
 def diff(left: str | None, right: str | None) -> tuple[Piece, ...] | None:
-    """Return what two prompts have in common and what not, word by word; None if that cannot be told."""
+    """Return the common and differing words of two prompts; None if that cannot be computed."""
     if left is None or right is None or left == right:
         return None
     before, after = _TOKENS.findall(left), _TOKENS.findall(right)
@@ -230,7 +230,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 async def record(visit: Visit, form: FormData) -> Done:
-    """Record a review; the same form sent twice is one review."""
+    """Record a review; a form submitted twice is one review."""
     job = await asyncio.to_thread(reviewed_job, visit, visit.part("name"))
     verdict = next((name for name in VERDICTS if name == form.get("verdict")), None)
     if verdict is None:
@@ -240,7 +240,7 @@ async def record(visit: Visit, form: FormData) -> Done:
     queue = await asyncio.to_thread(unreviewed, visit, which_of(visit), 2)
     try:
         await review(visit.session, job, verdict, scores, notes, _timed(form), event_id=key)
-    except EventIdConflict:  # the form was sent twice
+    except EventIdConflict:  # the form was submitted twice
         visit.session.log.info("review.repeated", job_id=job.job_id)
     following = next((waiting for waiting in queue if waiting.job_id != job.job_id), None)
     words = f"Your review of {job.job_id} is recorded: {verdict.replace('_', ' ')}."
@@ -261,7 +261,7 @@ def _scores(form: FormData) -> dict[str, int]:
 
 
 def _timed(form: FormData) -> list[NoteAt]:
-    """Return the notes that have a moment or a text; one without the other is refused."""
+    """Return the complete notes; a note with only a moment or only a text is refused."""
     rows = zip_longest(form.getlist("at"), form.getlist("note"), fillvalue="")
     written = ((str(at).strip(), str(text).strip()) for at, text in rows)
     return [read_note(f"{at}={text}") for at, text in written if at or text]
@@ -304,7 +304,7 @@ class Range(View):
 
 
 class Clip(View):
-    """A finished video, and what was said of it; `title` is None once its prompt is erased."""
+    """A finished video, and its reviews; `title` is None once its prompt is erased."""
 
     job_id: str
     title: str | None
@@ -322,7 +322,7 @@ class Clip(View):
     agreement: str
     ranges: list[Range]
     as_shown: int
-    """The version of the job, so that a form that is sent twice is one review."""
+    """The version of the job, so that a form submitted twice is one review."""
 
 
 class InQueue(View):
@@ -334,7 +334,7 @@ class InQueue(View):
 
 
 class Review(View):
-    """The page: a clip, and the queue that it is in; no clip if nothing is left to judge."""
+    """The page: a clip, and its queue; no clip if nothing is left to judge."""
 
     which: str
     clip: Clip | None
@@ -343,7 +343,7 @@ class Review(View):
     older: str | None
     queue: list[InQueue]
     waiting: int
-    """How many clips nobody has reviewed, counted up to a hundred."""
+    """The number of clips without a review, counted up to a hundred."""
 
     scores: tuple[str, ...] = SCORES
     highest: int = HIGHEST
@@ -363,12 +363,12 @@ def read_one(visit: Visit) -> Review:
 
 
 def count(visit: Visit) -> int:
-    """Return how many finals wait for a review, up to a hundred."""
+    """Return the number of finals that wait for a review, up to a hundred."""
     return len(unreviewed(visit, Unreviewed.FINALS, MOST_COUNTED))
 
 
 def which_of(visit: Visit) -> Unreviewed:
-    """Return the queue that the address names: all clips, unless it says finals."""
+    """Return the queue in the address: all clips, unless it says finals."""
     return Unreviewed.FINALS if visit.query("which") == Unreviewed.FINALS else Unreviewed.ALL
 
 
@@ -381,7 +381,7 @@ def reviewed_job(visit: Visit, name: str) -> Job:
 
 
 def unreviewed(visit: Visit, which: Unreviewed, limit: int, *, before: str | None = None) -> list[Job]:
-    """Return clips that nobody has reviewed, newest first; those requested before the job `before`."""
+    """Return clips without a review, newest first; those requested before the job `before`."""
     where = JobFilter(unreviewed=which, before=before)
     return visible_jobs(visit.session, visit.caller, where, limit)
 

@@ -1,4 +1,4 @@
-"""Spend: money by day, model, purpose, person and team, a forecast, and what the budgets have left."""
+"""Spend: money by day, model, purpose, person and team, a forecast, and the remainder of the budgets."""
 
 from calendar import monthrange
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from render_service.server.console.pages import Page, View, Visit
 from render_service.server.console.views.inbox import known
 
 PACE_DAYS = 14
-"""The forecast continues the mean of so many days."""
+"""Number of days whose mean the forecast continues."""
 
 PERIODS: Mapping[str, tuple[str, int | None]] = {
     "month": ("This month", 0),
@@ -55,7 +55,7 @@ class Budget(View):
 
     @property
     def percent(self) -> int:
-        """How much of the limit is used."""
+        """The used share of the limit."""
         limit = self.limit_usd_micros
         return 0 if limit is None else 100 if limit == 0 else self.held_usd_micros * 100 // limit
 
@@ -80,7 +80,7 @@ class SpendView(View):
 
 
 def read(visit: Visit) -> SpendView:
-    """Sum up what the person may see."""
+    """Sum up the jobs that the person may see."""
     period = visit.query("period") or "month"
     if period not in PERIODS:
         period = "month"
@@ -88,7 +88,9 @@ def read(visit: Visit) -> SpendView:
     since, today = _since(period, visit.now), _midnight(visit.now)
     paced_since = today - timedelta(days=PACE_DAYS)
     first = None if since is None else min(since, paced_since, today.replace(day=1))
-    read_days = _spending(visit, Grouping.DAY, first).parts  # one look for the period, the pace and the month
+    read_days = _spending(
+        visit, Grouping.DAY, first
+    ).parts  # one query for the period, the pace and the month
     days = [day for day in read_days if since is None or day.name >= _name(since)]
     grouped = _spending(visit, by, since)
     pace = pace_of([day for day in read_days if _name(paced_since) <= day.name < _name(today)], today)
@@ -141,7 +143,7 @@ def pace_of(days: Sequence[SpentMoney], today: datetime) -> int | None:
 
 
 def forecast(month: Sequence[SpentMoney], today: datetime, pace: int) -> int:
-    """Return what the month will have cost if each day that is left costs `pace`, today at least that."""
+    """Return the month's cost if each remaining day costs `pace`, and today at least that."""
     before = sum(day.usd_micros for day in month if day.name != _name(today))
     spent_today = next((day.usd_micros for day in month if day.name == _name(today)), 0)
     left = monthrange(today.year, today.month)[1] - today.day

@@ -1,4 +1,4 @@
-"""A video's page: what there is to play, where it stands, why it was decided so, and what was recorded."""
+"""A video's page: the files to play, the job's state, the reasons for its decision, and its records."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ from render_service.submission.resume import WITHDRAWABLE
 
 
 class Relative(View):
-    """A job of the family; `source` is the job it was made from, `change` and `words` say what it changed.
+    """A job of the family; `source` is its source job, `change` and `words` describe the change.
 
     `more` jobs made from it are not shown.
     """
@@ -63,7 +63,7 @@ class Relative(View):
 
     @property
     def change(self) -> str:
-        """What it changed, in one line."""
+        """The change, in one line."""
         return Step(self.operation or "", self.aspects, self.words, self.erased).label
 
 
@@ -97,7 +97,7 @@ def _node(job_id: str, member: Relative, places: Mapping[str, int]) -> charts.No
 
 
 def relative(ledger: Ledger, member: Member) -> Relative:
-    """Return a member of a family as the page shows it."""
+    """Return a member of a family in the page's format."""
     job, step = member.job, member.step or Step("", words=_title(ledger, member.job))
     settled = job.settled_usd_micros
     return Relative(
@@ -127,21 +127,21 @@ def _title(ledger: Ledger, job: Job) -> str | None:
 
 LONGEST_TITLE = 90
 WHOLE_FAN = 200
-"""Children of one job that are shown if all are wished."""
+"""Number of a job's children that are shown if all are requested."""
 
 EVERYTHING = 600
 REMIXABLE = (State.COMPLETED, State.STORED)
 
 
 class SplitOnPage(View):
-    """How far the split of a remix has come; `job_id` is the remix that it is at, if that is another one."""
+    """Progress of a split remix; `job_id` is the current remix, if that is another job."""
 
     words: str
     job_id: str | None
 
 
 class Standing(View):
-    """The part of the page that changes while a job is under way."""
+    """The part of the page that changes while a job is in progress."""
 
     job_id: str
     version: int
@@ -154,7 +154,7 @@ class Standing(View):
 
 
 class Offer(View):
-    """What this person can do with the job now."""
+    """The actions that this person can take on the job now."""
 
     remix: bool
     cancel: bool
@@ -169,9 +169,9 @@ class Offer(View):
 class VideoView(View):
     """One video: the request, the decision, the record, and the files.
 
-    `prompt` is the requester's text and `sent_prompt` what was sent, if that differs; both are null inside if
-    they were erased. `explanation` is the document of ``sora-ledger explain``, or null for a video that
-    another tool made.
+    `prompt` is the requester's text and `sent_prompt` the sent text, if that differs; both contain null if
+    erased. `explanation` is the document of ``sora-ledger explain``, or null for a video made by another
+    tool.
     """
 
     job_id: str
@@ -215,7 +215,7 @@ class VideoView(View):
     offer: Offer
 
     def children(self, source: str | None) -> list[Relative]:
-        """Return the members of the family that were made from `source`; of None the first one."""
+        """Return the members of the family made from `source`; for None, the first member."""
         return [member for member in self.family if member.source == source]
 
     def drawing(self) -> Markup:
@@ -262,7 +262,7 @@ def read_video(visit: Visit) -> VideoView:
 
 
 def read_standing(visit: Visit) -> Standing:
-    """Return where a job stands: what its page reads again and again until it has ended."""
+    """Return a job's state: the part that its page polls until the job has ended."""
     job = find_job(visit, visit.part("name"))
     return _standing(visit, job, JobHistory.of(visit.session.ledger, job))
 

@@ -1,4 +1,4 @@
-"""The files of a video: what can be played, and where each file is from."""
+"""The files of a video: the playable ones, and the origin of each."""
 
 import math
 
@@ -13,7 +13,7 @@ from render_service.session.history import JobHistory
 
 
 class File(View):
-    """A file of a job with its digest, and how it came here; `href` is where its bytes are, if they are here.
+    """A file of a job with its digest and origin; `href` is the address of its bytes, if stored here.
 
     `role` is ``video``, ``thumbnail``, ``spritesheet``, or ``reference`` and ``source`` for what was sent.
     """
@@ -40,7 +40,7 @@ _BADGES = {"trusted": "good", "invalid": "bad", "valid": "quiet", "unknown_signe
 
 
 def files(job: Job, history: JobHistory) -> tuple[File, ...]:
-    """Return the files of a job: what the server made, and what was sent to it."""
+    """Return the files of a job: made by the server, and sent to it."""
     stored = {entry.event.variant: entry for entry in history.all_of(AssetStored)}
     gone = {entry.event.variant: entry.event.cause for entry in history.all_of(AssetLost)}
     lost = history.lost_variants
@@ -56,7 +56,7 @@ def files(job: Job, history: JobHistory) -> tuple[File, ...]:
 
 
 def _with_origin(file: File, read: Entry[ProvenanceObserved] | None) -> File:
-    """Return `file` with what it says about its origin, if that was read."""
+    """Return `file` with its claims about its origin, if they were read."""
     if read is None:
         return file
     return file.model_copy(
@@ -121,7 +121,7 @@ def _reference_file(history: JobHistory, role: str, reference: InputReference | 
 
 
 def file_address(job: Job, variant: Variant) -> str:
-    """Return where the console serves a file of `job`."""
+    """Return the address where the console serves a file of `job`."""
     return f"{PREFIX}/videos/{job.job_id}/files/{variant.value}"
 
 
@@ -143,7 +143,7 @@ class Sheet(View):
 
 
 class Media(View):
-    """What can be played; `missing` are the pictures that the server may still have."""
+    """The playable files; `missing` are the pictures that the server may still have."""
 
     video: str | None
     media_type: str | None
@@ -160,7 +160,7 @@ USUAL_SIZE = (1280, 720)
 
 
 def media(job: Job, history: JobHistory, made: tuple[File, ...]) -> Media:
-    """Return what there is to play of a job."""
+    """Return the playable files of a job."""
     here = {file.role: file for file in made if file.href}
     stored = {entry.event.variant: entry.event for entry in history.all_of(AssetStored)}
     video = stored.get(Variant.VIDEO)
@@ -182,14 +182,14 @@ def media(job: Job, history: JobHistory, made: tuple[File, ...]) -> Media:
 
 
 def size_of(job: Job) -> tuple[int, int]:
-    """Return width and height that were requested; the usual ones if they are not known."""
+    """Return the requested width and height; the usual ones if unknown."""
     width, _, height = (job.size or "").partition("x")
     return (int(width), int(height)) if width.isdecimal() and height.isdecimal() else USUAL_SIZE
 
 
 MOST_TILES = 12
 LIKELY_TILE = 280
-"""The side of a square as large as a tile of most sheets: decides between grids of the same proportions."""
+"""The side of a square as large as most sheets' tiles: decides between grids of the same proportions."""
 
 _TOLERANCE = 0.02
 

@@ -1,4 +1,4 @@
-"""What happens next to a job: who can do what about it from its page, and when its video is expected."""
+"""The next steps of a job: who can take which from its page, and when its video is expected."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +28,9 @@ from sora_adapter.errors import AdapterError, ContentExpired, ContentGone, logga
 
 
 class Next(View):
-    """Where a job stands in a sentence or two, who can take the next step, and the steps.
+    """The state of a job in a sentence or two, who can take the next step, and the steps.
 
-    `href` is a page of the console that has the step, `steps` are more ways, in the words of the decision.
+    `href` is a console page with the step, `steps` are further options, in the words of the decision.
     """
 
     words: str
@@ -41,7 +41,7 @@ class Next(View):
 
 
 class Expected(View):
-    """When a video should be there: half of such renders took `median_seconds`, nine of ten `p90_seconds`."""
+    """The expected time of a video: half of such renders took `median_seconds`, nine of ten `p90_seconds`."""
 
     at: str
     median_seconds: int
@@ -64,12 +64,12 @@ _SIGNED = "The approval must be signed with a key that the policy names for the 
 
 
 def is_final(job: Job) -> bool:
-    """Return whether nothing more happens to `job` by itself: what ended is closed soon after."""
+    """Return whether `job` no longer changes by itself: an ended job is closed soon after."""
     return job.outcome is not None
 
 
 def expected(visit: Visit, job: Job) -> Expected | None:
-    """Return when the video of `job` is expected; None if it is not under way, or too little was measured."""
+    """Return when the video of `job` is expected; None if it is not in progress, or data is lacking."""
     if not is_under_way(job):
         return None
     measured = visit.session.measuring.expected_of(job, visit.now)
@@ -93,12 +93,12 @@ def next_of(visit: Visit, job: Job, history: JobHistory) -> Next:
 
 
 def _link(visit: Visit, permission: Permission, path: str, words: str) -> dict[str, str]:
-    """Return a link for those who may use the page that it leads to."""
+    """Return a link for people who may use the page it leads to."""
     return {"href": PREFIX + path, "link": words} if visit.may(permission) else {}
 
 
 def people(visit: Visit, permission: Permission) -> str:
-    """Return who has `permission`: the roles of the policy in force that give it."""
+    """Return who has `permission`: the roles in the policy in force that grant it."""
     roles = roles_with(visit.session.policy.roles_in_force, permission)
     return f"a person with the role {' or '.join(roles)}" if roles else "nobody: no role permits it"
 
@@ -109,7 +109,7 @@ def _requester(job: Job) -> str:
 
 def _held(visit: Visit, job: Job, history: JobHistory) -> Next:
     hold = history.hold
-    assert hold is not None  # a job is held by its hold
+    assert hold is not None  # a held job always has its hold
     approvals = len(history.approvals_since(hold.record))
     needed = hold.event.approvals_needed
     so_far = f" {approvals} of {needed} approved so far." if needed > 1 or approvals else ""
@@ -275,7 +275,7 @@ _NEXT: Mapping[State, Callable[[Visit, Job, JobHistory], Next]] = {
 
 
 def _last_error(visit: Visit, history: JobHistory) -> str:
-    """Return what the server said last, as far as this person may read it."""
+    """Return the server's last words, as far as this person may read them."""
     errors = (getattr(record.event, "error", None) for record in reversed(history.records))
     error = next(filter(None, errors), None)
     if error is None:
@@ -303,7 +303,7 @@ def _reason(form: FormData) -> str | None:
 
 @contextmanager
 def _at_server(visit: Visit, doing: str) -> Iterator[None]:
-    """Say what became of a call to the server; only operators read its words, which may quote its key."""
+    """Describe the result of a call to the server; only operators see its words, which may quote its key."""
     try:
         yield
     except AdapterError as error:
@@ -331,7 +331,7 @@ async def delete_video(visit: Visit, form: FormData) -> Done:
 
 
 async def resume_job(visit: Visit, _: FormData) -> Done:
-    """Submit a job again that is known to have created nothing."""
+    """Resubmit a job that is known to have created nothing."""
     job = await _job(visit)
     with _at_server(visit, "take the request"):
         placed = await resume(visit.session, job)
@@ -348,7 +348,7 @@ async def give_up_job(visit: Visit, form: FormData) -> Done:
 
 
 async def fetch_pictures(visit: Visit, _: FormData) -> Done:
-    """Store the thumbnail and the spritesheet, as far as the server has them."""
+    """Store the thumbnail and the spritesheet, if the server has them."""
     job = await _job(visit)
     missing = [variant for variant in (Variant.THUMBNAIL, Variant.SPRITESHEET) if variant not in job.assets]
     fetched, gone = list[str](), list[str]()

@@ -27,25 +27,25 @@ _KINDS = {
     "submission.accepted": "working",
     "status.observed": "working",
 }
-"""How an event is marked in the timeline; the others are neutral."""
+"""The marks of events in the timeline; the others are neutral."""
 
 _VERDICTS = {"approved": "good", "rejected": "bad", "changes_requested": "attention"}
 _ABOUT_GATEWAY = "the server refused this gateway's own key or account; an operator can read its message"
 
 
 class PrivateText(View):
-    """Text that may have been erased: then it is null."""
+    """Text that may be erased: then it is null."""
 
     text: str | None
 
 
 def private(text: Private | None) -> PrivateText | None:
-    """Return text as a page shows it; None where there never was any."""
+    """Return text in the page's format; None if there never was any."""
     return None if text is None else PrivateText(text=text.text)
 
 
 class EventLine(View):
-    """One record of a job: when, what, in a few words, and by whom."""
+    """One record of a job: its time, its event in a few words, and its actor."""
 
     position: int
     at: str
@@ -93,9 +93,9 @@ class Hold(View):
 
 
 class Cost(View):
-    """What a job was estimated to cost, what is reserved now, and what was booked in the end.
+    """A job's estimated cost, its current reservation, and the final cost.
 
-    `difference_usd_micros` is what it cost more than estimated. `basis` says where the booked cost is from.
+    `difference_usd_micros` is the final cost minus the estimate. `basis` is the source of the final cost.
     """
 
     estimate_usd_micros: int | None
@@ -122,7 +122,7 @@ def cost(job: Job, history: JobHistory) -> Cost:
 
 
 class Answered(View):
-    """What a person said to a request: who, how they were identified, and when."""
+    """A person's answer to a request: who, their identification, and when."""
 
     answer: str
     actor: str

@@ -1,7 +1,7 @@
 """The videos as a grid: found by words of their prompts, restricted by filters with counts, newest first.
 
-Everything that restricts the list is in the address, so that a link keeps it. Only what is shown is read: the
-counts come from a table that each append keeps, and a search counts among its newest matches.
+All filters are in the address, so that a link keeps them. Only the displayed jobs are read: the counts come
+from a table that each append updates, and a search counts among its newest matches.
 """
 
 from collections import Counter
@@ -22,10 +22,10 @@ from render_service.server.console.rendering import STATES
 
 PAGE_SIZE = 24
 MOST_COUNTED = 1_000
-"""Matches of a search that are counted, the newest."""
+"""Number of a search's newest matches that are counted."""
 
 MOST_CHOICES = 200
-"""Values of one filter that are offered, the most frequent."""
+"""Number of a filter's values that are offered, the most frequent."""
 
 MOST_DIGITS = 18
 LONGEST_PROMPT = 160
@@ -41,18 +41,18 @@ FILTERS: Final[Mapping[Facet, str]] = {
     "team": "Team",
     "month": "Month",
 }
-"""The filters in their order; each is a parameter of the address."""
+"""The filters in order; each is a parameter of the address."""
 
 _EACH_JOB_ONCE: Final[tuple[Facet, ...]] = ("month", "state", "purpose", "actor", "team")
-"""Those under which a job has one value; it may have two models."""
+"""Filters for which a job has one value; it may have two models."""
 
 
 class Card(View):
-    """One video: where it stands, what was asked for, by whom, and what it costs.
+    """One video: its state, its request, its requester, and its cost.
 
-    `prompt` is null if it was erased, or if none is known; `words` is the part of it that the card shows, and
-    `marks` are the starts and ends of the words that were searched for in it. `poster` is the address of the
-    stored thumbnail, `film` that of the stored video, whose first frame is shown if there is no thumbnail.
+    `prompt` is null if it was erased, or if none is known; `words` is the part of it on the card, and `marks`
+    are the starts and ends of the search words in it. `poster` is the address of the stored thumbnail, `film`
+    that of the stored video, whose first frame is shown if there is no thumbnail.
     """
 
     job_id: str
@@ -76,7 +76,7 @@ class Card(View):
     film: str | None
 
     def pieces(self) -> list[tuple[str, bool]]:
-        """Return the words in pieces, each with whether it was searched for."""
+        """Return the words in pieces, each with whether it matches the search."""
         pieces, end = list[tuple[str, bool]](), 0
         for start, stop in self.marks:
             if start >= end:
@@ -94,7 +94,7 @@ class Choice(View):
 
 
 class Filter(View):
-    """A filter: its values, and the one that is chosen."""
+    """A filter: its values, and the selected one."""
 
     name: str
     label: str
@@ -105,8 +105,8 @@ class Filter(View):
 class VideosView(View):
     """A part of the list of videos.
 
-    With `is_partial` only the newest matches of a search are counted, by the filters too; `total` counts all
-    that match unless `is_least` says that there may be more. `newer` and `older` are the queries of the
+    With `is_partial`, only the newest matches of a search are counted, also in the filters; `total` counts
+    all matches unless `is_least` says that there may be more. `newer` and `older` are the queries of the
     neighbouring parts.
     """
 
@@ -123,20 +123,20 @@ class VideosView(View):
 
     @property
     def chosen(self) -> list[tuple[str, str]]:
-        """The label of each filter that is chosen, with its value."""
+        """The label of each selected filter, with its value."""
         return [(filter_.label, filter_.chosen) for filter_ in self.filters if filter_.chosen]
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the address asks for."""
+    """The query in the address."""
 
     words: str
     chosen: Mapping[Facet, str]
 
     @classmethod
     def read(cls, visit: Visit) -> "Wanted":
-        """Read the parameters; `BadInput` names one that cannot be."""
+        """Read the parameters; `BadInput` names an invalid one."""
         chosen = {name: value for name in FILTERS if (value := visit.query(name)) is not None}
         if (state := chosen.get("state")) is not None and state not in list(State):
             raise BadInput(f"state {state[:40]!r}: expected one of {', '.join(State)}")
@@ -155,7 +155,7 @@ class Wanted:
         return where
 
     def matches(self, facets: Facets, *, without: Facet | None = None) -> bool:
-        """Return whether a job with these properties matches, as `where` says it for a store."""
+        """Return whether a job with these properties matches `where`, as a store would decide."""
         for name, value in self.chosen.items():
             if name == without:
                 continue
@@ -167,13 +167,13 @@ class Wanted:
         return True
 
     def query(self, **more: object) -> str:
-        """Return the address of a part of this list, behind its question mark."""
+        """Return the address of a part of this list, after its question mark."""
         words = [("q", self.words)] if self.words else []
         return urlencode([*words, *self.chosen.items(), *more.items()])
 
 
 def read_videos(visit: Visit) -> VideosView:
-    """Return the part of the list that the address asks for."""
+    """Return the part of the list for the address."""
     wanted, store, sees = Wanted.read(visit), visit.session.ledger.store, visit.caller.sees
     matches = store.matches(wanted.words, MOST_COUNTED, sees=sees) if wanted.words else []
     numbers, total = _counted(store, wanted, sees, matches)
@@ -229,7 +229,7 @@ def _older_matches(
 def _counted(
     store: EventStore, wanted: Wanted, sees: Sequence[JobFilter], matches: Sequence[Match]
 ) -> tuple[dict[Facet, Mapping[str, int]], int]:
-    """Return the numbers of each filter, and of all that match; those of a search are those of `matches`."""
+    """Return the numbers for each filter and the total; for a search, from `matches`."""
     numbers: dict[Facet, Mapping[str, int]]
     if not wanted.words:
         numbers = {name: store.counts(name, wanted.where(without=name), sees=sees) for name in FILTERS}
@@ -242,7 +242,7 @@ def _counted(
 
 
 def _values(matches: Mapping[Facets, int], wanted: Wanted, name: Facet) -> Mapping[str, int]:
-    """Return the numbers of the matches by the values of one filter, as the other filters leave them."""
+    """Return the numbers of the matches per value of one filter, under the other filters."""
     numbers = Counter[str]()
     for facets, jobs in matches.items():
         if wanted.matches(facets, without=name):

@@ -1,4 +1,4 @@
-"""What waits for a person's answer: held renders and proposed changes, as the Inbox shows them."""
+"""Items that wait for a person's answer: held renders and proposed changes, as in the Inbox."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -37,11 +37,11 @@ from render_service.session.session import Session
 
 PENDING = (State.HELD, State.APPROVED)
 MOST_SHOWN = 20
-"""Requests of one kind on the page; the rest are counted."""
+"""Maximum requests of one kind on the page; the rest are counted."""
 
 MOST_COUNTED = 100
 EXCERPT = 600
-"""Characters of a prompt that the list shows; a longer one is answered on its own page, which shows all."""
+"""Characters of a prompt in the list; a longer one is answered on its own page, which shows all of it."""
 
 
 class Draft(View):
@@ -54,12 +54,12 @@ class Draft(View):
 
 
 class Signing(View):
-    """What a passkey of the reader signs to answer: the digest of a statement, as the challenge."""
+    """The data that the reader's passkey signs to answer: the digest of a statement, as the challenge."""
 
     approve: str
     refuse: str
     until: str
-    """When the approval ends, which the statement says."""
+    """The expiry of the approval, as in the statement."""
 
     rp_id: str
     credentials: list[str]
@@ -95,7 +95,7 @@ class Waiting(View):
     """Why the reader may not answer it; None if they may, or may with their passkey."""
 
     signing: Signing | None = None
-    """How the reader answers with a passkey; None if the policy names none of theirs for this address."""
+    """How the reader answers with a passkey; None if the policy has none of theirs for this address."""
 
     needs_passkey: bool = False
     """Whether the reader may answer only with it."""
@@ -113,7 +113,7 @@ class Waiting(View):
 
 
 def held_jobs(visit: Visit) -> list[Job]:
-    """Return the jobs that wait for approval and that the reader may see, oldest first; at most a hundred."""
+    """Return the jobs visible to the reader that wait for approval, oldest first; at most a hundred."""
     jobs = visible_jobs(
         visit.session, visit.caller, JobFilter(states=PENDING, oldest_first=True), MOST_COUNTED
     )
@@ -131,7 +131,7 @@ def visible_jobs(session: Session, caller: Caller, where: JobFilter, limit: int)
 
 
 def waiting_jobs(visit: Visit, jobs: list[Job]) -> Iterator[Waiting]:
-    """Yield the held ones of `jobs`; one that was answered meanwhile is left out."""
+    """Yield the held `jobs`; those answered in the meantime are left out."""
     under = read_active_rules(visit.session.ledger)
     for job in jobs:
         try:
@@ -142,7 +142,7 @@ def waiting_jobs(visit: Visit, jobs: list[Job]) -> Iterator[Waiting]:
 
 
 def waiting_job(visit: Visit, job: Job, pending: Pending) -> Waiting:
-    """Return a held render with what it would cost, by which rules it waits, and for whom."""
+    """Return a held render with its cost, its rules, and the people it waits for."""
     history = pending.history
     assert isinstance(history, JobHistory)  # the history of a job
     hold, begun = history.hold, history.requested
@@ -182,7 +182,7 @@ def waiting_changes(visit: Visit, open_changes: OpenChanges) -> list[Waiting]:
 def _proposed(visit: Visit, name: str) -> tuple[Pending, Proposal] | None:
     try:
         return read_proposed(visit.session.ledger, name, visit.now)
-    except NotReady:  # closed meanwhile
+    except NotReady:  # closed in the meantime
         return None
 
 
@@ -203,7 +203,7 @@ def waiting_change(visit: Visit, pending: Pending, proposed: Proposal) -> Waitin
 
 
 def _about(visit: Visit, pending: Pending) -> dict[str, object]:
-    """Return what a held render and a proposed change have in common."""
+    """Return the common parts of a held render and a proposed change."""
     asker, settings = pending.requester, visit.session.settings
     unsigned = obstacle(pending, identity_of(settings, pending.under.policy, None))
     signing = _signing(visit, pending)
@@ -222,7 +222,7 @@ def _about(visit: Visit, pending: Pending) -> dict[str, object]:
 
 
 def _signing(visit: Visit, pending: Pending) -> Signing | None:
-    """Return what a passkey would sign, if the policy names one and its signature would count."""
+    """Return the passkey challenge, if the policy has a passkey and its signature would count."""
     settings, ledger = visit.session.settings, visit.session.ledger
     own = [
         key
