@@ -43,7 +43,8 @@ def send_order(
     }
     line = json.dumps(order).encode() + b"\n"
     sent = socket.send_fds(connection, [line], streams)
-    connection.sendall(line[sent:])
+    if sent < len(line):  # even nothing cannot be sent to a side that has answered all and closed
+        connection.sendall(line[sent:])
 
 
 def main(address: str, program: str, *arguments: str) -> None:

@@ -641,7 +641,8 @@ class Server:
             with suppress(OSError):  # it was killed
                 line = json.dumps(order).encode() + b"\n"
                 sent = socket.send_fds(channel, [line], descriptors)
-                channel.sendall(line[sent:])
+                if sent < len(line):
+                    channel.sendall(line[sent:])
                 return self._sharing[channel]
         return None
 
