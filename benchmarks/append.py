@@ -18,14 +18,14 @@ append takes 180; it took 395 when it reread what its process had just written. 
 the kernel: 11 to 19 for an empty transaction, the rest for six statements and the six pages that they change,
 four of them those of the bare insert. The rest is Python: steps that take 30 together when each is repeated
 alone (placing the record 4, folding the job 2, its row 2, the tree 1, the file's identity 4), and twice as
-long where they alternate with SQLite. Sixteen threads take 126 where a single thread takes 180, a third of it
-handing over between threads: on a busy machine 59 of 185 remain where a commit only sleeps for half a
-millisecond. Their groups are nearly full, 14.5 appends of 16, and an append costs 2.3 waits and 1.3
-preemptions; the commits of the groups take about 113. In batches of 1,000 an event takes 27. Half of that are
-the bare rows with three indexes and the trigger (13: the row alone 6, the two other indexes 4, the trigger
-3), four are placing the record, two the fold, two hashing for record and tree. `eventsourcing` takes 7, half
-of what the bare rows take: it writes finished bytes into a table with one index and hashes, encodes and folds
-nothing. So half of its rate is out of reach.
+long where they alternate with SQLite. Sixteen threads took 126 where a single thread took 180, with 2.3 waits
+and 1.3 preemptions for an append. Since each thread wakes the next instead of all being woken together, they
+take 46 to 54 instead of 59 to 65 on a machine twice as fast where a single thread takes 137, and the ratio to
+`eventsourcing` is 3.30 to 3.37 instead of 2.86 to 3.07 (three runs each, in turns). In batches of 1,000 an
+event takes 27. Half of that are the bare rows with three indexes and the trigger (13: the row alone 6, the
+two other indexes 4, the trigger 3), four are placing the record, two the fold, two hashing for record and
+tree. `eventsourcing` takes 7, half of what the bare rows take: it writes finished bytes into a table with one
+index and hashes, encodes and folds nothing. So half of its rate is out of reach.
 
 Taken out: reading what the process remembers; indexes on the bytes of job rows and on type and trace; the
 page that each job row had to itself; a second writer of unchanged columns; pydantic and `json` for rows and
@@ -34,11 +34,13 @@ each, three for each event; the bare insert still has them, as most programs do)
 which SQLite could take back a refused statement alone (1.5; the bare insert has that too). The last two and
 25 of 155 calls took a single append from 208 to 183 and batches from 30.5 to 27.1 (the least of 15 rounds,
 both versions in turn, in both orders), sixteen threads from 141 to 126. Tried and left: `_sha256` instead of
-OpenSSL's (six times as long for 146 bytes), a larger ``wal_autocheckpoint`` (slower), a larger cache
-(no difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection
-(no difference), structures of msgspec for the two classes that hold what an append is decided on (no
-difference; docs/decisions/0284-what-compiling-does-not-save.md). Left for later: writing the index of words
-for several prompts at once (a sixth of the append that begins a job, and nothing here).
+OpenSSL's (six times as long for 146 bytes), a larger ``wal_autocheckpoint`` (slower), a larger cache (no
+difference), ``secure_delete = OFF`` (5 to 10 %, for a promise about erasure), no garbage collection (no
+difference), structures of msgspec for the two classes that hold what an append is decided on (no difference;
+docs/decisions/0284-what-compiling-does-not-save.md), `apsw` with a newer SQLite (25 instead of 29 for the six
+statements, of about 150; the whole store would have to leave `sqlite3`, because two SQLite libraries in a
+process break each other's locks on a file). Left for later: writing the index of words for several prompts at
+once (a sixth of the append that begins a job, and nothing here).
 """
 
 import cProfile

@@ -96,7 +96,10 @@ class Append(Struct, frozen=True):
     @classmethod
     def of(cls, batches: Sequence[Batch], fence: Fence | None, documents: Sequence[Document]) -> "Append":
         """Return one append. An argument of the wrong type raises here, in the thread of the caller."""
-        event_ids, streams, jobs, commitments = list[str](), set[str](), set[str](), list[str]()
+        event_ids: list[str] = []  # `list[str]()` takes ten times as long
+        streams: set[str] = set()
+        jobs: set[str] = set()
+        commitments: list[str] = []
         for batch in batches:
             stream, drafts = batch.stream, batch.drafts
             streams.add(stream)

@@ -2,9 +2,10 @@
 
 A thread that arrives while no commit is under way leads: it commits all waiting requests, including its own.
 Threads that arrive during the commit wait, and one of them leads next; each of the others is woken once, when
-its request is done. Threads that append repeatedly return a moment after they are woken, so a leader waits
-for as many threads as shared the previous commit, for a fraction of the time that commit took. This costs a
-single thread nothing, and lets sixteen threads share one disk sync.
+its request is done. The leader wakes one of them and each wakes the next: threads that are woken together
+would queue for the interpreter's lock. Threads that append repeatedly return a moment after they are woken,
+so a leader waits for as many threads as shared the previous commit, for a fraction of the time that commit
+took. This costs a single thread nothing, and lets sixteen threads share one disk sync.
 
 If the process crashes before the COMMIT, the database rolls back and no request of the group is recorded;
 after it, all of them are. A caller without an answer can safely retry the append with the same drafts.
@@ -13,6 +14,7 @@ after it, all of them are. A caller without an answer can safely retry the appen
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 Work = TypeVar("Work")
@@ -28,11 +30,12 @@ SIGNAL_S = 1.0
 class Request(Generic[Work, Result]):
     """One caller's work, until it is committed."""
 
-    __slots__ = ("done", "error", "result", "turn", "work")
+    __slots__ = ("done", "error", "following", "result", "turn", "work")
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.done = False
+        self.following: Request[Work, Result] | None = None  # of the same group, once the request is done
         self.result: Result | None = None
         self.error: BaseException | None = None
         self.turn = threading.Lock()  # released once this request is done or must lead
@@ -73,13 +76,17 @@ class GroupCommit(Generic[Work, Result]):
                 if self._gathering and len(self._waiting) >= self._last_size:
                     self._changing.notify()
             if not leads:
-                while not first.turn.acquire(timeout=SIGNAL_S):
+                while not (first.turn.acquire(timeout=SIGNAL_S) or first.done):
                     pass
             if not first.done:
                 self._lead()
         except BaseException:
             self._withdraw(requests)
             raise
+        finally:  # Ctrl-C before this line costs the next thread `SIGNAL_S`: then it sees that it is done
+            following = requests[-1].following
+            if following:
+                following.turn.release()
         return requests
 
     def _gather(self, group: list[Request[Work, Result]]) -> None:
@@ -109,6 +116,8 @@ class GroupCommit(Generic[Work, Result]):
             if not isinstance(error, Exception):
                 raise
         finally:
+            for request, following in pairwise(group):
+                request.following = following
             for request in group:
                 request.done = True
             with self._lock:
@@ -116,8 +125,6 @@ class GroupCommit(Generic[Work, Result]):
                     self._waiting[:] = [request for request in self._waiting if not request.done]
                 self._last_size, self._last_s = len(group), time.perf_counter() - started
                 self._hand_over()
-            for request in group:
-                request.turn.release()
 
     def _hand_over(self) -> None:
         """Let the longest-waiting request lead, if there is one."""

@@ -66,7 +66,8 @@ class Frontier:
 
     def extend(self, leaves: Iterable[bytes]) -> list[TileNode]:
         """Add leaf hashes; return the tile nodes they complete, lowest first for each leaf."""
-        completed, hashes, sha256 = list[TileNode](), self.hashes, hashlib.sha256
+        completed: list[TileNode] = []
+        hashes, sha256 = self.hashes, hashlib.sha256
         for leaf in leaves:
             carry, level, index = leaf, 0, self.size
             while index & 1:

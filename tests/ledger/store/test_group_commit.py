@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ledger.store import group_commit
 from ledger.store.group_commit import GroupCommit, Request
 
 
@@ -213,3 +214,47 @@ def test_ctrl_c_before_it_waits_leaves_nobody_waiting_for_it(monkeypatch: pytest
         result_of(commits, 1)
     monkeypatch.undo()
     assert result_of(commits, 2) == 4
+
+
+def test_callers_with_several_works_wake_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_commit, "SIGNAL_S", 3600.0)  # nothing else wakes them
+    commit = Stopped()
+    commits = GroupCommit(commit)
+    results: dict[int, list[int]] = {}
+
+    def call(number: int) -> None:
+        requests = commits.run(*range(number % 3 + 1))
+        results[number] = [request.outcome() for request in requests]
+
+    threads = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(9)]
+    threads[0].start()
+    commit.begun.wait()
+    for thread in threads[1:]:
+        thread.start()
+    waiting(commits, 17)
+    commit.go.set()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert results == {number: [0, 2, 4][: number % 3 + 1] for number in range(9)}
+    assert commit.sizes == [1, 17]
+
+
+def test_a_caller_that_ctrl_c_ends_before_it_wakes_the_next_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "SIGNAL_S", 0.01)
+    commit = Stopped()
+    commits = GroupCommit(commit)
+    results: list[int] = []
+    threads = [threading.Thread(target=lambda i=i: results.append(result_of(commits, i))) for i in range(3)]
+    threads[0].start()
+    commit.begun.wait()
+    threads[1].start()
+    waiting(commits, 1)
+    commits._waiting.append(Request(5))  # its thread has ended
+    threads[2].start()
+    waiting(commits, 3)
+    commit.go.set()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert (commit.sizes, sorted(results)) == ([1, 3], [0, 2, 4])
