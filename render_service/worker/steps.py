@@ -16,7 +16,7 @@ from ledger.errors import IllegalTransition, LedgerUnusable, StaleFence, WrongEx
 from ledger.job import Job
 from ledger.terms import Operation, State
 from render_service.recovery.reconcile import reconcile
-from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady
+from render_service.runtime.errors import AnsweredTooLate, AssetUnusable, NotReady, PlaceTaken
 from render_service.session.session import Session
 from render_service.settlement.observe import ObservationResult, Observer
 from render_service.settlement.overdue import is_overdue, may_be_overdue
@@ -144,8 +144,8 @@ class StepRunner:
         except ServerTrouble as trouble:
             pace = pace_after_trouble(trouble, 0, self._terms.interval_s, random())  # a pause
             await self._put_off(jobs, pace.pause_s, trouble)
-        except NotReady as not_ready:
-            await self._put_off(jobs, NEEDS_A_PERSON_S, not_ready)
+        except (NotReady, PlaceTaken) as hindered:
+            await self._put_off(jobs, NEEDS_A_PERSON_S, hindered)
         except (
             VideoNotFound,
             ContentUnavailable,
@@ -168,7 +168,7 @@ class StepRunner:
             if step in {Step.NOTHING, Step.SUBMIT}:
                 await self._capacity.free(job.job_id)
             await self._mind_age(job)
-            if isinstance(error, NotReady) and step is not Step.NOTHING:
+            if isinstance(error, NotReady | PlaceTaken) and step is not Step.NOTHING:
                 self._leave(job, str(error), (f"sora-ledger show {job.job_id}",))
             later_s = self._patience_s(job) if delay_s is None else delay_s
             await self._hands.put(job.job_id, None if step is Step.NOTHING else later_s)

@@ -82,6 +82,23 @@ def test_another_ledger_is_refused_before_anything_is_paid_for(outside: Start, p
     assert apart("create", "--prompt", "a hare", "--ledger", "other.db").code == 0
 
 
+def test_a_worker_that_drains_leaves_videos_it_may_not_store_here_to_a_person(
+    outside: Start, person: Person
+) -> None:
+    server = outside()
+    ana = person.at(server)
+    rendered(ana)
+    apart = ana.with_(SORA_LEDGER_ASSETS="apart", SORA_LEDGER_URL="sqlite:///other.db")
+    assert apart("create", "--prompt", "a hare", "--queue").code == 0
+    taken = ana.with_(SORA_LEDGER_URL="sqlite:///other.db")
+    drain = ("worker", "--drain", "--interval", "0.1")
+    ended = taken(*drain)
+    [left] = ended.document["left"]
+    assert (ended.code, "belong to another ledger" in ended.err, len(server.bills())) == (3, True, 1)
+    assert (apart(*drain).code, len(server.bills())) == (0, 2)
+    assert left["job_id"] in apart("jobs").out
+
+
 def test_files_from_before_places_belonged_are_claimed_only_if_all_are_named(ana: Person) -> None:
     rendered(ana)
     note = ana.folder / "assets" / "ledger.json"
