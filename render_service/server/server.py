@@ -422,12 +422,12 @@ class BoundedConnection(H11Protocol):
         state = self.conn.their_state
         phase = state if state in {h11.IDLE, h11.SEND_BODY} else None
         moves = phase is h11.SEND_BODY and self._received >= REST_BYTES
+        if phase is None or moves:
+            self.room.renew(self)
         if phase is self._phase and not moves and (phase is None or self._deadline):
             return
         self._stop_watching()
         self._phase, self._received = phase, 0
-        if phase is None or moves:
-            self.room.renew(self)
         if phase is not None:
             self._deadline = self.loop.call_later(HEADER_S if phase is h11.IDLE else REST_S, self._expire)
 

@@ -175,6 +175,21 @@ async def test_the_oldest_that_waits_makes_room_and_one_that_was_of_use_stays(
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.anyio
+async def test_each_request_renews_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_OF_ONE_ADDRESS", 2)
+    async with serving() as connect:
+        used, idle = await connect(), await connect()
+        for reader, writer in (used, idle, used):
+            writer.write(GOOD)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        new = await connect()
+        assert await ended(idle[0])
+        for reader, writer in (new, used):
+            writer.write(GOOD)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+
+
 def test_there_are_fewer_connections_where_few_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.resource, "getrlimit", lambda _: (256, 256))  # type: ignore[attr-defined]
     assert most_connections() == 56
