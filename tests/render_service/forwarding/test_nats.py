@@ -15,6 +15,7 @@ from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from cloudevents.core.formats.json import JSONFormat
 from nats.js.api import StreamConfig
 from nats.js.client import JetStreamContext
+from nats.js.errors import ServiceUnavailableError
 
 from ledger.record import Record
 from render_service.forwarding import outlets
@@ -115,7 +116,10 @@ async def contents(stream: JetStreamContext) -> list[Any]:
         reader = await stream.pull_subscribe("renders.>", stream=STREAM)
         messages: list[Any] = []
         while len(messages) < size:
-            messages += await reader.fetch(min(100, size - len(messages)), timeout=10)
+            try:
+                messages += await reader.fetch(min(100, size - len(messages)), timeout=10)
+            except ServiceUnavailableError:  # the servers are electing a leader for this new reader
+                await asyncio.sleep(0.1)
         await reader.unsubscribe()
     return messages
 
